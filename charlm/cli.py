@@ -1,0 +1,250 @@
+"""The command line: parse, call one function, print.
+
+Results go to standard output; progress, logs and warnings to standard error. Only click is imported at the top,
+so that help and a first character come at once; each command imports what it calls inside its body.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from charlm import __version__
+from charlm.errors import CharlmError
+
+if TYPE_CHECKING:
+    from charlm.runs import Run
+    from charlm.training.loop import Outcome
+
+FOLDER = click.Path(path_type=Path)
+
+
+class _Command(click.Group):
+    """The command group; what is wrong outside the program ends in one line and exit code 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except CharlmError as error:
+            _fail(str(error))
+        except BrokenPipeError:  # the reader of our output has gone: stop quietly
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except OSError as error:
+            _fail(f"{error.filename or 'charlm'}: {error.strerror}")
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"charlm: {' '.join(message.splitlines())}", err=True)
+    sys.exit(1)
+
+
+def _say(message: str) -> None:
+    click.echo(f"charlm: {message}", err=True)
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="charlm")
+def main() -> None:
+    """Train, watch and sample character-level SimpleRNN language models."""
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--out", required=True, type=FOLDER, help="The folder to write; it must not hold anything yet.")
+@click.option("-c", "--config", "config_name", default="default", help="Take the corpus section of this recipe.")
+@click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value.")
+def tokenize(paths: tuple[str, ...], out: Path, config_name: str, overrides: tuple[str, ...]) -> None:
+    """Turn text into a corpus on disk.
+
+    PATHs are files, folders, glob patterns, .gz files, or - for standard input. Settings are those of the
+    config's corpus section, for instance: -s corpus.encoding=latin-1 -s corpus.level=byte
+    """
+    from charlm.config import find_recipe, load_config
+    from charlm.corpus import tokenize as write_corpus
+
+    config = load_config(find_recipe(config_name), overrides=overrides)
+    corpus = write_corpus(paths, out, config.corpus, progress=True)
+    click.echo(f"{out}: {corpus.summary}")
+
+
+@main.command()
+@click.argument("corpus", required=False, type=FOLDER)
+@click.option("-c", "--config", "config_name", help="A recipe by name, or any YAML file.  [default: default]")
+@click.option("-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value.")
+@click.option("-r", "--run", "folder", type=FOLDER, help="Where the run goes.  [default: runs/<time>-<config>]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --run, or the newest under runs/.")
+def train(
+    corpus: Path | None,
+    config_name: str | None,
+    overrides: tuple[str, ...],
+    folder: Path | None,
+    resume: bool,
+) -> None:
+    """Train a model.
+
+    CORPUS is a text file, a folder of them, or what tokenize wrote; without it, the plays that come with
+    charlm. Keys of a config are given with -s, for instance: -s model.units=256 -s training.epochs=3
+    """
+    if resume:
+        if corpus is not None or config_name is not None:
+            raise click.UsageError("--resume goes on with the corpus and the config of the run; leave them out")
+        run = _run_to_resume(folder, overrides)
+    else:
+        run = _new_run(corpus, config_name or "default", overrides, folder)
+    from charlm.training import runtime
+
+    cores = runtime.start()
+    from charlm.training.loop import train as train_run
+
+    outcome = train_run(run, resume=resume, cores=cores, say=_say)
+    _report(run, outcome)
+
+
+def _run_to_resume(folder: Path | None, overrides: tuple[str, ...]) -> "Run":
+    from charlm import runs
+
+    run = runs.open_run(folder or runs.newest_run(), overrides=overrides)
+    if overrides:
+        runs.write_config(run.folder, run.config)
+    return run
+
+
+def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], folder: Path | None) -> "Run":
+    from charlm import runs
+    from charlm.config import find_recipe, load_config
+    from charlm.resources import DEFAULT_CORPUS
+
+    path = find_recipe(config_name)
+    config = load_config(path, overrides=overrides)
+    folder = folder or runs.new_folder(path.stem)
+    return runs.begin_run(folder, config, corpus or DEFAULT_CORPUS, progress=True)
+
+
+def _report(run: "Run", outcome: "Outcome") -> None:
+    from charlm.scoring import Score
+
+    progress, folder = outcome.progress, run.folder
+    _say(f"{outcome.reason}: {progress.step:,} steps in {progress.seconds:.1f} s of training")
+    if outcome.signal is not None:
+        _say(f"go on with: charlm train --resume --run {folder}")
+        sys.exit(128 + outcome.signal)
+    if progress.best_nats is not None:
+        score = Score(progress.best_nats, 0)
+        click.echo(
+            f"{folder}: {score.nats_per_char:.4f} nats per character ({score.bits_per_char:.4f} bits, "
+            f"perplexity {score.perplexity:.2f}) on the {outcome.split} text at step {progress.best_step:,}; "
+            f"{outcome.characters_per_second:,.0f} characters/s"
+        )
+    _say(f"write text with: charlm sample {folder}")
+
+
+@main.command()
+@click.argument("run", required=False, type=FOLDER)
+@click.option("-p", "--prompt", default="", help="The text to go on from.  [default: a new line]")
+@click.option(
+    "--prompt-file", type=click.File("r", encoding="utf-8"), help="Read it from here; - = standard input."
+)
+@click.option(
+    "-n",
+    "--length",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    help="Characters to write; 0 = until stopped.",
+)
+@click.option(
+    "-t",
+    "--temperature",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Higher is wilder, lower is safer; 0 = always the most likely character.",
+)
+@click.option("--top-k", type=int, help="Choose among the K most likely characters.")
+@click.option("--top-p", type=float, help="Choose among the fewest characters that make up this probability.")
+@click.option("--min-p", type=float, help="Leave out what is less likely than this share of the most likely.")
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.  [default: random]")
+@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="How many texts.")
+@click.option("--stop", metavar="TEXT", help="End a text before the first TEXT in it.")
+@click.option("--ignore-end", is_flag=True, help="Write on where the model ends a text.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@click.option(
+    "--unknown",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="What to do with a character of the prompt that the model never saw.",
+)
+@click.option("--raw", is_flag=True, help="Write control characters to a terminal as they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing before it.")
+def sample(run: Path | None, prompt: str, prompt_file: Any, **options: Any) -> None:
+    """Write text from a trained model, as it comes.
+
+    RUN is a run or a bundle folder; without it, the newest run under runs/. The prompt is written first.
+    """
+    from charlm.printing import print_samples
+
+    if prompt_file is not None:
+        if prompt:
+            raise click.UsageError("--prompt and --prompt-file exclude each other")
+        prompt = _read_text(prompt_file)
+    print_samples(run, prompt=prompt, **options)
+
+
+def _read_text(file: IO[str]) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise CharlmError(f"{file.name}: not UTF-8 at byte {error.start}") from None
+
+
+@main.command()
+@click.argument("run", required=False, type=FOLDER)
+@click.argument("text", required=False, type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    help="Which part.  [default: validation of the run's own text, all of TEXT]",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["stream", "windows"]),
+    default="stream",
+    show_default=True,
+    help="stream: read once, the state carried; windows: each window from the zero state.",
+)
+@click.option("--window", type=click.IntRange(min=1), default=256, show_default=True, help="Its characters.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@click.option(
+    "--unknown",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="What to do with a character of TEXT that the model never saw.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate(run: Path | None, text: Path | None, **options: Any) -> None:
+    """Score a text: nats per character, bits per character, perplexity.
+
+    RUN is a run or a bundle folder; without it, the newest run under runs/. TEXT is a text file; without it,
+    the text that the run learnt from, which --split divides.
+    """
+    from charlm.printing import print_score
+
+    print_score(run, text, **options)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, type=FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=6006, show_default=True, help="0 = any free one.")
+def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
+    """Open TensorBoard on runs: those named, or all under runs/."""
+    from charlm.board import serve
+
+    serve(runs, host=host, port=port)

@@ -1,0 +1,354 @@
+"""A YAML file -> a validated, frozen Config. Every default of every setting lives here, once.
+
+What the values mean to TensorFlow (is there such an optimizer, such an initializer) is checked where they
+are used, in `charlm.training`; this module imports nothing heavier than pydantic.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from charlm.errors import CharlmError
+from charlm.resources import CONFIGS
+
+MAX_CONFIG_BYTES = 1_000_000
+
+Activation = Literal[
+    "tanh", "relu", "sigmoid", "linear", "softsign", "softplus", "elu", "selu", "silu", "leaky_relu",
+    "relu6", "hard_tanh", "hard_sigmoid", "exponential",
+]  # fmt: skip
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Named = str | dict[str, Any] | None
+"""A Keras object: its name, a mapping with `class_name` and `config`, or none."""
+
+DECIDED_BY_THE_TASK = {
+    "units": "the width is model.units",
+    "return_sequences": "a language model needs the output of every step: always true",
+    "return_state": "the state is carried from window to window: always true",
+    "stateful": "the state is an explicit argument, nothing is kept inside the layer: always false",
+    "go_backwards": "a language model reads forwards: always false",
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class CorpusConfig(_Section):
+    """How a text becomes ids."""
+
+    encoding: str = "utf-8"
+    level: Literal["char", "byte"] = "char"
+    normalize: Literal["none", "NFC", "NFKC"] = "none"
+    min_count: Positive = 1
+    """Characters seen less often than this become the unknown id."""
+    validation_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _leave_something_to_train_on(self) -> "CorpusConfig":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction + test_fraction should be less than 1")
+        return self
+
+
+class RnnConfig(_Section):
+    """The arguments of `keras.layers.SimpleRNN`, for every layer of the stack."""
+
+    activation: Activation = "tanh"
+    use_bias: bool = True
+    kernel_initializer: Named = "glorot_uniform"
+    recurrent_initializer: Named = "orthogonal"
+    bias_initializer: Named = "zeros"
+    kernel_regularizer: Named = None
+    recurrent_regularizer: Named = None
+    bias_regularizer: Named = None
+    activity_regularizer: Named = None
+    kernel_constraint: Named = None
+    recurrent_constraint: Named = None
+    bias_constraint: Named = None
+    dropout: Fraction = 0.0
+    recurrent_dropout: Fraction = 0.0
+    unroll: bool = True
+    """True builds one graph node per step of a window (slower to build, faster to run), False a loop."""
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    layers: Annotated[int, Field(ge=1, le=64)] = 1
+    units: Annotated[int, Field(ge=1, le=65536)] = 512
+    embedding: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """None feeds one-hot characters, a number a learnt embedding of that width."""
+    skip_connections: bool = False
+    """True feeds the input to every layer and every layer to the logits (Graves 2013, figure 1)."""
+    layer_dropout: Fraction = 0.0
+    """Share of units dropped between layers, one mask for a whole window (Gal and Ghahramani 2016)."""
+    output_dropout: Fraction = 0.0
+    """Share of units dropped before the logits, a new mask at every step."""
+    rnn: RnnConfig = RnnConfig()
+
+
+class OptimizerConfig(BaseModel):
+    """Any Keras optimizer by name; further keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    name: str = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments beyond name and learning rate, as written in the YAML file."""
+        return dict(self.model_extra or {})
+
+
+class ScheduleConfig(_Section):
+    """How the learning rate follows the step."""
+
+    name: Literal["constant", "cosine", "exponential"] = "cosine"
+    warmup_steps: NotNegative = 0
+    final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """The rate of the last step, as a share of optimizer.learning_rate (cosine, exponential)."""
+
+
+class EarlyStoppingConfig(_Section):
+    """When to stop because the validation loss no longer falls."""
+
+    patience: Positive = 5
+    """Evaluations without a new best before training stops."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Nats per character by which a new best must be lower."""
+
+
+class TrainingConfig(_Section):
+    """The optimisation."""
+
+    batch_size: Positive = 64
+    sequence_length: Positive = 64
+    """Characters a window: the gradient reaches that far back, the state further."""
+    epochs: Positive | None = None
+    steps: Positive | None = None
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """The global norm to which a larger gradient is scaled down; None = never."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    early_stopping: EarlyStoppingConfig | None = None
+    evaluate_every: Positive = 500
+    checkpoint_every: Positive = 500
+    evaluate_characters: Annotated[int, Field(ge=2)] = 200_000
+    """Characters of the validation text that an evaluation during training reads, at most."""
+    log_every: Positive = 50
+    steps_per_call: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Steps that one call of the compiled function runs: fewer returns to Python."""
+
+    @model_validator(mode="after")
+    def _end_somewhere(self) -> "TrainingConfig":
+        if self.epochs is None and self.steps is None:
+            raise ValueError("epochs or steps should be given (max_minutes only ends a run early)")
+        return self
+
+
+class SamplingConfig(_Section):
+    """The text written at every evaluation, for TensorBoard."""
+
+    length: NotNegative = 400
+    """Characters; 0 = no samples during training."""
+    prompt: str = ""
+    temperature: Annotated[float, Field(ge=0)] = 0.8
+    top_k: Positive | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Config(_Section):
+    """Everything that decides a run, but for the text."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    corpus: CorpusConfig = CorpusConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig(epochs=10)
+    sampling: SamplingConfig = SamplingConfig()
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without aliases (a few hundred bytes of them can fill the memory) or repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # PyYAML follows YAML 1.1, in which 1e-3 is a text
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str, *, origin: str) -> Any:
+    """Return the value that a YAML text holds.
+
+    Raises CharlmError, starting with `origin`, where the text is not YAML, is too large or uses aliases.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise CharlmError(f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}")
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CharlmError(f"{origin}: {_describe_yaml_error(error)}") from None
+
+
+def _describe_yaml_error(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply for a config"
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{place}not valid YAML: {problem}"
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with charlm."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe, given its name in configs/ or a path to any YAML file.
+
+    Raises CharlmError if there is neither.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        return path
+    if name in recipe_names():
+        return CONFIGS / f"{name}.yaml"
+    near = nearest(name, recipe_names())
+    hint = f"; did you mean {near}?" if near else f"; there are {', '.join(recipe_names())}"
+    raise CharlmError(f"--config {name}: no such recipe or YAML file{hint}")
+
+
+def load_config(path: Path, *, overrides: Iterable[str] = ()) -> Config:
+    """Read a config from a YAML file, with `KEY=VALUE` overrides (dotted keys) on top.
+
+    Raises CharlmError where the file cannot be read, or a key or value is not right; the message names the
+    file or override, the key, the value and the nearest right key.
+    """
+    try:
+        text = path.read_bytes()[: MAX_CONFIG_BYTES + 1].decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise CharlmError(f"{path}: cannot be read as a config: {reason}") from None
+    values = parse_yaml(text, origin=str(path))
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise CharlmError(f"{path}: holds {_kind(values)}; a config is a mapping of keys to values")
+    config = parse_config(values, origin=str(path))
+    overrides = list(overrides)
+    if not overrides:
+        return config
+    for override in overrides:
+        _set(values, override)
+    return parse_config(values, origin="--set")
+
+
+def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
+    """Return the Config that a mapping describes.
+
+    Raises CharlmError, starting with `origin`, for the first key or value that is not right.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise CharlmError(f"{origin}: {_describe(error)}") from None
+
+
+def dump_config(config: Config) -> str:
+    """Return the config as YAML, defaults included; `parse_yaml` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Return the settings as one level of dotted keys."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                yield from walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            yield prefix, value
+
+    return dict(walk("", config.model_dump(mode="json")))
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return the word most like the given one, or None if none is alike."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise CharlmError(f"--set {override}: should be KEY=VALUE, for instance training.epochs=3")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if inner is None:
+            inner = values[section] = {}
+        if not isinstance(inner, dict):
+            raise CharlmError(f"--set {override}: {section} is a value, not a section")
+        values = inner
+    values[last] = parse_yaml(text, origin=f"--set {key}")
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if part not in {"str", "dict[str,any]", "function-after"}]
+    key, found = ".".join(path), first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_advice(path)}"
+    problem = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if first["type"] == "value_error":
+        return f"{key}: {problem}" if key else problem
+    return f"{key}: found {found!r} ({_kind(found)}); {problem}"
+
+
+def _advice(path: list[str]) -> str:
+    *sections, last = path
+    if sections == ["model", "rnn"] and last in DECIDED_BY_THE_TASK:
+        return f" here: {DECIDED_BY_THE_TASK[last]}"
+    siblings = flatten(Config())
+    prefix = ".".join([*sections, ""])
+    keys = list(dict.fromkeys(k.removeprefix(prefix).split(".")[0] for k in siblings if k.startswith(prefix)))
+    near = nearest(last, keys)
+    if near:
+        return f"; did you mean {prefix}{near}?"
+    elsewhere = nearest(last, [k.rpartition(".")[2] for k in siblings])
+    if elsewhere:
+        return f"; did you mean {next(k for k in siblings if k.rpartition('.')[2] == elsewhere)}?"
+    return f"; there are {', '.join(keys)}"
+
+
+def _kind(value: Any) -> str:
+    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number", dict: "a section"}
+    return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")

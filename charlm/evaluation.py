@@ -1,0 +1,77 @@
+"""Which ids an evaluation scores, and by which protocol."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import runs
+from charlm.bundle import Bundle
+from charlm.config import CorpusConfig, parse_config, parse_yaml
+from charlm.corpus import is_corpus, open_corpus, split_positions
+from charlm.documents import decode, find_documents, normalize
+from charlm.errors import CharlmError
+from charlm.scoring import Score, mean_score, score_stream, score_windows
+from charlm.vocabulary import Vocabulary
+
+Protocol = Literal["stream", "windows"]
+
+
+def evaluate(bundle: Bundle, ids: NDArray[Any], *, protocol: Protocol, window: int) -> Score:
+    """Score ids [n] read once from start to end (stream), or in windows each from the zero state.
+
+    Raises CharlmError if there are fewer than two ids.
+    """
+    if protocol == "stream":
+        return mean_score(score_stream(bundle.parameters, ids))
+    return mean_score(score_windows(bundle.parameters, ids, window=window))
+
+
+def ids_to_score(
+    folder: Path, bundle: Bundle, text: Path | None, *, split: str | None, unknown: Literal["error", "skip"]
+) -> tuple[str, NDArray[Any]]:
+    """Return what to call the text that is scored, and its ids.
+
+    `text` None means the text of the run that the bundle at `folder` lies in, of which the validation part is
+    scored unless `split` says otherwise; else a file, read with the encoding of the bundle's config, scored
+    whole or divided like a corpus. Raises CharlmError where there is no such text, or a character of it is
+    unknown to the model (`unknown` "skip" leaves it out).
+    """
+    if text is None:
+        corpus = folder.parent / runs.CORPUS
+        if not is_corpus(corpus):
+            raise CharlmError(f"{folder}: a bundle without its run: name the text to score after it")
+        split = split or "validation"
+        return f"{split} text of the run", open_corpus(corpus).split(split)
+    origin = f"{folder / 'config.yaml'}"
+    config = parse_config(parse_yaml(bundle.config, origin=origin), origin=origin).corpus
+    ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown)
+    if split is None:
+        return str(text), ids
+    start, end = split_positions(len(ids), config)[split]
+    return f"{split} part of {text}", ids[start:end]
+
+
+def _read_ids(
+    source: str, vocabulary: Vocabulary, config: CorpusConfig, *, unknown: Literal["error", "skip"]
+) -> NDArray[Any]:
+    """Return the ids of a file, of the files of a folder one after the other, or of standard input (`-`)."""
+    with tempfile.TemporaryDirectory() as spool:
+        documents = find_documents([source], spool=Path(spool) / "stdin")
+        parts: list[NDArray[Any]] = []
+        for document in documents:
+            blocks = document.read(advance=lambda _: None)
+            if vocabulary.level == "byte":
+                parts += [np.frombuffer(block, np.uint8) for block in blocks]
+                continue
+            for text in _texts(blocks, config, document.name):
+                parts.append(vocabulary.encode(text, unknown=unknown).astype(vocabulary.dtype))
+    return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)
+
+
+def _texts(blocks: Iterator[bytes], config: CorpusConfig, name: str) -> Iterator[str]:
+    texts = decode(blocks, encoding=config.encoding, name=name)
+    return texts if config.normalize == "none" else normalize(texts, form=config.normalize, name=name)

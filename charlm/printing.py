@@ -1,0 +1,146 @@
+"""What `sample` and `evaluate` write to standard output, for people and as JSON."""
+
+import json
+import secrets
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from charlm import runs
+from charlm.bundle import read_bundle
+from charlm.choice import Choice
+from charlm.evaluation import Protocol, evaluate, ids_to_score
+from charlm.sampling import Generation, generate_text
+
+Unknown = Literal["error", "skip"]
+MAX_SEED = 2**32
+
+
+def print_samples(
+    run: Path | None,
+    *,
+    prompt: str,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    seed: int | None,
+    samples: int,
+    stop: str | None,
+    ignore_end: bool,
+    checkpoint: runs.Choice,
+    unknown: Unknown,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Write texts that go on from a prompt, each character at once; several texts one after the other.
+
+    Raises CharlmError where there is no bundle, an option is out of range, or the prompt has a character
+    that the model does not know.
+    """
+    if length == 0 and (as_json or samples > 1):
+        raise click.UsageError("-n 0 has no end: it goes with one sample and without --json")
+    folder = runs.find_bundle(run, checkpoint=checkpoint)
+    bundle = read_bundle(folder)
+    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+    generation = generate_text(
+        bundle,
+        prompt=prompt,
+        length=length,
+        choice=Choice(temperature, top_k, top_p, min_p),
+        seed=seed,
+        samples=samples,
+        stop=stop,
+        ignore_end=ignore_end,
+        unknown=unknown,
+        keep_text=as_json or samples > 1,
+    )
+    if as_json:
+        _print_json(folder, generation, prompt=prompt, seed=seed)
+    elif samples == 1:
+        _stream(generation, prompt=prompt, raw=raw)
+    else:
+        _print_blocks(generation, prompt=prompt, raw=raw)
+
+
+def _stream(generation: Generation, *, prompt: str, raw: bool) -> None:
+    write, show = sys.stdout.write, _shown(raw)
+    write(show(prompt))
+    for pieces in generation:
+        write(show(pieces[0]))
+        sys.stdout.flush()
+    if sys.stdout.isatty():
+        write("\n")
+    sys.stdout.flush()
+
+
+def _print_blocks(generation: Generation, *, prompt: str, raw: bool) -> None:
+    show = _shown(raw)
+    for _ in generation:
+        pass
+    for number, sample in enumerate(generation.samples, start=1):
+        click.echo(f"--- sample {number} of {len(generation.samples)} ---", err=True)
+        print(show(prompt + sample.text), flush=True)
+
+
+def _print_json(folder: Path, generation: Generation, *, prompt: str, seed: int) -> None:
+    for _ in generation:
+        pass
+    texts = [
+        {"text": sample.text, "characters": sample.characters, "stopped_by": sample.stopped_by}
+        for sample in generation.samples
+    ]
+    print(json.dumps({"bundle": str(folder), "prompt": prompt, "seed": seed, "samples": texts}))
+
+
+def _shown(raw: bool) -> Callable[[str], str]:
+    r"""Return the function that a text goes through on its way to standard output.
+
+    A text may hold escape sequences, which a terminal would obey: there they are written as \\x1b.
+    """
+    if raw or not sys.stdout.isatty():
+        return lambda text: text
+    return lambda text: text if text.isprintable() else "".join(map(_harmless, text))
+
+
+def _harmless(character: str) -> str:
+    is_control = unicodedata.category(character) in {"Cc", "Cf", "Cs"} and character not in "\n\t"
+    return character.encode("unicode_escape").decode("ascii") if is_control else character
+
+
+def print_score(
+    run: Path | None,
+    text: Path | None,
+    *,
+    split: str | None,
+    protocol: Protocol,
+    window: int,
+    checkpoint: runs.Choice,
+    unknown: Unknown,
+    as_json: bool,
+) -> None:
+    """Write the score of a text; raises CharlmError where there is no bundle or the text cannot be scored."""
+    folder = runs.find_bundle(run, checkpoint=checkpoint)
+    bundle = read_bundle(folder)
+    name, ids = ids_to_score(folder, bundle, text, split=split, unknown=unknown)
+    score = evaluate(bundle, ids, protocol=protocol, window=window)
+    figures = {
+        "nats_per_char": score.nats_per_char,
+        "bits_per_char": score.bits_per_char,
+        "perplexity": score.perplexity,
+        "characters": score.characters,
+    }
+    if as_json:
+        facts = {"bundle": str(folder), "text": name, "protocol": protocol}
+        print(json.dumps({**figures, **facts, "window": window if protocol == "windows" else None}))
+        return
+    how = protocol if protocol == "stream" else f"windows of {window}"
+    print(f"{folder}: {name}, {score.characters:,} characters, {how}")
+    print(f"  nats per character  {score.nats_per_char:.4f}")
+    print(f"  bits per character  {score.bits_per_char:.4f}")
+    print(f"  perplexity          {score.perplexity:.4f}")

@@ -1,0 +1,112 @@
+"""The exact state of a run, saved and restored: everything that decides what comes next.
+
+A checkpoint is a folder checkpoints/step-N of two files: state.safetensors (weights, optimizer slots, random
+seeds, hidden state) and progress.json (position, records, sizes of the log files, checksum). The newest few are
+kept; a damaged one is named and the one before it is used.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.files import remove_folder, sha256, write_folder
+
+FORMAT = 1
+KEPT = 3
+STATE, PROGRESS = "state.safetensors", "progress.json"
+
+Tensors = dict[str, NDArray[Any]]
+
+
+@dataclass
+class Progress:
+    """Where a run stands; mutable, it is the one thing that the loop counts in."""
+
+    step: int = 0
+    """Steps done."""
+    seconds: float = 0.0
+    """Training alone, without evaluation and start-up."""
+    elapsed_seconds: float = 0.0
+    """Everything since the first step, over all resumptions."""
+    best_nats: float | None = None
+    """The lowest loss on the validation text so far, nats per character."""
+    best_step: int = 0
+    evaluations_without_best: int = 0
+    pending_losses: list[float] = field(default_factory=list)
+    """Nats per character of the steps since the last log line."""
+    last_norm: float = 0.0
+    """The gradient norm of the last step, before clipping."""
+    logged_seconds: float = 0.0
+    """`seconds` at the last log line."""
+
+
+def save(folder: Path, tensors: Tensors, progress: Progress, file_sizes: Mapping[str, int]) -> None:
+    """Write the checkpoint of a step and remove all but the newest few; raises CharlmError if it cannot.
+
+    `file_sizes` are the bytes of each log file that belong to this state, by path inside the run.
+    """
+    state = safetensors.numpy.save(tensors)
+    facts = {
+        "format": FORMAT,
+        "progress": asdict(progress),
+        "file_sizes": dict(file_sizes),
+        "sha256": {STATE: sha256(state)},
+    }
+    body = json.dumps(facts, indent=2)
+    sealed = f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n'
+    write_folder(folder / f"step-{progress.step:09d}", {STATE: state, PROGRESS: sealed.encode()})
+    for old in _newest_first(folder)[KEPT:]:
+        remove_folder(old)
+
+
+def restore(folder: Path, *, warn: Callable[[str], None]) -> tuple[Tensors, Progress, dict[str, int]]:
+    """Read the newest checkpoint that is whole; `warn` is told of each damaged one that is passed over.
+
+    Returns tensors, progress and file sizes as `save` got them. Raises CharlmError if none is whole.
+    """
+    for path, found in _candidates(folder):
+        if not isinstance(found, CharlmError):
+            return found
+        warn(f"{found}; going back to the checkpoint before {path.name}")
+    raise CharlmError(f"{folder}: no whole checkpoint to go on from; start a new run")
+
+
+def _candidates(
+    folder: Path,
+) -> Iterator[tuple[Path, tuple[Tensors, Progress, dict[str, int]] | CharlmError]]:
+    for path in _newest_first(folder):
+        try:
+            yield path, _read(path)
+        except CharlmError as error:
+            yield path, error
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _read(path: Path) -> tuple[Tensors, Progress, dict[str, int]]:
+    try:
+        sealed = json.loads((path / PROGRESS).read_bytes())
+        facts = sealed["checkpoint"]
+        if sealed["sha256"] != sha256(json.dumps(facts, indent=2).encode()):
+            raise CharlmError(f"{path / PROGRESS}: damaged: its checksum is wrong")
+        if facts["format"] != FORMAT:
+            raise CharlmError(f"{path}: checkpoint format {facts['format']}; this charlm reads {FORMAT}")
+        state = (path / STATE).read_bytes()
+        if sha256(state) != facts["sha256"][STATE]:
+            raise CharlmError(f"{path / STATE}: damaged: its SHA-256 is not the one in {PROGRESS}")
+        tensors: dict[str, NDArray[np.generic]] = safetensors.numpy.load(state)
+        return tensors, Progress(**facts["progress"]), facts["file_sizes"]
+    except OSError as error:
+        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise CharlmError(f"{path}: damaged: {type(error).__name__}: {error}") from None
