@@ -6,6 +6,7 @@ shapes are checked before memory is taken, checksums before anything is used.
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -151,7 +152,7 @@ def _architecture(model: Mapping[str, Any], path: Path) -> Architecture:
         raise CharlmError(f"{path}: {architecture.layers} layers; charlm has at most 64")
     if any(type(flag) is not bool for flag in (architecture.use_bias, architecture.skip_connections)):
         raise CharlmError(f"{path}: damaged: a flag in `architecture` is not true or false")
-    if architecture.activation not in ACTIVATIONS:
+    if not isinstance(architecture.activation, str) or architecture.activation not in ACTIVATIONS:
         raise CharlmError(f"{path}: activation {architecture.activation!r} is not one that charlm knows")
     return architecture
 
@@ -166,14 +167,16 @@ def _read_checked(path: Path, model: Mapping[str, Any], *, limit: int) -> bytes:
 
 def _read_file(path: Path, *, limit: int) -> bytes:
     """Return what a file holds; raises CharlmError if it is missing or larger than `limit` bytes."""
+    if not path.is_file():  # a pipe would be waited for
+        raise CharlmError(f"{path}: missing, or not a file")
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise CharlmError(f"{path}: larger than the sizes in {MODEL} allow ({limit:,} bytes)")
+            return file.read(size)  # takes memory for as much as it is asked for
     except OSError as error:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > limit:
-        raise CharlmError(f"{path}: larger than the sizes in {MODEL} allow ({limit:,} bytes)")
-    return data
 
 
 def _text(data: bytes, path: Path) -> str:

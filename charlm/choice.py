@@ -82,9 +82,11 @@ def chooser(choice: Choice) -> Chooser:
 
 
 def _most_likely(logits: Floats) -> Any:
-    if not logits.max() < math.inf:  # not a number is not less, either
+    chosen = logits.argmax(-1)  # the first that is not a number, if there is one
+    is_finite = math.isfinite(logits[chosen]) if logits.ndim == 1 else np.isfinite(logits.max(-1)).all()
+    if not is_finite:
         raise _not_finite()
-    return logits.argmax(-1)
+    return chosen
 
 
 def _weigher(choice: Choice) -> Callable[[Floats], Floats]:

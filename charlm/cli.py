@@ -4,6 +4,7 @@ Results go to standard output; progress, logs and warnings to standard error. On
 so that help and a first character come at once; each command imports what it calls inside its body.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from charlm import __version__
 from charlm.errors import CharlmError
 
 if TYPE_CHECKING:
-    from charlm.runs import Run
+    from charlm.preparation import Run
     from charlm.training.loop import Outcome
 
 FOLDER = click.Path(path_type=Path)
@@ -51,6 +52,8 @@ def _say(message: str) -> None:
 @click.version_option(__version__, prog_name="charlm")
 def main() -> None:
     """Train, watch and sample character-level SimpleRNN language models."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has every character
 
 
 @main.command()
@@ -65,7 +68,7 @@ def tokenize(paths: tuple[str, ...], out: Path, config_name: str, overrides: tup
     config's corpus section, for instance: -s corpus.encoding=latin-1 -s corpus.level=byte
     """
     from charlm.config import find_recipe, load_config
-    from charlm.corpus import tokenize as write_corpus
+    from charlm.tokenization import tokenize as write_corpus
 
     config = load_config(find_recipe(config_name), overrides=overrides)
     corpus = write_corpus(paths, out, config.corpus, progress=True)
@@ -90,10 +93,12 @@ def train(
     CORPUS is a text file, a folder of them, or what tokenize wrote; without it, the plays that come with
     charlm. Keys of a config are given with -s, for instance: -s model.units=256 -s training.epochs=3
     """
+    from charlm import preparation, runs
+
     if resume:
         if corpus is not None or config_name is not None:
             raise click.UsageError("--resume goes on with the corpus and the config of the run; leave them out")
-        run = _run_to_resume(folder, overrides)
+        run = preparation.open_run(folder or runs.newest_run(), overrides=overrides)
     else:
         run = _new_run(corpus, config_name or "default", overrides, folder)
     from charlm.training import runtime
@@ -105,24 +110,15 @@ def train(
     _report(run, outcome)
 
 
-def _run_to_resume(folder: Path | None, overrides: tuple[str, ...]) -> "Run":
-    from charlm import runs
-
-    run = runs.open_run(folder or runs.newest_run(), overrides=overrides)
-    if overrides:
-        runs.write_config(run.folder, run.config)
-    return run
-
-
 def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], folder: Path | None) -> "Run":
-    from charlm import runs
+    from charlm import preparation, runs
     from charlm.config import find_recipe, load_config
     from charlm.resources import DEFAULT_CORPUS
 
     path = find_recipe(config_name)
     config = load_config(path, overrides=overrides)
     folder = folder or runs.new_folder(path.stem)
-    return runs.begin_run(folder, config, corpus or DEFAULT_CORPUS, progress=True)
+    return preparation.begin_run(folder, config, corpus or DEFAULT_CORPUS, progress=True)
 
 
 def _report(run: "Run", outcome: "Outcome") -> None:
@@ -234,7 +230,7 @@ def evaluate(run: Path | None, text: Path | None, **options: Any) -> None:
     RUN is a run or a bundle folder; without it, the newest run under runs/. TEXT is a text file; without it,
     the text that the run learnt from, which --split divides.
     """
-    from charlm.printing import print_score
+    from charlm.reporting import print_score
 
     print_score(run, text, **options)
 
@@ -248,3 +244,31 @@ def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
     from charlm.board import serve
 
     serve(runs, host=host, port=port)
+
+
+def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
+    sizes = value.split(",")
+    if not all(size.isdecimal() and 1 <= int(size) <= 65536 for size in sizes):
+        raise click.BadParameter(f"{value}: should be numbers from 1 to 65536, for instance 128,256")
+    return tuple(map(int, sizes))
+
+
+@main.command()
+@click.argument(
+    "parts", nargs=-1, type=click.Choice(["training", "sampling", "start", "tokenize"]), metavar="[PART]..."
+)
+@click.option("--units", default="128,256,512,1024", callback=_sizes, show_default=True, help="Widths to compare.")
+@click.option("--layers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Windows a step.")
+@click.option("--time", type=click.IntRange(min=1), default=100, show_default=True, help="Characters a window.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Their median counts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every round.")
+def bench(parts: tuple[str, ...], **options: Any) -> None:
+    """Measure the speed of charlm beside that of others and of this machine.
+
+    PARTs are training (Keras, and PyTorch if it is installed, beside it), sampling, start (of charlm sample)
+    and tokenize; without any, all of them. They take minutes, and want the machine to themselves.
+    """
+    from charlm.bench import print_bench
+
+    print_bench(parts, **options)

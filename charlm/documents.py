@@ -1,7 +1,7 @@
 """Sources named by a user -> documents -> pieces of text.
 
 Finds the files, reads them block by block, decodes and normalises, so that memory stays flat whatever the
-size of a text or of its lines. What the text becomes is left to `charlm.corpus`.
+size of a text or of its lines. What the text becomes is left to `charlm.tokenization`.
 """
 
 import codecs
@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 
 BLOCK_BYTES = 1 << 20
+HEAD_BYTES = 4096
+"""What of a document is looked at to guess its encoding, once it has turned out to be another."""
+
 CODE_POINTS = 0x110000
 LONGEST_RUN = 4096
 """Characters in a row that all join the one before: more is no language, and takes Python quadratic time."""
@@ -167,7 +170,7 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str
     decoder = codecs.getincrementaldecoder(encoding)()
     head, end, started = b"", 0, False
     for block in itertools.chain(blocks, [b""]):
-        head = head or block[:LONGEST_RUN]
+        head = head or block[:HEAD_BYTES]
         end += len(block)
         try:
             text = decoder.decode(block, final=not block)

@@ -41,11 +41,14 @@ def ids_to_score(
     unknown to the model (`unknown` "skip" leaves it out).
     """
     if text is None:
-        corpus = folder.parent / runs.CORPUS
-        if not is_corpus(corpus):
+        path = folder.parent / runs.CORPUS
+        if not runs.is_run(folder.parent) or not is_corpus(path):
             raise CharlmError(f"{folder}: a bundle without its run: name the text to score after it")
+        corpus = open_corpus(path)
+        if corpus.vocabulary != bundle.vocabulary:
+            raise CharlmError(f"{path}: not the corpus that the run learnt from: name the text to score")
         split = split or "validation"
-        return f"{split} text of the run", open_corpus(corpus).split(split)
+        return f"{split} text of the run", corpus.split(split)
     origin = f"{folder / 'config.yaml'}"
     config = parse_config(parse_yaml(bundle.config, origin=origin), origin=origin).corpus
     ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown)

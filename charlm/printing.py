@@ -1,4 +1,4 @@
-"""What `sample` and `evaluate` write to standard output, for people and as JSON."""
+"""What `charlm sample` writes to standard output, for people and as JSON."""
 
 import json
 import secrets
@@ -13,10 +13,8 @@ import click
 from charlm import runs
 from charlm.bundle import read_bundle
 from charlm.choice import Choice
-from charlm.evaluation import Protocol, evaluate, ids_to_score
 from charlm.sampling import Generation, generate_text
 
-Unknown = Literal["error", "skip"]
 MAX_SEED = 2**32
 
 
@@ -34,7 +32,7 @@ def print_samples(
     stop: str | None,
     ignore_end: bool,
     checkpoint: runs.Choice,
-    unknown: Unknown,
+    unknown: Literal["error", "skip"],
     raw: bool,
     as_json: bool,
 ) -> None:
@@ -111,36 +109,3 @@ def _shown(raw: bool) -> Callable[[str], str]:
 def _harmless(character: str) -> str:
     is_control = unicodedata.category(character) in {"Cc", "Cf", "Cs"} and character not in "\n\t"
     return character.encode("unicode_escape").decode("ascii") if is_control else character
-
-
-def print_score(
-    run: Path | None,
-    text: Path | None,
-    *,
-    split: str | None,
-    protocol: Protocol,
-    window: int,
-    checkpoint: runs.Choice,
-    unknown: Unknown,
-    as_json: bool,
-) -> None:
-    """Write the score of a text; raises CharlmError where there is no bundle or the text cannot be scored."""
-    folder = runs.find_bundle(run, checkpoint=checkpoint)
-    bundle = read_bundle(folder)
-    name, ids = ids_to_score(folder, bundle, text, split=split, unknown=unknown)
-    score = evaluate(bundle, ids, protocol=protocol, window=window)
-    figures = {
-        "nats_per_char": score.nats_per_char,
-        "bits_per_char": score.bits_per_char,
-        "perplexity": score.perplexity,
-        "characters": score.characters,
-    }
-    if as_json:
-        facts = {"bundle": str(folder), "text": name, "protocol": protocol}
-        print(json.dumps({**figures, **facts, "window": window if protocol == "windows" else None}))
-        return
-    how = protocol if protocol == "stream" else f"windows of {window}"
-    print(f"{folder}: {name}, {score.characters:,} characters, {how}")
-    print(f"  nats per character  {score.nats_per_char:.4f}")
-    print(f"  bits per character  {score.bits_per_char:.4f}")
-    print(f"  perplexity          {score.perplexity:.4f}")

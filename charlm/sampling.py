@@ -191,6 +191,7 @@ class _Growing:
     """A sample that grows by one id at a time."""
 
     def __init__(self, vocabulary: Vocabulary, stop: str, ignore_end: bool, keep_text: bool) -> None:
+        self._glyphs = vocabulary.glyphs if vocabulary.level == "char" else None
         self._decoder = vocabulary.decoder()
         self._end_id = vocabulary.end_of_text_id
         self._stop, self._ignore_end, self._keep_text = stop, ignore_end, keep_text
@@ -203,21 +204,31 @@ class _Growing:
         """Return the text that is certain after one more id; `is_last` ends the sample, whatever it says."""
         if self.stopped_by:
             return ""
+        is_end = index == self._end_id
         if is_last:
             self.stopped_by = "length"
-        if index == self._end_id and not self._ignore_end:
+        if is_end and not self._ignore_end:
             self.stopped_by = "end of text"
-        text = self._decoder.decode(np.array([index]), final=bool(self.stopped_by) or index == self._end_id)
-        if index == self._end_id and self._ignore_end:
-            text += BORDER
-        piece = self._until_stop(text) if self._stop else text
+        piece = self._read(index, final=is_last or is_end)
+        if is_end and self._ignore_end:
+            piece += BORDER
+        if self._stop:
+            piece = self._until_stop(piece)
         self.characters += len(piece)
         if self._keep_text:
             self.pieces.append(piece)
         return piece
 
-    def _until_stop(self, text: str) -> str:
-        text = self._held + text
+    def _read(self, index: int, *, final: bool) -> str:
+        if self._glyphs is not None:
+            return self._glyphs[index]  # a third of the time that the decoder takes
+        return self._decoder.decode(np.array([index]), final=final)
+
+    def _until_stop(self, piece: str) -> str:
+        text = self._held + piece
+        if self._stop[0] not in text:
+            self._held = ""
+            return text
         before, found, _ = text.partition(self._stop)
         if found:
             self.stopped_by = "stop text"

@@ -1,4 +1,4 @@
-"""`rnn.step` laid out for generating: nothing allocated in a step, one product a layer.
+"""`rnn.step` laid out for generating: buffers that are made once, one product a layer.
 
 Whatever reads a layer's output h_t - the layer itself at the next step, the layer above, the logits - reads
 it through a matrix. These matrices stand side by side in one, [V | U of the layer above | W], so that each

@@ -143,6 +143,11 @@ class SimpleRNN(keras.layers.SimpleRNN):
     their fast kernels.
     """
 
+    def __init__(self, *arguments: Any, activity_regularizer: Any = None, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # Keras 3.15 takes this argument for a SimpleRNN, unlike for its GRU and LSTM, without keeping it.
+        self.activity_regularizer = keras.regularizers.get(activity_regularizer)
+
     def inner_loop(
         self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:

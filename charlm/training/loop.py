@@ -3,6 +3,7 @@
 A step never depends on the clock or on how steps are grouped into calls, so that a run is repeatable to the bit.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from charlm.batches import Batches, fit_batches
 from charlm.bundle import Bundle, write_bundle
 from charlm.config import dump_config
 from charlm.errors import CharlmError
-from charlm.runs import Run
+from charlm.lock import only_writer
+from charlm.preparation import Run, write_config
 from charlm.sampling import Choice, generate_text
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Progress, Tensors
@@ -57,20 +59,21 @@ def train(run: Run, *, resume: bool, cores: int, say: Say, show_progress: bool =
     something that Keras does not have, the text is too short, the loss is no longer finite, or a file cannot
     be written; the last checkpoint is then as it was.
     """
-    training = Training(run, cores=cores, say=say)
-    if resume:
-        training.restore()
-    else:
-        training.begin()
-    with stop_on_signal() as wish, training.progress_bar(disable=not show_progress) as bar:
-        reason = training.advance(wish, bar)
-    training.finish()
+    with only_writer(run.folder), stop_on_signal() as wish:
+        training = Training(run, cores=cores, say=say)
+        if resume:
+            training.restore()
+        else:
+            training.begin()
+        with contextlib.closing(training.journal), training.progress_bar(disable=not show_progress) as bar:
+            reason = training.advance(wish, bar)
+            training.finish()
     return Outcome(
         progress=training.progress,
         characters_per_second=training.characters / max(training.progress.seconds, 1e-9),
         split="validation" if training.has_validation else "train",
         reason=reason,
-        signal=wish.signal,
+        signal=wish.signal if training.progress.step < training.total_steps else None,
     )
 
 
@@ -124,9 +127,17 @@ class Training:
         """Go back to the newest whole checkpoint and cut the log files to where they were then."""
         folder = self.run.folder / runs.CHECKPOINTS
         tensors, self.progress, sizes = checkpoints.restore(folder, warn=self.say)
+        expected = {name: tuple(variable.shape) for name, variable in self._variables().items()}
+        expected |= {f"state.{index}": tuple(layer.shape) for index, layer in enumerate(self.state)}
+        if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+            raise CharlmError(
+                f"{folder}: the checkpoint is of another network, optimizer or batch: "
+                f"--resume needs model, training.optimizer.name and training.batch_size as they were"
+            )
         for name, variable in self._variables().items():
             variable.assign(tensors[name])
         self.state = tuple(tensors[f"state.{index}"] for index in range(len(self.state)))
+        write_config(self.run.folder, self.config)
         rewind(self.run.folder, sizes)
         self.journal = Journal(self.run.folder)
         self.say(f"resumed at step {self.progress.step:,} of {self.total_steps:,}")
@@ -147,22 +158,23 @@ class Training:
         """Take steps until the run ends; returns why it ended."""
         self._take_steps(0)  # builds the graph, so that it does not count as training
         started, earlier = time.monotonic(), self.progress.elapsed_seconds
-        reason = "all steps done" if self.progress.step >= self.total_steps else None
+        reason = self._limit() or self._early_stop()
         while reason is None:
             count = self._steps_until_next_event()
             self._take_steps(count)
             self.progress.elapsed_seconds = earlier + time.monotonic() - started
             self._show(bar, count)
-            reason = self._end_of_run(wish)
-            self._handle_events(is_last=reason is not None and wish.signal is None)
-            reason = reason or self._early_stop()
+            limit = self._limit()
+            self._handle_events(is_last=limit is not None)
+            reason = limit or self._early_stop()
+            if reason is None and wish.signal is not None:
+                reason = f"stopped by {wish.signal.name}"
         return reason
 
     def finish(self) -> None:
-        """Write what is not written yet and close the log files."""
+        """Write what is not written yet."""
         if self._last_saved != self.progress.step:
             self._save()
-        self.journal.close()
 
     _last_saved = -1
     _seconds_per_step = 0.0
@@ -194,9 +206,10 @@ class Training:
         self.progress.last_norm = float(results.gradient_norms[-1])
         self._seconds_per_step = seconds / count
         self._rate = float(rates[-1])
-        if not math.isfinite(losses[-1]):
+        if not math.isfinite(losses[-1] + self.progress.last_norm):
             raise CharlmError(
-                f"the loss is {losses[-1]} at step {self.progress.step:,}; the checkpoint before it is whole: "
+                f"the loss is {losses[-1]} and the gradient norm {self.progress.last_norm} at step "
+                f"{self.progress.step:,}; the checkpoint before it is whole: "
                 f"try a lower training.optimizer.learning_rate or training.clip_norm"
             )
 
@@ -215,9 +228,8 @@ class Training:
             wanted.append(max(1, int(SECONDS_PER_CALL / self._seconds_per_step)))
         return min(wanted)
 
-    def _end_of_run(self, wish: StopWish) -> str | None:
-        if wish.signal is not None:
-            return f"stopped by {wish.signal.name}"
+    def _limit(self) -> str | None:
+        """Return which limit of the run is reached, or None."""
         if self.progress.step >= self.total_steps:
             return "all steps done"
         minutes = self.settings.max_minutes
@@ -263,6 +275,7 @@ class Training:
         nats = train_nats
         if self.has_validation:
             nats = scoring.estimate_stream(bundle.parameters, self.validation).nats_per_char
+            nats = math.inf if math.isnan(nats) else nats  # so that every later figure is lower
             self.journal.log(self._position("validation", nats))
         margin = self.settings.early_stopping.min_delta if self.settings.early_stopping else 0.0
         if self.progress.best_nats is None or nats < self.progress.best_nats - margin:
@@ -317,7 +330,7 @@ class Training:
 
     def _save(self) -> None:
         """Write the checkpoint of this step, and the bundle last/."""
-        tensors: Tensors = {name: np.array(variable) for name, variable in self._variables().items()}
+        tensors: Tensors = {name: np.asarray(variable.numpy()) for name, variable in self._variables().items()}
         tensors |= {f"state.{index}": np.array(layer) for index, layer in enumerate(self.state)}
         folder: Path = self.run.folder / runs.CHECKPOINTS
         checkpoints.save(folder, tensors, self.progress, self.journal.sizes())

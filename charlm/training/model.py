@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from charlm import rnn
@@ -17,6 +16,9 @@ from charlm.errors import CharlmError
 from charlm.training.layers import SimpleRNN, Tensor
 
 State = tuple[Tensor, ...]
+
+_TRIAL_SHAPES = {"kernel": (3, 2), "recurrent": (2, 2), "bias": (2,), "activity": (1, 1, 2)}
+"""On what the objects in `model.rnn` are tried out: as many axes as what they will meet."""
 
 
 class CharacterRNN(keras.Model):
@@ -31,14 +33,8 @@ class CharacterRNN(keras.Model):
         self.settings = config
         self.seed = keras.random.SeedGenerator()
         width = config.embedding or vocabulary_size
-        self.embedding = keras.layers.Embedding(vocabulary_size, width) if config.embedding else None
-        if self.embedding is not None:
-            self.embedding.build(None)
-        self.rnn = [build_layer(config, name=f"rnn_{index}") for index in range(config.layers)]
-        for index, layer in enumerate(self.rnn):
-            below = 0 if index == 0 else config.units
-            own = width if index == 0 or config.skip_connections else 0
-            layer.build((None, None, below + own))
+        self.embedding = build_embedding(config, vocabulary_size) if config.embedding else None
+        self.rnn = [build_layer(config, index, input_width=width) for index in range(config.layers)]
         self.logits = keras.layers.Dense(vocabulary_size, name="logits")
         self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
         self.built = True
@@ -79,47 +75,93 @@ class CharacterRNN(keras.Model):
         return below * keras.random.dropout(tf.ones_like(below[0]), rate, seed=self.seed)
 
     def regularization(self, outputs: list[Tensor]) -> Tensor:
-        """Return what the regularizers of the layers add to the loss, a scalar."""
+        """Return what the regularizers of the layers add to the loss, a scalar.
+
+        As in Keras, the penalty of the outputs [T, B, H] is divided by B.
+        """
         penalties = list(self.losses)
         for layer, output in zip(self.rnn, outputs, strict=True):
             if layer.activity_regularizer is not None:
-                penalties.append(layer.activity_regularizer(output))
+                penalties.append(layer.activity_regularizer(output) / output.shape[1])
         return tf.add_n(penalties) if penalties else tf.constant(0.0)
 
 
 def build_model(config: Config, vocabulary_size: int) -> CharacterRNN:
     """Return the network that a config describes, its weights drawn from the config's seed.
 
-    Raises CharlmError naming the key where Keras does not know an initializer, regularizer or constraint.
+    Raises CharlmError naming the key where Keras does not know, or cannot use, an initializer, regularizer or
+    constraint.
     """
     keras.utils.set_random_seed(config.seed)
     return CharacterRNN(config.model, vocabulary_size)
 
 
-def build_layer(config: ModelConfig, *, name: str) -> SimpleRNN:
-    """Return one SimpleRNN layer with the arguments in `model.rnn`.
+def build_embedding(config: ModelConfig, vocabulary_size: int) -> keras.layers.Embedding:
+    """Return the embedding, built; raises CharlmError for an initializer that Keras cannot use."""
+    initializer = _input_initializer(config) or "uniform"
+    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, embeddings_initializer=initializer)
+    embedding.build(None)
+    return embedding
 
-    Raises CharlmError naming the key whose value Keras does not know.
+
+def build_layer(config: ModelConfig, index: int, *, input_width: int) -> SimpleRNN:
+    """Return layer `index` of the stack, built, with the arguments in `model.rnn`.
+
+    `input_width` is V for one-hot characters, E for an embedding. Raises CharlmError naming the key whose
+    value Keras does not know or cannot use there.
     """
+    below = 0 if index == 0 else config.units
+    own = input_width if index == 0 or config.skip_connections else 0
     arguments = config.rnn.model_dump()
-    lookups: dict[str, Callable[[Any], Any]] = {
-        "initializer": keras.initializers.get,
-        "regularizer": keras.regularizers.get,
-        "constraint": keras.constraints.get,
+    lookups: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+        "initializer": (keras.initializers.get, tuple),
+        "regularizer": (keras.regularizers.get, tf.ones),
+        "constraint": (keras.constraints.get, tf.ones),
     }
     for key, value in arguments.items():
-        kind = key.rpartition("_")[2]
+        part, _, kind = key.rpartition("_")
         if kind in lookups:
-            arguments[key] = _look_up(lookups[kind], value, key=f"model.rnn.{key}")
-    return SimpleRNN(config.units, return_sequences=True, return_state=True, name=name, **arguments)
+            get, subject = lookups[kind]
+            trial = subject(_TRIAL_SHAPES[part])
+            arguments[key] = _look_up(get, value, trial=trial, key=f"model.rnn.{key}")
+    input_initializer = _input_initializer(config)
+    if own and config.embedding is None and input_initializer is not None:
+        first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # what Keras takes for none
+        arguments["kernel_initializer"] = _TwoBlocks(below, first, input_initializer)
+    layer = SimpleRNN(config.units, return_sequences=True, return_state=True, name=f"rnn_{index}", **arguments)
+    layer.build((None, None, below + own))
+    return layer
 
 
-def _look_up(get: Callable[[Any], Any], value: Any, *, key: str) -> Any:
+class _TwoBlocks(keras.initializers.Initializer):
+    """Draws the first `rows` rows of a matrix with one initializer, the others with another."""
+
+    def __init__(
+        self, rows: int, first: keras.initializers.Initializer, others: keras.initializers.Initializer
+    ) -> None:
+        self.rows, self.first, self.others = rows, first, others
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        rows, columns = shape
+        others = self.others((rows - self.rows, columns), dtype)
+        return tf.concat([self.first((self.rows, columns), dtype), others], 0) if self.rows else others
+
+
+def _input_initializer(config: ModelConfig) -> Any:
+    value = config.input_initializer
+    return _look_up(keras.initializers.get, value, trial=_TRIAL_SHAPES["kernel"], key="model.input_initializer")
+
+
+def _look_up(get: Callable[[Any], Any], value: Any, *, trial: Any, key: str) -> Any:
+    """Return the object that a value of the config names, once it has been seen to work."""
     try:
-        return get(value)
-    except (ValueError, TypeError) as error:
+        found = get(value)
+        if found is not None:
+            found(trial)
+    except Exception as error:  # Keras and TensorFlow refuse a value in a dozen ways
         problem = str(error).strip().splitlines()[0]
         raise CharlmError(f"{key}: found {value!r}; Keras says: {problem}") from None
+    return found
 
 
 def architecture(config: Config, vocabulary_size: int) -> Architecture:
@@ -150,7 +192,7 @@ def named_weights(model: CharacterRNN) -> dict[str, Any]:
 def to_parameters(model: CharacterRNN) -> rnn.Parameters:
     """Return a copy of the weights for the NumPy engine."""
     return rnn.parameters_from_tensors(
-        {name: np.array(variable) for name, variable in named_weights(model).items()},
+        {name: variable.numpy() for name, variable in named_weights(model).items()},
         activation=model.settings.rnn.activation,
         skip_connections=model.settings.skip_connections,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from charlm.config import OptimizerConfig, ScheduleConfig, nearest
 from charlm.errors import CharlmError
 
-_NOT_OFFERED = {"Optimizer", "LossScaleOptimizer"}
+_NOT_OFFERED = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # made of others
 _SET_ELSEWHERE = {
     "name": "the name is the optimizer's",
     "clipnorm": "training.clip_norm clips the gradient",
@@ -24,7 +24,7 @@ _SET_ELSEWHERE = {
 def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     """Return the Keras optimizer that a config describes.
 
-    Raises CharlmError naming the key for an optimizer or argument that Keras does not have.
+    Raises CharlmError naming the key for an optimizer or argument that Keras does not have, or of another type.
     """
     classes: dict[str, Any] = {
         name.lower(): found
@@ -37,17 +37,27 @@ def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
         hint = f"; did you mean {near}?" if near else f"; there are {', '.join(sorted(classes))}"
         raise CharlmError(f"training.optimizer.name: found {config.name!r}{hint}")
     arguments = inspect.signature(optimizer).parameters
-    for key in config.arguments:
+    for key, value in config.arguments.items():
         if key in _SET_ELSEWHERE:
             raise CharlmError(f"training.optimizer.{key}: not here: {_SET_ELSEWHERE[key]}")
         if key not in arguments:
             near = nearest(key, arguments)
             hint = f"; did you mean {near}?" if near else ""
             raise CharlmError(f"training.optimizer.{key}: {optimizer.__name__} has no such argument{hint}")
+        if not _is_like(arguments[key].default, value):
+            wanted = "true or false" if isinstance(arguments[key].default, bool) else "a number"
+            raise CharlmError(f"training.optimizer.{key}: found {value!r}; should be {wanted}")
     try:
         return optimizer(learning_rate=config.learning_rate, **config.arguments)
     except (ValueError, TypeError) as error:
         raise CharlmError(f"training.optimizer: {str(error).strip().splitlines()[0]}") from None
+
+
+def _is_like(default: Any, value: Any) -> bool:
+    """Return whether a value can stand where that default stood; Keras itself would fail later."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    return isinstance(value, int | float) or (default is None and (value is None or isinstance(value, list)))
 
 
 def learning_rates(

@@ -1,0 +1,82 @@
+"""Small networks, made at random from a fixed seed, and what goes with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import charlm
+
+from charlm.bundle import Architecture, Bundle, write_bundle
+from charlm.config import Config, dump_config
+from charlm.resources import DEFAULT_CORPUS
+from charlm.rnn import Parameters, parameters_from_tensors
+from charlm.vocabulary import Vocabulary
+
+RandomParameters = Callable[..., Parameters]
+
+
+@pytest.fixture
+def random_parameters() -> RandomParameters:
+    """Return a function that makes Parameters: any field of Architecture, scale of the weights, seed."""
+
+    def make(
+        *,
+        vocabulary_size: int = 5,
+        layers: int = 1,
+        units: int = 4,
+        embedding: int | None = None,
+        use_bias: bool = True,
+        activation: str = "tanh",
+        skip_connections: bool = False,
+        scale: float = 1.0,
+        seed: int = 0,
+    ) -> Parameters:
+        architecture = Architecture(
+            vocabulary_size, layers, units, embedding, use_bias, activation, skip_connections
+        )
+        rng = np.random.default_rng(seed)
+        tensors = {
+            name: (scale * rng.standard_normal(shape)).astype(np.float32)
+            for name, shape in architecture.shapes().items()
+        }
+        return parameters_from_tensors(tensors, activation=activation, skip_connections=skip_connections)
+
+    return make
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    """Return three characters and two reserved ids."""
+    return Vocabulary(level="char", characters=("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
+
+
+@pytest.fixture
+def bundle(random_parameters: RandomParameters, vocabulary: Vocabulary) -> Bundle:
+    """Return a trained model, but for the training: 2 layers of 4 units over the vocabulary."""
+    return Bundle(
+        architecture=Architecture(5, 2, 4, None, True, "tanh", False),
+        parameters=random_parameters(layers=2),
+        vocabulary=vocabulary,
+        config=dump_config(Config()),
+        facts={"step": 7, "epoch": 1, "score": {"nats_per_char": 1.5}},
+    )
+
+
+@pytest.fixture
+def bundle_folder(bundle: Bundle, tmp_path: Path) -> Path:
+    """Write the same to the disk."""
+    write_bundle(tmp_path / "bundle", bundle)
+    return tmp_path / "bundle"
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train the recipe tiny on the beginning of the plays, once; tests only read the run."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    command = charlm(
+        *("train", folder / "text.txt", "-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", folder / "run")
+    )
+    assert command.exit_code == 0, command.stderr
+    return folder / "run"

@@ -1,0 +1,75 @@
+"""The network by its definition, in float64 and one character at a time: what the engine is compared with."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.rnn import Parameters
+
+Doubles = NDArray[np.float64]
+
+
+def _elu(x: float, alpha: float = 1.0) -> float:
+    return x if x > 0 else alpha * (math.exp(x) - 1)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
+    "tanh": math.tanh,
+    "relu": lambda x: max(x, 0.0),
+    "sigmoid": _sigmoid,
+    "linear": lambda x: x,
+    "softsign": lambda x: x / (1 + abs(x)),
+    "softplus": lambda x: math.log(1 + math.exp(x)),
+    "elu": _elu,
+    "selu": lambda x: 1.0507009873554805 * _elu(x, 1.6732632423543772),
+    "silu": lambda x: x * _sigmoid(x),
+    "leaky_relu": lambda x: x if x > 0 else 0.2 * x,
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
+    "hard_tanh": lambda x: min(max(x, -1.0), 1.0),
+    "hard_sigmoid": lambda x: min(max(x + 3, 0.0), 6.0) / 6,
+    "exponential": math.exp,
+}
+
+
+def read(
+    parameters: Parameters, ids: Sequence[int], state: Sequence[Doubles] | None = None
+) -> tuple[Doubles, list[Doubles]]:
+    """Read one stream of n ids: the logits after each, [n, V], and the state [H] of each layer after the last."""
+    if state is None:
+        state = [np.zeros(layer.units) for layer in parameters.layers]
+    activate = np.vectorize(ACTIVATIONS[parameters.activation], otypes=[float])
+    logits = np.empty((len(ids), parameters.vocabulary_size))
+    hs = [h.astype(float) for h in state]
+    for time, index in enumerate(ids):
+        x = np.eye(parameters.vocabulary_size)[index]
+        if parameters.embedding is not None:
+            x = x @ parameters.embedding.astype(float)
+        below = x
+        for number, layer in enumerate(parameters.layers):
+            if number > 0 and parameters.skip_connections:
+                below = np.concatenate([below, x])
+            bias = 0.0 if layer.bias is None else layer.bias.astype(float)
+            drive = below @ layer.kernel.astype(float) + bias
+            hs[number] = below = activate(drive + hs[number] @ layer.recurrent_kernel.astype(float))
+        features = np.concatenate(hs) if parameters.skip_connections else hs[-1]
+        logits[time] = features @ parameters.logits_kernel.astype(float) + parameters.logits_bias
+    return logits, hs
+
+
+def nats(parameters: Parameters, ids: Sequence[int]) -> list[float]:
+    """Return the nats of every id but the first, read from the zero state."""
+    logits, _ = read(parameters, ids[:-1])
+    return [log_sum_exp(row) - float(row[target]) for row, target in zip(logits, ids[1:], strict=True)]
+
+
+def log_sum_exp(row: NDArray[Any]) -> float:
+    """Return the logarithm of the sum of exp(x), in Python's floats."""
+    peak = max(row.tolist())
+    return float(peak + math.log(math.fsum(math.exp(x - peak) for x in row.tolist())))

@@ -1,0 +1,336 @@
+"""A trained model on disk: whole, or refused in a line that names the file."""
+
+import json
+import os
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import RandomParameters
+
+from charlm import bundle as bundles
+from charlm.bundle import Architecture, Bundle, is_bundle, read_bundle, write_bundle
+from charlm.errors import CharlmError
+from charlm.files import sha256
+
+FILES = ["weights.safetensors", "vocabulary.json", "config.yaml"]
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage is for good in these tests: do not wait for it to pass."""
+    monkeypatch.setattr(bundles, "READ_PAUSE_SECONDS", 0)
+
+
+def change_model(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what model.json says."""
+    path = folder / "model.json"
+    model = json.loads(path.read_text())
+    change(model)
+    path.write_text(json.dumps(model))
+
+
+def forge(folder: Path, name: str, data: bytes) -> None:
+    """Change a file, and its checksum as well, as one would on purpose."""
+    (folder / name).write_bytes(data)
+    change_model(folder, lambda model: model["sha256"].update({name: sha256(data)}))
+
+
+def set_size(folder: Path, **sizes: Any) -> None:
+    """Change fields of the architecture in model.json."""
+    change_model(folder, lambda model: model["architecture"].update(sizes))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
+        for embedding, use_bias, skip in product((None, 3), (True, False), (True, False))
+    ],
+    ids=str,
+)
+def test_a_bundle_comes_back_bit_by_bit(
+    bundle: Bundle, random_parameters: RandomParameters, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    written = replace(
+        bundle,
+        architecture=replace(bundle.architecture, **fields),
+        parameters=random_parameters(layers=2, **fields),
+    )
+    write_bundle(tmp_path / "b", written)
+    read = read_bundle(tmp_path / "b")
+    assert read.architecture == written.architecture
+    assert read.vocabulary == written.vocabulary
+    assert read.config == written.config
+    assert read.facts == written.facts
+    assert read.parameters.activation == "tanh"
+    assert read.parameters.skip_connections == fields["skip_connections"]
+    assert list(read.parameters.tensors()) == list(written.parameters.tensors())
+    for name, tensor in read.parameters.tensors().items():
+        assert tensor.dtype == np.float32
+        assert tensor.tobytes() == written.parameters.tensors()[name].tobytes()
+
+
+def test_the_files_are_those_that_others_build_on(bundle_folder: Path) -> None:
+    assert sorted(path.name for path in bundle_folder.iterdir()) == sorted([*FILES, "model.json"])
+    model = json.loads((bundle_folder / "model.json").read_text())
+    assert model["format"] == 1
+    assert model["architecture"]["units"] == 4
+    assert model["shapes"]["rnn.1.kernel"] == [4, 4]
+    assert model["sha256"].keys() == {*FILES}
+
+
+def test_safetensors_reads_the_weights_without_charlm(bundle_folder: Path, bundle: Bundle) -> None:
+    tensors = safetensors.numpy.load_file(bundle_folder / "weights.safetensors")
+    np.testing.assert_array_equal(tensors["logits.kernel"], bundle.parameters.logits_kernel)
+
+
+def test_weights_that_are_not_contiguous_are_written_as_they_read(bundle: Bundle, tmp_path: Path) -> None:
+    turned = np.asfortranarray(bundle.parameters.logits_kernel)
+    write_bundle(tmp_path / "b", replace(bundle, parameters=replace(bundle.parameters, logits_kernel=turned)))
+    np.testing.assert_array_equal(read_bundle(tmp_path / "b").parameters.logits_kernel, turned)
+
+
+def test_a_bundle_can_be_copied_anywhere(bundle_folder: Path, bundle: Bundle, tmp_path: Path) -> None:
+    bundle_folder.rename(tmp_path / "elsewhere")
+    assert read_bundle(tmp_path / "elsewhere").vocabulary == bundle.vocabulary
+
+
+def test_writing_replaces_the_bundle_that_was_there(bundle_folder: Path, bundle: Bundle) -> None:
+    write_bundle(bundle_folder, replace(bundle, facts={"step": 8}))
+    assert read_bundle(bundle_folder).facts == {"step": 8}
+
+
+def test_a_folder_is_a_bundle_by_its_model_json(bundle_folder: Path, tmp_path: Path) -> None:
+    assert is_bundle(bundle_folder)
+    assert not is_bundle(tmp_path)
+    assert not is_bundle(tmp_path / "nowhere")
+
+
+def test_a_folder_without_model_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"not a bundle: there is no model\.json in it"):
+        read_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_a_missing_file_is_named(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).unlink()
+    with pytest.raises(CharlmError, match=name):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_a_truncated_file_is_named(bundle_folder: Path, name: str, part: float) -> None:
+    data = (bundle_folder / name).read_bytes()
+    (bundle_folder / name).write_bytes(data[: int(part * len(data))])
+    with pytest.raises(CharlmError, match=f"{name}: damaged"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_byte_is_noticed_wherever_it_is(bundle_folder: Path, name: str) -> None:
+    data = bytearray((bundle_folder / name).read_bytes())
+    for position in range(0, len(data), 13):
+        data[position] ^= 1
+        (bundle_folder / name).write_bytes(data)
+        with pytest.raises(CharlmError, match=f"{name}: damaged: its SHA-256"):
+            read_bundle(bundle_folder)
+        data[position] ^= 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_a_folder_is_named(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).unlink()
+    (bundle_folder / name).mkdir()
+    with pytest.raises(CharlmError, match=name):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_a_pipe_is_refused_and_not_waited_for(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).unlink()
+    os.mkfifo(bundle_folder / name)
+    with pytest.raises(CharlmError, match="model.json" if name == "model.json" else name):
+        read_bundle(bundle_folder)
+
+
+def test_a_link_to_an_endless_device_is_refused(bundle_folder: Path) -> None:
+    (bundle_folder / "config.yaml").unlink()
+    (bundle_folder / "config.yaml").symlink_to("/dev/zero")
+    with pytest.raises(CharlmError, match=r"config\.yaml"):
+        read_bundle(bundle_folder)
+
+
+def test_a_file_far_larger_than_the_sizes_allow_is_not_read(bundle_folder: Path) -> None:
+    with (bundle_folder / "weights.safetensors").open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    tracemalloc.start()
+    with pytest.raises(CharlmError, match=r"weights\.safetensors: larger than the sizes"):
+        read_bundle(bundle_folder)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"units": 1 << 21}, {"units": 1 << 21, "layers": 64}, {"vocabulary_size": 1 << 21}]
+)
+def test_huge_sizes_are_refused_without_taking_memory(bundle_folder: Path, sizes: dict[str, int]) -> None:
+    set_size(bundle_folder, **sizes)
+    tracemalloc.start()
+    with pytest.raises(CharlmError):
+        read_bundle(bundle_folder)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"units": 0},
+        {"units": -4},
+        {"units": 4.0},
+        {"units": "4"},
+        {"units": True},
+        {"units": None},
+        {"units": 10**30},
+        {"layers": 65},
+        {"embedding": 0},
+        {"use_bias": 1},
+        {"skip_connections": "no"},
+        {"activation": "softmax"},
+        {"activation": ["tanh"]},
+        {"activation": None},
+        {"depth": 2},
+    ],
+    ids=str,
+)
+def test_an_architecture_that_cannot_be_is_refused(bundle_folder: Path, fields: dict[str, Any]) -> None:
+    set_size(bundle_folder, **fields)
+    with pytest.raises(CharlmError, match=r"model\.json: "):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("value", [[], 3, "x", None, {}])
+def test_an_architecture_that_is_not_an_object_of_its_fields_is_refused(bundle_folder: Path, value: Any) -> None:
+    change_model(bundle_folder, lambda model: model.update(architecture=value))
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: `architecture`"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '"x"', "1"], ids=lambda text: text[:9])
+def test_a_model_json_that_is_not_an_object_is_refused(bundle_folder: Path, text: str) -> None:
+    (bundle_folder / "model.json").write_text(text)
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: not"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("value", [2, 0, "1", None, [1]])
+def test_an_unknown_format_is_refused_with_what_would_do(bundle_folder: Path, value: Any) -> None:
+    change_model(bundle_folder, lambda model: model.update(format=value))
+    with pytest.raises(CharlmError, match="reads format 1: use the version of charlm that wrote it"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"../weights.safetensors": "0" * 64}])
+def test_checksums_that_are_missing_are_refused(bundle_folder: Path, value: Any) -> None:
+    change_model(bundle_folder, lambda model: model.update(sha256=value))
+    with pytest.raises(CharlmError, match=r"weights\.safetensors: damaged: its SHA-256"):
+        read_bundle(bundle_folder)
+
+
+def test_a_path_in_model_json_is_not_followed(bundle_folder: Path, bundle: Bundle) -> None:
+    (bundle_folder.parent / "secret").write_text("x")
+    change_model(bundle_folder, lambda model: model["sha256"].update({"../secret": sha256(b"x")}))
+    assert read_bundle(bundle_folder).vocabulary == bundle.vocabulary
+
+
+def forged_tensors(change: Callable[[dict[str, Any]], None], bundle: Bundle) -> bytes:
+    tensors = dict(bundle.parameters.tensors())
+    change(tensors)
+    return bytes(safetensors.numpy.save(tensors))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.update(extra=np.zeros(1, np.float32)), "tensor extra: shape"),
+        (lambda t: t.pop("rnn.1.bias"), r"tensor rnn\.1\.bias: shape None"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros(3, np.float32)}), r"tensor rnn\.0\.bias: shape \(3,\)"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros((4, 1), np.float32)}), r"shape \(4, 1\)"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros(4, np.float16)}), "not float32"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros(4, np.int32)}), "not float32"),
+    ],
+    ids=["extra", "missing", "wrong length", "wrong rank", "float16", "int32"],
+)
+def test_tensors_other_than_the_architecture_wants_are_refused(
+    bundle_folder: Path, bundle: Bundle, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    forge(bundle_folder, "weights.safetensors", forged_tensors(change, bundle))
+    with pytest.raises(CharlmError, match=rf"weights\.safetensors: .*{message}"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x08",
+        b"\xff" * 8,
+        (1 << 62).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (70).to_bytes(8, "little")
+        + b'{"x":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'.ljust(70)
+        + b"\0\0",
+        (70).to_bytes(8, "little")
+        + b'{"x":{"dtype":"F32","shape":[99],"data_offsets":[0,4]}}'.ljust(70)
+        + b"\0" * 4,
+    ],
+    ids=["empty", "short", "no header", "huge header", "not an object", "bfloat16", "outside"],
+)
+def test_weights_that_are_not_safetensors_of_float32_are_refused(bundle_folder: Path, data: bytes) -> None:
+    forge(bundle_folder, "weights.safetensors", data)
+    with pytest.raises(CharlmError, match=r"weights\.safetensors: "):
+        read_bundle(bundle_folder)
+
+
+def test_a_vocabulary_of_another_size_is_refused(bundle_folder: Path, bundle: Bundle) -> None:
+    smaller = replace(bundle.vocabulary, characters=("a", None, None), unknown_id=1, end_of_text_id=2)
+    forge(bundle_folder, "vocabulary.json", smaller.to_json().encode())
+    with pytest.raises(CharlmError, match=r"vocabulary\.json: 3 ids, but model\.json says 5"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("data", [b"{}", b"\xff", b"null"])
+def test_a_vocabulary_that_is_none_is_refused(bundle_folder: Path, data: bytes) -> None:
+    forge(bundle_folder, "vocabulary.json", data)
+    with pytest.raises(CharlmError, match=r"vocabulary\.json: "):
+        read_bundle(bundle_folder)
+
+
+def test_the_largest_vocabulary_can_be_read_back(
+    bundle: Bundle, random_parameters: RandomParameters, tmp_path: Path
+) -> None:
+    characters = tuple(chr(0x10000 + index) for index in range(3000))
+    large = Bundle(
+        architecture=Architecture(3000, 1, 1, None, True, "tanh", False),
+        parameters=random_parameters(vocabulary_size=3000, units=1),
+        vocabulary=replace(bundle.vocabulary, characters=characters, unknown_id=None, end_of_text_id=None),
+        config="",
+    )
+    write_bundle(tmp_path / "b", large)
+    assert read_bundle(tmp_path / "b").vocabulary.characters == characters
+
+
+def test_a_bundle_being_replaced_is_read_at_the_next_attempt(
+    bundle_folder: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bundle_folder / "config.yaml").write_text("half")
+    monkeypatch.setattr("charlm.bundle.time.sleep", lambda _: write_bundle(bundle_folder, bundle))
+    assert read_bundle(bundle_folder).config == bundle.config

@@ -1,0 +1,233 @@
+"""What `charlm sample` writes, to a pipe, to a terminal and as JSON."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import charlm
+
+from charlm.bundle import Bundle, write_bundle
+from charlm.rnn import Parameters
+from charlm.vocabulary import Vocabulary
+
+
+def sample(*arguments: str | Path | float, stdin: str | bytes = b"") -> str:
+    command = charlm("sample", *arguments, stdin=stdin)
+    assert command.exit_code == 0, command.stderr
+    return command.stdout
+
+
+def sample_json(*arguments: str | Path | float) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sample(*arguments, "--json"))
+    return found
+
+
+def always(bundle: Bundle, character: str, folder: Path) -> Path:
+    """Write a bundle whose most likely character is always the same one, and return its folder."""
+    bias = np.zeros(len(bundle.vocabulary), np.float32)
+    bias[bundle.vocabulary.characters.index(character)] = 1000
+    write_bundle(folder, replace(bundle, parameters=replace(bundle.parameters, logits_bias=bias)))
+    return folder
+
+
+# How much, and which
+
+
+@pytest.mark.parametrize("length", [1, 7, 300])
+def test_the_prompt_comes_first_and_then_exactly_length_characters(length: int, trained_run: Path) -> None:
+    text = sample(trained_run, "-p", "The ferry", "-n", length)
+    assert text.startswith("The ferry")
+    assert len(text) == len("The ferry") + length
+
+
+def test_without_a_prompt_only_new_text_is_written(trained_run: Path) -> None:
+    assert len(sample(trained_run, "-n", 20)) == 20
+
+
+def test_the_most_likely_text_repeats(trained_run: Path) -> None:
+    first, second = (sample(trained_run, "-t", 0, "-n", 50) for _ in range(2))
+    assert first == second
+
+
+def test_a_seed_repeats_and_another_differs(trained_run: Path) -> None:
+    first, again, other = (sample(trained_run, "--seed", seed, "-n", 50) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_without_a_seed_every_text_is_another(trained_run: Path) -> None:
+    assert sample(trained_run, "-n", 50) != sample(trained_run, "-n", 50)
+
+
+@pytest.mark.parametrize("option", [["--top-k", 1], ["--top-p", 1e-9], ["--min-p", 1]])
+def test_the_tightest_filter_leaves_the_most_likely_text(option: list[str | float], trained_run: Path) -> None:
+    assert sample(trained_run, *option, "-n", 30) == sample(trained_run, "-t", 0, "-n", 30)
+
+
+def test_a_text_ends_before_the_stop_text(trained_run: Path) -> None:
+    whole = sample(trained_run, "-t", 0, "-n", 50)
+    stop = whole[20:22]
+    assert sample(trained_run, "-t", 0, "-n", 50, "--stop", stop) == whole[: whole.index(stop)]
+
+
+def test_a_bundle_gives_the_text_that_its_run_gives(trained_run: Path) -> None:
+    run, bundle = (sample(folder, "--seed", 1) for folder in (trained_run, trained_run / "best"))
+    assert run == bundle
+
+
+def test_text_ends_where_the_model_ends_it(bundle_folder: Path) -> None:
+    endings = {sample_json(bundle_folder, "--seed", seed)["samples"][0]["stopped_by"] for seed in range(3)}
+    assert endings == {"end of text"}
+    assert len(sample(bundle_folder, "--ignore-end", "-n", 500)) >= 500
+
+
+# Prompts
+
+
+def test_a_prompt_comes_from_a_file_as_it_is(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("The ferry\n\nAnd", encoding="utf-8")
+    assert sample(trained_run, "--prompt-file", tmp_path / "prompt.txt", "-n", 1).startswith("The ferry\n\nAnd")
+
+
+def test_a_prompt_comes_from_standard_input(trained_run: Path) -> None:
+    assert sample(trained_run, "--prompt-file", "-", "-n", 1, stdin="The ferry").startswith("The ferry")
+
+
+def test_an_empty_prompt_file_is_no_prompt(trained_run: Path) -> None:
+    piped = sample(trained_run, "--prompt-file", "-", "-n", 20, "--seed", 1, stdin="")
+    assert piped == sample(trained_run, "-n", 20, "--seed", 1)
+
+
+def test_what_the_model_never_saw_is_skipped_where_that_is_asked_for(trained_run: Path) -> None:
+    with_euro = sample(trained_run, "-p", "The€ ferry", "--unknown", "skip", "-n", 20, "-t", 0)
+    without = sample(trained_run, "-p", "The ferry", "-n", 20, "-t", 0)
+    assert with_euro.removeprefix("The€ ferry") == without.removeprefix("The ferry")
+
+
+# Several
+
+
+def test_several_samples_are_written_one_after_the_other(trained_run: Path) -> None:
+    command = charlm("sample", trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 1)
+    assert command.stderr.splitlines() == [f"--- sample {number} of 3 ---" for number in (1, 2, 3)]
+    texts = [
+        s["text"] for s in sample_json(trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 1)["samples"]
+    ]
+    assert command.stdout == "".join(f"The{text}\n" for text in texts)
+    assert len(set(texts)) == 3
+
+
+# JSON
+
+
+def test_json_is_one_object_and_nothing_else(trained_run: Path) -> None:
+    found = sample_json(trained_run, "-p", "The", "-n", 10, "--seed", 5)
+    assert (found["bundle"], found["prompt"], found["seed"]) == (str(trained_run / "best"), "The", 5)
+    (only,) = found["samples"]
+    assert (len(only["text"]), only["characters"], only["stopped_by"]) == (10, 10, "length")
+
+
+def test_json_tells_the_seed_that_repeats_the_text(trained_run: Path) -> None:
+    found = sample_json(trained_run, "-n", 30)
+    assert sample(trained_run, "-n", 30, "--seed", found["seed"]) == found["samples"][0]["text"]
+
+
+# Terminals and pipes
+
+
+def on_a_terminal(*arguments: str | Path) -> bytes:
+    """Return what a command writes to a terminal."""
+    ours, terminal = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as reader:
+        command = [sys.executable, "-m", "charlm", "sample", *map(str, arguments)]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal) as process:
+            os.close(terminal)
+            written = b""
+            try:
+                while block := reader.read(1000):
+                    written += block
+            except OSError:  # Linux tells the end of a terminal so
+                pass
+    assert process.returncode == 0
+    return written
+
+
+@pytest.fixture
+def escaping(bundle: Bundle, tmp_path: Path) -> Path:
+    """Return a bundle that writes escape characters."""
+    vocabulary = Vocabulary("char", ("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
+    return always(replace(bundle, vocabulary=vocabulary), "\x1b", tmp_path / "escaping")
+
+
+def test_control_characters_are_shown_to_a_terminal_harmless(escaping: Path) -> None:
+    assert on_a_terminal(escaping, "-p", "é\n\x1b", "-n", "2") == "é\r\n\\x1b\\x1b\\x1b\r\n".encode()
+
+
+def test_raw_sends_control_characters_to_a_terminal(escaping: Path) -> None:
+    assert on_a_terminal(escaping, "-n", "2", "--raw") == b"\x1b\x1b\r\n"
+
+
+def test_a_pipe_gets_control_characters_as_they_are(escaping: Path) -> None:
+    assert sample(escaping, "-n", 2) == "\x1b\x1b"
+
+
+def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "charlm", "sample", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment}
+    )
+
+
+def test_text_arrives_before_the_end(trained_run: Path) -> None:
+    with start(trained_run, "-n", "0") as process:
+        assert process.stdout is not None
+        assert len(process.stdout.read(10)) == 10
+        process.terminate()
+
+
+def test_a_reader_that_goes_away_is_no_error(trained_run: Path) -> None:
+    with start(trained_run, "-n", "0") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("extra", [[], ["--samples", "2"], ["--json"]])
+def test_characters_that_the_output_cannot_encode_are_escaped(
+    extra: list[str], bundle: Bundle, tmp_path: Path
+) -> None:
+    vocabulary = Vocabulary("char", ("\n", "中", "b", None, None), unknown_id=3, end_of_text_id=4)
+    folder = always(replace(bundle, vocabulary=vocabulary), "中", tmp_path / "chinese")
+    with start(folder, "-n", "2", *extra, PYTHONIOENCODING="ascii") as process:
+        written, said = process.communicate(timeout=60)
+    assert (process.returncode, b"Traceback" in said) == (0, False)
+    assert b"\\u4e2d\\u4e2d" in written
+
+
+@pytest.mark.parametrize(("errors", "written"), [("strict", rb"\udcff"), ("surrogateescape", b"\xff")])
+def test_a_prompt_that_is_not_utf_8_goes_through_to_a_byte_model(
+    errors: str, written: bytes, bundle: Bundle, random_parameters: Callable[..., Parameters], tmp_path: Path
+) -> None:
+    bytes_bundle = replace(
+        bundle,
+        architecture=replace(bundle.architecture, vocabulary_size=256, layers=1),
+        parameters=random_parameters(vocabulary_size=256),
+        vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))),
+    )
+    write_bundle(tmp_path / "bytes", bytes_bundle)
+    with start(
+        tmp_path / "bytes", "-p", os.fsdecode(b"\xff"), "-n", "1", PYTHONIOENCODING=f"utf-8:{errors}"
+    ) as process:
+        text, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
+    assert text.startswith(written)

@@ -1,0 +1,160 @@
+"""Characters <-> ids, and what vocabulary.json may hold."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import CharlmError
+from charlm.vocabulary import (
+    UNKNOWN_GLYPH,
+    Vocabulary,
+    describe_character,
+    parse_vocabulary,
+    read_vocabulary,
+    smallest_dtype,
+)
+
+ABC = Vocabulary(level="char", characters=("a", "b", "c"))
+RESERVED = Vocabulary(level="char", characters=("a", "b", None, None), unknown_id=2, end_of_text_id=3)
+BYTES = Vocabulary(level="byte", characters=tuple(chr(value) for value in range(256)))
+SEEDED = settings(derandomize=True, deadline=None, max_examples=100)
+
+characters = st.characters(exclude_categories=["Cs"])
+
+
+def test_ids_are_the_positions_in_the_vocabulary() -> None:
+    assert ABC.encode("cab").tolist() == [2, 0, 1]
+
+
+def test_an_empty_text_has_no_ids() -> None:
+    assert ABC.encode("").shape == (0,)
+
+
+@SEEDED
+@given(st.text(characters, min_size=1))
+def test_every_text_survives_encoding_and_decoding(text: str) -> None:
+    vocabulary = Vocabulary(level="char", characters=tuple(sorted(set(text))))
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@SEEDED
+@given(st.text(characters))
+def test_every_text_survives_level_byte(text: str) -> None:
+    assert BYTES.decode(BYTES.encode(text)) == text
+
+
+def test_level_byte_has_one_id_for_each_byte_of_utf8() -> None:
+    assert BYTES.encode("é中").tolist() == [0xC3, 0xA9, 0xE4, 0xB8, 0xAD]
+
+
+def test_an_unknown_character_in_a_prompt_is_named_with_its_position() -> None:
+    with pytest.raises(CharlmError, match=r"character 3 of the text, 'é' \(U\+00E9\).*--unknown skip"):
+        ABC.encode("abé")
+
+
+def test_an_unknown_character_may_be_left_out() -> None:
+    assert ABC.encode("aéb", unknown="skip").tolist() == [0, 1]
+
+
+def test_an_unknown_character_becomes_the_unknown_id_where_there_is_one() -> None:
+    assert RESERVED.encode("axb").tolist() == [0, 2, 1]
+
+
+def test_a_vocabulary_without_any_character_knows_no_character() -> None:
+    assert Vocabulary(level="char", characters=(None,), unknown_id=0).encode("ab").tolist() == [0, 0]
+
+
+def test_the_unknown_id_reads_as_the_replacement_character() -> None:
+    assert RESERVED.decode(np.array([0, 2])) == "a" + UNKNOWN_GLYPH
+
+
+def test_the_end_of_a_text_reads_as_nothing() -> None:
+    assert RESERVED.decode(np.array([0, 3, 1])) == "ab"
+
+
+def test_bytes_that_are_not_utf8_read_as_the_replacement_character() -> None:
+    assert BYTES.decode(np.array([0x61, 0xFF, 0x62])) == "a\ufffdb"
+
+
+def test_a_decoder_holds_back_a_character_until_its_bytes_are_there() -> None:
+    decoder = BYTES.decoder()
+    pieces = [decoder.decode(np.array([byte])) for byte in "é😀".encode()]
+    assert pieces == ["", "é", "", "", "", "😀"]
+
+
+def test_a_decoder_shows_the_bytes_left_over_at_the_end() -> None:
+    decoder = BYTES.decoder()
+    assert decoder.decode(np.array([0xF0, 0x9F])) == ""
+    assert decoder.decode(np.array([], np.int64), final=True) == "\ufffd"
+
+
+def test_decoding_random_bytes_piece_by_piece_is_decoding_them_at_once() -> None:
+    ids = np.frombuffer(random.Random(0).randbytes(2000), np.uint8)
+    decoder = BYTES.decoder()
+    pieces = [decoder.decode(part) for part in np.array_split(ids, 300)]
+    assert "".join(pieces) + decoder.decode(ids[:0], final=True) == ids.tobytes().decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")],
+)
+def test_the_dtype_is_the_smallest_that_holds_every_id(size: int, dtype: str) -> None:
+    assert smallest_dtype(size) == np.dtype(dtype)
+
+
+def test_a_character_that_cannot_be_seen_is_described_by_its_code_point() -> None:
+    assert describe_character("\x00") == "U+0000"
+
+
+@SEEDED
+@given(st.sets(characters, min_size=1, max_size=20))
+def test_json_holds_the_whole_vocabulary(found: set[str]) -> None:
+    size = len(found)
+    vocabulary = Vocabulary("char", (*sorted(found), None, None), unknown_id=size, end_of_text_id=size + 1)
+    assert parse_vocabulary(vocabulary.to_json(), origin="x") == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 2}, "format 2; this version of charlm reads format 1"),
+        ({"level": "word"}, "level 'word'"),
+        ({"characters": []}, "0 characters"),
+        ({"characters": ["a", "bc"]}, "not one character"),
+        ({"characters": ["a", 7]}, "not one character"),
+        ({"characters": ["a", "a"]}, "stands twice"),
+        ({"characters": ["a", None]}, "should be the ids that are null"),
+        ({"unknown_id": 0}, "should be the ids that are null"),
+        ({"level": "byte"}, r"U\+0000 to U\+00FF"),
+        (
+            {"level": "byte", "characters": [*BYTES.characters, None], "unknown_id": 256},
+            "every byte is known",
+        ),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_refused(change: dict[str, object], reason: str) -> None:
+    fields = json.loads(ABC.to_json()) | change
+    with pytest.raises(CharlmError, match=f"^x: not a vocabulary: .*{reason}"):
+        parse_vocabulary(json.dumps(fields), origin="x")
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(CharlmError, match="'characters' is missing"):
+        parse_vocabulary('{"format": 1, "level": "char"}', origin="x")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
+def test_text_that_is_no_json_object_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(CharlmError, match=r"^x: not a vocabulary: .*$"):
+        parse_vocabulary(text, origin="x")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"vocabulary\.json: cannot be read: No such file"):
+        read_vocabulary(tmp_path / "vocabulary.json")

@@ -1,0 +1,131 @@
+"""What a run writes for TensorBoard, read with TensorBoard's own reader."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.util.tensor_util import make_ndarray
+
+from charlm import preparation
+from charlm.bundle import read_bundle
+from charlm.training import loop
+from charlm.training.loop import Outcome
+
+PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
+WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
+
+
+def read_events(run: Path) -> Any:
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return events
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def steps_of(events: Any, tag: str) -> list[int]:
+    return [event.step for event in events.Tensors(tag)]
+
+
+def text_of(events: Any, tag: str, index: int = -1) -> str:
+    return str(events.Tensors(tag)[index].tensor_proto.string_val[0].decode())
+
+
+@pytest.fixture(scope="module")
+def events(trained_run: Path) -> Any:
+    return read_events(trained_run)
+
+
+def resume(run: Path, overrides: Sequence[str] = ()) -> Outcome:
+    opened = preparation.open_run(run, overrides=overrides)
+    return loop.train(opened, resume=True, cores=2, say=lambda _: None, show_progress=False)
+
+
+def test_every_scalar_of_the_contract_has_a_tag(events: Any) -> None:
+    wanted = {*PER_CHAR, "learning_rate", "gradient_norm", "characters_per_second"}
+    assert wanted <= set(events.Tags()["tensors"])
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_scalars_are_the_figures_of_metrics(split: str, events: Any, trained_run: Path) -> None:
+    metrics = {line["step"]: line for line in read_metrics(trained_run) if line["split"] == split}
+    for unit in ("nats_per_char", "bits_per_char"):
+        shown = {
+            event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(f"{unit}/{split}")
+        }
+        assert shown == pytest.approx({step: line[unit] for step, line in metrics.items()})
+
+
+def test_each_weight_has_a_histogram_at_every_evaluation(events: Any) -> None:
+    for name in WEIGHTS:
+        assert steps_of(events, f"weights/{name}") == [30, 60]
+
+
+def test_a_sample_is_shown_letter_by_letter_at_every_evaluation(events: Any) -> None:
+    assert steps_of(events, "sample") == [30, 60]
+    lines = text_of(events, "sample").splitlines()
+    assert all(line.startswith("    ") for line in lines)
+    assert len("\n".join(line.removeprefix("    ") for line in lines)) == pytest.approx(
+        80, abs=1
+    )  # a last line break
+
+
+def test_the_config_is_shown(events: Any, trained_run: Path) -> None:
+    shown = "".join(line.removeprefix("    ") + "\n" for line in text_of(events, "config").splitlines())
+    assert shown == (trained_run / "config.yaml").read_text(encoding="utf-8")
+
+
+def test_the_hyperparameters_are_those_of_the_config(events: Any) -> None:
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    hparams = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hparams["model.units"].number_value == 16
+    assert hparams["training.optimizer.name"].string_value == "adam"
+
+
+def test_the_graph_shows_the_recurrence(events: Any) -> None:
+    graph = events.Graph()
+    assert sum(node.op == "Tanh" for node in _all_nodes(graph)) >= 3
+
+
+def _all_nodes(graph: Any) -> list[Any]:
+    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+
+
+def test_a_resumed_run_has_no_step_twice_and_no_hole(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    shutil.rmtree(run / "checkpoints/step-000000060")  # as if it had crashed before
+    assert resume(run).progress.step == 60
+    resumed = read_events(run)
+    assert steps_of(resumed, "nats_per_char/train") == [10, 20, 30, 40, 50, 60]
+    assert steps_of(resumed, "nats_per_char/validation") == [30, 60]
+    assert steps_of(resumed, "sample") == [30, 60]
+    assert [line["step"] for line in read_metrics(run)] == [line["step"] for line in read_metrics(trained_run)]
+
+
+def test_a_run_that_goes_on_appends(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    resume(run, ["training.steps=90"])
+    assert steps_of(read_events(run), "nats_per_char/train") == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+    assert read_bundle(run / "last").facts["step"] == 90
+
+
+def test_a_sample_can_be_switched_off(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    resume(run, ["training.steps=90", "sampling.length=0"])
+    assert steps_of(read_events(run), "sample") == [30, 60]
+
+
+def test_event_files_are_named_as_tensorboard_expects(trained_run: Path) -> None:
+    files = [path.name for path in (trained_run / "tensorboard").iterdir()]
+    assert [bool(re.match(r"events\.out\.tfevents\.", name)) for name in files] == [True]
