@@ -38,7 +38,7 @@ Figures = dict[str, float]
 VOCABULARY = 65
 STREAMS = (1, 64)
 MEGABYTES = 100.0
-EFFORT = {"repetitions": 3, "seconds": 0.3}
+EFFORT = {"repetitions": 3, "seconds": 0.2}
 """What every contender takes: the best of so many repetitions of at least that length."""
 
 PEERS = ("keras", "torch", "numpy")

@@ -97,8 +97,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_bundle(place / "future")
     (place / "future/model.json").write_text(json.dumps({"format": 99}))
 
-    tokenize([str(place / "text.txt")], (place / "corpus"), CorpusConfig())
-    begin_run((place / "begun"), Config(), (place / "text.txt"))
+    tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
+    begin_run(place / "begun", Config(), place / "text.txt")
     (place / "lost").mkdir()
     (place / "lost/config.yaml").write_text(dump_config(Config()))
     (place / "lost/metrics.jsonl").touch()

@@ -55,13 +55,13 @@ def scan(
     """
     gradient = GRADIENTS_FROM_OUTPUT.get(getattr(activation, "__name__", ""))
     if gradient is None:
-        return _forward(drive, recurrent_kernel, state, activation, recurrent_mask, unroll)
+        return _forward(drive, recurrent_kernel, state, activation, recurrent_mask, unroll=unroll)
 
     def run(drive: Tensor, recurrent_kernel: Tensor, state: Tensor) -> tuple[Tensor, Callable[..., Any]]:
-        outputs = _forward(drive, recurrent_kernel, state, activation, recurrent_mask, unroll)
+        outputs = _forward(drive, recurrent_kernel, state, activation, recurrent_mask, unroll=unroll)
 
         def backward(d_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            d_drive = _backward(d_outputs, outputs, recurrent_kernel, gradient, recurrent_mask, unroll)
+            d_drive = _backward(d_outputs, outputs, recurrent_kernel, gradient, recurrent_mask, unroll=unroll)
             previous = tf.concat([state[None], outputs[:-1]], 0)
             previous = previous if recurrent_mask is None else previous * recurrent_mask
             units = recurrent_kernel.shape[0]
@@ -77,7 +77,7 @@ def scan(
 
 
 def _forward(
-    drive: Tensor, kernel: Tensor, state: Tensor, activation: Activation, mask: Tensor | None, unroll: bool
+    drive: Tensor, kernel: Tensor, state: Tensor, activation: Activation, mask: Tensor | None, *, unroll: bool
 ) -> Tensor:
     transposed = tf.transpose(kernel)  # oneDNN multiplies by a transposed right side in fewer passes
 
@@ -100,6 +100,7 @@ def _backward(
     kernel: Tensor,
     gradient: Callable[[Tensor, Tensor], Tensor],
     mask: Tensor | None,
+    *,
     unroll: bool,
 ) -> Tensor:
     """Return dL/d drive [T, B, H], from the last step to the first."""

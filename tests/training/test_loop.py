@@ -18,7 +18,7 @@ from charlm.batches import Batches
 from charlm.bundle import read_bundle
 from charlm.config import find_recipe, load_config
 from charlm.errors import CharlmError
-from charlm.scoring import mean_score, score_stream
+from charlm.scoring import Score, mean_score, score_stream
 from charlm.training import checkpoints, loop
 from charlm.training.loop import Outcome, total_steps
 
@@ -267,6 +267,15 @@ def test_best_holds_the_weights_of_the_lowest_validation_loss(tmp_path: Path) ->
     )
     assert best.facts["step"] == progress.best_step
     assert best.facts["score"] == {"split": "validation", "nats_per_char": progress.best_nats}
+
+
+def test_a_validation_loss_that_is_no_number_is_never_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([math.nan, 3.0, math.nan, 2.0, 2.5])
+    monkeypatch.setattr("charlm.scoring.estimate_stream", lambda *_: Score(next(losses), 35))
+    progress = train(tmp_path / "run").outcome.progress
+    assert (progress.best_nats, progress.best_step) == (2.0, 40)
 
 
 def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:

@@ -14,7 +14,7 @@ import pytest
 from charlm.training import checkpoints
 from charlm.training.signals import CAUGHT, stop_on_signal
 
-GRACE_SECONDS = 10
+GRACE_SECONDS = 30
 """An idle machine takes less than one; the limit only tells a run that answers from one that goes on."""
 
 
