@@ -7,7 +7,8 @@ How it is measured:
 * Contenders take turns, round by round (A B C A B C ...), so that all meet the same moods of a shared machine.
 * Ratios are formed within a round. The median of the rounds is quoted, of ratios and of figures.
 * The limit is what a network of this size could do if every operation ran at the speed of one float32 product of
-  [batch, H] x [H, H] on all cores, measured in the same round.
+  [batch, H] x [H, H] on all cores, NumPy's or TensorFlow's, measured in the same round. Sampling has streams for
+  a batch, and NumPy alone; for a single stream this is the speed at which the weights can be read.
 
 This process only plans, waits and compares. It imports neither NumPy nor TensorFlow: it leaves the cores to the
 contenders, and stays small, since on Linux the peak memory of a process starts from that of its parent.

@@ -17,7 +17,8 @@ def serve(folders: Sequence[Path], *, host: str, port: int) -> NoReturn:
     """
     logs = log_arguments(folders)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    command = [sys.executable, "-m", "tensorboard.main", *logs, "--host", host, "--port", str(port)]
+    # -P: modules in the folder at hand are not imported, it may be a stranger's
+    command = [sys.executable, "-P", "-m", "tensorboard.main", *logs, "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)  # its signals, messages and exit code are TensorBoard's own
 
 

@@ -1,12 +1,12 @@
 """A trained model on disk: weights.safetensors, vocabulary.json, config.yaml and model.json.
 
 A bundle is self-contained, holds no code, and can be copied anywhere. Bundles come from strangers: sizes and
-shapes are checked before memory is taken, checksums before anything is used.
+shapes are checked before memory is taken, checksums before anything is used, and no link is followed. model.json
+holds the checksums of the other files and its own, `seal`: that of all the rest of it as `_seal` writes it.
 """
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,8 +18,9 @@ import safetensors
 import safetensors.numpy
 
 import charlm
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
 from charlm.files import sha256, write_folder
+from charlm.intake import read_file
 from charlm.rnn import ACTIVATIONS, Floats, Parameters, parameters_from_tensors, tensor_shapes
 from charlm.vocabulary import Vocabulary, parse_vocabulary
 
@@ -78,7 +79,13 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
         "shapes": {name: list(shape) for name, shape in bundle.architecture.shapes().items()},
         "sha256": {name: sha256(data) for name, data in files.items()},
     }
-    write_folder(folder, {**files, MODEL: (json.dumps(model, indent=2) + "\n").encode()})
+    sealed = {**model, "seal": _seal(model)}
+    write_folder(folder, {**files, MODEL: (json.dumps(sealed, indent=2) + "\n").encode()})
+
+
+def _seal(model: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what model.json tells, apart from its seal."""
+    return sha256(json.dumps(model, sort_keys=True).encode())
 
 
 def is_bundle(folder: Path) -> bool:
@@ -126,16 +133,19 @@ def _parse_model(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CharlmError(f"{folder}: not a bundle: there is no {MODEL} in it")
     try:
-        model = json.loads(_text(_read_file(path, limit=MAX_HEADER_BYTES), path))
+        model = json.loads(_text(read_file(path, limit=MAX_HEADER_BYTES, follow_links=False), path))
+        if not isinstance(model, dict):
+            raise CharlmError(f"{path}: damaged: not a JSON object")
+        is_whole = model.pop("seal", None) == _seal(model)
     except (ValueError, RecursionError):
         raise CharlmError(f"{path}: damaged: not JSON") from None
-    if not isinstance(model, dict):
-        raise CharlmError(f"{path}: damaged: not a JSON object")
     if model.get("format") != FORMAT:
         raise CharlmError(
-            f"{path}: format {model.get('format')!r}; charlm {charlm.__version__} reads format {FORMAT}: "
+            f"{path}: format {shorten(model.get('format'))}; charlm {charlm.__version__} reads format {FORMAT}: "
             f"use the version of charlm that wrote it"
         )
+    if not is_whole:
+        raise CharlmError(f"{path}: damaged: its own SHA-256, `seal`, is wrong")
     return model
 
 
@@ -153,30 +163,16 @@ def _architecture(model: Mapping[str, Any], path: Path) -> Architecture:
     if any(type(flag) is not bool for flag in (architecture.use_bias, architecture.skip_connections)):
         raise CharlmError(f"{path}: damaged: a flag in `architecture` is not true or false")
     if not isinstance(architecture.activation, str) or architecture.activation not in ACTIVATIONS:
-        raise CharlmError(f"{path}: activation {architecture.activation!r} is not one that charlm knows")
+        raise CharlmError(f"{path}: activation {shorten(architecture.activation)} is not one that charlm knows")
     return architecture
 
 
 def _read_checked(path: Path, model: Mapping[str, Any], *, limit: int) -> bytes:
-    data = _read_file(path, limit=limit)
+    data = read_file(path, limit=limit, follow_links=False)
     checksums = model.get("sha256")
     if not isinstance(checksums, dict) or sha256(data) != checksums.get(path.name):
         raise CharlmError(f"{path}: damaged: its SHA-256 is not the one in {MODEL}")
     return data
-
-
-def _read_file(path: Path, *, limit: int) -> bytes:
-    """Return what a file holds; raises CharlmError if it is missing or larger than `limit` bytes."""
-    if not path.is_file():  # a pipe would be waited for
-        raise CharlmError(f"{path}: missing, or not a file")
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise CharlmError(f"{path}: larger than the sizes in {MODEL} allow ({limit:,} bytes)")
-            return file.read(size)  # takes memory for as much as it is asked for
-    except OSError as error:
-        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _text(data: bytes, path: Path) -> str:
@@ -190,13 +186,16 @@ def _tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]], path: Path) -> 
     try:
         tensors: dict[str, Floats] = safetensors.numpy.load(data)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise CharlmError(f"{path}: damaged: {error}") from None
+        raise CharlmError(f"{path}: damaged: {str(error)[:200]}") from None
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if found != dict(shapes):
         wrong = sorted(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))[0]
         raise CharlmError(
-            f"{path}: tensor {wrong}: shape {found.get(wrong)}; the architecture wants {shapes.get(wrong)}"
+            f"{path}: tensor {wrong[:100]}: shape {found.get(wrong)}; the architecture wants {shapes.get(wrong)}"
         )
     if any(tensor.dtype != np.float32 for tensor in tensors.values()):
         raise CharlmError(f"{path}: a tensor is not float32")
+    broken = next((name for name, tensor in tensors.items() if not np.isfinite(tensor).all()), None)
+    if broken is not None:
+        raise CharlmError(f"{path}: tensor {broken}: holds values that are not finite; use an earlier bundle")
     return tensors

@@ -13,13 +13,15 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from charlm import __version__
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:
     from charlm.preparation import Run
     from charlm.training.loop import Outcome
+    from charlm.training.signals import StopWish
 
 FOLDER = click.Path(path_type=Path)
+MAX_PROMPT_BYTES = 1 << 24
 
 
 class _Command(click.Group):
@@ -27,25 +29,37 @@ class _Command(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            result = super().invoke(context)
+            sys.stdout.flush()
+            return result
         except CharlmError as error:
-            _fail(str(error))
+            _fail(error)
         except BrokenPipeError:  # the reader of our output has gone: stop quietly
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             sys.exit(0)
         except OSError as error:
-            _fail(f"{error.filename or 'charlm'}: {error.strerror}")
-        except KeyboardInterrupt:
-            sys.exit(130)
+            if error.filename is None:  # the only file without a name that is written to
+                _drop_output()
+            _fail(CharlmError(f"{error.filename or 'standard output'}: {error.strerror}"))
+        except click.ClickException as error:
+            error.message = harmless(error.message)  # type: ignore[misc]
+            raise
+        except KeyboardInterrupt as stopped:
+            sys.exit(getattr(stopped, "exit_code", 130))
 
 
-def _fail(message: str) -> NoReturn:
-    click.echo(f"charlm: {' '.join(message.splitlines())}", err=True)
+def _fail(error: CharlmError) -> NoReturn:
+    _say(str(error))
     sys.exit(1)
 
 
 def _say(message: str) -> None:
-    click.echo(f"charlm: {message}", err=True)
+    click.echo(f"charlm: {harmless(message)}", err=True)
+
+
+def _drop_output() -> None:
+    """Let go of what could not be written to standard output, lest Python tries again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,20 +108,29 @@ def train(
     charlm. Keys of a config are given with -s, for instance: -s model.units=256 -s training.epochs=3
     """
     from charlm import preparation, runs
+    from charlm.training.signals import Stopped, stop_on_signal
 
-    if resume:
-        if corpus is not None or config_name is not None:
-            raise click.UsageError("--resume goes on with the corpus and the config of the run; leave them out")
-        run = preparation.open_run(folder or runs.newest_run(), overrides=overrides)
-    else:
-        run = _new_run(corpus, config_name or "default", overrides, folder)
+    if resume and (corpus is not None or config_name is not None):
+        raise click.UsageError("--resume goes on with the corpus and the config of the run; leave them out")
+    with stop_on_signal() as wish:
+        if resume:
+            run = preparation.open_run(folder or runs.newest_run(), overrides=overrides)
+        else:
+            run = _new_run(corpus, config_name or "default", overrides, folder)
+        try:
+            _train(run, resume=resume, wish=wish)
+        except Stopped as stopped:
+            _say(f"{stopped}; go on with: charlm train --resume --run {run.folder}")
+            raise
+
+
+def _train(run: "Run", *, resume: bool, wish: "StopWish") -> None:
     from charlm.training import runtime
 
     cores = runtime.start()
     from charlm.training.loop import train as train_run
 
-    outcome = train_run(run, resume=resume, cores=cores, say=_say)
-    _report(run, outcome)
+    _report(run, train_run(run, resume=resume, cores=cores, wish=wish, say=_say))
 
 
 def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], folder: Path | None) -> "Run":
@@ -142,13 +165,11 @@ def _report(run: "Run", outcome: "Outcome") -> None:
 @main.command()
 @click.argument("run", required=False, type=FOLDER)
 @click.option("-p", "--prompt", default="", help="The text to go on from.  [default: a new line]")
-@click.option(
-    "--prompt-file", type=click.File("r", encoding="utf-8"), help="Read it from here; - = standard input."
-)
+@click.option("--prompt-file", type=click.File("rb"), help="Read it from here, as UTF-8; - = standard input.")
 @click.option(
     "-n",
     "--length",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, sys.maxsize),
     default=500,
     show_default=True,
     help="Characters to write; 0 = until stopped.",
@@ -165,7 +186,7 @@ def _report(run: "Run", outcome: "Outcome") -> None:
 @click.option("--top-p", type=float, help="Choose among the fewest characters that make up this probability.")
 @click.option("--min-p", type=float, help="Leave out what is less likely than this share of the most likely.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.  [default: random]")
-@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="How many texts.")
+@click.option("--samples", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many texts.")
 @click.option("--stop", metavar="TEXT", help="End a text before the first TEXT in it.")
 @click.option("--ignore-end", is_flag=True, help="Write on where the model ends a text.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
@@ -192,9 +213,12 @@ def sample(run: Path | None, prompt: str, prompt_file: Any, **options: Any) -> N
     print_samples(run, prompt=prompt, **options)
 
 
-def _read_text(file: IO[str]) -> str:
+def _read_text(file: IO[bytes]) -> str:
+    data = file.read(MAX_PROMPT_BYTES + 1)
+    if len(data) > MAX_PROMPT_BYTES:
+        raise CharlmError(f"{file.name}: a prompt has at most {MAX_PROMPT_BYTES:,} bytes")
     try:
-        return file.read()
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise CharlmError(f"{file.name}: not UTF-8 at byte {error.start}") from None
 

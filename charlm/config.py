@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
+from charlm.intake import read_file
 from charlm.resources import CONFIGS
 
-MAX_CONFIG_BYTES = 1_000_000
+NAMED_KEYS = {"class_name", "config"}
+MAX_CONFIG_BYTES = 100_000
+MAX_RECURRENT_WEIGHTS = 1 << 32
+"""16 GiB in float32: more is a slip of the hand."""
 
 Activation = Literal[
     "tanh", "relu", "sigmoid", "linear", "softsign", "softplus", "elu", "selu", "silu", "leaky_relu",
@@ -27,7 +31,16 @@ ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
-Named = str | dict[str, Any] | None
+
+
+def _check_named(value: Any) -> Any:
+    """Refuse further keys of a mapping: `module` would import it."""
+    if isinstance(value, dict) and not (isinstance(value.get("class_name"), str) and value.keys() <= NAMED_KEYS):
+        raise ValueError("a mapping should have class_name and config, and nothing else")
+    return value
+
+
+Named = Annotated[str | dict[str, Any] | None, AfterValidator(_check_named)]
 """A Keras object: its name, a mapping with `class_name` and `config`, or none."""
 
 DECIDED_BY_THE_TASK = {
@@ -102,6 +115,15 @@ class ModelConfig(_Section):
     """Share of units dropped before the logits, a new mask at every step."""
     rnn: RnnConfig = RnnConfig()
 
+    @model_validator(mode="after")
+    def _fit_into_some_memory(self) -> "ModelConfig":
+        if self.layers * self.units**2 > MAX_RECURRENT_WEIGHTS:
+            raise ValueError(
+                f"{self.layers} layers of {self.units} units; layers * units * units should be "
+                f"{MAX_RECURRENT_WEIGHTS:,} at most"
+            )
+        return self
+
 
 class OptimizerConfig(BaseModel):
     """Any Keras optimizer by name; further keys are its arguments."""
@@ -135,6 +157,22 @@ class EarlyStoppingConfig(_Section):
     """Nats per character by which a new best must be lower."""
 
 
+class DivergenceConfig(_Section):
+    """When training has gone astray, and what is done then: back to a checkpoint, on with a lower rate.
+
+    A loss or a gradient norm that is not finite always counts as astray.
+    """
+
+    tolerance_nats: Annotated[float, Field(gt=0)] | None = 1.0
+    """How far the mean training loss of `patience_steps` steps may lie above the lowest one; None = any."""
+    patience_steps: Positive = 200
+    """The loss is compared once in so many steps: a peak that soon passes does no harm."""
+    rate_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """By which the learning rates are multiplied each time."""
+    max_rollbacks: NotNegative = 3
+    """After so many, training fails."""
+
+
 class TrainingConfig(_Section):
     """The optimisation."""
 
@@ -150,6 +188,7 @@ class TrainingConfig(_Section):
     """The global norm to which a larger gradient is scaled down; None = never."""
     precision: Literal["float32", "bfloat16"] = "float32"
     early_stopping: EarlyStoppingConfig | None = None
+    divergence: DivergenceConfig = DivergenceConfig()
     evaluate_every: Positive = 500
     checkpoint_every: Positive = 500
     evaluate_characters: Annotated[int, Field(ge=2)] = 200_000
@@ -187,8 +226,24 @@ class Config(_Section):
     sampling: SamplingConfig = SamplingConfig()
 
 
+JSON_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without aliases (a few hundred bytes of them can fill the memory) or repeated keys."""
+    """YAML that means no more than JSON: no objects, dates, sets, merge keys or repeated keys.
+
+    Nor are there aliases, a few hundred bytes of which can fill the memory, or numbers that no machine counts to.
+    """
+
+    yaml_constructors = {  # noqa: RUF012
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag in JSON_TAGS  # the one for None refuses the others
+    }
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in JSON_TAGS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -199,17 +254,38 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in JSON_TAGS:
                 raise yaml.MarkedYAMLError(problem="a key should be a word", problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: Any) -> int:
+        value = super().construct_yaml_int(node)
+        if not -(2**63) <= value < 2**63:
+            raise yaml.MarkedYAMLError(problem="a number is too large", problem_mark=node.start_mark)
+        return int(value)
 
-_Loader.add_implicit_resolver(  # PyYAML follows YAML 1.1, in which 1e-3 is a text
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+    def construct_yaml_str(self, node: Any) -> str:
+        text = super().construct_yaml_str(node)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise yaml.MarkedYAMLError(problem="half of a surrogate pair", problem_mark=node.start_mark)
+        return str(text)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that quotes what the loader would not read as text."""
+
+
+for _class in (_Loader, _Dumper):  # PyYAML follows YAML 1.1, in which 1e-3 is a text
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def parse_yaml(text: str, *, origin: str) -> Any:
@@ -261,10 +337,9 @@ def load_config(path: Path, *, overrides: Iterable[str] = ()) -> Config:
     file or override, the key, the value and the nearest right key.
     """
     try:
-        text = path.read_bytes()[: MAX_CONFIG_BYTES + 1].decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CharlmError(f"{path}: cannot be read as a config: {reason}") from None
+        text = read_file(path, limit=MAX_CONFIG_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CharlmError(f"{path}: cannot be read as a config: not UTF-8 text") from None
     values = parse_yaml(text, origin=str(path))
     if values is None:
         values = {}
@@ -292,7 +367,7 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
 
 def dump_config(config: Config) -> str:
     """Return the config as YAML, defaults included; `parse_yaml` reads it back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -337,7 +412,7 @@ def _describe(error: ValidationError) -> str:
     problem = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if first["type"] == "value_error":
         return f"{key}: {problem}" if key else problem
-    return f"{key}: found {found!r} ({_kind(found)}); {problem}"
+    return f"{key}: found {shorten(found)} ({_kind(found)}); {problem}"
 
 
 def _advice(path: list[str]) -> str:

@@ -16,10 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from charlm.config import CorpusConfig
 from charlm.errors import CharlmError
+from charlm.intake import read_file
 from charlm.vocabulary import Ids, Vocabulary, read_vocabulary
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
+MAX_MANIFEST_BYTES = 1 << 30
+"""A line for each document; millions of them are allowed."""
 CHECKED_BYTES = 64 << 20
 """An ids.bin up to this size is searched for ids out of range whenever it is opened."""
 
@@ -174,9 +177,7 @@ def open_corpus(folder: Path) -> Corpus:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
+        return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
     except ValidationError as error:
         raise CharlmError(f"{path}: not the manifest of a corpus: {_describe(error)}") from None
 

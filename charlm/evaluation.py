@@ -1,5 +1,6 @@
 """Which ids an evaluation scores, and by which protocol."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,17 @@ Protocol = Literal["stream", "windows"]
 def evaluate(bundle: Bundle, ids: NDArray[Any], *, protocol: Protocol, window: int) -> Score:
     """Score ids [n] read once from start to end (stream), or in windows each from the zero state.
 
-    Raises CharlmError if there are fewer than two ids.
+    Raises CharlmError if there are fewer than two ids, or the loss is not finite.
     """
     if protocol == "stream":
-        return mean_score(score_stream(bundle.parameters, ids))
-    return mean_score(score_windows(bundle.parameters, ids, window=window))
+        score = mean_score(score_stream(bundle.parameters, ids))
+    else:
+        score = mean_score(score_windows(bundle.parameters, ids, window=window))
+    if not math.isfinite(score.nats_per_char):
+        raise CharlmError(
+            f"the loss is {score.nats_per_char}: the weights are too large; use an earlier checkpoint"
+        )
+    return score
 
 
 def ids_to_score(
@@ -70,8 +77,11 @@ def _read_ids(
             if vocabulary.level == "byte":
                 parts += [np.frombuffer(block, np.uint8) for block in blocks]
                 continue
+            start = 0
             for text in _texts(blocks, config, document.name):
-                parts.append(vocabulary.encode(text, unknown=unknown).astype(vocabulary.dtype))
+                ids = vocabulary.encode(text, unknown=unknown, name=document.name, start=start)
+                parts.append(ids.astype(vocabulary.dtype))
+                start += len(text)
     return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)
 
 

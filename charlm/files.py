@@ -1,21 +1,35 @@
-"""Files that are either whole or not there: written aside, flushed to the disk, then renamed."""
+"""Files that are either whole or not there: written aside, flushed to the disk, then renamed. Logs that grow.
+
+What is written aside is called `.NAME.PROCESS.tmp` and stands beside its target.
+"""
 
 import contextlib
 import ctypes
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from charlm.errors import CharlmError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_ASIDE = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
 
 
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of some bytes in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn an OSError in the block into a CharlmError that names the target and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
 
 
 def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
@@ -24,39 +38,56 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     A reader, or a crash at any moment, finds the old folder or the new one, each whole. Raises CharlmError
     where the disk is full or the place cannot be written; what was there before is left as it was.
     """
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    aside = _aside(target, "tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_folder(aside)
-        aside.mkdir()
-        for name, data in files.items():
-            _write_durably(aside / name, data)
-        sync_folder(aside)
-        _put_in_place(aside, target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _remove(aside)
+            aside.mkdir()
+            for name, data in files.items():
+                _write_durably(aside / name, data)
+            sync_folder(aside)
+            _put_in_place(aside, target)
+            sync_folder(target.parent)
     finally:
-        remove_folder(aside)
+        _remove(aside)
 
 
 def write_file(target: Path, data: bytes) -> None:
     """Put a file at `target`, replacing one that is there in a single step; raises CharlmError like a folder."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    aside = _aside(target, "tmp")
     try:
-        _write_durably(aside, data)
-        aside.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
+        with writing(target):
+            _write_durably(aside, data)
+            aside.replace(target)
+            sync_folder(target.parent)
     finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+        _remove(aside)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and what is in it, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder and what is in it, if it is there: it is whole to the last and then gone."""
+    aside = _aside(folder, "tmp")
+    with contextlib.suppress(OSError):
+        _remove(aside)
+        folder.rename(aside)
+    _remove(aside)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from a folder what a process that was killed has left aside.
+
+    What it was about to replace, where it could not do that in one step, goes back to its place. Only for the
+    one process that may write there: it would take away what another one is writing.
+    """
+    for path in list(folder.glob(".*")):
+        found = _ASIDE.fullmatch(path.name)
+        if found is None:
+            continue
+        target = path.with_name(found["name"])
+        if found["kind"] == "old" and not target.exists():
+            path.rename(target)
+        _remove(path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -66,6 +97,52 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class Log:
+    """A file that grows by whole records: nothing of one that fails stays. Raises CharlmError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with writing(path):
+            self._file = path.open("ab", buffering=0)
+
+    def write(self, record: bytes) -> None:
+        """Append a record."""
+        size = self.size
+        try:
+            with writing(self.path):
+                rest = memoryview(record)
+                while rest:
+                    rest = rest[self._file.write(rest) or 0 :]
+        except BaseException:
+            self._file.truncate(size)
+            raise
+
+    def sync(self) -> None:
+        """Wait until all records are on the disk."""
+        with writing(self.path):
+            os.fsync(self._file.fileno())
+
+    @property
+    def size(self) -> int:
+        """The bytes written, those of earlier processes included."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _aside(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.{kind}")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_durably(path: Path, data: bytes) -> None:
@@ -80,10 +157,10 @@ def _put_in_place(new: Path, target: Path) -> None:
     if not target.exists():
         new.rename(target)
     elif not _exchange(new, target):
-        old = target.with_name(f".{target.name}.{os.getpid()}.old")
+        old = _aside(target, "old")
         target.rename(old)  # no exchange on this system: for a moment there is no folder
         new.rename(target)
-        remove_folder(old)
+        _remove(old)
 
 
 def _exchange(first: Path, second: Path) -> bool:

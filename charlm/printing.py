@@ -3,16 +3,17 @@
 import json
 import secrets
 import sys
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import click
+import numpy as np
 
 from charlm import runs
 from charlm.bundle import read_bundle
 from charlm.choice import Choice
+from charlm.errors import harmless
 from charlm.sampling import Generation, generate_text
 
 MAX_SEED = 2**32
@@ -58,12 +59,13 @@ def print_samples(
         unknown=unknown,
         keep_text=as_json or samples > 1,
     )
-    if as_json:
-        _print_json(folder, generation, prompt=prompt, seed=seed)
-    elif samples == 1:
-        _stream(generation, prompt=prompt, raw=raw)
-    else:
-        _print_blocks(generation, prompt=prompt, raw=raw)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of them is refused in a line
+        if as_json:
+            _print_json(folder, generation, prompt=prompt, seed=seed)
+        elif samples == 1:
+            _stream(generation, prompt=prompt, raw=raw)
+        else:
+            _print_blocks(generation, prompt=prompt, raw=raw)
 
 
 def _stream(generation: Generation, *, prompt: str, raw: bool) -> None:
@@ -103,9 +105,4 @@ def _shown(raw: bool) -> Callable[[str], str]:
     """
     if raw or not sys.stdout.isatty():
         return lambda text: text
-    return lambda text: text if text.isprintable() else "".join(map(_harmless, text))
-
-
-def _harmless(character: str) -> str:
-    is_control = unicodedata.category(character) in {"Cc", "Cf", "Cs"} and character not in "\n\t"
-    return character.encode("unicode_escape").decode("ascii") if is_control else character
+    return lambda text: harmless(text, keep="\n\t")

@@ -1,8 +1,11 @@
 """What `charlm evaluate` writes to standard output, for people and as JSON."""
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from charlm import runs
 from charlm.bundle import read_bundle
@@ -24,11 +27,12 @@ def print_score(
     folder = runs.find_bundle(run, checkpoint=checkpoint)
     bundle = read_bundle(folder)
     name, ids = ids_to_score(folder, bundle, text, split=split, unknown=unknown)
-    score = evaluate(bundle, ids, protocol=protocol, window=window)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of them is refused in a line
+        score = evaluate(bundle, ids, protocol=protocol, window=window)
     figures = {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
-        "perplexity": score.perplexity,
+        "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
         "characters": score.characters,
     }
     if as_json:

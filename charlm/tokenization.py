@@ -5,6 +5,7 @@ to `charlm.corpus`.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,7 +45,7 @@ def tokenize(sources: Sequence[str], out: Path, config: CorpusConfig, *, progres
     source cannot be found, read or decoded, changes while it is read, or there is no text in any.
     """
     _check(config)
-    target = out.resolve()
+    target = Path(os.path.realpath(out))  # unlike resolve, does not mind a link to itself
     try:
         if target.exists() and not (target.is_dir() and not any(target.iterdir())):
             raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")

@@ -13,10 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
+from charlm.intake import read_file
 
 FORMAT = 1
 MAX_CODE_POINT = 0x10FFFF
+MAX_BYTES = 16 * MAX_CODE_POINT
+"""Of a vocabulary.json: every character there is, as JSON with escapes."""
+
 UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 
 Ids = NDArray[np.unsignedinteger[Any]]
@@ -58,17 +62,19 @@ class Vocabulary:
     def look_up(self, text: str) -> NDArray[np.int64]:
         """Return the id of each character (level byte: of each byte of its UTF-8), -1 where it has none."""
         if self.level == "byte":
-            code_points = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+            code_points = np.frombuffer(_utf8(text), np.uint8)
         else:
             code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         known = code_points < len(self.table)
         return np.where(known, self.table[np.where(known, code_points, 0)], -1)
 
-    def encode(self, text: str, *, unknown: Literal["error", "skip"] = "error") -> NDArray[np.int64]:
+    def encode(
+        self, text: str, *, unknown: Literal["error", "skip"] = "error", name: str = "the text", start: int = 0
+    ) -> NDArray[np.int64]:
         """Return the ids of a text, int64 [characters], or [bytes] at level byte.
 
         A character without an id becomes the unknown id if there is one; else it is left out (`skip`), or
-        raises CharlmError naming it (`error`).
+        raises CharlmError naming it (`error`) as one of the text `name`, of which `start` characters came before.
         """
         ids = self.look_up(text)
         missing = ids < 0
@@ -80,7 +86,7 @@ class Vocabulary:
             return ids[~missing]
         position = int(np.argmax(missing))
         raise CharlmError(
-            f"character {position + 1} of the text, {describe_character(text[position])}, was not in the "
+            f"character {start + position + 1:,} of {name}, {describe_character(text[position])}, was not in the "
             f"training text; --unknown skip leaves such characters out"
         )
 
@@ -113,6 +119,14 @@ class Vocabulary:
             "end_of_text_id": self.end_of_text_id,
         }
         return json.dumps(fields, ensure_ascii=False, indent=None) + "\n"
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")  # an argument that is not UTF-8 is its own bytes
+    except UnicodeEncodeError as error:
+        found = describe_character(text[error.start])
+        raise CharlmError(f"character {error.start + 1:,} of the text, {found}, is half of a pair") from None
 
 
 class Decoder:
@@ -150,7 +164,9 @@ def parse_vocabulary(text: str, *, origin: str) -> Vocabulary:
         if not isinstance(fields, dict):
             raise ValueError("not an object")
         if fields.get("format") != FORMAT:
-            raise ValueError(f"format {fields.get('format')!r}; this version of charlm reads format {FORMAT}")
+            raise ValueError(
+                f"format {shorten(fields.get('format'))}; this version of charlm reads format {FORMAT}"
+            )
         vocabulary = Vocabulary(
             level=fields["level"],
             characters=tuple(fields["characters"]),
@@ -170,21 +186,22 @@ def read_vocabulary(path: Path) -> Vocabulary:
     Raises CharlmError where there is none, or it is not a vocabulary.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise CharlmError(f"{path}: cannot be read: {reason}") from None
+        text = read_file(path, limit=MAX_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CharlmError(f"{path}: cannot be read: not UTF-8") from None
     return parse_vocabulary(text, origin=str(path))
 
 
 def _check(vocabulary: Vocabulary) -> None:
     if vocabulary.level not in {"char", "byte"}:
-        raise ValueError(f"level {vocabulary.level!r}; there are char and byte")
+        raise ValueError(f"level {shorten(vocabulary.level)}; there are char and byte")
     characters = [c for c in vocabulary.characters if c is not None]
     if not vocabulary.characters or len(vocabulary.characters) > MAX_CODE_POINT + 3:
         raise ValueError(f"{len(vocabulary.characters)} characters")
     if any(not isinstance(c, str) or len(c) != 1 for c in characters):
         raise ValueError("an entry of characters is not one character")
+    if any("\ud800" <= c <= "\udfff" for c in characters):
+        raise ValueError("an entry of characters is half of a surrogate pair")
     if len(set(characters)) < len(characters):
         raise ValueError("a character stands twice")
     if vocabulary.level == "byte" and characters != [chr(value) for value in range(256)]:

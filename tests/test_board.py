@@ -64,6 +64,16 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
     assert command.stderr == f"charlm: {tmp_path}: not a run: there is no tensorboard/ in it\n"
 
 
+def test_tensorboard_listens_at_this_machine_alone_and_imports_nothing_from_the_folder_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr("charlm.board.os.execv", lambda _, command: called.append(command))
+    charlm("tensorboard", make_run(tmp_path / "one"))
+    python = [sys.executable, "-P", "-m", "tensorboard.main"]
+    assert called == [[*python, "--logdir", f"{tmp_path}/one", "--host", "127.0.0.1", "--port", "6006"]]
+
+
 @pytest.fixture(scope="module")
 def address(trained_run: Path) -> Iterator[str]:
     """Serve the trained run; yield the address."""

@@ -7,19 +7,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import RandomParameters
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from charlm import bundle as bundles
 from charlm.bundle import Architecture, Bundle, is_bundle, read_bundle, write_bundle
 from charlm.errors import CharlmError
 from charlm.files import sha256
+from charlm.rnn import ACTIVATIONS, parameters_from_tensors
+from charlm.vocabulary import Vocabulary
 
 FILES = ["weights.safetensors", "vocabulary.json", "config.yaml"]
+SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +35,12 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def change_model(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what model.json says."""
+    """Change what model.json says, and its seal as well, as one would on purpose."""
     path = folder / "model.json"
     model = json.loads(path.read_text())
     change(model)
+    del model["seal"]
+    model["seal"] = sha256(json.dumps(model, sort_keys=True).encode())
     path.write_text(json.dumps(model))
 
 
@@ -161,18 +169,24 @@ def test_a_pipe_is_refused_and_not_waited_for(bundle_folder: Path, name: str) ->
         read_bundle(bundle_folder)
 
 
-def test_a_link_to_an_endless_device_is_refused(bundle_folder: Path) -> None:
-    (bundle_folder / "config.yaml").unlink()
-    (bundle_folder / "config.yaml").symlink_to("/dev/zero")
-    with pytest.raises(CharlmError, match=r"config\.yaml"):
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_a_link_that_leads_outside_is_not_followed(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).rename(bundle_folder.parent / name)
+    (bundle_folder / name).symlink_to(bundle_folder.parent / name)
+    with pytest.raises(CharlmError, match=f"{name}: is a link; should be the file itself"):
         read_bundle(bundle_folder)
+
+
+def test_the_folder_of_a_bundle_may_be_a_link(bundle_folder: Path, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(bundle_folder)
+    assert read_bundle(tmp_path / "link").config == bundle.config
 
 
 def test_a_file_far_larger_than_the_sizes_allow_is_not_read(bundle_folder: Path) -> None:
     with (bundle_folder / "weights.safetensors").open("wb") as file:
         file.truncate(1 << 40)  # takes no room on the disk
     tracemalloc.start()
-    with pytest.raises(CharlmError, match=r"weights\.safetensors: larger than the sizes"):
+    with pytest.raises(CharlmError, match=r"weights\.safetensors: 1,099,511,627,776 bytes; should be"):
         read_bundle(bundle_folder)
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
@@ -245,6 +259,40 @@ def test_checksums_that_are_missing_are_refused(bundle_folder: Path, value: Any)
         read_bundle(bundle_folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model["architecture"].update(activation="relu"),
+        lambda model: model["score"].update(nats_per_char=0.1),
+        lambda model: model.update(more=1),
+        lambda model: model.pop("charlm"),
+        lambda model: model.pop("seal"),
+        lambda model: model.update(seal=None),
+    ],
+    ids=["changed", "deep inside", "added", "removed", "no seal", "null"],
+)
+def test_model_json_is_sealed(bundle_folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = bundle_folder / "model.json"
+    model = json.loads(path.read_text())
+    change(model)
+    path.write_text(json.dumps(model))
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: its own SHA-256, `seal`, is wrong"):
+        read_bundle(bundle_folder)
+
+
+def test_the_layout_of_model_json_does_not_matter(bundle_folder: Path, bundle: Bundle) -> None:
+    path = bundle_folder / "model.json"
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items()))))
+    assert read_bundle(bundle_folder).facts == bundle.facts
+
+
+@pytest.mark.parametrize("depth", [400, 900, 5000])
+def test_a_model_json_nested_too_deeply_is_refused(bundle_folder: Path, depth: int) -> None:
+    (bundle_folder / "model.json").write_text('{"format": 1, "x": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: "):
+        read_bundle(bundle_folder)
+
+
 def test_a_path_in_model_json_is_not_followed(bundle_folder: Path, bundle: Bundle) -> None:
     (bundle_folder.parent / "secret").write_text("x")
     change_model(bundle_folder, lambda model: model["sha256"].update({"../secret": sha256(b"x")}))
@@ -266,8 +314,11 @@ def forged_tensors(change: Callable[[dict[str, Any]], None], bundle: Bundle) -> 
         (lambda t: t.update({"rnn.0.bias": np.zeros((4, 1), np.float32)}), r"shape \(4, 1\)"),
         (lambda t: t.update({"rnn.0.bias": np.zeros(4, np.float16)}), "not float32"),
         (lambda t: t.update({"rnn.0.bias": np.zeros(4, np.int32)}), "not float32"),
+        (lambda t: t.update({"rnn.0.bias": np.full(4, np.nan, np.float32)}), r"rnn\.0\.bias: .* not finite"),
+        (lambda t: t.update({"logits.bias": np.full(5, -np.inf, np.float32)}), r"logits\.bias: .* not finite"),
+        (lambda t: t.update({"\x1b[31m\n": np.zeros(1, np.float32)}), r"tensor \\x1b\[31m\\n: shape"),
     ],
-    ids=["extra", "missing", "wrong length", "wrong rank", "float16", "int32"],
+    ids=["extra", "missing", "length", "rank", "float16", "int32", "not a number", "infinite", "escape"],
 )
 def test_tensors_other_than_the_architecture_wants_are_refused(
     bundle_folder: Path, bundle: Bundle, change: Callable[[dict[str, Any]], None], message: str
@@ -334,3 +385,63 @@ def test_a_bundle_being_replaced_is_read_at_the_next_attempt(
     (bundle_folder / "config.yaml").write_text("half")
     monkeypatch.setattr("charlm.bundle.time.sleep", lambda _: write_bundle(bundle_folder, bundle))
     assert read_bundle(bundle_folder).config == bundle.config
+
+
+@SEEDED
+@given(
+    vocabulary_size=st.integers(1, 300),
+    layers=st.integers(1, 4),
+    units=st.integers(1, 9),
+    embedding=st.none() | st.integers(1, 9),
+    use_bias=st.booleans(),
+    activation=st.sampled_from([*ACTIVATIONS]),
+    skip_connections=st.booleans(),
+    config=st.text(),
+    seed=st.integers(0, 1000),
+)
+def test_any_architecture_comes_back(config: str, seed: int, **fields: Any) -> None:
+    architecture = Architecture(**fields)
+    rng = np.random.default_rng(seed)
+    tensors = {
+        name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()
+    }
+    parameters = parameters_from_tensors(
+        tensors, activation=architecture.activation, skip_connections=architecture.skip_connections
+    )
+    characters = tuple(chr(0x80 * index + 7) for index in range(architecture.vocabulary_size))
+    with TemporaryDirectory() as folder:
+        write_bundle(Path(folder) / "b", Bundle(architecture, parameters, Vocabulary("char", characters), config))
+        found = read_bundle(Path(folder) / "b")
+    assert (found.architecture, found.config, found.vocabulary.characters) == (architecture, config, characters)
+    assert {name: tensor.tobytes() for name, tensor in found.parameters.tensors().items()} == {
+        name: tensor.tobytes() for name, tensor in tensors.items()
+    }
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+model_keys = st.sampled_from(["format", "architecture", "shapes", "sha256", "step", "epoch", "score", "charlm"])
+sizes = ["vocabulary_size", "layers", "units", "embedding", "use_bias", "activation", "skip_connections"]
+
+
+@settings(SEEDED, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(model_keys, json_values), st.dictionaries(st.sampled_from(sizes), json_values, max_size=2))
+def test_any_json_in_model_json_is_refused_in_one_line_or_leaves_the_model_as_it_was(
+    bundle_folder: Path, bundle: Bundle, change: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    path = bundle_folder / "model.json"
+    before = path.read_text()
+    change_model(bundle_folder, lambda model: model["architecture"].update(fields))
+    change_model(bundle_folder, lambda model: model.update(change))
+    message = str(bundle_folder)
+    try:
+        assert read_bundle(bundle_folder).architecture == bundle.architecture
+    except CharlmError as error:
+        message = str(error)
+    path.write_text(before)
+    assert message.startswith(str(bundle_folder))
+    assert len(message.splitlines()) == 1
+    assert len(message) < 2000

@@ -70,25 +70,58 @@ def test_the_version_is_told() -> None:
 # What is wrong
 
 
+CONTENTS = {
+    "text.txt": b"abba\n" * 50,
+    "other.txt": b"abXba",
+    "nul.txt": b"ab\0ba",
+    "late.txt": b"abba\n" * 300_000 + b"X",
+    "latin.txt": b"abb\xe9",
+    "red\x1b[31m.txt": b"\xff",
+    "two\rlines.txt": b"\xff",
+    "empty.txt": b"",
+    "broken.gz": gzip.compress(b"abba" * 100)[:-10],
+    "list.yaml": b"- 1",
+    "tab.yaml": b"model:\n\tunits: 3",
+    "latin.yaml": b"# \xe9",
+    "nul.yaml": b"seed: \0",
+    "twice.yaml": b"seed: 1\nseed: 2",
+    "alias.yaml": b"model: &m {units: 3}\ntraining: *m",
+    "merge.yaml": b"model: {<<: {units: 3}}",
+    "endless.yaml": b"training: {epochs: null}",
+    "large.yaml": b"#" * 100_001,
+    "deep.yaml": b"{a: " * 5000,
+    "number.yaml": b"1: 2",
+    "decimal.yaml": b"seed: " + b"9" * 5000,
+    "hex.yaml": b"seed: 0x" + b"f" * 20_000,
+    "binary.yaml": b"seed: !!binary gIGC",
+    "python.yaml": b"seed: !!python/object/apply:os.getpid []",
+    "escape.yaml": rb'"\e[31m\n": 1',
+    "surrogate.yaml": rb'sampling: {prompt: "\ud800"}',
+}
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with a bundle, a run that has just begun, a corpus, and much that is broken."""
     place = tmp_path_factory.mktemp("place")
-    (place / "text.txt").write_text("abba\n" * 50)
-    (place / "other.txt").write_text("abXba")
-    (place / "latin.txt").write_bytes(b"abb\xe9")
-    (place / "empty.txt").touch()
-    (place / "empty").mkdir()
-    (place / "broken.gz").write_bytes(gzip.compress(b"abba" * 100)[:-10])
-    (place / "folder.yaml").mkdir()
-    (place / "list.yaml").write_text("- 1")
-    (place / "tab.yaml").write_text("model:\n\tunits: 3")
-    (place / "latin.yaml").write_bytes(b"# \xe9")
-    (place / "twice.yaml").write_text("seed: 1\nseed: 2")
-    (place / "alias.yaml").write_text("model: &m {units: 3}\ntraining: *m")
-    (place / "endless.yaml").write_text("training: {epochs: null}")
+    for name, contents in CONTENTS.items():
+        (place / name).write_bytes(contents)
+    for name in ("empty", "folder.yaml"):
+        (place / name).mkdir()
+    for name in ("pipe", "pipe.yaml"):
+        os.mkfifo(place / name)
+    for name, target in {"zero.yaml": "/dev/zero", "loop": "loop", "loop.yaml": "loop.yaml"}.items():
+        (place / name).symlink_to(target)
 
     _write_bundle(place / "bundle")
+    _write_bundle(place / "nan", bias=np.nan)
+    _write_bundle(place / "huge", bias=3e38)
+    _write_bundle(place / "linked")
+    (place / "linked/config.yaml").rename(place / "config-elsewhere.yaml")
+    (place / "linked/config.yaml").symlink_to("../config-elsewhere.yaml")
+    _write_bundle(place / "edited")
+    model = (place / "edited/model.json").read_text()
+    (place / "edited/model.json").write_text(model.replace('"tanh"', '"relu"'))
     for name in ("model.json", "weights.safetensors", "vocabulary.json", "config.yaml"):
         _write_bundle(place / f"no-{name}")
         (place / f"no-{name}" / name).unlink()
@@ -108,17 +141,26 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Go to a copy of that folder."""
-    shutil.copytree(original, tmp_path / "place")
+    shutil.copytree(original, tmp_path / "place", symlinks=True, copy_function=_copy)
     monkeypatch.chdir(tmp_path / "place")
     return tmp_path / "place"
 
 
-def _write_bundle(folder: Path) -> None:
+def _copy(source: str, target: str) -> None:
+    """Copy a file, or make another pipe for a pipe."""
+    if Path(source).is_fifo():
+        os.mkfifo(target)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _write_bundle(folder: Path, *, bias: float = 0.0) -> None:
     architecture = Architecture(3, 1, 4, None, True, "tanh", False)
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()
     }
+    tensors["logits.bias"] += np.array([bias, -bias, 0], np.float32)
     parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=False)
     write_bundle(
         folder, Bundle(architecture, parameters, Vocabulary("char", ("\n", "a", "b")), dump_config(Config()))
@@ -153,13 +195,46 @@ tokenize text.txt --out out -s corpus.levle=byte               | did you mean co
 tokenize text.txt --out out -s 'seed=[1'                       | --set seed: line 1
 tokenize text.txt --out out -c nosuch                          | --config nosuch: no such recipe
 tokenize text.txt --out out -c tiyn                            | did you mean tiny?
-tokenize text.txt --out out -c missing.yaml                    | missing.yaml: cannot be read as a config
-tokenize text.txt --out out -c folder.yaml                     | folder.yaml: cannot be read as a config
+tokenize text.txt --out out -c missing.yaml                    | missing.yaml: cannot be read: No such file
+tokenize text.txt --out out -c folder.yaml                     | folder.yaml: cannot be read: Is a directory
 tokenize text.txt --out out -c list.yaml                       | list.yaml: holds
 tokenize text.txt --out out -c tab.yaml                        | tab.yaml: line 2
 tokenize text.txt --out out -c latin.yaml                      | latin.yaml: cannot be read as a config: not UTF-8
 tokenize text.txt --out out -c twice.yaml                      | 'seed' stands twice
 tokenize text.txt --out out -c alias.yaml                      | aliases are not allowed
+tokenize loop --out out                                        | loop: no such file or folder
+tokenize pipe --out out                                        | pipe: is not a regular file
+tokenize '[' --out out                                         | [: no file or folder matches this pattern
+tokenize /proc/self/mem --out out                              | /proc/self/mem: cannot be read
+tokenize red\x1b[31m.txt --out out                             | red\\x1b[31m.txt: not valid utf-8
+tokenize 'two\rlines.txt' --out out                            | two\\rlines.txt: not valid utf-8
+tokenize LONG --out out                                        | xxx: cannot be read: File name too long
+tokenize text.txt --out LONG                                   | xxx: cannot be written: File name too long
+tokenize text.txt --out loop/out                               | loop/out: cannot be written
+tokenize text.txt --out /dev/null                              | /dev/null: exists already
+tokenize text.txt --out out -c pipe.yaml                       | pipe.yaml: is not a regular file
+tokenize text.txt --out out -c zero.yaml                       | zero.yaml: is not a regular file
+tokenize text.txt --out out -c loop.yaml                       | loop.yaml: cannot be read: Too many levels
+tokenize text.txt --out out -c large.yaml                      | large.yaml: 100,001 bytes; should be 100,000
+tokenize text.txt --out out -c deep.yaml                       | deep.yaml: nested too deeply
+tokenize text.txt --out out -c decimal.yaml                    | decimal.yaml: not valid YAML
+tokenize text.txt --out out -c hex.yaml                        | hex.yaml: line 1, column 7: not valid
+tokenize text.txt --out out -c binary.yaml                     | could not determine a constructor for the tag
+tokenize text.txt --out out -c merge.yaml                      | model.<<: unknown key
+tokenize text.txt --out out -c python.yaml                     | could not determine a constructor for the tag
+tokenize text.txt --out out -c nul.yaml                        | nul.yaml: not valid YAML: unacceptable character
+tokenize text.txt --out out -c escape.yaml                     | escape.yaml: \\x1b[31m\\n: unknown key
+tokenize text.txt --out out -c surrogate.yaml                  | half of a surrogate pair
+tokenize text.txt --out out -c number.yaml                     | number.yaml: 1: found 1
+tokenize text.txt --out out -c LONG                            | xxx: File name too long
+tokenize text.txt --out out -s corpus.encoding=rot13           | corpus.encoding: found 'rot13'
+tokenize text.txt --out out -s corpus.encoding=../utf-8        | corpus.encoding: found '../utf-8'
+tokenize text.txt --out out -s corpus.encoding=utf-16          | UTF-16 stream does not start with BOM
+tokenize text.txt --out out -s corpus.min_count=1e3            | corpus.min_count: found 1000.0
+tokenize text.txt --out out -s seed=9223372036854775808        | not valid YAML: a number is too large
+tokenize text.txt --out out -s seed=2001-01-01                 | seed: found '2001-01-01' (text)
+tokenize text.txt --out out -s 'seed=!!set {a}'                | --set seed: line 1
+tokenize text.txt --out out -s a.b.c.d.e.f=1                   | a: unknown key
 train missing.txt -r out                                       | missing.txt: no such file or folder
 train latin.txt -r out                                         | latin.txt: not valid utf-8
 train empty.txt -r out                                         | empty.txt: no text
@@ -168,6 +243,14 @@ train text.txt -r begun                                        | begun: holds a 
 train text.txt -r bundle                                       | bundle: is not empty; name another
 train text.txt -r text.txt                                     | text.txt
 train text.txt -r text.txt/inside                              | text.txt/inside: cannot be written
+train pipe -r out                                              | pipe: is not a regular file
+train text.txt -r loop/run                                     | loop/run: cannot be written
+train text.txt -r out -c pipe.yaml                             | pipe.yaml: is not a regular file
+train text.txt -r out -s model=[]                              | model: found [] (a list)
+train text.txt -r out -s model.units=\u0663                         | model.units: found '\u0663' (text)
+train text.txt -r out -s sampling.temperature=.inf             | sampling.temperature: found inf
+train text.txt -r out -s training.max_minutes=0                | training.max_minutes: found 0
+train text.txt -r out -s model.rnn.bias_initializer=3          | model.rnn.bias_initializer: found 3
 train text.txt -r out -c endless.yaml                          | epochs or steps should be given
 train text.txt -r out -s seed=-1                               | seed: found -1
 train text.txt -r out -s seed.deep=1                           | seed
@@ -200,6 +283,18 @@ sample begun --checkpoint last                                 | begun: no last/
 sample bundle -p abX                                           | character 3 of the text, 'X' (U+0058)
 sample bundle --prompt-file latin.txt                          | latin.txt: not UTF-8 at byte 3
 sample bundle --prompt-file other.txt                          | character 3 of the text, 'X' (U+0058)
+sample bundle -p \udcff                                             | character 1 of the text, U+DCFF
+sample bundle --prompt-file /dev/zero                          | /dev/zero: a prompt has at most 16,777,216
+sample bundle --top-k -1                                       | --top-k -1
+sample bundle --top-p nan                                      | --top-p nan
+sample bundle --min-p nan                                      | --min-p nan
+sample bundle -t 1e999                                         | --temperature inf
+sample loop                                                    | loop: no such folder
+sample LONG                                                    | xxx
+sample red\x1b[31m.txt                                         | red\\x1b[31m.txt: no such folder
+sample nan                                                     | logits.bias: holds values that are not finite
+sample linked                                                  | linked/config.yaml: is a link
+sample edited                                                  | edited/model.json: damaged: its own SHA-256
 sample bundle -t -1                                            | --temperature -1
 sample bundle -t nan                                           | --temperature nan
 sample bundle -t inf                                           | --temperature inf
@@ -208,9 +303,9 @@ sample bundle --top-p 0                                        | --top-p 0
 sample bundle --top-p 1.5                                      | --top-p 1.5
 sample bundle --min-p 2                                        | --min-p 2
 sample no-model.json                                           | no-model.json
-sample no-weights.safetensors                                  | weights.safetensors: missing
-sample no-vocabulary.json                                      | vocabulary.json: missing
-sample no-config.yaml                                          | config.yaml: missing
+sample no-weights.safetensors                                  | weights.safetensors: cannot be read: No such file
+sample no-vocabulary.json                                      | vocabulary.json: cannot be read: No such file
+sample no-config.yaml                                          | config.yaml: cannot be read: No such file
 sample cut-model.json                                          | model.json: damaged
 sample cut-weights.safetensors                                 | weights.safetensors: damaged
 sample cut-vocabulary.json                                     | vocabulary.json: damaged
@@ -226,11 +321,20 @@ evaluate bundle empty.txt                                      | at least 2
 evaluate bundle empty                                          | at least 2
 evaluate bundle latin.txt                                      | latin.txt: not valid utf-8
 evaluate bundle other.txt                                      | 'X' (U+0058)
+evaluate bundle nul.txt                                        | character 3 of nul.txt, U+0000
+evaluate bundle late.txt                                       | character 1,500,001 of late.txt, 'X' (U+0058)
+evaluate bundle pipe                                           | pipe: is not a regular file
+evaluate bundle loop                                           | loop: no such file or folder
+evaluate bundle bundle                                         | of bundle/
+evaluate huge text.txt                                         | the loss is inf: the weights are too large
+evaluate linked text.txt                                       | linked/config.yaml: is a link
 evaluate bundle text.txt --split test                          | at least 2
 evaluate cut-weights.safetensors text.txt                      | weights.safetensors: damaged
 tensorboard                                                    | runs/: no run here
 tensorboard missing                                            | missing: not a run
 tensorboard bundle                                             | bundle: not a run
+tensorboard text.txt                                           | text.txt: not a run
+tensorboard loop                                               | loop: not a run
 """
 
 WRONG_USAGE = """
@@ -243,6 +347,11 @@ train -s                              | requires an argument
 train --resume text.txt               | --resume goes on with the corpus
 train --resume -c tiny                | --resume goes on with the corpus
 sample bundle -n -1                   | '--length'
+sample bundle -n 9223372036854775808  | '--length'
+sample bundle -n 1e3                  | '--length'
+sample bundle --samples 10001         | '--samples'
+sample bundle --seed 1.5              | '--seed'
+sample bundle --red\x1b[31m           | --red\\x1b[31m
 sample bundle -n many                 | '--length'
 sample bundle -t warm                 | '--temperature'
 sample bundle --top-k some            | '--top-k'
@@ -262,13 +371,18 @@ evaluate bundle --protocol backwards  | '--protocol'
 evaluate bundle --window 0            | '--window'
 tensorboard --port 99999              | '--port'
 tensorboard --port any                | '--port'
+tensorboard --port -1                 | '--port'
+evaluate bundle --window many         | '--window'
+bench walking                         | 'walking' is not one of
+bench --units 0                       | should be numbers from 1 to 65536
+bench --units 1,x                     | should be numbers from 1 to 65536
+bench --layers 65                     | '--layers'
+bench --rounds 0                      | '--rounds'
 """
 
 
 def cases(table: str) -> list[tuple[str, str]]:
-    return [
-        (line.partition("|")[0].strip(), line.partition("|")[2].strip()) for line in table.strip().splitlines()
-    ]
+    return [(line.partition("|")[0].strip(), line.partition("|")[2].strip()) for line in table.strip().split("\n")]
 
 
 def without_progress(stderr: str) -> list[str]:
@@ -277,7 +391,7 @@ def without_progress(stderr: str) -> list[str]:
 
 
 def run_line(line: str) -> Result:
-    return charlm(*shlex.split(line))
+    return charlm(*shlex.split(line.replace("LONG", 300 * "x")))
 
 
 @pytest.mark.usefixtures("place")
@@ -288,6 +402,7 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
     (message,) = without_progress(command.stderr)
     assert message.startswith("charlm: ")
     assert expected in message
+    assert message.isprintable()
 
 
 @pytest.mark.usefixtures("place")
@@ -296,6 +411,10 @@ def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     command = run_line(line)
     assert (command.exit_code, command.stdout) == (2, "")
     assert expected in command.stderr.splitlines()[-1]
+
+
+def test_a_hundred_and_fifty_distinct_mistakes_are_tried() -> None:
+    assert len({line for line, _ in cases(FAILURES) + cases(WRONG_USAGE)}) >= 150
 
 
 @pytest.mark.usefixtures("place")
@@ -310,6 +429,7 @@ def test_a_failure_leaves_nothing_behind(line: str) -> None:
 
 @pytest.mark.usefixtures("place")
 def test_a_failed_resumption_does_not_touch_the_config() -> None:
+    Path("begun/checkpoints/step-000000001").mkdir(parents=True)
     before = Path("begun/config.yaml").read_bytes()
     command = run_line("train --resume -r begun -s seed=5")
     assert command.exit_code == 1

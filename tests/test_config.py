@@ -158,6 +158,21 @@ def test_a_wrong_value_is_refused_with_its_key_what_was_found_and_what_would_do(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["{module: os, class_name: system}", "{class_name: 3}", "{}", "{class_name: L2, registered_name: x>L2}"],
+)
+def test_a_keras_object_is_a_name_and_its_arguments_alone(file: Path, value: str) -> None:
+    with pytest.raises(CharlmError, match=r"kernel_regularizer: a mapping should have class_name and config"):
+        load(file, f"model: {{rnn: {{kernel_regularizer: {value}}}}}")
+
+
+def test_a_network_for_no_memory_is_refused(file: Path) -> None:
+    assert load(file, "model: {units: 65536}").model.units == 65536
+    with pytest.raises(CharlmError, match=r"model: 2 layers of 65536 units; .* should be 4,294,967,296 at most"):
+        load(file, "model: {units: 65536, layers: 2}")
+
+
 def test_something_has_to_be_left_to_train_on(file: Path) -> None:
     with pytest.raises(CharlmError, match="corpus: validation_fraction"):
         load(file, "corpus: {validation_fraction: 0.5, test_fraction: 0.5}")
@@ -185,6 +200,22 @@ def test_training_has_to_end_somewhere(file: Path) -> None:
         "? [a, b]\n: 1",
         "? {a: b}\n: 1",
         "<<: 3",
+        "model: {units: 1, <<: {units: 2}}",
+        "model: {!!merge x: {units: 2}}",
+        "seed: !!set {a, b}",
+        "seed: !!binary gIGC",
+        "seed: !!timestamp 2001-01-01",
+        "seed: 9223372036854775808",
+        "seed: -9223372036854775809",
+        "seed: " + "9" * 5000,
+        "seed: 0x" + "f" * 20000,
+        "seed: 0b" + "1" * 20000,
+        "seed: " + "1:" * 2000 + "1",
+        "x" * 5000 + ": 1",
+        "? " * 5000,
+        "- " * 5000,
+        '"\\e[31m\\n\\u2028": 1',
+        'corpus: {encoding: "\\ud800"}',
         "seed: \x00",
         "[" * 1000,
         "{a: " * 1000,
@@ -210,7 +241,7 @@ def test_a_file_that_is_not_a_mapping_is_refused(file: Path, text: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(file: Path) -> None:
-    with pytest.raises(CharlmError, match=r"some\.yaml: cannot be read as a config: No such file"):
+    with pytest.raises(CharlmError, match=r"some\.yaml: cannot be read: No such file"):
         load_config(file)
 
 
@@ -222,7 +253,7 @@ def test_a_file_that_is_not_text_is_named(file: Path) -> None:
 
 def test_a_file_too_large_for_a_config_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configs, "MAX_CONFIG_BYTES", 20)
-    with pytest.raises(CharlmError, match="a config has at most 20"):
+    with pytest.raises(CharlmError, match="32 bytes; should be 20 at most"):
         load(file, "# " + 30 * "x")
 
 
@@ -309,11 +340,97 @@ def test_numpy_knows_every_activation_that_a_config_can_name() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 
 
+def test_a_date_is_a_text(file: Path) -> None:
+    assert load(file, "sampling: {prompt: 2001-01-01}").sampling.prompt == "2001-01-01"
+
+
+@pytest.mark.parametrize(
+    "text", ["1e5", "1e-3", "no", "~", "null", "0x1", "=", "<<", "2001-01-01", "- x", "", "#"]
+)
+def test_a_text_that_looks_like_something_else_comes_back_as_text(file: Path, text: str) -> None:
+    config = parse_config({"sampling": {"prompt": text}}, origin="test")
+    assert load(file, dump_config(config)).sampling.prompt == text
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.text(max_size=50) | st.text("{}[]:,-?!&*#|>'\"%@`<= \n\tab1", max_size=50))
+def test_any_text_is_yaml_or_refused_in_one_line(text: str) -> None:
+    try:
+        parse_yaml(text, origin="test")
+    except CharlmError as error:
+        message = str(error)
+    else:
+        message = "test: "
+    assert message.startswith("test: ")
+    assert len(message.splitlines()) == 1
+
+
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
     max_leaves=3,
 )
+
+
+fractions, counts = st.floats(0, 0.4), st.integers(1, 2**63 - 1)
+sections: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "corpus": {
+        "level": st.sampled_from(["char", "byte"]),
+        "encoding": st.text(),
+        "min_count": counts,
+        "validation_fraction": fractions,
+        "test_fraction": fractions,
+    },
+    "model": {
+        "units": st.integers(1, 65536),
+        "embedding": st.none() | st.integers(1, 65536),
+        "skip_connections": st.booleans(),
+        "input_initializer": st.none()
+        | st.text()
+        | st.fixed_dictionaries({"class_name": st.text(), "config": st.dictionaries(st.text(), json_values)}),
+        "rnn": st.fixed_dictionaries({"activation": st.sampled_from(ACTIVATIONS), "dropout": fractions}),
+    },
+    "training": {
+        "steps": counts,
+        "clip_norm": st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
+        "optimizer": st.dictionaries(st.text(), json_values, max_size=3).map(lambda extra: extra | {"name": "x"}),
+        "early_stopping": st.none() | st.fixed_dictionaries({"patience": counts}),
+    },
+    "sampling": {"prompt": st.text(), "temperature": st.floats(0, allow_infinity=False)},
+}
+optional: dict[str, st.SearchStrategy[Any]] = {
+    name: st.fixed_dictionaries({}, optional=keys) for name, keys in sections.items() if name != "training"
+}
+required: dict[str, st.SearchStrategy[Any]] = {
+    "seed": st.integers(0, 2**31 - 1),
+    "training": st.fixed_dictionaries(sections["training"]),
+}
+mappings = st.fixed_dictionaries(required, optional=optional)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(mappings)
+def test_any_valid_config_comes_back_from_its_dump(values: dict[str, Any]) -> None:
+    values["training"]["optimizer"].pop("learning_rate", None)
+    config = parse_config(values, origin="test")
+    assert parse_config(parse_yaml(dump_config(config), origin="dump"), origin="dump") == config
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(mappings, st.sampled_from([*flatten(Config())]), st.binary(min_size=1))
+def test_a_valid_config_with_one_value_of_no_right_type_is_refused_in_one_line(
+    values: dict[str, Any], dotted: str, value: bytes
+) -> None:
+    *path, last = dotted.split(".")
+    inner = values
+    for section in path:
+        inner[section] = dict(inner.get(section) or {})
+        inner = inner[section]
+    inner[last] = value
+    with pytest.raises(CharlmError) as error:
+        parse_config(values, origin="test")
+    assert str(error.value).startswith(f"test: {dotted}")
+    assert len(str(error.value).splitlines()) == 1
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from commands import charlm
 
-from charlm.bundle import Bundle, read_bundle
+from charlm.bundle import Bundle, read_bundle, write_bundle
 from charlm.corpus import open_corpus
 from charlm.errors import CharlmError
 from charlm.evaluation import evaluate, ids_to_score
@@ -146,6 +147,15 @@ def test_json_has_the_figures_and_how_they_came_about(trained_run: Path) -> None
     assert (found["protocol"], found["window"]) == ("windows", 100)
     assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))
     assert found["perplexity"] == pytest.approx(math.exp(found["nats_per_char"]))
+
+
+def test_an_infinite_perplexity_is_null_in_json(bundle: Bundle, tmp_path: Path) -> None:
+    bias = np.array([1000, 0, 0, 0, 0], np.float32)
+    write_bundle(tmp_path / "b", replace(bundle, parameters=replace(bundle.parameters, logits_bias=bias)))
+    (tmp_path / "text.txt").write_text("abab")
+    found = json.loads(charlm("evaluate", tmp_path / "b", tmp_path / "text.txt", "--json").stdout)
+    assert found["nats_per_char"] == pytest.approx(1000, rel=0.1)
+    assert found["perplexity"] is None
 
 
 def test_windows_are_those_of_the_scoring_function(trained_run: Path) -> None:

@@ -96,6 +96,14 @@ def test_a_prompt_comes_from_a_file_as_it_is(trained_run: Path, tmp_path: Path) 
     assert sample(trained_run, "--prompt-file", tmp_path / "prompt.txt", "-n", 1).startswith("The ferry\n\nAnd")
 
 
+def test_the_line_ends_of_a_prompt_are_kept_and_a_byte_order_mark_is_not(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbfThe\n\r\nferry")
+    arguments = (trained_run, "--prompt-file", tmp_path / "prompt.txt", "-n", 1, "--unknown", "skip")
+    assert sample_json(*arguments)["prompt"] == "The\n\r\nferry"
+
+
 def test_a_prompt_comes_from_standard_input(trained_run: Path) -> None:
     assert sample(trained_run, "--prompt-file", "-", "-n", 1, stdin="The ferry").startswith("The ferry")
 
@@ -168,6 +176,25 @@ def escaping(bundle: Bundle, tmp_path: Path) -> Path:
 
 def test_control_characters_are_shown_to_a_terminal_harmless(escaping: Path) -> None:
     assert on_a_terminal(escaping, "-p", "é\n\x1b", "-n", "2") == "é\r\n\\x1b\\x1b\\x1b\r\n".encode()
+
+
+@pytest.mark.parametrize("extra", [[], ["--samples", "2"]])
+def test_characters_that_turn_the_direction_of_writing_are_shown_to_a_terminal_as_escapes(
+    extra: list[str], escaping: Path
+) -> None:
+    prompt = "é\N{RIGHT-TO-LEFT OVERRIDE}\N{FIRST STRONG ISOLATE}\x9b2J\r"
+    shown = on_a_terminal(escaping, "-p", prompt, "-n", "1", "--unknown", "skip", *extra)
+    assert "é\\u202e\\u2068\\x9b2J\\r\\x1b".encode() in shown
+
+
+def test_json_sends_no_control_character_to_a_terminal(escaping: Path) -> None:
+    shown = on_a_terminal(escaping, "-p", "\x9b\x7f\u202e", "-n", "2", "--unknown", "skip", "--json")
+    assert all(0x20 <= byte < 0x7F for byte in shown.rstrip(b"\r\n"))
+
+
+def test_an_extreme_temperature_says_nothing_beside_the_text(bundle_folder: Path) -> None:
+    with start(bundle_folder, "-t", "1e-320", "-n", "5", "--ignore-end") as process:
+        assert process.communicate(timeout=60)[1] == b""
 
 
 def test_raw_sends_control_characters_to_a_terminal(escaping: Path) -> None:

@@ -1,6 +1,8 @@
 """Characters <-> ids, and what vocabulary.json may hold."""
 
+import contextlib
 import json
+import os
 import random
 from pathlib import Path
 
@@ -43,6 +45,28 @@ def test_every_text_survives_encoding_and_decoding(text: str) -> None:
 
 
 @SEEDED
+@given(st.binary(min_size=1).map(os.fsdecode) | st.text(st.characters(), min_size=1))
+def test_a_text_with_halves_of_surrogate_pairs_survives_too(text: str) -> None:
+    vocabulary = Vocabulary(level="char", characters=tuple(sorted(set(text))))
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@SEEDED
+@given(st.binary())
+def test_the_bytes_of_an_argument_that_is_no_utf_8_are_its_ids_at_level_byte(argument: bytes) -> None:
+    assert BYTES.encode(os.fsdecode(argument)).tolist() == [*argument]
+
+
+@SEEDED
+@given(st.text(st.characters()))
+def test_a_text_from_an_argument_or_not_is_encoded_or_refused(text: str) -> None:
+    for vocabulary in (ABC, RESERVED, BYTES):
+        with contextlib.suppress(CharlmError):
+            ids = vocabulary.encode(text)
+            assert all(0 <= index < len(vocabulary) for index in ids.tolist())
+
+
+@SEEDED
 @given(st.text(characters))
 def test_every_text_survives_level_byte(text: str) -> None:
     assert BYTES.decode(BYTES.encode(text)) == text
@@ -55,6 +79,11 @@ def test_level_byte_has_one_id_for_each_byte_of_utf8() -> None:
 def test_an_unknown_character_in_a_prompt_is_named_with_its_position() -> None:
     with pytest.raises(CharlmError, match=r"character 3 of the text, 'é' \(U\+00E9\).*--unknown skip"):
         ABC.encode("abé")
+
+
+def test_the_place_of_an_unknown_character_counts_what_came_before() -> None:
+    with pytest.raises(CharlmError, match=r"character 1,003 of x\.txt, 'é'"):
+        ABC.encode("abé", name="x.txt", start=1000)
 
 
 def test_an_unknown_character_may_be_left_out() -> None:
@@ -129,6 +158,8 @@ def test_json_holds_the_whole_vocabulary(found: set[str]) -> None:
         ({"characters": ["a", "bc"]}, "not one character"),
         ({"characters": ["a", 7]}, "not one character"),
         ({"characters": ["a", "a"]}, "stands twice"),
+        ({"characters": ["a", "\ud800"]}, "half of a surrogate pair"),
+        ({"format": "x" * 10_000}, r"format 'x+\.\.\.x+'; this"),
         ({"characters": ["a", None]}, "should be the ids that are null"),
         ({"unknown_id": 0}, "should be the ids that are null"),
         ({"level": "byte"}, r"U\+0000 to U\+00FF"),
@@ -153,6 +184,31 @@ def test_a_missing_field_is_named() -> None:
 def test_text_that_is_no_json_object_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(CharlmError, match=r"^x: not a vocabulary: .*$"):
         parse_vocabulary(text, origin="x")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@SEEDED
+@given(
+    st.dictionaries(
+        st.sampled_from(["format", "level", "characters", "unknown_id", "end_of_text_id"]), json_values
+    )
+)
+def test_any_json_is_a_vocabulary_or_refused_in_one_line(change: dict[str, object]) -> None:
+    try:
+        vocabulary = parse_vocabulary(json.dumps(json.loads(RESERVED.to_json()) | change), origin="x")
+    except CharlmError as error:
+        message = str(error)
+    else:
+        message = "x: not a vocabulary: "
+        assert parse_vocabulary(vocabulary.to_json(), origin="x") == vocabulary
+    assert message.startswith("x: not a vocabulary: ")
+    assert len(message.splitlines()) == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -40,18 +40,32 @@ class Progress:
     """The lowest loss on the validation text so far, nats per character."""
     best_step: int = 0
     evaluations_without_best: int = 0
+    evaluated_step: int = 0
+    """The step of the last evaluation: one that was cut short is made up for."""
     pending_losses: list[float] = field(default_factory=list)
     """Nats per character of the steps since the last log line."""
+    train_nats: float = 0.0
+    """The training loss of the last log line, nats per character."""
     last_norm: float = 0.0
     """The gradient norm of the last step, before clipping."""
     logged_seconds: float = 0.0
     """`seconds` at the last log line."""
+    watched_losses: list[float] = field(default_factory=list)
+    """Nats per character of the steps since the loss was last compared with the lowest."""
+    lowest_nats: float | None = None
+    """The lowest training loss in so many steps, nats per character."""
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
+    """What was logged of each time that training went back to a checkpoint."""
 
 
-def save(folder: Path, tensors: Tensors, progress: Progress, file_sizes: Mapping[str, int]) -> None:
+def save(
+    folder: Path, tensors: Tensors, progress: Progress, file_sizes: Mapping[str, int], *, period: int = 1
+) -> None:
     """Write the checkpoint of a step and remove all but the newest few; raises CharlmError if it cannot.
 
-    `file_sizes` are the bytes of each log file that belong to this state, by path inside the run.
+    `file_sizes` are the bytes of each log file that belong to this state, by path inside the run. Besides the
+    newest, those of every `period` steps are kept: what training goes back to must not depend on when
+    it was interrupted.
     """
     state = safetensors.numpy.save(tensors)
     facts = {
@@ -60,11 +74,26 @@ def save(folder: Path, tensors: Tensors, progress: Progress, file_sizes: Mapping
         "file_sizes": dict(file_sizes),
         "sha256": {STATE: sha256(state)},
     }
-    body = json.dumps(facts, indent=2)
+    body = json.dumps(facts, indent=2, allow_nan=False)
     sealed = f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n'
-    write_folder(folder / f"step-{progress.step:09d}", {STATE: state, PROGRESS: sealed.encode()})
-    for old in _newest_first(folder)[KEPT:]:
-        remove_folder(old)
+    write_folder(folder / _name(progress.step), {STATE: state, PROGRESS: sealed.encode()})
+    steps = saved_steps(folder)
+    regular = sorted(steps, key=lambda step: (step % period == 0, step), reverse=True)
+    for old in {*steps[1:]} - {*regular[:KEPT]}:
+        remove_folder(folder / _name(old))
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps that there are checkpoints of, whole or not, the newest first."""
+    names = [path.name.removeprefix("step-") for path in folder.glob("step-*")]
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints after a step, the newest first."""
+    for later in saved_steps(folder):
+        if later > step:
+            remove_folder(folder / _name(later))
 
 
 def restore(folder: Path, *, warn: Callable[[str], None]) -> tuple[Tensors, Progress, dict[str, int]]:
@@ -82,15 +111,15 @@ def restore(folder: Path, *, warn: Callable[[str], None]) -> tuple[Tensors, Prog
 def _candidates(
     folder: Path,
 ) -> Iterator[tuple[Path, tuple[Tensors, Progress, dict[str, int]] | CharlmError]]:
-    for path in _newest_first(folder):
+    for path in (folder / _name(step) for step in saved_steps(folder)):
         try:
             yield path, _read(path)
         except CharlmError as error:
             yield path, error
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), reverse=True)
+def _name(step: int) -> str:
+    return f"step-{step:09d}"
 
 
 def _read(path: Path) -> tuple[Tensors, Progress, dict[str, int]]:

@@ -13,7 +13,8 @@ from charlm import rnn
 from charlm.bundle import Architecture
 from charlm.config import Config, ModelConfig
 from charlm.errors import CharlmError
-from charlm.training.layers import SimpleRNN, Tensor
+from charlm.training.layers import SimpleRNN
+from charlm.training.recurrence import Tensor, multiply
 
 State = tuple[Tensor, ...]
 
@@ -28,13 +29,16 @@ class CharacterRNN(keras.Model):
     [B, H] a layer, logits [T, B, V].
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32") -> None:
         super().__init__(name="character_rnn")
         self.settings = config
+        self.precision = precision
         self.seed = keras.random.SeedGenerator()
         width = config.embedding or vocabulary_size
         self.embedding = build_embedding(config, vocabulary_size) if config.embedding else None
-        self.rnn = [build_layer(config, index, input_width=width) for index in range(config.layers)]
+        self.rnn = [
+            build_layer(config, index, input_width=width, precision=precision) for index in range(config.layers)
+        ]
         self.logits = keras.layers.Dense(vocabulary_size, name="logits")
         self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
         self.built = True
@@ -50,7 +54,10 @@ class CharacterRNN(keras.Model):
         features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
         if training and self.settings.output_dropout:
             features = keras.random.dropout(features, self.settings.output_dropout, seed=self.seed)
-        return self.logits(features), outputs, tuple(output[-1] for output in outputs)
+        flat = tf.reshape(features, [-1, features.shape[-1]])
+        logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
+        logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
+        return logits, outputs, tuple(output[-1] for output in outputs)
 
     def _read(self, ids: Tensor, state: State, *, training: bool) -> list[Tensor]:
         embedded = None if self.embedding is None else self.embedding(ids)
@@ -86,14 +93,15 @@ class CharacterRNN(keras.Model):
         return tf.add_n(penalties) if penalties else tf.constant(0.0)
 
 
-def build_model(config: Config, vocabulary_size: int) -> CharacterRNN:
+def build_model(config: Config, vocabulary_size: int, *, precision: str = "float32") -> CharacterRNN:
     """Return the network that a config describes, its weights drawn from the config's seed.
 
+    `precision` is that of the products in training, float32 or bfloat16; the weights are float32.
     Raises CharlmError naming the key where Keras does not know, or cannot use, an initializer, regularizer or
     constraint.
     """
     keras.utils.set_random_seed(config.seed)
-    return CharacterRNN(config.model, vocabulary_size)
+    return CharacterRNN(config.model, vocabulary_size, precision=precision)
 
 
 def build_embedding(config: ModelConfig, vocabulary_size: int) -> keras.layers.Embedding:
@@ -104,7 +112,7 @@ def build_embedding(config: ModelConfig, vocabulary_size: int) -> keras.layers.E
     return embedding
 
 
-def build_layer(config: ModelConfig, index: int, *, input_width: int) -> SimpleRNN:
+def build_layer(config: ModelConfig, index: int, *, input_width: int, precision: str = "float32") -> SimpleRNN:
     """Return layer `index` of the stack, built, with the arguments in `model.rnn`.
 
     `input_width` is V for one-hot characters, E for an embedding. Raises CharlmError naming the key whose
@@ -128,7 +136,14 @@ def build_layer(config: ModelConfig, index: int, *, input_width: int) -> SimpleR
     if own and config.embedding is None and input_initializer is not None:
         first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # what Keras takes for none
         arguments["kernel_initializer"] = _TwoBlocks(below, first, input_initializer)
-    layer = SimpleRNN(config.units, return_sequences=True, return_state=True, name=f"rnn_{index}", **arguments)
+    layer = SimpleRNN(
+        config.units,
+        return_sequences=True,
+        return_state=True,
+        name=f"rnn_{index}",
+        precision=precision,
+        **arguments,
+    )
     layer.build((None, None, below + own))
     return layer
 

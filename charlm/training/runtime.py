@@ -10,6 +10,9 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def start() -> int:
@@ -27,6 +30,24 @@ def start() -> int:
     with _silence():
         tf.zeros(1)  # the first operation starts the devices, which report on standard error
     return cores
+
+
+def usable_precision(wanted: str) -> tuple[str, str | None]:
+    """Return the precision to train with, and a line for a person if it is not the wanted one.
+
+    bfloat16 needs a processor that multiplies it; where it is only imitated it is many times slower.
+    """
+    if wanted != "bfloat16" or BFLOAT16_FLAGS & _processor_flags():
+        return wanted, None
+    return "float32", "training.precision: this processor does not multiply bfloat16; training in float32"
+
+
+def _processor_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
 
 
 def core_count() -> int:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a wish to stop, which the loop grants between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP: an end at once while nothing can be lost, else a wish, granted between two steps."""
 
 import contextlib
 import signal as signals
@@ -9,24 +9,59 @@ from types import FrameType
 CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal has ended what was going on."""
+
+    def __init__(self, signal: signals.Signals) -> None:
+        super().__init__(f"stopped by {signal.name}")
+        self.exit_code = 128 + signal
+        """What a shell reports of a process that the signal ended."""
+
+
 @dataclass
 class StopWish:
-    """The signal that asked for an end, or None."""
+    """The signal that asked for an end, or None, and how signals are answered."""
 
     signal: signals.Signals | None = None
+    is_deferred: bool = False
+    """Whether the first signal is only noted. Otherwise, and from the second on, it raises Stopped."""
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Note the first signal for the length of a block: it holds what should not be lost."""
+        yield from self._while(is_deferred=True)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Raise Stopped wherever a signal comes in the block, or if one was noted before."""
+        if self.signal is not None:
+            raise Stopped(self.signal)
+        yield from self._while(is_deferred=False)
+
+    def _while(self, *, is_deferred: bool) -> Iterator[None]:
+        before, self.is_deferred = self.is_deferred, is_deferred
+        try:
+            yield
+        finally:
+            self.is_deferred = before
+
+    def _answer(self, number: int, _frame: FrameType | None) -> None:
+        is_first, self.signal = self.signal is None, signals.Signals(number)
+        if not (is_first and self.is_deferred):
+            raise Stopped(self.signal)
 
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[StopWish]:
-    """Note the first signal instead of dying of it; the second one acts at once, as it always does."""
+    """Answer signals for the length of a block: at once, until the wish is told to defer them.
+
+    A SIGHUP that is ignored stays ignored, so that nohup does what it is for.
+    """
     wish = StopWish()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        wish.signal = signals.Signals(number)
-        for caught, handler in before.items():
-            signals.signal(caught, handler)
-
-    before = {number: signals.signal(number, note) for number in CAUGHT}
+    caught = [
+        number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN
+    ]
+    before = {number: signals.signal(number, wish._answer) for number in caught}
     try:
         yield wish
     finally:

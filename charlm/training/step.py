@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.batches import Batches
-from charlm.training.layers import Tensor
 from charlm.training.model import CharacterRNN, State
+from charlm.training.recurrence import Tensor
 
 
 class StepResults(NamedTuple):

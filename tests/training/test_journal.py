@@ -16,6 +16,7 @@ from charlm import preparation
 from charlm.bundle import read_bundle
 from charlm.training import loop
 from charlm.training.loop import Outcome
+from charlm.training.signals import stop_on_signal
 
 PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
 WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
@@ -46,7 +47,8 @@ def events(trained_run: Path) -> Any:
 
 def resume(run: Path, overrides: Sequence[str] = ()) -> Outcome:
     opened = preparation.open_run(run, overrides=overrides)
-    return loop.train(opened, resume=True, cores=2, say=lambda _: None, show_progress=False)
+    with stop_on_signal() as wish:
+        return loop.train(opened, resume=True, cores=2, wish=wish, say=lambda _: None, show_progress=False)
 
 
 def test_every_scalar_of_the_contract_has_a_tag(events: Any) -> None:

@@ -14,13 +14,13 @@ import pytest
 import safetensors.numpy
 
 from charlm import preparation
-from charlm.batches import Batches
 from charlm.bundle import read_bundle
 from charlm.config import find_recipe, load_config
 from charlm.errors import CharlmError
 from charlm.scoring import Score, mean_score, score_stream
 from charlm.training import checkpoints, loop
-from charlm.training.loop import Outcome, total_steps
+from charlm.training.loop import Outcome
+from charlm.training.signals import stop_on_signal
 
 STEPS_PER_EPOCH = 20
 TEXT = "".join(
@@ -81,7 +81,8 @@ def resume(trained: Trained, *overrides: str) -> Trained:
 
 def _train(run: preparation.Run, *, resume: bool) -> Trained:
     said: list[str] = []
-    outcome = loop.train(run, resume=resume, cores=2, say=said.append, show_progress=False)
+    with stop_on_signal() as wish:
+        outcome = loop.train(run, resume=resume, cores=2, wish=wish, say=said.append, show_progress=False)
     return Trained(run.folder, outcome, said)
 
 
@@ -94,15 +95,15 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Return a function after which Ctrl-C is pressed as soon as a run has taken this many steps."""
-    take_steps = loop.Training._take_steps
+    learn = loop.Training._learn
 
     def interrupt(step: int) -> None:
-        def take_and_interrupt(training: loop.Training, count: int) -> None:
-            take_steps(training, count)
-            if count and training.progress.step == step:
+        def learn_and_interrupt(training: loop.Training) -> None:
+            learn(training)
+            if training.progress.step == step and not training.wish.signal:
                 signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr(loop.Training, "_take_steps", take_and_interrupt)
+        monkeypatch.setattr(loop.Training, "_learn", learn_and_interrupt)
 
     return interrupt
 
@@ -152,13 +153,17 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
     assert resumed.files() | newest == resumed.files()
 
 
-def test_an_interruption_of_the_last_step_does_not_leave_the_run_unfinished(
+def test_an_evaluation_that_a_signal_forestalls_is_made_up_for(
     reference: Trained, tmp_path: Path, interrupt_after: Callable[[int], None]
 ) -> None:
     interrupt_after(50)
-    done = train(tmp_path / "run", *DROPOUT)
-    assert (done.outcome.reason, done.outcome.signal) == ("all steps done", None)
-    assert done.files() == reference.files()
+    stopped = train(tmp_path / "run", *DROPOUT)
+    assert (stopped.outcome.reason, stopped.outcome.signal) == ("stopped by SIGINT", signal.SIGINT)
+    assert list(stopped.validation()) == [10, 20, 30, 40]
+    resumed = resume(stopped)
+    assert resumed.outcome.reason == "all steps done"
+    assert resumed.files() == reference.files()
+    assert resumed.repeatable_metrics == reference.repeatable_metrics
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
@@ -200,15 +205,6 @@ def test_what_resume_was_told_stands_in_the_config(tmp_path: Path) -> None:
 # The end
 
 
-@pytest.mark.parametrize(
-    ("epochs", "steps", "total"),
-    [(2, None, 2 * STEPS_PER_EPOCH), (None, 7, 7), (2, 7, 7), (1, 1000, STEPS_PER_EPOCH)],
-)
-def test_epochs_or_steps_whichever_comes_first(epochs: int | None, steps: int | None, total: int) -> None:
-    cut = Batches(length=327, batch_size=4, sequence_length=4, seed=1)
-    assert total_steps(epochs, steps, cut) == total
-
-
 def test_epochs_end_a_run(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.epochs=1")
     assert trained.outcome.progress.step == STEPS_PER_EPOCH
@@ -230,10 +226,19 @@ def test_a_run_that_stopped_early_is_not_resumed_past_its_end(tmp_path: Path) ->
 
 
 def test_max_minutes_ends_a_run_with_an_evaluation_and_a_checkpoint(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.max_minutes=1e-9", "training.steps_per_call=3")
+    trained = train(tmp_path / "run", "training.max_minutes=1e-9")
     assert "max_minutes" in trained.outcome.reason
-    assert list(trained.validation()) == [3]
-    assert (trained.folder / "checkpoints/step-000000003").is_dir()
+    assert list(trained.validation()) == [1]
+    assert (trained.folder / "checkpoints/step-000000001").is_dir()
+    assert read_bundle(trained.folder / "best").facts["step"] == 1
+
+
+def test_a_run_that_the_clock_ended_goes_on_as_if_it_had_not(reference: Trained, tmp_path: Path) -> None:
+    ended = train(tmp_path / "run", *DROPOUT, "training.max_minutes=1e-9")
+    resumed = resume(ended, "training.max_minutes=null")
+    assert resumed.repeatable_metrics == reference.repeatable_metrics
+    weights = {name: data for name, data in reference.files().items() if name.endswith("weights.safetensors")}
+    assert resumed.files() | weights == resumed.files()
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line_and_leaves_a_whole_checkpoint(tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""Stops a real `charlm train` again and again, at random moments, and compares what is left with a run left alone.
+
+    python tests/faults/kill.py --kills 25
+    python tests/faults/kill.py --kills 10 --signal INT
+
+Moments are drawn from three kinds: while it starts, while it trains, and as soon as something stands aside that is
+being written. The end must be the same to the byte: bundles, state, figures, TensorBoard's steps, sampled text.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charlm.resources import DEFAULT_CORPUS
+
+STEPS_PER_KILL = 250
+START_SECONDS = 4.0
+"""About how long it takes until the first step."""
+MOMENTS = ("starting", "training", "writing")
+CLOCK = {"seconds", "characters_per_second"}
+SETTINGS = (
+    *("training.log_every=10", "training.evaluate_every=20", "training.checkpoint_every=20"),
+    *("model.layers=2", "model.layer_dropout=0.1", "model.output_dropout=0.1", "sampling.length=40"),
+)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How a process was stopped."""
+
+    moment: str
+    step: int
+    """Of the newest checkpoint that it left; -1 where there was none."""
+    is_inside_write: bool
+    """Whether it left something half-written."""
+    seconds: float
+    """From the signal to the end of the process."""
+
+
+def charlm(*arguments: str | Path) -> list[str]:
+    """Return the command line of a command."""
+    return [sys.executable, "-m", "charlm", *map(str, arguments)]
+
+
+def begin(folder: Path, *, steps: int) -> list[str]:
+    """Return the command that begins a run in folder/run, and goes on with it where it has begun."""
+    run, text = folder / "run", folder / "text.txt"
+    if (run / "config.yaml").is_file():
+        return charlm("train", "--resume", "-r", run)
+    text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    settings = [argument for setting in (*SETTINGS, f"training.steps={steps}") for argument in ("-s", setting)]
+    return charlm("train", text, "-c", "tiny", *settings, "-r", run)
+
+
+def train_alone(folder: Path, *, steps: int) -> Path:
+    """Train without any interruption; returns the run."""
+    folder.mkdir()
+    subprocess.run(begin(folder, steps=steps), check=True, capture_output=True)
+    return folder / "run"
+
+
+def train_with_stops(
+    folder: Path,
+    *,
+    steps: int,
+    stops: int,
+    number: signal.Signals,
+    rng: random.Random,
+    say: Callable[[str], object],
+) -> tuple[Path, list[Stop]]:
+    """Train, stopped so many times by a signal; returns the run and how each stop went."""
+    folder.mkdir()
+    done = []
+    for index in range(stops):
+        moment = MOMENTS[index % len(MOMENTS)]
+        done.append(_stop_once(folder, steps=steps, number=number, moment=moment, rng=rng))
+        say(f"stop {index + 1}: {done[-1]}")
+    last = subprocess.run(begin(folder, steps=steps), check=False, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    return folder / "run", done
+
+
+def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str, rng: random.Random) -> Stop:
+    run = folder / "run"
+    before = _newest_step(run)
+    later = before + rng.randint(1, 150)
+    command = begin(folder, steps=steps)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        if moment == "starting":
+            _wait_for(process, lambda: _newest_step(run) > before, seconds=rng.uniform(0, START_SECONDS))
+        else:
+            _wait_for(process, lambda: _newest_step(run) >= later, seconds=60)
+        if moment == "writing":
+            _wait_for(process, lambda: _has_aside(run), seconds=60, pause=0)
+        assert process.poll() is None, (
+            f"it ended before it was stopped: {process.stderr and process.stderr.read()}"
+        )
+        sent = time.perf_counter()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        seconds = time.perf_counter() - sent
+    # before Python has set its handlers, a signal does what it does to any process
+    expected = {-number} if number == signal.SIGKILL or moment == "starting" else set()
+    expected |= {128 + number} if number != signal.SIGKILL else set()
+    assert process.returncode in expected, f"exit code {process.returncode}: {said}"
+    return Stop(moment, _newest_step(run), _has_aside(run), seconds)
+
+
+def _wait_for(
+    process: "subprocess.Popen[str]", is_so: Callable[[], bool], *, seconds: float, pause: float = 0.01
+) -> None:
+    """Wait until something is so, the time is over or the process has ended."""
+    deadline = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(pause)
+
+
+def _newest_step(run: Path) -> int:
+    names = [name for name in _names(run / "checkpoints") if name.startswith("step-")]
+    return max((int(name.removeprefix("step-")) for name in names), default=-1)
+
+
+def _names(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if folder.is_dir() else set()
+
+
+def _has_aside(run: Path) -> bool:
+    return any(name.endswith(".tmp") for name in _names(run) | _names(run / "checkpoints"))
+
+
+def what_is_left(run: Path) -> dict[str, Any]:
+    """Return all of a run that must not depend on when it was stopped, by name."""
+    left: dict[str, Any] = {}
+    for path in sorted([*run.glob("best/*"), *run.glob("last/*"), *run.glob("checkpoints/*/state.safetensors")]):
+        left[str(path.relative_to(run))] = path.read_bytes()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    left["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in lines]
+    left["tensorboard"] = _tensorboard_steps(run)
+    left["asides"] = sorted(name for name in _names(run) | _names(run / "checkpoints") if name.endswith(".tmp"))
+    left["sample"] = subprocess.run(
+        charlm("sample", run, "-n", "300", "--seed", "1"), check=True, capture_output=True
+    ).stdout
+    return left
+
+
+def _tensorboard_steps(run: Path) -> dict[str, list[int]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return {tag: [event.step for event in events.Tensors(tag)] for tag in sorted(events.Tags()["tensors"])}
+
+
+def differences(first: Path, second: Path) -> list[str]:
+    """Return the names of what two runs do not have in common."""
+    one, other = what_is_left(first), what_is_left(second)
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the test that the command line asks for; exit code 1 where something differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--signal", choices=["KILL", "INT", "TERM", "HUP"], default="KILL")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    steps = STEPS_PER_KILL * (options.kills + 2)
+    with tempfile.TemporaryDirectory() as scratch:
+        alone = train_alone(Path(scratch) / "alone", steps=steps)
+        stopped, stops = train_with_stops(
+            Path(scratch) / "stopped",
+            steps=steps,
+            stops=options.kills,
+            number=signal.Signals[f"SIG{options.signal}"],
+            rng=random.Random(options.seed),
+            say=print,
+        )
+        found = differences(alone, stopped)
+    slowest = max(stops, key=lambda stop: stop.seconds)
+    inside = sum(stop.is_inside_write for stop in stops)
+    print(
+        f"{len(stops)} stops, {inside} inside a write; the slowest took {slowest.seconds:.2f} s ({slowest.moment})"
+    )
+    print(f"differs: {', '.join(found)}" if found else "the same to the byte")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()

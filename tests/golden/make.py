@@ -1,0 +1,90 @@
+"""Make the golden files of the present format: a bundle, and a run that can go on.
+
+    python tests/golden/make.py
+
+They show that what an earlier charlm wrote can still be read. So those of a format that has been released are
+never made anew, whatever happens to this script: when a format changes, raise its number, let this write the
+next folder beside them, and commit both. The script refuses to overwrite a folder.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from charlm import runs
+from charlm.bundle import FORMAT, Architecture, Bundle, read_bundle, write_bundle
+from charlm.choice import Choice
+from charlm.cli import main as charlm
+from charlm.config import Config, dump_config
+from charlm.rnn import parameters_from_tensors
+from charlm.sampling import generate_text
+from charlm.training import checkpoints
+from charlm.vocabulary import Vocabulary
+
+TEXT = "the cat sat on the mat.\n" * 40
+SETTINGS = (
+    *("model.units=6", "model.layers=2", "training.batch_size=4", "training.sequence_length=8"),
+    *("training.steps=10", "training.evaluate_every=5", "training.checkpoint_every=5", "sampling.length=0"),
+)
+
+
+def make(folder: Path) -> None:
+    """Write bundle/, run/ and expected.json into a new folder."""
+    folder.mkdir()
+    _make_bundle(folder / "bundle")
+    _make_run(folder / "run")
+    expected = {
+        str(bundle.relative_to(folder)): _describe(read_bundle(bundle))
+        for bundle in (folder / "bundle", folder / "run/best", folder / "run/last")
+    }
+    (folder / "expected.json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
+
+
+def _make_bundle(folder: Path) -> None:
+    architecture = Architecture(7, 2, 3, 2, True, "softsign", True)
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()
+    }
+    vocabulary = Vocabulary("char", ("\n", " ", "a", "é", "😀", None, None), unknown_id=5, end_of_text_id=6)
+    parameters = parameters_from_tensors(tensors, activation="softsign", skip_connections=True)
+    facts = {"step": 7, "epoch": 1.5, "score": {"split": "validation", "nats_per_char": 1.25}}
+    write_bundle(folder, Bundle(architecture, parameters, vocabulary, dump_config(Config()), facts))
+
+
+def _make_run(folder: Path) -> None:
+    """Train for ten steps; keep one checkpoint and nothing that tells of this machine."""
+    here = Path.cwd()
+    with TemporaryDirectory() as place:
+        os.chdir(place)
+        try:
+            Path("text.txt").write_text(TEXT, encoding="utf-8")
+            settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
+            charlm(["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False)
+        finally:
+            os.chdir(here)
+        run = Path(place) / "run"
+        tensors, progress, sizes = checkpoints.restore(run / runs.CHECKPOINTS, warn=print)
+        shutil.rmtree(run / runs.CHECKPOINTS)
+        shutil.rmtree(run / runs.TENSORBOARD)
+        for path in run.glob(".*"):
+            path.unlink()
+        checkpoints.save(run / runs.CHECKPOINTS, tensors, progress, {runs.METRICS: sizes[runs.METRICS]})
+        shutil.copytree(run, folder)
+
+
+def _describe(bundle: Bundle) -> dict[str, object]:
+    """Return every weight by its tensor, and the most likely text."""
+    generation = generate_text(bundle, length=40, choice=Choice(temperature=0), seed=0, ignore_end=True)
+    for _ in generation:
+        pass
+    weights = {name: tensor.tolist() for name, tensor in bundle.parameters.tensors().items()}
+    return {"weights": weights, "text": generation.samples[0].text}
+
+
+if __name__ == "__main__":
+    make(Path(__file__).parent / f"format-{FORMAT}")

@@ -1,0 +1,48 @@
+"""What a person reads: one line, and nothing that a terminal obeys."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import CharlmError, harmless, shorten
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, é, 中, 😀", "plain, é, 中, 😀"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\x9b2J", r"\x9b2J"),
+        ("a\r\nb", r"a\r\nb"),
+        ("\x00\x07\x7f", r"\x00\x07\x7f"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", r"\u202egpj.exe"),
+        ("\N{FIRST STRONG ISOLATE}\N{ARABIC LETTER MARK}", r"\u2068\u061c"),
+        ("\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}", r"\u2028\u2029"),
+        ("\udcff", r"\udcff"),
+        ("می\N{ZERO WIDTH NON-JOINER}خواهم", "می\N{ZERO WIDTH NON-JOINER}خواهم"),
+        ("👩\N{ZERO WIDTH JOINER}🚀", "👩\N{ZERO WIDTH JOINER}🚀"),
+        ("no\N{NO-BREAK SPACE}break", "no\N{NO-BREAK SPACE}break"),
+    ],
+)
+def test_what_steers_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
+    assert harmless(text) == shown
+
+
+def test_what_is_to_be_kept_is_kept() -> None:
+    assert harmless("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.text())
+def test_the_message_of_an_error_is_one_line_of_harmless_text(text: str) -> None:
+    message = str(CharlmError(text))
+    assert len(message.splitlines()) <= 1
+    assert not {unicodedata.category(c) for c in message} & {"Cc", "Cs", "Zl", "Zp"}
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(shorten("x" * 10**6)) <= 100
+    assert len(shorten(["x" * 10**6] * 10**6)) <= 1000
+    assert shorten("short") == "'short'"
