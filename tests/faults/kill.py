@@ -9,7 +9,6 @@ being written. The end must be the same to the byte: bundles, state, figures, Te
 
 import argparse
 import json
-import os
 import random
 import signal
 import subprocess
@@ -131,7 +130,7 @@ def _newest_step(run: Path) -> int:
 
 
 def _names(folder: Path) -> set[str]:
-    return set(os.listdir(folder)) if folder.is_dir() else set()
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
 def _has_aside(run: Path) -> bool:
