@@ -34,7 +34,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 
 def _check_named(value: Any) -> Any:
-    """Refuse further keys of a mapping: `module` would import it."""
+    """Refuse further keys of a mapping, such as `module`, which Keras may import."""
     if isinstance(value, dict) and not (isinstance(value.get("class_name"), str) and value.keys() <= NAMED_KEYS):
         raise ValueError("a mapping should have class_name and config, and nothing else")
     return value

@@ -153,6 +153,7 @@ def what_is_left(run: Path) -> dict[str, Any]:
 
 
 def _tensorboard_steps(run: Path) -> dict[str, list[int]]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})

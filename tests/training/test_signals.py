@@ -18,16 +18,16 @@ GRACE_SECONDS = 30
 """An idle machine takes less than one; the limit only tells a run that answers from one that goes on."""
 
 
-def test_a_signal_is_noted_and_nothing_dies() -> None:
+def test_a_deferred_signal_is_noted_and_nothing_dies() -> None:
     for number in CAUGHT:
-        with stop_on_signal() as wish:
+        with stop_on_signal() as wish, wish.deferred():
             assert wish.signal is None
             signal.raise_signal(number)
             assert wish.signal == number
 
 
 def test_the_second_signal_acts_at_once() -> None:
-    with stop_on_signal() as wish:
+    with stop_on_signal() as wish, wish.deferred():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
