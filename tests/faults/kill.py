@@ -9,6 +9,7 @@ being written. The end must be the same to the byte: bundles, state, figures, Te
 
 import argparse
 import json
+import os
 import random
 import signal
 import subprocess
