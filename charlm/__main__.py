@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 from charlm import cli
 
@@ -9,7 +10,19 @@ from charlm import cli
 def main() -> None:
     """Run the command line, with something open where a standard stream is closed."""
     _fill_standard_streams()
-    cli.main()
+    try:
+        cli.main()
+    except SystemExit as end:
+        if "tensorflow" in sys.modules and isinstance(end.code, int):
+            _leave(end.code)
+        raise
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End at once: Python would take TensorFlow apart first, for a second in which nothing else happens."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def _fill_standard_streams() -> None:

@@ -127,8 +127,9 @@ def train(
 def _train(run: "Run", *, resume: bool, wish: "StopWish") -> None:
     from charlm.training import runtime
 
-    cores = runtime.start()
-    from charlm.training.loop import train as train_run
+    with wish.at_once():
+        cores = runtime.start()
+        from charlm.training.loop import train as train_run
 
     _report(run, train_run(run, resume=resume, cores=cores, wish=wish, say=_say))
 

@@ -1,6 +1,7 @@
 """Files and folders that are whole or not there."""
 
 import errno
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from charlm import files
 from charlm.errors import CharlmError
-from charlm.files import remove_folder, sha256, write_file, write_folder
+from charlm.files import Log, remove_folder, remove_leftovers, sha256, write_file, write_folder
 
 OLD, NEW = {"a": b"old", "only-old": b"x"}, {"a": b"new", "only-new": b"y"}
 
@@ -138,3 +139,66 @@ def test_removing_a_folder_that_is_not_there_is_no_error(target: Path) -> None:
     remove_folder(target)
     remove_folder(target)
     assert not target.exists()
+
+
+# What a process that was killed has left
+
+
+def test_what_stands_aside_is_removed_and_all_else_stays(target: Path) -> None:
+    folder = target.parent
+    for name in (".target.12.tmp", ".target.12.old", ".x-1.345.tmp"):
+        write_folder(folder / name, NEW)
+    write_file(folder / ".notes.tmp", b"mine")
+    write_file(folder / ".f.12.tmp", b"half")
+    remove_leftovers(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [".notes.tmp", "target"]
+    assert contents(target) == OLD
+
+
+def test_a_folder_that_was_about_to_be_replaced_goes_back_to_its_place(target: Path) -> None:
+    target.rename(target.with_name(".target.12.old"))
+    write_folder(target.with_name(".target.12.tmp"), NEW)
+    remove_leftovers(target.parent)
+    assert contents(target) == OLD
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_leftovers_of_a_folder_that_is_not_there_are_no_error(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "missing")
+
+
+def test_a_folder_is_removed_in_one_step(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # killed before anything in it was removed
+    remove_folder(target)
+    assert not target.exists()
+
+
+# Logs
+
+
+def test_a_log_grows_by_records(tmp_path: Path) -> None:
+    for record in (b"one\n", b"two\n"):
+        log = Log(tmp_path / "log")
+        log.write(record)
+        log.sync()
+        log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_record_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    log.write(b"whole")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        with pytest.raises(CharlmError, match=r"log: cannot be written: File too large"):
+            log.write(b"does not fit")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "log").read_bytes() == b"whole"
+    log.close()
+
+
+def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="nowhere/log: cannot be written: No such file or directory"):
+        Log(tmp_path / "nowhere/log")

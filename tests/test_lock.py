@@ -1,5 +1,6 @@
 """charlm.lock: one process writes to a run at a time."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -42,3 +43,14 @@ def test_the_lock_ends_with_the_block(tmp_path: Path) -> None:
         pass
     with hold_elsewhere(tmp_path) as process:
         process.kill()
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(CharlmError, match=r"\.lock: cannot be written: No locks available"), only_writer(tmp_path):
+        pass

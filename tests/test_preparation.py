@@ -6,6 +6,7 @@ import pytest
 
 from charlm.config import Config, CorpusConfig, load_config
 from charlm.errors import CharlmError
+from charlm.lock import only_writer
 from charlm.preparation import begin_run, open_run
 from charlm.runs import is_run
 from charlm.tokenization import tokenize
@@ -69,3 +70,44 @@ def test_a_run_that_cannot_begin_leaves_the_place_as_it_was(tmp_path: Path, exis
         begin_run(folder, Config(), tmp_path / "nowhere.txt")
     assert folder.exists() == existed
     assert list(tmp_path.rglob("*")) == [folder] * existed
+
+
+def unfinished(folder: Path) -> Path:
+    """Leave what a process leaves that is killed while it begins a run."""
+    (folder / "corpus").mkdir(parents=True)
+    (folder / ".corpus-x1y2").mkdir()
+    for name in (".lock", "corpus/ids.bin", "vocabulary.json", "metrics.jsonl", ".config.yaml.12.tmp"):
+        (folder / name).touch()
+    return folder
+
+
+def test_a_run_that_was_killed_while_it_began_is_begun_anew(tmp_path: Path, text: Path) -> None:
+    folder = unfinished(tmp_path / "run")
+    begin_run(folder, Config(), text)
+    found = sorted(path.name for path in folder.iterdir())
+    assert found == [".lock", "config.yaml", "corpus", "metrics.jsonl", "vocabulary.json"]
+
+
+def test_a_link_to_a_corpus_is_begun_anew_without_the_corpus(tmp_path: Path, text: Path) -> None:
+    tokenize([str(text)], tmp_path / "corpus", CorpusConfig())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.lock").touch()
+    (tmp_path / "run/corpus").symlink_to(tmp_path / "corpus", target_is_directory=True)
+    begin_run(tmp_path / "run", Config(), text)
+    assert (tmp_path / "corpus/ids.bin").is_file()
+    assert not (tmp_path / "run/corpus").is_symlink()
+
+
+def test_files_of_someone_else_are_never_taken_for_those_of_an_unfinished_run(tmp_path: Path, text: Path) -> None:
+    folder = unfinished(tmp_path / "run")
+    (folder / "thesis.txt").touch()
+    with pytest.raises(CharlmError, match="is not empty"):
+        begin_run(folder, Config(), text)
+    assert (folder / "corpus/ids.bin").exists()
+
+
+def test_a_run_that_another_process_begins_is_left_to_it(tmp_path: Path, text: Path) -> None:
+    folder = unfinished(tmp_path / "run")
+    with only_writer(folder), pytest.raises(CharlmError, match="is training here"):
+        begin_run(folder, Config(), text)
+    assert (folder / "corpus/ids.bin").exists()

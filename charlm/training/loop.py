@@ -63,12 +63,11 @@ def train(run: Run, *, resume: bool, cores: int, wish: StopWish, say: Say, show_
     with only_writer(run.folder):
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / runs.CHECKPOINTS)
-        training = Training(run, cores=cores, wish=wish, say=say)
+        with wish.at_once():
+            training = Training(run, cores=cores, wish=wish, say=say)
         with contextlib.closing(training.archive):
-            if resume and checkpoints.saved_steps(run.folder / runs.CHECKPOINTS):
-                training.resume()
-            else:
-                training.begin()
+            with wish.at_once():
+                training.prepare(resume=resume)
             with training.progress_bar(disable=not show_progress) as bar:
                 reason = training.advance(bar)
     return Outcome(
@@ -120,9 +119,18 @@ class Training:
         """Characters learnt from so far, repetitions counted."""
         return self.progress.step * self.cut.characters_per_step
 
-    def begin(self) -> None:
-        """Begin at step 0, with empty log files, and describe the run to the person."""
-        self.archive.begin()
+    def prepare(self, *, resume: bool) -> None:
+        """Begin, or go on from the newest whole checkpoint if there is any; build the graph."""
+        if resume and checkpoints.saved_steps(self.run.folder / runs.CHECKPOINTS):
+            self.progress = self.archive.resume()
+            self.say(f"resumed at step {self.progress.step:,} of {self.timetable.total:,}")
+        else:
+            self.archive.begin()
+            self._introduce()
+        self.learner.build()
+
+    def _introduce(self) -> None:
+        """Describe the run to the person."""
         model = self.run.config.model
         self.say(f"corpus: {self.run.corpus.summary}")
         self.say(
@@ -130,11 +138,6 @@ class Training:
             f"{self.timetable.total:,} steps of {self.cut.batch_size} x {self.cut.sequence_length} characters, "
             f"{self.cut.steps_per_epoch:,} an epoch"
         )
-
-    def resume(self) -> None:
-        """Go on from the newest whole checkpoint."""
-        self.progress = self.archive.resume()
-        self.say(f"resumed at step {self.progress.step:,} of {self.timetable.total:,}")
 
     def progress_bar(self, *, disable: bool) -> "tqdm[Any]":
         """Return the bar over all characters that the run will see."""
@@ -150,7 +153,6 @@ class Training:
 
     def advance(self, bar: "tqdm[Any]") -> str:
         """Take steps until the run ends, and save; returns why it ended."""
-        self.learner.build()
         started, earlier = time.monotonic(), self.progress.elapsed_seconds
         with self.wish.deferred():
             while True:

@@ -33,10 +33,18 @@ class StopWish:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raise Stopped wherever a signal comes in the block, or if one was noted before."""
+        """Raise Stopped wherever a signal comes in the block, or if one was noted before.
+
+        What is torn from its work may make another error of that (TensorFlow does): it is Stopped as well.
+        """
         if self.signal is not None:
             raise Stopped(self.signal)
-        yield from self._while(is_deferred=False)
+        try:
+            yield from self._while(is_deferred=False)
+        except Exception:
+            if self.signal is None:
+                raise
+            raise Stopped(self.signal) from None
 
     def _while(self, *, is_deferred: bool) -> Iterator[None]:
         before, self.is_deferred = self.is_deferred, is_deferred

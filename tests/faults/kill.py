@@ -101,7 +101,7 @@ def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str,
         else:
             _wait_for(process, lambda: _newest_step(run) >= later, seconds=60)
         if moment == "writing":
-            _wait_for(process, lambda: _has_aside(run), seconds=60, pause=0)
+            _wait_for(process, lambda: bool(_asides(run)), seconds=60, pause=0)
         assert process.poll() is None, (
             f"it ended before it was stopped: {process.stderr and process.stderr.read()}"
         )
@@ -113,7 +113,8 @@ def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str,
     expected = {-number} if number == signal.SIGKILL or moment == "starting" else set()
     expected |= {128 + number} if number != signal.SIGKILL else set()
     assert process.returncode in expected, f"exit code {process.returncode}: {said}"
-    return Stop(moment, _newest_step(run), _has_aside(run), seconds)
+    is_inside_write = any(f".{process.pid}." in name for name in _asides(run))
+    return Stop(moment, _newest_step(run), is_inside_write, seconds)
 
 
 def _wait_for(
@@ -134,8 +135,8 @@ def _names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
-def _has_aside(run: Path) -> bool:
-    return any(name.endswith(".tmp") for name in _names(run) | _names(run / "checkpoints"))
+def _asides(run: Path) -> list[str]:
+    return sorted(name for name in _names(run) | _names(run / "checkpoints") if name.endswith(".tmp"))
 
 
 def what_is_left(run: Path) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def what_is_left(run: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     left["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in lines]
     left["tensorboard"] = _tensorboard_steps(run)
-    left["asides"] = sorted(name for name in _names(run) | _names(run / "checkpoints") if name.endswith(".tmp"))
+    left["asides"] = _asides(run)
     left["sample"] = subprocess.run(
         charlm("sample", run, "-n", "300", "--seed", "1"), check=True, capture_output=True
     ).stdout

@@ -60,6 +60,35 @@ def test_only_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == [f"step-{step:09d}" for step in range(3, KEPT + 3)]
 
 
+def test_one_that_a_signal_brought_about_does_not_push_out_the_others(tmp_path: Path) -> None:
+    for step in (10, 20, 30, 33, 34):
+        checkpoints.save(tmp_path, {}, Progress(step=step), SIZES, period=10)
+    assert checkpoints.saved_steps(tmp_path) == [34, 30, 20, 10]
+
+
+def test_after_a_signal_the_next_takes_its_place(tmp_path: Path) -> None:
+    for step in (20, 30, 33, 40):
+        checkpoints.save(tmp_path, {}, Progress(step=step), SIZES, period=10)
+    assert checkpoints.saved_steps(tmp_path) == [40, 30, 20]
+
+
+def test_those_after_a_step_can_be_removed(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2, 3)
+    checkpoints.remove_after(tmp_path, 1)
+    assert names(tmp_path) == ["step-000000001"]
+
+
+def test_files_with_other_names_are_no_checkpoints(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "step-of-mine").mkdir()
+    assert checkpoints.saved_steps(tmp_path) == [1]
+
+
+def test_progress_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        checkpoints.save(tmp_path, {}, Progress(best_nats=np.inf), SIZES)
+
+
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     save(tmp_path, 1)
     checkpoints.save(tmp_path, {"step": np.array(1), "more": np.array(2)}, Progress(step=1), SIZES)
@@ -169,6 +198,15 @@ def test_rewinding_cuts_log_files_and_removes_later_ones(tmp_path: Path) -> None
     assert (tmp_path / "metrics.jsonl").read_text() == "01234"
     assert (tmp_path / "tensorboard/events.out.tfevents.1").read_text() == "0123456"
     assert names(tmp_path / "tensorboard") == ["events.out.tfevents.1", "notes.txt"]
+
+
+def test_rewinding_to_nothing_leaves_an_empty_log_and_no_event_file(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("metrics.jsonl", "tensorboard/events.out.tfevents.1"):
+        (tmp_path / name).write_text("0123456789")
+    rewind(tmp_path, {})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+    assert names(tmp_path / "tensorboard") == []
 
 
 def test_rewinding_never_makes_a_file_longer(tmp_path: Path) -> None:

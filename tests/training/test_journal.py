@@ -1,14 +1,17 @@
 """What a run writes for TensorBoard, read with TensorBoard's own reader."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
@@ -17,6 +20,7 @@ from charlm.bundle import read_bundle
 from charlm.training import loop
 from charlm.training.loop import Outcome
 from charlm.training.signals import stop_on_signal
+from charlm.training.tensorboard import Journal, _histogram_pb
 
 PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
 WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
@@ -119,6 +123,36 @@ def test_a_run_that_goes_on_appends(trained_run: Path, tmp_path: Path) -> None:
     resume(run, ["training.steps=90"])
     assert steps_of(read_events(run), "nats_per_char/train") == [10, 20, 30, 40, 50, 60, 70, 80, 90]
     assert read_bundle(run / "last").facts["step"] == 90
+
+
+def test_a_figure_that_is_not_finite_is_null_in_metrics(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.log({"step": 3, "split": "validation", "nats_per_char": math.nan, "gradient_norm": math.inf})
+    journal.close()
+    assert read_metrics(tmp_path) == [
+        {"step": 3, "split": "validation", "nats_per_char": None, "gradient_norm": None, "bits_per_char": None}
+    ]
+
+
+def test_an_event_is_noted_in_both(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.note({"event": "rollback", "step": 20, "from_step": 25})
+    journal.close()
+    assert read_metrics(tmp_path) == [{"event": "rollback", "step": 20, "from_step": 25}]
+    assert steps_of(read_events(tmp_path), "rollback") == [20]
+    assert "    from_step: 25" in text_of(read_events(tmp_path), "rollback")
+
+
+def test_a_histogram_is_that_of_tensorboard() -> None:
+    values = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
+    found, expected = _histogram_pb("x", values).value[0], histogram_pb("x", values).value[0]
+    np.testing.assert_allclose(make_ndarray(found.tensor), make_ndarray(expected.tensor), atol=1e-6)
+    assert found.metadata == expected.metadata
+
+
+def test_a_histogram_leaves_out_what_is_not_finite() -> None:
+    counts = make_ndarray(_histogram_pb("x", np.array([1, 2, np.nan, np.inf], np.float32)).value[0].tensor)[:, 2]
+    assert counts.sum() == 2
 
 
 def test_a_sample_can_be_switched_off(trained_run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from charlm.config import find_recipe, load_config
 from charlm.errors import CharlmError
 from charlm.scoring import Score, mean_score, score_stream
 from charlm.training import checkpoints, loop
+from charlm.training.checkpoints import Tensors
+from charlm.training.learner import Learner, Lesson
 from charlm.training.loop import Outcome
 from charlm.training.signals import stop_on_signal
 
@@ -94,18 +97,34 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture
 def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Return a function after which Ctrl-C is pressed as soon as a run has taken this many steps."""
-    learn = loop.Training._learn
+    """Return a function after which Ctrl-C is pressed once, as soon as a run has taken this many steps."""
+    learn, keys = loop.Training._learn, [signal.SIGINT]
 
     def interrupt(step: int) -> None:
         def learn_and_interrupt(training: loop.Training) -> None:
             learn(training)
-            if training.progress.step == step and not training.wish.signal:
-                signal.raise_signal(signal.SIGINT)
+            if training.progress.step == step and keys:
+                signal.raise_signal(keys.pop())
 
         monkeypatch.setattr(loop.Training, "_learn", learn_and_interrupt)
 
     return interrupt
+
+
+@pytest.fixture
+def crash_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function after which a process dies once, as soon as its run has come to this step."""
+    learn, crashes = loop.Training._learn, [ZeroDivisionError]
+
+    def crash(step: int) -> None:
+        def learn_and_crash(training: loop.Training) -> None:
+            learn(training)
+            if training.progress.step >= step and crashes:
+                raise crashes.pop()
+
+        monkeypatch.setattr(loop.Training, "_learn", learn_and_crash)
+
+    return crash
 
 
 # Repeatable
@@ -164,6 +183,35 @@ def test_an_evaluation_that_a_signal_forestalls_is_made_up_for(
     assert resumed.outcome.reason == "all steps done"
     assert resumed.files() == reference.files()
     assert resumed.repeatable_metrics == reference.repeatable_metrics
+
+
+@pytest.mark.parametrize("step", [1, 10, 13, 50])
+def test_a_run_that_crashed_ends_as_if_it_had_not(
+    step: int, reference: Trained, tmp_path: Path, crash_after: Callable[[int], None]
+) -> None:
+    crash_after(step)
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path / "run", *DROPOUT)
+    resumed = _train(preparation.open_run(tmp_path / "run/run"), resume=True)
+    assert resumed.files() == reference.files()
+    assert resumed.repeatable_metrics == reference.repeatable_metrics
+
+
+def test_a_run_that_crashed_before_its_first_checkpoint_begins_again(reference: Trained, tmp_path: Path) -> None:
+    crashed = train(tmp_path / "run", *DROPOUT)
+    shutil.rmtree(crashed.folder / "checkpoints")
+    resumed = resume(crashed)
+    assert resumed.files() == reference.files()
+    assert resumed.repeatable_metrics == reference.repeatable_metrics
+    assert len(list((crashed.folder / "tensorboard").iterdir())) == 1
+
+
+def test_what_a_crash_has_left_aside_is_removed(tmp_path: Path) -> None:
+    crashed = train(tmp_path / "run")
+    for name in (".best.1.tmp", "checkpoints/.step-000000060.1.tmp"):
+        (crashed.folder / name).mkdir()
+    resume(crashed)
+    assert not list(crashed.folder.glob("**/.*.tmp"))
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
@@ -241,19 +289,118 @@ def test_a_run_that_the_clock_ended_goes_on_as_if_it_had_not(reference: Trained,
     assert resumed.files() | weights == resumed.files()
 
 
-def test_a_loss_that_is_not_finite_ends_in_one_line_and_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^the loss is .* training\.optimizer\.learning_rate"):
+# Gone astray
+
+
+@pytest.fixture
+def astray_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function after which a step has another loss, at rates above a share of the schedule's."""
+    learn = Learner.learn
+
+    def go_astray(step: int, *, loss: float = math.nan, above: float = 0.5, until: int | None = None) -> None:
+        def learn_astray(learner: Learner, first: int, count: int, *, rate_scale: float) -> Lesson:
+            lesson = learn(learner, first, count, rate_scale=rate_scale)
+            is_astray = [
+                rate_scale > above and step <= taken <= (until or step) for taken in taken_steps(first, count)
+            ]
+            pairs = zip(lesson.losses, is_astray, strict=True)
+            return lesson._replace(losses=[loss if astray else found for found, astray in pairs])
+
+        monkeypatch.setattr(Learner, "learn", learn_astray)
+
+    return go_astray
+
+
+def taken_steps(first: int, count: int) -> range:
+    return range(first + 1, first + count + 1)
+
+
+def rollbacks(trained: Trained) -> list[tuple[int, int, float]]:
+    """Return from where to where a run went back, and to which share of its rates."""
+    lines = [line for line in trained.metrics if line.get("event") == "rollback"]
+    return [(line["from_step"], line["step"], line["rate_scale"]) for line in lines]
+
+
+def test_a_loss_that_is_no_number_sends_training_back_and_on_at_a_lower_rate(
+    reference: Trained, tmp_path: Path, astray_at: Callable[..., None]
+) -> None:
+    astray_at(25)
+    trained = train(tmp_path / "run", *DROPOUT)
+    assert trained.outcome.reason == "all steps done"
+    assert rollbacks(trained) == [(25, 20, 0.5)]
+    assert any(
+        "nan" in line and "going on from step 20 with the learning rate times 0.5" in line for line in trained.said
+    )
+    rates, before = (
+        {line["step"]: line["learning_rate"] for line in run.metrics if line["split"] == "train"}
+        for run in (trained, reference)
+    )
+    assert list(rates) == list(before)
+    assert [rates[step] / before[step] for step in (15, 20, 25, 50)] == pytest.approx([1, 1, 0.5, 0.5])
+
+
+def test_a_loss_far_above_the_lowest_sends_training_back(tmp_path: Path, astray_at: Callable[..., None]) -> None:
+    astray_at(21, loss=9.0, until=30)
+    trained = train(tmp_path / "run", "training.divergence.patience_steps=5")
+    assert rollbacks(trained) == [(25, 20, 0.5)]
+    assert trained.metrics[-1]["step"] == 50
+
+
+def test_training_that_goes_astray_again_goes_back_further(tmp_path: Path, astray_at: Callable[..., None]) -> None:
+    astray_at(25, above=0.25)
+    assert rollbacks(train(tmp_path / "run")) == [(25, 20, 0.5), (25, 10, 0.25)]
+
+
+@pytest.mark.parametrize("step", [23, 27, 33])
+def test_a_run_that_went_astray_and_was_interrupted_ends_as_if_it_had_not_been(
+    step: int, tmp_path: Path, astray_at: Callable[..., None], interrupt_after: Callable[[int], None]
+) -> None:
+    astray_at(32, above=0.25)
+    alone = train(tmp_path / "alone", *DROPOUT, "training.steps_per_call=1")
+    interrupt_after(step)
+    stopped = train(tmp_path / "stopped", *DROPOUT, "training.steps_per_call=1")
+    assert stopped.outcome.signal == signal.SIGINT
+    resumed = resume(stopped)
+    assert rollbacks(alone) == [(32, 30, 0.5), (32, 20, 0.25)]
+    assert (resumed.files(), resumed.repeatable_metrics) == (alone.files(), alone.repeatable_metrics)
+
+
+@pytest.mark.parametrize("step", [5, 25, 32])
+def test_a_run_that_went_astray_and_crashed_ends_as_if_it_had_not(
+    step: int, tmp_path: Path, astray_at: Callable[..., None], crash_after: Callable[[int], None]
+) -> None:
+    astray_at(32, above=0.25)
+    alone = train(tmp_path / "alone", *DROPOUT)
+    crash_after(step)
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path / "crashed", *DROPOUT)
+    resumed = _train(preparation.open_run(tmp_path / "crashed/run"), resume=True)
+    assert (resumed.files(), resumed.repeatable_metrics) == (alone.files(), alone.repeatable_metrics)
+
+
+def test_training_that_keeps_going_astray_ends_in_one_line_and_leaves_whole_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^the loss .* 3 times .* lower training\.optimizer\.learning_rate"):
         train(
             tmp_path / "run",
-            *(
-                "model.rnn.activation=linear",
-                "training.optimizer.learning_rate=1e6",
-                "training.checkpoint_every=1",
-            ),
+            *("model.rnn.activation=linear", "training.optimizer.learning_rate=1e6", "training.clip_norm=null"),
+            *("training.checkpoint_every=1", "training.divergence.patience_steps=3"),
         )
-    tensors, progress, _ = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
-    assert progress.step >= 1
+    tensors, _, _ = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = Learner.tensors
+
+    def overflow(learner: Learner) -> Tensors:
+        found = tensors(learner)
+        step = next(int(value) for value in found.values() if value.dtype == np.int64 and value.shape == ())
+        return found if step < 20 else {name: value + math.inf for name, value in found.items()}
+
+    monkeypatch.setattr(Learner, "tensors", overflow)
+    with pytest.raises(CharlmError, match="not every weight at step 20"):
+        train(tmp_path / "run")
+    assert checkpoints.saved_steps(tmp_path / "run/run/checkpoints") == [10, 0]
 
 
 # Best and last
