@@ -81,7 +81,8 @@ def tokenize(paths: tuple[str, ...], out: Path, config_name: str, overrides: tup
     PATHs are files, folders, glob patterns, .gz files, or - for standard input. Settings are those of the
     config's corpus section, for instance: -s corpus.encoding=latin-1 -s corpus.level=byte
     """
-    from charlm.config import find_recipe, load_config
+    from charlm.config import load_config
+    from charlm.recipes import find_recipe
     from charlm.tokenization import tokenize as write_corpus
 
     config = load_config(find_recipe(config_name), overrides=overrides)
@@ -136,7 +137,8 @@ def _train(run: "Run", *, resume: bool, wish: "StopWish") -> None:
 
 def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], folder: Path | None) -> "Run":
     from charlm import preparation, runs
-    from charlm.config import find_recipe, load_config
+    from charlm.config import load_config
+    from charlm.recipes import find_recipe
     from charlm.resources import DEFAULT_CORPUS
 
     path = find_recipe(config_name)

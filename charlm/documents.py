@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config import CorpusConfig
 from charlm.errors import CharlmError
 
 BLOCK_BYTES = 1 << 20
@@ -158,6 +159,17 @@ def check_encoding(encoding: str) -> None:
             f"corpus.encoding: found {encoding!r}, which is not a text encoding that Python knows; "
             f"there are utf-8, utf-16, cp1252, latin-1, gb18030 and many more"
         )
+
+
+def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterator[str]:
+    """Yield the text of one document, given its bytes in blocks: decoded and normalised as a config says.
+
+    At level byte the text is the bytes read as Latin-1, so that code points are byte values. Raises CharlmError
+    like `decode` and `normalize`.
+    """
+    encoding = config.encoding if config.level == "char" else "latin-1"
+    pieces = decode(blocks, encoding=encoding, name=name)
+    return pieces if config.normalize == "none" else normalize(pieces, form=config.normalize, name=name)
 
 
 def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 
 from charlm import runs
 from charlm.bundle import Bundle
-from charlm.config import CorpusConfig, parse_config, parse_yaml
+from charlm.config import CorpusConfig, parse_config
 from charlm.corpus import is_corpus, open_corpus, split_positions
-from charlm.documents import decode, find_documents, normalize
+from charlm.documents import find_documents, texts
 from charlm.errors import CharlmError
+from charlm.safe_yaml import parse_yaml
 from charlm.scoring import Score, mean_score, score_stream, score_windows
 from charlm.vocabulary import Vocabulary
 
@@ -73,18 +73,12 @@ def _read_ids(
         documents = find_documents([source], spool=Path(spool) / "stdin")
         parts: list[NDArray[Any]] = []
         for document in documents:
-            blocks = document.read(advance=lambda _: None)
-            if vocabulary.level == "byte":
-                parts += [np.frombuffer(block, np.uint8) for block in blocks]
-                continue
             start = 0
-            for text in _texts(blocks, config, document.name):
+            for text in texts(document.read(advance=lambda _: None), config, name=document.name):
+                if vocabulary.level == "byte":
+                    parts.append(np.frombuffer(text.encode("latin-1"), np.uint8))
+                    continue
                 ids = vocabulary.encode(text, unknown=unknown, name=document.name, start=start)
                 parts.append(ids.astype(vocabulary.dtype))
                 start += len(text)
     return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)
-
-
-def _texts(blocks: Iterator[bytes], config: CorpusConfig, name: str) -> Iterator[str]:
-    texts = decode(blocks, encoding=config.encoding, name=name)
-    return texts if config.normalize == "none" else normalize(texts, form=config.normalize, name=name)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from charlm.bundle import is_bundle
 from charlm.errors import CharlmError
 
 RUNS = Path("runs")
@@ -41,7 +42,7 @@ def find_bundle(run: Path | None, *, checkpoint: Choice = "best") -> Path:
     None means the newest run. Raises CharlmError if there is no bundle.
     """
     folder = newest_run() if run is None else run
-    if (folder / "model.json").is_file():
+    if is_bundle(folder):
         return folder
     if not folder.is_dir():
         raise CharlmError(f"{folder}: no such folder; should be a run or a bundle")

@@ -22,9 +22,8 @@ from charlm.documents import (
     Document,
     check_encoding,
     code_points,
-    decode,
     find_documents,
-    normalize,
+    texts,
 )
 from charlm.errors import CharlmError
 from charlm.vocabulary import Vocabulary
@@ -194,10 +193,7 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[str], bytes]:
 
 
 def _read(document: Document, config: CorpusConfig, consume: Callable[[str], None], advance: Advance) -> Source:
-    """Hand the text of a document to `consume`, piece by piece; return what it held.
-
-    At level byte the text is the bytes read as Latin-1, so that code points are byte values.
-    """
+    """Hand the text of a document to `consume`, piece by piece; return what it held."""
     digest = hashlib.sha256()
     size = characters = 0
 
@@ -208,11 +204,7 @@ def _read(document: Document, config: CorpusConfig, consume: Callable[[str], Non
             size += len(block)
             yield block
 
-    encoding = config.encoding if config.level == "char" else "latin-1"
-    texts = decode(blocks(), encoding=encoding, name=document.name)
-    if config.normalize != "none":
-        texts = normalize(texts, form=config.normalize, name=document.name)
-    for text in texts:
+    for text in texts(blocks(), config, name=document.name):
         consume(text)
         characters += len(text)
     return Source(name=document.name, bytes=size, characters=characters, sha256=digest.hexdigest())

@@ -14,16 +14,15 @@ from charlm.config import (
     DECIDED_BY_THE_TASK,
     Config,
     dump_config,
-    find_recipe,
     flatten,
     load_config,
     nearest,
     parse_config,
-    parse_yaml,
-    recipe_names,
 )
 from charlm.errors import CharlmError
+from charlm.recipes import find_recipe, recipe_names
 from charlm.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
+from charlm.safe_yaml import parse_yaml
 
 
 @pytest.fixture

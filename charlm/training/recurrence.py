@@ -10,6 +10,7 @@ Axes: B batch, T time, H units. Tensors are float32; products may round their fa
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -68,49 +69,57 @@ def scan(
         precision: of the products, see `multiply`; state and sums are float32.
 
     """
-    mask = recurrent_mask
-    gradient = GRADIENTS_FROM_OUTPUT.get(getattr(activation, "__name__", ""))
+    recurrence = _Recurrence(activation, recurrent_mask, unroll=unroll, precision=precision)
+    if recurrence.gradient is None:  # TensorFlow differentiates step by step
+        return recurrence.forward(drive, recurrent_kernel, state)[1:]
+    return tf.custom_gradient(recurrence.run)(drive, recurrent_kernel, state)
 
-    def forward(drive: Tensor, kernel: Tensor, state: Tensor) -> Tensor:
+
+class _Recurrence:
+    """What is the same at every step: f, the mask [B, H] or None, and how it is computed."""
+
+    def __init__(self, activation: Activation, mask: Tensor | None, *, unroll: bool, precision: str) -> None:
+        self.activation, self.mask, self.unroll = activation, mask, unroll
+        self.multiply = partial(multiply, precision=precision)
+        self.precision = precision
+        self.gradient = GRADIENTS_FROM_OUTPUT.get(getattr(activation, "__name__", ""))
+        """dL/da from h and dL/dh; None where the slope of f does not follow from its output."""
+
+    def run(self, drive: Tensor, kernel: Tensor, state: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        """Return every output [T, B, H], and the function from its gradient to those of the arguments."""
+        states = self.forward(drive, kernel, state)
+        return states[1:], lambda d_outputs: self.backward(d_outputs, states, kernel)
+
+    def forward(self, drive: Tensor, kernel: Tensor, state: Tensor) -> Tensor:
         """Return h_0 and every output, [T + 1, B, H]."""
-        transposed = tf.cast(tf.transpose(kernel), precision)  # oneDNN is faster by a transposed right side
+        transposed = tf.cast(tf.transpose(kernel), self.precision)  # oneDNN: a transposed right side is faster
 
         def step(now: Tensor, previous: Tensor) -> Tensor:
-            previous = previous if mask is None else previous * mask
-            return activation(now + multiply(previous, transposed, transpose_b=True, precision=precision))
+            return self.activation(now + self.multiply(self._masked(previous), transposed, transpose_b=True))
 
-        return _run(step, (drive,), state, unroll=unroll)
+        return _run(step, (drive,), state, unroll=self.unroll)
 
-    def run(drive: Tensor, kernel: Tensor, state: Tensor) -> tuple[Tensor, Callable[..., Any]]:
-        states = forward(drive, kernel, state)
-        return states[1:], lambda d_outputs: backward(d_outputs, states, kernel)
-
-    def backward(d_outputs: Tensor, states: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(self, d_outputs: Tensor, states: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return dL/d drive [T, B, H], dL/dV [H, H] and dL/dh_0 [B, H]."""
-        factor = tf.cast(kernel, precision)
+        gradient, factor = self.gradient, tf.cast(kernel, self.precision)
+        assert gradient is not None
 
         def to_previous(d_now: Tensor) -> Tensor:
-            d_previous = multiply(d_now, factor, transpose_b=True, precision=precision)
-            return d_previous if mask is None else d_previous * mask
+            return self._masked(self.multiply(d_now, factor, transpose_b=True))
 
         def step(d_output: Tensor, output: Tensor, d_next: Tensor) -> Tensor:
-            return gradient(output, d_output + to_previous(d_next))  # type: ignore[misc]
+            return gradient(output, d_output + to_previous(d_next))
 
-        last = gradient(states[-1], d_outputs[-1])  # type: ignore[misc]
-        d_drive = _run(step, (d_outputs[:-1], states[1:-1]), last, unroll=unroll, backwards=True)
-        previous = states[:-1] if mask is None else states[:-1] * mask
-        units = kernel.shape[0]
-        d_kernel = multiply(
-            tf.reshape(previous, [-1, units]),
-            tf.reshape(d_drive, [-1, units]),
-            transpose_a=True,
-            precision=precision,
+        last = gradient(states[-1], d_outputs[-1])
+        d_drive = _run(step, (d_outputs[:-1], states[1:-1]), last, unroll=self.unroll, backwards=True)
+        previous, units = self._masked(states[:-1]), kernel.shape[0]
+        d_kernel = self.multiply(
+            tf.reshape(previous, [-1, units]), tf.reshape(d_drive, [-1, units]), transpose_a=True
         )
         return d_drive, d_kernel, to_previous(d_drive[0])
 
-    if gradient is None:  # its slope does not follow from its output: TensorFlow differentiates step by step
-        return forward(drive, recurrent_kernel, state)[1:]
-    return tf.custom_gradient(run)(drive, recurrent_kernel, state)
+    def _masked(self, tensor: Tensor) -> Tensor:
+        return tensor if self.mask is None else tensor * self.mask
 
 
 def _run(

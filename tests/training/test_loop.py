@@ -16,8 +16,9 @@ import safetensors.numpy
 
 from charlm import preparation
 from charlm.bundle import read_bundle
-from charlm.config import find_recipe, load_config
+from charlm.config import load_config
 from charlm.errors import CharlmError
+from charlm.recipes import find_recipe
 from charlm.scoring import Score, mean_score, score_stream
 from charlm.training import checkpoints, loop
 from charlm.training.checkpoints import Tensors
