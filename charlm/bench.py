@@ -6,6 +6,7 @@ How it is measured:
   since they want other threads and settings; there it is warmed up, and the best of several repetitions counts.
 * Contenders take turns, round by round (A B C A B C ...), so that all meet the same moods of a shared machine.
 * Ratios are formed within a round. The median of the rounds is quoted, of ratios and of figures.
+* Where the processor multiplies bfloat16, charlm runs a second time with the factors of products in it.
 * The limit is what a network of this size could do if every operation ran at the speed of one float32 product of
   [batch, H] x [H, H] on all cores, NumPy's or TensorFlow's, measured in the same round. Sampling has streams for
   a batch, and NumPy alone; for a single stream this is the speed at which the weights can be read.
@@ -45,6 +46,7 @@ EFFORT = {"repetitions": 3, "seconds": 0.2}
 PEERS = ("keras", "torch", "numpy")
 PRODUCTS = ("numpy_product", "tensorflow_product")
 SPEEDS = {"limit": "limit", "charlm_to_peer": "charlm/peer", "charlm_to_limit": "charlm/limit"}
+HALF_SPEEDS = {"charlm_bfloat16": "bfloat16", "bfloat16_to_peer": "bfloat16/peer"}
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ def compare(figures: Figures, *, operations: int) -> Figures:
     peers = [figures[name] for name in PEERS if name in figures]
     if "charlm" in figures and peers:
         figures["charlm_to_peer"] = figures["charlm"] / max(peers)
+    if "charlm_bfloat16" in figures and peers:
+        figures["bfloat16_to_peer"] = figures["charlm_bfloat16"] / max(peers)
     if "charlm" in figures and "limit" in figures:
         figures["charlm_to_limit"] = figures["charlm"] / figures["limit"]
     return figures
@@ -194,19 +198,24 @@ def summary(case: Case, rounds: Sequence[Figures]) -> dict[str, Any]:
 
 
 def _training(settings: Settings) -> Part:
+    from charlm.training.runtime import multiplies_bfloat16
+
     shape = {"layers": settings.layers, "batch": settings.batch, "time": settings.time, "vocabulary": VOCABULARY}
     names = ["charlm", "keras", "torch"] if _has_torch() else ["charlm", "keras"]
     module = "charlm.training.contenders"
+    has_bfloat16 = multiplies_bfloat16()
 
     def case(units: int) -> Case:
         product = {"rows": settings.batch, "units": units}
         contenders = [Contender(name, {"units": units, **shape}, module) for name in names]
+        if has_bfloat16:
+            contenders.insert(1, Contender("charlm", {"units": units, **shape, "precision": "bfloat16"}, module))
         contenders += [Contender("tensorflow_product", product, module), Contender("numpy_product", product)]
         return Case({"units": units}, contenders, 3 * count_operations(units, settings.layers))
 
     return Part(
         "training, characters/s: " + ", ".join(f"{name} {value}" for name, value in shape.items()),
-        {"charlm": "charlm", "keras": "Keras", "torch": "PyTorch", **SPEEDS},
+        {"charlm": "charlm", "keras": "Keras", "torch": "PyTorch", **SPEEDS, **HALF_SPEEDS},
         [case(units) for units in settings.units],
     )
 

@@ -28,6 +28,7 @@ ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+NotNegativeFloat = Annotated[float, Field(ge=0)]
 
 
 def _check_named(value: Any) -> Any:
@@ -110,6 +111,12 @@ class ModelConfig(_Section):
     """Share of units dropped between layers, one mask for a whole window (Gal and Ghahramani 2016)."""
     output_dropout: Fraction = 0.0
     """Share of units dropped before the logits, a new mask at every step."""
+    weight_dropout: Fraction = 0.0
+    """Share of the recurrent kernel's weights dropped, one mask for a whole window (Merity et al. 2017)."""
+    activation_penalty: NotNegativeFloat = 0.0
+    """Times the mean square of the last layer's outputs, added to the loss (AR of Merity et al. 2017)."""
+    temporal_activation_penalty: NotNegativeFloat = 0.0
+    """Times the mean square of their change from step to step (TAR)."""
     rnn: RnnConfig = RnnConfig()
 
     @model_validator(mode="after")
@@ -183,6 +190,10 @@ class TrainingConfig(_Section):
     schedule: ScheduleConfig = ScheduleConfig()
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """The global norm to which a larger gradient is scaled down; None = never."""
+    undecayed: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Weights that the optimizer's weight decay leaves alone: parts of their names in weights.safetensors."""
+    average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Evaluate, sample and save a moving average of the weights with this momentum; None = the weights."""
     precision: Literal["float32", "bfloat16"] = "float32"
     early_stopping: EarlyStoppingConfig | None = None
     divergence: DivergenceConfig = DivergenceConfig()

@@ -22,7 +22,15 @@ CHAIN = 32  # products in one call, so that calling costs nothing
 
 
 def charlm(
-    *, units: int, layers: int, vocabulary: int, batch: int, time: int, repetitions: int, seconds: float
+    *,
+    units: int,
+    layers: int,
+    vocabulary: int,
+    batch: int,
+    time: int,
+    repetitions: int,
+    seconds: float,
+    precision: str = "float32",
 ) -> Figures:
     """Measure characters per second of the step that `charlm train` takes, as many steps a call as by default."""
     from charlm.training import runtime
@@ -35,7 +43,8 @@ def charlm(
     from charlm.training.step import compile_steps
 
     settings = TrainingConfig(steps=1, optimizer=OptimizerConfig(name="adam", learning_rate=LEARNING_RATE))
-    model = build_model(Config(model=ModelConfig(layers=layers, units=units), training=settings), vocabulary)
+    config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
+    model = build_model(config, vocabulary, precision=precision)
     optimizer = build_optimizer(settings.optimizer)
     optimizer.build(model.trainable_variables)
     cut = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
@@ -51,7 +60,8 @@ def charlm(
             results.losses.numpy()
             state = results.state
 
-    return {"charlm": batch * time * per_second(run, repetitions=repetitions, seconds=seconds)}
+    name = "charlm" if precision == "float32" else f"charlm_{precision}"
+    return {name: batch * time * per_second(run, repetitions=repetitions, seconds=seconds)}
 
 
 def keras(

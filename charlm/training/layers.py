@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from charlm.training.dropout import dropout_mask
 from charlm.training.recurrence import Tensor, multiply, scan
 
 
@@ -24,11 +25,18 @@ class SimpleRNN(keras.layers.SimpleRNN):
     """
 
     def __init__(
-        self, *arguments: Any, activity_regularizer: Any = None, precision: str = "float32", **named: Any
+        self,
+        *arguments: Any,
+        activity_regularizer: Any = None,
+        precision: str = "float32",
+        weight_dropout: float = 0.0,
+        **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
         self.precision = precision
         """Of the products: float32 or bfloat16; see `charlm.training.recurrence.multiply`."""
+        self.weight_dropout = weight_dropout
+        """Share of the recurrent kernel that `read` drops for a window in training (Merity et al. 2017)."""
         # Keras 3.15 takes this argument for a SimpleRNN, unlike for its GRU and LSTM, without keeping it.
         self.activity_regularizer = keras.regularizers.get(activity_regularizer)
 
@@ -67,7 +75,7 @@ class SimpleRNN(keras.layers.SimpleRNN):
         """
         kernel = tf.convert_to_tensor(self.cell.kernel)
         batch, inputs = state.shape[0], kernel.shape[0]
-        mask = self._mask(self.dropout, [batch, inputs]) if training else None
+        mask = self._mask(self.dropout, (batch, inputs)) if training else None
         width = 0 if below is None else below.shape[-1]
         drive = 0.0
         if below is not None:
@@ -81,13 +89,16 @@ class SimpleRNN(keras.layers.SimpleRNN):
             drive += tf.gather(kernel[width:] + bias, ids)  # the bias rides on V rows instead of T B
         else:
             drive += _look_up(kernel[width:], ids, mask[:, width:]) + bias
-        recurrent_mask = self._mask(self.recurrent_dropout, [batch, self.units]) if training else None
-        return self._scan(drive, state, recurrent_mask)
+        recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
+        return self._scan(drive, state, recurrent_mask, self._weight_mask() if training else None)
 
-    def _scan(self, drive: Tensor, state: Tensor, recurrent_mask: Tensor | None) -> Tensor:
+    def _scan(
+        self, drive: Tensor, state: Tensor, recurrent_mask: Tensor | None, weight_mask: Tensor | None = None
+    ) -> Tensor:
+        recurrent_kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)
         return scan(
             drive,
-            tf.convert_to_tensor(self.cell.recurrent_kernel),
+            recurrent_kernel if weight_mask is None else recurrent_kernel * weight_mask,
             state,
             activation=self.activation,
             recurrent_mask=recurrent_mask,
@@ -97,10 +108,14 @@ class SimpleRNN(keras.layers.SimpleRNN):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
-        return {**super().get_config(), "precision": self.precision}
+        return {**super().get_config(), "precision": self.precision, "weight_dropout": self.weight_dropout}
 
-    def _mask(self, rate: float, shape: list[int]) -> Tensor | None:
+    def _mask(self, rate: float, shape: tuple[int, ...]) -> Tensor | None:
         return keras.random.dropout(tf.ones(shape), rate, seed=self.cell.seed_generator) if rate else None
+
+    def _weight_mask(self) -> Tensor | None:
+        rate, shape = self.weight_dropout, (self.units, self.units)
+        return dropout_mask(shape, rate, self.cell.seed_generator) if rate else None
 
 
 def _look_up(table: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from charlm.batches import Batches
 from charlm.config import Config
+from charlm.rnn import Parameters
+from charlm.training.average import WeightAverage
 from charlm.training.checkpoints import Tensors
-from charlm.training.model import build_model, zero_state
+from charlm.training.model import build_model, to_parameters, undecayed_weights, zero_state
 from charlm.training.optimizer import build_optimizer, learning_rates
 from charlm.training.step import compile_steps
 
@@ -41,10 +43,19 @@ class Learner:
         self.settings, self.ids, self.cut, self.total_steps = config.training, ids, cut, total_steps
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer)
-        self.optimizer.build(self.model.trainable_variables)
+        self.optimizer.exclude_from_weight_decay(undecayed_weights(self.model, self.settings.undecayed))
+        weights = self.model.trainable_variables
+        self.optimizer.build(weights)
+        momentum = self.settings.average_momentum
+        self.average = None if momentum is None else WeightAverage(weights, momentum)
         self.state = zero_state(self.model, cut.batch_size)
         self._steps = compile_steps(
-            self.model, self.optimizer, cut, clip_norm=self.settings.clip_norm, parts=cores
+            self.model,
+            self.optimizer,
+            cut,
+            clip_norm=self.settings.clip_norm,
+            parts=cores,
+            average=self.average,
         )
 
     def build(self) -> None:
@@ -73,6 +84,12 @@ class Learner:
         )
         return rates * np.float32(scale)
 
+    def parameters(self) -> Parameters:
+        """Return a copy of the weights for the NumPy engine: their average where one is kept."""
+        if self.average is None:
+            return to_parameters(self.model)
+        return to_parameters(self.model, averages=self.average.variables)
+
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, by a name that does not change."""
         tensors = {name: np.array(variable.numpy()) for name, variable in self._variables().items()}
@@ -91,4 +108,6 @@ class Learner:
 
     def _variables(self) -> dict[str, Any]:
         model = {f"model.{index}": variable for index, variable in enumerate(self.model.variables)}
-        return model | {f"optimizer.{index}": variable for index, variable in enumerate(self.optimizer.variables)}
+        optimizer = {f"optimizer.{index}": variable for index, variable in enumerate(self.optimizer.variables)}
+        averages = self.average.variables if self.average is not None else []
+        return model | optimizer | {f"average.{index}": variable for index, variable in enumerate(averages)}

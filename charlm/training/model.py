@@ -3,7 +3,7 @@
 Axes: B batch, T time, V vocabulary, E embedding, H units.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from charlm import rnn
 from charlm.bundle import Architecture
 from charlm.config import Config, ModelConfig
 from charlm.errors import CharlmError
+from charlm.training.dropout import dropout_mask
 from charlm.training.layers import SimpleRNN
 from charlm.training.recurrence import Tensor, multiply
 
@@ -53,7 +54,7 @@ class CharacterRNN(keras.Model):
         outputs = self._read(ids, state, training=training)
         features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
         if training and self.settings.output_dropout:
-            features = keras.random.dropout(features, self.settings.output_dropout, seed=self.seed)
+            features *= dropout_mask(tuple(features.shape), self.settings.output_dropout, self.seed)
         flat = tf.reshape(features, [-1, features.shape[-1]])
         logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
         logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
@@ -79,7 +80,7 @@ class CharacterRNN(keras.Model):
         rate = self.settings.layer_dropout
         if not (training and rate):
             return below
-        return below * keras.random.dropout(tf.ones_like(below[0]), rate, seed=self.seed)
+        return below * dropout_mask(tuple(below.shape[1:]), rate, self.seed)
 
     def regularization(self, outputs: list[Tensor]) -> Tensor:
         """Return what the regularizers of the layers add to the loss, a scalar.
@@ -87,6 +88,11 @@ class CharacterRNN(keras.Model):
         As in Keras, the penalty of the outputs [T, B, H] is divided by B.
         """
         penalties = list(self.losses)
+        if self.settings.activation_penalty:
+            penalties.append(self.settings.activation_penalty * tf.reduce_mean(tf.square(outputs[-1])))
+        if self.settings.temporal_activation_penalty and outputs[-1].shape[0] > 1:
+            change = outputs[-1][1:] - outputs[-1][:-1]
+            penalties.append(self.settings.temporal_activation_penalty * tf.reduce_mean(tf.square(change)))
         for layer, output in zip(self.rnn, outputs, strict=True):
             if layer.activity_regularizer is not None:
                 penalties.append(layer.activity_regularizer(output) / output.shape[1])
@@ -142,6 +148,7 @@ def build_layer(config: ModelConfig, index: int, *, input_width: int, precision:
         return_state=True,
         name=f"rnn_{index}",
         precision=precision,
+        weight_dropout=config.weight_dropout,
         **arguments,
     )
     layer.build((None, None, below + own))
@@ -204,10 +211,26 @@ def named_weights(model: CharacterRNN) -> dict[str, Any]:
     return named | {"logits.kernel": model.logits.kernel, "logits.bias": model.logits.bias}
 
 
-def to_parameters(model: CharacterRNN) -> rnn.Parameters:
-    """Return a copy of the weights for the NumPy engine."""
+def undecayed_weights(model: CharacterRNN, parts: Sequence[str]) -> list[Any]:
+    """Return the variables whose names contain one of these parts.
+
+    Raises CharlmError where a part is in no name.
+    """
+    named = named_weights(model)
+    for part in parts:
+        if not any(part in name for name in named):
+            raise CharlmError(
+                f"training.undecayed: {part!r} is in no name of a weight; there are {', '.join(named)}"
+            )
+    return [variable for name, variable in named.items() if any(part in name for part in parts)]
+
+
+def to_parameters(model: CharacterRNN, *, averages: Sequence[Any] | None = None) -> rnn.Parameters:
+    """Return a copy of the weights for the NumPy engine, or of what `averages` has in place of each of them."""
+    weights = model.trainable_variables
+    sources = {id(w): source for w, source in zip(weights, averages or weights, strict=True)}
     return rnn.parameters_from_tensors(
-        {name: variable.numpy() for name, variable in named_weights(model).items()},
+        {name: sources[id(variable)].numpy() for name, variable in named_weights(model).items()},
         activation=model.settings.rnn.activation,
         skip_connections=model.settings.skip_connections,
     )

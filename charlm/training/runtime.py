@@ -37,9 +37,14 @@ def usable_precision(wanted: str) -> tuple[str, str | None]:
 
     bfloat16 needs a processor that multiplies it; where it is only imitated it is many times slower.
     """
-    if wanted != "bfloat16" or BFLOAT16_FLAGS & _processor_flags():
+    if wanted != "bfloat16" or multiplies_bfloat16():
         return wanted, None
     return "float32", "training.precision: this processor does not multiply bfloat16; training in float32"
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether the processor has products of bfloat16."""
+    return bool(BFLOAT16_FLAGS & _processor_flags())
 
 
 def _processor_flags() -> set[str]:

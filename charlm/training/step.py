@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.batches import Batches
+from charlm.training.average import WeightAverage
 from charlm.training.model import CharacterRNN, State
 from charlm.training.recurrence import Tensor
 
@@ -38,10 +39,11 @@ def compile_steps(
     *,
     clip_norm: float | None,
     parts: int,
+    average: WeightAverage | None = None,
 ) -> TrainSteps:
     """Return the function that runs K steps: (windows int32 [K, T + 1, B], state, rates float32 [K]).
 
-    It updates the weights and the optimizer in place; `rates` are the learning rates of the steps.
+    It updates the weights, their average and the optimizer in place; `rates` are the learning rates of the steps.
     """
     variables = model.trainable_variables
     sizes = [len(part) for part in np.array_split(np.arange(cut.batch_size), min(parts, cut.batch_size))]
@@ -53,6 +55,8 @@ def compile_steps(
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         optimizer.apply(gradients, variables)
+        if average is not None:
+            average.update(optimizer.iterations)
         return state, loss, norm
 
     @tf.function(

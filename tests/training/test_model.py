@@ -26,6 +26,7 @@ from charlm.training.model import (
     build_model,
     named_weights,
     to_parameters,
+    undecayed_weights,
     zero_state,
 )
 
@@ -157,6 +158,7 @@ def test_two_windows_with_the_state_carried_equal_one_long_window(network: dict[
         {"rnn": {"recurrent_dropout": 0.5}},
         {"layer_dropout": 0.5},
         {"output_dropout": 0.5},
+        {"weight_dropout": 0.5},
     ],
     ids=str,
 )
@@ -214,6 +216,58 @@ def test_a_quarter_is_dropped_and_the_rest_scaled_so_that_the_mean_stays(
     factors = masks(build(layers=2, units=V, activation="linear", **settings))
     np.testing.assert_allclose(np.unique(factors.round(4)), [0, 1.3333])
     assert factors.mean() == pytest.approx(1, abs=0.1)
+
+
+def test_weight_dropout_takes_the_same_weights_of_the_recurrent_kernel_for_a_whole_window() -> None:
+    model = build(units=V, activation="linear", weight_dropout=0.25)
+    for weight, value in zip(model.rnn[0].weights, (np.zeros((V, V)), np.eye(V), np.zeros(V)), strict=False):
+        weight.assign(value)  # each unit keeps its value for ever, or loses it
+    _, (outputs,), _ = model.predict_window(tf.constant(random_ids(2, B)), (np.ones((B, V)),), training=True)
+    first, second = np.array(outputs)
+    np.testing.assert_allclose(second, first**2, rtol=1e-5)
+    assert (first == first[0]).all(), "the same weights in every stream"
+    assert set(first.ravel().round(4)) <= {0, np.float32(1.3333)}
+
+
+# Penalties
+
+
+def test_the_penalties_are_the_mean_squares_of_outputs_and_of_their_changes() -> None:
+    model = build(layers=2, activation_penalty=2.0, temporal_activation_penalty=3.0)
+    _, outputs = read(model, training=True)
+    last = np.array(outputs[-1])
+    expected = 2 * np.square(last).mean() + 3 * np.square(np.diff(last, axis=0)).mean()
+    assert float(model.regularization(outputs)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_change_within_a_window_of_one_character_costs_nothing() -> None:
+    model = build(temporal_activation_penalty=3.0)
+    assert float(model.regularization([tf.ones((1, B, 8))])) == 0
+
+
+# Averages and weight decay
+
+
+def test_averages_stand_in_for_the_weights_by_name() -> None:
+    model = build(layers=2)
+    averages = [np.full(weight.shape, index) for index, weight in enumerate(model.trainable_variables)]
+    tensors = to_parameters(model, averages=[tf.constant(average, tf.float32) for average in averages]).tensors()
+    for name, variable in named_weights(model).items():
+        place = next(i for i, weight in enumerate(model.trainable_variables) if weight is variable)
+        np.testing.assert_array_equal(tensors[name], np.full(variable.shape, place))
+
+
+def test_undecayed_weights_are_found_by_a_part_of_their_names() -> None:
+    model = build(layers=2)
+    named = named_weights(model)
+    found = undecayed_weights(model, ["bias", "rnn.0.kernel"])
+    wanted = [named[name] for name in ("rnn.0.kernel", "rnn.0.bias", "rnn.1.bias", "logits.bias")]
+    assert {id(weight) for weight in found} == {id(weight) for weight in wanted}
+
+
+def test_a_name_that_no_weight_has_is_refused() -> None:
+    with pytest.raises(CharlmError, match=r"training\.undecayed: 'embeding' is in no name.*rnn\.0"):
+        undecayed_weights(build(), ["embeding"])
 
 
 # The arguments of SimpleRNN
