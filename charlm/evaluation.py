@@ -2,6 +2,8 @@
 
 import math
 import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,30 +13,83 @@ from numpy.typing import NDArray
 from charlm import runs
 from charlm.bundle import Bundle
 from charlm.config import CorpusConfig, parse_config
-from charlm.corpus import is_corpus, open_corpus, split_positions
+from charlm.corpus import Corpus, is_corpus, open_corpus, split_positions
 from charlm.documents import find_documents, texts
 from charlm.errors import CharlmError
+from charlm.rnn import Floats
 from charlm.safe_yaml import parse_yaml
-from charlm.scoring import Score, mean_score, score_stream, score_windows
+from charlm.scoring import score_stream, score_windows
 from charlm.vocabulary import Vocabulary
 
 Protocol = Literal["stream", "windows"]
 
 
-def evaluate(bundle: Bundle, ids: NDArray[Any], *, protocol: Protocol, window: int) -> Score:
-    """Score ids [n] read once from start to end (stream), or in windows each from the zero state.
+@dataclass(frozen=True)
+class DynamicRule:
+    """How the weights follow the text in dynamic evaluation; see `charlm.training.dynamic`."""
 
-    Raises CharlmError if there are fewer than two ids, or the loss is not finite.
+    name: Literal["rms", "sgd"]
+    rate: float
+    decay: float
+    """By which share the weights return to the trained ones after each stretch."""
+    stretch: int = 20
+    """Characters scored between two updates."""
+
+
+RULES = {"rms": DynamicRule("rms", rate=2e-4, decay=0.02), "sgd": DynamicRule("sgd", rate=0.05, decay=1e-3)}
+
+
+def dynamic_rule(rule: str | None = None, **values: Any) -> DynamicRule:
+    """Return a rule by its name, rms by default, with the values that are not None in place of its own."""
+    return replace(RULES[rule or "rms"], **{key: value for key, value in values.items() if value is not None})
+
+
+def score_ids(bundle: Bundle, ids: NDArray[Any], *, protocol: Protocol, window: int) -> Iterator[Floats]:
+    """Return the nats of ids 1 to n - 1, float32 arrays in text order.
+
+    The ids [n] are read once from start to end (stream), or in windows each from the zero state. Raises
+    CharlmError if there are fewer than two, or a loss is not finite.
     """
     if protocol == "stream":
-        score = mean_score(score_stream(bundle.parameters, ids))
-    else:
-        score = mean_score(score_windows(bundle.parameters, ids, window=window))
-    if not math.isfinite(score.nats_per_char):
-        raise CharlmError(
-            f"the loss is {score.nats_per_char}: the weights are too large; use an earlier checkpoint"
-        )
-    return score
+        return _finite(score_stream(bundle.parameters, ids))
+    return _finite(score_windows(bundle.parameters, ids, window=window))
+
+
+def score_ids_dynamically(folder: Path, bundle: Bundle, ids: NDArray[Any], rule: DynamicRule) -> Iterator[Floats]:
+    """Return the nats of ids 1 to n - 1 of a stream, the weights of the bundle at `folder` learning on the way.
+
+    Raises CharlmError where the rule needs the training text and the bundle is not in its run.
+    """
+    from charlm.training import runtime
+
+    runtime.start()
+    from charlm.training.dynamic import score_dynamic
+
+    corpus = run_corpus(folder, bundle) if rule.name == "rms" else None
+    training_ids = None if corpus is None else corpus.split("train")
+    return _finite(score_dynamic(bundle, ids, rule, training_ids=training_ids))
+
+
+def _finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
+    for block in blocks:
+        total = float(block.sum(dtype=np.float64))
+        if not math.isfinite(total):
+            raise CharlmError(f"the loss is {total}: the weights are too large; use an earlier checkpoint")
+        yield block
+
+
+def run_corpus(folder: Path, bundle: Bundle) -> Corpus | None:
+    """Return the text that the run learnt from in which the bundle at `folder` lies; None if it lies in none.
+
+    Raises CharlmError if the text there is another, or damaged.
+    """
+    path = folder.parent / runs.CORPUS
+    if not runs.is_run(folder.parent) or not is_corpus(path):
+        return None
+    corpus = open_corpus(path)
+    if corpus.vocabulary != bundle.vocabulary:
+        raise CharlmError(f"{path}: not the corpus that the run learnt from: put it back, or name a text to score")
+    return corpus
 
 
 def ids_to_score(
@@ -48,12 +103,9 @@ def ids_to_score(
     unknown to the model (`unknown` "skip" leaves it out).
     """
     if text is None:
-        path = folder.parent / runs.CORPUS
-        if not runs.is_run(folder.parent) or not is_corpus(path):
+        corpus = run_corpus(folder, bundle)
+        if corpus is None:
             raise CharlmError(f"{folder}: a bundle without its run: name the text to score after it")
-        corpus = open_corpus(path)
-        if corpus.vocabulary != bundle.vocabulary:
-            raise CharlmError(f"{path}: not the corpus that the run learnt from: name the text to score")
         split = split or "validation"
         return f"{split} text of the run", corpus.split(split)
     origin = f"{folder / 'config.yaml'}"

@@ -9,7 +9,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 
 from charlm.errors import CharlmError
@@ -65,6 +66,43 @@ def write_file(target: Path, data: bytes) -> None:
         _remove(aside)
 
 
+@contextlib.contextmanager
+def open_aside(target: Path) -> Iterator[Callable[[bytes], None]]:
+    """Give a function that writes to what becomes the file `target` when the block ends without an error.
+
+    A link is followed; a pipe or a device is written at once. Raises CharlmError where it cannot be written.
+    """
+    if target.exists() and not target.is_file():
+        with _opened(target, target) as write:
+            yield write
+        return
+    place = Path(os.path.realpath(target))
+    aside = _aside(place, "tmp")
+    try:
+        with _opened(aside, target) as write:
+            yield write
+        with writing(target):
+            _sync_file(aside)
+            aside.replace(place)
+            sync_folder(place.parent)
+    finally:
+        _remove(aside)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, target: Path) -> Iterator[Callable[[bytes], None]]:
+    """Give a function that writes to a path, without a buffer; errors name the target."""
+
+    def write(data: bytes) -> None:
+        with writing(target):
+            _write_all(file, data)
+
+    with writing(target):
+        file = path.open("wb", buffering=0)
+    with file:
+        yield write
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder and what is in it, if it is there: it is whole to the last and then gone."""
     aside = _aside(folder, "tmp")
@@ -112,9 +150,7 @@ class Log:
         size = self.size
         try:
             with writing(self.path):
-                rest = memoryview(record)
-                while rest:
-                    rest = rest[self._file.write(rest) or 0 :]
+                _write_all(self._file, record)
         except BaseException:
             self._file.truncate(size)
             raise
@@ -132,6 +168,17 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _aside(target: Path, kind: str) -> Path:

@@ -13,8 +13,7 @@ Axes: T characters of a stretch; the batch is 1. Tensors are float32.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from charlm.bundle import Bundle
 from charlm.config import parse_config
 from charlm.errors import CharlmError
+from charlm.evaluation import DynamicRule
 from charlm.rnn import Floats, unroll
 from charlm.safe_yaml import parse_yaml
 from charlm.scoring import nats
@@ -35,22 +35,10 @@ STATISTICS_STRETCHES = 2000
 """Stretches at the start of the training text from which the mean square of the gradient is taken."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How the weights follow the text."""
-
-    name: Literal["sgd", "rms"] = "rms"
-    rate: float = 2e-4
-    decay: float = 0.02
-    """By which share the weights return to the trained ones after each stretch."""
-    stretch: int = 20
-    """Characters scored between two updates."""
-
-
 class _Follower:
     """A network whose weights follow a text."""
 
-    def __init__(self, bundle: Bundle, rule: Rule) -> None:
+    def __init__(self, bundle: Bundle, rule: DynamicRule) -> None:
         origin = "config.yaml of the bundle"
         config = parse_config(parse_yaml(bundle.config, origin=origin), origin=origin)
         self.model = build_model(config, bundle.architecture.vocabulary_size)
@@ -78,7 +66,9 @@ class _Follower:
             return state
 
         count = min(STATISTICS_STRETCHES, (len(ids) - 1) // self.rule.stretch)
-        for window in tqdm(_stretches(ids, self.rule.stretch, count), "gradients", count, leave=False):
+        for window in tqdm(
+            _stretches(ids, self.rule.stretch, count), "gradients", count, leave=False, disable=None
+        ):
             self.state = read(window, self.state)
         self.reset()
         return [total / count for total in totals]
@@ -97,7 +87,7 @@ class _Follower:
             return scores, state
 
         count = (len(ids) - 1) // self.rule.stretch
-        for window in tqdm(_stretches(ids, self.rule.stretch, count), "scoring", count, leave=False):
+        for window in tqdm(_stretches(ids, self.rule.stretch, count), "scoring", count, leave=False, disable=None):
             scores, self.state = read(window, self.state)
             yield scores.numpy()
         rest = ids[count * self.rule.stretch :, None]
@@ -108,7 +98,7 @@ class _Follower:
 
 
 def score_dynamic(
-    bundle: Bundle, ids: NDArray[Any], rule: Rule, *, training_ids: NDArray[Any] | None
+    bundle: Bundle, ids: NDArray[Any], rule: DynamicRule, *, training_ids: NDArray[Any] | None
 ) -> Iterator[Floats]:
     """Score ids [n] by a rule; yield the nats of ids 1 to n - 1 in text order.
 
@@ -128,14 +118,16 @@ def score_dynamic(
     return follower.follow(ids, _rms(rule, follower.trained, follower.mean_square_gradients(training_ids)))
 
 
-def _sgd(rule: Rule, trained: list[Tensor]) -> Callable[[Tensor, Tensor, int], Tensor]:
+def _sgd(rule: DynamicRule, trained: list[Tensor]) -> Callable[[Tensor, Tensor, int], Tensor]:
     def update(weight: Tensor, gradient: Tensor, index: int) -> Tensor:
         return weight - rule.rate * gradient + rule.decay * (trained[index] - weight)
 
     return update
 
 
-def _rms(rule: Rule, trained: list[Tensor], squares: list[Tensor]) -> Callable[[Tensor, Tensor, int], Tensor]:
+def _rms(
+    rule: DynamicRule, trained: list[Tensor], squares: list[Tensor]
+) -> Callable[[Tensor, Tensor, int], Tensor]:
     roots = [tf.sqrt(square) for square in squares]
     mean = tf.add_n([tf.reduce_sum(root) for root in roots]) / sum(root.shape.num_elements() for root in roots)
     rates = [rule.rate / (root + EPSILON) for root in roots]

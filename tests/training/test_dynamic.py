@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from charlm.bundle import Bundle
 from charlm.config import Config, ModelConfig, dump_config
 from charlm.errors import CharlmError
+from charlm.evaluation import DynamicRule
 from charlm.scoring import score_stream
-from charlm.training.dynamic import EPSILON, Rule, score_dynamic
+from charlm.training.dynamic import EPSILON, score_dynamic
 from charlm.training.model import (
     CharacterRNN,
     State,
@@ -40,21 +41,21 @@ def text(length: int, *, seed: int = 0) -> Ids:
     return np.random.default_rng(seed).integers(0, V, length)
 
 
-def dynamic(bundle: Bundle, ids: Ids, rule: Rule, training_ids: Ids | None = None) -> NDArray[np.float32]:
+def dynamic(bundle: Bundle, ids: Ids, rule: DynamicRule, training_ids: Ids | None = None) -> NDArray[np.float32]:
     return np.concatenate(list(score_dynamic(bundle, ids, rule, training_ids=training_ids)))
 
 
-def rms(**settings: float) -> Rule:
-    return Rule(**{"name": "rms", "stretch": 4, **settings})  # type: ignore[arg-type]
+def rms(**settings: float) -> DynamicRule:
+    return DynamicRule(**{"name": "rms", "stretch": 4, **settings})  # type: ignore[arg-type]
 
 
-def sgd(**settings: float) -> Rule:
-    return Rule(**{"name": "sgd", "stretch": 4, **settings})  # type: ignore[arg-type]
+def sgd(**settings: float) -> DynamicRule:
+    return DynamicRule(**{"name": "sgd", "stretch": 4, **settings})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rule", [sgd(rate=0.5, decay=0.1), rms(rate=0.01, decay=0.1)], ids=lambda rule: rule.name)
 @pytest.mark.parametrize("position", [3, 20, 21, 37])
-def test_there_is_no_look_ahead(bundle: Bundle, rule: Rule, position: int) -> None:
+def test_there_is_no_look_ahead(bundle: Bundle, rule: DynamicRule, position: int) -> None:
     one, other = text(60), text(60)
     other[position + 1 :] = (other[position + 1 :] + 1) % V
     scores = [dynamic(bundle, ids, rule, text(200, seed=1)) for ids in (one, other)]
@@ -64,7 +65,7 @@ def test_there_is_no_look_ahead(bundle: Bundle, rule: Rule, position: int) -> No
 
 @pytest.mark.parametrize("length", [2, 4, 5, 6, 50])
 @pytest.mark.parametrize("rule", [sgd(**STILL), rms(**STILL)], ids=lambda rule: rule.name)
-def test_weights_that_stay_score_like_a_stream(bundle: Bundle, rule: Rule, length: int) -> None:
+def test_weights_that_stay_score_like_a_stream(bundle: Bundle, rule: DynamicRule, length: int) -> None:
     expected = np.concatenate(list(score_stream(bundle.parameters, text(length))))
     found = dynamic(bundle, text(length), rule, text(100, seed=1))
     assert found.shape == (length - 1,)
@@ -98,7 +99,7 @@ def test_a_stretch_changes_the_weights_as_the_equation_says(bundle: Bundle, name
             scale, share = (1 / (root + EPSILON), root / mean) if name == "rms" else (1.0, 1.0)
             now = weight.numpy()
             weight.assign(now - rate * g * scale + np.minimum(decay * share, 1) * (first - now))
-    rule = Rule(name, rate, decay, 4)  # type: ignore[arg-type]
+    rule = DynamicRule(name, rate, decay, 4)  # type: ignore[arg-type]
     np.testing.assert_allclose(dynamic(bundle, ids, rule, training_ids), np.concatenate(expected), rtol=1e-4)
 
 
@@ -116,9 +117,9 @@ def gradient(model: CharacterRNN, ids: Ids, state: State) -> tuple[list[Floats],
 @pytest.mark.parametrize("training_ids", [None, text(4)], ids=["none", "short"])
 def test_rms_needs_training_text(bundle: Bundle, training_ids: Ids | None) -> None:
     with pytest.raises(CharlmError, match="rms needs the training text"):
-        score_dynamic(bundle, text(10), rms(), training_ids=training_ids)
+        score_dynamic(bundle, text(10), rms(**STILL), training_ids=training_ids)
 
 
 def test_a_single_character_cannot_be_scored(bundle: Bundle) -> None:
     with pytest.raises(CharlmError, match="a text of 1 characters"):
-        score_dynamic(bundle, text(1), sgd(), training_ids=None)
+        score_dynamic(bundle, text(1), sgd(**STILL), training_ids=None)
