@@ -101,7 +101,7 @@ def print_bench(parts: Sequence[str], *, as_json: bool, **settings: Any) -> None
         print(", ".join(f"{name} {value or '-'}" for name, value in host.items()))
     results: dict[str, Any] = {}
     runs = chosen.rounds * sum(len(case.contenders) for part in plan.values() for case in part.cases)
-    with tqdm(total=runs, unit="run", dynamic_ncols=True, leave=False) as bar:
+    with tqdm(total=runs, unit="run", dynamic_ncols=True, leave=False, disable=None) as bar:
         referee = _Referee(bar)
         for name, part in plan.items():
             results[name] = referee.hold(name, part, rounds=chosen.rounds)

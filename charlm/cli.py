@@ -86,7 +86,7 @@ def tokenize(paths: tuple[str, ...], out: Path, config_name: str, overrides: tup
     from charlm.tokenization import tokenize as write_corpus
 
     config = load_config(find_recipe(config_name), overrides=overrides)
-    corpus = write_corpus(paths, out, config.corpus, progress=True)
+    corpus = write_corpus(paths, out, config.corpus, progress=sys.stderr.isatty())
     click.echo(f"{out}: {corpus.summary}")
 
 
@@ -121,7 +121,7 @@ def train(
         try:
             _train(run, resume=resume, wish=wish)
         except Stopped as stopped:
-            _say(f"{stopped}; go on with: charlm train --resume --run {run.folder}")
+            _say(f"{stopped}; {_how_to_go_on(run)}")
             raise
 
 
@@ -135,6 +135,10 @@ def _train(run: "Run", *, resume: bool, wish: "StopWish") -> None:
     _report(run, train_run(run, resume=resume, cores=cores, wish=wish, say=_say))
 
 
+def _how_to_go_on(run: "Run") -> str:
+    return f"go on with: charlm train --resume --run {run.folder}"
+
+
 def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], folder: Path | None) -> "Run":
     from charlm import preparation, runs
     from charlm.config import load_config
@@ -144,7 +148,7 @@ def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], 
     path = find_recipe(config_name)
     config = load_config(path, overrides=overrides)
     folder = folder or runs.new_folder(path.stem)
-    return preparation.begin_run(folder, config, corpus or DEFAULT_CORPUS, progress=True)
+    return preparation.begin_run(folder, config, corpus or DEFAULT_CORPUS, progress=sys.stderr.isatty())
 
 
 def _report(run: "Run", outcome: "Outcome") -> None:
@@ -153,7 +157,7 @@ def _report(run: "Run", outcome: "Outcome") -> None:
     progress, folder = outcome.progress, run.folder
     _say(f"{outcome.reason}: {progress.step:,} steps in {progress.seconds:.1f} s of training")
     if outcome.signal is not None:
-        _say(f"go on with: charlm train --resume --run {folder}")
+        _say(_how_to_go_on(run))
         sys.exit(128 + outcome.signal)
     if progress.best_nats is not None:
         score = Score(progress.best_nats, 0)
@@ -201,6 +205,7 @@ def _report(run: "Run", outcome: "Outcome") -> None:
     help="What to do with a character of the prompt that the model never saw.",
 )
 @click.option("--raw", is_flag=True, help="Write control characters to a terminal as they are.")
+@click.option("--copies", is_flag=True, help="Tell what of each text stands in the training text.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing before it.")
 def sample(run: Path | None, prompt: str, prompt_file: Any, **options: Any) -> None:
     """Write text from a trained model, as it comes.
@@ -250,6 +255,18 @@ def _read_text(file: IO[bytes]) -> str:
     show_default=True,
     help="What to do with a character of TEXT that the model never saw.",
 )
+@click.option("--dynamic", is_flag=True, help="Go on learning from each stretch of the text once it is scored.")
+@click.option("--dynamic-rule", type=click.Choice(["rms", "sgd"]), help="How.  [default: rms]")
+@click.option("--dynamic-rate", type=click.FloatRange(min=0), metavar="X", help="The learning rate of the rule.")
+@click.option("--dynamic-decay", type=click.FloatRange(0, 1), metavar="X", help="Back to the trained weights.")
+@click.option("--dynamic-stretch", type=click.IntRange(min=1), metavar="N", help="Characters of a stretch.")
+@click.option("--baselines", is_flag=True, help="Add what compressors and n-grams make of the text.")
+@click.option(
+    "--surprise",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write the nats of each character there, as JSON lines; - = standard output.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(run: Path | None, text: Path | None, **options: Any) -> None:
     """Score a text: nats per character, bits per character, perplexity.
@@ -257,9 +274,17 @@ def evaluate(run: Path | None, text: Path | None, **options: Any) -> None:
     RUN is a run or a bundle folder; without it, the newest run under runs/. TEXT is a text file; without it,
     the text that the run learnt from, which --split divides.
     """
+    from charlm.evaluation import dynamic_rule
     from charlm.reporting import print_score
 
-    print_score(run, text, **options)
+    given = {key: options.pop(f"dynamic_{key}") for key in ("rule", "rate", "decay", "stretch")}
+    wanted = [f"--dynamic-{key}" for key, value in given.items() if value is not None]
+    is_dynamic = options.pop("dynamic")
+    if wanted and not is_dynamic:
+        raise click.UsageError(f"{wanted[0]} is for --dynamic")
+    if is_dynamic and options["protocol"] != "stream":
+        raise click.UsageError("--dynamic reads a stream: leave out --protocol windows")
+    print_score(run, text, dynamic=dynamic_rule(**given) if is_dynamic else None, **options)
 
 
 @main.command()
@@ -299,3 +324,24 @@ def bench(parts: tuple[str, ...], **options: Any) -> None:
     from charlm.bench import print_bench
 
     print_bench(parts, **options)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, type=FOLDER)
+@click.option(
+    "--sort",
+    type=click.Choice(["score", "name", "time"]),
+    default="score",
+    show_default=True,
+    help="The best score, the first name or the shortest training first.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing shortened.")
+def compare(runs: tuple[Path, ...], **options: Any) -> None:
+    """Show runs beside each other: those named, or all under runs/.
+
+    For each: the score of its best checkpoint, the step of it, the time and the speed of training, how many
+    weights, the bytes of the bundle best/, and the settings in which the runs differ.
+    """
+    from charlm.comparison import print_comparison
+
+    print_comparison(runs, **options)

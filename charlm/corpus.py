@@ -4,6 +4,7 @@ A corpus is a folder: `ids.bin` (little-endian unsigned integers and nothing els
 `manifest.json`. How one is made of text is left to `charlm.tokenization`.
 """
 
+import contextlib
 import math
 import reprlib
 from dataclasses import dataclass
@@ -109,6 +110,17 @@ class Corpus:
         start, end = self.splits[name]
         return self.ids[start:end]
 
+    def check_size(self) -> None:
+        """Raise CharlmError where ids.bin is shorter than it was: reading on would end the process (SIGBUS).
+
+        One that was removed does no harm, it stays mapped.
+        """
+        path, expected = self.folder / "ids.bin", self.ids.nbytes
+        with contextlib.suppress(OSError):
+            found = path.stat().st_size
+            if found < expected:
+                raise CharlmError(f"{path}: was cut to {found:,} bytes while in use; should be {expected:,}")
+
     @property
     def summary(self) -> str:
         """One line for a person: how much text, how many distinct characters, how it is split."""
@@ -156,7 +168,7 @@ def open_corpus(folder: Path) -> Corpus:
     Raises CharlmError where a file is missing, is not what it should be or does not fit the others. Ids out
     of range are looked for in files up to 64 MiB; `manifest.ids_sha256` can be checked for any.
     """
-    manifest = _read_manifest(folder / "manifest.json")
+    manifest = read_manifest(folder)
     vocabulary = read_vocabulary(folder / "vocabulary.json")
     if (manifest.level, manifest.dtype) != (vocabulary.level, vocabulary.dtype.name):
         raise CharlmError(f"{folder}: vocabulary.json and manifest.json are not of the same corpus")
@@ -175,7 +187,9 @@ def open_corpus(folder: Path) -> Corpus:
     return Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a corpus; raises CharlmError where there is none or it is not right."""
+    path = folder / "manifest.json"
     try:
         return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
     except ValidationError as error:

@@ -30,10 +30,15 @@ def is_run(folder: Path) -> bool:
 
 def newest_run(under: Path = RUNS) -> Path:
     """Return the run under a folder that was written to last; raises CharlmError if there is none."""
+    return max(find_runs(under), key=lambda run: (run / METRICS).stat().st_mtime_ns)
+
+
+def find_runs(under: Path = RUNS) -> list[Path]:
+    """Return all runs under a folder, in no order; raises CharlmError if there is none."""
     found = [path for path in under.iterdir() if is_run(path)] if under.is_dir() else []
     if not found:
         raise CharlmError(f"{under}/: no run here; name one, or train one with: charlm train")
-    return max(found, key=lambda run: (run / METRICS).stat().st_mtime_ns)
+    return found
 
 
 def find_bundle(run: Path | None, *, checkpoint: Choice = "best") -> Path:

@@ -1,6 +1,7 @@
 """What a corpus on disk is: its splits, its summary, and which one is refused."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,16 @@ def test_ids_that_are_cut_short_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "ids.bin").write_bytes(b"\x00\x01")
     with pytest.raises(CharlmError, match=r"ids\.bin: 2 bytes; should be 3"):
         open_corpus(tmp_path / "out")
+
+
+def test_ids_that_are_cut_short_while_they_are_mapped_are_noticed(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abc")
+    corpus.check_size()
+    os.truncate(corpus.folder / "ids.bin", 1)
+    with pytest.raises(CharlmError, match=r"ids\.bin: was cut to 1 bytes while in use"):
+        corpus.check_size()
+    (corpus.folder / "ids.bin").unlink()
+    corpus.check_size()  # stays mapped
 
 
 def test_an_id_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 from charlm import runs
 from charlm.bundle import Bundle, write_bundle
 from charlm.config import dump_config
-from charlm.errors import CharlmError
 from charlm.preparation import Run, write_config
+from charlm.rnn import Parameters
 from charlm.training import checkpoints, divergence
 from charlm.training.checkpoints import Progress
 from charlm.training.divergence import DivergenceError
 from charlm.training.learner import Learner
-from charlm.training.model import architecture, to_parameters
+from charlm.training.model import architecture
 from charlm.training.tensorboard import Journal, rewind
 
 
@@ -28,6 +28,8 @@ class Archive:
         self.run, self.config, self.learner, self.split, self.warn = run, run.config, learner, split, warn
         self.checkpoints = run.folder / runs.CHECKPOINTS
         self._open_files = contextlib.ExitStack()
+        self._copied: tuple[int, Parameters] | None = None
+        """The weights of a step, copied once for all that is done at it."""
 
     def close(self) -> None:
         """Close the log files."""
@@ -46,8 +48,13 @@ class Archive:
         return progress
 
     def go_back(self, diverged: DivergenceError, progress: Progress) -> Progress:
-        """Put back a checkpoint from before training went astray; returns where the run stands then."""
+        """Put back a checkpoint from before training went astray; returns where the run stands then.
+
+        Raises CharlmError where there is none.
+        """
         saved, period = checkpoints.saved_steps(self.checkpoints), self.config.training.checkpoint_every
+        if not saved:
+            raise divergence.nothing_to_go_back_to(diverged)
         target = divergence.step_to_go_back_to(saved, period=period, progress=progress)
         checkpoints.remove_after(self.checkpoints, target)
         restored = self._restore()
@@ -61,7 +68,7 @@ class Archive:
         """Write a checkpoint, and the bundle last/; raises DivergenceError rather than save what is not finite."""
         tensors = self.learner.tensors()
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-            message = f"the loss is finite but not every weight at step {progress.step:,}"
+            message = f"not every weight is finite at step {progress.step:,}"
             raise DivergenceError(message, step=progress.step)
         sizes, period = self.journal.sizes(), self.config.training.checkpoint_every
         checkpoints.save(self.checkpoints, tensors, progress, sizes, period=period)
@@ -77,10 +84,12 @@ class Archive:
         facts: dict[str, Any] = {"step": progress.step, "epoch": epoch}
         if progress.best_nats is not None and progress.best_step == progress.step:
             facts["score"] = {"split": self.split, "nats_per_char": progress.best_nats}
+        if self._copied is None or self._copied[0] != progress.step:
+            self._copied = progress.step, self.learner.parameters()
         vocabulary = self.run.corpus.vocabulary
         return Bundle(
             architecture=architecture(self.config, len(vocabulary)),
-            parameters=to_parameters(self.learner.model),
+            parameters=self._copied[1],
             vocabulary=vocabulary,
             config=dump_config(self.config),
             facts=facts,
@@ -88,13 +97,11 @@ class Archive:
 
     def _restore(self) -> Progress:
         """Put back the newest whole checkpoint, and cut the log files to where they were then."""
-        tensors, progress, sizes = checkpoints.restore(self.checkpoints, warn=self.warn)
-        if {name: tensor.shape for name, tensor in tensors.items()} != self.learner.shapes():
-            raise CharlmError(
-                f"{self.checkpoints}: the checkpoint is of another network, optimizer or batch: "
-                f"--resume needs model, training.optimizer.name and training.batch_size as they were"
-            )
+        tensors, progress, sizes = checkpoints.restore(
+            self.checkpoints, warn=self.warn, shapes=self.learner.shapes()
+        )
         self.learner.restore(tensors)
+        self._copied = None
         self._open_journal(sizes)
         return progress
 

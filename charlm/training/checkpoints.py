@@ -6,6 +6,8 @@ kept; a damaged one is named and the one before it is used.
 """
 
 import json
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,14 +18,30 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from charlm.bundle import MAX_HEADER_BYTES
 from charlm.errors import CharlmError
 from charlm.files import remove_folder, sha256, write_folder
+from charlm.intake import read_file
 
 FORMAT = 1
 KEPT = 3
 STATE, PROGRESS = "state.safetensors", "progress.json"
+MAX_PROGRESS_BYTES = 1 << 26
+WIDEST_BYTES = 8
+"""Of a number in a tensor."""
 
 Tensors = dict[str, NDArray[Any]]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class OtherNetworkError(CharlmError):
+    """A checkpoint is of another network, optimizer or batch."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder}: the checkpoint is of another network, optimizer or batch: "
+            f"--resume needs model, training.optimizer.name and training.batch_size as they were"
+        )
 
 
 @dataclass
@@ -96,12 +114,15 @@ def remove_after(folder: Path, step: int) -> None:
             remove_folder(folder / _name(later))
 
 
-def restore(folder: Path, *, warn: Callable[[str], None]) -> tuple[Tensors, Progress, dict[str, int]]:
+def restore(
+    folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None = None
+) -> tuple[Tensors, Progress, dict[str, int]]:
     """Read the newest checkpoint that is whole; `warn` is told of each damaged one that is passed over.
 
-    Returns tensors, progress and file sizes as `save` got them. Raises CharlmError if none is whole.
+    Returns tensors, progress and file sizes as `save` got them. Raises CharlmError if none is whole, and
+    OtherNetworkError if its tensors are not of these shapes (None = any).
     """
-    for path, found in _candidates(folder):
+    for path, found in _candidates(folder, shapes):
         if not isinstance(found, CharlmError):
             return found
         warn(f"{found}; going back to the checkpoint before {path.name}")
@@ -109,11 +130,13 @@ def restore(folder: Path, *, warn: Callable[[str], None]) -> tuple[Tensors, Prog
 
 
 def _candidates(
-    folder: Path,
+    folder: Path, shapes: Shapes | None
 ) -> Iterator[tuple[Path, tuple[Tensors, Progress, dict[str, int]] | CharlmError]]:
     for path in (folder / _name(step) for step in saved_steps(folder)):
         try:
-            yield path, _read(path)
+            yield path, _read(path, shapes)
+        except OtherNetworkError:
+            raise
         except CharlmError as error:
             yield path, error
 
@@ -122,18 +145,25 @@ def _name(step: int) -> str:
     return f"step-{step:09d}"
 
 
-def _read(path: Path) -> tuple[Tensors, Progress, dict[str, int]]:
+def _read(path: Path, shapes: Shapes | None) -> tuple[Tensors, Progress, dict[str, int]]:
+    limit = (
+        sys.maxsize if shapes is None else MAX_HEADER_BYTES + WIDEST_BYTES * sum(map(math.prod, shapes.values()))
+    )
     try:
-        sealed = json.loads((path / PROGRESS).read_bytes())
+        sealed = json.loads(read_file(path / PROGRESS, limit=MAX_PROGRESS_BYTES))
         facts = sealed["checkpoint"]
         if sealed["sha256"] != sha256(json.dumps(facts, indent=2).encode()):
             raise CharlmError(f"{path / PROGRESS}: damaged: its checksum is wrong")
         if facts["format"] != FORMAT:
             raise CharlmError(f"{path}: checkpoint format {facts['format']}; this charlm reads {FORMAT}")
-        state = (path / STATE).read_bytes()
+        if (path / STATE).stat().st_size > limit:
+            raise OtherNetworkError(path.parent)
+        state = read_file(path / STATE, limit=limit)
         if sha256(state) != facts["sha256"][STATE]:
             raise CharlmError(f"{path / STATE}: damaged: its SHA-256 is not the one in {PROGRESS}")
         tensors: dict[str, NDArray[np.generic]] = safetensors.numpy.load(state)
+        if shapes is not None and {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+            raise OtherNetworkError(path.parent)
         return tensors, Progress(**facts["progress"]), facts["file_sizes"]
     except OSError as error:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None

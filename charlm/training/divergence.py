@@ -86,6 +86,14 @@ def go_back(
     return restored.rollbacks[logged:]
 
 
+def nothing_to_go_back_to(diverged: DivergenceError) -> CharlmError:
+    """Return what a person is told where training has gone astray before anything was saved."""
+    return CharlmError(
+        f"{diverged}, and there is no checkpoint to go back to; if these are the first weights, they are drawn "
+        f"too large: change model.input_initializer or the initializers in model.rnn"
+    )
+
+
 def give_up(diverged: DivergenceError, progress: Progress) -> CharlmError:
     """Return what a person is told when going back no longer helps."""
     tries = len(progress.rollbacks)

@@ -26,6 +26,7 @@ from charlm.training.checkpoints import Progress
 from charlm.training.divergence import DivergenceError
 from charlm.training.judge import Judge
 from charlm.training.learner import Learner
+from charlm.training.memory import check_memory
 from charlm.training.model import to_parameters
 from charlm.training.runtime import usable_precision
 from charlm.training.signals import Stopped, StopWish
@@ -94,6 +95,7 @@ class Training:
             sequence_length=self.settings.sequence_length,
             seed=run.config.seed,
         )
+        check_memory(run.config, len(run.corpus.vocabulary))
         precision, replaced = usable_precision(self.settings.precision)
         self.timetable = make_timetable(self.settings, self.cut)
         self.judge = Judge(run)
@@ -169,6 +171,7 @@ class Training:
 
     def _learn(self) -> None:
         """Take the next steps."""
+        self.run.corpus.check_size()
         progress, first = self.progress, self.progress.step
         count = min(
             self.timetable.steps_to_next_event(first),
@@ -262,6 +265,7 @@ class Training:
         progress, step = self.progress, self.progress.step
         if progress.evaluated_step == step:
             return
+        self.run.corpus.check_size()
         try:
             with self.wish.at_once():
                 verdict = self.judge.evaluate(self.archive.bundle(progress))

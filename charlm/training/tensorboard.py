@@ -26,6 +26,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from charlm import runs
 from charlm.config import Config, dump_config, flatten
+from charlm.errors import CharlmError
 from charlm.files import Log, sync_folder, writing
 from charlm.training.model import CharacterRNN, named_weights, zero_state
 
@@ -118,8 +119,12 @@ def log_files(run: Path) -> list[Path]:
 def rewind(run: Path, sizes: dict[str, int]) -> None:
     """Cut the log files of a run to the given sizes, and remove event files that were not there yet.
 
-    Raises CharlmError where that cannot be done.
+    Raises CharlmError where that cannot be done, and before anything is cut where one is a link: it may lead
+    out of the run.
     """
+    for path in (run / runs.TENSORBOARD, *log_files(run)):
+        if path.is_symlink():
+            raise CharlmError(f"{path}: is a link; should be the log itself, which is cut when a run goes on")
     for path in log_files(run):
         size = sizes.get(str(path.relative_to(run)), 0)
         with writing(path):
@@ -131,7 +136,9 @@ def rewind(run: Path, sizes: dict[str, int]) -> None:
 
 def _histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
     """Return what TensorBoard itself makes of the finite values, in a thirtieth of the memory."""
-    counts, edges = np.histogram(values[np.isfinite(values)], BUCKETS)
+    finite = values[np.isfinite(values)]
+    ends = (np.float64(finite.min()), np.float64(finite.max())) if finite.size else None  # float32 may overflow
+    counts, edges = np.histogram(finite, BUCKETS, range=ends)
     rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
     summary = Summary()
     metadata = histograms.create_summary_metadata(display_name=None, description=None)

@@ -1,6 +1,7 @@
 """The state of a run on disk: exact, whole or not there, and the one before it when it is damaged."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from charlm.errors import CharlmError
 from charlm.training import checkpoints
-from charlm.training.checkpoints import KEPT, Progress, Tensors
+from charlm.training.checkpoints import KEPT, OtherNetworkError, Progress, Shapes, Tensors
 from charlm.training.tensorboard import rewind
 
 SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
@@ -187,6 +188,61 @@ def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> N
     (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(CharlmError, match=r"checkpoints/step-000000001: cannot be written"):
         save(tmp_path / "checkpoints", 1)
+
+
+def make_a_pipe_of(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_to_a_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "progress.json"])
+@pytest.mark.parametrize("replace", [make_a_pipe_of, link_to_a_device])
+def test_a_pipe_or_a_device_is_not_waited_for(replace: Callable[[Path], None], file: str, tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    replace(tmp_path / "step-000000002" / file)
+    warnings: list[str] = []
+    assert restored_step(tmp_path, warnings=warnings) == 1
+    assert f"{file}: is not a regular file; going back" in warnings[0]
+
+
+def test_a_state_larger_than_its_shapes_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    os.truncate(tmp_path / "step-000000001/state.safetensors", 1 << 36)
+    with pytest.raises(OtherNetworkError, match="another network, optimizer or batch"):
+        checkpoints.restore(tmp_path, warn=pytest.fail, shapes={"step": ()})
+
+
+def test_progress_of_an_unreasonable_size_is_damage(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    os.truncate(tmp_path / "step-000000002/progress.json", 1 << 36)
+    warnings: list[str] = []
+    assert restored_step(tmp_path, warnings=warnings) == 1
+    assert "bytes; should be" in warnings[0]
+
+
+@pytest.mark.parametrize("shapes", [{"step": (1,)}, {"other": ()}, {}])
+def test_tensors_of_other_shapes_are_refused(shapes: Shapes, tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    with pytest.raises(OtherNetworkError):
+        checkpoints.restore(tmp_path, warn=pytest.fail, shapes=shapes)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard/events.out.tfevents.1", "tensorboard"])
+def test_rewinding_follows_no_link_and_then_cuts_nothing(name: str, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run / "tensorboard").mkdir(parents=True)
+    for log in SIZES:
+        (run / log).write_text("0123456789")
+    (run / name).rename(elsewhere)
+    (run / name).symlink_to(elsewhere)
+    with pytest.raises(CharlmError, match=f"{name}: is a link"):
+        rewind(run, SIZES)
+    assert {(run / log).read_text() for log in SIZES} == {"0123456789"}
 
 
 def test_rewinding_cuts_log_files_and_removes_later_ones(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from charlm.bundle import read_bundle
 from charlm.training import loop
 from charlm.training.loop import Outcome
 from charlm.training.signals import stop_on_signal
-from charlm.training.tensorboard import Journal, _histogram_pb
+from charlm.training.tensorboard import BUCKETS, Journal, _histogram_pb
 
 PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
 WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
@@ -153,6 +153,12 @@ def test_a_histogram_is_that_of_tensorboard() -> None:
 def test_a_histogram_leaves_out_what_is_not_finite() -> None:
     counts = make_ndarray(_histogram_pb("x", np.array([1, 2, np.nan, np.inf], np.float32)).value[0].tensor)[:, 2]
     assert counts.sum() == 2
+
+
+def test_a_histogram_may_span_more_than_float32() -> None:
+    values = np.array([-3e38, 0, 0, 3e38], np.float32)
+    counts = make_ndarray(_histogram_pb("x", values).value[0].tensor)[:, 2]
+    assert (counts[0], counts[BUCKETS // 2], counts[-1], counts.sum()) == (1, 2, 1, 4)
 
 
 def test_a_sample_can_be_switched_off(trained_run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import shutil
 import signal
@@ -19,6 +20,7 @@ from charlm.bundle import read_bundle
 from charlm.config import load_config
 from charlm.errors import CharlmError
 from charlm.recipes import find_recipe
+from charlm.rnn import Parameters
 from charlm.scoring import Score, mean_score, score_stream
 from charlm.training import checkpoints, loop
 from charlm.training.checkpoints import Tensors
@@ -399,12 +401,69 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
         return found if step < 20 else {name: value + math.inf for name, value in found.items()}
 
     monkeypatch.setattr(Learner, "tensors", overflow)
-    with pytest.raises(CharlmError, match="not every weight at step 20"):
+    with pytest.raises(CharlmError, match="not every weight is finite at step 20"):
         train(tmp_path / "run")
     assert checkpoints.saved_steps(tmp_path / "run/run/checkpoints") == [10, 0]
 
 
+@pytest.mark.parametrize("stddev", ["3e38", "1e39"])
+def test_first_weights_that_are_not_finite_end_training_in_one_line(stddev: str, tmp_path: Path) -> None:
+    initializer = f"model.input_initializer={{class_name: RandomNormal, config: {{stddev: {stddev}}}}}"
+    with pytest.raises(CharlmError, match=r"step 0, and there is no checkpoint .* model\.input_initializer"):
+        train(tmp_path / "run", initializer)
+
+
+def test_a_text_that_is_cut_while_it_is_read_ends_training_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = loop.Training._learn
+
+    def learn_and_cut(training: loop.Training) -> None:
+        learn(training)
+        if training.progress.step == 10:
+            os.truncate(training.run.corpus.folder / "ids.bin", 3)
+
+    monkeypatch.setattr(loop.Training, "_learn", learn_and_cut)
+    with pytest.raises(CharlmError, match=r"ids\.bin: was cut to 3 bytes while in use; should be 364"):
+        train(tmp_path / "run")
+
+
+def test_a_log_that_is_a_link_is_not_cut(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    metrics, elsewhere = trained.folder / "metrics.jsonl", tmp_path / "mine.txt"
+    elsewhere.write_text(metrics.read_text() + "more")
+    before = elsewhere.read_text()
+    metrics.unlink()
+    metrics.symlink_to(elsewhere)
+    with pytest.raises(CharlmError, match=r"metrics\.jsonl: is a link"):
+        resume(trained, "training.steps=20")
+    assert elsewhere.read_text() == before
+
+
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "Learner", pytest.fail)
+    monkeypatch.setattr("charlm.training.memory.memory_bytes", lambda: 1000)
+    with pytest.raises(CharlmError, match=r"^model: .* needs at least"):
+        train(tmp_path / "run")
+
+
 # Best and last
+
+
+def test_the_weights_are_copied_once_a_step_for_evaluation_best_and_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, copies = Learner.parameters, []
+
+    def count(learner: Learner) -> Parameters:
+        copies.append(learner)
+        return copy(learner)
+
+    monkeypatch.setattr(Learner, "parameters", count)
+    train(tmp_path / "run")
+    assert len(copies) == len([0, 10, 20, 30, 40, 50])
 
 
 def test_best_holds_the_weights_of_the_lowest_validation_loss(tmp_path: Path) -> None:
