@@ -239,10 +239,13 @@ def _sampling(settings: Settings) -> Part:
 
 def _start(settings: Settings) -> Part:
     return Part(
-        f"start, from a process to the first character: layers {settings.layers}, vocabulary {VOCABULARY}",
-        {"milliseconds": "ms"},
+        f"start of a process, ms: layers {settings.layers}, vocabulary {VOCABULARY}",
+        {"milliseconds": "sample, to a character", "first_step_milliseconds": "train, to a step"},
         [
-            Case({"units": units}, [Contender("first_character", _network(units, settings))])
+            Case(
+                {"units": units},
+                [Contender(name, _network(units, settings)) for name in ("first_character", "first_step")],
+            )
             for units in settings.units
         ],
     )

@@ -17,6 +17,7 @@ from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:
     from charlm.preparation import Run
+    from charlm.stopwatch import Stopwatch
     from charlm.training.loop import Outcome
     from charlm.training.signals import StopWish
 
@@ -109,8 +110,10 @@ def train(
     charlm. Keys of a config are given with -s, for instance: -s model.units=256 -s training.epochs=3
     """
     from charlm import preparation, runs
+    from charlm.stopwatch import Stopwatch
     from charlm.training.signals import Stopped, stop_on_signal
 
+    watch = Stopwatch()
     if resume and (corpus is not None or config_name is not None):
         raise click.UsageError("--resume goes on with the corpus and the config of the run; leave them out")
     with stop_on_signal() as wish:
@@ -119,20 +122,25 @@ def train(
         else:
             run = _new_run(corpus, config_name or "default", overrides, folder)
         try:
-            _train(run, resume=resume, wish=wish)
+            watch.lap("text")
+            _train(run, resume=resume, wish=wish, watch=watch)
         except Stopped as stopped:
             _say(f"{stopped}; {_how_to_go_on(run)}")
             raise
 
 
-def _train(run: "Run", *, resume: bool, wish: "StopWish") -> None:
+def _train(run: "Run", *, resume: bool, wish: "StopWish", watch: "Stopwatch") -> None:
     from charlm.training import runtime
 
     with wish.at_once():
         cores = runtime.start()
         from charlm.training.loop import train as train_run
-
-    _report(run, train_run(run, resume=resume, cores=cores, wish=wish, say=_say))
+    watch.lap("TensorFlow")
+    is_watched = sys.stderr.isatty()
+    outcome = train_run(
+        run, resume=resume, cores=cores, wish=wish, say=_say, show_progress=is_watched, watch=watch
+    )
+    _report(run, outcome)
 
 
 def _how_to_go_on(run: "Run") -> str:
@@ -318,7 +326,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tup
 def bench(parts: tuple[str, ...], **options: Any) -> None:
     """Measure the speed of charlm beside that of others and of this machine.
 
-    PARTs are training (Keras, and PyTorch if it is installed, beside it), sampling, start (of charlm sample)
+    PARTs are training (Keras, and PyTorch if it is installed, beside it), sampling, start (of charlm sample and train)
     and tokenize; without any, all of them. They take minutes, and want the machine to themselves.
     """
     from charlm.bench import print_bench

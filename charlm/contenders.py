@@ -190,6 +190,29 @@ def _seconds_to_first_character(bundle: Path) -> float:
     return elapsed
 
 
+def first_step(*, units: int, layers: int, vocabulary: int, repetitions: int, seconds: float) -> Figures:
+    """Measure the milliseconds from the start of a `charlm train` process to its first step.
+
+    The text has a megabyte, batch and windows are those of the default recipe; one process, since it takes
+    seconds. `vocabulary`, `repetitions` and `seconds` are not looked at.
+    """
+    with TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        _write_text(text, ALPHABETS["ascii"], megabytes=1)
+        command = [sys.executable, "-m", "charlm", "train", str(text), "--run", str(Path(folder) / "run")]
+        for setting in (f"units={units}", f"layers={layers}", "skip_connections=false"):
+            command += ["--set", f"model.{setting}"]
+        start = time.perf_counter()
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            ready = any(line.startswith("charlm: ready") for line in process.stderr)
+            elapsed = time.perf_counter() - start
+            process.kill()
+    if not ready:
+        raise RuntimeError(f"charlm train ended with exit code {process.returncode} before its first step")
+    return {"first_step_milliseconds": 1000 * elapsed}
+
+
 def tokenize(*, text: str, megabytes: float, repetitions: int, seconds: float) -> Figures:
     """Measure megabytes per second of `charlm.tokenization.tokenize`, and the peak memory of this process in MB.
 
@@ -229,4 +252,4 @@ def _write_text(path: Path, alphabets: list[str], *, megabytes: float) -> int:
 
 
 if __name__ == "__main__":
-    answer(numpy_product, generate, numpy_loop, first_character, tokenize)
+    answer(numpy_product, generate, numpy_loop, first_character, first_step, tokenize)

@@ -15,6 +15,7 @@ from charlm import bench, contenders
 from charlm.bench import Case, Contender, Figures, Part, Settings, compare, measure, summary, table
 from charlm.cli import main
 from charlm.errors import CharlmError
+from charlm.training.runtime import multiplies_bfloat16
 
 SETTINGS = Settings(units=(8,), layers=1, batch=4, time=5, rounds=1)
 ADD = Contender("numpy_product", {"rows": 2, "units": 3})
@@ -151,6 +152,20 @@ def test_speed_is_that_of_the_best_repetition(monkeypatch: pytest.MonkeyPatch) -
     assert calls == [0, 1, 5, 10, 20, 20, 20]
 
 
+@pytest.mark.parametrize("has_it", [False, True])
+def test_bfloat16_takes_part_where_the_processor_has_it(has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.training.runtime.multiplies_bfloat16", lambda: has_it)
+    settings = bench.Settings(units=(8,), layers=1, batch=4, time=5, rounds=1)
+    (case,) = bench.PARTS["training"](settings).cases
+    wanted = [contender.arguments.get("precision") for contender in case.contenders if contender.name == "charlm"]
+    assert wanted == ([None, "bfloat16"] if has_it else [None])
+
+
+def test_the_ratio_of_bfloat16_is_to_the_faster_peer() -> None:
+    figures = {"charlm": 3.0, "charlm_bfloat16": 8.0, "keras": 2.0, "torch": 4.0}
+    assert compare(figures, operations=1)["bfloat16_to_peer"] == 2
+
+
 # The command
 
 
@@ -162,14 +177,12 @@ def test_every_part_is_measured_by_default() -> None:
     assert report["machine"]["tensorflow"]
     assert report["failures"] == []
     (training,) = report["training"]
-    assert_figures(
-        training,
-        "charlm keras tensorflow_product numpy_product limit charlm_to_peer charlm_to_limit",
-    )
+    names = "charlm keras tensorflow_product numpy_product limit charlm_to_peer charlm_to_limit"
+    assert_figures(training, names + (" charlm_bfloat16 bfloat16_to_peer" if multiplies_bfloat16() else ""))
     assert [(case["units"], case["streams"]) for case in report["sampling"]] == [(8, 1), (8, 64)]
     for case in report["sampling"]:
         assert_figures(case, "charlm numpy numpy_product limit charlm_to_peer charlm_to_limit")
-    assert_figures(report["start"][0], "milliseconds")
+    assert_figures(report["start"][0], "milliseconds first_step_milliseconds")
     assert [case["text"] for case in report["tokenize"]] == ["ascii", "mixed"]
     for case in report["tokenize"]:
         assert_figures(case, "megabytes_per_second peak_megabytes")

@@ -6,6 +6,7 @@ however often it is interrupted and resumed.
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from charlm.batches import fit_batches
 from charlm.files import remove_leftovers
 from charlm.lock import only_writer
 from charlm.preparation import Run
+from charlm.stopwatch import Stopwatch
 from charlm.training import checkpoints, divergence
 from charlm.training.archive import Archive
 from charlm.training.checkpoints import Progress
@@ -53,22 +55,36 @@ class Outcome:
     """The signal that ended it, or None."""
 
 
-def train(run: Run, *, resume: bool, cores: int, wish: StopWish, say: Say, show_progress: bool = True) -> Outcome:
+def train(
+    run: Run,
+    *,
+    resume: bool,
+    cores: int,
+    wish: StopWish,
+    say: Say,
+    show_progress: bool = True,
+    watch: Stopwatch | None = None,
+) -> Outcome:
     """Train, or go on training, until a limit of the config or a signal.
 
-    `wish` is that of a `stop_on_signal` block; `say` is told, in a line each, what a person should know. Raises
-    CharlmError where the config asks for something that Keras does not have, the text is too short, training
-    has gone astray for good, or a file cannot be written; the last checkpoint is then as it was. Raises
-    Stopped at a signal before the first step, when there is nothing to save, and at every signal but the first.
+    `wish` is that of a `stop_on_signal` block; `say` is told, in a line each, what a person should know; `watch`
+    has measured the start so far. Raises CharlmError where the config asks for something that Keras does not
+    have, the text is too short, training has gone astray for good, or a file cannot be written; the last
+    checkpoint is then as it was. Raises Stopped at a signal before the first step, when there is nothing to
+    save, and at every signal but the first.
     """
+    watch = watch or Stopwatch()
     with only_writer(run.folder):
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / runs.CHECKPOINTS)
         with wish.at_once():
-            training = Training(run, cores=cores, wish=wish, say=say)
+            training = Training(run, cores=cores, wish=wish, say=_beside_bars(say))
+        watch.lap("network")
         with contextlib.closing(training.archive):
             with wish.at_once():
                 training.prepare(resume=resume)
+            watch.lap("graph")
+            say(f"ready in {watch}")
             with training.progress_bar(disable=not show_progress) as bar:
                 reason = training.advance(bar)
     return Outcome(
@@ -78,6 +94,16 @@ def train(run: Run, *, resume: bool, cores: int, wish: StopWish, say: Say, show_
         reason=reason,
         signal=training.stopped_by,
     )
+
+
+def _beside_bars(say: Say) -> Say:
+    """Return what says a line without a progress bar running through it."""
+
+    def say_beside(line: str) -> None:
+        with tqdm.external_write_mode(sys.stderr):
+            say(line)
+
+    return say_beside
 
 
 class Training:
@@ -275,8 +301,13 @@ class Training:
         if nats is not None:
             self.archive.journal.log(self._position("validation", nats))
         nats = progress.train_nats if nats is None else nats
-        if self.judge.rank(nats, progress, is_regular=self.timetable.evaluates_at(step)):
+        is_best = self.judge.rank(nats, progress, is_regular=self.timetable.evaluates_at(step))
+        if is_best:
             self.archive.save_best(progress)
+        split, ending = self.judge.split, ", the best so far" if is_best else ""
+        self.say(
+            f"step {step:,} of {self.timetable.total:,}: {nats:.4f} nats per character on the {split} text{ending}"
+        )
         self.archive.journal.show(self.learner.model, verdict.sample, step=step)
         progress.evaluated_step = step
         self._is_saved = False

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -573,7 +574,19 @@ def test_the_learning_rate_follows_the_schedule_to_its_end(reference: Trained) -
 
 
 def test_the_person_is_told_the_corpus_the_model_and_the_length(reference: Trained) -> None:
-    corpus, model = reference.said
+    corpus, model, *_ = reference.said
     assert corpus.startswith("corpus: 364 characters, 6 distinct")
     assert model.startswith("model: 2 x 8 units")
     assert f"50 steps of 4 x 4 characters, {STEPS_PER_EPOCH} an epoch" in model
+
+
+def test_the_person_is_told_what_the_start_takes_and_every_evaluation(reference: Trained) -> None:
+    _, _, ready, *evaluations = reference.said
+    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", ready)
+    scores = [line["nats_per_char"] for line in reference.metrics if line["split"] == "validation"]
+    best = [score == min(scores[: index + 1]) for index, score in enumerate(scores)]
+    assert evaluations == [
+        f"step {step} of 50: {score:.4f} nats per character on the validation text"
+        + (", the best so far" if is_best else "")
+        for step, score, is_best in zip((10, 20, 30, 40, 50), scores, best, strict=True)
+    ]
