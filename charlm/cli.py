@@ -326,8 +326,9 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tup
 def bench(parts: tuple[str, ...], **options: Any) -> None:
     """Measure the speed of charlm beside that of others and of this machine.
 
-    PARTs are training (Keras, and PyTorch if it is installed, beside it), sampling, start (of charlm sample and train)
-    and tokenize; without any, all of them. They take minutes, and want the machine to themselves.
+    PARTs are training (Keras, and PyTorch if it is installed, beside it), sampling, start (of charlm sample and
+    of charlm train) and tokenize; without any, all of them. They take minutes, and want the machine to
+    themselves.
     """
     from charlm.bench import print_bench
 
