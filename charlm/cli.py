@@ -6,6 +6,7 @@ so that help and a first character come at once; each command imports what it ca
 
 import io
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -144,7 +145,7 @@ def _train(run: "Run", *, resume: bool, wish: "StopWish", watch: "Stopwatch") ->
 
 
 def _how_to_go_on(run: "Run") -> str:
-    return f"go on with: charlm train --resume --run {run.folder}"
+    return f"go on with: charlm train --resume --run {shlex.quote(str(run.folder))}"
 
 
 def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], folder: Path | None) -> "Run":
@@ -174,7 +175,7 @@ def _report(run: "Run", outcome: "Outcome") -> None:
             f"perplexity {score.perplexity:.2f}) on the {outcome.split} text at step {progress.best_step:,}; "
             f"{outcome.characters_per_second:,.0f} characters/s"
         )
-    _say(f"write text with: charlm sample {folder}")
+    _say(f"write text with: charlm sample {shlex.quote(str(folder))}")
 
 
 @main.command()

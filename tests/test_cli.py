@@ -24,7 +24,7 @@ from charlm.runs import is_run
 from charlm.tokenization import tokenize
 from charlm.vocabulary import Vocabulary
 
-COMMANDS = ("tokenize", "train", "sample", "evaluate", "tensorboard")
+COMMANDS = ("tokenize", "train", "sample", "evaluate", "tensorboard", "compare", "bench")
 
 
 # Help
@@ -55,6 +55,10 @@ def test_every_command_has_help(name: str, flag: str) -> None:
         ),
         ("sample", "--checkpoint [best|last] --unknown [error|skip] --json --prompt-file --ignore-end --raw"),
         ("evaluate", "[RUN] [TEXT] --split [train|validation|test] --protocol [stream|windows] --window --json"),
+        ("evaluate", "--dynamic --dynamic-rule [rms|sgd] --dynamic-rate --dynamic-decay --dynamic-stretch"),
+        ("evaluate", "--baselines --surprise FILE"),
+        ("sample", "--copies"),
+        ("compare", "[RUNS]... --sort [score|name|time] --json"),
         ("tensorboard", "[RUNS]... --host --port"),
     ],
 )
@@ -332,6 +336,12 @@ evaluate bundle text.txt --split test                          | at least 2
 evaluate cut-weights.safetensors text.txt                      | weights.safetensors: damaged
 tensorboard                                                    | runs/: no run here
 tensorboard missing                                            | missing: not a run
+evaluate bundle text.txt --surprise no/where                   | no/where: cannot be written: No such file
+evaluate bundle text.txt --surprise LONG                       | File name too long
+evaluate bundle text.txt --dynamic                             | --dynamic-rule rms needs the training text
+sample bundle --copies                                         | bundle: a bundle without its run: --copies needs
+compare bundle                                                 | bundle: not a run
+compare text.txt                                               | text.txt: not a run
 tensorboard bundle                                             | bundle: not a run
 tensorboard text.txt                                           | text.txt: not a run
 tensorboard loop                                               | loop: not a run
@@ -369,6 +379,11 @@ evaluate bundle text.txt more         | unexpected extra argument
 evaluate bundle --split all           | '--split'
 evaluate bundle --protocol backwards  | '--protocol'
 evaluate bundle --window 0            | '--window'
+evaluate bundle --dynamic-rate 1      | --dynamic-rate is for --dynamic
+evaluate bundle --dynamic --protocol windows | --dynamic reads a stream
+evaluate bundle --dynamic-decay 2     | '--dynamic-decay'
+sample bundle -n 0 --copies           | -n 0 has no end
+compare --sort beauty                 | '--sort'
 tensorboard --port 99999              | '--port'
 tensorboard --port any                | '--port'
 tensorboard --port -1                 | '--port'
