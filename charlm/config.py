@@ -183,6 +183,8 @@ class TrainingConfig(_Section):
     batch_size: Positive = 64
     sequence_length: Positive = 64
     """Characters a window: the gradient reaches that far back, the state further."""
+    state_reset: Fraction = 0.0
+    """Share of windows that a stream begins from the zero state, as every prompt will, instead of going on."""
     epochs: Positive | None = None
     steps: Positive | None = None
     max_minutes: Annotated[float, Field(gt=0)] | None = None

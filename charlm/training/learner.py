@@ -56,6 +56,7 @@ class Learner:
             clip_norm=self.settings.clip_norm,
             parts=cores,
             average=self.average,
+            reset_rate=self.settings.state_reset,
         )
 
     def build(self) -> None:

@@ -40,16 +40,22 @@ def compile_steps(
     clip_norm: float | None,
     parts: int,
     average: WeightAverage | None = None,
+    reset_rate: float = 0.0,
 ) -> TrainSteps:
     """Return the function that runs K steps: (windows int32 [K, T + 1, B], state, rates float32 [K]).
 
     It updates the weights, their average and the optimizer in place; `rates` are the learning rates of the steps.
+    Each stream begins a window from the zero state with probability `reset_rate`.
     """
     variables = model.trainable_variables
     sizes = [len(part) for part in np.array_split(np.arange(cut.batch_size), min(parts, cut.batch_size))]
     states = tuple(tf.TensorSpec((cut.batch_size, layer.units)) for layer in model.rnn)
 
     def step(window: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+        if reset_rate:
+            seed = tf.stack([cut.seed, tf.cast(optimizer.iterations, tf.int32)])  # the same for the same step
+            drawn = tf.random.stateless_uniform([cut.batch_size, 1], seed)
+            state = tuple(tf.where(drawn < reset_rate, 0.0, layer) for layer in state)
         state, loss, gradients = _gradients(model, window, state, sizes)
         norm = tf.linalg.global_norm(gradients)
         if clip_norm is not None:

@@ -41,13 +41,16 @@ class Trainer:
         parts: int = 2,
         cut: Batches = CUT,
         rnn: dict[str, Any] | None = None,
+        reset_rate: float = 0.0,
         **model: Any,
     ) -> None:
         arguments = RnnConfig(**{"bias_initializer": "random_normal", **(rnn or {})})
         self.model = build_model(Config(seed=1, model=ModelConfig(**{"units": 8, **model}, rnn=arguments)), V)
         self.optimizer = optimizer or keras.optimizers.SGD()
         self.optimizer.build(self.model.trainable_variables)
-        self.run = compile_steps(self.model, self.optimizer, cut, clip_norm=clip_norm, parts=parts)
+        self.run = compile_steps(
+            self.model, self.optimizer, cut, clip_norm=clip_norm, parts=parts, reset_rate=reset_rate
+        )
 
     def take(self, windows: NDArray[np.int32], *, rate: float = 1.0, state: Any = None) -> StepResults:
         """Take one step a window, from the zero state unless told."""
@@ -233,3 +236,36 @@ def test_the_same_seed_gives_the_same_run_to_the_bit(twenty_steps: Arrays) -> No
 @pytest.mark.parametrize(("calls", "steps_per_call"), [(20, 1), (4, 5)])
 def test_the_number_of_calls_does_not_change_a_bit(calls: int, steps_per_call: int, twenty_steps: Arrays) -> None:
     assert_identical(train(calls, steps_per_call), twenty_steps)
+
+
+# Streams that begin anew
+
+
+def last_states(reset_rate: float, *, steps: int, first: float) -> NDArray[np.float32]:
+    """Return the state [B, H] after some steps of a network that keeps its state and learns nothing."""
+    trainer = Trainer(reset_rate=reset_rate, rnn={"activation": "linear", "bias_initializer": "zeros"})
+    for weight in trainer.model.trainable_variables:
+        weight.assign(tf.zeros_like(weight))
+    trainer.model.rnn[0].cell.recurrent_kernel.assign(np.eye(8))
+    state = (np.full((B, 8), first, np.float32),)
+    return np.array(trainer.take(random_windows(steps), rate=0.0, state=state).state[0])
+
+
+def test_streams_go_on_unless_told() -> None:
+    assert (last_states(0.0, steps=3, first=0.5) == 0.5).all()
+
+
+def test_some_streams_begin_a_window_from_the_zero_state() -> None:
+    kept = [bool(stream.all()) for stream in last_states(0.3, steps=1, first=0.5)]
+    assert 0 < sum(kept) < B
+    assert not last_states(0.5, steps=60, first=0.5).any(), "each of them sooner or later"
+
+
+def test_the_streams_that_begin_anew_do_not_depend_on_how_steps_are_grouped() -> None:
+    windows = random_windows(4)
+    together, alone = (Trainer(reset_rate=0.5) for _ in range(2))
+    state = together.take(windows).state
+    one_by_one = None
+    for window in windows:
+        one_by_one = alone.take(window[None], state=one_by_one).state
+    assert_identical([np.array(layer) for layer in state], [np.array(layer) for layer in one_by_one or ()])
