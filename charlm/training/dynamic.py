@@ -30,7 +30,9 @@ from charlm.scoring import nats
 from charlm.training.model import CharacterRNN, State, build_model, named_weights, to_parameters, zero_state
 from charlm.training.recurrence import Tensor
 
-EPSILON = 1e-8
+EPSILON = 2e-5
+"""A hundredth of a usual r. A weight that the training text did not move, such as the row of a character that it
+has not shown so far, would otherwise take a step of any size."""
 STATISTICS_STRETCHES = 2000
 """Stretches at the start of the training text from which the mean square of the gradient is taken."""
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.bundle import Bundle
-from charlm.config import Config, ModelConfig, dump_config
+from charlm.config import Config, ModelConfig, RnnConfig, dump_config
 from charlm.errors import CharlmError
 from charlm.evaluation import DynamicRule
 from charlm.scoring import score_stream
@@ -112,6 +112,15 @@ def gradient(model: CharacterRNN, ids: Ids, state: State) -> tuple[list[Floats],
         loss = tf.reduce_mean(scores)
     weights = [weight.value for weight in named_weights(model).values()]
     return [np.array(tf.convert_to_tensor(g)) for g in tape.gradient(loss, weights)], scores.numpy(), state
+
+
+def test_a_character_that_the_statistics_never_saw_does_not_blow_up_the_weights() -> None:
+    config = Config(seed=3, model=ModelConfig(units=8, rnn=RnnConfig(activation="relu")))
+    relu = Bundle(architecture(config, V), to_parameters(build_model(config, V)), VOCABULARY, dump_config(config))
+    ids, training_ids = text(400), text(200, seed=1) % (V - 1)
+    assert V - 1 in ids
+    assert V - 1 not in training_ids
+    assert dynamic(relu, ids, rms(rate=2e-4, decay=0.01), training_ids).max() < 100
 
 
 @pytest.mark.parametrize("training_ids", [None, text(4)], ids=["none", "short"])
