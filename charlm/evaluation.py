@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm import runs
 from charlm.bundle import Bundle
-from charlm.config import CorpusConfig, parse_config
+from charlm.config import Config, CorpusConfig, parse_config
 from charlm.corpus import Corpus, is_corpus, open_corpus, split_positions
 from charlm.documents import find_documents, texts
 from charlm.errors import CharlmError
@@ -78,6 +78,11 @@ def _finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
         yield block
 
 
+def config_of(bundle: Bundle, *, origin: str) -> Config:
+    """Return the config of the run that a bundle came from; raises CharlmError starting with `origin`."""
+    return parse_config(parse_yaml(bundle.config, origin=origin), origin=origin)
+
+
 def run_corpus(folder: Path, bundle: Bundle) -> Corpus | None:
     """Return the text that the run learnt from in which the bundle at `folder` lies; None if it lies in none.
 
@@ -109,7 +114,7 @@ def ids_to_score(
         split = split or "validation"
         return f"{split} text of the run", corpus.split(split)
     origin = f"{folder / 'config.yaml'}"
-    config = parse_config(parse_yaml(bundle.config, origin=origin), origin=origin).corpus
+    config = config_of(bundle, origin=origin).corpus
     ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown)
     if split is None:
         return str(text), ids

@@ -21,11 +21,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from charlm.bundle import Bundle
-from charlm.config import parse_config
 from charlm.errors import CharlmError
-from charlm.evaluation import DynamicRule
+from charlm.evaluation import DynamicRule, config_of
 from charlm.rnn import Floats, unroll
-from charlm.safe_yaml import parse_yaml
 from charlm.scoring import nats
 from charlm.training.model import CharacterRNN, State, build_model, named_weights, to_parameters, zero_state
 from charlm.training.recurrence import Tensor
@@ -41,8 +39,7 @@ class _Follower:
     """A network whose weights follow a text."""
 
     def __init__(self, bundle: Bundle, rule: DynamicRule) -> None:
-        origin = "config.yaml of the bundle"
-        config = parse_config(parse_yaml(bundle.config, origin=origin), origin=origin)
+        config = config_of(bundle, origin="config.yaml of the bundle")
         self.model = build_model(config, bundle.architecture.vocabulary_size)
         self.rule = rule
         tensors = bundle.parameters.tensors()
