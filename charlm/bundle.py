@@ -108,7 +108,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def _read(folder: Path) -> Bundle:
-    model = _parse_model(folder)
+    model = read_model(folder)
     architecture = _architecture(model, folder / MODEL)
     shapes = architecture.shapes()
     weights_bytes = sum(4 * math.prod(shape) for shape in shapes.values())
@@ -128,7 +128,8 @@ def _read(folder: Path) -> Bundle:
     return Bundle(architecture, parameters, vocabulary, _text(config, folder / CONFIG), facts)
 
 
-def _parse_model(folder: Path) -> dict[str, Any]:
+def read_model(folder: Path) -> dict[str, Any]:
+    """Return what model.json tells of a bundle; raises CharlmError where it is missing, damaged or too new."""
     path = folder / MODEL
     if not path.is_file():
         raise CharlmError(f"{folder}: not a bundle: there is no {MODEL} in it")

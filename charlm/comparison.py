@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charlm import runs
-from charlm.bundle import CONFIG, MAX_HEADER_BYTES, MODEL, VOCABULARY, WEIGHTS, is_bundle
+from charlm.bundle import CONFIG, MODEL, VOCABULARY, WEIGHTS, is_bundle, read_model
 from charlm.config import flatten, load_config
 from charlm.corpus import is_corpus, read_manifest
 from charlm.errors import CharlmError, harmless
-from charlm.intake import open_file, read_file
+from charlm.intake import open_file
 from charlm.scoring import Score
 
 Order = Literal["score", "name", "time"]
@@ -86,9 +86,8 @@ def differing(standings: Sequence[Standing]) -> list[str]:
 def _with_bundle(standing: Standing, best: Path) -> Standing:
     if not is_bundle(best):
         return standing
-    path = best / MODEL
+    model = read_model(best)
     try:
-        model = json.loads(read_file(path, limit=MAX_HEADER_BYTES, follow_links=False))
         score = model.get("score") or {}
         return replace(
             standing,
@@ -98,8 +97,8 @@ def _with_bundle(standing: Standing, best: Path) -> Standing:
             weights=sum(map(math.prod, model["shapes"].values())),
             bundle_bytes=sum((best / name).lstat().st_size for name in (MODEL, WEIGHTS, VOCABULARY, CONFIG)),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise CharlmError(f"{path}: damaged: not what describes a bundle") from None
+    except (KeyError, TypeError, AttributeError):
+        raise CharlmError(f"{best / MODEL}: damaged: not what describes a bundle") from None
     except OSError as error:
         raise CharlmError(f"{error.filename}: cannot be read: {error.strerror}") from None
 

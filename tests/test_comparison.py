@@ -155,13 +155,31 @@ def test_what_is_no_figure_is_none(value: Any, tmp_path: Path) -> None:
     assert read_standing(make_run(tmp_path / "run", metrics=line(characters=1, seconds=value))).seconds is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"shapes": {"x": 3}}', '{"shapes": {}, "score": [1]}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', "[" * 9999])
 def test_a_description_of_a_bundle_that_is_none_is_refused_by_name(text: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "best").mkdir()
     (run / "best/model.json").write_text(text)
-    with pytest.raises(CharlmError, match=r"best/[a-z.]+: (damaged|cannot be read)"):
+    with pytest.raises(CharlmError, match=r"best/model\.json: damaged"):
         read_standing(run)
+
+
+@pytest.mark.parametrize("facts", [{"score": [1]}, {"shapes": {"x": 3}}])
+def test_a_description_with_something_else_in_the_place_of_a_figure_is_refused(
+    facts: dict[str, Any], bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_scored_run(tmp_path / "run", bundle, 1.5)
+    model = json.loads((run / "best/model.json").read_text())
+    monkeypatch.setattr("charlm.comparison.read_model", lambda _: {**model, **facts})
+    with pytest.raises(CharlmError, match=r"best/model\.json: damaged: not what describes a bundle"):
+        read_standing(run)
+
+
+def test_a_score_that_somebody_changed_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    path = make_scored_run(tmp_path / "run", bundle, 1.5) / "best/model.json"
+    path.write_text(path.read_text().replace('"nats_per_char": 1.5', '"nats_per_char": 1.4'))
+    with pytest.raises(CharlmError, match=r"best/model\.json: damaged: its own SHA-256, `seal`, is wrong"):
+        read_standing(path.parents[1])
 
 
 def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
