@@ -129,7 +129,10 @@ def _read(folder: Path) -> Bundle:
 
 
 def read_model(folder: Path) -> dict[str, Any]:
-    """Return what model.json tells of a bundle; raises CharlmError where it is missing, damaged or too new."""
+    """Return what model.json tells of a bundle, its seal checked and left out.
+
+    Raises CharlmError where it is missing, damaged or of a format that this charlm does not read.
+    """
     path = folder / MODEL
     if not path.is_file():
         raise CharlmError(f"{folder}: not a bundle: there is no {MODEL} in it")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import runs
-from charlm.bundle import Bundle
+from charlm.bundle import CONFIG, Bundle
 from charlm.config import Config, CorpusConfig, parse_config
 from charlm.corpus import Corpus, is_corpus, open_corpus, split_positions
 from charlm.documents import find_documents, texts
@@ -113,8 +113,7 @@ def ids_to_score(
             raise CharlmError(f"{folder}: a bundle without its run: name the text to score after it")
         split = split or "validation"
         return f"{split} text of the run", corpus.split(split)
-    origin = f"{folder / 'config.yaml'}"
-    config = config_of(bundle, origin=origin).corpus
+    config = config_of(bundle, origin=str(folder / CONFIG)).corpus
     ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown)
     if split is None:
         return str(text), ids

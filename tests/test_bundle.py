@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from bundles import change_model
 from conftest import RandomParameters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,16 +33,6 @@ SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Damage is for good in these tests: do not wait for it to pass."""
     monkeypatch.setattr(bundles, "READ_PAUSE_SECONDS", 0)
-
-
-def change_model(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what model.json says, and its seal as well, as one would on purpose."""
-    path = folder / "model.json"
-    model = json.loads(path.read_text())
-    change(model)
-    del model["seal"]
-    model["seal"] = sha256(json.dumps(model, sort_keys=True).encode())
-    path.write_text(json.dumps(model))
 
 
 def forge(folder: Path, name: str, data: bytes) -> None:

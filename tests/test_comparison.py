@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import change_model
 from commands import charlm
 from test_startup import TENSORFLOW, imported_by
 
@@ -155,22 +156,29 @@ def test_what_is_no_figure_is_none(value: Any, tmp_path: Path) -> None:
     assert read_standing(make_run(tmp_path / "run", metrics=line(characters=1, seconds=value))).seconds is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', "[" * 9999])
-def test_a_description_of_a_bundle_that_is_none_is_refused_by_name(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        *[(text, "damaged") for text in ("", "[]", '{"format": 1}', "[" * 9999)],
+        *[(text, "format None;") for text in ("{}", '{"shapes": {"x": 3}}', '{"shapes": {}, "score": [1]}')],
+    ],
+)
+def test_a_description_of_a_bundle_that_is_none_is_refused_by_name(
+    text: str, problem: str, tmp_path: Path
+) -> None:
     run = make_run(tmp_path / "run")
     (run / "best").mkdir()
     (run / "best/model.json").write_text(text)
-    with pytest.raises(CharlmError, match=r"best/model\.json: damaged"):
+    with pytest.raises(CharlmError, match=rf"best/model\.json: {problem}"):
         read_standing(run)
 
 
 @pytest.mark.parametrize("facts", [{"score": [1]}, {"shapes": {"x": 3}}])
 def test_a_description_with_something_else_in_the_place_of_a_figure_is_refused(
-    facts: dict[str, Any], bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    facts: dict[str, Any], bundle: Bundle, tmp_path: Path
 ) -> None:
     run = make_scored_run(tmp_path / "run", bundle, 1.5)
-    model = json.loads((run / "best/model.json").read_text())
-    monkeypatch.setattr("charlm.comparison.read_model", lambda _: {**model, **facts})
+    change_model(run / "best", lambda model: model.update(facts))
     with pytest.raises(CharlmError, match=r"best/model\.json: damaged: not what describes a bundle"):
         read_standing(run)
 
