@@ -83,7 +83,7 @@ def tokenize(paths: tuple[str, ...], out: Path, config_name: str, overrides: tup
     PATHs are files, folders, glob patterns, .gz files, or - for standard input. Settings are those of the
     config's corpus section, for instance: -s corpus.encoding=latin-1 -s corpus.level=byte
     """
-    from charlm.config import load_config
+    from charlm.config_file import load_config
     from charlm.recipes import find_recipe
     from charlm.tokenization import tokenize as write_corpus
 
@@ -150,7 +150,7 @@ def _how_to_go_on(run: "Run") -> str:
 
 def _new_run(corpus: Path | None, config_name: str, overrides: tuple[str, ...], folder: Path | None) -> "Run":
     from charlm import preparation, runs
-    from charlm.config import load_config
+    from charlm.config_file import load_config
     from charlm.recipes import find_recipe
     from charlm.resources import DEFAULT_CORPUS
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from charlm import runs
 from charlm.bundle import CONFIG, MODEL, VOCABULARY, WEIGHTS, is_bundle, read_model
-from charlm.config import flatten, load_config
+from charlm.config_file import flatten, load_config
 from charlm.corpus import is_corpus, read_manifest
 from charlm.errors import CharlmError, harmless
 from charlm.intake import open_file

@@ -166,7 +166,8 @@ def first_character(*, units: int, layers: int, vocabulary: int, repetitions: in
 
 def _write_random_bundle(folder: Path, *, units: int, layers: int, vocabulary: int) -> None:
     from charlm.bundle import Architecture, Bundle, write_bundle
-    from charlm.config import Config, dump_config
+    from charlm.config import Config
+    from charlm.config_file import dump_config
     from charlm.vocabulary import Vocabulary
 
     bundle = Bundle(

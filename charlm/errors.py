@@ -1,7 +1,8 @@
-"""The one exception that a user is meant to read, and how text from outside is shown to a person."""
+"""The one exception that a user is meant to read, and how words and values from outside are shown in it."""
 
 import reprlib
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -38,6 +39,13 @@ def shorten(value: Any) -> str:
 
 _LIMITED = reprlib.Repr()
 _LIMITED.maxstring = _LIMITED.maxother = _LIMITED.maxlong = 100
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return the word most like the given one, or None if none is alike."""
+    import difflib  # here, so that a start without a mistake does not wait for it
+
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
 
 
 def _steers(character: str) -> bool:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from charlm import runs
 from charlm.bundle import CONFIG, Bundle
-from charlm.config import Config, CorpusConfig, parse_config
+from charlm.config import Config, CorpusConfig
+from charlm.config_file import parse_config
 from charlm.corpus import Corpus, is_corpus, open_corpus, split_positions
 from charlm.documents import find_documents, texts
 from charlm.errors import CharlmError

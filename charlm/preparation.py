@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from charlm.config import Config, dump_config, load_config
+from charlm.config import Config
+from charlm.config_file import dump_config, load_config
 from charlm.corpus import Corpus, is_corpus, open_corpus
 from charlm.errors import CharlmError
 from charlm.files import write_file, writing

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from charlm.config import nearest
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, nearest
 from charlm.resources import CONFIGS
 
 

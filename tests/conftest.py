@@ -8,7 +8,8 @@ import pytest
 from commands import charlm
 
 from charlm.bundle import Architecture, Bundle, write_bundle
-from charlm.config import Config, dump_config
+from charlm.config import Config
+from charlm.config_file import dump_config
 from charlm.resources import DEFAULT_CORPUS
 from charlm.rnn import Parameters, parameters_from_tensors
 from charlm.vocabulary import Vocabulary

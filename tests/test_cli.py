@@ -16,7 +16,8 @@ from commands import charlm
 
 from charlm import __version__
 from charlm.bundle import Architecture, Bundle, write_bundle
-from charlm.config import Config, CorpusConfig, dump_config
+from charlm.config import Config, CorpusConfig
+from charlm.config_file import dump_config
 from charlm.corpus import open_corpus
 from charlm.preparation import begin_run
 from charlm.rnn import parameters_from_tensors

@@ -15,7 +15,7 @@ from test_startup import TENSORFLOW, imported_by
 
 from charlm.bundle import Bundle, write_bundle
 from charlm.comparison import TEXT, differing, read_standing
-from charlm.config import dump_config, parse_config
+from charlm.config_file import dump_config, parse_config
 from charlm.errors import CharlmError
 
 

@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import config as configs
-from charlm.config import (
-    ACTIVATIONS,
-    DECIDED_BY_THE_TASK,
-    Config,
-    dump_config,
-    flatten,
-    load_config,
-    nearest,
-    parse_config,
-)
+from charlm import config_file
+from charlm.config import ACTIVATIONS, DECIDED_BY_THE_TASK, Config
+from charlm.config_file import dump_config, flatten, load_config, parse_config
 from charlm.errors import CharlmError
 from charlm.recipes import find_recipe, recipe_names
 from charlm.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
@@ -251,7 +243,7 @@ def test_a_file_that_is_not_text_is_named(file: Path) -> None:
 
 
 def test_a_file_too_large_for_a_config_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configs, "MAX_CONFIG_BYTES", 20)
+    monkeypatch.setattr(config_file, "MAX_CONFIG_BYTES", 20)
     with pytest.raises(CharlmError, match="32 bytes; should be 20 at most"):
         load(file, "# " + 30 * "x")
 
@@ -323,11 +315,6 @@ def test_flattened_settings_have_dotted_keys() -> None:
     assert flat["model.rnn.activation"] == "tanh"
     assert flat["seed"] == 1
     assert not any(isinstance(value, dict) for value in flat.values())
-
-
-@pytest.mark.parametrize(("word", "expected"), [("unit", "units"), ("uints", "units"), ("qqq", None)])
-def test_the_nearest_word_is_one_that_is_alike(word: str, expected: str | None) -> None:
-    assert nearest(word, ["layers", "units"]) == expected
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, harmless, shorten
+from charlm.errors import CharlmError, harmless, nearest, shorten
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,8 @@ def test_a_long_value_is_cut() -> None:
     assert len(shorten("x" * 10**6)) <= 100
     assert len(shorten(["x" * 10**6] * 10**6)) <= 1000
     assert shorten("short") == "'short'"
+
+
+@pytest.mark.parametrize(("word", "expected"), [("unit", "units"), ("uints", "units"), ("qqq", None)])
+def test_the_nearest_word_is_one_that_is_alike(word: str, expected: str | None) -> None:
+    assert nearest(word, ["layers", "units"]) == expected

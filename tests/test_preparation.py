@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from charlm.config import Config, CorpusConfig, load_config
+from charlm.config import Config, CorpusConfig
+from charlm.config_file import load_config
 from charlm.errors import CharlmError
 from charlm.lock import only_writer
 from charlm.preparation import begin_run, open_run

@@ -8,7 +8,7 @@ import numpy as np
 
 from charlm import runs
 from charlm.bundle import Bundle, write_bundle
-from charlm.config import dump_config
+from charlm.config_file import dump_config
 from charlm.preparation import Run, write_config
 from charlm.rnn import Parameters
 from charlm.training import checkpoints, divergence

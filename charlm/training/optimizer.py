@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import OptimizerConfig, ScheduleConfig, nearest
-from charlm.errors import CharlmError
+from charlm.config import OptimizerConfig, ScheduleConfig
+from charlm.errors import CharlmError, nearest
 
 _NOT_OFFERED = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # made of others
 _SET_ELSEWHERE = {

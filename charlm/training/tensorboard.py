@@ -25,7 +25,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from charlm import runs
-from charlm.config import Config, dump_config, flatten
+from charlm.config import Config
+from charlm.config_file import dump_config, flatten
 from charlm.errors import CharlmError
 from charlm.files import Log, sync_folder, writing
 from charlm.training.model import CharacterRNN, named_weights, zero_state

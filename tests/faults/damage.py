@@ -22,7 +22,8 @@ import numpy as np
 from charlm import bundle as bundles
 from charlm.bundle import Architecture, Bundle, read_bundle, write_bundle
 from charlm.choice import Choice
-from charlm.config import Config, dump_config
+from charlm.config import Config
+from charlm.config_file import dump_config
 from charlm.errors import CharlmError
 from charlm.rnn import parameters_from_tensors
 from charlm.sampling import generate_text

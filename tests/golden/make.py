@@ -19,7 +19,8 @@ from charlm import runs
 from charlm.bundle import FORMAT, Architecture, Bundle, read_bundle, write_bundle
 from charlm.choice import Choice
 from charlm.cli import main as charlm
-from charlm.config import Config, dump_config
+from charlm.config import Config
+from charlm.config_file import dump_config
 from charlm.rnn import parameters_from_tensors
 from charlm.sampling import generate_text
 from charlm.training import checkpoints

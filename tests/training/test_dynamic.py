@@ -6,7 +6,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.bundle import Bundle
-from charlm.config import Config, ModelConfig, RnnConfig, dump_config
+from charlm.config import Config, ModelConfig, RnnConfig
+from charlm.config_file import dump_config
 from charlm.errors import CharlmError
 from charlm.evaluation import DynamicRule
 from charlm.scoring import score_stream

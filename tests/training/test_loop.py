@@ -18,7 +18,7 @@ import safetensors.numpy
 
 from charlm import preparation
 from charlm.bundle import read_bundle
-from charlm.config import load_config
+from charlm.config_file import load_config
 from charlm.errors import CharlmError
 from charlm.recipes import find_recipe
 from charlm.rnn import Parameters

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from charlm import rnn
 from charlm.choice import Choice
-from charlm.config import ACTIVATIONS, DECIDED_BY_THE_TASK, Config, ModelConfig, RnnConfig, parse_config
+from charlm.config import ACTIVATIONS, DECIDED_BY_THE_TASK, Config, ModelConfig, RnnConfig
+from charlm.config_file import parse_config
 from charlm.errors import CharlmError
 from charlm.sampling import generate
 from charlm.scoring import mean_score, nats
