@@ -4,7 +4,7 @@
 
 calls a function with keyword arguments given as JSON and prints the figures it returns as JSON. What is measured
 with TensorFlow or PyTorch stands in `charlm.training.contenders`; who takes turns, and what is made of the
-figures, is decided in `charlm.bench`.
+figures, is decided in `charlm.bench_parts` and `charlm.bench`.
 
 `repetitions` and `seconds` mean the same everywhere: the best of so many repetitions of at least that length.
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from charlm import bench, contenders
-from charlm.bench import Case, Contender, Figures, Part, Settings, compare, measure, summary, table
+from charlm import bench, bench_parts, contenders
+from charlm.bench import Figures, compare, measure, summary, table
+from charlm.bench_parts import Case, Contender, Part, Settings
 from charlm.cli import main
 from charlm.errors import CharlmError
 from charlm.training.runtime import multiplies_bfloat16
@@ -27,7 +28,7 @@ TINY = {"repetitions": 1, "seconds": 0.001}
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure so little that it takes no time."""
     monkeypatch.setattr(bench, "EFFORT", TINY)
-    monkeypatch.setattr(bench, "MEGABYTES", 0.1)
+    monkeypatch.setattr(bench_parts, "MEGABYTES", 0.1)
 
 
 def run_bench(*arguments: str) -> Result:
@@ -48,7 +49,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *cases: Case) -> None:
     [(1, 6 * 8 * 8 + 6 * 8 * 65), (2, 6 * 8 * 8 + 12 * 8 * 8 + 6 * 8 * 65)],
 )
 def test_training_a_character_takes_six_operations_for_each_weight(layers: int, expected: int) -> None:
-    (case,) = bench.PARTS["training"](replace(SETTINGS, layers=layers)).cases
+    (case,) = bench_parts.PARTS["training"](replace(SETTINGS, layers=layers)).cases
     assert case.operations == expected
 
 
@@ -56,7 +57,7 @@ def test_training_a_character_takes_six_operations_for_each_weight(layers: int, 
     ("layers", "expected"), [(1, 2 * 8 * 8 + 2 * 8 * 65), (3, 2 * 8 * 8 + 2 * 4 * 8 * 8 + 2 * 8 * 65)]
 )
 def test_sampling_a_character_takes_two_operations_for_each_weight(layers: int, expected: int) -> None:
-    cases = bench.PARTS["sampling"](replace(SETTINGS, layers=layers)).cases
+    cases = bench_parts.PARTS["sampling"](replace(SETTINGS, layers=layers)).cases
     assert [case.operations for case in cases] == [expected, expected]
 
 
@@ -114,7 +115,7 @@ def test_contenders_take_turns_round_by_round(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_pytorch_takes_part_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, is_installed: bool) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if is_installed else None)
-    (case,) = bench.PARTS["training"](SETTINGS).cases
+    (case,) = bench_parts.PARTS["training"](SETTINGS).cases
     assert ("torch" in [contender.name for contender in case.contenders]) == is_installed
 
 
@@ -155,8 +156,8 @@ def test_speed_is_that_of_the_best_repetition(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("has_it", [False, True])
 def test_bfloat16_takes_part_where_the_processor_has_it(has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.training.runtime.multiplies_bfloat16", lambda: has_it)
-    settings = bench.Settings(units=(8,), layers=1, batch=4, time=5, rounds=1)
-    (case,) = bench.PARTS["training"](settings).cases
+    settings = bench_parts.Settings(units=(8,), layers=1, batch=4, time=5, rounds=1)
+    (case,) = bench_parts.PARTS["training"](settings).cases
     wanted = [contender.arguments.get("precision") for contender in case.contenders if contender.name == "charlm"]
     assert wanted == ([None, "bfloat16"] if has_it else [None])
 
@@ -230,8 +231,8 @@ def test_wrong_sizes_are_wrong_usage(sizes: str) -> None:
 
 def test_the_process_that_waits_imports_neither_tensorflow_nor_numpy() -> None:
     program = (
-        "import sys; from charlm import bench; bench.EFFORT = dict(repetitions=1, seconds=0.001); "
-        "bench.PARTS['training'](bench.Settings((8,), 1, 4, 5, 1)); from charlm.cli import main; "
+        "import sys; from charlm import bench, bench_parts; bench.EFFORT = dict(repetitions=1, seconds=0.001); "
+        "bench_parts.PARTS['training'](bench_parts.Settings((8,), 1, 4, 5, 1)); from charlm.cli import main; "
         "main('bench start --units 8 --rounds 1'.split(), standalone_mode=False); "
         "assert not {'tensorflow', 'keras', 'torch', 'numpy'} & set(sys.modules)"
     )
