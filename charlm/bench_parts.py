@@ -76,6 +76,7 @@ def _training(settings: Settings) -> Part:
     has_bfloat16 = multiplies_bfloat16()
 
     def case(units: int) -> Case:
+        """Compare the trainers at one width."""
         product = {"rows": settings.batch, "units": units}
         contenders = [Contender(name, {"units": units, **shape}, module) for name in names]
         if has_bfloat16:
@@ -92,6 +93,7 @@ def _training(settings: Settings) -> Part:
 
 def _sampling(settings: Settings) -> Part:
     def case(units: int, streams: int) -> Case:
+        """Compare the samplers at one width, for so many texts at once."""
         network = {**_network(units, settings), "streams": streams}
         contenders = [
             Contender("generate", network),

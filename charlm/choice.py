@@ -98,6 +98,7 @@ def _weigher(choice: Choice) -> Callable[[Floats], Floats]:
     scale = np.float32(min(max(1 / choice.temperature, _TINY), _HUGE))
 
     def weigh(logits: Floats) -> Floats:
+        """Temper and filter logits [..., V]."""
         largest = logits[logits.argmax()] if logits.ndim == 1 else logits.max(-1, keepdims=True)
         weights: Floats = logits - largest
         if is_tempered:

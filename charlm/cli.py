@@ -30,6 +30,7 @@ class _Command(click.Group):
     """The command group; what is wrong outside the program ends in one line and exit code 1."""
 
     def invoke(self, context: click.Context) -> Any:
+        """Run the command that was asked for; what it raises for a person becomes a line and an exit code."""
         try:
             result = super().invoke(context)
             sys.stdout.flush()

@@ -56,6 +56,7 @@ def flatten(config: Config) -> dict[str, Any]:
     """Return the settings as one level of dotted keys."""
 
     def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        """Yield the dotted key and the value of each setting; an empty section is a value."""
         if isinstance(value, dict) and value:
             for key, inner in value.items():
                 yield from walk(f"{prefix}.{key}" if prefix else key, inner)

@@ -122,6 +122,7 @@ def numpy_loop(
     states = [np.zeros((streams, units) if streams > 1 else units, np.float32) for _ in range(layers)]
 
     def run(turns: int) -> None:
+        """Predict a character in every stream, `turns` times."""
         ids = np.zeros(streams, int) if streams > 1 else 0
         for _ in range(turns):
             states[0] = np.tanh(states[0] @ first.recurrent_kernel + table[ids])
@@ -230,6 +231,7 @@ def tokenize(*, text: str, megabytes: float, repetitions: int, seconds: float) -
         size = _write_text(path, ALPHABETS[text], megabytes=megabytes)
 
         def run(turns: int) -> None:
+            """Tokenize the text into a fresh corpus, `turns` times."""
             for _ in range(turns):
                 with TemporaryDirectory(dir=folder) as scratch:
                     tokenize([str(path)], Path(scratch) / "corpus", CorpusConfig())

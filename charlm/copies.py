@@ -93,6 +93,7 @@ def find_spans(
     is_copied = _cover(ours.starts, len(joined))
 
     def longest(begin: int, end: int) -> Span | None:
+        """Return the longest span of the sample at begin to end - 1 of the joined ids, counted from its start."""
         start = begin + int(np.argmax(lengths[begin : end + 1]))
         span = Span(start, int(lengths[start]), int(positions[start]))
         if span.length == MIN_SPAN:

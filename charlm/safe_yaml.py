@@ -28,12 +28,14 @@ class _Loader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node, which is no alias."""
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping of words, none of which stands twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in JSON_TAGS:
@@ -44,12 +46,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: Any) -> int:
+        """Return a whole number of 64 bits."""
         value = super().construct_yaml_int(node)
         if not -(2**63) <= value < 2**63:
             raise yaml.MarkedYAMLError(problem="a number is too large", problem_mark=node.start_mark)
         return int(value)
 
     def construct_yaml_str(self, node: Any) -> str:
+        """Return a text that every encoding of Unicode can hold."""
         text = super().construct_yaml_str(node)
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise yaml.MarkedYAMLError(problem="half of a surrogate pair", problem_mark=node.start_mark)

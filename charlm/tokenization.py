@@ -185,6 +185,7 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[str], bytes]:
     ascii_table = table[:256].tobytes()
 
     def to_ids(text: str) -> bytes:
+        """Return the ids of a text, in the dtype that is stored."""
         if table.itemsize == 1 and text.isascii():
             return text.encode("ascii").translate(ascii_table)
         return table.take(code_points(text)).tobytes()
@@ -198,6 +199,7 @@ def _read(document: Document, config: CorpusConfig, consume: Callable[[str], Non
     size = characters = 0
 
     def blocks() -> Iterator[bytes]:
+        """Yield the bytes of the document as they are counted and hashed."""
         nonlocal size
         for block in document.read(advance=advance):
             digest.update(block)

@@ -54,6 +54,7 @@ def charlm(
     state = zero_state(model, batch)
 
     def run(steps: int) -> None:
+        """Take that many steps, as many in a call as training does."""
         nonlocal state
         for first in range(0, steps, len(windows)):
             results = take(windows[: steps - first], state, rates[: steps - first])
@@ -106,6 +107,7 @@ def torch(
     inputs, targets = torch.from_numpy(_random_ids(vocabulary, 2, batch, time)).long()
 
     def run(steps: int) -> None:
+        """Take that many steps on the same windows."""
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
             outputs, _ = rnn(embedding(inputs))
@@ -126,6 +128,7 @@ def tensorflow_product(*, rows: int, units: int, repetitions: int, seconds: floa
 
     @tf.function
     def multiply(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Multiply CHAIN times, each product [rows, H] going into the next."""
         for _ in range(CHAIN):
             left = tf.matmul(left, right)
         return left

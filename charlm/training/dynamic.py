@@ -59,6 +59,7 @@ class _Follower:
 
         @tf.function(reduce_retracing=True)
         def read(window: Tensor, state: State) -> State:
+            """Add the squared gradients of a stretch [T + 1, 1]; returns the state after it."""
             _, gradients, state = _gradients(self.model, window, state, self.weights)
             for total, gradient in zip(totals, gradients, strict=True):
                 total.assign_add(gradient**2)
@@ -80,6 +81,7 @@ class _Follower:
 
         @tf.function(reduce_retracing=True)
         def read(window: Tensor, state: State) -> tuple[Tensor, State]:
+            """Score a stretch [T + 1, 1], then learn from it; returns the nats [T] and the state after it."""
             scores, gradients, state = _gradients(self.model, window, state, self.weights)
             for index, (weight, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
                 weight.assign(update(weight, gradient, index))

@@ -151,6 +151,7 @@ def _loop(step: Callable[..., Tensor], sequences: Sequence[Tensor], state: Tenso
     states = states.write(length if backwards else 0, state)
 
     def body(count: Tensor, state: Tensor, states: Any) -> tuple[Tensor, Tensor, Any]:
+        """Take the step that comes after `count` steps, from either end of time."""
         time = length - 1 - count if backwards else count
         state = step(*(array.read(time) for array in inputs), state)
         return count + 1, state, states.write(time if backwards else time + 1, state)

@@ -52,6 +52,7 @@ def compile_steps(
     states = tuple(tf.TensorSpec((cut.batch_size, layer.units)) for layer in model.rnn)
 
     def step(window: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+        """Learn from a window [T + 1, B]; returns the state after it, its loss, and the gradient norm."""
         if reset_rate:
             seed = tf.stack([cut.seed, tf.cast(optimizer.iterations, tf.int32)])  # the same for the same step
             drawn = tf.random.stateless_uniform([cut.batch_size, 1], seed)
@@ -73,6 +74,7 @@ def compile_steps(
         ]
     )
     def steps(windows: Tensor, state: State, rates: Tensor) -> StepResults:
+        """Take K steps, as `compile_steps` says."""
         count = tf.shape(windows)[0]
         losses = tf.TensorArray(tf.float32, count)
         norms = tf.TensorArray(tf.float32, count)
