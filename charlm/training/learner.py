@@ -42,7 +42,7 @@ class Learner:
     ) -> None:
         self.settings, self.ids, self.cut, self.total_steps = config.training, ids, cut, total_steps
         self.model = build_model(config, vocabulary_size, precision=precision)
-        self.optimizer = build_optimizer(self.settings.optimizer)
+        self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         self.optimizer.exclude_from_weight_decay(undecayed_weights(self.model, self.settings.undecayed))
         weights = self.model.trainable_variables
         self.optimizer.build(weights)

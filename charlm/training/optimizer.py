@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from charlm.config import OptimizerConfig, ScheduleConfig
 from charlm.errors import CharlmError, nearest
+from charlm.training.muon import Muon
 
 _NOT_OFFERED = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # made of others
 _SET_ELSEWHERE = {
@@ -21,8 +22,8 @@ _SET_ELSEWHERE = {
 }
 
 
-def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer that a config describes.
+def build_optimizer(config: OptimizerConfig, *, precision: str = "float32") -> keras.optimizers.Optimizer:
+    """Return the Keras optimizer that a config describes; Muon makes its products at `precision`.
 
     Raises CharlmError naming the key for an optimizer or argument that Keras does not have, or of another type.
     """
@@ -30,7 +31,7 @@ def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
         name.lower(): found
         for name, found in vars(keras.optimizers).items()
         if inspect.isclass(found) and name not in _NOT_OFFERED
-    }
+    } | {"muon": Muon}
     optimizer = classes.get(config.name.lower())
     if optimizer is None:
         near = nearest(config.name.lower(), classes)
@@ -48,9 +49,12 @@ def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
             wanted = "true or false" if isinstance(arguments[key].default, bool) else "a number"
             raise CharlmError(f"training.optimizer.{key}: found {value!r}; should be {wanted}")
     try:
-        return optimizer(learning_rate=config.learning_rate, **config.arguments)
+        built = optimizer(learning_rate=config.learning_rate, **config.arguments)
     except (ValueError, TypeError) as error:
         raise CharlmError(f"training.optimizer: {str(error).strip().splitlines()[0]}") from None
+    if isinstance(built, Muon):
+        built.precision = precision
+    return built
 
 
 def _is_like(default: Any, value: Any) -> bool:
