@@ -184,6 +184,9 @@ class TrainingConfig(_Section):
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    loss_temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Training makes softmax(logits / loss_temperature) likely. A network that knows its text by heart is too sure
+    of other text; one that has learnt at a temperature below 1 is less sure by that factor (Guo et al. 2017)."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """The global norm to which a larger gradient is scaled down; None = never."""
     undecayed: Annotated[tuple[str, ...], Field(strict=False)] = ()

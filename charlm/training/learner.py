@@ -57,6 +57,7 @@ class Learner:
             parts=cores,
             average=self.average,
             reset_rate=self.settings.state_reset,
+            loss_temperature=self.settings.loss_temperature,
         )
 
     def build(self) -> None:

@@ -7,6 +7,7 @@ Axes: B batch, T time, K steps in one call.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -24,7 +25,7 @@ class StepResults(NamedTuple):
 
     state: State
     losses: Tensor
-    """Nats per character of each step, float32 [K], without regularization."""
+    """Nats per character of each step, float32 [K], at temperature 1 and without regularization."""
     gradient_norms: Tensor
     """The global norm before clipping, float32 [K]."""
 
@@ -41,13 +42,16 @@ def compile_steps(
     parts: int,
     average: WeightAverage | None = None,
     reset_rate: float = 0.0,
+    loss_temperature: float = 1.0,
 ) -> TrainSteps:
     """Return the function that runs K steps: (windows int32 [K, T + 1, B], state, rates float32 [K]).
 
     It updates the weights, their average and the optimizer in place; `rates` are the learning rates of the steps.
-    Each stream begins a window from the zero state with probability `reset_rate`.
+    Each stream begins a window from the zero state with probability `reset_rate`. What the weights follow down is
+    the loss of softmax(logits / loss_temperature).
     """
     variables = model.trainable_variables
+    learn = partial(_part, model, temperature=loss_temperature)
     sizes = [len(part) for part in np.array_split(np.arange(cut.batch_size), min(parts, cut.batch_size))]
     states = tuple(tf.TensorSpec((cut.batch_size, layer.units)) for layer in model.rnn)
 
@@ -57,7 +61,7 @@ def compile_steps(
             seed = tf.stack([cut.seed, tf.cast(optimizer.iterations, tf.int32)])  # the same for the same step
             drawn = tf.random.stateless_uniform([cut.batch_size, 1], seed)
             state = tuple(tf.where(drawn < reset_rate, 0.0, layer) for layer in state)
-        state, loss, gradients = _gradients(model, window, state, sizes)
+        state, loss, gradients = _gradients(learn, window, state, sizes)
         norm = tf.linalg.global_norm(gradients)
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
@@ -90,13 +94,16 @@ def compile_steps(
 
 
 def _gradients(
-    model: CharacterRNN, window: Tensor, state: State, sizes: list[int]
+    learn: Callable[..., Any], window: Tensor, state: State, sizes: list[int]
 ) -> tuple[State, Tensor, list[Tensor]]:
-    """Return the state after a window [T + 1, B], its loss in nats per character, and the gradients."""
+    """Return the state after a window [T + 1, B], its loss in nats per character, and the gradients.
+
+    `learn` is `_part` for a network, which gives these for one part of the batch.
+    """
     windows = tf.split(window, sizes, axis=1)
     firsts = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
     parts = [
-        _part(model, part, first, share=size / sum(sizes))
+        learn(part, first, share=size / sum(sizes))
         for part, first, size in zip(windows, firsts, sizes, strict=True)
     ]
     lasts, losses, gradients = zip(*parts, strict=True)
@@ -105,14 +112,19 @@ def _gradients(
 
 
 def _part(
-    model: CharacterRNN, window: Tensor, state: State, *, share: float
+    model: CharacterRNN, window: Tensor, state: State, *, share: float, temperature: float
 ) -> tuple[State, Tensor, list[Tensor]]:
     """Return the last state of one part of the batch, and its share of the loss and of the gradients."""
     ids, targets = window[:-1], window[1:]
     with tf.GradientTape() as tape:
         logits, outputs, state = model.predict_window(ids, state, training=True)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        loss = tf.reduce_mean(nats) * share
-        total = loss + model.regularization(outputs) * share
+        loss = learnt = _mean_nats(targets, logits) * share
+        if temperature != 1:
+            learnt = _mean_nats(targets, logits / temperature) * share
+        total = learnt + model.regularization(outputs) * share
     gradients = tape.gradient(total, model.trainable_variables)
     return state, loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def _mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))

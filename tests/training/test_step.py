@@ -42,6 +42,7 @@ class Trainer:
         cut: Batches = CUT,
         rnn: dict[str, Any] | None = None,
         reset_rate: float = 0.0,
+        loss_temperature: float = 1.0,
         **model: Any,
     ) -> None:
         arguments = RnnConfig(**{"bias_initializer": "random_normal", **(rnn or {})})
@@ -49,7 +50,13 @@ class Trainer:
         self.optimizer = optimizer or keras.optimizers.SGD()
         self.optimizer.build(self.model.trainable_variables)
         self.run = compile_steps(
-            self.model, self.optimizer, cut, clip_norm=clip_norm, parts=parts, reset_rate=reset_rate
+            self.model,
+            self.optimizer,
+            cut,
+            clip_norm=clip_norm,
+            parts=parts,
+            reset_rate=reset_rate,
+            loss_temperature=loss_temperature,
         )
 
     def take(self, windows: NDArray[np.int32], *, rate: float = 1.0, state: Any = None) -> StepResults:
@@ -156,6 +163,18 @@ def test_each_step_is_taken_at_the_rate_given_for_it() -> None:
     )
 
 
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_the_gradient_is_that_of_the_logits_over_the_temperature(temperature: float) -> None:
+    trainer = Trainer(loss_temperature=temperature)
+    windows, state = random_windows(1), zero_state(trainer.model, B)
+    with tf.GradientTape() as tape:
+        logits, _, _ = trainer.model.predict_window(tf.constant(windows[0, :-1]), state, training=False)
+        log_probabilities = keras.ops.log_softmax(logits / temperature)
+        loss = -tf.reduce_mean(tf.gather(log_probabilities, windows[0, 1:], axis=-1, batch_dims=2))
+    expected = [np.array(tf.convert_to_tensor(g)) for g in tape.gradient(loss, trainer.model.trainable_variables)]
+    assert_close(trainer.update(windows), expected)
+
+
 def test_a_constraint_holds_after_every_step() -> None:
     trainer = Trainer(rnn={"recurrent_constraint": "unit_norm"})
     trainer.take(random_windows(3))
@@ -166,8 +185,8 @@ def test_a_constraint_holds_after_every_step() -> None:
 # Results
 
 
-def test_the_losses_are_nats_per_character_without_regularization() -> None:
-    trainer = Trainer(rnn=REGULARIZED)
+def test_the_losses_are_nats_per_character_without_regularization_or_temperature() -> None:
+    trainer = Trainer(rnn=REGULARIZED, loss_temperature=0.5)
     windows, state = random_windows(1), zero_state(trainer.model, B)
     logits, _ = rnn.unroll(
         to_parameters(trainer.model), windows[0, :-1], tuple(np.array(layer) for layer in state)
