@@ -2,7 +2,8 @@
 
 The text is cut into B contiguous streams, each stream into windows of T characters. Window w of every stream
 makes one step, and window w + 1 goes on exactly where it ended, so that the state can be carried. Each epoch
-begins at a fresh random offset, so that windows end at other characters.
+begins at a fresh random offset, so that windows end at other characters. Shuffled, each stream begins each epoch
+at a random window of its own and comes round to it, so that other windows meet in a step each time.
 
 Axes: B batch, T time.
 """
@@ -24,6 +25,7 @@ class Batches:
     batch_size: int  # B
     sequence_length: int  # T
     seed: int
+    shuffle: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -56,12 +58,21 @@ class Batches:
         Of each window, rows 0 to T - 1 are the inputs and rows 1 to T the targets.
         """
         starts = self.offset(epoch) + np.arange(self.batch_size) * self._stream_length
-        times = np.arange(first, first + count)[:, None] * self.sequence_length
-        times = times + np.arange(self.sequence_length + 1)
-        return np.asarray(ids[times[..., None] + starts], np.int32)
+        window = np.arange(first, first + count)[:, None] + self._first_windows(epoch)  # [count, B]
+        begin = starts + window % self.steps_per_epoch * self.sequence_length
+        times = np.arange(self.sequence_length + 1)[:, None]
+        return np.asarray(ids[begin[:, None] + times], np.int32)
+
+    def _first_windows(self, epoch: int) -> NDArray[np.int64]:
+        """Return the window of each stream that an epoch begins with, [B]."""
+        if not self.shuffle:
+            return np.zeros(self.batch_size, np.int64)
+        return np.random.default_rng([self.seed, epoch, 1]).integers(0, self.steps_per_epoch, self.batch_size)
 
 
-def fit_batches(length: int, *, batch_size: int, sequence_length: int, seed: int) -> tuple[Batches, str | None]:
+def fit_batches(
+    length: int, *, batch_size: int, sequence_length: int, seed: int, shuffle: bool = False
+) -> tuple[Batches, str | None]:
     """Return the cut of a text of `length` ids, and a line that says what was made smaller to fit it, or None.
 
     A text too short for one window in every stream gets shorter windows first, then fewer streams. Raises
@@ -72,7 +83,7 @@ def fit_batches(length: int, *, batch_size: int, sequence_length: int, seed: int
         raise CharlmError(f"the training text has {length} characters; at least 2 are needed to predict one")
     time = min(sequence_length, max(1, pairs // batch_size, min(pairs, 16)))
     batch = max(1, min(batch_size, pairs // time))
-    cut = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed)
+    cut = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return cut, None
     return cut, (

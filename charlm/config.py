@@ -177,6 +177,9 @@ class TrainingConfig(_Section):
     batch_size: Positive = 64
     sequence_length: Positive = 64
     """Characters a window: the gradient reaches that far back, the state further."""
+    shuffle: bool = False
+    """True begins each stream of the text at a random window of its own, another in each epoch: other windows meet
+    in a step each time, and one of them follows on the end of its stream instead of the window before it."""
     state_reset: Fraction = 0.0
     """Share of windows that a stream begins from the zero state, as every prompt will, instead of going on."""
     epochs: Positive | None = None

@@ -29,8 +29,9 @@ def test_the_counts_are_those_of_the_cut() -> None:
     assert cut.steps_per_epoch == 24
 
 
-def test_windows_can_be_asked_for_in_any_portion() -> None:
-    cut, ids = Batches(length=100, batch_size=2, sequence_length=5, seed=3), np.arange(100)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_windows_can_be_asked_for_in_any_portion(shuffle: bool) -> None:
+    cut, ids = Batches(length=100, batch_size=2, sequence_length=5, seed=3, shuffle=shuffle), np.arange(100)
     whole = cut.windows(ids, epoch=4, first=0, count=9)
     portions = [cut.windows(ids, epoch=4, first=first, count=3) for first in (0, 3, 6)]
     np.testing.assert_array_equal(np.concatenate(portions), whole)
@@ -41,6 +42,29 @@ def test_epochs_begin_at_other_characters_and_seeds_repeat() -> None:
     assert offsets == [Batches(10_000, 2, 100, seed=1).offset(epoch) for epoch in range(20)]
     assert offsets != [Batches(10_000, 2, 100, seed=2).offset(epoch) for epoch in range(20)]
     assert len(set(offsets)) > 10
+
+
+def test_shuffled_streams_hold_the_same_windows_and_each_begins_at_its_own() -> None:
+    ids = np.arange(1000)
+    plain = Batches(length=1000, batch_size=4, sequence_length=5, seed=1).windows(ids, epoch=3, first=0, count=49)
+    cut = Batches(length=1000, batch_size=4, sequence_length=5, seed=1, shuffle=True)
+    shuffled = cut.windows(ids, epoch=3, first=0, count=49)
+    turns = []
+    for stream in range(4):
+        turn = int(np.flatnonzero((plain[:, :, stream] == shuffled[0, :, stream]).all(1))[0])
+        np.testing.assert_array_equal(np.roll(plain[:, :, stream], -turn, axis=0), shuffled[:, :, stream])
+        turns.append(turn)
+    assert len(set(turns)) == 4
+
+
+def test_a_shuffle_is_another_in_each_epoch_and_for_each_seed_and_repeats() -> None:
+    def begins(seed: int, epoch: int) -> list[int]:
+        cut = Batches(length=1000, batch_size=4, sequence_length=5, seed=seed, shuffle=True)
+        return [int(start) // 5 for start in cut.windows(np.arange(1000), epoch=epoch, first=0, count=1)[0, 0]]
+
+    assert begins(1, 0) == begins(1, 0)
+    assert begins(1, 0) != begins(1, 1)
+    assert begins(1, 0) != begins(2, 0)
 
 
 @settings(derandomize=True, deadline=None)

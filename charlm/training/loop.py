@@ -120,6 +120,7 @@ class Training:
             batch_size=self.settings.batch_size,
             sequence_length=self.settings.sequence_length,
             seed=run.config.seed,
+            shuffle=self.settings.shuffle,
         )
         check_memory(run.config, len(run.corpus.vocabulary))
         precision, replaced = usable_precision(self.settings.precision)

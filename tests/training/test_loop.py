@@ -41,7 +41,7 @@ SMALL = (
 DROPOUT = (
     *("model.layers=2", "model.layer_dropout=0.2", "model.output_dropout=0.2"),
     *("model.rnn.dropout=0.2", "model.rnn.recurrent_dropout=0.2", "model.weight_dropout=0.2"),
-    *("training.average_momentum=0.9", "training.state_reset=0.1"),
+    *("training.average_momentum=0.9", "training.state_reset=0.1", "training.shuffle=true"),
 )
 CLOCK = {"seconds", "characters_per_second"}
 
