@@ -37,7 +37,7 @@ class DynamicRule:
     """Characters scored between two updates."""
 
 
-RULES = {"rms": DynamicRule("rms", rate=1e-4, decay=0.01), "sgd": DynamicRule("sgd", rate=0.05, decay=1e-3)}
+RULES = {"rms": DynamicRule("rms", rate=3e-5, decay=0.01), "sgd": DynamicRule("sgd", rate=0.05, decay=1e-3)}
 
 
 def dynamic_rule(rule: str | None = None, **values: Any) -> DynamicRule:
