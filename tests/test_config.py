@@ -132,6 +132,8 @@ def test_an_argument_that_the_task_decides_is_refused_with_the_reason(file: Path
         ("training: {steps: 1e3}", "training.steps", "1000.0", "valid integer"),
         ("training: {epochs: 1, clip_norm: 0}", "training.clip_norm", "0", "greater than 0"),
         ("training: {epochs: 1, clip_norm: .inf}", "training.clip_norm", "inf", "finite"),
+        ("training: {epochs: 1, loss_temperature: 0}", "training.loss_temperature", "0", "greater than 0"),
+        ("training: {epochs: 1, shuffle: 1}", "training.shuffle", "1", "boolean"),
         ("training: {epochs: 1, precision: float16}", "training.precision", "'float16'", "'bfloat16'"),
         ("training: {epochs: 1, optimizer: {name: 3}}", "training.optimizer.name", "3", "valid string"),
         ("sampling: {temperature: -1}", "sampling.temperature", "-1", "greater than or equal to 0"),
@@ -378,6 +380,8 @@ sections: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "training": {
         "steps": counts,
+        "shuffle": st.booleans(),
+        "loss_temperature": st.floats(0, exclude_min=True, allow_infinity=False),
         "clip_norm": st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
         "optimizer": st.dictionaries(st.text(), json_values, max_size=3).map(lambda extra: extra | {"name": "x"}),
         "early_stopping": st.none() | st.fixed_dictionaries({"patience": counts}),
