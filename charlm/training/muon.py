@@ -2,8 +2,8 @@
 
 Muon (Jordan et al. 2024, with the scale of Liu et al. 2025, eq. 4) moves a matrix not along its gradient's moving
 average but along the nearest orthogonal matrix, so that no direction is learnt much faster than another. It is
-found by a Newton-Schulz iteration of 15 products of the matrix's own size: as many as the gradient of a window
-takes, so that their speed decides whether it pays. The iteration bears the rounding of bfloat16.
+found by a Newton-Schulz iteration of 15 products of the matrix's own size, about as much work as the gradient of a
+step, so that their speed decides whether it pays. The iteration bears the rounding of bfloat16.
 """
 
 import keras

@@ -7,7 +7,6 @@ Axes: B batch, T time, K steps in one call.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -51,7 +50,6 @@ def compile_steps(
     the loss of softmax(logits / loss_temperature).
     """
     variables = model.trainable_variables
-    learn = partial(_part, model, temperature=loss_temperature)
     sizes = [len(part) for part in np.array_split(np.arange(cut.batch_size), min(parts, cut.batch_size))]
     states = tuple(tf.TensorSpec((cut.batch_size, layer.units)) for layer in model.rnn)
 
@@ -61,7 +59,7 @@ def compile_steps(
             seed = tf.stack([cut.seed, tf.cast(optimizer.iterations, tf.int32)])  # the same for the same step
             drawn = tf.random.stateless_uniform([cut.batch_size, 1], seed)
             state = tuple(tf.where(drawn < reset_rate, 0.0, layer) for layer in state)
-        state, loss, gradients = _gradients(learn, window, state, sizes)
+        state, loss, gradients = _gradients(model, window, state, sizes, temperature=loss_temperature)
         norm = tf.linalg.global_norm(gradients)
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
@@ -94,16 +92,13 @@ def compile_steps(
 
 
 def _gradients(
-    learn: Callable[..., Any], window: Tensor, state: State, sizes: list[int]
+    model: CharacterRNN, window: Tensor, state: State, sizes: list[int], *, temperature: float
 ) -> tuple[State, Tensor, list[Tensor]]:
-    """Return the state after a window [T + 1, B], its loss in nats per character, and the gradients.
-
-    `learn` is `_part` for a network, which gives these for one part of the batch.
-    """
+    """Return the state after a window [T + 1, B], its loss in nats per character, and the gradients."""
     windows = tf.split(window, sizes, axis=1)
     firsts = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
     parts = [
-        learn(part, first, share=size / sum(sizes))
+        _part(model, part, first, share=size / sum(sizes), temperature=temperature)
         for part, first, size in zip(windows, firsts, sizes, strict=True)
     ]
     lasts, losses, gradients = zip(*parts, strict=True)

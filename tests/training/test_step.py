@@ -80,11 +80,13 @@ def random_windows(count: int, batch: int = B, *, seed: int = 0) -> NDArray[np.i
     return np.random.default_rng(seed).integers(0, V, (count, T + 1, batch), dtype=np.int32)
 
 
-def whole_batch_gradients(model: CharacterRNN, window: NDArray[np.int32], state: Any) -> Arrays:
+def whole_batch_gradients(
+    model: CharacterRNN, window: NDArray[np.int32], state: Any, *, temperature: float = 1.0
+) -> Arrays:
     """Return the gradients of Keras's own loss, over the whole batch [T + 1, B] at once."""
     with tf.GradientTape() as tape:
         logits, outputs, _ = model.predict_window(tf.constant(window[:-1]), state, training=False)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(window[1:], logits)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(window[1:], logits / temperature)
         gradients = tape.gradient(loss + model.regularization(outputs), model.trainable_variables)
     return [np.array(tf.convert_to_tensor(gradient)) for gradient in gradients]
 
@@ -167,11 +169,7 @@ def test_each_step_is_taken_at_the_rate_given_for_it() -> None:
 def test_the_gradient_is_that_of_the_logits_over_the_temperature(temperature: float) -> None:
     trainer = Trainer(loss_temperature=temperature)
     windows, state = random_windows(1), zero_state(trainer.model, B)
-    with tf.GradientTape() as tape:
-        logits, _, _ = trainer.model.predict_window(tf.constant(windows[0, :-1]), state, training=False)
-        log_probabilities = keras.ops.log_softmax(logits / temperature)
-        loss = -tf.reduce_mean(tf.gather(log_probabilities, windows[0, 1:], axis=-1, batch_dims=2))
-    expected = [np.array(tf.convert_to_tensor(g)) for g in tape.gradient(loss, trainer.model.trainable_variables)]
+    expected = whole_batch_gradients(trainer.model, windows[0], state, temperature=temperature)
     assert_close(trainer.update(windows), expected)
 
 
