@@ -1,0 +1,104 @@
+"""Pin what seeded trainings, scores and samples give, to the last bit: a refactoring must not change them.
+
+    python tests/pins.py                 compare with tests/pins.json, and print what differs
+    python tests/pins.py --write         write tests/pins.json
+
+Only the command line is used, so that the script works before and after any change of the code. The last bits
+depend on the processor and on the versions of TensorFlow and NumPy: write the file on the machine at hand before
+the change, and compare after it. `test_pins.py` compares the losses alone, with a tolerance, on any machine.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PINS = Path(__file__).with_suffix(".json")
+TEXT_CHARACTERS = 20_000
+BASE = (
+    *("model.units=32", "training.steps=40", "training.batch_size=8", "training.log_every=5"),
+    *("training.evaluate_every=20", "training.checkpoint_every=20", "sampling.length=40"),
+)
+DROPOUT = ("layer_dropout", "output_dropout", "weight_dropout", "rnn.dropout", "rnn.recurrent_dropout")
+FEATURES: Mapping[str, Sequence[str]] = {
+    "plain": (),
+    "two_layers": ("model.layers=2",),
+    "skip_connections": ("model.layers=2", "model.skip_connections=true"),
+    "embedding": ("model.embedding=8",),
+    "dropout": ("model.layers=2", *(f"model.{key}=0.2" for key in DROPOUT)),
+    "muon": ("training.optimizer={name: muon, learning_rate: 3e-3, weight_decay: 0.3, adam_beta_2: 0.99}",),
+    "average": ("training.average_momentum=0.9",),
+    "temperature": ("training.loss_temperature=0.8",),
+    "state_reset": ("training.state_reset=0.3",),
+    "shuffle": ("training.shuffle=true",),
+    "bfloat16": ("training.precision=bfloat16",),
+    "penalties": (
+        *("model.layers=2", "model.activation_penalty=0.1", "model.temporal_activation_penalty=0.1"),
+        "model.rnn.kernel_regularizer=l2",
+    ),
+    "undecayed": (
+        "training.optimizer={name: adamw, learning_rate: 3e-3, weight_decay: 0.3}",
+        "training.undecayed=[bias]",
+    ),
+    "relu": ("model.rnn.activation=relu",),
+}
+DYNAMIC = {"plain", "skip_connections"}
+"""Features whose network is also scored with `--dynamic`."""
+
+
+def charlm(*arguments: str | Path) -> str:
+    """Run a command in a process of its own; return its standard output."""
+    command = [sys.executable, "-m", "charlm", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def pin(name: str, folder: Path) -> dict[str, Any]:
+    """Train a small network with one feature in a new folder; return its losses, scores and texts."""
+    folder.mkdir()
+    text, run = folder / "text.txt", folder / "run"
+    plays = (ROOT / "data/river_plays.txt").read_text(encoding="utf-8")
+    text.write_text(plays[:TEXT_CHARACTERS], encoding="utf-8")
+    settings = [argument for setting in (*BASE, *FEATURES[name]) for argument in ("-s", setting)]
+    charlm("train", text, "-c", "tiny", *settings, "-r", run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    scores = {"stream": (), "windows": ("--protocol", "windows")}
+    if name in DYNAMIC:
+        scores["dynamic"] = ("--dynamic",)
+    return {
+        "losses": [[line["step"], line["split"], line["nats_per_char"].hex()] for line in lines],
+        "weights": hashlib.sha256((run / "last/weights.safetensors").read_bytes()).hexdigest(),
+        "sample": charlm(
+            *("sample", run, "-n", "120", "--seed", "3", "-t", "0.8", "--top-p", "0.95", "-p", "the ")
+        ),
+        "samples": charlm("sample", run, "-n", "30", "--seed", "3", "--samples", "3"),
+        **{
+            score: json.loads(charlm("evaluate", run, "--json", *options))["nats_per_char"].hex()
+            for score, options in scores.items()
+        },
+    }
+
+
+def main() -> None:
+    """Write or compare the pins; exit code 1 if something differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = {name: pin(name, Path(scratch) / name) for name in FEATURES}
+    if options.write:
+        PINS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return
+    pinned = json.loads(PINS.read_text(encoding="utf-8"))
+    wrong = [f"{name}: {key}" for name in FEATURES for key in found[name] if found[name][key] != pinned[name][key]]
+    print("\n".join([f"{len(FEATURES)} trainings, {len(wrong)} differences", *wrong]))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
