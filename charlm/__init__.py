@@ -1,3 +1,47 @@
-"""Character-level SimpleRNN language models: a text file in, a trained model and new text out."""
+"""Character-level SimpleRNN language models: from a text file to a trained model and new text.
+
+    import charlm
+
+    outcome = charlm.train("mytext.txt")
+    model = charlm.load(outcome.folder)
+    print(model.generate("Once upon a time", length=200))
+
+`import charlm` imports no other package: what a name needs is imported when the name is first used. Every error that
+a caller can mend is a `CharlmError`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from charlm.errors import CharlmError
+
+if TYPE_CHECKING:
+    from charlm.api.evaluation import evaluate
+    from charlm.api.model import Model, load
+    from charlm.api.training import resume, tokenize, train
 
 __version__ = "0.1.0"
+__all__ = ["CharlmError", "Model", "__version__", "evaluate", "load", "resume", "tokenize", "train"]
+
+_MODULES = {
+    "Model": "charlm.api.model",
+    "evaluate": "charlm.api.evaluation",
+    "load": "charlm.api.model",
+    "resume": "charlm.api.training",
+    "tokenize": "charlm.api.training",
+    "train": "charlm.api.training",
+}
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise that every name exists
+
+    def __getattr__(name: str) -> Any:
+        """Return a name of the library, imported on first use."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """Return all names, those that are not imported yet included."""
+        return sorted({*globals(), *__all__})

@@ -1,15 +1,15 @@
-"""Bundles changed on purpose, so that only what was changed is wrong with them."""
+"""Deliberate changes to bundles, with correct checksums, so that only the change is wrong."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from charlm.files import sha256
+from charlm.storage.atomic import sha256
 
 
 def change_model(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what model.json says, and its seal as well, as one would on purpose."""
+    """Change the fields of model.json and renew its seal."""
     path = folder / "model.json"
     model = json.loads(path.read_text())
     change(model)

@@ -1,20 +1,25 @@
-"""Small corpora, made of texts, and back."""
+"""Small corpora made from texts, and back."""
 
 from pathlib import Path
 from typing import Any
 
-from charlm.config import CorpusConfig
-from charlm.corpus import Corpus
-from charlm.tokenization import tokenize
+from charlm.config.schema import CorpusConfig
+from charlm.text.corpus import Corpus
+from charlm.text.tokenization import tokenize
 
 
-def make_corpus(folder: Path, *texts: str | bytes, **settings: Any) -> Corpus:
-    """Tokenize texts as the files 00.txt, 01.txt, ... of folder/sources; the corpus is folder/out."""
+def write_texts(folder: Path, *texts: str | bytes) -> Path:
+    """Write texts as the files 00.txt, 01.txt, ... of folder/sources, and return that folder."""
     sources = folder / "sources"
     sources.mkdir()
     for index, text in enumerate(texts):
         (sources / f"{index:02}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return tokenize([str(sources)], folder / "out", CorpusConfig(**settings))
+    return sources
+
+
+def make_corpus(folder: Path, *texts: str | bytes, **settings: Any) -> Corpus:
+    """Tokenize texts, which are written to folder/sources, as the corpus folder/out."""
+    return tokenize([str(write_texts(folder, *texts))], folder / "out", CorpusConfig(**settings))
 
 
 def text_of(corpus: Corpus) -> str:

@@ -1,11 +1,11 @@
-"""Pin what seeded trainings, scores and samples give, to the last bit: a refactoring must not change them.
+"""Pin the results of seeded trainings, scores and samples to the last bit: a refactoring must not change them.
 
-    python tests/pins.py                 compare with tests/pins.json, and print what differs
+    python tests/pins.py                 compare with tests/pins.json, and print the differences
     python tests/pins.py --write         write tests/pins.json
 
-Only the command line is used, so that the script works before and after any change of the code. The last bits
-depend on the processor and on the versions of TensorFlow and NumPy: write the file on the machine at hand before
-the change, and compare after it. `test_pins.py` compares the losses alone, with a tolerance, on any machine.
+The script uses only the command line, so that it works before and after any change of the code. The last bits depend on
+the processor and on the versions of TensorFlow and NumPy: write the file before a change, and compare after it on the
+same machine. `test_pins.py` compares only the losses, with a tolerance, on any machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ PINS = Path(__file__).with_suffix(".json")
 TEXT_CHARACTERS = 20_000
 BASE = (
     *("model.units=32", "training.steps=40", "training.batch_size=8", "training.log_every=5"),
-    *("training.evaluate_every=20", "training.checkpoint_every=20", "sampling.length=40"),
+    *("training.evaluate_every=20", "training.checkpoint_every=20", "sampling.length=40", "training.parts=2"),
 )
 DROPOUT = ("layer_dropout", "output_dropout", "weight_dropout", "rnn.dropout", "rnn.recurrent_dropout")
 FEATURES: Mapping[str, Sequence[str]] = {
@@ -49,11 +49,11 @@ FEATURES: Mapping[str, Sequence[str]] = {
     "relu": ("model.rnn.activation=relu",),
 }
 DYNAMIC = {"plain", "skip_connections"}
-"""Features whose network is also scored with `--dynamic`."""
+"""The features with which the network is also scored with `--dynamic`."""
 
 
 def charlm(*arguments: str | Path) -> str:
-    """Run a command in a process of its own; return its standard output."""
+    """Run a command in a separate process; return its standard output."""
     command = [sys.executable, "-m", "charlm", *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -73,9 +73,7 @@ def pin(name: str, folder: Path) -> dict[str, Any]:
     return {
         "losses": [[line["step"], line["split"], line["nats_per_char"].hex()] for line in lines],
         "weights": hashlib.sha256((run / "last/weights.safetensors").read_bytes()).hexdigest(),
-        "sample": charlm(
-            *("sample", run, "-n", "120", "--seed", "3", "-t", "0.8", "--top-p", "0.95", "-p", "the ")
-        ),
+        "sample": charlm(*("sample", run, "-n", "120", "--seed", "3", "-t", "0.8", "--top-p", "0.95", "-p", "the ")),
         "samples": charlm("sample", run, "-n", "30", "--seed", "3", "--samples", "3"),
         **{
             score: json.loads(charlm("evaluate", run, "--json", *options))["nats_per_char"].hex()
@@ -85,7 +83,7 @@ def pin(name: str, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write or compare the pins; exit code 1 if something differs."""
+    """Write or compare the pins; exit with code 1 if there is a difference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The network by its definition, in float64 and one character at a time: what the engine is compared with."""
+"""The network by its definition, in float64 and one character at a time, to compare the implementations with."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.rnn import Parameters
+from charlm.network.rnn import Parameters
 
 Doubles = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
 def read(
     parameters: Parameters, ids: Sequence[int], state: Sequence[Doubles] | None = None
 ) -> tuple[Doubles, list[Doubles]]:
-    """Read one stream of n ids: the logits after each, [n, V], and the state [H] of each layer after the last."""
+    """Return the logits after each of n ids, [n, V], and the state after the last one, [H] for each layer."""
     if state is None:
         state = [np.zeros(layer.units) for layer in parameters.layers]
     activate = np.vectorize(ACTIVATIONS[parameters.activation], otypes=[float])
@@ -56,20 +56,20 @@ def read(
             if number > 0 and parameters.skip_connections:
                 below = np.concatenate([below, x])
             bias = 0.0 if layer.bias is None else layer.bias.astype(float)
-            drive = below @ layer.kernel.astype(float) + bias
-            hs[number] = below = activate(drive + hs[number] @ layer.recurrent_kernel.astype(float))
+            input_projection = below @ layer.kernel.astype(float) + bias
+            hs[number] = below = activate(input_projection + hs[number] @ layer.recurrent_kernel.astype(float))
         features = np.concatenate(hs) if parameters.skip_connections else hs[-1]
         logits[time] = features @ parameters.logits_kernel.astype(float) + parameters.logits_bias
     return logits, hs
 
 
 def nats(parameters: Parameters, ids: Sequence[int]) -> list[float]:
-    """Return the nats of every id but the first, read from the zero state."""
+    """Return the nats of each id but the first, from the zero state."""
     logits, _ = read(parameters, ids[:-1])
     return [log_sum_exp(row) - float(row[target]) for row, target in zip(logits, ids[1:], strict=True)]
 
 
 def log_sum_exp(row: NDArray[Any]) -> float:
-    """Return the logarithm of the sum of exp(x), in Python's floats."""
+    """Return log(sum(exp(row))), computed with Python's floats."""
     peak = max(row.tolist())
     return float(peak + math.log(math.fsum(math.exp(x - peak) for x in row.tolist())))

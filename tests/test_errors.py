@@ -1,4 +1,4 @@
-"""What a person reads: one line, and nothing that a terminal obeys."""
+"""What the user reads: one line without control characters, short values, and the nearest word."""
 
 import unicodedata
 
@@ -26,17 +26,17 @@ from charlm.errors import CharlmError, harmless, nearest, shorten
         ("no\N{NO-BREAK SPACE}break", "no\N{NO-BREAK SPACE}break"),
     ],
 )
-def test_what_steers_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
+def test_characters_that_control_a_terminal_are_shown_as_escapes(text: str, shown: str) -> None:
     assert harmless(text) == shown
 
 
-def test_what_is_to_be_kept_is_kept() -> None:
+def test_characters_to_keep_stay_as_they_are() -> None:
     assert harmless("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.text())
-def test_the_message_of_an_error_is_one_line_of_harmless_text(text: str) -> None:
+def test_the_message_of_an_error_is_one_line_without_control_characters(text: str) -> None:
     message = str(CharlmError(text))
     assert len(message.splitlines()) <= 1
     assert not {unicodedata.category(c) for c in message} & {"Cc", "Cs", "Zl", "Zp"}
@@ -49,5 +49,5 @@ def test_a_long_value_is_cut() -> None:
 
 
 @pytest.mark.parametrize(("word", "expected"), [("unit", "units"), ("uints", "units"), ("qqq", None)])
-def test_the_nearest_word_is_one_that_is_alike(word: str, expected: str | None) -> None:
+def test_the_nearest_word_is_one_that_is_spelt_alike_or_none(word: str, expected: str | None) -> None:
     assert nearest(word, ["layers", "units"]) == expected

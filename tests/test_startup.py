@@ -1,4 +1,4 @@
-"""What a command imports: text has to come at once, so nobody waits for what a command does not use."""
+"""What a command and the library import: nobody waits for a package that is not used."""
 
 import subprocess
 import sys
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 TENSORFLOW = {"tensorflow", "keras"}
-RUN_AND_LIST_IMPORTS = """
+HEAVY = {*TENSORFLOW, "numpy", "yaml", "pydantic", "tqdm", "safetensors"}
+RUN_COMMAND = """
 import sys
-from charlm.cli import main
+from charlm.cli.main import main
 try:
     main(sys.argv[1:], standalone_mode=False)
 finally:
@@ -18,48 +19,84 @@ finally:
 """
 
 
-def imported_by(*arguments: str | Path) -> set[str]:
-    """Run a command in a fresh interpreter; return the packages it imported."""
-    command = [sys.executable, "-c", RUN_AND_LIST_IMPORTS, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    modules = done.stderr.splitlines()[-1].split()
-    assert "click" in modules
-    return {module.partition(".")[0] for module in modules}
+def run(program: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run a program that prints the names of all modules on standard error in the end."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def imported(done: "subprocess.CompletedProcess[str]") -> set[str]:
+    """Return the packages that a program has imported."""
+    packages = {module.partition(".")[0] for module in done.stderr.splitlines()[-1].split()}
+    assert "charlm" in packages
+    return packages
+
+
+def imported_by_command(*arguments: str | Path) -> set[str]:
+    done = run(RUN_COMMAND, *arguments)
+    assert done.returncode == 0, done.stderr
+    return imported(done)
+
+
+def imported_by_program(program: str, *arguments: str | Path) -> set[str]:
+    done = run(f"import sys\n{program}\nprint(*sys.modules, file=sys.stderr)", *arguments)
+    assert done.returncode == 0, done.stderr
+    return imported(done)
+
+
+# Commands
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sample", "--help"], ["train", "--help"]])
-def test_help_imports_next_to_nothing(arguments: Sequence[str]) -> None:
-    assert imported_by(*arguments).isdisjoint({*TENSORFLOW, "numpy", "yaml", "pydantic", "tqdm", "safetensors"})
+def test_help_imports_only_click(arguments: Sequence[str]) -> None:
+    packages = imported_by_command(*arguments)
+    assert "click" in packages
+    assert packages.isdisjoint(HEAVY)
 
 
-def test_sampling_imports_the_numpy_engine_and_little_else(bundle_folder: Path) -> None:
-    imported = imported_by("sample", bundle_folder, "-n", "3")
-    assert "numpy" in imported
-    assert imported.isdisjoint({*TENSORFLOW, "yaml", "pydantic", "tqdm"})
+def test_sampling_imports_numpy_and_safetensors_alone(bundle_folder: Path) -> None:
+    packages = imported_by_command("sample", bundle_folder, "-n", "3")
+    assert packages & HEAVY == {"numpy", "safetensors"}
 
 
 def test_evaluating_does_not_import_tensorflow(bundle_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("abba")
-    assert imported_by("evaluate", bundle_folder, tmp_path / "text.txt").isdisjoint(TENSORFLOW)
+    (tmp_path / "text.txt").write_text("abba", encoding="utf-8")
+    assert imported_by_command("evaluate", bundle_folder, tmp_path / "text.txt").isdisjoint(TENSORFLOW)
+
+
+def test_comparing_does_not_import_tensorflow(trained_run: Path) -> None:
+    assert imported_by_command("compare", trained_run).isdisjoint(TENSORFLOW)
 
 
 def test_tokenizing_does_not_import_tensorflow(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("abba")
-    assert imported_by("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus").isdisjoint(TENSORFLOW)
+    (tmp_path / "text.txt").write_text("abba", encoding="utf-8")
+    packages = imported_by_command("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus")
+    assert packages.isdisjoint(TENSORFLOW)
 
 
-def test_a_mistake_in_a_config_is_found_before_tensorflow_is_imported(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-c",
-        RUN_AND_LIST_IMPORTS,
-        "train",
-        "-s",
-        "model.unit=3",
-        "-r",
-        str(tmp_path / "run"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported(tmp_path: Path) -> None:
+    done = run(RUN_COMMAND, "train", "-s", "model.unit=3", "-r", tmp_path / "run")
     assert done.returncode == 1
     assert "did you mean model.units?" in done.stderr
-    assert {module.partition(".")[0] for module in done.stderr.split()}.isdisjoint(TENSORFLOW)
+    assert imported(done).isdisjoint(TENSORFLOW)
+
+
+# The library
+
+
+def test_importing_the_library_imports_no_other_package() -> None:
+    assert imported_by_program("import charlm").isdisjoint({*HEAVY, "click"})
+
+
+def test_the_errors_of_the_library_can_be_caught_without_importing_more() -> None:
+    program = "import charlm\ntry:\n    raise charlm.CharlmError('wrong')\nexcept charlm.CharlmError:\n    pass"
+    assert imported_by_program(program).isdisjoint({*HEAVY, "click"})
+
+
+def test_loading_and_generating_imports_numpy_and_safetensors_alone(bundle_folder: Path) -> None:
+    program = "import charlm\nmodel = charlm.load(sys.argv[1])\nstr(model.generate(length=3))\nmodel.step([0])"
+    assert imported_by_program(program, bundle_folder) & {*HEAVY, "click"} == {"numpy", "safetensors"}
+
+
+def test_the_functions_that_train_do_not_import_tensorflow_before_they_are_called() -> None:
+    assert imported_by_program("import charlm\ncharlm.train, charlm.evaluate").isdisjoint({*TENSORFLOW, "click"})

@@ -1,6 +1,6 @@
-"""Whether training has gone astray: a loss that is not finite, or far above the lowest for a while.
+"""Divergence: a loss that is not finite or stays far above the lowest, and the rollback to a checkpoint after it.
 
-Losses are looked at one by one, however many come from one call, so that the answer is repeatable.
+Losses are checked one by one, however many one call of the engine returns, so that the result is repeatable.
 """
 
 import math
@@ -9,25 +9,41 @@ from typing import Any
 
 import numpy as np
 
-from charlm.config import DivergenceConfig
+from charlm.config.schema import DivergenceConfig
 from charlm.errors import CharlmError
-from charlm.training.checkpoints import Progress
+from charlm.training.progress import Progress
 
 
 class DivergenceError(Exception):
-    """Training has gone astray; the message says how."""
+    """Training has diverged.
+
+    Args:
+        message: How it shows.
+        step: The step at which it shows.
+        loss_nats: The mean loss in nats per character that is too high; None if a number is not finite.
+
+    """
 
     def __init__(self, message: str, *, step: int, loss_nats: float | None = None) -> None:
         super().__init__(message)
         self.step, self.loss_nats = step, loss_nats
 
 
-def watch(
+def check_steps(
     results: Iterable[tuple[float, float]], *, first: int, progress: Progress, settings: DivergenceConfig
 ) -> None:
-    """Look at the loss in nats and the gradient norm of each step after step `first`; keep count in `progress`.
+    """Check the results of steps, and record them in `progress`.
 
-    Raises DivergenceError at the first step that shows it.
+    Args:
+        results: The loss in nats per character and the gradient norm of each step.
+        first: The number of steps before these.
+        progress: Holds the losses since the last comparison and the lowest mean so far; both are updated.
+        settings: When a loss counts as too high.
+
+    Raises:
+        DivergenceError: a loss or norm is not finite, or the mean loss of `patience_steps` steps is more than
+            `tolerance_nats` above the lowest.
+
     """
     for step, (loss, norm) in enumerate(results, first + 1):
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -48,28 +64,44 @@ def watch(
 
 
 def rate_scale(progress: Progress, settings: DivergenceConfig) -> float:
-    """Return what the learning rates of the schedule are multiplied by."""
+    """Return the factor for the learning rates of the schedule, more than 0 and at most 1; every rollback lowers it."""
     return float(settings.rate_factor ** len(progress.rollbacks))
 
 
-def step_to_go_back_to(saved: Sequence[int], *, period: int, progress: Progress) -> int:
-    """Return which of the saved steps, the newest first, training goes back to.
+def rollback_step(saved: Sequence[int], *, period: int, progress: Progress) -> int:
+    """Return the step to roll back to.
 
-    It is the last one that is a multiple of the period, so that it does not matter when the run was interrupted;
-    but the one before it if nothing was saved since training went back to that: its weights may be the cause.
+    It is the newest multiple of the period, so that it does not depend on when the run was interrupted. If the last
+    rollback went to the same step, and nothing has been saved since, its weights may be the cause: then it is the
+    multiple before it.
+
+    Args:
+        saved: The steps of the checkpoints, the newest first, at least one.
+        period: The regular number of steps between two checkpoints, 1 or more.
+        progress: Has the rollbacks so far.
+
     """
     regular = [step for step in saved if step % period == 0] or saved
     is_second_try = bool(progress.rollbacks) and progress.rollbacks[-1]["step"] == regular[0]
     return regular[1] if is_second_try and len(regular) > 1 else regular[0]
 
 
-def go_back(
+def carry_over(
     diverged: DivergenceError, *, earlier: Progress, restored: Progress, settings: DivergenceConfig
 ) -> list[dict[str, Any]]:
-    """Carry over to a restored progress what must outlive going back: the best evaluation and the rollbacks.
+    """Copy to the restored progress what a rollback must keep: the best score and all rollbacks, with the new one.
 
-    The weights of that evaluation are on the disk, in best/. Returns the rollbacks that the log files, as they
-    were then, do not hold.
+    The best score is kept because its weights are still on the disk, in best/.
+
+    Args:
+        diverged: Why training is rolled back.
+        earlier: The progress when training diverged.
+        restored: The progress of the checkpoint; it is changed.
+        settings: The factor by which the learning rates are lowered.
+
+    Returns:
+        The rollbacks that are not in the log files of the checkpoint, as lines for metrics.jsonl.
+
     """
     logged = len(restored.rollbacks)
     restored.best_nats, restored.best_step = earlier.best_nats, earlier.best_step
@@ -86,18 +118,18 @@ def go_back(
     return restored.rollbacks[logged:]
 
 
-def nothing_to_go_back_to(diverged: DivergenceError) -> CharlmError:
-    """Return what a person is told where training has gone astray before anything was saved."""
+def no_checkpoint(diverged: DivergenceError) -> CharlmError:
+    """Return the error for a training that diverged before the first checkpoint."""
     return CharlmError(
-        f"{diverged}, and there is no checkpoint to go back to; if these are the first weights, they are drawn "
-        f"too large: change model.input_initializer or the initializers in model.rnn"
+        f"{diverged}, and there is no checkpoint to go back to; if these are the initial weights, they are too large: "
+        f"change model.input_initializer or the initializers in model.rnn"
     )
 
 
-def give_up(diverged: DivergenceError, progress: Progress) -> CharlmError:
-    """Return what a person is told when going back no longer helps."""
+def too_many_rollbacks(diverged: DivergenceError, progress: Progress) -> CharlmError:
+    """Return the error for a training that has diverged again after the last rollback that is allowed."""
     tries = len(progress.rollbacks)
-    tried = f", and {tries} times going back and on at a lower rate did not help" if tries else ""
+    tried = f", although training went back to a checkpoint at a lower rate {tries} times" if tries else ""
     return CharlmError(
         f"{diverged}{tried}; the checkpoint before it is whole: start a new run with a lower "
         f"training.optimizer.learning_rate or training.clip_norm"

@@ -1,41 +1,46 @@
-"""Ctrl-C, SIGTERM and SIGHUP: an end at once while nothing can be lost, else a wish, granted between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP: they end the program at once if nothing can be lost, otherwise after the present step."""
 
 import contextlib
 import signal as signals
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended what was going on."""
+    """A signal has ended the program or what it was doing."""
 
     def __init__(self, signal: signals.Signals) -> None:
         super().__init__(f"stopped by {signal.name}")
         self.exit_code = 128 + signal
-        """What a shell reports of a process that the signal ended."""
+        """The exit code that a shell reports for a process ended by the signal."""
+        self.run: Path | None = None
+        """The folder of the run that was stopped, if it exists."""
 
 
 @dataclass
-class StopWish:
-    """The signal that asked for an end, or None, and how signals are answered."""
+class StopRequest:
+    """The signal that has asked the program to end, and what the next signal does."""
 
     signal: signals.Signals | None = None
+    """The last signal, or None."""
     is_deferred: bool = False
-    """Whether the first signal is only noted. Otherwise, and from the second on, it raises Stopped."""
+    """Whether the first signal is only recorded. If not, and for every later signal, Stopped is raised."""
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Note the first signal for the length of a block: it holds what should not be lost."""
+        """Only record the first signal during a block whose work must not be lost."""
         yield from self._while(is_deferred=True)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raise Stopped wherever a signal comes in the block, or if one was noted before.
+        """Raise Stopped at the first signal during a block, or before the block if a signal was recorded.
 
-        What is torn from its work may make another error of that (TensorFlow does): it is Stopped as well.
+        Interrupted code may raise a different error (TensorFlow does). It becomes Stopped, too.
         """
         if self.signal is not None:
             raise Stopped(self.signal)
@@ -53,25 +58,30 @@ class StopWish:
         finally:
             self.is_deferred = before
 
-    def _answer(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         is_first, self.signal = self.signal is None, signals.Signals(number)
         if not (is_first and self.is_deferred):
             raise Stopped(self.signal)
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[StopWish]:
-    """Answer signals for the length of a block: at once, until the wish is told to defer them.
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Handle signals during a block, at once unless the request defers them.
 
-    A SIGHUP that is ignored stays ignored, so that nohup does what it is for.
+    An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread Python allows no handlers: signals are
+    left as they are.
+
+    Yields:
+        The stop request.
+
     """
-    wish = StopWish()
-    caught = [
-        number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN
-    ]
-    before = {number: signals.signal(number, wish._answer) for number in caught}
+    request = StopRequest()
+    caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        caught = []
+    before = {number: signals.signal(number, request._handle) for number in caught}
     try:
-        yield wish
+        yield request
     finally:
         for number, handler in before.items():
             signals.signal(number, handler)

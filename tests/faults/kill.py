@@ -1,10 +1,10 @@
-"""Stops a real `charlm train` again and again, at random moments, and compares what is left with a run left alone.
+"""Stop a real `charlm train` many times at random moments, and compare the run with an uninterrupted one.
 
     python tests/faults/kill.py --kills 25
     python tests/faults/kill.py --kills 10 --signal INT
 
-Moments are drawn from three kinds: while it starts, while it trains, and as soon as something stands aside that is
-being written. The end must be the same to the byte: bundles, state, figures, TensorBoard's steps, sampled text.
+There are three kinds of moments: while the process starts, while it trains, and as soon as there is a temporary file
+that it is writing. The results must be the same to the byte: bundles, state, metrics, TensorBoard's steps, samples.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.resources import DEFAULT_CORPUS
+from charlm.config.recipes import DEFAULT_CORPUS
 
 STEPS_PER_KILL = 250
 START_SECONDS = 4.0
-"""About how long it takes until the first step."""
+"""The approximate time until the first step."""
 MOMENTS = ("starting", "training", "writing")
 CLOCK = {"seconds", "characters_per_second"}
 SETTINGS = (
@@ -42,9 +42,9 @@ class Stop:
 
     moment: str
     step: int
-    """Of the newest checkpoint that it left; -1 where there was none."""
+    """The step of the newest checkpoint that it left; -1 if there is none."""
     is_inside_write: bool
-    """Whether it left something half-written."""
+    """Whether it left a temporary file."""
     seconds: float
     """From the signal to the end of the process."""
 
@@ -54,8 +54,8 @@ def charlm(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "charlm", *map(str, arguments)]
 
 
-def begin(folder: Path, *, steps: int) -> list[str]:
-    """Return the command that begins a run in folder/run, and goes on with it where it has begun."""
+def start_or_resume(folder: Path, *, steps: int) -> list[str]:
+    """Return the command that starts a run in folder/run, or resumes it if it exists."""
     run, text = folder / "run", folder / "text.txt"
     if (run / "config.yaml").is_file():
         return charlm("train", "--resume", "-r", run)
@@ -64,10 +64,10 @@ def begin(folder: Path, *, steps: int) -> list[str]:
     return charlm("train", text, "-c", "tiny", *settings, "-r", run)
 
 
-def train_alone(folder: Path, *, steps: int) -> Path:
-    """Train without any interruption; returns the run."""
+def train_uninterrupted(folder: Path, *, steps: int) -> Path:
+    """Train without interruption; return the run."""
     folder.mkdir()
-    subprocess.run(begin(folder, steps=steps), check=True, capture_output=True)
+    subprocess.run(start_or_resume(folder, steps=steps), check=True, capture_output=True)
     return folder / "run"
 
 
@@ -80,14 +80,27 @@ def train_with_stops(
     rng: random.Random,
     say: Callable[[str], object],
 ) -> tuple[Path, list[Stop]]:
-    """Train, stopped so many times by a signal; returns the run and how each stop went."""
+    """Train, and stop the process several times with a signal.
+
+    Args:
+        folder: A new folder.
+        steps: The number of steps of the run.
+        stops: How many times the process is stopped.
+        number: The signal.
+        rng: Decides the moments.
+        say: Called with a line for each stop.
+
+    Returns:
+        The run, and how each stop went.
+
+    """
     folder.mkdir()
     done = []
     for index in range(stops):
         moment = MOMENTS[index % len(MOMENTS)]
         done.append(_stop_once(folder, steps=steps, number=number, moment=moment, rng=rng))
         say(f"stop {index + 1}: {done[-1]}")
-    last = subprocess.run(begin(folder, steps=steps), check=False, capture_output=True, text=True)
+    last = subprocess.run(start_or_resume(folder, steps=steps), check=False, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     return folder / "run", done
 
@@ -96,33 +109,31 @@ def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str,
     run = folder / "run"
     before = _newest_step(run)
     later = before + rng.randint(1, 150)
-    command = begin(folder, steps=steps)
+    command = start_or_resume(folder, steps=steps)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         if moment == "starting":
             _wait_for(process, lambda: _newest_step(run) > before, seconds=rng.uniform(0, START_SECONDS))
         else:
             _wait_for(process, lambda: _newest_step(run) >= later, seconds=60)
         if moment == "writing":
-            _wait_for(process, lambda: bool(_asides(run)), seconds=60, pause=0)
-        assert process.poll() is None, (
-            f"it ended before it was stopped: {process.stderr and process.stderr.read()}"
-        )
+            _wait_for(process, lambda: bool(_temporary_files(run)), seconds=60, pause=0)
+        assert process.poll() is None, f"it ended before the signal: {process.stderr and process.stderr.read()}"
         sent = time.perf_counter()
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
         seconds = time.perf_counter() - sent
-    # before Python has set its handlers, a signal does what it does to any process
+    # Before Python has set its handlers, a signal ends the process in the default way.
     expected = {-number} if number == signal.SIGKILL or moment == "starting" else set()
     expected |= {128 + number} if number != signal.SIGKILL else set()
     assert process.returncode in expected, f"exit code {process.returncode}: {said}"
-    is_inside_write = any(f".{process.pid}." in name for name in _asides(run))
+    is_inside_write = any(f".{process.pid}." in name for name in _temporary_files(run))
     return Stop(moment, _newest_step(run), is_inside_write, seconds)
 
 
 def _wait_for(
     process: "subprocess.Popen[str]", is_so: Callable[[], bool], *, seconds: float, pause: float = 0.01
 ) -> None:
-    """Wait until something is so, the time is over or the process has ended."""
+    """Wait until a condition is true, the time is over or the process has ended."""
     deadline = time.monotonic() + seconds
     while not is_so() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(pause)
@@ -137,23 +148,23 @@ def _names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
-def _asides(run: Path) -> list[str]:
+def _temporary_files(run: Path) -> list[str]:
     return sorted(name for name in _names(run) | _names(run / "checkpoints") if name.endswith(".tmp"))
 
 
-def what_is_left(run: Path) -> dict[str, Any]:
-    """Return all of a run that must not depend on when it was stopped, by name."""
-    left: dict[str, Any] = {}
+def reproducible_parts(run: Path) -> dict[str, Any]:
+    """Return the parts of a run that must not depend on when it was stopped, by name."""
+    parts: dict[str, Any] = {}
     for path in sorted([*run.glob("best/*"), *run.glob("last/*"), *run.glob("checkpoints/*/state.safetensors")]):
-        left[str(path.relative_to(run))] = path.read_bytes()
+        parts[str(path.relative_to(run))] = path.read_bytes()
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    left["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in lines]
-    left["tensorboard"] = _tensorboard_steps(run)
-    left["asides"] = _asides(run)
-    left["sample"] = subprocess.run(
+    parts["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in lines]
+    parts["tensorboard"] = _tensorboard_steps(run)
+    parts["temporary files"] = _temporary_files(run)
+    parts["sample"] = subprocess.run(
         charlm("sample", run, "-n", "300", "--seed", "1"), check=True, capture_output=True
     ).stdout
-    return left
+    return parts
 
 
 def _tensorboard_steps(run: Path) -> dict[str, list[int]]:
@@ -166,13 +177,13 @@ def _tensorboard_steps(run: Path) -> dict[str, list[int]]:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """Return the names of what two runs do not have in common."""
-    one, other = what_is_left(first), what_is_left(second)
+    """Return the names of the parts in which two runs differ."""
+    one, other = reproducible_parts(first), reproducible_parts(second)
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the test that the command line asks for; exit code 1 where something differs."""
+    """Stop and resume a run as the command line says; exit with code 1 if the results differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--signal", choices=["KILL", "INT", "TERM", "HUP"], default="KILL")
@@ -180,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     steps = STEPS_PER_KILL * (options.kills + 2)
     with tempfile.TemporaryDirectory() as scratch:
-        alone = train_alone(Path(scratch) / "alone", steps=steps)
+        uninterrupted = train_uninterrupted(Path(scratch) / "uninterrupted", steps=steps)
         stopped, stops = train_with_stops(
             Path(scratch) / "stopped",
             steps=steps,
@@ -189,12 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rng=random.Random(options.seed),
             say=print,
         )
-        found = differences(alone, stopped)
+        found = differences(uninterrupted, stopped)
     slowest = max(stops, key=lambda stop: stop.seconds)
     inside = sum(stop.is_inside_write for stop in stops)
-    print(
-        f"{len(stops)} stops, {inside} inside a write; the slowest took {slowest.seconds:.2f} s ({slowest.moment})"
-    )
+    print(f"{len(stops)} stops, {inside} inside a write; the slowest took {slowest.seconds:.2f} s ({slowest.moment})")
     print(f"differs: {', '.join(found)}" if found else "the same to the byte")
     sys.exit(1 if found else 0)
 

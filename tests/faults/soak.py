@@ -1,10 +1,10 @@
-"""Watches a long `charlm train` from outside: memory, open files and threads must not grow.
+"""Watch a long `charlm train` from outside: its memory, open files and threads must not grow.
 
     python tests/faults/soak.py --minutes 60
     python tests/faults/soak.py --minutes 60 mytext.txt -c shakespeare -s training.epochs=100
 
-Everything but --minutes and --every goes to `charlm train`; without it, a small network that evaluates and saves
-often. Prints a line a minute, and at the end what has grown since the first tenth of the lines.
+All arguments except --minutes and --every are passed to `charlm train`; by default it trains a small network that is
+evaluated and saved often. A line is printed every minute, and at the end the growth since the first tenth of the lines.
 """
 
 import argparse
@@ -21,7 +21,7 @@ ARGUMENTS = ("-c", "tiny", "-s", "training.steps=1000000000", "-s", "training.sc
 
 
 class Reading(NamedTuple):
-    """What a process holds at a moment."""
+    """The resources of a process at one moment."""
 
     resident_mb: float
     open_files: int
@@ -29,7 +29,7 @@ class Reading(NamedTuple):
 
 
 def read_process(pid: int) -> Reading:
-    """Return what a process holds now, from /proc."""
+    """Return the present resources of a process, from /proc."""
     process = Path("/proc") / str(pid)
     status = dict(line.split(":", 1) for line in (process / "status").read_text(encoding="utf-8").splitlines())
     resident_mb = int(status["VmRSS"].split()[0]) / 1024
@@ -37,7 +37,7 @@ def read_process(pid: int) -> Reading:
 
 
 def watch(process: "subprocess.Popen[bytes]", *, minutes: float, every_seconds: float) -> list[Reading]:
-    """Print and return what a process holds, once in a while, until the time is over or it ends."""
+    """Print and return the resources of a process at regular intervals, until the time is over or it ends."""
     readings: list[Reading] = []
     print("minute  resident MB  open files  threads")
     for index in range(1, int(minutes * 60 / every_seconds) + 1):
@@ -51,7 +51,7 @@ def watch(process: "subprocess.Popen[bytes]", *, minutes: float, every_seconds: 
 
 
 def growth(readings: Sequence[Reading]) -> Reading:
-    """Return the last reading less the highest of the first tenth, in which memory settles."""
+    """Return the last reading minus the highest of the first tenth, during which memory stabilizes."""
     settled = readings[: max(1, len(readings) // 10)]
     mb, files, threads = (
         last - max(first) for last, first in zip(readings[-1], zip(*settled, strict=True), strict=True)
@@ -60,7 +60,7 @@ def growth(readings: Sequence[Reading]) -> Reading:
 
 
 def main() -> None:
-    """Train for some minutes, and tell what has grown."""
+    """Train for some minutes, and print what has grown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=60, help="seconds between two lines")

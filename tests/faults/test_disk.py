@@ -1,4 +1,4 @@
-"""A disk that takes no more: training stops with one line, and what was there before stays valid."""
+"""A disk that cannot be written: training ends with an error in one line, and earlier files stay valid."""
 
 import json
 import os
@@ -10,27 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from charlm.bundle import read_bundle
-from charlm.resources import DEFAULT_CORPUS
+from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.network.bundle import read_bundle
 from charlm.training import checkpoints
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = ("training.steps=100000", "training.log_every=1", "training.evaluate_every=20", "sampling.length=0")
 
 
 def train(*arguments: str | Path, before: Callable[[], None] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `charlm train` to its end in a process of its own, in which `before` is called first."""
+    """Run `charlm train` to its end in a separate process, in which `before` is called first."""
     command = [sys.executable, "-m", "charlm", "train", *map(str, arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, preexec_fn=before)
 
 
-def begin(run: Path, *, before: Callable[[], None] | None = None) -> "subprocess.CompletedProcess[str]":
+def start(run: Path, *, before: Callable[[], None] | None = None) -> "subprocess.CompletedProcess[str]":
     text = run.with_name("text.txt")
     text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:10_000], encoding="utf-8")
     settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
     return train(text, "-c", "tiny", *settings, "-s", "training.checkpoint_every=20", "-r", run, before=before)
 
 
-def assert_it_says_so_in_one_line(ended: "subprocess.CompletedProcess[str]", reason: str) -> None:
+def assert_error_in_one_line(ended: "subprocess.CompletedProcess[str]", reason: str) -> None:
     assert ended.returncode == 1, ended.stderr
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
@@ -39,27 +41,26 @@ def assert_it_says_so_in_one_line(ended: "subprocess.CompletedProcess[str]", rea
     assert last.endswith(f": cannot be written: {reason}")
 
 
-def assert_what_was_there_is_whole(run: Path) -> None:
-    """Read the newest checkpoint, both bundles and every line of the log."""
-    _, progress, _ = checkpoints.restore(run / "checkpoints", warn=pytest.fail)
-    assert progress.step >= 20
+def assert_files_are_valid(run: Path) -> None:
+    """Read the newest checkpoint, both bundles and every line of metrics.jsonl."""
+    assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).progress.step >= 20
     assert [read_bundle(run / name).facts["step"] >= 20 for name in ("best", "last")] == [True, True]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [line["step"] for line in lines if line["split"] == "train"]
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_a_limit_on_the_size_of_files_ends_training_in_one_line_and_the_run_can_go_on(tmp_path: Path) -> None:
+def test_a_limit_on_file_sizes_ends_training_with_an_error_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
 
-    ended = begin(tmp_path / "run", before=limit)
-    assert_it_says_so_in_one_line(ended, os.strerror(27))
-    assert_what_was_there_is_whole(tmp_path / "run")
+    ended = start(tmp_path / "run", before=limit)
+    assert_error_in_one_line(ended, os.strerror(27))
+    assert_files_are_valid(tmp_path / "run")
     step = checkpoints.saved_steps(tmp_path / "run/checkpoints")[0]
     resumed = train("--resume", "-r", tmp_path / "run", "-s", f"training.steps={step + 5}")
     assert resumed.returncode == 0, resumed.stderr
-    assert_what_was_there_is_whole(tmp_path / "run")
+    assert_files_are_valid(tmp_path / "run")
 
 
 @pytest.fixture
@@ -67,22 +68,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a disk of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False, capture_output=True
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False, capture_output=True)
     if mounted.returncode != 0:
-        pytest.skip("this user may not mount a file system")
+        pytest.skip("needs the permission to mount a file system")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_ends_training_in_one_line(small_disk: Path) -> None:
-    assert_it_says_so_in_one_line(begin(small_disk / "run"), "No space left on device")
-    assert_what_was_there_is_whole(small_disk / "run")
+def test_a_full_disk_ends_training_with_an_error(small_disk: Path) -> None:
+    assert_error_in_one_line(start(small_disk / "run"), "No space left on device")
+    assert_files_are_valid(small_disk / "run")
 
 
-def test_a_disk_that_has_become_read_only_ends_training_in_one_line(small_disk: Path) -> None:
+def test_a_read_only_disk_ends_training_with_an_error(small_disk: Path) -> None:
     (small_disk / "run").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     ended = train("-c", "tiny", "-r", small_disk / "run")
-    assert_it_says_so_in_one_line(ended, "Read-only file system")
+    assert_error_in_one_line(ended, "Read-only file system")

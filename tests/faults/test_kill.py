@@ -1,22 +1,24 @@
-"""A real `charlm train`, stopped at random moments and resumed, ends as if it had been left alone."""
+"""A real `charlm train` that is stopped at random moments and resumed ends like an uninterrupted one."""
 
 import random
 import signal
 from pathlib import Path
 
 import pytest
-from faults.kill import STEPS_PER_KILL, Stop, differences, train_alone, train_with_stops
+from faults.kill import STEPS_PER_KILL, Stop, differences, train_uninterrupted, train_with_stops
+
+pytestmark = pytest.mark.slow
 
 KILLS = 5
 STEPS = STEPS_PER_KILL * (KILLS + 2)
 GRACE_SECONDS = 30
-"""An idle machine takes less than one; the limit only tells a run that answers from one that goes on."""
+"""An idle machine needs less than one second; this limit only detects a run that does not stop."""
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train without interruption; tests only read the run."""
-    return train_alone(tmp_path_factory.mktemp("faults") / "alone", steps=STEPS)
+    return train_uninterrupted(tmp_path_factory.mktemp("faults") / "uninterrupted", steps=STEPS)
 
 
 def stop(folder: Path, number: signal.Signals, stops: int) -> tuple[Path, list[Stop]]:
@@ -25,16 +27,16 @@ def stop(folder: Path, number: signal.Signals, stops: int) -> tuple[Path, list[S
     )
 
 
-def test_a_run_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(alone: Path, tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_ends_like_an_uninterrupted_one(uninterrupted: Path, tmp_path: Path) -> None:
     killed, _ = stop(tmp_path, signal.SIGKILL, KILLS)
-    assert differences(alone, killed) == []
+    assert differences(uninterrupted, killed) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_told_to_stop_answers_and_ends_as_if_it_had_not_been(
-    number: signal.Signals, alone: Path, tmp_path: Path
+def test_a_run_stopped_by_signals_ends_like_an_uninterrupted_one(
+    number: signal.Signals, uninterrupted: Path, tmp_path: Path
 ) -> None:
     stopped, stops = stop(tmp_path, number, 3)
-    assert differences(alone, stopped) == []
+    assert differences(uninterrupted, stopped) == []
     assert not any(one.is_inside_write for one in stops)
     assert max(one.seconds for one in stops) < GRACE_SECONDS

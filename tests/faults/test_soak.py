@@ -1,27 +1,31 @@
-"""What the soak script reads and reckons; the hour itself is not part of the tests."""
+"""The readings and the calculation of the soak script; a long training is not part of the tests."""
 
-import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from faults.soak import Reading, growth, read_process, watch
 
-linux_only = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+pytestmark = pytest.mark.slow
+
+THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
+linux_only = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 
 
 @linux_only
-def test_an_open_file_and_a_thread_are_counted(tmp_path: Path) -> None:
-    before, release = read_process(os.getpid()), threading.Event()
-    thread = threading.Thread(target=release.wait)
-    with (tmp_path / "file").open("wb"):
-        thread.start()
-        after = read_process(os.getpid())
-        release.set()
-        thread.join()
-    assert (after.open_files, after.threads) == (before.open_files + 1, before.threads + 1)
+@pytest.mark.parametrize(
+    ("action", "files", "threads"), [("", 0, 0), ("file = open('/dev/null')", 1, 0), (THREAD, 0, 1)]
+)
+def test_an_open_file_and_a_thread_are_counted(action: str, files: int, threads: int) -> None:
+    program = f"import sys, threading\n{action}\nprint(flush=True)\nsys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        reading = read_process(process.pid)
+        process.kill()
+    assert (reading.open_files, reading.threads) == (3 + files, 1 + threads)
 
 
 @linux_only
@@ -34,6 +38,6 @@ def test_a_process_is_watched_until_the_time_is_over(capsys: pytest.CaptureFixtu
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_growth_is_counted_from_the_highest_of_the_first_tenth() -> None:
+def test_growth_is_measured_from_the_highest_of_the_first_tenth() -> None:
     readings = [Reading(10.0, 5, 2), Reading(30.0, 6, 3), *[Reading(20.0, 6, 3)] * 17, Reading(31.0, 7, 3)]
     assert growth(readings) == Reading(1.0, 1, 0)

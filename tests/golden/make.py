@@ -1,35 +1,43 @@
-"""Make the golden files of the present format: a bundle, and a run that can go on.
+"""Make the golden files of the present format: a bundle, and a run that can be resumed.
 
     python tests/golden/make.py
 
-They show that what an earlier charlm wrote can still be read. So those of a format that has been released are
-never made anew, whatever happens to this script: when a format changes, raise its number, let this write the
-next folder beside them, and commit both. The script refuses to overwrite a folder.
+They show that files of earlier versions of charlm can still be read. So the files of a released format are never made
+again, even if this script changes. The folders are numbered by the format of checkpoints. If a format changes, raise
+its number, let this script write the next folder, and commit both. The script never overwrites a folder.
 """
 
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from charlm import runs
-from charlm.bundle import FORMAT, Architecture, Bundle, read_bundle, write_bundle
-from charlm.choice import Choice
-from charlm.cli import main as charlm
-from charlm.config import Config
-from charlm.config_file import dump_config
-from charlm.rnn import parameters_from_tensors
-from charlm.sampling import generate_text
+from charlm.cli.main import main as charlm
+from charlm.config.file import dump_config
+from charlm.config.schema import Config
+from charlm.network.architecture import Architecture
+from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.network.rnn import parameters_from_tensors
+from charlm.runs.folder import CHECKPOINTS, METRICS_FILE, TENSORBOARD
+from charlm.sampling.generation import generate_text
+from charlm.sampling.sampler import Sampler
+from charlm.text.vocabulary import Vocabulary
 from charlm.training import checkpoints
-from charlm.vocabulary import Vocabulary
 
 TEXT = "the cat sat on the mat.\n" * 40
 SETTINGS = (
     *("model.units=6", "model.layers=2", "training.batch_size=4", "training.sequence_length=8"),
-    *("training.steps=10", "training.evaluate_every=5", "training.checkpoint_every=5", "sampling.length=0"),
+    *(
+        "training.parts=2",
+        "training.steps=10",
+        "training.evaluate_every=5",
+        "training.checkpoint_every=5",
+        "sampling.length=0",
+    ),
 )
 
 
@@ -48,9 +56,7 @@ def make(folder: Path) -> None:
 def _make_bundle(folder: Path) -> None:
     architecture = Architecture(7, 2, 3, 2, True, "softsign", True)
     rng = np.random.default_rng(0)
-    tensors = {
-        name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()
-    }
+    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
     vocabulary = Vocabulary("char", ("\n", " ", "a", "é", "😀", None, None), unknown_id=5, end_of_text_id=6)
     parameters = parameters_from_tensors(tensors, activation="softsign", skip_connections=True)
     facts = {"step": 7, "epoch": 1.5, "score": {"split": "validation", "nats_per_char": 1.25}}
@@ -58,29 +64,30 @@ def _make_bundle(folder: Path) -> None:
 
 
 def _make_run(folder: Path) -> None:
-    """Train for ten steps; keep one checkpoint and nothing that tells of this machine."""
+    """Train for ten steps; keep one checkpoint, and nothing that depends on this machine."""
     here = Path.cwd()
-    with TemporaryDirectory() as place:
-        os.chdir(place)
+    with TemporaryDirectory() as scratch:
+        os.chdir(scratch)
         try:
             Path("text.txt").write_text(TEXT, encoding="utf-8")
             settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
             charlm(["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False)
         finally:
             os.chdir(here)
-        run = Path(place) / "run"
-        tensors, progress, sizes = checkpoints.restore(run / runs.CHECKPOINTS, warn=print)
-        shutil.rmtree(run / runs.CHECKPOINTS)
-        shutil.rmtree(run / runs.TENSORBOARD)
+        run = Path(scratch) / "run"
+        kept = checkpoints.restore(run / CHECKPOINTS, warn=print)
+        shutil.rmtree(run / CHECKPOINTS)
+        shutil.rmtree(run / TENSORBOARD)
         for path in run.glob(".*"):
             path.unlink()
-        checkpoints.save(run / runs.CHECKPOINTS, tensors, progress, {runs.METRICS: sizes[runs.METRICS]})
+        sizes = {METRICS_FILE: kept.file_sizes[METRICS_FILE]}
+        checkpoints.save(run / CHECKPOINTS, replace(kept, file_sizes=sizes))
         shutil.copytree(run, folder)
 
 
 def _describe(bundle: Bundle) -> dict[str, object]:
-    """Return every weight by its tensor, and the most likely text."""
-    generation = generate_text(bundle, length=40, choice=Choice(temperature=0), seed=0, ignore_end=True)
+    """Return all weights by the names of their tensors, and the most likely text."""
+    generation = generate_text(bundle, length=40, sampler=Sampler(temperature=0), seed=0, ignore_end=True)
     for _ in generation:
         pass
     weights = {name: tensor.tolist() for name, tensor in bundle.parameters.tensors().items()}
@@ -88,4 +95,4 @@ def _describe(bundle: Bundle) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    make(Path(__file__).parent / f"format-{FORMAT}")
+    make(Path(__file__).parent / f"format-{checkpoints.FORMAT}")

@@ -1,5 +1,10 @@
-"""TensorFlow starts here, with its threads laid out, before any test module imports it."""
+"""A run trained with the fake engine, for all tests of this folder."""
 
-from charlm.training import runtime
+import pytest
+from fake_runs import Trained, train
 
-runtime.start()
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train without interruption; tests only read the run."""
+    return train(tmp_path_factory.mktemp("reference") / "run")

@@ -1,0 +1,1 @@
+"""What the library offers and the commands call: one function for each thing that a user does."""

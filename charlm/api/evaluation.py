@@ -1,0 +1,137 @@
+"""The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.api.arguments import check_choice
+from charlm.api.model import Model
+from charlm.errors import CharlmError
+from charlm.evaluation.baselines import Baselines, measure_baselines
+from charlm.evaluation.dynamic_rule import DynamicRule, RuleName, dynamic_rule
+from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
+from charlm.evaluation.scoring import Score, mean_score
+from charlm.evaluation.surprise import record_surprise
+from charlm.network.architecture import architecture
+from charlm.network.bundle import CONFIG_FILE
+from charlm.network.rnn import Floats
+from charlm.runs.comparison import Order, ReportError, RunSummary, sort_summaries, summarize_all
+from charlm.runs.folder import find_runs
+from charlm.runs.run import run_corpus
+from charlm.text.vocabulary import Unknown
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model predicts a text."""
+
+    text: str
+    """The name of the text that was scored, for the user."""
+    score: Score
+    baselines: Baselines | None
+    """What compressors and n-gram models score on the same text; None if they were not asked for."""
+
+
+def evaluate(
+    model: Model,
+    text: str | Path | None = None,
+    *,
+    split: Split | None = None,
+    protocol: ScoringProtocol = "stream",
+    window: int = 256,
+    unknown: Unknown = "error",
+    dynamic: DynamicRule | RuleName | None = None,
+    baselines: bool = False,
+    write_surprise: Callable[[bytes], object] | None = None,
+) -> Evaluation:
+    """Score a model on a text in a file; for a text in memory there is `Model.score`.
+
+    Args:
+        model: What `charlm.load` returned.
+        text: A file, a folder of files, or - for standard input; None = the text that the model was trained on, if it
+            lies in its run.
+        split: The part of the text to score; None = all of `text`, or the validation part of the run's own.
+        protocol: stream reads the text once from start to end, windows reads each window from the zero state.
+        window: Characters in a window, 1 or more.
+        unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
+        dynamic: The rule, or its name, by which the weights learn from each segment of the stream after it has been
+            scored; None = they stay as they are. Needs TensorFlow.
+        baselines: Whether to add what compressors and n-gram models score.
+        write_surprise: Takes JSON lines with the loss of each character, in whole lines; None = not wanted.
+
+    Raises:
+        CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
+            known, a loss is not finite, or the rule rms has no training text.
+
+    """
+    check_choice("protocol", protocol, ScoringProtocol)
+    check_choice("unknown", unknown, Unknown)
+    if split is not None:
+        check_choice("split", split, Split)
+    rule = None if dynamic is None else _check_rule(dynamic)
+    if rule is not None and protocol != "stream":
+        raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
+    name, ids = ids_to_score(
+        model.folder, model.bundle, None if text is None else Path(text), split=split, unknown=unknown
+    )
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        if rule is None:
+            blocks = score_ids(model.bundle.parameters, ids, protocol=protocol, window=window)
+        else:
+            blocks = only_finite(_score_dynamically(model, ids, rule))
+        if write_surprise is not None:
+            blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
+        score = mean_score(blocks)
+    return Evaluation(name, score, _measure_baselines(model, ids) if baselines else None)
+
+
+def compare(
+    runs: Sequence[str | Path] = (), *, sort: Order = "score", report: ReportError | None = None
+) -> list[RunSummary]:
+    """Return how far some runs have come.
+
+    Args:
+        runs: Run folders; none = all under runs/.
+        sort: The order: lowest loss (score), first name or shortest training (time) first.
+        report: Called with the folder and the error of each run that cannot be read, which is then left out; None = the
+            error is raised.
+
+    Raises:
+        CharlmError: there is no run; or `report` is None, and a folder is not a run or a file of it is damaged.
+
+    """
+    check_choice("sort", sort, Order)
+    folders = [Path(run) for run in runs] or find_runs()
+    return sort_summaries(summarize_all(folders, report=report), sort)
+
+
+def _check_rule(dynamic: DynamicRule | RuleName) -> DynamicRule:
+    if not isinstance(dynamic, DynamicRule):
+        check_choice("dynamic", dynamic, RuleName)
+        return dynamic_rule(dynamic)
+    if dynamic.segment < 1 or not dynamic.rate >= 0 or not 0 <= dynamic.decay <= 1:
+        raise CharlmError(f"dynamic: found {dynamic}; rate must be 0 or more, decay from 0 to 1, segment 1 or more")
+    return dynamic
+
+
+def _score_dynamically(model: Model, ids: NDArray[Any], rule: DynamicRule) -> Iterator[Floats]:
+    if architecture(model.config, len(model.vocabulary)) != model.bundle.architecture:
+        raise CharlmError(
+            f"{model.folder / CONFIG_FILE}: not the config of this model; --dynamic needs the one it was trained with"
+        )
+    from charlm.engine import runtime
+
+    runtime.start()
+    from charlm.engine.dynamic import score_dynamic
+
+    corpus = run_corpus(model.folder, model.bundle) if rule.name == "rms" else None
+    return score_dynamic(model.bundle, ids, rule, training_ids=None if corpus is None else corpus.split("train"))
+
+
+def _measure_baselines(model: Model, ids: NDArray[Any]) -> Baselines:
+    corpus = run_corpus(model.folder, model.bundle)
+    return measure_baselines(ids, model.vocabulary, None if corpus is None else corpus.split("train"))

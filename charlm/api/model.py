@@ -1,0 +1,303 @@
+"""A trained model in memory: it writes text, scores text, and can be stepped through by hand. No TensorFlow.
+
+Axes: B batch, T time, V vocabulary, H units.
+"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.api.arguments import check_choice
+from charlm.errors import CharlmError
+from charlm.network import rnn
+from charlm.network.bundle import CONFIG_FILE, Bundle, read_bundle
+from charlm.network.rnn import Floats, State
+from charlm.runs.folder import BundleName, find_bundle
+from charlm.sampling.generation import Generation, StoppedBy, generate_text
+from charlm.sampling.sampler import Sampler
+from charlm.text.vocabulary import Unknown, Vocabulary
+
+if TYPE_CHECKING:
+    from charlm.config.schema import Config
+    from charlm.evaluation.protocols import ScoringProtocol
+    from charlm.sampling.copies import Copies
+
+MAX_SEED = 2**32
+
+
+def load(path: str | Path | None = None, *, checkpoint: BundleName = "best") -> "Model":
+    """Load a trained model.
+
+    Args:
+        path: A run or a bundle folder; None = the newest run under runs/.
+        checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
+
+    Raises:
+        CharlmError: there is no model, or it is damaged.
+
+    """
+    check_choice("checkpoint", checkpoint, BundleName)
+    folder = find_bundle(None if path is None else Path(path), checkpoint=checkpoint)
+    return Model(folder, read_bundle(folder))
+
+
+class GeneratedText(Iterator[str]):
+    """A text as it is generated: iterate over it for pieces as they come, or call `str` for the whole text.
+
+    The prompt is not part of the text. A piece has one character or more: characters are held back as long as they
+    could be the beginning of the stop text, and bytes as long as they do not make a character.
+    """
+
+    def __init__(self, generation: Generation, *, is_endless: bool) -> None:
+        self._generation, self._is_endless = generation, is_endless
+        self._pieces = iter(generation)
+
+    def __next__(self) -> str:
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+            return next(piece for (piece,) in self._pieces if piece)
+
+    def __str__(self) -> str:
+        """Return the whole text, including the pieces that were iterated over before."""
+        if self._is_endless:
+            raise CharlmError("length=0 generates without end: iterate over the text, or give a length")
+        for _ in self:
+            pass
+        return self._generation.samples[0].text
+
+    @property
+    def stopped_by(self) -> StoppedBy | None:
+        """What ended the text: its length, the stop text or the model; None as long as it can go on."""
+        return self._generation.samples[0].stopped_by
+
+
+class Model:
+    """A trained network with its vocabulary; `charlm.load` returns one."""
+
+    def __init__(self, folder: Path, bundle: Bundle) -> None:
+        self.folder = folder
+        """The folder of the bundle."""
+        self.bundle = bundle
+
+    def __repr__(self) -> str:
+        shape = self.bundle.architecture
+        return f"<Model {self.folder}: {shape.layers} x {shape.units} units, {shape.vocabulary_size} ids>"
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The characters by id."""
+        return self.bundle.vocabulary
+
+    @cached_property
+    def config(self) -> "Config":
+        """Every setting of the run that made the model; raises CharlmError if its config.yaml is not a config."""
+        return self.bundle.parse_config(origin=str(self.folder / CONFIG_FILE))
+
+    def zero_state(self, batch: int = 1) -> State:
+        """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
+        return rnn.zero_state(self.bundle.parameters, batch)
+
+    def step(self, ids: NDArray[Any] | Sequence[int], state: State | None = None) -> tuple[Floats, State]:
+        """Read one character in each of B streams.
+
+        Args:
+            ids: Integers [B], 0 to V - 1.
+            state: One float32 [B, H] for each layer; None = the zero state.
+
+        Returns:
+            The logits of the next character, float32 [B, V], and the state after this character.
+
+        Raises:
+            CharlmError: an id is out of range, or the state has other shapes.
+
+        """
+        ids = _check_ids(ids, len(self.vocabulary))
+        expected = self.zero_state(len(ids))
+        if state is None:
+            state = expected
+        found_shapes, shapes = [layer.shape for layer in state], [layer.shape for layer in expected]
+        if found_shapes != shapes:
+            raise CharlmError(f"state: found shapes {found_shapes}; must be {shapes}")
+        return rnn.step(self.bundle.parameters, ids, state)
+
+    def logits(self, text: str | NDArray[Any] | Sequence[int], *, unknown: Unknown = "error") -> Floats:
+        """Return the logits after each character of a text, read from the zero state.
+
+        Args:
+            text: Characters, or ids, integers [T].
+            unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
+
+        Returns:
+            float32 [T, V].
+
+        Raises:
+            CharlmError: an id is out of range, or a character is not known and `unknown` is error.
+
+        """
+        ids = self._encode(text, unknown)
+        return rnn.unroll(self.bundle.parameters, ids[:, None], self.zero_state())[0][:, 0]
+
+    def score(
+        self,
+        text: str | NDArray[Any] | Sequence[int],
+        *,
+        protocol: "ScoringProtocol" = "stream",
+        window: int = 256,
+        unknown: Unknown = "error",
+    ) -> Floats:
+        """Return the loss of each character of a text but the first, given those before it.
+
+        The mean of the losses is what `charlm.evaluate` and `charlm evaluate` report as nats per character.
+
+        Args:
+            text: Characters, or ids, integers [T].
+            protocol: stream reads the text once from start to end, windows reads each window from the zero state.
+            window: Characters in a window, 1 or more.
+            unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
+
+        Returns:
+            -log p in nats, float32 [T - 1].
+
+        Raises:
+            CharlmError: T < 2, an argument is out of range, a character is not known and `unknown` is error, or a loss
+                is not finite.
+
+        """
+        from charlm.evaluation.protocols import ScoringProtocol, score_ids
+
+        check_choice("protocol", protocol, ScoringProtocol)
+        ids = self._encode(text, unknown)
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+            blocks = score_ids(self.bundle.parameters, ids, protocol=protocol, window=window)
+            return np.concatenate([block.ravel() for block in blocks])
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        seed: int | None = None,
+        stop: str | None = None,
+        ignore_end: bool = False,
+        unknown: Unknown = "error",
+    ) -> GeneratedText:
+        """Generate a text that continues a prompt: the prompt is read at once, each character when it is asked for.
+
+        Args:
+            prompt: What the model reads first; the text does not repeat it.
+            length: The most characters (bytes at level byte) to generate; 0 = without end.
+            temperature: 0 always chooses the most likely character; below 1 is safer, above 1 wilder than the model.
+            top_k: Choose among the k most likely characters, 1 or more; None = all.
+            top_p: Choose among the fewest characters whose probabilities reach this sum, above 0 and at most 1.
+            min_p: Leave out characters less likely than this share of the most likely one, 0 to 1.
+            seed: 0 or more; the same seed gives the same text. None = a random seed.
+            stop: The text ends before the first occurrence of this one.
+            ignore_end: Whether to continue with a blank line when the model ends the text.
+            unknown: What to do with a character of the prompt that the model does not know: refuse it (error) or leave
+                it out (skip).
+
+        Returns:
+            An iterator over the pieces of the text; `str` of it is the whole text.
+
+        Raises:
+            CharlmError: an argument is out of range, or a character of the prompt is not known and `unknown` is error.
+
+        """
+        generation = self.generate_samples(
+            prompt,
+            length=length,
+            sampler=Sampler(temperature, top_k, top_p, min_p),
+            seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
+            stop=stop,
+            ignore_end=ignore_end,
+            unknown=unknown,
+            keep_text=length > 0,
+        )
+        return GeneratedText(generation, is_endless=length == 0)
+
+    def generate_samples(
+        self,
+        prompt: str,
+        *,
+        length: int,
+        sampler: Sampler,
+        seed: int,
+        samples: int = 1,
+        stop: str | None = None,
+        ignore_end: bool = False,
+        unknown: Unknown = "error",
+        keep_text: bool = True,
+    ) -> Generation:
+        """Generate several texts that continue a prompt, side by side.
+
+        The arguments are those of `charlm.sampling.generation.generate_text`, which says what is raised.
+        """
+        check_choice("unknown", unknown, Unknown)
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+            return generate_text(
+                self.bundle,
+                prompt=prompt,
+                length=length,
+                sampler=sampler,
+                seed=seed,
+                samples=samples,
+                stop=stop,
+                ignore_end=ignore_end,
+                unknown=unknown,
+                keep_text=keep_text,
+            )
+
+    def training_ids(self, *, wanted_by: str) -> NDArray[Any]:
+        """Return the text that the model was trained on.
+
+        Args:
+            wanted_by: The option that needs it, for the error message.
+
+        Returns:
+            Integers [n], memory-mapped.
+
+        Raises:
+            CharlmError: the bundle does not lie in its run.
+
+        """
+        from charlm.runs.run import run_corpus
+
+        corpus = run_corpus(self.folder, self.bundle)
+        if corpus is None:
+            raise CharlmError(
+                f"{self.folder}: a bundle without its run: {wanted_by} needs the training text; name the run"
+            )
+        return corpus.split("train")
+
+    def find_copies(self, texts: Sequence[str], training_ids: NDArray[Any]) -> list["Copies"]:
+        """Return how much of each text occurs word for word in the training text, integers [n]."""
+        from charlm.sampling.copies import find_copies
+
+        return find_copies(texts, training_ids, self.vocabulary)
+
+    def _encode(self, text: str | NDArray[Any] | Sequence[int], unknown: Unknown) -> NDArray[Any]:
+        check_choice("unknown", unknown, Unknown)
+        if isinstance(text, str):
+            return self.vocabulary.encode(text, unknown=unknown)
+        return _check_ids(text, len(self.vocabulary))
+
+
+def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArray[Any]:
+    """Return ids [n] as an array; refuse what is not integers [n] from 0 to V - 1, which NumPy might take for an id."""
+    array = np.asarray(ids)
+    if array.ndim == 1 and not array.size:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise CharlmError(f"ids: found {array.dtype} of shape {array.shape}; must be integers with one axis")
+    wrong = next((number for number in (int(array.min()), int(array.max())) if not 0 <= number < vocabulary_size), None)
+    if wrong is not None:
+        raise CharlmError(f"ids: found {wrong}; must be from 0 to {vocabulary_size - 1}")
+    return array

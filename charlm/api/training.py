@@ -1,0 +1,141 @@
+"""From text to a trained model: tokenize, train, resume."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from charlm.config.file import load_config
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
+from charlm.runs.folder import new_folder, newest_run
+from charlm.runs.run import Run, begin_run, open_run
+from charlm.text.corpus import Corpus
+from charlm.text.tokenization import tokenize as write_corpus
+from charlm.training import loop
+from charlm.training.loop import Outcome
+from charlm.training.signals import Stopped, StopRequest, stop_on_signal
+from charlm.training.stopwatch import Stopwatch
+
+Overrides = str | Iterable[str] | Mapping[str, Any]
+"""Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
+dotted keys to values."""
+
+
+def tokenize(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    recipe: str | Path = "default",
+    overrides: Overrides = (),
+    show_progress: bool = False,
+) -> Corpus:
+    """Turn text into a corpus on disk.
+
+    Args:
+        sources: Files, folders, glob patterns, .gz files, or - for standard input; one of them or several.
+        out: The folder to write; it must be missing or empty.
+        recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids.
+        overrides: Values that replace those of the recipe.
+        show_progress: Whether to show a bar on standard error.
+
+    Raises:
+        CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
+
+    """
+    several = [sources] if isinstance(sources, str | Path) else sources
+    config = load_config(find_recipe(str(recipe)), overrides=_as_several(overrides))
+    return write_corpus([str(source) for source in several], Path(out), config.corpus, progress=show_progress)
+
+
+def train(
+    text: str | Path | Corpus | None = None,
+    *,
+    recipe: str | Path = "default",
+    overrides: Overrides = (),
+    run: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    show_progress: bool = False,
+) -> Outcome:
+    """Train a model in a new run.
+
+    TensorFlow's threads are set for the whole process. In the main thread, Ctrl-C, SIGTERM and SIGHUP write a
+    checkpoint and end the training; in another thread, signals are left to the program.
+
+    Args:
+        text: A text file, a folder of text files, a corpus that `tokenize` made, or the folder of one; None = the plays
+            that come with charlm.
+        recipe: A name in configs/, or a YAML file.
+        overrides: Values that replace those of the recipe.
+        run: The folder of the run, missing or empty; None = a new one under runs/.
+        say: Takes a line for the user, for instance `print`.
+        show_progress: Whether to show bars on standard error.
+
+    Raises:
+        CharlmError: a key, a value or the text is not right, a file cannot be written, or training has diverged.
+        Stopped: a signal came before the first step; it is a KeyboardInterrupt.
+
+    """
+    watch = Stopwatch()
+    with stop_on_signal() as request:
+        path = find_recipe(str(recipe))
+        config = load_config(path, overrides=_as_several(overrides))
+        folder = new_folder(path.stem) if run is None else Path(run)
+        source = text.folder if isinstance(text, Corpus) else Path(DEFAULT_CORPUS if text is None else text)
+        begun = begin_run(folder, config, source, progress=show_progress)
+        return _train(begun, resume=False, request=request, say=say, show_progress=show_progress, watch=watch)
+
+
+def resume(
+    run: str | Path | None = None,
+    *,
+    overrides: Overrides = (),
+    say: Callable[[str], None] = lambda _: None,
+    show_progress: bool = False,
+) -> Outcome:
+    """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
+
+    Args:
+        run: The folder of the run; None = the newest under runs/.
+        overrides: Values that replace those of the run's config.
+        say: Takes a line for the user, for instance `print`.
+        show_progress: Whether to show bars on standard error.
+
+    Raises:
+        CharlmError: the folder is not a run, a key or a value is not right or does not fit the run, no checkpoint is
+            whole, a file cannot be written, or training has diverged.
+        Stopped: a signal came before the first step; it is a KeyboardInterrupt.
+
+    """
+    watch = Stopwatch()
+    with stop_on_signal() as request:
+        begun = open_run(newest_run() if run is None else Path(run), overrides=_as_several(overrides))
+        return _train(begun, resume=True, request=request, say=say, show_progress=show_progress, watch=watch)
+
+
+def _as_several(overrides: Overrides) -> Iterable[str] | Mapping[str, Any]:
+    return [overrides] if isinstance(overrides, str) else overrides
+
+
+def _train(
+    run: Run,
+    *,
+    resume: bool,
+    request: StopRequest,
+    say: Callable[[str], None],
+    show_progress: bool,
+    watch: Stopwatch,
+) -> Outcome:
+    """Train with the Keras engine; a Stopped that comes of it names the run."""
+    watch.lap("text")
+    try:
+        with request.at_once():
+            from charlm.engine import runtime
+
+            runtime.start()
+            from charlm.engine.keras_engine import KerasEngine
+        watch.lap("TensorFlow")
+        return loop.train(
+            run, KerasEngine, resume=resume, request=request, say=say, show_progress=show_progress, watch=watch
+        )
+    except Stopped as stopped:
+        stopped.run = run.folder
+        raise

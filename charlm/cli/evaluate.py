@@ -1,0 +1,212 @@
+"""`charlm evaluate`: the score of a text, as a table and as JSON."""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import NonEmptyPath, checkpoint_option, json_option, run_argument, unknown_option
+from charlm.cli.output import print_result, write_result
+from charlm.cli.table import align
+
+if TYPE_CHECKING:
+    from charlm.api.evaluation import Evaluation
+    from charlm.evaluation.baselines import Baselines
+    from charlm.evaluation.dynamic_rule import DynamicRule
+    from charlm.evaluation.scoring import Score
+
+OURS = "this model"
+STANDARD_OUTPUT = Path("-")
+
+
+@click.command(cls=Command)
+@run_argument
+@click.argument("text", required=False, type=NonEmptyPath(path_type=Path, allow_dash=True))
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    help="Part of the text to score.  [default: validation of the run's own text, all of TEXT]",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["stream", "windows"]),
+    default="stream",
+    show_default=True,
+    help="How to read the text: stream carries the state from start to end, "
+    "windows reads each window from the zero state.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Characters in a window, for --protocol windows.",
+)
+@checkpoint_option
+@unknown_option("TEXT")
+@click.option("--dynamic", is_flag=True, help="Learn from each segment of the text after it has been scored.")
+@click.option(
+    "--dynamic-rule",
+    type=click.Choice(["rms", "sgd"]),
+    help="Update rule: rms scales each step by the gradients on the training text, sgd does not.  [default: rms]",
+)
+@click.option(
+    "--dynamic-rate",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Learning rate of the update rule.  [default: 3e-5 for rms, 0.05 for sgd]",
+)
+@click.option(
+    "--dynamic-decay",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Share by which the weights return to the trained ones after each segment.  "
+    "[default: 0.01 for rms, 0.001 for sgd]",
+)
+@click.option(
+    "--dynamic-segment",
+    "--dynamic-stretch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Characters scored between two updates.  [default: 20]",
+)
+@click.option("--baselines", is_flag=True, help="Add the scores of compressors and n-gram models on the same text.")
+@click.option(
+    "--surprise",
+    type=NonEmptyPath(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="File to write the nats of each character to, as JSON lines; - = standard output.",
+)
+@json_option
+def evaluate(
+    *,
+    run: Path | None,
+    text: Path | None,
+    split: Literal["train", "validation", "test"] | None,
+    protocol: Literal["stream", "windows"],
+    window: int,
+    checkpoint: Literal["best", "last"],
+    unknown: Literal["error", "skip"],
+    dynamic: bool,
+    dynamic_rule: Literal["rms", "sgd"] | None,
+    dynamic_rate: float | None,
+    dynamic_decay: float | None,
+    dynamic_segment: int | None,
+    baselines: bool,
+    surprise: Path | None,
+    as_json: bool,
+) -> None:
+    """Score a text: nats per character, bits per character, perplexity.
+
+    RUN is a run or a bundle folder; the default is the newest run under runs/. TEXT is a text file; the default is the
+    text that the run was trained on, of which --split names a part.
+    """
+    given = {"rule": dynamic_rule, "rate": dynamic_rate, "decay": dynamic_decay, "segment": dynamic_segment}
+    first = next((name for name, value in given.items() if value is not None), None)
+    if first is not None and not dynamic:
+        raise click.UsageError(f"--dynamic-{first} needs --dynamic")
+    if dynamic and protocol != "stream":
+        raise click.UsageError("--dynamic reads the text as a stream; leave out --protocol windows")
+    from charlm.api import evaluation
+    from charlm.api.model import load
+    from charlm.evaluation.dynamic_rule import dynamic_rule as make_rule
+
+    rule = None
+    if dynamic:
+        rule = make_rule(dynamic_rule or "rms", rate=dynamic_rate, decay=dynamic_decay, segment=dynamic_segment)
+    model = load(run, checkpoint=checkpoint)
+    with _surprise_writer(surprise) as write_surprise:
+        found = evaluation.evaluate(
+            model,
+            text,
+            split=split,
+            protocol=protocol,
+            window=window,
+            unknown=unknown,
+            dynamic=rule,
+            baselines=baselines,
+            write_surprise=write_surprise,
+        )
+    if as_json:
+        windows = window if protocol == "windows" else None
+        lines = iter([_as_json(model.folder, found, protocol=protocol, window=windows, rule=rule)])
+    else:
+        lines = _lines(model.folder, found, protocol=protocol, window=window, rule=rule)
+    if surprise == STANDARD_OUTPUT:
+        click.echo("\n".join(lines), err=True)
+    else:
+        print_result(*lines)
+
+
+def _surprise_writer(target: Path | None) -> "AbstractContextManager[Callable[[bytes], object] | None]":
+    """Return a block that yields the function that writes the lines of --surprise, or None if they are not wanted."""
+    if target is None:
+        return contextlib.nullcontext(None)
+    if target == STANDARD_OUTPUT:
+        return contextlib.nullcontext(lambda lines: write_result(lines.decode("ascii")))
+    from charlm.storage.atomic import open_aside
+
+    return open_aside(target)
+
+
+def _as_json(
+    folder: Path, found: "Evaluation", *, protocol: str, window: int | None, rule: "DynamicRule | None"
+) -> str:
+    score = found.score
+    figures: dict[str, Any] = {
+        "nats_per_char": score.nats_per_char,
+        "bits_per_char": score.bits_per_char,
+        "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
+        "characters": score.characters,
+        "bundle": str(folder),
+        "text": found.text,
+        "protocol": protocol,
+        "window": window,
+        "dynamic": asdict(rule) if rule else None,
+    }
+    if found.baselines is not None:
+        given = found.baselines.given_characters
+        figures["baselines"] = found.baselines.nats_per_char
+        figures["baselines_given"] = {"characters": given, "of": found.baselines.training_characters}
+    return json.dumps(figures)
+
+
+def _lines(
+    folder: Path, found: "Evaluation", *, protocol: str, window: int, rule: "DynamicRule | None"
+) -> Iterator[str]:
+    how = protocol if protocol == "stream" else f"windows of {window}"
+    if rule:
+        how = f"stream, learning by {rule.name} (rate {rule.rate:g}, decay {rule.decay:g})"
+    yield f"{folder}: {found.text}, {found.score.characters:,} characters, {how}"
+    yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)
+
+
+def _score_lines(score: "Score") -> Iterator[str]:
+    yield f"  nats per character  {score.nats_per_char:.4f}"
+    yield f"  bits per character  {score.bits_per_char:.4f}"
+    yield f"  perplexity          {score.perplexity:.4f}"
+
+
+def _table(score: "Score", baselines: "Baselines") -> Iterator[str]:
+    from charlm.network.loss import bits, perplexity
+
+    scores = {OURS: score.nats_per_char, **baselines.nats_per_char}
+    rows = [("", "nats", "bits", "perplexity")]
+    for name in sorted(scores, key=scores.__getitem__):
+        nats = scores[name]
+        rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", f"{perplexity(nats):.4f}"))
+    yield from (f"  {line}" for line in align(rows, text_columns={0}))
+    given, of = baselines.given_characters, baselines.training_characters
+    if not of:
+        yield "  the training text is not known: the compressors go without it, n-gram models are left out"
+    elif given < of:
+        yield f"  the others were given the last {given:,} of the {of:,} characters of the training text"
+    else:
+        yield f"  the others were given the {of:,} characters of the training text"

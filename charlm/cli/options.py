@@ -1,0 +1,57 @@
+"""The options and arguments that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class NonEmptyPath(click.Path):
+    """A path that is not empty.
+
+    An empty argument is usually a shell variable without a value. Python would take it for the current folder.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a Path, or fail with a usage error."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = NonEmptyPath(path_type=Path)
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+set_option = click.option(
+    "-s",
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one setting, named by its dotted key; can be repeated.",
+)
+checkpoint_option = click.option(
+    "--checkpoint",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="Which model of a run to use: the one with the best score or the one of the last step.",
+)
+
+
+def unknown_option(text: str) -> Decorator:
+    """Return the option --unknown for a command that reads `text`."""
+    return click.option(
+        "--unknown",
+        type=click.Choice(["error", "skip"]),
+        default="error",
+        show_default=True,
+        help=f"What to do with a character of {text} that the model does not know: refuse it or leave it out.",
+    )
+
+
+run_argument = click.argument("run", required=False, type=FOLDER)
+runs_argument = click.argument("runs", nargs=-1, type=FOLDER)

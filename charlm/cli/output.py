@@ -1,0 +1,67 @@
+"""Where commands print: results on standard output, everything else on standard error."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+
+from charlm.errors import CharlmError, harmless
+
+
+class OutputClosedError(Exception):
+    """The reader of standard output has gone: there is nobody to print for, and nothing is wrong."""
+
+
+def say(message: str) -> None:
+    """Print a message of `charlm` on standard error, in one line; a write error is ignored."""
+    print_aside(f"charlm: {message}")
+
+
+def print_aside(line: str) -> None:
+    """Print a line on standard error, control characters escaped; a write error is ignored."""
+    with contextlib.suppress(OSError):
+        click.echo(harmless(line), err=True)
+
+
+def write_result(text: str) -> None:
+    """Write part of a result to standard output at once.
+
+    Raises:
+        OutputClosedError: the reader has gone.
+        CharlmError: the text cannot be written, for instance because the disk is full.
+
+    """
+    with writing_output():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def print_result(*lines: str) -> None:
+    """Print whole lines of a result to standard output; raises like `write_result`."""
+    write_result("".join(f"{line}\n" for line in lines))
+
+
+@contextlib.contextmanager
+def writing_output() -> Iterator[None]:
+    """Blame standard output for an OSError in the block, which must do nothing else that can raise one.
+
+    Raises:
+        OutputClosedError: the reader has gone.
+        CharlmError: standard output cannot be written.
+
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _drop_output()
+        raise OutputClosedError from None
+    except OSError as error:
+        _drop_output()
+        raise CharlmError(f"standard output: {error.strerror}") from None
+
+
+def _drop_output() -> None:
+    """Discard what could not be written to standard output; else Python tries again when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

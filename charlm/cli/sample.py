@@ -1,0 +1,203 @@
+"""`charlm sample`: text as it is generated, plain and as JSON."""
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import checkpoint_option, json_option, run_argument, unknown_option
+from charlm.cli.output import print_aside, print_result, write_result
+from charlm.errors import CharlmError, harmless, shorten
+
+if TYPE_CHECKING:
+    from charlm.sampling.copies import Copies
+    from charlm.sampling.generation import Generation
+
+MAX_PROMPT_BYTES = 1 << 24
+
+
+class _PromptFile(click.File):
+    """A file to read bytes from; - is standard input, which may be closed (click raises a RuntimeError then)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the open file, or fail with a usage error."""
+        if value == "-" and sys.stdin is None:
+            self.fail("standard input is closed", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+@click.command(cls=Command)
+@run_argument
+@click.option("-p", "--prompt", default="", help="Text to continue.  [default: a new line]")
+@click.option("--prompt-file", type=_PromptFile("rb"), help="UTF-8 file to read the prompt from; - = standard input.")
+@click.option(
+    "-n",
+    "--length",
+    type=click.IntRange(0, sys.maxsize),
+    default=500,
+    show_default=True,
+    help="Number of characters to write; 0 = until stopped.",
+)
+@click.option(
+    "-t",
+    "--temperature",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Below 1 is safer, above 1 is wilder than the model; 0 = always the most likely character.",
+)
+@click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely characters.")
+@click.option(
+    "--top-p", type=float, metavar="P", help="Choose among the fewest characters whose probabilities reach the sum P."
+)
+@click.option(
+    "--min-p", type=float, metavar="P", help="Leave out characters less likely than P times the most likely character."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Seed of the random numbers: the same seed gives the same text.  [default: random]",
+)
+@click.option(
+    "--samples", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Number of texts to write."
+)
+@click.option("--stop", metavar="TEXT", help="End the text before the first occurrence of TEXT.")
+@click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")
+@checkpoint_option
+@unknown_option("the prompt")
+@click.option("--raw", is_flag=True, help="Write control characters to a terminal as they are; else they are escaped.")
+@click.option("--copies", is_flag=True, help="Report how much of each text occurs word for word in the training text.")
+@json_option
+def sample(
+    *,
+    run: Path | None,
+    prompt: str,
+    prompt_file: IO[bytes] | None,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    seed: int | None,
+    samples: int,
+    stop: str | None,
+    ignore_end: bool,
+    checkpoint: Literal["best", "last"],
+    unknown: Literal["error", "skip"],
+    raw: bool,
+    copies: bool,
+    as_json: bool,
+) -> None:
+    """Write text from a trained model, as it is generated.
+
+    RUN is a run or a bundle folder; the default is the newest run under runs/. The prompt is written first.
+    """
+    if prompt_file is not None:
+        if prompt:
+            raise click.UsageError("--prompt and --prompt-file exclude each other; give one of them")
+        prompt = _read_text(prompt_file)
+    if length == 0 and (as_json or copies or samples > 1):
+        raise click.UsageError("-n 0 has no end; leave out --samples, --json and --copies")
+    import numpy as np
+
+    from charlm.api.model import MAX_SEED, load
+    from charlm.sampling.sampler import Sampler
+
+    model = load(run, checkpoint=checkpoint)
+    training_ids = model.training_ids(wanted_by="--copies") if copies else None
+    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+    generation = model.generate_samples(
+        prompt,
+        length=length,
+        sampler=Sampler(temperature, top_k, top_p, min_p),
+        seed=seed,
+        samples=samples,
+        stop=stop,
+        ignore_end=ignore_end,
+        unknown=unknown,
+        keep_text=as_json or copies or samples > 1,
+    )
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        if samples == 1 and not as_json:
+            _stream(generation, prompt=prompt, show=_displayer(raw=raw))
+        else:
+            for _ in generation:
+                pass
+    found_copies = None
+    if training_ids is not None:
+        found_copies = model.find_copies([text.text for text in generation.samples], training_ids)
+    if as_json:
+        _print_json(model.folder, generation, prompt=prompt, seed=seed, copies=found_copies)
+        return
+    if samples > 1:
+        _print_blocks(generation, prompt=prompt, show=_displayer(raw=raw))
+    for line in _copy_lines(found_copies or []):
+        print_aside(line)
+
+
+def _read_text(file: IO[bytes]) -> str:
+    try:
+        data = file.read(MAX_PROMPT_BYTES + 1)
+    except OSError as error:
+        raise CharlmError(f"{file.name}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_PROMPT_BYTES:
+        raise CharlmError(f"{file.name}: more than {MAX_PROMPT_BYTES:,} bytes; a prompt must be shorter")
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise CharlmError(f"{file.name}: not UTF-8 at byte {error.start}") from None
+
+
+def _displayer(*, raw: bool) -> Callable[[str], str]:
+    r"""Return the function that prepares text for standard output.
+
+    A terminal would obey the escape sequences in a text, so it gets them as \\x1b.
+    """
+    if raw or not sys.stdout.isatty():
+        return lambda text: text
+    return lambda text: harmless(text, keep="\n\t")
+
+
+def _stream(generation: "Generation", *, prompt: str, show: Callable[[str], str]) -> None:
+    write_result(show(prompt))
+    for pieces in generation:
+        write_result(show(pieces[0]))
+    if sys.stdout.isatty():
+        write_result("\n")
+
+
+def _print_blocks(generation: "Generation", *, prompt: str, show: Callable[[str], str]) -> None:
+    for number, text in enumerate(generation.samples, start=1):
+        print_aside(f"--- sample {number} of {len(generation.samples)} ---")
+        print_result(show(prompt + text.text))
+
+
+def _print_json(
+    folder: Path, generation: "Generation", *, prompt: str, seed: int, copies: "Sequence[Copies] | None"
+) -> None:
+    texts: list[dict[str, Any]] = [
+        {"text": text.text, "characters": text.characters, "stopped_by": text.stopped_by} for text in generation.samples
+    ]
+    if copies is not None:
+        for text, copy in zip(texts, copies, strict=True):
+            text["copies"] = asdict(copy)
+    print_result(json.dumps({"bundle": str(folder), "prompt": prompt, "seed": seed, "samples": texts}))
+
+
+def _copy_lines(copies: "Sequence[Copies]") -> Iterator[str]:
+    from charlm.sampling.copies import MIN_SPAN
+
+    for number, copy in enumerate(copies, start=1):
+        which = f"sample {number} of {len(copies)}: " if len(copies) > 1 else ""
+        longest = "no character does"
+        if copy.position is not None:
+            place = f"at position {copy.position:,}"
+            longest = f"the longest has {copy.characters:,} characters, {place}: {shorten(copy.text)}"
+        share = f"{copy.share:.1%} occurs in the training text in spans of {MIN_SPAN} or more"
+        yield f"{which}{share}; {longest}"

@@ -1,0 +1,80 @@
+"""`charlm train`: trains, and reports how training ended."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import FOLDER, set_option
+from charlm.cli.output import print_result, say
+
+if TYPE_CHECKING:
+    from charlm.training.loop import Outcome
+
+
+@click.command(cls=Command)
+@click.argument("corpus", required=False, type=FOLDER)
+@click.option("-c", "--config", "recipe", help="Recipe by name, or any YAML file.  [default: default]")
+@set_option
+@click.option("-r", "--run", "folder", type=FOLDER, help="Folder of the run.  [default: runs/<time>-<config>]")
+@click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
+def train(
+    corpus: Path | None,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    folder: Path | None,
+    resume: bool,
+) -> None:
+    """Train a model.
+
+    CORPUS is a text file, a folder of text files, or a corpus that tokenize wrote; the default is the plays that come
+    with charlm. Settings are given with -s, for instance: -s model.units=256 -s training.epochs=3
+    """
+    if resume and (corpus is not None or recipe is not None):
+        raise click.UsageError("--resume continues with the corpus and the config of the run; leave them out")
+    from charlm.api import training
+    from charlm.training.signals import Stopped
+
+    shows_progress = sys.stderr.isatty()
+    try:
+        if resume:
+            outcome = training.resume(folder, overrides=overrides, say=say, show_progress=shows_progress)
+        else:
+            outcome = training.train(
+                corpus,
+                recipe=recipe or "default",
+                overrides=overrides,
+                run=folder,
+                say=say,
+                show_progress=shows_progress,
+            )
+    except Stopped as stopped:
+        if stopped.run is not None:
+            say(f"{stopped}; {_how_to_resume(stopped.run)}")
+        raise
+    _print_outcome(outcome)
+
+
+def _print_outcome(outcome: "Outcome") -> None:
+    from charlm.network.loss import bits, perplexity
+
+    progress, folder = outcome.progress, outcome.folder
+    say(f"{outcome.reason}: {progress.step:,} steps in {progress.seconds:.1f} s of training")
+    if outcome.signal is not None:
+        say(_how_to_resume(folder))
+        sys.exit(128 + outcome.signal)
+    if progress.best_nats is not None:
+        nats = progress.best_nats
+        print_result(
+            f"{folder}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f}) "
+            f"on the {outcome.split} text at step {progress.best_step:,}; "
+            f"{outcome.characters_per_second:,.0f} characters/s"
+        )
+    say(f"write text with: charlm sample {shlex.quote(str(folder))}")
+
+
+def _how_to_resume(folder: Path) -> str:
+    return f"continue with: charlm train --resume --run {shlex.quote(str(folder))}"

@@ -1,0 +1,151 @@
+"""A YAML text or file -> a `Config` and back, and the messages for keys and values that are not valid."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from charlm.config.schema import DECIDED_BY_THE_TASK, Config
+from charlm.config.yaml import MAX_CONFIG_BYTES, dump_yaml, parse_yaml
+from charlm.errors import CharlmError, nearest, shorten
+from charlm.storage.reading import read_file
+
+
+def load_config(
+    path: Path, *, overrides: Iterable[str] | Mapping[str, Any] = (), follow_links: bool = True
+) -> Config:
+    """Read a config from a YAML file.
+
+    Args:
+        path: A file of at most 100,000 bytes, UTF-8.
+        overrides: Values that replace those of the file: KEY=VALUE strings with dotted keys, or a mapping of dotted
+            keys to values. If a key occurs twice, the last value counts.
+        follow_links: Whether `path` may be a link.
+
+    Raises:
+        CharlmError: the file cannot be read, is too large, or is not a mapping in YAML, or a key or value is not valid;
+            the message names the file or override, the key, the value and the nearest valid key.
+
+    """
+    values = _read_mapping(path, follow_links=follow_links)
+    config = parse_config(values, origin=str(path))
+    pairs = list(overrides.items()) if isinstance(overrides, Mapping) else [_parse(text) for text in overrides]
+    if not pairs:
+        return config
+    for key, value in pairs:
+        _set(values, key, value)
+    return parse_config(values, origin="--set")
+
+
+def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
+    """Return the Config that a mapping describes.
+
+    Args:
+        values: Sections and settings as in a YAML file; what is missing has its default.
+        origin: What the message of an error starts with: a file or an option.
+
+    Raises:
+        CharlmError: a key is unknown or a value is not valid; the message describes the first of them.
+
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise CharlmError(f"{origin}: {_describe(error)}") from None
+
+
+def dump_config(config: Config) -> str:
+    """Return a config as YAML, defaults included; `parse_yaml` reads it back."""
+    return dump_yaml(config.model_dump(mode="json"))
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Return the settings of a config by dotted keys; an empty section counts as a value."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        """Yield the dotted key and the value of each setting in a section."""
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                yield from walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            yield prefix, value
+
+    return dict(walk("", config.model_dump(mode="json")))
+
+
+def _read_mapping(path: Path, *, follow_links: bool) -> dict[str, Any]:
+    try:
+        text = read_file(path, limit=MAX_CONFIG_BYTES, follow_links=follow_links).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CharlmError(f"{path}: cannot be read as a config: not UTF-8 text") from None
+    values = parse_yaml(text, origin=str(path))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise CharlmError(f"{path}: holds {_kind(values)}; a config is a mapping of keys to values")
+    return values
+
+
+def _parse(override: str) -> tuple[str, Any]:
+    """Return the key and the value of KEY=VALUE."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise CharlmError(f"--set {override}: must be KEY=VALUE, for instance training.epochs=3")
+    return key.strip(), parse_yaml(text, origin=f"--set {key.strip()}")
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value of a dotted key in nested mappings."""
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if inner is None:
+            inner = values[section] = {}
+        if not isinstance(inner, dict):
+            raise CharlmError(f"--set {key}: {section} is a value, not a section")
+        values = inner
+    values[last] = value
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if part not in {"str", "dict[str,any]", "function-after"}]
+    key, found = ".".join(path), first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_advise(path)}"
+    if first["type"] == "value_error":
+        problem = first["msg"].removeprefix("Value error, ")
+        return f"{key}: {problem}" if key else problem
+    return f"{key}: found {shorten(found)} ({_kind(found)}); {_demand(first['type'], first['msg'])}"
+
+
+def _demand(problem: str, message: str) -> str:
+    """Return what a value must be, given the type and the message of pydantic's error."""
+    if problem == "model_type":
+        return "must be a section, that is a mapping of keys to values"
+    if problem == "invalid_key":
+        return "a key must be text"
+    return message.replace("Input should", "must")
+
+
+def _advise(path: list[str]) -> str:
+    """Return what to write in place of an unknown key, given the parts of the key."""
+    *sections, last = path
+    if sections == ["model", "rnn"] and last in DECIDED_BY_THE_TASK:
+        return f" here: {DECIDED_BY_THE_TASK[last]}"
+    settings = flatten(Config())
+    prefix = ".".join([*sections, ""])
+    keys = list(dict.fromkeys(k.removeprefix(prefix).split(".")[0] for k in settings if k.startswith(prefix)))
+    near = nearest(last, keys)
+    if near:
+        return f"; did you mean {prefix}{near}?"
+    elsewhere = nearest(last, [k.rpartition(".")[2] for k in settings])
+    if elsewhere:
+        return f"; did you mean {next(k for k in settings if k.rpartition('.')[2] == elsewhere)}?"
+    return f"; there are {', '.join(keys)}"
+
+
+def _kind(value: Any) -> str:
+    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number", dict: "a section"}
+    return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")

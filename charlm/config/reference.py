@@ -1,0 +1,154 @@
+"""The page docs/settings.md: every setting with its values, its default and what it means.
+
+    python -m charlm.config.reference > docs/settings.md
+
+Values and defaults come from the JSON Schema of `Config`, meanings from the docstrings in `charlm.config.schema`.
+"""
+
+import ast
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from charlm.config import schema
+
+INTRODUCTION = """\
+# Settings
+
+A recipe is a YAML file with some of the sections below. A setting that it leaves out has its default. On the command
+line, `-s` overrides a setting by its dotted key: `-s model.units=256 -s model.rnn.activation=relu`. The `config.yaml`
+of a run lists every value that the run used. The default of a whole section is what it means to leave it out: `{}` is
+all defaults, `{epochs: 10}` all defaults but for that value.
+
+An unknown key, a wrong type or a value out of range is refused in a line that names the key, the value and the
+nearest right key. `1e-3` is a number. A Keras object is given by its name, or by a mapping with `class_name` and
+`config`: `{class_name: L2, config: {l2: 1e-4}}`.
+
+This page is generated from `charlm/config/schema.py`. Change the docstrings there, then run
+`python -m charlm.config.reference > docs/settings.md`.
+"""
+NAMES = {
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "string": "text",
+    "array": "list of texts",
+    "object": "mapping",
+    "null": "null",
+}
+LIMITS = {
+    "minimum": "{:,} or more",
+    "exclusiveMinimum": "above {:,}",
+    "maximum": "at most {:,}",
+    "exclusiveMaximum": "below {:,}",
+}
+
+Schema = Mapping[str, Any]
+"""A part of a JSON Schema."""
+
+
+def settings_page() -> str:
+    """Return the contents of docs/settings.md."""
+    config = schema.Config.model_json_schema()
+    docstrings = field_docstrings(inspect.getsource(schema))
+    sections = [
+        _describe_section(key, section, config["$defs"], meanings=docstrings.get(section["title"], {}))
+        for key, section in _sections("", config, config["$defs"])
+    ]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def field_docstrings(source: str) -> dict[str, dict[str, str]]:
+    """Return the docstring of each annotated field of a module, as one line, by class and field."""
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return {node.name: dict(_documented_fields(node)) for node in classes}
+
+
+def _documented_fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for statements in pairwise(node.body):
+        match statements:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, " ".join(text.split())
+
+
+def _sections(key: str, section: Schema, definitions: Schema) -> Iterator[tuple[str, Schema]]:
+    """Yield the dotted key and the schema of a section, and of the sections inside it."""
+    yield key, section
+    for name, setting in section["properties"].items():
+        if inner := _section_class(setting):
+            yield from _sections(_join(key, name), definitions[inner], definitions)
+
+
+def _section_class(setting: Schema) -> str | None:
+    """Return the class of a setting that is a section, None for a value."""
+    references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
+    return references[0].rpartition("/")[2] if references else None
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _describe_section(key: str, section: Schema, definitions: Schema, *, meanings: Mapping[str, str]) -> str:
+    """Return the heading of a section, what it is for, and a table of its settings."""
+    lines = [f"## {key or 'Top level'}", "", section["description"], ""]
+    if key == "model.rnn":
+        lines += [*_decided_by_the_task(), ""]
+    lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for name, setting in section["properties"].items():
+        meaning = meanings.get(name, "")
+        if inner := _section_class(setting):
+            whole = _join(key, name)
+            meaning = meaning or definitions[inner]["description"].partition("\n")[0]
+            meaning = f"{meaning} See [{whole}](#{whole.replace('.', '')})."
+        cells = (f"`{name}`", _describe_values(setting), f"`{_describe_default(setting, definitions)}`", meaning)
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _decided_by_the_task() -> list[str]:
+    reasons = [f"- `{name}`: {reason}" for name, reason in schema.DECIDED_BY_THE_TASK.items()]
+    return ["These arguments of the layer are not settings:", "", *reasons]
+
+
+def _describe_values(setting: Schema) -> str:
+    """Return which values a setting takes, for instance `whole number, 1 or more, or null`."""
+    if "$ref" in setting:
+        return "section"
+    if "anyOf" in setting:
+        return _either([_describe_values(choice) for choice in setting["anyOf"]])
+    if "enum" in setting:
+        return _either([f"`{value}`" for value in setting["enum"]])
+    if "minimum" in setting and "maximum" in setting:
+        return f"{NAMES[setting['type']]}, {setting['minimum']:,} to {setting['maximum']:,}"
+    limits = [text.format(setting[name]) for name, text in LIMITS.items() if name in setting]
+    return ", ".join([NAMES[setting["type"]], *limits])
+
+
+def _either(choices: Sequence[str]) -> str:
+    *others, last = choices
+    comma = "," if any("," in choice for choice in choices) else ""
+    return f"{', '.join(others)}{comma} or {last}"
+
+
+def _describe_default(setting: Schema, definitions: Schema) -> str:
+    """Return the default as YAML; of a section, the values that differ from the defaults of its settings."""
+    default = setting["default"]
+    inner = _section_class(setting)
+    if inner is None or default is None:
+        return _as_yaml(default)
+    settings = definitions[inner]["properties"]
+    return _as_yaml({key: value for key, value in default.items() if value != settings[key]["default"]})
+
+
+def _as_yaml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_as_yaml(inner)}" for key, inner in value.items()) + "}"
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_page())

@@ -1,0 +1,295 @@
+"""A validated, frozen Config: every setting, its default and its meaning, in one place.
+
+Reading a config from YAML and writing it is left to `charlm.config.file`. Whether Keras has the optimizer or the
+initializer that a value names is checked in `charlm.engine`, so that this module needs no TensorFlow. The docstrings of
+the fields are the text of docs/settings.md.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+NAMED_KEYS = {"class_name", "config"}
+MAX_RECURRENT_WEIGHTS = 1 << 32
+"""Takes 16 GiB in float32; a larger number is taken for a mistake."""
+
+Activation = Literal[
+    "tanh", "relu", "sigmoid", "linear", "softsign", "softplus", "elu", "selu", "silu", "leaky_relu",
+    "relu6", "hard_tanh", "hard_sigmoid", "exponential",
+]  # fmt: skip
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+NotNegativeFloat = Annotated[float, Field(ge=0)]
+
+
+def _check_named(value: Any) -> Any:
+    """Refuse further keys of a mapping, such as `module`, which Keras may import."""
+    if isinstance(value, dict) and not (isinstance(value.get("class_name"), str) and value.keys() <= NAMED_KEYS):
+        raise ValueError("a mapping must have class_name and may have config, and nothing else")
+    return value
+
+
+Named = Annotated[str | dict[str, Any] | None, AfterValidator(_check_named)]
+"""A Keras object: its name, a mapping with `class_name` and `config`, or None."""
+
+DECIDED_BY_THE_TASK = {
+    "units": "the width is model.units",
+    "return_sequences": "a language model needs the output of every step: always true",
+    "return_state": "the state is carried from window to window: always true",
+    "stateful": "the state is an explicit argument, nothing is kept inside the layer: always false",
+    "go_backwards": "a language model reads forwards: always false",
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class CorpusConfig(_Section):
+    """How a text is decoded, turned into ids and split."""
+
+    encoding: str = "utf-8"
+    """Encoding of the text files, by its name in Python, for instance `cp1252`. Not used at level `byte`."""
+    level: Literal["char", "byte"] = "char"
+    """What gets an id: each character (Unicode code point) that the text contains, or each of the 256 byte values."""
+    normalize: Literal["none", "NFC", "NFKC"] = "none"
+    """Unicode normal form that the text is brought into; `none` leaves it as it is. Level `byte` allows only `none`."""
+    min_count: Positive = 1
+    """Characters that occur less often than this in the text become the unknown id. Level `byte` allows only 1."""
+    validation_fraction: Fraction = 0.1
+    """Share of the text on which the network is evaluated during training. The text is split by position: training
+    first, then validation, then test."""
+    test_fraction: Fraction = 0.0
+    """Share of the text that is kept for a final test. validation_fraction + test_fraction must be less than 1."""
+
+    @model_validator(mode="after")
+    def _leave_something_to_train_on(self) -> "CorpusConfig":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction + test_fraction must be less than 1")
+        return self
+
+
+class RnnConfig(_Section):
+    """The arguments of `keras.layers.SimpleRNN`, the same for every layer of the stack."""
+
+    activation: Activation = "tanh"
+    """Function f of the recurrence h_t = f(x_t U + h_{t-1} V + b)."""
+    use_bias: bool = True
+    """Whether each layer has a bias b."""
+    kernel_initializer: Named = "glorot_uniform"
+    """How the kernel U, from the inputs to the units, is drawn at first; null = `glorot_uniform`. If the characters are
+    one-hot, `model.input_initializer` can replace it for the rows of the characters."""
+    recurrent_initializer: Named = "orthogonal"
+    """How the recurrent kernel V, from the units to the units, is drawn at first; null = `glorot_uniform`."""
+    bias_initializer: Named = "zeros"
+    """How the bias b is drawn at first; null = `glorot_uniform`."""
+    kernel_regularizer: Named = None
+    """Penalty on the kernel U, added to the loss; null = none."""
+    recurrent_regularizer: Named = None
+    """Penalty on the recurrent kernel V, added to the loss; null = none."""
+    bias_regularizer: Named = None
+    """Penalty on the bias b, added to the loss; null = none."""
+    activity_regularizer: Named = None
+    """Penalty on the outputs of a layer over a window, divided by the batch size and added to the loss; null = none."""
+    kernel_constraint: Named = None
+    """Constraint that the kernel U must satisfy after each step; null = none."""
+    recurrent_constraint: Named = None
+    """Constraint that the recurrent kernel V must satisfy after each step; null = none."""
+    bias_constraint: Named = None
+    """Constraint that the bias b must satisfy after each step; null = none."""
+    dropout: Fraction = 0.0
+    """Share of the inputs of each layer that is dropped in training, one mask for a whole window."""
+    recurrent_dropout: Fraction = 0.0
+    """Share of the state h_{t-1} that is dropped in training, one mask for a whole window."""
+    unroll: bool = True
+    """Whether the graph has a node for each character of a window (slower to build, faster to run) or a loop."""
+
+
+class ModelConfig(_Section):
+    """The network: one-hot characters or an embedding, a stack of SimpleRNN layers, and logits."""
+
+    layers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Number of SimpleRNN layers in the stack."""
+    units: Annotated[int, Field(ge=1, le=65536)] = 512
+    """Width of each layer: the length of its state. layers x units x units must be at most 4,294,967,296."""
+    embedding: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Width of a learnt embedding of the characters; null = one-hot characters without an embedding."""
+    input_initializer: Named = None
+    """How the weights of the characters are drawn at first: their rows of the kernel (one-hot) or their embedding. null
+    = `rnn.kernel_initializer` for one-hot characters, `uniform` for an embedding. With 512 units and 65 one-hot
+    characters, `glorot_uniform` draws values of about 0.06, which the state outweighs at first."""
+    skip_connections: bool = False
+    """Whether every layer also receives the characters, and the logits the outputs of every layer (Graves 2013,
+    figure 1)."""
+    layer_dropout: Fraction = 0.0
+    """Share of the units that is dropped between layers in training, one mask for a whole window (Gal and Ghahramani
+    2016)."""
+    output_dropout: Fraction = 0.0
+    """Share of the units that is dropped before the logits in training, a new mask for each character."""
+    weight_dropout: Fraction = 0.0
+    """Share of the weights of the recurrent kernel that is dropped in training, one mask for a whole window (Merity et
+    al. 2017)."""
+    activation_penalty: NotNegativeFloat = 0.0
+    """Factor of a penalty that is added to the loss: the mean square of the outputs of the last layer (AR of Merity et
+    al. 2017)."""
+    temporal_activation_penalty: NotNegativeFloat = 0.0
+    """Factor of a penalty that is added to the loss: the mean square of the change of these outputs from one character
+    to the next (TAR of Merity et al. 2017)."""
+    rnn: RnnConfig = RnnConfig()
+
+    @model_validator(mode="after")
+    def _fit_into_some_memory(self) -> "ModelConfig":
+        if self.layers * self.units**2 > MAX_RECURRENT_WEIGHTS:
+            raise ValueError(
+                f"{self.layers} layers of {self.units} units; layers * units * units must be at most "
+                f"{MAX_RECURRENT_WEIGHTS:,}"
+            )
+        return self
+
+
+class OptimizerConfig(BaseModel):
+    """A Keras optimizer.
+
+    Keys other than these are arguments of the optimizer, for instance `weight_decay`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    name: str = "adam"
+    """Name of the Keras optimizer in upper or lower case, for instance `adamw`, `muon` or `sgd`."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments beyond name and learning rate, as written in the YAML file."""
+        return dict(self.model_extra or {})
+
+
+class ScheduleConfig(_Section):
+    """How the learning rate depends on the step."""
+
+    name: Literal["constant", "cosine", "exponential"] = "cosine"
+    """How the rate falls after the warm-up: not at all, along half a cosine, or by the same factor at every step."""
+    warmup_steps: NotNegative = 0
+    """Steps over which the rate rises in a straight line at first."""
+    final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Rate of the last step, as a share of optimizer.learning_rate. Not used by `constant`."""
+
+
+class EarlyStoppingConfig(_Section):
+    """When to end a run because its validation loss no longer falls."""
+
+    patience: Positive = 5
+    """Evaluations in a row without a new best loss after which the run ends."""
+    min_delta: NotNegativeFloat = 0.0
+    """Nats per character by which a loss must be lower than the best so far to be the new best."""
+
+
+class DivergenceConfig(_Section):
+    """When training has diverged, and how it continues: from an earlier checkpoint, with a lower learning rate.
+
+    A loss or a gradient norm that is not finite always counts as divergence.
+    """
+
+    tolerance_nats: Annotated[float, Field(gt=0)] | None = 1.0
+    """Nats per character by which the mean training loss of `patience_steps` steps may exceed the lowest such mean;
+    null = no limit."""
+    patience_steps: Positive = 200
+    """Steps over which the training loss is averaged before it is compared, so that a short peak does no harm."""
+    rate_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Factor by which the learning rates are multiplied each time."""
+    max_rollbacks: NotNegative = 3
+    """How many times training goes back to a checkpoint before it fails."""
+
+
+class TrainingConfig(_Section):
+    """How the network is trained, evaluated and saved."""
+
+    batch_size: Positive = 64
+    """Streams of text that a step reads side by side. A text too short for one window in each gets fewer."""
+    sequence_length: Positive = 64
+    """Characters in a window. Gradients reach back to the start of the window; the state is carried further."""
+    shuffle: bool = False
+    """Whether each stream starts each epoch at a random window and wraps around, so that a step combines other windows
+    in each epoch. At the wrap, the state of the last window is carried to the first."""
+    state_reset: Fraction = 0.0
+    """Probability that a stream starts a window from the zero state, as every prompt does, instead of from the state
+    after the window before."""
+    epochs: Positive | None = None
+    """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; at
+    least one of them must be given."""
+    steps: Positive | None = None
+    """Steps, that is updates of the weights; null = no limit. See epochs."""
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Minutes of training, evaluations and earlier sessions included, after which the run ends early; null = no limit.
+    The learning rates do not depend on it."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss_temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Training minimises the loss of softmax(logits / loss_temperature). A network that has learnt its text by heart is
+    too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest global norm of the gradients: larger ones are scaled down to it. null = no limit."""
+    undecayed: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Weights to which the weight decay of the optimizer does not apply: parts of their names in weights.safetensors,
+    for instance `bias`."""
+    average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place; null = no
+    average."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the matrix products in training. A processor that does not multiply bfloat16 uses float32; the
+    weights are float32 in both."""
+    parts: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins. It
+    determines the rounding of the sums, so a run keeps its number of parts on any machine."""
+    early_stopping: EarlyStoppingConfig | None = None
+    """When to end a run because its validation loss no longer falls; null = it does not end for this reason."""
+    divergence: DivergenceConfig = DivergenceConfig()
+    evaluate_every: Positive = 500
+    """Steps between two evaluations; one more follows the last step."""
+    checkpoint_every: Positive = 500
+    """Steps between two checkpoints; one more follows the last step."""
+    evaluate_characters: Annotated[int, Field(ge=2)] = 200_000
+    """Maximum number of characters of the validation text that an evaluation during training reads."""
+    log_every: Positive = 50
+    """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
+    steps_per_call: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Maximum number of steps in one call of the compiled function; more steps mean fewer returns to Python."""
+
+    @model_validator(mode="after")
+    def _end_somewhere(self) -> "TrainingConfig":
+        if self.epochs is None and self.steps is None:
+            raise ValueError("epochs or steps must be given (max_minutes only ends a run early)")
+        return self
+
+
+class SamplingConfig(_Section):
+    """The text that is generated at every evaluation, for TensorBoard."""
+
+    length: NotNegative = 400
+    """Characters to generate; 0 = no text during training."""
+    prompt: str = ""
+    """Text that the network reads first; characters that the vocabulary lacks are left out."""
+    temperature: NotNegativeFloat = 0.8
+    """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network."""
+    top_k: Positive | None = None
+    """Choose among this many most likely characters; null = all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Choose among the fewest most likely characters whose probabilities add up to this; null = all."""
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Choose among the characters that are at least this many times as likely as the most likely one; null = all."""
+
+
+class Config(_Section):
+    """Everything that determines a run, except the text."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    """Seed of every random choice in a run: first weights, dropout, starts of the windows, generated text."""
+    corpus: CorpusConfig = CorpusConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig(epochs=10)
+    sampling: SamplingConfig = SamplingConfig()

@@ -1,0 +1,116 @@
+"""YAML restricted to what JSON can express: read from untrusted sources, and written so that it reads back the same."""
+
+import re
+from typing import Any
+
+import yaml
+
+from charlm.errors import CharlmError
+
+MAX_CONFIG_BYTES = 100_000
+JSON_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without objects, dates, sets, merge keys, repeated keys, and numbers of more than 64 bits.
+
+    Aliases are refused too: a few hundred bytes of them can fill the memory.
+    """
+
+    yaml_constructors = {  # noqa: RUF012
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag in JSON_TAGS  # the one for None refuses all other tags
+    }
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in JSON_TAGS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node; an alias is refused."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; a key that is not a scalar, or that occurs twice, is refused."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in JSON_TAGS:
+                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} occurs twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: Any) -> int:
+        """Return a whole number; one that does not fit into 64 bits is refused."""
+        value = super().construct_yaml_int(node)
+        if not -(2**63) <= value < 2**63:
+            raise yaml.MarkedYAMLError(problem="a number is too large", problem_mark=node.start_mark)
+        return int(value)
+
+    def construct_yaml_str(self, node: Any) -> str:
+        """Return a text; a surrogate in it, which no encoding of Unicode can hold, is refused."""
+        text = super().construct_yaml_str(node)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise yaml.MarkedYAMLError(problem="half of a surrogate pair", problem_mark=node.start_mark)
+        return str(text)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that quotes every text that the loader would read as something else."""
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        """Return how a scalar may be written: with Unicode line breaks, only escaped; U+0085 would become a space."""
+        analysis = super().analyze_scalar(scalar)
+        if set(scalar) & set("\x85\u2028\u2029"):
+            analysis.allow_flow_plain = analysis.allow_block_plain = False
+            analysis.allow_single_quoted = analysis.allow_block = False
+        return analysis
+
+
+for _class in (_Loader, _Dumper):  # PyYAML follows YAML 1.1, in which 1e-3 is a text
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+
+
+def parse_yaml(text: str, *, origin: str) -> Any:
+    """Return the value that a YAML text holds.
+
+    Args:
+        text: At most 100,000 characters of YAML that JSON could express.
+        origin: What the message of an error starts with: a file or an option.
+
+    Raises:
+        CharlmError: the text is longer, not YAML, nested too deeply, or has an alias, a repeated key, a tag or a number
+            of more than 64 bits; the message names the line and column.
+
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise CharlmError(f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}")
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CharlmError(f"{origin}: {_describe(error)}") from None
+
+
+def dump_yaml(values: Any) -> str:
+    """Return a mapping as YAML, its keys in their order; `parse_yaml` reads it back."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply for a config"
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{place}not valid YAML: {problem}"

@@ -1,0 +1,130 @@
+"""The training engine in Keras: weights, optimizer, hidden state, and the compiled step that changes them.
+
+Axes: B batch, T time, K steps in one call.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config
+from charlm.engine.average import WeightAverage
+from charlm.engine.model import build_model, named_weights, to_parameters, undecayed_weights, zero_state
+from charlm.engine.names import named_seeds, named_slots
+from charlm.engine.optimizer import build_optimizer
+from charlm.engine.step import compile_steps
+from charlm.network.rnn import Floats, Parameters
+from charlm.text.batches import Batches
+from charlm.training.engine import StepMetrics, Tensors
+
+GRAPH_CHARACTERS = 3
+"""Length of the window whose graph TensorBoard shows: enough to see the recurrence, and short enough to read."""
+
+
+class KerasEngine:
+    """A network and its optimizer in Keras; implements `charlm.training.engine.Engine`.
+
+    Args:
+        config: Every setting; if `training.parts` is None, a batch is one part.
+        batches: How the text is cut into windows.
+        vocabulary_size: V, the number of ids.
+        precision: The precision of matrix products, float32 or bfloat16.
+
+    Raises:
+        CharlmError: Keras does not have, or cannot use, something that the config names.
+
+    """
+
+    def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> None:
+        self.settings, self.batches = config.training, batches
+        self.model = build_model(config, vocabulary_size, precision=precision)
+        self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
+        self.optimizer.exclude_from_weight_decay(undecayed_weights(self.model, self.settings.undecayed))
+        weights = self.model.trainable_variables
+        self.optimizer.build(weights)
+        momentum = self.settings.average_momentum
+        self.average = None if momentum is None else WeightAverage(weights, momentum)
+        self._variables = self._name_variables()
+        self.state = zero_state(self.model, batches.batch_size)
+        self._steps = compile_steps(
+            self.model,
+            self.optimizer,
+            batches,
+            clip_norm=self.settings.clip_norm,
+            parts=self.settings.parts or 1,
+            average=self.average,
+            reset_rate=self.settings.state_reset,
+            loss_temperature=self.settings.loss_temperature,
+        )
+
+    def build(self) -> None:
+        """Build the graph of a step, so that the first step takes no longer than the others."""
+        shape = (0, self.batches.sequence_length + 1, self.batches.batch_size)
+        self._steps(np.zeros(shape, np.int32), self.state, np.zeros(0, np.float32))
+
+    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+        """Take K steps of training.
+
+        Args:
+            windows: Ids, int32 [K, T + 1, B].
+            rates: The learning rate of each step, float32 [K].
+            reset_state: Whether the first window starts from the zero state.
+
+        Returns:
+            The loss and gradient norm of each step, and how long they took together.
+
+        """
+        state = zero_state(self.model, self.batches.batch_size) if reset_state else self.state
+        started = time.perf_counter()
+        results = self._steps(windows, state, rates)
+        losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()
+        seconds = time.perf_counter() - started
+        self.state = results.state
+        return StepMetrics(losses, norms, seconds)
+
+    def parameters(self) -> Parameters:
+        """Return a copy of the weights for the NumPy engine: of their average if one is kept."""
+        if self.average is None:
+            return to_parameters(self.model)
+        return to_parameters(self.model, averages=self.average.variables)
+
+    def weights(self) -> dict[str, Floats]:
+        """Return a copy of the trained weights, float32, by their names in weights.safetensors."""
+        return {name: np.array(variable.numpy()) for name, variable in named_weights(self.model).items()}
+
+    def tensors(self) -> Tensors:
+        """Return a copy of everything that decides the next step, by names that Keras does not choose."""
+        tensors = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
+        return tensors | {f"state/rnn.{index}": np.array(layer) for index, layer in enumerate(self.state)}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each of these tensors."""
+        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
+        return shapes | {f"state/rnn.{index}": tuple(layer.shape) for index, layer in enumerate(self.state)}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Restore what `tensors` returned; the shapes must be those of `shapes`."""
+        for name, variable in self._variables.items():
+            variable.assign(tensors[name])
+        self.state = tuple(tensors[f"state/rnn.{index}"] for index in range(len(self.state)))
+
+    def graph(self) -> bytes:
+        """Return the graph of the forward pass over a short window, as a serialized GraphDef."""
+        forward = tf.function(lambda ids, state: self.model((ids, state)))
+        ids = tf.TensorSpec((GRAPH_CHARACTERS, 1), tf.int32, name="ids")
+        graph = forward.get_concrete_function(ids, zero_state(self.model, 1)).graph
+        serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
+        return serialized
+
+    def _name_variables(self) -> dict[str, Any]:
+        """Return every variable that a checkpoint keeps, by its name in the checkpoint."""
+        weights = named_weights(self.model)
+        named = {f"weights/{name}": variable for name, variable in weights.items()}
+        named |= {f"seeds/{name}": variable for name, variable in named_seeds(self.model).items()}
+        named |= {f"optimizer/{name}": variable for name, variable in named_slots(self.optimizer, weights).items()}
+        if self.average is not None:
+            named |= {f"average/{name}": self.average.of(variable) for name, variable in weights.items()}
+        return named

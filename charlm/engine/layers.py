@@ -1,0 +1,152 @@
+"""The fast SimpleRNN: the weights, arguments and results of `keras.layers.SimpleRNN`.
+
+The product of the inputs and the kernel does not depend on the state. So it is one product for the whole window, or a
+lookup if the inputs are one-hot. `charlm.engine.recurrence` computes the rest.
+
+Axes: B batch, T time, I inputs, D dense inputs, V vocabulary, H units. Tensors are float32.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from charlm.engine.dropout import dropout_mask
+from charlm.engine.recurrence import Tensor, multiply, scan
+
+
+class SimpleRNN(keras.layers.SimpleRNN):
+    """A faster `keras.layers.SimpleRNN`.
+
+    Training calls `read`, which takes windows in time-major order, [T, B], and looks up one-hot inputs. Called like the
+    stock layer, [B, T, I] -> [B, T, H], the layer is a drop-in replacement under a plain Keras model: Keras then calls
+    `inner_loop`, where its own GRU and LSTM run their fast kernels.
+
+    Args:
+        arguments: Positional arguments of `keras.layers.SimpleRNN`.
+        activity_regularizer: As in Keras.
+        precision: The precision of matrix products, float32 or bfloat16; see `charlm.engine.recurrence.multiply`.
+        weight_dropout: The share, 0 to 1, of the recurrent kernel that `read` drops in training, one mask for a whole
+            window (Merity et al. 2017); `inner_loop` ignores it.
+        named: Keyword arguments of `keras.layers.SimpleRNN`.
+
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        activity_regularizer: Any = None,
+        precision: str = "float32",
+        weight_dropout: float = 0.0,
+        **named: Any,
+    ) -> None:
+        super().__init__(*arguments, **named)
+        self.precision = precision
+        self.weight_dropout = weight_dropout
+        # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
+        self.activity_regularizer = keras.regularizers.get(activity_regularizer)
+
+    def inner_loop(
+        self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Read a window in batch-major order, as Keras calls it; a case that is not supported goes to the stock layer.
+
+        Not supported are a mask, `go_backwards`, and a length that is not known when the graph is built.
+
+        Args:
+            sequences: The inputs, [B, T, I].
+            initial_state: h_0, [B, H], alone or in a list.
+            mask: Whether each step of a stream counts, bool [B, T], or None.
+            training: Whether dropout is applied.
+
+        Returns:
+            The last output [B, H]; all outputs [B, T, H], or the last one [B, 1, H] without `return_sequences`; and a
+            list of the last state [B, H].
+
+        """
+        if mask is not None or self.go_backwards or sequences.shape[1] is None:
+            stock: tuple[Tensor, Tensor, list[Tensor]]
+            stock = super().inner_loop(sequences, initial_state, mask, training=training)
+            return stock
+        state = tf.nest.flatten(initial_state)[0]
+        first = sequences[:, 0, :]
+        input_mask = self.cell.get_dropout_mask(first) if training else None
+        recurrent_mask = self.cell.get_recurrent_dropout_mask(state) if training else None
+        inputs = sequences if input_mask is None else sequences * input_mask[:, None, :]
+        input_projection = tf.tensordot(inputs, tf.convert_to_tensor(self.cell.kernel), 1)
+        input_projection = tf.transpose(input_projection, [1, 0, 2])
+        outputs = self._scan(
+            input_projection + self.cell.bias if self.use_bias else input_projection, state, recurrent_mask
+        )
+        sequence = tf.transpose(outputs if self.return_sequences else outputs[-1:], [1, 0, 2])
+        return outputs[-1], sequence, [outputs[-1]]
+
+    def read(self, below: Tensor | None, ids: Tensor | None, state: Tensor, *, training: bool) -> Tensor:
+        """Read a window in time-major order.
+
+        The kernel has D + V rows: the first D are for dense inputs, the others for one-hot characters, whose rows are
+        looked up instead of multiplied.
+
+        Args:
+            below: Dense inputs [T, B, D], or None (D is 0).
+            ids: Characters, int32 [T, B], or None (V is 0).
+            state: h_0, [B, H].
+            training: Whether dropout is applied.
+
+        Returns:
+            The outputs h_1 to h_T, [T, B, H].
+
+        """
+        kernel = tf.convert_to_tensor(self.cell.kernel)
+        batch, inputs = state.shape[0], kernel.shape[0]
+        mask = self._mask(self.dropout, (batch, inputs)) if training else None
+        width = 0 if below is None else below.shape[-1]
+        input_projection = 0.0
+        if below is not None:
+            below = below if mask is None else below * mask[:, :width]
+            flat = multiply(tf.reshape(below, [-1, width]), kernel[:width], precision=self.precision)
+            input_projection = tf.reshape(flat, [-1, batch, self.units])
+        bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else 0.0
+        if ids is None:
+            input_projection += bias
+        elif mask is None:
+            input_projection += tf.gather(kernel[width:] + bias, ids)  # the bias is added to V rows, not to T B
+        else:
+            input_projection += _look_up_masked(kernel[width:], ids, mask[:, width:]) + bias
+        recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
+        return self._scan(input_projection, state, recurrent_mask, self._weight_mask() if training else None)
+
+    def _scan(
+        self,
+        input_projection: Tensor,
+        state: Tensor,
+        recurrent_mask: Tensor | None,
+        weight_mask: Tensor | None = None,
+    ) -> Tensor:
+        recurrent_kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)
+        return scan(
+            input_projection,
+            recurrent_kernel if weight_mask is None else recurrent_kernel * weight_mask,
+            state,
+            activation=self.activation,
+            recurrent_mask=recurrent_mask,
+            unroll=self.unroll,
+            precision=self.precision,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments from which an equal layer can be made."""
+        return {**super().get_config(), "precision": self.precision, "weight_dropout": self.weight_dropout}
+
+    def _mask(self, rate: float, shape: tuple[int, ...]) -> Tensor | None:
+        return keras.random.dropout(tf.ones(shape), rate, seed=self.cell.seed_generator) if rate else None
+
+    def _weight_mask(self) -> Tensor | None:
+        rate, shape = self.weight_dropout, (self.units, self.units)
+        return dropout_mask(shape, rate, self.cell.seed_generator) if rate else None
+
+
+def _look_up_masked(table: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return (one_hot(ids) * mask) @ table, [T, B, H], for ids [T, B], a mask [B, V] and a table [V, H]."""
+    scale = tf.gather(mask, tf.transpose(ids), batch_dims=1)  # [B, T]
+    return tf.gather(table, ids) * tf.transpose(scale)[..., None]

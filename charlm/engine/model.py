@@ -1,0 +1,187 @@
+"""The network as a Keras model, built from a config, and its weights by name and as NumPy parameters.
+
+Axes: B batch, T time, V vocabulary, H units. Tensors are float32; ids are int32.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from charlm.config.schema import Config, ModelConfig
+from charlm.engine.construction import build_embedding, build_layer
+from charlm.engine.dropout import dropout_mask
+from charlm.engine.recurrence import Tensor, multiply
+from charlm.errors import CharlmError
+from charlm.network.rnn import Parameters, parameters_from_tensors
+
+State = tuple[Tensor, ...]
+"""The hidden state of each layer, float32 [B, H] for each layer, lowest first."""
+
+
+class CharacterRNN(keras.Model):
+    """A stack of SimpleRNN layers between characters, one-hot or embedded, and logits.
+
+        h_t = f(x_t U + h_{t-1} V + b) in each layer,  logits_t = h_t W + c
+
+    `charlm.network.rnn` has the same equations in NumPy. The state is an argument and a result:
+    model((ids, state)) -> (logits, state), with ids [T, B] and logits [T, B, V].
+
+    Args:
+        config: The settings of the network.
+        vocabulary_size: V, the number of ids.
+        precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
+
+    Raises:
+        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint.
+
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32") -> None:
+        super().__init__(name="character_rnn")
+        self.settings = config
+        self.precision = precision
+        self.seed = keras.random.SeedGenerator()
+        width = config.embedding or vocabulary_size
+        self.embedding = build_embedding(config, vocabulary_size) if config.embedding else None
+        self.rnn = [
+            build_layer(config, index, input_width=width, precision=precision) for index in range(config.layers)
+        ]
+        self.logits = keras.layers.Dense(vocabulary_size, name="logits")
+        self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
+        self.built = True
+
+    def call(self, inputs: tuple[Tensor, State], training: bool = False) -> tuple[Tensor, State]:
+        """Read a window: (ids [T, B], state) -> (logits [T, B, V], the state after the last character)."""
+        logits, _, state = self.predict_window(*inputs, training=training)
+        return logits, state
+
+    def predict_window(self, ids: Tensor, state: State, *, training: bool) -> tuple[Tensor, list[Tensor], State]:
+        """Read a window.
+
+        Args:
+            ids: Characters, [T, B], 0 to V - 1.
+            state: The state before the first character.
+            training: Whether dropout is applied.
+
+        Returns:
+            The logits [T, B, V], the outputs of each layer [T, B, H], and the state after the last character.
+
+        """
+        outputs = self._read(ids, state, training=training)
+        features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
+        if training and self.settings.output_dropout:
+            features *= dropout_mask(tuple(features.shape), self.settings.output_dropout, self.seed)
+        flat = tf.reshape(features, [-1, features.shape[-1]])
+        logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
+        logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
+        return logits, outputs, tuple(output[-1] for output in outputs)
+
+    def _read(self, ids: Tensor, state: State, *, training: bool) -> list[Tensor]:
+        embedded = None if self.embedding is None else self.embedding(ids)
+        outputs: list[Tensor] = []
+        for layer, first in zip(self.rnn, state, strict=True):
+            below = [self._drop_between_layers(outputs[-1], training)] if outputs else []
+            reads_input = not outputs or self.settings.skip_connections
+            dense = [*below, embedded] if reads_input and embedded is not None else below
+            output = layer.read(
+                tf.concat(dense, -1) if dense else None,
+                ids if reads_input and embedded is None else None,
+                first,
+                training=training,
+            )
+            outputs.append(output)
+        return outputs
+
+    def _drop_between_layers(self, below: Tensor, training: bool) -> Tensor:
+        rate = self.settings.layer_dropout
+        if not (training and rate):
+            return below
+        return below * dropout_mask(tuple(below.shape[1:]), rate, self.seed)
+
+    def regularization(self, outputs: list[Tensor]) -> Tensor:
+        """Return what regularizers and penalties add to the loss, a scalar, for the outputs [T, B, H] of each layer.
+
+        As in Keras, an activity regularizer is divided by B.
+        """
+        penalties = list(self.losses)
+        if self.settings.activation_penalty:
+            penalties.append(self.settings.activation_penalty * tf.reduce_mean(tf.square(outputs[-1])))
+        if self.settings.temporal_activation_penalty and outputs[-1].shape[0] > 1:
+            change = outputs[-1][1:] - outputs[-1][:-1]
+            penalties.append(self.settings.temporal_activation_penalty * tf.reduce_mean(tf.square(change)))
+        for layer, output in zip(self.rnn, outputs, strict=True):
+            if layer.activity_regularizer is not None:
+                penalties.append(layer.activity_regularizer(output) / output.shape[1])
+        return tf.add_n(penalties) if penalties else tf.constant(0.0)
+
+
+def build_model(config: Config, vocabulary_size: int, *, precision: str = "float32") -> CharacterRNN:
+    """Return the network that a config describes, with weights drawn from the config's seed.
+
+    Args:
+        config: Every setting; `model` and `seed` are used.
+        vocabulary_size: V, the number of ids.
+        precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
+
+    Raises:
+        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint; the message names
+            the key.
+
+    """
+    keras.utils.set_random_seed(config.seed)
+    return CharacterRNN(config.model, vocabulary_size, precision=precision)
+
+
+def named_weights(model: CharacterRNN) -> dict[str, Any]:
+    """Return the trained Keras variables by their names in weights.safetensors."""
+    named = {} if model.embedding is None else {"embedding": model.embedding.embeddings}
+    for index, layer in enumerate(model.rnn):
+        named[f"rnn.{index}.kernel"] = layer.cell.kernel
+        named[f"rnn.{index}.recurrent_kernel"] = layer.cell.recurrent_kernel
+        if layer.use_bias:
+            named[f"rnn.{index}.bias"] = layer.cell.bias
+    return named | {"logits.kernel": model.logits.kernel, "logits.bias": model.logits.bias}
+
+
+def undecayed_weights(model: CharacterRNN, parts: Sequence[str]) -> list[Any]:
+    """Return the variables without weight decay.
+
+    Args:
+        model: The network.
+        parts: Parts of names in weights.safetensors; a variable is returned if its name contains one of them.
+
+    Raises:
+        CharlmError: a part is in no name.
+
+    """
+    named = named_weights(model)
+    for part in parts:
+        if not any(part in name for name in named):
+            raise CharlmError(
+                f"training.undecayed: {part!r} is not in the name of any weight; there are {', '.join(named)}"
+            )
+    return [variable for name, variable in named.items() if any(part in name for part in parts)]
+
+
+def to_parameters(model: CharacterRNN, *, averages: Sequence[Any] | None = None) -> Parameters:
+    """Return a copy of the weights for the NumPy engine.
+
+    Args:
+        model: The network.
+        averages: Variables to copy instead of the weights, in the order of `model.trainable_variables`, or None.
+
+    """
+    weights = model.trainable_variables
+    sources = {id(w): source for w, source in zip(weights, averages or weights, strict=True)}
+    return parameters_from_tensors(
+        {name: sources[id(variable)].numpy() for name, variable in named_weights(model).items()},
+        activation=model.settings.rnn.activation,
+        skip_connections=model.settings.skip_connections,
+    )
+
+
+def zero_state(model: CharacterRNN, batch: int) -> State:
+    """Return the state before the first character: zeros, [batch, H] for each layer."""
+    return tuple(tf.zeros((batch, layer.units)) for layer in model.rnn)

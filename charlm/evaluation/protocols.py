@@ -1,0 +1,105 @@
+"""Which ids an evaluation scores, and by which protocol; `charlm.engine.dynamic` is for `--dynamic`."""
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config.schema import CorpusConfig
+from charlm.errors import CharlmError
+from charlm.evaluation.scoring import score_stream, score_windows
+from charlm.network.bundle import CONFIG_FILE, Bundle
+from charlm.network.rnn import Floats, Parameters
+from charlm.runs.run import run_corpus
+from charlm.text.corpus import split_positions
+from charlm.text.decoding import texts
+from charlm.text.documents import find_documents
+from charlm.text.vocabulary import Unknown, Vocabulary
+
+ScoringProtocol = Literal["stream", "windows"]
+Split = Literal["train", "validation", "test"]
+
+
+def score_ids(parameters: Parameters, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int) -> Iterator[Floats]:
+    """Score a text by a protocol.
+
+    Args:
+        parameters: The weights.
+        ids: Integers [n], n >= 2.
+        protocol: stream reads the text once from start to end, windows reads each window from the zero state.
+        window: The number of characters in a window, 1 or more; for the protocol windows.
+
+    Yields:
+        The nats of ids 1 to n - 1, float32 arrays in text order.
+
+    Raises:
+        CharlmError: at once, n < 2 or the window is less than 1; while iterating, the nats are not finite.
+
+    """
+    if protocol == "stream":
+        return only_finite(score_stream(parameters, ids))
+    return only_finite(score_windows(parameters, ids, window=window))
+
+
+def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
+    """Yield blocks of nats, float32 of any shape, unchanged; raises CharlmError at one whose sum is not finite."""
+    for block in blocks:
+        total = float(block.sum(dtype=np.float64))
+        if not math.isfinite(total):
+            raise CharlmError(f"the loss is {total}: the weights are too large; use an earlier checkpoint")
+        yield block
+
+
+def ids_to_score(
+    folder: Path, bundle: Bundle, text: Path | None, *, split: Split | None, unknown: Unknown
+) -> tuple[str, NDArray[Any]]:
+    """Return the text to score.
+
+    Args:
+        folder: The folder of the bundle.
+        bundle: The model that scores the text.
+        text: A file, a folder of files, or - for standard input, decoded as the config of the bundle says; None = the
+            text of the run that the bundle belongs to.
+        split: Which part of the text; None = all of `text`, or the validation part of the run's own text.
+        unknown: What to do with a character that the model does not know: error, or skip it.
+
+    Returns:
+        A name of the text for the user, and its ids, integers [n]; n may be 0.
+
+    Raises:
+        CharlmError: there is no such text, or the model does not know a character of it and `unknown` is error.
+
+    """
+    if text is None:
+        corpus = run_corpus(folder, bundle)
+        if corpus is None:
+            raise CharlmError(f"{folder}: a bundle without its run: name the text to score after it")
+        split = split or "validation"
+        return f"{split} text of the run", corpus.split(split)
+    config = bundle.parse_config(origin=str(folder / CONFIG_FILE)).corpus
+    ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown)
+    if split is None:
+        return str(text), ids
+    start, end = split_positions(len(ids), config)[split]
+    return f"{split} part of {text}", ids[start:end]
+
+
+def _read_ids(source: str, vocabulary: Vocabulary, config: CorpusConfig, *, unknown: Unknown) -> NDArray[Any]:
+    """Return the ids of a file, of the files of a folder one after the other, or of standard input (`-`)."""
+    with tempfile.TemporaryDirectory() as spool:
+        documents = find_documents([source], spool=Path(spool) / "stdin")
+        parts: list[NDArray[Any]] = []
+        for document in documents:
+            start = 0
+            for text in texts(document.read(advance=lambda _: None), config, name=document.name):
+                if vocabulary.level == "byte":
+                    parts.append(np.frombuffer(text.encode("latin-1"), np.uint8))
+                    continue
+                ids = vocabulary.encode(text, unknown=unknown, name=document.name, start=start)
+                parts.append(ids.astype(vocabulary.dtype))
+                start += len(text)
+    return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)

@@ -1,0 +1,108 @@
+"""The machine: its cores, memory and processor, and the versions of the packages that speed depends on.
+
+It is examined without TensorFlow.
+"""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from charlm import __version__
+
+CPUINFO = Path("/proc/cpuinfo")
+CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")
+"""The memory limit of a container on Linux: bytes, or the word max."""
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+PACKAGES = ("numpy", "tensorflow", "keras", "torch")
+
+
+def describe_machine() -> dict[str, str | int | None]:
+    """Return what speed depends on besides charlm: processor, usable cores, versions (None = not installed)."""
+    return {
+        "cpu": processor_name(),
+        "cores": core_count(),
+        "python": platform.python_version(),
+        "charlm": __version__,
+        **versions(*PACKAGES),
+    }
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Return the installed version of each package, without importing it; None = not installed."""
+    return {package: _version(package) for package in packages}
+
+
+def core_count() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name(*, cpuinfo: Path = CPUINFO) -> str:
+    """Return the model name of the processor in `cpuinfo`, or what Python knows of it if there is none."""
+    models = [value for key, value in _read_pairs(cpuinfo) if key == "model name"]
+    return next(iter(models), platform.processor() or platform.machine())
+
+
+def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO) -> bool:
+    """Return whether the processor that `cpuinfo` describes has instructions for products of bfloat16."""
+    return any(BFLOAT16_FLAGS & {*value.split()} for key, value in _read_pairs(cpuinfo) if key == "flags")
+
+
+def usable_precision(wanted: str, *, cpuinfo: Path = CPUINFO) -> tuple[str, str | None]:
+    """Return the precision to train with, and a line for the user if it is not the wanted one.
+
+    A processor without instructions for bfloat16 imitates it, which is many times slower than float32.
+
+    Args:
+        wanted: float32 or bfloat16.
+        cpuinfo: The file that describes the processor.
+
+    """
+    if wanted != "bfloat16" or multiplies_bfloat16(cpuinfo=cpuinfo):
+        return wanted, None
+    return "float32", "training.precision: this processor does not multiply bfloat16; training in float32"
+
+
+def memory_bytes(*, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf) -> int | None:
+    """Return the memory that this process may use, in bytes: that of the machine or of its container; None = unknown.
+
+    Args:
+        control_group: The file that holds the limit of the container.
+        sysconf: Returns values of the operating system by name, as `os.sysconf` does.
+
+    """
+    limits = [limit for limit in (_physical_bytes(sysconf), _granted_bytes(control_group)) if limit is not None]
+    return min(limits, default=None)
+
+
+def _physical_bytes(sysconf: Callable[[str], int]) -> int | None:
+    try:
+        pages, page_bytes = sysconf("SC_PHYS_PAGES"), sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+    return pages * page_bytes if min(pages, page_bytes) > 0 else None
+
+
+def _granted_bytes(control_group: Path) -> int | None:
+    try:
+        return int(control_group.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _read_pairs(cpuinfo: Path) -> list[tuple[str, str]]:
+    """Return the key and value of each line of `cpuinfo`; none if it cannot be read."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

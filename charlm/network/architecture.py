@@ -1,0 +1,56 @@
+"""The sizes of a network, and the shape of each of its tensors.
+
+Axes: V vocabulary, E embedding, H units.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # sampling does not need the config and must not wait for pydantic
+    from charlm.config.schema import Config
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The settings that decide the shapes of the weights and how the weights are used."""
+
+    vocabulary_size: int
+    """V, the number of ids."""
+    layers: int
+    units: int
+    """H, the width of each layer."""
+    embedding: int | None
+    """E, the width of the embedding; None = one-hot input."""
+    use_bias: bool
+    activation: str
+    """A key of `charlm.network.rnn.ACTIVATIONS`."""
+    skip_connections: bool
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each tensor by its name in weights.safetensors."""
+        width = self.embedding or self.vocabulary_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.embedding:
+            shapes["embedding"] = (self.vocabulary_size, self.embedding)
+        for index in range(self.layers):
+            inputs = width if index == 0 else self.units + (width if self.skip_connections else 0)
+            shapes[f"rnn.{index}.kernel"] = (inputs, self.units)
+            shapes[f"rnn.{index}.recurrent_kernel"] = (self.units, self.units)
+            if self.use_bias:
+                shapes[f"rnn.{index}.bias"] = (self.units,)
+        outputs = self.units * (self.layers if self.skip_connections else 1)
+        return shapes | {"logits.kernel": (outputs, self.vocabulary_size), "logits.bias": (self.vocabulary_size,)}
+
+
+def architecture(config: "Config", vocabulary_size: int) -> Architecture:
+    """Return the architecture that a config describes for a vocabulary of V ids."""
+    model = config.model
+    return Architecture(
+        vocabulary_size=vocabulary_size,
+        layers=model.layers,
+        units=model.units,
+        embedding=model.embedding,
+        use_bias=model.rnn.use_bias,
+        activation=model.rnn.activation,
+        skip_connections=model.skip_connections,
+    )

@@ -1,0 +1,247 @@
+"""The mathematics of the network in NumPy: its parameters, one step, and a window of steps.
+
+    h_t = f(x_t U + h_{t-1} V + b),  h_0 = 0        (Elman 1990)
+    logits_t = h_t W + c
+
+Axes: B batch, T time, V vocabulary, E embedding, H units. All arrays are float32 unless said otherwise.
+`charlm.engine.model` trains the same equations with TensorFlow; a parity test compares the two.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+State = tuple[Floats, ...]
+"""The output of each layer at the last step, float32 [B, H] for each layer, lowest first."""
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
+
+
+def _sigmoid(x: Floats) -> Floats:
+    half: Floats = np.tanh(x * np.float32(0.5))  # no overflow at either end
+    return half * np.float32(0.5) + np.float32(0.5)
+
+
+def _elu(x: Floats, alpha: float = 1.0) -> Floats:
+    return np.where(x > 0, x, np.float32(alpha) * np.expm1(np.minimum(x, 0)))
+
+
+ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": _sigmoid,
+    "linear": lambda x: x,
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "softplus": lambda x: np.logaddexp(x, np.float32(0)),
+    "elu": _elu,
+    "selu": lambda x: np.float32(SELU_SCALE) * _elu(x, SELU_ALPHA),
+    "silu": lambda x: x * _sigmoid(x),
+    "leaky_relu": lambda x: np.where(x > 0, x, np.float32(0.2) * x),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "hard_tanh": lambda x: np.clip(x, -1, 1),
+    "hard_sigmoid": lambda x: np.clip(x / np.float32(6) + np.float32(0.5), 0, 1),
+    "exponential": np.exp,
+}
+"""The activation functions by their names in Keras, with Keras's definitions: float32 -> float32 of the same shape."""
+
+
+def activate_in_place(activation: str, values: Floats) -> None:
+    """Apply the activation of a name to float32 values of any shape, in place."""
+    if activation == "tanh":
+        np.tanh(values, out=values)  # no copy for the most common one
+    else:
+        values[...] = ACTIVATIONS[activation](values)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of one SimpleRNN layer."""
+
+    kernel: Floats  # [inputs, H]
+    recurrent_kernel: Floats  # [H, H]
+    bias: Floats | None  # [H]
+
+    @property
+    def units(self) -> int:
+        """H, the width of the layer."""
+        return int(self.recurrent_kernel.shape[0])
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The weights of the network, and the settings that decide how they are used.
+
+    The input of layer 0 is x: the one-hot character or its embedding. The input of every other layer is the output
+    of the layer below; with skip connections it is [output below, x], and the logits read the outputs of all layers,
+    lowest first (Graves 2013).
+    """
+
+    embedding: Floats | None  # [V, E]
+    layers: tuple[Layer, ...]
+    logits_kernel: Floats  # [inputs, V]
+    logits_bias: Floats  # [V]
+    activation: str = "tanh"
+    skip_connections: bool = False
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V, the number of ids."""
+        return int(self.logits_kernel.shape[1])
+
+    @property
+    def size(self) -> int:
+        """The number of weights."""
+        return sum(tensor.size for tensor in self.tensors().values())
+
+    def tensors(self) -> dict[str, Floats]:
+        """Return the weights by their names in weights.safetensors."""
+        named = {} if self.embedding is None else {"embedding": self.embedding}
+        for index, layer in enumerate(self.layers):
+            named[f"rnn.{index}.kernel"] = layer.kernel
+            named[f"rnn.{index}.recurrent_kernel"] = layer.recurrent_kernel
+            if layer.bias is not None:
+                named[f"rnn.{index}.bias"] = layer.bias
+        return named | {"logits.kernel": self.logits_kernel, "logits.bias": self.logits_bias}
+
+    @cached_property
+    def input_tables(self) -> tuple[Floats, ...]:
+        """The contribution of each character to each layer, x U + b, [V, H]; [1, H], just b, for a layer without x.
+
+        The product of a one-hot vector with a matrix is a row of the matrix: a step looks it up.
+        """
+        return tuple(self._input_table(index, layer) for index, layer in enumerate(self.layers))
+
+    @cached_property
+    def below_kernels(self) -> tuple[Floats, ...]:
+        """The rows of each kernel that multiply the output of the layer below, [H, H]; [0, H] for layer 0."""
+        below = (0, *(layer.units for layer in self.layers))
+        return tuple(layer.kernel[: below[index]] for index, layer in enumerate(self.layers))
+
+    def _input_table(self, index: int, layer: Layer) -> Floats:
+        bias = np.zeros(layer.units, np.float32) if layer.bias is None else layer.bias
+        if index > 0 and not self.skip_connections:
+            return bias[None]
+        kernel = layer.kernel[len(self.below_kernels[index]) :]
+        return kernel + bias if self.embedding is None else self.embedding @ kernel + bias
+
+
+def parameters_from_tensors(tensors: Mapping[str, Floats], *, activation: str, skip_connections: bool) -> Parameters:
+    """Build Parameters from their tensors, the inverse of `Parameters.tensors`.
+
+    Args:
+        tensors: The weights by their names in weights.safetensors, float32. They are not copied.
+        activation: A key of ACTIVATIONS.
+        skip_connections: Whether every layer reads the character, and the logits read every layer.
+
+    Raises:
+        KeyError: a tensor is missing.
+
+    """
+    count = sum(name.endswith(".recurrent_kernel") for name in tensors)
+    layers = tuple(
+        Layer(
+            kernel=tensors[f"rnn.{index}.kernel"],
+            recurrent_kernel=tensors[f"rnn.{index}.recurrent_kernel"],
+            bias=tensors.get(f"rnn.{index}.bias"),
+        )
+        for index in range(count)
+    )
+    return Parameters(
+        embedding=tensors.get("embedding"),
+        layers=layers,
+        logits_kernel=tensors["logits.kernel"],
+        logits_bias=tensors["logits.bias"],
+        activation=activation,
+        skip_connections=skip_connections,
+    )
+
+
+def zero_state(parameters: Parameters, batch: int) -> State:
+    """Return the state before the first character: zeros [batch, H] for each layer."""
+    return tuple(np.zeros((batch, layer.units), np.float32) for layer in parameters.layers)
+
+
+def step(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+    """Read one character in each stream.
+
+    Args:
+        parameters: The weights.
+        ids: Integers [B], 0 to V - 1.
+        state: [B, H] for each layer; it is not changed.
+
+    Returns:
+        The logits of the next character, [B, V], and the state after this one.
+
+    """
+    activate = ACTIVATIONS[parameters.activation]
+    outputs: list[Floats] = []
+    for layer, table, kernel, previous in zip(
+        parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
+    ):
+        total = previous @ layer.recurrent_kernel
+        total += table[ids] if len(table) > 1 else table
+        if outputs:
+            total += outputs[-1] @ kernel
+        outputs.append(activate(total))
+    return _logits(parameters, outputs), tuple(outputs)
+
+
+def unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+    """Read a window of characters in each stream.
+
+    The result is that of T calls of `step`, up to rounding. It is faster: each layer multiplies its inputs at all
+    times by its kernel at once.
+
+    Args:
+        parameters: The weights.
+        ids: Integers [T, B], 0 to V - 1; T may be 0.
+        state: [B, H] for each layer; it is not changed.
+
+    Returns:
+        The logits after each character, [T, B, V], and the state after the last one.
+
+    """
+    outputs: list[Floats] = []
+    for layer, table, kernel, first in zip(
+        parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
+    ):
+        input_projection = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
+        if outputs:
+            input_projection = input_projection + outputs[-1] @ kernel
+        outputs.append(recur(input_projection, layer.recurrent_kernel, first, activation=parameters.activation))
+    last = tuple(output[-1] if len(output) else first for output, first in zip(outputs, state, strict=True))
+    return _logits(parameters, outputs), last
+
+
+def recur(input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, activation: str = "tanh") -> Floats:
+    """Run the recurrence of one layer, h_t = f(input_projection_t + h_{t-1} V).
+
+    Args:
+        input_projection: x_t U + b at each time, [T, B, H].
+        recurrent_kernel: V, [H, H].
+        state: h_0, [B, H]; it is not changed.
+        activation: The name of f, a key of ACTIVATIONS.
+
+    Returns:
+        The outputs h_1 to h_T, [T, B, H].
+
+    """
+    outputs = np.empty(input_projection.shape, input_projection.dtype)
+    for time, now in enumerate(input_projection):
+        output = outputs[time]
+        np.matmul(state, recurrent_kernel, out=output)
+        output += now
+        activate_in_place(activation, output)
+        state = output
+    return outputs
+
+
+def _logits(parameters: Parameters, outputs: list[Floats]) -> Floats:
+    features = np.concatenate(outputs, -1) if parameters.skip_connections else outputs[-1]
+    logits: Floats = features @ parameters.logits_kernel
+    return np.add(logits, parameters.logits_bias, out=logits)

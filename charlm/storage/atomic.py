@@ -1,0 +1,221 @@
+"""Files and folders that are either complete or absent: written under a temporary name, synced, then renamed.
+
+The temporary name is `.NAME.PROCESS.tmp`, beside the target.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
+from pathlib import Path
+
+from charlm.errors import CharlmError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of some bytes in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn an OSError in the block into a CharlmError that names the target and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap the names of two files or folders in a single step; return False if the system cannot do it (Linux can)."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    return bool(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)
+
+
+def write_folder(
+    target: Path, files: Mapping[str, bytes], *, exchange: Callable[[Path, Path], bool] = exchange
+) -> None:
+    """Write a folder with these files, replacing an old one in a single step.
+
+    A reader sees the old folder or the new one, each complete; so does the next process after a crash.
+
+    Args:
+        target: The folder. Missing folders above it are made.
+        files: The contents of the files by name.
+        exchange: Swaps two folders, or returns False if it cannot; then the old folder is renamed before the new one
+            takes its place, and for a moment there is none.
+
+    Raises:
+        CharlmError: the disk is full or the place cannot be written; an old folder is left as it was.
+
+    """
+    temporary = _temporary(target, "tmp")
+    try:
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove(temporary)
+            temporary.mkdir()
+            for name, data in files.items():
+                _write_durably(temporary / name, data)
+            sync_folder(temporary)
+            _put_in_place(temporary, target, exchange)
+            sync_folder(target.parent)
+    finally:
+        remove(temporary)
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write a file, replacing an old one in a single step.
+
+    Args:
+        target: The file, in a folder that exists.
+        data: Its contents.
+
+    Raises:
+        CharlmError: the disk is full or the place cannot be written; an old file is left as it was.
+
+    """
+    temporary = _temporary(target, "tmp")
+    try:
+        with writing(target):
+            _write_durably(temporary, data)
+            temporary.replace(target)
+            sync_folder(target.parent)
+    finally:
+        remove(temporary)
+
+
+@contextlib.contextmanager
+def open_aside(target: Path) -> Iterator[Callable[[bytes], None]]:
+    """Write a file in pieces; it takes its place when the block ends without an error.
+
+    Args:
+        target: The file. A link is followed. A pipe or a device is written directly.
+
+    Yields:
+        A function that writes bytes.
+
+    Raises:
+        CharlmError: the file cannot be written, here or in a call of the function; an old file is left as it was.
+
+    """
+    if target.exists() and not target.is_file():
+        with _open_unbuffered(target, target) as write:
+            yield write
+        return
+    place = Path(os.path.realpath(target))
+    temporary = _temporary(place, "tmp")
+    try:
+        with _open_unbuffered(temporary, target) as write:
+            yield write
+        with writing(target):
+            _sync_file(temporary)
+            temporary.replace(place)
+            sync_folder(place.parent)
+    finally:
+        remove(temporary)
+
+
+@contextlib.contextmanager
+def _open_unbuffered(path: Path, target: Path) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that writes to a path; errors name the target."""
+
+    def write(data: bytes) -> None:
+        with writing(target):
+            write_all(file, data)
+
+    with writing(target):
+        file = path.open("wb", buffering=0)
+    with file:
+        yield write
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and its contents, if it exists; what cannot be removed is left without an error."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_folder(folder: Path, *, remove: Callable[[Path], None] = remove) -> None:
+    """Remove a folder, if it exists, in a single step: a reader sees all of it or nothing.
+
+    Args:
+        folder: The folder, which is renamed first.
+        remove: Removes what has been renamed.
+
+    """
+    temporary = _temporary(folder, "tmp")
+    with contextlib.suppress(OSError):
+        remove(temporary)
+        folder.rename(temporary)
+    remove(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process has left in a folder under temporary names.
+
+    An old folder that had been renamed, and that no new one has replaced, gets its name back. Only the process that
+    holds the lock of the folder may call this: it would remove what another process is writing.
+    """
+    for path in list(folder.glob(".*")):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is None:
+            continue
+        target = path.with_name(found["name"])
+        if found["kind"] == "old" and not target.exists():
+            path.rename(target)
+        remove(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write all of `data` to an unbuffered file, in as many calls as that takes; raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _temporary(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.{kind}")
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_in_place(new: Path, target: Path, exchange: Callable[[Path, Path], bool]) -> None:
+    """Rename `new` to `target`; if a folder is there already, `new` then holds the old one."""
+    if not target.exists():
+        new.rename(target)
+    elif not exchange(new, target):
+        old = _temporary(target, "old")
+        target.rename(old)
+        new.rename(target)
+        remove(old)

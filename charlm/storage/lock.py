@@ -1,0 +1,50 @@
+"""One writer: the lock that a training process holds on its run folder."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from charlm.errors import CharlmError
+from charlm.storage.atomic import writing
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def only_writer(run: Path, *, flock: Callable[[int, int], object] = fcntl.flock) -> Iterator[None]:
+    """Hold the lock of a run folder for the length of a block.
+
+    The operating system releases the lock when the process ends, even if it is killed.
+
+    Args:
+        run: The folder.
+        flock: Locks a file descriptor, as `fcntl.flock` does.
+
+    Raises:
+        CharlmError: another process holds the lock, which the message names; or the folder cannot be written, or its
+            file system has no locks.
+
+    """
+    path = run / LOCK
+    with writing(path):
+        file = path.open("a+", encoding="utf-8")
+    with file:
+        with writing(path):
+            _lock(file, run, flock)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+        yield
+
+
+def _lock(file: TextIO, run: Path, flock: Callable[[int, int], object]) -> None:
+    try:
+        flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(200).strip() or "another process"
+        raise CharlmError(f"{run}: {holder} is training here; wait for it, or name another --run") from None

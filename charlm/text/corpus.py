@@ -1,0 +1,207 @@
+"""A corpus: text as ids on disk, memory-mapped and split into training, validation and test text.
+
+A corpus is a folder with `ids.bin` (little-endian unsigned integers and nothing else), `vocabulary.json` and
+`manifest.json`. Making one from text is left to `charlm.text.tokenization`.
+"""
+
+import contextlib
+import math
+import reprlib
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from charlm.config.schema import CorpusConfig
+from charlm.errors import CharlmError
+from charlm.storage.reading import read_file
+from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
+
+FORMAT = 1
+SPLITS = ("train", "validation", "test")
+MAX_MANIFEST_BYTES = 1 << 30
+"""Enough for millions of documents."""
+CHECKED_BYTES = 64 << 20
+"""Up to this size, ids.bin is searched for ids out of range when it is opened."""
+
+
+class Source(BaseModel):
+    """A document, as recorded in manifest.json."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    name: str
+    """As messages show it."""
+    bytes: int
+    """After decompression."""
+    characters: int
+    """After normalisation. At level byte, the number of bytes."""
+    sha256: str
+    """Of the bytes after decompression."""
+
+
+class Manifest(BaseModel):
+    """The contents of manifest.json: which text the ids were made from, and how."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    format: int
+    charlm: str
+    """Version of charlm that wrote the corpus."""
+    level: Literal["char", "byte"]
+    encoding: str
+    """Not used at level byte."""
+    normalize: Literal["none", "NFC", "NFKC"]
+    min_count: int
+    sources: tuple[Source, ...]
+    characters: int
+    """Of all documents together."""
+    dtype: str
+    """Of ids.bin: uint8, uint16 or uint32, little-endian."""
+    size: int = Field(ge=1)
+    """Number of ids, those between documents included."""
+    ids_sha256: str
+    """Of ids.bin."""
+    splits: dict[str, tuple[int, int]]
+    """Start and end of train, validation and test as positions in ids.bin; each starts where the one before ends."""
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, found: int) -> int:
+        if found != FORMAT:
+            raise ValueError(f"this version of charlm reads format {FORMAT}")
+        return found
+
+    @model_validator(mode="after")
+    def _split_everything_in_order(self) -> "Manifest":
+        borders = [position for name in SPLITS for position in self.splits.get(name, ())]
+        in_order = borders == sorted(borders) and borders[1:5:2] == borders[2:6:2]
+        if set(self.splits) != set(SPLITS) or not in_order or borders[0] != 0 or borders[-1] != self.size:
+            raise ValueError(f"splits must be train, validation and test, in order from 0 to {self.size}")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Text as ids on disk."""
+
+    folder: Path
+    vocabulary: Vocabulary
+    ids: Ids
+    """[size], memory-mapped and read-only: uint8, uint16 or uint32, the smallest that holds the vocabulary."""
+    manifest: Manifest
+
+    @property
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Start and end of train, validation and test in `ids`."""
+        return self.manifest.splits
+
+    def split(self, name: str) -> Ids:
+        """Return the ids of train, validation or test, a view that may be empty; another name raises CharlmError."""
+        if name not in self.splits:
+            raise CharlmError(f"split {name}: there are {', '.join(SPLITS)}")
+        start, end = self.splits[name]
+        return self.ids[start:end]
+
+    def check_size(self) -> None:
+        """Raise CharlmError if ids.bin has become shorter: reading it would end the process with SIGBUS.
+
+        If the file was removed, nothing is raised: what is mapped stays readable.
+        """
+        path, expected = self.folder / "ids.bin", self.ids.nbytes
+        with contextlib.suppress(OSError):
+            found = path.stat().st_size
+            if found < expected:
+                raise CharlmError(f"{path}: was cut to {found:,} bytes while in use; must be {expected:,}")
+
+    @property
+    def summary(self) -> str:
+        """One line for the user: the size of the text, its distinct characters, and the splits."""
+        text = f"{self.manifest.characters:,} bytes"
+        if self.vocabulary.level == "char":
+            distinct = sum(character is not None for character in self.vocabulary.characters)
+            text = f"{_count(self.manifest.characters, 'character')}, {distinct:,} distinct"
+        sizes = ", ".join(f"{name} {end - start:,}" for name, (start, end) in self.splits.items())
+        return f"{text}, {_count(len(self.manifest.sources), 'document')}: {sizes}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def is_corpus(path: Path) -> bool:
+    """Return whether a path is a folder that `tokenize` wrote, judged by the names of the files in it."""
+    return (path / "manifest.json").is_file() and (path / "vocabulary.json").is_file()
+
+
+def stored_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
+    """Return the dtype of ids.bin: that of the vocabulary, little-endian on any machine."""
+    return vocabulary.dtype.newbyteorder("<")
+
+
+def split_positions(size: int, config: CorpusConfig) -> dict[str, tuple[int, int]]:
+    """Return the start and end of train, validation and test, in this order.
+
+    Validation starts at floor(size * (1 - validation_fraction - test_fraction)), but at 1 at least; test starts at
+    floor(size * (1 - test_fraction)). The fractions are taken as the decimal numbers that were written.
+
+    Args:
+        size: Number of ids, 1 or more.
+        config: The fractions.
+
+    """
+    validation, test = (Fraction(str(f)) for f in (config.validation_fraction, config.test_fraction))
+    train_end = max(1, math.floor(size * (1 - validation - test)))
+    validation_end = max(train_end, math.floor(size * (1 - test)))
+    return {
+        "train": (0, train_end),
+        "validation": (train_end, validation_end),
+        "test": (validation_end, size),
+    }
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Open a folder that `tokenize` wrote.
+
+    An ids.bin of up to 64 MiB is searched for ids out of range; for a larger one, compare `manifest.ids_sha256`.
+
+    Raises:
+        CharlmError: a file is missing or damaged, or the files do not belong together.
+
+    """
+    manifest = read_manifest(folder)
+    vocabulary = read_vocabulary(folder / "vocabulary.json")
+    if (manifest.level, manifest.dtype) != (vocabulary.level, vocabulary.dtype.name):
+        raise CharlmError(f"{folder}: vocabulary.json and manifest.json are not of the same corpus")
+    path = folder / "ids.bin"
+    dtype = stored_dtype(vocabulary)
+    expected = manifest.size * dtype.itemsize
+    try:
+        found = path.stat().st_size
+        if found != expected:
+            raise CharlmError(f"{path}: {found:,} bytes; must be {expected:,}: tokenize the text again")
+        ids = np.memmap(path, dtype, mode="r")
+    except OSError as error:
+        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
+    if found <= CHECKED_BYTES and (highest := int(ids.max())) >= len(vocabulary):
+        raise CharlmError(f"{path}: holds id {highest}; the vocabulary ends at {len(vocabulary) - 1}")
+    return Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a corpus; raises CharlmError if it is missing or not valid."""
+    path = folder / "manifest.json"
+    try:
+        return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
+    except ValidationError as error:
+        raise CharlmError(f"{path}: not the manifest of a corpus: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = "".join(f"{part}: " for part in first["loc"])
+    found = f"found {reprlib.repr(first['input'])}; " if key and first["type"] != "missing" else ""
+    return f"{key}{found}{first['msg'].removeprefix('Value error, ').replace('Input should', 'must')}"

@@ -1,0 +1,86 @@
+"""The interface between the training loop and an engine, which hides TensorFlow or any other framework.
+
+The loop decides which windows are read, at which learning rates, and when. The engine holds and changes the weights,
+the optimizer, the random seeds and the hidden state. `charlm.engine.keras_engine` is the real engine.
+
+Axes: B batch, T time, K steps in one call.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config
+from charlm.network.rnn import Floats, Parameters
+from charlm.text.batches import Batches
+
+Tensors = dict[str, NDArray[Any]]
+"""The state of an engine: arrays of any dtype by name."""
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each of these arrays."""
+
+
+class StepMetrics(NamedTuple):
+    """The results of K steps of training."""
+
+    losses: list[float]
+    """The loss of each step in nats per character, [K]."""
+    norms: list[float]
+    """The gradient norm of each step before clipping, [K]."""
+    seconds: float
+    """The time that all steps took together."""
+
+
+class Engine(Protocol):
+    """A network in training."""
+
+    def build(self) -> None:
+        """Do everything that would make the first step slower than the others."""
+
+    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+        """Take K steps of training, one for each window.
+
+        Args:
+            windows: Ids, int32 [K, T + 1, B]; rows 0 to T - 1 of a window are the inputs, rows 1 to T the targets.
+            rates: The learning rate of each step, float32 [K].
+            reset_state: Whether the first window starts from the zero state, as at the start of an epoch.
+
+        """
+
+    def parameters(self) -> Parameters:
+        """Return a copy of the weights to evaluate and save: of their average if one is kept."""
+
+    def weights(self) -> dict[str, Floats]:
+        """Return a copy of the trained weights, float32, by their names in weights.safetensors, for histograms."""
+
+    def tensors(self) -> Tensors:
+        """Return a copy of everything that decides the next step, by names that do not depend on a framework."""
+
+    def shapes(self) -> Shapes:
+        """Return the shape of each of these tensors."""
+
+    def restore(self, tensors: Tensors) -> None:
+        """Restore what `tensors` returned; the caller has checked the shapes."""
+
+    def graph(self) -> bytes:
+        """Return the network as a serialized GraphDef for TensorBoard; empty if there is none."""
+
+
+class EngineFactory(Protocol):
+    """Makes an engine."""
+
+    def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> Engine:
+        """Return an engine with newly drawn weights.
+
+        Args:
+            config: Every setting; `training.parts` is a number.
+            batches: How the training text is cut into windows.
+            vocabulary_size: V, the number of ids.
+            precision: The precision of matrix products, float32 or bfloat16.
+
+        Raises:
+            CharlmError: the config asks for something that the framework does not have.
+
+        """

@@ -1,0 +1,118 @@
+"""TensorBoard's event files, written without TensorFlow.
+
+`tf.summary` would notice a full disk late, leave half an event in the file, and raise its own kind of error.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram import metadata as histograms
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util.tensor_util import make_tensor_proto
+
+from charlm.config.file import dump_config, flatten
+from charlm.config.schema import Config
+from charlm.network.rnn import Floats
+from charlm.storage.atomic import sync_folder, writing
+from charlm.storage.log import Log
+
+BUCKETS = 30
+"""The number of buckets of a histogram, as in TensorBoard."""
+SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
+"""Optional figures of a log line."""
+
+
+class EventLog:
+    """A new event file in the folder tensorboard/ of a run; its methods raise CharlmError if it cannot be written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
+        self._write(Event(file_version="brain.Event:2"))
+
+    def describe(self, config: Config, graph: bytes) -> None:
+        """Write what does not change during a run: the hyperparameters, the config as text, and the graph.
+
+        Args:
+            config: Every setting.
+            graph: A serialized GraphDef; if it is empty, nothing is written.
+
+        """
+        values = {key: value for key, value in flatten(config).items() if isinstance(value, bool | int | float)}
+        texts = {key: str(value) for key, value in flatten(config).items() if key not in values}
+        self._show(hparams_pb({**values, **texts}), step=0)
+        self._show(text_pb("config", _preformatted(dump_config(config))), step=0)
+        if graph:
+            self._write(Event(graph_def=graph))
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Write a log line or an evaluation as scalars.
+
+        Args:
+            metrics: step, split, nats_per_char, bits_per_char, and any of SCALARS.
+
+        """
+        scalars = {f"{name}/{metrics['split']}": metrics[name] for name in ("nats_per_char", "bits_per_char")}
+        scalars |= {name: metrics[name] for name in SCALARS if name in metrics}
+        for tag, value in scalars.items():
+            self._show(scalar_pb(tag, value), step=metrics["step"])
+
+    def show_text(self, tag: str, text: str, *, step: int) -> None:
+        """Write a text that TensorBoard shows as it is, not as Markdown."""
+        self._show(text_pb(tag, _preformatted(text)), step=step)
+
+    def show_weights(self, weights: Mapping[str, Floats], *, step: int) -> None:
+        """Write a histogram of each tensor of weights, float32 of any shape, by its name."""
+        for name, values in weights.items():
+            self._show(histogram_pb(f"weights/{name}", values), step=step)
+
+    def sync(self) -> None:
+        """Return when all events and the name of the file are on the disk."""
+        self._log.sync()
+        with writing(self._folder):
+            sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
+
+    def _show(self, summary: Summary, *, step: int) -> None:
+        self._write(Event(step=step, summary=summary))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        RecordWriter(self._log).write(event.SerializeToString())
+
+
+def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
+    """Return the histogram that TensorBoard would make of the finite values, with a thirtieth of the memory.
+
+    Args:
+        tag: Its name in TensorBoard.
+        values: float32 of any shape.
+
+    """
+    finite = values[np.isfinite(values)]
+    ends = (np.float64(finite.min()), np.float64(finite.max())) if finite.size else None  # float32 may overflow
+    counts, edges = np.histogram(finite, BUCKETS, range=ends)
+    rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    summary = Summary()
+    metadata = histograms.create_summary_metadata(display_name=None, description=None)
+    summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(rows, dtype=np.float64))
+    return summary
+
+
+def _preformatted(text: str) -> str:
+    """Return a text as a Markdown code block, which TensorBoard shows as it is."""
+    return "".join(f"    {line}\n" for line in text.splitlines())

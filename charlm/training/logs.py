@@ -1,0 +1,88 @@
+"""The log files of a run: metrics.jsonl, and the same figures as TensorBoard events.
+
+The files are append-only. A checkpoint records the size of each. A resumed run cuts off what was written after the
+checkpoint, so that no step is missing or occurs twice.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.network.rnn import Floats
+from charlm.runs.folder import METRICS_FILE, TENSORBOARD
+from charlm.runs.metrics import MetricsLog, with_bits
+from charlm.storage.atomic import writing
+from charlm.training.events import EventLog
+
+
+class RunLogs:
+    """The log files of a run, open for writing; its methods raise CharlmError if they cannot be written."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._metrics = MetricsLog(run / METRICS_FILE)
+        self._events = EventLog(run / TENSORBOARD)
+
+    def describe(self, config: Config, graph: bytes) -> None:
+        """Write what does not change during a run: the hyperparameters, the config as text, and the graph."""
+        self._events.describe(config, graph)
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Write a log line or an evaluation; `metrics` holds step, split and nats_per_char."""
+        metrics = with_bits(metrics)
+        self._metrics.write(metrics)
+        self._events.log(metrics)
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Write an event; its keys include step, and event, which is its name."""
+        self._metrics.write(event)
+        text = "\n".join(f"{key}: {value}" for key, value in event.items())
+        self._events.show_text(event["event"], text, step=event["step"])
+
+    def show(self, weights: Mapping[str, Floats], sample: str | None, *, step: int) -> None:
+        """Write histograms of the weights, float32 of any shape, and the sampled text if there is one."""
+        self._events.show_weights(weights, step=step)
+        if sample is not None:
+            self._events.show_text("sample", sample, step=step)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of bytes of each log file, by path inside the run, when all of them are on the disk."""
+        self._metrics.sync()
+        self._events.sync()
+        return {str(path.relative_to(self._run)): path.stat().st_size for path in log_files(self._run)}
+
+    def close(self) -> None:
+        """Close the files."""
+        self._events.close()
+        self._metrics.close()
+
+
+def log_files(run: Path) -> list[Path]:
+    """Return the paths of metrics.jsonl and of all event files of a run."""
+    return [run / METRICS_FILE, *sorted((run / TENSORBOARD).glob("*.tfevents.*"))]
+
+
+def rewind(run: Path, sizes: Mapping[str, int]) -> None:
+    """Cut the log files of a run to the sizes that they had before, and remove event files that did not exist.
+
+    Args:
+        run: The folder of the run.
+        sizes: The number of bytes of each file, by path inside the run.
+
+    Raises:
+        CharlmError: a file is a link, which could lead out of the run (then nothing is cut); or it cannot be cut.
+
+    """
+    for path in (run / TENSORBOARD, *log_files(run)):
+        if path.is_symlink():
+            raise CharlmError(f"{path}: is a link; must be the log itself, which is cut when a run is resumed")
+    for path in log_files(run):
+        size = sizes.get(str(path.relative_to(run)), 0)
+        with writing(path):
+            if not size and path.name != METRICS_FILE:
+                path.unlink()
+            elif path.stat().st_size > size:
+                os.truncate(path, size)

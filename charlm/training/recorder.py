@@ -1,0 +1,134 @@
+"""What happens between the steps of a run: it is logged, evaluated and saved when that is due."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.runs.run import Run
+from charlm.text.batches import Batches
+from charlm.training.display import Say
+from charlm.training.engine import Engine
+from charlm.training.outputs import RunOutputs
+from charlm.training.progress import Progress
+from charlm.training.schedule import Schedule
+from charlm.training.signals import Stopped, StopRequest
+from charlm.training.validation import Validator
+
+
+class Recorder:
+    """Logs, evaluates and saves a run, and records that in its progress.
+
+    Every method raises CharlmError if a file cannot be written, and DivergenceError if a weight to save is not finite.
+
+    Args:
+        run: Its folder, config and corpus.
+        engine: The network in training.
+        batches: How the training text is cut into windows.
+        schedule: When something is due.
+        rates: Returns the learning rates of steps, see `charlm.training.steps.StepRunner.rates`.
+        request: The stop request of a `stop_on_signal` block; a signal cuts an evaluation short.
+        say: Called with each line for the user.
+
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        engine: Engine,
+        batches: Batches,
+        schedule: Schedule,
+        *,
+        rates: Callable[[Progress, int, int], NDArray[np.float32]],
+        request: StopRequest,
+        say: Say,
+    ) -> None:
+        self._corpus, self._engine, self._batches, self._schedule = run.corpus, engine, batches, schedule
+        self._rates, self._request, self._say = rates, request, say
+        self.validator = Validator(run)
+        self.outputs = RunOutputs(
+            run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=say
+        )
+        self._saved: tuple[int, int, int] | None = None
+        """The step, the evaluated step and the number of rollbacks of the last checkpoint."""
+
+    def record_due(self, progress: Progress) -> None:
+        """Log, evaluate and save if it is due at this step and not done yet."""
+        if self._schedule.logs_at(progress.step):
+            self._log(progress)
+        if self._schedule.evaluates_at(progress.step):
+            self._evaluate(progress)
+        if self._schedule.saves_at(progress.step):
+            self._save(progress)
+
+    def finish(self, progress: Progress, *, is_stopped: bool) -> None:
+        """Save the end of a run; unless a signal has stopped it, evaluate it as well.
+
+        If the clock has ended the run between two evaluations, it is evaluated once more for the user. This comes after
+        the checkpoint, so that a run resumed from it does not depend on the clock.
+        """
+        self._save(progress)
+        if not is_stopped:
+            self._log(progress)
+            self._evaluate(progress)
+
+    def _save(self, progress: Progress) -> None:
+        state = progress.step, progress.evaluated_step, len(progress.rollbacks)
+        if state != self._saved:
+            self.outputs.save(progress)
+            self._saved = state
+
+    def _log(self, progress: Progress) -> None:
+        """Log the steps since the last line, if there are any."""
+        if not progress.pending_losses:
+            return
+        progress.train_nats = float(np.mean(progress.pending_losses))
+        characters = len(progress.pending_losses) * self._batches.characters_per_step
+        seconds = progress.seconds - progress.logged_seconds
+        self.outputs.logs.log(
+            {
+                **self._position(progress, "train", progress.train_nats),
+                "learning_rate": float(self._rates(progress, progress.step - 1, 1)[0]),
+                "gradient_norm": progress.last_norm,
+                "characters_per_second": characters / max(seconds, 1e-9),
+            }
+        )
+        progress.pending_losses = []
+        progress.logged_seconds = progress.seconds
+
+    def _evaluate(self, progress: Progress) -> None:
+        """Evaluate if that was not done at this step; after a signal, leave it to the resumed run."""
+        step = progress.step
+        if progress.evaluated_step == step:
+            return
+        self._corpus.check_size()
+        try:
+            with self._request.at_once():
+                validation = self.validator.evaluate(self.outputs.bundle(progress))
+        except Stopped:
+            return
+        nats = validation.nats_per_char
+        if nats is not None:
+            self.outputs.logs.log(self._position(progress, "validation", nats))
+        nats = progress.train_nats if nats is None else nats
+        is_best = self.validator.update_best(nats, progress, is_regular=self._schedule.evaluates_at(step))
+        if is_best:
+            self.outputs.save_best(progress)
+        ending = ", the best so far" if is_best else ""
+        self._say(
+            f"step {step:,} of {self._schedule.total:,}: {nats:.4f} nats per character on the {self.validator.split} "
+            f"text{ending}"
+        )
+        self.outputs.logs.show(self._engine.weights(), validation.sample, step=step)
+        progress.evaluated_step = step
+
+    def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
+        return {
+            "step": progress.step,
+            "epoch": progress.step / self._batches.steps_per_epoch,
+            "characters": progress.step * self._batches.characters_per_step,
+            "seconds": progress.seconds,
+            "split": split,
+            "nats_per_char": nats,
+        }

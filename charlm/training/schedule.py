@@ -1,0 +1,104 @@
+"""When a run logs, evaluates, saves and ends, and its learning rates: functions of the step, never of the clock."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config.schema import ScheduleConfig, TrainingConfig
+from charlm.text.batches import Batches
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps at which a run logs, evaluates, saves, starts an epoch and ends."""
+
+    total: int
+    """The steps of the whole run."""
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+    steps_per_epoch: int
+
+    def logs_at(self, step: int) -> bool:
+        """Return whether a line is logged after a step: every `log_every` steps, and before every evaluation."""
+        return step % self.log_every == 0 or self.evaluates_at(step)
+
+    def evaluates_at(self, step: int) -> bool:
+        """Return whether the network is evaluated after a step: not after step 0, always after the last."""
+        return step >= self.total or (step > 0 and step % self.evaluate_every == 0)
+
+    def saves_at(self, step: int) -> bool:
+        """Return whether a checkpoint is written after a step: also after step 0 and after the last."""
+        return step >= self.total or step % self.checkpoint_every == 0
+
+    def steps_to_next_event(self, step: int) -> int:
+        """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
+        periods = (self.log_every, self.evaluate_every, self.checkpoint_every, self.steps_per_epoch)
+        return min(self.total - step, *(period - step % period for period in periods))
+
+
+def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
+    """Return the schedule of a run.
+
+    Args:
+        settings: The section `training` of the config.
+        batches: How the training text is cut into windows.
+
+    """
+    return Schedule(
+        total=total_steps(settings.epochs, settings.steps, batches),
+        log_every=settings.log_every,
+        evaluate_every=settings.evaluate_every,
+        checkpoint_every=settings.checkpoint_every,
+        steps_per_epoch=batches.steps_per_epoch,
+    )
+
+
+def total_steps(epochs: int | None, steps: int | None, batches: Batches) -> int:
+    """Return the number of steps of a whole run, which ends at the first of two limits.
+
+    Args:
+        epochs: The limit in epochs; None = no such limit.
+        steps: The limit in steps; None = no such limit. One of the two must be given.
+        batches: How the training text is cut into windows.
+
+    """
+    limits = [epochs * batches.steps_per_epoch] if epochs is not None else []
+    return min([*limits, steps] if steps is not None else limits)
+
+
+def learning_rates(peak: float, schedule: ScheduleConfig, *, first: int, count: int, total: int) -> NDArray[np.float32]:
+    """Return the learning rates of steps first to first + count - 1.
+
+    The rate rises linearly over `warmup_steps`. Then it stays at `peak` (constant), or falls to peak * final_fraction
+    at the last step: along half a cosine (Loshchilov and Hutter 2017, equation 5), or by the same factor at every step
+    (exponential).
+
+    Args:
+        peak: The highest rate, more than 0.
+        schedule: The section `training.schedule` of the config.
+        first: The first step, from 0.
+        count: The number of steps.
+        total: The steps of the whole run.
+
+    Returns:
+        float32 [count].
+
+    """
+    return np.array([peak * _fraction(schedule, step, total) for step in range(first, first + count)], np.float32)
+
+
+def _fraction(schedule: ScheduleConfig, step: int, total: int) -> float:
+    """Return the learning rate of a step as a fraction of the peak."""
+    warm_up = min(schedule.warmup_steps, total)
+    if step < warm_up:
+        return (step + 1) / (warm_up + 1)
+    progress = (step - warm_up) / max(1, total - 1 - warm_up)
+    if schedule.name == "cosine":
+        final = schedule.final_fraction
+        return final + (1 - final) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    if schedule.name == "exponential":
+        return math.pow(schedule.final_fraction, min(1.0, progress))
+    return 1.0

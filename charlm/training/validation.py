@@ -1,0 +1,83 @@
+"""The validation of a network in training: its score, a sample, and whether the score is the best so far."""
+
+import math
+from typing import NamedTuple
+
+from charlm.evaluation.scoring import estimate_stream
+from charlm.network.bundle import Bundle
+from charlm.runs.run import Run
+from charlm.sampling.generation import generate_text
+from charlm.sampling.sampler import Sampler
+from charlm.training.progress import Progress
+
+
+class Validation(NamedTuple):
+    """The result of one evaluation."""
+
+    nats_per_char: float | None
+    """The loss on the validation text; None if there is no validation text."""
+    sample: str | None
+    """A sampled text, its prompt included; None if `sampling.length` is 0."""
+
+
+class Validator:
+    """Evaluates the network of a run without changing it.
+
+    Args:
+        run: Its config and corpus.
+
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.config = run.config
+        ids = run.corpus.split("validation")[: self.config.training.evaluate_characters]
+        self.validation = ids if len(ids) > 1 else None
+        """The ids of the validation text, integers [n]; None if there are fewer than 2."""
+        self.split = "train" if self.validation is None else "validation"
+        """The text that the best score is measured on: validation, or train if there is no validation text."""
+
+    def evaluate(self, bundle: Bundle) -> Validation:
+        """Score the validation text, and write a sample."""
+        nats = None
+        if self.validation is not None:
+            nats = estimate_stream(bundle.parameters, self.validation).nats_per_char
+        return Validation(nats, self._sample(bundle))
+
+    def update_best(self, nats: float, progress: Progress, *, is_regular: bool) -> bool:
+        """Compare a loss with the best so far, and record the result in `progress`.
+
+        Args:
+            nats: The loss at the present step in nats per character; if it is not finite, it is never the best.
+            progress: Has the best loss so far; it is changed.
+            is_regular: Whether the evaluation is one of the schedule; if not, its loss is the best only if there is no
+                other.
+
+        Returns:
+            Whether the loss is the best so far.
+
+        """
+        stopping = self.config.training.early_stopping
+        margin = stopping.min_delta if stopping else 0.0
+        best = progress.best_nats
+        is_best = math.isfinite(nats) and (best is None or (is_regular and nats < best - margin))
+        if is_best:
+            progress.best_nats, progress.best_step, progress.evaluations_without_best = nats, progress.step, 0
+        else:
+            progress.evaluations_without_best += 1
+        return is_best
+
+    def _sample(self, bundle: Bundle) -> str | None:
+        settings = self.config.sampling
+        if not settings.length:
+            return None
+        generation = generate_text(
+            bundle,
+            prompt=settings.prompt,
+            length=settings.length,
+            sampler=Sampler(settings.temperature, settings.top_k, settings.top_p, settings.min_p),
+            seed=self.config.seed,
+            unknown="skip",
+        )
+        for _ in generation:
+            pass
+        return settings.prompt + generation.samples[0].text

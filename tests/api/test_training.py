@@ -1,0 +1,146 @@
+"""`tokenize`, `train` and `resume`, as a program calls them."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+import charlm
+from charlm.config.recipes import find_recipe
+from charlm.errors import CharlmError
+from charlm.training.loop import Outcome
+
+Result = TypeVar("Result")
+
+TEXT = "abba\n" * 200
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def in_a_thread(call: Callable[[], Result]) -> Result:
+    """Return what a call returns in a thread that is not the main one."""
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(call()))
+    thread.start()
+    thread.join()
+    (result,) = results
+    return result
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training by the library, and what was said."""
+
+    outcome: Outcome
+    said: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """Train a text file in another thread by a recipe's path and a mapping; 5 steps."""
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    said: list[str] = []
+    outcome = in_a_thread(
+        lambda: charlm.train(
+            folder / "text.txt",
+            recipe=find_recipe("tiny"),
+            overrides={"training.steps": 5, "corpus.test_fraction": 0.1},
+            run=folder / "run",
+            say=said.append,
+        )
+    )
+    return Training(outcome, said)
+
+
+# tokenize
+
+
+def test_one_source_or_several_are_tokenized(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(TEXT, encoding="utf-8")
+    one = charlm.tokenize(str(tmp_path / "a.txt"), tmp_path / "one")
+    both = charlm.tokenize([tmp_path / "a.txt", str(tmp_path / "b.txt")], str(tmp_path / "both"))
+    assert one.vocabulary.characters == ("\n", "a", "b")
+    assert [len(corpus.manifest.sources) for corpus in (one, both)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "overrides", ["corpus.level=byte", ["corpus.level=byte"], {"corpus.level": "byte"}], ids=["one", "list", "mapping"]
+)
+def test_overrides_are_one_text_several_or_a_mapping(overrides: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    assert charlm.tokenize(tmp_path / "text.txt", tmp_path / "out", overrides=overrides).vocabulary.level == "byte"
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"did you mean corpus.level\?"):
+        charlm.tokenize(tmp_path, tmp_path / "out", overrides={"corpus.levle": "byte"})
+
+
+# train
+
+
+def test_a_training_in_a_thread_ends_with_a_model_that_generates(training: Training) -> None:
+    outcome = training.outcome
+    assert (outcome.progress.step, outcome.reason, outcome.signal) == (5, "all steps done", None)
+    assert len(str(charlm.load(outcome.folder).generate(length=20))) == 20
+
+
+def test_the_loss_of_the_outcome_is_that_of_the_run(training: Training) -> None:
+    lines = (training.outcome.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [found["nats_per_char"] for found in map(json.loads, lines) if found["split"] == "validation"]
+    assert training.outcome.progress.best_nats == min(losses)
+
+
+def test_overrides_replace_values_of_the_recipe(training: Training) -> None:
+    config = charlm.load(training.outcome.folder).config
+    assert (config.training.steps, config.corpus.test_fraction) == (5, 0.1)
+
+
+def test_what_the_user_should_know_is_said_line_by_line(training: Training) -> None:
+    assert any(line.startswith("corpus: 1,000 characters") for line in training.said)
+    assert any(line.startswith("step 5 of 5: ") for line in training.said)
+    assert not any("\n" in line for line in training.said)
+
+
+def test_nothing_is_printed_and_signals_are_as_before(
+    training: Training, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    corpus = charlm.tokenize(training.outcome.folder.parent / "text.txt", tmp_path / "corpus")
+    outcome = charlm.train(corpus, recipe="tiny", overrides="training.steps=2", run=str(tmp_path / "run"))
+    assert outcome.progress.step == 2
+    assert capfd.readouterr() == ("", "")
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_run_is_not_trained_over(training: Training) -> None:
+    folder = training.outcome.folder
+    with pytest.raises(CharlmError, match="holds a run"):
+        charlm.train(folder.parent / "text.txt", recipe="tiny", run=folder)
+
+
+def test_a_recipe_that_does_not_exist_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"tiyn: no such recipe or YAML file; did you mean tiny\?"):
+        charlm.train(tmp_path, recipe="tiyn")
+
+
+# resume
+
+
+def test_a_run_is_continued_to_more_steps(training: Training) -> None:
+    said: list[str] = []
+    outcome = charlm.resume(training.outcome.folder, overrides=["training.steps=8"], say=said.append)
+    assert outcome.progress.step == 8
+    assert "resumed at step 5 of 8" in said
+
+
+def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CharlmError, match="runs/: no run here"):
+        charlm.resume()

@@ -1,0 +1,114 @@
+"""A folder full of things that commands must refuse."""
+
+import gzip
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charlm.config.file import dump_config
+from charlm.config.schema import Config, CorpusConfig, ModelConfig
+from charlm.network.architecture import Architecture
+from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.rnn import parameters_from_tensors
+from charlm.runs.run import begin_run
+from charlm.text.tokenization import tokenize
+from charlm.text.vocabulary import Vocabulary
+
+CONTENTS = {
+    "text.txt": b"abba\n" * 50,
+    "other.txt": b"abXba",
+    "nul.txt": b"ab\0ba",
+    "late.txt": b"abba\n" * 300_000 + b"X",
+    "latin.txt": b"abb\xe9",
+    "red\x1b[31m.txt": b"\xff",
+    "two\rlines.txt": b"\xff",
+    "empty.txt": b"",
+    "broken.gz": gzip.compress(b"abba" * 100)[:-10],
+    "list.yaml": b"- 1",
+    "tab.yaml": b"model:\n\tunits: 3",
+    "latin.yaml": b"# \xe9",
+    "nul.yaml": b"seed: \0",
+    "twice.yaml": b"seed: 1\nseed: 2",
+    "alias.yaml": b"model: &m {units: 3}\ntraining: *m",
+    "merge.yaml": b"model: {<<: {units: 3}}",
+    "endless.yaml": b"training: {epochs: null}",
+    "large.yaml": b"#" * 100_001,
+    "deep.yaml": b"{a: " * 5000,
+    "number.yaml": b"1: 2",
+    "decimal.yaml": b"seed: " + b"9" * 5000,
+    "hex.yaml": b"seed: 0x" + b"f" * 20_000,
+    "binary.yaml": b"seed: !!binary gIGC",
+    "python.yaml": b"seed: !!python/object/apply:os.getpid []",
+    "escape.yaml": rb'"\e[31m\n": 1',
+    "surrogate.yaml": rb'sampling: {prompt: "\ud800"}',
+}
+
+
+@pytest.fixture(scope="session")
+def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with a bundle, a run that has just begun, a corpus, and many broken files and folders."""
+    place = tmp_path_factory.mktemp("place")
+    for name, contents in CONTENTS.items():
+        (place / name).write_bytes(contents)
+    for name in ("empty", "folder.yaml"):
+        (place / name).mkdir()
+    for name in ("pipe", "pipe.yaml"):
+        os.mkfifo(place / name)
+    for name, target in {"zero.yaml": "/dev/zero", "loop": "loop", "loop.yaml": "loop.yaml"}.items():
+        (place / name).symlink_to(target)
+
+    _write_bundle(place / "bundle")
+    _write_bundle(place / "nan", bias=np.nan)
+    _write_bundle(place / "huge", bias=3e38)
+    _write_bundle(place / "linked")
+    (place / "linked/config.yaml").rename(place / "config-elsewhere.yaml")
+    (place / "linked/config.yaml").symlink_to("../config-elsewhere.yaml")
+    _write_bundle(place / "edited")
+    model = (place / "edited/model.json").read_text(encoding="utf-8")
+    (place / "edited/model.json").write_text(model.replace('"tanh"', '"relu"'), encoding="utf-8")
+    for name in ("model.json", "weights.safetensors", "vocabulary.json", "config.yaml"):
+        _write_bundle(place / f"no-{name}")
+        (place / f"no-{name}" / name).unlink()
+        _write_bundle(place / f"cut-{name}")
+        os.truncate(place / f"cut-{name}" / name, 20)
+    _write_bundle(place / "future")
+    (place / "future/model.json").write_text(json.dumps({"format": 99}), encoding="utf-8")
+
+    tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
+    begin_run(place / "begun", Config(), place / "text.txt")
+    (place / "lost").mkdir()
+    (place / "lost/config.yaml").write_text(dump_config(Config()), encoding="utf-8")
+    (place / "lost/metrics.jsonl").touch()
+    return place
+
+
+@pytest.fixture
+def place(original_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to a copy of that folder."""
+    shutil.copytree(original_place, tmp_path / "place", symlinks=True, copy_function=_copy)
+    monkeypatch.chdir(tmp_path / "place")
+    return tmp_path / "place"
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file; a pipe is made anew."""
+    if Path(source).is_fifo():
+        os.mkfifo(target)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _write_bundle(folder: Path, *, bias: float = 0.0) -> None:
+    """Write a bundle of 4 units over a line break, a and b, with an extra bias of the first two logits."""
+    architecture = Architecture(3, 1, 4, None, True, "tanh", False)
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
+    tensors["logits.bias"] += np.array([bias, -bias, 0], np.float32)
+    parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=False)
+    vocabulary = Vocabulary("char", ("\n", "a", "b"))
+    config = dump_config(Config(model=ModelConfig(layers=1, units=4)))
+    write_bundle(folder, Bundle(architecture, parameters, vocabulary, config))

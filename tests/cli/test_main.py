@@ -1,0 +1,149 @@
+"""The command `charlm`: its commands, their options and their help."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+from commands import charlm, check_usage_error, table
+
+from charlm import __version__
+from charlm.cli.command import Command
+from charlm.cli.main import main
+from charlm.evaluation.dynamic_rule import RULES
+
+OPTIONS = {
+    "tokenize": "--out -c --config -s --set",
+    "train": "-c --config -s --set -r --run --resume",
+    "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
+    "--ignore-end --checkpoint --unknown --raw --copies --json",
+    "evaluate": "--split --protocol --window --checkpoint --unknown --dynamic --dynamic-rule --dynamic-rate "
+    "--dynamic-decay --dynamic-segment --dynamic-stretch --baselines --surprise --json",
+    "compare": "--sort --json",
+    "bench": "--units --layers --batch --time --rounds --json",
+    "tensorboard": "--host --port",
+}
+USAGES = {
+    "tokenize": "PATH...",
+    "train": "[CORPUS]",
+    "sample": "[RUN]",
+    "evaluate": "[RUN] [TEXT]",
+    "compare": "[RUNS]...",
+    "bench": "[PART]...",
+    "tensorboard": "[RUNS]...",
+}
+CHOICES = {
+    ("sample", "checkpoint"): ["best", "last"],
+    ("sample", "unknown"): ["error", "skip"],
+    ("evaluate", "split"): ["train", "validation", "test"],
+    ("evaluate", "protocol"): ["stream", "windows"],
+    ("evaluate", "checkpoint"): ["best", "last"],
+    ("evaluate", "unknown"): ["error", "skip"],
+    ("evaluate", "dynamic_rule"): ["rms", "sgd"],
+    ("compare", "sort"): ["score", "name", "time"],
+}
+
+
+def options_of(name: str) -> list[click.Option]:
+    return [parameter for parameter in main.commands[name].params if isinstance(parameter, click.Option)]
+
+
+def all_options() -> Iterator["tuple[str, click.Option]"]:
+    for name, command in [("charlm", main), *main.commands.items()]:
+        yield from ((name, option) for option in command.params if isinstance(option, click.Option))
+
+
+# The contract
+
+
+def test_the_commands_are_those_of_the_contract() -> None:
+    assert set(main.commands) == set(OPTIONS)
+
+
+@pytest.mark.parametrize(("name", "expected"), OPTIONS.items())
+def test_a_command_has_the_options_of_the_contract_by_their_long_and_short_names(name: str, expected: str) -> None:
+    names = [option for parameter in options_of(name) for option in parameter.opts]
+    assert sorted(names) == sorted(expected.split())
+
+
+@pytest.mark.parametrize(("name", "expected"), USAGES.items())
+def test_a_command_has_the_arguments_of_the_contract(name: str, expected: str) -> None:
+    assert charlm(name, "-h").stdout.splitlines()[0] == f"Usage: main {name} [OPTIONS] {expected}"
+
+
+@pytest.mark.parametrize(("place", "expected"), CHOICES.items())
+def test_an_option_has_the_choices_of_the_contract(place: tuple[str, str], expected: list[str]) -> None:
+    command, name = place
+    (option,) = (option for option in options_of(command) if option.name == name)
+    assert isinstance(option.type, click.Choice)
+    assert [*option.type.choices] == expected
+
+
+# Help
+
+
+def test_the_help_names_every_command() -> None:
+    command = charlm("--help")
+    assert command.exit_code == 0
+    assert {line.split()[0] for line in command.stdout.partition("Commands:\n")[2].splitlines()} == set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help(name: str, flag: str) -> None:
+    command = charlm(name, flag)
+    assert (command.exit_code, command.stderr) == (0, "")
+    assert command.stdout.startswith(f"Usage: main {name} ")
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [pytest.param(*pair, id=f"{pair[0]} {pair[1].opts[0]}") for pair in all_options()]
+)
+def test_the_help_of_an_option_is_a_sentence_that_can_be_understood_alone(name: str, option: click.Option) -> None:
+    assert option.help is not None
+    assert len(option.help) >= 15
+    assert option.help.endswith((".", "]", ")"))
+    assert len(option.help.partition(".")[0].split()) >= 3
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_help_of_a_command_is_made_of_sentences(name: str) -> None:
+    text = main.commands[name].help
+    assert text is not None
+    assert text.partition("\n")[0].endswith(".")
+
+
+@pytest.mark.parametrize("name", ["rate", "decay", "segment"])
+def test_the_help_quotes_the_defaults_of_the_dynamic_rules(name: str) -> None:
+    (option,) = (option for option in options_of("evaluate") if option.name == f"dynamic_{name}")
+    assert option.help is not None
+    quoted = {float(number) for number in re.findall(r"[\d.]+(?:e-\d+)?(?= for|\])", option.help)}
+    assert quoted == {getattr(rule, name) for rule in RULES.values()}
+
+
+def test_the_version_is_told() -> None:
+    assert charlm("--version").stdout == f"charlm, version {__version__}\n"
+
+
+# The rest
+
+
+def test_every_command_writes_its_help_like_a_result() -> None:
+    assert [name for name, command in main.commands.items() if not isinstance(command, Command)] == []
+
+
+@table("""
+frobnicate       | No such command 'frobnicate'
+--frobnicate     | No such option
+--red\x1b[31m    | --red\\x1b[31m
+red\x1b[31m      | red\\x1b[31m
+""")
+def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "charlm", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"charlm, version {__version__}\n"

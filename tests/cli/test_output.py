@@ -1,0 +1,74 @@
+"""Where a command prints, and which errors are blamed on standard output."""
+
+import subprocess
+import sys
+
+import pytest
+
+from charlm.cli.output import print_aside, print_result, say, write_result
+
+WRITE = """
+from charlm.cli.output import OutputClosedError, write_result
+from charlm.errors import CharlmError
+import sys
+try:
+    write_result("text")
+except OutputClosedError:
+    sys.exit("closed")
+except CharlmError as error:
+    sys.exit(str(error))
+"""
+BLAME = """
+from charlm.cli.output import writing_output
+from charlm.errors import CharlmError
+import sys
+try:
+    with writing_output():
+        sys.stdout.write("text" * 100_000)
+except CharlmError as error:
+    print(error, file=sys.stderr)
+"""
+
+
+def shell(line: str, program: str) -> "subprocess.CompletedProcess[str]":
+    """Run a line of the shell in which "$@" is a Python program."""
+    command = ["sh", "-c", line, "sh", sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_result_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    write_result("ab")
+    print_result("c", "d")
+    assert capsys.readouterr() == ("abc\nd\n", "")
+
+
+def test_what_is_said_goes_to_standard_error_with_control_characters_escaped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("a\x1b[31m")
+    assert capsys.readouterr() == ("", "charlm: a\\x1b[31m\n")
+
+
+def test_a_line_aside_has_no_prefix(capsys: pytest.CaptureFixture[str]) -> None:
+    print_aside("a\x1b[31m")
+    assert capsys.readouterr() == ("", "a\\x1b[31m\n")
+
+
+def test_a_full_disk_is_blamed_on_standard_output_and_told_once() -> None:
+    done = shell('"$@" > /dev/full', WRITE)
+    assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
+
+
+def test_a_disk_that_is_full_before_the_text_is_flushed_is_blamed_on_standard_output() -> None:
+    done = shell('"$@" > /dev/full', BLAME)
+    assert (done.returncode, done.stderr) == (0, "standard output: No space left on device\n")
+
+
+def test_a_pipe_without_a_reader_is_told_from_a_full_disk() -> None:
+    done = shell('{ "$@"; echo "$?" >&2; } | true', f"import time; time.sleep(0.2){WRITE}")
+    assert done.stderr == "closed\n1\n"
+
+
+def test_what_is_said_to_a_full_disk_is_dropped() -> None:
+    done = shell('"$@" 2> /dev/full', "from charlm.cli.output import say; say('text'); print('done')")
+    assert (done.returncode, done.stdout) == (0, "done\n")

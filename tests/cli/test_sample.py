@@ -1,0 +1,327 @@
+"""What `charlm sample` writes to a pipe, to a terminal and as JSON, and what it refuses."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import charlm, check_failure, check_usage_error, table
+
+from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.rnn import Parameters
+from charlm.text.vocabulary import Vocabulary
+
+
+def sample(*arguments: str | Path | float, stdin: str | bytes = b"") -> str:
+    command = charlm("sample", *arguments, stdin=stdin)
+    assert command.exit_code == 0, command.stderr
+    return command.stdout
+
+
+def sample_json(*arguments: str | Path | float) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sample(*arguments, "--json"))
+    return found
+
+
+def always(bundle: Bundle, character: str, folder: Path) -> Path:
+    """Write a bundle whose most likely character is always the same; return its folder."""
+    bias = np.zeros(len(bundle.vocabulary), np.float32)
+    bias[bundle.vocabulary.characters.index(character)] = 1000
+    write_bundle(folder, replace(bundle, parameters=replace(bundle.parameters, logits_bias=bias)))
+    return folder
+
+
+# The text
+
+
+@pytest.mark.parametrize("length", [1, 7, 300])
+def test_the_prompt_comes_first_and_then_exactly_length_characters(length: int, trained_run: Path) -> None:
+    text = sample(trained_run, "-p", "The ferry", "-n", length)
+    assert text.startswith("The ferry")
+    assert len(text) == len("The ferry") + length
+
+
+def test_without_a_prompt_only_new_text_is_written(trained_run: Path) -> None:
+    assert len(sample(trained_run, "-n", 20)) == 20
+
+
+def test_temperature_0_always_gives_the_same_text(trained_run: Path) -> None:
+    first, second = (sample(trained_run, "-t", 0, "-n", 50) for _ in range(2))
+    assert first == second
+
+
+def test_the_same_seed_repeats_the_text_and_another_seed_does_not(trained_run: Path) -> None:
+    first, again, other = (sample(trained_run, "--seed", seed, "-n", 50) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_without_a_seed_every_text_is_different(trained_run: Path) -> None:
+    assert sample(trained_run, "-n", 50) != sample(trained_run, "-n", 50)
+
+
+@pytest.mark.parametrize("option", [["--top-k", 1], ["--top-p", 1e-9], ["--min-p", 1]])
+def test_the_tightest_filter_leaves_the_most_likely_text(option: list[str | float], trained_run: Path) -> None:
+    assert sample(trained_run, *option, "-n", 30) == sample(trained_run, "-t", 0, "-n", 30)
+
+
+def test_a_text_ends_before_the_stop_text(trained_run: Path) -> None:
+    whole = sample(trained_run, "-t", 0, "-n", 50)
+    stop = whole[20:22]
+    assert sample(trained_run, "-t", 0, "-n", 50, "--stop", stop) == whole[: whole.index(stop)]
+
+
+def test_a_bundle_gives_the_text_that_its_run_gives(trained_run: Path) -> None:
+    run, bundle = (sample(folder, "--seed", 1) for folder in (trained_run, trained_run / "best"))
+    assert run == bundle
+
+
+def test_a_text_ends_where_the_model_ends_it_unless_that_is_ignored(bundle_folder: Path) -> None:
+    endings = {sample_json(bundle_folder, "--seed", seed)["samples"][0]["stopped_by"] for seed in range(3)}
+    assert endings == {"end of text"}
+    assert len(sample(bundle_folder, "--ignore-end", "-n", 500)) >= 500
+
+
+# Prompts
+
+
+def test_a_prompt_comes_from_a_file_as_it_is(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("The ferry\n\nAnd", encoding="utf-8")
+    assert sample(trained_run, "--prompt-file", tmp_path / "prompt.txt", "-n", 1).startswith("The ferry\n\nAnd")
+
+
+def test_the_line_ends_of_a_prompt_are_kept_and_a_byte_order_mark_is_not(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbfThe\n\r\nferry")
+    arguments = (trained_run, "--prompt-file", tmp_path / "prompt.txt", "-n", 1, "--unknown", "skip")
+    assert sample_json(*arguments)["prompt"] == "The\n\r\nferry"
+
+
+def test_a_prompt_comes_from_standard_input(trained_run: Path) -> None:
+    assert sample(trained_run, "--prompt-file", "-", "-n", 1, stdin="The ferry").startswith("The ferry")
+
+
+def test_an_empty_prompt_file_is_no_prompt(trained_run: Path) -> None:
+    piped = sample(trained_run, "--prompt-file", "-", "-n", 20, "--seed", 1, stdin="")
+    assert piped == sample(trained_run, "-n", 20, "--seed", 1)
+
+
+def test_unknown_characters_of_the_prompt_are_skipped_if_that_is_asked_for(trained_run: Path) -> None:
+    with_euro = sample(trained_run, "-p", "The€ ferry", "--unknown", "skip", "-n", 20, "-t", 0)
+    without = sample(trained_run, "-p", "The ferry", "-n", 20, "-t", 0)
+    assert with_euro.removeprefix("The€ ferry") == without.removeprefix("The ferry")
+
+
+# Several samples
+
+
+def test_several_samples_are_written_one_after_the_other(trained_run: Path) -> None:
+    command = charlm("sample", trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 1)
+    assert command.stderr.splitlines() == [f"--- sample {number} of 3 ---" for number in (1, 2, 3)]
+    texts = [s["text"] for s in sample_json(trained_run, "-p", "The", "-n", 10, "--samples", 3, "--seed", 1)["samples"]]
+    assert command.stdout == "".join(f"The{text}\n" for text in texts)
+    assert len(set(texts)) == 3
+
+
+# JSON
+
+
+def test_json_is_one_object_and_nothing_else(trained_run: Path) -> None:
+    found = sample_json(trained_run, "-p", "The", "-n", 10, "--seed", 5)
+    assert (found["bundle"], found["prompt"], found["seed"]) == (str(trained_run / "best"), "The", 5)
+    (only,) = found["samples"]
+    assert (len(only["text"]), only["characters"], only["stopped_by"]) == (10, 10, "length")
+
+
+def test_json_tells_the_seed_that_repeats_the_text(trained_run: Path) -> None:
+    found = sample_json(trained_run, "-n", 30)
+    assert sample(trained_run, "-n", 30, "--seed", found["seed"]) == found["samples"][0]["text"]
+
+
+# Terminals and pipes
+
+
+def on_a_terminal(*arguments: str | Path) -> bytes:
+    """Return what a command writes to a terminal."""
+    ours, terminal = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as reader:
+        command = [sys.executable, "-m", "charlm", "sample", *map(str, arguments)]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal) as process:
+            os.close(terminal)
+            written = b""
+            try:
+                while block := reader.read(1000):
+                    written += block
+            except OSError:  # how Linux reports the end of a terminal
+                pass
+    assert process.returncode == 0
+    return written
+
+
+@pytest.fixture
+def escaping(bundle: Bundle, tmp_path: Path) -> Path:
+    """Return a bundle that writes escape characters."""
+    vocabulary = Vocabulary("char", ("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
+    return always(replace(bundle, vocabulary=vocabulary), "\x1b", tmp_path / "escaping")
+
+
+def test_control_characters_are_escaped_on_a_terminal(escaping: Path) -> None:
+    assert on_a_terminal(escaping, "-p", "é\n\x1b", "-n", "2") == "é\r\n\\x1b\\x1b\\x1b\r\n".encode()
+
+
+@pytest.mark.parametrize("extra", [[], ["--samples", "2"]])
+def test_characters_that_change_the_direction_of_writing_are_escaped_on_a_terminal(
+    extra: list[str], escaping: Path
+) -> None:
+    prompt = "é\N{RIGHT-TO-LEFT OVERRIDE}\N{FIRST STRONG ISOLATE}\x9b2J\r"
+    shown = on_a_terminal(escaping, "-p", prompt, "-n", "1", "--unknown", "skip", *extra)
+    assert "é\\u202e\\u2068\\x9b2J\\r\\x1b".encode() in shown
+
+
+def test_json_sends_no_control_character_to_a_terminal(escaping: Path) -> None:
+    shown = on_a_terminal(escaping, "-p", "\x9b\x7f\u202e", "-n", "2", "--unknown", "skip", "--json")
+    assert all(0x20 <= byte < 0x7F for byte in shown.rstrip(b"\r\n"))
+
+
+def test_an_extreme_temperature_gives_no_warning(bundle_folder: Path) -> None:
+    with start(bundle_folder, "-t", "1e-320", "-n", "5", "--ignore-end") as process:
+        assert process.communicate(timeout=60)[1] == b""
+
+
+def test_raw_writes_control_characters_to_a_terminal_as_they_are(escaping: Path) -> None:
+    assert on_a_terminal(escaping, "-n", "2", "--raw") == b"\x1b\x1b\r\n"
+
+
+def test_a_pipe_gets_control_characters_as_they_are(escaping: Path) -> None:
+    assert sample(escaping, "-n", 2) == "\x1b\x1b"
+
+
+def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "charlm", "sample", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment})
+
+
+def test_text_arrives_before_the_end(trained_run: Path) -> None:
+    with start(trained_run, "-n", "0") as process:
+        assert process.stdout is not None
+        assert len(process.stdout.read(10)) == 10
+        process.terminate()
+
+
+def test_a_reader_that_has_gone_is_no_error(trained_run: Path) -> None:
+    with start(trained_run, "-n", "0") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("extra", [[], ["--samples", "2"], ["--json"]])
+def test_characters_that_the_output_cannot_encode_are_escaped(extra: list[str], bundle: Bundle, tmp_path: Path) -> None:
+    vocabulary = Vocabulary("char", ("\n", "中", "b", None, None), unknown_id=3, end_of_text_id=4)
+    folder = always(replace(bundle, vocabulary=vocabulary), "中", tmp_path / "chinese")
+    with start(folder, "-n", "2", *extra, PYTHONIOENCODING="ascii") as process:
+        written, said = process.communicate(timeout=60)
+    assert (process.returncode, b"Traceback" in said) == (0, False)
+    assert b"\\u4e2d\\u4e2d" in written
+
+
+@pytest.mark.parametrize(("errors", "written"), [("strict", rb"\udcff"), ("surrogateescape", b"\xff")])
+def test_a_prompt_that_is_not_utf_8_goes_through_to_a_byte_model(
+    errors: str, written: bytes, bundle: Bundle, random_parameters: Callable[..., Parameters], tmp_path: Path
+) -> None:
+    bytes_bundle = replace(
+        bundle,
+        architecture=replace(bundle.architecture, vocabulary_size=256, layers=1),
+        parameters=random_parameters(vocabulary_size=256),
+        vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))),
+    )
+    write_bundle(tmp_path / "bytes", bytes_bundle)
+    with start(
+        tmp_path / "bytes", "-p", os.fsdecode(b"\xff"), "-n", "1", PYTHONIOENCODING=f"utf-8:{errors}"
+    ) as process:
+        text, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
+    assert text.startswith(written)
+
+
+# Failures
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+sample                                | runs/: no run here
+sample missing                        | missing: no such folder
+sample empty                          | empty: neither a run nor a bundle
+sample begun                          | begun: no best/ in this run yet
+sample begun --checkpoint last        | begun: no last/ in this run yet
+sample bundle -p abX                  | character 3 of the text, 'X' (U+0058)
+sample bundle --prompt-file latin.txt | latin.txt: not UTF-8 at byte 3
+sample bundle --prompt-file other.txt | character 3 of the text, 'X' (U+0058)
+sample bundle -p \udcff               | character 1 of the text, U+DCFF
+sample bundle --prompt-file /dev/zero | /dev/zero: more than 16,777,216 bytes
+sample bundle --top-k -1              | --top-k -1
+sample bundle --top-p nan             | --top-p nan
+sample bundle --min-p nan             | --min-p nan
+sample bundle -t 1e999                | --temperature inf
+sample loop                           | loop: no such folder
+sample LONG                           | /model.json: File name too long
+sample red\x1b[31m.txt                | red\\x1b[31m.txt: no such folder
+sample nan                            | logits.bias: holds values that are not finite
+sample linked                         | linked/config.yaml: is a link
+sample edited                         | edited/model.json: damaged: its own SHA-256
+sample bundle -t -1                   | --temperature -1
+sample bundle -t nan                  | --temperature nan
+sample bundle -t inf                  | --temperature inf
+sample bundle --top-k 0               | --top-k 0
+sample bundle --top-p 0               | --top-p 0
+sample bundle --top-p 1.5             | --top-p 1.5
+sample bundle --min-p 2               | --min-p 2
+sample no-model.json                  | no-model.json: neither a run nor a bundle
+sample no-weights.safetensors         | weights.safetensors: cannot be read: No such file
+sample no-vocabulary.json             | vocabulary.json: cannot be read: No such file
+sample no-config.yaml                 | config.yaml: cannot be read: No such file
+sample cut-model.json                 | model.json: damaged
+sample cut-weights.safetensors        | weights.safetensors: damaged
+sample cut-vocabulary.json            | vocabulary.json: damaged
+sample cut-config.yaml                | config.yaml: damaged
+sample future                         | future/model.json: format 99
+sample bundle --copies                | bundle: a bundle without its run: --copies needs
+sample bundle --prompt-file /proc/self/mem                     | /proc/self/mem: cannot be read
+""")
+def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
+    check_failure(line, expected)
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+sample bundle -n -1                       | '--length'
+sample bundle -n 9223372036854775808      | '--length'
+sample bundle -n 1e3                      | '--length'
+sample bundle --samples 10001             | '--samples'
+sample bundle --seed 1.5                  | '--seed'
+sample bundle --red\x1b[31m               | --red\\x1b[31m
+sample bundle -n many                     | '--length'
+sample bundle -t warm                     | '--temperature'
+sample bundle --top-k some                | '--top-k'
+sample bundle --seed -1                   | '--seed'
+sample bundle --samples 0                 | '--samples'
+sample bundle --checkpoint first          | '--checkpoint'
+sample bundle --unknown maybe             | '--unknown'
+sample bundle --prompt-file missing       | '--prompt-file'
+sample bundle --prompt-file empty         | '--prompt-file'
+sample bundle -p a --prompt-file text.txt | exclude each other
+sample bundle -n 0 --json                 | -n 0 has no end
+sample bundle -n 0 --samples 2            | -n 0 has no end
+sample bundle empty                       | unexpected extra argument
+sample bundle -n 0 --copies               | -n 0 has no end
+""")
+def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
+    check_usage_error(line, expected)

@@ -1,0 +1,50 @@
+"""What `charlm sample --copies` prints about text that occurs in the training text."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import charlm
+
+from charlm.sampling.copies import find_copies
+from charlm.text.corpus import open_corpus
+
+
+def test_json_has_the_copies_in_each_text_without_the_prompt(trained_run: Path) -> None:
+    corpus = open_corpus(trained_run / "corpus")
+    training = corpus.vocabulary.decode(corpus.split("train"))
+    arguments = ("-p", training[:100], "-n", 30, "--samples", 2, "--seed", 1, "--copies", "--json")
+    samples = json.loads(charlm("sample", trained_run, *arguments).stdout)["samples"]
+    for sample in samples:
+        (expected,) = find_copies([sample["text"]], corpus.split("train"), corpus.vocabulary)
+        assert sample["copies"] == vars(expected)
+        assert sample["copies"]["text"] in sample["text"]
+        assert training.index(sample["copies"]["text"]) == sample["copies"]["position"]
+
+
+@pytest.mark.parametrize(("samples", "starts"), [(1, [""]), (2, ["sample 1 of 2: ", "sample 2 of 2: "])])
+def test_a_line_about_each_text_is_written_to_standard_error(
+    samples: int, starts: list[str], trained_run: Path
+) -> None:
+    options = ("-n", 30, "--samples", samples, "--seed", 1)
+    command = charlm("sample", trained_run, *options, "--copies")
+    assert command.stdout == charlm("sample", trained_run, *options).stdout
+    lines = [line for line in command.stderr.splitlines() if not line.startswith("---")]
+    for line, start in zip(lines, starts, strict=True):
+        assert line.startswith(f"{start}0.0% occurs in the training text in spans of 20 or more; the longest has ")
+
+
+def test_text_without_end_is_refused(trained_run: Path) -> None:
+    command = charlm("sample", trained_run, "-n", 0, "--copies")
+    assert command.exit_code == 2
+    assert "-n 0 has no end" in command.stderr
+
+
+def test_bundle_without_its_run_is_refused_before_any_text_is_written(trained_run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
+    command = charlm("sample", copy, "--copies")
+    assert (command.exit_code, command.stdout) == (1, "")
+    assert command.stderr == (
+        f"charlm: {copy}: a bundle without its run: --copies needs the training text; name the run\n"
+    )

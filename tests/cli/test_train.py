@@ -1,0 +1,144 @@
+"""`charlm train`: what it reports, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import charlm, check_failure, check_usage_error, messages, run_line, table
+
+from charlm.config.schema import Config, CorpusConfig
+from charlm.runs.folder import is_run
+from charlm.runs.run import begin_run
+from charlm.text.corpus import open_corpus
+from charlm.text.tokenization import tokenize
+
+
+def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
+    command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
+    assert command.exit_code == 0
+    assert command.stdout.count("\n") == 1
+    assert command.stdout.startswith(f"{tmp_path}/run: ")
+    assert "nats per character" in command.stdout
+    assert "on the validation text at step 60" in command.stdout
+    assert command.stderr.endswith(f"charlm: write text with: charlm sample {tmp_path}/run\n")
+
+
+def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert charlm("train", "-c", "tiny", "-s", "training.steps=5").exit_code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.endswith("-tiny")
+    assert open_corpus(run / "corpus").manifest.sources[0].name.endswith("river_plays.txt")
+
+    assert len(charlm("sample", "-n", 10).stdout) == 10
+    assert "nats_per_char" in json.loads(charlm("evaluate", "--json").stdout)
+    resumed = charlm("train", "--resume", "-s", "training.steps=10")
+    assert "resumed at step 5 of 10\n" in resumed.stderr
+
+
+def test_a_corpus_that_tokenize_wrote_is_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
+    charlm("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1")
+    trained = charlm("train", tmp_path / "corpus", "-c", "tiny", "-s", "training.steps=5", "-r", tmp_path / "run")
+    assert trained.exit_code == 0
+    assert is_run(tmp_path / "run")
+    assert json.loads(charlm("evaluate", tmp_path / "run", "--split", "test", "--json").stdout)["characters"] == 24
+
+
+@pytest.mark.parametrize("override", ["training.optimizer.name=adma", "model.rnn.kernel_initializer=hee_normal"])
+def test_what_keras_does_not_know_is_one_line_too(override: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
+    command = charlm("train", tmp_path / "text.txt", "-c", "tiny", "-s", override, "-r", tmp_path / "run")
+    assert (command.exit_code, command.stdout) == (1, "")
+    (message,) = messages(command)
+    assert message.startswith(f"charlm: {override.partition('=')[0]}: found ")
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("line", ["train latin.txt -r out", "train text.txt -r out -s seed=x"])
+def test_a_failure_leaves_nothing_behind(line: str) -> None:
+    before = sorted(Path().rglob("*"))
+    assert run_line(line).exit_code == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.usefixtures("place")
+def test_a_failed_resumption_does_not_touch_the_config() -> None:
+    Path("begun/checkpoints/step-000000001").mkdir(parents=True)
+    before = Path("begun/config.yaml").read_bytes()
+    command = run_line("train --resume -r begun -s seed=5")
+    assert command.exit_code == 1
+    assert "no whole checkpoint" in command.stderr
+    assert Path("begun/config.yaml").read_bytes() == before
+
+
+@pytest.mark.usefixtures("place")
+def test_another_corpus_in_the_place_of_the_runs_own_is_refused() -> None:
+    begin_run(Path("run"), Config(), Path("corpus"))
+    shutil.copytree("bundle", "run/best")
+    shutil.rmtree("corpus")
+    tokenize(["other.txt"], Path("corpus"), CorpusConfig())
+    command = run_line("train --resume -r run")
+    assert command.exit_code == 1
+    assert "run/corpus: not the corpus that the run" in command.stderr
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+train missing.txt -r out                                       | missing.txt: no such file or folder
+train latin.txt -r out                                         | latin.txt: not valid utf-8
+train empty.txt -r out                                         | empty.txt: no text
+train empty -r out                                             | empty: no text
+train text.txt -r begun                                        | begun: holds a run; continue it with --resume
+train text.txt -r bundle                                       | bundle: is not empty; name another
+train text.txt -r text.txt                                     | text.txt: is not
+train text.txt -r text.txt/inside                              | text.txt/inside: cannot be written
+train pipe -r out                                              | pipe: is not a regular file
+train text.txt -r loop/run                                     | loop/run: cannot be written
+train text.txt -r out -c pipe.yaml                             | pipe.yaml: is not a regular file
+train text.txt -r out -s model=[]                              | model: found [] (a list)
+train text.txt -r out -s model.units=\u0663                    | model.units: found '\u0663' (text)
+train text.txt -r out -s sampling.temperature=.inf             | sampling.temperature: found inf
+train text.txt -r out -s training.max_minutes=0                | training.max_minutes: found 0
+train text.txt -r out -s model.rnn.bias_initializer=3          | model.rnn.bias_initializer: found 3
+train text.txt -r out -c endless.yaml                          | endless.yaml: training: epochs or steps
+train text.txt -r out -s seed=-1                               | seed: found -1
+train text.txt -r out -s seed.deep=1                           | seed: found {'deep': 1} (a section)
+train text.txt -r out -s model.unit=3                          | did you mean model.units?
+train text.txt -r out -s modle.units=3                         | did you mean model?
+train text.txt -r out -s model.units=0                         | model.units: found 0
+train text.txt -r out -s model.units=many                      | model.units: found 'many'
+train text.txt -r out -s model.units=3.5                       | model.units: found 3.5
+train text.txt -r out -s model.layers=65                       | model.layers: found 65
+train text.txt -r out -s model.rnn.activation=tan              | model.rnn.activation: found 'tan'
+train text.txt -r out -s model.rnn.dropout=1                   | model.rnn.dropout: found 1
+train text.txt -r out -s model.rnn.return_sequences=true       | model.rnn.return_sequences: unknown key here
+train text.txt -r out -s training.steps=0                      | training.steps: found 0
+train text.txt -r out -s training.batch_size=no                | training.batch_size: found False
+train text.txt -r out -s training.optimizer.learning_rate=.nan | training.optimizer.learning_rate: found nan
+train text.txt -r out -s training.schedule.name=linear         | training.schedule.name: found 'linear'
+train text.txt -r out -s training.clip_norm=-1                 | training.clip_norm: found -1
+train text.txt -r out -s training.precision=float16            | training.precision: found 'float16'
+train text.txt -r out -s sampling.top_p=2                      | sampling.top_p: found 2
+train --resume                                                 | runs/: no run here
+train --resume -r missing                                      | missing: not a run
+train --resume -r bundle                                       | bundle: not a run
+train --resume -r lost                                         | lost/corpus/manifest.json: cannot be read: No such file
+train --resume -r begun -s model.units=x                       | model.units: found 'x'
+""")
+def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
+    check_failure(line, expected)
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+train one two           | unexpected extra argument
+train -s                | requires an argument
+train --resume text.txt | --resume continues with the corpus
+train --resume -c tiny  | --resume continues with the corpus
+""")
+def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
+    check_usage_error(line, expected)

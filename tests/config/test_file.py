@@ -1,0 +1,294 @@
+"""YAML files and overrides -> a config and back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.config.file import dump_config, flatten, load_config, parse_config
+from charlm.config.schema import ACTIVATIONS, Config, EarlyStoppingConfig
+from charlm.config.yaml import parse_yaml
+from charlm.errors import CharlmError
+
+SEEDED = settings(derandomize=True, deadline=None, max_examples=100)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a path for a config."""
+    return tmp_path / "some.yaml"
+
+
+def load(file: Path, text: str, *overrides: str) -> Config:
+    """Load a text as a config."""
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, overrides=overrides)
+
+
+# Files
+
+
+def test_an_empty_file_is_all_defaults(file: Path) -> None:
+    assert load(file, "") == Config()
+
+
+def test_a_setting_that_a_file_leaves_out_has_its_default(file: Path) -> None:
+    config = load(file, "model: {units: 7}\ntraining: {steps: 3}")
+    assert config.model.units == 7
+    assert config.model.layers == Config().model.layers
+    assert config.training.steps == 3
+
+
+@pytest.mark.parametrize("text", ["3", "[seed]", "just words", "true"])
+def test_a_file_that_is_not_a_mapping_is_refused(file: Path, text: str) -> None:
+    with pytest.raises(CharlmError, match="a config is a mapping of keys to values"):
+        load(file, text)
+
+
+def test_a_missing_file_is_named(file: Path) -> None:
+    with pytest.raises(CharlmError, match=r"some\.yaml: cannot be read: No such file"):
+        load_config(file)
+
+
+def test_a_file_that_is_not_utf_8_is_named(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CharlmError, match=r"some\.yaml: .* not UTF-8 text"):
+        load_config(file)
+
+
+def test_a_file_too_large_for_a_config_is_refused(file: Path) -> None:
+    assert load(file, "#" * 100_000) == Config()
+    with pytest.raises(CharlmError, match="100,001 bytes; must be at most 100,000"):
+        load(file, "#" * 100_001)
+
+
+def test_a_file_that_is_not_yaml_is_named(file: Path) -> None:
+    with pytest.raises(CharlmError, match=r"some\.yaml: line 1, column \d+: not valid YAML"):
+        load(file, "a: [1")
+
+
+# Keys and values
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed: 3", "sed: unknown key; did you mean seed?"),
+        ("model: {unit: 3}", "model.unit: unknown key; did you mean model.units?"),
+        ("model: {rnn: {activatoin: tanh}}", "did you mean model.rnn.activation?"),
+        ("training: {epochs: 1, units: 3}", "training.units: unknown key; did you mean model.units?"),
+        ("learning_rate: 1", "learning_rate: unknown key; did you mean training.optimizer.learning_rate?"),
+        ("xyzzy: 1", "xyzzy: unknown key; there are seed, corpus, model, training, sampling"),
+        ("model: {xyzzy: 1}", "model.xyzzy: unknown key; there are layers, units, embedding"),
+        ("1: 2", "1: found 1 (a whole number); a key must be text"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_key_or_all_keys(file: Path, text: str, message: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        load(file, text)
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<<: 3",
+        "model: {units: 1, <<: {units: 2}}",
+        "seed: 2001-99-99",
+        '"\\e[31m\\n\\u2028": 1',
+    ],
+)
+def test_odd_keys_and_values_are_refused_in_one_line(file: Path, text: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        load(file, text)
+    assert str(error.value).startswith(f"{file}: ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@SEEDED
+@given(st.dictionaries(st.sampled_from([*flatten(Config()), "x", ""]), json_values, max_size=3))
+def test_any_mapping_is_a_config_or_refused_in_one_line(flat: dict[str, Any]) -> None:
+    values: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *sections, last = dotted.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    try:
+        config = parse_config(values, origin="test")
+    except CharlmError as error:
+        message = str(error)
+    else:
+        message = "test: "
+        assert parse_config(json.loads(json.dumps(config.model_dump(mode="json"))), origin="again") == config
+    assert message.startswith("test: ")
+    assert "\n" not in message
+
+
+# Overrides
+
+
+def test_an_override_replaces_the_value_of_the_file(file: Path) -> None:
+    config = load(file, "model: {units: 3, layers: 2}", "model.units=5", "model.rnn.dropout=1e-2")
+    assert (config.model.units, config.model.layers, config.model.rnn.dropout) == (5, 2, 0.01)
+
+
+def test_overrides_may_be_a_mapping_of_dotted_keys(file: Path) -> None:
+    file.touch()
+    config = load_config(file, overrides={"model.units": 5, "sampling.prompt": "1"})
+    assert (config.model.units, config.sampling.prompt) == (5, "1")
+
+
+def test_the_last_of_two_overrides_counts(file: Path) -> None:
+    assert load(file, "", "seed=1", "seed=2").seed == 2
+
+
+def test_an_override_may_set_a_key_in_a_section_that_is_null(file: Path) -> None:
+    config = load(file, "training: {epochs: 1, early_stopping: null}", "training.early_stopping.patience=3")
+    assert config.training.early_stopping == EarlyStoppingConfig(patience=3)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"), [("model.embedding=", None), ("model.embedding=null", None), ("model.embedding=8", 8)]
+)
+def test_the_value_of_an_override_is_yaml(file: Path, override: str, value: int | None) -> None:
+    assert load(file, "model: {embedding: 4}", override).model.embedding == value
+
+
+def test_an_override_may_contain_an_equals_sign_or_a_section(file: Path) -> None:
+    assert load(file, "", "sampling.prompt=a=b").sampling.prompt == "a=b"
+    assert load(file, "", "model={units: 3}").model.units == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "--set seed: must be KEY=VALUE"),
+        ("=3", "--set =3: must be KEY=VALUE"),
+        ("seed.x=3", "--set seed.x: seed is a value, not a section"),
+        ("model.unit=3", "--set: model.unit: unknown key; did you mean model.units?"),
+        ("model.units=many", "--set: model.units: found 'many' (text)"),
+        ("model..units=3", "--set"),
+        ("seed=[", "--set seed: "),
+        ("seed=*x", "--set seed: line 1, column 1: not valid YAML: aliases are not allowed"),
+    ],
+)
+def test_a_wrong_override_is_refused(file: Path, override: str, message: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        load(file, "seed: 1", override)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mistake_in_the_file_is_not_blamed_on_an_override(file: Path) -> None:
+    with pytest.raises(CharlmError, match=r"some\.yaml: seed: found -1"):
+        load(file, "seed: -1", "model.units=3")
+
+
+# Back to YAML
+
+
+def test_every_default_reads_back_from_a_dumped_config(file: Path) -> None:
+    assert load(file, dump_config(Config())) == Config()
+
+
+def test_a_dumped_config_contains_every_key() -> None:
+    dumped = parse_yaml(dump_config(Config()), origin="dump")
+    assert dumped == Config().model_dump(mode="json")
+    assert dumped["training"]["optimizer"] == {"name": "adam", "learning_rate": 0.002}
+
+
+def test_settings_other_than_the_defaults_read_back(file: Path) -> None:
+    text = """
+        seed: 3
+        corpus: {level: byte, min_count: 2, test_fraction: 0.25}
+        model: {embedding: 9, rnn: {kernel_regularizer: {class_name: L2, config: {l2: 1e-4}}}}
+        training: {steps: 5, optimizer: {name: sgd, learning_rate: 1, momentum: 0.9}}
+        sampling: {prompt: "é\\n", top_k: 5}
+    """
+    config = load(file, text)
+    assert load(file, dump_config(config)) == config
+    assert config.training.optimizer.arguments == {"momentum": 0.9}
+    assert config.sampling.prompt == "é\n"
+
+
+def test_flattened_settings_have_dotted_keys() -> None:
+    flat = flatten(Config())
+    assert flat["model.rnn.activation"] == "tanh"
+    assert flat["seed"] == 1
+    assert not any(isinstance(value, dict) for value in flat.values())
+
+
+fractions, counts = st.floats(0, 0.4), st.integers(1, 2**63 - 1)
+sections: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "corpus": {
+        "level": st.sampled_from(["char", "byte"]),
+        "encoding": st.text(),
+        "min_count": counts,
+        "validation_fraction": fractions,
+        "test_fraction": fractions,
+    },
+    "model": {
+        "units": st.integers(1, 65536),
+        "embedding": st.none() | st.integers(1, 65536),
+        "skip_connections": st.booleans(),
+        "input_initializer": st.none()
+        | st.text()
+        | st.fixed_dictionaries({"class_name": st.text(), "config": st.dictionaries(st.text(), json_values)}),
+        "rnn": st.fixed_dictionaries({"activation": st.sampled_from(ACTIVATIONS), "dropout": fractions}),
+    },
+    "training": {
+        "steps": counts,
+        "shuffle": st.booleans(),
+        "loss_temperature": st.floats(0, exclude_min=True, allow_infinity=False),
+        "clip_norm": st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
+        "optimizer": st.dictionaries(st.text(), json_values, max_size=3).map(lambda extra: extra | {"name": "x"}),
+        "early_stopping": st.none() | st.fixed_dictionaries({"patience": counts}),
+    },
+    "sampling": {"prompt": st.text(), "temperature": st.floats(0, allow_infinity=False)},
+}
+optional: dict[str, st.SearchStrategy[Any]] = {
+    name: st.fixed_dictionaries({}, optional=keys) for name, keys in sections.items() if name != "training"
+}
+required: dict[str, st.SearchStrategy[Any]] = {
+    "seed": st.integers(0, 2**31 - 1),
+    "training": st.fixed_dictionaries(sections["training"]),
+}
+mappings = st.fixed_dictionaries(required, optional=optional)
+
+
+@SEEDED
+@given(mappings)
+def test_any_valid_config_reads_back_from_its_dump(values: dict[str, Any]) -> None:
+    values["training"]["optimizer"].pop("learning_rate", None)
+    config = parse_config(values, origin="test")
+    assert parse_config(parse_yaml(dump_config(config), origin="dump"), origin="dump") == config
+
+
+@SEEDED
+@given(mappings, st.sampled_from([*flatten(Config())]), st.binary(min_size=1))
+def test_a_valid_config_with_one_value_of_a_wrong_type_is_refused_in_one_line(
+    values: dict[str, Any], dotted: str, value: bytes
+) -> None:
+    *path, last = dotted.split(".")
+    inner = values
+    for section in path:
+        inner[section] = dict(inner.get(section) or {})
+        inner = inner[section]
+    inner[last] = value
+    with pytest.raises(CharlmError) as error:
+        parse_config(values, origin="test")
+    assert str(error.value).startswith(f"test: {dotted}")
+    assert len(str(error.value).splitlines()) == 1

@@ -1,0 +1,48 @@
+"""The recipes that come with charlm, and how one is found."""
+
+from pathlib import Path
+
+import pytest
+
+from charlm.config.file import load_config
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, recipe_names
+from charlm.errors import CharlmError
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_loads(name: str) -> None:
+    load_config(find_recipe(name))
+
+
+def test_the_recipes_are_listed_in_sorted_order() -> None:
+    names = recipe_names()
+    assert {"default", "tiny"} <= {*names}
+    assert names == sorted(names)
+
+
+def test_a_recipe_is_found_by_its_name() -> None:
+    assert find_recipe("tiny").name == "tiny.yaml"
+
+
+def test_a_yaml_file_is_found_by_its_path_even_if_it_does_not_exist(tmp_path: Path) -> None:
+    assert find_recipe(str(tmp_path / "some.yaml")) == tmp_path / "some.yaml"
+    assert find_recipe(str(tmp_path / "some.yml")) == tmp_path / "some.yml"
+
+
+def test_a_file_with_another_suffix_is_found_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "recipe").touch()
+    assert find_recipe(str(tmp_path / "recipe")) == tmp_path / "recipe"
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
+    with pytest.raises(CharlmError, match=r"--config tinny: no such recipe or YAML file; did you mean tiny\?"):
+        find_recipe("tinny")
+
+
+def test_an_unknown_recipe_that_resembles_none_is_refused_with_the_names_of_all() -> None:
+    with pytest.raises(CharlmError, match=f"the recipes are {', '.join(recipe_names())}"):
+        find_recipe("qqqqqq")
+
+
+def test_the_default_corpus_is_a_text() -> None:
+    assert len(DEFAULT_CORPUS.read_text(encoding="utf-8")) > 100_000

@@ -1,0 +1,116 @@
+"""Every setting: its range, its default, and what is refused."""
+
+import pytest
+
+from charlm.config.file import parse_config
+from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, Config
+from charlm.config.yaml import parse_yaml
+from charlm.errors import CharlmError
+from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
+
+
+def parse(text: str) -> Config:
+    return parse_config(parse_yaml(text, origin="test"), origin="test")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "found", "demand"),
+    [
+        ("seed: -1", "seed", "-1 (a whole number)", "must be greater than or equal to 0"),
+        ("seed: 1.5", "seed", "1.5 (a number)", "must be a valid integer"),
+        ("seed: true", "seed", "True (true or false)", "must be a valid integer"),
+        ("seed: '1'", "seed", "'1' (text)", "must be a valid integer"),
+        ("seed:", "seed", "None (nothing)", "must be a valid integer"),
+        ("seed: 2147483648", "seed", "2147483648", "must be less than 2147483648"),
+        ("corpus: {encoding: no}", "corpus.encoding", "False (true or false)", "must be a valid string"),
+        ("corpus: {level: word}", "corpus.level", "'word' (text)", "must be 'char' or 'byte'"),
+        ("corpus: {min_count: 0}", "corpus.min_count", "0", "must be greater than or equal to 1"),
+        ("corpus: {validation_fraction: 1}", "corpus.validation_fraction", "1", "must be less than 1"),
+        ("corpus: 3", "corpus", "3 (a whole number)", "must be a section, that is a mapping of keys to values"),
+        ("model: {units: 0}", "model.units", "0", "must be greater than or equal to 1"),
+        ("model: {units: 65537}", "model.units", "65537", "must be less than or equal to 65536"),
+        ("model: {layers: 65}", "model.layers", "65", "must be less than or equal to 64"),
+        ("model: {embedding: 0}", "model.embedding", "0", "must be greater than or equal to 1"),
+        ("model: {output_dropout: 1}", "model.output_dropout", "1", "must be less than 1"),
+        ("model: {rnn: {activation: softmax}}", "model.rnn.activation", "'softmax'", "must be 'tanh'"),
+        ("model: {rnn: {dropout: .nan}}", "model.rnn.dropout", "nan", "must be"),
+        ("training: {epochs: 0}", "training.epochs", "0", "must be greater than or equal to 1"),
+        ("training: {steps: 1e3}", "training.steps", "1000.0", "must be a valid integer"),
+        ("training: {epochs: 1, clip_norm: 0}", "training.clip_norm", "0", "must be greater than 0"),
+        ("training: {epochs: 1, clip_norm: .inf}", "training.clip_norm", "inf", "must be a finite number"),
+        ("training: {epochs: 1, loss_temperature: 0}", "training.loss_temperature", "0", "must be greater than 0"),
+        ("training: {epochs: 1, shuffle: 1}", "training.shuffle", "1", "must be a valid boolean"),
+        ("training: {epochs: 1, precision: float16}", "training.precision", "'float16'", "'bfloat16'"),
+        ("training: {epochs: 1, optimizer: {name: 3}}", "training.optimizer.name", "3", "must be a valid string"),
+        ("sampling: {temperature: -1}", "sampling.temperature", "-1", "must be greater than or equal to 0"),
+        ("sampling: {top_p: 0}", "sampling.top_p", "0", "must be greater than 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_with_its_key_what_was_found_and_what_it_must_be(
+    text: str, key: str, found: str, demand: str
+) -> None:
+    with pytest.raises(CharlmError) as error:
+        parse(text)
+    message = str(error.value)
+    assert message.startswith(f"test: {key}: found {found}")
+    assert demand in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("key", "text"), [("clip_norm", "1"), ("max_minutes", "30")])
+def test_a_number_may_be_written_as_a_whole_number(key: str, text: str) -> None:
+    assert getattr(parse(f"training: {{epochs: 1, {key}: {text}}}").training, key) == float(text)
+
+
+@pytest.mark.parametrize("key", DECIDED_BY_THE_TASK)
+def test_an_argument_that_the_task_decides_is_refused_with_the_reason(key: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        parse(f"model: {{rnn: {{{key}: true}}}}")
+    assert f"model.rnn.{key}: unknown key here: {DECIDED_BY_THE_TASK[key]}" in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["{class_name: L2}", "{class_name: L2, config: {l2: 0.1}}", "l2", "null"])
+def test_a_keras_object_is_given_by_its_name_or_by_a_mapping(value: str) -> None:
+    assert parse(f"model: {{rnn: {{kernel_regularizer: {value}}}}}").model.rnn.kernel_regularizer == parse_yaml(
+        value, origin="test"
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{module: os, class_name: system}", "{class_name: 3}", "{}", "{class_name: L2, registered_name: x>L2}"],
+)
+def test_a_keras_object_with_other_keys_than_its_name_and_config_is_refused(value: str) -> None:
+    with pytest.raises(CharlmError, match=r"kernel_regularizer: a mapping must have class_name and may have config"):
+        parse(f"model: {{rnn: {{kernel_regularizer: {value}}}}}")
+
+
+def test_a_network_too_large_for_any_memory_is_refused() -> None:
+    assert parse("model: {units: 65536}").model.units == 65536
+    with pytest.raises(CharlmError, match=r"model: 2 layers of 65536 units; .* must be at most 4,294,967,296"):
+        parse("model: {units: 65536, layers: 2}")
+
+
+def test_fractions_that_leave_no_training_text_are_refused() -> None:
+    with pytest.raises(CharlmError, match=r"corpus: validation_fraction \+ test_fraction must be less than 1"):
+        parse("corpus: {validation_fraction: 0.5, test_fraction: 0.5}")
+
+
+def test_a_training_without_epochs_or_steps_is_refused() -> None:
+    with pytest.raises(CharlmError, match="training: epochs or steps must be given"):
+        parse("training: {max_minutes: 3}")
+
+
+def test_further_keys_of_the_optimizer_are_its_arguments() -> None:
+    optimizer = parse("training: {epochs: 1, optimizer: {name: sgd, momentum: 0.9}}").training.optimizer
+    assert optimizer.name == "sgd"
+    assert optimizer.arguments == {"momentum": 0.9}
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 3
+
+
+def test_numpy_has_every_activation_that_a_config_can_name() -> None:
+    assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}

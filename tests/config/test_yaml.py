@@ -1,0 +1,149 @@
+"""YAML restricted to what JSON can express."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.config.yaml import MAX_CONFIG_BYTES, dump_yaml, parse_yaml
+from charlm.errors import CharlmError
+
+SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
+
+
+def parse(text: str) -> Any:
+    return parse_yaml(text, origin="test")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: 1", {"a": 1}),
+        ("[true, null, ~, 1.5, text]", [True, None, None, 1.5, "text"]),
+        ("", None),
+        ("0x1f", 31),
+        ("-9223372036854775808", -(2**63)),
+        ("9223372036854775807", 2**63 - 1),
+    ],
+)
+def test_plain_yaml_is_read(text: str, value: Any) -> None:
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", "1.e-3"])
+def test_a_number_may_be_written_with_an_exponent(text: str) -> None:
+    assert parse(text) == 0.001
+
+
+def test_a_date_is_a_text() -> None:
+    assert parse("2001-01-01") == "2001-01-01"
+
+
+def test_a_merge_key_is_an_ordinary_key() -> None:
+    assert parse("{a: 1, <<: {b: 2}}") == {"a": 1, "<<": {"b": 2}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1",
+        "a: b: c",
+        "\tseed: 1",
+        "seed: 1\n---\nseed: 2",
+        "seed: &x 1\nsampling: {length: *x}",
+        "a: &a [x, x]\nb: &b [*a, *a]",
+        "seed: 1\nseed: 2",
+        "model: {units: 1, units: 2}",
+        "seed: !!python/object/apply:os.getpid []",
+        "seed: !!python/name:os.system",
+        "? [a, b]\n: 1",
+        "? {a: b}\n: 1",
+        "model: {!!merge x: {units: 2}}",
+        "seed: !!set {a, b}",
+        "seed: !!binary gIGC",
+        "seed: !!timestamp 2001-01-01",
+        "seed: 9223372036854775808",
+        "seed: -9223372036854775809",
+        "seed: " + "9" * 5000,
+        "seed: 0x" + "f" * 20000,
+        "seed: 0b" + "1" * 20000,
+        "seed: " + "1:" * 2000 + "1",
+        "x" * 5000 + ": 1",
+        "? " * 5000,
+        "- " * 5000,
+        'corpus: {encoding: "\\ud800"}',
+        "seed: \x00",
+        "[" * 1000,
+        "{a: " * 1000,
+    ],
+    ids=lambda text: repr(text[:30]),
+)
+def test_what_is_not_plain_yaml_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        parse(text)
+    assert str(error.value).startswith("test: ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("seed: 1\nseed: 2", "line 2, column 1: not valid YAML: 'seed' occurs twice"),
+        ("a: &x 1\nb: *x", "line 2, column 4: not valid YAML: aliases are not allowed"),
+        ("[a]: 1", "line 1, column 1: not valid YAML: a key must be a word"),
+        ("a: 9223372036854775808", "line 1, column 4: not valid YAML: a number is too large"),
+        ("[" * 1000, "nested too deeply for a config"),
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_the_problem_is_named_with_its_line_and_column(text: str, problem: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        parse(text)
+    assert str(error.value) == f"test: {problem}"
+
+
+def test_a_text_longer_than_a_config_may_be_is_refused() -> None:
+    parse(" " * MAX_CONFIG_BYTES)
+    with pytest.raises(CharlmError, match="test: 100,001 characters; a config has at most 100,000"):
+        parse(" " * (MAX_CONFIG_BYTES + 1))
+
+
+@SEEDED
+@given(st.text(max_size=50) | st.text("{}[]:,-?!&*#|>'\"%@`<= \n\tab1", max_size=50))
+def test_any_text_is_yaml_or_refused_in_one_line(text: str) -> None:
+    try:
+        parse(text)
+    except CharlmError as error:
+        message = str(error)
+    else:
+        message = "test: "
+    assert message.startswith("test: ")
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["1e5", "1e-3", "no", "~", "null", "0x1", "=", "<<", "2001-01-01", "- x", "", "#"])
+def test_a_text_that_looks_like_something_else_is_written_as_a_text(text: str) -> None:
+    assert parse(dump_yaml({"prompt": text})) == {"prompt": text}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@SEEDED
+@given(st.dictionaries(st.text(max_size=20), json_values, max_size=3))
+def test_any_json_object_reads_back_as_it_was_written(values: dict[str, Any]) -> None:
+    assert parse(dump_yaml(values)) == values
+
+
+@pytest.mark.parametrize("text", ["a\x85b", "\x85", "a\u2028b", "a \u2029\n b", "a" * 200 + "\x85 b"])
+def test_a_text_with_unicode_line_breaks_reads_back_as_it_was_written(text: str) -> None:
+    assert parse(dump_yaml({"prompt": text, text: 1})) == {"prompt": text, text: 1}
+
+
+def test_keys_are_written_in_their_order() -> None:
+    assert dump_yaml({"b": 1, "a": 2}) == "b: 1\na: 2\n"

@@ -1,0 +1,136 @@
+"""The README and docs/: links lead somewhere, commands and settings exist, code runs."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from commands import charlm
+from pages import (
+    PAGES,
+    ROOT,
+    anchors,
+    code_blocks,
+    parse_command,
+    quoted_commands,
+    recipe_table,
+    text_of,
+)
+
+from charlm.config.file import dump_config, load_config, parse_config
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, recipe_names
+from charlm.config.schema import Config
+from charlm.config.yaml import parse_yaml
+from charlm.network.architecture import Architecture
+from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.rnn import Parameters
+from charlm.text.vocabulary import Vocabulary
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@pytest.fixture
+def current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty folder the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@every_page
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+
+
+@every_page
+def test_quoted_commands_and_their_options_exist(page: Path) -> None:
+    for arguments in quoted_commands(page.read_text(encoding="utf-8")):
+        try:
+            parse_command(arguments)
+        except (click.UsageError, KeyError) as error:
+            pytest.fail(f"charlm {' '.join(arguments)}: {error}")
+
+
+@every_page
+def test_recipes_in_quoted_commands_exist(page: Path) -> None:
+    for arguments in quoted_commands(page.read_text(encoding="utf-8")):
+        recipe = str(parse_command(arguments).get("recipe") or "default")
+        assert recipe.isupper() or find_recipe(recipe).suffix == ".yaml"
+
+
+@every_page
+def test_settings_given_by_option_exist(page: Path) -> None:
+    overrides = re.findall(r"-s ([a-z_.]+=[^\s`'\")]+)", page.read_text(encoding="utf-8"))
+    for override in overrides:
+        load_config(find_recipe("default"), overrides=[override])
+
+
+@every_page
+def test_quoted_yaml_is_a_config(page: Path) -> None:
+    for block in code_blocks(page.read_text(encoding="utf-8"), "yaml"):
+        parse_config(parse_yaml(block, origin=page.name), origin=page.name)
+
+
+def test_the_page_of_recipes_lists_every_recipe() -> None:
+    assert sorted(recipe_table(text_of("docs/recipes.md"))) == recipe_names()
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_a_recipe_opens_with_its_command(recipe: str) -> None:
+    head = find_recipe(recipe).read_text(encoding="utf-8").splitlines()[0]
+    arguments = head.removeprefix("# charlm ").split()
+    assert parse_command(arguments).get("recipe", "default") == recipe
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+@pytest.mark.usefixtures("current_folder")
+def test_quoted_library_code_runs(page: str) -> None:
+    Path("mytext.txt").write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    blocks = code_blocks(text_of(page), "python")
+    assert blocks
+    for block in blocks:
+        exec(block.replace('recipe="default"', 'recipe="tiny"'), {})
+
+
+@pytest.mark.parametrize("embedding", [None, 3])
+@pytest.mark.parametrize("skip_connections", [False, True])
+@pytest.mark.usefixtures("current_folder")
+def test_the_program_that_reads_a_bundle_writes_what_charlm_writes(
+    skip_connections: bool,
+    embedding: int | None,
+    random_parameters: Callable[..., Parameters],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    characters = tuple("The quick\n")
+    architecture = Architecture(len(characters), 2, 8, embedding, True, "tanh", skip_connections)
+    parameters = random_parameters(
+        vocabulary_size=len(characters), layers=2, units=8, embedding=embedding, skip_connections=skip_connections
+    )
+    vocabulary = Vocabulary(level="char", characters=characters)
+    write_bundle(Path("best"), Bundle(architecture, parameters, vocabulary, dump_config(Config())))
+    check, program = code_blocks(text_of("docs/bundle-format.md"), "python")
+    exec(check, {})
+    exec(program, {})
+    command = next(line for line in quoted_commands(text_of("docs/bundle-format.md")) if line[0] == "sample")
+    assert capsys.readouterr().out == charlm(*command).stdout + "\n"
+
+
+@pytest.mark.usefixtures("current_folder")
+def test_the_check_of_a_bundle_notices_damage(bundle: Bundle) -> None:
+    write_bundle(Path("best"), bundle)
+    with Path("best/weights.safetensors").open("ab") as file:
+        file.write(b"\0")
+    check = code_blocks(text_of("docs/bundle-format.md"), "python")[0]
+    with pytest.raises(AssertionError):
+        exec(check, {})
+
+
+def test_the_folders_of_the_architecture_are_those_of_the_package() -> None:
+    listed = re.findall(r"^\| `([\w.]+/?)` \|", text_of("docs/architecture.md"), re.MULTILINE)
+    found = [path for path in (ROOT / "charlm").iterdir() if path.suffix in {".py", ".typed"}]
+    folders = [path.parent for path in (ROOT / "charlm").glob("*/__init__.py")]
+    assert sorted(listed) == sorted([path.name for path in found] + [f"{path.name}/" for path in folders])

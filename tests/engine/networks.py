@@ -1,0 +1,83 @@
+"""Small Keras networks for the tests of this folder.
+
+Axes: B batch, T time, V vocabulary, H units.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config, ModelConfig, RnnConfig
+from charlm.engine.model import CharacterRNN, build_model, named_weights
+
+B, V = 3, 11
+
+GAINS = {"exponential": 0.3}
+"""The scale of the weights by activation; with a scale of 1, the exponential of an exponential would overflow."""
+
+_shared: dict[str, CharacterRNN] = {}
+
+
+def config(
+    *,
+    seed: int = 1,
+    activation: str = "tanh",
+    use_bias: bool = True,
+    rnn: dict[str, Any] | None = None,
+    **model: Any,
+) -> Config:
+    """Return the Config of a small network whose biases are not zero."""
+    orthogonal = {"class_name": "Orthogonal", "config": {"gain": GAINS.get(activation, 1.0)}}
+    arguments = {
+        "activation": activation,
+        "use_bias": use_bias,
+        "kernel_initializer": orthogonal,
+        "recurrent_initializer": orthogonal,
+        "bias_initializer": "random_normal",
+        **(rnn or {}),
+    }
+    return Config(seed=seed, model=ModelConfig(**{"units": 8, **model}, rnn=RnnConfig(**arguments)))
+
+
+def build(**settings: Any) -> CharacterRNN:
+    """Return a new network."""
+    return build_model(config(**settings), V)
+
+
+def shared(**settings: Any) -> CharacterRNN:
+    """Return a network that is built only once; tests must not change it."""
+    key = repr(sorted(settings.items()))
+    if key not in _shared:
+        _shared[key] = build(**settings)
+    return _shared[key]
+
+
+def random_ids(*shape: int) -> NDArray[np.int32]:
+    """Return ids 0 to V - 1 from a fixed seed."""
+    return np.random.default_rng(0).integers(0, V, shape, dtype=np.int32)
+
+
+def random_state(model: CharacterRNN) -> tuple[NDArray[np.float32], ...]:
+    """Return a state for B streams from a fixed seed."""
+    rng = np.random.default_rng(1)
+    return tuple(rng.standard_normal((B, layer.units)).astype(np.float32) for layer in model.rnn)
+
+
+def read(model: CharacterRNN, *, training: bool = False) -> tuple[Any, list[Any]]:
+    """Return the logits [T, B, V] and the outputs of each layer [T, B, H] for a small window."""
+    logits, outputs, _ = model.predict_window(tf.constant(random_ids(5, B)), random_state(model), training=training)
+    return logits, outputs
+
+
+def layer_weights(model: CharacterRNN, name: str) -> list[NDArray[np.float32]]:
+    """Return the weights of all layers that have this name in weights.safetensors."""
+    return [w.numpy() for key, w in named_weights(model).items() if key.startswith("rnn.") and key.endswith(f".{name}")]
+
+
+def take_step(model: CharacterRNN) -> None:
+    """Take one step of gradient descent in some direction."""
+    gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
+    keras.optimizers.SGD(0.1).apply(gradients, model.trainable_variables)

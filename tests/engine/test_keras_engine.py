@@ -1,0 +1,139 @@
+"""The Keras engine: it learns, its state is restored exactly, and its tensors are identified by name."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from charlm.config.file import load_config
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
+from charlm.engine.keras_engine import KerasEngine
+from charlm.hardware import core_count
+from charlm.text.batches import Batches
+from charlm.training import checkpoints
+from charlm.training.engine import Engine, StepMetrics
+from charlm.training.schedule import learning_rates
+
+V, T, B = 5, 4, 6
+SETTINGS = (
+    *("model.layers=2", "model.units=8", "model.layer_dropout=0.2", "model.output_dropout=0.2"),
+    *("model.rnn.dropout=0.2", "model.rnn.recurrent_dropout=0.2", "model.weight_dropout=0.2"),
+    *("training.average_momentum=0.9", "training.state_reset=0.1", "training.parts=1"),
+)
+BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=1)
+IDS = np.random.default_rng(0).integers(0, V, 1000).astype(np.uint8)
+
+
+def make(*overrides: str) -> KerasEngine:
+    config = load_config(find_recipe("tiny"), overrides=[*SETTINGS, *overrides])
+    return KerasEngine(config, BATCHES, vocabulary_size=V, precision="float32")
+
+
+def take(engine: Engine, first: int, count: int) -> StepMetrics:
+    """Take steps first to first + count - 1 of the text."""
+    windows = BATCHES.windows(IDS, epoch=0, first=first, count=count)
+    schedule = load_config(find_recipe("tiny")).training.schedule
+    return engine.take_steps(
+        windows, learning_rates(3e-3, schedule, first=first, count=count, total=40), reset_state=first == 0
+    )
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "adafactor", "nadam"])
+def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optimizer: str) -> None:
+    setting = f"training.optimizer={{name: {optimizer}, learning_rate: 3e-3}}"
+    uninterrupted, restored = make(setting), make(setting, "seed=2")
+    take(uninterrupted, 0, 2)
+    restored.restore(dict(reversed(uninterrupted.tensors().items())))
+    assert take(restored, 2, 1).losses == take(uninterrupted, 2, 1).losses
+    assert {n: t.tobytes() for n, t in restored.tensors().items()} == {
+        n: t.tobytes() for n, t in uninterrupted.tensors().items()
+    }
+
+
+def test_tensors_and_shapes_have_the_same_names() -> None:
+    engine = make()
+    assert {name: tensor.shape for name, tensor in engine.tensors().items()} == engine.shapes()
+    assert {"weights/rnn.1.kernel", "average/logits.bias", "seeds/rnn.0", "state/rnn.1"} <= engine.shapes().keys()
+    assert {"optimizer/iterations", "optimizer/rnn.0.recurrent_kernel/momentums"} <= engine.shapes().keys()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_parameters_are_those_of_the_average_and_weights_are_not() -> None:
+    engine = make()
+    take(engine, 0, 3)
+    assert not np.array_equal(engine.parameters().logits_kernel, engine.weights()["logits.kernel"])
+    tensors = engine.tensors()
+    np.testing.assert_array_equal(engine.parameters().logits_kernel, tensors["average/logits.kernel"])
+    np.testing.assert_array_equal(engine.weights()["logits.kernel"], tensors["weights/logits.kernel"])
+
+
+def test_a_periodic_text_is_learnt() -> None:
+    ids = np.tile(np.arange(3, dtype=np.uint8), 400)
+    config = load_config(find_recipe("tiny"), overrides=["model.units=16"])
+    engine = KerasEngine(config, BATCHES, vocabulary_size=3, precision="float32")
+    windows = BATCHES.windows(ids, epoch=0, first=0, count=40)
+    rates = np.full(40, 0.02, np.float32)
+    losses = [loss for _ in range(5) for loss in engine.take_steps(windows, rates, reset_state=True).losses]
+    assert losses[0] > 1
+    assert losses[-1] < 0.05
+
+
+# In separate processes
+
+
+def charlm(*arguments: str | Path, cores: int | None = None) -> None:
+    """Run a command on some of the cores; None = all."""
+    allowed = sorted(os.sched_getaffinity(0))[:cores]
+    done = subprocess.run(
+        [sys.executable, "-m", "charlm", *map(str, arguments)],
+        preexec_fn=lambda: os.sched_setaffinity(0, allowed),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def start(folder: Path, steps: int, *, cores: int | None = None, overrides: Sequence[str] = ()) -> Path:
+    folder.mkdir()
+    text = folder / "text.txt"
+    text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    settings = (*SETTINGS[:-1], f"training.steps={steps}", "training.schedule.name=constant", *overrides)
+    options = [argument for setting in settings for argument in ("-s", setting)]
+    charlm("train", text, "-c", "tiny", *options, "-r", folder / "run", cores=cores)
+    return folder / "run"
+
+
+def bytes_of(run: Path) -> dict[str, bytes]:
+    paths = [*run.glob("last/*"), *run.glob("checkpoints/*/state.safetensors")]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(core_count() < 2, reason="needs a second core")
+def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_path: Path) -> None:
+    uninterrupted = start(tmp_path / "uninterrupted", 60, cores=2)
+    stopped = start(tmp_path / "stopped", 30, cores=2)
+    assert load_config(stopped / "config.yaml").training.parts == 2
+    charlm("train", "--resume", "-r", stopped, "-s", "training.steps=60", cores=1)
+    assert bytes_of(stopped)["last/weights.safetensors"] == bytes_of(uninterrupted)["last/weights.safetensors"]
+    newest = "checkpoints/step-000000060/state.safetensors"
+    assert bytes_of(stopped)[newest] == bytes_of(uninterrupted)[newest]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_its_tensors_in_another_order_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
+    uninterrupted, stopped = start(tmp_path / "uninterrupted", 60), start(tmp_path / "stopped", 30)
+    kept = checkpoints.restore(stopped / "checkpoints", warn=pytest.fail)
+    kept.tensors.update({name: kept.tensors.pop(name) for name in sorted(kept.tensors, reverse=True)})
+    checkpoints.save(stopped / "checkpoints", kept)
+    charlm("train", "--resume", "-r", stopped, "-s", "training.steps=60")
+    newest = "checkpoints/step-000000060/state.safetensors"
+    found, expected = (safetensors.numpy.load_file(run / newest) for run in (stopped, uninterrupted))
+    assert {n: t.tobytes() for n, t in found.items()} == {n: t.tobytes() for n, t in expected.items()}

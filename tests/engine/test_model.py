@@ -1,0 +1,265 @@
+"""The Keras model: the same mathematics as `charlm.network.rnn`, its dropouts and penalties, and its weights by name.
+
+Axes: B batch, T time, V vocabulary, H units.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from engine.networks import B, V, build, config, layer_weights, random_ids, random_state, read, shared, take_step
+from numpy.typing import NDArray
+
+from charlm.config.schema import ACTIVATIONS
+from charlm.engine.model import CharacterRNN, named_weights, to_parameters, undecayed_weights, zero_state
+from charlm.errors import CharlmError
+from charlm.evaluation.scoring import mean_score
+from charlm.network import rnn
+from charlm.network.architecture import architecture
+from charlm.network.loss import nats
+from charlm.sampling.generation import generate
+from charlm.sampling.sampler import Sampler
+
+STRUCTURES: list[dict[str, Any]] = [
+    {},
+    {"units": 5},
+    {"layers": 2},
+    {"embedding": 4},
+    {"use_bias": False},
+    {"layers": 2, "skip_connections": True},
+    {"layers": 2, "embedding": 4},
+    {"layers": 3, "units": 64, "embedding": 4, "skip_connections": True, "use_bias": False},
+]
+NETWORKS: list[dict[str, Any]] = [
+    *STRUCTURES,
+    *({"activation": activation, "layers": 2, "skip_connections": True} for activation in ACTIVATIONS),
+]
+
+
+# The two engines
+
+
+@pytest.mark.parametrize("length", [1, 50])
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, Any], length: int) -> None:
+    compare_engines(network, length)
+
+
+def test_the_two_engines_do_not_drift_apart_over_a_long_window() -> None:
+    compare_engines(STRUCTURES[-1], 500)
+
+
+def compare_engines(network: dict[str, Any], length: int) -> None:
+    model = shared(**network)
+    ids, state = random_ids(length + 1, B), random_state(model)
+    logits, last = model((tf.constant(ids[:-1]), state))
+    numpy_logits, numpy_last = rnn.unroll(to_parameters(model), ids[:-1], state)
+    size = np.abs(numpy_logits).max(initial=1.0)
+    np.testing.assert_allclose(logits, numpy_logits, rtol=0, atol=1e-5 * size)
+    for state_of_layer, numpy_state in zip(last, numpy_last, strict=True):
+        size = np.abs(numpy_state).max(initial=1.0)
+        np.testing.assert_allclose(state_of_layer, numpy_state, rtol=0, atol=1e-5 * size)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(ids[1:], logits)
+    assert float(loss) == pytest.approx(mean_score([nats(numpy_logits, ids[1:])]).nats_per_char, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [STRUCTURES[0], STRUCTURES[-1], *({"activation": name} for name in ("relu", "softplus", "silu", "hard_sigmoid"))],
+    ids=str,
+)
+def test_the_most_likely_text_is_that_of_the_numpy_engine(network: dict[str, Any]) -> None:
+    model = shared(**network)
+
+    @tf.function
+    def write(id_: Any, state: Any) -> Any:
+        written = tf.TensorArray(tf.int32, 300)
+        for index in tf.range(300):
+            logits, state = model((id_, state))
+            id_ = tf.argmax(logits, -1, output_type=tf.int32)
+            written = written.write(index, id_[0, 0])
+        return written.stack()
+
+    text = write(tf.constant([[2]]), zero_state(model, 1)).numpy()
+    written = generate(to_parameters(model), np.array([2]), sampler=Sampler(temperature=0), length=300, seed=0)
+    assert text.tolist() == np.concatenate(list(written)).tolist()
+
+
+@pytest.mark.parametrize("network", [STRUCTURES[0], STRUCTURES[-1]], ids=str)
+def test_two_windows_with_the_state_carried_equal_one_long_window(network: dict[str, Any]) -> None:
+    model = shared(**network)
+    ids = tf.constant(random_ids(10, B))
+    whole, whole_state = model((ids, zero_state(model, B)))
+    first, state = model((ids[:4], zero_state(model, B)))
+    second, state = model((ids[4:], state))
+    np.testing.assert_allclose(tf.concat([first, second], 0), whole, atol=1e-6)
+    np.testing.assert_allclose(tf.stack(state), tf.stack(whole_state), atol=1e-6)
+
+
+# Dropout
+
+
+@pytest.mark.parametrize(
+    "dropout",
+    [
+        {"rnn": {"dropout": 0.5}},
+        {"rnn": {"recurrent_dropout": 0.5}},
+        {"layer_dropout": 0.5},
+        {"output_dropout": 0.5},
+        {"weight_dropout": 0.5},
+    ],
+    ids=str,
+)
+def test_dropout_is_applied_only_in_training(dropout: dict[str, Any]) -> None:
+    model, plain = build(layers=2, **dropout), shared(layers=2)
+    model.set_weights([*plain.get_weights()])
+    np.testing.assert_array_equal(read(model)[0], read(plain)[0])
+    np.testing.assert_array_equal(read(plain, training=True)[0], read(plain)[0])
+    assert not np.allclose(read(model, training=True)[0], read(plain)[0])
+
+
+def layer_masks(model: CharacterRNN) -> NDArray[np.float32]:
+    """Return the factors of the output of layer 0 on its way to layer 1, [T, B, H]."""
+    model.rnn[1].cell.kernel.assign(np.eye(V))
+    model.rnn[1].cell.recurrent_kernel.assign(np.zeros((V, V)))
+    model.rnn[1].cell.bias.assign(np.zeros(V))
+    _, (below, above), _ = model.predict_window(tf.constant(random_ids(20, 16)), zero_state(model, 16), training=True)
+    return np.array(above / below)
+
+
+def output_masks(model: CharacterRNN) -> NDArray[np.float32]:
+    """Return the factors of the output of the last layer on its way to the logits, [T, B, H]."""
+    model.logits.kernel.assign(np.eye(V))
+    model.logits.bias.assign(np.zeros(V))
+    logits, (*_, last), _ = model.predict_window(tf.constant(random_ids(20, 16)), zero_state(model, 16), training=True)
+    return np.array(logits / last)
+
+
+def test_the_mask_between_layers_is_the_same_at_all_steps_of_a_window() -> None:
+    masks = layer_masks(build(layers=2, units=V, activation="linear", layer_dropout=0.25))
+    np.testing.assert_allclose(masks, np.broadcast_to(masks[0], masks.shape), rtol=1e-5)
+
+
+def test_each_window_has_its_own_mask_between_layers() -> None:
+    model = build(layers=2, units=V, activation="linear", layer_dropout=0.25)
+    assert not np.allclose(layer_masks(model)[0], layer_masks(model)[0])
+
+
+def test_each_step_has_its_own_mask_before_the_logits() -> None:
+    masks = output_masks(build(units=V, output_dropout=0.25)).round(4)
+    assert len(np.unique(masks, axis=0)) == len(masks)
+
+
+@pytest.mark.parametrize(
+    ("masks", "settings"), [(layer_masks, {"layer_dropout": 0.25}), (output_masks, {"output_dropout": 0.25})]
+)
+def test_a_quarter_is_dropped_and_the_rest_is_scaled_to_keep_the_mean(
+    masks: Callable[[CharacterRNN], NDArray[np.float32]], settings: dict[str, float]
+) -> None:
+    factors = masks(build(layers=2, units=V, activation="linear", **settings))
+    np.testing.assert_allclose(np.unique(factors.round(4)), [0, 1.3333])
+    assert factors.mean() == pytest.approx(1, abs=0.1)
+
+
+def test_weight_dropout_drops_the_same_recurrent_weights_in_the_whole_window() -> None:
+    model = build(units=V, activation="linear", weight_dropout=0.25)
+    for weight, value in zip(model.rnn[0].weights, (np.zeros((V, V)), np.eye(V), np.zeros(V)), strict=False):
+        weight.assign(value)  # each unit keeps its value, or loses it if its weight is dropped
+    _, (outputs,), _ = model.predict_window(tf.constant(random_ids(2, B)), (np.ones((B, V)),), training=True)
+    first, second = np.array(outputs)
+    np.testing.assert_allclose(second, first**2, rtol=1e-5)
+    assert (first == first[0]).all(), "the same weights in every stream"
+    assert set(first.ravel().round(4)) <= {0, np.float32(1.3333)}
+
+
+# Penalties
+
+
+def test_the_penalties_are_the_mean_squares_of_outputs_and_of_their_changes() -> None:
+    model = build(layers=2, activation_penalty=2.0, temporal_activation_penalty=3.0)
+    _, outputs = read(model, training=True)
+    last = np.array(outputs[-1])
+    expected = 2 * np.square(last).mean() + 3 * np.square(np.diff(last, axis=0)).mean()
+    assert float(model.regularization(outputs)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_window_of_one_character_has_no_temporal_penalty() -> None:
+    model = build(temporal_activation_penalty=3.0)
+    assert float(model.regularization([tf.ones((1, B, 8))])) == 0
+
+
+# Weights
+
+
+def test_parameters_can_be_made_of_averages_in_place_of_the_weights() -> None:
+    model = shared(layers=2)
+    averages = [np.full(weight.shape, index) for index, weight in enumerate(model.trainable_variables)]
+    tensors = to_parameters(model, averages=[tf.constant(average, tf.float32) for average in averages]).tensors()
+    for name, variable in named_weights(model).items():
+        place = next(i for i, weight in enumerate(model.trainable_variables) if weight is variable)
+        np.testing.assert_array_equal(tensors[name], np.full(variable.shape, place))
+
+
+def test_undecayed_weights_are_found_by_a_part_of_their_names() -> None:
+    model = shared(layers=2)
+    named = named_weights(model)
+    found = undecayed_weights(model, ["bias", "rnn.0.kernel"])
+    wanted = [named[name] for name in ("rnn.0.kernel", "rnn.0.bias", "rnn.1.bias", "logits.bias")]
+    assert {id(weight) for weight in found} == {id(weight) for weight in wanted}
+
+
+def test_a_part_that_is_in_no_name_of_a_weight_is_refused_with_the_names() -> None:
+    with pytest.raises(CharlmError, match=r"training\.undecayed: 'embeding' is not in the name of any weight.*rnn\.0"):
+        undecayed_weights(shared(), ["embeding"])
+
+
+def test_the_seed_decides_the_weights() -> None:
+    for weights, same, other in zip(*(build(seed=seed).get_weights() for seed in (1, 1, 2)), strict=True):
+        np.testing.assert_array_equal(weights, same)
+        assert weights.any() == (not np.array_equal(weights, other))
+
+
+def test_layers_have_different_initial_weights() -> None:
+    _, second, third = layer_weights(shared(layers=3), "kernel")
+    assert not np.array_equal(second, third)
+
+
+def test_the_weights_have_the_names_of_weights_safetensors() -> None:
+    """Other programs use these names: a change needs a new format number in `charlm.network.bundle`."""
+    names = list(to_parameters(shared(layers=2, embedding=4)).tensors())
+    assert names == [
+        "embedding",
+        "rnn.0.kernel",
+        "rnn.0.recurrent_kernel",
+        "rnn.0.bias",
+        "rnn.1.kernel",
+        "rnn.1.recurrent_kernel",
+        "rnn.1.bias",
+        "logits.kernel",
+        "logits.bias",
+    ]
+
+
+@pytest.mark.parametrize("network", STRUCTURES, ids=str)
+def test_the_weights_have_the_shapes_of_the_architecture(network: dict[str, Any]) -> None:
+    tensors = to_parameters(shared(**network)).tensors()
+    assert {name: tensor.shape for name, tensor in tensors.items()} == architecture(config(**network), V).shapes()
+    assert {tensor.dtype.name for tensor in tensors.values()} == {"float32"}
+
+
+def test_keras_and_the_numpy_engine_have_the_same_number_of_weights() -> None:
+    model = shared(**STRUCTURES[-1])
+    assert to_parameters(model).size == model.count_params()
+
+
+def test_parameters_are_a_copy_that_training_does_not_change() -> None:
+    model = build()
+    parameters = to_parameters(model)
+    before = {name: tensor.copy() for name, tensor in parameters.tensors().items()}
+    take_step(model)
+    for name, tensor in parameters.tensors().items():
+        np.testing.assert_array_equal(tensor, before[name])
+        assert not np.array_equal(tensor, to_parameters(model).tensors()[name])

@@ -1,0 +1,64 @@
+"""The recurrence and its own gradient, against TensorFlow's; `test_layers.py` compares whole layers with Keras.
+
+Axes: B batch, T time, H units. Tensors are float32.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from charlm.engine.recurrence import GRADIENTS_FROM_OUTPUT, multiply, scan
+
+B, T, H = 3, 6, 8
+
+
+def normal(*shape: int, seed: int = 0) -> Any:
+    return tf.constant(np.random.default_rng(seed).standard_normal(shape), tf.float32)
+
+
+@pytest.mark.parametrize("name", GRADIENTS_FROM_OUTPUT)
+def test_the_gradient_from_the_output_is_that_of_tensorflow(name: str) -> None:
+    argument, d_output = 4 * normal(1000), normal(1000, seed=1)
+    with tf.GradientTape() as tape:
+        tape.watch(argument)
+        output = keras.activations.get(name)(argument)
+    expected = tape.gradient(output, argument, output_gradients=d_output)
+    np.testing.assert_allclose(GRADIENTS_FROM_OUTPUT[name](output, d_output), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_rounds_the_factors_of_a_product() -> None:
+    product = multiply(tf.constant([[1 + 2**-9]]), tf.constant([[3.0]]), precision="bfloat16")
+    assert product.dtype == tf.float32
+    assert float(product[0, 0]) == 3
+
+
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_a_product_may_transpose_its_factors(transpose_a: bool, transpose_b: bool) -> None:
+    a, b = normal(2, 3), normal(3, 4, seed=1)
+    product = multiply(
+        tf.transpose(a) if transpose_a else a,
+        tf.transpose(b) if transpose_b else b,
+        transpose_a=transpose_a,
+        transpose_b=transpose_b,
+    )
+    np.testing.assert_allclose(product, np.array(a) @ np.array(b), rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "silu"])
+def test_bfloat16_changes_outputs_and_gradients_only_by_rounding(activation: str) -> None:
+    arguments = [normal(T, B, H), 0.3 * normal(H, H, seed=1), normal(B, H, seed=2)]
+    results = []
+    for precision in ("float32", "bfloat16"):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            outputs = scan(*arguments, activation=keras.activations.get(activation), precision=precision)
+            loss = tf.nn.l2_loss(outputs)
+        results.append([outputs, *tape.gradient(loss, arguments)])
+    for exact, rounded in zip(*results, strict=True):
+        assert rounded.dtype == tf.float32
+        assert not np.array_equal(exact, rounded)
+        np.testing.assert_allclose(rounded, exact, rtol=0, atol=0.03 * np.abs(exact).max())

@@ -1,0 +1,348 @@
+"""The compiled step: its gradients, its results and its repeatability.
+
+Axes: B batch, T time, V vocabulary, K steps in one call.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config, ModelConfig, RnnConfig
+from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
+from charlm.engine.step import StepResults, compile_steps
+from charlm.network import rnn
+from charlm.network.loss import nats
+from charlm.text.batches import Batches
+
+B, T, V = 7, 5, 6
+BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=0)
+
+Arrays = list[NDArray[Any]]
+
+REGULARIZED: dict[str, Any] = {
+    "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}},
+    "activity_regularizer": {"class_name": "L1", "config": {"l1": 0.05}},
+}
+DROPOUT: dict[str, Any] = {"dropout": 0.2, "recurrent_dropout": 0.2}
+NETWORKS: list[dict[str, Any]] = [
+    {},
+    {"layers": 2, "embedding": 3, "skip_connections": True},
+    {"layers": 2, "rnn": REGULARIZED},
+    {"rnn": {"activation": "silu", "use_bias": False, "unroll": False}},
+]
+
+
+class Trainer:
+    """A small network and its compiled step; with the default optimizer, a rate of 1 subtracts the gradient."""
+
+    def __init__(
+        self,
+        *,
+        optimizer: Any = None,
+        clip_norm: float | None = None,
+        parts: int = 2,
+        batches: Batches = BATCHES,
+        rnn: dict[str, Any] | None = None,
+        reset_rate: float = 0.0,
+        loss_temperature: float = 1.0,
+        **model: Any,
+    ) -> None:
+        arguments = RnnConfig(**{"bias_initializer": "random_normal", **(rnn or {})})
+        self.model = build_model(Config(seed=1, model=ModelConfig(**{"units": 8, **model}, rnn=arguments)), V)
+        self.optimizer = optimizer or keras.optimizers.SGD()
+        self.optimizer.build(self.model.trainable_variables)
+        self.run = compile_steps(
+            self.model,
+            self.optimizer,
+            batches,
+            clip_norm=clip_norm,
+            parts=parts,
+            reset_rate=reset_rate,
+            loss_temperature=loss_temperature,
+        )
+
+    def take(self, windows: NDArray[np.int32], *, rate: float = 1.0, state: Any = None) -> StepResults:
+        """Take one step for each window, from the zero state by default."""
+        state = zero_state(self.model, windows.shape[2]) if state is None else state
+        return self.run(windows, state, np.full(len(windows), rate, np.float32))
+
+    def weights(self) -> Arrays:
+        """Return a copy of the trained weights."""
+        return [variable.numpy() for variable in self.model.trainable_variables]
+
+    def update(self, windows: NDArray[np.int32], **options: Any) -> Arrays:
+        """Return what the steps subtract from the weights."""
+        before = self.weights()
+        self.take(windows, **options)
+        return [old - new for old, new in zip(before, self.weights(), strict=True)]
+
+
+def random_windows(count: int, batch: int = B, *, seed: int = 0) -> NDArray[np.int32]:
+    """Return windows [K, T + 1, B]."""
+    return np.random.default_rng(seed).integers(0, V, (count, T + 1, batch), dtype=np.int32)
+
+
+def whole_batch_gradients(
+    model: CharacterRNN, window: NDArray[np.int32], state: Any, *, temperature: float = 1.0
+) -> Arrays:
+    """Return the gradients of Keras's own loss, over the whole batch [T + 1, B] at once."""
+    with tf.GradientTape() as tape:
+        logits, outputs, _ = model.predict_window(tf.constant(window[:-1]), state, training=False)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(window[1:], logits / temperature)
+        gradients = tape.gradient(loss + model.regularization(outputs), model.trainable_variables)
+    return [np.array(tf.convert_to_tensor(gradient)) for gradient in gradients]
+
+
+def norm(gradients: Arrays) -> float:
+    return float(np.sqrt(sum(float(np.square(gradient).sum()) for gradient in gradients)))
+
+
+def assert_close(found: Arrays, expected: Arrays) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def assert_identical(found: Arrays, expected: Arrays) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# Gradients
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_the_gradient_of_a_batch_in_parts_is_that_of_the_whole(network: dict[str, Any], parts: int) -> None:
+    check_gradient(network, parts)
+
+
+def test_the_gradient_of_a_compiled_loop_is_that_of_the_whole_batch() -> None:
+    check_gradient(NETWORKS[-1], 2)
+
+
+def check_gradient(network: dict[str, Any], parts: int) -> None:
+    trainer = Trainer(parts=parts, **network)
+    windows, state = random_windows(1), tuple(layer + 0.1 for layer in zero_state(trainer.model, B))
+    expected = whole_batch_gradients(trainer.model, windows[0], state)
+    assert_close(trainer.update(windows, state=state), expected)
+
+
+def test_the_compiled_step_does_what_the_eager_one_does(eagerly: None) -> None:
+    def train() -> Arrays:
+        """Return the results of two steps with many features at once, and the weights after them."""
+        trainer = Trainer(
+            optimizer=keras.optimizers.Adam(),
+            clip_norm=0.1,
+            reset_rate=0.5,
+            loss_temperature=0.5,
+            layers=2,
+            embedding=3,
+            skip_connections=True,
+            layer_dropout=0.2,
+            output_dropout=0.2,
+            weight_dropout=0.2,
+            rnn={**REGULARIZED, **DROPOUT, "recurrent_constraint": "unit_norm"},
+        )
+        results = trainer.take(random_windows(2), rate=0.01)
+        return [*map(np.array, tf.nest.flatten(results)), *trainer.weights()]
+
+    eager = train()
+    tf.config.run_functions_eagerly(False)
+    assert_close(train(), eager)
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_batch_smaller_than_the_number_of_parts_is_split_into_fewer(batch: int) -> None:
+    trainer = Trainer(parts=3, batches=Batches(length=100, batch_size=batch, sequence_length=T, seed=0))
+    windows = random_windows(1, batch)
+    expected = whole_batch_gradients(trainer.model, windows[0], zero_state(trainer.model, batch))
+    assert_close(trainer.update(windows), expected)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_returned_norm_is_that_before_clipping() -> None:
+    trainer = Trainer(clip_norm=0.01)
+    windows = random_windows(1)
+    expected = whole_batch_gradients(trainer.model, windows[0], zero_state(trainer.model, B))
+    assert trainer.take(windows).gradient_norms.numpy() == pytest.approx([norm(expected)], rel=1e-5)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it() -> None:
+    trainer = Trainer(clip_norm=0.1)
+    windows = random_windows(1)
+    gradients = whole_batch_gradients(trainer.model, windows[0], zero_state(trainer.model, B))
+    assert norm(gradients) > 0.2
+    scale = 0.1 / norm(gradients)
+    assert_close(trainer.update(windows), [gradient * scale for gradient in gradients])
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_gradient_below_the_clip_norm_is_not_scaled() -> None:
+    assert_close(Trainer(clip_norm=100.0).update(random_windows(1)), Trainer().update(random_windows(1)))
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_each_step_uses_its_own_learning_rate() -> None:
+    trainer = Trainer()
+    windows, state = np.repeat(random_windows(1), 2, axis=0), zero_state(trainer.model, B)
+    gradient = whole_batch_gradients(trainer.model, windows[0], state)
+    before = trainer.weights()
+    trainer.run(windows, state, np.array([0.25, 0], np.float32))
+    assert_close([old - new for old, new in zip(before, trainer.weights(), strict=True)], [g / 4 for g in gradient])
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_the_gradient_is_that_of_the_logits_over_the_temperature(temperature: float) -> None:
+    trainer = Trainer(loss_temperature=temperature)
+    windows, state = random_windows(1), zero_state(trainer.model, B)
+    expected = whole_batch_gradients(trainer.model, windows[0], state, temperature=temperature)
+    assert_close(trainer.update(windows), expected)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_constraint_holds_after_every_step() -> None:
+    trainer = Trainer(rnn={"recurrent_constraint": "unit_norm"})
+    trainer.take(random_windows(3))
+    kernel = to_parameters(trainer.model).layers[0].recurrent_kernel
+    np.testing.assert_allclose(np.linalg.norm(kernel, axis=0), 1, rtol=1e-6)
+
+
+# Results
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_losses_are_nats_per_character_without_regularization_or_temperature() -> None:
+    trainer = Trainer(rnn=REGULARIZED, loss_temperature=0.5)
+    windows, state = random_windows(1), zero_state(trainer.model, B)
+    logits, _ = rnn.unroll(to_parameters(trainer.model), windows[0, :-1], tuple(np.array(layer) for layer in state))
+    losses = trainer.take(windows).losses.numpy()
+    assert losses == pytest.approx([nats(logits, windows[0, 1:]).mean()], rel=1e-6)
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_returned_state_is_that_of_the_numpy_engine(parts: int) -> None:
+    trainer = Trainer(layers=2, parts=parts)
+    windows, state = random_windows(4), zero_state(trainer.model, B)
+    last = trainer.take(windows, rate=0.0).state
+    ids = np.concatenate(windows[:, :-1])  # at a rate of 0, four windows are one window of 4 T
+    _, expected = rnn.unroll(to_parameters(trainer.model), ids, tuple(np.array(layer) for layer in state))
+    assert_close([np.array(layer) for layer in last], list(expected))
+
+
+# Repeatability
+
+
+class RandomTrainer(Trainer):
+    """A trainer with every kind of randomness, which can start again without being compiled again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            optimizer=keras.optimizers.Adam(),
+            clip_norm=1.0,
+            layers=2,
+            layer_dropout=0.2,
+            output_dropout=0.2,
+            rnn=DROPOUT,
+        )
+        self.variables = [*self.model.variables, *self.optimizer.variables]
+        self._initial = self.values()
+
+    def values(self) -> Arrays:
+        """Return a copy of all variables: weights, random seeds and slots."""
+        return [variable.numpy() for variable in self.variables]
+
+    def restart(self) -> None:
+        for variable, value in zip(self.variables, self._initial, strict=True):
+            variable.assign(value)
+
+
+def train(trainer: RandomTrainer, calls: int, steps_per_call: int) -> Arrays:
+    """Return the losses, norms, state and variables after some steps from the start."""
+    trainer.restart()
+    windows, state = random_windows(calls * steps_per_call), zero_state(trainer.model, B)
+    results = []
+    for chunk in np.split(windows, calls):
+        result = trainer.take(chunk, rate=0.01, state=state)
+        state = result.state
+        results.append(result)
+    figures = (
+        np.concatenate([np.array(result.losses) for result in results]),
+        np.concatenate([np.array(result.gradient_norms) for result in results]),
+    )
+    return [*figures, *(np.array(layer) for layer in state), *trainer.values()]
+
+
+@pytest.fixture(scope="module")
+def trainer() -> RandomTrainer:
+    return RandomTrainer()
+
+
+@pytest.fixture(scope="module")
+def twenty_steps(trainer: RandomTrainer) -> Arrays:
+    """Return the results of 20 steps in one call."""
+    return train(trainer, 1, 20)
+
+
+def test_the_same_seed_gives_the_same_run_to_the_bit(twenty_steps: Arrays) -> None:
+    assert_identical(train(RandomTrainer(), 1, 20), twenty_steps)
+
+
+@pytest.mark.parametrize(("calls", "steps_per_call"), [(20, 1), (4, 5)])
+def test_the_number_of_calls_does_not_change_a_bit(
+    calls: int, steps_per_call: int, trainer: RandomTrainer, twenty_steps: Arrays
+) -> None:
+    assert_identical(train(trainer, calls, steps_per_call), twenty_steps)
+
+
+def test_no_steps_change_nothing(trainer: RandomTrainer) -> None:
+    trainer.restart()
+    before, state = trainer.values(), tuple(layer + 0.1 for layer in zero_state(trainer.model, B))
+    results = trainer.take(random_windows(0), state=state)
+    assert results.losses.shape == results.gradient_norms.shape == (0,)
+    assert_identical([np.array(layer) for layer in results.state], [np.array(layer) for layer in state])
+    assert_identical(trainer.values(), before)
+
+
+# Streams that start from the zero state
+
+
+def last_states(reset_rate: float, *, steps: int, first: float) -> NDArray[np.float32]:
+    """Return the state [B, H] after some steps of a network that keeps its state and its weights."""
+    trainer = Trainer(reset_rate=reset_rate, rnn={"activation": "linear", "bias_initializer": "zeros"})
+    for weight in trainer.model.trainable_variables:
+        weight.assign(tf.zeros_like(weight))
+    trainer.model.rnn[0].cell.recurrent_kernel.assign(np.eye(8))
+    state = (np.full((B, 8), first, np.float32),)
+    return np.array(trainer.take(random_windows(steps), rate=0.0, state=state).state[0])
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_by_default_streams_continue_from_their_state() -> None:
+    assert (last_states(0.0, steps=3, first=0.5) == 0.5).all()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_some_streams_start_a_window_from_the_zero_state() -> None:
+    kept = [bool(stream.all()) for stream in last_states(0.3, steps=1, first=0.5)]
+    assert 0 < sum(kept) < B
+    assert not last_states(0.5, steps=12, first=0.5).any(), "each stream sooner or later"
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_which_streams_start_anew_does_not_depend_on_how_steps_are_grouped() -> None:
+    windows = random_windows(4)
+    together, alone = (Trainer(reset_rate=0.5) for _ in range(2))
+    state = together.take(windows).state
+    one_by_one = None
+    for window in windows:
+        one_by_one = alone.take(window[None], state=one_by_one).state
+    assert_identical([np.array(layer) for layer in state], [np.array(layer) for layer in one_by_one or ()])

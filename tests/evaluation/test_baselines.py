@@ -1,0 +1,98 @@
+"""The scores of compressors and n-gram models on a text."""
+
+import bz2
+import lzma
+import math
+import zlib
+
+import numpy as np
+import pytest
+
+from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.evaluation.baselines import compressed_nats, measure_baselines, text_bytes, unigram_nats
+from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.text.vocabulary import Vocabulary
+
+PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")[:40_000]
+LETTERS = Vocabulary("char", tuple(sorted({*PLAYS, "é"})))
+BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
+TRAINING, TEXT = LETTERS.encode(PLAYS[:30_000]), LETTERS.encode(PLAYS[30_000:])
+NAMES = {"zlib", "bz2", "lzma", "unigram", "5-gram"}
+
+
+def nats_per_char(size: int, characters: int) -> float:
+    return size * 8 * math.log(2) / characters
+
+
+# Compressors
+
+
+def test_score_of_a_compressor_is_what_the_text_adds_to_the_training_text() -> None:
+    found = compressed_nats(TEXT, LETTERS, TRAINING)
+    before, both = PLAYS[:30_001].encode(), PLAYS.encode()
+    added = len(bz2.compress(both)) - len(bz2.compress(before))
+    assert found["bz2"] == pytest.approx(nats_per_char(added, 9_999))
+    added = len(lzma.compress(both, preset=9)) - len(lzma.compress(before, preset=9))
+    assert found["lzma"] == pytest.approx(nats_per_char(added, 9_999), rel=0.02)
+    added = len(zlib.compress(both, 9)) - len(zlib.compress(before, 9))  # its window holds nearly all of the text
+    assert found["zlib"] == pytest.approx(nats_per_char(added, 9_999), rel=0.05)
+
+
+def test_score_of_a_compressor_without_a_training_text_is_that_of_the_text_alone() -> None:
+    found = compressed_nats(TEXT, LETTERS, TRAINING[:0])
+    assert found["bz2"] == pytest.approx(nats_per_char(len(bz2.compress(PLAYS[30_000:].encode())), 9_999), rel=0.02)
+
+
+def test_text_that_occurs_in_the_training_text_adds_almost_nothing() -> None:
+    known = compressed_nats(TRAINING[-5_000:], LETTERS, TRAINING)
+    assert known["zlib"] < 0.1
+    assert known["lzma"] < 0.1
+
+
+def test_text_of_bytes_is_compressed_unchanged_with_a_zero_byte_for_each_end_of_text() -> None:
+    blocks = text_bytes(np.array([0xC3, 0xA9, 256, 0x41, 0xFF]), BYTES, block=2)
+    assert list(blocks) == [b"\xc3\xa9", b"\0A", b"\xff"]
+
+
+def test_unknown_characters_are_compressed_as_the_replacement_character(vocabulary: Vocabulary) -> None:
+    assert b"".join(text_bytes(np.array([1, 3, 4]), vocabulary)) == "a\ufffd\0".encode()
+
+
+# N-gram models
+
+
+def test_unigram_model_adds_one_to_each_count() -> None:
+    found = unigram_nats(np.array([2, 0, 1, 1]), np.array([0, 0, 1]), vocabulary_size=3)
+    assert found == pytest.approx(-(math.log(3 / 6) + 2 * math.log(2 / 6)) / 3)
+
+
+def test_5_gram_model_scores_all_characters_but_the_first() -> None:
+    found = measure_baselines(TEXT, LETTERS, TRAINING).nats_per_char["5-gram"]
+    nats = np.concatenate(list(score_ngrams(count_ngrams(TRAINING, vocabulary_size=len(LETTERS)), TEXT)))
+    assert len(nats) == 9_999
+    assert found == pytest.approx(nats.mean())
+
+
+def test_models_that_use_more_context_have_better_scores() -> None:
+    found = measure_baselines(TEXT, LETTERS, TRAINING).nats_per_char
+    assert set(found) == NAMES
+    assert found["5-gram"] < found["lzma"] < found["unigram"] < math.log(len(LETTERS))
+
+
+def test_only_the_end_of_a_long_training_text_is_used() -> None:
+    expected = measure_baselines(TEXT, LETTERS, TRAINING[-1_000:]).nats_per_char
+    found = measure_baselines(TEXT, LETTERS, TRAINING, max_training_characters=1_000)
+    assert found.nats_per_char == expected
+    assert (found.given_characters, found.training_characters) == (1_000, 30_000)
+
+
+def test_without_a_training_text_there_are_only_compressors() -> None:
+    found = measure_baselines(TEXT, LETTERS)
+    assert found.nats_per_char == compressed_nats(TEXT, LETTERS, TRAINING[:0])
+    assert (found.given_characters, found.training_characters) == (0, 0)
+
+
+def test_text_of_two_characters_has_scores() -> None:
+    found = measure_baselines(np.array([65, 256]), BYTES, np.array([65]))
+    assert set(found.nats_per_char) == NAMES
+    assert np.isfinite(list(found.nats_per_char.values())).all()

@@ -1,0 +1,140 @@
+"""The protocols of scoring, and the text that is scored."""
+
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charlm.errors import CharlmError
+from charlm.evaluation.protocols import Split, ids_to_score, only_finite, score_ids
+from charlm.evaluation.scoring import score_stream, score_windows
+from charlm.network.bundle import Bundle, read_bundle
+from charlm.text.corpus import open_corpus
+from charlm.text.vocabulary import Vocabulary
+
+IDS = np.array([1, 2, 0, 2, 1])
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+# Protocols
+
+
+def test_stream_reads_the_text_once_from_start_to_end(bundle: Bundle) -> None:
+    scores = np.concatenate(list(score_ids(bundle.parameters, IDS, protocol="stream", window=2)))
+    np.testing.assert_array_equal(scores, np.concatenate(list(score_stream(bundle.parameters, IDS))))
+    assert len(scores) == 4
+
+
+def test_windows_are_read_from_the_zero_state(bundle: Bundle) -> None:
+    scores = np.concatenate(list(score_ids(bundle.parameters, IDS, protocol="windows", window=2)))
+    halves = [*score_stream(bundle.parameters, IDS[:3]), *score_stream(bundle.parameters, IDS[2:])]
+    np.testing.assert_allclose(scores, np.concatenate(halves), atol=1e-6)
+    np.testing.assert_array_equal(scores, np.concatenate(list(score_windows(bundle.parameters, IDS, window=2))))
+
+
+def test_text_of_one_character_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(CharlmError, match="at least 2"):
+        list(score_ids(bundle.parameters, np.array([1]), protocol="stream", window=2))
+
+
+def test_loss_that_is_not_finite_is_refused(bundle: Bundle) -> None:
+    bias = np.array([np.nan, 0, 0, 0, 0], np.float32)
+    broken = replace(bundle.parameters, logits_bias=bias)
+    with pytest.raises(CharlmError, match="the loss is nan: the weights are too large"):
+        list(score_ids(broken, np.array([1, 2, 0]), protocol="stream", window=2))
+
+
+def test_blocks_before_the_first_that_is_not_finite_are_passed_on() -> None:
+    good, bad = np.array([1.0], np.float32), np.array([np.inf], np.float32)
+    scores = only_finite([good, bad])
+    assert next(scores) is good
+    with pytest.raises(CharlmError, match="the loss is inf"):
+        next(scores)
+
+
+# The text
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_text_of_the_run_is_scored_if_there_is_no_other(split: Split, trained_run: Path) -> None:
+    bundle = read_bundle(trained_run / "best")
+    name, ids = ids_to_score(trained_run / "best", bundle, None, split=split, unknown="error")
+    assert name == f"{split} text of the run"
+    np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(split))
+
+
+def test_validation_text_of_the_run_is_the_default(trained_run: Path) -> None:
+    bundle = read_bundle(trained_run / "best")
+    name, ids = ids_to_score(trained_run / "best", bundle, None, split=None, unknown="error")
+    assert (name, len(ids)) == ("validation text of the run", 2_000)
+
+
+def test_bundle_without_its_run_needs_a_text(trained_run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
+    with pytest.raises(CharlmError, match="copy: a bundle without its run: name the text to score after it"):
+        ids_to_score(copy, read_bundle(copy), None, split=None, unknown="error")
+
+
+def test_text_is_scored_whole_by_default(trained_run: Path) -> None:
+    text = trained_run.parent / "text.txt"
+    name, ids = ids_to_score(trained_run / "best", read_bundle(trained_run / "best"), text, split=None, unknown="error")
+    assert (name, len(ids)) == (str(text), 20_000)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_text_is_divided_like_a_corpus_of_it(split: Split, trained_run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
+    text = trained_run.parent / "text.txt"
+    name, ids = ids_to_score(copy, read_bundle(copy), text, split=split, unknown="error")
+    assert name == f"{split} part of {text}"
+    np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(split))
+
+
+def test_part_of_a_short_text_may_be_empty(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+    text = write(tmp_path / "text.txt", "abba")
+    _, ids = ids_to_score(bundle_folder, bundle, text, split="test", unknown="error")
+    assert len(ids) == 0
+
+
+def test_text_is_read_from_standard_input(bundle: Bundle, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abba\n")))
+    name, ids = ids_to_score(bundle_folder, bundle, Path("-"), split=None, unknown="error")
+    assert (name, ids.tolist()) == ("-", [1, 2, 2, 1, 0])
+
+
+def test_files_of_a_folder_are_read_one_after_the_other(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    write(tmp_path / "texts/1.txt", "ab")
+    write(tmp_path / "texts/2.txt", "b\n")
+    _, ids = ids_to_score(bundle_folder, bundle, tmp_path / "texts", split=None, unknown="error")
+    assert ids.tolist() == [1, 2, 2, 0]
+
+
+def test_line_ends_are_read_unchanged(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+    text = write(tmp_path / "text.txt", "a\r\nb")
+    _, ids = ids_to_score(bundle_folder, bundle, text, split=None, unknown="error")
+    assert ids.tolist() == [1, 3, 0, 2]  # the carriage return is unknown
+
+
+def test_unknown_character_is_refused_or_left_out(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+    letters = replace(bundle, vocabulary=Vocabulary("char", tuple("abcde")))
+    text = write(tmp_path / "text.txt", "ab€c")
+    with pytest.raises(CharlmError, match=r"character 3 of .*text\.txt, '€' \(U\+20AC\)"):
+        ids_to_score(bundle_folder, letters, text, split=None, unknown="error")
+    _, ids = ids_to_score(bundle_folder, letters, text, split=None, unknown="skip")
+    assert ids.tolist() == [0, 1, 2]
+
+
+def test_text_of_a_byte_model_is_read_as_bytes(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+    config = bundle.config.replace("level: char", "level: byte")
+    assert config != bundle.config
+    byte_bundle = replace(bundle, vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))), config=config)
+    _, ids = ids_to_score(bundle_folder, byte_bundle, write(tmp_path / "text.txt", "é\n"), split=None, unknown="error")
+    assert bytes(ids) == "é\n".encode()

@@ -1,0 +1,120 @@
+"""Nats per character, compared with the definition in float64."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import CharlmError
+from charlm.evaluation.scoring import Score, estimate_stream, mean_score, score_stream, score_windows
+
+TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
+
+
+def test_bits_and_perplexity_follow_from_nats() -> None:
+    score = Score(nats_per_char=2 * math.log(2), characters=3)
+    assert score.bits_per_char == pytest.approx(2)
+    assert score.perplexity == pytest.approx(4)
+
+
+def test_perplexity_is_infinite_if_it_is_too_large_for_a_float() -> None:
+    assert Score(nats_per_char=1e4, characters=1).perplexity == math.inf
+
+
+def test_mean_is_over_characters_not_blocks() -> None:
+    assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
+
+
+def test_mean_of_many_nats_is_summed_in_float64() -> None:
+    block = np.full(1 << 16, 0.1, np.float32)
+    assert mean_score([block] * 64).nats_per_char == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("block", [1, 7, 2048])
+def test_stream_scores_each_id_given_all_ids_before_it(random_parameters: RandomParameters, block: int) -> None:
+    parameters = random_parameters(layers=2)
+    scores = np.concatenate(list(score_stream(parameters, TEXT, block=block)))
+    np.testing.assert_allclose(scores, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
+
+
+def test_scores_of_a_stream_come_in_blocks(random_parameters: RandomParameters) -> None:
+    blocks = list(score_stream(random_parameters(), TEXT, block=25))
+    assert [len(block) for block in blocks] == [25, 25, 9]
+
+
+@pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
+def test_each_window_is_scored_from_the_zero_state(random_parameters: RandomParameters, window: int) -> None:
+    parameters, text = random_parameters(layers=2), TEXT.tolist()
+    expected = [
+        score
+        for start in range(0, len(text) - 1, window)
+        for score in reference.nats(parameters, text[start : start + window + 1])
+    ]
+    scores = np.concatenate(list(score_windows(parameters, TEXT, window=window)))
+    np.testing.assert_allclose(scores, expected, atol=2e-5)
+
+
+def test_reading_windows_in_several_batches_and_blocks_does_not_change_the_scores(
+    random_parameters: RandomParameters,
+) -> None:
+    parameters = random_parameters()
+    expected = np.concatenate(list(score_windows(parameters, TEXT, window=7)))
+    parts = list(score_windows(parameters, TEXT, window=7, windows_at_once=3, values_at_once=30))
+    assert len(parts) == 4  # 8 windows by threes, and the shorter last one
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
+
+
+def test_estimate_with_one_stream_is_exact(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters()
+    assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
+
+
+def test_estimate_is_close_if_the_network_forgets(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(units=16, scale=0.2)
+    text = np.random.default_rng(6).integers(0, 5, 5000)
+    exact = mean_score(score_stream(parameters, text))
+    estimate = estimate_stream(parameters, text, streams=16, warm_up=32)
+    assert estimate.characters == exact.characters == 4999
+    assert estimate.nats_per_char == pytest.approx(exact.nats_per_char, abs=1e-5)
+
+
+def test_estimate_reads_each_piece_after_its_warm_up(random_parameters: RandomParameters) -> None:
+    parameters, text = random_parameters(), TEXT[:22].tolist()  # 21 pairs: pieces of 7
+    expected = [
+        *reference.nats(parameters, text[:8]),
+        *reference.nats(parameters, text[2:15])[5:],
+        *reference.nats(parameters, text[9:22])[5:],
+    ]
+    estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=5)
+    assert estimate.nats_per_char == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(2, 60), streams=st.integers(1, 70), warm_up=st.integers(0, 20), window=st.integers(1, 70))
+def test_every_id_but_the_first_is_scored_once(
+    random_parameters: RandomParameters, length: int, streams: int, warm_up: int, window: int
+) -> None:
+    parameters, text = random_parameters(scale=0), TEXT[:length]  # all ids are equally likely
+    expected = Score(pytest.approx(math.log(5), abs=1e-6), length - 1)  # type: ignore[arg-type]
+    assert mean_score(score_stream(parameters, text)) == expected
+    assert mean_score(score_windows(parameters, text, window=window)) == expected
+    assert estimate_stream(parameters, text, streams=streams, warm_up=warm_up) == expected
+
+
+@pytest.mark.parametrize("length", [0, 1])
+@pytest.mark.parametrize("score", [score_stream, score_windows, estimate_stream])
+def test_text_of_fewer_than_two_characters_is_refused(
+    random_parameters: RandomParameters, score: Callable[..., object], length: int
+) -> None:
+    with pytest.raises(CharlmError, match=f"a text of {length} characters: at least 2"):
+        score(random_parameters(), TEXT[:length])
+
+
+def test_window_of_zero_characters_is_refused(random_parameters: RandomParameters) -> None:
+    with pytest.raises(CharlmError, match="--window 0: must be 1 or more"):
+        score_windows(random_parameters(), TEXT, window=0)

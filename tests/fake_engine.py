@@ -1,0 +1,138 @@
+"""A tiny engine without TensorFlow, in a few lines of NumPy: it learns how often each id occurs.
+
+Its weights are those of the config's network, all zero except the bias of the logits, which is trained with momentum.
+The gradient also depends on the hidden state, on a random seed that changes at every step, and on the number of steps,
+so that the tests notice a checkpoint in which one of them is missing.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config
+from charlm.network.architecture import architecture
+from charlm.network.rnn import Floats, Parameters, parameters_from_tensors
+from charlm.text.batches import Batches
+from charlm.training.engine import Shapes, StepMetrics, Tensors
+
+LEARNING_RATE_SCALE = 20.0
+
+
+def nothing(_step: int) -> None:
+    """Do nothing after a step."""
+
+
+@dataclass
+class Faults:
+    """What goes wrong, as functions of the number of steps that the engine has taken."""
+
+    after_call: Callable[[int], object] = nothing
+    """Called after some steps: it may raise, send signals or damage files."""
+    loss: Callable[[int, float], float | None] = lambda _step, _rate: None
+    """Returns the loss that a step reports at a learning rate; None = the true one."""
+    weights: Callable[[int], float] = lambda _step: 1.0
+    """Returns a factor for the weights that are evaluated and saved in bundles."""
+    state: Callable[[int], float] = lambda _step: 0.0
+    """Returns a number that is added to the tensors that are saved."""
+
+
+def interrupt_after(step: int) -> Faults:
+    """Send SIGINT once, as soon as a run has taken exactly this many steps."""
+    signals = [signal.SIGINT]
+    return Faults(after_call=lambda taken: signal.raise_signal(signals.pop()) if taken == step and signals else None)
+
+
+def crash_after(step: int) -> Faults:
+    """Raise ZeroDivisionError as soon as a run has taken this many steps."""
+
+    def crash(taken: int) -> None:
+        if taken >= step:
+            raise ZeroDivisionError
+
+    return Faults(after_call=crash)
+
+
+@dataclass
+class FakeEngines:
+    """Makes fake engines with the same faults, and keeps them for inspection."""
+
+    faults: Faults = field(default_factory=Faults)
+    made: list["FakeEngine"] = field(default_factory=list)
+
+    def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> "FakeEngine":
+        engine = FakeEngine(config, batches, vocabulary_size=vocabulary_size, faults=self.faults)
+        self.made.append(engine)
+        return engine
+
+
+class FakeEngine:
+    """Implements `charlm.training.engine.Engine`."""
+
+    def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults) -> None:
+        self.faults, self.copies, self.is_built = faults, 0, False
+        self.architecture = architecture(config, vocabulary_size)
+        rng = np.random.default_rng(config.seed)
+        self.bias = 0.1 * rng.standard_normal(vocabulary_size).astype(np.float32)
+        self.momentum = np.zeros(vocabulary_size, np.float32)
+        self.seed = np.array(config.seed, np.int64)
+        self.step = np.array(0, np.int64)
+        self.hidden = np.zeros((batches.batch_size, 3), np.float32)
+
+    def build(self) -> None:
+        self.is_built = True
+
+    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+        assert self.is_built
+        started = time.perf_counter()
+        if reset_state:
+            self.hidden = np.zeros_like(self.hidden)
+        results = [self._take_step(window, float(rate)) for window, rate in zip(windows, rates, strict=True)]
+        self.faults.after_call(int(self.step))
+        losses, norms = ([*column] for column in zip(*results, strict=True))
+        return StepMetrics(losses, norms, time.perf_counter() - started)
+
+    def _take_step(self, window: NDArray[np.int32], rate: float) -> tuple[float, float]:
+        predicted = np.exp(self.bias) / np.exp(self.bias).sum()
+        observed = np.bincount(window[1:].ravel(), minlength=len(predicted)) / window[1:].size
+        noise = np.random.default_rng(int(self.seed)).standard_normal(len(predicted))
+        gradient = predicted - observed + 1e-3 * noise + 1e-4 * self.hidden.mean()
+        self.momentum = (0.9 * self.momentum + gradient).astype(np.float32)
+        loss = float(-(observed * np.log(predicted)).sum())
+        self.bias = (self.bias - LEARNING_RATE_SCALE * rate * self.momentum).astype(np.float32)
+        self.hidden = (0.5 * self.hidden + window[:-1].mean(0)[:, None]).astype(np.float32)
+        self.seed, self.step = self.seed + 1, self.step + 1
+        reported = self.faults.loss(int(self.step), rate)
+        return loss if reported is None else reported, float(np.linalg.norm(gradient))
+
+    def parameters(self) -> Parameters:
+        self.copies += 1
+        factor = np.float32(self.faults.weights(int(self.step)))
+        tensors = {name: tensor * factor for name, tensor in self.weights().items()}
+        return parameters_from_tensors(tensors, activation="tanh", skip_connections=self.architecture.skip_connections)
+
+    def weights(self) -> dict[str, Floats]:
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in self.architecture.shapes().items()}
+        return zeros | {"logits.bias": self.bias.copy()}
+
+    def tensors(self) -> Tensors:
+        names = ("bias", "momentum", "seed", "step", "hidden")
+        shift = self.faults.state(int(self.step))
+        tensors: dict[str, NDArray[Any]] = {name: np.array(getattr(self, name)) for name in names}
+        if shift:
+            tensors["bias"] = self.bias + np.float32(shift)
+        return tensors | {f"weights/{name}": tensor for name, tensor in self.weights().items()}
+
+    def shapes(self) -> Shapes:
+        return {name: tensor.shape for name, tensor in self.tensors().items()}
+
+    def restore(self, tensors: Tensors) -> None:
+        for name in ("bias", "momentum", "seed", "step", "hidden"):
+            setattr(self, name, tensors[name].copy())
+
+    def graph(self) -> bytes:
+        return b""

@@ -1,0 +1,94 @@
+"""Small runs, trained with the fake engine in a fraction of a second."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fake_engine import FakeEngine, FakeEngines, Faults
+
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.runs.run import Run, begin_run, open_run
+from charlm.training import loop
+from charlm.training.loop import Outcome
+from charlm.training.signals import stop_on_signal
+
+STEPS_PER_EPOCH = 20
+TEXT = "".join(
+    random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364)
+)  # nine tenths are for training: 20 windows of 4 characters in 4 streams, and a few more characters
+SMALL = (
+    *("model.units=8", "training.batch_size=4", "training.sequence_length=4", "training.steps=50"),
+    *("training.log_every=5", "training.evaluate_every=10", "training.checkpoint_every=10"),
+    *("sampling.length=0", "training.shuffle=true", "training.parts=2"),
+)
+CLOCK = {"seconds", "characters_per_second"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run after training, and the lines that the user was told."""
+
+    folder: Path
+    outcome: Outcome
+    said: list[str]
+    engine: FakeEngine
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    @property
+    def repeatable_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl without the values that depend on the clock."""
+        return [{key: value for key, value in line.items() if key not in CLOCK} for line in self.metrics]
+
+    def validation(self) -> dict[int, float]:
+        """Return the validation loss in nats per character by step."""
+        return {line["step"]: line["nats_per_char"] for line in self.metrics if line["split"] == "validation"}
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files that must not depend on the clock: the state of each checkpoint, best/ and last/."""
+        paths = [*self.folder.glob("checkpoints/*/state.safetensors"), *self.folder.glob("[bl][ea]st/*")]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+
+
+def train(
+    folder: Path,
+    *overrides: str,
+    text: str = TEXT,
+    faults: Faults | None = None,
+    engines: FakeEngines | None = None,
+    available_bytes: int | None = None,
+) -> Trained:
+    """Train in folder/run with the settings SMALL and these overrides."""
+    folder.mkdir()
+    source = folder / "text.txt"
+    source.write_text(text, encoding="utf-8")
+    config = load_config(find_recipe("tiny"), overrides=[*SMALL, *overrides])
+    run = begin_run(folder / "run", config, source)
+    return _train(run, engines or FakeEngines(faults or Faults()), resume=False, available_bytes=available_bytes)
+
+
+def resume(folder: Path, *overrides: str, faults: Faults | None = None) -> Trained:
+    """Resume the run in a folder."""
+    return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), resume=True)
+
+
+def _train(run: Run, engines: FakeEngines, *, resume: bool, available_bytes: int | None = None) -> Trained:
+    said: list[str] = []
+    with stop_on_signal() as request:
+        outcome = loop.train(
+            run,
+            engines,
+            resume=resume,
+            request=request,
+            say=said.append,
+            show_progress=False,
+            measure_memory=lambda: available_bytes,
+        )
+    return Trained(run.folder, outcome, said, engines.made[0])

@@ -1,0 +1,100 @@
+"""Signals sent to a real `charlm train`."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from charlm.training import checkpoints
+from charlm.training.signals import CAUGHT
+
+pytestmark = pytest.mark.slow
+
+GRACE_SECONDS = 30
+"""An idle machine needs less than one second; this limit only detects a run that does not stop."""
+
+
+@contextmanager
+def training(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `charlm train` in a separate process, which is killed at the end of the block."""
+    command = [sys.executable, "-m", "charlm", "train", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        try:
+            yield process
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+def wait_for_a_log(process: "subprocess.Popen[str]", run: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.jsonl").is_file() or not (run / "metrics.jsonl").stat().st_size:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "nothing was logged"
+        time.sleep(0.05)
+
+
+def stop(process: "subprocess.Popen[str]", number: signal.Signals, *, run: Path) -> str:
+    """Send a signal after the first log line of the run; return its standard error."""
+    wait_for_a_log(process, run)
+    process.send_signal(number)
+    return process.communicate(timeout=GRACE_SECONDS)[1]
+
+
+@pytest.mark.parametrize("number", CAUGHT)
+def test_a_signal_makes_a_run_save_and_say_how_to_continue(number: signal.Signals, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with training("-c", "tiny", "-s", "training.steps=100000", "-r", run) as process:
+        said = stop(process, number, run=run)
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name}" in said
+    assert said.endswith(f"charlm: continue with: charlm train --resume --run {run}\n")
+    assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).progress.step >= 10
+
+
+def test_a_run_stopped_by_a_signal_can_be_finished(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with training("-c", "tiny", "-s", "training.steps=100000", "-r", run) as process:
+        stop(process, signal.SIGINT, run=run)
+    step = checkpoints.restore(run / "checkpoints", warn=pytest.fail).progress.step
+    with training("--resume", "-r", run, "-s", f"training.steps={step + 5}") as process:
+        said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert f"resumed at step {step:,} of {step + 5:,}" in said
+
+
+def test_a_second_signal_during_an_evaluation_stops_at_once_and_leaves_the_last_checkpoint_whole(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    with training("-c", "tiny", "-s", "training.steps=100000", "-r", run) as process:
+        wait_for_a_log(process, run)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=GRACE_SECONDS)
+    assert process.returncode == 130
+    checkpoints.restore(run / "checkpoints", warn=pytest.fail)
+
+
+@pytest.mark.parametrize("moment", ["text", "TensorFlow"])
+def test_a_signal_during_the_start_ends_training_at_once(moment: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awaited = run / ("metrics.jsonl" if moment == "TensorFlow" else ".lock")
+    with training("-c", "tiny", "-r", run) as process:
+        while not awaited.exists():
+            assert process.poll() is None
+            time.sleep(0.001)
+        time.sleep(0.5 if moment == "TensorFlow" else 0)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=GRACE_SECONDS)[1]
+    assert process.returncode == 143, said
+    assert "Traceback" not in said

@@ -1,0 +1,46 @@
+"""The shapes of the tensors, and the architecture of a config."""
+
+from charlm.config.schema import Config
+from charlm.network.architecture import Architecture, architecture
+
+
+def test_tensors_have_the_names_and_shapes_of_the_format() -> None:
+    plain = Architecture(5, layers=2, units=4, embedding=None, use_bias=True, activation="tanh", skip_connections=False)
+    assert plain.shapes() == {
+        "rnn.0.kernel": (5, 4),
+        "rnn.0.recurrent_kernel": (4, 4),
+        "rnn.0.bias": (4,),
+        "rnn.1.kernel": (4, 4),
+        "rnn.1.recurrent_kernel": (4, 4),
+        "rnn.1.bias": (4,),
+        "logits.kernel": (4, 5),
+        "logits.bias": (5,),
+    }
+
+
+def test_embedding_and_skip_connections_widen_the_kernels_and_the_bias_can_be_left_out() -> None:
+    wide = Architecture(5, layers=2, units=4, embedding=3, use_bias=False, activation="tanh", skip_connections=True)
+    assert wide.shapes() == {
+        "embedding": (5, 3),
+        "rnn.0.kernel": (3, 4),
+        "rnn.0.recurrent_kernel": (4, 4),
+        "rnn.1.kernel": (7, 4),
+        "rnn.1.recurrent_kernel": (4, 4),
+        "logits.kernel": (8, 5),
+        "logits.bias": (5,),
+    }
+
+
+def test_architecture_is_that_of_the_config() -> None:
+    rnn = {"use_bias": False, "activation": "relu"}
+    model = {"layers": 2, "units": 8, "embedding": 3, "skip_connections": True, "rnn": rnn}
+    expected = Architecture(
+        vocabulary_size=7,
+        layers=2,
+        units=8,
+        embedding=3,
+        use_bias=False,
+        activation="relu",
+        skip_connections=True,
+    )
+    assert architecture(Config.model_validate({"model": model}), 7) == expected

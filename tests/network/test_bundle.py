@@ -1,0 +1,535 @@
+"""A trained model on disk: read whole, or refused in a line that names the file."""
+
+import contextlib
+import itertools
+import json
+import os
+import threading
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from bundles import change_model
+from conftest import RandomParameters
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import CharlmError
+from charlm.network.architecture import Architecture
+from charlm.network.bundle import MAX_ATTEMPTS, Bundle, is_bundle, read_bundle, read_model, write_bundle
+from charlm.network.rnn import ACTIVATIONS, parameters_from_tensors
+from charlm.storage.atomic import sha256
+from charlm.storage.reading import read_file
+from charlm.text.vocabulary import Vocabulary
+
+FILES = ["weights.safetensors", "vocabulary.json", "config.yaml"]
+SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+def forge(folder: Path, name: str, data: bytes) -> None:
+    """Replace a file and renew its checksum."""
+    (folder / name).write_bytes(data)
+    change_model(folder, lambda model: model["sha256"].update({name: sha256(data)}))
+
+
+def set_size(folder: Path, **sizes: Any) -> None:
+    """Change fields of the architecture in model.json, and renew the shapes and the seal."""
+
+    def change(model: dict[str, Any]) -> None:
+        model["architecture"].update(sizes)
+        with contextlib.suppress(TypeError):  # sizes that have no shapes
+            model["shapes"] = Architecture(**model["architecture"]).shapes()
+
+    change_model(folder, change)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
+        for embedding, use_bias, skip in itertools.product((None, 3), (True, False), (True, False))
+    ],
+    ids=str,
+)
+def test_bundle_is_read_back_bit_by_bit(
+    bundle: Bundle, random_parameters: RandomParameters, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    written = replace(
+        bundle,
+        architecture=replace(bundle.architecture, **fields),
+        parameters=random_parameters(layers=2, **fields),
+    )
+    write_bundle(tmp_path / "b", written)
+    read = read_bundle(tmp_path / "b")
+    assert read.architecture == written.architecture
+    assert read.vocabulary == written.vocabulary
+    assert read.config == written.config
+    assert read.facts == written.facts
+    assert read.parameters.activation == "tanh"
+    assert read.parameters.skip_connections == fields["skip_connections"]
+    assert list(read.parameters.tensors()) == list(written.parameters.tensors())
+    for name, tensor in read.parameters.tensors().items():
+        assert tensor.dtype == np.float32
+        assert tensor.tobytes() == written.parameters.tensors()[name].tobytes()
+
+
+def test_files_and_fields_are_those_of_the_format(bundle_folder: Path) -> None:
+    assert sorted(path.name for path in bundle_folder.iterdir()) == sorted([*FILES, "model.json"])
+    model = json.loads((bundle_folder / "model.json").read_text())
+    assert model["format"] == 1
+    assert model["architecture"]["units"] == 4
+    assert model["shapes"]["rnn.1.kernel"] == [4, 4]
+    assert model["sha256"].keys() == {*FILES}
+
+
+def test_safetensors_reads_the_weights_without_charlm(bundle_folder: Path, bundle: Bundle) -> None:
+    tensors = safetensors.numpy.load_file(bundle_folder / "weights.safetensors")
+    np.testing.assert_array_equal(tensors["logits.kernel"], bundle.parameters.logits_kernel)
+
+
+def test_weights_that_are_not_contiguous_are_written_correctly(bundle: Bundle, tmp_path: Path) -> None:
+    turned = np.asfortranarray(bundle.parameters.logits_kernel)
+    write_bundle(tmp_path / "b", replace(bundle, parameters=replace(bundle.parameters, logits_kernel=turned)))
+    np.testing.assert_array_equal(read_bundle(tmp_path / "b").parameters.logits_kernel, turned)
+
+
+def test_bundle_can_be_moved_anywhere(bundle_folder: Path, bundle: Bundle, tmp_path: Path) -> None:
+    bundle_folder.rename(tmp_path / "elsewhere")
+    assert read_bundle(tmp_path / "elsewhere").vocabulary == bundle.vocabulary
+
+
+def test_writing_replaces_an_existing_bundle(bundle_folder: Path, bundle: Bundle) -> None:
+    write_bundle(bundle_folder, replace(bundle, facts={"step": 8}))
+    assert read_bundle(bundle_folder).facts == {"step": 8}
+
+
+def test_folder_with_a_model_json_is_a_bundle(bundle_folder: Path, tmp_path: Path) -> None:
+    assert is_bundle(bundle_folder)
+    assert not is_bundle(tmp_path)
+    assert not is_bundle(tmp_path / "nowhere")
+
+
+def test_folder_without_model_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"not a bundle: there is no model\.json in it"):
+        read_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_missing_file_is_named(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).unlink()
+    with pytest.raises(CharlmError, match=name):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_truncated_file_is_named(bundle_folder: Path, name: str, part: float) -> None:
+    data = (bundle_folder / name).read_bytes()
+    (bundle_folder / name).write_bytes(data[: int(part * len(data))])
+    with pytest.raises(CharlmError, match=f"{name}: damaged"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flipped_bit_is_detected_at_any_position(bundle_folder: Path, name: str) -> None:
+    data = bytearray((bundle_folder / name).read_bytes())
+    for position in range(0, len(data), 13):
+        data[position] ^= 1
+        (bundle_folder / name).write_bytes(data)
+        with pytest.raises(CharlmError, match=f"{name}: damaged: its SHA-256"):
+            read_bundle(bundle_folder)
+        data[position] ^= 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_folder_in_place_of_a_file_is_named(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).unlink()
+    (bundle_folder / name).mkdir()
+    with pytest.raises(CharlmError, match=name):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_pipe_is_refused_without_waiting_for_it(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).unlink()
+    os.mkfifo(bundle_folder / name)
+    with pytest.raises(CharlmError, match="model.json" if name == "model.json" else name):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_link_is_not_followed(bundle_folder: Path, name: str) -> None:
+    (bundle_folder / name).rename(bundle_folder.parent / name)
+    (bundle_folder / name).symlink_to(bundle_folder.parent / name)
+    with pytest.raises(CharlmError, match=f"{name}: is a link"):
+        read_bundle(bundle_folder)
+
+
+def test_folder_of_a_bundle_may_be_a_link(bundle_folder: Path, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(bundle_folder)
+    assert read_bundle(tmp_path / "link").config == bundle.config
+
+
+def test_file_that_is_larger_than_its_limit_is_not_read(bundle_folder: Path) -> None:
+    with (bundle_folder / "weights.safetensors").open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    tracemalloc.start()
+    with pytest.raises(CharlmError, match=r"weights\.safetensors: 1,099,511,627,776 bytes"):
+        read_bundle(bundle_folder)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("sizes", [{"units": 1 << 21}, {"units": 1 << 21, "layers": 64}, {"vocabulary_size": 1 << 21}])
+def test_huge_sizes_are_refused_without_allocating_memory(bundle_folder: Path, sizes: dict[str, int]) -> None:
+    set_size(bundle_folder, **sizes)
+    tracemalloc.start()
+    with pytest.raises(CharlmError):
+        read_bundle(bundle_folder)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"units": 0},
+        {"units": -4},
+        {"units": 4.0},
+        {"units": "4"},
+        {"units": True},
+        {"units": None},
+        {"units": 10**30},
+        {"layers": 65},
+        {"embedding": 0},
+        {"use_bias": 1},
+        {"skip_connections": "no"},
+        {"activation": "softmax"},
+        {"activation": ["tanh"]},
+        {"activation": None},
+        {"depth": 2},
+    ],
+    ids=str,
+)
+def test_impossible_architecture_is_refused(bundle_folder: Path, fields: dict[str, Any]) -> None:
+    set_size(bundle_folder, **fields)
+    with pytest.raises(CharlmError, match=r"model\.json: "):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("value", [[], 3, "x", None, {}])
+def test_architecture_that_is_not_an_object_with_its_fields_is_refused(bundle_folder: Path, value: Any) -> None:
+    change_model(bundle_folder, lambda model: model.update(architecture=value))
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: `architecture`"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize(
+    "shape", [[5, 4.0], [5, True], [5], [], "54", 20, None, [[5], 4], [10**4000, 4], [1 << 60, 1 << 60]], ids=lambda s: str(s)[:20]
+)
+def test_shape_that_is_not_the_one_of_the_architecture_is_refused(bundle_folder: Path, shape: Any) -> None:
+    change_model(bundle_folder, lambda model: model["shapes"].update({"rnn.0.kernel": shape}))
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: `shapes` are not the shapes of `architecture`"):
+        read_model(bundle_folder)
+
+
+@pytest.mark.parametrize("shapes", [None, [], {}, "x", 3])
+def test_shapes_that_are_not_an_object_with_all_tensors_are_refused(bundle_folder: Path, shapes: Any) -> None:
+    change_model(bundle_folder, lambda model: model.update(shapes=shapes))
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: `shapes` are not the shapes of `architecture`"):
+        read_model(bundle_folder)
+
+
+def test_shape_of_a_tensor_that_the_architecture_does_not_have_is_refused(bundle_folder: Path) -> None:
+    change_model(bundle_folder, lambda model: model["shapes"].update(more=[1]))
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: `shapes`"):
+        read_model(bundle_folder)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '"x"', "1"], ids=lambda text: text[:9])
+def test_model_json_that_is_not_an_object_is_refused(bundle_folder: Path, text: str) -> None:
+    (bundle_folder / "model.json").write_text(text)
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: not"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("value", [2, 0, "1", None, [1]])
+def test_unknown_format_is_refused_with_advice(bundle_folder: Path, value: Any) -> None:
+    change_model(bundle_folder, lambda model: model.update(format=value))
+    with pytest.raises(CharlmError, match="reads format 1: use the version of charlm that wrote it"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"../weights.safetensors": "0" * 64}])
+def test_missing_checksums_are_refused(bundle_folder: Path, value: Any) -> None:
+    change_model(bundle_folder, lambda model: model.update(sha256=value))
+    with pytest.raises(CharlmError, match=r"weights\.safetensors: damaged: its SHA-256"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model["architecture"].update(activation="relu"),
+        lambda model: model["score"].update(nats_per_char=0.1),
+        lambda model: model.update(more=1),
+        lambda model: model.pop("charlm"),
+        lambda model: model.pop("seal"),
+        lambda model: model.update(seal=None),
+    ],
+    ids=["changed", "deep inside", "added", "removed", "no seal", "null"],
+)
+def test_change_of_model_json_without_a_new_seal_is_refused(
+    bundle_folder: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    path = bundle_folder / "model.json"
+    model = json.loads(path.read_text())
+    change(model)
+    path.write_text(json.dumps(model))
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: its own SHA-256, `seal`, is wrong"):
+        read_bundle(bundle_folder)
+
+
+def test_order_of_the_fields_of_model_json_does_not_matter(bundle_folder: Path, bundle: Bundle) -> None:
+    path = bundle_folder / "model.json"
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items()))))
+    assert read_bundle(bundle_folder).facts == bundle.facts
+
+
+@pytest.mark.parametrize("depth", [400, 900, 5000])
+def test_model_json_with_deep_nesting_is_refused(bundle_folder: Path, depth: int) -> None:
+    (bundle_folder / "model.json").write_text('{"format": 1, "x": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(CharlmError, match=r"model\.json: damaged: "):
+        read_bundle(bundle_folder)
+
+
+def test_path_in_model_json_is_not_followed(bundle_folder: Path, bundle: Bundle) -> None:
+    (bundle_folder.parent / "secret").write_text("x")
+    change_model(bundle_folder, lambda model: model["sha256"].update({"../secret": sha256(b"x")}))
+    assert read_bundle(bundle_folder).vocabulary == bundle.vocabulary
+
+
+def forged_tensors(change: Callable[[dict[str, Any]], None], bundle: Bundle) -> bytes:
+    tensors = dict(bundle.parameters.tensors())
+    change(tensors)
+    return bytes(safetensors.numpy.save(tensors))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.update(extra=np.zeros(1, np.float32)),
+            r"tensor extra: shape \(1,\); model\.json says no such tensor",
+        ),
+        (lambda t: t.pop("rnn.1.bias"), r"tensor rnn\.1\.bias: missing; model\.json says \(4,\)"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros(3, np.float32)}), r"tensor rnn\.0\.bias: shape \(3,\)"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros((4, 1), np.float32)}), r"shape \(4, 1\)"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros(4, np.float16)}), "not float32"),
+        (lambda t: t.update({"rnn.0.bias": np.zeros(4, np.int32)}), "not float32"),
+        (lambda t: t.update({"rnn.0.bias": np.full(4, np.nan, np.float32)}), r"rnn\.0\.bias: .* not finite"),
+        (lambda t: t.update({"logits.bias": np.full(5, -np.inf, np.float32)}), r"logits\.bias: .* not finite"),
+        (lambda t: t.update({"\x1b[31m\n": np.zeros(1, np.float32)}), r"tensor \\x1b\[31m\\n: shape"),
+    ],
+    ids=["extra", "missing", "length", "rank", "float16", "int32", "not a number", "infinite", "escape"],
+)
+def test_tensors_that_do_not_fit_the_architecture_are_refused(
+    bundle_folder: Path, bundle: Bundle, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    forge(bundle_folder, "weights.safetensors", forged_tensors(change, bundle))
+    with pytest.raises(CharlmError, match=rf"weights\.safetensors: .*{message}"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x08",
+        b"\xff" * 8,
+        (1 << 62).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (70).to_bytes(8, "little") + b'{"x":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'.ljust(70) + b"\0\0",
+        (70).to_bytes(8, "little") + b'{"x":{"dtype":"F32","shape":[99],"data_offsets":[0,4]}}'.ljust(70) + b"\0" * 4,
+    ],
+    ids=["empty", "short", "no header", "huge header", "not an object", "bfloat16", "outside"],
+)
+def test_weights_that_are_not_float32_safetensors_are_refused(bundle_folder: Path, data: bytes) -> None:
+    forge(bundle_folder, "weights.safetensors", data)
+    with pytest.raises(CharlmError, match=r"weights\.safetensors: "):
+        read_bundle(bundle_folder)
+
+
+def test_vocabulary_of_another_size_is_refused(bundle_folder: Path, bundle: Bundle) -> None:
+    smaller = replace(bundle.vocabulary, characters=("a", None, None), unknown_id=1, end_of_text_id=2)
+    forge(bundle_folder, "vocabulary.json", smaller.to_json().encode())
+    with pytest.raises(CharlmError, match=r"vocabulary\.json: 3 ids, but model\.json says 5"):
+        read_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize("data", [b"{}", b"\xff", b"null"])
+def test_file_that_is_not_a_vocabulary_is_refused(bundle_folder: Path, data: bytes) -> None:
+    forge(bundle_folder, "vocabulary.json", data)
+    with pytest.raises(CharlmError, match=r"vocabulary\.json: "):
+        read_bundle(bundle_folder)
+
+
+def test_large_vocabulary_is_read_back(bundle: Bundle, random_parameters: RandomParameters, tmp_path: Path) -> None:
+    characters = tuple(chr(0x10000 + index) for index in range(3000))
+    large = Bundle(
+        architecture=Architecture(3000, 1, 1, None, True, "tanh", False),
+        parameters=random_parameters(vocabulary_size=3000, units=1),
+        vocabulary=replace(bundle.vocabulary, characters=characters, unknown_id=None, end_of_text_id=None),
+        config="",
+    )
+    write_bundle(tmp_path / "b", large)
+    assert read_bundle(tmp_path / "b").vocabulary.characters == characters
+
+
+class Reads:
+    """Reads files like `read_file`, and remembers their names; `before` is called with each name first."""
+
+    def __init__(self, before: Callable[[str], object] = lambda _: None) -> None:
+        self.names: list[str] = []
+        self._before = before
+
+    def __call__(self, path: Path, **options: Any) -> bytes:
+        self._before(path.name)
+        self.names.append(path.name)
+        return read_file(path, **options)
+
+
+def test_bundle_that_is_replaced_while_it_is_read_is_read_again(bundle_folder: Path, bundle: Bundle) -> None:
+    newer = replace(bundle, config="newer: 1\n", facts={"step": 8})
+
+    def replace_bundle(name: str) -> None:
+        if name == "config.yaml" and "config.yaml" not in reads.names:
+            write_bundle(bundle_folder, newer)
+
+    reads = Reads(before=replace_bundle)
+    read = read_bundle(bundle_folder, read=reads)
+    assert (read.config, read.facts) == (newer.config, newer.facts)
+    assert reads.names.count("weights.safetensors") == 2
+
+
+def test_bundle_that_is_damaged_is_read_once(bundle_folder: Path) -> None:
+    (bundle_folder / "config.yaml").write_text("half")
+    reads = Reads()
+    with pytest.raises(CharlmError, match=r"config\.yaml: damaged"):
+        read_bundle(bundle_folder, read=reads)
+    assert reads.names.count("weights.safetensors") == 1
+
+
+@pytest.mark.parametrize("text", [None, "{}"], ids=["no model.json", "empty object"])
+def test_folder_that_is_not_a_bundle_is_read_once(bundle_folder: Path, text: str | None) -> None:
+    if text is None:
+        (bundle_folder / "model.json").unlink()
+    else:
+        (bundle_folder / "model.json").write_text(text)
+    reads = Reads()
+    with pytest.raises(CharlmError):
+        read_bundle(bundle_folder, read=reads)
+    assert {*reads.names} == {"model.json"}
+    assert len(reads.names) <= 3  # before, during and after the only attempt
+
+
+def test_bundle_that_is_replaced_during_each_attempt_is_refused_in_the_end(bundle_folder: Path, bundle: Bundle) -> None:
+    steps = itertools.count()
+
+    def replace_bundle(name: str) -> None:
+        if name == "config.yaml":
+            step = next(steps)
+            write_bundle(bundle_folder, replace(bundle, config=f"step: {step}\n", facts={"step": step}))
+
+    reads = Reads(before=replace_bundle)
+    with pytest.raises(CharlmError, match=r"config\.yaml: damaged: its SHA-256"):
+        read_bundle(bundle_folder, read=reads)
+    assert reads.names.count("config.yaml") == MAX_ATTEMPTS
+
+
+def test_bundle_is_read_whole_while_another_thread_replaces_it(bundle_folder: Path, bundle: Bundle) -> None:
+    stop = threading.Event()
+    written = 0
+
+    def replace_again_and_again() -> None:
+        nonlocal written
+        while not stop.is_set():
+            written += 1
+            write_bundle(bundle_folder, replace(bundle, config=f"step: {written}\n", facts={"step": written}))
+
+    writer = threading.Thread(target=replace_again_and_again)
+    write_bundle(bundle_folder, replace(bundle, config="step: 0\n", facts={"step": 0}))
+    writer.start()
+    read: list[Bundle] = []
+    try:
+        while len(read) < 100 or (written < 2 and writer.is_alive()):
+            read.append(read_bundle(bundle_folder))
+    finally:
+        stop.set()
+        writer.join()
+    assert all(one.config == f"step: {one.facts['step']}\n" for one in read)
+    assert written > 1
+
+
+@SEEDED
+@given(
+    vocabulary_size=st.integers(1, 300),
+    layers=st.integers(1, 4),
+    units=st.integers(1, 9),
+    embedding=st.none() | st.integers(1, 9),
+    use_bias=st.booleans(),
+    activation=st.sampled_from([*ACTIVATIONS]),
+    skip_connections=st.booleans(),
+    config=st.text(),
+    seed=st.integers(0, 1000),
+)
+def test_bundle_of_any_architecture_is_read_back(config: str, seed: int, **fields: Any) -> None:
+    architecture = Architecture(**fields)
+    rng = np.random.default_rng(seed)
+    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
+    parameters = parameters_from_tensors(
+        tensors, activation=architecture.activation, skip_connections=architecture.skip_connections
+    )
+    characters = tuple(chr(0x80 * index + 7) for index in range(architecture.vocabulary_size))
+    with TemporaryDirectory() as folder:
+        write_bundle(Path(folder) / "b", Bundle(architecture, parameters, Vocabulary("char", characters), config))
+        found = read_bundle(Path(folder) / "b")
+    assert (found.architecture, found.config, found.vocabulary.characters) == (architecture, config, characters)
+    assert {name: tensor.tobytes() for name, tensor in found.parameters.tensors().items()} == {
+        name: tensor.tobytes() for name, tensor in tensors.items()
+    }
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+model_keys = st.sampled_from(["format", "architecture", "shapes", "sha256", "step", "epoch", "score", "charlm"])
+sizes = ["vocabulary_size", "layers", "units", "embedding", "use_bias", "activation", "skip_connections"]
+
+
+@settings(SEEDED, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(model_keys, json_values), st.dictionaries(st.sampled_from(sizes), json_values, max_size=2))
+def test_any_json_in_model_json_is_refused_in_one_line_or_does_not_change_the_architecture(
+    bundle_folder: Path, bundle: Bundle, change: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    path = bundle_folder / "model.json"
+    before = path.read_text()
+    change_model(bundle_folder, lambda model: model["architecture"].update(fields))
+    change_model(bundle_folder, lambda model: model.update(change))
+    message = str(bundle_folder)
+    try:
+        assert read_bundle(bundle_folder).architecture == bundle.architecture
+    except CharlmError as error:
+        message = str(error)
+    path.write_text(before)
+    assert message.startswith(str(bundle_folder))
+    assert len(message.splitlines()) == 1
+    assert len(message) < 2000

@@ -1,0 +1,165 @@
+"""The recurrence and the network in NumPy, compared with their definition in float64."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+from numpy.typing import NDArray
+
+from charlm.network.rnn import (
+    ACTIVATIONS,
+    Floats,
+    Parameters,
+    State,
+    activate_in_place,
+    parameters_from_tensors,
+    recur,
+    step,
+    unroll,
+    zero_state,
+)
+
+NETWORKS = [
+    {"layers": layers, "embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
+    for layers, embedding, use_bias, skip in product((1, 2, 3), (None, 3), (True, False), (False, True))
+]
+IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
+
+
+def step_through(parameters: Parameters, ids: NDArray[np.int64], state: State) -> tuple[Floats, State]:
+    logits = []
+    for now in ids:
+        row, state = step(parameters, now, state)
+        logits.append(row)
+    return np.stack(logits), state
+
+
+def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
+    random = np.random.RandomState(0)
+    u, v, b = random.random((2, 1)), random.random((2, 2)), random.random(2)
+    x = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
+    states = recur((x * u[:, 0] + b)[:, None, :], v.T, np.zeros((1, 2)))  # type: ignore[arg-type]
+    np.testing.assert_allclose(
+        states[:, 0],
+        [
+            [0.75582339, 0.92270988],
+            [0.98644211, 0.99692686],
+            [0.99682389, 0.99944992],
+            [0.99895519, 0.99986996],
+        ],
+        atol=5e-9,
+    )
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_step_equals_the_definition(random_parameters: RandomParameters, network: dict[str, int | bool | None]) -> None:
+    parameters = random_parameters(**network)
+    logits, state = step_through(parameters, IDS, zero_state(parameters, 3))
+    for stream in range(3):
+        expected_logits, expected_state = reference.read(parameters, IDS[:, stream].tolist())
+        np.testing.assert_allclose(logits[:, stream], expected_logits, atol=1e-5)
+        for output, expected in zip(state, expected_state, strict=True):
+            np.testing.assert_allclose(output[stream], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_unroll_equals_step(random_parameters: RandomParameters, network: dict[str, int | bool | None]) -> None:
+    parameters = random_parameters(**network)
+    expected_logits, expected_state = step_through(parameters, IDS, zero_state(parameters, 3))
+    logits, state = unroll(parameters, IDS, zero_state(parameters, 3))
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
+    for output, expected in zip(state, expected_state, strict=True):
+        np.testing.assert_allclose(output, expected, atol=1e-5)
+
+
+def test_two_windows_with_a_carried_state_equal_one_window(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2)
+    whole, _ = unroll(parameters, IDS, zero_state(parameters, 3))
+    first, state = unroll(parameters, IDS[:4], zero_state(parameters, 3))
+    second, _ = unroll(parameters, IDS[4:], state)
+    np.testing.assert_allclose(np.concatenate([first, second]), whole, atol=1e-6)
+
+
+def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2)
+    _, state = unroll(parameters, IDS, zero_state(parameters, 3))
+    logits, after = unroll(parameters, IDS[:0], state)
+    assert logits.shape == (0, 3, 5)
+    for output, expected in zip(after, state, strict=True):
+        np.testing.assert_array_equal(output, expected)
+
+
+def test_step_and_unroll_do_not_change_the_given_state(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters()
+    state = zero_state(parameters, 3)
+    step(parameters, IDS[0], state)
+    unroll(parameters, IDS, state)
+    assert not state[0].any()
+
+
+def test_ids_may_have_any_integer_type(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters()
+    state = zero_state(parameters, 3)
+    np.testing.assert_array_equal(unroll(parameters, IDS.astype(np.uint8), state)[0], unroll(parameters, IDS, state)[0])
+
+
+def test_state_before_the_first_character_is_zero(random_parameters: RandomParameters) -> None:
+    first, second = zero_state(random_parameters(layers=2), 3)
+    assert first.shape == second.shape == (3, 4)
+    assert first.dtype == np.float32
+    assert not first.any()
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_equals_its_definition(name: str) -> None:
+    x = np.linspace(-8, 8, 65, dtype=np.float32)
+    expected = [reference.ACTIVATIONS[name](value) for value in x.tolist()]
+    result = ACTIVATIONS[name](x)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, rtol=2e-6, atol=5e-7)
+
+
+@pytest.mark.parametrize("name", sorted({*ACTIVATIONS} - {"exponential"}))
+def test_activation_is_finite_for_large_values(name: str) -> None:
+    assert np.isfinite(ACTIVATIONS[name](np.array([-1e4, 1e4], np.float32))).all()
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_in_place_overwrites_the_values_with_its_result(name: str) -> None:
+    values = np.linspace(-2, 2, 9, dtype=np.float32)
+    expected = ACTIVATIONS[name](values.copy())
+    activate_in_place(name, values)
+    np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_unroll_equals_the_definition_with_every_activation(random_parameters: RandomParameters, name: str) -> None:
+    parameters = random_parameters(layers=2, activation=name, scale=0.1)
+    logits, _ = unroll(parameters, IDS, zero_state(parameters, 3))
+    expected, _ = reference.read(parameters, IDS[:, 1].tolist())
+    np.testing.assert_allclose(logits[:, 1], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_parameters_can_be_rebuilt_from_their_tensors(
+    random_parameters: RandomParameters, network: dict[str, int | bool | None]
+) -> None:
+    parameters = random_parameters(**network)
+    again = parameters_from_tensors(
+        parameters.tensors(), activation="tanh", skip_connections=parameters.skip_connections
+    )
+    assert list(again.tensors()) == list(parameters.tensors())
+    assert all(a is b for a, b in zip(again.tensors().values(), parameters.tensors().values(), strict=True))
+
+
+def test_missing_tensor_is_a_key_error(random_parameters: RandomParameters) -> None:
+    tensors = random_parameters().tensors()
+    del tensors["rnn.0.kernel"]
+    with pytest.raises(KeyError, match=r"rnn\.0\.kernel"):
+        parameters_from_tensors(tensors, activation="tanh", skip_connections=False)
+
+
+def test_size_is_the_number_of_weights(random_parameters: RandomParameters) -> None:
+    assert random_parameters().size == 5 * 4 + 4 * 4 + 4 + 4 * 5 + 5

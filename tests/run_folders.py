@@ -1,0 +1,31 @@
+"""Run folders without a training: the files that commands and summaries look at."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from charlm.config.file import dump_config, parse_config
+from charlm.network.bundle import Bundle, write_bundle
+
+
+def metrics_line(**metrics: Any) -> str:
+    """Return a line of metrics.jsonl for the training text."""
+    return json.dumps({"split": "train", **metrics}) + "\n"
+
+
+def make_run(folder: Path, *, metrics: str = "", **model: Any) -> Path:
+    """Make a run without a bundle, with these contents of metrics.jsonl and these settings under `model`."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(parse_config({"model": model}, origin="test")), encoding="utf-8")
+    (folder / "metrics.jsonl").write_text(metrics, encoding="utf-8")
+    return folder
+
+
+def make_scored_run(
+    folder: Path, bundle: Bundle, nats: float, *, split: str = "validation", seconds: float = 2.0, **model: Any
+) -> Path:
+    """Make a run whose bundle best/ has a score, and whose training of 1,000 characters took some seconds."""
+    run = make_run(folder, metrics=metrics_line(step=9, characters=1000, seconds=seconds), **model)
+    facts = {"step": 7, "epoch": 1.0, "score": {"split": split, "nats_per_char": nats}}
+    write_bundle(run / "best", Bundle(**{**vars(bundle), "facts": facts}))
+    return run

@@ -1,0 +1,100 @@
+"""Which folders are runs, and which run or bundle is found."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from charlm.errors import CharlmError
+from charlm.runs.folder import BundleName, find_bundle, is_run, new_folder, newest_run
+
+
+def make_run(folder: Path, *, written_at: int = 0, bundles: tuple[str, ...] = ()) -> Path:
+    """Make the files of a run folder that these functions look at."""
+    folder.mkdir(parents=True)
+    for name in ("config.yaml", "metrics.jsonl"):
+        (folder / name).touch()
+        os.utime(folder / name, (written_at, written_at))
+    for bundle in bundles:
+        (folder / bundle).mkdir()
+        (folder / bundle / "model.json").touch()
+    return folder
+
+
+def noon() -> time.struct_time:
+    """Return 12:00 on 3 February 2001."""
+    return time.struct_time((2001, 2, 3, 12, 0, 0, 5, 34, 0))
+
+
+def test_new_folder_is_named_by_the_time_and_the_config(tmp_path: Path) -> None:
+    assert new_folder("tiny", under=tmp_path, now=noon) == tmp_path / "20010203-120000-tiny"
+
+
+def test_new_folder_is_named_by_the_current_time_by_default(tmp_path: Path) -> None:
+    earliest = time.strftime("%Y%m%d-%H%M%S")
+    name = new_folder("tiny", under=tmp_path).name
+    latest = time.strftime("%Y%m%d-%H%M%S")
+    assert f"{earliest}-tiny" <= name <= f"{latest}-tiny"
+
+
+def test_runs_of_the_same_second_are_numbered(tmp_path: Path) -> None:
+    for expected in ("20010203-120000-tiny", "20010203-120000-tiny-2", "20010203-120000-tiny-3"):
+        folder = new_folder("tiny", under=tmp_path, now=noon)
+        assert folder == tmp_path / expected
+        folder.mkdir()
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl"])
+def test_run_has_begun_once_it_has_a_config_and_metrics(tmp_path: Path, missing: str) -> None:
+    run = make_run(tmp_path / "run")
+    assert is_run(run)
+    (run / missing).unlink()
+    assert not is_run(run)
+
+
+def test_newest_run_is_the_one_with_the_last_written_metrics(tmp_path: Path) -> None:
+    make_run(tmp_path / "b", written_at=1)
+    newest = make_run(tmp_path / "a", written_at=3)
+    make_run(tmp_path / "c", written_at=2)
+    (tmp_path / "not-a-run").mkdir()
+    assert newest_run(tmp_path) == newest
+
+
+@pytest.mark.parametrize("folder", ["", "nowhere"])
+def test_folder_without_runs_is_refused_with_advice(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(CharlmError, match="no run here; name one, or train one with: charlm train"):
+        newest_run(tmp_path / folder)
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_bundle_of_a_run_is_the_one_asked_for(tmp_path: Path, checkpoint: BundleName) -> None:
+    run = make_run(tmp_path / "run", bundles=("best", "last"))
+    assert find_bundle(run, checkpoint=checkpoint) == run / checkpoint
+
+
+def test_folder_of_a_bundle_is_the_bundle(tmp_path: Path) -> None:
+    bundle = make_run(tmp_path / "run", bundles=("best",)) / "best"
+    assert find_bundle(bundle, checkpoint="last") == bundle
+
+
+def test_without_a_name_the_newest_run_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("runs/old"), written_at=1, bundles=("best",))
+    make_run(Path("runs/new"), written_at=2, bundles=("best",))
+    assert find_bundle(None) == Path("runs/new/best")
+
+
+def test_run_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="run: no best/ in this run yet"):
+        find_bundle(make_run(tmp_path / "run"))
+
+
+def test_folder_that_is_neither_a_run_nor_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="neither a run nor a bundle"):
+        find_bundle(tmp_path)
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="nowhere: no such folder; must be a run or a bundle"):
+        find_bundle(tmp_path / "nowhere")

@@ -1,0 +1,250 @@
+"""Files and folders that are either complete or absent."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from limits import file_size_limit
+
+from charlm.errors import CharlmError
+from charlm.storage.atomic import (
+    exchange,
+    open_aside,
+    remove_folder,
+    remove_leftovers,
+    sha256,
+    write_file,
+    write_folder,
+)
+
+OLD, NEW = {"a": b"old", "only-old": b"x"}, {"a": b"new", "only-new": b"y"}
+
+
+class InterruptedMapping(Mapping[str, bytes]):
+    """Two files; before the second can be written, the user presses Ctrl-C."""
+
+    def __getitem__(self, name: str) -> bytes:
+        if name == "second":
+            raise KeyboardInterrupt
+        return b"new"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("a", "second"))
+
+    def __len__(self) -> int:
+        return 2
+
+
+def write_in_pieces(target: Path, *pieces: bytes, error: BaseException | None = None) -> None:
+    """Write a file in pieces; `error` occurs after the last one."""
+    with open_aside(target) as write:
+        for piece in pieces:
+            write(piece)
+        if error is not None:
+            raise error
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Return a folder that holds the old files."""
+    write_folder(tmp_path / "target", OLD)
+    return tmp_path / "target"
+
+
+def test_a_checksum_is_sha_256() -> None:
+    assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# Writing a folder
+
+
+def test_a_folder_is_written_with_the_folders_above_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "x" / "y", NEW)
+    assert contents(tmp_path / "x" / "y") == NEW
+
+
+def test_a_folder_replaces_the_old_one_with_all_its_files(target: Path) -> None:
+    write_folder(target, NEW)
+    assert contents(target) == NEW
+
+
+def test_nothing_is_left_beside_a_written_folder(target: Path) -> None:
+    write_folder(target, NEW)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_temporary_folder_that_a_crash_left_is_replaced(target: Path) -> None:
+    leftover = target.with_name(f".target.{os.getpid()}.tmp")
+    leftover.mkdir()
+    (leftover / "rest").touch()
+    write_folder(target, NEW)
+    assert contents(target) == NEW
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_the_old_folder_is_replaced_in_a_single_step(target: Path) -> None:
+    seen = []
+
+    def observe(first: Path, second: Path) -> bool:
+        seen.append(contents(target))
+        done = exchange(first, second)
+        seen.append(contents(target))
+        return done
+
+    write_folder(target, NEW, exchange=observe)
+    assert seen == [OLD, NEW]
+
+
+def test_a_system_that_cannot_exchange_replaces_in_two_steps(target: Path) -> None:
+    write_folder(target, NEW, exchange=lambda *_: False)
+    assert contents(target) == NEW
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_exchanging_with_a_missing_folder_changes_nothing(target: Path) -> None:
+    assert not exchange(target, target.with_name("missing"))
+    assert contents(target) == OLD
+
+
+def test_a_full_disk_leaves_the_old_folder_and_is_named(target: Path) -> None:
+    files = {"a": b"new", "second": b"x" * 1001}
+    with file_size_limit(1000), pytest.raises(CharlmError, match="target: cannot be written: File too large"):
+        write_folder(target, files)
+    assert contents(target) == OLD
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_interrupt_leaves_the_old_folder(target: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(target, InterruptedMapping())
+    assert contents(target) == OLD
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(("write", "what"), [(write_folder, NEW), (write_file, b"new")])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Callable[[Path, Any], None], what: Any) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CharlmError, match="file/target: cannot be written: "):
+        write(tmp_path / "file" / "target", what)
+
+
+# Writing a file
+
+
+def test_a_file_replaces_the_old_one(tmp_path: Path) -> None:
+    write_file(tmp_path / "f", b"old")
+    write_file(tmp_path / "f", b"new")
+    assert contents(tmp_path) == {"f": b"new"}
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    write_file(tmp_path / "f", b"old")
+    with file_size_limit(1), pytest.raises(CharlmError, match="f: cannot be written: File too large"):
+        write_file(tmp_path / "f", b"new")
+    assert contents(tmp_path) == {"f": b"old"}
+
+
+# Writing a file in pieces
+
+
+def test_a_file_written_in_pieces_takes_its_place_at_the_end_of_the_block(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    with open_aside(tmp_path / "f") as write:
+        write(b"ne")
+        write(b"w")
+        assert (tmp_path / "f").read_bytes() == b"old"
+    assert contents(tmp_path) == {"f": b"new"}
+
+
+def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_in_pieces(tmp_path / "f", b"new", error=KeyboardInterrupt())
+    assert contents(tmp_path) == {"f": b"old"}
+
+
+def test_a_full_disk_within_the_block_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    with file_size_limit(4), pytest.raises(CharlmError, match="f: cannot be written: File too large"):
+        write_in_pieces(tmp_path / "f", b"new", b"more")
+    assert contents(tmp_path) == {"f": b"old"}
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("f")
+    write_in_pieces(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
+def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    received = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    write_in_pieces(tmp_path / "pipe", b"new")
+    reader.join(timeout=60)
+    assert received == [b"new"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_device_that_takes_nothing_is_named() -> None:
+    with pytest.raises(CharlmError, match="/dev/full: cannot be written: No space left on device"):
+        write_in_pieces(Path("/dev/full"), b"new")
+
+
+@pytest.mark.parametrize("name", ["missing/f", "folder"])
+def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CharlmError, match=f"{name}: cannot be written: "):
+        write_in_pieces(tmp_path / name, b"new")
+
+
+# Removing a folder
+
+
+def test_removing_a_missing_folder_is_no_error(target: Path) -> None:
+    remove_folder(target)
+    remove_folder(target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_folder_is_gone_before_anything_in_it_is_removed(target: Path) -> None:
+    remove_folder(target, remove=lambda _: None)
+    assert not target.exists()
+    (aside,) = target.parent.iterdir()
+    assert contents(aside) == OLD
+
+
+# What a killed process has left
+
+
+def test_temporary_files_and_folders_are_removed_and_everything_else_stays(target: Path) -> None:
+    folder = target.parent
+    for name in (".target.12.tmp", ".target.12.old", ".x-1.345.tmp"):
+        write_folder(folder / name, NEW)
+    write_file(folder / ".notes.tmp", b"mine")
+    write_file(folder / ".f.12.tmp", b"half")
+    remove_leftovers(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [".notes.tmp", "target"]
+    assert contents(target) == OLD
+
+
+def test_an_old_folder_that_was_not_replaced_gets_its_name_back(target: Path) -> None:
+    target.rename(target.with_name(".target.12.old"))
+    write_folder(target.with_name(".target.12.tmp"), NEW)
+    remove_leftovers(target.parent)
+    assert contents(target) == OLD
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_leftovers_of_a_missing_folder_are_no_error(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "missing")

@@ -1,0 +1,61 @@
+"""The lock of a run folder: one process writes to a run at a time."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charlm.errors import CharlmError
+from charlm.storage.lock import only_writer
+
+HOLD = "import sys, time; from pathlib import Path; from charlm.storage.lock import only_writer\n" \
+       "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"  # fmt: skip
+
+
+def hold_elsewhere(run: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_path: Path) -> None:
+    with hold_elsewhere(tmp_path) as process:
+        with pytest.raises(CharlmError, match=rf"process {process.pid} .*is training here"), only_writer(tmp_path):
+            pass
+        process.kill()
+
+
+def test_the_lock_of_a_killed_process_does_not_block(tmp_path: Path) -> None:
+    with hold_elsewhere(tmp_path) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    with only_writer(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text(encoding="utf-8")
+
+
+def test_the_lock_ends_with_the_block(tmp_path: Path) -> None:
+    with only_writer(tmp_path):
+        pass
+    with hold_elsewhere(tmp_path) as process:
+        process.kill()
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_writer(tmp_path: Path) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with (
+        pytest.raises(CharlmError, match=r"\.lock: cannot be written: No locks available"),
+        only_writer(tmp_path, flock=refuse),
+    ):
+        pass
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"missing/\.lock: cannot be written: "), only_writer(tmp_path / "missing"):
+        pass

@@ -1,0 +1,122 @@
+"""The machine: memory, processor and versions."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import pytest
+
+import charlm
+from charlm.hardware import (
+    core_count,
+    describe_machine,
+    memory_bytes,
+    multiplies_bfloat16,
+    processor_name,
+    usable_precision,
+    versions,
+)
+
+PHYSICAL_BYTES = 1000 * 4096
+
+
+@pytest.fixture
+def cpuinfo(tmp_path: Path) -> Path:
+    """Return a description of two cores that multiply bfloat16."""
+    core = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
+    (tmp_path / "cpuinfo").write_text(core * 2)
+    return tmp_path / "cpuinfo"
+
+
+@pytest.fixture
+def old_cpuinfo(tmp_path: Path) -> Path:
+    """Return a description of a processor that does not multiply bfloat16."""
+    (tmp_path / "old").write_text("model name\t: avx512_bf16\nflags\t\t: fpu avx512_bf16x avx2\n")
+    return tmp_path / "old"
+
+
+def sysconf(name: str) -> int:
+    return {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}[name]
+
+
+# Memory
+
+
+@pytest.mark.parametrize("text", [None, "max\n", "", "\xff"])
+def test_without_a_limit_of_the_container_the_memory_is_that_of_the_machine(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "limit").write_text(text, encoding="latin-1")
+    assert memory_bytes(control_group=tmp_path / "limit", sysconf=sysconf) == PHYSICAL_BYTES
+
+
+@pytest.mark.parametrize("limit", [PHYSICAL_BYTES - 1, PHYSICAL_BYTES + 1])
+def test_the_lower_of_machine_and_container_counts(limit: int, tmp_path: Path) -> None:
+    (tmp_path / "limit").write_text(f"{limit}\n")
+    assert memory_bytes(control_group=tmp_path / "limit", sysconf=sysconf) == min(limit, PHYSICAL_BYTES)
+
+
+@pytest.mark.parametrize("error", [ValueError("unrecognized configuration name"), OSError(22, "Invalid argument")])
+def test_memory_that_the_system_does_not_tell_is_unknown(error: Exception, tmp_path: Path) -> None:
+    def fail(_: str) -> int:
+        raise error
+
+    assert memory_bytes(control_group=tmp_path / "limit", sysconf=fail) is None
+
+
+def test_a_negative_number_of_pages_is_unknown(tmp_path: Path) -> None:
+    assert memory_bytes(control_group=tmp_path / "limit", sysconf=lambda _: -1) is None
+
+
+def test_this_machine_tells_its_memory() -> None:
+    memory = memory_bytes()
+    assert memory is not None
+    assert memory > 1 << 20
+
+
+# Processor
+
+
+def test_the_processor_has_its_model_name(cpuinfo: Path) -> None:
+    assert processor_name(cpuinfo=cpuinfo) == "A Processor: Fast"
+
+
+def test_a_processor_that_is_not_described_has_the_name_that_python_knows(tmp_path: Path) -> None:
+    name = processor_name(cpuinfo=tmp_path / "missing")
+    assert name in {platform.processor(), platform.machine()} - {""}
+
+
+def test_a_processor_with_instructions_for_bfloat16_is_told_from_others(cpuinfo: Path, old_cpuinfo: Path) -> None:
+    assert multiplies_bfloat16(cpuinfo=cpuinfo)
+    assert not multiplies_bfloat16(cpuinfo=old_cpuinfo)
+    assert not multiplies_bfloat16(cpuinfo=cpuinfo.with_name("missing"))
+
+
+def test_training_uses_the_wanted_precision_if_the_processor_multiplies_it(cpuinfo: Path, old_cpuinfo: Path) -> None:
+    assert usable_precision("bfloat16", cpuinfo=cpuinfo) == ("bfloat16", None)
+    assert usable_precision("float32", cpuinfo=old_cpuinfo) == ("float32", None)
+
+
+def test_float32_replaces_bfloat16_with_a_line_for_the_user_if_the_processor_does_not_multiply_it(
+    old_cpuinfo: Path,
+) -> None:
+    precision, line = usable_precision("bfloat16", cpuinfo=old_cpuinfo)
+    assert precision == "float32"
+    assert line is not None
+    assert line.startswith("training.precision: this processor does not multiply bfloat16")
+
+
+# Versions
+
+
+def test_an_installed_package_has_its_version_and_a_missing_one_none() -> None:
+    assert versions("numpy", "no-such-package-of-charlm") == {
+        "numpy": importlib.metadata.version("numpy"),
+        "no-such-package-of-charlm": None,
+    }
+
+
+def test_the_machine_is_described_by_processor_cores_and_versions() -> None:
+    description = describe_machine()
+    assert list(description) == ["cpu", "cores", "python", "charlm", "numpy", "tensorflow", "keras", "torch"]
+    assert description["charlm"] == charlm.__version__
+    assert description["cores"] == core_count() >= 1

@@ -1,0 +1,101 @@
+"""The rooms of charlm/: imports run one way, those inside functions counted, and only engine/ imports TensorFlow."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import charlm
+
+PACKAGE = Path(charlm.__file__).parent
+ROOMS = (
+    *("__main__", "cli", "api", "bench", "engine", "training", "evaluation", "sampling", "runs", "network", "text"),
+    *("config", "storage", "hardware", "errors"),
+)
+"""From the top down: a room imports itself and those after it."""
+BESIDE = {("evaluation", "sampling")}
+"""Rooms on one floor, which do not import each other."""
+FRAMEWORKS = {"tensorflow", "keras"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """Return the dotted name of a module file."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """Return the folder or file at the top of charlm/ that a module lies in; "" is the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names that a module imports anywhere, as far as they can be told from its text."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(path: Path) -> set[str]:
+    """Return the modules of charlm that a module imports."""
+    names = {name_of(module) for module in MODULES}
+    found = set()
+    for name in imports(path):
+        if name.partition(".")[0] == "charlm":
+            found.add(name if name in names else name.rpartition(".")[0])
+    return found
+
+
+def test_every_folder_and_file_at_the_top_has_its_place_in_the_order() -> None:
+    top = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert top - {"__init__"} == {*ROOMS}
+    assert 15 <= len(top) <= 17
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
+    room = room_of(name_of(path))
+    for target in own_imports(path):
+        other = room_of(target)
+        if room and other and room != other:
+            assert ROOMS.index(room) < ROOMS.index(other), f"{name_of(path)} imports {target}"
+            assert (room, other) not in BESIDE, f"{name_of(path)} imports {target}"
+
+
+def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() -> None:
+    """The one exception from the order: it fetches the library when asked, and others read its version alone."""
+    assert {room_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= {"api", "errors"}
+    taken = {name for path in MODULES for name in imports(path) if name.startswith("charlm.") and name.count(".") == 1}
+    modules = {name_of(path) for path in MODULES}
+    assert {name for name in taken if name not in modules} == {"charlm.__version__"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name_of(path): own_imports(path) - {"charlm"} for path in MODULES if name_of(path) != "charlm"}
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join((*above, module))
+        if module not in done:
+            for target in graph.get(module, ()):
+                visit(target, (*above, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_engine_imports_tensorflow_or_keras(path: Path) -> None:
+    uses = {name.partition(".")[0] for name in imports(path)} & FRAMEWORKS
+    assert not uses or room_of(name_of(path)) == "engine"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_says_in_its_head_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

@@ -1,0 +1,112 @@
+"""How a text is cut into streams and windows."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import CharlmError
+from charlm.text.batches import Batches, fit_batches
+
+
+def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() -> None:
+    batches = Batches(length=13, batch_size=2, sequence_length=3, seed=0)  # 12 pairs fill the windows: the offset is 0
+    first, second = batches.windows(np.arange(13), epoch=0, first=0, count=2)
+    assert first.T.tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
+    assert second.T.tolist() == [[3, 4, 5, 6], [9, 10, 11, 12]]
+
+
+def test_windows_are_int32_for_any_dtype_of_the_ids() -> None:
+    batches = Batches(length=13, batch_size=2, sequence_length=3, seed=0)
+    windows = batches.windows(np.zeros(13, np.uint8), epoch=0, first=0, count=2)
+    assert windows.dtype == np.int32
+    assert windows.shape == (2, 4, 2)
+
+
+def test_an_epoch_has_the_steps_and_a_step_the_characters_that_fit() -> None:
+    batches = Batches(length=1000, batch_size=4, sequence_length=10, seed=0)
+    assert batches.characters_per_step == 40
+    assert batches.steps_per_epoch == 24
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_windows_in_several_calls_are_those_of_one_call(shuffle: bool) -> None:
+    batches, ids = Batches(length=100, batch_size=2, sequence_length=5, seed=3, shuffle=shuffle), np.arange(100)
+    whole = batches.windows(ids, epoch=4, first=0, count=9)
+    portions = [batches.windows(ids, epoch=4, first=first, count=3) for first in (0, 3, 6)]
+    np.testing.assert_array_equal(np.concatenate(portions), whole)
+
+
+def test_epochs_start_at_other_characters_and_the_same_seed_repeats_them() -> None:
+    offsets = [Batches(10_000, 2, 100, seed=1).offset(epoch) for epoch in range(20)]
+    assert offsets == [Batches(10_000, 2, 100, seed=1).offset(epoch) for epoch in range(20)]
+    assert offsets != [Batches(10_000, 2, 100, seed=2).offset(epoch) for epoch in range(20)]
+    assert len(set(offsets)) > 10
+
+
+def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
+    ids = np.arange(1000)
+    plain = Batches(length=1000, batch_size=4, sequence_length=5, seed=1).windows(ids, epoch=3, first=0, count=49)
+    batches = Batches(length=1000, batch_size=4, sequence_length=5, seed=1, shuffle=True)
+    shuffled = batches.windows(ids, epoch=3, first=0, count=49)
+    turns = []
+    for stream in range(4):
+        turn = int(np.flatnonzero((plain[:, :, stream] == shuffled[0, :, stream]).all(1))[0])
+        np.testing.assert_array_equal(np.roll(plain[:, :, stream], -turn, axis=0), shuffled[:, :, stream])
+        turns.append(turn)
+    assert len(set(turns)) == 4
+
+
+def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
+    def begins(seed: int, epoch: int) -> list[int]:
+        batches = Batches(length=1000, batch_size=4, sequence_length=5, seed=seed, shuffle=True)
+        return [int(start) // 5 for start in batches.windows(np.arange(1000), epoch=epoch, first=0, count=1)[0, 0]]
+
+    assert begins(1, 0) == begins(1, 0)
+    assert begins(1, 0) != begins(1, 1)
+    assert begins(1, 0) != begins(2, 0)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    length=st.integers(2, 300),
+    batch_size=st.integers(1, 20),
+    sequence_length=st.integers(1, 40),
+    epoch=st.integers(0, 3),
+)
+def test_an_epoch_predicts_nearly_every_character_and_none_twice(
+    length: int, batch_size: int, sequence_length: int, epoch: int
+) -> None:
+    batches, _ = fit_batches(length, batch_size=batch_size, sequence_length=sequence_length, seed=0)
+    windows = batches.windows(np.arange(length), epoch=epoch, first=0, count=batches.steps_per_epoch)
+    targets = windows[:, 1:].ravel()
+    assert batches.steps_per_epoch >= 1
+    assert len(set(targets.tolist())) == len(targets)
+    assert len(targets) > length - 1 - 2 * batches.characters_per_step
+    np.testing.assert_array_equal(windows[:, :-1] + 1, windows[:, 1:])
+    np.testing.assert_array_equal(windows[1:, 0], windows[:-1, -1])
+
+
+def test_a_text_that_is_long_enough_is_cut_as_configured() -> None:
+    batches, change = fit_batches(10_000, batch_size=8, sequence_length=16, seed=5)
+    assert batches == Batches(length=10_000, batch_size=8, sequence_length=16, seed=5)
+    assert change is None
+
+
+@pytest.mark.parametrize(
+    ("length", "batch", "time"),
+    [(2, 1, 1), (9, 1, 8), (100, 6, 16), (641, 8, 80)],
+)
+def test_a_short_text_gets_shorter_windows_then_fewer_streams_and_a_line_for_the_user(
+    length: int, batch: int, time: int
+) -> None:
+    batches, change = fit_batches(length, batch_size=8, sequence_length=100, seed=0)
+    assert (batches.batch_size, batches.sequence_length) == (batch, time)
+    assert change is not None
+    assert f"batch {batch} instead of 8, windows of {time} characters instead of 100" in change
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_text_in_which_nothing_can_be_predicted_is_refused(length: int) -> None:
+    with pytest.raises(CharlmError, match=f"the training text has {length} characters; at least 2"):
+        fit_batches(length, batch_size=8, sequence_length=16, seed=0)

@@ -1,0 +1,180 @@
+"""A corpus on disk: its splits, its summary, and what is refused."""
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from corpora import make_corpus, text_of
+
+from charlm.config.schema import CorpusConfig
+from charlm.errors import CharlmError
+from charlm.text.corpus import is_corpus, open_corpus, split_positions
+
+# Splits
+
+
+@pytest.mark.parametrize(
+    ("size", "validation", "test", "expected"),
+    [
+        (1_115_394, 0.1, 0.0, [1_003_854, 111_540, 0]),
+        (1_115_394, 0.05, 0.05, [1_003_854, 55_770, 55_770]),
+        (10, 0.3, 0.0, [7, 3, 0]),
+        (10, 0.1, 0.2, [7, 1, 2]),
+        (10, 0.0, 0.2, [8, 0, 2]),
+        (10, 0.0, 0.0, [10, 0, 0]),
+        (3, 0.9, 0.0, [1, 2, 0]),
+        (1, 0.1, 0.0, [1, 0, 0]),
+        (1, 0.1, 0.8, [1, 0, 0]),
+        (10**12, 0.1, 0.0, [9 * 10**11, 10**11, 0]),
+    ],
+)
+def test_splits_have_the_sizes_of_the_decimal_fractions(
+    size: int, validation: float, test: float, expected: list[int]
+) -> None:
+    config = CorpusConfig(validation_fraction=validation, test_fraction=test)
+    splits = split_positions(size, config)
+    assert list(splits) == ["train", "validation", "test"]
+    assert [end - start for start, end in splits.values()] == expected
+
+
+def test_train_validation_and_test_follow_each_other_in_the_text(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abcdefghij", validation_fraction=0.2, test_fraction=0.1)
+    parts = [corpus.vocabulary.decode(corpus.split(name)) for name in ("train", "validation", "test")]
+    assert parts == ["abcdefg", "hi", "j"]
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^split valid: there are train, validation, test"):
+        make_corpus(tmp_path, "abc").split("valid")
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings", "summary"),
+    [
+        (
+            ["banana" * 200],
+            {},
+            "1,200 characters, 3 distinct, 1 document: train 1,080, validation 120, test 0",
+        ),
+        (["a"], {}, "1 character, 1 distinct, 1 document: train 1, validation 0, test 0"),
+        (["ab", "c"], {"level": "byte"}, "3 bytes, 2 documents: train 3, validation 1, test 0"),
+    ],
+)
+def test_the_summary_is_one_line_for_the_user(
+    tmp_path: Path, texts: list[str], settings: dict[str, Any], summary: str
+) -> None:
+    assert make_corpus(tmp_path, *texts, **settings).summary == summary
+
+
+# Opening
+
+
+def test_a_corpus_is_distinguished_from_a_folder_of_text(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc")
+    assert is_corpus(tmp_path / "out")
+    assert not is_corpus(tmp_path / "sources")
+    assert not is_corpus(tmp_path / "none")
+
+
+def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abc")
+    assert isinstance(corpus.ids, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        corpus.ids[0] = 1
+
+
+def test_a_corpus_can_be_moved(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert text_of(open_corpus(tmp_path / "moved")) == "abc"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "vocabulary.json", "ids.bin"])
+def test_a_missing_file_of_a_corpus_is_named(tmp_path: Path, name: str) -> None:
+    make_corpus(tmp_path, "abc")
+    (tmp_path / "out" / name).unlink()
+    with pytest.raises(CharlmError, match=f"{name}: cannot be read: No such file"):
+        open_corpus(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 2}, "format: found 2; this version of charlm reads format 1"),
+        ({"size": "3"}, "size: found '3'; must be a valid integer"),
+        ({"size": 0}, "size: found 0; must be greater than or equal to 1"),
+        ({"splits": {"train": [0, 3]}}, "splits must be train, validation and test"),
+        ({"splits": {"train": [0, 2], "validation": [1, 3], "test": [3, 3]}}, "in order from 0 to 3"),
+        ({"splits": {"train": [0, 3], "validation": [3, 2], "test": [2, 3]}}, "in order from 0 to 3"),
+        ({"splits": {"train": [0, 1], "validation": [1, 2], "test": [2, 2]}}, "in order from 0 to 3"),
+        ({"splits": {"train": [0, 1], "validation": [2, 3], "test": [3, 3]}}, "in order from 0 to 3"),
+        ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "in order from 0 to 3"),
+    ],
+)
+def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    make_corpus(tmp_path, "abc")
+    path = tmp_path / "out" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CharlmError, match=rf"manifest\.json: not the manifest of a corpus: .*{reason}"):
+        open_corpus(tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"format": 1}'])
+def test_a_file_that_is_not_a_manifest_is_refused_in_one_line(tmp_path: Path, text: bytes) -> None:
+    make_corpus(tmp_path, "abc")
+    (tmp_path / "out" / "manifest.json").write_bytes(text)
+    with pytest.raises(CharlmError, match=r"manifest\.json: not the manifest of a corpus: .+$") as caught:
+        open_corpus(tmp_path / "out")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_manifest_with_another_dtype_than_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc")
+    path = tmp_path / "out" / "manifest.json"
+    path.write_text(path.read_text().replace("uint8", "uint16"))
+    with pytest.raises(CharlmError, match="are not of the same corpus"):
+        open_corpus(tmp_path / "out")
+
+
+def test_truncated_ids_are_refused(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc")
+    (tmp_path / "out" / "ids.bin").write_bytes(b"\x00\x01")
+    with pytest.raises(CharlmError, match=r"ids\.bin: 2 bytes; must be 3"):
+        open_corpus(tmp_path / "out")
+
+
+def test_ids_that_are_truncated_while_they_are_mapped_are_an_error(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abc")
+    corpus.check_size()
+    os.truncate(corpus.folder / "ids.bin", 1)
+    with pytest.raises(CharlmError, match=r"ids\.bin: was cut to 1 bytes while in use; must be 3"):
+        corpus.check_size()
+
+
+def test_ids_that_are_removed_while_they_are_mapped_stay_readable(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abc")
+    (corpus.folder / "ids.bin").unlink()
+    corpus.check_size()
+    assert text_of(corpus) == "abc"
+
+
+def test_an_id_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc")
+    (tmp_path / "out" / "ids.bin").write_bytes(b"\x00\x01\x03")
+    with pytest.raises(CharlmError, match=r"ids\.bin: holds id 3; the vocabulary ends at 2"):
+        open_corpus(tmp_path / "out")
+
+
+def test_a_vocabulary_of_another_corpus_is_refused(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc")
+    (tmp_path / "other").mkdir()
+    make_corpus(tmp_path / "other", random.Random(0).randbytes(9), b"more", level="byte")
+    (tmp_path / "other" / "out" / "vocabulary.json").replace(tmp_path / "out" / "vocabulary.json")
+    with pytest.raises(CharlmError, match=r"out: vocabulary\.json and manifest\.json are not of the same"):
+        open_corpus(tmp_path / "out")

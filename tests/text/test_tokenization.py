@@ -1,0 +1,311 @@
+"""Text files -> a corpus on disk."""
+
+import gzip
+import hashlib
+import io
+import json
+import sys
+import tempfile
+import tracemalloc
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from corpora import make_corpus, text_of, write_texts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from limits import file_size_limit
+
+from charlm.config.schema import CorpusConfig
+from charlm.errors import CharlmError
+from charlm.text.corpus import is_corpus
+from charlm.text.tokenization import tokenize
+
+SEEDED = settings(derandomize=True, deadline=None, max_examples=50)
+
+any_text = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+# Ids and vocabulary
+
+
+def test_ids_are_given_in_the_order_of_code_points(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "banana!")
+    assert corpus.vocabulary.characters == ("!", "a", "b", "n")
+    assert corpus.ids.tolist() == [2, 1, 3, 1, 3, 1, 0]
+
+
+@SEEDED
+@given(st.lists(any_text), st.integers(1, 5))
+def test_several_documents_are_kept_with_the_end_of_text_id_between_them(texts: list[str], block_bytes: int) -> None:
+    texts = [text.removeprefix("\ufeff") for text in texts]
+    kept = [text for text in texts if text]
+    if not kept:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        sources = str(write_texts(Path(folder), *texts))
+        corpus = tokenize([sources], Path(folder) / "out", CorpusConfig(), block_bytes=block_bytes)
+        end_of_text = corpus.vocabulary.end_of_text_id
+        assert (end_of_text is not None) == (len(kept) > 1)
+        parts = np.split(corpus.ids, np.flatnonzero(corpus.ids == (-1 if end_of_text is None else end_of_text)))
+        assert [corpus.vocabulary.decode(part) for part in parts] == kept
+
+
+@SEEDED
+@given(st.lists(st.binary(min_size=1), min_size=1, max_size=4))
+def test_level_byte_keeps_any_bytes(contents: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = make_corpus(Path(folder), *contents, level="byte")
+        expected = [value for content in contents for value in [256, *content]][1:]
+        assert corpus.ids.tolist() == expected
+
+
+@SEEDED
+@given(any_text.filter(bool), st.sampled_from(["NFC", "NFKC"]))
+def test_normalised_text_is_that_of_unicodedata(text: str, form: Any) -> None:
+    text = text.removeprefix("\ufeff") or "e\u0301"
+    with tempfile.TemporaryDirectory() as folder:
+        assert text_of(make_corpus(Path(folder), text, normalize=form)) == unicodedata.normalize(form, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "中文字符", "e\u0301👩🏽\u200d💻🇨🇭", "one\r\ntwo\r\n", "a\x00b", "odd length", "x" * 3_000_001],
+    ids=["one character", "Chinese", "emoji with marks", "CRLF", "NUL", "ASCII", "several blocks"],
+)
+def test_a_text_is_kept_as_it_is(tmp_path: Path, text: str) -> None:
+    assert text_of(make_corpus(tmp_path, text)) == text
+
+
+def test_a_text_in_latin_1_is_read(tmp_path: Path) -> None:
+    assert text_of(make_corpus(tmp_path, "naïve".encode("latin-1"), encoding="latin-1")) == "naïve"
+
+
+def test_a_text_in_utf_16_is_read(tmp_path: Path) -> None:
+    assert text_of(make_corpus(tmp_path, "naïve 中".encode("utf-16"), encoding="utf-16")) == "naïve 中"
+
+
+def test_a_byte_order_mark_at_the_start_of_a_document_is_dropped(tmp_path: Path) -> None:
+    assert text_of(make_corpus(tmp_path, "\ufeffab", "\ufeffcd")) == "abcd"
+
+
+def test_one_document_has_no_reserved_id(tmp_path: Path) -> None:
+    vocabulary = make_corpus(tmp_path, "ab").vocabulary
+    assert (vocabulary.unknown_id, vocabulary.end_of_text_id) == (None, None)
+
+
+def test_empty_documents_are_skipped(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "", "ab", b"\xef\xbb\xbf", "c", "")
+    assert corpus.ids.tolist() == [0, 1, 3, 2]
+    assert len(corpus.manifest.sources) == 2
+
+
+def test_characters_below_min_count_become_the_unknown_id(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "aabbc中", min_count=2)
+    assert corpus.vocabulary.characters == ("a", "b", None)
+    assert corpus.vocabulary.unknown_id == 2
+    assert corpus.ids.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_there_is_no_unknown_id_if_no_character_is_rare(tmp_path: Path) -> None:
+    assert make_corpus(tmp_path, "aabb", min_count=2).vocabulary.unknown_id is None
+
+
+def test_min_count_counts_over_all_documents(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "ab", "ac", min_count=2)
+    assert corpus.vocabulary.characters == ("a", None, None)
+    assert (corpus.vocabulary.unknown_id, corpus.vocabulary.end_of_text_id) == (1, 2)
+    assert corpus.ids.tolist() == [0, 1, 2, 0, 1]
+
+
+def test_a_min_count_that_no_character_reaches_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^corpus\.min_count: found 9; no character occurs that often"):
+        make_corpus(tmp_path, "ab", min_count=9)
+
+
+@pytest.mark.parametrize(("distinct", "dtype"), [(256, "uint8"), (257, "uint16"), (65_537, "uint32")])
+def test_ids_are_stored_in_the_smallest_dtype(tmp_path: Path, distinct: int, dtype: str) -> None:
+    text = "".join(map(chr, range(0x10000, 0x10000 + distinct)))
+    corpus = make_corpus(tmp_path, text)
+    assert corpus.ids.dtype == np.dtype(dtype)
+    assert corpus.ids.tolist() == list(range(distinct))
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [({"normalize": "NFC"}, "corpus.normalize: found NFC"), ({"min_count": 2}, "corpus.min_count: found 2")],
+)
+def test_settings_that_do_not_apply_at_level_byte_are_refused(
+    tmp_path: Path, settings: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(CharlmError, match=f"^{key}; at level byte"):
+        make_corpus(tmp_path, "ab", level="byte", **settings)
+
+
+def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^corpus\.encoding: found 'utf-9'"):
+        make_corpus(tmp_path, "ab", encoding="utf-9")
+
+
+# Sources
+
+
+def test_sources_of_every_kind_make_one_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("a")
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b"b"))
+    (tmp_path / "c1.txt").write_text("c")
+    (tmp_path / "c2.txt").write_text("d")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"e")))
+    monkeypatch.chdir(tmp_path)
+    corpus = tokenize(["folder", "b.gz", "c?.txt", "-"], Path("out"), CorpusConfig())
+    assert text_of(corpus) == "abcde"
+    assert [source.name for source in corpus.manifest.sources] == [
+        "folder/a.txt",
+        "b.gz",
+        "c1.txt",
+        "c2.txt",
+        "-",
+    ]
+
+
+def test_the_corpus_may_be_inside_a_source(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    assert text_of(tokenize([str(tmp_path)], tmp_path / "out", CorpusConfig())) == "a"
+
+
+def test_temporary_files_inside_a_source_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b")))
+    assert text_of(tokenize(["-", str(tmp_path)], tmp_path / "out", CorpusConfig())) == "ba"
+
+
+def test_a_corpus_as_a_source_is_refused(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "ab")
+    with pytest.raises(CharlmError, match="out: is a corpus that charlm tokenize wrote, not text"):
+        tokenize([str(tmp_path)], tmp_path / "again", CorpusConfig())
+
+
+def test_one_binary_file_in_a_folder_is_named_with_the_offset(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"01\.txt: not valid utf-8 at byte 4 \(0x89\)"):
+        make_corpus(tmp_path, "text", b"text\x89PNG", "text")
+
+
+@pytest.mark.parametrize("texts", [(), ("",), ("", b"\xef\xbb\xbf")])
+def test_sources_without_text_are_refused(tmp_path: Path, texts: tuple[str | bytes, ...]) -> None:
+    with pytest.raises(CharlmError, match=r"sources: no text$"):
+        make_corpus(tmp_path, *texts)
+
+
+@pytest.mark.parametrize("text", ["abd", "abcabc", "", "中"])
+def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path, text: str) -> None:
+    path = write_texts(tmp_path, "abc") / "00.txt"
+    (tmp_path / "new").write_text(text)
+    with pytest.raises(CharlmError, match=r"00\.txt: changed while it was read"):
+        tokenize_with(lambda: (tmp_path / "new").replace(path), path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_removed_between_the_passes_is_named(tmp_path: Path) -> None:
+    path = write_texts(tmp_path, "abc") / "00.txt"
+    with pytest.raises(CharlmError, match=r"00\.txt: cannot be read: No such file"):
+        tokenize_with(path.unlink, path, tmp_path / "out")
+
+
+def tokenize_with(act: Callable[[], object], source: Path, out: Path) -> None:
+    """Tokenize a file of one block; `act` is called when the first pass has read it."""
+    actions = iter([act])
+    tokenize([str(source)], out, CorpusConfig(), advance=lambda _: next(actions, lambda: None)())
+
+
+def test_each_block_is_counted_in_both_passes(tmp_path: Path) -> None:
+    counts: list[int] = []
+    sources = [str(write_texts(tmp_path, "abcde", "fg"))]
+    tokenize(sources, tmp_path / "out", CorpusConfig(), advance=counts.append, block_bytes=3)
+    assert counts == [3, 2, 2] * 2
+
+
+# The folder
+
+
+def test_the_manifest_describes_the_corpus_and_its_sources(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc", b"de", min_count=1)
+    fields = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    ids = (tmp_path / "out" / "ids.bin").read_bytes()
+    assert ids == bytes([0, 1, 2, 5, 3, 4])
+    assert fields["ids_sha256"] == hashlib.sha256(ids).hexdigest()
+    assert fields["sources"][1] == {
+        "name": str(tmp_path / "sources" / "01.txt"),
+        "bytes": 2,
+        "characters": 2,
+        "sha256": hashlib.sha256(b"de").hexdigest(),
+    }
+    assert (fields["format"], fields["characters"], fields["size"], fields["dtype"]) == (1, 5, 6, "uint8")
+    assert fields["splits"] == {"train": [0, 5], "validation": [5, 6], "test": [6, 6]}
+
+
+def test_ids_are_stored_little_endian(tmp_path: Path) -> None:
+    make_corpus(tmp_path, b"\x01", b"\x02", level="byte")
+    assert (tmp_path / "out" / "ids.bin").read_bytes() == b"\x01\x00\x00\x01\x02\x00"
+
+
+def test_the_corpus_may_be_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert text_of(make_corpus(tmp_path, "abc")) == "abc"
+
+
+def test_missing_folders_above_the_corpus_are_made(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    tokenize([str(tmp_path / "a.txt")], tmp_path / "x" / "y" / "out", CorpusConfig())
+    assert is_corpus(tmp_path / "x" / "y" / "out")
+
+
+@pytest.mark.parametrize("occupied", ["out", "out/file"])
+def test_an_existing_file_or_folder_is_left_alone(tmp_path: Path, occupied: str) -> None:
+    path = tmp_path / occupied
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("precious")
+    with pytest.raises(CharlmError, match="out: exists already; give a new or an empty folder"):
+        make_corpus(tmp_path, "abc")
+    assert path.read_text() == "precious"
+
+
+def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> None:
+    with file_size_limit(1000), pytest.raises(CharlmError, match="out: cannot be written: File too large"):
+        make_corpus(tmp_path, *["a" * 900] * 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["sources"]
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    path = write_texts(tmp_path, "abc") / "00.txt"
+    with pytest.raises(KeyboardInterrupt):
+        tokenize_with(interrupt, path, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["sources"]
+
+
+def test_the_progress_bar_goes_to_standard_error_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("a" * 5000)
+    tokenize([str(tmp_path / "a.txt")], tmp_path / "out", CorpusConfig(), progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "encoding: 100%" in captured.err
+    assert "10.0k/10.0k" in captured.err
+
+
+@pytest.mark.parametrize("text", ["The same line. ", "Тот же déjà vu 😀 "], ids=["ASCII", "mixed"])
+def test_memory_stays_flat_for_a_line_of_64_mb(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode() * (64_000_000 // len(text.encode())))
+    tracemalloc.start()
+    try:
+        tokenize([str(path)], tmp_path / "out", CorpusConfig())
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 60_000_000

@@ -1,0 +1,227 @@
+"""Characters <-> ids, and vocabulary.json."""
+
+import contextlib
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import CharlmError
+from charlm.text.vocabulary import (
+    UNKNOWN_GLYPH,
+    Vocabulary,
+    describe_character,
+    parse_vocabulary,
+    read_vocabulary,
+    smallest_dtype,
+)
+
+ABC = Vocabulary(level="char", characters=("a", "b", "c"))
+RESERVED = Vocabulary(level="char", characters=("a", "b", None, None), unknown_id=2, end_of_text_id=3)
+BYTES = Vocabulary(level="byte", characters=tuple(chr(value) for value in range(256)))
+SEEDED = settings(derandomize=True, deadline=None, max_examples=100)
+
+characters = st.characters(exclude_categories=["Cs"])
+
+
+def test_ids_are_the_positions_in_the_vocabulary() -> None:
+    assert ABC.encode("cab").tolist() == [2, 0, 1]
+
+
+def test_an_empty_text_has_no_ids() -> None:
+    assert ABC.encode("").shape == (0,)
+
+
+@SEEDED
+@given(st.text(characters, min_size=1))
+def test_an_encoded_text_is_decoded_to_the_same_text(text: str) -> None:
+    vocabulary = Vocabulary(level="char", characters=tuple(sorted(set(text))))
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@SEEDED
+@given(st.binary(min_size=1).map(os.fsdecode) | st.text(st.characters(), min_size=1))
+def test_an_encoded_text_with_surrogates_is_decoded_to_the_same_text(text: str) -> None:
+    vocabulary = Vocabulary(level="char", characters=tuple(sorted(set(text))))
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@SEEDED
+@given(st.binary())
+def test_at_level_byte_the_ids_of_an_argument_are_its_bytes_even_if_they_are_not_utf_8(argument: bytes) -> None:
+    assert BYTES.encode(os.fsdecode(argument)).tolist() == [*argument]
+
+
+@SEEDED
+@given(st.text(st.characters()))
+def test_any_text_is_encoded_to_valid_ids_or_refused(text: str) -> None:
+    for vocabulary in (ABC, RESERVED, BYTES):
+        with contextlib.suppress(CharlmError):
+            ids = vocabulary.encode(text)
+            assert all(0 <= index < len(vocabulary) for index in ids.tolist())
+
+
+@SEEDED
+@given(st.text(characters))
+def test_a_text_encoded_at_level_byte_is_decoded_to_the_same_text(text: str) -> None:
+    assert BYTES.decode(BYTES.encode(text)) == text
+
+
+def test_level_byte_has_one_id_for_each_byte_of_utf_8() -> None:
+    assert BYTES.encode("é中").tolist() == [0xC3, 0xA9, 0xE4, 0xB8, 0xAD]
+
+
+def test_an_unknown_character_is_named_with_its_position() -> None:
+    with pytest.raises(CharlmError, match=r"character 3 of the text, 'é' \(U\+00E9\).*--unknown skip"):
+        ABC.encode("abé")
+
+
+def test_the_position_of_an_unknown_character_includes_what_came_before() -> None:
+    with pytest.raises(CharlmError, match=r"character 1,003 of x\.txt, 'é'"):
+        ABC.encode("abé", name="x.txt", start=1000)
+
+
+def test_an_unknown_character_may_be_left_out() -> None:
+    assert ABC.encode("aéb", unknown="skip").tolist() == [0, 1]
+
+
+def test_an_unknown_character_becomes_the_unknown_id_if_there_is_one() -> None:
+    assert RESERVED.encode("axb").tolist() == [0, 2, 1]
+
+
+def test_in_a_vocabulary_without_characters_every_character_is_unknown() -> None:
+    assert Vocabulary(level="char", characters=(None,), unknown_id=0).encode("ab").tolist() == [0, 0]
+
+
+def test_the_unknown_id_is_decoded_as_the_replacement_character() -> None:
+    assert RESERVED.decode(np.array([0, 2])) == "a" + UNKNOWN_GLYPH
+
+
+def test_the_end_of_text_id_is_decoded_as_nothing() -> None:
+    assert RESERVED.decode(np.array([0, 3, 1])) == "ab"
+
+
+def test_bytes_that_are_not_utf_8_are_decoded_as_the_replacement_character() -> None:
+    assert BYTES.decode(np.array([0x61, 0xFF, 0x62])) == "a\ufffdb"
+
+
+def test_a_decoder_holds_back_a_character_until_all_its_bytes_have_arrived() -> None:
+    decoder = BYTES.decoder()
+    pieces = [decoder.decode(np.array([byte])) for byte in "é😀".encode()]
+    assert pieces == ["", "é", "", "", "", "😀"]
+
+
+def test_a_decoder_returns_incomplete_bytes_at_the_end_as_the_replacement_character() -> None:
+    decoder = BYTES.decoder()
+    assert decoder.decode(np.array([0xF0, 0x9F])) == ""
+    assert decoder.decode(np.array([], np.int64), final=True) == "\ufffd"
+
+
+def test_decoding_piece_by_piece_gives_the_same_text_as_decoding_at_once() -> None:
+    ids = np.frombuffer(random.Random(0).randbytes(2000), np.uint8)
+    decoder = BYTES.decoder()
+    pieces = [decoder.decode(part) for part in np.array_split(ids, 300)]
+    assert "".join(pieces) + decoder.decode(ids[:0], final=True) == ids.tobytes().decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")],
+)
+def test_the_dtype_is_the_smallest_that_holds_every_id(size: int, dtype: str) -> None:
+    assert smallest_dtype(size) == np.dtype(dtype)
+
+
+def test_a_character_that_is_not_printable_is_described_by_its_code_point() -> None:
+    assert describe_character("\x00") == "U+0000"
+
+
+def test_a_printable_character_is_described_by_itself_and_its_code_point() -> None:
+    assert describe_character("é") == "'é' (U+00E9)"
+
+
+@SEEDED
+@given(st.sets(characters, min_size=1, max_size=20))
+def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
+    size = len(found)
+    vocabulary = Vocabulary("char", (*sorted(found), None, None), unknown_id=size, end_of_text_id=size + 1)
+    assert parse_vocabulary(vocabulary.to_json(), origin="x") == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 2}, "format 2; this version of charlm reads format 1"),
+        ({"level": "word"}, "level 'word'"),
+        ({"characters": []}, "0 characters"),
+        ({"characters": ["a", "bc"]}, "not one character"),
+        ({"characters": ["a", 7]}, "not one character"),
+        ({"characters": ["a", "a"]}, "occurs twice"),
+        ({"characters": ["a", "\ud800"]}, "half of a surrogate pair"),
+        ({"format": "x" * 10_000}, r"format 'x+\.\.\.x+'; this"),
+        ({"characters": ["a", None]}, "must be the ids that are null"),
+        ({"unknown_id": 0}, "must be the ids that are null"),
+        ({"level": "byte"}, r"U\+0000 to U\+00FF"),
+        (
+            {"level": "byte", "characters": [*BYTES.characters, None], "unknown_id": 256},
+            "every byte is known",
+        ),
+    ],
+)
+def test_a_vocabulary_with_a_wrong_field_is_refused(change: dict[str, object], reason: str) -> None:
+    fields = json.loads(ABC.to_json()) | change
+    with pytest.raises(CharlmError, match=f"^x: not a vocabulary: .*{reason}"):
+        parse_vocabulary(json.dumps(fields), origin="x")
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(CharlmError, match="'characters' is missing"):
+        parse_vocabulary('{"format": 1, "level": "char"}', origin="x")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
+def test_text_that_is_not_a_json_object_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(CharlmError, match=r"^x: not a vocabulary: .*$"):
+        parse_vocabulary(text, origin="x")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@SEEDED
+@given(st.dictionaries(st.sampled_from(["format", "level", "characters", "unknown_id", "end_of_text_id"]), json_values))
+def test_any_json_is_a_vocabulary_or_refused_in_one_line(change: dict[str, object]) -> None:
+    try:
+        vocabulary = parse_vocabulary(json.dumps(json.loads(RESERVED.to_json()) | change), origin="x")
+    except CharlmError as error:
+        message = str(error)
+    else:
+        message = "x: not a vocabulary: "
+        assert parse_vocabulary(vocabulary.to_json(), origin="x") == vocabulary
+    assert message.startswith("x: not a vocabulary: ")
+    assert len(message.splitlines()) == 1
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"vocabulary\.json: cannot be read: No such file"):
+        read_vocabulary(tmp_path / "vocabulary.json")
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.json").write_bytes(b"\xff")
+    with pytest.raises(CharlmError, match=r"vocabulary\.json: cannot be read: not UTF-8"):
+        read_vocabulary(tmp_path / "vocabulary.json")
+
+
+def test_a_vocabulary_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.json").write_text(RESERVED.to_json(), encoding="utf-8")
+    assert read_vocabulary(tmp_path / "vocabulary.json") == RESERVED

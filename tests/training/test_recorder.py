@@ -1,0 +1,50 @@
+"""What happens between steps: the lines in metrics.jsonl, the evaluations, and what the user is told of them."""
+
+import math
+from pathlib import Path
+
+import pytest
+from fake_runs import STEPS_PER_EPOCH, Trained, train
+
+from charlm.network.bundle import read_bundle
+
+
+def test_each_line_has_the_keys_of_the_contract(reference: Trained) -> None:
+    position = {"step", "epoch", "characters", "seconds", "split", "nats_per_char", "bits_per_char"}
+    training = position | {"learning_rate", "gradient_norm", "characters_per_second"}
+    for line in reference.metrics:
+        assert set(line) == (training if line["split"] == "train" else position)
+
+
+def test_each_line_has_the_position_in_the_run(reference: Trained) -> None:
+    last = reference.metrics[-1]
+    assert (last["step"], last["epoch"], last["characters"]) == (50, 50 / STEPS_PER_EPOCH, 50 * 4 * 4)
+    assert last["bits_per_char"] == pytest.approx(last["nats_per_char"] / math.log(2))
+    assert [line["step"] for line in reference.metrics if line["split"] == "train"] == list(range(5, 51, 5))
+    assert list(reference.validation()) == list(range(10, 51, 10))
+
+
+def test_the_logged_learning_rate_follows_the_schedule_to_its_end(reference: Trained) -> None:
+    rates = [line["learning_rate"] for line in reference.metrics if line["split"] == "train"]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(2e-3 * 0.01)
+
+
+def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_user_is_told(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "corpus.validation_fraction=0")
+    assert any("no validation text" in line for line in trained.said)
+    assert trained.outcome.split == "train"
+    assert trained.outcome.progress.best_nats == min(
+        line["nats_per_char"] for line in trained.metrics if line["step"] % 10 == 0
+    )
+    assert read_bundle(trained.folder / "best").facts["score"]["split"] == "train"
+
+
+def test_the_user_is_told_the_score_of_every_evaluation(reference: Trained) -> None:
+    scores = [line["nats_per_char"] for line in reference.metrics if line["split"] == "validation"]
+    best = [score == min(scores[: index + 1]) for index, score in enumerate(scores)]
+    assert reference.said[3:] == [
+        f"step {step} of 50: {score:.4f} nats per character on the validation text"
+        + (", the best so far" if is_best else "")
+        for step, score, is_best in zip((10, 20, 30, 40, 50), scores, best, strict=True)
+    ]

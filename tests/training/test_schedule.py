@@ -1,0 +1,109 @@
+"""The steps at which something happens in a run, and the learning rates."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charlm.config.schema import ScheduleConfig, TrainingConfig
+from charlm.text.batches import Batches
+from charlm.training.schedule import Schedule, learning_rates, make_schedule, total_steps
+
+SCHEDULE = Schedule(total=50, log_every=5, evaluate_every=12, checkpoint_every=20, steps_per_epoch=23)
+BATCHES = Batches(length=327, batch_size=4, sequence_length=4, seed=1)
+STEPS_PER_EPOCH = 20
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "total"),
+    [(2, None, 2 * STEPS_PER_EPOCH), (None, 7, 7), (2, 7, 7), (1, 1000, STEPS_PER_EPOCH)],
+)
+def test_a_run_ends_at_the_first_of_two_limits(epochs: int | None, steps: int | None, total: int) -> None:
+    assert total_steps(epochs, steps, BATCHES) == total
+
+
+def test_a_schedule_follows_the_config_and_the_text() -> None:
+    settings = TrainingConfig(epochs=3, log_every=2, evaluate_every=3, checkpoint_every=4)
+    assert make_schedule(settings, BATCHES) == Schedule(60, 2, 3, 4, STEPS_PER_EPOCH)
+
+
+def test_a_run_is_evaluated_periodically_and_at_its_end_but_not_at_its_start() -> None:
+    assert [step for step in range(51) if SCHEDULE.evaluates_at(step)] == [12, 24, 36, 48, 50]
+
+
+def test_a_run_is_saved_at_its_start_periodically_and_at_its_end() -> None:
+    assert [step for step in range(51) if SCHEDULE.saves_at(step)] == [0, 20, 40, 50]
+
+
+def test_a_line_is_logged_before_every_evaluation() -> None:
+    assert [step for step in range(1, 26) if SCHEDULE.logs_at(step)] == [5, 10, 12, 15, 20, 24, 25]
+
+
+def test_steps_end_at_the_next_event_or_the_end_of_an_epoch() -> None:
+    steps = [0]
+    while steps[-1] < SCHEDULE.total:
+        steps.append(steps[-1] + SCHEDULE.steps_to_next_event(steps[-1]))
+    assert steps == [0, 5, 10, 12, 15, 20, 23, 24, 25, 30, 35, 36, 40, 45, 46, 48, 50]
+
+
+@pytest.mark.parametrize("step", [50, 60])
+def test_a_run_past_its_last_step_is_evaluated_and_saved(step: int) -> None:
+    assert SCHEDULE.evaluates_at(step)
+    assert SCHEDULE.saves_at(step)
+
+
+# The learning rate
+
+
+def rates(first: int, count: int, total: int, **schedule: Any) -> list[float]:
+    """Return learning rates for a peak of 1."""
+    return list(learning_rates(1.0, ScheduleConfig(**schedule), first=first, count=count, total=total))
+
+
+def test_a_constant_schedule_stays_at_the_peak() -> None:
+    assert rates(0, 4, 4, name="constant") == [1, 1, 1, 1]
+
+
+def test_a_cosine_falls_along_half_a_wave_to_the_final_fraction() -> None:
+    assert rates(0, 5, 5, name="cosine", final_fraction=0.2) == pytest.approx(
+        [1, 0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5, 0.2]
+    )
+
+
+def test_an_exponential_falls_by_the_same_factor_at_every_step() -> None:
+    assert rates(0, 5, 5, name="exponential", final_fraction=1 / 16) == pytest.approx([1, 1 / 2, 1 / 4, 1 / 8, 1 / 16])
+
+
+def test_the_rate_rises_linearly_over_the_warm_up() -> None:
+    assert rates(0, 5, 5, name="constant", warmup_steps=3) == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+def test_the_fall_begins_after_the_warm_up() -> None:
+    assert rates(0, 5, 5, name="exponential", warmup_steps=2, final_fraction=1 / 4) == pytest.approx(
+        [1 / 3, 2 / 3, 1, 1 / 2, 1 / 4]
+    )
+
+
+@pytest.mark.parametrize("name", ["cosine", "exponential"])
+@pytest.mark.parametrize(("total", "warmup_steps"), [(2, 0), (1000, 0), (1000, 100), (1000, 998)])
+def test_the_last_step_has_the_final_fraction_of_the_peak(name: str, total: int, warmup_steps: int) -> None:
+    schedule = ScheduleConfig.model_validate({"name": name, "warmup_steps": warmup_steps, "final_fraction": 0.03})
+    assert learning_rates(0.5, schedule, first=total - 1, count=1, total=total) == pytest.approx(0.015)
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])
+def test_the_rates_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
+    whole = rates(0, 20, 20, name=name, warmup_steps=5)
+    chunks = [rates(first, count, 20, name=name, warmup_steps=5) for first, count in ((0, 3), (3, 0), (3, 10), (13, 7))]
+    assert [rate for chunk in chunks for rate in chunk] == whole
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])
+@pytest.mark.parametrize("warmup_steps", [0, 1, 5, 50])
+@pytest.mark.parametrize("total", [1, 2, 6])
+def test_the_rate_is_never_zero_nor_above_the_peak(name: str, warmup_steps: int, total: int) -> None:
+    assert all(0 < rate <= 1 for rate in rates(0, total, total, name=name, warmup_steps=warmup_steps))
+
+
+def test_rates_are_float32() -> None:
+    assert learning_rates(1e-3, ScheduleConfig(), first=0, count=3, total=9).dtype == np.float32

@@ -1,0 +1,141 @@
+"""The steps of a run: their windows, their learning rates, and how they are grouped into calls of the engine.
+
+Axes: B batch, T time, K steps in one call.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from corpora import make_corpus
+from fake_engine import FakeEngine, Faults
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config, OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.runs.run import Run
+from charlm.text.batches import Batches
+from charlm.training.divergence import DivergenceError
+from charlm.training.engine import StepMetrics
+from charlm.training.progress import Progress
+from charlm.training.schedule import make_schedule
+from charlm.training.steps import SECONDS_PER_CALL, StepRunner
+
+STEPS_PER_EPOCH = 8
+TEXT = "abc" * 21 + "ab"
+BATCHES = Batches(length=2 * 4 * STEPS_PER_EPOCH + 1, batch_size=2, sequence_length=4, seed=0)
+
+
+class Call(NamedTuple):
+    """The arguments of one call of the engine."""
+
+    windows: NDArray[np.int32]
+    rates: NDArray[np.float32]
+    reset_state: bool
+
+
+class RecordingEngine(FakeEngine):
+    """Records its calls, and reports the given loss and time for each step."""
+
+    def __init__(self, *, seconds_per_step: float, loss: float) -> None:
+        super().__init__(Config(), BATCHES, vocabulary_size=3, faults=Faults())
+        self.seconds_per_step, self.loss, self.calls = seconds_per_step, loss, list[Call]()
+
+    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+        self.calls.append(Call(windows, rates, reset_state))
+        count = len(windows)
+        return StepMetrics([self.loss] * count, [2.0] * count, self.seconds_per_step * count)
+
+
+def make(
+    folder: Path, *, seconds_per_step: float = 1e-6, loss: float = 1.5, **settings: Any
+) -> tuple[RecordingEngine, StepRunner]:
+    """Return an engine and the runner of its steps over TEXT; nothing but steps happens for 100 steps."""
+    events = {"log_every": 100, "evaluate_every": 100, "checkpoint_every": 100}
+    config = TrainingConfig(
+        steps=100,
+        steps_per_call=3,
+        optimizer=OptimizerConfig(learning_rate=0.5),
+        schedule=ScheduleConfig(name="constant"),
+        **{**events, **settings},
+    )
+    corpus = make_corpus(folder, TEXT, validation_fraction=0)
+    engine = RecordingEngine(seconds_per_step=seconds_per_step, loss=loss)
+    run = Run(folder / "run", Config(training=config), corpus)
+    return engine, StepRunner(run, engine, BATCHES, make_schedule(config, BATCHES))
+
+
+def counts(engine: RecordingEngine) -> list[int]:
+    return [len(call.windows) for call in engine.calls]
+
+
+def test_the_first_call_takes_one_step_and_the_others_as_many_as_allowed(tmp_path: Path) -> None:
+    engine, steps = make(tmp_path)
+    for _ in range(3):
+        steps.take_steps(Progress(step=0))
+    assert counts(engine) == [1, 3, 3]
+
+
+def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:
+    engine, steps = make(tmp_path, seconds_per_step=SECONDS_PER_CALL / 2)
+    for _ in range(2):
+        steps.take_steps(Progress(step=0))
+    assert counts(engine) == [1, 2]
+
+
+def test_very_slow_steps_are_taken_one_by_one(tmp_path: Path) -> None:
+    engine, steps = make(tmp_path, seconds_per_step=10 * SECONDS_PER_CALL)
+    for _ in range(2):
+        steps.take_steps(Progress(step=0))
+    assert counts(engine) == [1, 1]
+
+
+def test_a_call_ends_at_the_next_event_and_at_the_end_of_an_epoch(tmp_path: Path) -> None:
+    engine, steps = make(tmp_path, log_every=5)
+    progress = Progress()
+    while progress.step < 2 * STEPS_PER_EPOCH:
+        steps.take_steps(progress)
+    assert counts(engine) == [1, 3, 1, 3, 2, 3, 2, 1]
+
+
+def test_the_windows_of_all_calls_are_those_of_the_batches_in_order(tmp_path: Path) -> None:
+    engine, steps = make(tmp_path)
+    progress = Progress()
+    while progress.step < 2 * STEPS_PER_EPOCH:
+        steps.take_steps(progress)
+    ids = np.array(["abc".index(character) for character in TEXT])
+    expected = [BATCHES.windows(ids, epoch=epoch, first=0, count=STEPS_PER_EPOCH) for epoch in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate([call.windows for call in engine.calls]), np.concatenate(expected))
+
+
+def test_only_the_first_window_of_an_epoch_starts_from_the_zero_state(tmp_path: Path) -> None:
+    engine, steps = make(tmp_path)
+    progress, starts = Progress(), []
+    while progress.step < 2 * STEPS_PER_EPOCH:
+        starts.append(progress.step)
+        steps.take_steps(progress)
+    assert [start for start, call in zip(starts, engine.calls, strict=True) if call.reset_state] == [0, STEPS_PER_EPOCH]
+
+
+def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> None:
+    _, steps = make(tmp_path, seconds_per_step=0.125)
+    progress = Progress()
+    for _ in range(2):
+        steps.take_steps(progress)
+    assert (progress.step, progress.seconds, progress.last_norm) == (4, 0.5, 2.0)
+    assert progress.pending_losses == [1.5] * 4
+
+
+def test_every_rollback_lowers_the_rates_of_the_schedule(tmp_path: Path) -> None:
+    engine, steps = make(tmp_path)
+    steps.take_steps(Progress(rollbacks=[{"step": 0}, {"step": 0}]))
+    assert engine.calls[0].rates == pytest.approx([0.5 / 4])
+    assert engine.calls[0].rates.dtype == np.float32
+
+
+def test_a_diverged_loss_is_raised_after_the_steps_are_counted(tmp_path: Path) -> None:
+    _, steps = make(tmp_path, loss=float("nan"))
+    progress = Progress()
+    with pytest.raises(DivergenceError, match="step 1"):
+        steps.take_steps(progress)
+    assert progress.step == 1
