@@ -1,0 +1,1 @@
+"""Run folders: their files, their metrics, how a run begins, and how runs compare."""

@@ -1,0 +1,140 @@
+"""Writing metrics.jsonl, and reading the speed of a run from it."""
+
+import json
+import math
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import metrics_line
+
+from charlm.errors import CharlmError
+from charlm.runs.metrics import TAIL_BYTES, MetricsLog, Speed, read_speed, to_number, with_bits
+
+
+def read(tmp_path: Path, *lines: str) -> Speed:
+    """Return the speed according to these contents of metrics.jsonl."""
+    (tmp_path / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+    return read_speed(tmp_path / "metrics.jsonl")
+
+
+def write(path: Path, *lines: dict[str, Any]) -> None:
+    log = MetricsLog(path)
+    for line in lines:
+        log.write(line)
+    log.sync()
+    log.close()
+
+
+# Writing
+
+
+def test_objects_are_appended_as_lines(tmp_path: Path) -> None:
+    write(tmp_path / "metrics.jsonl", {"step": 1, "split": "train"})
+    write(tmp_path / "metrics.jsonl", {"step": 2}, {"event": "rollback"})
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [{"step": 1, "split": "train"}, {"step": 2}, {"event": "rollback"}]
+
+
+def test_number_that_is_not_finite_is_null(tmp_path: Path) -> None:
+    write(tmp_path / "metrics.jsonl", {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"a": None, "b": None, "c": None, "d": 1.5}
+
+
+def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"nowhere/metrics\.jsonl: cannot be written: "):
+        MetricsLog(tmp_path / "nowhere/metrics.jsonl")
+
+
+def test_bits_are_added_to_metrics() -> None:
+    assert with_bits({"step": 1, "nats_per_char": math.log(2)}) == {
+        "step": 1,
+        "nats_per_char": math.log(2),
+        "bits_per_char": pytest.approx(1),
+    }
+
+
+# Reading
+
+
+def test_speed_is_that_of_the_last_line(tmp_path: Path) -> None:
+    lines = [metrics_line(characters=10, seconds=1.0), metrics_line(characters=30, seconds=2.0)]
+    assert read(tmp_path, *lines) == Speed(seconds=2.0, characters_per_second=15.0)
+
+
+def test_file_without_lines_has_no_speed(tmp_path: Path) -> None:
+    assert read(tmp_path, "") == Speed(None, None)
+
+
+def test_line_that_is_still_being_written_is_ignored(tmp_path: Path) -> None:
+    half = '{"characters": 90, "seconds": 9'
+    assert read(tmp_path, metrics_line(characters=30, seconds=2.0), half).seconds == 2.0
+
+
+def test_line_without_seconds_is_ignored(tmp_path: Path) -> None:
+    lines = [metrics_line(characters=30, seconds=2.0), metrics_line(event="rollback", step=0)]
+    assert read(tmp_path, *lines) == Speed(2.0, 15.0)
+
+
+@pytest.mark.parametrize("last", ['"seconds"\n', '{"seconds":\n', "[" * 9999 + '"seconds"\n'])
+def test_last_line_that_is_not_an_object_is_refused(last: str, tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"metrics\.jsonl: damaged: its last line is not a JSON object"):
+        read(tmp_path, last)
+
+
+def test_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"metrics\.jsonl: cannot be read: No such file"):
+        read_speed(tmp_path / "metrics.jsonl")
+
+
+def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with path.open("wb") as file:
+        file.seek(10 << 30)  # takes no room on the disk
+        file.write(b"\n" + metrics_line(characters=30, seconds=2.0).encode())
+    tracemalloc.start()
+    assert read_speed(path) == Speed(2.0, 15.0)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+def test_line_that_begins_before_the_part_that_is_read_is_ignored(tmp_path: Path) -> None:
+    long = metrics_line(text="x" * TAIL_BYTES, characters=30, seconds=2.0)
+    assert read(tmp_path, metrics_line(characters=90, seconds=2.0), long) == Speed(None, None)
+
+
+def test_every_line_of_a_file_that_is_read_whole_counts(tmp_path: Path) -> None:
+    line = metrics_line(characters=30, seconds=2.0)
+    assert read(tmp_path, line, " " * (TAIL_BYTES - len(line) - 1) + "\n") == Speed(2.0, 15.0)
+
+
+def test_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(metrics_line(characters=30, seconds=2.0))
+    (tmp_path / "metrics.jsonl").symlink_to("secret")
+    with pytest.raises(CharlmError, match=r"metrics\.jsonl: is a link; must be the file itself"):
+        read_speed(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.parametrize("seconds", [None, "a", True, [1], math.nan, math.inf, -1.0, 10**400])
+def test_seconds_that_are_not_a_number_are_none(seconds: Any, tmp_path: Path) -> None:
+    assert read(tmp_path, metrics_line(characters=1, seconds=seconds)) == Speed(None, None)
+
+
+def test_speed_after_no_time_is_unknown(tmp_path: Path) -> None:
+    assert read(tmp_path, metrics_line(characters=1, seconds=0.0)) == Speed(0.0, None)
+
+
+@pytest.mark.parametrize(("characters", "seconds"), [(10**17, 1e-3), (1, 5e-324)])
+def test_speed_that_is_not_possible_is_unknown(characters: int, seconds: float, tmp_path: Path) -> None:
+    assert read(tmp_path, metrics_line(characters=characters, seconds=seconds)) == Speed(seconds, None)
+
+
+@pytest.mark.parametrize("value", [0, 3, 2.5])
+def test_number_is_returned_unchanged(value: float) -> None:
+    assert to_number(value) == value
+
+
+@pytest.mark.parametrize("value", [None, "1", True, [1], math.nan, -math.inf, -3, 1e30])
+def test_value_that_is_not_a_number_from_0_to_below_1e18_is_none(value: Any) -> None:
+    assert to_number(value) is None
