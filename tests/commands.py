@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -51,3 +52,10 @@ def check_usage_error(line: str, expected: str) -> None:
 def messages(command: Result) -> list[str]:
     """Return the lines of standard error without the progress bars."""
     return [line for line in command.stderr.splitlines() if line and not line.startswith(("counting:", "encoding:"))]
+
+
+def all_commands() -> dict[str, click.Command]:
+    """Return every command of `charlm` by its name."""
+    context = click.Context(main)
+    commands = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    return {name: command for name, command in commands.items() if command is not None}

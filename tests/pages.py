@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from charlm.cli.main import main
+from commands import all_commands
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,7 +41,7 @@ def parse_command(arguments: list[str]) -> dict[str, object]:
 
     """
     name, *options = arguments
-    command = main.commands[name]
+    command = all_commands()[name]
     return dict(command.make_context(name, options).params) if options else {}
 
 

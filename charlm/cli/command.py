@@ -7,8 +7,9 @@
 """
 
 import contextlib
+import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -33,7 +34,23 @@ class Command(click.Command):
 
 
 class Commands(click.Group):
-    """The group of all commands."""
+    """The group of all commands; each is imported when it is asked for."""
+
+    def __init__(self, *arguments: Any, names: Sequence[str] = (), **settings: Any) -> None:
+        """Name the commands that are not added: `name` is the command `name` of the module `charlm.cli.name`."""
+        super().__init__(*arguments, **settings)
+        self.names = names
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted."""
+        return sorted({*self.names, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name, or None if there is none."""
+        if cmd_name not in self.names:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"charlm.cli.{cmd_name}"), cmd_name)
+        return command
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
         """Return the names of the option for help."""

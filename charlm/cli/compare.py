@@ -1,25 +1,25 @@
 """`charlm compare`: tables of runs, one for each text, and the same as JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from charlm.cli.command import Command
+from charlm.cli.layout import Record, lay_out
 from charlm.cli.options import json_option, runs_argument
 from charlm.cli.output import print_result, say
-from charlm.cli.table import align, cut, fill, terminal_width, text_width
+from charlm.cli.table import cut, fill, terminal_width
 from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:
     from charlm.runs.comparison import RunSummary, RunText
 
 MAX_KEY_WIDTH, MAX_VALUE_WIDTH = 60, 24
-HEADS = ("nats", "bits", "of", "step", "training", "chars/s", "weights", "size")
-INDENT = 2
+FIGURES = ("nats", "bits", "of", "step", "training", "chars/s", "weights", "size")
 
 
 @click.command(cls=Command)
@@ -40,10 +40,10 @@ def compare(
 
     The table shows, for each run, the loss of its best model in nats and bits per character and the step of it, the
     time and the speed of training, the number of weights, the size of the bundle best/, and the settings in which the
-    runs differ. Runs on different texts are in separate tables, because their losses do not compare.
+    runs differ. Runs on different texts are in separate tables, since their losses do not compare.
 
-    A run that cannot be read is left out, with a line on standard error. The exit code is then 1 if the run was named
-    or no run is left.
+    A run that cannot be read is left out, with a line on standard error. The exit code is 1 if such a run was named, or
+    if no other run is left.
     """
     from charlm.api import evaluation
     from charlm.runs.comparison import differing_settings
@@ -67,8 +67,6 @@ def compare(
 
 
 def _as_json(summary: "RunSummary", keys: Sequence[str]) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         "run": str(summary.folder),
         "text": None if summary.text is None else asdict(summary.text),
@@ -84,45 +82,73 @@ def _as_json(summary: "RunSummary", keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A run as cells of a table."""
-
-    name: str
-    figures: Sequence[str]
-    settings: Sequence[str]
-
-
 def _tables(summaries: Sequence["RunSummary"], keys: Sequence[str], *, width: int) -> list[str]:
-    """Return the tables of all texts, in the first layout in which every line fits the width."""
+    """Return a heading and a table for each text, with a blank line between two texts."""
     from charlm.runs.comparison import CORPUS_SHA256, group_by_text
 
+    keys = [key for key in keys if key != CORPUS_SHA256]  # the headings tell the texts apart
     groups = group_by_text(summaries)
-    headings = _headings([group[0].text for group in groups], width)
-    keys = [key for key in keys if key != CORPUS_SHA256]  # the heading names the text
-    head = _Row("run", HEADS, [cut(harmless(key), MAX_KEY_WIDTH) for key in keys])
-    rows = [[_row(summary, keys) for summary in group] for group in groups]
-    layouts = (_in_one_line, _settings_below, _name_above, _as_list)
-    tables = next(
-        tables for layout in layouts if None not in (tables := [layout(head, group, width) for group in rows])
-    )
-    lines = [
-        line
-        for heading, table in zip(headings, tables, strict=True)
-        for line in ("", heading, *(table or ()))
-    ]
+    heads = Record("run", FIGURES, [cut(harmless(key), MAX_KEY_WIDTH) for key in keys])
+    tables = lay_out(heads, [[_record(summary, keys) for summary in group] for group in groups], width=width)
+    texts = [group[0].text for group in groups]
+    lines: list[str] = []
+    for text, table in zip(texts, tables, strict=True):
+        lines += ["", *fill(_heading(text, texts), width=width), *table]
     return lines[1:]
 
 
-def _in_one_line(head: _Row, rows: Sequence[_Row], width: int) -> list[str] | None:
-    cells = [(row.name, *row.figures, *row.settings) for row in (head, *rows)]
-    lines = align(cells, text_columns={0, *range(1 + len(HEADS), len(cells[0]))})
-    return lines if _fit(lines, width) else None
+def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[str]:
+    """Return the name of a text, and what distinguishes it from others of the same name."""
+    if text is None:
+        return ["text: not known"]
+    parts = [f"text: {text.name}"]
+    others = [other for other in texts if other is not None and other is not text and other.name == text.name]
+    if any(other.sha256 != text.sha256 for other in others):
+        parts.append(f"sha256 {text.sha256[:8]}")
+    if any(other.sha256 == text.sha256 for other in others):
+        parts.append(f"validation from {text.validation[0]:,} to {text.validation[1]:,}")
+    return [cut(harmless(part), MAX_KEY_WIDTH) for part in parts]
 
 
-def _settings_below(head: _Row, rows: Sequence[_Row], width: int) -> list[str] | None:
-    lines = align([(row.name, *row.figures) for row in (head, *rows)], text_columns={0})
-    if not _fit(lines, width):
+def _record(summary: "RunSummary", keys: Sequence[str]) -> Record:
+    figures = [
+        _format(summary.nats_per_char, ".4f"),
+        _format(_bits(summary), ".4f"),
+        summary.split,
+        _format(summary.step, ","),
+        _duration(summary.seconds),
+        _format(summary.characters_per_second, ",.0f"),
+        _format(summary.weights, ","),
+        _size(summary.bundle_bytes),
+    ]
+    settings = [_setting(summary.settings[key]) if key in summary.settings else None for key in keys]
+    return Record(harmless(str(summary.folder)), figures, settings)
+
+
+def _bits(summary: "RunSummary") -> float | None:
+    from charlm.network.loss import bits
+
+    return None if summary.nats_per_char is None else bits(summary.nats_per_char)
+
+
+def _setting(value: Any) -> str:
+    return cut(harmless(json.dumps(value, ensure_ascii=False).strip('"')), MAX_VALUE_WIDTH)
+
+
+def _format(value: float | None, pattern: str) -> str | None:
+    return None if value is None else format(value, pattern)
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
         return None
-    below = [_items(head.settings, row.settings, width) for row in rows]
-    return [lines[0], *(line for pair in zip(lines[1:], below, strict=True) for line in (pair[0], *pair[1]))]
+    if seconds < 59.95:  # else it would be shown as 60.0 s
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _size(size: int | None) -> str | None:
+    if size is None:
+        return None
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"

@@ -1,10 +1,7 @@
 """`charlm sample`: text as it is generated, plain and as JSON."""
 
-import json
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -104,6 +101,8 @@ def sample(
         prompt = _read_text(prompt_file)
     if length == 0 and (as_json or copies or samples > 1):
         raise click.UsageError("-n 0 has no end; leave out --samples, --json and --copies")
+    import secrets
+
     import numpy as np
 
     from charlm.api.model import MAX_SEED, load
@@ -137,7 +136,7 @@ def sample(
         return
     if samples > 1:
         _print_blocks(generation, prompt=prompt, show=_displayer(raw=raw))
-    for line in _copy_lines(found_copies or []):
+    for line in _copy_lines(found_copies) if found_copies else ():
         print_aside(line)
 
 
@@ -181,6 +180,9 @@ def _print_blocks(generation: "Generation", *, prompt: str, show: Callable[[str]
 def _print_json(
     folder: Path, generation: "Generation", *, prompt: str, seed: int, copies: "Sequence[Copies] | None"
 ) -> None:
+    import json  # here: the first character of a text comes sooner
+    from dataclasses import asdict
+
     texts: list[dict[str, Any]] = [
         {"text": text.text, "characters": text.characters, "stopped_by": text.stopped_by} for text in generation.samples
     ]

@@ -12,9 +12,7 @@ from charlm.errors import CharlmError, nearest, shorten
 from charlm.storage.reading import read_file
 
 
-def load_config(
-    path: Path, *, overrides: Iterable[str] | Mapping[str, Any] = (), follow_links: bool = True
-) -> Config:
+def load_config(path: Path, *, overrides: Iterable[str] | Mapping[str, Any] = (), follow_links: bool = True) -> Config:
     """Read a config from a YAML file.
 
     Args:

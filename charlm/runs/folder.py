@@ -3,6 +3,7 @@
 `charlm.runs.run` begins and opens runs.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,9 @@ def new_folder(config_name: str, *, under: Path = RUNS, now: Callable[[], time.s
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a run has begun in a folder."""
-    return (folder / CONFIG_FILE).is_file() and (folder / METRICS_FILE).is_file()
+    """Return whether a run has begun in a folder; a path that cannot be looked up is not a run."""
+    # Path.is_file raises OSError for some paths, and one of them would hide the runs beside it.
+    return all(os.path.isfile(folder / name) for name in (CONFIG_FILE, METRICS_FILE))  # noqa: PTH113
 
 
 def check_is_run(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `charlm compare` prints, as a table and as JSON."""
+"""What `charlm compare` prints, as tables and as JSON, and which runs it leaves out."""
 
 import json
 import os
@@ -7,15 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, table
-from run_folders import make_run, make_scored_run
+from bundles import change_model
+from commands import charlm, check_failure, check_usage_error, messages, table
+from run_folders import make_run, make_scored_run, metrics_line
 
+from charlm.cli.table import text_width
+from charlm.config.schema import CorpusConfig
 from charlm.network.bundle import Bundle
+from charlm.text.tokenization import tokenize
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change to an empty folder and to a terminal in which a run is a line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def on_text(run: Path, text: str, **corpus: Any) -> Path:
+    """Add a corpus to a run, from a document whose name is text.txt and these settings under `corpus`."""
+    Path("text.txt").write_text(text)
+    tokenize(["text.txt"], run / "corpus", CorpusConfig(**corpus))
+    return run
 
 
 def names(output: str) -> list[str]:
-    """Return the last part of the first column of each row."""
-    return [Path(row.split()[0]).name for row in output.splitlines()[1:]]
+    """Return the last part of the first column of each row of the only table."""
+    return [Path(row.split()[0]).name for row in output.splitlines()[2:]]
 
 
 def compare_as_json(*arguments: str | Path) -> list[dict[str, Any]]:
@@ -23,11 +41,167 @@ def compare_as_json(*arguments: str | Path) -> list[dict[str, Any]]:
     return runs
 
 
-def test_json_has_the_summary_of_each_run(bundle: Bundle, tmp_path: Path) -> None:
-    run = make_scored_run(tmp_path / "run", bundle, 1.5)
+# The table
+
+
+def test_row_has_the_summary_of_a_run(bundle: Bundle) -> None:
+    run = make_scored_run(Path("run"), bundle, 1.5, seconds=3725.4)
+    heading, heads, row = charlm("compare", run).stdout.splitlines()
+    assert heading == "text: not known"
+    assert heads.split() == ["run", "nats", "bits", "of", "step", "training", "chars/s", "weights", "size"]
+    size = sum(path.stat().st_size for path in (run / "best").iterdir())
+    assert row.split() == [
+        "run",
+        "1.5000",
+        "2.1640",
+        "validation",
+        "7",
+        "1:02:05",
+        "0",
+        "101",
+        f"{size / 1e3:.1f}",
+        "kB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(12.34, "12.3 s"), (59.96, "0:01:00"), (90061, "25:01:01"), (9e17, "250000000000000:00:00")],
+)
+def test_time_is_in_seconds_or_in_hours_minutes_and_seconds(seconds: float, expected: str, bundle: Bundle) -> None:
+    run = make_scored_run(Path("run"), bundle, 1.5, seconds=seconds)
+    assert f"  {expected}  " in charlm("compare", run).stdout
+
+
+def test_size_of_a_large_bundle_is_in_megabytes(bundle: Bundle) -> None:
+    run = make_scored_run(Path("run"), bundle, 1.5)
+    with (run / "best/weights.safetensors").open("ab") as file:
+        file.truncate(1_234_567_890)  # takes no room on the disk
+    assert charlm("compare", run).stdout.endswith("  1,234.6 MB\n")
+
+
+def test_only_settings_that_differ_are_shown(bundle: Bundle) -> None:
+    runs = [make_scored_run(Path(f"{units}"), bundle, 1.0, units=units, layers=2) for units in (8, 16)]
+    assert charlm("compare", *runs).stdout.splitlines()[1].split()[9:] == ["model.units"]
+    assert [run["settings"] for run in compare_as_json(*runs)] == [{"model.units": 16}, {"model.units": 8}]
+
+
+def test_setting_that_a_run_does_not_have_is_shown_as_a_dash() -> None:
+    initializer = {"class_name": "RandomNormal", "config": {"stddev": 2.0}}
+    runs = [make_run(Path("a"), input_initializer=initializer), make_run(Path("b"))]
+    assert charlm("compare", *runs).stdout.splitlines()[3].split()[-3:] == ["-", "-", "null"]
+
+
+def test_long_value_is_shortened_in_the_table_but_not_in_json() -> None:
+    name = "x" * 40
+    runs = [make_run(Path("a")), make_run(Path("b"), rnn={"kernel_initializer": name})]
+    assert charlm("compare", *runs).stdout.splitlines()[3].endswith("  " + "x" * 23 + "…")
+    assert compare_as_json(*runs)[1]["settings"] == {"model.rnn.kernel_initializer": name}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "order"),
+    [([], "bac"), (["--sort", "score"], "bac"), (["--sort", "name"], "abc"), (["--sort", "time"], "abc")],
+)
+def test_order_is_the_one_asked_for(arguments: Sequence[str], order: str, bundle: Bundle) -> None:
+    make_scored_run(Path("a"), bundle, 2.0, seconds=1)
+    make_scored_run(Path("b"), bundle, 1.0, seconds=2)
+    make_run(Path("c"))
+    assert names(charlm("compare", *"cab", *arguments).stdout) == [*order]
+
+
+def test_run_that_has_just_begun_is_shown_with_dashes() -> None:
+    run = make_run(Path("run"))
+    assert charlm("compare", run).stdout.splitlines()[2].split() == ["run", *"--------"]
+    assert {key for key, value in compare_as_json(run)[0].items() if value is not None} == {"run", "settings"}
+
+
+def test_without_arguments_all_runs_under_runs_are_compared() -> None:
+    assert "runs/: no run here" in charlm("compare").stderr
+    for name in "ab":
+        make_run(Path("runs") / name)
+    Path("runs/notes").mkdir()
+    assert names(charlm("compare").stdout) == ["a", "b"]
+
+
+def test_control_characters_in_names_and_values_are_escaped() -> None:
+    runs = [
+        make_run(Path("a\x1b[2J\n"), rnn={"kernel_initializer": "\x1b]0;x\x07"}),
+        make_run(Path(os.fsdecode(b"\xff"))),
+    ]
+    output = charlm("compare", *runs).stdout
+    assert r"a\x1b[2J\n" in output
+    assert output.count("\n") == 4
+    assert output.replace("\n", "").isprintable()
+    assert charlm("compare", *runs, "--json").stdout.isascii()
+
+
+# The width
+
+
+@pytest.mark.parametrize("columns", [1, 40, 60, 80, 120, 200])
+def test_no_line_is_wider_than_the_terminal(columns: int, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    initializer = {"class_name": "RandomNormal", "config": {"stddev": 2.0}}
+    a = make_scored_run(Path("runs/20251125-132702-shakespeare-15m"), bundle, 1.5, seconds=3725.4)
+    b = make_scored_run(Path("runs/20251125-142702-default"), bundle, 1.5, input_initializer=initializer)
+    on_text(a, "abba " * 99)
+    on_text(b, "日本" * 99)
+    lines = charlm("compare").stdout.splitlines()
+    assert max(map(text_width, lines)) <= max(40, columns)
+    assert all(name in "\n".join(lines) for name in (str(a), str(b), "1.5000", "RandomNormal"))
+
+
+def test_figures_of_a_usual_run_are_in_columns_at_80(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run = make_scored_run(Path("runs/20251125-132702-shakespeare-15m"), bundle, 1.5, seconds=3725.4)
+    heading, heads, name, figures = charlm("compare").stdout.splitlines()
+    assert (heading, name) == ("text: not known", str(run))
+    assert heads.split()[0] == "nats"
+    assert figures.split()[:5] == ["1.5000", "2.1640", "validation", "7", "1:02:05"]
+
+
+# Texts
+
+
+def test_runs_on_different_texts_are_in_tables_apart_with_the_names_of_the_texts(bundle: Bundle) -> None:
+    on_text(make_scored_run(Path("a"), bundle, 1.0), "abba " * 99)
+    make_scored_run(Path("b"), bundle, 2.0)
+    on_text(make_scored_run(Path("c"), bundle, 3.0), "abba " * 99)
+    lines = charlm("compare", *"abc").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        *(["text:", "text.txt"], ["run", "nats"], ["a", "1.0000"], ["c", "3.0000"], []),
+        *(["text:", "not"], ["run", "nats"], ["b", "2.0000"]),
+    ]
+    assert "sha256" not in "".join(lines)
+
+
+def test_texts_of_the_same_name_are_told_apart_by_their_checksums() -> None:
+    runs = [on_text(make_run(Path("a")), "abba " * 99), on_text(make_run(Path("b")), "baab " * 99)]
+    sums = [run["text"]["sha256"][:8] for run in compare_as_json(*runs)]
+    headings = [line for line in charlm("compare", *runs).stdout.splitlines() if line.startswith("text: ")]
+    assert headings == [f"text: text.txt, sha256 {sums[0]}", f"text: text.txt, sha256 {sums[1]}"]
+
+
+def test_different_splits_of_a_text_are_told_apart_by_the_validation_part() -> None:
+    runs = [
+        on_text(make_run(Path("a")), "abba" * 250, validation_fraction=0.1),
+        on_text(make_run(Path("b")), "abba" * 250, validation_fraction=0.2),
+    ]
+    headings = [line for line in charlm("compare", *runs).stdout.splitlines() if line.startswith("text: ")]
+    assert headings == [f"text: text.txt, validation from {start} to 1,000" for start in (900, 800)]
+
+
+# JSON
+
+
+def test_json_has_the_summary_of_each_run(bundle: Bundle) -> None:
+    run = on_text(make_scored_run(Path("run"), bundle, 1.5), "abba" * 25)
+    manifest = json.loads((run / "corpus/manifest.json").read_text())
     assert compare_as_json(run) == [
         {
-            "run": str(run),
+            "run": "run",
+            "text": {"name": "text.txt", "sha256": manifest["ids_sha256"], "validation": [90, 100]},
             "split": "validation",
             "nats_per_char": 1.5,
             "bits_per_char": pytest.approx(2.16404256),
@@ -41,80 +215,64 @@ def test_json_has_the_summary_of_each_run(bundle: Bundle, tmp_path: Path) -> Non
     ]
 
 
-def test_row_has_the_summary_of_a_run(bundle: Bundle, tmp_path: Path) -> None:
-    run = make_scored_run(tmp_path / "run", bundle, 1.5, seconds=3725.4)
-    row = charlm("compare", run).stdout.splitlines()[1].split()
-    size = sum(path.stat().st_size for path in (run / "best").iterdir())
-    assert row == [str(run), "1.5000", "2.1640", "validation", "7", "1:02:05", "0", "101", f"{size:,}"]
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
 
 
-def test_time_of_less_than_a_minute_is_shown_in_seconds(bundle: Bundle, tmp_path: Path) -> None:
-    run = make_scored_run(tmp_path / "run", bundle, 1.5, seconds=12.34)
-    assert "  12.3 s  " in charlm("compare", run).stdout
+@pytest.mark.parametrize(("characters", "seconds"), [(10**17, 1e-3), (1, 5e-324), (float("nan"), float("inf"))])
+def test_json_is_valid_whatever_the_numbers_of_a_run(characters: float, seconds: float) -> None:
+    make_run(Path("run"), metrics=metrics_line(characters=characters, seconds=seconds))
+    json.loads(charlm("compare", "run", "--json").stdout, parse_constant=refuse_constant)
 
 
-def test_only_settings_that_differ_are_shown(bundle: Bundle, tmp_path: Path) -> None:
-    runs = [make_scored_run(tmp_path / f"{units}", bundle, 1.0, units=units, layers=2) for units in (8, 16)]
-    assert charlm("compare", *runs).stdout.splitlines()[0].split()[9:] == ["model.units"]
-    assert [run["settings"] for run in compare_as_json(*runs)] == [{"model.units": 16}, {"model.units": 8}]
+# Runs that cannot be read
 
 
-def test_setting_that_a_run_does_not_have_is_shown_as_a_dash(tmp_path: Path) -> None:
-    initializer = {"class_name": "RandomNormal", "config": {"stddev": 2.0}}
-    runs = [make_run(tmp_path / "a", input_initializer=initializer), make_run(tmp_path / "b")]
-    assert charlm("compare", *runs).stdout.splitlines()[2].split()[-3:] == ["-", "-", "null"]
+def damage(run: Path) -> Path:
+    (run / "config.yaml").write_text("units: 3")
+    return run
 
 
-def test_long_value_is_shortened_in_the_table_but_not_in_json(tmp_path: Path) -> None:
-    name = "x" * 40
-    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", rnn={"kernel_initializer": name})]
-    assert charlm("compare", *runs).stdout.splitlines()[2].endswith("  " + "x" * 23 + "…")
-    assert compare_as_json(*runs)[1]["settings"] == {"model.rnn.kernel_initializer": name}
+def test_bad_run_under_runs_is_a_line_and_does_not_hide_the_others() -> None:
+    damage(make_run(Path("runs/a")))
+    make_run(Path("runs/b"))
+    command = charlm("compare")
+    assert (command.exit_code, names(command.stdout)) == (0, ["b"])
+    (message,) = messages(command)
+    assert message.startswith("charlm: runs/a/config.yaml: units: unknown key")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "order"),
-    [([], "bac"), (["--sort", "score"], "bac"), (["--sort", "name"], "abc"), (["--sort", "time"], "abc")],
-)
-def test_order_is_the_one_asked_for(arguments: Sequence[str], order: str, bundle: Bundle, tmp_path: Path) -> None:
-    make_scored_run(tmp_path / "a", bundle, 2.0, seconds=1)
-    make_scored_run(tmp_path / "b", bundle, 1.0, seconds=2)
-    make_run(tmp_path / "c")
-    output = charlm("compare", *(tmp_path / name for name in "cab"), *arguments).stdout
-    assert names(output) == [*order]
+def test_bad_run_that_was_named_is_a_failure_after_the_others_are_shown() -> None:
+    runs = [damage(make_run(Path("runs/a"))), make_run(Path("runs/b"))]
+    command = charlm("compare", *runs)
+    assert (command.exit_code, names(command.stdout)) == (1, ["b"])
+    (message,) = messages(command)
+    assert message.startswith("charlm: runs/a/config.yaml: units: unknown key")
 
 
-def test_run_that_has_just_begun_is_shown_with_dashes(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    assert charlm("compare", run).stdout.splitlines()[1].split() == [str(run), *"--------"]
-    assert {key for key, value in compare_as_json(run)[0].items() if value is not None} == {"run", "settings"}
-
-
-def test_without_arguments_all_runs_under_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "runs/: no run here" in charlm("compare").stderr
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_it_is_a_failure_if_no_run_can_be_shown(options: Sequence[str]) -> None:
     for name in "ab":
-        make_run(Path("runs") / name)
-    (tmp_path / "runs/notes").mkdir()
-    assert names(charlm("compare").stdout) == ["a", "b"]
+        damage(make_run(Path("runs") / name))
+    command = charlm("compare", *options)
+    assert (command.exit_code, command.stdout, len(messages(command))) == (1, "", 2)
 
 
-def test_nothing_is_printed_if_a_folder_is_not_a_run(tmp_path: Path) -> None:
-    command = charlm("compare", make_run(tmp_path / "run"), tmp_path)
-    assert (command.exit_code, command.stdout) == (1, "")
-    assert command.stderr == f"charlm: {tmp_path}: not a run: there is no config.yaml and metrics.jsonl in it\n"
+def test_json_has_the_reason_for_which_a_run_is_left_out(bundle: Bundle) -> None:
+    run = make_scored_run(Path("runs/a"), bundle, 1.5)
+    change_model(run / "best", lambda model: model.update(shapes={"x": [1 << 60, 1 << 60]}))
+    make_run(Path("runs/b"))
+    command = charlm("compare", "--json")
+    (message,) = messages(command)
+    found = json.loads(command.stdout)
+    assert [run["run"] for run in found["runs"]] == ["runs/b"]
+    assert found["unreadable"] == [{"run": "runs/a", "error": message.removeprefix("charlm: ")}]
+    assert message.startswith("charlm: runs/a/best/model.json: damaged: `shapes`")
 
 
-def test_control_characters_in_names_and_values_are_escaped(tmp_path: Path) -> None:
-    runs = [
-        make_run(tmp_path / "a\x1b[2J\n", rnn={"kernel_initializer": "\x1b]0;x\x07"}),
-        make_run(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))),
-    ]
-    output = charlm("compare", *runs).stdout
-    assert r"a\x1b[2J\n" in output
-    assert output.count("\n") == 3
-    assert output.replace("\n", "").isprintable()
-    assert charlm("compare", *runs, "--json").stdout.isascii()
+def test_run_that_was_named_twice_is_shown_twice() -> None:
+    make_run(Path("run"))
+    assert names(charlm("compare", "run", "run").stdout) == ["run", "run"]
 
 
 @pytest.mark.usefixtures("place")
@@ -122,7 +280,8 @@ def test_control_characters_in_names_and_values_are_escaped(tmp_path: Path) -> N
 compare                | runs/: no run here
 compare bundle         | bundle: not a run
 compare text.txt       | text.txt: not a run
-compare begun missing  | missing: not a run
+compare missing        | missing: not a run
+compare LONG           | not a run
 """)
 def test_failure_is_one_line_that_names_the_folder(line: str, expected: str) -> None:
     check_failure(line, expected)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from commands import charlm, check_usage_error, table
+from commands import all_commands, charlm, check_usage_error, table
 
 from charlm import __version__
 from charlm.cli.command import Command
@@ -47,11 +47,11 @@ CHOICES = {
 
 
 def options_of(name: str) -> list[click.Option]:
-    return [parameter for parameter in main.commands[name].params if isinstance(parameter, click.Option)]
+    return [parameter for parameter in all_commands()[name].params if isinstance(parameter, click.Option)]
 
 
 def all_options() -> Iterator["tuple[str, click.Option]"]:
-    for name, command in [("charlm", main), *main.commands.items()]:
+    for name, command in [("charlm", main), *all_commands().items()]:
         yield from ((name, option) for option in command.params if isinstance(option, click.Option))
 
 
@@ -59,7 +59,7 @@ def all_options() -> Iterator["tuple[str, click.Option]"]:
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
-    assert set(main.commands) == set(OPTIONS)
+    assert set(all_commands()) == set(OPTIONS)
 
 
 @pytest.mark.parametrize(("name", "expected"), OPTIONS.items())
@@ -110,7 +110,7 @@ def test_the_help_of_an_option_is_a_sentence_that_can_be_understood_alone(name: 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_help_of_a_command_is_made_of_sentences(name: str) -> None:
-    text = main.commands[name].help
+    text = all_commands()[name].help
     assert text is not None
     assert text.partition("\n")[0].endswith(".")
 
@@ -131,7 +131,7 @@ def test_the_version_is_told() -> None:
 
 
 def test_every_command_writes_its_help_like_a_result() -> None:
-    assert [name for name, command in main.commands.items() if not isinstance(command, Command)] == []
+    assert [name for name, command in all_commands().items() if not isinstance(command, Command)] == []
 
 
 @table("""

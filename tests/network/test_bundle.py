@@ -231,7 +231,9 @@ def test_architecture_that_is_not_an_object_with_its_fields_is_refused(bundle_fo
 
 
 @pytest.mark.parametrize(
-    "shape", [[5, 4.0], [5, True], [5], [], "54", 20, None, [[5], 4], [10**4000, 4], [1 << 60, 1 << 60]], ids=lambda s: str(s)[:20]
+    "shape",
+    [[5, 4.0], [5, True], [5], [], "54", 20, None, [[5], 4], [10**4000, 4], [1 << 60, 1 << 60]],
+    ids=lambda s: str(s)[:20],
 )
 def test_shape_that_is_not_the_one_of_the_architecture_is_refused(bundle_folder: Path, shape: Any) -> None:
     change_model(bundle_folder, lambda model: model["shapes"].update({"rnn.0.kernel": shape}))
