@@ -1,14 +1,19 @@
 """`python -m charlm`, and the command `charlm`."""
 
+import atexit
+import io
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from charlm.cli.main import main as run_commands
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 
 def main() -> None:
-    """Run the command line; a standard stream that is closed is replaced by the null device."""
+    """Run the command line; it does not fail because a standard stream is closed or messages cannot be written."""
     fill_standard_streams()
     try:
         run_commands()
@@ -19,20 +24,47 @@ def main() -> None:
 
 
 def fill_standard_streams() -> None:
-    """Open the null device for each standard stream that is closed.
+    """Open the null device for each standard stream that is closed, and let standard error drop what is lost.
 
-    The next file opened would get the number of the closed stream, and messages that libraries print would go into
-    that file.
+    Otherwise the next file opened would get the number of the closed stream, and messages that libraries print would go
+    into that file.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open_messages(2, encoding="utf-8" if sys.stderr is None else sys.stderr.encoding)
+
+
+def open_messages(descriptor: int, *, encoding: str) -> io.TextIOWrapper:
+    """Open a file descriptor for messages that may be lost: what cannot be written is dropped, without an error.
+
+    No command fails because the reader of its messages has gone, its terminal is closed or the disk behind it is full.
+
+    Args:
+        descriptor: The file descriptor; it stays open.
+        encoding: The encoding of the text; a character that it does not have is written as an escape.
+
+    """
+    buffer = io.BufferedWriter(_DroppingFile(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
+
+
+class _DroppingFile(io.FileIO):
+    """A file that drops what cannot be written."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write bytes, or drop them; return how many of them are done with."""
+        try:
+            written = super().write(data)
+        except OSError:
+            written = None
+        return memoryview(data).nbytes if written is None else written  # None: the reader is too slow
 
 
 def _exit_at_once(exit_code: int) -> NoReturn:
-    """Exit without Python's clean-up, which takes a second once TensorFlow is imported."""
+    """Exit without the rest of Python's clean-up, which takes a second once TensorFlow is imported."""
+    atexit._run_exitfuncs()  # among them TensorFlow's, which removes its temporary files
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)

@@ -2,6 +2,8 @@
 
 import json
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,9 @@ class Trained:
 
     @property
     def repeatable_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl without the values that depend on the clock."""
-        return [{key: value for key, value in line.items() if key not in CLOCK} for line in self.metrics]
+        """The lines of metrics.jsonl without the values that depend on the clock, and without changes of settings."""
+        lines = [line for line in self.metrics if line.get("event") != "settings"]
+        return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
 
     def validation(self) -> dict[int, float]:
         """Return the validation loss in nats per character by step."""
@@ -64,6 +67,7 @@ def train(
     faults: Faults | None = None,
     engines: FakeEngines | None = None,
     available_bytes: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train in folder/run with the settings SMALL and these overrides."""
     folder.mkdir()
@@ -71,7 +75,9 @@ def train(
     source.write_text(text, encoding="utf-8")
     config = load_config(find_recipe("tiny"), overrides=[*SMALL, *overrides])
     run = begin_run(folder / "run", config, source)
-    return _train(run, engines or FakeEngines(faults or Faults()), resume=False, available_bytes=available_bytes)
+    return _train(
+        run, engines or FakeEngines(faults or Faults()), resume=False, available_bytes=available_bytes, clock=clock
+    )
 
 
 def resume(folder: Path, *overrides: str, faults: Faults | None = None) -> Trained:
@@ -79,7 +85,14 @@ def resume(folder: Path, *overrides: str, faults: Faults | None = None) -> Train
     return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), resume=True)
 
 
-def _train(run: Run, engines: FakeEngines, *, resume: bool, available_bytes: int | None = None) -> Trained:
+def _train(
+    run: Run,
+    engines: FakeEngines,
+    *,
+    resume: bool,
+    available_bytes: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
     said: list[str] = []
     with stop_on_signal() as request:
         outcome = loop.train(
@@ -90,5 +103,6 @@ def _train(run: Run, engines: FakeEngines, *, resume: bool, available_bytes: int
             say=said.append,
             show_progress=False,
             measure_memory=lambda: available_bytes,
+            clock=clock,
         )
     return Trained(run.folder, outcome, said, engines.made[0])

@@ -1,11 +1,14 @@
 """Standard streams that are full, closed or limited in what they can show."""
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from charlm.__main__ import open_messages
 
 COMMAND = (sys.executable, "-m", "charlm")
 
@@ -86,3 +89,65 @@ def test_a_message_that_the_encoding_cannot_express_is_still_a_line() -> None:
     assert done.stderr.count(b"\n") == 1
     assert done.stderr.startswith(b"charlm: ")
     assert done.stderr.endswith(b": no such folder; must be a run or a bundle\n")
+
+
+def test_a_message_is_written_as_soon_as_its_line_ends(tmp_path: Path) -> None:
+    with (tmp_path / "messages").open("wb") as file:
+        print("é中", file=open_messages(file.fileno(), encoding="latin-1"))
+        assert (tmp_path / "messages").read_bytes() == b"\xe9\\u4e2d\n"
+
+
+def test_messages_that_cannot_be_written_are_dropped() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("wb") as full:
+        for descriptor in (writer, full.fileno()):
+            print("a line", file=open_messages(descriptor, encoding="utf-8"), flush=True)
+            with pytest.raises(OSError, match=r"No space left|Broken pipe"):
+                os.write(descriptor, b"a line")
+    os.close(writer)
+
+
+# Training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["2>/dev/full", "2>&-", "2>&1 | true", "2>&1 | head -n 1", "2>/dev/null"])
+def test_training_whose_messages_are_lost_ends_like_any_other(lost: str, trained_run: Path, tmp_path: Path) -> None:
+    text = trained_run.parent / "text.txt"
+    options = ("-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", tmp_path / "run")
+    done = shell(f'{{ "$@"; echo "$?" >"{tmp_path}/code"; }} {lost}', "train", text, *options)
+    assert (tmp_path / "code").read_text() == "0\n", done.stderr
+    assert results(tmp_path / "run") == results(trained_run)
+
+
+@pytest.mark.slow
+def test_training_whose_terminal_is_closed_ends_like_any_other(trained_run: Path, tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    code = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from charlm.__main__ import main; main()"
+    options = ("-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", str(tmp_path / "run"))
+    command = [sys.executable, "-c", code, "train", str(trained_run.parent / "text.txt"), *options]
+    with subprocess.Popen(command, stderr=its, stdout=subprocess.PIPE, start_new_session=True) as process:
+        os.close(its)
+        while b"ready in" not in os.read(ours, 1 << 16):
+            assert process.poll() is None
+        os.close(ours)
+        assert process.wait(timeout=60) == 0
+    assert results(tmp_path / "run") == results(trained_run)
+
+
+@pytest.mark.slow
+def test_training_leaves_no_temporary_files(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    text = trained_run.parent / "text.txt"
+    options = ("-c", "tiny", "-s", "training.steps=2", "-r", tmp_path / "run")
+    done = shell('"$@"', "train", text, *options, TMPDIR=str(tmp_path / "temporary"))
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Return the state of each checkpoint, and the files of best/ and last/."""
+    paths = [*run.glob("checkpoints/*/state.safetensors"), *run.glob("[bl][ea]st/*")]
+    assert paths
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}

@@ -1,7 +1,7 @@
 """The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from charlm.api.arguments import check_choice
 from charlm.api.model import Model
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import Baselines, measure_baselines
-from charlm.evaluation.dynamic_rule import DynamicRule, RuleName, dynamic_rule
+from charlm.evaluation.dynamic_rule import DynamicRule, RuleName, check_memory, check_rule, dynamic_rule
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
-from charlm.evaluation.scoring import Score, mean_score
+from charlm.evaluation.scoring import Score, mean_score, score_stream
 from charlm.evaluation.surprise import record_surprise
+from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.bundle import CONFIG_FILE
 from charlm.network.rnn import Floats
@@ -34,6 +35,15 @@ class Evaluation:
     score: Score
     baselines: Baselines | None
     """What compressors and n-gram models score on the same text; None if they were not asked for."""
+    static: Score | None = None
+    """With a dynamic rule, the score of the weights as they were trained; else None."""
+    skipped_characters: int = 0
+    """How many characters were left out of the text, because the model does not know them."""
+
+    @property
+    def is_harmed(self) -> bool:
+        """Whether a dynamic rule has made the score worse by 0.0001 nats per character or more."""
+        return self.static is not None and self.score.nats_per_char - self.static.nats_per_char >= 1e-4
 
 
 def evaluate(
@@ -59,13 +69,15 @@ def evaluate(
         window: Characters in a window, 1 or more.
         unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
         dynamic: The rule, or its name, by which the weights learn from each segment of the stream after it has been
-            scored; None = they stay as they are. Needs TensorFlow.
+            scored; None = they stay as they are. Needs TensorFlow. A rule can do harm: `Evaluation.static` is the
+            score without it.
         baselines: Whether to add what compressors and n-gram models score.
         write_surprise: Takes JSON lines with the loss of each character, in whole lines; None = not wanted.
 
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
-            known, a loss is not finite, or the rule rms has no training text.
+            known, a loss is not finite, the rule rms has no training text, or, with a rule, the config of the bundle is
+            that of another network or there is too little memory.
 
     """
     check_choice("protocol", protocol, ScoringProtocol)
@@ -75,18 +87,25 @@ def evaluate(
     rule = None if dynamic is None else _check_rule(dynamic)
     if rule is not None and protocol != "stream":
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
+    skipped: list[int] = []
     name, ids = ids_to_score(
-        model.folder, model.bundle, None if text is None else Path(text), split=split, unknown=unknown
+        model.folder,
+        model.bundle,
+        None if text is None else Path(text),
+        split=split,
+        unknown=unknown,
+        report_skipped=skipped.append,
     )
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         if rule is None:
             blocks = score_ids(model.bundle.parameters, ids, protocol=protocol, window=window)
         else:
-            blocks = only_finite(_score_dynamically(model, ids, rule))
+            blocks = only_finite(_score_dynamically(model, ids, rule), advice="use a lower --dynamic-rate")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
         score = mean_score(blocks)
-    return Evaluation(name, score, _measure_baselines(model, ids) if baselines else None)
+        static = None if rule is None else mean_score(only_finite(score_stream(model.bundle.parameters, ids)))
+    return Evaluation(name, score, _measure_baselines(model, ids) if baselines else None, static, sum(skipped))
 
 
 def compare(
@@ -113,16 +132,13 @@ def _check_rule(dynamic: DynamicRule | RuleName) -> DynamicRule:
     if not isinstance(dynamic, DynamicRule):
         check_choice("dynamic", dynamic, RuleName)
         return dynamic_rule(dynamic)
-    if dynamic.segment < 1 or not dynamic.rate >= 0 or not 0 <= dynamic.decay <= 1:
-        raise CharlmError(f"dynamic: found {dynamic}; rate must be 0 or more, decay from 0 to 1, segment 1 or more")
+    check_rule(dynamic)
     return dynamic
 
 
 def _score_dynamically(model: Model, ids: NDArray[Any], rule: DynamicRule) -> Iterator[Floats]:
-    if architecture(model.config, len(model.vocabulary)) != model.bundle.architecture:
-        raise CharlmError(
-            f"{model.folder / CONFIG_FILE}: not the config of this model; --dynamic needs the one it was trained with"
-        )
+    _check_config(model)
+    check_memory(model.bundle.architecture, rule, available_bytes=memory_bytes())
     from charlm.engine import runtime
 
     runtime.start()
@@ -130,6 +146,19 @@ def _score_dynamically(model: Model, ids: NDArray[Any], rule: DynamicRule) -> It
 
     corpus = run_corpus(model.folder, model.bundle) if rule.name == "rms" else None
     return score_dynamic(model.bundle, ids, rule, training_ids=None if corpus is None else corpus.split("train"))
+
+
+def _check_config(model: Model) -> None:
+    """Check that config.yaml describes the network in model.json, whose files belong together then."""
+    said, found = (
+        asdict(shape) for shape in (architecture(model.config, len(model.vocabulary)), model.bundle.architecture)
+    )
+    other = [f"{name} {said[name]} instead of {found[name]}" for name in found if said[name] != found[name]]
+    if other:
+        raise CharlmError(
+            f"{model.folder / CONFIG_FILE}: not the config of this model: {', '.join(other)}; --dynamic needs the one "
+            f"that it was trained with"
+        )
 
 
 def _measure_baselines(model: Model, ids: NDArray[Any]) -> Baselines:

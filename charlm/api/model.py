@@ -50,7 +50,8 @@ class GeneratedText(Iterator[str]):
     """A text as it is generated: iterate over it for pieces as they come, or call `str` for the whole text.
 
     The prompt is not part of the text. A piece has one character or more: characters are held back as long as they
-    could be the beginning of the stop text, and bytes as long as they do not make a character.
+    could be the beginning of the stop text, and bytes as long as they do not make a character. Bytes that are not UTF-8
+    are U+FFFD; `bytes` of the text has them as they are.
     """
 
     def __init__(self, generation: Generation, *, is_endless: bool) -> None:
@@ -68,6 +69,11 @@ class GeneratedText(Iterator[str]):
         for _ in self:
             pass
         return self._generation.samples[0].text
+
+    def __bytes__(self) -> bytes:
+        """Return the whole text in UTF-8; at level byte, the bytes that the model chose."""
+        str(self)
+        return self._generation.samples[0].data
 
     @property
     def stopped_by(self) -> StoppedBy | None:

@@ -7,7 +7,7 @@ from typing import Any
 from charlm.config.file import load_config
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.runs.folder import new_folder, newest_run
-from charlm.runs.run import Run, begin_run, open_run
+from charlm.runs.run import Run, begin_run, discard_run, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
@@ -47,7 +47,7 @@ def tokenize(
 
 
 def train(
-    text: str | Path | Corpus | None = None,
+    text: str | Path | Corpus | Sequence[str | Path] | None = None,
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
@@ -61,8 +61,9 @@ def train(
     checkpoint and end the training; in another thread, signals are left to the program.
 
     Args:
-        text: A text file, a folder of text files, a corpus that `tokenize` made, or the folder of one; None = the plays
-            that come with charlm.
+        text: What `tokenize` takes: files, folders, glob patterns, .gz files, or - for standard input; one of them or
+            several, each file a document. Or a corpus that it made, or the folder of one. None = the plays that come
+            with charlm.
         recipe: A name in configs/, or a YAML file.
         overrides: Values that replace those of the recipe.
         run: The folder of the run, missing or empty; None = a new one under runs/.
@@ -70,8 +71,9 @@ def train(
         show_progress: Whether to show bars on standard error.
 
     Raises:
-        CharlmError: a key, a value or the text is not right, a file cannot be written, or training has diverged.
-        Stopped: a signal came before the first step; it is a KeyboardInterrupt.
+        CharlmError: a key, a value or the text is not right, a file cannot be written, or training has diverged; before
+            the first checkpoint, the run is removed again.
+        Stopped: a signal came before the first step; it is a KeyboardInterrupt. The run can be resumed.
 
     """
     watch = Stopwatch()
@@ -79,9 +81,12 @@ def train(
         path = find_recipe(str(recipe))
         config = load_config(path, overrides=_as_several(overrides))
         folder = new_folder(path.stem) if run is None else Path(run)
-        source = text.folder if isinstance(text, Corpus) else Path(DEFAULT_CORPUS if text is None else text)
-        begun = begin_run(folder, config, source, progress=show_progress)
-        return _train(begun, resume=False, request=request, say=say, show_progress=show_progress, watch=watch)
+        begun = begin_run(folder, config, *_sources(text), progress=show_progress)
+        try:
+            return _train(begun, resume=False, request=request, say=say, show_progress=show_progress, watch=watch)
+        except Exception:
+            discard_run(begun)
+            raise
 
 
 def resume(
@@ -100,8 +105,8 @@ def resume(
         show_progress: Whether to show bars on standard error.
 
     Raises:
-        CharlmError: the folder is not a run, a key or a value is not right or does not fit the run, no checkpoint is
-            whole, a file cannot be written, or training has diverged.
+        CharlmError: the folder is not a run, a key or a value is not right or may not change in a run, the text is not
+            that of the run, no checkpoint is whole, a file cannot be written, or training has diverged.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt.
 
     """
@@ -109,6 +114,14 @@ def resume(
     with stop_on_signal() as request:
         begun = open_run(newest_run() if run is None else Path(run), overrides=_as_several(overrides))
         return _train(begun, resume=True, request=request, say=say, show_progress=show_progress, watch=watch)
+
+
+def _sources(text: str | Path | Corpus | Sequence[str | Path] | None) -> Sequence[str | Path]:
+    if isinstance(text, Corpus):
+        return [text.folder]
+    if text is None:
+        return [DEFAULT_CORPUS]
+    return [text] if isinstance(text, str | Path) else text
 
 
 def _as_several(overrides: Overrides) -> Iterable[str] | Mapping[str, Any]:

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import NonEmptyPath, checkpoint_option, json_option, run_argument, unknown_option
-from charlm.cli.output import print_result, write_result
+from charlm.cli.options import (
+    NonEmptyPath,
+    checkpoint_option,
+    describe_skipped,
+    json_option,
+    run_argument,
+    unknown_option,
+)
+from charlm.cli.output import print_aside, print_result, say, write_result
 from charlm.cli.table import align
 
 if TYPE_CHECKING:
@@ -24,6 +31,19 @@ if TYPE_CHECKING:
 
 OURS = "this model"
 STANDARD_OUTPUT = Path("-")
+MAX_SEGMENT = 10_000
+"""`charlm.evaluation.dynamic_rule.MAX_SEGMENT`, whose import would delay every command."""
+
+
+class _Rate(click.FloatRange):
+    """A finite number in a range; click lets nan through any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail with a usage error."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 @click.command(cls=Command)
@@ -59,13 +79,13 @@ STANDARD_OUTPUT = Path("-")
 )
 @click.option(
     "--dynamic-rate",
-    type=click.FloatRange(min=0),
+    type=_Rate(min=0),
     metavar="X",
-    help="Learning rate of the update rule.  [default: 3e-5 for rms, 0.05 for sgd]",
+    help="Learning rate of the update rule.  [default: 3e-5 for rms, 2e-3 for sgd]",
 )
 @click.option(
     "--dynamic-decay",
-    type=click.FloatRange(0, 1),
+    type=_Rate(0, 1),
     metavar="X",
     help="Share by which the weights return to the trained ones after each segment.  "
     "[default: 0.01 for rms, 0.001 for sgd]",
@@ -73,7 +93,7 @@ STANDARD_OUTPUT = Path("-")
 @click.option(
     "--dynamic-segment",
     "--dynamic-stretch",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_SEGMENT),
     metavar="N",
     help="Characters scored between two updates.  [default: 20]",
 )
@@ -140,9 +160,17 @@ def evaluate(
     else:
         lines = _lines(model.folder, found, protocol=protocol, window=window, rule=rule)
     if surprise == STANDARD_OUTPUT:
-        click.echo("\n".join(lines), err=True)
+        for line in lines:
+            print_aside(line)
     else:
         print_result(*lines)
+    if found.skipped_characters:
+        say(describe_skipped(found.skipped_characters, str(text)))
+    if found.static is not None and found.is_harmed:
+        say(
+            f"--dynamic does harm here: {found.score.nats_per_char:.4f} nats per character, "
+            f"{found.static.nats_per_char:.4f} without it; leave it out, or lower --dynamic-rate"
+        )
 
 
 def _surprise_writer(target: Path | None) -> "AbstractContextManager[Callable[[bytes], object] | None]":
@@ -167,9 +195,11 @@ def _as_json(
         "characters": score.characters,
         "bundle": str(folder),
         "text": found.text,
+        "skipped_characters": found.skipped_characters,
         "protocol": protocol,
         "window": window,
         "dynamic": asdict(rule) if rule else None,
+        "static_nats_per_char": found.static.nats_per_char if found.static else None,
     }
     if found.baselines is not None:
         given = found.baselines.given_characters

@@ -20,5 +20,5 @@ COMMANDS = ("tokenize", "train", "sample", "evaluate", "compare", "bench", "tens
 @click.version_option(__version__, prog_name="charlm")
 def main() -> None:
     """Train, watch and sample character-level SimpleRNN language models."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has every character

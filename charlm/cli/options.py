@@ -20,6 +20,13 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+def refuse_empty(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option, or fail with a usage error if it is empty, for the same reason."""
+    if value == "":
+        raise click.BadParameter("the value is empty", param=param)
+    return value
+
+
 FOLDER = NonEmptyPath(path_type=Path)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -51,6 +58,12 @@ def unknown_option(text: str) -> Decorator:
         show_default=True,
         help=f"What to do with a character of {text} that the model does not know: refuse it or leave it out.",
     )
+
+
+def describe_skipped(count: int, text: str) -> str:
+    """Return the line that tells the user how many characters of `text` --unknown skip has left out."""
+    characters, were = ("character", "was") if count == 1 else ("characters", "were")
+    return f"{count:,} {characters} of {text} that the model does not know {were} left out"
 
 
 run_argument = click.argument("run", required=False, type=FOLDER)

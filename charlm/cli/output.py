@@ -25,8 +25,8 @@ def print_aside(line: str) -> None:
         click.echo(harmless(line), err=True)
 
 
-def write_result(text: str) -> None:
-    """Write part of a result to standard output at once.
+def write_result(text: str | bytes) -> None:
+    """Write part of a result to standard output at once; bytes are written as they are.
 
     Raises:
         OutputClosedError: the reader has gone.
@@ -34,13 +34,16 @@ def write_result(text: str) -> None:
 
     """
     with writing_output():
-        sys.stdout.write(text)
+        if isinstance(text, bytes):
+            sys.stdout.buffer.write(text)  # every call ends with a flush, so that nothing waits to be written before
+        else:
+            sys.stdout.write(text)
         sys.stdout.flush()
 
 
 def print_result(*lines: str) -> None:
-    """Print whole lines of a result to standard output; raises like `write_result`."""
-    write_result("".join(f"{line}\n" for line in lines))
+    """Print whole lines of a result to standard output, control characters escaped; raises like `write_result`."""
+    write_result("".join(f"{harmless(line)}\n" for line in lines))
 
 
 @contextlib.contextmanager

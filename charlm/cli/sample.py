@@ -8,8 +8,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import checkpoint_option, json_option, run_argument, unknown_option
-from charlm.cli.output import print_aside, print_result, write_result
+from charlm.cli.options import checkpoint_option, describe_skipped, json_option, run_argument, unknown_option
+from charlm.cli.output import print_aside, print_result, say, write_result
 from charlm.errors import CharlmError, harmless, shorten
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ class _PromptFile(click.File):
 @click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")
 @checkpoint_option
 @unknown_option("the prompt")
-@click.option("--raw", is_flag=True, help="Write control characters to a terminal as they are; else they are escaped.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Write control characters, and bytes that are not UTF-8, to a terminal as they are; else they are escaped.",
+)
 @click.option("--copies", is_flag=True, help="Report how much of each text occurs word for word in the training text.")
 @json_option
 def sample(
@@ -93,7 +97,8 @@ def sample(
 ) -> None:
     """Write text from a trained model, as it is generated.
 
-    RUN is a run or a bundle folder; the default is the newest run under runs/. The prompt is written first.
+    RUN is a run or a bundle folder; the default is the newest run under runs/. The prompt is written first. A model of
+    bytes writes them as they are, unless standard output is a terminal.
     """
     if prompt_file is not None:
         if prompt:
@@ -122,20 +127,23 @@ def sample(
         unknown=unknown,
         keep_text=as_json or copies or samples > 1,
     )
+    if skipped := model.vocabulary.count_skipped(prompt):
+        say(describe_skipped(skipped, "the prompt"))
+    show = _displayer(raw=raw, level=model.vocabulary.level)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         if samples == 1 and not as_json:
-            _stream(generation, prompt=prompt, show=_displayer(raw=raw))
+            _stream(generation, prompt=prompt, show=show)
         else:
             for _ in generation:
                 pass
     found_copies = None
     if training_ids is not None:
-        found_copies = model.find_copies([text.text for text in generation.samples], training_ids)
+        found_copies = model.find_copies([_escaped(text.data) for text in generation.samples], training_ids)
     if as_json:
         _print_json(model.folder, generation, prompt=prompt, seed=seed, copies=found_copies)
         return
     if samples > 1:
-        _print_blocks(generation, prompt=prompt, show=_displayer(raw=raw))
+        _print_blocks(generation, prompt=prompt, show=show)
     for line in _copy_lines(found_copies) if found_copies else ():
         print_aside(line)
 
@@ -153,28 +161,31 @@ def _read_text(file: IO[bytes]) -> str:
         raise CharlmError(f"{file.name}: not UTF-8 at byte {error.start}") from None
 
 
-def _displayer(*, raw: bool) -> Callable[[str], str]:
-    r"""Return the function that prepares text for standard output.
+def _displayer(*, raw: bool, level: str) -> "Callable[[bytes], str | bytes]":
+    r"""Return the function that prepares the UTF-8 of a text, or the bytes of a model, for standard output.
 
     A terminal would obey the escape sequences in a text, so it gets them as \\x1b.
     """
-    if raw or not sys.stdout.isatty():
-        return lambda text: text
-    return lambda text: harmless(text, keep="\n\t")
+    if not raw and sys.stdout.isatty():
+        return lambda data: harmless(_readable(data), keep="\n\t")
+    return (lambda data: data) if level == "byte" else _escaped  # characters get the encoding of standard output
 
 
-def _stream(generation: "Generation", *, prompt: str, show: Callable[[str], str]) -> None:
-    write_result(show(prompt))
-    for pieces in generation:
-        write_result(show(pieces[0]))
-    if sys.stdout.isatty():
-        write_result("\n")
+def _stream(generation: "Generation", *, prompt: str, show: "Callable[[bytes], str | bytes]") -> None:
+    try:
+        write_result(show(_to_bytes(prompt)))
+        for pieces in generation.as_bytes():
+            write_result(show(pieces[0]))
+    finally:  # after Ctrl-C too, so that the prompt of the shell starts a line
+        if sys.stdout.isatty():
+            write_result("\n")
 
 
-def _print_blocks(generation: "Generation", *, prompt: str, show: Callable[[str], str]) -> None:
+def _print_blocks(generation: "Generation", *, prompt: str, show: "Callable[[bytes], str | bytes]") -> None:
     for number, text in enumerate(generation.samples, start=1):
         print_aside(f"--- sample {number} of {len(generation.samples)} ---")
-        print_result(show(prompt + text.text))
+        write_result(show(_to_bytes(prompt) + text.data))
+        write_result("\n")
 
 
 def _print_json(
@@ -184,12 +195,37 @@ def _print_json(
     from dataclasses import asdict
 
     texts: list[dict[str, Any]] = [
-        {"text": text.text, "characters": text.characters, "stopped_by": text.stopped_by} for text in generation.samples
+        {**_json_text(text.data, key="text"), "characters": text.characters, "stopped_by": text.stopped_by}
+        for text in generation.samples
     ]
     if copies is not None:
         for text, copy in zip(texts, copies, strict=True):
             text["copies"] = asdict(copy)
-    print_result(json.dumps({"bundle": str(folder), "prompt": prompt, "seed": seed, "samples": texts}))
+    prompts = _json_text(_to_bytes(prompt), key="prompt", bytes_key="prompt_bytes_base64")
+    print_result(json.dumps({"bundle": str(folder), **prompts, "seed": seed, "samples": texts}))
+
+
+def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:
+    """Return a text by its key; if it is not UTF-8, also its bytes."""
+    text = _readable(data)
+    if text.encode() == data:
+        return {key: text}
+    import base64
+
+    return {key: text, bytes_key: base64.b64encode(data).decode("ascii")}
+
+
+def _to_bytes(text: str) -> bytes:
+    """Return the UTF-8 of a text; surrogates from undecodable bytes of an argument are these bytes again."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _escaped(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _readable(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 def _copy_lines(copies: "Sequence[Copies]") -> Iterator[str]:

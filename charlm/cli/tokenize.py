@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, set_option
+from charlm.cli.options import FOLDER, refuse_empty, set_option
 from charlm.cli.output import print_result
 
 
@@ -17,6 +17,7 @@ from charlm.cli.output import print_result
     "-c",
     "--config",
     "recipe",
+    callback=refuse_empty,
     default="default",
     show_default=True,
     help="Recipe or YAML file whose corpus section is used.",

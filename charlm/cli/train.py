@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, set_option
+from charlm.cli.options import FOLDER, refuse_empty, set_option
 from charlm.cli.output import print_result, say
 
 if TYPE_CHECKING:
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("corpus", required=False, type=FOLDER)
-@click.option("-c", "--config", "recipe", help="Recipe by name, or any YAML file.  [default: default]")
+@click.argument("corpus", nargs=-1, type=FOLDER)
+@click.option(
+    "-c", "--config", "recipe", callback=refuse_empty, help="Recipe by name, or any YAML file.  [default: default]"
+)
 @set_option
 @click.option("-r", "--run", "folder", type=FOLDER, help="Folder of the run.  [default: runs/<time>-<config>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
 def train(
-    corpus: Path | None,
+    corpus: tuple[Path, ...],
     recipe: str | None,
     overrides: tuple[str, ...],
     folder: Path | None,
@@ -30,10 +32,11 @@ def train(
 ) -> None:
     """Train a model.
 
-    CORPUS is a text file, a folder of text files, or a corpus that tokenize wrote; the default is the plays that come
-    with charlm. Settings are given with -s, for instance: -s model.units=256 -s training.epochs=3
+    CORPUS is what tokenize takes (files, folders, glob patterns, .gz files, or - for standard input), or a corpus that
+    it wrote; the default is the plays that come with charlm. Settings are given with -s, for instance:
+    -s model.units=256 -s training.epochs=3
     """
-    if resume and (corpus is not None or recipe is not None):
+    if resume and (corpus or recipe is not None):
         raise click.UsageError("--resume continues with the corpus and the config of the run; leave them out")
     from charlm.api import training
     from charlm.training.signals import Stopped
@@ -44,7 +47,7 @@ def train(
             outcome = training.resume(folder, overrides=overrides, say=say, show_progress=shows_progress)
         else:
             outcome = training.train(
-                corpus,
+                corpus or None,
                 recipe=recipe or "default",
                 overrides=overrides,
                 run=folder,

@@ -49,7 +49,10 @@ class _Section(BaseModel):
 
 
 class CorpusConfig(_Section):
-    """How a text is decoded, turned into ids and split."""
+    """How a text is decoded, turned into ids and split.
+
+    A corpus that `charlm tokenize` made brings its own settings; others that are given for it are refused.
+    """
 
     encoding: str = "utf-8"
     """Encoding of the text files, by its name in Python, for instance `cp1252`. Not used at level `byte`."""
@@ -270,7 +273,7 @@ class TrainingConfig(_Section):
 class SamplingConfig(_Section):
     """The text that is generated at every evaluation, for TensorBoard."""
 
-    length: NotNegative = 400
+    length: Annotated[int, Field(ge=0, le=100_000)] = 400
     """Characters to generate; 0 = no text during training."""
     prompt: str = ""
     """Text that the network reads first; characters that the vocabulary lacks are left out."""

@@ -5,17 +5,34 @@ from typing import Any
 
 import yaml
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
 
 MAX_CONFIG_BYTES = 100_000
-JSON_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
+MAX_DEPTH = 32
+"""Mappings and lists inside each other. A schema of settings needs 5."""
+MAX_DIGITS = 200
+"""Characters of a whole number: 64 bits in base 2, with many an underscore."""
+TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
+_KINDS = {
+    "null": "null",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "seq": "a list",
+    "map": "a mapping",
+}
+"""What messages call the values of a tag."""
+JSON_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in _KINDS}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without objects, dates, sets, merge keys, repeated keys, and numbers of more than 64 bits.
+    """YAML without objects, dates, sets, merge keys, repeated keys, deep nesting, and numbers of more than 64 bits.
 
     Aliases are refused too: a few hundred bytes of them can fill the memory.
     """
+
+    depth = 0
 
     yaml_constructors = {  # noqa: RUF012
         tag: construct
@@ -28,14 +45,31 @@ class _Loader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node; an alias is refused."""
+        """Return the next node; an alias is refused, and so is deep nesting."""
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
+        if self.depth >= MAX_DEPTH and self.check_event(yaml.CollectionStartEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return the value of a node; a text that is not what its tag says is refused."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, ArithmeticError):  # PyYAML's constructors assume that the text is right
+            kind = _KINDS[node.tag.rpartition(":")[2]]
+            problem = f"{shorten(node.value)} is not {kind}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping; a key that is not a scalar, or that occurs twice, is refused."""
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.MarkedYAMLError(problem="found another value under !!map", problem_mark=node.start_mark)
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in JSON_TAGS:
@@ -47,8 +81,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: Any) -> int:
         """Return a whole number; one that does not fit into 64 bits is refused."""
-        value = super().construct_yaml_int(node)
-        if not -(2**63) <= value < 2**63:
+        text = self.construct_scalar(node)
+        value = None if len(text) > MAX_DIGITS else super().construct_yaml_int(node)
+        if value is None or not -(2**63) <= value < 2**63:
             raise yaml.MarkedYAMLError(problem="a number is too large", problem_mark=node.start_mark)
         return int(value)
 
@@ -90,16 +125,26 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         origin: What the message of an error starts with: a file or an option.
 
     Raises:
-        CharlmError: the text is longer, not YAML, nested too deeply, or has an alias, a repeated key, a tag or a number
-            of more than 64 bits; the message names the line and column.
+        CharlmError: the text is longer, not YAML, nested more than 32 deep, or has an alias, a repeated key, a tag that
+            its value does not fit, or a number of more than 64 bits; the message names the line and column.
 
     """
     if len(text) > MAX_CONFIG_BYTES:
         raise CharlmError(f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}")
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise CharlmError(f"{origin}: {_describe(error)}") from None
+
+
+def check_depth(value: Any, *, origin: str) -> None:
+    """Check that mappings and lists are nested at most 32 deep, as `parse_yaml` does; else raise CharlmError."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for items in inner for item in items]
+    if any(isinstance(item, dict | list) for item in level):
+        raise CharlmError(f"{origin}: {TOO_DEEP}")
 
 
 def dump_yaml(values: Any) -> str:
@@ -108,8 +153,6 @@ def dump_yaml(values: Any) -> str:
 
 
 def _describe(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply for a config"
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -12,10 +12,9 @@ import tensorflow as tf
 from charlm.config.schema import ModelConfig, RnnConfig
 from charlm.engine.layers import SimpleRNN
 from charlm.engine.recurrence import Tensor
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
 
-_TRIAL_SHAPES = {"kernel": (3, 2), "recurrent": (2, 2), "bias": (2,), "activity": (1, 1, 2)}
-"""Shapes on which initializers, regularizers and constraints are tried, with as many axes as the real tensors."""
+Shape = tuple[int, ...]
 
 
 def build_embedding(config: ModelConfig, vocabulary_size: int) -> keras.layers.Embedding:
@@ -29,8 +28,9 @@ def build_embedding(config: ModelConfig, vocabulary_size: int) -> keras.layers.E
         CharlmError: Keras does not have, or cannot use, the initializer.
 
     """
-    initializer = _input_initializer(config) or "uniform"
-    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, embeddings_initializer=initializer)
+    width = config.embedding or 1
+    initializer = _input_initializer(config, (vocabulary_size, width)) or "uniform"
+    embedding = keras.layers.Embedding(vocabulary_size, width, embeddings_initializer=initializer)
     embedding.build(None)
     return embedding
 
@@ -50,9 +50,11 @@ def build_layer(config: ModelConfig, index: int, *, input_width: int, precision:
     """
     below = 0 if index == 0 else config.units
     direct = input_width if index == 0 or config.skip_connections else 0
-    arguments = _layer_arguments(config.rnn)
-    input_initializer = _input_initializer(config)
-    if direct and config.embedding is None and input_initializer is not None:
+    has_two_blocks = direct > 0 and config.embedding is None and config.input_initializer is not None
+    rows = (below or direct) if has_two_blocks else below + direct
+    arguments = _layer_arguments(config.rnn, rows, config.units)
+    if has_two_blocks:
+        input_initializer = _input_initializer(config, (direct, config.units))
         first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # Keras's own default
         arguments["kernel_initializer"] = _TwoBlocks(below, first, input_initializer)
     layer = SimpleRNN(
@@ -68,19 +70,17 @@ def build_layer(config: ModelConfig, index: int, *, input_width: int, precision:
     return layer
 
 
-def _layer_arguments(config: RnnConfig) -> dict[str, Any]:
-    """Return the arguments of a layer, with names replaced by the objects that they stand for."""
-    kinds: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-        "initializer": (keras.initializers.get, tuple),
-        "regularizer": (keras.regularizers.get, tf.ones),
-        "constraint": (keras.constraints.get, tf.ones),
-    }
+def _layer_arguments(config: RnnConfig, rows: int, units: int) -> dict[str, Any]:
+    """Return the arguments of a layer, with names replaced by the objects that they stand for.
+
+    `rows` are those of the kernel that its initializer draws.
+    """
+    shapes = {"kernel": (rows, units), "recurrent": (units, units), "bias": (units,), "activity": (1, 1, units)}
     arguments = config.model_dump()
     for key, value in arguments.items():
         part, _, kind = key.rpartition("_")
-        if kind in kinds:
-            get, make_trial = kinds[kind]
-            arguments[key] = _look_up(get, value, trial=make_trial(_TRIAL_SHAPES[part]), key=f"model.rnn.{key}")
+        if kind in _KINDS:
+            arguments[key] = _look_up(kind, value, shape=shapes[part], key=f"model.rnn.{key}")
     return arguments
 
 
@@ -98,18 +98,39 @@ class _TwoBlocks(keras.initializers.Initializer):
         return tf.concat([self.first((self.rows, columns), dtype), others], 0) if self.rows else others
 
 
-def _input_initializer(config: ModelConfig) -> Any:
-    value = config.input_initializer
-    return _look_up(keras.initializers.get, value, trial=_TRIAL_SHAPES["kernel"], key="model.input_initializer")
+def _input_initializer(config: ModelConfig, shape: Shape) -> Any:
+    return _look_up("initializer", config.input_initializer, shape=shape, key="model.input_initializer")
 
 
-def _look_up(get: Callable[[Any], Any], value: Any, *, trial: Any, key: str) -> Any:
-    """Return the object that a value of the config names, after trying it."""
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    "initializer": keras.initializers.get,
+    "regularizer": keras.regularizers.get,
+    "constraint": keras.constraints.get,
+}
+"""How Keras looks up each kind of object."""
+
+
+def _look_up(kind: str, value: Any, *, shape: Shape, key: str) -> Any:
+    """Return the object that a value of the config names, after trying it for a tensor of a shape."""
     try:
-        found = get(value)
+        found = _KINDS[kind](value)
         if found is not None:
-            found(trial)
+            _try(kind, found, shape)
     except Exception as error:  # Keras and TensorFlow raise many types for a wrong value
-        problem = str(error).strip().splitlines()[0]
-        raise CharlmError(f"{key}: found {value!r}; Keras says: {problem}") from None
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CharlmError(f"{key}: found {shorten(value)}; Keras says: {problem}") from None
     return found
+
+
+def _try(kind: str, found: Callable[[Any], Any], shape: Shape) -> None:
+    """Call an initializer, regularizer or constraint as for a tensor of a shape; refuse a result of another shape."""
+
+    def call(shape: Shape) -> Any:
+        return found(shape) if kind == "initializer" else found(tf.ones(shape))
+
+    call((1,) * len(shape))  # shows which values cannot be computed with; lists of numbers are broadcast
+    # A trace shows whether shapes agree. It computes nothing, so that a large tensor takes no memory.
+    result = tf.function(call, autograph=False).get_concrete_function(shape).output_shapes
+    expected = () if kind == "regularizer" else shape
+    if result != expected:
+        raise ValueError(f"its result has shape {result}; must be {expected}")

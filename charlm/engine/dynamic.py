@@ -20,10 +20,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from charlm.engine.model import CharacterRNN, State, build_model, named_weights, to_parameters, zero_state
+from charlm.config.schema import ModelConfig
+from charlm.engine.model import CharacterRNN, State, named_weights, to_parameters, zero_state
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError
 from charlm.evaluation.dynamic_rule import DynamicRule
+from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.loss import nats
 from charlm.network.rnn import Floats, unroll
@@ -31,6 +33,8 @@ from charlm.network.rnn import Floats, unroll
 EPSILON = 2e-5
 """A hundredth of a typical r. It limits the step of a weight with r = 0, such as the row of a character that does not
 occur in the text from which r is taken."""
+LONGEST_UNROLLED = 256
+"""A longer segment is a loop in the graph: a node for each character would take too long to build."""
 STATISTICS_SEGMENTS = 2000
 """r is taken from this many segments at the start of the training text."""
 
@@ -42,7 +46,7 @@ class _DynamicScorer:
     """Scores a text with weights that are updated after each segment."""
 
     def __init__(self, bundle: Bundle, rule: DynamicRule) -> None:
-        self.model = build_model(bundle.parse_config(), bundle.architecture.vocabulary_size)
+        self.model = _build(bundle.architecture, unroll=rule.segment <= LONGEST_UNROLLED)
         self.rule = rule
         tensors = bundle.parameters.tensors()
         self.weights = list(named_weights(self.model).values())
@@ -93,6 +97,20 @@ class _DynamicScorer:
             state = tuple(layer.numpy() for layer in self.state)
             logits, _ = unroll(to_parameters(self.model), rest[:-1], state)
             yield nats(logits, rest[1:])[:, 0]
+
+
+def _build(architecture: Architecture, *, unroll: bool) -> CharacterRNN:
+    """Return the network that model.json describes, with weights of 0; config.yaml has no say in it."""
+    sizes = {name: getattr(architecture, name) for name in ("layers", "units", "embedding", "skip_connections")}
+    rnn = {
+        "activation": architecture.activation,
+        "use_bias": architecture.use_bias,
+        "kernel_initializer": "zeros",
+        "recurrent_initializer": "zeros",
+        "unroll": unroll,
+    }
+    config = ModelConfig.model_validate({**sizes, "input_initializer": "zeros", "rnn": rnn})
+    return CharacterRNN(config, architecture.vocabulary_size)
 
 
 def score_dynamic(

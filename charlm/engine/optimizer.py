@@ -1,13 +1,15 @@
 """The optimizer by its Keras name, with its arguments checked. Its learning rate is set at every step."""
 
 import inspect
+import re
 from typing import Any
 
 import keras
+import numpy as np
 
 from charlm.config.schema import OptimizerConfig
 from charlm.engine.muon import Muon
-from charlm.errors import CharlmError, nearest
+from charlm.errors import CharlmError, nearest, shorten
 
 _NOT_OFFERED = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # these wrap other optimizers
 _SET_ELSEWHERE = {
@@ -16,6 +18,13 @@ _SET_ELSEWHERE = {
     "clipvalue": "training.clip_norm clips the gradient",
     "loss_scale_factor": "float32 gradients need no loss scale",
 }
+_COUNTS = {
+    "ns_steps": (0, 100),  # each adds nodes to the graph
+    "gradient_accumulation_steps": (2, 1_000_000),
+    "ema_overwrite_frequency": (1, 1_000_000),
+    "warmup_steps": (0, 1_000_000_000),
+}
+"""The least and the most of arguments that count something."""
 
 
 def build_optimizer(config: OptimizerConfig, *, precision: str = "float32") -> keras.optimizers.Optimizer:
@@ -57,20 +66,42 @@ def _optimizer_class(name: str) -> Any:
 
 def _check_argument(optimizer: Any, key: str, value: Any) -> None:
     """Raise CharlmError if the optimizer has no such argument, or the argument another type."""
-    arguments = inspect.signature(optimizer).parameters
+    arguments = {
+        name: argument
+        for name, argument in inspect.signature(optimizer).parameters.items()
+        if argument.kind is not inspect.Parameter.VAR_KEYWORD
+    }
     if key in _SET_ELSEWHERE:
         raise CharlmError(f"training.optimizer.{key}: cannot be set here: {_SET_ELSEWHERE[key]}")
     if key not in arguments:
         near = nearest(key, arguments)
         hint = f"; did you mean {near}?" if near else ""
         raise CharlmError(f"training.optimizer.{key}: {optimizer.__name__} has no such argument{hint}")
-    if not _has_type_of(arguments[key].default, value):
-        wanted = "true or false" if isinstance(arguments[key].default, bool) else "a number"
-        raise CharlmError(f"training.optimizer.{key}: found {value!r}; must be {wanted}")
+    default = arguments[key].default
+    if default is None and value is None:
+        return
+    wanted = _wanted(key, default, value)
+    if wanted is not None:
+        or_null = ", or null" if default is None else ""
+        raise CharlmError(f"training.optimizer.{key}: found {shorten(value)}; must be {wanted}{or_null}")
 
 
-def _has_type_of(default: Any, value: Any) -> bool:
-    """Return whether a value has a type that fits the default of an argument; Keras would fail only later."""
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(default, bool) and isinstance(value, bool)
-    return isinstance(value, int | float) or (default is None and (value is None or isinstance(value, list)))
+def _wanted(key: str, default: Any, value: Any) -> str | None:
+    """Return what a value must be, None if it is; Keras would fail only later, or not at all."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if key == "exclude_layers":
+        return None if isinstance(value, list) and all(map(_is_pattern, value)) else "a list of regular expressions"
+    if key in _COUNTS:
+        least, most = _COUNTS[key]
+        is_count = type(value) is int and least <= value <= most
+        return None if is_count else f"a whole number from {least} to {most:,}"
+    is_number = type(value) in {int, float} and abs(value) <= float(np.finfo(np.float32).max)
+    return None if is_number else "a number that float32 can hold"
+
+
+def _is_pattern(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(re.compile(value))
+    except (re.error, OverflowError, RecursionError):
+        return False

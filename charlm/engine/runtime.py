@@ -7,13 +7,15 @@ batch is split into parts, and each core runs its part from the first character 
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
+from charlm.errors import CharlmError
 from charlm.hardware import core_count
 
-ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-"""Variables that TensorFlow and Keras read when they are imported; a value set by the user is kept.
+ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+"""Variables that TensorFlow reads when it is imported; a value set by the user is kept.
 
 oneDNN's kernels were measured 1.4 to 1.8 times as fast, also on processors for which TensorFlow turns them off. The log
 level silences messages about devices that do not exist.
@@ -24,11 +26,16 @@ def start() -> None:
     """Import TensorFlow and set its threads: one for each operation, and one operation for each core.
 
     Must be called before any other module of `charlm.engine` is imported. A second call changes nothing.
+
+    Raises:
+        CharlmError: the program has imported Keras with another backend before.
+
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _silence():
+    with _silence(), _own_keras_settings(), _without_matplotlib():
         import tensorflow as tf
+    _set_keras()
     if tf.config.threading.get_inter_op_parallelism_threads():  # 0 = not set yet
         return
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -37,6 +44,57 @@ def start() -> None:
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     with _silence():
         tf.zeros(1)  # the first operation initializes the devices, which write to standard error
+
+
+@contextlib.contextmanager
+def _own_keras_settings() -> Iterator[None]:
+    """Let Keras, if it is imported in the block, read neither the backend nor the keras.json of the user.
+
+    Keras takes the number format of every weight from that file, raises errors of its own for values that it does not
+    know, and writes the file if there is none. TensorFlow imports Keras.
+    """
+    if "keras" in sys.modules:
+        yield
+        return
+    before = {name: os.environ.get(name) for name in ("KERAS_HOME", "KERAS_BACKEND")}
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ.update(KERAS_HOME=empty, KERAS_BACKEND="tensorflow")
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Let imports of matplotlib fail in the block, unless it is imported already.
+
+    Keras imports matplotlib.pyplot for its image galleries if it can, which takes half a second and makes caches in the
+    home of the user. Without it, only `keras.visualization.plot_image_gallery` does not work.
+    """
+    if "matplotlib" in sys.modules:
+        yield
+        return
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # how Python marks a module that must not be imported
+    try:
+        yield
+    finally:
+        del sys.modules["matplotlib"]
+
+
+def _set_keras() -> None:
+    """Set what the engine needs of Keras, also if the program has imported Keras before; refuse another backend."""
+    import keras
+
+    if (backend := keras.config.backend()) != "tensorflow":
+        raise CharlmError(
+            f"KERAS_BACKEND: found {backend}, with which this program has imported Keras; must be tensorflow"
+        )
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 @contextlib.contextmanager

@@ -1,8 +1,15 @@
 """The update rules of dynamic evaluation and their defaults; `charlm.engine.dynamic` has the equations."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from charlm.errors import CharlmError
+from charlm.network.architecture import Architecture
+
+MAX_SEGMENT = 10_000
+"""The longest segment; the memory taken grows with it."""
 
 RuleName = Literal["rms", "sgd"]
 
@@ -14,16 +21,16 @@ class DynamicRule:
     name: RuleName
     """rms scales each step by the gradients on the training text, sgd does not."""
     rate: float
-    """The learning rate, 0 or more."""
+    """The learning rate, 0 or more, finite."""
     decay: float
     """The share, 0 to 1, by which the weights return to the trained ones after each segment."""
     segment: int = 20
-    """The number of characters scored between two updates, 1 or more."""
+    """The number of characters scored between two updates, 1 to MAX_SEGMENT."""
 
 
 RULES: Mapping[RuleName, DynamicRule] = {
     "rms": DynamicRule("rms", rate=3e-5, decay=0.01),
-    "sgd": DynamicRule("sgd", rate=0.05, decay=1e-3),
+    "sgd": DynamicRule("sgd", rate=2e-3, decay=1e-3),
 }
 
 
@@ -38,9 +45,9 @@ def dynamic_rule(
 
     Args:
         name: A key of RULES.
-        rate: The learning rate, 0 or more; None = the default of the rule.
+        rate: The learning rate, 0 or more, finite; None = the default of the rule.
         decay: The share, 0 to 1, by which the weights return to the trained ones; None = the default of the rule.
-        segment: The number of characters scored between two updates, 1 or more; None = the default of the rule.
+        segment: The number of characters scored between two updates, 1 to MAX_SEGMENT; None = the default of the rule.
 
     """
     rule = RULES[name]
@@ -50,3 +57,37 @@ def dynamic_rule(
         decay=rule.decay if decay is None else decay,
         segment=rule.segment if segment is None else segment,
     )
+
+
+def check_rule(rule: DynamicRule) -> None:
+    """Raise CharlmError if a number of a rule is out of range."""
+    rate_fits = math.isfinite(rule.rate) and rule.rate >= 0
+    if not (rate_fits and 0 <= rule.decay <= 1 and 1 <= rule.segment <= MAX_SEGMENT):
+        raise CharlmError(
+            f"dynamic: found {rule}; rate must be 0 or more and finite, decay from 0 to 1, segment from 1 to "
+            f"{MAX_SEGMENT:,}"
+        )
+
+
+def check_memory(architecture: Architecture, rule: DynamicRule, *, available_bytes: int | None) -> None:
+    """Check that there is enough memory for dynamic evaluation.
+
+    Counted are 4 bytes for each weight as it is, as it was trained, for its gradient and its new value, and with rms
+    for its mean squared gradient, its rate and its decay. That is a lower limit.
+
+    Args:
+        architecture: The network.
+        rule: How its weights are updated.
+        available_bytes: The memory of the machine; None = not known, and nothing is refused.
+
+    Raises:
+        CharlmError: more memory is needed than there is.
+
+    """
+    weights = sum(map(math.prod, architecture.shapes().values()))
+    needed = 4 * (7 if rule.name == "rms" else 4) * weights
+    if available_bytes is not None and needed > available_bytes:
+        raise CharlmError(
+            f"--dynamic: {weights:,} weights; the rule {rule.name} needs at least {needed / 1e9:,.1f} GB of "
+            f"memory, and there is {available_bytes / 1e9:,.1f} GB: score the text without --dynamic"
+        )

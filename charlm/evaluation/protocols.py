@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,17 +45,32 @@ def score_ids(parameters: Parameters, ids: NDArray[Any], *, protocol: ScoringPro
     return only_finite(score_windows(parameters, ids, window=window))
 
 
-def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
-    """Yield blocks of nats, float32 of any shape, unchanged; raises CharlmError at one whose sum is not finite."""
+def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier checkpoint") -> Iterator[Floats]:
+    """Yield blocks of nats unchanged.
+
+    Args:
+        blocks: Nats, float32 arrays of any shape.
+        advice: The end of the error message: what to do if the weights are too large.
+
+    Raises:
+        CharlmError: while iterating, the sum of a block is not finite.
+
+    """
     for block in blocks:
         total = float(block.sum(dtype=np.float64))
         if not math.isfinite(total):
-            raise CharlmError(f"the loss is {total}: the weights are too large; use an earlier checkpoint")
+            raise CharlmError(f"the loss is {total}: the weights are too large; {advice}")
         yield block
 
 
 def ids_to_score(
-    folder: Path, bundle: Bundle, text: Path | None, *, split: Split | None, unknown: Unknown
+    folder: Path,
+    bundle: Bundle,
+    text: Path | None,
+    *,
+    split: Split | None,
+    unknown: Unknown,
+    report_skipped: Callable[[int], object] = lambda _: None,
 ) -> tuple[str, NDArray[Any]]:
     """Return the text to score.
 
@@ -66,12 +81,14 @@ def ids_to_score(
             text of the run that the bundle belongs to.
         split: Which part of the text; None = all of `text`, or the validation part of the run's own text.
         unknown: What to do with a character that the model does not know: error, or skip it.
+        report_skipped: Called with the number of characters that were skipped, for each piece of the text.
 
     Returns:
         A name of the text for the user, and its ids, integers [n]; n may be 0.
 
     Raises:
-        CharlmError: there is no such text, or the model does not know a character of it and `unknown` is error.
+        CharlmError: there is no such text, the model does not know a character of it and `unknown` is error, or the
+            config has another level than the vocabulary.
 
     """
     if text is None:
@@ -81,14 +98,26 @@ def ids_to_score(
         split = split or "validation"
         return f"{split} text of the run", corpus.split(split)
     config = bundle.parse_config(origin=str(folder / CONFIG_FILE)).corpus
-    ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown)
+    if config.level != bundle.vocabulary.level:
+        raise CharlmError(
+            f"{folder / CONFIG_FILE}: not the config of this model: corpus.level {config.level} instead of "
+            f"{bundle.vocabulary.level}, the level of its vocabulary"
+        )
+    ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown, report_skipped=report_skipped)
     if split is None:
         return str(text), ids
     start, end = split_positions(len(ids), config)[split]
     return f"{split} part of {text}", ids[start:end]
 
 
-def _read_ids(source: str, vocabulary: Vocabulary, config: CorpusConfig, *, unknown: Unknown) -> NDArray[Any]:
+def _read_ids(
+    source: str,
+    vocabulary: Vocabulary,
+    config: CorpusConfig,
+    *,
+    unknown: Unknown,
+    report_skipped: Callable[[int], object],
+) -> NDArray[Any]:
     """Return the ids of a file, of the files of a folder one after the other, or of standard input (`-`)."""
     with tempfile.TemporaryDirectory() as spool:
         documents = find_documents([source], spool=Path(spool) / "stdin")
@@ -100,6 +129,7 @@ def _read_ids(source: str, vocabulary: Vocabulary, config: CorpusConfig, *, unkn
                     parts.append(np.frombuffer(text.encode("latin-1"), np.uint8))
                     continue
                 ids = vocabulary.encode(text, unknown=unknown, name=document.name, start=start)
+                report_skipped(len(text) - len(ids))
                 parts.append(ids.astype(vocabulary.dtype))
                 start += len(text)
     return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)

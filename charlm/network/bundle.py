@@ -52,7 +52,7 @@ class Bundle:
     config: str
     """The contents of config.yaml: every setting of the run."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """The step, epoch and score of the model, as model.json holds them."""
+    """The step, epoch, score and text (`corpus`) of the model, as model.json holds them."""
 
     def parse_config(self, *, origin: str = f"{CONFIG_FILE} of the bundle") -> "Config":
         """Return the config of the run that wrote the bundle.
@@ -165,7 +165,7 @@ def _read_once(folder: Path, read: ReadFile) -> Bundle:
         activation=architecture.activation,
         skip_connections=architecture.skip_connections,
     )
-    facts = {name: value for name, value in model.items() if name in {"step", "epoch", "score"}}
+    facts = {name: value for name, value in model.items() if name in {"step", "epoch", "score", "corpus"}}
     return Bundle(architecture, parameters, vocabulary, _text(config, folder / CONFIG_FILE), facts)
 
 

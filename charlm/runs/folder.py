@@ -3,19 +3,26 @@
 `charlm.runs.run` begins and opens runs.
 """
 
+import contextlib
 import os
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from charlm.errors import CharlmError
-from charlm.network.bundle import CONFIG_FILE, is_bundle
+from charlm.network.bundle import CONFIG_FILE, VOCABULARY_FILE, is_bundle
+from charlm.storage.inside import refuse_links
+from charlm.storage.lock import LOCK
 
 RUNS = Path("runs")
 METRICS_FILE = "metrics.jsonl"
 CORPUS, TENSORBOARD, CHECKPOINTS = "corpus", "tensorboard", "checkpoints"
 BundleName = Literal["best", "last"]
+BUNDLES: tuple[BundleName, ...] = get_args(BundleName)
+STEPS = "step-*"
+"""The names of the checkpoints in CHECKPOINTS, as a pattern."""
 
 
 def new_folder(config_name: str, *, under: Path = RUNS, now: Callable[[], time.struct_time] = time.localtime) -> Path:
@@ -42,6 +49,32 @@ def check_is_run(folder: Path) -> None:
     """Raise CharlmError unless a run has begun in a folder."""
     if not is_run(folder):
         raise CharlmError(f"{folder}: not a run: there is no {CONFIG_FILE} and {METRICS_FILE} in it")
+
+
+def check_no_links(run: Path) -> None:
+    """Raise CharlmError if something that training writes or removes in a run is a link; corpus/ is only read."""
+    refuse_links(run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, TENSORBOARD, CHECKPOINTS, *BUNDLES)
+    refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
+
+
+def results(run: Path) -> list[str]:
+    """Return the names of what training has written to a run; none = the run has nothing but its beginning.
+
+    Raises:
+        CharlmError: a name cannot be looked up, so that it is not known what there is.
+
+    """
+    found = [f"{name}/" for name in BUNDLES if os.path.lexists(run / name)]
+    try:
+        with contextlib.suppress(FileNotFoundError):  # Path.glob would suppress other problems too
+            if any(path.match(STEPS) for path in (run / CHECKPOINTS).iterdir()):
+                found.append(f"{CHECKPOINTS}/")
+        with contextlib.suppress(FileNotFoundError):
+            if (run / METRICS_FILE).lstat().st_size:
+                found.append(METRICS_FILE)
+    except OSError as error:
+        raise CharlmError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return found
 
 
 def newest_run(under: Path = RUNS) -> Path:
@@ -75,6 +108,16 @@ def find_bundle(run: Path | None, *, checkpoint: BundleName = "best") -> Path:
         raise CharlmError(f"{folder}: no such folder; must be a run or a bundle")
     bundle = folder / checkpoint
     if not bundle.is_dir():
-        reason = f"no {checkpoint}/ in this run yet" if is_run(folder) else "neither a run nor a bundle"
-        raise CharlmError(f"{folder}: {reason}")
+        raise CharlmError(f"{folder}: {_explain_missing(folder, checkpoint)}")
     return bundle
+
+
+def _explain_missing(folder: Path, checkpoint: BundleName) -> str:
+    """Return why a folder does not have a bundle, and what would do."""
+    if not is_run(folder):
+        return "neither a run nor a bundle"
+    other = next((name for name in BUNDLES if is_bundle(folder / name)), None)
+    if other is None:
+        command = f"charlm train --resume --run {shlex.quote(str(folder))}"
+        return f"no {checkpoint}/ in this run yet: wait for its first evaluation, or continue it with: {command}"
+    return f"no {checkpoint}/ in this run, but {other}/: use it with --checkpoint {other}"

@@ -1,27 +1,44 @@
 """A run: beginning one and opening one to continue it. `charlm.training` trains it."""
 
+import contextlib
+import hashlib
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from charlm.config.file import dump_config, load_config
+from charlm.config.resume import check_resume
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
 from charlm.network.bundle import CONFIG_FILE, VOCABULARY_FILE, Bundle
-from charlm.runs.folder import CORPUS, METRICS_FILE, check_is_run, is_run
+from charlm.runs.folder import (
+    CHECKPOINTS,
+    CORPUS,
+    METRICS_FILE,
+    TENSORBOARD,
+    check_is_run,
+    check_no_links,
+    is_run,
+    results,
+)
 from charlm.storage.atomic import write_file, writing
+from charlm.storage.inside import open_inside
 from charlm.storage.lock import LOCK, only_writer
+from charlm.storage.reading import open_file
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
+from charlm.text.corpus_settings import settle_corpus_settings
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import read_vocabulary
 
 _WRITTEN_BEFORE_CONFIG = (CORPUS, f".{CORPUS}-*", VOCABULARY_FILE, METRICS_FILE, ".*.tmp")
 """Patterns of the names that a folder may have before it has a config.yaml, which makes it a run."""
+
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,43 +48,74 @@ class Run:
     folder: Path
     config: Config
     corpus: Corpus
+    is_new_folder: bool = False
+    """Whether `begin_run` has made the folder."""
 
 
-def begin_run(folder: Path, config: Config, source: Path, *, progress: bool = False) -> Run:
+def begin_run(
+    folder: Path,
+    config: Config,
+    *sources: str | Path,
+    progress: bool = False,
+    hold_lock: Callable[[Path], contextlib.AbstractContextManager[None]] = only_writer,
+) -> Run:
     """Write the folder of a new run: config.yaml, vocabulary.json, an empty metrics.jsonl, and corpus/.
 
-    If a process was killed while it did this, the folder it left counts as empty.
+    If a process was killed while it did this, the folder it left counts as empty. What decides whether the run may
+    begin is checked while the lock is held.
 
     Args:
         folder: A folder that is missing or empty.
         config: Every setting; `settle_parts` completes it.
-        source: A text file or a folder of text files, which is tokenized into corpus/, or a folder that `tokenize`
-            wrote, to which corpus/ becomes a link.
+        sources: What `tokenize` takes, one or more, which is tokenized into corpus/; or one folder that it wrote, to
+            which corpus/ becomes a link and which decides the settings of the section `corpus`.
         progress: Whether to show a progress bar on standard error while the text is tokenized.
+        hold_lock: Holds the lock of the folder for the length of a block.
 
     Raises:
-        CharlmError: the folder is not empty, another process is writing to it, or the text cannot be read; in the last
-            case the folder is removed again, or left empty if it existed.
+        CharlmError: the folder is not empty, another process is writing to it, the text cannot be read, or a setting of
+            the section `corpus` is not that of the corpus; in the last two cases the folder is removed again, or left
+            empty if it existed.
 
     """
-    existed = folder.exists()
-    if existed and not (folder.is_dir() and _may_begin(folder)):
-        advice = "continue it with --resume, or name another folder" if is_run(folder) else "name another"
-        raise CharlmError(f"{folder}: {'holds a run' if is_run(folder) else 'is not empty'}; {advice}")
-    config = settle_parts(config)
     with writing(folder):
+        is_new = not os.path.lexists(folder)
+        names = _check_is_free(folder, may_be_unfinished=True)  # first without the lock, which is a file as well
         folder.mkdir(parents=True, exist_ok=True)
-    with only_writer(folder), _removed_on_failure(folder, existed=existed):
-        _remove_unfinished(folder)
-        if is_corpus(source):
-            corpus = open_corpus(source)
-            (folder / CORPUS).symlink_to(source.resolve(), target_is_directory=True)
-        else:
-            corpus = tokenize([str(source)], folder / CORPUS, config.corpus, progress=progress)
-        write_file(folder / VOCABULARY_FILE, corpus.vocabulary.to_json().encode())
-        (folder / METRICS_FILE).touch()
-        write_config(folder, config)  # last, because it makes the folder a run
-    return Run(folder, config, corpus)
+    with hold_lock(folder):
+        with writing(folder):
+            _check_is_free(folder, may_be_unfinished=LOCK in names)
+        with _undone_on_failure(folder, is_new=is_new), writing(folder):
+            config, corpus = _write_beginning(folder, settle_parts(config), sources, progress=progress)
+    return Run(folder, config, corpus, is_new_folder=is_new)
+
+
+def discard_run(run: Run) -> None:
+    """Remove a run that has nothing but its beginning, because it was refused; any other run is left as it is.
+
+    The files that a beginning has are removed, and the folder if `begin_run` made it and nothing else is in it.
+    """
+    with contextlib.suppress(CharlmError, OSError), only_writer(run.folder):
+        check_no_links(run.folder)
+        if not results(run.folder):
+            _remove_beginning(run.folder, is_new=run.is_new_folder)
+
+
+def _write_beginning(
+    folder: Path, config: Config, sources: Sequence[str | Path], *, progress: bool
+) -> tuple[Config, Corpus]:
+    """Write what makes a folder a run, config.yaml last; return the config with the settings of the corpus."""
+    _remove_unfinished(folder)
+    if len(sources) == 1 and is_corpus(Path(sources[0])):
+        corpus = _open_verified(Path(sources[0]))
+        config = config.model_copy(update={"corpus": settle_corpus_settings(corpus, config.corpus)})
+        (folder / CORPUS).symlink_to(corpus.folder.resolve(), target_is_directory=True)
+    else:
+        corpus = tokenize([str(source) for source in sources], folder / CORPUS, config.corpus, progress=progress)
+    write_file(folder / VOCABULARY_FILE, corpus.vocabulary.to_json().encode())
+    os.close(open_inside(folder, METRICS_FILE, os.O_WRONLY | os.O_CREAT))
+    write_config(folder, config)
+    return config, corpus
 
 
 def open_run(folder: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Run:
@@ -78,15 +126,21 @@ def open_run(folder: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ())
         overrides: Settings that replace those of the run: KEY=VALUE strings with dotted keys, or a mapping.
 
     Raises:
-        CharlmError: the folder is not a run, an override is not valid, or the corpus is missing, damaged or has another
-            vocabulary than the run.
+        CharlmError: the folder is not a run, a file of it is a link, an override is not valid or may not change in a
+            run, or the corpus is missing, damaged or has another vocabulary than the run.
 
     """
     check_is_run(folder)
-    corpus = open_corpus(folder / CORPUS)
+    check_no_links(folder)
+    before, config = (
+        settle_parts(load_config(folder / CONFIG_FILE, overrides=values, follow_links=False))
+        for values in ((), overrides)
+    )
+    check_resume(before, config)
+    corpus = _open_verified(folder / CORPUS)
     if corpus.vocabulary != read_vocabulary(folder / VOCABULARY_FILE):
         raise CharlmError(f"{folder / CORPUS}: not the corpus that the run began with; start a new run")
-    return Run(folder, settle_parts(load_config(folder / CONFIG_FILE, overrides=overrides)), corpus)
+    return Run(folder, config, corpus)
 
 
 def settle_parts(config: Config) -> Config:
@@ -114,23 +168,63 @@ def run_corpus(folder: Path, bundle: Bundle) -> Corpus | None:
         bundle: Its contents.
 
     Raises:
-        CharlmError: the corpus of the run is damaged, or has another vocabulary than the bundle.
+        CharlmError: the corpus of the run is damaged, or is not the one that the model was trained on.
 
     """
     path = folder.parent / CORPUS
     if not is_run(folder.parent) or not is_corpus(path):
         return None
-    corpus = open_corpus(path)
-    if corpus.vocabulary != bundle.vocabulary:
+    corpus = _open_verified(path)
+    trained_on = bundle.facts.get(CORPUS, corpus_identity(corpus))  # earlier versions of charlm did not record it
+    if corpus.vocabulary != bundle.vocabulary or trained_on != corpus_identity(corpus):
         raise CharlmError(f"{path}: not the corpus that the run was trained on: put it back, or name a text to score")
     return corpus
 
 
-def _may_begin(folder: Path) -> bool:
-    """Return whether a folder is empty, or holds only what a killed `begin_run` leaves behind."""
+def corpus_identity(corpus: Corpus) -> dict[str, Any]:
+    """Return what makes a text the same for a run, for JSON: the SHA-256 of its ids, and where it is split."""
+    return {
+        "ids_sha256": corpus.manifest.ids_sha256,
+        "splits": {name: list(borders) for name, borders in corpus.splits.items()},
+    }
+
+
+def _open_verified(folder: Path) -> Corpus:
+    """Open a corpus; raise CharlmError if ids.bin is not the file that its manifest describes.
+
+    The file is read, not mapped, so that a large one does not count as memory of this process.
+    """
+    corpus = open_corpus(folder)
+    digest = hashlib.sha256()
+    with open_file(folder / "ids.bin") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    if digest.hexdigest() != corpus.manifest.ids_sha256:
+        raise CharlmError(
+            f"{folder / 'ids.bin'}: damaged: its SHA-256 is not the one in manifest.json: tokenize the text again"
+        )
+    return corpus
+
+
+def _check_is_free(folder: Path, *, may_be_unfinished: bool) -> set[str]:
+    """Return the names in a folder, missing or empty; raise CharlmError if a run must not begin in it.
+
+    Args:
+        folder: The folder.
+        may_be_unfinished: Whether what a killed `begin_run` leaves behind, a lock included, counts as empty.
+
+    """
+    if not os.path.lexists(folder):
+        return set()
+    if is_run(folder):
+        raise CharlmError(f"{folder}: holds a run; continue it with --resume, or name another folder")
+    if not folder.is_dir():
+        raise CharlmError(f"{folder}: is not a folder; name another")
     names = {path.name for path in folder.iterdir()}
-    known = all(any(fnmatch(name, pattern) for pattern in (LOCK, *_WRITTEN_BEFORE_CONFIG)) for name in names)
-    return not names or (LOCK in names and known)
+    known = all(any(fnmatch(name, pattern) for pattern in _WRITTEN_BEFORE_CONFIG) for name in names - {LOCK})
+    if names - {LOCK} and not (may_be_unfinished and known and LOCK in names):
+        raise CharlmError(f"{folder}: is not empty; name another")
+    return names
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -141,13 +235,29 @@ def _remove_unfinished(folder: Path) -> None:
             path.unlink()
 
 
-@contextmanager
-def _removed_on_failure(folder: Path, *, existed: bool) -> Iterator[None]:
+@contextlib.contextmanager
+def _undone_on_failure(folder: Path, *, is_new: bool) -> Iterator[None]:
     try:
-        with writing(folder):
-            yield
+        yield
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        if existed:
-            folder.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            _remove_beginning(folder, is_new=is_new)
         raise
+
+
+def _remove_beginning(folder: Path, *, is_new: bool) -> None:
+    """Remove the files of a run that was not trained, and its folder if it is new and empty then.
+
+    The caller holds the lock, which is removed last.
+    """
+    (folder / CONFIG_FILE).unlink(missing_ok=True)  # first, because it makes the folder a run
+    _remove_unfinished(folder)
+    for path in (folder / TENSORBOARD).glob("*.tfevents.*"):
+        path.unlink()
+    for name in (TENSORBOARD, CHECKPOINTS):
+        with contextlib.suppress(OSError):
+            (folder / name).rmdir()
+    (folder / LOCK).unlink(missing_ok=True)
+    if is_new:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

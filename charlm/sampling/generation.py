@@ -121,11 +121,13 @@ class Sample:
     """A generated text, without its prompt."""
 
     text: str
-    """Empty if the text was not kept."""
+    """Empty if the text was not kept. At level byte, bytes that are not UTF-8 are U+FFFD."""
     characters: int
     """The length of the text, in characters at either level."""
     stopped_by: StoppedBy | None
     """What ended the text; None as long as it can go on."""
+    data: bytes = b""
+    """The text in UTF-8; at level byte, the bytes that the model chose. Empty if the text was not kept."""
 
 
 class Generation:
@@ -156,12 +158,21 @@ class Generation:
         ignore_end: bool = False,
         keep_text: bool = True,
     ) -> None:
-        self._ids, self._length = ids, length
+        self._ids, self._length, self._level = ids, length, vocabulary.level
         self._growing = [
             _GrowingSample(vocabulary, stop=stop, ignore_end=ignore_end, keep_text=keep_text) for _ in range(samples)
         ]
 
     def __iter__(self) -> Iterator[list[str]]:
+        pieces = self._escaped()
+        return pieces if self._level == "char" else ([_readable(piece) for piece in step] for step in pieces)
+
+    def as_bytes(self) -> Iterator[list[bytes]]:
+        """Yield the same pieces in UTF-8; at level byte, the bytes that the model chose."""
+        return ([_to_bytes(piece) for piece in step] for step in self._escaped())
+
+    def _escaped(self) -> Iterator[list[str]]:
+        """Yield the pieces, with surrogates in place of bytes that are not UTF-8, as surrogateescape has them."""
         for step, ids in enumerate(self._ids, start=1):
             is_last = step == self._length
             yield [
@@ -173,7 +184,7 @@ class Generation:
     @property
     def samples(self) -> list[Sample]:
         """The samples as far as they have been generated."""
-        return [Sample("".join(g.pieces), g.characters, g.stopped_by) for g in self._growing]
+        return [g.sample for g in self._growing]
 
 
 def generate_text(
@@ -262,18 +273,33 @@ def encode_prompt(vocabulary: Vocabulary, prompt: str, *, unknown: Unknown = "er
     return np.maximum(vocabulary.look_up("\n"), 0)
 
 
+def _to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _readable(text: str) -> str:
+    """Return a text with U+FFFD in place of the surrogates that stand for bytes that are not UTF-8."""
+    return text if text.isascii() else _to_bytes(text).decode("utf-8", "replace")
+
+
 class _GrowingSample:
     """A sample that grows by one id at a time."""
 
     def __init__(self, vocabulary: Vocabulary, *, stop: str, ignore_end: bool, keep_text: bool) -> None:
         self._glyphs = vocabulary.glyphs if vocabulary.level == "char" else None
-        self._decoder = vocabulary.decoder()
+        self._decoder = vocabulary.decoder(errors="surrogateescape")  # keeps the bytes, and lets a stop text match them
         self._end_id = vocabulary.end_of_text_id
         self._stop, self._ignore_end, self._keep_text = stop, ignore_end, keep_text
         self._held = ""  # the end of the text so far that may be the beginning of the stop text
-        self.pieces: list[str] = []
-        self.characters = 0
+        self._pieces: list[str] = []
+        self._characters = 0
         self.stopped_by: StoppedBy | None = None
+
+    @property
+    def sample(self) -> Sample:
+        """The sample as far as it has been generated."""
+        text = "".join(self._pieces)
+        return Sample(_readable(text), self._characters, self.stopped_by, _to_bytes(text))
 
     def add(self, index: int, *, is_last: bool) -> str:
         """Return the text that is certain after one more id; `is_last` ends the sample."""
@@ -289,9 +315,9 @@ class _GrowingSample:
             piece += BORDER
         if self._stop:
             piece = self._until_stop(piece)
-        self.characters += len(piece)
+        self._characters += len(piece if self._glyphs is not None else _readable(piece))
         if self._keep_text:
-            self.pieces.append(piece)
+            self._pieces.append(piece)
         return piece
 
     def _read(self, index: int, *, final: bool) -> str:

@@ -12,8 +12,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
+from typing import Literal
 
 from charlm.errors import CharlmError
+from charlm.storage.inside import refuse_links
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
@@ -56,9 +58,11 @@ def write_folder(
             takes its place, and for a moment there is none.
 
     Raises:
-        CharlmError: the disk is full or the place cannot be written; an old folder is left as it was.
+        CharlmError: the target is a link, the disk is full, or the place cannot be written; an old folder is left as it
+            was.
 
     """
+    refuse_links(target.parent, target.name)
     temporary = _temporary(target, "tmp")
     try:
         with writing(target):
@@ -82,12 +86,15 @@ def write_file(target: Path, data: bytes) -> None:
         data: Its contents.
 
     Raises:
-        CharlmError: the disk is full or the place cannot be written; an old file is left as it was.
+        CharlmError: the target is a link, the disk is full, or the place cannot be written; an old file is left as it
+            was.
 
     """
+    refuse_links(target.parent, target.name)
     temporary = _temporary(target, "tmp")
     try:
         with writing(target):
+            remove(temporary)
             _write_durably(temporary, data)
             temporary.replace(target)
             sync_folder(target.parent)
@@ -110,13 +117,14 @@ def open_aside(target: Path) -> Iterator[Callable[[bytes], None]]:
 
     """
     if target.exists() and not target.is_file():
-        with _open_unbuffered(target, target) as write:
+        with _open_unbuffered(target, target, mode="wb") as write:
             yield write
         return
     place = Path(os.path.realpath(target))
     temporary = _temporary(place, "tmp")
     try:
-        with _open_unbuffered(temporary, target) as write:
+        remove(temporary)
+        with _open_unbuffered(temporary, target, mode="xb") as write:
             yield write
         with writing(target):
             _sync_file(temporary)
@@ -127,7 +135,7 @@ def open_aside(target: Path) -> Iterator[Callable[[bytes], None]]:
 
 
 @contextlib.contextmanager
-def _open_unbuffered(path: Path, target: Path) -> Iterator[Callable[[bytes], None]]:
+def _open_unbuffered(path: Path, target: Path, *, mode: Literal["wb", "xb"]) -> Iterator[Callable[[bytes], None]]:
     """Yield a function that writes to a path; errors name the target."""
 
     def write(data: bytes) -> None:
@@ -135,7 +143,7 @@ def _open_unbuffered(path: Path, target: Path) -> Iterator[Callable[[bytes], Non
             write_all(file, data)
 
     with writing(target):
-        file = path.open("wb", buffering=0)
+        file = path.open(mode, buffering=0)
     with file:
         yield write
 
@@ -204,7 +212,7 @@ def _temporary(target: Path, kind: str) -> Path:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    with path.open("xb") as file:  # does not follow a link
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from charlm.errors import CharlmError
 from charlm.storage.atomic import writing
+from charlm.storage.inside import open_inside
 
 LOCK = ".lock"
 
@@ -25,20 +26,39 @@ def only_writer(run: Path, *, flock: Callable[[int, int], object] = fcntl.flock)
         flock: Locks a file descriptor, as `fcntl.flock` does.
 
     Raises:
-        CharlmError: another process holds the lock, which the message names; or the folder cannot be written, or its
-            file system has no locks.
+        CharlmError: another process holds the lock, which the message names; the lock is a link; or the folder cannot
+            be written, or its file system has no locks.
 
     """
     path = run / LOCK
-    with writing(path):
-        file = path.open("a+", encoding="utf-8")
-    with file:
+    with _open_locked(run, flock) as file:
         with writing(path):
-            _lock(file, run, flock)
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
         yield
+
+
+def _open_locked(run: Path, flock: Callable[[int, int], object]) -> TextIO:
+    """Return the lock, held; if the holder before removed the file while this process opened it, open the new one."""
+    while True:
+        file = os.fdopen(open_inside(run, LOCK, os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8", errors="replace")
+        try:
+            with writing(run / LOCK):
+                _lock(file, run, flock)
+            if _is_in_place(file, run / LOCK):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _is_in_place(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: TextIO, run: Path, flock: Callable[[int, int], object]) -> None:

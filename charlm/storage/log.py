@@ -4,20 +4,26 @@ import os
 from pathlib import Path
 
 from charlm.storage.atomic import write_all, writing
+from charlm.storage.inside import open_inside
 
 
 class Log:
     """A file that grows by complete records: of a record that cannot be written, nothing stays in the file.
 
+    Args:
+        path: The file; it is made if it is missing.
+        root: A folder above it; no link below it is followed. None = the folder of the file.
+
     Raises:
-        CharlmError: the file cannot be opened for writing.
+        CharlmError: the file cannot be opened for writing, or is a link.
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, root: Path | None = None) -> None:
         self.path = path
-        with writing(path):
-            self._file = path.open("ab", buffering=0)
+        root = root or path.parent
+        descriptor = open_inside(root, str(path.relative_to(root)), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
 
     def write(self, record: bytes) -> None:
         """Append a record; raises CharlmError if it cannot be written."""

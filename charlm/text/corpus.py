@@ -7,12 +7,13 @@ A corpus is a folder with `ids.bin` (little-endian unsigned integers and nothing
 import contextlib
 import math
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from charlm.config.schema import CorpusConfig
@@ -25,7 +26,13 @@ SPLITS = ("train", "validation", "test")
 MAX_MANIFEST_BYTES = 1 << 30
 """Enough for millions of documents."""
 CHECKED_BYTES = 64 << 20
-"""Up to this size, ids.bin is searched for ids out of range when it is opened."""
+"""Up to this size, ids.bin is searched for ids out of range when it is opened, else as far as it is read."""
+BLOCK = 1 << 20
+"""Ids that are searched at a time."""
+
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Positive = Annotated[int, Field(ge=1, lt=1 << 63)]
 
 
 class Source(BaseModel):
@@ -35,9 +42,9 @@ class Source(BaseModel):
 
     name: str
     """As messages show it."""
-    bytes: int
+    bytes: Count
     """After decompression."""
-    characters: int
+    characters: Count
     """After normalisation. At level byte, the number of bytes."""
     sha256: str
     """Of the bytes after decompression."""
@@ -55,18 +62,22 @@ class Manifest(BaseModel):
     encoding: str
     """Not used at level byte."""
     normalize: Literal["none", "NFC", "NFKC"]
-    min_count: int
+    min_count: Positive
     sources: tuple[Source, ...]
-    characters: int
+    characters: Count
     """Of all documents together."""
     dtype: str
     """Of ids.bin: uint8, uint16 or uint32, little-endian."""
-    size: int = Field(ge=1)
+    size: Positive
     """Number of ids, those between documents included."""
     ids_sha256: str
     """Of ids.bin."""
-    splits: dict[str, tuple[int, int]]
+    splits: dict[str, tuple[Count, Count]]
     """Start and end of train, validation and test as positions in ids.bin; each starts where the one before ends."""
+    validation_fraction: float | None = Field(default=None, ge=0, lt=1)
+    """What the splits were made with; None in a corpus of an earlier version of charlm."""
+    test_fraction: float | None = Field(default=None, ge=0, lt=1)
+    """As validation_fraction."""
 
     @field_validator("format")
     @classmethod
@@ -81,6 +92,8 @@ class Manifest(BaseModel):
         in_order = borders == sorted(borders) and borders[1:5:2] == borders[2:6:2]
         if set(self.splits) != set(SPLITS) or not in_order or borders[0] != 0 or borders[-1] != self.size:
             raise ValueError(f"splits must be train, validation and test, in order from 0 to {self.size}")
+        if (self.validation_fraction or 0) + (self.test_fraction or 0) >= 1:
+            raise ValueError("validation_fraction + test_fraction must be less than 1")
         return self
 
 
@@ -93,18 +106,51 @@ class Corpus:
     ids: Ids
     """[size], memory-mapped and read-only: uint8, uint16 or uint32, the smallest that holds the vocabulary."""
     manifest: Manifest
+    is_checked: bool = False
+    """Whether all ids are known to be in the vocabulary."""
 
     @property
     def splits(self) -> dict[str, tuple[int, int]]:
         """Start and end of train, validation and test in `ids`."""
         return self.manifest.splits
 
-    def split(self, name: str) -> Ids:
-        """Return the ids of train, validation or test, a view that may be empty; another name raises CharlmError."""
+    def split(self, name: str, *, at_most: int | None = None, check: bool = True) -> Ids:
+        """Return the ids of a part of the text.
+
+        Args:
+            name: train, validation or test.
+            at_most: The number of ids at its beginning to return, 0 or more; None = all.
+            check: Whether to check that the ids are in the vocabulary, if that is not known. Without it, the caller
+                passes what it reads to `check_ids`.
+
+        Returns:
+            A view of `ids`, [n]; n may be 0.
+
+        Raises:
+            CharlmError: there is no such part, an id is not in the vocabulary, or ids.bin has become shorter.
+
+        """
         if name not in self.splits:
             raise CharlmError(f"split {name}: there are {', '.join(SPLITS)}")
         start, end = self.splits[name]
-        return self.ids[start:end]
+        ids = self.ids[start:end][:at_most]
+        if check and not self.is_checked:
+            self.check_size()
+            self.check_ids(ids)
+        return ids
+
+    def check_ids(self, ids: NDArray[Any]) -> None:
+        """Raise CharlmError unless some ids of this corpus, integers of any shape, are 0 to V - 1."""
+        end = len(self.vocabulary)
+        if self.is_checked or end > np.iinfo(ids.dtype).max:
+            return
+        for start in range(0, len(ids), BLOCK):
+            block = ids[start : start + BLOCK]
+            extremes = (block.max(), block.min()) if ids.dtype.kind == "i" else (block.max(),)
+            for found in extremes:
+                if not 0 <= found < end:
+                    path = self.folder / "ids.bin"
+                    raise CharlmError(f"{path}: holds id {found}; the vocabulary ends at {end - 1}: tokenize again")
 
     def check_size(self) -> None:
         """Raise CharlmError if ids.bin has become shorter: reading it would end the process with SIGBUS.
@@ -163,10 +209,13 @@ def split_positions(size: int, config: CorpusConfig) -> dict[str, tuple[int, int
     }
 
 
-def open_corpus(folder: Path) -> Corpus:
+def open_corpus(folder: Path, *, checked_bytes: int = CHECKED_BYTES) -> Corpus:
     """Open a folder that `tokenize` wrote.
 
-    An ids.bin of up to 64 MiB is searched for ids out of range; for a larger one, compare `manifest.ids_sha256`.
+    Args:
+        folder: The folder.
+        checked_bytes: Size of ids.bin up to which it is searched for ids that are not in the vocabulary. Of a larger
+            one, `Corpus.split` searches the part that is asked for.
 
     Raises:
         CharlmError: a file is missing or damaged, or the files do not belong together.
@@ -186,9 +235,11 @@ def open_corpus(folder: Path) -> Corpus:
         ids = np.memmap(path, dtype, mode="r")
     except OSError as error:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
-    if found <= CHECKED_BYTES and (highest := int(ids.max())) >= len(vocabulary):
-        raise CharlmError(f"{path}: holds id {highest}; the vocabulary ends at {len(vocabulary) - 1}")
-    return Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
+    corpus = Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
+    if found > checked_bytes:
+        return corpus
+    corpus.check_ids(ids)
+    return replace(corpus, is_checked=True)
 
 
 def read_manifest(folder: Path) -> Manifest:

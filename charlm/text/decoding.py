@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
 
 HEAD_BYTES = 4096
 """The encoding of a document that cannot be decoded is guessed from its first bytes, at most this many."""
@@ -38,8 +38,14 @@ Form = Literal["NFC", "NFKC"]
 """A Unicode normal form."""
 
 
-def check_encoding(encoding: str) -> None:
-    """Raise CharlmError, naming the key, if Python does not have the encoding or it is not one of text files."""
+def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
+    """Raise CharlmError if Python does not have an encoding, or if it is not one of text files.
+
+    Args:
+        encoding: A name.
+        key: What the message calls the setting.
+
+    """
     try:
         "".encode(encoding)
         known = codecs.lookup(encoding).name not in NOT_FOR_FILES
@@ -47,7 +53,7 @@ def check_encoding(encoding: str) -> None:
         known = False
     if not known:
         raise CharlmError(
-            f"corpus.encoding: found {encoding!r}, which is not a text encoding that Python has; "
+            f"{key}: found {shorten(encoding)}, which is not a text encoding that Python has; "
             f"there are utf-8, utf-16, cp1252, latin-1, gb18030 and many more"
         )
 

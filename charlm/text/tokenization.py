@@ -140,7 +140,7 @@ def _make_manifest(
     return Manifest(
         format=FORMAT,
         charlm=__version__,
-        **config.model_dump(include={"level", "encoding", "normalize", "min_count"}),
+        **config.model_dump(),
         sources=sources,
         characters=characters,
         dtype=vocabulary.dtype.name,

@@ -70,6 +70,10 @@ class Vocabulary:
         known = code_points < len(self.table)
         return np.where(known, self.table[np.where(known, code_points, 0)], -1)
 
+    def count_skipped(self, text: str) -> int:
+        """Return how many characters of a text `encode` leaves out with unknown="skip"."""
+        return 0 if self.unknown_id is not None else int((self.look_up(text) < 0).sum())
+
     def encode(
         self, text: str, *, unknown: Unknown = "error", name: str = "the text", start: int = 0
     ) -> NDArray[np.int64]:
@@ -111,9 +115,9 @@ class Vocabulary:
         """
         return self.decoder().decode(ids, final=True)
 
-    def decoder(self) -> "Decoder":
-        """Return a decoder for ids that arrive piece by piece."""
-        return Decoder(self)
+    def decoder(self, *, errors: Literal["replace", "surrogateescape"] = "replace") -> "Decoder":
+        """Return a decoder for ids that arrive piece by piece; `errors` is as for `bytes.decode`, for level byte."""
+        return Decoder(self, errors=errors)
 
     @cached_property
     def glyphs(self) -> tuple[str, ...]:
@@ -146,9 +150,9 @@ def _utf8(text: str) -> bytes:
 class Decoder:
     """Ids -> text, piece by piece. A character is held back until all its bytes have arrived."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, errors: str = "replace") -> None:
         self._vocabulary = vocabulary
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace") if vocabulary.level == "byte" else None
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors) if vocabulary.level == "byte" else None
 
     def decode(self, ids: NDArray[Any], *, final: bool = False) -> str:
         """Return the text that ids [N] complete; if they are the `final` ones, nothing is held back."""

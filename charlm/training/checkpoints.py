@@ -18,12 +18,14 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.config.schema import Config
+from charlm.errors import CharlmError, shorten
 from charlm.network.bundle import MAX_HEADER_BYTES
+from charlm.runs.folder import STEPS
 from charlm.storage.atomic import remove_folder, sha256, write_folder
 from charlm.storage.reading import read_file
 from charlm.training.engine import Shapes, Tensors
-from charlm.training.progress import Progress
+from charlm.training.progress import Progress, check_progress_file
 
 FORMAT = 2
 """In format 1, names were positions in Keras's lists, whose order has changed (keras pull requests 21232 and 21247)."""
@@ -48,10 +50,10 @@ class OtherNetworkError(CharlmError):
 class OtherFormatError(CharlmError):
     """An undamaged checkpoint is of a format that this version of charlm does not read."""
 
-    def __init__(self, folder: Path, found: Any) -> None:
+    def __init__(self, folder: Path, found: int) -> None:
         super().__init__(
-            f"{folder}: checkpoint format {found}; this version of charlm reads format {FORMAT}: finish the run with "
-            f"the version that started it, or start a new run (best/ and last/ of this run stay readable)"
+            f"{folder}: checkpoint format {shorten(found)}; this version of charlm reads format {FORMAT}: finish the "
+            f"run with the version that started it, or start a new run (best/ and last/ of this run stay readable)"
         )
 
 
@@ -68,6 +70,10 @@ class Checkpoint:
     """The number of parts that a batch is split into."""
     versions: Mapping[str, str | None] = field(default_factory=dict)
     """The versions of charlm and its dependencies that wrote this; for the reader, never checked. None = missing."""
+    config: Config | None = None
+    """Every setting of the run at this step; None = written by an earlier version of charlm."""
+    corpus: Mapping[str, Any] | None = None
+    """The text of the run, see `charlm.runs.run.corpus_identity`; None as for `config`."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, period: int = 1) -> None:
@@ -89,6 +95,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, period: int = 1) -> None:
         "format": FORMAT,
         "versions": dict(checkpoint.versions),
         "parts": checkpoint.parts,
+        "config": None if checkpoint.config is None else checkpoint.config.model_dump(mode="json"),
+        "corpus": checkpoint.corpus,
         "progress": asdict(checkpoint.progress),
         "file_sizes": dict(checkpoint.file_sizes),
         "sha256": {STATE: sha256(state)},
@@ -103,8 +111,18 @@ def save(folder: Path, checkpoint: Checkpoint, *, period: int = 1) -> None:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of all checkpoints, damaged ones included, the newest first."""
-    names = [path.name.removeprefix("step-") for path in folder.glob("step-*")]
+    """Return the steps of all checkpoints, damaged ones included, the newest first; none if the folder is missing.
+
+    Raises:
+        CharlmError: the folder cannot be read.
+
+    """
+    try:
+        names = [path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CharlmError(f"{folder}: cannot be read: {error.strerror}") from None
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
@@ -152,18 +170,24 @@ def _name(step: int) -> str:
 
 def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
     try:
-        sealed = json.loads(read_file(path / PROGRESS, limit=MAX_PROGRESS_BYTES))
+        sealed = json.loads(read_file(path / PROGRESS, limit=MAX_PROGRESS_BYTES, follow_links=False))
         facts = sealed["checkpoint"]
         if sealed["sha256"] != sha256(json.dumps(facts, indent=2).encode()):
             raise CharlmError(f"{path / PROGRESS}: damaged: its checksum is wrong")
-        if facts["format"] != FORMAT:
+        if type(facts["format"]) is int and facts["format"] != FORMAT:
             raise OtherFormatError(path, facts["format"])
+        contents = check_progress_file(facts, origin=str(path / PROGRESS))
+        progress = contents.to_progress()
+        if path.name != _name(progress.step):
+            raise CharlmError(f"{path / PROGRESS}: damaged: it is of step {progress.step:,}, not of this folder")
         return Checkpoint(
-            tensors=_read_tensors(path, facts["sha256"][STATE], shapes),
-            progress=Progress(**facts["progress"]),
-            file_sizes=facts["file_sizes"],
-            parts=facts["parts"],
-            versions=facts["versions"],
+            tensors=_read_tensors(path, contents.sha256[STATE], shapes),
+            progress=progress,
+            file_sizes=contents.file_sizes,
+            parts=contents.parts,
+            versions=contents.versions,
+            config=contents.config,
+            corpus=contents.corpus,
         )
     except OSError as error:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
@@ -177,7 +201,7 @@ def _read_tensors(path: Path, checksum: str, shapes: Shapes | None) -> Tensors:
         limit = MAX_HEADER_BYTES + MAX_NUMBER_BYTES * sum(map(math.prod, shapes.values()))
     if (path / STATE).stat().st_size > limit:
         raise OtherNetworkError(path.parent)
-    state = read_file(path / STATE, limit=limit)
+    state = read_file(path / STATE, limit=limit, follow_links=False)
     if sha256(state) != checksum:
         raise CharlmError(f"{path / STATE}: damaged: its SHA-256 is not the one in {PROGRESS}")
     tensors: dict[str, NDArray[np.generic]] = safetensors.numpy.load(state)

@@ -1,14 +1,18 @@
-"""What the user sees of a training: the size of the run, and a progress bar on standard error."""
+"""What the user sees of a training: its size, a progress bar on standard error, a line an evaluation, and advice.
 
+Losses are in nats per character. A line that cannot be written is dropped: training goes on.
+"""
+
+import contextlib
 import math
 import sys
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
 from charlm.network.architecture import architecture
-from charlm.network.loss import bits
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training.progress import Progress
@@ -17,12 +21,21 @@ from charlm.training.schedule import Schedule
 Say = Callable[[str], None]
 """Takes a line for the user."""
 
+ENOUGH_EVALUATIONS = 20
+"""With fewer evaluations in a run, the best network may be far from each of them."""
+BAR_COLUMNS = 10
+"""The smallest bar that is worth its place."""
+LINE_COLUMNS = 72
+"""80, less what the command line puts before a line."""
+COLUMNS = 80
+"""The width of the progress line if that of the terminal is not known."""
+
 
 def above_bar(say: Say) -> Say:
     """Return a function that prints a line above the progress bar."""
 
     def say_above(line: str) -> None:
-        with tqdm.external_write_mode(sys.stderr):
+        with contextlib.suppress(OSError), tqdm.external_write_mode(sys.stderr):
             say(line)
 
     return say_above
@@ -47,40 +60,170 @@ def describe_run(run: Run, batches: Batches, *, steps: int) -> list[str]:
     ]
 
 
+def describe_evaluation(
+    progress: Progress, *, total: int, validation_nats: float | None, is_best: bool, max_minutes: float | None = None
+) -> str:
+    """Return the line for an evaluation; it fits into LINE_COLUMNS, for which the unit may be left out.
+
+    Args:
+        progress: The step, the time spent, and the training loss.
+        total: The steps of the whole run.
+        validation_nats: The loss on the validation text in nats per character; None if there is no such text.
+        is_best: Whether the evaluation is the best so far.
+        max_minutes: The minutes after which the run ends early; None = no limit.
+
+    """
+    spent = progress.elapsed_seconds
+    left = spent / max(progress.step, 1) * (total - progress.step)
+    if max_minutes is not None:
+        left = min(left, max(0.0, 60 * max_minutes - spent))
+    validation = "" if validation_nats is None else f", validation {validation_nats:.3f}"
+    start = (
+        f"step {progress.step:,}, {duration(spent)}, {duration(left)} left: train {progress.train_nats:.3f}{validation}"
+    )
+    best = ", best" if is_best else ""
+    return next(line for unit in (" nats", "") if len(line := start + unit + best) <= LINE_COLUMNS or not unit)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in at most 5 columns, up to 9999 days: 42s, 5m07s, 12m, 1h23m, 14h, 2d04h, 12d."""
+    rest = round(seconds)
+    for size, unit, smaller, smaller_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if rest >= 10 * size:
+            return f"{rest // size}{unit}"
+        if rest >= size:
+            return f"{rest // size}{unit}{rest % size // smaller:02}{smaller_unit}"
+    return f"{rest}s"
+
+
+def advise_on_evaluations(schedule: Schedule) -> str | None:
+    """Return a line for the user if a run has so few evaluations that the best network may be far from each of them."""
+    every, count = max(1, schedule.total // ENOUGH_EVALUATIONS), -(-schedule.total // schedule.evaluate_every)
+    if every >= schedule.evaluate_every:
+        return None
+    evaluations = "1 evaluation" if count == 1 else f"{count} evaluations"
+    return f"best/ is the best of {evaluations}; for {ENOUGH_EVALUATIONS}: -s training.evaluate_every={every}"
+
+
+def advise_on_overfitting(progress: Progress, *, split: str) -> str | None:
+    """Return a line for the user if the best validation loss was long before the end, in the first half of the steps.
+
+    Args:
+        progress: The progress at the end.
+        split: The text that the best loss was measured on, validation or train.
+
+    """
+    if split != "validation" or progress.best_nats is None or 2 * progress.best_step > progress.step:
+        return None
+    return (
+        f"the best was at step {progress.best_step:,} of {progress.step:,}: the text is small for this recipe; use "
+        f"fewer training.epochs or model.units, more dropout, or training.early_stopping"
+    )
+
+
 class ProgressBar:
-    """A bar over all characters that a run will read, repetitions counted; a context manager.
+    """A bar over all steps that a run will take; a context manager. It fits any width from 16 columns up.
 
     Args:
         batches: How the training text is cut into windows.
         schedule: Decides the length of the run.
         progress: Where the run is when the bar appears.
         disable: Whether to show nothing.
+        columns: The width; None = that of the terminal.
 
     """
 
-    def __init__(self, batches: Batches, schedule: Schedule, progress: Progress, *, disable: bool) -> None:
-        self._batches, self._schedule = batches, schedule
-        self._bar = tqdm(
-            total=schedule.total * batches.characters_per_step,
-            initial=progress.step * batches.characters_per_step,
-            unit="char",
-            unit_scale=True,
-            disable=disable,
-            dynamic_ncols=True,
-            smoothing=0.1,
-        )
+    def __init__(
+        self, batches: Batches, schedule: Schedule, progress: Progress, *, disable: bool, columns: int | None = None
+    ) -> None:
+        self._bar: _Bar | None = None
+        with contextlib.suppress(OSError):
+            self._bar = _Bar(
+                total=schedule.total,
+                initial=progress.step,
+                disable=disable,
+                ncols=columns,
+                dynamic_ncols=columns is None,
+                smoothing=0.1,
+                characters_per_step=batches.characters_per_step,
+            )
 
     def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        self._bar.close()
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.close()
 
     def update(self, progress: Progress) -> None:
-        """Show the epoch and the last loss."""
-        nats = [progress.train_nats, *progress.pending_losses][-1]
-        epoch = min(progress.step, self._schedule.total - 1) // self._batches.steps_per_epoch + 1
-        epochs = -(-self._schedule.total // self._batches.steps_per_epoch)
-        self._bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {nats:.3f}, {bits(nats):.3f} bits/char", refresh=False)
-        self._bar.update(progress.step * self._batches.characters_per_step - self._bar.n)
+        """Show the step and the last loss."""
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.loss_nats = [progress.train_nats, *progress.pending_losses][-1]
+                self._bar.update(progress.step - self._bar.n)
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]  # generic for the type checker alone
+    """A bar that counts steps, with the text of `bar_format` at its side."""
+
+    def __init__(self, *, characters_per_step: int, **settings: Any) -> None:
+        self.characters_per_step = characters_per_step
+        self.loss_nats: float | None = None
+        """The last loss in nats per character; None = not known yet."""
+        super().__init__(**settings)
+
+    @property
+    def format_dict(self) -> Any:
+        """Return what tqdm needs to know to draw the bar."""
+        facts = super().format_dict
+        elapsed, done = facts["elapsed"], facts["n"] - facts.get("initial", 0)
+        rate = facts.get("rate") or (done / elapsed if elapsed else 0)  # steps a second
+        facts["bar_format"] = bar_format(
+            facts["n"],
+            facts["total"],
+            seconds_left=(facts["total"] - facts["n"]) / rate if rate else None,
+            characters_per_second=rate * self.characters_per_step if rate else None,
+            loss_nats=self.loss_nats,
+            columns=facts.get("ncols") or COLUMNS,
+        )
+        return facts
+
+
+def bar_format(
+    step: int,
+    total: int,
+    *,
+    seconds_left: float | None,
+    characters_per_second: float | None,
+    loss_nats: float | None,
+    columns: int,
+) -> str:
+    """Return the progress line as a format of tqdm, in which {bar} stands for the bar.
+
+    As much is shown as fits: the speed goes first, then the bar, the time left, the step, and the loss last.
+
+    Args:
+        step: The number of steps taken.
+        total: The steps of the whole run.
+        seconds_left: The time until the end; None = not known.
+        characters_per_second: The speed of training; None = not known.
+        loss_nats: The last loss in nats per character; None = not known.
+        columns: The width of the line.
+
+    """
+    bar = f"{100 * step // total:3}%|{{bar}}| "
+    position = f"step {step:,} of {total:,}"
+    left = "" if seconds_left is None else f"{duration(seconds_left)} left"
+    speed = "" if characters_per_second is None else f"{tqdm.format_sizeof(characters_per_second)} char/s"
+    loss = "" if loss_nats is None else f"loss {loss_nats:.3f} nats"
+    for start, *parts in (
+        (bar, position, left, speed, loss),
+        (bar, position, left, loss),
+        ("", position, left, loss),
+        ("", position, loss),
+    ):
+        line = start + ", ".join(filter(None, parts))
+        if len(line.replace("{bar}", " " * BAR_COLUMNS)) <= columns:
+            return line
+    return loss or position

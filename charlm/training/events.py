@@ -38,7 +38,7 @@ class EventLog:
         self._folder = folder
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
+        self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}", root=folder.parent)
         self._write(Event(file_version="brain.Event:2"))
 
     def describe(self, config: Config, graph: bytes) -> None:

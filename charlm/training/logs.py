@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config.schema import Config
-from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 from charlm.runs.folder import METRICS_FILE, TENSORBOARD
 from charlm.runs.metrics import MetricsLog, with_bits
 from charlm.storage.atomic import writing
+from charlm.storage.inside import open_inside, refuse_links, remove_inside
 from charlm.training.events import EventLog
 
 
@@ -76,13 +76,22 @@ def rewind(run: Path, sizes: Mapping[str, int]) -> None:
         CharlmError: a file is a link, which could lead out of the run (then nothing is cut); or it cannot be cut.
 
     """
-    for path in (run / TENSORBOARD, *log_files(run)):
-        if path.is_symlink():
-            raise CharlmError(f"{path}: is a link; must be the log itself, which is cut when a run is resumed")
-    for path in log_files(run):
-        size = sizes.get(str(path.relative_to(run)), 0)
-        with writing(path):
-            if not size and path.name != METRICS_FILE:
-                path.unlink()
-            elif path.stat().st_size > size:
-                os.truncate(path, size)
+    names = [str(path.relative_to(run)) for path in log_files(run)]
+    refuse_links(run, TENSORBOARD, *names)
+    for name in names:
+        size = sizes.get(name, 0)
+        if not size and name != METRICS_FILE:
+            remove_inside(run, name)
+        else:
+            _cut(run, name, size)
+
+
+def _cut(run: Path, name: str, size: int) -> None:
+    """Cut a file that is longer than `size` bytes."""
+    descriptor = open_inside(run, name, os.O_WRONLY)
+    try:
+        with writing(run / name):
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)

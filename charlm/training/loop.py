@@ -12,13 +12,13 @@ from pathlib import Path
 from signal import Signals
 
 from charlm.hardware import memory_bytes, usable_precision
-from charlm.runs.folder import CHECKPOINTS
+from charlm.runs.folder import CHECKPOINTS, check_no_links
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.lock import only_writer
 from charlm.text.batches import fit_batches
-from charlm.training import checkpoints, divergence
-from charlm.training.display import ProgressBar, Say, above_bar, describe_run
+from charlm.training import divergence
+from charlm.training.display import ProgressBar, Say, above_bar, advise_on_evaluations, describe_run
 from charlm.training.divergence import DivergenceError
 from charlm.training.engine import EngineFactory
 from charlm.training.memory import check_memory
@@ -57,6 +57,7 @@ def train(
     show_progress: bool = True,
     watch: Stopwatch | None = None,
     measure_memory: Callable[[], int | None] = memory_bytes,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Train, or continue training, until a limit of the config or a signal.
 
@@ -69,6 +70,7 @@ def train(
         show_progress: Whether to show a bar on standard error.
         watch: The stopwatch that has measured the start so far; None = a new one.
         measure_memory: Returns the memory of the machine in bytes; None = not known.
+        clock: Returns the time in seconds, for `training.max_minutes`.
 
     Raises:
         CharlmError: the config asks for something that the engine does not have, the network does not fit into the
@@ -77,12 +79,14 @@ def train(
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
-    watch = watch or Stopwatch()
+    watch, say = watch or Stopwatch(), above_bar(say)
     with only_writer(run.folder):
+        check_no_links(run.folder)
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
         with request.at_once():
-            training = Training(run, make_engine, request=request, say=above_bar(say), available_bytes=measure_memory())
+            available = measure_memory()
+            training = Training(run, make_engine, request=request, say=say, available_bytes=available, clock=clock)
         watch.lap("network")
         with contextlib.closing(training.recorder.outputs):
             with request.at_once():
@@ -110,6 +114,7 @@ class Training:
         request: The stop request of a `stop_on_signal` block.
         say: Called with each line for the user.
         available_bytes: The memory of the machine; None = not known.
+        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: the text is too short, the network does not fit into the memory, or the engine cannot be made.
@@ -124,13 +129,14 @@ class Training:
         request: StopRequest,
         say: Say,
         available_bytes: int | None,
+        clock: Callable[[], float],
     ) -> None:
-        self.run, self.request, self.say = run, request, say
+        self.run, self.request, self.say, self.clock = run, request, say, clock
         self.settings = run.config.training
         self.progress = Progress()
         self.stopped_by: Signals | None = None
         self.batches, shrunk = fit_batches(
-            len(run.corpus.split("train")),
+            len(run.corpus.split("train", check=False)),
             batch_size=self.settings.batch_size,
             sequence_length=self.settings.sequence_length,
             seed=run.config.seed,
@@ -158,17 +164,22 @@ class Training:
     def prepare(self, *, resume: bool) -> None:
         """Build the engine, and continue from the newest whole checkpoint if `resume` and there is any.
 
+        Without a checkpoint the run starts at step 0, if there is nothing to lose.
+
         Raises:
-            CharlmError: no checkpoint is whole, the newest does not fit the config, or a file cannot be written.
+            CharlmError: no checkpoint is whole, there is none although the run has been trained, the newest does not
+                fit the config or the text, or a file cannot be written.
 
         """
-        if resume and checkpoints.saved_steps(self.run.folder / CHECKPOINTS):
+        if resume and self.recorder.outputs.has_checkpoint():
             self.progress = self.recorder.outputs.resume()
             self.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
             for line in describe_run(self.run, self.batches, steps=self.schedule.total):
                 self.say(line)
+        if advice := advise_on_evaluations(self.schedule):
+            self.say(advice)
         self.engine.build()
 
     def progress_bar(self, *, disable: bool) -> ProgressBar:
@@ -183,7 +194,7 @@ class Training:
             Stopped: a second signal came.
 
         """
-        started, earlier = time.monotonic(), self.progress.elapsed_seconds
+        started, earlier = self.clock(), self.progress.elapsed_seconds
         with self.request.deferred():
             while True:
                 try:
@@ -194,7 +205,7 @@ class Training:
                     self.steps.take_steps(self.progress)
                 except DivergenceError as diverged:
                     self._roll_back(diverged)
-                self.progress.elapsed_seconds = earlier + time.monotonic() - started
+                self.progress.elapsed_seconds = earlier + self.clock() - started
                 bar.update(self.progress)
 
     def _roll_back(self, diverged: DivergenceError) -> None:

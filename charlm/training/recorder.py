@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
-from charlm.training.display import Say
+from charlm.training.display import Say, advise_on_overfitting, describe_evaluation
 from charlm.training.engine import Engine
 from charlm.training.outputs import RunOutputs
 from charlm.training.progress import Progress
@@ -46,6 +46,7 @@ class Recorder:
     ) -> None:
         self._corpus, self._engine, self._batches, self._schedule = run.corpus, engine, batches, schedule
         self._rates, self._request, self._say = rates, request, say
+        self._max_minutes = run.config.training.max_minutes
         self.validator = Validator(run)
         self.outputs = RunOutputs(
             run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=say
@@ -65,13 +66,15 @@ class Recorder:
     def finish(self, progress: Progress, *, is_stopped: bool) -> None:
         """Save the end of a run; unless a signal has stopped it, evaluate it as well.
 
-        If the clock has ended the run between two evaluations, it is evaluated once more for the user. This comes after
-        the checkpoint, so that a run resumed from it does not depend on the clock.
+        If the clock has ended the run between two evaluations, it is evaluated once more, and may become best/. This
+        comes after the checkpoint, so that a run resumed from it does not depend on the clock.
         """
         self._save(progress)
         if not is_stopped:
             self._log(progress)
             self._evaluate(progress)
+            if advice := advise_on_overfitting(progress, split=self.validator.split):
+                self._say(advice)
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step, len(progress.rollbacks)
@@ -111,17 +114,20 @@ class Recorder:
         nats = validation.nats_per_char
         if nats is not None:
             self.outputs.logs.log(self._position(progress, "validation", nats))
-        nats = progress.train_nats if nats is None else nats
-        is_best = self.validator.update_best(nats, progress, is_regular=self._schedule.evaluates_at(step))
+        is_best = self.validator.update_best(progress.train_nats if nats is None else nats, progress)
         if is_best:
-            self.outputs.save_best(progress)
-        ending = ", the best so far" if is_best else ""
-        self._say(
-            f"step {step:,} of {self._schedule.total:,}: {nats:.4f} nats per character on the {self.validator.split} "
-            f"text{ending}"
-        )
+            self.outputs.save_best(progress, is_extra=not self._schedule.evaluates_at(step))
         self.outputs.logs.show(self._engine.weights(), validation.sample, step=step)
         progress.evaluated_step = step
+        self._say(
+            describe_evaluation(
+                progress,
+                total=self._schedule.total,
+                validation_nats=nats,
+                is_best=is_best,
+                max_minutes=self._max_minutes,
+            )
+        )
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {

@@ -33,14 +33,14 @@ class StepRunner:
     def __init__(self, run: Run, engine: Engine, batches: Batches, schedule: Schedule) -> None:
         self._corpus, self._settings = run.corpus, run.config.training
         self._engine, self._batches, self._schedule = engine, batches, schedule
-        self._ids = run.corpus.split("train")
+        self._ids = run.corpus.split("train", check=False)
         self._seconds_per_step = math.inf  # not known yet
 
     def take_steps(self, progress: Progress) -> None:
         """Take at least one step, at most up to the next event of the schedule, and count them in `progress`.
 
         Raises:
-            CharlmError: the text on the disk has become shorter.
+            CharlmError: the text on the disk has become shorter, or has an id that is not in the vocabulary.
             DivergenceError: one of these steps shows that training has diverged.
 
         """
@@ -53,6 +53,7 @@ class StepRunner:
         )
         epoch, window = divmod(first, self._batches.steps_per_epoch)
         windows = self._batches.windows(self._ids, epoch=epoch, first=window, count=count)
+        self._corpus.check_ids(windows)
         metrics = self._engine.take_steps(windows, self.rates(progress, first, count), reset_state=window == 0)
         progress.step += count
         progress.seconds += metrics.seconds

@@ -30,7 +30,7 @@ class Validator:
 
     def __init__(self, run: Run) -> None:
         self.config = run.config
-        ids = run.corpus.split("validation")[: self.config.training.evaluate_characters]
+        ids = run.corpus.split("validation", at_most=self.config.training.evaluate_characters)
         self.validation = ids if len(ids) > 1 else None
         """The ids of the validation text, integers [n]; None if there are fewer than 2."""
         self.split = "train" if self.validation is None else "validation"
@@ -43,14 +43,12 @@ class Validator:
             nats = estimate_stream(bundle.parameters, self.validation).nats_per_char
         return Validation(nats, self._sample(bundle))
 
-    def update_best(self, nats: float, progress: Progress, *, is_regular: bool) -> bool:
+    def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.
 
         Args:
             nats: The loss at the present step in nats per character; if it is not finite, it is never the best.
             progress: Has the best loss so far; it is changed.
-            is_regular: Whether the evaluation is one of the schedule; if not, its loss is the best only if there is no
-                other.
 
         Returns:
             Whether the loss is the best so far.
@@ -59,7 +57,7 @@ class Validator:
         stopping = self.config.training.early_stopping
         margin = stopping.min_delta if stopping else 0.0
         best = progress.best_nats
-        is_best = math.isfinite(nats) and (best is None or (is_regular and nats < best - margin))
+        is_best = math.isfinite(nats) and (best is None or nats < best - margin)
         if is_best:
             progress.best_nats, progress.best_step, progress.evaluations_without_best = nats, progress.step, 0
         else:

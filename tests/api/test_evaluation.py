@@ -75,12 +75,54 @@ def test_a_dynamic_rule_is_given_by_itself_or_by_its_name(dynamic: Any, trained_
     assert adapted.nats_per_char < fixed.nats_per_char
 
 
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ("layers: 3, units: 4", "layers 3 instead of 2"),
+        ("layers: 2, units: 5", "units 5 instead of 4"),
+        ("layers: 1, units: 65536", "layers 1 instead of 2, units 65536 instead of 4"),
+        ("layers: 2, units: 4, embedding: 65536", "embedding 65536 instead of None"),
+        ("layers: 2, units: 4, skip_connections: true", "skip_connections True instead of False"),
+        ("layers: 2, units: 4, rnn: {use_bias: false}", "use_bias False instead of True"),
+        ("layers: 2, units: 4, rnn: {activation: relu}", "activation relu instead of tanh"),
+    ],
+)
 def test_a_config_of_another_network_is_refused_by_dynamic_evaluation(
+    settings: str, difference: str, bundle: Bundle, text: Path, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "other", replace(bundle, config=f"model: {{{settings}}}"))
+    with pytest.raises(
+        CharlmError, match=rf"other/config\.yaml: not the config of this model: {difference}; --dynamic"
+    ):
+        charlm.evaluate(charlm.load(tmp_path / "other"), text, dynamic="sgd")
+
+
+def test_settings_that_only_training_uses_do_not_change_dynamic_evaluation(
     bundle: Bundle, text: Path, tmp_path: Path
 ) -> None:
-    write_bundle(tmp_path / "other", replace(bundle, config="model: {layers: 2, units: 5}"))
-    with pytest.raises(CharlmError, match=r"other/config\.yaml: not the config of this model"):
-        charlm.evaluate(charlm.load(tmp_path / "other"), text, dynamic="sgd")
+    initializer = "input_initializer: {class_name: VarianceScaling, config: {scale: -1}}"
+    write_bundle(tmp_path / "same", bundle)
+    write_bundle(tmp_path / "other", replace(bundle, config=f"model: {{layers: 2, units: 4, {initializer}}}"))
+    same, other = (charlm.evaluate(charlm.load(tmp_path / name), text, dynamic="sgd") for name in ("same", "other"))
+    assert other.score == same.score
+
+
+def test_dynamic_evaluation_comes_with_the_score_of_the_trained_weights(trained_run: Path, text: Path) -> None:
+    model = charlm.load(trained_run)
+    static = charlm.evaluate(model, text)
+    adapted = charlm.evaluate(model, text, dynamic="sgd")
+    assert (adapted.static, static.static) == (static.score, None)
+
+
+@pytest.mark.parametrize(("rate", "is_harmed"), [(0.0, False), (1e-3, False), (10.0, True)])
+def test_a_rule_does_harm_if_it_makes_the_score_worse(rate: float, is_harmed: bool, trained_run: Path) -> None:
+    rule = dynamic_rule("sgd", rate=rate, decay=0.0)
+    assert charlm.evaluate(charlm.load(trained_run), dynamic=rule).is_harmed == is_harmed
+
+
+def test_weights_that_diverge_are_refused_with_what_to_lower(trained_run: Path, text: Path) -> None:
+    with pytest.raises(CharlmError, match="the weights are too large; use a lower --dynamic-rate"):
+        charlm.evaluate(charlm.load(trained_run), text, dynamic=dynamic_rule("sgd", rate=1e39))
 
 
 def test_the_rule_rms_needs_the_training_text(trained_run: Path, text: Path, tmp_path: Path) -> None:
@@ -100,7 +142,7 @@ SGD = dynamic_rule("sgd")
         ({"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
         ({"dynamic": "adam"}, "dynamic: found 'adam'; must be rms or sgd"),
         ({"dynamic": "sgd", "protocol": "windows"}, "protocol: found windows; dynamic evaluation reads the text as a"),
-        ({"dynamic": replace(SGD, segment=0)}, "dynamic: found .* segment 1 or more"),
+        ({"dynamic": replace(SGD, segment=0)}, "dynamic: found .* segment from 1 to 10,000"),
         ({"dynamic": replace(SGD, rate=-1)}, "dynamic: found .* rate must be 0 or more"),
         ({"dynamic": replace(SGD, rate=float("nan"))}, "dynamic: found .* rate must be 0 or more"),
         ({"dynamic": replace(SGD, decay=2)}, "dynamic: found .* decay from 0 to 1"),

@@ -100,6 +100,11 @@ def test_the_whole_text_includes_the_pieces_that_were_iterated_over(trained: cha
     assert (str(text), list(text)) == (whole, [])
 
 
+def test_the_bytes_of_a_text_are_its_utf_8(trained: charlm.Model) -> None:
+    text = trained.generate("The ferry", length=50, seed=1)
+    assert bytes(text) == str(text).encode()
+
+
 def test_a_text_is_the_one_that_the_command_writes(trained: charlm.Model) -> None:
     options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
     text = trained.generate("The ferry", length=50, seed=1, temperature=0.5, top_k=5, top_p=0.9, min_p=0.01)

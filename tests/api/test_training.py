@@ -104,7 +104,7 @@ def test_overrides_replace_values_of_the_recipe(training: Training) -> None:
 
 def test_what_the_user_should_know_is_said_line_by_line(training: Training) -> None:
     assert any(line.startswith("corpus: 1,000 characters") for line in training.said)
-    assert any(line.startswith("step 5 of 5: ") for line in training.said)
+    assert any(line.startswith("step 5, ") for line in training.said)
     assert not any("\n" in line for line in training.said)
 
 
@@ -128,6 +128,28 @@ def test_a_run_is_not_trained_over(training: Training) -> None:
 def test_a_recipe_that_does_not_exist_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"tiyn: no such recipe or YAML file; did you mean tiny\?"):
         charlm.train(tmp_path, recipe="tiyn")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (TEXT, {"training.optimizer.name": "adamm"}, r"training\.optimizer\.name: found 'adamm'; did you mean adam"),
+        ("ab", {"corpus.validation_fraction": 0.5}, "the training text has 1 characters; at least 2 are needed"),
+    ],
+    ids=["optimizer", "text"],
+)
+def test_a_mistake_that_is_noticed_late_leaves_no_run_behind(
+    text: str, overrides: dict[str, Any], message: str, existed: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    run = tmp_path / "runs/run"
+    if existed:
+        run.mkdir(parents=True)
+    with pytest.raises(CharlmError, match=message):
+        charlm.train(tmp_path / "text.txt", recipe="tiny", overrides=overrides, run=run)
+    assert list((tmp_path / "runs").rglob("*")) == [run] * existed
 
 
 # resume

@@ -16,7 +16,9 @@ import pytest
 from commands import charlm, check_failure, check_usage_error, run_line, table
 
 from charlm.api import evaluation
+from charlm.cli import evaluate as cli_evaluate
 from charlm.config.schema import Config, CorpusConfig
+from charlm.evaluation import dynamic_rule
 from charlm.evaluation.baselines import measure_baselines
 from charlm.evaluation.scoring import mean_score, score_stream, score_windows
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
@@ -126,6 +128,19 @@ def test_printed_score_is_that_of_the_json(trained_run: Path) -> None:
     assert printed.startswith(f"{trained_run}/best: validation text of the run, 1,999 characters, stream\n")
     for key in ("nats_per_char", "bits_per_char", "perplexity"):
         assert f"{found[key]:.4f}" in printed
+
+
+def test_number_of_characters_left_out_is_said(trained_run: Path, tmp_path: Path) -> None:
+    text = write(tmp_path / "text.txt", "a€a€a")
+    command = charlm("evaluate", trained_run, text, "--unknown", "skip", "--json")
+    assert command.stderr == f"charlm: 2 characters of {text} that the model does not know were left out\n"
+    assert json.loads(command.stdout)["skipped_characters"] == 2
+
+
+def test_name_of_a_run_with_an_escape_sequence_does_not_reach_the_terminal(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "red\x1b[31m")
+    assert charlm("evaluate", run).stdout.startswith(f"{tmp_path}/red\\x1b[31m/best: ")
+    assert "\x1b" not in charlm("evaluate", run, "--surprise", "-").stderr
 
 
 # --baselines
@@ -270,6 +285,27 @@ def test_segment_has_its_old_name_too(option: str, trained_run: Path) -> None:
     assert figures(trained_run, *arguments)["dynamic"]["segment"] == 7
 
 
+def test_dynamic_evaluation_that_does_harm_says_so(trained_run: Path) -> None:
+    static = figures(trained_run)["nats_per_char"]
+    arguments = ("evaluate", trained_run, "--dynamic", "--dynamic-rule", "sgd", "--dynamic-rate", "10", "--json")
+    command = charlm(*arguments)
+    found = json.loads(command.stdout)
+    assert found["static_nats_per_char"] == pytest.approx(static)
+    assert found["nats_per_char"] > static
+    expected = f"{found['nats_per_char']:.4f} nats per character, {static:.4f} without it; leave it out, or lower"
+    assert f"charlm: --dynamic does harm here: {expected} --dynamic-rate\n" in command.stderr
+
+
+@pytest.mark.parametrize("rule", ["rms", "sgd"])
+def test_the_default_of_a_rule_does_no_harm(rule: str, trained_run: Path) -> None:
+    command = charlm("evaluate", trained_run, "--dynamic", "--dynamic-rule", rule)
+    assert (command.exit_code, "harm" in command.stderr) == (0, False)
+
+
+def test_command_and_library_have_the_same_longest_segment() -> None:
+    assert cli_evaluate.MAX_SEGMENT == dynamic_rule.MAX_SEGMENT
+
+
 def test_rms_rule_needs_the_training_text(trained_run: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(trained_run / "best", tmp_path / "bundle")
     command = charlm("evaluate", bundle, write(tmp_path / "text.txt", "abba"), "--dynamic")
@@ -331,7 +367,42 @@ evaluate bundle --dynamic-rate 1                 | --dynamic-rate needs --dynami
 evaluate bundle --dynamic-rule rms               | --dynamic-rule needs --dynamic
 evaluate bundle --dynamic --protocol windows     | --dynamic reads the text as a stream
 evaluate bundle --dynamic --dynamic-decay 2      | '--dynamic-decay'
+evaluate bundle --dynamic --dynamic-decay nan    | '--dynamic-decay'
+evaluate bundle --dynamic --dynamic-rate nan     | '--dynamic-rate': 'nan' is not a finite number
+evaluate bundle --dynamic --dynamic-rate inf     | '--dynamic-rate': 'inf' is not a finite number
+evaluate bundle --dynamic --dynamic-rate -1      | '--dynamic-rate'
 evaluate bundle --dynamic --dynamic-segment 0    | '--dynamic-segment'
+evaluate bundle --dynamic --dynamic-segment 10001 | '--dynamic-segment'
 """)
 def test_wrong_usage_names_the_option(line: str, expected: str) -> None:
     check_usage_error(line, expected)
+
+
+@pytest.mark.parametrize("options", [[], ["--baselines"], ["--dynamic"], ["--split", "train"]])
+def test_text_with_the_same_characters_in_the_place_of_that_of_the_run_is_refused(
+    options: list[str], trained_run: Path, tmp_path: Path
+) -> None:
+    run = with_reversed_text(trained_run, tmp_path)
+    command = charlm("evaluate", run, *options)
+    assert command.exit_code == 1
+    assert "run/corpus: not the corpus that the run was trained on" in command.stderr
+
+
+def test_baselines_of_another_text_do_not_learn_from_a_text_that_is_not_that_of_the_run(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    run = with_reversed_text(trained_run, tmp_path)
+    command = charlm("evaluate", run, write(tmp_path / "text.txt", "the the"), "--baselines")
+    assert command.exit_code == 1
+    assert "run/corpus: not the corpus that the run was trained on" in command.stderr
+
+
+def with_reversed_text(trained_run: Path, folder: Path) -> Path:
+    """Copy a run, and put its text in reverse in the place of its text."""
+    run = shutil.copytree(trained_run, folder / "run")
+    corpus = open_corpus(run / "corpus")
+    text = write(folder / "reversed.txt", corpus.vocabulary.decode(corpus.ids)[::-1])
+    shutil.rmtree(run / "corpus")
+    tokenize([str(text)], run / "corpus", CorpusConfig(test_fraction=0.1))
+    assert open_corpus(run / "corpus").splits == corpus.splits
+    return run

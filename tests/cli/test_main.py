@@ -27,7 +27,7 @@ OPTIONS = {
 }
 USAGES = {
     "tokenize": "PATH...",
-    "train": "[CORPUS]",
+    "train": "[CORPUS]...",
     "sample": "[RUN]",
     "evaluate": "[RUN] [TEXT]",
     "compare": "[RUNS]...",

@@ -3,10 +3,12 @@
 import pytest
 from commands import check_usage_error, table
 
+from charlm.cli.options import describe_skipped
+
 
 @pytest.mark.usefixtures("place")
 @table("""
-train ''                      | '[CORPUS]': the path is empty
+train ''                      | '[CORPUS]...': the path is empty
 train text.txt -r ''          | '--run': the path is empty
 tokenize text.txt --out ''    | '--out': the path is empty
 sample ''                     | '[RUN]': the path is empty
@@ -18,3 +20,23 @@ tensorboard ''                | '[RUNS]...': the path is empty
 """)
 def test_an_empty_path_is_refused(line: str, expected: str) -> None:
     check_usage_error(line, expected)
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+train text.txt -c ''             | '--config': the value is empty
+tokenize text.txt --out x -c ''  | '--config': the value is empty
+""")
+def test_an_empty_value_does_not_mean_the_default(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [
+        (1, "1 character of text.txt that the model does not know was left out"),
+        (1234, "1,234 characters of text.txt that the model does not know were left out"),
+    ],
+)
+def test_the_number_of_skipped_characters_is_a_line(count: int, line: str) -> None:
+    assert describe_skipped(count, "text.txt") == line

@@ -36,6 +36,11 @@ def shell(line: str, program: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
+def test_a_line_of_a_result_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("runs/\x1b[31mred: 1.5", "\u202eb")
+    assert capsys.readouterr().out == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
+
+
 def test_a_result_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     write_result("ab")
     print_result("c", "d")

@@ -1,8 +1,10 @@
 """What `charlm sample` writes to a pipe, to a terminal and as JSON, and what it refuses."""
 
+import base64
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +16,10 @@ import numpy as np
 import pytest
 from commands import charlm, check_failure, check_usage_error, table
 
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import Parameters
+from charlm.sampling.generation import encode_prompt, generate
+from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -117,6 +121,11 @@ def test_unknown_characters_of_the_prompt_are_skipped_if_that_is_asked_for(train
     assert with_euro.removeprefix("The€ ferry") == without.removeprefix("The ferry")
 
 
+def test_number_of_characters_left_out_of_the_prompt_is_said(trained_run: Path) -> None:
+    command = charlm("sample", trained_run, "-p", "€The€ ferry", "--unknown", "skip", "-n", 1)
+    assert command.stderr == "charlm: 2 characters of the prompt that the model does not know were left out\n"
+
+
 # Several samples
 
 
@@ -146,8 +155,8 @@ def test_json_tells_the_seed_that_repeats_the_text(trained_run: Path) -> None:
 # Terminals and pipes
 
 
-def on_a_terminal(*arguments: str | Path) -> bytes:
-    """Return what a command writes to a terminal."""
+def on_a_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
+    """Return what a command writes to a terminal; `interrupt` sends it SIGINT when it has begun to write."""
     ours, terminal = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as reader:
         command = [sys.executable, "-m", "charlm", "sample", *map(str, arguments)]
@@ -156,10 +165,12 @@ def on_a_terminal(*arguments: str | Path) -> bytes:
             written = b""
             try:
                 while block := reader.read(1000):
+                    if interrupt and not written:
+                        process.send_signal(signal.SIGINT)
                     written += block
             except OSError:  # how Linux reports the end of a terminal
                 pass
-    assert process.returncode == 0
+    assert process.returncode == (130 if interrupt else 0)
     return written
 
 
@@ -168,6 +179,12 @@ def escaping(bundle: Bundle, tmp_path: Path) -> Path:
     """Return a bundle that writes escape characters."""
     vocabulary = Vocabulary("char", ("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
     return always(replace(bundle, vocabulary=vocabulary), "\x1b", tmp_path / "escaping")
+
+
+@pytest.fixture
+def endless_a(bundle: Bundle, tmp_path: Path) -> Path:
+    """Return a bundle that writes nothing but the letter a."""
+    return always(bundle, "a", tmp_path / "endless")
 
 
 def test_control_characters_are_escaped_on_a_terminal(escaping: Path) -> None:
@@ -199,6 +216,12 @@ def test_raw_writes_control_characters_to_a_terminal_as_they_are(escaping: Path)
 
 def test_a_pipe_gets_control_characters_as_they_are(escaping: Path) -> None:
     assert sample(escaping, "-n", 2) == "\x1b\x1b"
+
+
+def test_ctrl_c_ends_the_line_on_a_terminal(endless_a: Path) -> None:
+    written = on_a_terminal(endless_a, "-n", "0", interrupt=True)
+    assert written.rstrip(b"\r\n").strip(b"a") == b""
+    assert written.endswith(b"a\r\n")
 
 
 def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[bytes]":
@@ -233,10 +256,9 @@ def test_characters_that_the_output_cannot_encode_are_escaped(extra: list[str], 
     assert b"\\u4e2d\\u4e2d" in written
 
 
-@pytest.mark.parametrize(("errors", "written"), [("strict", rb"\udcff"), ("surrogateescape", b"\xff")])
-def test_a_prompt_that_is_not_utf_8_goes_through_to_a_byte_model(
-    errors: str, written: bytes, bundle: Bundle, random_parameters: Callable[..., Parameters], tmp_path: Path
-) -> None:
+@pytest.fixture
+def byte_model(bundle: Bundle, random_parameters: Callable[..., Parameters], tmp_path: Path) -> Path:
+    """Return a bundle of bytes with random weights, which writes any bytes."""
     bytes_bundle = replace(
         bundle,
         architecture=replace(bundle.architecture, vocabulary_size=256, layers=1),
@@ -244,12 +266,61 @@ def test_a_prompt_that_is_not_utf_8_goes_through_to_a_byte_model(
         vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))),
     )
     write_bundle(tmp_path / "bytes", bytes_bundle)
-    with start(
-        tmp_path / "bytes", "-p", os.fsdecode(b"\xff"), "-n", "1", PYTHONIOENCODING=f"utf-8:{errors}"
-    ) as process:
+    return tmp_path / "bytes"
+
+
+def model_bytes(folder: Path, length: int, **settings: Any) -> bytes:
+    """Return what a model of bytes writes after an empty prompt, seed 1, from its ids."""
+    loaded = read_bundle(folder)
+    prompt = encode_prompt(loaded.vocabulary, "")
+    ids = generate(loaded.parameters, prompt, sampler=Sampler(), length=length, seed=1, **settings)
+    return bytes(int(index[0]) for index in ids)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict", "utf-8:surrogateescape"])
+def test_a_pipe_gets_the_bytes_of_a_byte_model_as_they_are(encoding: str, byte_model: Path) -> None:
+    arguments = (byte_model, "-p", os.fsdecode(b"\xff"), "-n", "300", "--seed", "1", "--top-k", "1")
+    with start(*arguments, PYTHONIOENCODING=encoding) as process:
         text, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (0, b"")
-    assert text.startswith(written)
+    assert (process.returncode, said, text[:1], len(text)) == (0, b"", b"\xff", 301)
+
+
+def test_the_bytes_in_a_pipe_are_those_that_the_model_chose(byte_model: Path) -> None:
+    command = charlm("sample", byte_model, "-n", 300, "--seed", 1)
+    expected = model_bytes(byte_model, 300)
+    assert b"\xff" in expected or expected != expected.decode("utf-8", "replace").encode()
+    assert command.stdout_bytes == expected
+
+
+def test_several_samples_of_a_byte_model_are_its_bytes(byte_model: Path) -> None:
+    command = charlm("sample", byte_model, "-n", 50, "--seed", 1, "--samples", 2)
+    first = command.stdout_bytes[:50]
+    assert (len(command.stdout_bytes), first) == (102, model_bytes(byte_model, 50, samples=2))
+
+
+def test_json_has_bytes_that_are_not_utf_8_in_base64(byte_model: Path) -> None:
+    arguments = ("sample", byte_model, "-p", os.fsdecode(b"a\xff"), "-n", 50, "--seed", 1)
+    found = json.loads(charlm(*arguments, "--json").stdout)
+    written = charlm(*arguments).stdout_bytes
+    (only,) = found["samples"]
+    assert base64.b64decode(found["prompt_bytes_base64"]) == b"a\xff"
+    assert b"a\xff" + base64.b64decode(only["bytes_base64"]) == written
+    assert (found["prompt"], only["text"]) == ("a\ufffd", written[2:].decode("utf-8", "replace"))
+    assert only["characters"] == len(only["text"])
+
+
+def test_json_has_no_base64_for_text(trained_run: Path) -> None:
+    found = sample_json(trained_run, "-n", 5)
+    assert (set(found), set(found["samples"][0])) == (
+        {"bundle", "prompt", "seed", "samples"},
+        {"text", "characters", "stopped_by"},
+    )
+
+
+def test_a_terminal_gets_the_bytes_of_a_byte_model_only_with_raw(byte_model: Path) -> None:
+    arguments = (byte_model, "-p", os.fsdecode(b"\xff"), "-n", "1", "--seed", "1")
+    assert on_a_terminal(*arguments).startswith("\ufffd".encode())
+    assert on_a_terminal(*arguments, "--raw").startswith(b"\xff")
 
 
 # Failures

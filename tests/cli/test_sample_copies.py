@@ -48,3 +48,14 @@ def test_bundle_without_its_run_is_refused_before_any_text_is_written(trained_ru
     assert command.stderr == (
         f"charlm: {copy}: a bundle without its run: --copies needs the training text; name the run\n"
     )
+
+
+def test_a_text_that_is_not_that_of_the_run_is_refused_before_any_text_is_written(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    ids = run / "corpus/ids.bin"
+    ids.write_bytes(ids.read_bytes()[::-1])
+    command = charlm("sample", run, "-n", 30, "--copies")
+    assert (command.exit_code, command.stdout) == (1, "")
+    assert "ids.bin: damaged: its SHA-256 is not the one in manifest.json" in command.stderr

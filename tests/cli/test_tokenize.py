@@ -83,8 +83,8 @@ tokenize text.txt --out out -c pipe.yaml                       | pipe.yaml: is n
 tokenize text.txt --out out -c zero.yaml                       | zero.yaml: is not a regular file
 tokenize text.txt --out out -c loop.yaml                       | loop.yaml: cannot be read: Too many levels
 tokenize text.txt --out out -c large.yaml                      | large.yaml: 100,001 bytes; must be at most 100,000
-tokenize text.txt --out out -c deep.yaml                       | deep.yaml: nested too deeply
-tokenize text.txt --out out -c decimal.yaml                    | decimal.yaml: not valid YAML
+tokenize text.txt --out out -c deep.yaml                       | deep.yaml: line 1, column 129: not valid YAML: nested
+tokenize text.txt --out out -c decimal.yaml                    | decimal.yaml: line 1, column 7: not valid YAML
 tokenize text.txt --out out -c hex.yaml                        | hex.yaml: line 1, column 7: not valid
 tokenize text.txt --out out -c binary.yaml                     | could not determine a constructor for the tag
 tokenize text.txt --out out -c merge.yaml                      | model.<<: unknown key

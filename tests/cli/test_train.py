@@ -48,6 +48,21 @@ def test_a_corpus_that_tokenize_wrote_is_trained_on(tmp_path: Path) -> None:
     assert json.loads(charlm("evaluate", tmp_path / "run", "--split", "test", "--json").stdout)["characters"] == 24
 
 
+@pytest.mark.slow
+def test_several_texts_are_trained_on_as_documents_of_one_corpus(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}bba\n" * 50, encoding="utf-8")
+    trained = charlm(
+        *("train", tmp_path / "a.txt", tmp_path / "b.txt", "-c", "tiny", "-s", "training.steps=2"),
+        *("-r", tmp_path / "red\x1b[31m"),
+    )
+    assert trained.exit_code == 0
+    assert trained.stdout.removesuffix("\n").isprintable()
+    assert "red\\x1b[31m: " in trained.stdout
+    sources = open_corpus(tmp_path / "red\x1b[31m/corpus").manifest.sources
+    assert [Path(source.name).name for source in sources] == ["a.txt", "b.txt"]
+
+
 @pytest.mark.parametrize("override", ["training.optimizer.name=adma", "model.rnn.kernel_initializer=hee_normal"])
 def test_what_keras_does_not_know_is_one_line_too(override: str, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
@@ -69,7 +84,7 @@ def test_a_failure_leaves_nothing_behind(line: str) -> None:
 def test_a_failed_resumption_does_not_touch_the_config() -> None:
     Path("begun/checkpoints/step-000000001").mkdir(parents=True)
     before = Path("begun/config.yaml").read_bytes()
-    command = run_line("train --resume -r begun -s seed=5")
+    command = run_line("train --resume -r begun -s training.epochs=5")
     assert command.exit_code == 1
     assert "no whole checkpoint" in command.stderr
     assert Path("begun/config.yaml").read_bytes() == before
@@ -89,6 +104,8 @@ def test_another_corpus_in_the_place_of_the_runs_own_is_refused() -> None:
 @pytest.mark.usefixtures("place")
 @table("""
 train missing.txt -r out                                       | missing.txt: no such file or folder
+train text.txt missing.txt -r out                              | missing.txt: no such file or folder
+train text.txt corpus -r out                                   | corpus: is a corpus that charlm tokenize wrote
 train latin.txt -r out                                         | latin.txt: not valid utf-8
 train empty.txt -r out                                         | empty.txt: no text
 train empty -r out                                             | empty: no text
@@ -123,6 +140,8 @@ train text.txt -r out -s training.schedule.name=linear         | training.schedu
 train text.txt -r out -s training.clip_norm=-1                 | training.clip_norm: found -1
 train text.txt -r out -s training.precision=float16            | training.precision: found 'float16'
 train text.txt -r out -s sampling.top_p=2                      | sampling.top_p: found 2
+train corpus -r out -s corpus.level=byte                       | corpus.level: found 'byte', but corpus was
+train corpus -r out -s corpus.validation_fraction=0.2          | corpus.validation_fraction: found 0.2, but corpus was
 train --resume                                                 | runs/: no run here
 train --resume -r missing                                      | missing: not a run
 train --resume -r bundle                                       | bundle: not a run
@@ -135,7 +154,6 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 
 @pytest.mark.usefixtures("place")
 @table("""
-train one two           | unexpected extra argument
 train -s                | requires an argument
 train --resume text.txt | --resume continues with the corpus
 train --resume -c tiny  | --resume continues with the corpus

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.yaml import MAX_CONFIG_BYTES, dump_yaml, parse_yaml
+from charlm.config.yaml import MAX_CONFIG_BYTES, MAX_DEPTH, check_depth, dump_yaml, parse_yaml
 from charlm.errors import CharlmError
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
@@ -76,6 +76,20 @@ def test_a_merge_key_is_an_ordinary_key() -> None:
         "seed: \x00",
         "[" * 1000,
         "{a: " * 1000,
+        "[" * 270 + "]" * 270,
+        "- " * 270 + "x",
+        "seed: !!bool maybe",
+        'seed: !!int ""',
+        'seed: !!int "-"',
+        "seed: !!int one",
+        'seed: !!float ""',
+        "seed: !!float one",
+        "seed: 0x_",
+        "seed: " + "1:" * 200 + "1.5",
+        "seed: !!map 1",
+        "seed: !!map [a, b]",
+        "{!!bool maybe: 1}",
+        "{!!int '': 1}",
     ],
     ids=lambda text: repr(text[:30]),
 )
@@ -93,7 +107,10 @@ def test_what_is_not_plain_yaml_is_refused_in_one_line(text: str) -> None:
         ("a: &x 1\nb: *x", "line 2, column 4: not valid YAML: aliases are not allowed"),
         ("[a]: 1", "line 1, column 1: not valid YAML: a key must be a word"),
         ("a: 9223372036854775808", "line 1, column 4: not valid YAML: a number is too large"),
-        ("[" * 1000, "nested too deeply for a config"),
+        ("[" * 1000, "line 1, column 33: not valid YAML: nested more than 32 deep"),
+        ("seed: !!bool maybe", "line 1, column 7: not valid YAML: 'maybe' is not true or false"),
+        ('a: !!int ""', "line 1, column 4: not valid YAML: '' is not a whole number"),
+        ('a: !!float ""', "line 1, column 4: not valid YAML: '' is not a number"),
     ],
     ids=lambda text: repr(text[:20]),
 )
@@ -109,8 +126,56 @@ def test_a_text_longer_than_a_config_may_be_is_refused() -> None:
         parse(" " * (MAX_CONFIG_BYTES + 1))
 
 
-@SEEDED
-@given(st.text(max_size=50) | st.text("{}[]:,-?!&*#|>'\"%@`<= \n\tab1", max_size=50))
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}"), ("- ", "")])
+def test_lists_and_mappings_may_be_nested_32_deep(opening: str, closing: str) -> None:
+    parse(opening * MAX_DEPTH + "1" + closing * MAX_DEPTH)
+    with pytest.raises(CharlmError, match="nested more than 32 deep"):
+        parse(opening * (MAX_DEPTH + 1) + "1" + closing * (MAX_DEPTH + 1))
+
+
+def test_depth_of_a_value_that_is_no_yaml_text_is_checked_too() -> None:
+    value: Any = 1
+    for _ in range(MAX_DEPTH):
+        value = {"a": 1, "b": value}
+    check_depth(value, origin="test")
+    with pytest.raises(CharlmError, match="test: nested more than 32 deep"):
+        check_depth([value], origin="test")
+
+
+fragments = st.lists(
+    st.sampled_from(
+        [
+            *("!!bool ", "!!int ", "!!float ", "!!null ", "!!str ", "!!seq ", "!!map ", "!!set ", "!!value ", "! "),
+            *(
+                "'",
+                '"',
+                "''",
+                "maybe",
+                "true",
+                "~",
+                "0x",
+                "0b",
+                "0o",
+                "_",
+                "-",
+                "+",
+                ".",
+                ".inf",
+                "1:",
+                "1e",
+                "e9",
+                "9",
+            ),
+            *("[", "]", "{", "}", ", ", ": ", "- ", "? ", "\n", " ", "  ", "&a ", "*a", "<<", "=", "|", ">", "#", "%"),
+            *("\\x", "\\ud800", "\x00", "\x85", "\u2028", "\ufeff", "---", "...", "[" * 40, "1:" * 200, "9" * 5000),
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@settings(SEEDED, max_examples=1000)
+@given(st.text(max_size=50) | st.text("{}[]:,-?!&*#|>'\"%@`<= \n\tab1", max_size=50) | fragments)
 def test_any_text_is_yaml_or_refused_in_one_line(text: str) -> None:
     try:
         parse(text)

@@ -140,6 +140,29 @@ def test_a_value_that_keras_cannot_use_is_refused_with_its_key(key: str, value: 
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kernel_initializer", {"class_name": "Constant", "config": {"value": [1, 2]}}),
+        ("kernel_initializer", {"class_name": "Constant", "config": {"value": [[[0.5]]]}}),
+        ("recurrent_initializer", {"class_name": "Orthogonal", "config": {"gain": [1, 2]}}),
+        ("bias_initializer", {"class_name": "Constant", "config": {"value": [1, 2]}}),
+        ("kernel_constraint", {"class_name": "MaxNorm", "config": {"max_value": [1, 2]}}),
+        ("bias_constraint", {"class_name": "MinMaxNorm", "config": {"min_value": [1, 2]}}),
+    ],
+    ids=str,
+)
+def test_a_list_that_does_not_fit_the_tensor_is_refused_with_its_key(key: str, value: Any) -> None:
+    with pytest.raises(CharlmError, match=f"^model.rnn.{key}: found .* Keras says: .*"):
+        build(rnn={key: value})
+
+
+def test_a_list_that_fits_the_tensor_is_used() -> None:
+    values = [float(unit) for unit in range(len(layer_weights(shared(), "bias")[0]))]
+    model = build(rnn={"bias_initializer": {"class_name": "Constant", "config": {"value": values}}})
+    assert all(bias.tolist() == values for bias in layer_weights(model, "bias"))
+
+
 @pytest.mark.parametrize("key", [key for key in RnnConfig.model_fields if key.endswith("_initializer")])
 def test_an_initializer_of_null_means_the_default_of_keras(key: str) -> None:
     name = {"recurrent_initializer": "recurrent_kernel"}.get(key, key.removesuffix("_initializer"))

@@ -1,5 +1,7 @@
 """Dynamic evaluation: it never looks ahead, and it updates the weights as the equations say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 
 from charlm.config.file import dump_config
 from charlm.config.schema import Config, ModelConfig, RnnConfig
-from charlm.engine.dynamic import EPSILON, score_dynamic
+from charlm.engine.dynamic import EPSILON, LONGEST_UNROLLED, score_dynamic
 from charlm.engine.model import (
     CharacterRNN,
     State,
@@ -129,6 +131,18 @@ def test_a_character_missing_in_the_training_text_does_not_make_the_weights_dive
     assert V - 1 in ids
     assert V - 1 not in training_ids
     assert dynamic(relu, ids, rms(rate=2e-4, decay=0.01), training_ids).max() < 100
+
+
+def test_config_yaml_has_no_say_in_the_network(bundle: Bundle) -> None:
+    rule = sgd(rate=0.1, decay=0.01)
+    other = replace(bundle, config="model: {layers: 64, units: 8000, rnn: {activation: relu}}")
+    np.testing.assert_array_equal(dynamic(other, text(30), rule), dynamic(bundle, text(30), rule))
+
+
+def test_a_segment_too_long_for_a_node_each_is_scored_like_a_stream(bundle: Bundle) -> None:
+    ids = text(2 * LONGEST_UNROLLED + 10)
+    found = dynamic(bundle, ids, sgd(**FROZEN, segment=LONGEST_UNROLLED + 1))
+    np.testing.assert_allclose(found, np.concatenate(list(score_stream(bundle.parameters, ids))), atol=1e-5)
 
 
 @pytest.mark.parametrize("training_ids", [None, text(4)], ids=["none", "short"])

@@ -128,8 +128,10 @@ def test_unknown_character_is_refused_or_left_out(bundle: Bundle, bundle_folder:
     text = write(tmp_path / "text.txt", "ab€c")
     with pytest.raises(CharlmError, match=r"character 3 of .*text\.txt, '€' \(U\+20AC\)"):
         ids_to_score(bundle_folder, letters, text, split=None, unknown="error")
-    _, ids = ids_to_score(bundle_folder, letters, text, split=None, unknown="skip")
+    skipped: list[int] = []
+    _, ids = ids_to_score(bundle_folder, letters, text, split=None, unknown="skip", report_skipped=skipped.append)
     assert ids.tolist() == [0, 1, 2]
+    assert sum(skipped) == 1
 
 
 def test_text_of_a_byte_model_is_read_as_bytes(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
@@ -138,3 +140,16 @@ def test_text_of_a_byte_model_is_read_as_bytes(bundle: Bundle, bundle_folder: Pa
     byte_bundle = replace(bundle, vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))), config=config)
     _, ids = ids_to_score(bundle_folder, byte_bundle, write(tmp_path / "text.txt", "é\n"), split=None, unknown="error")
     assert bytes(ids) == "é\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("level", "other_level"), [("byte", "char"), ("char", "byte")], ids=["config of bytes", "config of characters"]
+)
+def test_text_is_refused_if_the_config_has_another_level_than_the_vocabulary(
+    level: str, other_level: str, bundle: Bundle, bundle_folder: Path, tmp_path: Path
+) -> None:
+    config = bundle.config.replace("level: char", f"level: {level}")
+    characters = tuple(map(chr, range(256))) if other_level == "byte" else ("€",)
+    other = replace(bundle, vocabulary=Vocabulary(other_level, characters), config=config)  # type: ignore[arg-type]
+    with pytest.raises(CharlmError, match=rf"config\.yaml: .* corpus.level {level} instead of {other_level}"):
+        ids_to_score(bundle_folder, other, write(tmp_path / "text.txt", "€"), split=None, unknown="error")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charlm.errors import CharlmError
-from charlm.runs.folder import BundleName, find_bundle, is_run, new_folder, newest_run
+from charlm.runs.folder import BundleName, find_bundle, find_runs, is_run, new_folder, newest_run, results
 
 
 def make_run(folder: Path, *, written_at: int = 0, bundles: tuple[str, ...] = ()) -> Path:
@@ -53,6 +53,12 @@ def test_run_has_begun_once_it_has_a_config_and_metrics(tmp_path: Path, missing:
     assert not is_run(run)
 
 
+def test_folder_that_cannot_be_looked_up_does_not_hide_the_runs_beside_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (tmp_path / "broken").symlink_to("x" * 300)  # longer than a file name may be
+    assert find_runs(tmp_path) == [run]
+
+
 def test_newest_run_is_the_one_with_the_last_written_metrics(tmp_path: Path) -> None:
     make_run(tmp_path / "b", written_at=1)
     newest = make_run(tmp_path / "a", written_at=3)
@@ -86,8 +92,52 @@ def test_without_a_name_the_newest_run_is_meant(tmp_path: Path, monkeypatch: pyt
 
 
 def test_run_without_a_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="run: no best/ in this run yet"):
+    with pytest.raises(CharlmError, match=r"run: no best/ in this run yet: .* charlm train --resume --run .*/run"):
         find_bundle(make_run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(("missing", "other"), [("best", "last"), ("last", "best")])
+def test_other_bundle_of_a_run_is_named_if_one_is_missing(missing: BundleName, other: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", bundles=(other,))
+    (run / other / "model.json").touch()
+    with pytest.raises(CharlmError, match=f"no {missing}/ in this run, but {other}/: use it with --checkpoint {other}"):
+        find_bundle(run, checkpoint=missing)
+
+
+# What training has written
+
+
+def test_run_that_has_only_begun_has_no_results(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints/.step-000000000.1.tmp").mkdir()
+    assert results(run) == []
+
+
+@pytest.mark.parametrize("name", ["best/", "last/", "checkpoints/"])
+def test_folder_that_training_writes_is_a_result(name: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / name / "step-000000000").mkdir(parents=True)
+    assert results(run) == [name]
+
+
+def test_dangling_link_in_place_of_a_bundle_is_a_result(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "best").symlink_to("nowhere")
+    assert results(run) == ["best/"]
+
+
+def test_metrics_that_are_not_empty_are_a_result(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "metrics.jsonl").write_text("{}")
+    assert results(run) == ["metrics.jsonl"]
+
+
+def test_checkpoints_that_cannot_be_read_are_not_taken_for_missing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "checkpoints").touch()
+    with pytest.raises(CharlmError, match="checkpoints: cannot be read: Not a directory"):
+        results(run)
 
 
 def test_folder_that_is_neither_a_run_nor_a_bundle_is_refused(tmp_path: Path) -> None:

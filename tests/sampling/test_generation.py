@@ -344,3 +344,25 @@ def test_text_that_is_not_kept_is_still_yielded_in_pieces() -> None:
 def test_length_of_zero_has_no_end(bundle: Bundle) -> None:
     generation = generate_text(bundle, length=0, sampler=Sampler(), seed=0, ignore_end=True)
     assert sum(1 for _ in takewhile(lambda step: step[0] < 1000, enumerate(generation))) == 1000
+
+
+@given(st.binary(min_size=1, max_size=20))
+def test_bytes_of_a_sample_are_those_that_the_model_chose(data: bytes) -> None:
+    script, length = list(data), len(data)
+    generation = scripted(script, vocabulary=BYTES, length=length)
+    assert b"".join(piece for (piece,) in generation.as_bytes()) == data
+    (sample,) = generation.samples
+    text = data.decode("utf-8", "replace")
+    assert (sample.data, sample.text, sample.characters) == (data, text, len(text))
+    assert "".join(piece for (piece,) in scripted(script, vocabulary=BYTES, length=length)) == text
+
+
+def test_bytes_of_characters_are_their_utf_8() -> None:
+    generation = scripted("ab\n", length=3)
+    assert list(generation.as_bytes()) == [[b"a"], [b"b"], [b"\n"]]
+    assert generation.samples[0].data == b"ab\n"
+
+
+def test_stop_text_may_be_a_byte_that_is_not_utf_8() -> None:
+    generation = scripted([0x61, 0xFF, 0x62], vocabulary=BYTES, stop=b"\xff".decode("utf-8", "surrogateescape"))
+    assert list(generation.as_bytes()) == [[b"a"], [b""]]

@@ -151,6 +151,26 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"f": b"old"}
 
 
+@pytest.mark.parametrize(("write", "what"), [(write_folder, NEW), (write_file, b"new")])
+@pytest.mark.parametrize("is_dangling", [True, False])
+def test_a_link_in_place_of_the_target_is_refused(
+    write: Callable[[Path, Any], None], what: Any, is_dangling: bool, target: Path
+) -> None:
+    link = target.with_name("link")
+    link.symlink_to("nowhere" if is_dangling else "target")
+    with pytest.raises(CharlmError, match="link: is a link"):
+        write(link, what)
+    assert contents(target) == OLD
+    assert sorted(target.parent.iterdir()) == [link, target]
+
+
+def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_bytes(b"mine")
+    (tmp_path / f".f.{os.getpid()}.tmp").symlink_to("mine.txt")
+    write_file(tmp_path / "f", b"new")
+    assert contents(tmp_path) == {"f": b"new", "mine.txt": b"mine"}
+
+
 # Writing a file in pieces
 
 

@@ -1,6 +1,7 @@
 """The lock of a run folder: one process writes to a run at a time."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -54,6 +55,39 @@ def test_a_file_system_without_locks_is_not_taken_for_another_writer(tmp_path: P
         only_writer(tmp_path, flock=refuse),
     ):
         pass
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / ".lock").symlink_to("mine.txt")
+    with pytest.raises(CharlmError, match=r"\.lock: is a link"), only_writer(tmp_path):
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_lock_that_leads_nowhere_makes_no_file_there(tmp_path: Path) -> None:
+    (tmp_path / ".lock").symlink_to("mine.txt")
+    with pytest.raises(CharlmError, match=r"\.lock: is a link"), only_writer(tmp_path):
+        pass
+    assert not (tmp_path / "mine.txt").exists()
+
+
+def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path) -> None:
+    removed: list[int] = []
+
+    def remove_once(descriptor: int, operation: int) -> None:
+        if not removed:
+            (tmp_path / ".lock").unlink()
+            removed.append(descriptor)
+        fcntl.flock(descriptor, operation)
+
+    with (
+        only_writer(tmp_path, flock=remove_once),
+        pytest.raises(CharlmError, match="is training here"),
+        only_writer(tmp_path),
+    ):
+        pass
+    assert removed
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

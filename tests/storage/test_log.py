@@ -44,6 +44,16 @@ def test_a_log_goes_on_after_a_record_that_could_not_be_written(tmp_path: Path) 
     log.close()
 
 
+@pytest.mark.parametrize("name", ["logs/log", "logs"])
+def test_a_link_on_the_way_to_a_log_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/log").write_bytes(b"mine")
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CharlmError, match=f"{name}: is a link"):
+        Log(tmp_path / "logs/log", root=tmp_path)
+
+
 def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match="nowhere/log: cannot be written: No such file or directory"):
         Log(tmp_path / "nowhere/log")

@@ -106,13 +106,22 @@ def test_a_missing_file_of_a_corpus_is_named(tmp_path: Path, name: str) -> None:
     [
         ({"format": 2}, "format: found 2; this version of charlm reads format 1"),
         ({"size": "3"}, "size: found '3'; must be a valid integer"),
+        ({"size": 10**4300 - 1}, r"size: found 9+\.\.\.9+; must be less than 9223372036854775808"),
+        ({"characters": 10**4300 - 1}, r"characters: found 9+\.\.\.9+; must be less than 9223372036854775808"),
+        ({"splits": {"train": [0, 10**4300 - 1]}}, r"splits: train: 1: found 9+\.\.\.9+; must be less than"),
+        ({"characters": -1}, "characters: found -1; must be greater than or equal to 0"),
+        ({"validation_fraction": 1.0}, r"validation_fraction: found 1\.0; must be less than 1"),
+        (
+            {"validation_fraction": 0.5, "test_fraction": 0.5},
+            r"validation_fraction \+ test_fraction must be less than 1",
+        ),
         ({"size": 0}, "size: found 0; must be greater than or equal to 1"),
         ({"splits": {"train": [0, 3]}}, "splits must be train, validation and test"),
         ({"splits": {"train": [0, 2], "validation": [1, 3], "test": [3, 3]}}, "in order from 0 to 3"),
         ({"splits": {"train": [0, 3], "validation": [3, 2], "test": [2, 3]}}, "in order from 0 to 3"),
         ({"splits": {"train": [0, 1], "validation": [1, 2], "test": [2, 2]}}, "in order from 0 to 3"),
         ({"splits": {"train": [0, 1], "validation": [2, 3], "test": [3, 3]}}, "in order from 0 to 3"),
-        ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "in order from 0 to 3"),
+        ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "splits: train: 0: found -1; must be"),
     ],
 )
 def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
@@ -169,6 +178,41 @@ def test_an_id_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "ids.bin").write_bytes(b"\x00\x01\x03")
     with pytest.raises(CharlmError, match=r"ids\.bin: holds id 3; the vocabulary ends at 2"):
         open_corpus(tmp_path / "out")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_in_a_larger_corpus_an_id_beyond_the_vocabulary_is_refused_in_the_part_that_has_it(
+    tmp_path: Path, dtype: Any
+) -> None:
+    text = "".join(map(chr, {np.uint8: range(2), np.uint16: range(300), np.uint32: range(0x10000, 0x20001)}[dtype]))
+    corpus = make_corpus(tmp_path, text * 2, validation_fraction=0.5)
+    assert corpus.ids.dtype == dtype
+    ids = np.array(corpus.ids)
+    ids[-1] = np.iinfo(dtype).max
+    ids.tofile(tmp_path / "out" / "ids.bin")
+    opened = open_corpus(tmp_path / "out", checked_bytes=ids.nbytes - 1)
+    assert len(opened.split("train")) == len(text)
+    assert len(opened.split("validation", at_most=len(text) - 1)) == len(text) - 1
+    message = rf"ids\.bin: holds id {ids[-1]}; the vocabulary ends at {len(corpus.vocabulary) - 1}"
+    with pytest.raises(CharlmError, match=message):
+        opened.split("validation")
+    unchecked = opened.split("validation", check=False)
+    with pytest.raises(CharlmError, match=r"ids\.bin: holds id -?\d+; the vocabulary ends"):
+        opened.check_ids(np.asarray(unchecked[None]).astype(np.int32))
+
+
+def test_a_corpus_whose_vocabulary_fills_its_dtype_has_no_id_beyond_it(tmp_path: Path) -> None:
+    make_corpus(tmp_path, bytes(range(256)), level="byte")
+    corpus = open_corpus(tmp_path / "out", checked_bytes=0)
+    assert len(corpus.split("train")) == 230
+
+
+def test_a_corpus_that_is_cut_while_in_use_is_refused_before_it_is_searched(tmp_path: Path) -> None:
+    make_corpus(tmp_path, "abc")
+    corpus = open_corpus(tmp_path / "out", checked_bytes=0)
+    os.truncate(corpus.folder / "ids.bin", 1)
+    with pytest.raises(CharlmError, match=r"ids\.bin: was cut to 1 bytes while in use"):
+        corpus.split("train")
 
 
 def test_a_vocabulary_of_another_corpus_is_refused(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_an_unknown_character_is_named_with_its_position() -> None:
         ABC.encode("abé")
 
 
+def test_skipped_characters_are_counted_unless_there_is_an_id_for_them() -> None:
+    assert Vocabulary("char", ("a", "b")).count_skipped("axbx€") == 3
+    assert Vocabulary("char", ("a", None), unknown_id=1).count_skipped("axbx€") == 0
+    assert Vocabulary("byte", tuple(map(chr, range(256)))).count_skipped("axbx€") == 0
+
+
 def test_the_position_of_an_unknown_character_includes_what_came_before() -> None:
     with pytest.raises(CharlmError, match=r"character 1,003 of x\.txt, 'é'"):
         ABC.encode("abé", name="x.txt", start=1000)

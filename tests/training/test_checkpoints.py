@@ -2,11 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
 from charlm.storage.atomic import sha256
@@ -153,16 +157,145 @@ def test_a_changed_value_in_the_progress_file_is_noticed(tmp_path: Path) -> None
     assert "its checksum is wrong" in warnings[0]
 
 
-def write_format(path: Path, number: int) -> None:
-    """Change the format of a checkpoint, and its checksum to match."""
-    body = json.dumps({**json.loads((path / "progress.json").read_text())["checkpoint"], "format": number}, indent=2)
+def replace_value(path: Path, keys: Sequence[str], value: Any) -> None:
+    """Replace the value of a key in the progress.json of a checkpoint, and its checksum to match."""
+    facts = json.loads((path / "progress.json").read_text())["checkpoint"]
+    section = facts
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    body = json.dumps(facts, indent=2)
     (path / "progress.json").write_text(f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n')
+
+
+ROLLBACK = {
+    "event": "rollback",
+    "step": 1,
+    "split": None,
+    "nats_per_char": 1.5,
+    "from_step": 2,
+    "rate_scale": 0.5,
+    "reason": "the loss is inf",
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("progress.step", 1),
+        ("progress.step", "2"),
+        ("progress.step", True),
+        ("progress.step", 2.5),
+        ("progress.best_step", -1),
+        ("progress.evaluations_without_best", 1 << 60),
+        ("progress.seconds", -1.0),
+        ("progress.seconds", None),
+        ("progress.best_nats", "1.5"),
+        ("progress.best_nats", float("nan")),
+        ("progress.lowest_nats", 10**400),
+        ("progress.train_nats", float("inf")),
+        ("progress.pending_losses", None),
+        ("progress.pending_losses", [1.5, None]),
+        ("progress.watched_losses", {"0": 1.5}),
+        ("progress.rollbacks", [[]]),
+        ("progress.rollbacks", [{}]),
+        ("progress.rollbacks", [ROLLBACK, {**ROLLBACK, "step": "1"}]),
+        ("progress.more", 1),
+        ("progress", []),
+        ("file_sizes", []),
+        ("file_sizes", {"metrics.jsonl": "5"}),
+        ("file_sizes", {"metrics.jsonl": -1}),
+        ("file_sizes", {"metrics.jsonl": 5.5}),
+        ("file_sizes", {"metrics.jsonl": 1 << 63}),
+        ("parts", 0),
+        ("parts", "1"),
+        ("parts", None),
+        ("versions", None),
+        ("versions", {"charlm": 1}),
+        ("config", {"model": {"units": "many"}}),
+        ("config", 1),
+        ("corpus", "text"),
+        ("sha256", {}),
+        ("sha256", {"state.safetensors": 1}),
+        ("format", "2"),
+        ("format", None),
+        ("more", 1),
+    ],
+)
+def test_a_value_of_a_wrong_type_or_out_of_range_counts_as_damaged(key: str, value: Any, tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    replace_value(tmp_path / "step-000000002", key.split("."), value)
+    warnings: list[str] = []
+    assert restored_step(tmp_path, warnings=warnings) == 1
+    assert len(warnings) == 1
+    assert "damaged: " in warnings[0]
+    assert len(warnings[0].removeprefix(str(tmp_path))) < 400
+
+
+def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    replace_value(tmp_path / "step-000000002", ["file_sizes", "metrics.jsonl"], "\x1b[31m")
+    warnings: list[str] = []
+    restored_step(tmp_path, warnings=warnings)
+    assert r"progress.json: damaged: file_sizes.metrics.jsonl: found '\x1b[31m'; " in warnings[0]
+
+
+def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    replace_value(tmp_path / "step-000000001", ["progress"], {"step": 1, "best_nats": 1.5})
+    assert checkpoints.restore(tmp_path, warn=pytest.fail).progress == Progress(step=1, best_nats=1.5)
+
+
+def test_rollbacks_are_restored_as_they_were(tmp_path: Path) -> None:
+    saved = Checkpoint({}, Progress(step=1, rollbacks=[ROLLBACK, {**ROLLBACK, "nats_per_char": None}]), SIZES)
+    checkpoints.save(tmp_path, saved)
+    found = checkpoints.restore(tmp_path, warn=pytest.fail).progress.rollbacks
+    assert [[*record.items()] for record in found] == [[*record.items()] for record in saved.progress.rollbacks]
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["0" * 64, "nan", "1"]),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=5,
+)
+PLACES = [
+    *(["progress", name] for name in asdict(Progress())),
+    *(["progress", "rollbacks", name] for name in ROLLBACK),
+    *([name] for name in ("versions", "parts", "config", "corpus", "progress", "file_sizes", "sha256", "more")),
+    *(["file_sizes", name] for name in SIZES),
+    ["sha256", "state.safetensors"],
+]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=st.sampled_from(PLACES), value=JSON_VALUES)
+def test_any_value_in_place_of_another_is_restored_with_its_type_or_counts_as_damaged(
+    keys: list[str], value: Any, tmp_path: Path
+) -> None:
+    save(tmp_path, 1, 2)
+    if "rollbacks" in keys[:-1]:
+        keys, value = keys[:-1], [{**ROLLBACK, keys[-1]: value}]
+    replace_value(tmp_path / "step-000000002", keys, value)
+    warnings: list[str] = []
+    found = checkpoints.restore(tmp_path, warn=warnings.append)
+    assert found.progress.step == (1 if warnings else 2)
+    for name, default in asdict(Progress()).items():
+        restored = getattr(found.progress, name)
+        assert type(restored) in ({float, type(None)} if default is None else {type(default)}), name
+    assert all(type(size) is int and size >= 0 for size in found.file_sizes.values())
+    assert type(found.parts) is int
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_the_newest_checkpoint_in_another_format_is_refused_with_what_to_do(number: int, tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
-    write_format(tmp_path / "step-000000002", number)
+    replace_value(tmp_path / "step-000000002", ["format"], number)
     with pytest.raises(OtherFormatError, match=f"step-000000002: checkpoint format {number}; .* start a new run"):
         checkpoints.restore(tmp_path, warn=pytest.fail)
 
@@ -206,15 +339,27 @@ def replace_by_a_link_to_a_device(path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "progress.json"])
-@pytest.mark.parametrize("replace", [replace_by_a_pipe, replace_by_a_link_to_a_device])
-def test_a_pipe_or_device_in_place_of_a_file_is_refused_without_waiting(
-    replace: Callable[[Path], None], file: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("replace", "problem"),
+    [
+        (replace_by_a_pipe, "is not a regular file"),
+        (replace_by_a_link_to_a_device, "is a link; must be the file itself"),
+    ],
+)
+def test_a_pipe_or_link_in_place_of_a_file_is_refused_without_waiting(
+    replace: Callable[[Path], None], problem: str, file: str, tmp_path: Path
 ) -> None:
     save(tmp_path, 1, 2)
     replace(tmp_path / "step-000000002" / file)
     warnings: list[str] = []
     assert restored_step(tmp_path, warnings=warnings) == 1
-    assert f"{file}: is not a regular file; going back" in warnings[0]
+    assert f"{file}: {problem}; going back" in warnings[0]
+
+
+def test_a_file_in_place_of_the_folder_of_checkpoints_is_not_taken_for_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(CharlmError, match="checkpoints: cannot be read: Not a directory"):
+        checkpoints.saved_steps(tmp_path / "checkpoints")
 
 
 def test_a_state_file_too_large_for_the_shapes_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -1,14 +1,26 @@
-"""What the user sees of a training: the size of the run, the times of its start, and the progress bar."""
+"""What the user sees of a training: its size, the times of its start, the progress bar, evaluations and advice."""
 
+import contextlib
 import re
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 
 import pytest
 from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
 
 from charlm.text.batches import Batches
-from charlm.training.display import ProgressBar, above_bar
+from charlm.training.display import (
+    ProgressBar,
+    above_bar,
+    advise_on_evaluations,
+    advise_on_overfitting,
+    bar_format,
+    describe_evaluation,
+    duration,
+)
 from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule
 
@@ -32,18 +44,64 @@ def test_the_user_is_told_the_size_of_the_corpus_the_model_and_the_run(reference
 
 
 def test_the_user_is_told_how_long_the_start_takes(reference: Trained) -> None:
-    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", reference.said[2])
+    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", reference.said[3])
 
 
-@pytest.mark.parametrize(("step", "epoch"), [(0, 1), (19, 1), (20, 2), (50, 3)])
-def test_the_bar_shows_the_epoch_the_loss_and_the_characters(step: int, epoch: int, shown: Shown) -> None:
+# The progress bar
+
+
+@pytest.mark.parametrize("step", [1, 25, 50])
+def test_the_bar_shows_the_step_the_time_left_the_speed_and_the_loss(step: int, shown: Shown) -> None:
     progress = Progress(step=step, train_nats=2.0, pending_losses=[1.5, 1.25])
     with ProgressBar(BATCHES, SCHEDULE, Progress(), disable=False) as bar:
         bar.update(progress)
+    line = shown().lstrip()
+    assert line.startswith(f"{2 * step}%|")
+    assert re.search(rf"\| step {step} of 50, 0s left, [\d.]+[kM]? char/s, loss 1\.250 nats$", line)
+
+
+@pytest.mark.parametrize("columns", range(40, 201))
+def test_the_bar_fits_and_shows_the_loss_at_any_width_from_40_columns(columns: int, shown: Shown) -> None:
+    schedule = replace(SCHEDULE, total=123_456)
+    with ProgressBar(BATCHES, schedule, Progress(step=99_990), disable=False, columns=columns) as bar:
+        bar.update(Progress(step=99_999, train_nats=12.345))
     line = shown()
-    assert line.startswith(f"epoch {epoch}/3: ")
-    assert f" {16 * step}" in line
-    assert "loss 1.250, 1.803 bits/char" in line
+    assert len(line) <= columns
+    assert line.endswith("loss 12.345 nats")
+
+
+def test_the_loss_is_the_last_part_that_a_narrow_bar_loses() -> None:
+    lines = [
+        bar_format(1, 50, seconds_left=5, characters_per_second=1e5, loss_nats=2, columns=columns)
+        for columns in (80, 60, 40, 30, 16)
+    ]
+    assert lines == [
+        "  2%|{bar}| step 1 of 50, 5s left, 100k char/s, loss 2.000 nats",
+        "  2%|{bar}| step 1 of 50, 5s left, loss 2.000 nats",
+        "step 1 of 50, 5s left, loss 2.000 nats",
+        "step 1 of 50, loss 2.000 nats",
+        "loss 2.000 nats",
+    ]
+
+
+def test_what_is_not_known_yet_is_not_shown() -> None:
+    line = bar_format(0, 50, seconds_left=None, characters_per_second=None, loss_nats=None, columns=80)
+    assert line == "  0%|{bar}| step 0 of 50"
+
+
+def test_neither_the_bar_nor_a_line_that_cannot_be_written_ends_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        lost = TextIOWrapper(BufferedWriter(full), encoding="utf-8", write_through=True)
+        with pytest.raises(OSError, match="No space left"):
+            print("a line", file=lost, flush=True)
+        monkeypatch.setattr(sys, "stderr", lost)
+        say = above_bar(lambda line: print(line, file=sys.stderr, flush=True))
+        with ProgressBar(BATCHES, SCHEDULE, Progress(), disable=False) as bar:
+            bar.update(Progress(step=10))
+            say("a line")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            lost.close()
 
 
 def test_the_bar_shows_the_loss_of_the_last_log_line_if_there_are_no_steps_since(shown: Shown) -> None:
@@ -69,9 +127,85 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
         above_bar(print)("a line")
     printed = capsys.readouterr()
     assert printed.out == "a line\n"
-    assert printed.err.count("0%") == 3  # drawn, cleared for the line, drawn again, and once more when it is closed
+    assert printed.err.count("step 0 of 50") == 3  # drawn, drawn again below the line, and drawn when it is closed
 
 
 def test_a_resumed_run_tells_its_step_instead_of_its_size(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
-    assert resume(trained.folder, "training.steps=20").said[0] == "resumed at step 10 of 20"
+    changed = "training.steps: was 10, is now 20"
+    assert resume(trained.folder, "training.steps=20").said[:2] == [changed, "resumed at step 10 of 20"]
+
+
+# Evaluations and advice
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        *((0, "0s"), (59.4, "59s"), (59.6, "1m00s"), (307, "5m07s"), (3599, "59m"), (4980, "1h23m")),
+        *((50_000, "13h"), (2 * 86_400 + 4 * 3600 + 59, "2d04h"), (12.9 * 86_400, "12d")),
+    ],
+)
+def test_a_time_is_written_in_at_most_five_columns(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+def test_an_evaluation_is_told_with_its_step_times_and_losses() -> None:
+    progress = Progress(step=300, elapsed_seconds=600, train_nats=1.2345)
+    line = describe_evaluation(progress, total=1200, validation_nats=1.5, is_best=True)
+    assert line == "step 300, 10m, 30m left: train 1.234, validation 1.500 nats, best"
+
+
+def test_an_evaluation_without_a_validation_text_is_told_with_its_training_loss() -> None:
+    progress = Progress(step=300, elapsed_seconds=60, train_nats=1.25)
+    line = describe_evaluation(progress, total=600, validation_nats=None, is_best=False)
+    assert line == "step 300, 1m00s, 1m00s left: train 1.250 nats"
+
+
+def test_the_time_left_ends_with_max_minutes() -> None:
+    progress = Progress(step=300, elapsed_seconds=600)
+    line = describe_evaluation(progress, total=1200, validation_nats=1.0, is_best=False, max_minutes=15)
+    assert ", 5m00s left: " in line
+
+
+@pytest.mark.parametrize("step", [99, 99_999, 999_999])
+def test_the_line_of_an_evaluation_does_not_wrap_at_80_columns(step: int) -> None:
+    progress = Progress(step=step, elapsed_seconds=14_000, train_nats=1.2345)
+    line = describe_evaluation(progress, total=2 * step, validation_nats=1.2345, is_best=True)
+    assert len(f"charlm: {line}") <= 80
+    assert line.endswith("1.234, best" if step > 99_999 else "1.234 nats, best")
+
+
+@pytest.mark.parametrize(
+    ("total", "every", "advice"),
+    [
+        (768, 128, "best/ is the best of 6 evaluations; for 20: -s training.evaluate_every=38"),
+        (108, 500, "best/ is the best of 1 evaluation; for 20: -s training.evaluate_every=5"),
+        (15, 2, "best/ is the best of 8 evaluations; for 20: -s training.evaluate_every=1"),
+        (768, 38, None),
+        (15, 1, None),
+    ],
+)
+def test_a_run_with_fewer_than_20_evaluations_is_told_how_to_get_more(
+    total: int, every: int, advice: str | None
+) -> None:
+    assert advise_on_evaluations(replace(SCHEDULE, total=total, evaluate_every=every)) == advice
+
+
+def test_a_best_long_before_the_end_is_told() -> None:
+    progress = Progress(step=768, best_step=64, best_nats=2.0)
+    advice = advise_on_overfitting(progress, split="validation")
+    assert advice is not None
+    assert advice.startswith("the best was at step 64 of 768: the text is small for this recipe; ")
+
+
+@pytest.mark.parametrize(
+    ("progress", "split"),
+    [
+        pytest.param(Progress(step=768, best_step=400, best_nats=2.0), "validation", id="a late best"),
+        pytest.param(Progress(step=768, best_step=64, best_nats=2.0), "train", id="no validation text"),
+        pytest.param(Progress(step=768), "validation", id="no best"),
+    ],
+)
+def test_an_end_without_overfitting_has_no_advice(progress: Progress, split: str) -> None:
+    assert advise_on_overfitting(progress, split=split) is None

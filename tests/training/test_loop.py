@@ -12,6 +12,24 @@ from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
+from charlm.runs.run import open_run
+from charlm.training import loop
+from charlm.training.signals import stop_on_signal
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Return the bytes of every file under a folder but the lock; None = a folder or a link that leads nowhere."""
+    paths = [path for path in folder.rglob("*") if path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
 
 # Repeatable
 
@@ -76,11 +94,76 @@ def test_a_crashed_run_ends_like_an_uninterrupted_one(step: int, reference: Trai
 
 def test_a_run_that_crashed_before_its_first_checkpoint_starts_again(reference: Trained, tmp_path: Path) -> None:
     crashed = train(tmp_path / "run")
-    shutil.rmtree(crashed.folder / "checkpoints")
+    for name in ("checkpoints", "best", "last"):
+        shutil.rmtree(crashed.folder / name)
+    (crashed.folder / "metrics.jsonl").write_bytes(b"")
     resumed = resume(crashed.folder)
     assert resumed.files() == reference.files()
     assert resumed.repeatable_metrics == reference.repeatable_metrics
     assert len(list((crashed.folder / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.parametrize("lost", [["best"], ["last"], ["metrics.jsonl"], ["best", "last", "metrics.jsonl"]])
+def test_a_run_without_checkpoints_does_not_start_again_if_something_would_be_lost(
+    lost: list[str], tmp_path: Path
+) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    shutil.rmtree(trained.folder / "checkpoints")
+    for name in {"best", "last", "metrics.jsonl"} - set(lost):
+        remove(trained.folder / name)
+    (trained.folder / "metrics.jsonl").touch()
+    before = contents(trained.folder)
+    names = r"/?, ".join(lost)
+    with pytest.raises(CharlmError, match=rf"checkpoints: no checkpoint to continue from, but the run has {names}/?, "):
+        resume(trained.folder)
+    assert contents(trained.folder) == before
+
+
+@pytest.mark.parametrize("is_dangling", [True, False])
+def test_checkpoints_behind_a_link_are_neither_used_nor_removed_nor_replaced(is_dangling: bool, tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    (trained.folder / "checkpoints").rename(tmp_path / "elsewhere")
+    (trained.folder / "checkpoints").symlink_to(tmp_path / ("nowhere" if is_dangling else "elsewhere"))
+    (tmp_path / "elsewhere/.notes.1.tmp").touch()
+    before = contents(tmp_path / "elsewhere"), contents(trained.folder)
+    with pytest.raises(CharlmError, match=r"run/checkpoints: is a link; must be the file or folder itself"):
+        resume(trained.folder, "training.steps=20")
+    assert (contents(tmp_path / "elsewhere"), contents(trained.folder)) == before
+
+
+def test_a_file_in_place_of_the_checkpoints_is_named(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    shutil.rmtree(trained.folder / "checkpoints")
+    (trained.folder / "checkpoints").touch()
+    before = contents(trained.folder)
+    with pytest.raises(CharlmError, match="checkpoints: cannot be read: Not a directory"):
+        resume(trained.folder)
+    assert contents(trained.folder) == before
+
+
+def test_checkpoints_that_become_a_link_during_training_end_it_before_anything_is_written_there(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "run/run/checkpoints", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def move(step: int) -> None:
+        if step == 10:
+            shutil.rmtree(folder)
+            folder.symlink_to(elsewhere)
+
+    with pytest.raises(CharlmError, match="checkpoints: is a link"):
+        train(tmp_path / "run", faults=Faults(after_call=move))
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_new_run_does_not_start_over_one_that_another_process_has_trained_meanwhile(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    before = contents(trained.folder)
+    with (
+        pytest.raises(CharlmError, match="no checkpoint to continue from, but the run has best/"),
+        stop_on_signal() as r,
+    ):
+        loop.train(open_run(trained.folder), FakeEngines(), resume=False, request=r, say=lambda _: None)
+    assert contents(trained.folder) == before
 
 
 def test_temporary_files_of_a_crashed_run_are_removed(tmp_path: Path) -> None:

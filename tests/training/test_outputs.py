@@ -1,20 +1,26 @@
 """The files that training writes: checkpoints, the bundles best/ and last/, and what a resume does with them."""
 
 import math
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from fake_engine import Faults
-from fake_runs import Trained, resume, train
+from fake_engine import Faults, crash_after
+from fake_runs import TEXT, Trained, resume, train
 
 from charlm.config.file import load_config
+from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.hardware import core_count
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
+from charlm.text.tokenization import tokenize
 from charlm.training import checkpoints
 
 # Best and last
@@ -74,13 +80,115 @@ def test_the_number_of_parts_defaults_to_the_number_of_cores(tmp_path: Path) -> 
     assert load_config(trained.folder / "config.yaml").training.parts == core_count()
 
 
-@pytest.mark.parametrize("override", ["model.units=9", "model.layers=2", "training.batch_size=3"])
-def test_a_resume_with_another_network_is_refused_and_the_config_is_not_changed(override: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "override", ["model.units=9", "model.rnn.activation=relu", "training.optimizer.name=sgd", "seed=2"]
+)
+def test_a_resume_with_a_setting_that_must_stay_is_refused_and_the_config_is_not_changed(
+    override: str, tmp_path: Path
+) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     config = (trained.folder / "config.yaml").read_bytes()
-    with pytest.raises(CharlmError, match="another network, optimizer or batch"):
+    key, value = override.split("=")
+    with pytest.raises(CharlmError, match=rf"^{key}: found '?{value}'?; must be .*, as at the start of the run"):
         resume(trained.folder, override)
     assert (trained.folder / "config.yaml").read_bytes() == config
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that a file has exactly once."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_setting_that_must_stay_and_was_changed_in_the_file_is_refused(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    edit(trained.folder / "config.yaml", "activation: tanh", "activation: relu")
+    with pytest.raises(CharlmError, match=r"config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'"):
+        resume(trained.folder)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    edit(trained.folder / "config.yaml", "units: 8", "units: 9")
+    with pytest.raises(CharlmError, match="another network, optimizer or batch"):
+        resume(trained.folder)
+
+
+def changes(trained: Trained) -> list[dict[str, Any]]:
+    return [line for line in trained.metrics if line.get("event") == "settings"]
+
+
+def test_settings_that_a_resume_changes_are_logged_and_said(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    resumed = resume(trained.folder, "training.steps=20", "training.max_minutes=5")
+    assert "training.steps: was 10, is now 20" in resumed.said
+    assert "training.max_minutes: was null, is now 5.0" in resumed.said
+    (event,) = changes(resumed)
+    assert event["step"] == 10
+    assert event["changes"] == {
+        "training.steps": {"from": 10, "to": 20},
+        "training.max_minutes": {"from": None, "to": 5.0},
+    }
+
+
+def test_changed_settings_are_logged_once_also_if_the_resumed_run_crashes(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    with pytest.raises(ZeroDivisionError):
+        resume(trained.folder, "training.steps=30", faults=crash_after(11))
+    assert len(changes(resume(trained.folder))) == 1
+    assert len(changes(resume(trained.folder))) == 1
+
+
+def test_a_resume_that_changes_nothing_logs_no_settings(tmp_path: Path) -> None:
+    assert changes(resume(train(tmp_path / "run", "training.steps=10").folder)) == []
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_settings_and_no_text_and_is_resumed(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    old = checkpoints.restore(trained.folder / "checkpoints", warn=pytest.fail)
+    checkpoints.save(trained.folder / "checkpoints", replace(old, config=None, corpus=None))
+    assert resume(trained.folder, "training.steps=20").outcome.progress.step == 20
+
+
+def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    shutil.rmtree(trained.folder / "corpus")
+    (tmp_path / "other.txt").write_text(TEXT[::-1], encoding="utf-8")
+    tokenize([str(tmp_path / "other.txt")], trained.folder / "corpus", CorpusConfig())
+    with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
+        resume(trained.folder, "training.steps=20")
+
+
+def test_the_same_text_with_another_split_is_refused(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    shutil.rmtree(trained.folder / "corpus")
+    tokenize([str(tmp_path / "run/text.txt")], trained.folder / "corpus", CorpusConfig(validation_fraction=0.2))
+    with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
+        resume(trained.folder, "training.steps=20")
+
+
+# A missing best/
+
+
+def test_a_missing_best_is_written_again_if_its_weights_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    before = trained.files()
+    shutil.rmtree(trained.folder / "best")
+    assert resume(trained.folder).files() == before
+
+
+def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluation(tmp_path: Path) -> None:
+    worse = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
+    trained = train(tmp_path / "run", "training.steps=20", faults=worse)
+    assert trained.outcome.progress.best_step == 10
+    shutil.rmtree(trained.folder / "best")
+    resumed = resume(trained.folder, "training.steps=30", faults=worse)
+    assert any("best: missing, and the weights of step 10 with it" in line for line in resumed.said)
+    assert read_bundle(trained.folder / "best").facts["step"] == 30
+
+
+# Links
 
 
 def test_the_overrides_of_a_resume_are_written_to_the_config(tmp_path: Path) -> None:
@@ -90,13 +198,31 @@ def test_the_overrides_of_a_resume_are_written_to_the_config(tmp_path: Path) -> 
     assert load_config(trained.folder / "config.yaml").training.steps == 20
 
 
-def test_a_log_file_that_is_a_link_is_not_cut_by_a_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".lock", "config.yaml", "vocabulary.json", "metrics.jsonl"),
+        *("checkpoints", "best", "last", "tensorboard", "checkpoints/step-000000010"),
+    ],
+)
+def test_a_link_in_a_run_is_refused_and_what_it_leads_to_stays(name: str, tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    path, elsewhere = trained.folder / name, tmp_path / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(CharlmError, match=rf"run/{re.escape(name)}: is a link; must be the file or folder itself"):
+        resume(trained.folder, "training.steps=20")
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_log_with_a_second_name_is_not_cut_by_a_resume(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     metrics, elsewhere = trained.folder / "metrics.jsonl", tmp_path / "mine.txt"
     elsewhere.write_text(metrics.read_text() + "more")
     before = elsewhere.read_text()
     metrics.unlink()
-    metrics.symlink_to(elsewhere)
-    with pytest.raises(CharlmError, match=r"metrics\.jsonl: is a link"):
+    metrics.hardlink_to(elsewhere)
+    with pytest.raises(CharlmError, match=r"metrics\.jsonl: is one file with 2 names"):
         resume(trained.folder, "training.steps=20")
     assert elsewhere.read_text() == before

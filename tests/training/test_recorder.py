@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from fake_engine import Faults
 from fake_runs import STEPS_PER_EPOCH, Trained, train
 
 from charlm.network.bundle import read_bundle
@@ -40,11 +41,18 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
     assert read_bundle(trained.folder / "best").facts["score"]["split"] == "train"
 
 
-def test_the_user_is_told_the_score_of_every_evaluation(reference: Trained) -> None:
-    scores = [line["nats_per_char"] for line in reference.metrics if line["split"] == "validation"]
+def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", clock=lambda: 0.0)
+    scores = [line["nats_per_char"] for line in trained.metrics if line["split"] == "validation"]
+    losses = [line["nats_per_char"] for line in trained.metrics if line["split"] == "train" and not line["step"] % 10]
     best = [score == min(scores[: index + 1]) for index, score in enumerate(scores)]
-    assert reference.said[3:] == [
-        f"step {step} of 50: {score:.4f} nats per character on the validation text"
-        + (", the best so far" if is_best else "")
-        for step, score, is_best in zip((10, 20, 30, 40, 50), scores, best, strict=True)
+    assert trained.said[4:] == [
+        f"step {step}, 0s, 0s left: train {loss:.3f}, validation {score:.3f} nats" + (", best" if is_best else "")
+        for step, loss, score, is_best in zip((10, 20, 30, 40, 50), losses, scores, best, strict=True)
     ]
+
+
+def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
+    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
+    trained = train(tmp_path / "run", faults=overconfident)
+    assert trained.said[-1].startswith("the best was at step 10 of 50: the text is small for this recipe")

@@ -21,26 +21,19 @@ def validator(folder: Path, *, min_delta: float = 0.0, text: str = "abcd" * 10) 
 @pytest.mark.parametrize(("nats", "is_best"), [(1.9, True), (2.0, False), (2.1, False), (math.nan, False)])
 def test_only_a_lower_loss_is_the_best(nats: float, is_best: bool, tmp_path: Path) -> None:
     progress = Progress(step=9, best_nats=2.0, best_step=5, evaluations_without_best=1)
-    assert validator(tmp_path).update_best(nats, progress, is_regular=True) == is_best
+    assert validator(tmp_path).update_best(nats, progress) == is_best
     assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (2.0, 5))
     assert progress.evaluations_without_best == (0 if is_best else 2)
 
 
 def test_a_loss_must_be_lower_by_the_margin(tmp_path: Path) -> None:
     progress = Progress(best_nats=2.0)
-    assert not validator(tmp_path, min_delta=0.1).update_best(1.95, progress, is_regular=True)
+    assert not validator(tmp_path, min_delta=0.1).update_best(1.95, progress)
 
 
 @pytest.mark.parametrize(("nats", "is_best"), [(3.0, True), (math.inf, False), (math.nan, False)])
 def test_the_first_finite_loss_is_the_best(nats: float, is_best: bool, tmp_path: Path) -> None:
-    assert validator(tmp_path).update_best(nats, Progress(), is_regular=True) == is_best
-
-
-@pytest.mark.parametrize(("best_nats", "is_best"), [(None, True), (9.0, False)])
-def test_the_loss_of_an_extra_evaluation_is_the_best_only_if_there_is_no_other(
-    best_nats: float | None, is_best: bool, tmp_path: Path
-) -> None:
-    assert validator(tmp_path).update_best(1.0, Progress(best_nats=best_nats), is_regular=False) == is_best
+    assert validator(tmp_path).update_best(nats, Progress()) == is_best
 
 
 @pytest.mark.parametrize(("text", "split"), [("abcd" * 10, "validation"), ("ab", "train")])

@@ -1,0 +1,106 @@
+"""What a resume may change: each key of the schema has a place, and what may not change is refused by name."""
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from charlm.config.file import parse_config
+from charlm.config.resume import MAY_CHANGE, RESUME, changed_settings, check_resume
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+
+
+def schema_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every setting of the schema, and those of sections that may be null."""
+    for name, field in section.model_fields.items():
+        types = get_args(field.annotation) if isinstance(field.annotation, UnionType) else (field.annotation,)
+        inner = [found for found in types if isinstance(found, type) and issubclass(found, BaseModel)]
+        for found in inner:
+            yield from schema_keys(found, f"{prefix}{name}.")
+        if not inner or len(types) > 1:
+            yield prefix + name
+
+
+def config(**settings: Any) -> Config:
+    """Return a config with some settings, by keys with __ for the dot."""
+    values: dict[str, Any] = {"training": {"epochs": 10}}
+    for key, value in settings.items():
+        *sections, last = key.split("__")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return parse_config(values, origin="test")
+
+
+def test_every_key_of_the_schema_has_a_place_in_the_table_and_no_other_has() -> None:
+    assert set(RESUME) == {*schema_keys(Config), "training.optimizer"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"training__steps": 70},
+        {"training__epochs": 11},
+        {"training__max_minutes": 1.0},
+        {"training__evaluate_every": 7},
+        {"training__checkpoint_every": 7},
+        {"training__evaluate_characters": 70},
+        {"training__log_every": 7},
+        {"training__steps_per_call": 7},
+        {"training__early_stopping": {"patience": 7}},
+        {"training__divergence__max_rollbacks": 7},
+        {"training__optimizer__learning_rate": 0.07},
+        {"training__schedule__name": "constant"},
+        {"sampling__prompt": "x"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_setting_that_may_change_is_returned_with_both_values(settings: dict[str, Any]) -> None:
+    changes = check_resume(config(), config(**settings))
+    assert changes == changed_settings(config(), config(**settings)) != {}
+    assert all(RESUME[key] is MAY_CHANGE for key in changes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": 2}, "seed: found 2; must be 1, as at the start of the run"),
+        ({"model__units": 9}, "model.units: found 9; must be 512"),
+        ({"model__rnn__activation": "relu"}, "model.rnn.activation: found 'relu'; must be 'tanh'"),
+        ({"model__rnn__dropout": 0.1}, "model.rnn.dropout: found 0.1; must be 0.0"),
+        ({"model__output_dropout": 0.1}, "model.output_dropout: found 0.1; must be 0.0"),
+        ({"corpus__level": "byte"}, "corpus.level: found 'byte'; must be 'char'"),
+        ({"training__shuffle": True}, "training.shuffle: found true; must be false"),
+        ({"training__batch_size": 3}, "training.batch_size: found 3; must be 64"),
+        ({"training__sequence_length": 3}, "training.sequence_length: found 3; must be 64"),
+        ({"training__optimizer__name": "sgd"}, "training.optimizer.name: found 'sgd'; must be 'adam'"),
+        ({"training__optimizer__weight_decay": 0.1}, "training.optimizer.weight_decay: found 0.1; must be null"),
+        ({"training__precision": "bfloat16"}, "training.precision: found 'bfloat16'; must be 'float32'"),
+        ({"training__parts": 3}, "training.parts: found 3; must be null"),
+        ({"training__loss_temperature": 0.9}, "training.loss_temperature: found 0.9; must be 1.0"),
+        ({"training__state_reset": 0.1}, "training.state_reset: found 0.1; must be 0.0"),
+        ({"training__average_momentum": 0.9}, "training.average_momentum: found 0.9; must be null"),
+        ({"training__undecayed": ["bias"]}, "training.undecayed: found ('bias',); must be ()"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_setting_that_may_not_change_is_refused_with_both_values(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(CharlmError) as caught:
+        check_resume(config(), config(**settings), origin="config.yaml: ")
+    assert str(caught.value).startswith(f"config.yaml: {message}")
+    assert "start a new run" in str(caught.value)
+
+
+def test_mapping_in_place_of_a_name_is_one_setting() -> None:
+    l2 = {"class_name": "L2", "config": {"l2": 0.1}}
+    assert changed_settings(config(), config(model__rnn__kernel_regularizer=l2)) == {
+        "model.rnn.kernel_regularizer": (None, l2)
+    }
+
+
+def test_config_without_changes_is_accepted() -> None:
+    assert check_resume(config(training__early_stopping={}), config(training__early_stopping={})) == {}
