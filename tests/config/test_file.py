@@ -109,6 +109,27 @@ def test_odd_keys_and_values_are_refused_in_one_line(file: Path, text: str) -> N
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("training: {steps: 1, optimizer: {name: sgd, momentum: %s}}", "training.optimizer.momentum"),
+        ("training: {steps: 1, optimizer: {name: sgd, betas: [1, %s]}}", "training.optimizer.betas.1"),
+        (
+            "model: {input_initializer: {class_name: Constant, config: {value: %s}}}",
+            "model.input_initializer.config.value",
+        ),
+        ("model: {layer_dropout: %s}", "model.layer_dropout"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused_wherever_they_are(
+    file: Path, text: str, key: str, number: str
+) -> None:
+    with pytest.raises(CharlmError) as error:
+        load(file, text % number)
+    assert str(error.value) == f"{file}: {key}: found {float(number.replace('.', ''))}; must be a finite number"
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
@@ -237,6 +258,7 @@ def test_flattened_settings_have_dotted_keys() -> None:
     assert not any(isinstance(value, dict) for value in flat.values())
 
 
+finite_values = json_values.filter(lambda value: "Infinity" not in json.dumps(value))
 fractions, counts = st.floats(0, 0.4), st.integers(1, 2**63 - 1)
 sections: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "corpus": {
@@ -252,7 +274,7 @@ sections: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "skip_connections": st.booleans(),
         "input_initializer": st.none()
         | st.text()
-        | st.fixed_dictionaries({"class_name": st.text(), "config": st.dictionaries(st.text(), json_values)}),
+        | st.fixed_dictionaries({"class_name": st.text(), "config": st.dictionaries(st.text(), finite_values)}),
         "rnn": st.fixed_dictionaries({"activation": st.sampled_from(ACTIVATIONS), "dropout": fractions}),
     },
     "training": {
@@ -260,7 +282,7 @@ sections: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "shuffle": st.booleans(),
         "loss_temperature": st.floats(0, exclude_min=True, allow_infinity=False),
         "clip_norm": st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
-        "optimizer": st.dictionaries(st.text(), json_values, max_size=3).map(lambda extra: extra | {"name": "x"}),
+        "optimizer": st.dictionaries(st.text(), finite_values, max_size=3).map(lambda extra: extra | {"name": "x"}),
         "early_stopping": st.none() | st.fixed_dictionaries({"patience": counts}),
     },
     "sampling": {"prompt": st.text(), "temperature": st.floats(0, allow_infinity=False)},
