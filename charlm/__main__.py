@@ -3,7 +3,9 @@
 import atexit
 import io
 import os
+import signal
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from charlm.cli.main import main as run_commands
@@ -15,12 +17,28 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the command line; it does not fail because a standard stream is closed or messages cannot be written."""
     fill_standard_streams()
+    clean_up_on_signals()
     try:
         run_commands()
     except SystemExit as end:
         if "tensorflow" in sys.modules and isinstance(end.code, int):
             _exit_at_once(end.code)
         raise
+
+
+def clean_up_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the program like an error, so that it removes its temporary files.
+
+    The default is to end at once. A signal that is ignored stays ignored, so that nohup works. `charlm train` has
+    handlers of its own.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _exit_by_signal)
+
+
+def _exit_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def fill_standard_streams() -> None:

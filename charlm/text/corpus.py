@@ -166,12 +166,21 @@ class Corpus:
     @property
     def summary(self) -> str:
         """One line for the user: the size of the text, its distinct characters, and the splits."""
+        return f"{self.size_summary}: {self.splits_summary}"
+
+    @property
+    def size_summary(self) -> str:
+        """The size of the text, its distinct characters and its documents, for the user."""
         text = f"{self.manifest.characters:,} bytes"
         if self.vocabulary.level == "char":
             distinct = sum(character is not None for character in self.vocabulary.characters)
             text = f"{_count(self.manifest.characters, 'character')}, {distinct:,} distinct"
-        sizes = ", ".join(f"{name} {end - start:,}" for name, (start, end) in self.splits.items())
-        return f"{text}, {_count(len(self.manifest.sources), 'document')}: {sizes}"
+        return f"{text}, {_count(len(self.manifest.sources), 'document')}"
+
+    @property
+    def splits_summary(self) -> str:
+        """The ids in each split, for the user."""
+        return ", ".join(f"{name} {end - start:,}" for name, (start, end) in self.splits.items())
 
 
 def _count(number: int, noun: str) -> str:
@@ -179,8 +188,16 @@ def _count(number: int, noun: str) -> str:
 
 
 def is_corpus(path: Path) -> bool:
-    """Return whether a path is a folder that `tokenize` wrote, judged by the names of the files in it."""
-    return (path / "manifest.json").is_file() and (path / "vocabulary.json").is_file()
+    """Return whether a path is a folder that `tokenize` wrote, judged by the names of the files in it.
+
+    Raises:
+        CharlmError: the path cannot be looked up.
+
+    """
+    try:
+        return (path / "manifest.json").is_file() and (path / "vocabulary.json").is_file()
+    except OSError as error:
+        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def stored_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:

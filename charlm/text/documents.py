@@ -31,6 +31,13 @@ class Document:
     """What messages call it."""
     path: Path
 
+    def file_bytes(self) -> int:
+        """Return the size of the file, before decompression; raises CharlmError if it cannot be looked up."""
+        try:
+            return self.path.stat().st_size
+        except OSError as error:
+            raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
+
     def read(self, *, advance: Advance, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Yield the decompressed bytes in blocks, none of them empty.
 

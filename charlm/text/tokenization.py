@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
+from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import (
     FORMAT,
     Corpus,
@@ -71,11 +71,10 @@ def tokenize(
         if target.exists() and not (target.is_dir() and not any(target.iterdir())):
             raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")
         target.parent.mkdir(parents=True, exist_ok=True)
-        # hidden, so that it is no document if `out` is inside a source
-        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            documents = find_documents(sources, spool=Path(scratch) / "standard_input")
+        with scratch_folder(target) as scratch:  # hidden, so that it is no document if `out` is inside a source
+            documents = find_documents(sources, spool=scratch / "standard_input")
             _refuse_corpora(documents)
-            folder = Path(scratch) / "corpus"
+            folder = scratch / "corpus"
             folder.mkdir()
             if not _write(folder, documents, config, progress=progress, advance=advance, block_bytes=block_bytes):
                 raise CharlmError(f"{', '.join(sources)}: no text")
@@ -112,7 +111,7 @@ def _write(
     block_bytes: int,
 ) -> bool:
     """Write the files of a corpus, manifest.json last; return False if there is no text."""
-    total = 2 * sum(document.path.stat().st_size for document in documents)
+    total = 2 * sum(document.file_bytes() for document in documents)
     with tqdm(total=total, unit="B", unit_scale=True, desc="counting", disable=not progress) as bar:
 
         def advance_bar(count: int) -> None:

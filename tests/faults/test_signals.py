@@ -98,3 +98,40 @@ def test_a_signal_during_the_start_ends_training_at_once(moment: str, tmp_path: 
         said = process.communicate(timeout=GRACE_SECONDS)[1]
     assert process.returncode == 143, said
     assert "Traceback" not in said
+
+
+@contextmanager
+def tokenizing(out: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `charlm tokenize` on standard input that does not end, and wait until its scratch folder is there."""
+    command = [sys.executable, "-m", "charlm", "tokenize", "-", "--out", str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not any(out.parent.glob(".*/standard_input")):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", CAUGHT)
+def test_a_signal_ends_tokenize_without_leaving_anything_behind(number: signal.Signals, tmp_path: Path) -> None:
+    with tokenizing(tmp_path / "out") as process:
+        process.send_signal(number)
+        _, said = process.communicate(timeout=GRACE_SECONDS)
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    assert b"Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_tokenize_leaves_behind_is_removed_by_the_next(tmp_path: Path) -> None:
+    with tokenizing(tmp_path / "out") as process:
+        process.kill()
+        process.communicate(timeout=GRACE_SECONDS)
+    assert len(list(tmp_path.iterdir())) == 1
+    command = [sys.executable, "-m", "charlm", "tokenize", "-", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, input=b"some text", capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

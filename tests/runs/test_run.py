@@ -164,6 +164,12 @@ def unfinished(folder: Path) -> Path:
     return folder
 
 
+def test_text_that_cannot_be_looked_up_is_named_and_not_the_run(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^x+: cannot be read: File name too long$"):
+        begin_run(tmp_path / "run", Config(), "x" * 300)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_run_begins_in_a_folder_that_a_killed_process_left_behind(tmp_path: Path, text: Path) -> None:
     folder = unfinished(tmp_path / "run")
     begin_run(folder, Config(), text)

@@ -22,6 +22,7 @@ from limits import file_size_limit
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text.corpus import is_corpus
+from charlm.text.documents import Document
 from charlm.text.tokenization import tokenize
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=50)
@@ -219,6 +220,15 @@ def tokenize_with(act: Callable[[], object], source: Path, out: Path) -> None:
     """Tokenize a file of one block; `act` is called when the first pass has read it."""
     actions = iter([act])
     tokenize([str(source)], out, CorpusConfig(), advance=lambda _: next(actions, lambda: None)())
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_not_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("x" * 300)  # longer than a name may be, which also root cannot look up
+    monkeypatch.chdir("/")
+    with pytest.raises(CharlmError, match=r"^x+: cannot be read: File name too long$"):
+        is_corpus(path)
+    with pytest.raises(CharlmError, match=r"^missing: cannot be read: No such file or directory$"):
+        Document("missing", Path("/missing")).file_bytes()
 
 
 def test_each_block_is_counted_in_both_passes(tmp_path: Path) -> None:
