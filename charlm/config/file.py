@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
-from charlm.config.yaml import MAX_CONFIG_BYTES, check_depth, dump_yaml, parse_yaml
+from charlm.config.yaml import MAX_CONFIG_BYTES, check_values, dump_yaml, parse_yaml
 from charlm.errors import CharlmError, nearest, shorten
 from charlm.storage.reading import read_file
 
@@ -33,7 +33,6 @@ def load_config(path: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ()
         return config
     for key, value in pairs:
         _set(values, key, value)
-        check_depth(values, origin=f"--set {shorten(key)[1:-1]}")
     return parse_config(values, origin="--set")
 
 
@@ -48,6 +47,7 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
         CharlmError: a key is unknown or a value is not valid; the message describes the first of them.
 
     """
+    check_values(values, origin=origin)
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -21,6 +21,7 @@ _GROUPS: tuple[tuple[str | None, str], ...] = (
         MAY_CHANGE,
         "training.epochs training.steps training.max_minutes"
         " training.early_stopping training.early_stopping.patience training.early_stopping.min_delta"
+        " training.early_stopping.min_weights_per_character"
         " training.divergence.tolerance_nats training.divergence.patience_steps"
         " training.divergence.rate_factor training.divergence.max_rollbacks"
         " training.evaluate_every training.evaluate_characters training.checkpoint_every training.log_every"
@@ -63,9 +64,13 @@ _ARGUMENTS = "training.optimizer"
 
 
 def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the old and the new value of each setting that differs, by dotted keys; a missing one is None."""
+    """Return the old and the new value of each setting that differs, by dotted keys; a missing one is None.
+
+    An argument of an optimizer that is missing on one side differs even from None.
+    """
     old, new = dict(_settings(before)), dict(_settings(after))
-    return {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
+    differing = (key for key in {**old, **new} if (key in old, old.get(key)) != (key in new, new.get(key)))
+    return {key: (old.get(key), new.get(key)) for key in differing}
 
 
 def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str, tuple[Any, Any]]:

@@ -1,6 +1,8 @@
 """YAML restricted to what JSON can express: read from untrusted sources, and written so that it reads back the same."""
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -90,7 +92,7 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_str(self, node: Any) -> str:
         """Return a text; a surrogate in it, which no encoding of Unicode can hold, is refused."""
         text = super().construct_yaml_str(node)
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if _has_surrogate(text):
             raise yaml.MarkedYAMLError(problem="half of a surrogate pair", problem_mark=node.start_mark)
         return str(text)
 
@@ -137,14 +139,47 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         raise CharlmError(f"{origin}: {_describe(error)}") from None
 
 
-def check_depth(value: Any, *, origin: str) -> None:
-    """Check that mappings and lists are nested at most 32 deep, as `parse_yaml` does; else raise CharlmError."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
-        level = [item for items in inner for item in items]
-    if any(isinstance(item, dict | list) for item in level):
-        raise CharlmError(f"{origin}: {TOO_DEEP}")
+def check_values(values: Mapping[str, Any], *, origin: str) -> None:
+    """Check that values are what `parse_yaml` could have read, so that they can be written and read back.
+
+    Args:
+        values: A mapping of keys to values, mappings and lists.
+        origin: What the message of an error starts with.
+
+    Raises:
+        CharlmError: a value is of another kind, nested more than 32 deep, a whole number of more than 64 bits, a number
+            that is not finite, or a text with half of a surrogate pair; the message names its dotted key.
+
+    """
+    pending: list[tuple[tuple[Any, ...], Any]] = [((), values)]
+    while pending:
+        path, value = pending.pop()
+        if problem := _problem(value, depth=len(path)):
+            keys = [str(part) for part in path if not isinstance(part, int)]  # without positions in lists
+            raise CharlmError(f"{origin}: {shorten('.'.join(keys))[1:-1]}: {problem}")
+        if isinstance(value, Mapping):
+            pending += [((*path, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list | tuple):
+            pending += [((*path, index), inner) for index, inner in enumerate(value)]
+
+
+def _problem(value: Any, *, depth: int) -> str | None:
+    """Return why YAML cannot express a value, or None; what it contains is not looked at."""
+    if isinstance(value, Mapping | list | tuple):
+        return TOO_DEEP if depth >= MAX_DEPTH else None
+    if isinstance(value, str):
+        return f"found {shorten(value)}; must not hold half of a surrogate pair" if _has_surrogate(value) else None
+    if isinstance(value, int):  # True and False as well
+        return None if -(2**63) <= value < 2**63 else f"found {shorten(value)}; must fit into 64 bits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"found {value}; must be a finite number"
+    if value is None:
+        return None
+    return f"found {shorten(value)} (a {type(value).__name__}); must be a text, a number, a list or a mapping"
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def dump_yaml(values: Any) -> str:

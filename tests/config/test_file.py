@@ -208,8 +208,8 @@ def test_an_override_may_contain_an_equals_sign_or_a_section(file: Path) -> None
         ("seed=!!bool maybe", "--set seed: line 1, column 1: not valid YAML: 'maybe' is not true or false"),
         ("seed=" + "1:" * 200 + "1.5", "--set seed: line 1, column 1: not valid YAML: "),
         ("seed=" + "[" * 270, "--set seed: line 1, column 33: not valid YAML: nested more than 32 deep"),
-        ("training.optimizer.x=" + "[" * 31 + "]" * 31, "--set training.optimizer.x: nested more than 32 deep"),
-        ("training.optimizer" + ".x" * 5000 + "=1", "--set training.optimizer.x.x"),
+        ("training.optimizer.x=" + "[" * 31 + "]" * 31, "--set: training.optimizer.x: nested more than 32 deep"),
+        ("training.optimizer" + ".x" * 5000 + "=1", "--set: training.optimizer.x.x"),
     ],
 )
 def test_a_wrong_override_is_refused(file: Path, override: str, message: str) -> None:

@@ -36,6 +36,13 @@ def config(**settings: Any) -> Config:
     return parse_config(values, origin="test")
 
 
+def test_an_argument_of_an_optimizer_that_is_null_is_not_one_that_is_missing() -> None:
+    before, after = config(), config(training__optimizer__weight_decay=None)
+    assert changed_settings(before, after) == {"training.optimizer.weight_decay": (None, None)}
+    with pytest.raises(CharlmError, match=r"^training\.optimizer\.weight_decay: found null; must be null"):
+        check_resume(before, after)
+
+
 def test_every_key_of_the_schema_has_a_place_in_the_table_and_no_other_has() -> None:
     assert set(RESUME) == {*schema_keys(Config), "training.optimizer"}
 

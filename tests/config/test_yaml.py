@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.yaml import MAX_CONFIG_BYTES, MAX_DEPTH, check_depth, dump_yaml, parse_yaml
+from charlm.config.yaml import MAX_CONFIG_BYTES, MAX_DEPTH, check_values, dump_yaml, parse_yaml
 from charlm.errors import CharlmError
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
@@ -135,11 +135,33 @@ def test_lists_and_mappings_may_be_nested_32_deep(opening: str, closing: str) ->
 
 def test_depth_of_a_value_that_is_no_yaml_text_is_checked_too() -> None:
     value: Any = 1
-    for _ in range(MAX_DEPTH):
-        value = {"a": 1, "b": value}
-    check_depth(value, origin="test")
-    with pytest.raises(CharlmError, match="test: nested more than 32 deep"):
-        check_depth([value], origin="test")
+    for _ in range(MAX_DEPTH - 1):
+        value = [1, value]
+    check_values({"key": value}, origin="test")
+    with pytest.raises(CharlmError, match="test: key: nested more than 32 deep"):
+        check_values({"key": [value]}, origin="test")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (b"x", "found b'x' (a bytes); must be a text, a number, a list or a mapping"),
+        ({1}, "found {1} (a set); must be a text, a number, a list or a mapping"),
+        (2**63, "found 9223372036854775808; must fit into 64 bits"),
+        (float("inf"), "found inf; must be a finite number"),
+        (-(2**63) - 1, "found -9223372036854775809; must fit into 64 bits"),
+        ("\ud800", r"found '\ud800'; must not hold half of a surrogate pair"),
+    ],
+)
+def test_a_value_that_could_not_be_read_back_is_refused_with_its_key(value: object, problem: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        check_values({"section": {"key": [0, {"inner": value}]}}, origin="test")
+    assert str(error.value) == f"test: section.key.inner: {problem}"
+
+
+@pytest.mark.parametrize("value", [None, True, 2**63 - 1, -(2**63), 0.5, "é", [], (1,), {"a": [1.5]}])
+def test_a_value_that_yaml_can_express_is_accepted(value: object) -> None:
+    check_values({"key": value}, origin="test")
 
 
 fragments = st.lists(
