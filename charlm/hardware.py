@@ -62,7 +62,7 @@ def usable_precision(wanted: str, *, cpuinfo: Path = CPUINFO) -> tuple[str, str 
     """
     if wanted != "bfloat16" or multiplies_bfloat16(cpuinfo=cpuinfo):
         return wanted, None
-    return "float32", "training.precision: this processor does not multiply bfloat16; training in float32"
+    return "float32", "training.precision: this processor has no bfloat16; training in float32"
 
 
 def memory_bytes(*, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf) -> int | None:

@@ -102,7 +102,7 @@ def test_float32_replaces_bfloat16_with_a_line_for_the_user_if_the_processor_doe
     precision, line = usable_precision("bfloat16", cpuinfo=old_cpuinfo)
     assert precision == "float32"
     assert line is not None
-    assert line.startswith("training.precision: this processor does not multiply bfloat16")
+    assert line.startswith("training.precision: this processor has no bfloat16")
 
 
 # Versions

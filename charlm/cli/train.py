@@ -1,6 +1,5 @@
 """`charlm train`: trains, and reports how training ended."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +62,7 @@ def train(
 
 def _print_outcome(outcome: "Outcome") -> None:
     from charlm.network.loss import bits, perplexity
+    from charlm.runs.folder import as_argument
 
     progress, folder = outcome.progress, outcome.folder
     say(f"{outcome.reason}: {progress.step:,} steps in {progress.seconds:.1f} s of training")
@@ -72,12 +72,14 @@ def _print_outcome(outcome: "Outcome") -> None:
     if progress.best_nats is not None:
         nats = progress.best_nats
         print_result(
-            f"{folder}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f}) "
-            f"on the {outcome.split} text at step {progress.best_step:,}; "
-            f"{outcome.characters_per_second:,.0f} characters/s"
+            f"{folder}: {nats:.4f} nats per character on the {outcome.split} text",
+            f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "
+            f"{outcome.characters_per_second:,.0f} characters/s",
         )
-    say(f"write text with: charlm sample {shlex.quote(str(folder))}")
+    say(f"write text with: charlm sample {as_argument(folder)}")
 
 
 def _how_to_resume(folder: Path) -> str:
-    return f"continue with: charlm train --resume --run {shlex.quote(str(folder))}"
+    from charlm.runs.folder import as_argument
+
+    return f"continue with: charlm train --resume --run {as_argument(folder)}"

@@ -164,7 +164,7 @@ class OptimizerConfig(BaseModel):
 
     name: str = "adam"
     """Name of the Keras optimizer in upper or lower case, for instance `adamw`, `muon` or `sgd`."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 2e-3
     """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
 
     @property
@@ -187,6 +187,9 @@ class ScheduleConfig(_Section):
 class EarlyStoppingConfig(_Section):
     """When to end a run because its validation loss no longer falls."""
 
+    min_weights_per_character: NotNegativeFloat = 0.0
+    """Weights of the network for each character of the training text below which the run does not end for this reason;
+    0 = it always may. A network with many weights for its text learns it by heart."""
     patience: Positive = 5
     """Evaluations in a row without a new best loss after which the run ends."""
     min_delta: NotNegativeFloat = 0.0
@@ -206,7 +209,7 @@ class DivergenceConfig(_Section):
     """Steps over which the training loss is averaged before it is compared, so that a short peak does no harm."""
     rate_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Factor by which the learning rates are multiplied each time."""
-    max_rollbacks: NotNegative = 3
+    max_rollbacks: Annotated[int, Field(ge=0, le=100)] = 3
     """How many times training goes back to a checkpoint before it fails."""
 
 
@@ -250,11 +253,13 @@ class TrainingConfig(_Section):
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins. It
     determines the rounding of the sums, so a run keeps its number of parts on any machine."""
-    early_stopping: EarlyStoppingConfig | None = None
-    """When to end a run because its validation loss no longer falls; null = it does not end for this reason."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig(min_weights_per_character=10.0)
+    """When to end a run because its validation loss no longer falls; null = it does not end for this reason. By default
+    it may if the text is small for the network."""
     divergence: DivergenceConfig = DivergenceConfig()
-    evaluate_every: Positive = 500
-    """Steps between two evaluations; one more follows the last step."""
+    evaluate_every: Positive | None = None
+    """Steps between two evaluations; one more follows the last step. null = 500, or fewer if a run would otherwise have
+    fewer than 20 evaluations."""
     checkpoint_every: Positive = 500
     """Steps between two checkpoints; one more follows the last step."""
     evaluate_characters: Annotated[int, Field(ge=2)] = 200_000

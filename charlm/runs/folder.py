@@ -39,6 +39,12 @@ def new_folder(config_name: str, *, under: Path = RUNS, now: Callable[[], time.s
     return next(path for path in candidates if not path.exists())
 
 
+def as_argument(path: Path) -> str:
+    """Return a path as a shell takes it: quoted, and with ./ before a name that begins like an option."""
+    name = str(path)
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
+
+
 def is_run(folder: Path) -> bool:
     """Return whether a run has begun in a folder; a path that cannot be looked up is not a run."""
     # Path.is_file raises OSError for some paths, and one of them would hide the runs beside it.
@@ -118,6 +124,6 @@ def _explain_missing(folder: Path, checkpoint: BundleName) -> str:
         return "neither a run nor a bundle"
     other = next((name for name in BUNDLES if is_bundle(folder / name)), None)
     if other is None:
-        command = f"charlm train --resume --run {shlex.quote(str(folder))}"
+        command = f"charlm train --resume --run {as_argument(folder)}"
         return f"no {checkpoint}/ in this run yet: wait for its first evaluation, or continue it with: {command}"
     return f"no {checkpoint}/ in this run, but {other}/: use it with --checkpoint {other}"

@@ -113,6 +113,5 @@ def fit_batches(
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
     return batches, (
-        f"the training text has only {length:,} characters: batch {batch} instead of {batch_size}, "
-        f"windows of {time} characters instead of {sequence_length}"
+        f"short text: batch {batch} instead of {batch_size}, windows of {time} instead of {sequence_length}"
     )

@@ -5,8 +5,9 @@ Losses are in nats per character. A line that cannot be written is dropped: trai
 
 import contextlib
 import math
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -16,19 +17,17 @@ from charlm.network.architecture import architecture
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training.progress import Progress
-from charlm.training.schedule import Schedule
+from charlm.training.schedule import ENOUGH_EVALUATIONS, Schedule, enough_evaluations
 
 Say = Callable[[str], None]
 """Takes a line for the user."""
 
-ENOUGH_EVALUATIONS = 20
-"""With fewer evaluations in a run, the best network may be far from each of them."""
 BAR_COLUMNS = 10
 """The smallest bar that is worth its place."""
-LINE_COLUMNS = 72
-"""80, less what the command line puts before a line."""
 COLUMNS = 80
-"""The width of the progress line if that of the terminal is not known."""
+"""The width of a line if standard error is not a terminal, or its width is not known."""
+PREFIX_COLUMNS = len("charlm: ")
+"""What the command line puts before a line."""
 
 
 def above_bar(say: Say) -> Say:
@@ -41,6 +40,19 @@ def above_bar(say: Say) -> Say:
     return say_above
 
 
+def line_columns(descriptor: int = 2) -> int:
+    """Return the columns of a line for the user, without what the command line puts before it.
+
+    Args:
+        descriptor: The file descriptor of standard error.
+
+    """
+    columns = 0
+    with contextlib.suppress(OSError):  # not a terminal
+        columns = os.get_terminal_size(descriptor).columns
+    return (columns or COLUMNS) - PREFIX_COLUMNS
+
+
 def describe_run(run: Run, batches: Batches, *, steps: int) -> list[str]:
     """Return the lines that tell the user the size of a run.
 
@@ -51,19 +63,34 @@ def describe_run(run: Run, batches: Batches, *, steps: int) -> list[str]:
 
     """
     model = run.config.model
-    shapes = architecture(run.config, len(run.corpus.vocabulary)).shapes()
     return [
-        f"corpus: {run.corpus.summary}",
-        f"model: {model.layers} x {model.units} units, {sum(map(math.prod, shapes.values())):,} weights; "
-        f"{steps:,} steps of {batches.batch_size} x {batches.sequence_length} characters, "
+        f"corpus: {run.corpus.size_summary}",
+        f"splits: {run.corpus.splits_summary}",
+        f"model: {model.layers} x {model.units} units, {count_weights(run):,} weights",
+        f"steps: {steps:,} of {batches.batch_size} x {batches.sequence_length} characters, "
         f"{batches.steps_per_epoch:,} an epoch",
     ]
 
 
+def count_weights(run: Run) -> int:
+    """Return the number of weights of the network of a run."""
+    shapes = architecture(run.config, len(run.corpus.vocabulary)).shapes()
+    return sum(map(math.prod, shapes.values()))
+
+
 def describe_evaluation(
-    progress: Progress, *, total: int, validation_nats: float | None, is_best: bool, max_minutes: float | None = None
+    progress: Progress,
+    *,
+    total: int,
+    validation_nats: float | None,
+    is_best: bool,
+    max_minutes: float | None = None,
+    columns: int = COLUMNS - PREFIX_COLUMNS,
 ) -> str:
-    """Return the line for an evaluation; it fits into LINE_COLUMNS, for which the unit may be left out.
+    """Return the line for an evaluation.
+
+    As much is shown as fits: the unit goes first, then the times, the training loss if there is a validation loss,
+    whether it is the best, and the step. The loss stays in any case.
 
     Args:
         progress: The step, the time spent, and the training loss.
@@ -71,18 +98,34 @@ def describe_evaluation(
         validation_nats: The loss on the validation text in nats per character; None if there is no such text.
         is_best: Whether the evaluation is the best so far.
         max_minutes: The minutes after which the run ends early; None = no limit.
+        columns: The width of the line.
 
     """
     spent = progress.elapsed_seconds
     left = spent / max(progress.step, 1) * (total - progress.step)
     if max_minutes is not None:
         left = min(left, max(0.0, 60 * max_minutes - spent))
-    validation = "" if validation_nats is None else f", validation {validation_nats:.3f}"
-    start = (
-        f"step {progress.step:,}, {duration(spent)}, {duration(left)} left: train {progress.train_nats:.3f}{validation}"
-    )
+    step, times = f"step {progress.step:,}", f", {duration(spent)}, {duration(left)} left"
+    train = f"train {progress.train_nats:.3f}"
+    loss = train if validation_nats is None else f"validation {validation_nats:.3f}"
+    losses = loss if validation_nats is None else f"{train}, {loss}"
     best = ", best" if is_best else ""
-    return next(line for unit in (" nats", "") if len(line := start + unit + best) <= LINE_COLUMNS or not unit)
+    return _first_that_fits(
+        (
+            f"{step}{times}: {losses} nats{best}",
+            f"{step}{times}: {losses}{best}",
+            f"{step}: {losses}{best}",
+            f"{step}: {loss}{best}",
+            f"{step}: {loss}",
+            loss,
+        ),
+        columns,
+    )
+
+
+def _first_that_fits(lines: Sequence[str], columns: int) -> str:
+    """Return the first line of at most this width, or the last."""
+    return next((line for line in lines if len(line) <= columns), lines[-1])
 
 
 def duration(seconds: float) -> str:
@@ -98,15 +141,15 @@ def duration(seconds: float) -> str:
 
 def advise_on_evaluations(schedule: Schedule) -> str | None:
     """Return a line for the user if a run has so few evaluations that the best network may be far from each of them."""
-    every, count = max(1, schedule.total // ENOUGH_EVALUATIONS), -(-schedule.total // schedule.evaluate_every)
+    every, count = enough_evaluations(schedule.total), -(-schedule.total // schedule.evaluate_every)
     if every >= schedule.evaluate_every:
         return None
     evaluations = "1 evaluation" if count == 1 else f"{count} evaluations"
-    return f"best/ is the best of {evaluations}; for {ENOUGH_EVALUATIONS}: -s training.evaluate_every={every}"
+    return f"best/ is from {evaluations}; for {ENOUGH_EVALUATIONS}: -s training.evaluate_every={every}"
 
 
-def advise_on_overfitting(progress: Progress, *, split: str) -> str | None:
-    """Return a line for the user if the best validation loss was long before the end, in the first half of the steps.
+def advise_on_overfitting(progress: Progress, *, split: str) -> list[str]:
+    """Return lines for the user if the best validation loss was long before the end, in the first half of the steps.
 
     Args:
         progress: The progress at the end.
@@ -114,11 +157,11 @@ def advise_on_overfitting(progress: Progress, *, split: str) -> str | None:
 
     """
     if split != "validation" or progress.best_nats is None or 2 * progress.best_step > progress.step:
-        return None
-    return (
-        f"the best was at step {progress.best_step:,} of {progress.step:,}: the text is small for this recipe; use "
-        f"fewer training.epochs or model.units, more dropout, or training.early_stopping"
-    )
+        return []
+    return [
+        f"the best was at step {progress.best_step:,} of {progress.step:,}: the text is small for this recipe;",
+        "use fewer training.epochs or model.units, more dropout, or early stopping",
+    ]
 
 
 class ProgressBar:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
+from charlm.config.schema import EarlyStoppingConfig
 from charlm.hardware import memory_bytes, usable_precision
 from charlm.runs.folder import CHECKPOINTS, check_no_links
 from charlm.runs.run import Run
@@ -18,7 +19,14 @@ from charlm.storage.atomic import remove_leftovers
 from charlm.storage.lock import only_writer
 from charlm.text.batches import fit_batches
 from charlm.training import divergence
-from charlm.training.display import ProgressBar, Say, above_bar, advise_on_evaluations, describe_run
+from charlm.training.display import (
+    ProgressBar,
+    Say,
+    above_bar,
+    advise_on_evaluations,
+    count_weights,
+    describe_run,
+)
 from charlm.training.divergence import DivergenceError
 from charlm.training.engine import EngineFactory
 from charlm.training.memory import check_memory
@@ -154,7 +162,8 @@ class Training:
         for line in filter(None, (shrunk, replaced)):
             say(line)
         if self.recorder.validator.validation is None:
-            say("there is no validation text: the best checkpoint is the one with the lowest training loss")
+            say("there is no validation text: best/ has the lowest training loss")
+        self.stopping = _early_stopping(run)
 
     @property
     def characters(self) -> int:
@@ -178,6 +187,8 @@ class Training:
             self.recorder.outputs.begin()
             for line in describe_run(self.run, self.batches, steps=self.schedule.total):
                 self.say(line)
+        if self.stopping is not None and self.stopping.min_weights_per_character:
+            self.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         if advice := advise_on_evaluations(self.schedule):
             self.say(advice)
         self.engine.build()
@@ -219,7 +230,7 @@ class Training:
 
     def _ending(self) -> str | None:
         """Return why the run ends here, or None."""
-        progress, stopping, minutes = self.progress, self.settings.early_stopping, self.settings.max_minutes
+        progress, stopping, minutes = self.progress, self.stopping, self.settings.max_minutes
         if progress.evaluated_step == progress.step >= self.schedule.total:
             return "all steps done"
         if stopping is not None and progress.evaluations_without_best >= stopping.patience:
@@ -230,3 +241,13 @@ class Training:
         if minutes is not None and progress.elapsed_seconds >= 60 * minutes:
             return f"training.max_minutes: the limit of {minutes:g} minutes is reached"
         return None
+
+
+def _early_stopping(run: Run) -> EarlyStoppingConfig | None:
+    """Return when a run ends because its validation loss no longer falls, or None if its text is large enough."""
+    stopping = run.config.training.early_stopping
+    if stopping is None:
+        return None
+    start, end = run.corpus.splits["train"]
+    is_small = count_weights(run) >= stopping.min_weights_per_character * (end - start)
+    return stopping if is_small else None

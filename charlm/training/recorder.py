@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
-from charlm.training.display import Say, advise_on_overfitting, describe_evaluation
+from charlm.training.display import Say, advise_on_overfitting, describe_evaluation, line_columns
 from charlm.training.engine import Engine
 from charlm.training.outputs import RunOutputs
 from charlm.training.progress import Progress
@@ -73,8 +73,8 @@ class Recorder:
         if not is_stopped:
             self._log(progress)
             self._evaluate(progress)
-            if advice := advise_on_overfitting(progress, split=self.validator.split):
-                self._say(advice)
+            for line in advise_on_overfitting(progress, split=self.validator.split):
+                self._say(line)
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step, len(progress.rollbacks)
@@ -126,6 +126,7 @@ class Recorder:
                 validation_nats=nats,
                 is_best=is_best,
                 max_minutes=self._max_minutes,
+                columns=line_columns(),
             )
         )
 

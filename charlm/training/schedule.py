@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from charlm.config.schema import ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
 
+ENOUGH_EVALUATIONS = 20
+"""With fewer evaluations in a run, the best network may be far from each of them."""
+MAX_EVALUATE_EVERY = 500
+"""The largest number of steps between two evaluations if the config does not say how many."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -47,13 +52,19 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
         batches: How the training text is cut into windows.
 
     """
+    total = total_steps(settings.epochs, settings.steps, batches)
     return Schedule(
-        total=total_steps(settings.epochs, settings.steps, batches),
+        total=total,
         log_every=settings.log_every,
-        evaluate_every=settings.evaluate_every,
+        evaluate_every=settings.evaluate_every or min(MAX_EVALUATE_EVERY, enough_evaluations(total)),
         checkpoint_every=settings.checkpoint_every,
         steps_per_epoch=batches.steps_per_epoch,
     )
+
+
+def enough_evaluations(total: int) -> int:
+    """Return the steps between two evaluations with which a run of `total` steps has at least ENOUGH_EVALUATIONS."""
+    return max(1, total // ENOUGH_EVALUATIONS)
 
 
 def total_steps(epochs: int | None, steps: int | None, batches: Batches) -> int:

@@ -75,7 +75,7 @@ def test_the_values_of_a_setting_are_described(rows: Rows, key: str, values: str
 def test_the_default_of_a_section_shows_what_differs_from_its_own_defaults(rows: Rows) -> None:
     assert rows["training"][1] == "{epochs: 10}"
     assert rows["model"][1] == "{}"
-    assert rows["training.early_stopping"][1] == "null"
+    assert rows["training.early_stopping"][1] == "{min_weights_per_character: 10.0}"
 
 
 def test_a_section_is_linked_to_its_heading(rows: Rows) -> None:

@@ -1,13 +1,14 @@
 """Which folders are runs, and which run or bundle is found."""
 
 import os
+import shlex
 import time
 from pathlib import Path
 
 import pytest
 
 from charlm.errors import CharlmError
-from charlm.runs.folder import BundleName, find_bundle, find_runs, is_run, new_folder, newest_run, results
+from charlm.runs.folder import BundleName, as_argument, find_bundle, find_runs, is_run, new_folder, newest_run, results
 
 
 def make_run(folder: Path, *, written_at: int = 0, bundles: tuple[str, ...] = ()) -> Path:
@@ -20,6 +21,28 @@ def make_run(folder: Path, *, written_at: int = 0, bundles: tuple[str, ...] = ()
         (folder / bundle).mkdir()
         (folder / bundle / "model.json").touch()
     return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("runs/a", "runs/a"),
+        ("-dash", "./-dash"),
+        ("--run", "./--run"),
+        ("a b", "'a b'"),
+        ("-a 'b'", "'./-a '\"'\"'b'\"'\"''"),
+    ],
+)
+def test_path_in_an_advice_is_one_argument_and_not_an_option(name: str, argument: str) -> None:
+    assert as_argument(Path(name)) == argument
+    assert [str(Path(part)) for part in shlex.split(argument)] == [name]
+
+
+def test_advice_for_a_run_whose_name_begins_with_a_dash_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("-dash"))
+    with pytest.raises(CharlmError, match=r"continue it with: charlm train --resume --run \./-dash$"):
+        find_bundle(Path("-dash"))
 
 
 def noon() -> time.struct_time:

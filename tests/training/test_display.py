@@ -1,8 +1,13 @@
 """What the user sees of a training: its size, the times of its start, the progress bar, evaluations and advice."""
 
 import contextlib
+import fcntl
+import os
+import pty
 import re
+import struct
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import replace
 from io import BufferedWriter, TextIOWrapper
@@ -20,6 +25,7 @@ from charlm.training.display import (
     bar_format,
     describe_evaluation,
     duration,
+    line_columns,
 )
 from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule
@@ -37,14 +43,16 @@ def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
 
 
 def test_the_user_is_told_the_size_of_the_corpus_the_model_and_the_run(reference: Trained) -> None:
-    corpus, model, *_ = reference.said
-    assert corpus.startswith("corpus: 364 characters, 6 distinct")
+    corpus, splits, model, steps, *_ = reference.said
+    assert corpus == "corpus: 364 characters, 6 distinct, 1 document"
+    assert splits == "splits: train 327, validation 37, test 0"
     weights = (6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)
-    assert model == (f"model: 1 x 8 units, {weights} weights; 50 steps of 4 x 4 characters, {STEPS_PER_EPOCH} an epoch")
+    assert model == f"model: 1 x 8 units, {weights} weights"
+    assert steps == f"steps: 50 of 4 x 4 characters, {STEPS_PER_EPOCH} an epoch"
 
 
 def test_the_user_is_told_how_long_the_start_takes(reference: Trained) -> None:
-    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", reference.said[3])
+    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", reference.said[5])
 
 
 # The progress bar
@@ -168,6 +176,46 @@ def test_the_time_left_ends_with_max_minutes() -> None:
     assert ", 5m00s left: " in line
 
 
+@pytest.mark.parametrize("validation_nats", [None, 12.345])
+@pytest.mark.parametrize("is_best", [False, True])
+def test_the_line_of_an_evaluation_fits_any_width_and_has_the_loss(
+    is_best: bool, validation_nats: float | None
+) -> None:
+    progress = Progress(step=99_999, elapsed_seconds=14_000, train_nats=12.345)
+    for columns in range(18, 201):
+        line = describe_evaluation(
+            progress, total=123_456, validation_nats=validation_nats, is_best=is_best, columns=columns
+        )
+        assert len(line) <= columns
+        assert ("train 12.345" if validation_nats is None else "validation 12.345") in line
+
+
+def test_the_loss_is_the_last_part_that_a_narrow_line_loses() -> None:
+    progress = Progress(step=99_999, elapsed_seconds=14_000, train_nats=1.5)
+    lines = [
+        describe_evaluation(progress, total=123_456, validation_nats=1.25, is_best=True, columns=columns)
+        for columns in (72, 64, 52, 40, 31, 16)
+    ]
+    assert lines == [
+        "step 99,999, 3h53m, 54m left: train 1.500, validation 1.250 nats, best",
+        "step 99,999: train 1.500, validation 1.250, best",
+        "step 99,999: train 1.500, validation 1.250, best",
+        "step 99,999: validation 1.250, best",
+        "step 99,999: validation 1.250",
+        "validation 1.250",
+    ]
+
+
+def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 57, 0, 0))
+    assert line_columns(its) == 57 - len("charlm: ")
+    os.close(its)
+    os.close(ours)
+    with Path(os.devnull).open("wb") as file:
+        assert line_columns(file.fileno()) == 80 - len("charlm: ")
+
+
 @pytest.mark.parametrize("step", [99, 99_999, 999_999])
 def test_the_line_of_an_evaluation_does_not_wrap_at_80_columns(step: int) -> None:
     progress = Progress(step=step, elapsed_seconds=14_000, train_nats=1.2345)
@@ -179,9 +227,9 @@ def test_the_line_of_an_evaluation_does_not_wrap_at_80_columns(step: int) -> Non
 @pytest.mark.parametrize(
     ("total", "every", "advice"),
     [
-        (768, 128, "best/ is the best of 6 evaluations; for 20: -s training.evaluate_every=38"),
-        (108, 500, "best/ is the best of 1 evaluation; for 20: -s training.evaluate_every=5"),
-        (15, 2, "best/ is the best of 8 evaluations; for 20: -s training.evaluate_every=1"),
+        (768, 128, "best/ is from 6 evaluations; for 20: -s training.evaluate_every=38"),
+        (108, 500, "best/ is from 1 evaluation; for 20: -s training.evaluate_every=5"),
+        (15, 2, "best/ is from 8 evaluations; for 20: -s training.evaluate_every=1"),
         (768, 38, None),
         (15, 1, None),
     ],
@@ -195,8 +243,10 @@ def test_a_run_with_fewer_than_20_evaluations_is_told_how_to_get_more(
 def test_a_best_long_before_the_end_is_told() -> None:
     progress = Progress(step=768, best_step=64, best_nats=2.0)
     advice = advise_on_overfitting(progress, split="validation")
-    assert advice is not None
-    assert advice.startswith("the best was at step 64 of 768: the text is small for this recipe; ")
+    assert advice == [
+        "the best was at step 64 of 768: the text is small for this recipe;",
+        "use fewer training.epochs or model.units, more dropout, or early stopping",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -208,4 +258,4 @@ def test_a_best_long_before_the_end_is_told() -> None:
     ],
 )
 def test_an_end_without_overfitting_has_no_advice(progress: Progress, split: str) -> None:
-    assert advise_on_overfitting(progress, split=split) is None
+    assert advise_on_overfitting(progress, split=split) == []

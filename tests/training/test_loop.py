@@ -211,6 +211,31 @@ def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_bes
     assert trained.outcome.progress.best_step == 10
 
 
+@pytest.mark.parametrize(("limit", "end"), [(0.53, 20), (0.54, 50)])
+def test_early_stopping_can_be_limited_to_texts_that_are_small_for_the_network(
+    limit: float, end: int, tmp_path: Path
+) -> None:
+    weights, characters = 174, 327
+    assert 0.53 < weights / characters < 0.54
+    stopping = f"{{patience: 1, min_delta: 100, min_weights_per_character: {limit}}}"
+    trained = train(tmp_path / "run", f"training.early_stopping={stopping}")
+    assert trained.outcome.progress.step == end
+    told = "the text is small for this network: early stopping, patience 1" in trained.said
+    assert told == (end == 20)
+
+
+@pytest.mark.parametrize(("units", "is_small"), [(8, False), (64, True)])
+def test_by_default_early_stopping_is_on_if_there_are_ten_weights_for_each_character(
+    units: int, is_small: bool, tmp_path: Path
+) -> None:
+    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else float(step))
+    trained = train(
+        tmp_path / "run", f"model.units={units}", "training.evaluate_every=1", "training.steps=30", faults=overconfident
+    )
+    assert (trained.outcome.reason == "no new best in 5 evaluations") == is_small
+    assert any("early stopping, patience 5" in line for line in trained.said) == is_small
+
+
 def test_a_run_that_stopped_early_takes_no_steps_on_resume(tmp_path: Path) -> None:
     stopping = ("training.early_stopping.patience=1", "training.early_stopping.min_delta=100")
     stopped = train(tmp_path / "run", *stopping)
@@ -252,7 +277,7 @@ def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(tmp_path
 
 def test_a_text_too_short_for_its_windows_gets_shorter_ones_and_the_user_is_told(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.sequence_length=64", text=TEXT[:60])
-    assert any("has only 54 characters" in line for line in trained.said)
+    assert "short text: batch 3 instead of 4, windows of 16 instead of 64" in trained.said
     assert trained.outcome.progress.step == 50
 
 

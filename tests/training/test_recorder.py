@@ -46,7 +46,7 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
     scores = [line["nats_per_char"] for line in trained.metrics if line["split"] == "validation"]
     losses = [line["nats_per_char"] for line in trained.metrics if line["split"] == "train" and not line["step"] % 10]
     best = [score == min(scores[: index + 1]) for index, score in enumerate(scores)]
-    assert trained.said[4:] == [
+    assert trained.said[6:] == [
         f"step {step}, 0s, 0s left: train {loss:.3f}, validation {score:.3f} nats" + (", best" if is_best else "")
         for step, loss, score, is_best in zip((10, 20, 30, 40, 50), losses, scores, best, strict=True)
     ]
@@ -55,4 +55,4 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
 def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", faults=overconfident)
-    assert trained.said[-1].startswith("the best was at step 10 of 50: the text is small for this recipe")
+    assert trained.said[-2].startswith("the best was at step 10 of 50: the text is small for this recipe")

@@ -27,6 +27,15 @@ def test_a_schedule_follows_the_config_and_the_text() -> None:
     assert make_schedule(settings, BATCHES) == Schedule(60, 2, 3, 4, STEPS_PER_EPOCH)
 
 
+@pytest.mark.parametrize("total", [1, 7, 19, 20, 39, 96, 768, 9_999, 10_000, 123_456])
+def test_a_run_whose_config_does_not_say_how_often_is_evaluated_at_least_20_times(total: int) -> None:
+    schedule = make_schedule(TrainingConfig(steps=total), BATCHES)
+    evaluations = [step for step in range(total + 1) if schedule.evaluates_at(step)]
+    assert len(evaluations) >= min(20, total)
+    assert schedule.evaluate_every <= 500
+    assert len(evaluations) < 40 or schedule.evaluate_every == 500
+
+
 def test_a_run_is_evaluated_periodically_and_at_its_end_but_not_at_its_start() -> None:
     assert [step for step in range(51) if SCHEDULE.evaluates_at(step)] == [12, 24, 36, 48, 50]
 
