@@ -16,7 +16,7 @@ from charlm.network.bundle import CONFIG_FILE, Bundle
 from charlm.network.rnn import Floats, Parameters
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import split_positions
-from charlm.text.decoding import texts
+from charlm.text.decoding import check_encoding, texts
 from charlm.text.documents import find_documents
 from charlm.text.vocabulary import Unknown, Vocabulary
 
@@ -103,6 +103,8 @@ def ids_to_score(
             f"{folder / CONFIG_FILE}: not the config of this model: corpus.level {config.level} instead of "
             f"{bundle.vocabulary.level}, the level of its vocabulary"
         )
+    if config.level == "char":
+        check_encoding(config.encoding, key=f"{folder / CONFIG_FILE}: corpus.encoding")
     ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown, report_skipped=report_skipped)
     if split is None:
         return str(text), ids

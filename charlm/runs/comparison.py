@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
-from charlm.network.bundle import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS, is_bundle, read_model
+from charlm.network.bundle import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS, read_model
 from charlm.runs.folder import CORPUS, METRICS_FILE, check_is_run
 from charlm.runs.metrics import read_speed, to_number
 from charlm.text.corpus import is_corpus, read_manifest
@@ -149,7 +149,7 @@ def _text_name(documents: Sequence[str]) -> str:
 
 
 def _with_bundle(summary: RunSummary, best: Path) -> RunSummary:
-    if not is_bundle(best):
+    if not os.path.lexists(best):  # not evaluated yet
         return summary
     model = read_model(best)
     score = model.get("score") or {}

@@ -69,9 +69,11 @@ def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterat
         name: What messages call the document.
 
     Raises:
-        CharlmError: as `decode` and `normalize` do.
+        CharlmError: Python does not have the encoding; or as `decode` and `normalize` do.
 
     """
+    if config.level == "char":
+        check_encoding(config.encoding)
     encoding = config.encoding if config.level == "char" else "latin-1"
     pieces = decode(blocks, encoding=encoding, name=name)
     return pieces if config.normalize == "none" else normalize(pieces, form=config.normalize, name=name)

@@ -82,6 +82,17 @@ def test_bundle_without_its_run_needs_a_text(trained_run: Path, tmp_path: Path) 
         ids_to_score(copy, read_bundle(copy), None, split=None, unknown="error")
 
 
+def test_encoding_that_python_does_not_have_is_refused_with_the_config_of_the_bundle(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    wrong = replace(bundle, config=bundle.config.replace("encoding: utf-8", "encoding: nothing"))
+    text = write(tmp_path / "text.txt", "ab")
+    with pytest.raises(
+        CharlmError, match=r"bundle/config\.yaml: corpus\.encoding: found 'nothing', which is not a text"
+    ):
+        ids_to_score(Path("bundle"), wrong, text, split=None, unknown="error")
+
+
 def test_text_is_scored_whole_by_default(trained_run: Path) -> None:
     text = trained_run.parent / "text.txt"
     name, ids = ids_to_score(trained_run / "best", read_bundle(trained_run / "best"), text, split=None, unknown="error")

@@ -98,6 +98,16 @@ def test_file_that_does_not_describe_a_bundle_is_named(text: str, problem: str, 
         summarize(run)
 
 
+@pytest.mark.parametrize("name", ["best", "best/model.json"])
+def test_bundle_that_is_not_there_as_a_bundle_is_not_taken_for_a_run_without_one(name: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "best").mkdir()
+    (run / name).rmdir() if name == "best" else None
+    (run / name).symlink_to("nowhere")
+    with pytest.raises(CharlmError, match=r"best: not a bundle: there is no model\.json in it"):
+        summarize(run)
+
+
 @pytest.mark.parametrize("score", [[1], "x", 3, {"split": "best"}, {"split": ["train"]}, {"split": "x" * 1000}])
 def test_score_that_is_not_one_of_a_split_is_refused(score: Any, bundle: Bundle, tmp_path: Path) -> None:
     run = make_scored_run(tmp_path / "run", bundle, 1.5)
