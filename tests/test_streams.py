@@ -1,14 +1,23 @@
 """Standard streams that are full, closed or limited in what they can show."""
 
+import contextlib
+import fcntl
+import json
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from charlm.__main__ import open_messages
+from charlm.network.bundle import Bundle, write_bundle
+from charlm.text.vocabulary import Vocabulary
 
 COMMAND = (sys.executable, "-m", "charlm")
 
@@ -83,6 +92,29 @@ def test_a_locale_or_a_terminal_without_features_is_enough(environment: dict[str
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("option", ["--prompt", "--stop"])
+def test_text_in_an_argument_is_utf_8_in_a_locale_that_has_only_ascii(
+    option: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    characters = ("\n", "é", "b", None, None)
+    vocabulary = Vocabulary("char", characters, unknown_id=3, end_of_text_id=4)
+    write_bundle(tmp_path / "bundle", replace(bundle, vocabulary=vocabulary))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell('"$@"', "sample", tmp_path / "bundle", option, "ébé", "-n", "3", "--json", **ascii_only)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["prompt"] == ("ébé" if option == "--prompt" else "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sample", "-n", "0", "--ignore-end"], ["sample", "-n", "9", "--json"], ["compare"], ["compare", "--json"]],
+)
+def test_a_reader_of_results_that_has_gone_is_no_error(arguments: list[str], trained_run: Path) -> None:
+    command, *options = arguments
+    done = shell('{ sleep 0.2; "$@"; echo "$?" >&2; } | true', command, trained_run, *options)
+    assert done.stderr == b"0\n"
+
+
 def test_a_message_that_the_encoding_cannot_express_is_still_a_line() -> None:
     done = shell('"$@"', "sample", "中", PYTHONIOENCODING="ascii")
     assert done.returncode == 1
@@ -133,6 +165,83 @@ def test_training_whose_terminal_is_closed_ends_like_any_other(trained_run: Path
             assert process.poll() is None
         os.close(ours)
         assert process.wait(timeout=60) == 0
+    assert results(tmp_path / "run") == results(trained_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["2>/dev/full", "2>&-", "2>&1 | true"])
+def test_training_whose_progress_bar_is_lost_ends_like_any_other(lost: str, trained_run: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, charlm; from charlm.__main__ import fill_standard_streams; fill_standard_streams()\n"
+        "charlm.train(sys.argv[1], recipe='tiny', overrides='corpus.test_fraction=0.1', run=sys.argv[2], "
+        "say=lambda line: print(line, file=sys.stderr, flush=True), show_progress=True)"
+    )
+    line = f'{{ "$1" -c "$2" "$3" "$4"; echo "$?" >"{tmp_path}/code"; }} {lost}'
+    text = trained_run.parent / "text.txt"
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", sys.executable, program, text, tmp_path / "run"],
+        capture_output=True,
+        check=False,
+        timeout=100,
+    )
+    assert (tmp_path / "code").read_text() == "0\n", done.stderr
+    assert results(tmp_path / "run") == results(trained_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_the_progress_and_the_evaluations_of_a_training_fit_the_terminal(
+    columns: int, trained_run: Path, tmp_path: Path
+) -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    options = ("-c", "tiny", "-s", "training.steps=300", "-s", "training.evaluate_every=150", "-r", "run")
+    command = [*COMMAND, "train", str(trained_run.parent / "text.txt"), *options]
+    with subprocess.Popen(command, stderr=its, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        os.close(its)
+        shown = read_terminal(ours)
+        result = process.stdout.read().decode() if process.stdout else ""
+    assert process.returncode == 0, shown
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[A-Z]", "", shown))]
+    bars = [line for line in lines if re.search(r"step [\d,]+ of 300|^loss ", line)]
+    evaluations = [line for line in lines if "validation " in line and line.startswith("charlm: step")]
+    assert len(evaluations) == 2
+    assert any("loss " in line for line in bars)
+    assert all(len(line) <= columns for line in (*bars, *evaluations))
+    if columns >= 80:
+        assert [line for line in (*lines, *result.splitlines()) if len(line) > columns] == []
+
+
+def read_terminal(descriptor: int) -> str:
+    """Return what is written to the other side of a terminal until that is closed."""
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux reports the end as an error
+        while block := os.read(descriptor, 1 << 16):
+            shown += block
+    os.close(descriptor)
+    return shown.decode()
+
+
+@pytest.mark.slow
+def test_the_backend_and_the_number_format_of_the_user_do_not_change_a_training(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "home/.keras").mkdir(parents=True)
+    settings = {"floatx": "float16", "epsilon": 0.5, "backend": "jax", "image_data_format": "channels_first"}
+    (tmp_path / "home/.keras/keras.json").write_text(json.dumps(settings), encoding="utf-8")
+    options = ("-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", tmp_path / "run")
+    text = trained_run.parent / "text.txt"
+    done = shell('"$@"', "train", text, *options, HOME=str(tmp_path / "home"), KERAS_BACKEND="jax")
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "run") == results(trained_run)
+
+
+@pytest.mark.slow
+def test_a_training_whose_result_nobody_reads_is_done(trained_run: Path, tmp_path: Path) -> None:
+    options = ("-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", tmp_path / "run")
+    text = trained_run.parent / "text.txt"
+    shell(f'{{ "$@"; echo "$?" >"{tmp_path}/code"; }} | true', "train", text, *options)
+    assert (tmp_path / "code").read_text() == "0\n"
     assert results(tmp_path / "run") == results(trained_run)
 
 

@@ -11,17 +11,20 @@ from charlm.cli.command import Command
 from charlm.cli.options import json_option
 from charlm.cli.output import print_result, say
 from charlm.cli.table import align
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
 
 if TYPE_CHECKING:
     from charlm.bench.cases import Part
     from charlm.bench.measure import Benchmark
 
+MAX_DIGITS = 10
+"""Python refuses to convert thousands of digits."""
+
 
 def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
     sizes = value.split(",")
-    if not all(size.isdecimal() and 1 <= int(size) <= 65536 for size in sizes):
-        raise click.BadParameter(f"{value}: must be numbers from 1 to 65536, for instance 128,256")
+    if not all(size.isdecimal() and len(size) <= MAX_DIGITS and 1 <= int(size) <= 65536 for size in sizes):
+        raise click.BadParameter(f"{shorten(value)[1:-1]}: must be numbers from 1 to 65536, for instance 128,256")
     return tuple(map(int, sizes))
 
 

@@ -1,5 +1,6 @@
 """The options and arguments that several commands share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,25 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+def as_utf8(text: str) -> str:
+    """Return an argument with its UTF-8 decoded, also in a locale that has only ASCII.
+
+    Python represents each byte that the locale does not have as a surrogate. Bytes that are not UTF-8 stay surrogates.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
+    return text
+
+
+def decode_utf8(_: click.Context, _param: click.Parameter, value: Any) -> Any:
+    """Return the value of an option, which is None, a text or several, with its UTF-8 decoded."""
+    if isinstance(value, tuple):
+        return tuple(map(as_utf8, value))
+    return value if value is None else as_utf8(value)
+
+
 def refuse_empty(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Return the value of an option, or fail with a usage error if it is empty, for the same reason."""
     if value == "":
@@ -37,6 +57,7 @@ set_option = click.option(
     "--set",
     "overrides",
     multiple=True,
+    callback=decode_utf8,
     metavar="KEY=VALUE",
     help="Override one setting, named by its dotted key; can be repeated.",
 )

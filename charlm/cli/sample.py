@@ -8,7 +8,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import checkpoint_option, describe_skipped, json_option, run_argument, unknown_option
+from charlm.cli.options import (
+    checkpoint_option,
+    decode_utf8,
+    describe_skipped,
+    json_option,
+    run_argument,
+    unknown_option,
+)
 from charlm.cli.output import print_aside, print_result, say, write_result
 from charlm.errors import CharlmError, harmless, shorten
 
@@ -31,7 +38,7 @@ class _PromptFile(click.File):
 
 @click.command(cls=Command)
 @run_argument
-@click.option("-p", "--prompt", default="", help="Text to continue.  [default: a new line]")
+@click.option("-p", "--prompt", default="", callback=decode_utf8, help="Text to continue.  [default: a new line]")
 @click.option("--prompt-file", type=_PromptFile("rb"), help="UTF-8 file to read the prompt from; - = standard input.")
 @click.option(
     "-n",
@@ -64,7 +71,7 @@ class _PromptFile(click.File):
 @click.option(
     "--samples", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Number of texts to write."
 )
-@click.option("--stop", metavar="TEXT", help="End the text before the first occurrence of TEXT.")
+@click.option("--stop", metavar="TEXT", callback=decode_utf8, help="End the text before the first occurrence of TEXT.")
 @click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")
 @checkpoint_option
 @unknown_option("the prompt")

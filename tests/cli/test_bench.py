@@ -91,6 +91,14 @@ def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)
 
 
+def test_units_of_thousands_of_digits_are_refused_in_a_short_line() -> None:
+    command = charlm("bench", "--units", "9" * 5000)
+    assert command.exit_code == 2
+    assert "99...99" in command.stderr
+    assert "must be numbers from 1 to 65536" in command.stderr
+    assert len(command.stderr) < 1000
+
+
 @pytest.mark.parametrize("sizes", ["", "x", "128,", "0", "-8", "1.5", "65537"])
 def test_the_units_must_be_sizes(sizes: str) -> None:
     command = charlm("bench", "--units", sizes)
