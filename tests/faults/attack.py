@@ -1,0 +1,255 @@
+"""Attack copies of a small run in every way, and check what the commands do then.
+
+    python tests/faults/attack.py                  every attack, some minutes
+    python tests/faults/attack.py --sample 300
+    python tests/faults/attack.py --kind link
+
+Each attack gets a copy of a run that was interrupted, with files beside it that must stay as they are. In a process of
+its own, whose time and memory are limited, the run is sampled, evaluated, compared and resumed with the fake engine.
+Each of these must be refused in one line, or do what it does with an untouched run; where checksums were made right or
+there are none, other results are allowed. A traceback, a hang, a file touched outside the run and a result that differs
+without a word are failures.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from commands import charlm
+from fake_engine import interrupt_after
+from fake_runs import resume, train
+from faults.attacks import OUTSIDE, Attack, links, planted_links, replacements
+from faults.wrong_configs import config_fields, yaml_texts
+from faults.wrong_values import ids, json_types, tensors
+
+from charlm.errors import CharlmError, harmless
+
+MAX_SECONDS = 30
+MAX_MEMORY_BYTES = 4 << 30
+MAX_MESSAGE = 2000
+FAILURES = ("traceback", "hang", "outside", "silent", "message")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "sample best": ("sample", "run", "-n", "20", "--seed", "1", "-t", "0.7", "--json"),
+    "sample last": ("sample", "run", "-n", "20", "--seed", "1", "--checkpoint", "last", "--copies", "--json"),
+    "evaluate": ("evaluate", "run", "--json"),
+    "evaluate text": ("evaluate", "run", f"{OUTSIDE}/precious", "--unknown", "skip", "--checkpoint", "last"),
+    "compare": ("compare", "run", "--json"),
+}
+UNSEALED = {"compare": ("metrics.jsonl", "config.yaml", "tensorboard", "corpus")}
+"""Files without a checksum that a command shows as they are."""
+
+
+class Outcome(NamedTuple):
+    """What a command did."""
+
+    kind: str
+    """refused, unchanged, told, allowed, or one of FAILURES."""
+    detail: str
+
+
+class Result(NamedTuple):
+    """What all commands did after an attack."""
+
+    attack: Attack
+    outcomes: dict[str, Outcome]
+    """By command."""
+
+    @property
+    def failures(self) -> dict[str, Outcome]:
+        """The outcomes that must not be."""
+        return {name: outcome for name, outcome in self.outcomes.items() if outcome.kind in FAILURES}
+
+
+def make_victim(folder: Path) -> Path:
+    """Train a run in folder/run until it is interrupted, and put files beside it; return the run."""
+    trained = train(folder, faults=interrupt_after(25))
+    outside = folder / OUTSIDE
+    shutil.copytree(trained.folder, outside)
+    (outside / "precious").write_text("a bed cab ade\n", encoding="utf-8")
+    return trained.folder
+
+
+def attacks(run: Path) -> list[Attack]:
+    """Return all attacks on a run, which is not changed."""
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
+    return [
+        *(attack for name in names for attack in links(name)),
+        *planted_links(names),
+        *(attack for name in names for attack in replacements(name, is_folder=(run / name).is_dir())),
+        *json_types(run),
+        *config_fields(),
+        *yaml_texts(),
+        *tensors(run),
+        *ids(run),
+    ]
+
+
+def contents(folder: Path, *, but: str) -> dict[str, Any]:
+    """Return the kind, contents and time of change of everything in a folder, except in the folder `but`."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if name.parts[0] == but:
+            continue
+        status = path.lstat()
+        data = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        found[str(name)] = (status.st_mode, status.st_mtime_ns if data is not None else None, data)
+    return found
+
+
+def run_commands(folder: Path) -> dict[str, tuple[str, Any]]:
+    """Run every command on folder/run, then resume it; return for each refused, done or traceback, and the details."""
+    os.chdir(folder)
+    found: dict[str, tuple[str, Any]] = {}
+    for name, arguments in COMMANDS.items():
+        found[name] = _caught(lambda arguments=arguments: _run_command(arguments))  # type: ignore[misc]
+    found["resume"] = _caught(lambda: _resume(folder / "run"))
+    return found
+
+
+def _caught(run: Callable[[], tuple[str, Any]]) -> tuple[str, Any]:
+    try:
+        return run()
+    except BaseException:
+        return "traceback", traceback.format_exc()
+
+
+def _run_command(arguments: Sequence[str]) -> tuple[str, Any]:
+    done = charlm(*arguments)
+    if done.exit_code == 0:
+        sizes = re.sub(r'"bundle_bytes": \d+', "", done.stdout)  # the sizes of files are what they are
+        return "done", [sizes, done.stderr]
+    return "refused", done.stderr
+
+
+def _resume(run: Path) -> tuple[str, Any]:
+    try:
+        trained = resume(run)
+    except CharlmError as error:
+        return "refused", f"charlm: {error}\n"
+    files = {name: data.hex() for name, data in trained.files().items()}
+    said = [line for line in trained.said if not line.startswith(("ready in", "step "))]
+    return "done", [files, "".join(f"{line}\n" for line in said)]
+
+
+def in_a_process(folder: Path) -> dict[str, tuple[str, Any]]:
+    """Return `run_commands` of a folder, run in a process with a limit on its time and memory."""
+    report = folder / "report.json"
+    child = os.fork()
+    if not child:
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(MAX_SECONDS)
+            report.write_text(json.dumps(run_commands(folder)), encoding="utf-8")
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        kind = "hang" if os.WTERMSIG(status) == signal.SIGALRM else "traceback"
+        return {"process": (kind, f"ended by signal {os.WTERMSIG(status)}")}
+    found: dict[str, tuple[str, Any]] = json.loads(report.read_text(encoding="utf-8"))
+    report.unlink()
+    return found
+
+
+def outcome(name: str, found: tuple[str, Any], expected: tuple[str, Any], attack: Attack) -> Outcome:
+    """Compare what a command did with what it does on an untouched run."""
+    kind, details = found
+    if kind in FAILURES:
+        return Outcome(kind, details)
+    if kind == "refused":
+        lines = [line for line in details.splitlines() if line.startswith("charlm: ")]
+        is_good = lines and all(line == harmless(line) and len(line) < MAX_MESSAGE for line in details.split("\n"))
+        return Outcome("refused" if is_good else "message", details[:MAX_MESSAGE])
+    result, said = details
+    if result == expected[1][0]:
+        return Outcome("unchanged", said)
+    if said != expected[1][1]:
+        return Outcome("told", said)
+    is_allowed = attack.may_differ or attack.file.startswith(UNSEALED.get(name, ("\0",)))
+    return Outcome("allowed" if is_allowed else "silent", str(result)[:MAX_MESSAGE])
+
+
+def run(sample: int | None, *, seed: int = 0, kind: str | None = None) -> Iterator[Result]:
+    """Make all attacks or a seeded sample, one at a time.
+
+    Args:
+        sample: The number of attacks; None = all.
+        seed: The seed of the sample.
+        kind: Which kind of attacks; None = all.
+
+    Yields:
+        What each command did.
+
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        victim = make_victim(Path(scratch) / "victim")
+        expected = in_a_process(_copy(victim.parent, Path(scratch) / "untouched"))
+        assert all(found == "done" for found, _ in expected.values()), expected
+        cases = [attack for attack in attacks(victim) if kind in {None, attack.kind}]
+        chosen = cases if sample is None else random.Random(seed).sample(cases, min(sample, len(cases)))
+        for attack in chosen:
+            folder = _copy(victim.parent, Path(scratch) / "case")
+            yield Result(attack, _outcomes(attack, folder, expected))
+            shutil.rmtree(folder)
+
+
+def _copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target, symlinks=True)
+    return target
+
+
+def _outcomes(attack: Attack, folder: Path, expected: dict[str, tuple[str, Any]]) -> dict[str, Outcome]:
+    attack.apply(folder / "run")
+    before = contents(folder, but="run")
+    found = in_a_process(folder)
+    after = contents(folder, but="run")
+    outcomes = {name: outcome(name, one, expected.get(name, one), attack) for name, one in found.items()}
+    if after != before:
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        outcomes["files"] = Outcome("outside", ", ".join(changed))
+    return outcomes
+
+
+def main() -> None:
+    """Print the failures, and for each kind of attack how many commands were refused, and how many did what."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, help="number of attacks, chosen at random; default: all")
+    parser.add_argument("--kind", help="only this kind of attacks")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    counts: Counter[tuple[str, str]] = Counter()
+    attacked: Counter[str] = Counter()
+    failed, slowest, started = 0, 0.0, time.monotonic()
+    for result in run(options.sample, seed=options.seed, kind=options.kind):
+        now = time.monotonic()
+        slowest, started = max(slowest, now - started), now
+        attacked[result.attack.kind] += 1
+        counts.update((result.attack.kind, one.kind) for one in result.outcomes.values())
+        failed += bool(result.failures)
+        for name, found in result.failures.items():
+            print(f"{result.attack}\n  {name}: {found.kind}: {found.detail.strip()[-1500:]}", flush=True)
+    columns = sorted({kind for _, kind in counts}, key=("refused unchanged told allowed " + " ".join(FAILURES)).find)
+    print(f"{'kind':14}{'attacks':>9}" + "".join(f"{column:>11}" for column in columns))
+    for kind in attacked:
+        print(f"{kind:14}{attacked[kind]:9,}" + "".join(f"{counts[kind, column]:11,}" for column in columns))
+    print(f"{attacked.total():,} attacks, {failed:,} of them failures; the slowest took {slowest:.1f} s")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
