@@ -9,6 +9,8 @@ from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, refuse_empty, set_option
 from charlm.cli.output import print_result
 
+MAX_WORKERS = 256
+
 
 @click.command(cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
@@ -23,13 +25,26 @@ from charlm.cli.output import print_result
     help="Recipe or YAML file whose corpus section is used.",
 )
 @set_option
-def tokenize(paths: tuple[str, ...], out: Path, recipe: str, overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=MAX_WORKERS),
+    help="Processes that read the files; the corpus does not depend on it.  [default: the cores there are]",
+)
+def tokenize(paths: tuple[str, ...], out: Path, recipe: str, overrides: tuple[str, ...], workers: int | None) -> None:
     """Turn text into a corpus on disk.
 
-    Each PATH is a file, a folder, a glob pattern, a .gz file, or - for standard input. The settings are those of the
-    corpus section of a config, for instance: -s corpus.encoding=latin-1 -s corpus.level=byte
+    Each PATH is a file, a folder, a glob pattern, a .gz or .zst file, or - for standard input. The settings are those
+    of the corpus section of a config, for instance: -s corpus.encoding=latin-1 -s corpus.level=byte
     """
     from charlm.api.training import tokenize
+    from charlm.hardware import core_count
 
-    corpus = tokenize(paths, out, recipe=recipe, overrides=overrides, show_progress=sys.stderr.isatty())
+    corpus = tokenize(
+        paths,
+        out,
+        recipe=recipe,
+        overrides=overrides,
+        workers=workers or min(core_count(), MAX_WORKERS),
+        show_progress=sys.stderr.isatty(),
+    )
     print_result(f"{out}: {corpus.summary}")

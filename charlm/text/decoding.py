@@ -58,8 +58,10 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
         )
 
 
-def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterator[str]:
-    """Yield the text of a document in pieces.
+def texts(
+    blocks: Iterable[bytes], config: CorpusConfig, *, name: str, start: int = 0, head: bytes = b""
+) -> Iterator[str]:
+    """Yield the text of a document, or of a part of it, in pieces.
 
     At level byte the text is the bytes decoded as Latin-1, so that code points are byte values.
 
@@ -67,6 +69,8 @@ def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterat
         blocks: The bytes of the document in blocks of any size, none of them empty.
         config: Its level, encoding and normal form.
         name: What messages call the document.
+        start: The bytes of the document before the first block, 0 or more.
+        head: The first bytes of the document, if `start` is not 0.
 
     Raises:
         CharlmError: Python does not have the encoding; or as `decode` and `normalize` do.
@@ -75,12 +79,12 @@ def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterat
     if config.level == "char":
         check_encoding(config.encoding)
     encoding = config.encoding if config.level == "char" else "latin-1"
-    pieces = decode(blocks, encoding=encoding, name=name)
+    pieces = decode(blocks, encoding=encoding, name=name, start=start, head=head)
     return pieces if config.normalize == "none" else normalize(pieces, form=config.normalize, name=name)
 
 
-def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str]:
-    """Yield the decoded text of a document in pieces.
+def decode(blocks: Iterable[bytes], *, encoding: str, name: str, start: int = 0, head: bytes = b"") -> Iterator[str]:
+    """Yield the decoded text of a document, or of a part that `charlm.text.pieces` has cut, in pieces.
 
     Line ends stay as they are; a byte order mark at the start is dropped.
 
@@ -88,6 +92,8 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str
         blocks: The bytes of the document in blocks of any size, none of them empty.
         encoding: A name that `check_encoding` accepts.
         name: What messages call the document.
+        start: The bytes of the document before the first block, 0 or more.
+        head: The first bytes of the document, if `start` is not 0.
 
     Raises:
         CharlmError: the bytes are not valid in this encoding; the message names the offset of the first invalid byte
@@ -95,7 +101,7 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str
 
     """
     decoder = codecs.getincrementaldecoder(encoding)()
-    head, end, started = b"", 0, False
+    end, started = start, start > 0
     for block in itertools.chain(blocks, [b""]):
         head = head or block[:HEAD_BYTES]
         end += len(block)
