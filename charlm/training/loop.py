@@ -31,7 +31,7 @@ from charlm.training.divergence import DivergenceError
 from charlm.training.engine import EngineFactory
 from charlm.training.memory import check_memory
 from charlm.training.progress import Progress
-from charlm.training.recorder import Recorder
+from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import StopRequest
 from charlm.training.steps import StepRunner
@@ -66,6 +66,7 @@ def train(
     watch: Stopwatch | None = None,
     measure_memory: Callable[[], int | None] = memory_bytes,
     clock: Callable[[], float] = time.monotonic,
+    on_evaluation: OnEvaluation = ignore_evaluation,
 ) -> Outcome:
     """Train, or continue training, until a limit of the config or a signal.
 
@@ -79,6 +80,7 @@ def train(
         watch: The stopwatch that has measured the start so far; None = a new one.
         measure_memory: Returns the memory of the machine in bytes; None = not known.
         clock: Returns the time in seconds, for `training.max_minutes`.
+        on_evaluation: Called after each evaluation; it may end the run by `request.reason`.
 
     Raises:
         CharlmError: the config asks for something that the engine does not have, the network does not fit into the
@@ -94,7 +96,15 @@ def train(
         remove_leftovers(run.folder / CHECKPOINTS)
         with request.at_once():
             available = measure_memory()
-            training = Training(run, make_engine, request=request, say=say, available_bytes=available, clock=clock)
+            training = Training(
+                run,
+                make_engine,
+                request=request,
+                say=say,
+                available_bytes=available,
+                clock=clock,
+                on_evaluation=on_evaluation,
+            )
         watch.lap("network")
         with contextlib.closing(training.recorder.outputs):
             with request.at_once():
@@ -123,6 +133,7 @@ class Training:
         say: Called with each line for the user.
         available_bytes: The memory of the machine; None = not known.
         clock: Returns the time in seconds.
+        on_evaluation: Called after each evaluation.
 
     Raises:
         CharlmError: the text is too short, the network does not fit into the memory, or the engine cannot be made.
@@ -138,6 +149,7 @@ class Training:
         say: Say,
         available_bytes: int | None,
         clock: Callable[[], float],
+        on_evaluation: OnEvaluation,
     ) -> None:
         self.run, self.request, self.say, self.clock = run, request, say, clock
         self.settings = run.config.training
@@ -157,7 +169,14 @@ class Training:
         self.engine = make_engine(run.config, self.batches, vocabulary_size=vocabulary_size, precision=precision)
         self.steps = StepRunner(run, self.engine, self.batches, self.schedule)
         self.recorder = Recorder(
-            run, self.engine, self.batches, self.schedule, rates=self.steps.rates, request=request, say=say
+            run,
+            self.engine,
+            self.batches,
+            self.schedule,
+            rates=self.steps.rates,
+            request=request,
+            say=say,
+            on_evaluation=on_evaluation,
         )
         for line in filter(None, (shrunk, replaced)):
             say(line)
@@ -233,6 +252,8 @@ class Training:
         progress, stopping, minutes = self.progress, self.stopping, self.settings.max_minutes
         if progress.evaluated_step == progress.step >= self.schedule.total:
             return "all steps done"
+        if self.request.reason is not None:
+            return self.request.reason
         if stopping is not None and progress.evaluations_without_best >= stopping.patience:
             return f"no new best in {stopping.patience} evaluations"
         if self.request.signal is not None:

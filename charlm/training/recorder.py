@@ -16,6 +16,14 @@ from charlm.training.schedule import Schedule
 from charlm.training.signals import Stopped, StopRequest
 from charlm.training.validation import Validator
 
+OnEvaluation = Callable[[Progress, float], object]
+"""Is called after an evaluation with the progress and the loss that decides which network is the best, in nats per
+character: that on the validation text, or the training loss if there is no such text."""
+
+
+def ignore_evaluation(_progress: Progress, _nats: float) -> None:
+    """Do nothing after an evaluation."""
+
 
 class Recorder:
     """Logs, evaluates and saves a run, and records that in its progress.
@@ -30,6 +38,7 @@ class Recorder:
         rates: Returns the learning rates of steps, see `charlm.training.steps.StepRunner.rates`.
         request: The stop request of a `stop_on_signal` block; a signal cuts an evaluation short.
         say: Called with each line for the user.
+        on_evaluation: Called after each evaluation.
 
     """
 
@@ -43,9 +52,10 @@ class Recorder:
         rates: Callable[[Progress, int, int], NDArray[np.float32]],
         request: StopRequest,
         say: Say,
+        on_evaluation: OnEvaluation,
     ) -> None:
         self._corpus, self._engine, self._batches, self._schedule = run.corpus, engine, batches, schedule
-        self._rates, self._request, self._say = rates, request, say
+        self._rates, self._request, self._say, self._on_evaluation = rates, request, say, on_evaluation
         self._max_minutes = run.config.training.max_minutes
         self.validator = Validator(run)
         self.outputs = RunOutputs(
@@ -114,7 +124,8 @@ class Recorder:
         nats = validation.nats_per_char
         if nats is not None:
             self.outputs.logs.log(self._position(progress, "validation", nats))
-        is_best = self.validator.update_best(progress.train_nats if nats is None else nats, progress)
+        score = progress.train_nats if nats is None else nats
+        is_best = self.validator.update_best(score, progress)
         if is_best:
             self.outputs.save_best(progress, is_extra=not self._schedule.evaluates_at(step))
         self.outputs.logs.show(self._engine.weights(), validation.sample, step=step)
@@ -129,6 +140,7 @@ class Recorder:
                 columns=line_columns(),
             )
         )
+        self._on_evaluation(progress, score)
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {

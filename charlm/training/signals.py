@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP: they end the program at once if nothing can be lost, otherwise after the present step."""
+"""What ends a run before its last step: Ctrl-C, SIGTERM and SIGHUP, or the program itself.
+
+Signals end the program at once if nothing can be lost, otherwise after the present step.
+"""
 
 import contextlib
 import signal as signals
@@ -24,12 +27,15 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class StopRequest:
-    """The signal that has asked the program to end, and what the next signal does."""
+    """The signal that has asked the program to end, and what the next signal does; or why the program ends the run."""
 
     signal: signals.Signals | None = None
     """The last signal, or None."""
     is_deferred: bool = False
     """Whether the first signal is only recorded. If not, and for every later signal, Stopped is raised."""
+    reason: str | None = None
+    """Why the run is to end after the present step, for the user; set by the program that trains it, None = it is not.
+    """
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, recipe_names
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, find_space, recipe_names
 from charlm.errors import CharlmError
 
 
@@ -18,6 +18,19 @@ def test_the_recipes_are_listed_in_sorted_order() -> None:
     names = recipe_names()
     assert {"default", "tiny"} <= {*names}
     assert names == sorted(names)
+
+
+def test_the_search_space_is_not_a_recipe() -> None:
+    assert find_space("space").is_file()
+    assert "space" not in recipe_names()
+    with pytest.raises(CharlmError, match="--config space: no such recipe"):
+        find_recipe("space")
+
+
+def test_a_search_space_is_found_by_its_path(tmp_path: Path) -> None:
+    assert find_space(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+    with pytest.raises(CharlmError, match=r"^mine: no such YAML file; space is the search space that comes"):
+        find_space("mine")
 
 
 def test_a_recipe_is_found_by_its_name() -> None:

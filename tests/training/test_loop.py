@@ -14,6 +14,7 @@ from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
 from charlm.training import loop
+from charlm.training.progress import Progress
 from charlm.training.signals import stop_on_signal
 
 
@@ -270,6 +271,34 @@ def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(tmp_path
     with pytest.raises(CharlmError, match=r"^model: .* needs at least"):
         train(tmp_path / "run", engines=engines, available_bytes=1000)
     assert engines.made == []
+
+
+@pytest.mark.parametrize("step", [10, 30])
+def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_an_uninterrupted_one(
+    step: int, reference: Trained, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, float]] = []
+    run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
+    with stop_on_signal() as request:
+
+        def watch(progress: Progress, nats: float) -> None:
+            seen.append((progress.step, nats))
+            request.reason = "enough" if progress.step == step else None
+
+        outcome = loop.train(
+            run,
+            FakeEngines(),
+            resume=True,
+            request=request,
+            say=lambda _: None,
+            show_progress=False,
+            on_evaluation=watch,
+        )
+    assert (outcome.reason, outcome.progress.step, outcome.signal) == ("enough", step, None)
+    assert seen == list(reference.validation().items())[: step // 10]
+    resumed = resume(run.folder)
+    assert resumed.files() == reference.files()
+    assert resumed.repeatable_metrics == reference.repeatable_metrics
 
 
 # Small texts

@@ -1,0 +1,91 @@
+"""A search over recipes."""
+
+import importlib.util
+import math
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charlm.config.recipes import DEFAULT_CORPUS, find_space
+from charlm.errors import CharlmError
+from charlm.runs.folder import RUNS
+from charlm.training.signals import stop_on_signal
+
+if TYPE_CHECKING:
+    from charlm.tuning.search import SearchResult
+
+TRIALS = 20
+"""Trials that would fit into the time of a search if none were pruned."""
+
+
+def tune(
+    space: str | Path,
+    text: str | Path | Sequence[str | Path] | None = None,
+    *,
+    minutes: float,
+    trials: int | None = None,
+    trial_minutes: float | None = None,
+    out: str | Path | None = None,
+    storage: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    show_progress: bool = False,
+) -> "SearchResult":
+    """Search for the recipe with the lowest validation loss after the same time of training.
+
+    If the same search has begun in the folder, it goes on, and so do its trials. Several processes may search there at
+    once. TensorFlow's threads are set for the whole process.
+
+    Args:
+        space: The YAML file of what is searched, see docs/tuning.md; or the name of the one that comes with charlm.
+        text: What `charlm.train` takes; None = the plays that come with charlm.
+        minutes: The time of this call, more than 0.
+        trials: The number of trials of the whole search at which it ends; None = any.
+        trial_minutes: How long each trial trains, more than 0 and at most half of `minutes`; None = what the search
+            has, for a new one a twentieth of `minutes`.
+        out: The folder of the search; None = tune- and the name of the space, under runs/.
+        storage: The URL of a database for the study, as Optuna takes it; None = a journal in the folder.
+        say: Takes a line for the user, for instance `print`.
+        show_progress: Whether to show bars on standard error.
+
+    Raises:
+        CharlmError: the space, the text or an argument is not right, the folder holds another search, several trials
+            in a row have failed, or a file cannot be written.
+        Stopped: a signal came while nothing was trained; it is a KeyboardInterrupt.
+
+    """
+    for option, value in (("--minutes", minutes), ("--trial-minutes", 1.0 if trial_minutes is None else trial_minutes)):
+        if not 0 < value < math.inf:
+            raise CharlmError(f"{option}: found {value:g}; must be a finite number above 0")
+    if trial_minutes is not None and 2 * trial_minutes > minutes:
+        raise CharlmError(f"--trial-minutes: found {trial_minutes:g}; must be at most half of --minutes, {minutes:g}")
+    if importlib.util.find_spec("optuna") is None:
+        raise CharlmError("charlm tune needs Optuna: pip install 'charlm-simplernn[tune]'")
+    from charlm.tuning.display import Display
+    from charlm.tuning.folder import prepare_folder
+    from charlm.tuning.search import Search
+    from charlm.tuning.space import load_space
+    from charlm.tuning.speed import StepTimer
+    from charlm.tuning.study import Study
+    from charlm.tuning.trial import Workplace
+
+    path = find_space(str(space))
+    loaded = load_space(path)
+    sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
+    folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
+    with stop_on_signal() as request:
+        corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
+        study = Study(folder, loaded, identity, storage=storage)
+        seconds = None if trial_minutes is None else 60 * trial_minutes
+        trial_seconds = study.settle_trial_seconds(seconds, default=60 * minutes / TRIALS)
+        with request.at_once():
+            from charlm.engine import runtime
+
+            runtime.start()
+            from charlm.engine.keras_engine import KerasEngine
+        timer = StepTimer(corpus, KerasEngine)
+        place = Workplace(loaded, corpus, KerasEngine, timer.seconds_per_step, trial_seconds, request)
+        with Display(60 * minutes, say=say, show_progress=show_progress) as display:
+            given = [] if text is None else [shlex.quote(str(source)) for source in sources]
+            command = " ".join(["charlm train", *given])
+            return Search(study, place, display, command, seconds=60 * minutes, trials=trials).run()

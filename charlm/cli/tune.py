@@ -1,0 +1,121 @@
+"""`charlm tune`: searches for a better recipe, and says which it found."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import FOLDER, json_option, refuse_empty
+from charlm.cli.output import print_result, say
+
+if TYPE_CHECKING:
+    from charlm.tuning.search import SearchResult, TrialSummary
+
+MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
+
+
+@click.command(cls=Command)
+@click.argument("space", type=FOLDER, metavar="SPACE.yaml")
+@click.argument("corpus", nargs=-1, type=FOLDER)
+@click.option("--minutes", type=MINUTES, required=True, help="Time of this call.")
+@click.option("--trials", type=click.IntRange(min=1), help="Number of trials of the whole search at which it ends.")
+@click.option(
+    "--trial-minutes",
+    type=MINUTES,
+    help="Time that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes]",
+)
+@click.option("--out", type=FOLDER, help="Folder of the search.  [default: runs/tune-<name of the space>]")
+@click.option(
+    "--storage",
+    metavar="URL",
+    callback=refuse_empty,
+    help="Database for the study, as Optuna takes it.  [default: a journal in the folder]",
+)
+@json_option
+def tune(
+    *,
+    space: Path,
+    corpus: tuple[Path, ...],
+    minutes: float,
+    trials: int | None,
+    trial_minutes: float | None,
+    out: Path | None,
+    storage: str | None,
+    as_json: bool,
+) -> None:
+    """Search for a better recipe.
+
+    SPACE.yaml names a recipe, and settings with ranges. CORPUS is what train takes. Each trial is a run that trains for
+    the same time; trials that are worse than half of the others at the same point end early. The same command again
+    goes on with the search, also after a kill, and several processes may run it at once.
+    """
+    from charlm.api import tuning
+    from charlm.training.signals import Stopped
+
+    try:
+        result = tuning.tune(
+            space,
+            corpus or None,
+            minutes=minutes,
+            trials=trials,
+            trial_minutes=trial_minutes,
+            out=out,
+            storage=storage,
+            say=say,
+            show_progress=sys.stderr.isatty(),
+        )
+    except Stopped as stopped:
+        say(f"{stopped}; the same command goes on with the search")
+        raise
+    if as_json:
+        print_result(json.dumps(_to_json(result)))
+    _print_result(result, as_json=as_json)
+
+
+def _print_result(result: "SearchResult", *, as_json: bool) -> None:
+    from charlm.network.loss import bits, perplexity
+
+    ended = sum(trial.state in {"complete", "pruned"} for trial in result.trials)
+    say(
+        f"{result.reason}: {ended:,} trials, {sum(trial.state == 'pruned' for trial in result.trials):,} of them pruned"
+    )
+    best = result.best
+    if best is None:
+        say(f"{result.out}: no trial is complete yet; the same command goes on with the search")
+    elif not as_json:
+        nats = best.nats_per_char or 0.0
+        print_result(
+            f"{result.recipe}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity "
+            f"{perplexity(nats):.2f}) on the validation text: trial {best.number} of {ended:,}"
+        )
+    say(f"compare the trials with: charlm compare {shlex.quote(str(result.out))}/trial-*")
+    if result.signal is not None:
+        sys.exit(128 + result.signal)
+    if best is None:
+        sys.exit(1)
+
+
+def _to_json(result: "SearchResult") -> dict[str, Any]:
+    return {
+        "out": str(result.out),
+        "reason": result.reason,
+        "recipe": None if result.best is None else str(result.recipe),
+        "best": None if result.best is None else _trial_to_json(result.best),
+        "trials": [_trial_to_json(trial) for trial in result.trials],
+    }
+
+
+def _trial_to_json(trial: "TrialSummary") -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "nats_per_char": trial.nats_per_char,
+        "seconds": trial.seconds,
+        "settings": dict(trial.values),
+        "run": None if trial.run is None else str(trial.run),
+        "error": trial.error,
+    }

@@ -1,0 +1,101 @@
+"""The folder of a search: what is searched (search.json), the text (corpus/), and the best recipe (best.yaml)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from charlm.config.schema import Config
+from charlm.config.yaml import dump_yaml
+from charlm.errors import CharlmError
+from charlm.runs.run import corpus_identity
+from charlm.storage.atomic import write_file, writing
+from charlm.storage.claim import taking_turns
+from charlm.storage.reading import read_file
+from charlm.storage.scratch import scratch_folder
+from charlm.text.corpus import Corpus, is_corpus, open_corpus
+from charlm.text.tokenization import tokenize
+from charlm.tuning.space import Space
+
+CORPUS, SEARCH_FILE, BEST_FILE = "corpus", "search.json", "best.yaml"
+PREPARING = ".preparing"
+MAX_BYTES = 1 << 20
+FORMAT = 1
+
+
+def prepare_folder(
+    out: Path, space: Space, sources: Sequence[str | Path], *, progress: bool = False
+) -> tuple[Corpus, dict[str, Any]]:
+    """Begin a search in a folder, or find that the same search has begun there.
+
+    Args:
+        out: The folder: missing, empty, or that of the same search.
+        space: What is searched.
+        sources: What `tokenize` takes, which is tokenized into corpus/; or one folder that it wrote.
+        progress: Whether to show a progress bar on standard error while the text is tokenized.
+
+    Returns:
+        The text, and what makes two searches the same, for JSON.
+
+    Raises:
+        CharlmError: the folder holds another search or something else, or the text cannot be read.
+
+    """
+    with writing(out):
+        is_new = not (out / SEARCH_FILE).exists()
+        if is_new and out.exists() and any(path.name[0] != "." and path.name != CORPUS for path in out.iterdir()):
+            raise CharlmError(f"{out}: is not empty, and not the folder of a search; name another --out")
+        out.mkdir(parents=True, exist_ok=True)
+    with taking_turns(out, PREPARING):
+        corpus = _prepare_corpus(out / CORPUS, space.config(), sources, progress=progress)
+        identity = {"format": FORMAT, **space.describe(), CORPUS: corpus_identity(corpus)}
+        written = (json.dumps(identity, indent=2) + "\n").encode()
+        path = out / SEARCH_FILE
+        if not path.exists():
+            write_file(path, written)
+        elif (found := _read(path)) != json.loads(written):
+            name = next((key for key in identity if found.get(key) != json.loads(written)[key]), "format")
+            raise CharlmError(f"{out}: holds a search with another {name}; name another --out, or delete this one")
+    return corpus, identity
+
+
+def _prepare_corpus(target: Path, config: Config, sources: Sequence[str | Path], *, progress: bool) -> Corpus:
+    """Return the text; if it was tokenized before, it is tokenized again to see whether it is the same."""
+    if len(sources) == 1 and is_corpus(Path(sources[0])):
+        return open_corpus(Path(sources[0]))
+    with scratch_folder(target) as scratch:
+        corpus = tokenize([str(source) for source in sources], scratch / "new", config.corpus, progress=progress)
+        if not target.exists():
+            with writing(target):
+                corpus.folder.rename(target)
+        elif corpus_identity(open_corpus(target)) != corpus_identity(corpus):
+            raise CharlmError(f"{target.parent}: holds a search with another text; name another --out")
+    return open_corpus(target)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(read_file(path, limit=MAX_BYTES, follow_links=False))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise CharlmError(f"{path}: damaged: not a JSON object; name another --out")
+    return found
+
+
+def write_recipe(path: Path, space: Space, settings: Mapping[str, Any], *, head: Sequence[str]) -> None:
+    """Write the recipe of a trial: what differs from the defaults, below some lines of comment.
+
+    Args:
+        path: The file; an old one is replaced.
+        space: What is searched.
+        settings: What differs from its recipe, by dotted keys.
+        head: The lines, each without a line break.
+
+    Raises:
+        CharlmError: the file cannot be written.
+
+    """
+    values = space.config(settings).model_dump(mode="json", exclude_defaults=True)
+    comment = "".join(f"# {line}\n" for line in head)
+    write_file(path, (comment + dump_yaml(values)).encode())

@@ -1,0 +1,259 @@
+"""A search with the fake engine: what it finds, when it ends, and how it goes on after it was interrupted."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from fake_engine import Faults, crash_after, interrupt_after
+
+pytest.importorskip("optuna", reason="missing: optuna")
+
+from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder, numbers, ticking
+
+from charlm.config.file import load_config
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.runs.comparison import summarize
+from charlm.training.signals import StopRequest
+
+pytestmark = pytest.mark.slow
+
+RATE = "training.optimizer.learning_rate"
+
+
+@pytest.fixture
+def searching(tmp_path: Path) -> SearchFolder:
+    return SearchFolder(tmp_path)
+
+
+def test_the_first_trial_is_the_recipe_itself(searching: SearchFolder) -> None:
+    searching.space = SPACE + "  model.layers: {int: [1, 3]}\n"
+    result = searching.run(trials=1)
+    assert (result.trials[0].number, result.trials[0].values) == (0, {RATE: 2e-3, "model.layers": 1})
+
+
+def test_trials_are_runs_of_equal_length_that_can_be_compared(searching: SearchFolder) -> None:
+    result = searching.run(trials=4)
+    assert (result.reason, [trial.state for trial in result.trials]) == ("enough trials", ["complete"] * 4)
+    for trial in result.trials:
+        assert trial.run is not None
+        summary = summarize(trial.run)
+        assert summary.nats_per_char == trial.nats_per_char
+        assert summary.settings[RATE] == trial.values[RATE]
+        assert summary.settings["training.steps"] == 50
+        assert summary.settings["training.evaluate_every"] == 5
+
+
+def test_all_trials_read_one_corpus(searching: SearchFolder) -> None:
+    result = searching.run(trials=2)
+    assert {(trial.run or Path()).joinpath("corpus").resolve() for trial in result.trials} == {searching.out / "corpus"}
+
+
+def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
+    searching.space = SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
+    result = searching.run(trials=6, seconds_per_step=lambda config: config.model.units / 8)
+    steps = {
+        trial.values["model.units"]: summarize(trial.run).settings["training.steps"]
+        for trial in result.trials
+        if trial.run and trial.state == "complete"
+    }
+    assert steps == {4: TRIAL_SECONDS * 2, 16: round(TRIAL_SECONDS / 2)}
+
+
+def test_the_best_recipe_trains_what_the_best_trial_has_trained(searching: SearchFolder) -> None:
+    result = searching.run(trials=5)
+    assert result.best is not None
+    assert result.best.run is not None
+    assert result.best.nats_per_char == min(trial.nats_per_char or 9 for trial in result.trials)
+    head = result.recipe.read_text(encoding="utf-8").splitlines()
+    assert head[0] == f"# charlm train text.txt -c {result.recipe}"
+    assert head[1].startswith(f"# Trial {result.best.number} of 5 of a search over space.yaml: ")
+    assert f"{result.best.nats_per_char:.4f} nats" in head[1]
+    trained = load_config(result.best.run / "config.yaml")
+    recipe = load_config(result.recipe, overrides={"sampling.length": 0})
+    assert recipe == trained
+
+
+def test_the_best_recipe_names_what_the_recipe_scores_at_equal_time(searching: SearchFolder) -> None:
+    searching.space = SPACE.replace("learning_rate: {float: [1e-4", "learning_rate: {float: [2e-3")
+    result = searching.run(trials=6)
+    assert result.best is not None
+    assert result.best.number > 0
+    assert f"has {result.trials[0].nats_per_char:.4f} at equal time." in result.recipe.read_text(encoding="utf-8")
+
+
+def test_hopeless_trials_end_early_and_are_not_the_best(searching: SearchFolder) -> None:
+    result = searching.run(trials=14)
+    pruned = list(numbers(result, "pruned"))
+    assert pruned
+    assert min(pruned) >= 4
+    for number in pruned:
+        folder = searching.out / f"trial-{number:04}"
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").count('"validation"')
+        assert 3 <= lines < 10
+    assert result.best is not None
+    assert result.best.state == "complete"
+    assert any(line.startswith(f"trial {pruned[0]}: pruned; best ") for line in searching.said)
+
+
+def test_a_search_goes_on_in_its_folder(searching: SearchFolder) -> None:
+    first = searching.run(trials=3)
+    second = searching.run(trials=5)
+    assert second.trials[:3] == first.trials
+    assert len(second.trials) == 5
+    assert searching.run(trials=5).trials == second.trials
+
+
+def test_a_search_ends_when_no_other_trial_fits_into_its_time(searching: SearchFolder) -> None:
+    result = searching.run(seconds=100, clock=ticking(1.0))
+    assert result.reason == "the time is over"
+    assert 2 <= len(list(numbers(result, "complete"))) <= 10
+    assert not list(numbers(result, "running"))
+
+
+def test_a_trial_that_the_end_of_the_time_stops_is_continued_by_the_next_search(searching: SearchFolder) -> None:
+    result = searching.run(seconds=5, clock=ticking(1.0))
+    assert [trial.state for trial in result.trials] == ["running"]
+    assert result.best is None
+    again = searching.run(trials=1)
+    assert [trial.state for trial in again.trials] == ["complete"]
+    assert "trial 0 (continued): learning_rate 0.002" in searching.said
+    undisturbed = SearchFolder(searching.folder / "other")
+    undisturbed.folder.mkdir()
+    assert again.trials[0].nats_per_char == undisturbed.run(trials=1).trials[0].nats_per_char
+
+
+def test_a_signal_ends_the_search_and_leaves_the_trial_to_the_next(searching: SearchFolder) -> None:
+    result = searching.run(faults=interrupt_after(20))
+    assert result.signal == signal.SIGINT
+    assert [trial.state for trial in result.trials] == ["running"]
+    assert [trial.state for trial in searching.run(trials=1).trials] == ["complete"]
+
+
+@pytest.mark.parametrize("step", [1, 5, 27, 50])
+def test_a_trial_whose_process_crashed_is_continued_and_none_is_lost(searching: SearchFolder, step: int) -> None:
+    searching.run(trials=2)
+    with pytest.raises(ZeroDivisionError):
+        searching.run(faults=crash_after(step))
+    result = searching.run(trials=4)
+    assert [trial.state for trial in result.trials] == ["complete"] * 4
+    undisturbed = SearchFolder(searching.folder / "other")
+    undisturbed.folder.mkdir()
+    assert [(trial.values, trial.nats_per_char) for trial in result.trials] == [
+        (trial.values, trial.nats_per_char) for trial in undisturbed.run(trials=4).trials
+    ]
+
+
+def test_a_process_that_crashed_before_it_knew_its_values_loses_no_trial(searching: SearchFolder) -> None:
+    def crash(_config: Config) -> float:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        searching.run(seconds_per_step=crash)
+    result = searching.run(trials=1)
+    assert [(trial.number, trial.state) for trial in result.trials] == [(0, "complete")]
+
+
+def test_values_that_were_tried_are_not_tried_again_and_the_search_ends_when_all_were(searching: SearchFolder) -> None:
+    searching.space = SPACE.replace("{float: [1e-4, 1e-1], log: true}", "{categorical: [1e-3, 2e-3, 4e-3]}")
+    result = searching.run()
+    assert result.reason == "nothing is left to try"
+    assert sorted(trial.values[RATE] for trial in result.trials) == [1e-3, 2e-3, 4e-3]
+
+
+def test_a_trial_that_fails_does_not_end_the_search(searching: SearchFolder) -> None:
+    diverge = Faults(loss=lambda _step, rate: float("nan") if rate > 3e-3 else None)
+    searching.space = SPACE.replace("{float: [1e-4, 1e-1], log: true}", "{categorical: [1e-3, 2e-3, 4e-3]}").replace(
+        "training.parts: 2", "training.parts: 2, training.divergence.max_rollbacks: 0"
+    )
+    result = searching.run(faults=diverge)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    assert [trial.values[RATE] for trial in failed] == [4e-3]
+    assert "the loss is nan" in (failed[0].error or "")
+    assert any(f"trial {failed[0].number}: failed: " in line for line in searching.said)
+
+
+def test_a_search_ends_if_every_trial_fails(searching: SearchFolder) -> None:
+    with pytest.raises(CharlmError, match=r"out: the last 3 trials have failed; the last one: the loss is nan"):
+        searching.run(faults=Faults(loss=lambda _step, _rate: float("nan")))
+
+
+def test_settings_that_do_not_go_together_fail_a_trial_and_not_the_search(searching: SearchFolder) -> None:
+    searching.space = (
+        "recipe: tiny\nfixed: {training.batch_size: 4, training.sequence_length: 4, training.parts: 2}\n"
+        "search:\n  model.units: {categorical: [16, 60000]}\n  model.layers: {categorical: [1, 2]}\n"
+    )
+    result = searching.run(trials=2)
+    errors = [trial.error for trial in result.trials if trial.state == "failed"]
+    assert all(
+        "layers * units * units must be at most" in (error or "") or "memory" in (error or "") for error in errors
+    )
+    assert len(list(numbers(result, "complete"))) == 2
+
+
+def test_another_search_in_the_same_folder_is_refused(searching: SearchFolder) -> None:
+    searching.run(trials=1)
+    for change in ("space", "text"):
+        other = SearchFolder(searching.folder)
+        other.space = SPACE.replace("1e-1", "5e-2") if change == "space" else SPACE
+        other.text = other.text[::-1] if change == "text" else other.text
+        with pytest.raises(CharlmError, match=r"out: holds a search with another (search|text)"):
+            other.run(trials=2)
+
+
+def test_another_length_of_trials_is_refused(searching: SearchFolder) -> None:
+    searching.run(trials=1)
+    study, _ = searching.open()
+    assert study.settle_trial_seconds(None, default=99) == TRIAL_SECONDS
+    with pytest.raises(CharlmError, match="--trial-minutes: found 1; the trials of this search have"):
+        study.settle_trial_seconds(60, default=99)
+
+
+def test_a_study_may_lie_in_a_database(searching: SearchFolder) -> None:
+    searching.storage = f"sqlite:///{searching.folder}/study.db"
+    searching.run(trials=2)
+    assert not (searching.out / "study.journal").exists()
+    assert len(searching.run(trials=3).trials) == 3
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db", "klingon://somewhere/study"])
+def test_a_database_that_cannot_be_opened_is_an_error_in_a_line(searching: SearchFolder, url: str) -> None:
+    searching.storage = url
+    with pytest.raises(CharlmError, match=r"^--storage: cannot be opened: "):
+        searching.run(trials=1)
+
+
+def test_a_damaged_journal_is_an_error_in_a_line(searching: SearchFolder) -> None:
+    searching.run(trials=1)
+    journal = searching.out / "study.journal"
+    journal.write_bytes(journal.read_bytes()[:40] + b"\n" + journal.read_bytes()[40:])
+    with pytest.raises(CharlmError, match=r"study\.journal: damaged: "):
+        searching.run(trials=2)
+
+
+def test_half_a_line_at_the_end_of_the_journal_does_no_harm(searching: SearchFolder) -> None:
+    searching.run(trials=2)
+    with (searching.out / "study.journal").open("ab") as journal:
+        journal.write(b'{"op_code":6,"wor')
+    assert [trial.state for trial in searching.run(trials=3).trials] == ["complete"] * 3
+
+
+def test_a_journal_that_is_a_link_is_refused(searching: SearchFolder, tmp_path: Path) -> None:
+    searching.run(trials=1)
+    (searching.out / "study.journal").rename(tmp_path / "elsewhere")
+    (searching.out / "study.journal").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CharlmError, match=r"study\.journal: is a link"):
+        searching.run(trials=2)
+
+
+def test_a_reason_of_an_earlier_training_does_not_end_the_first_trial(searching: SearchFolder) -> None:
+    def give_reason(request: StopRequest) -> None:
+        request.reason = "an earlier one"
+
+    assert searching.run(trials=1, change=give_reason).reason == "enough trials"
+
+
+def test_the_time_counts_by_the_real_clock_unless_a_test_says_otherwise(searching: SearchFolder) -> None:
+    result = searching.run(seconds=0.2, clock=time.monotonic)
+    assert result.reason == "the time is over"

@@ -1,0 +1,148 @@
+"""The YAML file of a search: what it may say, and the line that answers a mistake."""
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.config.recipes import find_space
+from charlm.config.yaml import parse_yaml
+from charlm.errors import CharlmError
+from charlm.tuning.space import RANGES, Categorical, FloatRange, IntRange, load_space
+
+RATE = "training.optimizer.learning_rate"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_space_that_comes_with_charlm_is_valid() -> None:
+    space = load_space(find_space("space"))
+    assert space.config() == load_space(find_space("space")).config()
+    assert len(space.search) >= 5
+
+
+def test_each_kind_of_range_is_read(tmp_path: Path) -> None:
+    space = load_space(
+        write(
+            tmp_path,
+            "recipe: tiny\n"
+            "fixed: {model.layers: 2, model.rnn: {use_bias: false}}\n"
+            "search:\n"
+            "  model.units: {int: [8, 32], step: 8}\n"
+            f"  {RATE}: {{float: [1e-3, 1], log: true}}\n"
+            "  model.embedding: {categorical: [null, 8]}\n",
+        )
+    )
+    assert space.search == {
+        "model.units": IntRange.model_validate({"int": [8, 32], "step": 8}),
+        RATE: FloatRange.model_validate({"float": [1e-3, 1.0], "log": True}),
+        "model.embedding": Categorical.model_validate({"categorical": [None, 8]}),
+    }
+    config = space.config({"model.units": 24})
+    assert (config.model.layers, config.model.units, config.model.rnn.use_bias) == (2, 24, False)
+    assert config.training.batch_size == 8
+
+
+def test_the_recipe_is_default_unless_the_file_names_one(tmp_path: Path) -> None:
+    assert load_space(write(tmp_path, "search: {model.units: {int: [8, 16]}}")).recipe.stem == "default"
+
+
+def test_a_recipe_file_is_found_beside_the_space(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: {units: 7}\ntraining: {epochs: 1}", encoding="utf-8")
+    space = load_space(write(tmp_path, "recipe: mine.yaml\nsearch: {model.layers: {int: [1, 2]}}"))
+    assert space.config().model.units == 7
+
+
+UNITS = "{model.units: {int: [8, 16]}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3", "holds 3; a search space is a mapping"),
+        ("{}", "search: found None; must be a mapping"),
+        ("search: {}", "search: is empty"),
+        ("serch: {}", "serch: unknown key; did you mean search?"),
+        ("search: [model.units]", "search: found ['model.units']; must be a mapping"),
+        ("search: {1: {int: [1, 2]}}", "search: found {1: {'int': [1, 2]}}; must be a mapping of dotted keys"),
+        (f"recipe: 3\nsearch: {UNITS}", "recipe: found 3; must be the name"),
+        (f"recipe: tiyn\nsearch: {UNITS}", "did you mean tiny?"),
+        (f"recipe: none.yaml\nsearch: {UNITS}", "none.yaml: cannot be read"),
+        (f"fixed: 3\nsearch: {UNITS}", "fixed: found 3; must be a mapping"),
+        (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: unknown key; did you mean model.layers?"),
+        (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
+        ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: unknown key; did you mean model.units?"),
+        ("search: {model.units: 8}", "model.units: found 8; must be {int: [low, high]}"),
+        ("search: {model.units: {integer: [8, 16]}}", "found {'integer': [8, 16]}; must be {int: [low, high]}"),
+        ("search: {model.units: {int: [8, 16], float: [8, 16]}}", "must be {int: [low, high]}"),
+        ("search: {model.units: {int: [16, 8]}}", "the first number must be less than the second"),
+        ("search: {model.units: {int: [8]}}", "model.units: int: "),
+        ("search: {model.units: {int: [8, 16, 32]}}", "model.units: int: "),
+        ("search: {model.units: {int: [8, 16.5]}}", "found 16.5; must be a valid integer"),
+        ("search: {model.units: {int: [8, 17], step: 4}}", "multiple of step apart, for instance 16"),
+        ("search: {model.units: {int: [8, 16], step: 4, log: true}}", "step must be 1 with log"),
+        ("search: {model.units: {int: [8, 16], steps: 4}}", "steps: found 4; Extra inputs are not permitted"),
+        ("search: {model.units: {int: [0, 16]}}", "search: model.units: found 0"),
+        ("search: {model.units: {categorical: [8, wide]}}", "search: model.units: found 'wide'"),
+        ("search: {model.units: {categorical: []}}", "model.units: categorical: found []"),
+        ("search: {model.units: {categorical: [8, 8]}}", "a value occurs twice"),
+        ("search: {model.units: {categorical: [[8]]}}", "model.units: categorical: "),
+        ("search: {model.layer_dropout: {float: [0, 1.5]}}", "search: model.layer_dropout: found 1.5"),
+        (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", "log needs numbers above 0"),
+        (f"search: {{{RATE}: {{float: [.nan, 1]}}}}", "float: 0: found nan"),
+        (f"search: {{{RATE}: {{float: [1, .inf]}}}}", "float: 1: found inf"),
+        ("search: {training.steps: {int: [1, 9]}}", "training.steps: how long a trial trains is --trial-minutes"),
+        (f"fixed: {{training.epochs: 3}}\nsearch: {UNITS}", "fixed: training.epochs: how long a trial trains"),
+        (f"fixed: {{training.early_stopping.patience: 3}}\nsearch: {UNITS}", "a search ends hopeless trials itself"),
+        ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
+        ("search: {corpus.min_count: {int: [1, 9]}}", "corpus.min_count: losses on another text"),
+        ("search: {sampling.length: {int: [1, 9]}}", "sampling.length: it does not change the loss"),
+        ("search: {model.units: {int: [8, 16]}, model.units: 3}", "'model.units' occurs twice"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CharlmError) as caught:
+        load_space(write(tmp_path, text))
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert ".yaml" in str(caught.value) or "--config" in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"none\.yaml: cannot be read: No such file"):
+        load_space(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(CharlmError, match=r"space\.yaml: cannot be read as a search space: not UTF-8"):
+        load_space(tmp_path / "space.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("{int: [8, 16], step: 4}", [8, 12, 16], [7, 9, 20, 8.0, True, None, "8"]),
+        ("{float: [0.1, 2]}", [0.1, 1, 1.5, 2], [0, 2.1, True, None, "1"]),
+        ("{categorical: [1, tanh, null]}", [1, "tanh", None], [True, 1.0, "relu", 0]),
+    ],
+)
+def test_a_range_knows_its_values(tmp_path: Path, text: str, inside: list[object], outside: list[object]) -> None:
+    kind = next(one for one in RANGES if one.kind == text[1:].partition(":")[0])
+    parsed = kind.model_validate(parse_yaml(text, origin="test"))
+    assert all(parsed.has(value) for value in inside)
+    assert not any(parsed.has(value) for value in outside)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))
+def test_any_text_is_a_space_or_is_refused_with_an_error_of_charlm(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(CharlmError):
+        assert load_space(write(Path(folder), f"search: {text}")).search
