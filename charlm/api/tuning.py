@@ -59,18 +59,19 @@ def tune(
             raise CharlmError(f"{option}: found {value:g}; must be a finite number above 0")
     if trial_minutes is not None and 2 * trial_minutes > minutes:
         raise CharlmError(f"--trial-minutes: found {trial_minutes:g}; must be at most half of --minutes, {minutes:g}")
+    from charlm.tuning.space import load_space
+
+    path = find_space(str(space))
+    loaded = load_space(path)
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install 'charlm-simplernn[tune]'")
     from charlm.tuning.display import Display
     from charlm.tuning.folder import prepare_folder
     from charlm.tuning.search import Search
-    from charlm.tuning.space import load_space
     from charlm.tuning.speed import StepTimer
     from charlm.tuning.study import Study
     from charlm.tuning.trial import Workplace
 
-    path = find_space(str(space))
-    loaded = load_space(path)
     sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
     with stop_on_signal() as request:

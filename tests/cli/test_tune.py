@@ -1,0 +1,84 @@
+"""`charlm tune`: what it refuses before anything is trained, and what it prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import charlm, check_failure, check_usage_error, table
+
+SPACE = "recipe: tiny\nsearch: {model.units: {int: [8, 24], step: 8}}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with search spaces and a text the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
+    (tmp_path / "wrong.yaml").write_text(SPACE.replace("units", "unit"), encoding="utf-8")
+    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50, encoding="utf-8")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter").touch()
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+@table("""
+tune wrong.yaml --minutes 1                                     | model.unit: unknown key; did you mean model.units?
+tune none.yaml --minutes 1                                      | none.yaml: cannot be read: No such file
+tune nonsense --minutes 1                                       | nonsense: no such YAML file; space is the search space
+tune space.yaml --minutes nan                                   | --minutes: found nan; must be a finite number
+tune space.yaml --minutes 1 --trial-minutes 0.6                 | --trial-minutes: found 0.6; must be at most half
+""")
+def test_a_mistake_is_answered_in_a_line(line: str, expected: str) -> None:
+    check_failure(line, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+@table("""
+tune space.yaml none.txt --minutes 1                            | none.txt: no such file or folder
+tune space.yaml text.txt --minutes 1 --out full                 | full: is not empty, and not the folder of a search
+tune space.yaml text.txt --minutes 1 --out text.txt             | text.txt: cannot be written
+tune space.yaml text.txt --minutes 1 --storage nonsense         | --storage: cannot be opened: Could not parse
+""")
+def test_a_mistake_beside_the_space_is_answered_in_a_line(line: str, expected: str) -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
+    check_failure(line, expected)
+
+
+@pytest.mark.usefixtures("folder")
+@table("""
+tune                                                            | Missing argument 'SPACE.yaml'
+tune space.yaml                                                 | Missing option '--minutes'
+tune space.yaml --minutes 0                                     | 0.0 is not in the range
+tune space.yaml --minutes 1 --trials 0                          | 0 is not in the range
+tune space.yaml --minutes 1 --trial-minutes -1                  | -1.0 is not in the range
+tune space.yaml --minutes 1 --storage ''                        | the value is empty
+""")
+def test_wrong_usage_is_refused(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_failure("tune space.yaml --minutes 1", "charlm tune needs Optuna: pip install 'charlm-simplernn[tune]'")
+
+
+@pytest.mark.slow
+def test_the_best_recipe_is_named_on_standard_output(folder: Path) -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
+    arguments = ("tune", "space.yaml", "text.txt", "--minutes", 5, "--trial-minutes", 0.002, "--trials", 2)
+    command = charlm(*arguments)
+    assert command.exit_code == 0
+    assert command.stdout.startswith("runs/tune-space/best.yaml: ")
+    assert command.stdout.count("\n") == 1
+    assert "enough trials: 2 trials" in command.stderr
+    found = json.loads(charlm(*arguments, "--json").stdout)
+    assert set(found) == {"out", "reason", "recipe", "best", "trials"}
+    assert f"{found['best']['nats_per_char']:.4f} nats per character" in command.stdout
+    runs = [folder / trial["run"] for trial in found["trials"]]
+    compared = json.loads(charlm("compare", *runs, "--json").stdout)
+    assert [run["nats_per_char"] for run in compared["runs"]] == sorted(
+        trial["nats_per_char"] for trial in found["trials"]
+    )
