@@ -80,9 +80,8 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
     from charlm.network.loss import bits, perplexity
 
     ended = sum(trial.state in {"complete", "pruned"} for trial in result.trials)
-    say(
-        f"{result.reason}: {ended:,} trials, {sum(trial.state == 'pruned' for trial in result.trials):,} of them pruned"
-    )
+    pruned = sum(trial.state == "pruned" for trial in result.trials)
+    say(f"{result.reason}: {ended:,} {'trial' if ended == 1 else 'trials'}, {pruned:,} of them pruned")
     best = result.best
     if best is None:
         say(f"{result.out}: no trial is complete yet; the same command goes on with the search")

@@ -73,7 +73,7 @@ def test_the_best_recipe_is_named_on_standard_output(folder: Path) -> None:
     assert command.exit_code == 0
     assert command.stdout.startswith("runs/tune-space/best.yaml: ")
     assert command.stdout.count("\n") == 1
-    assert "enough trials: 2 trials" in command.stderr
+    assert "enough trials: 2 trials, 0 of them pruned" in command.stderr
     found = json.loads(charlm(*arguments, "--json").stdout)
     assert set(found) == {"out", "reason", "recipe", "best", "trials"}
     assert f"{found['best']['nats_per_char']:.4f} nats per character" in command.stdout

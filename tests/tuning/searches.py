@@ -1,12 +1,11 @@
 """Small searches with the fake engine, in this process."""
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 from fake_engine import FakeEngines, Faults
+from tuning.spaces import SPACE, TEXT
 
 from charlm.config.schema import Config
 from charlm.text.corpus import Corpus
@@ -18,13 +17,6 @@ from charlm.tuning.space import Space, load_space
 from charlm.tuning.study import Study
 from charlm.tuning.trial import Workplace
 
-TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))
-SPACE = """
-recipe: tiny
-fixed: {model.units: 8, training.batch_size: 4, training.sequence_length: 4, training.parts: 2}
-search:
-  training.optimizer.learning_rate: {float: [1e-4, 1e-1], log: true}
-"""
 SECONDS_PER_STEP = 0.5
 TRIAL_SECONDS = 25.0
 """50 steps, evaluated every 5."""
@@ -33,12 +25,6 @@ TRIAL_SECONDS = 25.0
 def same_speed(_config: Config) -> float:
     """Return how long a step takes in these searches."""
     return SECONDS_PER_STEP
-
-
-def ticking(seconds: float) -> Callable[[], float]:
-    """Return a clock that goes on by some seconds each time it is read."""
-    ticks = count()
-    return lambda: seconds * next(ticks)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tuning.searches import SPACE, TEXT
+from tuning.spaces import SPACE, TEXT
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError

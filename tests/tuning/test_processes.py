@@ -85,7 +85,7 @@ def test_two_processes_share_a_search_without_a_double_trial(place: Path) -> Non
         outputs = [process.communicate(timeout=300) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     trained = [{line for line in said.splitlines() if " learning_rate " in line} for _, said in outputs]
-    numbers = [{line.split(":")[0] for line in lines} for lines in trained]
+    numbers = [{line.removeprefix("charlm: ").split(":")[0] for line in lines} for lines in trained]
     assert numbers[0].isdisjoint(numbers[1])
     assert len(numbers[0] | numbers[1]) == TRIALS
     assert all(numbers)

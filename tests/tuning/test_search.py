@@ -9,7 +9,9 @@ from fake_engine import Faults, crash_after, interrupt_after
 
 pytest.importorskip("optuna", reason="missing: optuna")
 
-from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder, numbers, ticking
+from tuning.clocks import ticking
+from tuning.searches import TRIAL_SECONDS, SearchFolder, numbers
+from tuning.spaces import SPACE
 
 from charlm.config.file import load_config
 from charlm.config.schema import Config
