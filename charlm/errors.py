@@ -16,8 +16,10 @@ class CharlmError(Exception):
     """Something outside the program is wrong: a file, a setting, a text.
 
     The message is one line. It names the file, key or option, what was found there, and what would do. Control
-    characters in it are written as escapes. The command line prints it and exits with code 1.
+    characters in it are written as escapes. The command line prints it and exits with `exit_code`.
     """
+
+    exit_code = 1
 
     def __init__(self, message: str) -> None:
         super().__init__(harmless(message))

@@ -75,6 +75,7 @@ class FakeEngine:
 
     def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults) -> None:
         self.faults, self.copies, self.is_built = faults, 0, False
+        self.rows = slice(None)
         self.architecture = architecture(config, vocabulary_size)
         rng = np.random.default_rng(config.seed)
         self.bias = 0.1 * rng.standard_normal(vocabulary_size).astype(np.float32)

@@ -1,11 +1,11 @@
 """From text to a trained model: tokenize, train, resume."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from charlm.api.arguments import Overrides, override_list, text_sources
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
+from charlm.config.recipes import find_recipe
 from charlm.runs.folder import new_folder, newest_run
 from charlm.runs.run import Run, begin_run, discard_run, open_run
 from charlm.text.corpus import Corpus
@@ -14,10 +14,6 @@ from charlm.training import loop
 from charlm.training.loop import Outcome
 from charlm.training.signals import Stopped, StopRequest, stop_on_signal
 from charlm.training.stopwatch import Stopwatch
-
-Overrides = str | Iterable[str] | Mapping[str, Any]
-"""Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
-dotted keys to values."""
 
 
 def tokenize(
@@ -45,7 +41,7 @@ def tokenize(
 
     """
     several = [sources] if isinstance(sources, str | Path) else sources
-    config = load_config(find_recipe(str(recipe)), overrides=_as_several(overrides))
+    config = load_config(find_recipe(str(recipe)), overrides=override_list(overrides))
     names = [str(source) for source in several]
     return write_corpus(names, Path(out), config.corpus, workers=workers, progress=show_progress)
 
@@ -83,9 +79,9 @@ def train(
     watch = Stopwatch()
     with stop_on_signal() as request:
         path = find_recipe(str(recipe))
-        config = load_config(path, overrides=_as_several(overrides))
+        config = load_config(path, overrides=override_list(overrides))
         folder = new_folder(path.stem) if run is None else Path(run)
-        begun = begin_run(folder, config, *_sources(text), progress=show_progress)
+        begun = begin_run(folder, config, *text_sources(text), progress=show_progress)
         try:
             return _train(begun, resume=False, request=request, say=say, show_progress=show_progress, watch=watch)
         except Exception:
@@ -116,20 +112,8 @@ def resume(
     """
     watch = Stopwatch()
     with stop_on_signal() as request:
-        begun = open_run(newest_run() if run is None else Path(run), overrides=_as_several(overrides))
+        begun = open_run(newest_run() if run is None else Path(run), overrides=override_list(overrides))
         return _train(begun, resume=True, request=request, say=say, show_progress=show_progress, watch=watch)
-
-
-def _sources(text: str | Path | Corpus | Sequence[str | Path] | None) -> Sequence[str | Path]:
-    if isinstance(text, Corpus):
-        return [text.folder]
-    if text is None:
-        return [DEFAULT_CORPUS]
-    return [text] if isinstance(text, str | Path) else text
-
-
-def _as_several(overrides: Overrides) -> Iterable[str] | Mapping[str, Any]:
-    return [overrides] if isinstance(overrides, str) else overrides
 
 
 def _train(

@@ -83,7 +83,7 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(0)
     except CharlmError as error:
         say(str(error))
-        sys.exit(1)
+        sys.exit(error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
         say(f"{place}{error.strerror or type(error).__name__}")

@@ -11,6 +11,7 @@ from charlm.cli.options import FOLDER, refuse_empty, set_option
 from charlm.cli.output import print_result, say
 
 if TYPE_CHECKING:
+    from charlm.training.cluster import Cluster
     from charlm.training.loop import Outcome
 
 
@@ -22,12 +23,38 @@ if TYPE_CHECKING:
 @set_option
 @click.option("-r", "--run", "folder", type=FOLDER, help="Folder of the run.  [default: runs/<time>-<config>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
+@click.option(
+    "--cluster",
+    metavar="HOST:PORT,...",
+    help="Train on several machines, the chief first; the same command on each, but for --task.  [default: TF_CONFIG]",
+)
+@click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is, from 0, the chief.")
+@click.option(
+    "--worker-timeout",
+    type=click.FloatRange(min=2),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="A machine that does not answer for so long is lost, and training ends.",
+)
+@click.option(
+    "--start-timeout",
+    type=click.FloatRange(min=2),
+    default=120,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for all machines at the start.",
+)
 def train(
     corpus: tuple[Path, ...],
     recipe: str | None,
     overrides: tuple[str, ...],
     folder: Path | None,
     resume: bool,
+    cluster: str | None,
+    task: int | None,
+    worker_timeout: float,
+    start_timeout: float,
 ) -> None:
     """Train a model.
 
@@ -35,14 +62,28 @@ def train(
     it wrote; the default is the plays that come with charlm. Settings are given with -s, for instance:
     -s model.units=256 -s training.epochs=3
     """
-    if resume and (corpus or recipe is not None):
+    machines = _machines(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
+    if resume and (recipe is not None or (corpus and machines is None)):
         raise click.UsageError("--resume continues with the corpus and the config of the run; leave them out")
     from charlm.api import training
     from charlm.training.signals import Stopped
 
     shows_progress = sys.stderr.isatty()
     try:
-        if resume:
+        if machines is not None:
+            from charlm.api import cluster as clusters
+
+            outcome = clusters.train(
+                machines,
+                corpus or None,
+                recipe=recipe or "default",
+                overrides=overrides,
+                run=folder,
+                resume=resume,
+                say=say,
+                show_progress=shows_progress,
+            )
+        elif resume:
             outcome = training.resume(folder, overrides=overrides, say=say, show_progress=shows_progress)
         else:
             outcome = training.train(
@@ -57,7 +98,21 @@ def train(
         if stopped.run is not None:
             say(f"{stopped}; {_how_to_resume(stopped.run)}")
         raise
-    _print_outcome(outcome)
+    if isinstance(outcome, str):
+        say(outcome)
+    else:
+        _print_outcome(outcome)
+
+
+def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, start_seconds: float) -> "Cluster | None":
+    """Return the machines of --cluster, or of TF_CONFIG; None = this machine alone."""
+    from charlm.training.cluster import cluster_of_environment, parse_cluster
+
+    if cluster is not None:
+        return parse_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
+    if task is not None:
+        raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
+    return cluster_of_environment(lost_seconds=lost_seconds, start_seconds=start_seconds)
 
 
 def _print_outcome(outcome: "Outcome") -> None:

@@ -1,6 +1,6 @@
 """The training engine in Keras: weights, optimizer, hidden state, and the compiled step that changes them.
 
-Axes: B batch, T time, K steps in one call.
+Axes: B batch, R rows of the batch on this machine (B on a single one), T time, K steps in one call.
 """
 
 import time
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.engine.average import WeightAverage
-from charlm.engine.model import build_model, named_weights, to_parameters, undecayed_weights, zero_state
+from charlm.engine.distribution import Machine
+from charlm.engine.model import State, build_model, named_weights, to_parameters, undecayed_weights, zero_state
 from charlm.engine.names import named_seeds, named_slots
 from charlm.engine.optimizer import build_optimizer
-from charlm.engine.step import compile_steps
+from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.training.engine import StepMetrics, Tensors
@@ -32,14 +33,23 @@ class KerasEngine:
         batches: How the text is cut into windows.
         vocabulary_size: V, the number of ids.
         precision: The precision of matrix products, float32 or bfloat16.
+        machine: This machine, and how it reaches others with which it shares each batch.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, something that the config names.
 
     """
 
-    def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> None:
-        self.settings, self.batches = config.training, batches
+    def __init__(
+        self,
+        config: Config,
+        batches: Batches,
+        *,
+        vocabulary_size: int,
+        precision: str,
+        machine: Machine | None = None,
+    ) -> None:
+        self.settings, self.batches, self.machine = config.training, batches, machine or Machine()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         self.optimizer.exclude_from_weight_decay(undecayed_weights(self.model, self.settings.undecayed))
@@ -48,13 +58,16 @@ class KerasEngine:
         momentum = self.settings.average_momentum
         self.average = None if momentum is None else WeightAverage(weights, momentum)
         self._variables = self._name_variables()
-        self.state = zero_state(self.model, batches.batch_size)
+        shares = share_batch(batches.batch_size, self.settings.parts or 1, self.machine)
+        self.rows = shares.rows
+        """The rows of a batch that this machine reads."""
+        self.state = self._zero_state()
         self._steps = compile_steps(
             self.model,
             self.optimizer,
             batches,
             clip_norm=self.settings.clip_norm,
-            parts=self.settings.parts or 1,
+            shares=shares,
             average=self.average,
             reset_rate=self.settings.state_reset,
             loss_temperature=self.settings.loss_temperature,
@@ -62,14 +75,14 @@ class KerasEngine:
 
     def build(self) -> None:
         """Build the graph of a step, so that the first step takes no longer than the others."""
-        shape = (0, self.batches.sequence_length + 1, self.batches.batch_size)
+        shape = (0, self.batches.sequence_length + 1, self.rows.stop - self.rows.start)
         self._steps(np.zeros(shape, np.int32), self.state, np.zeros(0, np.float32))
 
     def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
         """Take K steps of training.
 
         Args:
-            windows: Ids, int32 [K, T + 1, B].
+            windows: Ids, int32 [K, T + 1, R].
             rates: The learning rate of each step, float32 [K].
             reset_state: Whether the first window starts from the zero state.
 
@@ -77,11 +90,11 @@ class KerasEngine:
             The loss and gradient norm of each step, and how long they took together.
 
         """
-        state = zero_state(self.model, self.batches.batch_size) if reset_state else self.state
+        state = self._zero_state() if reset_state else self.state
         started = time.perf_counter()
-        results = self._steps(windows, state, rates)
-        losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()
+        results = self.machine.run(lambda: _finished(self._steps(windows, state, rates)))
         seconds = time.perf_counter() - started
+        losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()
         self.state = results.state
         return StepMetrics(losses, norms, seconds)
 
@@ -95,21 +108,32 @@ class KerasEngine:
         """Return a copy of the trained weights, float32, by their names in weights.safetensors."""
         return {name: np.array(variable.numpy()) for name, variable in named_weights(self.model).items()}
 
+    @property
+    def steps_taken(self) -> int:
+        """The number of steps that have changed the weights so far, 0 or more."""
+        return int(self._variables["optimizer/iterations"].numpy())
+
+    def first_tensors(self) -> Tensors:
+        """Return what `tensors` returns before the first step, when every hidden state is zero."""
+        zeros = zero_state(self.model, self.batches.batch_size)
+        return self._copy_variables() | {f"state/rnn.{index}": np.array(layer) for index, layer in enumerate(zeros)}
+
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, by names that Keras does not choose."""
-        tensors = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
-        return tensors | {f"state/rnn.{index}": np.array(layer) for index, layer in enumerate(self.state)}
+        states = [self.machine.gather_rows(np.array(layer)) for layer in self.state]
+        return self._copy_variables() | {f"state/rnn.{index}": layer for index, layer in enumerate(states)}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each of these tensors."""
         shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        return shapes | {f"state/rnn.{index}": tuple(layer.shape) for index, layer in enumerate(self.state)}
+        batch = self.batches.batch_size
+        return shapes | {f"state/rnn.{index}": (batch, layer.shape[1]) for index, layer in enumerate(self.state)}
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `tensors` returned; the shapes must be those of `shapes`."""
         for name, variable in self._variables.items():
             variable.assign(tensors[name])
-        self.state = tuple(tensors[f"state/rnn.{index}"] for index in range(len(self.state)))
+        self.state = tuple(tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state)))
 
     def graph(self) -> bytes:
         """Return the graph of the forward pass over a short window, as a serialized GraphDef."""
@@ -118,6 +142,12 @@ class KerasEngine:
         graph = forward.get_concrete_function(ids, zero_state(self.model, 1)).graph
         serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
         return serialized
+
+    def _copy_variables(self) -> Tensors:
+        return {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
+
+    def _zero_state(self) -> State:
+        return zero_state(self.model, self.rows.stop - self.rows.start)
 
     def _name_variables(self) -> dict[str, Any]:
         """Return every variable that a checkpoint keeps, by its name in the checkpoint."""
@@ -128,3 +158,9 @@ class KerasEngine:
         if self.average is not None:
             named |= {f"average/{name}": self.average.of(variable) for name, variable in weights.items()}
         return named
+
+
+def _finished(results: StepResults) -> StepResults:
+    """Return results after all of them have been computed: TensorFlow returns before that."""
+    results.losses.numpy()
+    return results

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from charlm.engine.model import CharacterRNN
+from charlm.engine.model import CharacterRNN, zero_state
 
 
 def named_seeds(model: CharacterRNN) -> dict[str, Any]:
@@ -43,3 +44,19 @@ def named_slots(optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any
             named |= {f"{name}/{slot}": part for name, part in zip(order, value, strict=True) if id(part) in own}
     assert {id(variable) for variable in named.values()} == own, "a variable of the optimizer has no name"
     return named
+
+
+def draws_per_part(model: CharacterRNN) -> dict[str, tuple[Any, int]]:
+    """Return how often each random generator of a network draws for a part of a batch in training.
+
+    Returns:
+        The state of each generator that draws, uint32 [2], and the number of draws, by the names of `named_seeds`.
+
+    """
+    seeds = named_seeds(model)
+    before = {name: state.numpy() for name, state in seeds.items()}
+    model.predict_window(tf.zeros((2, 1), tf.int32), zero_state(model, 1), training=True)
+    draws = {name: (state, int(state.numpy()[1] - before[name][1])) for name, state in seeds.items()}
+    for name, state in seeds.items():
+        state.assign(before[name])
+    return {name: (state, count) for name, (state, count) in draws.items() if count}

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
@@ -22,10 +22,13 @@ level silences messages about devices that do not exist.
 """
 
 
-def start() -> None:
+def start(connect: Callable[[], object] | None = None) -> None:
     """Import TensorFlow and set its threads: one for each operation, and one operation for each core.
 
     Must be called before any other module of `charlm.engine` is imported. A second call changes nothing.
+
+    Args:
+        connect: Called before TensorFlow's first operation; after it, other machines cannot be connected.
 
     Raises:
         CharlmError: the program has imported Keras with another backend before.
@@ -42,6 +45,8 @@ def start() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(core_count())
     # Grappler moves the tanh of a step behind the concatenation of the states and keeps the old shape.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    if connect is not None:
+        connect()
     with _silence():
         tf.zeros(1)  # the first operation initializes the devices, which write to standard error
 

@@ -1,12 +1,14 @@
 """The training step, compiled: it takes the hidden state and returns the next one.
 
 A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and the gradients are
-added in a fixed order, so that a run is repeatable to the last bit on the same machine.
+added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several machines share the
+parts; each reads only the rows of its own.
 
-Axes: B batch, T time, K steps in one call.
+Axes: B batch, R rows of the batch on this machine (B on a single one), T time, K steps in one call.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
@@ -14,7 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.engine.average import WeightAverage
+from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, State
+from charlm.engine.names import draws_per_part
 from charlm.engine.recurrence import Tensor
 from charlm.text.batches import Batches
 
@@ -23,15 +27,48 @@ class StepResults(NamedTuple):
     """The result of one call of the compiled function."""
 
     state: State
-    """The hidden state after the last step, float32 [B, H] for each layer."""
+    """The hidden state after the last step, float32 [R, H] for each layer."""
     losses: Tensor
     """The loss of each step in nats per character, float32 [K], at temperature 1 and without regularization."""
     gradient_norms: Tensor
     """The global norm of each step's gradient before clipping, float32 [K]."""
 
 
+@dataclass(frozen=True)
+class Shares:
+    """The parts of a batch, and which of them this machine computes."""
+
+    sizes: tuple[int, ...]
+    """The rows of each part, P numbers."""
+    machine: Machine
+    """This machine, and how it reaches the others."""
+
+    @property
+    def own(self) -> range:
+        """The parts that this machine computes, consecutive numbers from 0 to P - 1."""
+        return self.machine.parts(len(self.sizes))
+
+    @property
+    def rows(self) -> slice:
+        """The rows of the batch in these parts."""
+        return slice(sum(self.sizes[: self.own.start]), sum(self.sizes[: self.own.stop]))
+
+
+def share_batch(batch_size: int, parts: int, machine: Machine) -> Shares:
+    """Return how a batch is shared.
+
+    Args:
+        batch_size: B.
+        parts: The number of parts, 1 or more; at most B are used.
+        machine: This machine.
+
+    """
+    sizes = (len(part) for part in np.array_split(np.arange(batch_size), min(parts, batch_size)))
+    return Shares(tuple(sizes), machine)
+
+
 TrainSteps = Callable[[Any, State, Any], StepResults]
-"""Takes K steps: (windows int32 [K, T + 1, B], state, learning rates float32 [K]) -> results.
+"""Takes K steps: (windows int32 [K, T + 1, R], state, learning rates float32 [K]) -> results.
 
 Rows 0 to T - 1 of a window are the inputs, rows 1 to T the targets.
 """
@@ -43,7 +80,7 @@ def compile_steps(
     batches: Batches,
     *,
     clip_norm: float | None,
-    parts: int,
+    shares: Shares,
     average: WeightAverage | None = None,
     reset_rate: float = 0.0,
     loss_temperature: float = 1.0,
@@ -57,23 +94,24 @@ def compile_steps(
         optimizer: A Keras optimizer, built on `model.trainable_variables`.
         batches: Decides B, T, and the seed of `reset_rate`.
         clip_norm: The global norm to which a larger gradient is scaled down; None = never.
-        parts: The number of parts of a batch, 1 or more; at most B are used.
+        shares: The parts of a batch, and which of them this machine computes.
         average: The average of the weights to update after each step, or None.
         reset_rate: The probability, 0 to 1, that a stream starts a window from the zero state.
         loss_temperature: The gradient is that of the loss of softmax(logits / loss_temperature), more than 0.
 
     """
     variables = model.trainable_variables
-    sizes = [len(part) for part in np.array_split(np.arange(batches.batch_size), min(parts, batches.batch_size))]
-    states = tuple(tf.TensorSpec((batches.batch_size, layer.units)) for layer in model.rnn)
+    height = shares.rows.stop - shares.rows.start
+    states = tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn)
+    gradients_of = GradientsOfParts(model, shares, temperature=loss_temperature)
 
     def step(window: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
-        """Take a step on a window [T + 1, B]; return the state after it, its loss, and the gradient norm."""
+        """Take a step on a window [T + 1, R]; return the state after it, its loss, and the gradient norm."""
         if reset_rate:
             seed = tf.stack([batches.seed, tf.cast(optimizer.iterations, tf.int32)])  # so that a step is repeatable
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
-            state = tuple(tf.where(drawn < reset_rate, 0.0, layer) for layer in state)
-        state, loss, gradients = _gradients(model, window, state, sizes, temperature=loss_temperature)
+            state = tuple(tf.where(drawn[shares.rows] < reset_rate, 0.0, layer) for layer in state)
+        state, loss, gradients = gradients_of(window, state)
         norm = tf.linalg.global_norm(gradients)
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
@@ -84,7 +122,7 @@ def compile_steps(
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, batches.sequence_length + 1, batches.batch_size), tf.int32),
+            tf.TensorSpec((None, batches.sequence_length + 1, height), tf.int32),
             states,
             tf.TensorSpec((None,)),
         ]
@@ -105,19 +143,42 @@ def compile_steps(
     return compiled
 
 
-def _gradients(
-    model: CharacterRNN, window: Tensor, state: State, sizes: list[int], *, temperature: float
-) -> tuple[State, Tensor, list[Tensor]]:
-    """Return the state after a window [T + 1, B], its loss in nats per character, and the gradients."""
-    windows = tf.split(window, sizes, axis=1)
-    firsts = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
-    parts = [
-        _part(model, part, first, share=size / sum(sizes), temperature=temperature)
-        for part, first, size in zip(windows, firsts, sizes, strict=True)
-    ]
-    lasts, losses, gradients = zip(*parts, strict=True)
-    state = tuple(tf.concat(layer, 0) for layer in zip(*lasts, strict=True))
-    return state, tf.add_n(losses), [tf.add_n(same) for same in zip(*gradients, strict=True)]
+class GradientsOfParts:
+    """The gradients of a batch, added over its parts in their order.
+
+    Args:
+        model: The network.
+        shares: The parts of a batch, and which of them this machine computes.
+        temperature: See `compile_steps`.
+
+    """
+
+    def __init__(self, model: CharacterRNN, shares: Shares, *, temperature: float) -> None:
+        self._model, self._shares, self._temperature = model, shares, temperature
+        others = len(shares.sizes) - len(shares.own)
+        self._draws = draws_per_part(model) if others else {}
+
+    def __call__(self, window: Tensor, state: State) -> tuple[State, Tensor, list[Tensor]]:
+        """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients."""
+        own, count, total = self._shares.own, len(self._shares.sizes), sum(self._shares.sizes)
+        sizes = [self._shares.sizes[part] for part in own]
+        windows = tf.split(window, sizes, axis=1)
+        firsts = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
+        self._skip_draws(own.start)
+        results = [
+            _part(self._model, part, first, share=size / total, temperature=self._temperature)
+            for part, first, size in zip(windows, firsts, sizes, strict=True)
+        ]
+        self._skip_draws(count - own.stop)
+        state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _, _ in results), strict=True))
+        parts = self._shares.machine.gather([[loss, *gradients] for _, loss, gradients in results], count=count)
+        loss, *gradients = (tf.add_n(same) for same in zip(*parts, strict=True))
+        return state, loss, gradients
+
+    def _skip_draws(self, parts: int) -> None:
+        """Leave out the random numbers that other machines draw for their parts."""
+        for seeds, draws in self._draws.values():
+            seeds.assign_add(tf.constant([0, parts * draws], seeds.dtype))
 
 
 def _part(

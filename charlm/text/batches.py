@@ -59,7 +59,9 @@ class Batches:
         """Return the position of the id at which an epoch (0 or more) starts: random, the same for the same seed."""
         return int(np.random.default_rng([self.seed, epoch]).integers(0, self._slack + 1))
 
-    def windows(self, ids: NDArray[Any], *, epoch: int, first: int, count: int) -> NDArray[np.int32]:
+    def windows(
+        self, ids: NDArray[Any], *, epoch: int, first: int, count: int, rows: slice = slice(None)
+    ) -> NDArray[np.int32]:
         """Return consecutive windows of an epoch.
 
         Args:
@@ -67,13 +69,15 @@ class Batches:
             epoch: 0 or more.
             first: The first window, 0 to `steps_per_epoch` - 1.
             count: N, the number of windows.
+            rows: Which of the B streams are read.
 
         Returns:
-            int32 [N, T + 1, B]. Rows 0 to T - 1 of a window are the inputs, rows 1 to T the targets.
+            int32 [N, T + 1, B], or only the columns `rows`. The first T rows of a window are the inputs, the last T the
+            targets.
 
         """
-        starts = self.offset(epoch) + np.arange(self.batch_size) * self._stream_length
-        window = np.arange(first, first + count)[:, None] + self._first_windows(epoch)  # [N, B]
+        starts = self.offset(epoch) + np.arange(self.batch_size)[rows] * self._stream_length
+        window = np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]  # [N, B]
         begin = starts + window % self.steps_per_epoch * self.sequence_length
         times = np.arange(self.sequence_length + 1)[:, None]
         return np.asarray(ids[begin[:, None] + times], np.int32)

@@ -36,6 +36,9 @@ class StepMetrics(NamedTuple):
 class Engine(Protocol):
     """A network in training."""
 
+    rows: slice
+    """The rows of a batch that this machine reads: all, unless several machines share each batch."""
+
     def build(self) -> None:
         """Do everything that would make the first step slower than the others."""
 
@@ -43,7 +46,8 @@ class Engine(Protocol):
         """Take K steps of training, one for each window.
 
         Args:
-            windows: Ids, int32 [K, T + 1, B]; rows 0 to T - 1 of a window are the inputs, rows 1 to T the targets.
+            windows: Ids, int32 [K, T + 1, B], only the columns `rows`; the first T rows of a window are the inputs, the
+                last T the targets.
             rates: The learning rate of each step, float32 [K].
             reset_state: Whether the first window starts from the zero state, as at the start of an epoch.
 

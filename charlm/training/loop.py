@@ -17,7 +17,6 @@ from charlm.runs.folder import CHECKPOINTS, check_no_links
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.lock import only_writer
-from charlm.text.batches import fit_batches
 from charlm.training import divergence
 from charlm.training.display import (
     ProgressBar,
@@ -34,7 +33,7 @@ from charlm.training.progress import Progress
 from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import StopRequest
-from charlm.training.steps import StepRunner
+from charlm.training.steps import StepRunner, fit_training_batches
 from charlm.training.stopwatch import Stopwatch
 
 
@@ -155,13 +154,7 @@ class Training:
         self.settings = run.config.training
         self.progress = Progress()
         self.stopped_by: Signals | None = None
-        self.batches, shrunk = fit_batches(
-            len(run.corpus.split("train", check=False)),
-            batch_size=self.settings.batch_size,
-            sequence_length=self.settings.sequence_length,
-            seed=run.config.seed,
-            shuffle=self.settings.shuffle,
-        )
+        self.batches, shrunk = fit_training_batches(run.corpus, run.config)
         vocabulary_size = len(run.corpus.vocabulary)
         check_memory(run.config, vocabulary_size, available_bytes=available_bytes)
         precision, replaced = usable_precision(self.settings.precision)

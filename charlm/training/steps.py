@@ -8,8 +8,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config.schema import Config
 from charlm.runs.run import Run
-from charlm.text.batches import Batches
+from charlm.text.batches import Batches, fit_batches
+from charlm.text.corpus import Corpus
 from charlm.training import divergence
 from charlm.training.engine import Engine
 from charlm.training.progress import Progress
@@ -17,6 +19,49 @@ from charlm.training.schedule import Schedule, learning_rates
 
 SECONDS_PER_CALL = 0.5
 """If a call would take longer than this, it gets fewer steps, so that a signal is answered soon."""
+
+
+def fit_training_batches(corpus: Corpus, config: Config) -> tuple[Batches, str | None]:
+    """Return how the training text of a corpus is cut into windows; see `charlm.text.batches.fit_batches`."""
+    return fit_batches(
+        len(corpus.split("train", check=False)),
+        batch_size=config.training.batch_size,
+        sequence_length=config.training.sequence_length,
+        seed=config.seed,
+        shuffle=config.training.shuffle,
+    )
+
+
+class WindowReader:
+    """Reads the windows of steps from the training text, and checks them.
+
+    Args:
+        corpus: The text.
+        batches: How it is cut into windows.
+        rows: Which rows of a batch are read.
+
+    """
+
+    def __init__(self, corpus: Corpus, batches: Batches, rows: slice) -> None:
+        self._corpus, self._batches, self._rows = corpus, batches, rows
+        self._ids = corpus.split("train", check=False)
+
+    def __call__(self, first: int, count: int) -> NDArray[np.int32]:
+        """Return windows of one epoch, int32 [count, T + 1, rows].
+
+        Args:
+            first: The number of steps before the first of these, 0 or more.
+            count: The number of steps.
+
+        Raises:
+            CharlmError: the text on the disk has become shorter, or has an id that is not in the vocabulary.
+
+        """
+        self._corpus.check_size()
+        epoch, window = divmod(first, self._batches.steps_per_epoch)
+        windows = self._batches.windows(self._ids, epoch=epoch, first=window, count=count, rows=self._rows)
+        self._corpus.check_ids(windows)
+        return windows
 
 
 class StepRunner:
@@ -31,9 +76,9 @@ class StepRunner:
     """
 
     def __init__(self, run: Run, engine: Engine, batches: Batches, schedule: Schedule) -> None:
-        self._corpus, self._settings = run.corpus, run.config.training
+        self._settings = run.config.training
         self._engine, self._batches, self._schedule = engine, batches, schedule
-        self._ids = run.corpus.split("train", check=False)
+        self._read_windows = WindowReader(run.corpus, batches, engine.rows)
         self._seconds_per_step = math.inf  # not known yet
 
     def take_steps(self, progress: Progress) -> None:
@@ -44,17 +89,17 @@ class StepRunner:
             DivergenceError: one of these steps shows that training has diverged.
 
         """
-        self._corpus.check_size()
         first = progress.step
         count = min(
             self._schedule.steps_to_next_event(first),
             self._settings.steps_per_call,
             max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
         )
-        epoch, window = divmod(first, self._batches.steps_per_epoch)
-        windows = self._batches.windows(self._ids, epoch=epoch, first=window, count=count)
-        self._corpus.check_ids(windows)
-        metrics = self._engine.take_steps(windows, self.rates(progress, first, count), reset_state=window == 0)
+        metrics = self._engine.take_steps(
+            self._read_windows(first, count),
+            self.rates(progress, first, count),
+            reset_state=first % self._batches.steps_per_epoch == 0,
+        )
         progress.step += count
         progress.seconds += metrics.seconds
         progress.pending_losses += metrics.losses

@@ -12,8 +12,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, ModelConfig, RnnConfig
+from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
-from charlm.engine.step import StepResults, compile_steps
+from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network import rnn
 from charlm.network.loss import nats
 from charlm.text.batches import Batches
@@ -60,7 +61,7 @@ class Trainer:
             self.optimizer,
             batches,
             clip_norm=clip_norm,
-            parts=parts,
+            shares=share_batch(batches.batch_size, parts, Machine()),
             reset_rate=reset_rate,
             loss_temperature=loss_temperature,
         )

@@ -1,0 +1,211 @@
+"""Training one run on several machines: the chief trains it, the others follow."""
+
+import contextlib
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charlm.api.arguments import Overrides, override_list, text_sources
+from charlm.config.file import load_config, parse_config
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.hardware import core_count, usable_precision
+from charlm.runs.folder import CORPUS, new_folder, newest_run
+from charlm.runs.run import Run, begin_run, discard_run, open_run
+from charlm.text.corpus import Corpus
+from charlm.training import loop
+from charlm.training.cluster import Cluster, WorkerLostError, check_agreement, facts_to_agree_on, settle_cluster_parts
+from charlm.training.loop import Outcome
+from charlm.training.signals import stop_on_signal
+from charlm.training.steps import WindowReader, fit_training_batches
+
+if TYPE_CHECKING:
+    from charlm.engine.distribution import Machines
+    from charlm.engine.leader import Commander
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator["Machines"]:
+    """Connect the machines of a cluster for the length of a block.
+
+    Ctrl-C ends the program while it waits for the others; TensorFlow's own handler of SIGTERM is replaced by the one
+    before.
+
+    Raises:
+        CharlmError: the address of this machine cannot be used.
+
+    """
+    from charlm.engine import runtime
+
+    connections: list[Machines] = []
+
+    def connect() -> None:
+        """Connect; the modules of the engine can be imported only now."""
+        from charlm.engine.distribution import Machines
+
+        connections.append(Machines(cluster))
+
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        runtime.start(connect)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    with contextlib.closing(connections[0]) as machines:
+        yield machines
+
+
+def train(
+    cluster: Cluster,
+    text: str | Path | Corpus | Sequence[str | Path] | None = None,
+    *,
+    recipe: str | Path = "default",
+    overrides: Overrides = (),
+    run: str | Path | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    show_progress: bool = False,
+) -> Outcome | str:
+    """Train a model on several machines, each of which calls this with the same arguments but for `cluster.task`.
+
+    Args:
+        cluster: The machines, and which of them this is.
+        text: As in `charlm.api.training.train`; on a resume, where the other machines find their copy of the text. If
+            it is None then, they read the corpus in `run`.
+        recipe: A name in configs/, or a YAML file.
+        overrides: Values that replace those of the recipe, or on a resume those of the run.
+        run: The folder of the run, which only the chief writes; None = a new one under runs/, or the newest.
+        resume: Whether to continue the run from its newest checkpoint.
+        say: Takes a line for the user.
+        show_progress: Whether to show bars on standard error.
+
+    Returns:
+        On the chief how the training has ended, on the others why.
+
+    Raises:
+        WorkerLostError: another machine is lost or never came.
+        CharlmError: the machines do not agree, or as in `charlm.api.training.train`.
+
+    """
+    path = find_recipe(str(recipe))
+    config = None if resume else load_config(path, overrides=override_list(overrides))
+    if not cluster.is_chief:
+        folder = newest_run() if run is None and resume and text is None else Path(run or "")
+        sources = [folder / CORPUS] if resume and text is None else text_sources(text)
+        return join(cluster, sources, config=config)
+
+    def begin() -> Run:
+        """Begin the run, or open it."""
+        if config is None:
+            return open_run(newest_run() if run is None else Path(run), overrides=override_list(overrides))
+        settled = settle_cluster_parts(config, workers=len(cluster.addresses), cores=core_count())
+        folder = new_folder(path.stem) if run is None else Path(run)
+        return begin_run(folder, settled, *text_sources(text), progress=show_progress)
+
+    return lead(cluster, begin, resume=resume, say=say, show_progress=show_progress)
+
+
+def lead(
+    cluster: Cluster,
+    begin: Callable[[], Run],
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+    show_progress: bool,
+) -> Outcome:
+    """Train a run as the chief of a cluster.
+
+    Args:
+        cluster: The machines; this is the first.
+        begin: Begins the run, or opens it if `resume`; called when all machines are connected.
+        resume: Whether to continue from the newest checkpoint.
+        say: Takes a line for the user.
+        show_progress: Whether to show a bar on standard error.
+
+    Raises:
+        WorkerLostError: another machine is lost or never came.
+        CharlmError: the machines do not agree, or as in `charlm.api.training.train`.
+
+    """
+    with connected(cluster) as machines, stop_on_signal() as request:
+        from charlm.engine.leader import Commander, LeaderEngine
+
+        run = begin()
+        try:
+            _agree(machines, run, config=run.config)
+            commander = Commander(machines, request, steps_per_call=run.config.training.steps_per_call)
+            make_engine = partial(LeaderEngine, commander=commander)
+            with _telling_the_end(commander) as tell:
+                outcome = loop.train(
+                    run, make_engine, resume=resume, request=request, say=say, show_progress=show_progress
+                )
+                tell(outcome.reason)
+        except Exception:
+            discard_run(run)
+            raise
+    return outcome
+
+
+def join(cluster: Cluster, sources: Sequence[str | Path], *, config: Config | None) -> str:
+    """Train a run as another machine of a cluster than the chief.
+
+    Args:
+        cluster: The machines; this is not the first.
+        sources: The text of this machine: what `tokenize` takes, or one folder that it wrote.
+        config: Every setting; None = those of the chief, as on a resume.
+
+    Returns:
+        Why the run has ended, for the user.
+
+    Raises:
+        WorkerLostError: another machine is lost or never came.
+        CharlmError: the machines do not agree, or the text cannot be read.
+
+    """
+    with connected(cluster) as machines, stop_on_signal() as request, tempfile.TemporaryDirectory() as folder:
+        from charlm.engine.keras_engine import KerasEngine
+        from charlm.engine.leader import follow
+
+        run = begin_run(Path(folder) / "run", config or Config(), *sources)
+        settled = None if config is None else config.model_copy(update={"corpus": run.config.corpus})
+        chiefs = _agree(machines, run, config=settled)
+        batches, _ = fit_training_batches(run.corpus, chiefs)
+        engine = KerasEngine(
+            chiefs,
+            batches,
+            vocabulary_size=len(run.corpus.vocabulary),
+            precision=usable_precision(chiefs.training.precision)[0],
+            machine=machines,
+        )
+        with request.deferred():
+            return follow(engine, machines, WindowReader(run.corpus, batches, engine.rows), request=request)
+
+
+def _agree(machines: "Machines", run: Run, *, config: Config | None) -> Config:
+    """Check that all machines would train the same; return the config of the chief."""
+    facts = facts_to_agree_on(run, config=config, precision=usable_precision("bfloat16")[0])
+    everyones = machines.exchange_facts(facts)
+    check_agreement(machines.cluster, everyones)
+    return parse_config(everyones[0]["config"], origin=machines.cluster.name(0))
+
+
+@contextlib.contextmanager
+def _telling_the_end(commander: "Commander") -> Iterator[Callable[[str], None]]:
+    """Tell the other machines why the run has ended, also if that is an error of the block.
+
+    Yields:
+        A function that takes the reason.
+
+    """
+    try:
+        yield commander.end
+    except WorkerLostError:
+        raise
+    except BaseException as error:
+        with contextlib.suppress(CharlmError):
+            commander.end(f"{commander.machines.cluster.name(0)} has ended the run: {error}")
+        raise

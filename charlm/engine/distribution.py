@@ -1,0 +1,159 @@
+"""The parts of a batch on one machine or on several, connected by TensorFlow's MultiWorkerMirroredStrategy.
+
+A batch is cut into parts; every machine computes the gradients of its own, consecutive parts. The gradients of all
+parts are gathered, not reduced, and each machine adds them in the order of the parts, since the order of an all-reduce
+depends on the number of machines. So machines that are alike get the weights of a single one, to the bit.
+
+Axes: P parts of a batch.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from charlm.engine.recurrence import Tensor
+from charlm.engine.watch import PeerWatch, lost_worker
+from charlm.errors import CharlmError
+from charlm.training.cluster import Cluster, WorkerLostError
+from charlm.training.rendezvous import wait_for_all
+
+CHUNK_BYTES = 1 << 24
+"""How many bytes `Machines.broadcast` sends at once."""
+
+
+class Machine:
+    """A single machine: it computes all parts."""
+
+    count = 1
+    task = 0
+
+    def parts(self, count: int) -> range:
+        """Return which of the parts of a batch, 0 to `count` - 1, this machine computes."""
+        shares = np.array_split(np.arange(count), self.count)
+        starts = np.cumsum([0, *map(len, shares)])
+        return range(int(starts[self.task]), int(starts[self.task + 1]))
+
+    def gather(self, parts: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
+        """Return the tensors of all parts, in order, given those of the parts of this machine; within a graph.
+
+        Args:
+            parts: For each own part float32 tensors, of the same shapes in every part.
+            count: P, the parts of all machines.
+
+        """
+        return parts
+
+    def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the rows of all machines [B, H], in order, given the rows of this one."""
+        return rows
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Return what a call returns that waits for the other machines; raises WorkerLostError if one is lost."""
+        return call()
+
+
+class Machines(Machine):
+    """Machines that train together. Every method that talks to the others must be called on all of them.
+
+    Args:
+        cluster: Which machines, and which of them this is.
+
+    Raises:
+        CharlmError: the address of this machine cannot be used.
+        WorkerLostError: a machine has not come in time.
+
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.count, self.task = cluster, len(cluster.addresses), cluster.task
+        wait_for_all(cluster)
+        self._strategy = _connect(cluster)
+        self._watch = PeerWatch(cluster)
+        self._all_gather = {dtype: self._compile_gather(dtype) for dtype in (tf.int32, tf.float32)}
+
+    def close(self) -> None:
+        """Stop watching the other machines."""
+        self._watch.close()
+
+    def gather(self, parts: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
+        """Return the tensors of all parts; see `Machine.gather`."""
+        shapes = [tensor.shape for tensor in parts[0]]
+        sizes = [shape.num_elements() for shape in shapes]
+        own = tf.stack([tf.concat([tf.reshape(tensor, [-1]) for tensor in part], 0) for part in parts])
+        gathered = [tf.split(row, sizes) for row in tf.unstack(self._gather(own), count)]
+        return [[tf.reshape(tensor, shape) for tensor, shape in zip(row, shapes, strict=True)] for row in gathered]
+
+    def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the rows of all machines; see `Machine.gather_rows`."""
+        gathered: NDArray[np.float32] = self.run(lambda: self._all_gather[tf.float32](rows).numpy())
+        return gathered
+
+    def exchange(self, numbers: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return what every machine has passed, int32 [machines, n]; n must be the same on all."""
+        own = np.asarray(numbers, np.int32)[None]
+        gathered: NDArray[np.int32] = self.run(lambda: self._all_gather[tf.int32](own).numpy())
+        return gathered
+
+    def exchange_facts(self, facts: Any) -> list[Any]:
+        """Return what every machine has passed: anything that JSON can hold."""
+        text = json.dumps(facts).encode()
+        sizes = self.exchange([len(text)])[:, 0]
+        padded = np.frombuffer(text.ljust(-(-int(sizes.max()) // 4) * 4), np.int32)
+        return [json.loads(row.tobytes()[:size]) for row, size in zip(self.exchange(padded), sizes, strict=True)]
+
+    def broadcast(self, data: bytes) -> bytes:
+        """Return what the chief has passed; the others pass anything."""
+        size = int(self.exchange([len(data) if self.task == 0 else 0])[0, 0])
+        blocks = [data[start : start + CHUNK_BYTES] for start in range(0, size, CHUNK_BYTES)]
+        received = b""
+        for index in range(-(-size // CHUNK_BYTES)):
+            block = blocks[index] if self.task == 0 else b""
+            length = min(CHUNK_BYTES, size - index * CHUNK_BYTES)
+            words = np.frombuffer(block.ljust(-(-length // 4) * 4, b"\0"), np.int32)
+            received += self.exchange(words)[0].tobytes()[:length]
+        return received
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Return what a call returns that waits for the other machines; see `Machine.run`."""
+        try:
+            with self._watch.watching():
+                return call()
+        except (tf.errors.OpError, SystemError) as error:
+            raise WorkerLostError(lost_worker(self.cluster, self._watch, str(error))) from None
+
+    def _compile_gather(self, dtype: tf.DType) -> Callable[[Any], Tensor]:
+        signature = [tf.TensorSpec((None, None), dtype)]
+        compiled: Callable[[Any], Tensor] = tf.function(self._gather, input_signature=signature)
+        return compiled
+
+    def _gather(self, value: Tensor) -> Tensor:
+        """Return the rows of all machines, within a graph."""
+
+        def gather_in_replica(rows: Tensor) -> Tensor:
+            """Gather; the copy gives the rows the device of the replica, without which the strategy refuses them."""
+            return tf.distribute.get_replica_context().all_gather(tf.identity(rows), axis=0)
+
+        return self._strategy.run(gather_in_replica, args=(value,))
+
+
+def _connect(cluster: Cluster) -> tf.distribute.Strategy:
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.task,
+        rpc_layer="grpc",
+    )
+    ring = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.RING
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver, communication_options=ring)
+    except (tf.errors.OpError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CharlmError(
+            f"--cluster: {cluster.name(cluster.task)}: cannot be used on this machine: {reason}"
+        ) from None
