@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How long to wait for all machines at the start.",
 )
-def train(
+def train(  # noqa: PLR0917
     corpus: tuple[Path, ...],
     recipe: str | None,
     overrides: tuple[str, ...],

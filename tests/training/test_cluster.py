@@ -1,0 +1,123 @@
+"""Several machines: how they are named on the command line and in TF_CONFIG, and what they must agree on."""
+
+import json
+
+import pytest
+
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.training.cluster import (
+    Cluster,
+    check_agreement,
+    cluster_of_environment,
+    parse_cluster,
+    settle_cluster_parts,
+)
+
+CLUSTER = Cluster(("a:1", "b:2"), 0)
+FACTS = {
+    "versions": {"charlm": "1"},
+    "corpus": {"ids_sha256": "x"},
+    "config": {"seed": 1, "training": {"parts": 4, "steps": 3}},
+}
+
+
+def parse(addresses: str, task: int | None = 0) -> Cluster:
+    return parse_cluster(addresses, task, lost_seconds=30, start_seconds=120)
+
+
+def test_addresses_are_in_order_and_the_first_is_the_chief() -> None:
+    cluster = parse("host-1:2222, [::1]:80,10.0.0.1:3", task=1)
+    assert cluster.addresses == ("host-1:2222", "[::1]:80", "10.0.0.1:3")
+    assert (cluster.is_chief, parse("a:1", task=0).is_chief) == (False, True)
+    assert cluster.name(2) == "worker 2 (10.0.0.1:3)"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "task", "message"),
+    [
+        ("a", 0, "--cluster: found 'a'; must be HOST:PORT"),
+        ("a:1,", 0, "--cluster: found ''; must be HOST:PORT"),
+        ("a:0", 0, "--cluster: found 'a:0'"),
+        ("a:65536", 0, "--cluster: found 'a:65536'"),
+        ("a b:1", 0, "--cluster: found 'a b:1'"),
+        ("a:1,b:1,a:1", 0, "--cluster: a:1 is named 2 times"),
+        ("a:1,b:1", 2, "--task: found 2; must be 0 to 1"),
+        ("a:1,b:1", -1, "--task: found -1; must be 0 to 1"),
+        ("a:1,b:1", None, "--task: missing"),
+        (",".join(f"a:{port}" for port in range(1, 300)), 0, "--cluster: found 299 workers; at most 256"),
+    ],
+)
+def test_wrong_addresses_and_tasks_are_refused(addresses: str, task: int | None, message: str) -> None:
+    with pytest.raises(CharlmError, match=f"^{message.replace('(', '.')}"):
+        parse(addresses, task)
+
+
+def of_environment(text: str) -> Cluster | None:
+    return cluster_of_environment(lost_seconds=30, start_seconds=120, environment={"TF_CONFIG": text})
+
+
+def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
+    jobs = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}
+    both = of_environment(json.dumps({"cluster": jobs, "task": {"type": "worker", "index": 1}}))
+    assert both is not None
+    assert (both.addresses, both.task) == (("c:1", "a:1", "b:2"), 2)
+    alone = of_environment(json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}))
+    assert alone is not None
+    assert (alone.addresses, alone.task) == (("a:1", "b:2"), 0)
+    assert of_environment("") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "x"}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 9}}',
+        "[" * 100_000,
+    ],
+)
+def test_another_tf_config_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        of_environment(text)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_machines_that_agree_are_accepted() -> None:
+    check_agreement(CLUSTER, [FACTS, FACTS])
+
+
+def test_a_machine_may_leave_the_parts_or_all_settings_to_the_chief() -> None:
+    without_parts = FACTS | {"config": {"seed": 1, "training": {"parts": None, "steps": 3}}}
+    check_agreement(CLUSTER, [FACTS, without_parts])
+    check_agreement(CLUSTER, [FACTS, FACTS | {"config": None}])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"versions": {"charlm": "2"}}, "versions.charlm: found '2'; must be '1', as on worker 0 (a:1)"),
+        ({"corpus": {"ids_sha256": "y"}}, "another text or split than on worker 0 (a:1); give each the same"),
+        (
+            {"config": {"seed": 1, "training": {"parts": 4, "steps": 5}}},
+            "training.steps: found 5; must be 3, as on worker 0 (a:1)",
+        ),
+    ],
+)
+def test_the_first_difference_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        check_agreement(CLUSTER, [FACTS, FACTS | change])
+    assert str(error.value) == f"worker 1 (b:2): {message}"
+
+
+def test_parts_are_the_cores_of_all_workers_unless_they_are_given() -> None:
+    assert settle_cluster_parts(Config(), workers=3, cores=2).training.parts == 6
+    given = Config.model_validate({"training": {"steps": 1, "parts": 4}})
+    assert settle_cluster_parts(given, workers=3, cores=2).training.parts == 4
+    with pytest.raises(CharlmError, match=r"training\.parts: found 4; must be at least 5, one for each worker"):
+        settle_cluster_parts(given, workers=5, cores=2)
