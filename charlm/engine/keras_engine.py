@@ -14,6 +14,7 @@ from charlm.config.schema import Config
 from charlm.engine.average import WeightAverage
 from charlm.engine.distribution import Machine
 from charlm.engine.model import State, build_model, named_weights, to_parameters, undecayed_weights, zero_state
+from charlm.engine.muon import Muon
 from charlm.engine.names import named_seeds, named_slots
 from charlm.engine.optimizer import build_optimizer
 from charlm.engine.step import StepResults, compile_steps, share_batch
@@ -52,6 +53,8 @@ class KerasEngine:
         self.settings, self.batches, self.machine = config.training, batches, machine or Machine()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
+        if isinstance(self.optimizer, Muon):
+            self.optimizer.machine = self.machine
         self.optimizer.exclude_from_weight_decay(undecayed_weights(self.model, self.settings.undecayed))
         weights = self.model.trainable_variables
         self.optimizer.build(weights)

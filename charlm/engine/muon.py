@@ -10,6 +10,7 @@ bfloat16.
 import keras
 import tensorflow as tf
 
+from charlm.engine.distribution import Machine
 from charlm.engine.recurrence import Tensor, multiply
 
 
@@ -18,6 +19,10 @@ class Muon(keras.optimizers.Muon):
 
     precision = "float32"
     """The precision of matrix products, float32 or bfloat16; see `charlm.engine.recurrence.multiply`."""
+    machine = Machine()
+    """This machine; several take turns, each iterates for its own matrices and gets the results of the others."""
+    _matrices = 0
+    """How many matrices the graph has so far: decides whose turn it is."""
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         """Return approximately U V^T for x = U S V^T, a matrix whose singular values are near 1.
@@ -34,9 +39,14 @@ class Muon(keras.optimizers.Muon):
 
         """
         x = tf.convert_to_tensor(x)
+        owner = self._matrices % self.machine.count
+        self._matrices += 1
+        return self.machine.share(lambda: self._orthogonalize(x, steps), like=x, owner=owner)
+
+    def _orthogonalize(self, x: Tensor, steps: int) -> Tensor:
         rows, columns = x.shape
         if rows > columns:
-            return tf.transpose(self.zeropower_via_newtonschulz5(tf.transpose(x), steps))
+            return tf.transpose(self._orthogonalize(tf.transpose(x), steps))
         x /= tf.norm(x) + 1e-7  # the spectral norm is at most 1
         identity = tf.eye(rows)
         for _ in range(steps):
