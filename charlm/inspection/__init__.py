@@ -1,0 +1,1 @@
+"""What a trained network does: first as numbers (NumPy only), then as pictures and one HTML page."""
