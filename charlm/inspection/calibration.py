@@ -24,7 +24,7 @@ class Bin:
     """How often the likeliest character was the right one, from 0 to 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibration:
     """How the probabilities of a network compare with what happens."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Projection:
     """Vectors of the characters in the two directions in which they differ most."""
 
@@ -19,14 +19,14 @@ class Projection:
     """The share of the variance that each direction has, from 0 to 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CharacterMap:
     """The characters by their weights."""
 
-    characters: tuple[str, ...]
-    """[V], in order of their ids; `unknown` and `end of text` stand for reserved ids."""
+    ids: NDArray[np.int64]
+    """Ascending, int64 [V]."""
     kinds: tuple[str, ...]
-    """What each one is: vowel, consonant, digit, blank, punctuation or other, [V]."""
+    """What each one is: vowel, consonant, digit, blank, punctuation, other or reserved, [V]."""
     counts: NDArray[np.int64]
     """How often each one occurs in the text, [V]."""
     by_input: Projection

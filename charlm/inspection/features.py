@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Kind = Literal["yes/no", "number"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Feature:
     """A property of each character of a text."""
 

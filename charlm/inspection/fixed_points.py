@@ -29,15 +29,16 @@ class FixedPoint:
     """How many of the states that the search began at led here."""
     norm: float
     """|h| over all layers."""
-    likeliest: tuple[tuple[str, float], ...]
-    """The characters that the network expects next at this point, with their probabilities, likeliest first."""
+    likeliest: tuple[tuple[int, float], ...]
+    """The ids that the network expects next at this point, with their probabilities, likeliest first."""
 
 
 @dataclass(frozen=True)
 class HeldCharacter:
     """What the state does while one character is held constant."""
 
-    character: str
+    id: int
+    """The character."""
     outcome: str
     """What becomes of the state of a text when the character is repeated: `settles`, `cycles`, `wanders` or
     `grows`."""

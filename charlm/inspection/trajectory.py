@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """The state of a layer while it reads a sentence, in two principal components."""
 
     layer: int
     start: int
     """The position of the sentence in the text."""
-    characters: tuple[str, ...]
-    """The sentence, [T]."""
+    ids: NDArray[np.int64]
+    """The sentence, int64 [T]."""
     points: NDArray[np.float64]
     """The state after each character, [T, 2]."""
     background: NDArray[np.float64]

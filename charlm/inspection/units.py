@@ -64,7 +64,7 @@ class FeatureScores:
     """How many units of the network are beyond chance."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerOutputs:
     """The outputs of a layer on an excerpt, for a browser of its units."""
 
@@ -77,7 +77,7 @@ class LayerOutputs:
     """The strength of each unit on that feature, [H]; 0 if there is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Units:
     """What the units of a network follow."""
 
@@ -91,6 +91,6 @@ class Units:
     """The strongest score of each of the most interpretable units, strongest first; all are beyond chance."""
     excerpt_start: int
     """The position of the excerpt's first character in the text."""
-    excerpt: tuple[str, ...]
-    """The characters of the excerpt, [T]; `layers` has the outputs of every unit after each."""
+    excerpt: NDArray[np.int64]
+    """The ids of the excerpt, int64 [T]; `layers` has the outputs of every unit after each."""
     layers: tuple[LayerOutputs, ...]
