@@ -3,13 +3,26 @@
 Axes: T the characters of the text.
 """
 
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.text.vocabulary import Vocabulary
+
 Kind = Literal["yes/no", "number"]
+
+VOWELS = frozenset("aeiou")
+SENTENCE_ENDS = frozenset(".!?")
+APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}")
+CLOSERS = APOSTROPHES | frozenset('"”»)]')
+BRACKETS = {"(": ")", "[": "]", "{": "}"}
+QUOTES = {"“": "”", "„": "“", "«": "»", '"': '"'}
+MAX_SPEAKER = 40
+"""The most characters of a line that counts as the name of a speaker."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,3 +34,132 @@ class Feature:
     kind: Kind
     values: NDArray[np.float64]
     """[T]: 0 or 1 if the kind is yes/no."""
+
+
+def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...]:
+    """Return all features of a text; those that are the same at every character are left out.
+
+    Args:
+        ids: The text, integers [T]. A reserved id between two documents counts as a line break.
+        vocabulary: The characters by id. At level byte, each byte counts as the character of Latin-1.
+
+    """
+    glyphs = vocabulary.glyphs
+    text = "".join([glyphs[index] or "\n" for index in ids.tolist()])
+    found = [
+        Feature(name, kind, np.array(function(text), np.float64))
+        for kind, functions in FEATURES.items()
+        for name, function in functions.items()
+    ]
+    return tuple(feature for feature in found if feature.values.size and np.ptp(feature.values) > 0)
+
+
+def is_vowel(character: str) -> bool:
+    """Return whether a character is a vowel of the Latin alphabet, with or without accents."""
+    return unicodedata.normalize("NFD", character)[0].lower() in VOWELS
+
+
+def is_in_word(text: str) -> list[bool]:
+    """Return for each character whether it is part of a word: a letter, or an apostrophe between two letters."""
+    letters = [character.isalpha() for character in text]
+    around = [False, *letters, False]
+    return [
+        letter or (character in APOSTROPHES and around[index] and around[index + 2])
+        for index, (character, letter) in enumerate(zip(text, letters, strict=True))
+    ]
+
+
+def count_within(marks: Sequence[bool]) -> list[int]:
+    """Return for each position how many marks in a row end there, 0 where there is no mark."""
+    counts, count = [], 0
+    for mark in marks:
+        count = count + 1 if mark else 0
+        counts.append(count)
+    return counts
+
+
+def line_places(text: str) -> list[int]:
+    """Return the number of each character in its line, from 1; 0 for a line break."""
+    return count_within([character != "\n" for character in text])
+
+
+def _is_in_speaker(text: str) -> list[bool]:
+    """Mark a line after a blank one, or the first one, if it ends with a colon; the colon is not marked."""
+    marks: list[bool] = []
+    is_after_blank = True
+    for line in text.split("\n"):
+        is_name = is_after_blank and line.endswith(":") and 1 < len(line) <= MAX_SPEAKER
+        marks += [is_name] * max(0, len(line) - 1) + [False] * (len(line) > 0) + [False]
+        is_after_blank = not line.strip()
+    return marks[:-1]  # split sees one line break more than there is
+
+
+def _is_after_stop(text: str) -> list[bool]:
+    """Mark the end of a sentence and the blanks and closing quotes after it."""
+    marks: list[bool] = []
+    is_after = False
+    for character in text:
+        if character in SENTENCE_ENDS:
+            is_after = True
+        elif not (character.isspace() or character in CLOSERS):
+            is_after = False
+        marks.append(is_after)
+    return marks
+
+
+def _is_between(text: str, pairs: Mapping[str, str]) -> list[bool]:
+    """Mark what lies between an opening sign and its closing one; a blank line ends what was not closed."""
+    marks: list[bool] = []
+    closing, before = "", ""
+    for character in text:
+        is_opened = bool(closing)
+        if is_opened and (character == closing or character == before == "\n"):
+            closing = ""
+        elif not is_opened:
+            closing = pairs.get(character, "")
+        marks.append(is_opened and bool(closing))
+        before = character
+    return marks
+
+
+def _next(marks: Sequence[bool]) -> list[bool]:
+    return [*marks[1:], False] if marks else []
+
+
+def _is_last_of_word(text: str) -> list[bool]:
+    inside = is_in_word(text)
+    return [here and not after for here, after in zip(inside, _next(inside), strict=True)]
+
+
+def _is_in_first_word(text: str) -> list[bool]:
+    """Mark the characters of a line before its first blank."""
+    marks: list[bool] = []
+    is_first = True
+    for character in text:
+        is_first = character == "\n" or (is_first and not character.isspace())
+        marks.append(is_first and character != "\n")
+    return marks
+
+
+FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
+    "number": {
+        "position in the line": line_places,
+        "position in the word": lambda text: count_within(is_in_word(text)),
+        "position in the sentence": lambda text: count_within([not mark for mark in _is_after_stop(text)]),
+    },
+    "yes/no": {
+        "inside a word": is_in_word,
+        "upper case": lambda text: [character.isupper() for character in text],
+        "digit": lambda text: [character.isdigit() for character in text],
+        "inside a speaker's name": _is_in_speaker,
+        "after a full stop": _is_after_stop,
+        "in quotes": lambda text: _is_between(text, QUOTES),
+        "in brackets": lambda text: _is_between(text, BRACKETS),
+        "first word of a line": _is_in_first_word,
+        "vowel": lambda text: [is_vowel(character) for character in text],
+        "vowel next": lambda text: _next([is_vowel(character) for character in text]),
+        "end of a word next": _is_last_of_word,
+        "line break next": lambda text: _next([character == "\n" for character in text]),
+    },
+}
+"""The functions from a text to a value for each character, by kind and name."""

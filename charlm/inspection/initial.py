@@ -76,8 +76,9 @@ def _draw_two_blocks(rng: Generator, model: ModelConfig, shape: Shape, *, is_low
 
 def _draw(rng: Generator, value: Any, shape: Shape, *, key: str) -> Values:
     """Draw a tensor with the initializer that a value of the config names; None = glorot_uniform, as in Keras."""
-    named = value if isinstance(value, dict) else {"class_name": value or "glorot_uniform"}
-    name, arguments = named["class_name"], named.get("config") or {}
+    is_mapping = isinstance(value, dict)
+    name = value["class_name"] if is_mapping else value or "glorot_uniform"
+    arguments = (value.get("config") if is_mapping else None) or {}
     maker = INITIALIZERS.get(str(name).replace("_", "").lower().removesuffix("initializer"))
     if maker is None:
         raise CharlmError(f"{key}: found {shorten(name)}; the untrained network can be drawn with {', '.join(NAMES)}")
