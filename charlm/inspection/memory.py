@@ -1,11 +1,17 @@
 """Memory: how well a linear read-out (ridge regression) tells the character k steps back from the state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.inspection.trace import Trace
+
 Values = NDArray[np.float64]
+
+LAGS = (*range(16), *range(16, 33, 2), 40, 48, 64)
+RIDGES = (1e-6, 1e-4, 1e-2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,3 +32,76 @@ class Memory:
     """How many characters the read-out was fitted to."""
     tested: int
     """How many characters it was tested on."""
+
+
+def linear_memory(trace: Trace, *, lags: Sequence[int] = LAGS, ridges: Sequence[float] = RIDGES) -> Memory:
+    """Fit a linear read-out of the character k steps back to the state, for each k, and test it.
+
+    The read-out is ridge regression of the one-hot character [V] on the outputs of all layers and a constant; its
+    answer is the largest output. It is fitted to the first 6 tenths of the text, the penalty is chosen on the next 2,
+    and the result is that on the last 2. It needs more characters than the state has dimensions.
+
+    Args:
+        trace: B texts of T characters, consecutive pieces of one text, read side by side.
+        lags: The k, rising, each 0 or more; those above T / 2 are left out.
+        ridges: The penalties to try, each above 0, relative to the mean variance of the outputs.
+
+    Returns:
+        The accuracy by lag. Always guessing the commonest character of the first 8 tenths is what it is compared with.
+
+    """
+    lags = [lag for lag in lags if lag <= len(trace.ids) // 2]
+    states, wanted = _examples(trace, lags)
+    borders = [len(states) * 6 // 10, len(states) * 8 // 10]
+    answers = _answers(states, wanted[:, : borders[0]], int(wanted.max()) + 1, ridges)  # [ridges, K, N - fitted]
+    is_right = answers == wanted[:, borders[0] :]
+    tuning = borders[1] - borders[0]
+    best = is_right[:, :, :tuning].mean(2).argmax(0)  # [K]
+    accuracy = is_right[best, np.arange(len(lags)), tuning:].mean(1)
+    commonest = np.array([_commonest(row[: borders[1]], row[borders[1] :]) for row in wanted])
+    gain = np.clip((accuracy - commonest) / np.maximum(1 - commonest, 1e-9), 0, 1)
+    ridge = np.array([ridges[index] for index in best])
+    return Memory(np.array(lags), accuracy, commonest, gain, ridge, borders[0], len(states) - borders[1])
+
+
+def _examples(trace: Trace, lags: Sequence[int]) -> tuple[Values, NDArray[np.int64]]:
+    """Return the states, float64 [N, D], and for each lag the number of the character to name, int64 [K, N].
+
+    Only characters that occur are numbered. The examples are ordered text by text.
+    """
+    first = lags[-1]
+    states = np.concatenate([output[first:] for output in trace.outputs], axis=-1).astype(np.float64)
+    numbers = np.unique(trace.ids, return_inverse=True)[1].reshape(trace.ids.shape)
+    wanted = [numbers[first - lag : len(numbers) - lag].T.ravel() for lag in lags]
+    return states.transpose(1, 0, 2).reshape(-1, states.shape[-1]), np.stack(wanted)
+
+
+def _answers(states: Values, fitted: NDArray[np.int64], size: int, ridges: Sequence[float]) -> NDArray[np.int64]:
+    """Fit the read-outs of all lags to the first states, and return their answers on the others.
+
+    Args:
+        states: [N, D].
+        fitted: What to name at the first F states, [K, F].
+        size: How many different characters there are.
+        ridges: The penalties.
+
+    Returns:
+        int64 [ridges, K, N - F].
+
+    """
+    lags, count = fitted.shape
+    mean = states[:count].mean(0)
+    centred = states - mean
+    targets = np.eye(size)[fitted.T].reshape(count, -1)  # [F, K size]
+    gram, along = centred[:count].T @ centred[:count], centred[:count].T @ targets
+    variance = max(float(np.trace(gram)) / len(gram), 1e-12)
+    answers = []
+    for ridge in ridges:
+        weights = np.linalg.solve(gram + ridge * variance * np.eye(len(gram)), along)
+        outputs = centred[count:] @ weights + targets.mean(0)
+        answers.append(outputs.reshape(-1, lags, size).argmax(-1).T)
+    return np.stack(answers)
+
+
+def _commonest(seen: NDArray[np.int64], tested: NDArray[np.int64]) -> float:
+    return float((tested == np.bincount(seen).argmax()).mean())

@@ -6,10 +6,13 @@ Axes: N scored characters, V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from charlm.inspection.backward import follow_back, loss_slope, through_inputs
+from charlm.inspection.distribution import log_softmax, nats_of
+from charlm.inspection.trace import Trace
 
 Values = NDArray[np.float64]
 
@@ -35,3 +38,40 @@ class Predictions:
 
     float64 [N, lags], divided by the largest of its row; 0 before the beginning of the text, and if nothing decides.
     """
+
+
+def predict(trace: Trace, *, lags: int = 32, rows: int = 256) -> Predictions:
+    """Score every character of a text but the first, and follow each prediction back to the characters behind it.
+
+    Args:
+        trace: One text, read from the zero state; T >= 2.
+        lags: How many characters before each one `influence` reaches back, 1 or more.
+        rows: How many predictions to follow side by side, 1 or more.
+
+    Returns:
+        The predictions of characters 1 to T - 1.
+
+    """
+    steps = np.arange(len(trace.ids) - 1)
+    ids, logits = trace.ids[1:, 0], trace.logits[:-1, 0]
+    chances = np.exp(log_softmax(logits))
+    likeliest = np.argsort(-chances, axis=-1, kind="stable")[:, :LIKELIEST]
+    influence = [_influence(trace, part, lags=lags) for part in np.array_split(steps, -(-len(steps) // rows))]
+    return Predictions(
+        positions=steps + 1,
+        ids=ids,
+        nats=nats_of(logits, ids),
+        likeliest=likeliest,
+        probabilities=np.take_along_axis(chances, likeliest, -1),
+        influence=np.concatenate(influence),
+    )
+
+
+def _influence(trace: Trace, steps: NDArray[np.int64], *, lags: int) -> Values:
+    """Return |dL_t/dx_s| of some predictions, float64 [P, lags], divided by the largest of each."""
+    slopes = loss_slope(trace.weights.logits([output[steps, 0] for output in trace.outputs]), trace.ids[steps + 1, 0])
+    flow = follow_back(trace, steps, slopes, lags=lags)
+    norms = [np.linalg.norm(through_inputs(trace.weights, changes), axis=-1) for _, changes in flow]
+    by_lag = np.stack(norms, axis=-1).astype(np.float64)
+    peaks = by_lag.max(-1, keepdims=True)
+    return np.asarray(np.divide(by_lag, peaks, out=np.zeros_like(by_lag), where=peaks > 0))

@@ -1,0 +1,54 @@
+"""f'(a) for every activation f that charlm offers, as charlm.network.rnn defines f."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.network.rnn import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
+
+Values = NDArray[np.floating[Any]]
+
+
+def _sigmoid(a: Values) -> Values:
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * a))
+
+
+def _silu(a: Values) -> Values:
+    gate = _sigmoid(a)
+    return np.asarray(gate * (1 + a * (1 - gate)))
+
+
+DERIVATIVES: Mapping[str, Callable[[Values, Values], Any]] = {
+    "tanh": lambda _, h: 1 - h * h,
+    "relu": lambda a, _: (a > 0) * 1.0,
+    "sigmoid": lambda _, h: h * (1 - h),
+    "linear": lambda a, _: np.ones_like(a),
+    "softsign": lambda a, _: 1 / (1 + np.abs(a)) ** 2,
+    "softplus": lambda a, _: _sigmoid(a),
+    "elu": lambda a, _: np.where(a > 0, 1, np.exp(np.minimum(a, 0))),
+    "selu": lambda a, _: SELU_SCALE * np.where(a > 0, 1, SELU_ALPHA * np.exp(np.minimum(a, 0))),
+    "silu": lambda a, _: _silu(a),
+    "leaky_relu": lambda a, _: np.where(a > 0, 1, 0.2),
+    "relu6": lambda a, _: ((a > 0) & (a < 6)) * 1.0,
+    "hard_tanh": lambda a, _: (np.abs(a) < 1) * 1.0,
+    "hard_sigmoid": lambda a, _: (np.abs(a) < 3) / 6,
+    "exponential": lambda _, h: h,
+}
+"""f'(a) by the name of f, from a and h = f(a); at a kink the slope of one side."""
+
+if set(DERIVATIVES) != set(ACTIVATIONS):  # an activation that is added needs its derivative here
+    raise AssertionError(set(DERIVATIVES) ^ set(ACTIVATIONS))
+
+
+def slope(activation: str, a: Values, h: Values) -> Values:
+    """Return f'(a), of the shape and dtype of a.
+
+    Args:
+        activation: A key of `charlm.network.rnn.ACTIVATIONS`.
+        a: The values before the activation, float32 or float64 of any shape.
+        h: f(a), of the same shape.
+
+    """
+    return np.asarray(DERIVATIVES[activation](a, h), a.dtype)
