@@ -1,0 +1,122 @@
+"""Scores of units: a unit that was made to follow a feature is found, and noise is not."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from charlm.inspection.features import Feature
+from charlm.inspection.units import score_units
+from charlm.network.rnn import Floats, Layer, Parameters, recur
+from charlm.text.vocabulary import Vocabulary
+
+RandomParameters = Callable[..., Parameters]
+BRACKETS = Vocabulary(level="char", characters=tuple("\n ()abcdef"))
+
+
+def bracketed_text(length: int = 3000) -> np.ndarray:
+    """Return random letters with brackets round some of them."""
+    rng = np.random.default_rng(0)
+    pieces = ["".join(rng.choice(list("abcdef "), rng.integers(3, 12))) for _ in range(length // 8)]
+    text = "".join(f"({piece})" if rng.random() < 0.3 else piece + "\n" * (rng.random() < 0.2) for piece in pieces)
+    return BRACKETS.encode(text[:length])
+
+
+def with_latch(parameters: Parameters, *, unit: int) -> Parameters:
+    """Return a network of one layer whose unit is switched on by ( and off by ), and keeps its value otherwise."""
+    layer = parameters.layers[0]
+    kernel, recurrent = layer.kernel.copy(), layer.recurrent_kernel.copy()
+    kernel[:, unit], recurrent[:, unit] = 0, 0
+    kernel[BRACKETS.encode("()"), unit] = 3, -3
+    recurrent[unit, unit] = 1
+    planted = Layer(kernel, recurrent, np.zeros(layer.units, np.float32))
+    return Parameters(None, (planted,), parameters.logits_kernel, parameters.logits_bias, activation="hard_tanh")
+
+
+def test_a_planted_unit_is_found_beyond_chance_and_learnt(random_parameters: RandomParameters) -> None:
+    before = random_parameters(vocabulary_size=10, units=12, activation="hard_tanh", scale=0.3)
+    units = score_units(with_latch(before, unit=7), bracketed_text(), BRACKETS, untrained=before, shifts=100)
+    (found,) = (feature for feature in units.features if feature.feature == "in brackets")
+    best = found.best[0]
+    assert (best.layer, best.unit) == (0, 7)
+    assert best.score > 0.95  # not 1: the unit is on at the opening bracket too, which is not inside
+    assert best.strength_given_character > 0.99
+    assert best.is_beyond_chance
+    assert best.is_learnt
+    assert found.chance.untrained is not None
+    assert max(found.chance.untrained, found.chance.shifted, found.chance.random_labels) < 0.9
+    assert units.interpretable[0] == best
+    assert units.layers[0].features[7] == "in brackets"
+    assert units.layers[0].strengths[7] == pytest.approx(best.strength)
+
+
+def test_with_random_labels_no_unit_passes_what_chance_gives(random_parameters: RandomParameters) -> None:
+    rng = np.random.default_rng(5)
+    labels = (rng.random((4, 1500)) < 0.3).astype(float)
+    features = [Feature(f"random {index}", "yes/no", row) for index, row in enumerate(labels)]
+    features.append(Feature("random number", "number", rng.random(1500)))
+    parameters = random_parameters(vocabulary_size=10, layers=2, units=30)
+    units = score_units(parameters, rng.integers(0, 10, 1500), BRACKETS, features=features, shifts=100)
+    assert [feature.units_beyond_chance for feature in units.features] == [0] * 5
+    assert units.interpretable == ()
+    assert set(units.layers[1].features) == {None}
+    assert not units.layers[1].strengths.any()
+
+
+def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_character(
+    random_parameters: RandomParameters,
+) -> None:
+    parameters = random_parameters(vocabulary_size=10, units=5)
+    memoryless = Parameters(
+        None,
+        (Layer(parameters.layers[0].kernel, np.zeros((5, 5), np.float32), None),),
+        parameters.logits_kernel,
+        parameters.logits_bias,
+    )
+    units = score_units(memoryless, bracketed_text(), BRACKETS, shifts=50)
+    assert len(units.features) > 5
+    assert max(score.strength_given_character for feature in units.features for score in feature.best) == 0
+
+
+def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt_that_begins_a_line(
+    random_parameters: RandomParameters,
+) -> None:
+    parameters = random_parameters(vocabulary_size=10, layers=2, units=6)
+    ids = bracketed_text(2000)
+    units = score_units(parameters, ids, BRACKETS, shifts=20)
+    start = units.excerpt_start
+    assert ids[start - 1] == BRACKETS.encode("\n")
+    np.testing.assert_array_equal(units.excerpt, ids[start : start + 400])
+    lowest: Floats = recur(
+        parameters.input_tables[0][ids][:, None], parameters.layers[0].recurrent_kernel, np.zeros((1, 6), np.float32)
+    )
+    np.testing.assert_allclose(units.layers[0].values, lowest[start : start + 400, 0], atol=0.006)
+    assert [layer.values.shape for layer in units.layers] == [(400, 6), (400, 6)]
+
+
+def test_the_beginning_of_a_long_text_is_used(random_parameters: RandomParameters) -> None:
+    units = score_units(random_parameters(vocabulary_size=10), bracketed_text(500), BRACKETS, max_positions=200)
+    assert units.positions == 200
+    assert units.excerpt_start + len(units.excerpt) <= 200
+
+
+def test_a_feature_that_hardly_occurs_is_not_scored(random_parameters: RandomParameters) -> None:
+    ids = BRACKETS.encode("(ab)" * 9 + "abc def\n" * 50)
+    units = score_units(random_parameters(vocabulary_size=10), ids, BRACKETS, shifts=20)
+    assert "in brackets" not in {feature.feature for feature in units.features}  # 18 times
+    assert "inside a word" in {feature.feature for feature in units.features}
+
+
+@pytest.mark.parametrize("ids", [[], [3], [1] * 30], ids=len)
+def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, ids: list[int]) -> None:
+    units = score_units(random_parameters(vocabulary_size=10), np.array(ids, np.int64), BRACKETS, shifts=5)
+    assert units.features == ()
+    assert units.interpretable == ()
+    assert len(units.excerpt) == len(ids)
+
+
+def test_a_long_text_of_one_character_has_finite_scores(random_parameters: RandomParameters) -> None:
+    units = score_units(random_parameters(vocabulary_size=10), np.full(400, 3), BRACKETS, shifts=20)
+    scores = [score for feature in units.features for score in feature.best]
+    assert scores
+    assert np.isfinite([(score.score, score.strength, score.strength_given_character) for score in scores]).all()
