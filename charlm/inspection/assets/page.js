@@ -1,0 +1,128 @@
+"use strict";
+const runs = JSON.parse(document.getElementById("numbers").textContent).runs;
+const dash = "\u2013";
+const digits = (value) => value === null ? dash : Number(value.toPrecision(4)).toString().replace("-", "\u2212");
+
+function element(name, text, kind) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+
+// A passage is one stop of the Tab key; the arrow keys walk through its characters, and so does the mouse.
+function walk(passage, show, leave) {
+  const spans = passage.children;
+  let now = -1;
+  function go(index, fromKeyboard) {
+    if (index < 0 || index >= spans.length) return;
+    if (now >= 0) spans[now].classList.remove("here");
+    now = index;
+    spans[now].classList.add("here");
+    if (fromKeyboard) scrollTo(spans[now]);
+    show(now);
+  }
+  function scrollTo(span) {  // within the passage: the page stays where it is
+    const box = passage.getBoundingClientRect(), place = span.getBoundingClientRect();
+    if (place.top < box.top) passage.scrollTop -= box.top - place.top + 20;
+    if (place.bottom > box.bottom) passage.scrollTop += place.bottom - box.bottom + 20;
+  }
+  function vertical(direction) {  // the nearest character of the next line, as it is displayed
+    const from = spans[now].getBoundingClientRect();
+    for (let i = now + direction, best = -1, line = null; ; i += direction) {
+      const place = spans[i] && spans[i].getBoundingClientRect();
+      if (!place || (line !== null && Math.abs(place.top - line) > 2)) return best < 0 ? now : best;
+      if (Math.abs(place.top - from.top) <= 2) continue;
+      line = place.top;
+      if (best < 0 || Math.abs(place.left - from.left) < Math.abs(spans[best].getBoundingClientRect().left - from.left)) best = i;
+    }
+  }
+  const moves = {
+    ArrowRight: () => now + 1, ArrowLeft: () => now - 1, ArrowDown: () => vertical(1), ArrowUp: () => vertical(-1),
+    Home: () => 0, End: () => spans.length - 1,
+  };
+  passage.addEventListener("keydown", (event) => {
+    if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    go(now < 0 ? 0 : moves[event.key](), true);
+  });
+  passage.addEventListener("focus", () => { if (now < 0 && passage.matches(":focus-visible")) go(0, true); });
+  const point = (event) => {
+    const span = event.target.closest("span");
+    if (span && span.parentNode === passage) go(Array.prototype.indexOf.call(spans, span), false);
+  };
+  passage.addEventListener("mouseover", point);
+  passage.addEventListener("click", point);
+  const clear = () => { if (now >= 0) spans[now].classList.remove("here"); now = -1; leave(); };
+  passage.addEventListener("mouseleave", () => { if (document.activeElement !== passage) clear(); });
+  passage.addEventListener("blur", clear);
+  return { again: () => { if (now >= 0) show(now); } };
+}
+
+function bar(label, share, isTrue) {
+  const row = element("div", undefined, isTrue ? "bar true" : "bar");
+  const length = element("i");
+  length.style.width = 100 * share + "%";
+  const track = element("span");
+  track.append(length);
+  row.append(element("b", label), track, element("span", digits(share)));
+  return row;
+}
+
+function reader(view) {
+  const run = runs[view.dataset.run], data = run.reader, panel = view.querySelector(".panel");
+  const passage = view.querySelector(".passage"), help = panel.textContent;
+  const colours = Array.from(passage.children, (span) => span.className);
+  function paint(lit, at) {
+    for (let i = 0; i < passage.children.length; i++) {
+      const lag = at - i - 1, span = passage.children[i];
+      const level = lit && lag >= 0 && lag < lit.length ? lit[lag] : "0";
+      span.className = lit ? "cold l" + level : colours[i];
+      if (i === at) span.classList.add("here");
+    }
+  }
+  function show(i) {
+    paint(data.influence[i], i);
+    panel.replaceChildren();
+    const nats = data.nats[i], came = data.ids[i];
+    panel.append(element("p", `${run.labels[came]} at ${data.positions[i].toLocaleString("en")}: ${digits(nats)} nats, ` +
+      `probability ${digits(Math.exp(-nats))}. The likeliest:`));
+    data.likeliest[i].forEach((id, k) => panel.append(bar(run.labels[id], data.probabilities[i][k], id === came)));
+  }
+  walk(passage, show, () => { paint(null, -1); panel.textContent = help; });
+}
+
+function browser(view) {
+  const run = runs[view.dataset.run], data = run.units, panel = view.querySelector(".panel");
+  const passage = view.querySelector(".passage"), best = view.querySelector(".best");
+  const layer = view.querySelector(".layer"), unit = view.querySelector(".unit");
+  const values = () => data.layers[layer.value].values.map((row) => row[unit.value]);
+  let shown = [];
+  function paint() {
+    const chosen = data.layers[layer.value];
+    unit.max = chosen.values[0].length - 1;
+    unit.value = Math.min(Math.max(0, Math.round(unit.value) || 0), unit.max);
+    shown = values();
+    shown.forEach((value, i) => {
+      const level = Math.min(9, Math.round(9 * Math.abs(value) / chosen.scale));
+      passage.children[i].className = (value < 0 ? "cold l" : "l") + level;
+    });
+    const feature = chosen.features[unit.value];
+    panel.textContent = `rnn.${layer.value}, unit ${unit.value}: ` +
+      (feature === null ? "follows no feature beyond chance" : `follows \u201c${feature}\u201d, strength ${digits(chosen.strengths[unit.value])}`);
+  }
+  const walker = walk(passage, (i) => {
+    panel.textContent = `rnn.${layer.value}, unit ${unit.value} after ${run.labels[data.ids[i]]} at ` +
+      `${(data.start + i).toLocaleString("en")}: h = ${digits(shown[i])}`;
+  }, paint);
+  function choose() {
+    [layer.value, unit.value] = best.value.split(" ");
+    paint();
+  }
+  best.addEventListener("change", choose);
+  for (const input of [layer, unit]) input.addEventListener("change", () => { paint(); walker.again(); });
+  if (best.value) choose(); else paint();
+}
+
+document.querySelectorAll(".reader").forEach(reader);
+document.querySelectorAll(".browser").forEach(browser);

@@ -1,0 +1,110 @@
+"""The network as a diagram: rolled, with its loop, and unrolled over three characters, with shapes."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from charlm.inspection.diagram import Diagram, Part
+from charlm.inspection.figures.look import BLUE, GREEN, MUTED, ORANGE, canvas
+
+MAX_BOXES = 6
+"""More parts than this are drawn as the lowest ones, a gap, and the highest ones."""
+EDGE = {"one-hot": MUTED, "embedding": GREEN, "rnn": BLUE, "logits": ORANGE}
+TIMES = "\N{MULTIPLICATION SIGN}"
+_HALF_HEIGHT = 0.3
+
+
+def draw_network(diagram: Diagram) -> Figure:
+    """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
+    parts = _shown(diagram.parts)
+    figure, ((left, right),) = canvas(1, 2, height=0.9 + 0.72 * len(parts))
+    for axes, title in ((left, "rolled"), (right, "unrolled")):
+        axes.set_axis_off()
+        axes.set_title(title, loc="left")
+    _draw_rolled(left, parts, has_skips=diagram.skip_connections)
+    _draw_unrolled(right, parts)
+    return figure
+
+
+def _shown(parts: Sequence[Part]) -> list[Part | None]:
+    """Return the parts, or the outer ones around a None that stands for the others."""
+    if len(parts) <= MAX_BOXES:
+        return list(parts)
+    return [*parts[: MAX_BOXES // 2], None, *parts[-(MAX_BOXES // 2) :]]
+
+
+def _box(axes: Axes, x: float, y: float, *, part: Part, width: float, text: str) -> None:
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - width / 2, y - _HALF_HEIGHT),
+            width,
+            2 * _HALF_HEIGHT,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor="none",
+            edgecolor=EDGE[part.kind],
+            linewidth=1.4,
+        )
+    )
+    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, linespacing=1.35)
+
+
+def _arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], *, bend: float = 0.0, colour: str = MUTED
+) -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+    axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})
+
+
+def _draw_rolled(axes: Axes, parts: Sequence[Part | None], *, has_skips: bool) -> None:
+    axes.set(xlim=(-1.55, 1.75), ylim=(-0.75, len(parts) - 0.2))
+    for level, part in enumerate(parts):
+        if part is None:
+            axes.text(0, level, "\N{VERTICAL ELLIPSIS}", ha="center", va="center")
+            continue
+        _box(axes, 0, level, part=part, width=2.0, text=_label(part))
+        if part.kind == "rnn":
+            _arrow(axes, (1.0, level + 0.15), (1.0, level - 0.15), bend=-2.2, colour=BLUE)
+            axes.text(1.42, level, f"V\n{part.outputs}{TIMES}{part.outputs}", fontsize=6.5, va="center")
+    for level in range(len(parts) - 1):
+        _arrow(axes, (0, level + _HALF_HEIGHT), (0, level + 1 - _HALF_HEIGHT))
+    if has_skips and len(parts) > 3:
+        _draw_skips(axes, parts)
+
+
+def _draw_skips(axes: Axes, parts: Sequence[Part | None]) -> None:
+    """Draw the input to every layer above the lowest, and the outputs of all layers but the highest to the logits."""
+    source = next(level for level, part in enumerate(parts) if part is not None and part.kind == "rnn") - 1
+    top = len(parts) - 1
+    for level in range(source + 2, top):
+        _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=-0.35)
+    for level in range(source + 1, top - 1):
+        _arrow(axes, (-1.0, level + 0.1), (-1.0, top), bend=-0.35, colour=ORANGE)
+
+
+def _label(part: Part) -> str:
+    weights = [weight for weight in part.weights if weight.symbol != "V"]
+    shapes = "  ".join(f"{weight.symbol} {TIMES.join(map(str, weight.shape))}" for weight in weights)
+    head = f"{part.name} \N{RIGHTWARDS ARROW} {part.outputs}"
+    return f"{head}\n{shapes}" if shapes else head
+
+
+def _draw_unrolled(axes: Axes, parts: Sequence[Part | None]) -> None:
+    axes.set(xlim=(-0.75, 2.75), ylim=(-0.75, len(parts) - 0.2))
+    for column, time in enumerate(("t\N{MINUS SIGN}1", "t", "t+1")):
+        for level, part in enumerate(parts):
+            if part is None:
+                axes.text(column, level, "\N{VERTICAL ELLIPSIS}", ha="center", va="center")
+                continue
+            _box(axes, column, level, part=part, width=0.6, text=_symbol(part))
+            if part.kind == "rnn":
+                for start in ((-0.7,) if column == 0 else ()) + (column + 0.3,):
+                    _arrow(axes, (start, level), (start + 0.4, level), colour=BLUE)
+        for level in range(len(parts) - 1):
+            _arrow(axes, (column, level + _HALF_HEIGHT), (column, level + 1 - _HALF_HEIGHT))
+        axes.text(column, -0.55, time, ha="center", va="center", fontsize=8, color=MUTED)
+
+
+def _symbol(part: Part) -> str:
+    return {"one-hot": "x", "embedding": "E", "rnn": "h", "logits": "logits"}[part.kind]
