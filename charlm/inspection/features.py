@@ -40,18 +40,27 @@ def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...
     """Return all features of a text; those that are the same at every character are left out.
 
     Args:
-        ids: The text, integers [T]. A reserved id between two documents counts as a line break.
-        vocabulary: The characters by id. At level byte, each byte counts as the character of Latin-1.
+        ids: The text, integers [T].
+        vocabulary: The characters by id.
 
     """
-    glyphs = vocabulary.glyphs
-    text = "".join([glyphs[index] or "\n" for index in ids.tolist()])
+    text = readable_text(ids, vocabulary)
     found = [
         Feature(name, kind, np.array(function(text), np.float64))
         for kind, functions in FEATURES.items()
         for name, function in functions.items()
     ]
     return tuple(feature for feature in found if feature.values.size and np.ptp(feature.values) > 0)
+
+
+def readable_text(ids: NDArray[Any], vocabulary: Vocabulary) -> str:
+    """Return a text with one character for each of its ids [T].
+
+    The end-of-text id becomes a line break, the unknown id U+FFFD. At level byte, each byte becomes the character of
+    Latin-1.
+    """
+    glyphs = vocabulary.glyphs
+    return "".join([glyphs[index] or "\n" for index in ids.tolist()])
 
 
 def is_vowel(character: str) -> bool:
