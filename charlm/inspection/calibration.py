@@ -1,13 +1,31 @@
 """Whether the network's probabilities are right: reliability, and the temperature that fits a text best.
 
-A temperature T divides the logits: p = softmax(logits / T). If the best T is above 1, the network is too confident
-(Guo et al. 2017, "On calibration of modern neural networks").
+A temperature divides the logits: p = softmax(logits / temperature). If the best one is above 1, the network is too
+confident (Guo et al. 2017, "On calibration of modern neural networks").
+
+Axes: T predictions, V vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from charlm.inspection.states import read_states, to_logits
+from charlm.network.rnn import Parameters
+
+Values = NDArray[np.float64]
+
+MAX_POSITIONS = 5000
+MAX_VALUES = 1 << 22
+"""Of the logits; 32 MB."""
+BINS = 10
+TEMPERATURES = (0.25, 4.0)
+"""The lowest and the highest temperature that is tried."""
+POINTS = 41
+"""How many temperatures the curve has; the middle one is 1."""
+HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -40,7 +58,87 @@ class Calibration:
     """The loss at temperature 1."""
     best_nats_per_char: float
     """The loss at `temperature`."""
-    temperatures: NDArray[np.float64]
+    temperatures: Values
     """Temperatures at which the loss was measured, ascending, [points]."""
-    nats_by_temperature: NDArray[np.float64]
+    nats_by_temperature: Values
     """The loss at each of them in nats per character, [points]."""
+
+
+def calibrate(
+    parameters: Parameters, ids: NDArray[Any], *, max_positions: int = MAX_POSITIONS, bins: int = BINS
+) -> Calibration:
+    """Compare the probabilities of a network with what happens in a text, read as one stream from the zero state.
+
+    Args:
+        parameters: The weights.
+        ids: The text, integers [T], T >= 2.
+        max_positions: If the text is longer, only its beginning is used; less of it with a very large vocabulary.
+        bins: How many ranges of confidence, all of the same width; 1 or more.
+
+    Raises:
+        CharlmError: an output of the network is not finite.
+
+    """
+    limit = min(max_positions, max(MAX_VALUES // parameters.vocabulary_size, 2))
+    ids = np.asarray(ids[: limit + 1], np.int64)
+    logits = to_logits(parameters, read_states(parameters, ids[:-1])).astype(np.float64)
+    logits -= logits.max(-1, keepdims=True)
+    targets = ids[1:]
+    temperatures = np.geomspace(*TEMPERATURES, POINTS)
+    reliability = _reliability(logits, targets, bins)
+    best = best_temperature(logits, targets, low=TEMPERATURES[0], high=TEMPERATURES[1])
+    return Calibration(
+        positions=len(targets),
+        bins=reliability,
+        expected_error=sum(b.positions * abs(b.confidence - b.accuracy) for b in reliability) / len(targets),
+        temperature=best,
+        nats_per_char=_mean_nats(logits, targets, 1.0),
+        best_nats_per_char=_mean_nats(logits, targets, best),
+        temperatures=temperatures,
+        nats_by_temperature=np.array([_mean_nats(logits, targets, float(each)) for each in temperatures]),
+    )
+
+
+def best_temperature(logits: Values, targets: NDArray[np.int64], *, low: float, high: float) -> float:
+    """Return the temperature from `low` to `high` at which logits predict the targets with the lowest loss.
+
+    The loss is convex in 1 / temperature. Its slope, E[logit] - logit of the target, is brought to 0 by bisection.
+
+    Args:
+        logits: float64 [T, V], at most 0.
+        targets: The ids that follow, int64 [T].
+        low: Above 0.
+        high: Above `low`.
+
+    """
+    known = float(np.take_along_axis(logits, targets[:, None], 1).mean())
+    least, most = 1 / high, 1 / low
+    for _ in range(HALVINGS):
+        middle = (least + most) / 2
+        weights = np.exp(logits * middle)
+        slope = float(((weights * logits).sum(1) / weights.sum(1)).mean()) - known
+        least, most = (least, middle) if slope > 0 else (middle, most)
+    return 2 / (least + most)
+
+
+def _mean_nats(logits: Values, targets: NDArray[np.int64], temperature: float) -> float:
+    scaled = logits / temperature
+    chosen = np.take_along_axis(scaled, targets[:, None], 1)[:, 0]
+    return float((np.log(np.exp(scaled).sum(1)) - chosen).mean())
+
+
+def _reliability(logits: Values, targets: NDArray[np.int64], bins: int) -> tuple[Bin, ...]:
+    confidence = 1 / np.exp(logits).sum(1)  # the largest logit is 0
+    is_right = logits.argmax(1) == targets
+    index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    return tuple(
+        Bin(
+            low=number / bins,
+            high=(number + 1) / bins,
+            positions=int(inside.sum()),
+            confidence=float(confidence[inside].mean()),
+            accuracy=float(is_right[inside].mean()),
+        )
+        for number in range(bins)
+        if (inside := index == number).any()
+    )

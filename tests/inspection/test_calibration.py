@@ -1,0 +1,113 @@
+"""Calibration: on predictions whose right temperature is known, and against a fine grid."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from charlm.evaluation.scoring import mean_score, score_stream
+from charlm.inspection.calibration import best_temperature, calibrate
+from charlm.network.rnn import Parameters, step, zero_state
+
+RandomParameters = Callable[..., Parameters]
+
+
+def sharpened(parameters: Parameters, temperature: float) -> Parameters:
+    """Return a network whose logits are divided by a temperature."""
+    return replace(
+        parameters,
+        logits_kernel=parameters.logits_kernel / np.float32(temperature),
+        logits_bias=parameters.logits_bias / np.float32(temperature),
+    )
+
+
+def written_by(parameters: Parameters, length: int = 1500) -> np.ndarray:
+    """Return a text that a network has written at temperature 1."""
+    rng = np.random.default_rng(0)
+    ids, state = [0], zero_state(parameters, 1)
+    while len(ids) < length:
+        logits, state = step(parameters, np.array(ids[-1:]), state)
+        ids.append(int((logits[0] + rng.gumbel(size=5)).argmax()))
+    return np.array(ids)
+
+
+@pytest.fixture
+def predictions() -> tuple[np.ndarray, np.ndarray]:
+    """Return logits [4000, 6] and targets drawn from softmax(logits / 1.7)."""
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((4000, 6)) * 3
+    logits -= logits.max(1, keepdims=True)
+    noise = rng.gumbel(size=logits.shape)
+    return logits, (logits / 1.7 + noise).argmax(1)
+
+
+def test_the_temperature_that_targets_were_drawn_with_is_found(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    assert best_temperature(*predictions, low=0.25, high=4) == pytest.approx(1.7, rel=0.05)
+
+
+def test_the_temperature_is_the_best_one_of_a_fine_grid(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, targets = predictions
+    grid = np.arange(1.5, 2, 0.001)
+    losses = []
+    for temperature in grid:
+        probabilities = np.exp(logits / temperature)
+        probabilities /= probabilities.sum(1, keepdims=True)
+        losses.append(-np.log(probabilities[np.arange(4000), targets]).mean())
+    assert best_temperature(logits, targets, low=0.25, high=4) == pytest.approx(grid[np.argmin(losses)], abs=0.001)
+
+
+@pytest.mark.parametrize(("right", "end"), [(0, 0.25), (1, 4.0)], ids=["always right", "always wrong"])
+def test_a_temperature_beyond_the_range_is_its_end(right: int, end: float) -> None:
+    logits = np.array([[0, -1.0]] * 10)
+    assert best_temperature(logits, np.full(10, right), low=0.25, high=4) == pytest.approx(end)
+
+
+def test_dividing_the_logits_multiplies_the_best_temperature(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(units=8, seed=3)
+    ids = written_by(sharpened(parameters, 3))
+    plain, sharp = calibrate(sharpened(parameters, 3), ids), calibrate(sharpened(parameters, 2.4), ids)
+    assert plain.temperature == pytest.approx(1, abs=0.1)
+    assert sharp.temperature / plain.temperature == pytest.approx(5 / 4, rel=1e-4)
+    assert sharp.best_nats_per_char == pytest.approx(plain.best_nats_per_char, rel=1e-6)
+
+
+def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2)
+    ids = np.random.default_rng(1).integers(0, 5, 500)
+    found = calibrate(parameters, ids)
+    assert found.positions == 499
+    assert found.nats_per_char == pytest.approx(mean_score(score_stream(parameters, ids)).nats_per_char, rel=1e-5)
+    assert found.temperatures[20] == pytest.approx(1)
+    assert found.nats_by_temperature[20] == pytest.approx(found.nats_per_char)
+    assert found.best_nats_per_char <= found.nats_by_temperature.min() + 1e-9
+
+
+def test_bins_count_how_often_the_likeliest_character_was_right(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters()
+    constant = replace(
+        parameters,
+        logits_kernel=np.zeros_like(parameters.logits_kernel),
+        logits_bias=np.log(np.array([0.55, 0.15, 0.1, 0.1, 0.1], np.float32)),
+    )
+    ids = np.array([1, 0, 0, 2, 0, 3, 4, 0, 0, 1, 0])
+    found = calibrate(constant, ids)
+    (only,) = found.bins
+    assert (only.low, only.high, only.positions) == (0.5, 0.6, 10)
+    assert only.confidence == pytest.approx(0.55)
+    assert only.accuracy == pytest.approx(0.6)
+    assert found.expected_error == pytest.approx(0.05)
+
+
+def test_every_position_is_in_a_bin(random_parameters: RandomParameters) -> None:
+    ids = np.random.default_rng(1).integers(0, 5, 300)
+    found = calibrate(random_parameters(scale=4.0), ids, bins=7, max_positions=200)
+    assert sum(each.positions for each in found.bins) == found.positions == 200
+    assert all(each.low - 1e-9 <= each.confidence <= each.high + 1e-9 for each in found.bins)
+    assert found.bins[-1].high == 1
+
+
+def test_a_vocabulary_of_one_character_is_certain(random_parameters: RandomParameters) -> None:
+    found = calibrate(random_parameters(vocabulary_size=1), np.zeros(5, int))
+    assert found.nats_per_char == found.best_nats_per_char == found.expected_error == 0
+    assert np.isfinite(found.temperature)
