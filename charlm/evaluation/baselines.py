@@ -9,7 +9,7 @@ import itertools
 import lzma
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ Ids = NDArray[Any]
 
 MAX_TRAINING_CHARACTERS = 20_000_000
 NGRAM_ORDER = 5
+COMPRESSORS = ("zlib", "bz2", "lzma")
 BLOCK = 1 << 20
 ZLIB_WINDOW_BYTES = 1 << 15
 MAX_LZMA_DICTIONARY_BYTES = 1 << 26  # as xz -9; the encoder takes about eleven times as much memory
@@ -99,7 +100,9 @@ def _count(ids: Ids, size: int) -> NDArray[np.int64]:
     return counts
 
 
-def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> dict[str, float]:
+def compressed_nats(
+    ids: Ids, vocabulary: Vocabulary, training: Ids, *, names: Sequence[str] = COMPRESSORS
+) -> dict[str, float]:
     """Score a text with compressors: ln 2 times the bits that the text adds, divided by the number of ids.
 
     What is compressed is UTF-8 (at level byte, the bytes themselves), with a zero byte for each end-of-text id. The
@@ -114,6 +117,7 @@ def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> dict[str
         ids: The text, integers [n], n >= 2; ids 1 to n - 1 are scored.
         vocabulary: The characters by id.
         training: The training text, integers [m]; m may be 0.
+        names: Which compressors, of COMPRESSORS.
 
     Returns:
         The mean nats by the name of the compressor.
@@ -130,6 +134,7 @@ def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> dict[str
     return {
         name: 8 * math.log(2) / (len(ids) - 1) * _added_bytes(make, before, lambda: text_bytes(ids[1:], vocabulary))
         for name, (make, before) in makers.items()
+        if name in names
     }
 
 

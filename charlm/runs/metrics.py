@@ -11,10 +11,13 @@ from typing import Any
 from charlm.errors import CharlmError
 from charlm.network.loss import bits
 from charlm.storage.log import Log
-from charlm.storage.reading import open_file
+from charlm.storage.reading import open_file, read_file
 
 TAIL_BYTES = 1 << 20
 """How much of the end of a metrics.jsonl is read: thousands of lines."""
+
+MAX_BYTES = 64 << 20
+"""The largest metrics.jsonl that is read as a whole: hundreds of thousands of lines."""
 
 
 class MetricsLog:
@@ -70,6 +73,25 @@ def read_speed(path: Path) -> Speed:
     except (ValueError, AttributeError, RecursionError):
         raise CharlmError(f"{path}: damaged: its last line is not a JSON object") from None
     return Speed(seconds, to_number(characters / seconds) if characters is not None and seconds else None)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a metrics.jsonl, which may be growing; a line without an end is left out.
+
+    Raises:
+        CharlmError: the file cannot be read, is a link or larger than MAX_BYTES, or a line is not a JSON object.
+
+    """
+    found = []
+    for number, line in enumerate(read_file(path, limit=MAX_BYTES, follow_links=False).split(b"\n")[:-1], 1):
+        try:
+            metrics = json.loads(line)
+        except (ValueError, RecursionError):
+            metrics = None
+        if not isinstance(metrics, dict):
+            raise CharlmError(f"{path}: damaged: line {number:,} is not a JSON object")
+        found.append(metrics)
+    return found
 
 
 def to_number(value: Any) -> int | float | None:

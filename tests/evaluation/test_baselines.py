@@ -96,3 +96,8 @@ def test_text_of_two_characters_has_scores() -> None:
     found = measure_baselines(np.array([65, 256]), BYTES, np.array([65]))
     assert set(found.nats_per_char) == NAMES
     assert np.isfinite(list(found.nats_per_char.values())).all()
+
+
+def test_one_compressor_alone_has_the_score_that_it_has_among_all() -> None:
+    found = compressed_nats(TEXT, LETTERS, TRAINING, names=("bz2",))
+    assert found == {"bz2": compressed_nats(TEXT, LETTERS, TRAINING)["bz2"]}

@@ -10,7 +10,7 @@ import pytest
 from run_folders import metrics_line
 
 from charlm.errors import CharlmError
-from charlm.runs.metrics import TAIL_BYTES, MetricsLog, Speed, read_speed, to_number, with_bits
+from charlm.runs.metrics import TAIL_BYTES, MetricsLog, Speed, read_metrics, read_speed, to_number, with_bits
 
 
 def read(tmp_path: Path, *lines: str) -> Speed:
@@ -138,3 +138,27 @@ def test_number_is_returned_unchanged(value: float) -> None:
 @pytest.mark.parametrize("value", [None, "1", True, [1], math.nan, -math.inf, -3, 1e30])
 def test_value_that_is_not_a_number_from_0_to_below_1e18_is_none(value: Any) -> None:
     assert to_number(value) is None
+
+
+# Reading all lines
+
+
+def test_all_whole_lines_are_read_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2, "nats_per_char": null}\n{"step": 3', encoding="utf-8")
+    assert read_metrics(path) == [{"step": 1}, {"step": 2, "nats_per_char": None}]
+
+
+@pytest.mark.parametrize("line", ["", "[1]", "{", "[" * 100_000], ids=lambda line: line[:9] or "nothing")
+def test_a_line_that_is_not_an_object_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(CharlmError, match=r"metrics\.jsonl: damaged: line 2 is not a JSON object$"):
+        read_metrics(path)
+
+
+def test_a_link_is_not_followed_for_all_lines_either(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text('{"step": 1}\n', encoding="utf-8")
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CharlmError, match="is a link"):
+        read_metrics(tmp_path / "metrics.jsonl")

@@ -1,0 +1,80 @@
+"""Learning curves of runs whose metrics.jsonl was written by hand."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_folders import make_run, metrics_line
+
+from charlm.errors import CharlmError
+from charlm.evaluation.baselines import measure_baselines
+from charlm.inspection.curves import measure_levels, read_curves
+from charlm.text.vocabulary import Vocabulary
+
+LETTERS = Vocabulary(level="char", characters=tuple("abcdefghijklmnopqrstuvwxyz \n"))
+TRAINING = np.random.default_rng(0).choice(28, 20_000, p=np.arange(1, 29) / 406)
+TEXT = TRAINING[5000:8000]
+METRICS = "".join(
+    metrics_line(step=step, epoch=step / 10, nats_per_char=nats, split=split)
+    for step, split, nats in (
+        *((5, "train", 3.0), (10, "train", 2.5), (10, "validation", 2.8), (15, "train", 2.0)),
+        *((20, "train", 1.5), (20, "validation", 2.25), (30, "train", 1.0), (30, "validation", 2.5)),
+    )
+)
+
+
+def test_losses_are_read_split_by_split(tmp_path: Path) -> None:
+    found = read_curves(make_run(tmp_path / "run", metrics=METRICS))
+    assert found.training.steps.tolist() == [5, 10, 15, 20, 30]
+    assert found.training.nats_per_char.tolist() == [3, 2.5, 2, 1.5, 1]
+    assert found.validation.epochs.tolist() == [1, 2, 3]
+    assert (found.best_step, found.best_nats_per_char) == (20, 2.25)
+    assert found.gap_nats == 1.5
+    assert found.samples == ()
+
+
+def test_a_run_that_has_just_begun_has_empty_curves(tmp_path: Path) -> None:
+    found = read_curves(make_run(tmp_path / "run"))
+    assert found.training.steps.shape == found.validation.nats_per_char.shape == (0,)
+    assert found.best_step is found.gap_nats is None
+
+
+def test_a_line_that_is_no_loss_is_left_out_and_the_last_of_a_step_counts(tmp_path: Path) -> None:
+    lines = (
+        metrics_line(step=1, nats_per_char=None),
+        metrics_line(step="2", nats_per_char=1.0),
+        metrics_line(step=3, nats_per_char=-1e99),
+        metrics_line(step=4, nats_per_char=1.0, event="rollback"),
+        metrics_line(step=4, nats_per_char=2.0),
+        metrics_line(step=5, split="test", nats_per_char=2.0),
+    )
+    found = read_curves(make_run(tmp_path / "run", metrics="".join(lines)))
+    assert (found.training.steps.tolist(), found.training.nats_per_char.tolist()) == ([4], [2])
+
+
+def test_a_long_run_keeps_points_spread_over_all_of_it(tmp_path: Path) -> None:
+    lines = (metrics_line(step=step, nats_per_char=1 / step) for step in range(1, 1001))
+    found = read_curves(make_run(tmp_path / "run", metrics="".join(lines)), max_points=4)
+    assert found.training.steps.tolist() == [1, 334, 667, 1000]
+
+
+def test_damaged_metrics_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="line 1 is not a JSON object"):
+        read_curves(make_run(tmp_path / "run", metrics="nonsense\n"))
+
+
+def test_levels_are_the_baselines_and_the_uniform_distribution() -> None:
+    levels = measure_levels(TEXT, LETTERS, TRAINING)
+    found = {level.name: level.nats_per_char for level in levels}
+    expected = measure_baselines(TEXT, LETTERS, TRAINING).nats_per_char
+    assert found == {
+        "uniform": pytest.approx(math.log(28)),
+        **{name: pytest.approx(expected[name]) for name in ("unigram", "5-gram", "bz2")},
+    }
+    assert [level.nats_per_char for level in levels] == sorted(found.values(), reverse=True)
+
+
+def test_without_a_training_text_there_are_no_n_gram_levels() -> None:
+    assert {level.name for level in measure_levels(TEXT, LETTERS, None)} == {"uniform", "bz2"}
+    assert {level.name for level in measure_levels(TEXT, LETTERS, TRAINING[:0])} == {"uniform", "bz2"}
