@@ -31,15 +31,10 @@ def visible(character: str | None) -> str:
         return RESERVED
     if character in _SIGNS:
         return _SIGNS[character]
-    if len(character) == 1 and (character.isspace() or unicodedata.category(character) in {"Cn", "Co"}):
-        return harmless_escape(character)
-    is_mark = len(character) == 1 and unicodedata.category(character).startswith("M")
-    return harmless(CIRCLE + character if is_mark else character)
-
-
-def harmless_escape(character: str) -> str:
-    r"""Return a character as Python writes it in ASCII, for instance \xa0."""
-    return ascii(character)[1:-1]
+    category = unicodedata.category(character)
+    if category[0] in "CZ":  # controls, formats, surrogates, private or not assigned; blanks
+        return ascii(character)[1:-1]
+    return CIRCLE + character if category[0] == "M" else character
 
 
 def visible_text(text: str) -> str:

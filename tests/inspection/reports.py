@@ -7,7 +7,7 @@ import numpy as np
 from charlm.inspection.calibration import Bin, Calibration
 from charlm.inspection.characters import CharacterMap, Projection
 from charlm.inspection.context import UsableContext
-from charlm.inspection.curves import Curve, Curves, Level, RunSample
+from charlm.inspection.curves import Curve, Curves, Level
 from charlm.inspection.diagram import Diagram, Part, Weight
 from charlm.inspection.edit import Edit
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter
@@ -18,6 +18,7 @@ from charlm.inspection.lyapunov import Lyapunov
 from charlm.inspection.memory import Memory
 from charlm.inspection.predictions import Predictions
 from charlm.inspection.report import Report
+from charlm.inspection.run_samples import RunSample
 from charlm.inspection.saturation import LayerSaturation, Saturation
 from charlm.inspection.spectrum import RecurrentSpectrum
 from charlm.inspection.trajectory import Trajectory
@@ -87,6 +88,12 @@ def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, units: 
         "network": _network(layers, units),
     }  # fmt: skip
     return Report(**(everything | parts))
+
+
+def text_report(*, name: str = "runs/one", **parts: Any) -> Report:
+    """Return a report without figures, whose page is made at once: the surprise of a text, and `parts`."""
+    whole = report(name=name)
+    return Report(name, whole.text_name, CHARACTERS, "tanh", whole.notes, surprise=whole.surprise, **parts)
 
 
 def _predictions(random: np.random.Generator, ids: Any) -> Predictions:

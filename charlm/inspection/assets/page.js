@@ -71,7 +71,7 @@ function bar(label, share, isTrue) {
 
 function reader(view) {
   const run = runs[view.dataset.run], data = run.reader, panel = view.querySelector(".panel");
-  const passage = view.querySelector(".passage"), help = panel.textContent;
+  const passage = view.querySelector(".passage[tabindex]"), help = panel.textContent;
   const colours = Array.from(passage.children, (span) => span.className);
   function paint(lit, at) {
     for (let i = 0; i < passage.children.length; i++) {
@@ -94,7 +94,7 @@ function reader(view) {
 
 function browser(view) {
   const run = runs[view.dataset.run], data = run.units, panel = view.querySelector(".panel");
-  const passage = view.querySelector(".passage"), best = view.querySelector(".best");
+  const passage = view.querySelector(".passage[tabindex]"), best = view.querySelector(".best");
   const layer = view.querySelector(".layer"), unit = view.querySelector(".unit");
   const values = () => data.layers[layer.value].values.map((row) => row[unit.value]);
   let shown = [];

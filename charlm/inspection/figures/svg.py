@@ -89,8 +89,10 @@ def _simplify(element: ElementTree.Element, name: str) -> None:
         key, _, value = (part.strip() for part in declaration.partition(":"))
         if key in {"fill", "stroke"} and value in _CLASSES:
             classes.append(f"{key}-{_CLASSES[value]}")
-        elif key == "font":
+        elif key == "font":  # as matplotlib 3.10 writes it
             element.attrib.update(_font(value))
+        elif key == "font-family":
+            continue  # the page's own
         else:
             element.set(key, _rename(key, value, name))
     if classes:

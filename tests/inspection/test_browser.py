@@ -1,0 +1,191 @@
+"""The page in headless Chromium, wide and narrow, light and dark: by mouse and by keyboard, without any network."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspection.reports import CHARACTERS, report
+
+from charlm.inspection.page import write_page
+from charlm.inspection.visible import visible
+
+pytestmark = pytest.mark.slow
+Driver = Any
+LONG_NAME = "runs/" + "long" * 60
+
+
+def program(*names: str) -> str:
+    """Return the path of the first of these programs that exists, or skip the test."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"missing: {names[0]}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    """Start a Chromium that writes down its requests and the errors of scripts."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("chromium", "chromium-browser", "google-chrome")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=program("chromedriver"))
+    browser = webdriver.Chrome(options=options, service=service)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a page on two runs, one with a name that does not fit, and one line of thousands of characters."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    long = report(length=3000).surprise
+    assert long is not None
+    long.ids[:] = 2  # nothing but the letter a
+    write_page([report(), report(name=LONG_NAME, layers=1, surprise=long)], path)
+    return path
+
+
+def open_page(driver: Driver, page: Path, *, width: int = 1280, theme: str = "light") -> None:
+    """Open a page in a window of some width, in a theme, and forget what was logged before."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    for log in ("browser", "performance"):
+        driver.get_log(log)
+    driver.get(page.as_uri())
+
+
+def hover(driver: Driver, selector: str) -> None:
+    """Point at an element."""
+    from selenium.webdriver import ActionChains
+
+    element = driver.find_element("css selector", selector)
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+    ActionChains(driver).move_to_element(element).perform()
+
+
+def press(driver: Driver, *keys: str) -> None:
+    """Press keys, one after the other."""
+    from selenium.webdriver import ActionChains
+
+    for key in keys:
+        ActionChains(driver).send_keys(key).perform()
+
+
+def text_of(driver: Driver, selector: str) -> str:
+    """Return the text of an element as it is displayed."""
+    found: str = driver.find_element("css selector", selector).text
+    return found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nothing_is_requested_no_script_fails_and_nothing_is_wider_than_the_window(
+    driver: Driver, page: Path, width: int, theme: str
+) -> None:
+    open_page(driver, page, width=width, theme=theme)
+    hover(driver, ".reader .passage[tabindex] span:nth-child(9)")
+    driver.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    requested = {
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    }
+    assert {url for url in requested if not url.startswith("data:")} == {page.as_uri()}
+    assert driver.get_log("browser") == []
+    widths = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert widths[0] <= widths[1] == width
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_letters_stand_out_from_the_paper_in_both_themes(driver: Driver, page: Path, theme: str) -> None:
+    open_page(driver, page, theme=theme)
+    colours = driver.execute_script(
+        "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
+        "getComputedStyle(document.querySelector('svg.chart text')).fill,"
+        "getComputedStyle(document.querySelector('svg.chart .stroke-blue')).stroke]"
+    )
+    paper, *others = (sum(map(int, colour[4:-1].split(","))) / 3 for colour in colours)
+    assert (paper > 200) == (theme == "light")
+    assert all(abs(paper - other) > 70 for other in others)
+
+
+def test_pointing_at_a_character_shows_its_alternatives_and_what_decided_it(driver: Driver, page: Path) -> None:
+    open_page(driver, page)
+    found = report().surprise
+    assert found is not None
+    hover(driver, ".reader .passage[tabindex] span:nth-child(9)")
+    panel = text_of(driver, ".reader .panel")
+    assert panel.startswith(f"{visible(CHARACTERS[found.ids[8]])} at 9: {found.nats[8]:.4g} nats")
+    bars = driver.find_elements("css selector", ".reader .panel .bar b")
+    assert [bar.text for bar in bars[:5]] == [visible(CHARACTERS[index]) for index in found.likeliest[8]]
+    lit = driver.execute_script(
+        "return Array.from(document.querySelector('.reader .passage[tabindex]').children, (span) => span.className)"
+    )
+    assert lit[7] == "cold l9"
+    assert lit[6] == "cold l4"
+    assert "here" in lit[8]
+    assert set(lit[9:]) == {"cold l0"}
+
+
+def test_the_text_gets_its_colours_back_when_the_pointer_leaves(driver: Driver, page: Path) -> None:
+    open_page(driver, page)
+    colours = "return document.querySelector('.reader .passage[tabindex]').innerHTML"
+    before = driver.execute_script(colours)
+    hover(driver, ".reader .passage[tabindex] span:nth-child(9)")
+    assert driver.execute_script(colours) != before
+    hover(driver, "#surprise h2")
+    assert driver.execute_script(colours).replace(' class=""', "") == before
+    assert text_of(driver, ".reader .panel").startswith("Point at a character")
+
+
+def test_the_keyboard_walks_through_the_text(driver: Driver, page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(driver, page)
+    press(driver, Keys.TAB)
+    driver.execute_script("document.querySelector('nav li:last-child a').focus()")
+    for _ in range(40):
+        press(driver, Keys.TAB)
+        if driver.execute_script("return document.activeElement.closest('.reader') !== null"):
+            break
+    assert " at 1: " in text_of(driver, ".reader .panel")
+    press(driver, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    assert " at 2: " in text_of(driver, ".reader .panel")
+    press(driver, Keys.END)
+    assert " at 59: " in text_of(driver, ".reader .panel")
+    press(driver, Keys.ARROW_RIGHT)
+    assert " at 59: " in text_of(driver, ".reader .panel")
+    press(driver, Keys.HOME, Keys.ARROW_UP)
+    assert " at 1: " in text_of(driver, ".reader .panel")
+    press(driver, Keys.ARROW_DOWN)
+    assert " at 1: " not in text_of(driver, ".reader .panel")
+
+
+def test_the_browser_of_units_colours_the_text_by_any_unit(driver: Driver, page: Path) -> None:
+    open_page(driver, page)
+    units = report().units
+    assert text_of(driver, ".browser .panel") == "rnn.0, unit 0: follows \u201cvowel next\u201d, strength 0.93"
+    driver.execute_script(
+        "const unit = document.querySelector('.browser .unit'), layer = document.querySelector('.browser .layer');"
+        "layer.value = '1'; unit.value = '3'; unit.dispatchEvent(new Event('change'))"
+    )
+    assert text_of(driver, ".browser .panel") == "rnn.1, unit 3: follows no feature beyond chance"
+    hover(driver, ".browser .passage span:nth-child(5)")
+    value = f"{units.layers[1].values[4, 3]:.4g}".replace("-", "\N{MINUS SIGN}")
+    assert text_of(driver, ".browser .panel").endswith(f"h = {value}")
+
+
+def test_a_unit_that_does_not_exist_becomes_the_nearest_one(driver: Driver, page: Path) -> None:
+    open_page(driver, page)
+    driver.execute_script(
+        "const unit = document.querySelector('.browser .unit'); unit.value = '999';"
+        "unit.dispatchEvent(new Event('change'))"
+    )
+    assert text_of(driver, ".browser .panel").startswith("rnn.0, unit 4:")

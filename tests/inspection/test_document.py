@@ -1,0 +1,169 @@
+"""The page: self-contained, escaped, the same every time, with the numbers of the reports."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import pytest
+from inspection.reports import CHARACTERS, report, text_report
+
+from charlm.inspection.document import draw_charts, render_page
+from charlm.inspection.markup import number
+from charlm.inspection.sections.order import SECTIONS
+
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and the text of each script and style."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[str, str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.found and self.found[-1][0] in {"script", "style"} and data.strip():
+            self.raw.append((self.found[-1][0], data))
+
+
+def policy_of(elements: Elements) -> dict[str, str]:
+    """Return the directives of the content policy of a page."""
+    policy = next(at["content"] for tag, at in elements.found if at.get("http-equiv") == "Content-Security-Policy")
+    assert policy
+    return dict(part.strip().split(" ", 1) for part in policy.split(";"))
+
+
+def data_of(page: str) -> list[dict[str, object]]:
+    """Return what the script of a page reads."""
+    text = page.partition('<script type="application/json" id="numbers">')[2].partition("</script>")[0]
+    runs: list[dict[str, object]] = json.loads(text)["runs"]
+    return runs
+
+
+def test_the_policy_forbids_every_connection_and_names_the_one_style_and_script() -> None:
+    elements = Elements(render_page([text_report()]))
+    policy = policy_of(elements)
+    assert policy["default-src"] == "'none'"
+    assert policy["img-src"] == "data:"
+    assert policy["base-uri"] == policy["form-action"] == "'none'"
+    style, data, script = (text for _, text in elements.raw)
+    for directive, text in (("style-src", style), ("script-src", script)):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert policy[directive] == f"'sha256-{digest}'"
+    assert json.loads(data)
+
+
+def test_the_script_is_small() -> None:
+    assert len(files("charlm.inspection").joinpath("assets", "page.js").read_bytes()) < 10_000
+
+
+def test_nothing_on_the_page_leads_elsewhere_or_needs_what_the_policy_forbids() -> None:
+    for tag, attributes in Elements(render_page([text_report(curves=report().curves)])).found:
+        assert tag not in {"iframe", "object", "embed", "form", "base", "image", "img"}
+        assert "style" not in attributes
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "xlink:href", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:,"))
+
+
+def test_hostile_texts_are_shown_and_do_nothing() -> None:
+    found = text_report(name=HOSTILE)
+    hostile = type(found)(
+        HOSTILE, HOSTILE, tuple(HOSTILE[: len(CHARACTERS)]), "tanh", (HOSTILE,), surprise=found.surprise
+    )
+    page = render_page([hostile, hostile])
+    elements = Elements(page)
+    assert [tag for tag, _ in elements.found if tag in {"script", "img"}] == ["script", "script"]
+    assert not set(page) & {"\x1b", "\u202e", "\u2028"}
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+@pytest.mark.slow
+def test_the_same_reports_give_the_same_page() -> None:
+    assert render_page([report(layers=1)]) == render_page([report(layers=1)])
+
+
+def test_the_script_reads_the_numbers_of_each_run() -> None:
+    first, second = text_report(), text_report(name="runs/two", units=report().units)
+    runs = data_of(render_page([first, second]))
+    assert len(runs) == 2
+    assert runs[0]["units"] is None
+    assert runs[1]["units"]
+    reader = runs[0]["reader"]
+    assert isinstance(reader, dict)
+    assert first.surprise is not None
+    assert reader["nats"] == first.surprise.nats.tolist()
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
+def test_each_section_has_its_equation_and_one_sentence_that_says_what_to_see(section: object) -> None:
+    from charlm.inspection.sections.section import Section
+
+    assert isinstance(section, Section)
+    assert section.equation
+    assert re.fullmatch(r"[A-Z].*\.", section.see)
+    assert ". " not in section.see
+
+
+def test_names_of_sections_and_charts_are_unique() -> None:
+    names = [section.name for section in SECTIONS]
+    charts = [chart.name for section in SECTIONS for chart in section.charts]
+    assert len(set(names)) == len(names)
+    assert len(set(charts)) == len(charts)
+
+
+def test_a_part_that_a_report_lacks_is_said_to_be_missing_and_an_edit_is_not() -> None:
+    page = render_page([text_report()])
+    assert page.count("Not available for this run") == len(SECTIONS) - 2
+    assert 'id="edits"' not in page
+
+
+def test_a_table_shows_the_numbers_of_the_report() -> None:
+    found = report()
+    page = render_page([text_report(memory=None, lyapunov=found.lyapunov, loss_by_class=found.loss_by_class)])
+    assert found.lyapunov is not None
+    assert f'<td class="number">{number(float(found.lyapunov.exponents[0]))}</td>' in page
+    assert f'<td class="number">{number(1.4)}</td><td class="number">{number(1.7)}</td>' in page
+
+
+def test_what_was_left_out_is_said() -> None:
+    assert "The text was cut after 60 of 1,000 characters." in render_page([text_report()])
+
+
+def test_a_line_of_any_length_has_places_to_break() -> None:
+    css = files("charlm.inspection").joinpath("assets", "page.css").read_text()
+    passage = css.partition(".passage {")[2].partition("}")[0]
+    assert "overflow-wrap: anywhere" in passage
+    assert "pre-wrap" in passage
+
+
+def test_a_text_with_nothing_to_predict_makes_a_page() -> None:
+    found = report(length=2).surprise
+    assert found is not None
+    empty = type(found)(
+        *(getattr(found, name)[:0] for name in ("positions", "ids", "nats", "likeliest", "probabilities", "influence"))
+    )
+    assert '<section id="surprise">' in render_page([text_report(name="x", curves=None)])
+    page = render_page([type(text_report())("x", "x", ("a",), "tanh", (), surprise=empty)])
+    assert data_of(page)[0]["reader"]
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
+    reports = [report(), report(name="runs/two", layers=1)]
+    charts = [chart.name for section in SECTIONS for chart in section.charts]
+    assert list(draw_charts(reports)) == [f"{name}-{run}" for name in charts for run in (1, 2)]
+    page = render_page(reports)
+    assert page.count('class="chart"') == 2 * len(charts)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert not re.search(r' style="', page)
+    assert "NaN" not in page
