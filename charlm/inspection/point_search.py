@@ -1,0 +1,157 @@
+"""The search for points where a map h -> F(h) stands still, or nearly so, in one layer and in a stack of them.
+
+Newton's method for F(h) = h, which takes shorter steps where it must; where it cannot lower the speed |F(h) - h| at
+all, gradient steps of Levenberg and Marquardt lead to the nearest minimum of the speed. The input of a layer does not
+depend on the layers above it. So the layers are searched from the lowest up, each with its input held constant.
+
+Axes: H units.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.inspection.derivatives import slope
+from charlm.inspection.trace import Layers, Weights
+
+Values = NDArray[np.float64]
+
+TOLERANCE = 1e-10
+"""The speed, relative to 1 + |h|, up to which a point counts as fixed."""
+MAX_STEPS = 40
+SHORTEST = 1 / 64
+"""The smallest share of a Newton step that is tried."""
+MAX_DAMPING = 1e6
+LARGEST = 1e100
+"""Beyond this, squares are not finite."""
+STATIONARY = 1e-3
+"""Where the gradient of the speed is smaller than this, the speed is at a minimum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Where a search has ended."""
+
+    state: Layers
+    """[H] for each layer."""
+    speed: float
+    """|F(h) - h| over all layers."""
+    is_fixed: bool
+    """Whether every layer stands still."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Here:
+    """A state of a layer and what decides the next step."""
+
+    state: Values
+    change: Values
+    """F(h) - h, [H]."""
+    gains: Values
+    """f'(a), [H]."""
+
+    @property
+    def speed(self) -> float:
+        return float(np.linalg.norm(self.change))
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.speed <= TOLERANCE * (1 + float(np.linalg.norm(self.state)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """F(h) = f(constant + h V) of one layer."""
+
+    weights: Weights
+    constant: Values
+    kernel: Values
+
+    def look(self, state: Values) -> _Here | None:
+        """Return what decides the next step at a state; None if a number is too large or not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self.constant + state @ self.kernel
+            output = np.asarray(self.weights.activate(total), np.float64)
+            gains = np.asarray(slope(self.weights.activation, total, output), np.float64)
+            change = output - state
+        is_small = (np.abs(change) < LARGEST).all() and (np.abs(gains) < LARGEST).all()
+        return _Here(state, change, gains) if is_small else None
+
+
+def find_point(weights: Weights, index: int, start: Layers) -> Point | None:
+    """Search for a fixed or slow point of the whole stack while one character is held constant.
+
+    Args:
+        weights: The weights, float64.
+        index: The id of the character.
+        start: The state to begin at, [H] for each layer.
+
+    Returns:
+        The point; None if the search has ended at none, or left the finite numbers.
+
+    """
+    found: list[_Here] = []
+    for table, below, kernel, first in zip(weights.tables, weights.below, weights.recurrent, start, strict=True):
+        constant = table[index if len(table) > 1 else 0]
+        constant = constant + found[-1].state @ below if found else constant
+        here = _search(_Map(weights, as_float64(constant), as_float64(kernel)), as_float64(first))
+        if here is None:
+            return None
+        found.append(here)
+    return Point(
+        state=tuple(here.state for here in found),
+        speed=float(np.linalg.norm([here.speed for here in found])),
+        is_fixed=all(here.is_fixed for here in found),
+    )
+
+
+def as_float64(values: NDArray[np.floating[Any]]) -> Values:
+    """Return values as float64, of the same shape."""
+    return np.asarray(values, np.float64)
+
+
+def _search(layer: _Map, start: Values) -> _Here | None:
+    """Search for a fixed or slow point of one layer."""
+    here = layer.look(start)
+    damping = 1e-3
+    for _ in range(MAX_STEPS):
+        if here is None or here.is_fixed:
+            return here
+        # Of the change F(h) - h: a small row vector d changes it by d J.
+        jacobian = layer.kernel * here.gains - np.eye(len(start))
+        if np.linalg.norm(jacobian @ here.change) <= STATIONARY * here.speed:
+            return here
+        after = _newton_step(layer, here, jacobian)
+        if after is None:
+            after, damping = _damped_step(layer, here, jacobian, damping)
+        here = after
+    return None
+
+
+def _newton_step(layer: _Map, here: _Here, jacobian: Values) -> _Here | None:
+    """Return the state after the longest Newton step that lowers the speed clearly; None if none does."""
+    try:
+        step = np.linalg.solve(jacobian.T, -here.change)
+    except np.linalg.LinAlgError:
+        return None
+    share = 1.0
+    while share >= SHORTEST:
+        after = layer.look(here.state + share * step)
+        if after is not None and after.speed < (1 - share / 4) * here.speed:
+            return after
+        share /= 2
+    return None
+
+
+def _damped_step(layer: _Map, here: _Here, jacobian: Values, damping: float) -> tuple[_Here | None, float]:
+    """Return the state after the least damped step that lowers the speed, or None, and the damping of the next one."""
+    square = jacobian @ jacobian.T
+    while damping <= MAX_DAMPING:
+        step = np.linalg.solve(square + damping * np.eye(len(square)), -jacobian @ here.change)
+        after = layer.look(here.state + step)
+        if after is not None and after.speed < here.speed:
+            return after, damping / 10
+        damping *= 10
+    return None, damping

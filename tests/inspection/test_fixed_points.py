@@ -1,0 +1,84 @@
+"""Fixed points of networks as a whole: their stability, what leads there, and which characters are held."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from charlm.inspection.fixed_points import find_fixed_points
+from charlm.network.rnn import Layer, Parameters, step, unroll, zero_state
+
+RandomParameters = Callable[..., Parameters]
+IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
+
+
+def switch(v: float) -> Parameters:
+    """Return one unit that character 1 switches on, character 2 off, and character 0 leaves alone: f(v h)."""
+    layer = Layer(np.array([[0.0], [5], [-5]], np.float32), np.array([[v]], np.float32), None)
+    return Parameters(None, (layer,), np.array([[1.0, 2, -3]], np.float32), np.zeros(3, np.float32))
+
+
+def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
+    found = find_fixed_points(switch(2), np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0]), characters=[0], starts=5)
+    (held,) = found.characters
+    assert (held.id, held.outcome, held.period) == (0, "settles", 1)
+    h = 0.95750402  # h = tanh(2 h), by bisection
+    assert [point.norm for point in held.points] == pytest.approx([h, h])
+    for point in held.points:
+        assert point.is_fixed
+        assert point.is_stable
+        assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
+        assert point.time_constant == pytest.approx(-1 / np.log(2 * (1 - h**2)), rel=1e-5)
+        assert point.unstable_directions == 0
+    assert sum(point.starts for point in held.points) == 10
+    assert {point.likeliest[0][0] for point in held.points} == {1, 2}
+
+
+def test_a_unit_with_a_strong_negative_weight_cycles_round_an_unstable_point() -> None:
+    (held,) = find_fixed_points(switch(-3), np.array([1, 0, 0, 0]), characters=[0]).characters
+    assert (held.outcome, held.period) == ("cycles", 2)
+    (point,) = held.points
+    assert point.norm == pytest.approx(0, abs=1e-9)
+    assert point.spectral_radius == pytest.approx(3)
+    assert point.unstable_directions == 1
+    assert not point.is_stable
+    assert point.time_constant is None
+
+
+@pytest.mark.parametrize("skip_connections", [False, True])
+def test_the_spectral_radius_is_that_of_the_whole_stack(
+    random_parameters: RandomParameters, skip_connections: bool
+) -> None:
+    parameters = random_parameters(layers=2, units=3, skip_connections=skip_connections, scale=0.5)
+    (held,) = find_fixed_points(parameters, IDS, characters=[2]).characters
+    state, ids = zero_state(parameters, 7), np.full((500, 7), 2)
+    _, state = unroll(parameters, ids, state)  # settles there
+    moved = [layer.astype(np.float64).copy() for layer in state]
+    size = 1e-2
+    for unit in range(6):
+        moved[unit // 3][1 + unit, unit % 3] += size
+    _, after = step(parameters, ids[0], tuple(layer.astype(np.float32) for layer in moved))
+    joined = np.concatenate(after, 1).astype(np.float64)
+    jacobian = (joined[1:] - joined[0]) / size
+    assert held.points[0].spectral_radius == pytest.approx(np.abs(np.linalg.eigvals(jacobian)).max(), rel=0.03)
+    logits, _ = step(parameters, ids[0], state)
+    assert held.points[0].likeliest[0][0] == logits[0].argmax()
+
+
+def test_the_commonest_characters_are_held(random_parameters: RandomParameters) -> None:
+    found = find_fixed_points(random_parameters(), IDS)
+    assert [held.id for held in found.characters] == [1, 2, 3, 0]
+    assert found.starts == 4
+    assert [held.id for held in find_fixed_points(random_parameters(), np.array([3])).characters] == [3]
+
+
+def test_a_network_that_grows_without_end_has_its_unstable_point(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(activation="linear", scale=1.0)
+    held = find_fixed_points(parameters, IDS[:20]).characters[0]
+    assert held.outcome == "grows"
+    assert held.settling_characters is None
+    assert held.points[0].unstable_directions >= 1
+
+
+def test_a_layer_that_is_too_wide_is_left_out(random_parameters: RandomParameters) -> None:
+    assert find_fixed_points(random_parameters(units=1025), IDS).characters == ()
