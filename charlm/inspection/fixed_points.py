@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.errors import CharlmError
 from charlm.inspection.derivatives import slope
 from charlm.inspection.eigenvalues import leading_eigenvalues
 from charlm.inspection.held_character import Outcome, hold_character
@@ -101,13 +102,14 @@ def find_fixed_points(
         starts: How many states of the text to begin at, at most; 1 or more.
         max_positions: If the text is longer, only its beginning is used.
 
-    Returns:
-        What was found; nothing if a layer has more than MAX_UNITS units.
+    Raises:
+        CharlmError: a layer has more than MAX_UNITS units.
 
     """
+    widest = max(layer.units for layer in parameters.layers)
+    if widest > MAX_UNITS:
+        raise CharlmError(f"a layer of {widest:,} units; fixed points are searched up to {MAX_UNITS:,}")
     weights = cut_weights(parameters)
-    if max(weights.widths) > MAX_UNITS:
-        return FixedPoints(0, ())
     read = np.asarray(ids[:max_positions], np.int64)
     outputs = read_text(weights, read).outputs
     places = np.unique(np.linspace((len(read) - 1) // 2, len(read) - 1, starts).round().astype(np.int64))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from charlm.errors import CharlmError
 from charlm.inspection.fixed_points import find_fixed_points
 from charlm.network.rnn import Layer, Parameters, step, unroll, zero_state
 
@@ -80,5 +81,6 @@ def test_a_network_that_grows_without_end_has_its_unstable_point(random_paramete
     assert held.points[0].unstable_directions >= 1
 
 
-def test_a_layer_that_is_too_wide_is_left_out(random_parameters: RandomParameters) -> None:
-    assert find_fixed_points(random_parameters(units=1025), IDS).characters == ()
+def test_a_layer_that_is_too_wide_is_refused(random_parameters: RandomParameters) -> None:
+    with pytest.raises(CharlmError, match="a layer of 1,025 units"):
+        find_fixed_points(random_parameters(units=1025), IDS)
