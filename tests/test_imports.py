@@ -15,6 +15,7 @@ ROOMS = (
         "cli",
         "api",
         "tuning",
+        "inspection",
         "bench",
         "engine",
         "training",

@@ -12,7 +12,7 @@ import click
 from charlm import __version__
 from charlm.cli.command import Commands
 
-COMMANDS = ("tokenize", "train", "sample", "evaluate", "compare", "bench", "tensorboard", "tune")
+COMMANDS = ("tokenize", "train", "sample", "evaluate", "compare", "inspect", "tune", "bench", "tensorboard")
 """Each is a module of `charlm.cli`, and the command in it."""
 
 

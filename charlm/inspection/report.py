@@ -1,17 +1,26 @@
-"""The report on a run: every part of the inspection, and its JSON."""
+"""The report on a run: every part of the inspection as data; `charlm.inspection.survey` makes it."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from charlm.inspection.calibration import Calibration
+from charlm.inspection.characters import CharacterMap
 from charlm.inspection.context import UsableContext
+from charlm.inspection.curves import Curves
+from charlm.inspection.diagram import Diagram
 from charlm.inspection.edit import Edit
+from charlm.inspection.fixed_points import FixedPoints
 from charlm.inspection.gradients import GradientByLag
 from charlm.inspection.impulse import ImpulseResponse
+from charlm.inspection.loss_by_class import LossByClass
 from charlm.inspection.lyapunov import Lyapunov
 from charlm.inspection.memory import Memory
 from charlm.inspection.predictions import Predictions
+from charlm.inspection.saturation import Saturation
 from charlm.inspection.spectrum import RecurrentSpectrum
+from charlm.inspection.trajectory import Trajectory
 from charlm.inspection.truncation import TruncationBias
+from charlm.inspection.units import Units
+from charlm.text.vocabulary import Level
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +30,7 @@ class Report:
     name: str
     """The path of the run, for the user."""
     text_name: str
-    """What was read."""
+    """What was read: a name for the user."""
     characters: tuple[str | None, ...]
     """The character of each id; None for a reserved id. At level byte, U+0000 to U+00FF are the byte values."""
     activation: str
@@ -43,12 +52,14 @@ class Report:
     initial_lyapunov: Lyapunov | None = None
     spectrum: tuple[RecurrentSpectrum, ...] = ()
     initial_spectrum: tuple[RecurrentSpectrum, ...] = ()
-    units: Any = None
-    saturation: Any = None
-    trajectory: Any = None
-    fixed_points: Any = None
-    loss_by_class: Any = None
-    calibration: Any = None
-    curves: Any = None
-    character_map: Any = None
-    network: Any = None
+    units: Units | None = None
+    saturation: Saturation | None = None
+    trajectory: Trajectory | None = None
+    fixed_points: FixedPoints | None = None
+    loss_by_class: LossByClass | None = None
+    calibration: Calibration | None = None
+    curves: Curves | None = None
+    character_map: CharacterMap | None = None
+    network: Diagram | None = None
+    level: Level = "char"
+    """What an id stands for."""

@@ -1,0 +1,126 @@
+"""What a network does: reports on runs, as data and as a page."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from charlm.api.arguments import check_choice
+from charlm.api.model import Model, load
+from charlm.errors import CharlmError, harmless
+from charlm.evaluation.protocols import ids_to_score
+from charlm.inspection import plain
+from charlm.inspection.report import Report
+from charlm.inspection.survey import PARTS, Subject, inspect_run
+from charlm.runs.folder import BundleName, is_run
+from charlm.runs.run import run_corpus
+from charlm.text.vocabulary import Unknown
+
+Progress = Callable[[int, int, str], object]
+"""Takes the number of parts that are made, the number of all parts, and the name of the next one."""
+
+
+def inspect(
+    runs: Sequence[str | Path] = (),
+    *,
+    text: str | Path | None = None,
+    checkpoint: BundleName = "best",
+    unknown: Unknown = "error",
+    edits: Sequence[tuple[int, str]] = (),
+    progress: Progress = lambda done, parts, name: None,
+    report_skipped: Callable[[int], object] = lambda _: None,
+) -> list[Report]:
+    """Make a report on each of some runs; no TensorFlow.
+
+    Args:
+        runs: Runs or bundle folders; none = the newest run under runs/.
+        text: A file, a folder of files, or - for standard input; None = the validation text of each run.
+        checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
+        unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
+            (skip).
+        edits: Characters to change, one at a time: the position from 0, and the character to put there.
+        progress: Called before each part of a report.
+        report_skipped: Called with the number of characters that a model has left out.
+
+    Raises:
+        CharlmError: there is no model, or it is damaged; the text cannot be read, has less than 2 characters or one
+            that is not known; an edit lies outside the text that is read; or a loss is not finite.
+
+    """
+    check_choice("unknown", unknown, Unknown)
+    paths: Sequence[str | Path | None] = runs or [None]
+    if text is not None and str(text) == "-" and len(paths) > 1:
+        raise CharlmError("standard input can be read for one run only: name a file")
+    reports: list[Report] = []
+    for path in paths:
+        subject = _subject(
+            load(path, checkpoint=checkpoint), path, text, unknown=unknown, edits=edits, report_skipped=report_skipped
+        )
+        done = len(reports) * len(PARTS)
+        reports.append(_report(subject, done, len(paths) * len(PARTS), progress))
+    return reports
+
+
+def _report(subject: Subject, done: int, parts: int, progress: Progress) -> Report:
+    place = {name: done + index for index, name in enumerate(PARTS)}
+    return inspect_run(subject, progress=lambda name: progress(place[name], parts, f"{subject.name}: {name}"))
+
+
+def _subject(
+    model: Model,
+    path: str | Path | None,
+    text: str | Path | None,
+    *,
+    unknown: Unknown,
+    edits: Sequence[tuple[int, str]],
+    report_skipped: Callable[[int], object],
+) -> Subject:
+    name, ids = ids_to_score(
+        model.folder,
+        model.bundle,
+        None if text is None else Path(text),
+        split=None,
+        unknown=unknown,
+        report_skipped=report_skipped,
+    )
+    is_of_run = is_run(model.folder.parent)
+    corpus = run_corpus(model.folder, model.bundle) if is_of_run else None
+    default = model.folder.parent if is_of_run else model.folder
+    return Subject(
+        name=str(default if path is None else path),
+        bundle=model.bundle,
+        text_name=name,
+        ids=ids,
+        training_ids=None if corpus is None else corpus.split("train"),
+        run=model.folder.parent if is_of_run else None,
+        edits=tuple((position, _id(model, character)) for position, character in edits),
+    )
+
+
+def _id(model: Model, character: str) -> int:
+    """Return the id of a character that an edit puts into the text."""
+    ids = model.vocabulary.encode(character, name=f"the edit to {harmless(character)}")
+    if len(ids) != 1:
+        raise CharlmError(f"edit to {harmless(character)}: found {len(ids)} characters; must be one")
+    return int(ids[0])
+
+
+def to_json(reports: Sequence[Report]) -> dict[str, Any]:
+    """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
+    found = [plain.to_json(report) for report in reports]
+    return found[0] if len(found) == 1 else {"runs": found}
+
+
+def write_page(reports: Sequence[Report], out: str | Path) -> None:
+    """Write reports as a page: one file, or a folder with every figure beside it.
+
+    Args:
+        reports: One or more; they stand side by side.
+        out: A name that ends in .html, or a folder.
+
+    Raises:
+        CharlmError: the file or folder cannot be written, or the folder holds something else than a report.
+
+    """
+    from charlm.inspection import page  # matplotlib takes a second to import
+
+    page.write_page(reports, Path(out))

@@ -1,0 +1,112 @@
+"""`charlm inspect`: what a network does, as one page that needs no network, or as JSON."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import FOLDER, checkpoint_option, describe_skipped, json_option, runs_argument, unknown_option
+from charlm.cli.output import print_result, say
+from charlm.errors import harmless
+
+if TYPE_CHECKING:
+    from charlm.api.inspection import Progress
+
+ESCAPES = {r"\n": "\n", r"\t": "\t", r"\r": "\r", r"\\": "\\"}
+
+
+def parse_edits(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    """Return the position and the character of each POSITION=CHARACTER, or fail with a usage error."""
+    edits = []
+    for value in values:
+        position, equals, written = value.partition("=")
+        character = ESCAPES.get(written, written)
+        if not (equals and re.fullmatch("[0-9]{1,9}", position) and len(character) == 1):
+            message = rf"found {value}; must be POSITION=CHARACTER, for instance 120=e, or 120=\n for a line break"
+            raise click.BadParameter(message, param=param)
+        edits.append((int(position), character))
+    return tuple(edits)
+
+
+@click.command(cls=Command)
+@runs_argument
+@click.option("--text", type=FOLDER, help="Text to read: a file, a folder or -. Default: validation text of each run.")
+@click.option("--out", type=FOLDER, help="Write a page: FILE.html, or a folder, which gets the figures as files too.")
+@click.option(
+    "--edit",
+    "edits",
+    callback=parse_edits,
+    multiple=True,
+    metavar="POSITION=CHARACTER",
+    help="Change one character of the text, counted from 0, and show the effect; can be repeated.",
+)
+@checkpoint_option
+@unknown_option("the text")
+@json_option
+def inspect(
+    *,
+    runs: tuple[Path, ...],
+    text: Path | None,
+    out: Path | None,
+    edits: tuple[tuple[int, str], ...],
+    checkpoint: Literal["best", "last"],
+    unknown: Literal["error", "skip"],
+    as_json: bool,
+) -> None:
+    r"""Show what a network does: how far it remembers, what its units follow, where it errs.
+
+    The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
+    exponents, units, calibration and more, for one run or for several side by side. It is one file that loads nothing
+    from elsewhere. Without RUNS, the newest run is shown.
+
+    \b
+    charlm inspect --out report.html
+    charlm inspect runs/tanh runs/relu --out report/
+    charlm inspect runs/tanh --text poem.txt --json
+    """
+    if out is None and not as_json:
+        raise click.UsageError("name a page with --out FILE.html, or a folder, or print the numbers with --json")
+    from charlm.api import inspection
+
+    def report_skipped(count: int) -> None:
+        """Tell the user what --unknown skip left out."""
+        if count:
+            say(describe_skipped(count, "the text"))
+
+    with _progress_bar() as progress:
+        reports = inspection.inspect(
+            runs,
+            text=text,
+            checkpoint=checkpoint,
+            unknown=unknown,
+            edits=edits,
+            progress=progress,
+            report_skipped=report_skipped,
+        )
+    if out is not None:
+        inspection.write_page(reports, out)
+    if as_json:
+        print_result(json.dumps(inspection.to_json(reports), allow_nan=False))
+    elif out is not None:
+        print_result(str(out))
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator["Progress"]:
+    """Yield a function that shows how many parts are made, on standard error if that is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit="part", leave=False, disable=None) as bar:
+
+        def show(done: int, parts: int, name: str) -> None:
+            """Move the bar."""
+            bar.total = parts
+            bar.set_description_str(harmless(name), refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
