@@ -39,9 +39,16 @@ ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
 
 
 def read(
-    parameters: Parameters, ids: Sequence[int], state: Sequence[Doubles] | None = None
+    parameters: Parameters,
+    ids: Sequence[int],
+    state: Sequence[Doubles] | None = None,
+    *,
+    nudges: Mapping[tuple[int, int], Doubles] | None = None,
 ) -> tuple[Doubles, list[Doubles]]:
-    """Return the logits after each of n ids, [n, V], and the state after the last one, [H] for each layer."""
+    """Return the logits after each of n ids, [n, V], and the state after the last one, [H] for each layer.
+
+    `nudges` is added to the output of a layer at a time, by (time, layer): for central differences.
+    """
     if state is None:
         state = [np.zeros(layer.units) for layer in parameters.layers]
     activate = np.vectorize(ACTIVATIONS[parameters.activation], otypes=[float])
@@ -57,7 +64,8 @@ def read(
                 below = np.concatenate([below, x])
             bias = 0.0 if layer.bias is None else layer.bias.astype(float)
             input_projection = below @ layer.kernel.astype(float) + bias
-            hs[number] = below = activate(input_projection + hs[number] @ layer.recurrent_kernel.astype(float))
+            output = activate(input_projection + hs[number] @ layer.recurrent_kernel.astype(float))
+            hs[number] = below = output + (nudges or {}).get((time, number), 0.0)
         features = np.concatenate(hs) if parameters.skip_connections else hs[-1]
         logits[time] = features @ parameters.logits_kernel.astype(float) + parameters.logits_bias
     return logits, hs

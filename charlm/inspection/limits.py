@@ -45,7 +45,7 @@ def limits_for(parameters: Parameters) -> Limits:
         characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
         positions=MOST_POSITIONS,
         gradient_positions=_between(50, 6e8 / weights, 400),
-        context_positions=_between(64, 4.5e8 / weights, 1_000),
+        context_positions=_between(96, 1.8e8 / weights, 600),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),
         memory_characters=_between(3_000, 4 * dimensions, 10_000),
         training_characters=1_000_000,

@@ -1,0 +1,46 @@
+"""Networks made by hand, whose memory is known."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.network.rnn import Layer, Parameters
+
+REGISTER_IDS = 3
+
+
+def shift_register(depth: int, *, reads: int | None = None, activation: str = "linear") -> Parameters:
+    """Return a network that holds the last `depth` characters one-hot, and knows nothing of those before.
+
+    Args:
+        depth: Of the register.
+        reads: How many characters back the logits look, from 0 (the last one) to depth - 1; they predict that this
+            character comes again. None = they predict nothing.
+        activation: linear or relu: both keep zeros and ones.
+
+    """
+    units = depth * REGISTER_IDS
+    kernel = np.eye(REGISTER_IDS, units, dtype=np.float32)
+    recurrent = np.eye(units, k=REGISTER_IDS, dtype=np.float32)  # each place goes to the next one
+    logits = np.zeros((units, REGISTER_IDS), np.float32)
+    if reads is not None:
+        logits[reads * REGISTER_IDS : (reads + 1) * REGISTER_IDS] = 12 * np.eye(REGISTER_IDS)
+    layer = Layer(kernel, recurrent, np.zeros(units, np.float32))
+    return Parameters(None, (layer,), logits, np.zeros(REGISTER_IDS, np.float32), activation)
+
+
+def one_layer(recurrent: NDArray[Any], *, activation: str = "linear", ids: int = 3, seed: int = 0) -> Parameters:
+    """Return a layer with this recurrent kernel V, [H, H], and random other weights."""
+    rng = np.random.default_rng(seed)
+    units = len(recurrent)
+    layer = Layer(
+        rng.standard_normal((ids, units)).astype(np.float32), recurrent.astype(np.float32), np.zeros(units, np.float32)
+    )
+    logits = rng.standard_normal((units, ids)).astype(np.float32)
+    return Parameters(None, (layer,), logits, np.zeros(ids, np.float32), activation)
+
+
+def random_ids(count: int, *, ids: int = 3, seed: int = 1) -> NDArray[Any]:
+    """Return random ids, int64 [count]."""
+    return np.random.default_rng(seed).integers(0, ids, count)

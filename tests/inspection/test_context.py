@@ -1,0 +1,62 @@
+"""The usable context of networks whose memory is known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+from inspection.networks import random_ids, shift_register
+from numpy.typing import NDArray
+
+from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.inspection.context import usable_context
+
+PERIOD = 4
+
+
+def periodic_ids(length: int) -> NDArray[Any]:
+    """Return a text in which each character is the one PERIOD before it."""
+    return np.tile([0, 2, 1, 1], length // PERIOD + 1)[:length]
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+def test_a_shift_register_uses_no_more_than_the_place_that_it_reads(depth: int) -> None:
+    """It looks PERIOD characters back: with fewer it guesses among 3, with more nothing is saved."""
+    parameters = shift_register(depth, reads=PERIOD - 1)
+    found = usable_context(parameters, periodic_ids(200), characters=(1, 2, 4, 8, 16, 32), positions=40)
+    np.testing.assert_allclose(found.nats[:2], np.log(3), rtol=1e-5)
+    np.testing.assert_allclose(found.nats[2:], 2 * np.exp(-12), rtol=1e-2)
+    np.testing.assert_allclose(found.bits_saved, [0, np.log2(3), 0, 0, 0], atol=1e-4)
+
+
+def test_another_state_is_no_better_than_chance_until_it_has_left_the_register() -> None:
+    ids = random_ids(300)
+    found = usable_context(shift_register(8, reads=3), ids, characters=(1, 8, 16), positions=60)
+    assert found.nats_other_state[0] > found.nats[0] == pytest.approx(np.log(3), rel=1e-5)
+    assert found.nats_other_state[1:] == pytest.approx(found.nats[1:], rel=1e-5)
+
+
+def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameters) -> None:
+    parameters, ids = random_parameters(layers=2), random_ids(12, ids=5)
+    found = usable_context(parameters, ids, characters=(1, 2, 4), positions=100)
+    for k, mean in zip((1, 2, 4), found.nats, strict=True):
+        nats = [reference.nats(parameters, ids[target - k : target + 1].tolist())[-1] for target in range(4, 12)]
+        assert mean == pytest.approx(np.mean(nats), rel=1e-5)
+    assert found.positions == 8
+
+
+def test_the_ngrams_of_order_k_plus_1_score_the_same_characters(random_parameters: RandomParameters) -> None:
+    ids, training = random_ids(40, ids=5), random_ids(500, ids=5, seed=3)
+    found = usable_context(random_parameters(), ids, characters=(1, 2, 4), training_ids=training, highest_order=3)
+    assert found.ngram_order.tolist() == [2, 3]
+    for order, mean in zip((2, 3), found.ngram_nats, strict=True):
+        model = count_ngrams(training, vocabulary_size=5, order=order)
+        scores = np.concatenate([*score_ngrams(model, ids)])
+        assert mean == pytest.approx(scores[3:].mean())
+
+
+def test_a_text_of_two_characters_has_a_context_of_one(random_parameters: RandomParameters) -> None:
+    found = usable_context(random_parameters(), np.array([1, 2]))
+    assert found.characters.tolist() == [1]
+    assert len(found.bits_saved) == len(found.ngram_nats) == 0

@@ -1,0 +1,71 @@
+"""Impulse responses of networks whose answer is known."""
+
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+from inspection.networks import one_layer, random_ids, shift_register
+
+from charlm.inspection.distribution import divergence
+from charlm.inspection.impulse import half_life, impulse_response
+from charlm.inspection.trace import cut_weights, read_text
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_the_response_of_a_register_is_zero_after_its_depth(activation: str) -> None:
+    trace = read_text(cut_weights(shift_register(5, reads=2, activation=activation)), random_ids(80))
+    found = impulse_response(trace, positions=10, max_lag=12)
+    np.testing.assert_array_equal(found.state, [1] * 5 + [0] * 8)
+    np.testing.assert_array_equal(found.linear[5:], 0)
+    if activation == "linear":  # the slope of relu is 0 at the place that was not in use
+        np.testing.assert_array_equal(found.linear, found.state)
+    np.testing.assert_array_equal(found.kl[[1, 3, 4, 9]], 0)
+    assert found.kl[2] > 1
+    assert (found.verdict, found.length, found.positions) == ("finite", 5, 10)
+    assert found.half_life == pytest.approx(4, abs=0.01)
+
+
+def test_a_leaky_linear_unit_never_forgets() -> None:
+    trace = read_text(cut_weights(one_layer(np.array([[0.5]]))), random_ids(60))
+    found = impulse_response(trace, positions=9, max_lag=20)
+    for values in (found.state, found.state_low, found.state_high, found.linear):
+        np.testing.assert_allclose(values, 0.5 ** np.arange(21), rtol=1e-6)
+    assert (found.verdict, found.length) == ("infinite", None)
+    assert found.half_life == pytest.approx(1)
+
+
+def test_the_change_is_that_of_two_readings(random_parameters: RandomParameters) -> None:
+    parameters, ids = random_parameters(layers=2, vocabulary_size=2, scale=0.6), random_ids(20, ids=2)
+    found = impulse_response(read_text(cut_weights(parameters), ids), positions=1, max_lag=6)
+    changed = [1 - int(ids[0]), *ids[1:].tolist()]  # with two characters there is one replacement
+    sizes, kls = [], []
+    for end in range(1, 8):
+        (logits, state), (others, other) = (reference.read(parameters, text[:end]) for text in (ids.tolist(), changed))
+        sizes.append(np.linalg.norm(np.concatenate(other) - np.concatenate(state)))
+        kls.append(float(divergence(logits[-1], others[-1])))
+    np.testing.assert_allclose(found.state, np.array(sizes) / sizes[0], rtol=1e-6)
+    np.testing.assert_allclose(found.kl, kls, rtol=1e-5)
+
+
+def test_the_linear_prediction_is_that_of_a_small_change(random_parameters: RandomParameters) -> None:
+    """With weights of the input so small that nothing bends, change and linear prediction agree."""
+    parameters = random_parameters(layers=2, scale=0.5)
+    parameters.layers[0].kernel[...] *= 1e-4
+    found = impulse_response(read_text(cut_weights(parameters), random_ids(60, ids=5)), positions=8, max_lag=10)
+    np.testing.assert_allclose(found.state, found.linear, rtol=1e-3)
+
+
+def test_a_text_of_one_character_has_no_response() -> None:
+    found = impulse_response(read_text(cut_weights(one_layer(np.eye(2))), np.zeros(30, np.int64)))
+    assert found.positions == 0
+    assert np.isnan(found.state).all()
+
+
+def test_the_half_life_is_interpolated_and_none_if_it_is_not_reached() -> None:
+    assert half_life(np.array([1, 0.8, 0.4, 0.3])) == pytest.approx(1 + np.log(0.8 / 0.5) / np.log(0.8 / 0.4))
+    assert half_life(np.array([1, 2, 0.7])) is None
+
+
+def test_the_divergence_is_that_of_the_definition() -> None:
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
+    assert divergence(np.log(p) + 3, np.log(q)) == pytest.approx((p * np.log(p / q)).sum())
