@@ -17,7 +17,8 @@ from charlm.inspection.derivatives import slope
 from charlm.inspection.eigenvalues import leading_eigenvalues
 from charlm.inspection.held_character import Outcome, hold_character
 from charlm.inspection.point_search import Point, as_float64, find_point
-from charlm.inspection.trace import Layers, Weights, cut_weights, read_text
+from charlm.inspection.states import read_states
+from charlm.inspection.trace import Layers, Weights, cut_weights
 from charlm.network.rnn import Parameters
 
 MAX_UNITS = 1024
@@ -103,7 +104,7 @@ def find_fixed_points(
         max_positions: If the text is longer, only its beginning is used.
 
     Raises:
-        CharlmError: a layer has more than MAX_UNITS units.
+        CharlmError: a layer has more than MAX_UNITS units, or an output of the network is not finite.
 
     """
     widest = max(layer.units for layer in parameters.layers)
@@ -111,9 +112,9 @@ def find_fixed_points(
         raise CharlmError(f"a layer of {widest:,} units; fixed points are searched up to {MAX_UNITS:,}")
     weights = cut_weights(parameters)
     read = np.asarray(ids[:max_positions], np.int64)
-    outputs = read_text(weights, read).outputs
+    outputs = read_states(parameters, read)
     places = np.unique(np.linspace((len(read) - 1) // 2, len(read) - 1, starts).round().astype(np.int64))
-    states = tuple(output[places, 0] for output in outputs)
+    states = tuple(as_float64(output[places]) for output in outputs)
     chosen = _commonest(read) if characters is None else characters
     return FixedPoints(len(places), tuple(_describe_character(weights, index, states) for index in chosen))
 
@@ -127,9 +128,9 @@ def _describe_character(weights: Weights, index: int, states: Layers) -> HeldCha
     held = hold_character(weights, index, states)
     outcomes = [each.outcome for each in held]
     common = max(held, key=lambda each: outcomes.count(each.outcome))
-    ends = [each.state for each in held if each.outcome != "grows"]
-    begins = [tuple(layer[number] for layer in states) for number in range(len(held))]
-    points = _distinct([find_point(weights, index, start) for start in (*ends, *begins)])
+    ends = _distinct([each.state for each in held if each.outcome != "grows"])
+    begins = [(tuple(layer[number] for layer in states), 1) for number in range(len(held))]
+    points = _merge([(find_point(weights, index, start), count) for start, count in (*ends, *begins)])
     return HeldCharacter(
         id=index,
         outcome=common.outcome,
@@ -144,24 +145,35 @@ def _median(values: Sequence[int | None]) -> int | None:
     return known[len(known) // 2] if known else None
 
 
-def _distinct(points: Sequence[Point | None]) -> list[tuple[Point, int]]:
-    """Return the points that differ, with the number of times that each was found, commonest first."""
-    found: list[tuple[Point, int]] = []
-    for point in points:
-        if point is None:
-            continue
-        same = next((number for number, (other, _) in enumerate(found) if _distance(point, other) <= SAME), None)
+def _distinct(states: Sequence[Layers]) -> list[tuple[Layers, int]]:
+    """Return the states that differ, each with the number of states that are the same."""
+    found: list[tuple[Layers, int]] = []
+    for state in states:
+        same = next((number for number, (other, _) in enumerate(found) if _is_same(state, other)), None)
         if same is None:
-            found.append((point, 1))
+            found.append((state, 1))
         else:
             found[same] = found[same][0], found[same][1] + 1
+    return found
+
+
+def _merge(points: Sequence[tuple[Point | None, int]]) -> list[tuple[Point, int]]:
+    """Return the points that differ, with the number of searches that led to each, commonest first."""
+    found: list[tuple[Point, int]] = []
+    for point, count in points:
+        if point is None:
+            continue
+        same = next((number for number, (other, _) in enumerate(found) if _is_same(point.state, other.state)), None)
+        if same is None:
+            found.append((point, count))
+        else:
+            found[same] = found[same][0], found[same][1] + count
     return sorted(found, key=lambda each: -each[1])
 
 
-def _distance(point: Point, other: Point) -> float:
-    """Return the distance of two points relative to 1 + |h|."""
-    here, there = np.concatenate(point.state), np.concatenate(other.state)
-    return float(np.linalg.norm(here - there) / (1 + np.linalg.norm(there)))
+def _is_same(state: Layers, other: Layers) -> bool:
+    here, there = np.concatenate(state), np.concatenate(other)
+    return float(np.linalg.norm(here - there)) <= SAME * (1 + float(np.linalg.norm(there)))
 
 
 def describe_point(weights: Weights, index: int, point: Point, *, starts: int) -> FixedPoint:

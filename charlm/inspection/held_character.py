@@ -19,6 +19,7 @@ SAME = 1e-5
 """The distance, relative to 1 + |h|, up to which a state counts as having come back."""
 NEAR = 1e-3
 """The distance, relative to 1 + |h|, up to which a state counts as having settled."""
+STILL = 1e-13
 LARGEST = 1e6
 """The |h| above which a state counts as growing without end."""
 
@@ -56,6 +57,8 @@ def hold_character(weights: Weights, index: int, states: Layers, *, repetitions:
         for _ in range(repetitions):
             now, _ = step_layers(weights, ids, now)
             path.append(np.concatenate(now, 1))
+            if np.abs(path[-1] - path[-2]).max() <= STILL:
+                break  # all states have settled
     joined = np.stack(path).astype(np.float64)
     return tuple(_judge(joined[:, number], tuple(layer[number] for layer in now)) for number in range(len(states[0])))
 
