@@ -1,5 +1,6 @@
 """What a network does: reports on runs, as data and as a page."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ def inspect(
 
 
 def _report(subject: Subject, done: int, parts: int, progress: Progress) -> Report:
-    place = {name: done + index for index, name in enumerate(PARTS)}
-    return inspect_run(subject, progress=lambda name: progress(place[name], parts, f"{subject.name}: {name}"))
+    made = itertools.count(done)
+    return inspect_run(subject, progress=lambda name: progress(next(made), parts, f"{subject.name}: {name}"))
 
 
 def _subject(
@@ -108,6 +109,13 @@ def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
     found = [plain.to_json(report) for report in reports]
     return found[0] if len(found) == 1 else {"runs": found}
+
+
+def check_place(out: str | Path) -> None:
+    """Raise CharlmError if `write_page` would refuse a place because of what is there: before a report is made."""
+    from charlm.inspection import page
+
+    page.check_place(Path(out))
 
 
 def write_page(reports: Sequence[Report], out: str | Path) -> None:

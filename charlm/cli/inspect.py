@@ -78,6 +78,8 @@ def inspect(
         if count:
             say(describe_skipped(count, "the text"))
 
+    if out is not None:
+        inspection.check_place(out)
     with _progress_bar() as progress:
         reports = inspection.inspect(
             runs,

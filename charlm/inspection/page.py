@@ -30,12 +30,22 @@ def write_page(reports: Sequence[Report], out: Path) -> None:
         CharlmError: the file or folder cannot be written, or the folder holds something else than a report.
 
     """
+    check_place(out)
     page = render_page(reports).encode()
-    if out.suffix.lower() in PAGE_ENDINGS and not out.is_dir():
+    if _is_file_name(out):
         write_file(out, page)
         return
-    _check_is_report(out)
     write_folder(out, {PAGE: page, **_figure_files(reports)})
+
+
+def check_place(out: Path) -> None:
+    """Raise CharlmError if `write_page` would refuse a place because of what is there."""
+    if not _is_file_name(out):
+        _check_is_report(out)
+
+
+def _is_file_name(out: Path) -> bool:
+    return out.suffix.lower() in PAGE_ENDINGS and not out.is_dir()
 
 
 def _figure_files(reports: Sequence[Report]) -> dict[str, bytes]:

@@ -63,13 +63,20 @@ class Subject:
     """Characters to change: position in the text, and the id to put there."""
 
 
-def inspect_run(subject: Subject, *, limits: Limits | None = None, progress: Progress = lambda _: None) -> Report:
+def inspect_run(
+    subject: Subject,
+    *,
+    limits: Limits | None = None,
+    parts: Sequence[str] | None = None,
+    progress: Progress = lambda _: None,
+) -> Report:
     """Make the report on a run.
 
     Args:
         subject: The run and the text.
         limits: How much of the text is read; None = `limits_for` the network.
-        progress: Called with the name of each part before it is made; PARTS has the names in order.
+        parts: Names of PARTS, the parts to make; None = all.
+        progress: Called with the name of each part before it is made, in the order of PARTS.
 
     Raises:
         CharlmError: the text has less than 2 characters, a position of an edit lies outside the part that is read, or
@@ -81,14 +88,15 @@ def inspect_run(subject: Subject, *, limits: Limits | None = None, progress: Pro
     survey = Survey(subject, limits or limits_for(subject.bundle.parameters))
     found: dict[str, Any] = {}
     notes = [*survey.left_out()]
-    for name in PARTS:
-        progress(name)
+    for name in PARTS if parts is None else parts:
+        progress(name.replace("_", " "))
         try:
-            found[name] = getattr(survey, name)()
+            with np.errstate(all="ignore"):  # values that are not finite are null in the JSON, and gaps in the figures
+                found[name] = getattr(survey, name)()
         except (CharlmError, np.linalg.LinAlgError) as error:
             if name in ESSENTIAL:
                 raise
-            notes.append(f"{name.replace('_', ' ')} is missing: {error}.")
+            notes.append(f"{name.replace('_', ' ').capitalize()}: missing: {error}.")
     vocabulary = subject.bundle.vocabulary
     return Report(
         name=subject.name,
@@ -182,7 +190,7 @@ class Survey:
         """Return the ripples of the edits."""
         outside = [position for position, _ in self.subject.edits if not 0 <= position < len(self.trace.ids)]
         if outside:
-            raise CharlmError(f"--edit {outside[0]}: the position must be from 0 to {len(self.trace.ids) - 1}")
+            raise CharlmError(f"edit at {outside[0]}: the position must be from 0 to {len(self.trace.ids) - 1}")
         return tuple(edit_text(self.trace, position, after) for position, after in self.subject.edits)
 
     def memory(self) -> Memory:
@@ -212,7 +220,7 @@ class Survey:
 
     def units(self) -> Any:
         """Return how units follow features of the text."""
-        return score_units(self.parameters, self.ids, self.vocabulary, untrained=self.initial)
+        return score_units(self.parameters, self.ids, self.vocabulary, untrained=self._untrained())
 
     def saturation(self) -> Any:
         """Return the share of saturated units."""
@@ -252,6 +260,12 @@ class Survey:
     def network(self) -> Any:
         """Return the parts of the network."""
         return draw_up(self.parameters)
+
+    def _untrained(self) -> Parameters | None:
+        try:
+            return self.initial
+        except CharlmError:  # the units are scored without it; the parts that need it say what is wrong
+            return None
 
     def _read(self, parameters: Parameters, ids: NDArray[np.int64]) -> Trace:
         return read_text(cut_weights(parameters, dtype=self.limits.dtype), ids)
