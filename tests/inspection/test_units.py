@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from charlm.inspection.features import Feature
+from charlm.inspection.features import Feature, features_of
 from charlm.inspection.units import score_units
 from charlm.network.rnn import Floats, Layer, Parameters, recur
 from charlm.text.vocabulary import Vocabulary
@@ -14,7 +14,7 @@ RandomParameters = Callable[..., Parameters]
 BRACKETS = Vocabulary(level="char", characters=tuple("\n ()abcdef"))
 
 
-def bracketed_text(length: int = 3000) -> np.ndarray:
+def bracketed_text(length: int = 1500) -> np.ndarray:
     """Return random letters with brackets round some of them."""
     rng = np.random.default_rng(0)
     pieces = ["".join(rng.choice(list("abcdef "), rng.integers(3, 12))) for _ in range(length // 8)]
@@ -35,7 +35,10 @@ def with_latch(parameters: Parameters, *, unit: int) -> Parameters:
 
 def test_a_planted_unit_is_found_beyond_chance_and_learnt(random_parameters: RandomParameters) -> None:
     before = random_parameters(vocabulary_size=10, units=12, activation="hard_tanh", scale=0.3)
-    units = score_units(with_latch(before, unit=7), bracketed_text(), BRACKETS, untrained=before, shifts=100)
+    ids = bracketed_text()
+    features = [each for each in features_of(ids, BRACKETS) if each.name in {"in brackets", "inside a word"}]
+    planted = with_latch(before, unit=7)
+    units = score_units(planted, ids, BRACKETS, untrained=before, features=features, shifts=50)
     (found,) = (feature for feature in units.features if feature.feature == "in brackets")
     best = found.best[0]
     assert (best.layer, best.unit) == (0, 7)
@@ -56,7 +59,7 @@ def test_with_random_labels_no_unit_passes_what_chance_gives(random_parameters: 
     features = [Feature(f"random {index}", "yes/no", row) for index, row in enumerate(labels)]
     features.append(Feature("random number", "number", rng.random(1500)))
     parameters = random_parameters(vocabulary_size=10, layers=2, units=30)
-    units = score_units(parameters, rng.integers(0, 10, 1500), BRACKETS, features=features, shifts=100)
+    units = score_units(parameters, rng.integers(0, 10, 1500), BRACKETS, features=features, shifts=50)
     assert [feature.units_beyond_chance for feature in units.features] == [0] * 5
     assert units.interpretable == ()
     assert set(units.layers[1].features) == {None}
@@ -73,7 +76,7 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
         parameters.logits_kernel,
         parameters.logits_bias,
     )
-    units = score_units(memoryless, bracketed_text(), BRACKETS, shifts=50)
+    units = score_units(memoryless, bracketed_text(), BRACKETS, shifts=5)
     assert len(units.features) > 5
     assert max(score.strength_given_character for feature in units.features for score in feature.best) == 0
 
@@ -83,7 +86,7 @@ def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt_that_begins_a_l
 ) -> None:
     parameters = random_parameters(vocabulary_size=10, layers=2, units=6)
     ids = bracketed_text(2000)
-    units = score_units(parameters, ids, BRACKETS, shifts=20)
+    units = score_units(parameters, ids, BRACKETS, shifts=5)
     start = units.excerpt_start
     assert ids[start - 1] == BRACKETS.encode("\n")
     np.testing.assert_array_equal(units.excerpt, ids[start : start + 400])
@@ -95,14 +98,16 @@ def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt_that_begins_a_l
 
 
 def test_the_beginning_of_a_long_text_is_used(random_parameters: RandomParameters) -> None:
-    units = score_units(random_parameters(vocabulary_size=10), bracketed_text(500), BRACKETS, max_positions=200)
+    units = score_units(
+        random_parameters(vocabulary_size=10), bracketed_text(500), BRACKETS, max_positions=200, shifts=5
+    )
     assert units.positions == 200
     assert units.excerpt_start + len(units.excerpt) <= 200
 
 
 def test_a_feature_that_hardly_occurs_is_not_scored(random_parameters: RandomParameters) -> None:
     ids = BRACKETS.encode("(ab)" * 9 + "abc def\n" * 50)
-    units = score_units(random_parameters(vocabulary_size=10), ids, BRACKETS, shifts=20)
+    units = score_units(random_parameters(vocabulary_size=10), ids, BRACKETS, shifts=5)
     assert "in brackets" not in {feature.feature for feature in units.features}  # 18 times
     assert "inside a word" in {feature.feature for feature in units.features}
 
@@ -116,7 +121,7 @@ def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, id
 
 
 def test_a_long_text_of_one_character_has_finite_scores(random_parameters: RandomParameters) -> None:
-    units = score_units(random_parameters(vocabulary_size=10), np.full(400, 3), BRACKETS, shifts=20)
+    units = score_units(random_parameters(vocabulary_size=10), np.full(400, 3), BRACKETS, shifts=5)
     scores = [score for feature in units.features for score in feature.best]
     assert scores
     assert np.isfinite([(score.score, score.strength, score.strength_given_character) for score in scores]).all()
