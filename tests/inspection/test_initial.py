@@ -75,3 +75,29 @@ def test_an_initializer_that_cannot_be_drawn_is_refused_with_its_key(value: Any)
 def test_an_orthogonal_bias_is_refused_as_in_keras() -> None:
     with pytest.raises(CharlmError, match=r"^model\.rnn\.bias_initializer: found 'orthogonal'"):
         draw_initial(config(bias_initializer="orthogonal"), 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"),
+        *("random_normal", "random_uniform", "truncated_normal", "zeros", "ones", "orthogonal", "uniform", "normal"),
+        {"class_name": "VarianceScaling", "config": {"scale": 0.3, "mode": "fan_avg", "distribution": "uniform"}},
+        {"class_name": "VarianceScaling", "config": {"distribution": "untruncated_normal"}},
+        {"class_name": "Orthogonal", "config": {"gain": 1.3}},
+        {"class_name": "Identity", "config": {"gain": 0.5}},
+        {"class_name": "RandomUniform", "config": {"minval": 1.0, "maxval": 3.0}},
+    ],
+    ids=str,
+)
+def test_the_distribution_is_that_of_keras(value: Any) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    expected = np.sort(np.asarray(keras.initializers.get(value)((300, 200))), axis=None)
+    kernel = draw_initial(config({"units": 200, "embedding": 300}, kernel_initializer=value), 5).layers[0].kernel
+    found = np.sort(kernel, axis=None)
+    width = float(max(expected[-1] - expected[0], 1e-3))
+    np.testing.assert_allclose(found[300:-300], expected[300:-300], atol=0.01 * width)  # quantile by quantile
+    assert found[[0, -1]] == pytest.approx(expected[[0, -1]], abs=0.2 * width)
