@@ -1,0 +1,49 @@
+"""Reports through the library."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charlm
+from charlm.api.inspection import inspect, to_json
+from charlm.errors import CharlmError
+from charlm.inspection.survey import PARTS
+
+TEXT = "abba\nab\n" * 12
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Write a text that the random bundle knows all characters of."""
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    names: list[str] = []
+
+    def progress(done: int, parts: int, name: str) -> None:
+        seen.append((done, parts))
+        names.append(name)
+
+    (report,) = inspect([bundle_folder], text=text, progress=progress)
+    assert seen == [(done, len(PARTS)) for done in range(len(PARTS))]
+    assert names[0] == f"{bundle_folder}: surprise"
+    assert report.surprise is not None
+    np.testing.assert_allclose(report.surprise.nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
+    assert to_json([report])["name"] == str(bundle_folder)
+    assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
+
+
+@pytest.mark.parametrize("character", ["", "ab"])
+def test_an_edit_to_other_than_one_character_is_refused(bundle_folder: Path, text: Path, character: str) -> None:
+    with pytest.raises(CharlmError, match=f"found {len(character)} characters; must be one"):
+        inspect([bundle_folder], text=text, edits=[(3, character)])
+
+
+def test_a_wrong_choice_is_refused(bundle_folder: Path, text: Path) -> None:
+    with pytest.raises(CharlmError, match="unknown"):
+        inspect([bundle_folder], text=text, unknown="guess")  # type: ignore[arg-type]

@@ -1,0 +1,138 @@
+"""What `charlm inspect` prints and writes, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import charlm, check_failure, check_usage_error, table
+
+from charlm.inspection.survey import PARTS
+
+CONTRACT = (
+    *("surprise", "gradient_by_lag", "usable_context", "impulse_response", "lyapunov", "spectral_radius", "units"),
+    *("calibration", "loss_by_class", "curves"),
+)
+
+pytestmark = pytest.mark.usefixtures("place")
+
+
+def as_json(*arguments: str | Path) -> dict[str, Any]:
+    """Return the object that a command prints, and nothing else."""
+    command = charlm("inspect", *arguments, "--json")
+    assert (command.exit_code, command.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(command.stdout)
+    return found
+
+
+def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
+    found = as_json("bundle", "--text", "text.txt")
+    assert {*CONTRACT, *PARTS} <= set(found)
+    assert found["name"] == "bundle"
+    assert charlm("evaluate", "bundle", "text.txt", "--surprise", "nats.jsonl").exit_code == 0
+    lines = [json.loads(line) for line in Path("nats.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [entry["position"] for entry in found["surprise"]] == [line["position"] for line in lines]
+    assert [entry["character"] for entry in found["surprise"]] == [line["character"] for line in lines]
+    assert [entry["nats"] for entry in found["surprise"]] == pytest.approx([line["nats"] for line in lines], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_several_runs_stand_side_by_side() -> None:
+    found = as_json("bundle", "bundle", "--text", "text.txt")
+    assert [report["name"] for report in found["runs"]] == ["bundle", "bundle"]
+
+
+@pytest.mark.slow
+def test_edits_change_one_character_each() -> None:
+    found = as_json("bundle", "--text", "text.txt", "--edit", "3=b", "--edit", r"5=\n")
+    assert [(edit["position"], found["characters"][edit["after"]]) for edit in found["edits"]] == [(3, "b"), (5, "\n")]
+
+
+@pytest.mark.slow
+def test_characters_that_are_left_out_are_told() -> None:
+    command = charlm("inspect", "bundle", "--text", "other.txt", "--unknown", "skip", "--json")
+    assert command.exit_code == 0
+    assert "1 character of the text that the model does not know was left out" in command.stderr
+    assert len(json.loads(command.stdout)["surprise"]) == 3
+
+
+@table(
+    r"""
+    inspect bundle --text text.txt                       | --out FILE.html
+    inspect bundle --json --edit 3                       | must be POSITION=CHARACTER
+    inspect bundle --json --edit =a                      | must be POSITION=CHARACTER
+    inspect bundle --json --edit -1=a                    | must be POSITION=CHARACTER
+    inspect bundle --json --edit 3=ab                    | must be POSITION=CHARACTER
+    inspect bundle --json --edit 3=                      | must be POSITION=CHARACTER
+    inspect bundle --json --edit 9999999999=a            | must be POSITION=CHARACTER
+    inspect bundle --out ''                              | the path is empty
+    inspect bundle --text '' --json                      | the path is empty
+    inspect bundle --json --checkpoint middle            | 'middle'
+    inspect bundle --json --unknown guess                | 'guess'
+    """
+)
+def test_wrong_usage_is_refused(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+@table(
+    r"""
+    inspect nowhere --json                               | nowhere: no such folder
+    inspect LONG --json                                  | File name too long
+    inspect empty --json                                 | neither a run nor a bundle
+    inspect begun --json                                 | begun: no best/ in this run yet
+    inspect nan --text text.txt --json                   | nan/weights.safetensors: tensor logits.bias: holds
+    inspect huge --text text.txt --json                  | the weights are too large
+    inspect cut-model.json --text text.txt --json        | damaged
+    inspect bundle --json                                | a bundle without its run
+    inspect bundle --text nowhere.txt --json             | nowhere.txt
+    inspect bundle --text other.txt --json               | character 3 of other.txt, 'X'
+    inspect bundle --text empty.txt --json               | 0 characters: at least 2 are needed
+    inspect bundle --text latin.txt --json               | latin.txt
+    inspect bundle --text text.txt --json --edit 3=X     | 'X' (U+0058)
+    inspect bundle --text text.txt --json --edit 250=a   | edit at 250: the position must be from 0 to 249
+    inspect bundle bundle --text - --json                | standard input can be read for one run only
+    """
+)
+def test_an_error_is_told_in_a_line(line: str, expected: str) -> None:
+    check_failure(line, expected)
+
+
+@pytest.mark.slow
+@table(
+    """
+    inspect bundle --text text.txt --out bundle          | bundle: holds files that are not a report
+    inspect bundle --text text.txt --out text.txt        | text.txt: neither a folder nor a name that ends in .html
+    """
+)
+def test_a_place_for_the_page_that_holds_something_else_is_refused(line: str, expected: str) -> None:
+    check_failure(line, expected)
+
+
+@pytest.mark.slow
+def test_a_page_is_written_and_its_name_printed() -> None:
+    command = charlm("inspect", "bundle", "--text", "text.txt", "--out", "report.html")
+    assert (command.exit_code, command.stdout, command.stderr) == (0, "report.html\n", "")
+    assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+def test_a_trained_run_is_shown_on_its_validation_text_with_its_curves(trained_run: Path) -> None:
+    found = as_json(trained_run)
+    assert found["text_name"] == "validation text of the run"
+    assert found["curves"]["validation"]["nats_per_char"]
+    assert found["usable_context"]["ngram_nats"]
+    assert len(found["surprise"]) == 1999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["</script><b>", "\x1b[31m\x00\x07", "\u202eabc\u202c\u0301", "a" * 10_000_000])
+def test_a_hostile_text_gives_a_page_or_a_line(text: str) -> None:
+    Path("hostile.txt").write_text(text, encoding="utf-8")
+    command = charlm("inspect", "bundle", "--text", "hostile.txt", "--unknown", "skip", "--out", "page.html")
+    assert command.exit_code in {0, 1}
+    assert "Traceback" not in command.stderr
+    if command.exit_code:
+        assert command.stderr.startswith("charlm: ")
+    else:
+        assert "<script>alert" not in Path("page.html").read_text(encoding="utf-8")
