@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -36,6 +37,7 @@ def render_page(reports: Sequence[Report]) -> str:
         HTML that loads nothing and runs no script but its own.
 
     """
+    reports = [_with_bytes_named(report) for report in reports]
     style = theme_css(":root") + _asset("page.css")
     script = _asset("page.js")
     title = "charlm inspect: " + ", ".join(report.name for report in reports)
@@ -61,12 +63,21 @@ def render_page(reports: Sequence[Report]) -> str:
 
 def draw_charts(reports: Sequence[Report]) -> dict[str, Figure]:
     """Return every figure by the name of its file, without ending: `NAME` for one run, `NAME-1`, ... for several."""
+    reports = [_with_bytes_named(report) for report in reports]
     figures: dict[str, Figure] = {}
     for chart in (chart for section in SECTIONS for chart in section.charts):
         for index, figure in enumerate(_draw(chart, reports)):
             if figure is not None:
                 figures[chart.name if len(reports) == 1 else f"{chart.name}-{index + 1}"] = figure
     return figures
+
+
+def _with_bytes_named(report: Report) -> Report:
+    r"""Return the report with bytes that are not ASCII named by an escape such as \xc3: alone, they are no letters."""
+    if report.level != "byte":
+        return report
+    names = tuple(each if each is None or each.isascii() else ascii(each)[1:-1] for each in report.characters)
+    return replace(report, characters=names)
 
 
 def _asset(name: str) -> str:

@@ -106,14 +106,16 @@ def gallery(units: Units, names: Sequence[str | None]) -> str:
     shown = units.interpretable[:GALLERY_UNITS]
     if not shown:
         return '<p class="missing">No unit follows a feature beyond chance.</p>'
-    return "".join(_on_text(score, units, names) for score in shown)
+    return '<p class="help">Orange: above the median output of the unit; blue: below.</p>' + "".join(
+        _on_text(score, units, names) for score in shown
+    )
 
 
 def _on_text(score: UnitScore, units: Units, names: Sequence[str | None]) -> str:
     outputs = units.layers[score.layer]
-    values = outputs.values[:GALLERY_CHARACTERS, score.unit]
+    centre, scale = _centre_and_scale(outputs, score.unit)
     characters = [names[index] for index in units.excerpt[:GALLERY_CHARACTERS]]
-    colours = levels(values, scale=layer_scale(outputs)).tolist()
+    colours = levels(outputs.values[:GALLERY_CHARACTERS, score.unit] - centre, scale=scale).tolist()
     text = passage(characters, colours, label=f"unit {score.unit} on the text", is_walked=False)
     return (
         f"<h4>rnn.{score.layer}, unit {score.unit}: {safe(score.feature)}, {number(score.strength)} "
@@ -121,9 +123,11 @@ def _on_text(score: UnitScore, units: Units, names: Sequence[str | None]) -> str
     )
 
 
-def layer_scale(outputs: LayerOutputs) -> float:
-    """Return the output that gets the strongest colour: 1, or the largest of the layer if it exceeds 1."""
-    return max(1.0, float(np.abs(outputs.values).max(initial=0)))
+def _centre_and_scale(outputs: LayerOutputs, unit: int) -> tuple[float, float]:
+    """Return the output of a unit that has no colour, its median, and the distance from it with the strongest one."""
+    values = outputs.values[:, unit]
+    centre = float(np.median(values)) if len(values) else 0.0
+    return centre, float(np.abs(values - centre).max(initial=0)) or 1.0
 
 
 def browser(units: Units, names: Sequence[str | None], *, run: int) -> str:
@@ -149,7 +153,7 @@ def units_data(units: Units) -> dict[str, Any]:
         "ids": units.excerpt.tolist(),
         "layers": [
             {
-                "scale": layer_scale(each),
+                "scales": [_centre_and_scale(each, unit) for unit in range(each.values.shape[1])],
                 "values": each.values.tolist(),
                 "features": list(each.features),
                 "strengths": _finite(each.strengths),

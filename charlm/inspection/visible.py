@@ -20,7 +20,7 @@ def visible(character: str | None) -> str:
     r"""Return a label for a character: one that has a shape and a width.
 
     Args:
-        character: One character; None for a reserved id.
+        character: One character, or an escape that stands for one; None for a reserved id.
 
     Returns:
         An open box for a space, arrows for a line break and a tab, a dotted circle under a combining mark, an escape
@@ -31,6 +31,8 @@ def visible(character: str | None) -> str:
         return RESERVED
     if character in _SIGNS:
         return _SIGNS[character]
+    if len(character) > 1:
+        return harmless(character)
     category = unicodedata.category(character)
     if category[0] in "CZ":  # controls, formats, surrogates, private or not assigned; blanks
         return ascii(character)[1:-1]

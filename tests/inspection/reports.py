@@ -1,6 +1,6 @@
 """Reports made up of small numbers, to draw and write pages from."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,15 @@ from charlm.inspection.units import LayerOutputs, Units
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
 """With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
+
+
+Value = TypeVar("Value")
+
+
+def some(part: Value | None) -> Value:
+    """Return a part of a report that is there."""
+    assert part is not None
+    return part
 
 
 def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, units: int = 5, **parts: Any) -> Report:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -132,6 +133,11 @@ def test_a_table_shows_the_numbers_of_the_report() -> None:
     assert found.lyapunov is not None
     assert f'<td class="number">{number(float(found.lyapunov.exponents[0]))}</td>' in page
     assert f'<td class="number">{number(1.4)}</td><td class="number">{number(1.7)}</td>' in page
+
+
+def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
+    found = replace(text_report(), characters=("a", "\xc3", *CHARACTERS[2:]), level="byte")
+    assert data_of(render_page([found]))[0]["labels"][:2] == ["a", "\\xc3"]  # type: ignore[index]
 
 
 def test_what_was_left_out_is_said() -> None:

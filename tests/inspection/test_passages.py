@@ -1,9 +1,10 @@
 """Texts coloured by a number, and the data that their script reads."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
-from inspection.reports import CHARACTERS, report
+from inspection.reports import CHARACTERS, report, some
 
 from charlm.inspection.passages import browser, gallery, levels, passage, reader, reader_data, units_data
 
@@ -30,16 +31,14 @@ def test_only_a_text_that_the_script_walks_is_a_stop_of_the_tab_key() -> None:
 
 
 def test_a_character_is_coloured_by_its_nats() -> None:
-    found = report().surprise
-    assert found is not None
+    found = some(report().surprise)
     text = reader(found, CHARACTERS, run=0).split('role="group"')[1].split("</p>")[0]
     levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")?>', text)]
     assert levels == [min(9, int(nats / 0.75)) for nats in found.nats]
 
 
 def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
-    found = report().surprise
-    assert found is not None
+    found = some(report().surprise)
     data = reader_data(found)
     assert data["nats"] == found.nats.tolist()
     assert data["probabilities"] == found.probabilities.tolist()
@@ -49,27 +48,33 @@ def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
 
 
 def test_a_number_that_json_lacks_is_null() -> None:
-    found = report().surprise
-    assert found is not None
+    found = some(report().surprise)
     found.nats[1] = np.nan
     assert reader_data(found)["nats"][1] is None
 
 
 def test_the_gallery_shows_the_interpretable_units_on_the_text() -> None:
-    units = report().units
+    units = some(report().units)
     html = gallery(units, CHARACTERS)
     assert "rnn.0, unit 0: vowel next, 0.93 (given the character 0.7)" in html
     assert html.count("<span") == len(units.excerpt)
 
 
-def test_without_an_interpretable_unit_the_gallery_says_so() -> None:
-    from dataclasses import replace
+def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
+    units = some(report().units)
+    layer = units_data(units)["layers"][0]
+    for unit, (centre, scale) in enumerate(layer["scales"]):
+        values = units.layers[0].values[:, unit]
+        assert centre == np.median(values)
+        assert scale == np.abs(values - centre).max()
 
-    assert "No unit follows a feature" in gallery(replace(report().units, interpretable=()), CHARACTERS)
+
+def test_without_an_interpretable_unit_the_gallery_says_so() -> None:
+    assert "No unit follows a feature" in gallery(replace(some(report().units), interpretable=()), CHARACTERS)
 
 
 def test_the_browser_offers_every_layer_and_its_data_every_output() -> None:
-    units = report(layers=3).units
+    units = some(report(layers=3).units)
     html = browser(units, CHARACTERS, run=1)
     assert 'data-run="1"' in html
     assert [f'<option value="{layer}">rnn.{layer}' in html for layer in range(3)] == [True] * 3

@@ -104,8 +104,9 @@ function browser(view) {
     unit.value = Math.min(Math.max(0, Math.round(unit.value) || 0), unit.max);
     shown = values();
     shown.forEach((value, i) => {
-      const level = Math.min(9, Math.round(9 * Math.abs(value) / chosen.scale));
-      passage.children[i].className = (value < 0 ? "cold l" : "l") + level;
+      const [centre, scale] = chosen.scales[unit.value];
+      const level = Math.min(9, Math.round(9 * Math.abs(value - centre) / scale));
+      passage.children[i].className = (value < centre ? "cold l" : "l") + level;
     });
     const feature = chosen.features[unit.value];
     panel.textContent = `rnn.${layer.value}, unit ${unit.value}: ` +

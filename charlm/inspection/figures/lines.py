@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from charlm.inspection.figures.look import DASHES, MUTED, SERIES
 
+FLOOR = 1e-10
+"""Of logarithmic axes: less than this is rounding, and would press the rest together."""
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -31,9 +33,19 @@ def band(axes: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, *, colour: s
 
 
 def log_scale(axes: Axes, *values: ArrayLike) -> None:
-    """Make the vertical axis logarithmic if there is anything above 0 to draw."""
-    if any(np.isfinite(positive(curve)).any() for curve in values):
+    """Make the vertical axis logarithmic if there is anything above 0 to draw; what is below FLOOR is not shown.
+
+    Args:
+        axes: With the curves in it.
+        values: The curves.
+
+    """
+    shown = [positive(curve)[np.isfinite(positive(curve))] for curve in values]
+    least = min((float(curve.min()) for curve in shown if curve.size), default=0.0)
+    if least > 0:
         axes.set_yscale("log")
+        if least < FLOOR:
+            axes.set_ylim(bottom=FLOOR)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -30,6 +30,12 @@ def _gradient(report: Report) -> Figure | None:
     return None if found is None else draw_gradient_by_lag(found, report.initial_gradient_by_lag)
 
 
+def _gradient_of_layers(report: Report) -> Figure | None:
+    """Draw the path through each layer; in a network of one layer it is that of the whole state."""
+    found = report.gradient_by_lag_layer
+    return None if found is None or len(found.layers) == 1 else draw_gradient_by_lag(found)
+
+
 def _truncation_rows(report: Report) -> Rows:
     found = report.truncation
     if found is None:
@@ -90,7 +96,7 @@ GRADIENT = Section(
         Chart(
             "gradient-by-lag-layer",
             "gradient by lag through the recurrence of each layer alone",
-            lambda report: draw_gradient_by_lag(report.gradient_by_lag_layer) if report.gradient_by_lag_layer else None,
+            _gradient_of_layers,
         ),
     ),
     (

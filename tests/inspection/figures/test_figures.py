@@ -1,11 +1,10 @@
 """Every figure shows the numbers of the report, and can be drawn from what little a report may hold."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from inspection.reports import CHARACTERS, report
+from inspection.reports import CHARACTERS, report, some
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -16,12 +15,6 @@ from charlm.inspection.figures.network import MAX_BOXES, draw_network
 from charlm.inspection.figures.scores import draw_curves, draw_loss, draw_reliability, draw_temperature
 from charlm.inspection.figures.units import draw_character_map, draw_features, draw_saturation
 from charlm.inspection.report import Report
-
-
-def some(part: Any) -> Any:
-    """Return a part that the report has."""
-    assert part is not None
-    return part
 
 
 def line(figure: Figure, label: str, *, axes: int = 0) -> tuple[list[float], list[float]]:
@@ -135,20 +128,20 @@ def test_an_exponent_of_minus_infinity_is_left_out(whole: Report) -> None:
 
 
 def test_fixed_and_slow_points_are_told_apart(whole: Report) -> None:
-    figure = draw_fixed_points(whole.fixed_points, CHARACTERS)
+    figure = draw_fixed_points(some(whole.fixed_points), CHARACTERS)
     assert line(figure, "stable") == ([0.83], [0])
     assert line(figure, "slow") == ([1.04, 1.04], [0, 1])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["␣", "\\u202e"]
 
 
 def test_the_path_of_the_state_carries_its_characters(whole: Report) -> None:
-    figure = draw_trajectory(whole.trajectory, CHARACTERS)
-    assert len(figure.axes[0].texts) == len(whole.trajectory.ids)
+    figure = draw_trajectory(some(whole.trajectory), CHARACTERS)
+    assert len(figure.axes[0].texts) == len(some(whole.trajectory).ids)
     assert "31%" in figure.axes[0].get_xlabel()
 
 
 def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Report) -> None:
-    figure = draw_curves(whole.curves)
+    figure = draw_curves(some(whole.curves))
     names = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
     assert list(names) == ["uniform", "unigram", "5-gram", "bz2"]
     low, high = figure.axes[0].get_ylim()
@@ -157,13 +150,15 @@ def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Rep
 
 
 def test_a_run_without_an_evaluation_has_a_curve_of_training_alone(whole: Report) -> None:
-    nothing = replace(whole.curves.validation, steps=np.zeros(0, int), epochs=np.zeros(0), nats_per_char=np.zeros(0))
-    figure = draw_curves(replace(whole.curves, validation=nothing))
+    nothing = replace(
+        some(whole.curves).validation, steps=np.zeros(0, int), epochs=np.zeros(0), nats_per_char=np.zeros(0)
+    )
+    figure = draw_curves(replace(some(whole.curves), validation=nothing))
     assert line(figure, "training")[0] == [10, 20, 30]
 
 
 def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) -> None:
-    loss = whole.loss_by_class
+    loss = some(whole.loss_by_class)
     figure = draw_loss(loss.by_class, mean=loss.nats_per_char, ngram_order=5)
     assert widths(figure) == [1.4, 2.4]
     assert line(figure, "5-gram")[0] == [1.7, 2.1]
@@ -172,14 +167,14 @@ def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) ->
 
 
 def test_calibration_shows_its_bins_and_the_best_temperature(whole: Report) -> None:
-    calibration = whole.calibration
+    calibration = some(whole.calibration)
     reliability = draw_reliability(calibration).axes[0].lines[1]
     assert np.asarray(reliability.get_ydata()).tolist() == [0.25, 0.9]
     assert "best: 1.07" in texts(draw_temperature(calibration))
 
 
 def test_a_feature_has_its_best_unit_and_what_chance_gives(whole: Report) -> None:
-    figure = draw_features(whole.units)
+    figure = draw_features(some(whole.units))
     assert widths(figure) == [0.93, 0.93]
     assert line(figure, "chance: shifted")[0] == [0.31, 0.4]
     untrained = line(figure, "untrained network")[0]
@@ -188,19 +183,19 @@ def test_a_feature_has_its_best_unit_and_what_chance_gives(whole: Report) -> Non
 
 
 def test_the_histogram_of_a_layer_has_shares_that_add_up_to_one(whole: Report) -> None:
-    figure = draw_saturation(whole.saturation)
+    figure = draw_saturation(some(whole.saturation))
     assert len(figure.axes) == 2
     assert sum(heights(figure)) == pytest.approx(1)
 
 
 def test_every_character_is_on_both_maps(whole: Report) -> None:
-    figure = draw_character_map(whole.character_map, CHARACTERS)
+    figure = draw_character_map(some(whole.character_map), CHARACTERS)
     for axes in figure.axes:
         assert len(axes.texts) == len(CHARACTERS)
 
 
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> None:
-    found = texts(draw_network(whole.network))
+    found = texts(draw_network(some(whole.network)))
     assert "rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5" in found
     assert "V\n5\N{MULTIPLICATION SIGN}5" in found
     assert found.count("h") == 6  # two layers at three steps

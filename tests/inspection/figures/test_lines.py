@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charlm.inspection.figures.lines import legend, log_scale, positive, power
+from charlm.inspection.figures.lines import FLOOR, legend, log_scale, positive, power
 from charlm.inspection.figures.look import canvas, look
 
 
@@ -18,6 +18,13 @@ def test_an_axis_without_a_positive_value_stays_linear() -> None:
     assert axes.get_yscale() == "linear"
     log_scale(axes, [0.0, 1.0])
     assert axes.get_yscale() == "log"
+
+
+def test_what_is_below_the_floor_does_not_press_the_rest_together() -> None:
+    _, ((axes,),) = canvas()
+    axes.plot([0, 1], [1e-40, 1.0])
+    log_scale(axes, [1e-40, 1.0])
+    assert axes.get_ylim()[0] == FLOOR
 
 
 @pytest.mark.parametrize(
