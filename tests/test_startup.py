@@ -64,6 +64,12 @@ def test_evaluating_does_not_import_tensorflow(bundle_folder: Path, tmp_path: Pa
     assert imported_by_command("evaluate", bundle_folder, tmp_path / "text.txt").isdisjoint(TENSORFLOW)
 
 
+@pytest.mark.slow
+def test_inspecting_does_not_import_tensorflow(trained_run: Path, tmp_path: Path) -> None:
+    packages = imported_by_command("inspect", trained_run, "--out", tmp_path / "page.html", "--json")
+    assert packages.isdisjoint({*TENSORFLOW, "torch"})
+
+
 def test_comparing_does_not_import_tensorflow(trained_run: Path) -> None:
     assert imported_by_command("compare", trained_run).isdisjoint(TENSORFLOW)
 
