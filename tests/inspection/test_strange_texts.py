@@ -1,0 +1,71 @@
+"""Texts that nobody would write: every part that reads a text still returns finite numbers for it."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charlm.evaluation.scoring import score_stream
+from charlm.inspection.calibration import calibrate
+from charlm.inspection.characters import map_characters
+from charlm.inspection.curves import measure_levels
+from charlm.inspection.fixed_points import find_fixed_points
+from charlm.inspection.loss_by_class import divide_loss
+from charlm.inspection.saturation import measure_saturation
+from charlm.inspection.trajectory import follow_state
+from charlm.inspection.units import score_units
+from charlm.network.rnn import Parameters
+from charlm.text.vocabulary import Vocabulary
+
+BYTES = Vocabulary(level="byte", characters=(*map(chr, range(256)), None), end_of_text_id=256)
+RESERVED = Vocabulary(level="char", characters=(None, "a", None), unknown_id=0, end_of_text_id=2)
+CONTROLS = Vocabulary(level="char", characters=tuple("\x00\x07\x1b\u200f\u202e\u0301\ud7ff\U0010ffff"))
+ONE = Vocabulary(level="char", characters=("\u202e",))
+
+TEXTS = {
+    "two characters": (ONE, np.zeros(2, np.uint8)),
+    "one character 300 times": (ONE, np.zeros(300, np.uint8)),
+    "every byte and the end of the text": (BYTES, np.arange(257, dtype=np.uint16)),
+    "reserved ids": (RESERVED, np.tile(np.array([0, 2, 0, 1], np.uint8), 75)),
+    "controls, a mark and the last code point": (CONTROLS, np.random.default_rng(0).integers(0, 8, 300)),
+}
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """Yield every number in dataclasses, tuples and arrays."""
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from numbers(getattr(value, field.name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from numbers(item)
+    elif isinstance(value, np.ndarray):
+        yield from value.ravel().tolist()
+    elif isinstance(value, int | float):
+        yield value
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize(("vocabulary", "ids"), TEXTS.values(), ids=TEXTS)
+def test_every_number_is_finite(
+    random_parameters: Callable[..., Parameters], vocabulary: Vocabulary, ids: np.ndarray, activation: str
+) -> None:
+    parameters = random_parameters(vocabulary_size=len(vocabulary), layers=2, units=6, activation=activation, scale=0.3)
+    nats = np.concatenate([*score_stream(parameters, ids)])
+    parts = (
+        score_units(parameters, ids, vocabulary, untrained=parameters, shifts=5),
+        measure_saturation(parameters, ids),
+        follow_state(parameters, ids, vocabulary),
+        find_fixed_points(parameters, ids),
+        divide_loss(nats, ids, vocabulary),
+        calibrate(parameters, ids),
+        measure_levels(ids, vocabulary, ids),
+        map_characters(parameters, ids, vocabulary),
+    )
+    for part in parts:
+        found = [*numbers(part)]
+        assert found
+        assert all(math.isfinite(number) for number in found)
