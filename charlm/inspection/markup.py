@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from charlm.inspection.plain import to_plain
 from charlm.inspection.visible import safe
 
 _INDEX = re.compile(r"([_^])(?:\{([^}]*)\}|(\w))")
@@ -27,15 +28,17 @@ def _tagged(tag: str, text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number with four digits that count, as the page shows every number; a dash for None.
+    """Return a number of the JSON with four digits that count, as the page shows every number.
 
-    Whole numbers are shown in full, with commas.
+    Args:
+        value: A number; None and what is not finite is null in the JSON, and a dash here. Whole numbers are shown in
+            full, with commas.
+
     """
-    if value is None or value != value:  # noqa: PLR0124, NaN is not equal to itself
+    plain = to_plain(value)
+    if plain is None:
         return "\N{EN DASH}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+    return (f"{plain:,}" if isinstance(plain, int) else f"{plain:.4g}").replace("-", "\N{MINUS SIGN}")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str) -> str:

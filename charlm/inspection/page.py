@@ -39,9 +39,11 @@ def write_page(reports: Sequence[Report], out: Path) -> None:
 
 
 def check_place(out: Path) -> None:
-    """Raise CharlmError if `write_page` would refuse a place because of what is there."""
+    """Raise CharlmError if `write_page` would refuse a place because of what is there, or is not."""
     if not _is_file_name(out):
         _check_is_report(out)
+    elif not out.parent.is_dir():
+        raise CharlmError(f"{out}: there is no folder {out.parent}; make it first")
 
 
 def _is_file_name(out: Path) -> bool:

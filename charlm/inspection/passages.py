@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.markup import number
+from charlm.inspection.plain import to_plain
 from charlm.inspection.predictions import Predictions
 from charlm.inspection.unit_scores import UnitScore
 from charlm.inspection.units import LayerOutputs, Units
@@ -89,14 +90,14 @@ def reader(predictions: Predictions, names: Sequence[str | None], *, run: int) -
 
 
 def reader_data(predictions: Predictions) -> dict[str, Any]:
-    """Return what the script of the coloured text reads; influence as a string of levels for each character."""
+    """Return the numbers of the JSON for the script of the coloured text; influence as a string of levels for each."""
     shades = np.abs(levels(predictions.influence, scale=1.0))
     return {
-        "positions": predictions.positions.tolist(),
-        "ids": predictions.ids.tolist(),
-        "nats": _finite(predictions.nats),
-        "likeliest": predictions.likeliest.tolist(),
-        "probabilities": [_finite(row) for row in predictions.probabilities],
+        "positions": to_plain(predictions.positions),
+        "ids": to_plain(predictions.ids),
+        "nats": to_plain(predictions.nats),
+        "likeliest": to_plain(predictions.likeliest),
+        "probabilities": to_plain(predictions.probabilities),
         "influence": ["".join(map(str, row)) for row in shades.tolist()],
     }
 
@@ -154,15 +155,10 @@ def units_data(units: Units) -> dict[str, Any]:
         "layers": [
             {
                 "scales": [_centre_and_scale(each, unit) for unit in range(each.values.shape[1])],
-                "values": each.values.tolist(),
+                "values": to_plain(each.values),
                 "features": list(each.features),
-                "strengths": _finite(each.strengths),
+                "strengths": to_plain(each.strengths),
             }
             for each in units.layers
         ],
     }
-
-
-def _finite(values: NDArray[np.float64]) -> list[float | None]:
-    """Return numbers for JSON, which has no NaN and no infinity: null."""
-    return [value if np.isfinite(value) else None for value in values.tolist()]

@@ -4,15 +4,18 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 
+import numpy as np
 import pytest
 from inspection.reports import CHARACTERS, report, text_report
 
 from charlm.inspection.document import draw_charts, render_page
 from charlm.inspection.markup import number
+from charlm.inspection.plain import to_json
 from charlm.inspection.sections.order import SECTIONS
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
@@ -94,14 +97,14 @@ def test_the_same_reports_give_the_same_page() -> None:
 
 def test_the_script_reads_the_numbers_of_each_run() -> None:
     first, second = text_report(), text_report(name="runs/two", units=report().units)
+    nats = [each["nats"] for each in to_json(first)["surprise"]]
     runs = data_of(render_page([first, second]))
     assert len(runs) == 2
     assert runs[0]["units"] is None
     assert runs[1]["units"]
     reader = runs[0]["reader"]
     assert isinstance(reader, dict)
-    assert first.surprise is not None
-    assert reader["nats"] == first.surprise.nats.tolist()
+    assert reader["nats"] == nats
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
@@ -125,6 +128,31 @@ def test_a_part_that_a_report_lacks_is_said_to_be_missing_and_an_edit_is_not() -
     page = render_page([text_report()])
     assert page.count("Not available for this run") == len(SECTIONS) - 2
     assert 'id="edits"' not in page
+
+
+def numbers_in(value: object) -> Iterator[float]:
+    """Yield every number in a JSON value."""
+    if isinstance(value, dict):
+        yield from (number for item in value.values() for number in numbers_in(item))
+    elif isinstance(value, list):
+        yield from (number for item in value for number in numbers_in(item))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def test_every_number_in_a_table_is_one_of_the_json() -> None:
+    found = report()
+    known = {number(value) for value in numbers_in(to_json(found))}
+    shown = {
+        number(cell)
+        for section in SECTIONS
+        for numbers in section.numbers
+        for row in numbers.rows(found)
+        for cell in row
+        if isinstance(cell, int | float) and np.isfinite(cell)
+    }
+    assert len(shown) > 100
+    assert shown <= known
 
 
 def test_a_table_shows_the_numbers_of_the_report() -> None:

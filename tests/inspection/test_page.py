@@ -54,5 +54,5 @@ def test_a_file_with_another_ending_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_page_in_a_folder_that_does_not_exist_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"report\.html"):
+    with pytest.raises(CharlmError, match=r"report\.html: there is no folder .*none"):
         write_page([text_report()], tmp_path / "none" / "report.html")

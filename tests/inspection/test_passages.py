@@ -7,6 +7,7 @@ import numpy as np
 from inspection.reports import CHARACTERS, report, some
 
 from charlm.inspection.passages import browser, gallery, levels, passage, reader, reader_data, units_data
+from charlm.inspection.plain import to_json
 
 
 def test_levels_rise_with_the_size_and_keep_the_sign() -> None:
@@ -40,9 +41,12 @@ def test_a_character_is_coloured_by_its_nats() -> None:
 def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
     found = some(report().surprise)
     data = reader_data(found)
-    assert data["nats"] == found.nats.tolist()
-    assert data["probabilities"] == found.probabilities.tolist()
-    assert data["likeliest"] == found.likeliest.tolist()
+    characters = to_json(report())["surprise"]
+    assert data["nats"] == [each["nats"] for each in characters]
+    assert data["probabilities"] == [[guess["probability"] for guess in each["likeliest"]] for each in characters]
+    assert [[CHARACTERS[index] for index in row] for row in data["likeliest"]] == [
+        [guess["character"] for guess in each["likeliest"]] for each in characters
+    ]
     assert [data["positions"][0], data["positions"][-1]] == [1, len(found.nats)]
     assert data["influence"][2] == "94200000"  # 1, 1/2 and 1/4 of what decided most, then the beginning of the text
 
@@ -79,4 +83,6 @@ def test_the_browser_offers_every_layer_and_its_data_every_output() -> None:
     assert 'data-run="1"' in html
     assert [f'<option value="{layer}">rnn.{layer}' in html for layer in range(3)] == [True] * 3
     data = units_data(units)
-    assert [layer["values"] for layer in data["layers"]] == [layer.values.tolist() for layer in units.layers]
+    assert [layer["values"] for layer in data["layers"]] == [
+        layer["values"] for layer in to_json(report(layers=3))["units"]["layers"]
+    ]

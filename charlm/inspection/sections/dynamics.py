@@ -35,7 +35,6 @@ def _lyapunov_rows(report: Report) -> Rows:
             name,
             float(found.exponents[0]) if len(found.exponents) else None,
             found.time_constant,
-            len(found.exponents),
             found.dimensions,
             found.steps,
         )
@@ -57,8 +56,6 @@ def _held_rows(report: Report) -> Rows:
             each.outcome,
             each.period,
             each.settling_characters,
-            len(each.points),
-            sum(point.is_fixed and point.is_stable for point in each.points),
         )
         for each in held
     ]
@@ -139,7 +136,7 @@ LYAPUNOV = Section(
     (
         Numbers(
             "The largest exponent",
-            ("weights", "exponent", "time constant, characters", "computed", "dimensions", "characters read"),
+            ("weights", "exponent", "time constant, characters", "dimensions", "characters read"),
             _lyapunov_rows,
             is_folded=False,
         ),
@@ -154,7 +151,7 @@ FIXED_POINTS = Section(
     (
         Numbers(
             "What the state does",
-            ("held", "outcome", "period", "settles after", "points", "stable"),
+            ("held", "outcome", "period", "settles after"),
             _held_rows,
             is_folded=False,
         ),

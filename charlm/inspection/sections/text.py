@@ -20,7 +20,7 @@ def _edits(report: Report) -> Figure | None:
 
 def _edit_rows(report: Report) -> Rows:
     return [
-        (position, visible(report.characters[index]), before, after, after - before)
+        (position, visible(report.characters[index]), before, after)
         for edit in report.edits
         for position, index, before, after in zip(
             edit.positions.tolist(),
@@ -76,7 +76,7 @@ EDIT = Section(
     "nats_t(changed text) \N{MINUS SIGN} nats_t(text)",
     "The shaded area is the ripple: it ends where the network has forgotten the changed character.",
     (Chart("edits", "surprise before and after each edit", _edits),),
-    (Numbers("Nats by position", ("position", "character", "before", "after", "change"), _edit_rows),),
+    (Numbers("Nats by position", ("position", "character", "before", "after"), _edit_rows),),
     is_optional=True,
 )
 UNITS = Section(
