@@ -21,6 +21,8 @@ Values = NDArray[np.float64]
 TOLERANCE = 1e-10
 """The speed, relative to 1 + |h|, up to which a point counts as fixed."""
 MAX_STEPS = 40
+MAX_DAMPED_STEPS = 12
+"""After so many steps that Newton's method could not take, the search is given up: in a chaotic network, most are."""
 SHORTEST = 1 / 64
 """The smallest share of a Newton step that is tried."""
 MAX_DAMPING = 1e6
@@ -115,7 +117,7 @@ def as_float64(values: NDArray[np.floating[Any]]) -> Values:
 def _search(layer: _Map, start: Values) -> _Here | None:
     """Search for a fixed or slow point of one layer."""
     here = layer.look(start)
-    damping = 1e-3
+    damping, damped_steps = 1e-3, 0
     for _ in range(MAX_STEPS):
         if here is None or here.is_fixed:
             return here
@@ -124,8 +126,9 @@ def _search(layer: _Map, start: Values) -> _Here | None:
         if np.linalg.norm(jacobian @ here.change) <= STATIONARY * here.speed:
             return here
         after = _newton_step(layer, here, jacobian)
-        if after is None:
+        if after is None and damped_steps < MAX_DAMPED_STEPS:
             after, damping = _damped_step(layer, here, jacobian, damping)
+            damped_steps += 1
         here = after
     return None
 
