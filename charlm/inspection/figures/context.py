@@ -40,7 +40,29 @@ def draw_usable_context(context: UsableContext) -> Figure:
 
 
 def draw_impulse_response(response: ImpulseResponse) -> Figure:
-    """Draw what is left of a replaced character in the state, and in the prediction."""
+    """Draw what is left of a replaced character in the state, and in the prediction.
+
+    A finite response is drawn on linear axes, which show that it ends; an infinite one on logarithmic axes, on which a
+    constant factor for each character is a straight line.
+    """
+    figure = _draw_finite(response) if response.length is not None else _draw_infinite(response)
+    figure.axes[0].set_ylabel("|dh| / |dh| at lag 0")
+    figure.axes[1].set(xlabel="lag, characters", ylabel="KL of prediction, nats")
+    legend(figure)
+    return figure
+
+
+def _draw_finite(response: ImpulseResponse) -> Figure:
+    figure, ((upper,), (lower,)) = canvas(2, height=4.4)
+    end = 2 * (response.length or 0) + 6
+    lags, dots = response.lag[:end], {"marker": "o", "markersize": 4.0}
+    upper.plot(lags, response.state[:end], label="|dh|", **series(0), **dots)
+    upper.plot(lags, response.linear[:end], label="linear prediction", **series(1))
+    lower.plot(lags, response.kl[:end], **series(0), **dots)
+    return figure
+
+
+def _draw_infinite(response: ImpulseResponse) -> Figure:
     figure, ((upper,), (lower,)) = canvas(2, height=4.4)
     style = series(0)
     band(upper, response.lag, positive(response.state_low), positive(response.state_high), colour=style["color"])
@@ -61,9 +83,6 @@ def draw_impulse_response(response: ImpulseResponse) -> Figure:
             fontsize=8,
             color=MUTED,
         )
-    upper.set(ylabel="|dh| / |dh| at lag 0")
-    lower.set(xlabel="lag, characters", ylabel="KL of prediction, nats")
-    legend(figure)
     return figure
 
 

@@ -96,9 +96,9 @@ def draw_temperature(calibration: Calibration) -> Figure:
     axes.annotate(
         f"best: {calibration.temperature:.4g}",
         (calibration.temperature, calibration.best_nats_per_char),
-        xytext=(0, 8),
+        xytext=(0, 9),
         textcoords="offset points",
-        ha="center",
+        ha="left" if calibration.temperature < calibration.temperatures.mean() else "right",
         fontsize=8,
     )
     rule(axes, x=1)

@@ -82,6 +82,16 @@ def test_an_impulse_response_that_ends_leaves_the_rest_blank(whole: Report) -> N
     assert texts(figure) == ["", ""]
 
 
+def test_a_finite_response_is_drawn_to_its_end_on_linear_axes(whole: Report) -> None:
+    response = some(whole.impulse_response)
+    ended = np.where(response.lag < 1, response.state, 0.0)
+    figure = draw_impulse_response(
+        replace(response, state=ended, linear=ended, kl=ended, verdict="finite", length=1, half_life=0.5)
+    )
+    assert line(figure, "|dh|") == (list(range(8)), [1.0] + [0.0] * 7)
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]
+
+
 def test_the_half_life_is_written_at_its_lag(whole: Report) -> None:
     assert "half-life 1" in texts(draw_impulse_response(some(whole.impulse_response)))
 
