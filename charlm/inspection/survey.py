@@ -13,6 +13,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.protocols import only_finite
 from charlm.evaluation.scoring import score_stream
+from charlm.inspection import saturation, units
 from charlm.inspection.calibration import calibrate
 from charlm.inspection.characters import map_characters
 from charlm.inspection.context import usable_context
@@ -145,6 +146,10 @@ class Survey:
             notes.append(
                 f"Surprise, gradients, impulse response, exponents: the first {limits.positions:,} characters."
             )
+        if whole > units.MAX_POSITIONS:
+            notes.append(f"Units, calibration: the first {units.MAX_POSITIONS:,} characters.")
+        if whole > saturation.MAX_POSITIONS:
+            notes.append(f"Saturation, trajectory, fixed points: the first {saturation.MAX_POSITIONS:,} characters.")
         if self.unread_training:
             notes.append(
                 f"N-grams: counted on the last {limits.training_characters:,} characters of the training text."

@@ -47,6 +47,14 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     )
 
 
+def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
+    found = inspect_run(subject(bundle, length=5001), limits=replace(SMALL, characters=9999), parts=[])
+    assert found.notes[1:] == (
+        "Units, calibration: the first 5,000 characters.",
+        "Saturation, trajectory, fixed points: the first 2,000 characters.",
+    )
+
+
 def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:
     found = inspect_run(subject(bundle), limits=SMALL, parts=["loss_by_class"])
     expected = mean_score(score_stream(bundle.parameters, random_ids(400)[:300])).nats_per_char
