@@ -61,14 +61,14 @@ def render_page(reports: Sequence[Report]) -> str:
     )
 
 
-def draw_charts(reports: Sequence[Report]) -> dict[str, Figure]:
+def draw_charts(reports: Sequence[Report]) -> dict[str, tuple[Chart, Figure]]:
     """Return every figure by the name of its file, without ending: `NAME` for one run, `NAME-1`, ... for several."""
     reports = [_with_bytes_named(report) for report in reports]
-    figures: dict[str, Figure] = {}
+    figures: dict[str, tuple[Chart, Figure]] = {}
     for chart in (chart for section in SECTIONS for chart in section.charts):
         for index, figure in enumerate(_draw(chart, reports)):
             if figure is not None:
-                figures[chart.name if len(reports) == 1 else f"{chart.name}-{index + 1}"] = figure
+                figures[chart.name if len(reports) == 1 else f"{chart.name}-{index + 1}"] = chart, figure
     return figures
 
 

@@ -53,8 +53,8 @@ def _is_file_name(out: Path) -> bool:
 def _figure_files(reports: Sequence[Report]) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     with look():
-        for name, figure in draw_charts(reports).items():
-            contents[f"{name}.svg"] = svg_file(figure, name=name, label=name)
+        for name, (chart, figure) in draw_charts(reports).items():
+            contents[f"{name}.svg"] = svg_file(figure, name=name, label=chart.label)
             contents[f"{name}.png"] = png_file(figure)
     return contents
 

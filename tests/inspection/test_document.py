@@ -192,7 +192,7 @@ def test_a_text_with_nothing_to_predict_makes_a_page() -> None:
 
 @pytest.mark.slow
 def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
-    reports = [report(), report(name="runs/two", layers=1)]
+    reports = [report(), report(name="runs/two", layers=3)]
     charts = [chart.name for section in SECTIONS for chart in section.charts]
     assert list(draw_charts(reports)) == [f"{name}-{run}" for name in charts for run in (1, 2)]
     page = render_page(reports)
