@@ -10,6 +10,8 @@ from charlm.network.rnn import Parameters
 MOST_CHARACTERS = 100_000
 MOST_POSITIONS = 2_000
 """Of the part of the text that is followed character by character."""
+MOST_LOGITS = 20_000_000
+"""That are held at once; takes 160 MB in float64."""
 DOUBLE_UP_TO = 1_500_000
 """Up to how many weights the derivatives are computed in float64."""
 
@@ -43,7 +45,7 @@ def limits_for(parameters: Parameters) -> Limits:
     dimensions = sum(layer.units for layer in parameters.layers)
     return Limits(
         characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
-        positions=MOST_POSITIONS,
+        positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
         gradient_positions=_between(50, 6e8 / weights, 400),
         context_positions=_between(96, 1.8e8 / weights, 600),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),

@@ -89,18 +89,19 @@ def _answers(states: Values, fitted: NDArray[np.int64], size: int, ridges: Seque
         int64 [ridges, K, N - F].
 
     """
-    lags, count = fitted.shape
-    mean = states[:count].mean(0)
-    centred = states - mean
-    targets = np.eye(size)[fitted.T].reshape(count, -1)  # [F, K size]
-    gram, along = centred[:count].T @ centred[:count], centred[:count].T @ targets
+    count = fitted.shape[1]
+    centred = states - states[:count].mean(0)
+    gram = centred[:count].T @ centred[:count]
     variance = max(float(np.trace(gram)) / len(gram), 1e-12)
-    answers = []
-    for ridge in ridges:
-        weights = np.linalg.solve(gram + ridge * variance * np.eye(len(gram)), along)
-        outputs = centred[count:] @ weights + targets.mean(0)
-        answers.append(outputs.reshape(-1, lags, size).argmax(-1).T)
-    return np.stack(answers)
+    inverses = [np.linalg.inv(gram + ridge * variance * np.eye(len(gram))) for ridge in ridges]
+    answers = np.empty((len(ridges), len(fitted), len(states) - count), np.int64)
+    for lag, wanted in enumerate(fitted):  # one lag at a time: a text may have thousands of characters
+        targets = np.zeros((count, size))
+        targets[np.arange(count), wanted] = 1
+        along, constants = centred[:count].T @ targets, targets.mean(0)
+        for number, inverse in enumerate(inverses):
+            answers[number, lag] = (centred[count:] @ (inverse @ along) + constants).argmax(-1)
+    return answers
 
 
 def _commonest(seen: NDArray[np.int64], tested: NDArray[np.int64]) -> float:

@@ -24,7 +24,7 @@ from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.gradients import gradient_by_lag
 from charlm.inspection.impulse import impulse_response
 from charlm.inspection.initial import draw_initial
-from charlm.inspection.limits import Limits, limits_for
+from charlm.inspection.limits import MOST_POSITIONS, Limits, limits_for
 from charlm.inspection.loss_by_class import LossByClass, divide_loss
 from charlm.inspection.lyapunov import lyapunov
 from charlm.inspection.memory import LAGS, Memory, linear_memory
@@ -177,9 +177,8 @@ class Survey:
 
     def truncation(self) -> Any:
         """Return the bias of truncated backpropagation."""
-        return truncation_bias(
-            self._read(self.parameters, _side_by_side(self.ids, TRUNCATION_TEXTS, TRUNCATION_CHARACTERS))
-        )
+        texts = max(1, TRUNCATION_TEXTS * self.limits.positions // MOST_POSITIONS)
+        return truncation_bias(self._read(self.parameters, _side_by_side(self.ids, texts, TRUNCATION_CHARACTERS)))
 
     def usable_context(self) -> Any:
         """Return the loss by the number of characters that are given."""

@@ -5,6 +5,7 @@ The state is carried from window to window, as in training; only the gradient st
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ def _output_gradients(trace: Trace, slopes: Values) -> Gradients:
 def _add_layer_gradients(sums: Gradients, trace: Trace, changes: Sequence[Values], *, start: int) -> None:
     """Add the gradients of the layers' weights from dL/da of each layer at the steps from `start` on, [t, B, H]."""
     weights, end = trace.weights, start + len(changes[0])
-    ids = np.eye(len(weights.bias), dtype=weights.bias.dtype)[trace.ids[start:end].ravel()]  # [t B, V], one-hot
+    ids = _one_hot(trace.ids[start:end].ravel(), len(weights.bias), weights.bias.dtype)  # [t B, V]
     for layer, change in enumerate(changes):
         rows = change.reshape(len(ids), -1)
         outputs = trace.outputs[layer]
@@ -123,6 +124,12 @@ def _add_layer_gradients(sums: Gradients, trace: Trace, changes: Sequence[Values
             else:
                 _add(sums, f"input.{layer}", weights.embedding.T @ by_character)
                 _add(sums, "embedding", by_character @ weights.inputs[layer].T)
+
+
+def _one_hot(ids: NDArray[np.int64], size: int, dtype: np.dtype[Any]) -> Values:
+    found = np.zeros((len(ids), size), dtype)
+    found[np.arange(len(ids)), ids] = 1
+    return found
 
 
 def _add(sums: Gradients, name: str, gradient: Values) -> None:

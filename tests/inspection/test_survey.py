@@ -110,3 +110,10 @@ def test_large_networks_are_read_less(bundle: Bundle, units: int) -> None:
     assert large.context_positions <= small.context_positions == 600
     assert large.spectrum_positions < small.spectrum_positions == 16
     assert small.characters == 100_000
+
+
+def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
+    """The logits of every position are held: 20 million of them."""
+    many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
+    assert limits_for(bundle.parameters).positions == 2000
+    assert limits_for(many).positions == 500
