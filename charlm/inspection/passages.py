@@ -139,7 +139,8 @@ def browser(units: Units, names: Sequence[str | None], *, run: int) -> str:
     )
     layers = "".join(f'<option value="{each.layer}">rnn.{each.layer}' for each in units.layers)
     text = passage([names[index] for index in units.excerpt], [0] * len(units.excerpt), label="text coloured by a unit")
-    first = f'<label>The most interpretable <select class="best">{best}</select></label>'
+    hidden = "" if best else " hidden"
+    first = f'<label{hidden}>The most interpretable <select class="best">{best}</select></label>'
     return (
         f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
         f'unit <input class="unit" type="number" min="0" value="0"></label>{text}'

@@ -77,6 +77,12 @@ def test_without_an_interpretable_unit_the_gallery_says_so() -> None:
     assert "No unit follows a feature" in gallery(replace(some(report().units), interpretable=()), CHARACTERS)
 
 
+def test_without_an_interpretable_unit_the_browser_offers_no_list_of_them() -> None:
+    units = some(report().units)
+    assert "<label hidden>" not in browser(units, CHARACTERS, run=0)
+    assert "<label hidden>" in browser(replace(units, interpretable=()), CHARACTERS, run=0)
+
+
 def test_the_browser_offers_every_layer_and_its_data_every_output() -> None:
     units = some(report(layers=3).units)
     html = browser(units, CHARACTERS, run=1)
