@@ -25,7 +25,7 @@ def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> Figure:
     rows = -(-len(spectra) // columns)
     figure, grid = canvas(rows, columns, width=WIDTH, height=rows * (2.7 if columns > 1 else 3.8))
     for axes, spectrum in zip(grid.ravel(), spectra, strict=False):
-        axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2))
+        axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2, zorder=3))
         values = spectrum.eigenvalues
         axes.plot(values.real, values.imag, linestyle="", marker=".", markersize=3.5, color=BLUE)
         reach = 1.08 * max(1.0, spectrum.spectral_radius)

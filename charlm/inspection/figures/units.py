@@ -40,7 +40,7 @@ def draw_features(units: Units) -> Figure:
     untrained = [np.nan if each.untrained is None else each.untrained for each in chances]
     _mark(axes, untrained, rows, marker="D", colour=GREEN, label="untrained network")
     axes.set_yticks(rows, [each.feature for each in units.features], color=INK)
-    axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", xlim=(0, 1))
+    axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", xlim=(0, 1.02))
     axes.set_ylim(len(units.features) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     legend(figure)
