@@ -101,7 +101,8 @@ def _id(model: Model, character: str) -> int:
     """Return the id of a character that an edit puts into the text."""
     ids = model.vocabulary.encode(character, name=f"the edit to {harmless(character)}")
     if len(ids) != 1:
-        raise CharlmError(f"edit to {harmless(character)}: found {len(ids)} characters; must be one")
+        found = f"{len(ids)} bytes" if model.vocabulary.level == "byte" else f"{len(ids)} characters"
+        raise CharlmError(f"edit to {harmless(character)}: found {found}; must be one")
     return int(ids[0])
 
 

@@ -17,6 +17,7 @@ from charlm.errors import harmless
 if TYPE_CHECKING:
     from charlm.api.inspection import Progress
 
+BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\r": "\r", r"\\": "\\"}
 
 
@@ -103,12 +104,11 @@ def _progress_bar() -> Iterator["Progress"]:
     """Yield a function that shows how many parts are made, on standard error if that is a terminal."""
     from tqdm import tqdm
 
-    with tqdm(unit="part", leave=False, disable=None) as bar:
+    with tqdm(bar_format=BAR, leave=False, delay=0.1, disable=None) as bar:
 
         def show(done: int, parts: int, name: str) -> None:
             """Move the bar."""
-            bar.total = parts
-            bar.set_description_str(harmless(name), refresh=False)
-            bar.update(done - bar.n)
+            bar.total, bar.n = parts, done
+            bar.set_description_str(harmless(name))
 
         yield show

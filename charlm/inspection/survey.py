@@ -14,28 +14,28 @@ from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.protocols import only_finite
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection import saturation, units
-from charlm.inspection.calibration import calibrate
-from charlm.inspection.characters import map_characters
-from charlm.inspection.context import usable_context
-from charlm.inspection.curves import measure_levels, read_curves
-from charlm.inspection.diagram import draw_up
-from charlm.inspection.edit import edit_text
-from charlm.inspection.fixed_points import find_fixed_points
-from charlm.inspection.gradients import gradient_by_lag
-from charlm.inspection.impulse import impulse_response
+from charlm.inspection.calibration import Calibration, calibrate
+from charlm.inspection.characters import CharacterMap, map_characters
+from charlm.inspection.context import UsableContext, usable_context
+from charlm.inspection.curves import Curves, measure_levels, read_curves
+from charlm.inspection.diagram import Diagram, draw_up
+from charlm.inspection.edit import Edit, edit_text
+from charlm.inspection.fixed_points import FixedPoints, find_fixed_points
+from charlm.inspection.gradients import GradientByLag, gradient_by_lag
+from charlm.inspection.impulse import ImpulseResponse, impulse_response
 from charlm.inspection.initial import draw_initial
 from charlm.inspection.limits import MOST_POSITIONS, Limits, limits_for
 from charlm.inspection.loss_by_class import LossByClass, divide_loss
-from charlm.inspection.lyapunov import lyapunov
+from charlm.inspection.lyapunov import Lyapunov, lyapunov
 from charlm.inspection.memory import LAGS, Memory, linear_memory
-from charlm.inspection.predictions import predict
+from charlm.inspection.predictions import Predictions, predict
 from charlm.inspection.report import Report
-from charlm.inspection.saturation import measure_saturation
-from charlm.inspection.spectrum import recurrent_spectra
+from charlm.inspection.saturation import Saturation, measure_saturation
+from charlm.inspection.spectrum import RecurrentSpectrum, recurrent_spectra
 from charlm.inspection.trace import Trace, cut_weights, read_text
-from charlm.inspection.trajectory import follow_state
-from charlm.inspection.truncation import truncation_bias
-from charlm.inspection.units import score_units
+from charlm.inspection.trajectory import Trajectory, follow_state
+from charlm.inspection.truncation import TruncationBias, truncation_bias
+from charlm.inspection.units import Units, score_units
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Parameters
 
@@ -156,41 +156,41 @@ class Survey:
             )
         return notes
 
-    def surprise(self) -> Any:
+    def surprise(self) -> Predictions:
         """Return the predictions of the text that is coloured by surprise."""
         found = predict(self.trace)
         for _ in only_finite([found.nats.astype(np.float32)]):
             pass
         return found
 
-    def gradient_by_lag(self) -> Any:
+    def gradient_by_lag(self) -> GradientByLag:
         """Return the gradients along the whole state."""
         return gradient_by_lag(self.trace, positions=self.limits.gradient_positions)
 
-    def gradient_by_lag_layer(self) -> Any:
+    def gradient_by_lag_layer(self) -> GradientByLag:
         """Return the gradients through each layer alone."""
         return gradient_by_lag(self.trace, positions=self.limits.gradient_positions, path="layer")
 
-    def initial_gradient_by_lag(self) -> Any:
+    def initial_gradient_by_lag(self) -> GradientByLag:
         """Return the gradients along the whole state before training."""
         return gradient_by_lag(self.initial_trace, positions=self.limits.gradient_positions)
 
-    def truncation(self) -> Any:
+    def truncation(self) -> TruncationBias:
         """Return the bias of truncated backpropagation."""
         texts = max(1, TRUNCATION_TEXTS * self.limits.positions // MOST_POSITIONS)
         return truncation_bias(self._read(self.parameters, _side_by_side(self.ids, texts, TRUNCATION_CHARACTERS)))
 
-    def usable_context(self) -> Any:
+    def usable_context(self) -> UsableContext:
         """Return the loss by the number of characters that are given."""
         return usable_context(
             self.parameters, self.ids, positions=self.limits.context_positions, training_ids=self.training_ids
         )
 
-    def impulse_response(self) -> Any:
+    def impulse_response(self) -> ImpulseResponse:
         """Return what is left of replaced characters."""
         return impulse_response(self.trace)
 
-    def edits(self) -> Any:
+    def edits(self) -> tuple[Edit, ...]:
         """Return the ripples of the edits."""
         outside = [position for position, _ in self.subject.edits if not 0 <= position < len(self.trace.ids)]
         if outside:
@@ -206,35 +206,35 @@ class Survey:
             raise CharlmError(f"a state of {states:,} dimensions, and only {max(0, fitted):,} characters to fit it to")
         return linear_memory(self._read(self.parameters, texts))
 
-    def lyapunov(self) -> Any:
+    def lyapunov(self) -> Lyapunov:
         """Return the Lyapunov exponents."""
         return lyapunov(self.trace)
 
-    def initial_lyapunov(self) -> Any:
+    def initial_lyapunov(self) -> Lyapunov:
         """Return the Lyapunov exponents before training."""
         return lyapunov(self.initial_trace, most_steps=500)
 
-    def spectrum(self) -> Any:
+    def spectrum(self) -> tuple[RecurrentSpectrum, ...]:
         """Return the spectra of the recurrent kernels."""
         return recurrent_spectra(self.trace, positions=self.limits.spectrum_positions)
 
-    def initial_spectrum(self) -> Any:
+    def initial_spectrum(self) -> tuple[RecurrentSpectrum, ...]:
         """Return the spectra of the recurrent kernels before training."""
         return recurrent_spectra(self.initial_trace, positions=self.limits.spectrum_positions)
 
-    def units(self) -> Any:
+    def units(self) -> Units:
         """Return how units follow features of the text."""
         return score_units(self.parameters, self.ids, self.vocabulary, untrained=self._untrained())
 
-    def saturation(self) -> Any:
+    def saturation(self) -> Saturation:
         """Return the share of saturated units."""
         return measure_saturation(self.parameters, self.ids)
 
-    def trajectory(self) -> Any:
+    def trajectory(self) -> Trajectory:
         """Return the path of the state through a sentence."""
         return follow_state(self.parameters, self.ids, self.vocabulary)
 
-    def fixed_points(self) -> Any:
+    def fixed_points(self) -> FixedPoints:
         """Return the fixed and slow points."""
         return find_fixed_points(self.parameters, self.ids)
 
@@ -247,21 +247,21 @@ class Survey:
         ngram_nats = np.concatenate([*score_ngrams(model, self.ids)])
         return divide_loss(nats, self.ids, self.vocabulary, ngram_nats=ngram_nats, ngram_order=NGRAM_ORDER)
 
-    def calibration(self) -> Any:
+    def calibration(self) -> Calibration:
         """Return how far the probabilities can be trusted."""
         return calibrate(self.parameters, self.ids)
 
-    def curves(self) -> Any:
+    def curves(self) -> Curves:
         """Return the learning curves; refuse a bundle without its run."""
         if self.subject.run is None:
             raise CharlmError("a bundle without its run has no learning curves")
         return read_curves(self.subject.run, levels=measure_levels(self.ids, self.vocabulary, self.training_ids))
 
-    def character_map(self) -> Any:
+    def character_map(self) -> CharacterMap:
         """Return the characters in the plane."""
         return map_characters(self.parameters, self.ids, self.vocabulary)
 
-    def network(self) -> Any:
+    def network(self) -> Diagram:
         """Return the parts of the network."""
         return draw_up(self.parameters)
 
