@@ -20,7 +20,7 @@ from charlm.inspection.markup import equation, folded, table
 from charlm.inspection.passages import reader_data, units_data
 from charlm.inspection.report import Report
 from charlm.inspection.sections.order import SECTIONS
-from charlm.inspection.sections.section import Chart, Section
+from charlm.inspection.sections.section import Chart, Numbers, Section
 from charlm.inspection.visible import safe, visible
 
 MARK = '<!doctype html>\n<html lang="en"><!-- charlm inspect -->'
@@ -147,17 +147,21 @@ def _missing() -> str:
 
 def _body(section: Section, report: Report, figures: Sequence[Figure | None], *, run: int) -> str:
     """Return what a section shows of a run; "" if there is nothing."""
-    parts = [section.view(report, run)] if section.view else []
-    for chart, figure in zip(section.charts, figures, strict=True):
-        if figure is not None:
-            svg = inline_svg(figure, name=f"{chart.name}-{run}", label=f"{report.name}: {chart.label}")
-            parts.insert(-1 if section.view else len(parts), f"<figure>{svg}</figure>")
-    for numbers in section.numbers:
-        rows = numbers.rows(report)
-        if rows:
-            html = table(numbers.head, rows, caption=numbers.caption)
-            parts.append(folded(f"Numbers: {numbers.caption}", html) if numbers.is_folded else html)
-    return "".join(parts)
+    drawn = [
+        f"<figure>{inline_svg(figure, name=f'{chart.name}-{run}', label=f'{report.name}: {chart.label}')}</figure>"
+        for chart, figure in zip(section.charts, figures, strict=True)
+        if figure is not None
+    ]
+    view = section.view(report, run) if section.view else ""
+    return "".join([*drawn, view, *(_table(numbers, report) for numbers in section.numbers)])
+
+
+def _table(numbers: Numbers, report: Report) -> str:
+    rows = numbers.rows(report)
+    if not rows:
+        return ""
+    html = table(numbers.head, rows, caption=numbers.caption)
+    return folded(f"Numbers: {numbers.caption}", html) if numbers.is_folded else html
 
 
 def _draw(chart: Chart, reports: Sequence[Report]) -> list[Figure | None]:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
+from charlm.errors import harmless
 from charlm.inspection.figures.look import COLOURS, PAPER
 
 SVG = "http://www.w3.org/2000/svg"
@@ -32,7 +33,7 @@ def inline_svg(figure: Figure, *, name: str, label: str) -> str:
 
     """
     root = _plain_svg(figure, name)
-    root.attrib.update({"class": "chart", "role": "img", "aria-label": label})
+    root.attrib.update({"class": "chart", "role": "img", "aria-label": harmless(label)})
     for size in ("width", "height"):
         root.attrib.pop(size)
     return _serialise(root)

@@ -79,6 +79,11 @@ def test_a_figure_is_described_for_a_screen_reader() -> None:
     assert 'role="img" aria-label="a &lt; b"' in inline()
 
 
+def test_a_name_that_turns_the_direction_is_shown_in_the_description() -> None:
+    with look():
+        assert 'aria-label="a\\u202eb\\x1b"' in inline_svg(drawing(), name="f", label="a\u202eb\x1b")
+
+
 def test_a_file_brings_its_colours_for_both_themes() -> None:
     with look():
         svg = svg_file(drawing(), name="f", label="f").decode()
