@@ -10,8 +10,9 @@ from charlm.api.model import Model, load
 from charlm.errors import CharlmError, harmless
 from charlm.evaluation.protocols import ids_to_score
 from charlm.inspection import plain
+from charlm.inspection.parts import Subject
 from charlm.inspection.report import Report
-from charlm.inspection.survey import PARTS, Subject, inspect_run
+from charlm.inspection.survey import PARTS, inspect_run
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown

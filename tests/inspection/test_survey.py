@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.limits import Limits, limits_for
+from charlm.inspection.parts import Subject
 from charlm.inspection.report import Report
-from charlm.inspection.survey import PARTS, Subject, inspect_run
+from charlm.inspection.survey import PARTS, inspect_run
 from charlm.network.bundle import Bundle
 
 SMALL = Limits(300, 120, 20, 20, 2, 3000, 400, np.float64)
