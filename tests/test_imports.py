@@ -28,7 +28,7 @@ ROOMS = (
     *("config", "storage", "hardware", "errors"),
 )
 """From the top down: a room imports itself and those after it."""
-BESIDE = {("evaluation", "sampling"), ("tuning", "bench")}
+BESIDE = {("evaluation", "sampling"), ("tuning", "inspection"), ("tuning", "bench"), ("inspection", "bench")}
 """Rooms on one floor, which do not import each other."""
 FRAMEWORKS = {"tensorflow", "keras"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
