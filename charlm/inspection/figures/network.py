@@ -75,12 +75,17 @@ def _draw_rolled(axes: Axes, parts: Sequence[Part | None], *, has_skips: bool) -
 
 def _draw_skips(axes: Axes, parts: Sequence[Part | None]) -> None:
     """Draw the input to every layer above the lowest, and the outputs of all layers but the highest to the logits."""
-    source = next(level for level, part in enumerate(parts) if part is not None and part.kind == "rnn") - 1
-    top = len(parts) - 1
-    for level in range(source + 2, top):
-        _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=-0.35)
-    for level in range(source + 1, top - 1):
-        _arrow(axes, (-1.0, level + 0.1), (-1.0, top), bend=-0.35, colour=ORANGE)
+    layers = [level for level, part in enumerate(parts) if part is not None and part.kind == "rnn"]
+    source, top = layers[0] - 1, len(parts) - 1
+    for level in layers[1:]:
+        _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=_bend(level - source))
+    for level in layers[:-1]:
+        _arrow(axes, (-1.0, level + 0.1), (-1.0, top), bend=_bend(top - level), colour=ORANGE)
+
+
+def _bend(levels: int) -> float:
+    """Return the bend of an arrow over so many levels: long ones go out little further than short ones."""
+    return float(-0.35 * (2 / levels) ** 0.75)
 
 
 def _label(part: Part) -> str:

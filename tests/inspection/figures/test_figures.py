@@ -7,6 +7,7 @@ import pytest
 from inspection.reports import CHARACTERS, report, some
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
 from charlm.inspection.figures.context import draw_edits, draw_impulse_response, draw_memory, draw_usable_context
 from charlm.inspection.figures.dynamics import draw_eigenvalues, draw_fixed_points, draw_lyapunov, draw_trajectory
@@ -215,3 +216,10 @@ def test_a_deep_network_is_drawn_with_a_gap() -> None:
     figure = draw_network(some(report(layers=40).network))
     assert texts(figure).count("\N{VERTICAL ELLIPSIS}") == 4
     assert len([text for text in texts(figure) if text.startswith("rnn.")]) == MAX_BOXES - 2
+
+
+def test_skip_connections_lead_to_boxes_and_not_into_the_gap() -> None:
+    diagram = replace(some(report(layers=40).network), skip_connections=True)
+    arrows = [text for text in draw_network(diagram).axes[0].texts if isinstance(text, Annotation)]
+    ends = {round(arrow.xy[1]) for arrow in arrows if arrow.xy[0] == -1.0}
+    assert ends == {2, 4, 5, 6}  # above the lowest layer: one more, the gap at 3, two more, and the logits
