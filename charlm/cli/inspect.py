@@ -36,8 +36,18 @@ def parse_edits(_: click.Context, param: click.Parameter, values: tuple[str, ...
 
 @click.command(cls=Command)
 @runs_argument
-@click.option("--text", type=FOLDER, help="Text to read: a file, a folder or -. Default: validation text of each run.")
-@click.option("--out", type=FOLDER, help="Write a page: FILE.html, or a folder, which gets the figures as files too.")
+@click.option(
+    "--text",
+    type=FOLDER,
+    metavar="FILE",
+    help="Text to read: a file, a folder or -. Default: validation text of each run.",
+)
+@click.option(
+    "--out",
+    type=FOLDER,
+    metavar="FILE.html|DIR",
+    help="Write a page: FILE.html, or a folder, which gets the figures as files too.",
+)
 @click.option(
     "--edit",
     "edits",
@@ -59,16 +69,11 @@ def inspect(
     unknown: Literal["error", "skip"],
     as_json: bool,
 ) -> None:
-    r"""Show what a network does: how far it remembers, what its units follow, where it errs.
+    """Show what a network does: how far it remembers, what its units follow, where it errs.
 
     The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
     exponents, units, calibration and more, for one run or for several side by side. It is one file that loads nothing
     from elsewhere. Without RUNS, the newest run is shown.
-
-    \b
-    charlm inspect --out report.html
-    charlm inspect runs/tanh runs/relu --out report/
-    charlm inspect runs/tanh --text poem.txt --json
     """
     if out is None and not as_json:
         raise click.UsageError("name a page with --out FILE.html, or a folder, or print the numbers with --json")
