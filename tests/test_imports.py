@@ -16,6 +16,7 @@ ROOMS = (
         "api",
         "tuning",
         "inspection",
+        "formats",
         "bench",
         "engine",
         "training",
@@ -25,7 +26,6 @@ ROOMS = (
         "network",
         "text",
     ),
-    *("config", "storage", "hardware", "errors"),
 )
 """From the top down: a room imports itself and those after it."""
 BESIDE = {("evaluation", "sampling"), ("tuning", "inspection"), ("tuning", "bench"), ("inspection", "bench")}

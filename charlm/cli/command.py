@@ -8,6 +8,7 @@
 
 import contextlib
 import importlib
+import keyword
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,7 +38,10 @@ class Commands(click.Group):
     """The group of all commands; each is imported when it is asked for."""
 
     def __init__(self, *arguments: Any, names: Sequence[str] = (), **settings: Any) -> None:
-        """Name the commands that are not added: `name` is the command `name` of the module `charlm.cli.name`."""
+        """Name the commands that are not added.
+
+        `name` is the command `name` of the module `charlm.cli.name`; for a keyword of Python, both end in `_`.
+        """
         super().__init__(*arguments, **settings)
         self.names = names
 
@@ -49,7 +53,8 @@ class Commands(click.Group):
         """Return a command by its name, or None if there is none."""
         if cmd_name not in self.names:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(importlib.import_module(f"charlm.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(f"charlm.cli.{name}"), name)
         return command
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:

@@ -12,8 +12,19 @@ import click
 from charlm import __version__
 from charlm.cli.command import Commands
 
-COMMANDS = ("tokenize", "train", "sample", "evaluate", "compare", "inspect", "tune", "bench", "tensorboard")
-"""Each is a module of `charlm.cli`, and the command in it."""
+COMMANDS = (
+    "tokenize",
+    "train",
+    "sample",
+    "evaluate",
+    "compare",
+    "inspect",
+    "export",
+    "import",
+    "tune",
+    "bench",
+    "tensorboard",
+)
 
 
 @click.group(cls=Commands, names=COMMANDS)

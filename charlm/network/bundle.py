@@ -81,6 +81,11 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
         CharlmError: the folder cannot be written, for instance because the disk is full.
 
     """
+    write_folder(folder, bundle_files(bundle))
+
+
+def bundle_files(bundle: Bundle) -> dict[str, bytes]:
+    """Return the contents of the files of a bundle, by name."""
     files = {
         WEIGHTS: safetensors.numpy.save(
             {name: np.ascontiguousarray(tensor) for name, tensor in bundle.parameters.tensors().items()}
@@ -97,7 +102,7 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
         "sha256": {name: sha256(data) for name, data in files.items()},
     }
     sealed = {**model, "seal": _seal(model)}
-    write_folder(folder, {**files, MODEL: (json.dumps(sealed, indent=2) + "\n").encode()})
+    return {**files, MODEL: (json.dumps(sealed, indent=2) + "\n").encode()}
 
 
 def _seal(model: Mapping[str, Any]) -> str:

@@ -1,0 +1,193 @@
+"""Models to and from other programs: a model as files that a browser, PyTorch, ONNX, Keras or C reads, and back.
+
+Axes: T time.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.api.arguments import check_choice
+from charlm.api.model import Model, load
+from charlm.errors import CharlmError
+from charlm.formats.check import Check, check_export
+from charlm.formats.formats import Format, FormatName, find_format
+from charlm.formats.html import Precision, round_weights
+from charlm.formats.hub import CardFacts, Source, hub_files
+from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
+from charlm.network.bundle import write_bundle
+from charlm.runs.folder import BUNDLES, is_run
+from charlm.runs.run import run_corpus
+from charlm.sampling.generation import encode_prompt, generate
+from charlm.sampling.sampler import Sampler
+from charlm.storage.atomic import write_file, write_folder, writing
+from charlm.text.corpus import Corpus
+
+CHECKED_CHARACTERS = 10_000
+"""T, the length of the text that --check reads."""
+SAMPLE_CHARACTERS = 400
+"""The length of the text that the model card shows."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export` has written."""
+
+    path: Path
+    """The folder, or the single file."""
+    files: Mapping[str, int]
+    """The size in bytes of each file of the format, by name, without those that describe the model."""
+    check: Check | None
+    """None if it was not asked for."""
+
+
+def export(
+    model: Model,
+    out: str | Path,
+    *,
+    format: FormatName,
+    precision: Precision = "float16",
+    check: bool = False,
+) -> Export:
+    """Write a model for another program.
+
+    Args:
+        model: What `charlm.load` returned.
+        out: The folder to write, missing or empty: the export, a model card, a license, and the bundle, so that
+            charlm can load the folder too. Or a file that does not exist, with the suffix .html, .onnx or .keras of the
+            format: then the export alone is written.
+        format: html, onnx, torch, keras or c.
+        precision: How html stores the weights, float16 or float32; the others always have float32.
+        check: Whether the other program must first compute the same logits as charlm over a text of 10,000
+            characters: the validation text of the run, or a text that the model writes if it is not in its run.
+
+    Raises:
+        CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
+            fails, or `out` exists or cannot be written. Nothing is written then.
+
+    """
+    check_choice("format", format, FormatName)
+    check_choice("precision", precision, Precision)
+    title = model_name(model)
+    found = find_format(format, title=title, precision=precision)
+    path = Path(out)
+    is_file = path.suffix in {".html", ".onnx", ".keras"}
+    if is_file and path.suffix != found.suffix:
+        suffix = f"a folder, or a file whose name ends in {found.suffix}" if found.suffix else "a folder"
+        raise CharlmError(f"--out {path}: the format {format} must be {suffix}")
+    _check_is_free(path, may_be_empty_folder=not is_file)
+    files = found.export(model.bundle)
+    corpus = run_corpus(model.folder, model.bundle)
+    others = hub_files(model.bundle, _card_facts(model, found, title=title, files=files, corpus=corpus))
+    stored: Precision = precision if format == "html" else "float32"
+    checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
+    if is_file:
+        (data,) = files.values()
+        write_file(path, data)
+    else:
+        write_folder(path, {**others, **files})
+    return Export(path, {name: len(data) for name, data in files.items()}, checked)
+
+
+def model_name(model: Model) -> str:
+    """Return the name of a model for people: that of its run, or of its folder."""
+    folder = model.folder.resolve()
+    named = folder.parent if folder.name in BUNDLES and is_run(folder.parent) else folder
+    return named.name or "charlm"
+
+
+def import_model(
+    file: str | Path, out: str | Path, *, vocabulary: str | Path, activation: RnnActivation = "tanh"
+) -> Model:
+    """Turn a network of another program into a bundle, and load it.
+
+    Nothing in the file is run: pickles are refused.
+
+    Args:
+        file: A `.keras` file with SimpleRNN layers, or a `.safetensors` file with the state dict of a network of
+            `torch.nn.RNN`.
+        out: The folder of the bundle, missing or empty.
+        vocabulary: A JSON file with the character of each id: a vocabulary.json, a list of characters in the order of
+            their ids, or an object of ids by character.
+        activation: tanh or relu, which a state dict does not say; a `.keras` file does.
+
+    Raises:
+        CharlmError: a file cannot be read, is damaged or too large, holds another kind of network, or does not fit the
+            vocabulary; or `out` exists or cannot be written.
+
+    """
+    check_choice("activation", activation, RnnActivation)
+    path = Path(out)
+    _check_is_free(path, may_be_empty_folder=True)
+    characters = read_any_vocabulary(Path(vocabulary))
+    parameters = read_network(Path(file), vocabulary=characters, activation=activation)
+    write_bundle(path, imported_bundle(parameters, characters))
+    return load(path)
+
+
+def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
+    with writing(path):
+        is_free = may_be_empty_folder and path.is_dir() and not any(path.iterdir())
+        if os.path.lexists(path) and not is_free:
+            place = "a new or an empty folder" if may_be_empty_folder else "a new file"
+            raise CharlmError(f"{path}: exists already; name {place}, or delete this one")
+
+
+def _card_facts(
+    model: Model, found: Format, *, title: str, files: Mapping[str, bytes], corpus: Corpus | None
+) -> CardFacts:
+    sources = corpus.manifest.sources if corpus is not None else ()
+    sample = model.generate(length=SAMPLE_CHARACTERS, temperature=0.8, seed=1)
+    return CardFacts(
+        title=title,
+        program=found.program,
+        usage=found.usage,
+        files=tuple(files),
+        sources=tuple(Source(PurePath(s.name).name, s.characters, s.sha256) for s in sources),  # not where it lay
+        sample=str(sample),
+    )
+
+
+def _check(
+    model: Model, found: Format, files: Mapping[str, bytes], precision: Precision, corpus: Corpus | None
+) -> Check:
+    """Compare the logits of the other program with those of charlm; raise CharlmError if they differ."""
+    parameters = model.bundle.parameters
+    check = check_export(
+        files,
+        _text_to_check(model, corpus),
+        parameters=parameters,
+        stored=round_weights(parameters, precision),
+        program=found.program,
+        read_logits=found.read_logits,
+    )
+    if not check.has_passed:
+        raise CharlmError(
+            f"--check: a logit of {check.program} differs by {check.largest_difference:.2g} over {check.characters:,} "
+            f"characters; must be {check.tolerance:.0e} at most; nothing was written"
+        )
+    return check
+
+
+def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
+    """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
+    if corpus is not None:
+        for split in ("validation", "train"):
+            ids = corpus.split(split, at_most=CHECKED_CHARACTERS)
+            if len(ids) >= CHECKED_CHARACTERS or (split == "train" and len(ids)):
+                return np.asarray(ids, np.int64)
+    vocabulary = model.vocabulary
+    generated = generate(
+        model.bundle.parameters,
+        encode_prompt(vocabulary, ""),
+        sampler=Sampler(),
+        length=CHECKED_CHARACTERS,
+        seed=1,
+        forbidden=set() if vocabulary.unknown_id is None else {vocabulary.unknown_id},
+    )
+    return np.concatenate([*generated])

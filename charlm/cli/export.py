@@ -1,0 +1,78 @@
+"""`charlm export`: a model as files that other programs read."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import FOLDER, checkpoint_option, json_option, run_argument
+from charlm.cli.output import print_result
+
+
+@click.command(cls=Command)
+@run_argument
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["html", "onnx", "torch", "keras", "c"]),
+    required=True,
+    help="html: a page that writes text in a browser; onnx; torch: PyTorch; keras; c: weights and a C program.",
+)
+@click.option(
+    "--out",
+    type=FOLDER,
+    required=True,
+    help="Folder to write, missing or empty; or one file, FILE.html, FILE.onnx or FILE.keras.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="First let the other program read a text; fail if its logits differ from those of charlm.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Number format of the weights in html; the other formats always have float32.",
+)
+@checkpoint_option
+@json_option
+def export(
+    *,
+    run: Path | None,
+    format_name: Literal["html", "onnx", "torch", "keras", "c"],
+    out: Path,
+    check: bool,
+    precision: Literal["float16", "float32"],
+    checkpoint: Literal["best", "last"],
+    as_json: bool,
+) -> None:
+    """Write a model for another program.
+
+    RUN is a run or a bundle folder; the default is the newest run under runs/. The folder that is written also has a
+    model card, a license and the bundle, so that charlm can read it.
+    """
+    from dataclasses import asdict
+
+    from charlm.api.interchange import export
+    from charlm.api.model import load
+
+    written = export(load(run, checkpoint=checkpoint), out, format=format_name, precision=precision, check=check)
+    if as_json:
+        import json
+
+        print_result(json.dumps({**asdict(written), "path": str(written.path)}))
+        return
+    sizes = ", ".join(f"{name} {size:,} bytes" for name, size in written.files.items())
+    print_result(f"{written.path}: {sizes}")
+    if (found := written.check) is not None:
+        print_result(
+            f"{found.program}: the largest difference of a logit over {found.characters:,} characters is "
+            f"{found.largest_difference:.2g}; at most {found.tolerance:.0e} is allowed"
+        )
+        if found.rounding_difference:
+            print_result(
+                f"storing the weights as {precision} has changed a logit by {found.rounding_difference:.2g} at most"
+            )

@@ -1,0 +1,1 @@
+"""Export and import: a network as files that other programs read, one module for each format."""

@@ -1,0 +1,81 @@
+"""Whether another program computes from an export what charlm computes from the bundle.
+
+Axes: T time, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.network.rnn import Floats, Parameters, unroll, zero_state
+
+TOLERANCE = 1e-4
+"""The largest difference of a logit. Sums of float32 are taken in another order: 1e-5 is usual over 10,000 steps."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far the logits of an export are from those of charlm."""
+
+    program: str
+    """What has read the export."""
+    characters: int
+    """T, the length of the text."""
+    largest_difference: float
+    """Of a logit, given the weights as they are stored."""
+    tolerance: float
+    rounding_difference: float
+    """What storing the weights has changed in a logit at most: 0 for float32."""
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether the largest difference is within the tolerance."""
+        return self.largest_difference <= self.tolerance
+
+
+def check_export(
+    files: Mapping[str, bytes],
+    ids: NDArray[Any],
+    *,
+    parameters: Parameters,
+    stored: Parameters,
+    program: str,
+    read_logits: Callable[[Path, NDArray[Any]], Floats],
+) -> Check:
+    """Let the program that an export is made for read a text from the zero state, and compare its logits.
+
+    Args:
+        files: The files of the export and of the bundle.
+        ids: The text, integers [T], T >= 1.
+        parameters: The weights of the bundle.
+        stored: The weights as the export stores them.
+        program: The name of the program.
+        read_logits: Runs the program on a folder: ids [T] -> logits [T, V].
+
+    Raises:
+        CharlmError: the program is missing or fails, or its logits have another shape.
+
+    """
+    with TemporaryDirectory() as place:
+        for name, data in files.items():
+            (Path(place) / name).write_bytes(data)
+        found = read_logits(Path(place), ids)
+    expected = _logits(stored, ids)
+    if found.shape != expected.shape:
+        raise CharlmError(f"--check: {program} computes logits of shape {found.shape}; must be {expected.shape}")
+    rounding = 0.0 if stored is parameters else _largest(expected - _logits(parameters, ids))
+    return Check(program, len(ids), _largest(found - expected), TOLERANCE, rounding)
+
+
+def _logits(parameters: Parameters, ids: NDArray[Any]) -> Floats:
+    return unroll(parameters, ids[:, None], zero_state(parameters, 1))[0][:, 0]
+
+
+def _largest(differences: Floats) -> float:
+    return float(np.nan_to_num(np.abs(differences), nan=np.inf).max())

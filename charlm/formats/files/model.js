@@ -1,0 +1,325 @@
+/* The network in plain JavaScript, and a source of characters for the page (page.js says what it asks of a source).
+
+   h_t = f(x_t U + h_{t-1} V + b) in each layer, logits_t = h_t W + c (Elman 1990); with skip connections every layer
+   reads x too, and the logits read all layers (Graves 2013). */
+"use strict";
+
+const ACTIVATIONS = {
+  tanh: Math.tanh,
+  relu: (x) => Math.max(x, 0),
+  sigmoid: (x) => 0.5 * Math.tanh(0.5 * x) + 0.5,
+  linear: (x) => x,
+  softsign: (x) => x / (1 + Math.abs(x)),
+  softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+  elu: (x) => (x > 0 ? x : Math.expm1(x)),
+  selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
+  silu: (x) => x * (0.5 * Math.tanh(0.5 * x) + 0.5),
+  leaky_relu: (x) => (x > 0 ? x : 0.2 * x),
+  relu6: (x) => Math.min(Math.max(x, 0), 6),
+  hard_tanh: (x) => Math.min(Math.max(x, -1), 1),
+  hard_sigmoid: (x) => Math.min(Math.max(x / 6 + 0.5, 0), 1),
+  exponential: Math.exp,
+};
+
+/** A matrix [rows, columns], stored as blocks of four columns: a product is one run through memory. */
+class Matrix {
+  constructor(values, rows, columns) {
+    this.rows = rows;
+    this.blocks = Math.ceil(columns / 4);  // the last one is filled up with zeros
+    this.values = new Float32Array(4 * this.blocks * rows);
+    for (let row = 0; row < rows; row++)
+      for (let column = 0; column < columns; column++)
+        this.values[4 * ((column >> 2) * rows + row) + (column & 3)] = values[row * columns + column];
+  }
+
+  /** Adds x [rows], the values of `x` from `start` on, times the matrix to y [4 * blocks]. */
+  multiplyAdd(x, start, y) {
+    const { values, rows, blocks } = this, end = start + rows;
+    for (let block = 0, at = 0; block < blocks; block++) {
+      let a = 0, b = 0, c = 0, d = 0;  // four sums do not wait for each other
+      for (let row = start; row < end; row++, at += 4) {
+        const value = x[row];
+        a += value * values[at];
+        b += value * values[at + 1];
+        c += value * values[at + 2];
+        d += value * values[at + 3];
+      }
+      y[4 * block] += a;
+      y[4 * block + 1] += b;
+      y[4 * block + 2] += c;
+      y[4 * block + 3] += d;
+    }
+  }
+}
+
+/** The network: `step` reads a character. The state, [H] for each layer in one Float32Array, belongs to the caller. */
+class Network {
+  /** `spec` has the architecture as in model.json; `tensors` the weights by their names in weights.safetensors. */
+  constructor(spec, tensors) {
+    this.spec = spec;
+    this.activate = ACTIVATIONS[spec.activation];
+    this.embedding = tensors.embedding ?? null;
+    const { layers, units, vocabulary_size: V, skip_connections: skips } = spec;
+    this.inputWidth = spec.embedding ?? V;
+    this.layers = Array.from({ length: layers }, (_, layer) => this.makeLayer(layer, tensors));
+    this.logitsKernel = new Matrix(tensors["logits.kernel"], units * (skips ? layers : 1), V);
+    this.logitsBias = tensors["logits.bias"];
+    this.sums = new Float64Array(units + 3);  // room for the zeros in the last block
+    this.paddedLogits = new Float64Array(V + 3);
+    this.logits = this.paddedLogits.subarray(0, V);
+  }
+
+  makeLayer(layer, tensors) {
+    const { units, use_bias, skip_connections: skips } = this.spec;
+    const kernel = tensors[`rnn.${layer}.kernel`], below = layer ? units : 0;
+    const readsInput = !layer || skips;
+    return {
+      bias: use_bias ? tensors[`rnn.${layer}.bias`] : new Float32Array(units),
+      below: layer ? new Matrix(kernel.subarray(0, units * units), units, units) : null,
+      input: readsInput && this.embedding ? new Matrix(kernel.subarray(below * units), this.inputWidth, units) : null,
+      table: readsInput && !this.embedding ? kernel.subarray(below * units) : null,  // a row for each character
+      recurrent: new Matrix(tensors[`rnn.${layer}.recurrent_kernel`], units, units),
+    };
+  }
+
+  zeroState() {
+    return new Float32Array(this.spec.layers * this.spec.units);
+  }
+
+  /** Reads a character: changes the state and returns the logits of the next one, which the next call overwrites. */
+  step(id, state) {
+    const { units } = this.spec, { sums, logits, activate } = this;
+    this.layers.forEach((layer, index) => {
+      const start = index * units;
+      sums.set(layer.bias);
+      if (layer.table) for (let unit = 0; unit < units; unit++) sums[unit] += layer.table[id * units + unit];
+      if (layer.input) layer.input.multiplyAdd(this.embedding, id * this.inputWidth, sums);
+      if (layer.below) layer.below.multiplyAdd(state, start - units, sums);
+      layer.recurrent.multiplyAdd(state, start, sums);
+      for (let unit = 0; unit < units; unit++) state[start + unit] = activate(sums[unit]);
+    });
+    logits.set(this.logitsBias);
+    this.logitsKernel.multiplyAdd(state, state.length - this.logitsKernel.rows, this.paddedLogits);
+    return logits;
+  }
+}
+
+/** Returns the numbers in a text of base64: float16 or float32, little-endian, as a Float32Array. */
+function decodeWeights(base64, precision) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  if (precision === "float32")
+    return Float32Array.from({ length: bytes.length / 4 }, (_, index) => view.getFloat32(4 * index, true));
+  return Float32Array.from({ length: bytes.length / 2 }, (_, index) => fromFloat16(view.getUint16(2 * index, true)));
+}
+
+function fromFloat16(bits) {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 0x1f, fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** Returns the network that an export describes: `spec` with `tensors`, a list of [name, number of values]. */
+function buildNetwork(spec, base64) {
+  const weights = decodeWeights(base64.trim(), spec.precision);
+  let start = 0;
+  const tensors = {};
+  for (const [name, size] of spec.tensors) tensors[name] = weights.subarray(start, (start += size));
+  return new Network(spec.architecture, tensors);
+}
+
+/** The random numbers of NumPy: `default_rng([seed, 0]).random()`, so that a seed means what it means to charlm. */
+class Random {
+  constructor(seed) {
+    const words = this.seedWords(seed);
+    const wide = (index) => BigInt(words[index]) | (BigInt(words[index + 1]) << 32n);
+    this.increment = BigInt.asUintN(128, (((wide(4) << 64n) | wide(6)) << 1n) | 1n);
+    this.state = BigInt.asUintN(128, this.increment + ((wide(0) << 64n) | wide(2)));
+    this.advance();
+  }
+
+  /** SeedSequence of NumPy: mixes [seed, 0] into a pool of four words, and draws eight from it. */
+  seedWords(seed) {
+    const entropy = [];
+    for (let rest = BigInt(seed); entropy.length === 0 || rest > 0n; rest >>= 32n) entropy.push(Number(rest & 0xffffffffn));
+    entropy.push(0);
+    let constant = 0x43b0d7e5;
+    const hash = (value, multiplier) => {
+      value ^= constant;
+      constant = Math.imul(constant, multiplier);
+      value = Math.imul(value, constant);
+      return value ^ (value >>> 16);
+    };
+    const mix = (x, y) => {
+      const value = Math.imul(x, 0xca01f9dd) - Math.imul(y, 0x4973f715);
+      return value ^ (value >>> 16);
+    };
+    const pool = [0, 1, 2, 3].map((index) => hash(entropy[index] ?? 0, 0x931e8875));
+    for (let from = 0; from < 4; from++)
+      for (let to = 0; to < 4; to++) if (from !== to) pool[to] = mix(pool[to], hash(pool[from], 0x931e8875));
+    for (const word of entropy.slice(4))
+      for (let to = 0; to < 4; to++) pool[to] = mix(pool[to], hash(word, 0x931e8875));
+    constant = 0x8b51f9dd;
+    return Array.from({ length: 8 }, (_, index) => hash(pool[index % 4], 0x58f38ded) >>> 0);
+  }
+
+  advance() {
+    this.state = BigInt.asUintN(128, this.state * 0x2360ed051fc65da44385df649fccf645n + this.increment);
+  }
+
+  /** Returns the next number in [0, 1), of PCG64 (O'Neill 2014). */
+  next() {
+    this.advance();
+    const folded = BigInt.asUintN(64, (this.state >> 64n) ^ this.state), turn = this.state >> 122n;
+    const turned = BigInt.asUintN(64, (folded >> turn) | (folded << (64n - turn)));
+    return Number(turned >> 11n) * 2 ** -53;
+  }
+}
+
+/** Returns the probabilities of logits at temperature 1, in a new Float64Array. */
+function softmax(logits) {
+  const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const weights = logits.map((logit) => Math.exp(logit - largest));
+  const total = weights.reduce((a, b) => a + b, 0);
+  return weights.map((weight) => weight / total);
+}
+
+/** Chooses an id as charlm does: temperature first, then top-p, then the inverse of the cumulative distribution. */
+function choose(logits, { temperature, topP }, uniform) {
+  const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  if (temperature === 0) return logits.indexOf(largest);
+  const weights = logits.map((logit) => Math.exp((logit - largest) / temperature));
+  if (topP < 1) keepLikeliest(weights, topP);
+  const goal = uniform * weights.reduce((a, b) => a + b, 0);
+  let sum = 0, last = 0;
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] > 0) last = id;
+    sum += weights[id];
+    if (sum > goal) return id;
+  }
+  return last;
+}
+
+/** Sets the weights to 0 but for the fewest, largest that reach the share topP of their sum. */
+function keepLikeliest(weights, topP) {
+  const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
+  const goal = topP * weights.reduce((a, b) => a + b, 0);
+  let sum = 0;
+  for (const id of order) {
+    const weight = weights[id];
+    if (sum >= goal) weights[id] = 0;
+    sum += weight;
+  }
+}
+
+/** A source of characters for the page: the network, and the text that it has read. */
+class LocalSource {
+  constructor(spec, base64) {
+    this.info = { title: spec.title, summary: spec.summary, units: spec.architecture.units };
+    this.network = buildNetwork(spec, base64);
+    const { characters, level, unknown_id, end_of_text_id } = spec.vocabulary;
+    Object.assign(this, { characters, isBytes: level === "byte", unknownId: unknown_id, endId: end_of_text_id });
+    this.ids = new Map(characters.map((character, id) => [character, id]));
+    this.begin();
+  }
+
+  begin() {
+    this.state = this.network.zeroState();
+    this.logits = null;
+    this.random = null;
+    this.decoder = new TextDecoder();
+    this.text = "";
+    this.pendingNats = 0;
+  }
+
+  /** Reads a text from the zero state; yields each character with its nats (null for the first). */
+  async *read(text) {
+    const ids = this.encode(text);
+    this.begin();
+    if (ids.length === 0) this.advance(this.endId ?? this.ids.get("\n") ?? 0);
+    for (const id of ids) yield* this.put(id);
+  }
+
+  /** Continues the text until it has `length` characters more, the stop text or its end; returns why it ended. */
+  async *write({ temperature, topP, seed, stop, length }) {
+    if (this.random === null || this.seed !== seed) this.random = new Random((this.seed = seed));
+    let written = "";
+    for (let count = 0; count < length; count++) {
+      const id = choose(this.allowedLogits(), { temperature, topP }, this.random.next());
+      if (id === this.endId) return "the model ended the text";
+      for (const step of this.put(id)) {
+        yield step;
+        written = (written + step.text).slice(-(stop.length || 1));
+        if (stop && written === stop) return "the stop text occurred";
+      }
+    }
+    return "length reached";
+  }
+
+  /** Appends a text, for instance a character that the user has chosen; yields its characters. */
+  async *append(text) {
+    for (const id of this.encode(text)) yield* this.put(id);
+  }
+
+  /** Returns what may come next, likeliest first, and the state of each layer. */
+  async look(count = 9) {
+    const { layers, units } = this.network.spec;
+    const state = Array.from({ length: layers }, (_, layer) => this.state.slice(layer * units, (layer + 1) * units));
+    const probabilities = softmax(this.logits);
+    const ids = Array.from(probabilities.keys()).filter((id) => this.characters[id] !== null);
+    ids.sort((a, b) => probabilities[b] - probabilities[a] || a - b);
+    const likely = ids.slice(0, count).map((id) => ({ text: this.complete(id), probability: probabilities[id] }));
+    return { likely: likely.filter(({ text }) => text !== ""), state };
+  }
+
+  encode(text) {
+    const pieces = this.isBytes ? Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)) : [...text];
+    return pieces.map((piece) => {
+      const id = this.ids.get(piece) ?? this.unknownId;
+      if (id === null || id === undefined) throw new Error(`The model has never seen the character “${piece}”.`);
+      return id;
+    });
+  }
+
+  /** Reads one id; yields the character that it completes. */
+  *put(id) {
+    const nats = this.logits === null ? null : -Math.log(Math.max(softmax(this.logits)[id], Number.MIN_VALUE));
+    this.advance(id);
+    this.pendingNats = nats === null ? null : (this.pendingNats ?? 0) + nats;
+    const text = this.isBytes ? this.decoder.decode(Uint8Array.of(this.byte(id)), { stream: true }) : this.glyph(id);
+    if (text === "") return;
+    yield { text, nats: this.pendingNats };
+    this.pendingNats = 0;
+  }
+
+  advance(id) {
+    this.logits = this.network.step(id, this.state);
+  }
+
+  allowedLogits() {
+    if (this.unknownId === null) return this.logits;
+    return this.logits.map((logit, id) => (id === this.unknownId ? -Infinity : logit));
+  }
+
+  glyph(id) {
+    return id === this.unknownId ? "\ufffd" : this.characters[id] ?? "";
+  }
+
+  byte(id) {
+    return (this.characters[id] ?? "").charCodeAt(0);
+  }
+
+  /** Returns the character of an id; if it is the first byte of a longer one, with the likeliest bytes after it. */
+  complete(id) {
+    if (!this.isBytes || this.byte(id) < 0x80) return this.glyph(id);
+    const state = this.state.slice(), bytes = [this.byte(id)], before = this.logits.slice();
+    const length = bytes[0] >= 0xf0 ? 4 : bytes[0] >= 0xe0 ? 3 : 2;
+    for (let next = id; bytes.length < length; bytes.push(this.byte(next))) {
+      const logits = this.network.step(next, state);
+      next = logits.indexOf(logits.reduce((a, b) => Math.max(a, b), -Infinity));
+    }
+    this.logits.set(before);
+    const text = new TextDecoder().decode(Uint8Array.from(bytes));
+    return text.includes("\ufffd") || [...text].length !== 1 ? "" : text;
+  }
+}

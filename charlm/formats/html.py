@@ -1,0 +1,134 @@
+"""HTML: one file that writes text in a browser, without a network or a server.
+
+The weights are float16 or float32 in base64, in the order of `Parameters.tensors`; model.js computes, page.js is the
+interface.
+
+Axes: T time, V vocabulary.
+"""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.formats.page import json_for_page, render_page
+from charlm.formats.programs import run_browser
+from charlm.formats.shipped import read_shipped
+from charlm.network.bundle import Bundle
+from charlm.network.loss import bits
+from charlm.network.rnn import Floats, Parameters, parameters_from_tensors
+
+FILE = "index.html"
+USAGE = f"Open `{FILE}` in a browser. It needs no server and no network."
+Precision = Literal["float16", "float32"]
+"""The number format of the weights in the file."""
+_DTYPES = {"float16": "<f2", "float32": "<f4"}
+_START = """
+const read = (id) => document.getElementById(id).textContent;
+globalThis.page = startPage(new LocalSource(JSON.parse(read("network")), read("weights")));
+"""
+
+
+def export_html(bundle: Bundle, *, title: str, precision: Precision = "float16") -> dict[str, bytes]:
+    """Return index.html.
+
+    Args:
+        bundle: The model.
+        title: The name of the model, for the page.
+        precision: float16 makes a file half as large as float32, and changes a weight by 0.05% at most.
+
+    Raises:
+        CharlmError: a weight is too large for float16.
+
+    """
+    scripts = [read_shipped("model.js"), read_shipped("page.js"), _START]
+    data = {"network": json_for_page(_spec(bundle, title, precision)), "weights": _encode(bundle.parameters, precision)}
+    return {FILE: render_page(title=title, scripts=scripts, data=data).encode()}
+
+
+def round_weights(parameters: Parameters, precision: Precision) -> Parameters:
+    """Return the weights as a file of a precision stores them.
+
+    Raises:
+        CharlmError: a weight is too large for float16.
+
+    """
+    if precision == "float32":
+        return parameters
+    return parameters_from_tensors(
+        {name: _round(tensor, precision).astype(np.float32) for name, tensor in parameters.tensors().items()},
+        activation=parameters.activation,
+        skip_connections=parameters.skip_connections,
+    )
+
+
+def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
+    """Return the logits that a browser computes after each of the ids, integers [T]: float32 [T, V].
+
+    The browser runs the scripts of the page without its interface.
+
+    Raises:
+        CharlmError: there is no Chromium on the PATH, or the scripts fail.
+
+    """
+    page = (folder / FILE).read_text(encoding="utf-8")
+    blocks = "".join(_block(page, name) for name in ("network", "weights"))
+    program = _CHECK.replace("$ids", json.dumps(np.asarray(ids).tolist()))
+    return run_browser(f"{blocks}<script>{read_shipped('model.js')}</script><script>{program}</script>", len(ids))
+
+
+_CHECK = """
+const text = (id) => document.getElementById(id).textContent;
+const spec = JSON.parse(text("network")), network = buildNetwork(spec, text("weights"));
+const state = network.zeroState(), ids = $ids, logits = new Float32Array(ids.length * network.logits.length);
+ids.forEach((id, time) => logits.set(network.step(id, state), time * network.logits.length));
+let binary = "";
+for (const byte of new Uint8Array(logits.buffer)) binary += String.fromCharCode(byte);
+document.body.replaceChildren(btoa(binary));
+"""
+
+
+def _spec(bundle: Bundle, title: str, precision: Precision) -> dict[str, Any]:
+    shape = bundle.architecture
+    return {
+        "title": title,
+        "summary": _summary(bundle),
+        "precision": precision,
+        "architecture": {name: getattr(shape, name) for name in shape.__dataclass_fields__},
+        "tensors": [[name, tensor.size] for name, tensor in bundle.parameters.tensors().items()],
+        "vocabulary": json.loads(bundle.vocabulary.to_json()),
+    }
+
+
+def _summary(bundle: Bundle) -> str:
+    shape = bundle.architecture
+    layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
+    kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
+    score = bundle.facts.get("score")
+    nats = score.get("nats_per_char") if isinstance(score, dict) else None
+    tail = f"; {bits(nats):.2f} bits per character on unseen text" if isinstance(nats, float) else ""
+    return f"A SimpleRNN of {layers}, {bundle.parameters.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
+
+
+def _encode(parameters: Parameters, precision: Precision) -> str:
+    tensors = parameters.tensors().values()
+    return base64.b64encode(b"".join(_round(tensor, precision).tobytes() for tensor in tensors)).decode("ascii")
+
+
+def _round(tensor: Floats, precision: Precision) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        rounded = tensor.astype(_DTYPES[precision])
+    if not np.isfinite(rounded).all():
+        largest = float(np.abs(tensor).max())
+        raise CharlmError(f"--precision float16: a weight is {largest:g}; must be 65504 at most, or use float32")
+    return rounded
+
+
+def _block(page: str, name: str) -> str:
+    """Return the element of a page that holds data for the scripts."""
+    start = page.index(f'<script type="text/plain" id="{name}">')
+    return page[start : page.index("</script>", start)] + "</script>"

@@ -1,0 +1,128 @@
+"""The files beside each export that make its folder a model for a hub: the model card, the license, the bundle.
+
+The card says what the bundle and its run say. They may come from strangers, so nothing in them may become Markdown or
+HTML: texts are in code blocks with fences longer than any row of backticks in them, names are escaped.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charlm import __version__
+from charlm.errors import harmless
+from charlm.formats.shipped import read_shipped
+from charlm.network.bundle import CONFIG_FILE, Bundle, bundle_files
+from charlm.network.loss import bits
+
+CARD, LICENSE = "README.md", "LICENSE"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A document of the training text, for the card."""
+
+    name: str
+    characters: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card says beyond the bundle."""
+
+    title: str
+    """The name of the model."""
+    program: str
+    """What reads the export."""
+    usage: str
+    """How to use the export, in Markdown."""
+    files: tuple[str, ...]
+    """The names of the files of the export."""
+    sources: tuple[Source, ...] = ()
+    """The training text; empty if it is not known."""
+    sample: str = ""
+    """A text that the model has written."""
+
+
+def hub_files(bundle: Bundle, facts: CardFacts) -> dict[str, bytes]:
+    """Return the files beside an export: the bundle, so that charlm can read the folder too, the card, the license."""
+    return {
+        **bundle_files(bundle),
+        CARD: model_card(bundle, facts).encode(),
+        LICENSE: read_shipped(LICENSE).encode(),
+    }
+
+
+def model_card(bundle: Bundle, facts: CardFacts) -> str:
+    """Return the README.md of a model, with the metadata that hubs read at its head."""
+    shape, parameters = bundle.architecture, bundle.parameters
+    inputs = "one-hot characters" if shape.embedding is None else f"an embedding of {shape.embedding}"
+    skips = ", skip connections" if shape.skip_connections else ""
+    kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
+    parts = [
+        _HEAD,
+        f"# {escape_markdown(facts.title)}",
+        f"A character-level SimpleRNN language model, exported by charlm {__version__} for {facts.program}: {shape.layers} x {shape.units} units, {shape.activation}, {inputs}{skips}; "
+        f"{parameters.size:,} weights; {len(bundle.vocabulary):,} {kind}.",
+        "## Use",
+        facts.usage.format(layers=shape.layers, units=shape.units),
+        _others(facts.files),
+        "## Score",
+        _score(bundle.facts),
+        "## Data",
+        _data(facts.sources),
+        "## How it was trained",
+        f"```sh\ncharlm train TEXT -c {CONFIG_FILE}\n```",
+        f"The settings, {CONFIG_FILE}:",
+        fenced(bundle.config, "yaml"),
+        *(["## A text that it has written", fenced(facts.sample, "text")] if facts.sample else []),
+        "## License",
+        f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
+        "have terms of its own; if it has, change the license at the head of this page.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_HEAD = "---\nlicense: mit\nlibrary_name: charlm\npipeline_tag: text-generation\ntags:\n- rnn\n- character-level\n---"
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text for one line of Markdown: control characters as escapes, its markup as plain characters."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|&~$-])", r"\\\1", harmless(text))
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a code block whose fence is longer than every row of backticks in the text."""
+    longest = max((len(row) for row in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{harmless(text, keep=chr(10)).rstrip(chr(10))}\n{fence}"
+
+
+def _others(files: tuple[str, ...]) -> str:
+    names = " and ".join(f"`{name}`" for name in files)
+    return (
+        f"The export is {names}. The other files are a bundle of charlm, the weights in `weights.safetensors`: "
+        "`charlm sample .` writes text from this folder, `charlm.load` loads it in Python."
+    )
+
+
+def _score(facts: Mapping[str, Any]) -> str:
+    score = facts.get("score")
+    score = score if isinstance(score, dict) else {}
+    nats = score.get("nats_per_char")
+    if not isinstance(nats, int | float):
+        return "Not known: the bundle has none."
+    split = "training" if score.get("split") == "train" else "validation"
+    step = facts.get("step")
+    after = f", after {step:,} steps" if type(step) is int else ""
+    return f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on the {split} text{after}."
+
+
+def _data(sources: tuple[Source, ...]) -> str:
+    if not sources:
+        return "Not known: the bundle was exported without its run."
+    shown = sources[:20]
+    rows = [f"| {escape_markdown(s.name)} | {s.characters:,} | `{escape_markdown(s.sha256)}` |" for s in shown]
+    more = [f"\nand {len(sources) - len(shown):,} more documents."] if len(sources) > len(shown) else []
+    return "\n".join(["| document | characters | SHA-256 |", "|---|---|---|", *rows, *more])
