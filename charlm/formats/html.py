@@ -109,7 +109,7 @@ def _summary(bundle: Bundle) -> str:
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
     kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
     score = bundle.facts.get("score")
-    nats = score.get("nats_per_char") if isinstance(score, dict) else None
+    nats = score.get("nats_per_char") if isinstance(score, dict) and score.get("split") == "validation" else None
     tail = f"; {bits(nats):.2f} bits per character on unseen text" if isinstance(nats, float) else ""
     return f"A SimpleRNN of {layers}, {bundle.parameters.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
 

@@ -63,8 +63,8 @@ def model_card(bundle: Bundle, facts: CardFacts) -> str:
     parts = [
         _HEAD,
         f"# {escape_markdown(facts.title)}",
-        f"A character-level SimpleRNN language model, exported by charlm {__version__} for {facts.program}: {shape.layers} x {shape.units} units, {shape.activation}, {inputs}{skips}; "
-        f"{parameters.size:,} weights; {len(bundle.vocabulary):,} {kind}.",
+        f"A character-level SimpleRNN language model, exported by charlm {__version__} for {facts.program}: "
+        f"{shape.layers} x {shape.units} units, {shape.activation}, {inputs}{skips}; {parameters.size:,} weights; {len(bundle.vocabulary):,} {kind}.",
         "## Use",
         facts.usage.format(layers=shape.layers, units=shape.units),
         _others(facts.files),

@@ -228,7 +228,7 @@ class LocalSource {
     this.logits = null;
     this.random = null;
     this.decoder = new TextDecoder();
-    this.text = "";
+    this.isInsideCharacter = false;  // some of its bytes have been read
     this.pendingNats = 0;
   }
 
@@ -240,20 +240,39 @@ class LocalSource {
     for (const id of ids) yield* this.put(id);
   }
 
-  /** Continues the text until it has `length` characters more, the stop text or its end; returns why it ended. */
+  /** Continues the text until it has `length` characters more, or up to the stop text or its end; returns why. */
   async *write({ temperature, topP, seed, stop, length }) {
     if (this.random === null || this.seed !== seed) this.random = new Random((this.seed = seed));
-    let written = "";
-    for (let count = 0; count < length; count++) {
-      const id = choose(this.allowedLogits(), { temperature, topP }, this.random.next());
-      if (id === this.endId) return "the model ended the text";
-      for (const step of this.put(id)) {
-        yield step;
-        written = (written + step.text).slice(-(stop.length || 1));
-        if (stop && written === stop) return "the stop text occurred";
+    const held = [];  // the characters that may begin the stop text, and what was before each
+    const heldText = () => held.map(({ step }) => step.text).join("");
+    let before;
+    try {
+      for (let count = 0; count < length; count++) {
+        const id = choose(this.allowedLogits(), { temperature, topP }, this.random.next());
+        if (id === this.endId) return "the model ended the text";
+        if (!this.isInsideCharacter) before = this.snapshot();
+        for (const step of this.put(id)) held.push({ step, before });
+        while (held.length && !stop.startsWith(heldText())) yield held.shift().step;
+        if (stop && heldText() === stop) return "the stop text came";
       }
+      while (held.length) yield held.shift().step;
+      return "the length is reached";
+    } finally {  // what has not been shown is taken back
+      if (held.length) this.restore(held[0].before);
+      else if (this.isInsideCharacter) this.restore(before);
     }
-    return "length reached";
+  }
+
+  snapshot() {
+    return { state: this.state.slice(), logits: this.logits.slice() };
+  }
+
+  restore({ state, logits }) {
+    this.state.set(state);
+    this.logits.set(logits);
+    this.decoder = new TextDecoder();
+    this.isInsideCharacter = false;
+    this.pendingNats = 0;
   }
 
   /** Appends a text, for instance a character that the user has chosen; yields its characters. */
@@ -287,6 +306,7 @@ class LocalSource {
     this.advance(id);
     this.pendingNats = nats === null ? null : (this.pendingNats ?? 0) + nats;
     const text = this.isBytes ? this.decoder.decode(Uint8Array.of(this.byte(id)), { stream: true }) : this.glyph(id);
+    this.isInsideCharacter = this.isBytes && text === "";
     if (text === "") return;
     yield { text, nats: this.pendingNats };
     this.pendingNats = 0;

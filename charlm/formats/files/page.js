@@ -54,7 +54,7 @@ class Page {
 
   makeLegend() {
     const legend = document.querySelector(".legend");
-    legend.append("Background: how surprising a character is to the model, by its chance.");
+    legend.append("Background: the chance that the model gave a character.");
     ["50% or more", "below 50%", "below 20%", "below 5%", "below 0.7%"].forEach((label, level) => {
       const sample = document.createElement("i");
       if (level) sample.className = `s${level}`;
@@ -112,10 +112,11 @@ class Page {
 
   /** Begins anew with the prompt. */
   async restart() {
-    this.on.text.replaceChildren();
-    this.on.detail.textContent = "";
-    const ended = await this.run(this.source.read(this.on.prompt.value), { className: "" });
-    if (ended !== null) this.say("");
+    const { isDone, isReplaced } = await this.run(this.source.read(this.on.prompt.value), { isNew: true });
+    if (isReplaced) return;
+    this.on.write.disabled = !isDone;  // the prompt could not be read
+    if (isDone) this.say("");
+    else this.drawNext([]);
   }
 
   /** Continues the text. */
@@ -126,33 +127,37 @@ class Page {
     const pace = Number(this.on.pace.value);
     this.say(`Writing, seed ${settings.seed} ...`);
     const started = performance.now();
-    const ended = await this.run(this.source.write(settings), { isWriting: true, pace });
-    if (ended === null) return;
-    const { count, reason } = ended, seconds = (performance.now() - started) / 1000;
+    const { isDone, count, reason } = await this.run(this.source.write(settings), { isWriting: true, pace });
+    if (!isDone) return;
+    const seconds = (performance.now() - started) / 1000;
     this.say(`${count} characters, ${Math.round(count / seconds)} per second; ${reason ?? "stopped"}; seed ${settings.seed}.`);
   }
 
   async choose(text) {
     await this.stop();
-    const ended = await this.run(this.source.append(text), { className: "chosen" });
-    if (ended !== null) this.say("");
+    const { isDone } = await this.run(this.source.append(text), { className: "chosen" });
+    if (isDone) this.say("");
   }
 
-  /** Shows the characters of an iterator as they come; returns {count, reason}, or null if it failed or was replaced. */
-  async run(characters, { isWriting = false, pace = 0, className = "" }) {
-    const job = { isWriting, isHalted: false };
+  /** Shows the characters of an iterator as they come; returns {isDone, isReplaced, count, reason}. */
+  async run(characters, { isNew = false, isWriting = false, pace = 0, className = "" }) {
+    const job = { isWriting, isHalted: false, isReplaced: false, isDone: false };
     const previous = this.job;
     if (previous) previous.isHalted = previous.isReplaced = true;
     let finish;
     job.done = new Promise((resolve) => (finish = resolve));
     this.job = job;
     await previous?.done;
+    if (isNew) {
+      this.on.text.replaceChildren();
+      this.on.detail.textContent = "";
+    }
     this.showWriting();
     try {
       return await this.consume(characters, job, { pace, className });
     } catch (error) {
-      this.say(error.message, true);
-      return null;
+      if (!job.isReplaced) this.say(error.message, true);
+      return { isDone: false, isReplaced: job.isReplaced };
     } finally {
       job.isWriting = false;
       this.showWriting();
@@ -161,12 +166,15 @@ class Page {
   }
 
   async consume(characters, job, { pace, className }) {
-    if (job.isReplaced) return null;
+    if (job.isReplaced) return job;
     const pieces = document.createDocumentFragment(), started = performance.now();
     let count = 0, frameStart = started, reason;
     for (;;) {
       const { value, done } = await characters.next();
-      if (done) { reason = value; break; }
+      if (done) {
+        reason = value;
+        break;
+      }
       pieces.append(this.makeCharacter(value, className));
       count++;
       if (pace) await pause(started + (1000 * count) / pace - performance.now());
@@ -179,10 +187,10 @@ class Page {
       if (job.isHalted) break;
     }
     await characters.return();
-    if (job.isReplaced) return null;
+    if (job.isReplaced) return job;
     this.show(pieces);
     await this.look();
-    return { count, reason };
+    return { isDone: true, isReplaced: false, count, reason };
   }
 
   makeCharacter({ text, nats }, className) {
@@ -242,8 +250,7 @@ class Page {
     this.on["state-section"].hidden = !this.state;
     if (!this.state) return;
     const canvas = this.on.state, width = canvas.clientWidth, units = this.state[0].length;
-    const columns = Math.min(units, Math.max(16, Math.floor(width / 9)));
-    const rows = Math.ceil(units / columns), cell = width / columns, height = Math.min(cell, 16), gap = 4;
+    const rows = Math.ceil(units / Math.max(16, Math.floor(width / 9))), columns = Math.ceil(units / rows), cell = width / columns, height = Math.min(cell, 16), gap = 4;
     const ratio = window.devicePixelRatio || 1, total = this.state.length * (rows * height + gap) - gap;
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(total * ratio);

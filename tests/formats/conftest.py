@@ -1,0 +1,52 @@
+"""Bundles of every kind of network, and two small runs trained on the plays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import charlm
+from conftest import RandomParameters
+from formats.networks import BundleMaker, scale_of
+
+from charlm.config.file import dump_config
+from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.config.schema import Config, ModelConfig
+from charlm.formats.importing import architecture_of
+from charlm.network.bundle import Bundle
+from charlm.text.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def make_bundle(random_parameters: RandomParameters) -> BundleMaker:
+    """Return a function that makes a bundle of random weights; its characters or its vocabulary can be given."""
+
+    def make(
+        *, characters: Sequence[str] = tuple("\nabcd"), vocabulary: Vocabulary | None = None, **network: Any
+    ) -> Bundle:
+        known = vocabulary or Vocabulary(level="char", characters=tuple(characters))
+        scale = network.pop("scale", scale_of(network.get("activation", "tanh")))
+        parameters = random_parameters(vocabulary_size=len(known), scale=scale, **network)
+        config = dump_config(Config(model=ModelConfig(layers=len(parameters.layers), units=4)))
+        return Bundle(architecture_of(parameters), parameters, known, config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Train two networks on the plays for seconds: two layers with skip connections, and one without."""
+    folder = tmp_path_factory.mktemp("runs")
+    settings = {
+        "skip": ("model.layers=2", "model.skip_connections=true", "model.units=48"),
+        "plain": ("model.layers=1", "model.units=64", "model.embedding=16"),
+    }
+    common = (
+        *("training.steps=250", "training.batch_size=32", "training.sequence_length=32"),
+        *("training.evaluate_every=250", "training.checkpoint_every=250"),
+    )
+    for name, own in settings.items():
+        overrides = [part for setting in (*own, *common) for part in ("-s", setting)]
+        command = charlm("train", DEFAULT_CORPUS, "-c", "tiny", *overrides, "-r", folder / name)
+        assert command.exit_code == 0, command.stderr
+    return {name: folder / name for name in settings}

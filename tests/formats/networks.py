@@ -1,0 +1,45 @@
+"""Kinds of networks for the tests of this folder, ids that they read, and exports written as `charlm export` does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.formats.formats import FormatName
+from charlm.network.bundle import Bundle, write_bundle
+
+BundleMaker = Callable[..., Bundle]
+STRANGE = ("\n", '"', "\\", "<", ">", "&", "'", "\0", "`", "$", "\u2028", "\x1b", "%", "é", "😀")
+"""Characters that mean something in JSON, HTML, JavaScript, C, Markdown, a shell or a terminal."""
+
+NETWORKS: list[dict[str, Any]] = [
+    {"layers": 1},
+    {"layers": 2, "skip_connections": True},
+    {"layers": 3, "embedding": 3},
+    {"layers": 3, "embedding": 3, "skip_connections": True, "use_bias": False},
+    {"layers": 1, "embedding": 2, "skip_connections": True},
+]
+FORMATS: list[FormatName] = ["html", "onnx", "torch", "keras", "c"]
+IDS = np.random.default_rng(3).integers(0, 5, 60)
+GAINS = {"exponential": 0.1, "linear": 0.3}
+"""The scale of the weights by activation, else 0.5: with it, these two would grow without bound."""
+
+
+def scale_of(activation: str) -> float:
+    """Return a scale of the weights at which the outputs of an activation stay small."""
+    return GAINS.get(activation, 0.5)
+
+
+def write_export(folder: Path, bundle: Bundle, files: dict[str, bytes]) -> Path:
+    """Write an export with its bundle, as `charlm export` does; return the folder."""
+    write_bundle(folder, bundle)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def ids_of(length: int, vocabulary_size: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Return random ids [length]."""
+    return np.random.default_rng(seed).integers(0, vocabulary_size, length)

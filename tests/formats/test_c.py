@@ -1,0 +1,117 @@
+"""The weights for the C program, and the program itself: it writes what charlm writes."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import charlm
+from formats.networks import STRANGE, BundleMaker, write_export
+
+from charlm.formats.c import export_c
+from charlm.network.bundle import Bundle
+from charlm.text.vocabulary import Vocabulary
+
+BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
+
+
+def test_the_weights_begin_with_the_sizes_and_have_every_number(bundle: Bundle) -> None:
+    data = export_c(bundle)["model.bin"]
+    head = np.frombuffer(data[8:48], "<i4").tolist()
+    assert data[:8] == b"CHARLM-1"
+    assert head == [5, 2, 4, 5, 0, 0, 0, 0, 3, 4]  # V, layers, H, width, no embedding, no skips, tanh, chars, ids
+    assert len(data) == 48 + 4 * 5 + 4 * bundle.parameters.size
+    assert np.frombuffer(data[48:68], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
+
+
+def test_the_program_is_the_same_for_every_bundle(make_bundle: BundleMaker) -> None:
+    programs = {export_c(make_bundle(characters=characters))["run.c"] for characters in ("ab", STRANGE)}
+    assert len(programs) == 1
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Build the program, without a warning, and with checks of every access to memory."""
+    source = Path(request.config.rootpath) / "charlm/formats/files/run.c"
+    target = tmp_path_factory.mktemp("c") / "run"
+    options = ["-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    subprocess.run(["cc", *options, str(source), "-lm", "-o", str(target)], check=True)
+    return target
+
+
+def run(program: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run([program, *arguments], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", ["", "ab", 'é<"\\😀'])
+def test_it_writes_what_charlm_writes_with_any_character(
+    make_bundle: BundleMaker, tmp_path: Path, program: Path, prompt: str
+) -> None:
+    bundle = make_bundle(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
+    folder = write_export(tmp_path / "export", bundle, export_c(bundle))
+    expected = charlm("sample", folder, "-p", prompt, "-n", 200, "-t", 0)
+    assert run(program, folder / "model.bin", prompt, "200").stdout.decode() == expected.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("embedding", [None, 3])
+def test_a_model_of_bytes_writes_its_bytes(
+    make_bundle: BundleMaker, tmp_path: Path, program: Path, embedding: int | None
+) -> None:
+    bundle = make_bundle(vocabulary=BYTES, embedding=embedding, scale=2.0)
+    folder = write_export(tmp_path / "export", bundle, export_c(bundle))
+    expected = charlm("sample", folder, "-p", "é", "-n", 100, "-t", 0)
+    assert run(program, folder / "model.bin", "é", "100").stdout == expected.stdout_bytes
+
+
+@pytest.mark.slow
+def test_reserved_ids_end_the_text_or_are_never_chosen(bundle: Bundle, tmp_path: Path, program: Path) -> None:
+    for index, logit in ((3, 100.0), (4, 100.0)):
+        bundle.parameters.logits_bias[:] = 0
+        bundle.parameters.logits_bias[index] = logit
+        folder = write_export(tmp_path / f"export-{index}", bundle, export_c(bundle))
+        expected = charlm("sample", folder, "-p", "a", "-n", 50, "-t", 0)
+        assert run(program, folder / "model.bin", "a", "50").stdout.decode() == expected.stdout
+
+
+@pytest.mark.slow
+def test_an_unknown_character_gets_the_unknown_id(bundle: Bundle, tmp_path: Path, program: Path) -> None:
+    folder = write_export(tmp_path / "export", bundle, export_c(bundle))
+    expected = charlm("sample", folder, "-p", "aXb", "-n", 50, "-t", 0)
+    assert run(program, folder / "model.bin", "aXb", "50").stdout.decode() == expected.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [0, 4, 30, 48, 60, 300])
+def test_a_file_that_is_cut_short_is_refused_in_a_line(
+    bundle: Bundle, tmp_path: Path, program: Path, kept: int
+) -> None:
+    (tmp_path / "model.bin").write_bytes(export_c(bundle)["model.bin"][:kept])
+    done = run(program, tmp_path / "model.bin", "a")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("field", range(10))
+@pytest.mark.parametrize("value", [-(2**31), -2, 2**21, 2**31 - 1])
+def test_sizes_that_are_not_possible_do_no_harm(
+    bundle: Bundle, tmp_path: Path, program: Path, field: int, value: int
+) -> None:
+    data = bytearray(export_c(bundle)["model.bin"])
+    data[8 + 4 * field : 12 + 4 * field] = np.array(value, "<i4").tobytes()
+    (tmp_path / "model.bin").write_bytes(data)
+    done = run(program, tmp_path / "model.bin", "a", "5")
+    assert done.returncode in {0, 1}
+    assert b"Sanitizer" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("prompt", "message"), [("X", b"does not know"), (b"\xc3", b"UTF-8"), (b"\xff", b"UTF-8")])
+def test_a_prompt_that_cannot_be_read_is_refused(
+    make_bundle: BundleMaker, tmp_path: Path, program: Path, prompt: str | bytes, message: bytes
+) -> None:
+    (tmp_path / "model.bin").write_bytes(export_c(make_bundle())["model.bin"])
+    done = subprocess.run([program, tmp_path / "model.bin", prompt], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr

@@ -1,0 +1,66 @@
+"""Every format in the program it is made for gives the logits of the reference, for every kind of network."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from formats.networks import FORMATS, IDS, NETWORKS, BundleMaker, write_export
+
+from charlm.errors import CharlmError
+from charlm.formats.formats import FormatName, find_format
+from charlm.formats.programs import run_browser, run_c, run_python
+from charlm.network.rnn import ACTIVATIONS
+
+pytestmark = pytest.mark.slow
+
+
+def check_logits(make_bundle: BundleMaker, folder: Path, name: FormatName, network: dict[str, Any]) -> None:
+    bundle = make_bundle(**network)
+    found = find_format(name, title="x", precision="float32")
+    logits = found.read_logits(write_export(folder, bundle, found.export(bundle)), IDS)
+    expected, _ = reference.read(bundle.parameters, IDS.tolist())
+    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_has_the_logits_of_the_reference(
+    make_bundle: BundleMaker, tmp_path: Path, name: FormatName, network: dict[str, Any]
+) -> None:
+    check_logits(make_bundle, tmp_path / "export", name, network)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["html", "onnx", "c"])
+def test_a_format_has_every_activation(
+    make_bundle: BundleMaker, tmp_path: Path, name: FormatName, activation: str
+) -> None:
+    check_logits(make_bundle, tmp_path / "export", name, {"layers": 2, "activation": activation})
+
+
+def test_a_python_program_that_fails_is_explained_by_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="the program failed: ValueError: broken"):
+        run_python("raise ValueError('broken')", tmp_path, IDS, needs=["torch"])
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="needs nothing_such: pip install nothing_such"):
+        run_python("import nothing_such", tmp_path, IDS, needs=["nothing_such"])
+
+
+def test_a_python_program_cannot_import_charlm(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"failed: .*charlm"):
+        run_python("import charlm.api", tmp_path, IDS, needs=[])
+
+
+def test_c_that_cannot_be_built_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "run.c").write_text("int main(void) { return }", encoding="utf-8")
+    with pytest.raises(CharlmError, match=r"--check: g?cc failed"):
+        run_c(tmp_path / "run.c", tmp_path, IDS)
+
+
+def test_scripts_that_fail_in_the_browser_are_an_error() -> None:
+    with pytest.raises(CharlmError, match="--check: chrom"):
+        run_browser("<script>throw new Error('broken')</script>", 1)

@@ -1,0 +1,56 @@
+"""The state dict for PyTorch: names and layout; what torch.nn.RNN does not have is refused."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from formats.networks import BundleMaker
+
+from charlm.errors import CharlmError
+from charlm.formats.torch import LOADER, WEIGHTS, export_torch, to_state_dict
+
+
+def test_a_stack_without_skip_connections_is_one_module(make_bundle: BundleMaker) -> None:
+    parameters = make_bundle(layers=2, embedding=3).parameters
+    named = to_state_dict(parameters)
+    assert {name: tensor.shape for name, tensor in named.items()} == {
+        "embedding.weight": (5, 3),
+        "rnn.weight_ih_l0": (4, 3),
+        "rnn.weight_hh_l0": (4, 4),
+        "rnn.bias_ih_l0": (4,),
+        "rnn.bias_hh_l0": (4,),
+        "rnn.weight_ih_l1": (4, 4),
+        "rnn.weight_hh_l1": (4, 4),
+        "rnn.bias_ih_l1": (4,),
+        "rnn.bias_hh_l1": (4,),
+        "logits.weight": (5, 4),
+        "logits.bias": (5,),
+    }
+    np.testing.assert_array_equal(named["rnn.weight_hh_l1"], parameters.layers[1].recurrent_kernel.T)
+    assert not named["rnn.bias_hh_l0"].any()
+
+
+def test_with_skip_connections_each_layer_is_a_module(make_bundle: BundleMaker) -> None:
+    named = to_state_dict(make_bundle(layers=2, skip_connections=True, use_bias=False).parameters)
+    assert {name: tensor.shape for name, tensor in named.items()} == {
+        "rnn.0.weight_ih_l0": (4, 5),
+        "rnn.0.weight_hh_l0": (4, 4),
+        "rnn.1.weight_ih_l0": (4, 9),
+        "rnn.1.weight_hh_l0": (4, 4),
+        "logits.weight": (5, 8),
+        "logits.bias": (5,),
+    }
+
+
+def test_the_files_are_the_weights_and_a_loader(make_bundle: BundleMaker) -> None:
+    bundle = make_bundle(layers=1)
+    files = export_torch(bundle)
+    assert set(files) == {WEIGHTS, LOADER}
+    assert set(safetensors.numpy.load(files[WEIGHTS])) == set(to_state_dict(bundle.parameters))
+    assert len(files[LOADER].splitlines()) < 60
+
+
+def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_it(make_bundle: BundleMaker) -> None:
+    with pytest.raises(
+        CharlmError, match=r"no activation selu, only tanh and relu; the formats html, onnx, keras and c"
+    ):
+        export_torch(make_bundle(layers=1, activation="selu"))

@@ -1,0 +1,115 @@
+"""Networks trained on the plays, in the real program of every format: logits, greedy text, command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import charlm
+from formats.networks import FORMATS
+
+from charlm.api.model import Model, load
+
+pytestmark = pytest.mark.slow
+LENGTH = 500
+
+HEAD = """
+import json, os, sys
+sys.modules["charlm"] = None
+import numpy as np
+characters = json.load(open("vocabulary.json", encoding="utf-8"))["characters"]
+ids, text = [characters.index(character) for character in "The "], ""
+"""
+GREEDY = {
+    "torch": """
+import torch
+sys.path.insert(0, ".")
+from torch_network import load
+network, _ = load()
+logits, state = network(torch.tensor(ids)[:, None])
+for _ in range(500):
+    index = int(logits[-1, 0].argmax())
+    text += characters[index]
+    logits, state = network(torch.tensor([[index]]), state)
+""",
+    "onnx": """
+import onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+assert json.loads(session.get_modelmeta().custom_metadata_map["vocabulary"])["characters"] == characters
+state = np.zeros([int(size) if size != "B" else 1 for size in session.get_inputs()[1].shape], np.float32)
+logits, state = session.run(None, {"ids": np.array(ids)[:, None], "state": state})
+for _ in range(500):
+    index = int(logits[-1, 0].argmax())
+    text += characters[index]
+    logits, state = session.run(None, {"ids": np.array([[index]]), "state": state})
+""",
+    "keras": """
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras
+model = keras.models.load_model("model.keras")
+states = [np.zeros((1, state.shape[1]), np.float32) for state in model.inputs[1:]]
+logits, *states = model([np.array([ids]), *states])
+for _ in range(500):
+    index = int(np.argmax(logits[0, -1]))
+    text += characters[index]
+    logits, *states = model([np.array([[index]]), *states])
+""",
+}
+"""Programs that write 500 characters after "The " with the most likely character each time."""
+
+
+def greedy_text(name: str, folder: Path) -> str:
+    """Return the text that the program of a format writes in the folder of an export."""
+    if name == "c":
+        subprocess.run(["cc", "-O3", "run.c", "-lm", "-o", "run"], cwd=folder, check=True)
+        done = subprocess.run(["./run", "model.bin", "The ", str(LENGTH)], cwd=folder, capture_output=True, check=True)
+        return done.stdout.decode().removeprefix("The ")
+    program = HEAD + GREEDY[name] + 'open("text.txt", "w", encoding="utf-8").write(text)\n'
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True, env=environment)
+    return (folder / "text.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(params=["skip", "plain"])
+def model(request: pytest.FixtureRequest, trained_runs: dict[str, Path]) -> Model:
+    """Return one of the trained models."""
+    return load(trained_runs[request.param])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_logits_over_10000_characters_are_those_of_charlm(model: Model, tmp_path: Path, name: str) -> None:
+    precision = ("--precision", "float32") if name == "html" else ()
+    command = charlm(
+        *("export", model.folder.parent, "--format", name, "--out", tmp_path / "out", "--check", "--json", *precision)
+    )
+    found = json.loads(command.stdout)["check"]
+    assert found["characters"] == 10_000
+    assert found["largest_difference"] <= 1e-5
+    assert found["rounding_difference"] == 0
+
+
+def test_the_page_in_float16_differs_by_rounding_alone(model: Model, tmp_path: Path) -> None:
+    command = charlm("export", model.folder, "--format", "html", "--out", tmp_path / "x.html", "--check", "--json")
+    found = json.loads(command.stdout)["check"]
+    assert found["largest_difference"] <= 1e-5
+    assert 0 < found["rounding_difference"] < 1e-2
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch", "keras", "c"])
+def test_the_most_likely_text_is_that_of_charlm(model: Model, tmp_path: Path, name: str) -> None:
+    assert charlm("export", model.folder, "--format", name, "--out", tmp_path / "out").exit_code == 0
+    expected = str(model.generate("The ", length=LENGTH, temperature=0))
+    assert len(expected) == LENGTH
+    assert greedy_text(name, tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize(("name", "file"), [("torch", "model.safetensors"), ("keras", "model.keras")])
+def test_an_export_that_is_imported_writes_the_same_text(model: Model, tmp_path: Path, name: str, file: str) -> None:
+    charlm("export", model.folder, "--format", name, "--out", tmp_path / "out")
+    vocabulary = tmp_path / "out" / "vocabulary.json"
+    command = charlm("import", tmp_path / "out" / file, "--vocabulary", vocabulary, "--out", tmp_path / "back")
+    assert command.exit_code == 0, command.stderr
+    texts = {charlm("sample", folder, "--seed", 1).stdout for folder in (model.folder, tmp_path / "back")}
+    assert len(texts) == 1
