@@ -74,6 +74,14 @@ def test_comparing_does_not_import_tensorflow(trained_run: Path) -> None:
     assert imported_by_command("compare", trained_run).isdisjoint(TENSORFLOW)
 
 
+@pytest.mark.parametrize("name", ["c", "torch", "html"])
+def test_exporting_imports_neither_tensorflow_nor_the_other_program(
+    bundle_folder: Path, tmp_path: Path, name: str
+) -> None:
+    packages = imported_by_command("export", bundle_folder, "--format", name, "--out", tmp_path / "out")
+    assert packages.isdisjoint({*TENSORFLOW, "torch", "onnx", "h5py"})
+
+
 def test_tokenizing_does_not_import_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abba", encoding="utf-8")
     packages = imported_by_command("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus")

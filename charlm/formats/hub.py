@@ -56,15 +56,11 @@ def hub_files(bundle: Bundle, facts: CardFacts) -> dict[str, bytes]:
 
 def model_card(bundle: Bundle, facts: CardFacts) -> str:
     """Return the README.md of a model, with the metadata that hubs read at its head."""
-    shape, parameters = bundle.architecture, bundle.parameters
-    inputs = "one-hot characters" if shape.embedding is None else f"an embedding of {shape.embedding}"
-    skips = ", skip connections" if shape.skip_connections else ""
-    kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
+    shape = bundle.architecture
     parts = [
         _HEAD,
         f"# {escape_markdown(facts.title)}",
-        f"A character-level SimpleRNN language model, exported by charlm {__version__} for {facts.program}: "
-        f"{shape.layers} x {shape.units} units, {shape.activation}, {inputs}{skips}; {parameters.size:,} weights; {len(bundle.vocabulary):,} {kind}.",
+        _introduction(bundle, facts.program),
         "## Use",
         facts.usage.format(layers=shape.layers, units=shape.units),
         _others(facts.files),
@@ -85,6 +81,18 @@ def model_card(bundle: Bundle, facts: CardFacts) -> str:
 
 
 _HEAD = "---\nlicense: mit\nlibrary_name: charlm\npipeline_tag: text-generation\ntags:\n- rnn\n- character-level\n---"
+
+
+def _introduction(bundle: Bundle, program: str) -> str:
+    shape = bundle.architecture
+    inputs = "one-hot characters" if shape.embedding is None else f"an embedding of {shape.embedding}"
+    skips = ", skip connections" if shape.skip_connections else ""
+    kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
+    return (
+        f"A character-level SimpleRNN language model, exported by charlm {__version__} for {program}: {shape.layers} x "
+        f"{shape.units} units, {shape.activation}, {inputs}{skips}; {bundle.parameters.size:,} weights; "
+        f"{len(bundle.vocabulary):,} {kind}."
+    )
 
 
 def escape_markdown(text: str) -> str:

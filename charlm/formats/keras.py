@@ -12,11 +12,10 @@ from charlm.network.rnn import Floats
 FILE = "model.keras"
 USAGE = """```python
 import keras
-import numpy as np
 
 model = keras.models.load_model("model.keras")
-states = [np.zeros((1, {units}), np.float32)] * {layers}  # [B, H] for each layer
-logits, *states = model([np.array([[0]]), *states])  # ids [B, T] -> logits [B, T, V]
+states = [keras.ops.zeros((1, {units}))] * {layers}  # [B, H] for each layer
+logits, *states = model([keras.ops.array([[0]]), *states])  # ids [B, T] -> logits [B, T, V]
 ```"""
 """For the model card, by `str.format` with `layers` and `units`."""
 

@@ -104,7 +104,7 @@ def _run(command: Sequence[str], data: bytes = b"") -> "subprocess.CompletedProc
 def _explain(errors: str, needs: Sequence[str]) -> str:
     """Return why a Python program failed, from what it wrote on standard error."""
     last = _last_line(errors.encode())
-    if "No module named" in last:
+    if any(f"No module named '{package}" in last for package in needs):
         return f"--check: needs {' and '.join(needs)}: pip install {' '.join(needs)}"
     return f"--check: the program failed: {last}"
 

@@ -22,6 +22,8 @@ OPTIONS = {
     "evaluate": "--split --protocol --window --checkpoint --unknown --dynamic --dynamic-rule --dynamic-rate "
     "--dynamic-decay --dynamic-segment --dynamic-stretch --baselines --surprise --json",
     "compare": "--sort --json",
+    "export": "--format --out --check --precision --checkpoint --json",
+    "import": "--vocabulary --out --activation",
     "bench": "--units --layers --batch --time --rounds --json",
     "tensorboard": "--host --port",
 }
@@ -31,6 +33,8 @@ USAGES = {
     "sample": "[RUN]",
     "evaluate": "[RUN] [TEXT]",
     "compare": "[RUNS]...",
+    "export": "[RUN]",
+    "import": "FILE",
     "bench": "[PART]...",
     "tensorboard": "[RUNS]...",
 }
@@ -42,6 +46,10 @@ CHOICES = {
     ("evaluate", "checkpoint"): ["best", "last"],
     ("evaluate", "unknown"): ["error", "skip"],
     ("evaluate", "dynamic_rule"): ["rms", "sgd"],
+    ("export", "format_name"): ["html", "onnx", "torch", "keras", "c"],
+    ("export", "precision"): ["float16", "float32"],
+    ("export", "checkpoint"): ["best", "last"],
+    ("import", "activation"): ["tanh", "relu"],
     ("compare", "sort"): ["score", "name", "time"],
 }
 

@@ -28,7 +28,7 @@ def elements(page: str, name: str) -> list[str]:
 
 def block(page: str, name: str) -> str:
     (found,) = re.findall(rf'<script type="text/plain" id="{name}">(.*?)</script>', page, re.DOTALL)
-    return found
+    return str(found)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float16", "<f2"), ("float32", "<f4")])

@@ -52,7 +52,7 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
 
 def test_a_python_program_cannot_import_charlm(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"failed: .*charlm"):
-        run_python("import charlm.api", tmp_path, IDS, needs=[])
+        run_python("import charlm.api", tmp_path, IDS, needs=["torch"])
 
 
 def test_c_that_cannot_be_built_is_explained(tmp_path: Path) -> None:

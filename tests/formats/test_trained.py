@@ -49,12 +49,12 @@ for _ in range(500):
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
 model = keras.models.load_model("model.keras")
-states = [np.zeros((1, state.shape[1]), np.float32) for state in model.inputs[1:]]
-logits, *states = model([np.array([ids]), *states])
+states = [keras.ops.zeros((1, state.shape[1])) for state in model.inputs[1:]]
+logits, *states = model([keras.ops.array([ids]), *states])
 for _ in range(500):
     index = int(np.argmax(logits[0, -1]))
     text += characters[index]
-    logits, *states = model([np.array([[index]]), *states])
+    logits, *states = model([keras.ops.array([[index]]), *states])
 """,
 }
 """Programs that write 500 characters after "The " with the most likely character each time."""

@@ -1,0 +1,61 @@
+"""`charlm export`: what it prints, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import charlm, check_failure, check_usage_error, table
+
+
+def test_the_files_and_their_sizes_are_printed(bundle_folder: Path, tmp_path: Path) -> None:
+    command = charlm("export", bundle_folder, "--format", "c", "--out", tmp_path / "out")
+    sizes = {name: (tmp_path / "out" / name).stat().st_size for name in ("run.c", "model.bin")}
+    assert command.stdout == f"{tmp_path}/out: run.c {sizes['run.c']:,} bytes, model.bin {sizes['model.bin']:,} bytes\n"
+    assert command.stderr == ""
+
+
+def test_json_has_the_same(bundle_folder: Path, tmp_path: Path) -> None:
+    command = charlm("export", bundle_folder, "--format", "torch", "--out", tmp_path / "out", "--json")
+    found = json.loads(command.stdout)
+    assert found["path"] == str(tmp_path / "out")
+    assert set(found["files"]) == {"model.safetensors", "torch_network.py"}
+    assert found["check"] is None
+
+
+@pytest.mark.slow
+def test_a_check_says_the_largest_difference_and_what_rounding_changed(bundle_folder: Path, tmp_path: Path) -> None:
+    command = charlm("export", bundle_folder, "--format", "html", "--out", tmp_path / "out", "--check")
+    assert command.exit_code == 0, command.stderr
+    lines = command.stdout.splitlines()
+    assert lines[1].startswith("a browser: the largest difference of a logit over 10,000 characters is ")
+    assert lines[2].startswith("storing the weights as float16 has changed a logit by 0.0")
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+export missing --format c --out out            | missing: no such folder
+export text.txt --format c --out out           | text.txt: no such folder; must be a run or a bundle
+export bundle --format c --out bundle          | bundle: exists already; name a new or an empty folder
+export bundle --format html --out two.html/x.html | two.html/x.html: cannot be written
+export bundle --format c --out text.txt        | text.txt: exists already
+export bundle --format c --out text.txt/out    | text.txt/out: cannot be written
+export bundle --format c --out LONG            | cannot be written: File name too long
+export bundle --format c --out page.html       | page.html: the format c must be a folder
+export nan --format c --out out                | not finite
+export edited --format html --out out          | its own SHA-256
+export linked --format torch --out out         | is a link
+""")
+def test_a_failure_is_explained_in_a_line(line: str, expected: str) -> None:
+    before = sorted(Path().rglob("*"))
+    check_failure(line, expected)
+    assert sorted(Path().rglob("*")) == before
+
+
+@table("""
+export bundle --format c                       | Missing option '--out'
+export bundle --format gguf --out out          | 'gguf' is not one of
+export bundle --format c --out ''              | the path is empty
+export bundle --format c --out x --precision 3 | '3' is not one of
+""")
+def test_wrong_usage_names_the_option(line: str, expected: str) -> None:
+    check_usage_error(line, expected)

@@ -1,0 +1,38 @@
+"""The `.keras` model of stock layers has the logits and the states of the NumPy network."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+
+from charlm.config.file import dump_config
+from charlm.config.schema import Config
+from charlm.engine.keras_file import build_stock_model
+from charlm.formats.importing import architecture_of
+from charlm.network.bundle import Bundle
+from charlm.text.vocabulary import Vocabulary
+
+IDS = np.array([[0, 3, 1, 4, 2, 2]])
+
+
+@pytest.mark.parametrize(
+    "network",
+    [{"layers": 2, "skip_connections": True, "embedding": 3}, {"activation": "silu", "use_bias": False}],
+    ids=str,
+)
+def test_the_logits_and_the_states_are_those_of_the_reference(
+    random_parameters: RandomParameters, network: dict[str, Any]
+) -> None:
+    parameters = random_parameters(**network)
+    bundle = Bundle(architecture_of(parameters), parameters, Vocabulary("char", tuple("abcde")), dump_config(Config()))
+    model = build_stock_model(bundle)
+    logits, *states = model([keras.ops.array(IDS), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]])
+    expected, last = reference.read(parameters, IDS[0].tolist())
+    np.testing.assert_allclose(logits[0], expected, atol=1e-5)
+    for state, expected_state in zip(states, last, strict=True):
+        np.testing.assert_allclose(state[0], expected_state, atol=1e-5)
+    kinds = {type(layer).__module__.partition(".")[0] for layer in model.layers}
+    assert kinds == {"keras"}
