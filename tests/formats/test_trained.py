@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from commands import charlm
 from formats.networks import FORMATS
+from pages import code_blocks
 
 from charlm.api.model import Model, load
 
@@ -103,6 +104,16 @@ def test_the_most_likely_text_is_that_of_charlm(model: Model, tmp_path: Path, na
     expected = str(model.generate("The ", length=LENGTH, temperature=0))
     assert len(expected) == LENGTH
     assert greedy_text(name, tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch", "keras"])
+def test_the_code_in_the_model_card_runs_and_can_go_on_from_its_state(
+    trained_runs: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    charlm("export", trained_runs["skip"], "--format", name, "--out", tmp_path / "out")
+    (code,) = code_blocks((tmp_path / "out" / "README.md").read_text(encoding="utf-8"), "python")
+    program = f"{code}\n{code.splitlines()[-1]}\nassert logits.shape == (1, 1, 64), logits.shape"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "out", check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(("name", "file"), [("torch", "model.safetensors"), ("keras", "model.keras")])
