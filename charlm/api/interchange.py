@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, harmless
 from charlm.formats.check import Check, check_export
 from charlm.formats.formats import Format, FormatName, find_format
 from charlm.formats.html import Precision, round_weights
@@ -64,7 +64,8 @@ def export(
         format: html, onnx, torch, keras or c.
         precision: How html stores the weights, float16 or float32; the others always have float32.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
-            characters: the validation text of the run, or a text that the model writes if it is not in its run.
+            characters: the validation text of the run, its training text if that is too short, or a text that the model
+            writes if it is not in its run.
 
     Raises:
         CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
@@ -98,7 +99,7 @@ def model_name(model: Model) -> str:
     """Return the name of a model for people: that of its run, or of its folder."""
     folder = model.folder.resolve()
     named = folder.parent if folder.name in BUNDLES and is_run(folder.parent) else folder
-    return named.name or "charlm"
+    return harmless(named.name) or "charlm"
 
 
 def import_model(

@@ -28,7 +28,7 @@ MAX_CONFIG_BYTES = 10_000_000
 MAX_RATIO = 20
 """How many times larger a file may become when it is unpacked. Keras does not compress."""
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ArithmeticError),
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
 )
 """What zipfile, json and h5py raise for a file that is not as Keras writes it."""

@@ -1,5 +1,6 @@
 """Exports and imports as the library does them: what is written, what is refused, and that nothing is half written."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,13 @@ def test_wrong_names_are_refused(model: Model, tmp_path: Path) -> None:
 def test_a_model_has_the_name_of_its_run(trained_run: Path, model: Model) -> None:
     assert model_name(load(trained_run)) == "run"
     assert model_name(model) == "bundle"
+
+
+def test_a_name_that_is_not_utf8_or_controls_a_terminal_is_escaped(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"a\xff\x1b")
+    model = Model(folder, bundle)
+    assert model_name(model) == r"a\udcff\x1b"
+    export(model, tmp_path / "page.html", format="html")
 
 
 def test_the_card_names_the_documents_without_where_they_lay(trained_run: Path, tmp_path: Path) -> None:

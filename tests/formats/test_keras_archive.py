@@ -131,6 +131,17 @@ def test_a_changed_byte_of_the_config_gives_a_network_or_a_line(tmp_path: Path, 
 
 
 @pytest.mark.slow
+def test_changed_bytes_of_the_weights_give_a_network_or_a_line(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        weights = bytearray(WEIGHTS)
+        for position in rng.integers(0, 4000, rng.integers(1, 5)):
+            weights[position] = rng.choice([0, 1, 128, 255, rng.integers(256)])
+        with contextlib.suppress(CharlmError):
+            read(tmp_path, archive(PLAIN, bytes(weights)))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_what_is_exported_comes_back(make_bundle: BundleMaker, tmp_path: Path, network: dict[str, Any]) -> None:
     bundle = make_bundle(activation="softsign", **network)

@@ -157,7 +157,8 @@ static void write_character(uint32_t code) {
 static int most_likely(void) {
     int best = -1;
     for (int id = 0; id < vocabulary; id++)
-        if (id != unknown_id && (best < 0 || logits[id] > logits[best])) best = id;
+        if (id != unknown_id && (best < 0 || !(logits[id] <= logits[best]))) best = id;
+    if (best >= 0 && !isfinite(logits[best])) fail("the weights are not finite: no character can be chosen");
     return best;
 }
 
