@@ -30,6 +30,8 @@ from charlm.text.corpus import Corpus
 
 CHECKED_CHARACTERS = 10_000
 """T, the length of the text that --check reads."""
+SUFFIXES = {".html", ".onnx", ".keras"}
+"""What the name of a single file ends in; any other name is that of a folder."""
 SAMPLE_CHARACTERS = 400
 """The length of the text that the model card shows."""
 
@@ -77,14 +79,12 @@ def export(
     title = model_name(model)
     found = find_format(format, title=title, precision=precision)
     path = Path(out)
-    is_file = path.suffix in {".html", ".onnx", ".keras"}
-    if is_file and path.suffix != found.suffix:
-        suffix = f"a folder, or a file whose name ends in {found.suffix}" if found.suffix else "a folder"
-        raise CharlmError(f"--out {path}: the format {format} must be {suffix}")
+    is_file = _is_single_file(path, found, format)
     _check_is_free(path, may_be_empty_folder=not is_file)
     files = found.export(model.bundle)
     corpus = run_corpus(model.folder, model.bundle)
-    others = hub_files(model.bundle, _card_facts(model, found, title=title, files=files, corpus=corpus))
+    facts = _card_facts(model, found, title=title, files=files, corpus=corpus)
+    others = {} if is_file else hub_files(model.bundle, facts)
     stored: Precision = precision if format == "html" else "float32"
     checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
     if is_file:
@@ -131,6 +131,16 @@ def import_model(
     return load(path)
 
 
+def _is_single_file(path: Path, found: Format, name: FormatName) -> bool:
+    """Return whether a path names the file of a format, and not a folder; refuse the suffix of another format."""
+    if path.suffix not in SUFFIXES:
+        return False
+    if path.suffix != found.suffix:
+        place = f"a folder, or a file whose name ends in {found.suffix}" if found.suffix else "a folder"
+        raise CharlmError(f"--out {path}: the format {name} must be {place}")
+    return True
+
+
 def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
     with writing(path):
         is_free = may_be_empty_folder and path.is_dir() and not any(path.iterdir())
@@ -170,7 +180,7 @@ def _check(
     if not check.has_passed:
         raise CharlmError(
             f"--check: a logit of {check.program} differs by {check.largest_difference:.2g} over {check.characters:,} "
-            f"characters; must be {check.tolerance:.0e} at most; nothing was written"
+            f"characters; must be {check.tolerance:g} at most; nothing was written"
         )
     return check
 

@@ -70,7 +70,7 @@ def export(
     if (found := written.check) is not None:
         print_result(
             f"{found.program}: the largest difference of a logit over {found.characters:,} characters is "
-            f"{found.largest_difference:.2g}; at most {found.tolerance:.0e} is allowed"
+            f"{found.largest_difference:.2g}; at most {found.tolerance:g} is allowed"
         )
         if found.rounding_difference:
             print_result(

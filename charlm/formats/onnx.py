@@ -20,7 +20,7 @@ from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Layer
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+    from onnx import GraphProto, NodeProto, ValueInfoProto
 
 FILE = "model.onnx"
 USAGE = """```python
@@ -91,10 +91,20 @@ class _Graph:
 
     def build(self) -> "GraphProto":
         """Return the graph of the whole network."""
-        from onnx import TensorProto, helper, numpy_helper
+        from onnx import helper, numpy_helper
 
-        shape = self._shape
-        x = self._input()
+        outputs = self._stack()
+        features = self._join(outputs if self._shape.skip_connections else outputs[-1:], "features", axis=2)
+        self._constant("logits.kernel", self._parameters.logits_kernel)
+        self._constant("logits.bias", self._parameters.logits_bias)
+        self._add("MatMul", [features, "logits.kernel"], ["logits.product"])
+        self._add("Add", ["logits.product", "logits.bias"], ["logits"])
+        constants = [numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in self._constants.items()]
+        return helper.make_graph(self._nodes, "character_rnn", *self._interface(), constants)
+
+    def _stack(self) -> list[str]:
+        """Add the layers from ids and states to outputs and next states; return the outputs, lowest first."""
+        shape, x = self._shape, self._input()
         states = [f"state.{index}" for index in range(shape.layers)]
         self._add("Split", ["state"], states, axis=0, num_outputs=shape.layers)
         outputs: list[str] = []
@@ -102,24 +112,20 @@ class _Graph:
             read = [*outputs[-1:], x] if shape.skip_connections or not outputs else outputs[-1:]
             outputs.append(self._layer(index, self._join(read, f"inputs.{index}", axis=2), state))
         self._join([f"next_state.{index}" for index in range(shape.layers)], "next_state", axis=0)
-        features = self._join(outputs if shape.skip_connections else outputs[-1:], "features", axis=2)
-        self._constant("logits.kernel", self._parameters.logits_kernel)
-        self._constant("logits.bias", self._parameters.logits_bias)
-        self._add("MatMul", [features, "logits.kernel"], ["logits.product"])
-        self._add("Add", ["logits.product", "logits.bias"], ["logits"])
-        state_shape = [shape.layers, "B", shape.units]
-        return helper.make_graph(
-            self._nodes,
-            "character_rnn",
+        return outputs
+
+    def _interface(self) -> "tuple[list[ValueInfoProto], list[ValueInfoProto]]":
+        """Return the inputs and the outputs of the graph."""
+        from onnx import TensorProto, helper
+
+        shape = self._shape
+        describe, state = helper.make_tensor_value_info, [shape.layers, "B", shape.units]
+        return (
+            [describe("ids", TensorProto.INT64, ["T", "B"]), describe("state", TensorProto.FLOAT, state)],
             [
-                helper.make_tensor_value_info("ids", TensorProto.INT64, ["T", "B"]),
-                helper.make_tensor_value_info("state", TensorProto.FLOAT, state_shape),
+                describe("logits", TensorProto.FLOAT, ["T", "B", shape.vocabulary_size]),
+                describe("next_state", TensorProto.FLOAT, state),
             ],
-            [
-                helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["T", "B", shape.vocabulary_size]),
-                helper.make_tensor_value_info("next_state", TensorProto.FLOAT, state_shape),
-            ],
-            [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in self._constants.items()],
         )
 
     def _input(self) -> str:

@@ -136,7 +136,7 @@ def test_changed_bytes_of_the_weights_give_a_network_or_a_line(tmp_path: Path) -
     for _ in range(300):
         weights = bytearray(WEIGHTS)
         for position in rng.integers(0, 4000, rng.integers(1, 5)):
-            weights[position] = rng.choice([0, 1, 128, 255, rng.integers(256)])
+            weights[position] = int(rng.choice([0, 1, 128, 255, int(rng.integers(256))]))
         with contextlib.suppress(CharlmError):
             read(tmp_path, archive(PLAIN, bytes(weights)))
 
