@@ -55,7 +55,7 @@ class Page {
   makeLegend() {
     const legend = document.querySelector(".legend");
     legend.append("Background: the chance that the model gave a character.");
-    ["50% or more", "below 50%", "below 20%", "below 5%", "below 0.7%"].forEach((label, level) => {
+    ["50% or more", "< 50%", "< 20%", "< 5%", "< 0.7%"].forEach((label, level) => {
       const sample = document.createElement("i");
       if (level) sample.className = `s${level}`;
       sample.textContent = label;
