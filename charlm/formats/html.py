@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.formats.page import json_for_page, render_page
 from charlm.formats.programs import run_browser
+from charlm.formats.score import known_score
 from charlm.formats.shipped import read_shipped
 from charlm.network.bundle import Bundle
 from charlm.network.loss import bits
@@ -108,9 +109,10 @@ def _summary(bundle: Bundle) -> str:
     shape = bundle.architecture
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
     kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
-    score = bundle.facts.get("score")
-    nats = score.get("nats_per_char") if isinstance(score, dict) and score.get("split") == "validation" else None
-    tail = f"; {bits(nats):.2f} bits per character on unseen text" if isinstance(nats, float) else ""
+    score = known_score(bundle.facts)
+    tail = ""
+    if score is not None and score.is_on_unseen_text:
+        tail = f"; {bits(score.nats_per_char):.2f} bits per character on unseen text"
     return f"A SimpleRNN of {layers}, {bundle.parameters.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
 
 

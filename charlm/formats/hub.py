@@ -11,6 +11,7 @@ from typing import Any
 
 from charlm import __version__
 from charlm.errors import harmless
+from charlm.formats.score import known_score
 from charlm.formats.shipped import read_shipped
 from charlm.network.bundle import CONFIG_FILE, Bundle, bundle_files
 from charlm.network.loss import bits
@@ -116,15 +117,13 @@ def _others(files: tuple[str, ...]) -> str:
 
 
 def _score(facts: Mapping[str, Any]) -> str:
-    score = facts.get("score")
-    score = score if isinstance(score, dict) else {}
-    nats = score.get("nats_per_char")
-    if not isinstance(nats, int | float):
+    score = known_score(facts)
+    if score is None:
         return "Not known: the bundle has none."
-    split = "training" if score.get("split") == "train" else "validation"
-    step = facts.get("step")
-    after = f", after {step:,} steps" if type(step) is int else ""
-    return f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on the {split} text{after}."
+    text = "validation" if score.is_on_unseen_text else "training"
+    after = "" if score.step is None else f", after {score.step:,} steps"
+    nats = score.nats_per_char
+    return f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on the {text} text{after}."
 
 
 def _data(sources: tuple[Source, ...]) -> str:

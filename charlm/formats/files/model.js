@@ -216,7 +216,7 @@ function keepLikeliest(weights, topP) {
 /** A source of characters for the page: the network, and the text that it has read. */
 class LocalSource {
   constructor(spec, base64) {
-    this.info = { title: spec.title, summary: spec.summary, units: spec.architecture.units };
+    this.info = { summary: spec.summary };
     this.network = buildNetwork(spec, base64);
     const { characters, level, unknown_id, end_of_text_id } = spec.vocabulary;
     Object.assign(this, { characters, isBytes: level === "byte", unknownId: unknown_id, endId: end_of_text_id });

@@ -3,7 +3,7 @@
    `startPage(source)` asks a source of characters, which keeps the text and computes (model.js has one that runs in the
    browser):
 
-     source.info                       {title, summary, units}
+     source.info                       {summary}: what the model is, in a sentence
      source.read(text)                 async iterator of {text, nats}: begins anew with a text; nats is null if unknown
      source.write(settings)            async iterator of {text, nats}: continues; settings are {temperature, topP, seed,
                                        stop, length}; its return value says why it ended
