@@ -83,8 +83,9 @@ def export(
     _check_is_free(path, may_be_empty_folder=not is_file)
     files = found.export(model.bundle)
     corpus = run_corpus(model.folder, model.bundle)
-    facts = _card_facts(model, found, title=title, files=files, corpus=corpus)
-    others = {} if is_file else hub_files(model.bundle, facts)
+    others: dict[str, bytes] = {}
+    if not is_file:
+        others = hub_files(model.bundle, _card_facts(model, found, title=title, files=files, corpus=corpus))
     stored: Precision = precision if format == "html" else "float32"
     checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
     if is_file:
@@ -201,4 +202,5 @@ def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
         seed=1,
         forbidden=set() if vocabulary.unknown_id is None else {vocabulary.unknown_id},
     )
-    return np.concatenate([*generated])
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        return np.concatenate([*generated])

@@ -29,8 +29,12 @@ Precision = Literal["float16", "float32"]
 """The number format of the weights in the file."""
 _DTYPES = {"float16": "<f2", "float32": "<f4"}
 _START = """
-const read = (id) => document.getElementById(id).textContent;
-globalThis.page = startPage(new LocalSource(JSON.parse(read("network")), read("weights")));
+const take = (id) => {
+  const element = document.getElementById(id);
+  element.remove();
+  return element.textContent;
+};
+globalThis.page = startPage(new LocalSource(JSON.parse(take("network")), take("weights")));
 """
 
 
