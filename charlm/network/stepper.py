@@ -73,7 +73,7 @@ class _LayerBuffers:
         table = parameters.input_tables[index]
         self.is_fed = len(table) > 1
         self.table = table if self.is_fed else table[0]
-        kernels = _output_kernels(parameters, index)
+        kernels = output_kernels(parameters, index)
         self.kernel = np.concatenate(kernels, axis=1)
         self.output = np.empty((*shape, units), np.float32)
         self.product = np.empty((*shape, self.kernel.shape[1]), np.float32)
@@ -81,7 +81,7 @@ class _LayerBuffers:
         self.to_itself, self.to_above, self.to_logits = np.split(self.product, np.cumsum(widths)[:-1], axis=-1)
 
 
-def _output_kernels(parameters: Parameters, index: int) -> list[Floats]:
+def output_kernels(parameters: Parameters, index: int) -> list[Floats]:
     """Return the matrices [H, n] by which the layer itself, the next one and the logits read its output; n may be 0."""
     layer = parameters.layers[index]
     none = np.empty((layer.units, 0), np.float32)

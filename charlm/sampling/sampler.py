@@ -106,6 +106,11 @@ def make_chooser(sampler: Sampler) -> Chooser:
     return lambda logits, uniform: _invert(weigh(logits), uniform)
 
 
+def inverse_temperature(temperature: float) -> np.float32:
+    """Return 1 / temperature, for a temperature above 0, as the nearest finite float32 above 0."""
+    return np.float32(min(max(1 / temperature, _TINY), _HUGE))
+
+
 def _most_likely(logits: Floats) -> Any:
     chosen = logits.argmax(-1)  # if a logit is NaN, the first such id
     is_finite = math.isfinite(logits[chosen]) if logits.ndim == 1 else np.isfinite(logits.max(-1)).all()
@@ -120,7 +125,7 @@ def _weigher(sampler: Sampler) -> Callable[[Floats], Floats]:
         return lambda logits: np.where(np.arange(logits.shape[-1]) == _most_likely(logits)[..., None], 1, 0)
     is_tempered = sampler.temperature != 1
     is_filtered = sampler.top_k is not None or sampler.top_p is not None or sampler.min_p is not None
-    scale = np.float32(min(max(1 / sampler.temperature, _TINY), _HUGE))
+    scale = inverse_temperature(sampler.temperature)
 
     def weigh(logits: Floats) -> Floats:
         """Apply temperature and filters to logits [..., V]."""

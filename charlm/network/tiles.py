@@ -1,0 +1,138 @@
+"""Many streams read at once, each computed to the bit as if it were alone.
+
+A product of [B, H] by [H, N] does not treat its rows alike: a BLAS has one kernel for twelve rows, another for the four
+that are left, and they round differently. Which bits a stream gets would depend on how many others there are and on its
+place among them. Here streams lie in tiles of L lanes, and each product has one shape, [N, H] by [H, L], however many
+tiles there are. The lanes are those of the processor's vectors, which do the same to each. That they do on this
+machine is not assumed: `count_lanes` tries it with the weights at hand.
+
+Axes: K tiles, L lanes, B = K L streams, V vocabulary, H units, N columns of the joined kernels. Arrays are float32.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.network.rnn import Floats, Parameters, activate_in_place
+from charlm.network.stepper import output_kernels
+
+LANES = (16, 8, 4, 2, 1)
+"""The widths of a tile that are tried, widest first; a tile of one lane has nothing to differ from."""
+TRIAL_STEPS = 24
+
+
+class TiledStepper:
+    """Streams that begin, end and are moved at any step. All begin in the zero state.
+
+    Args:
+        parameters: The weights. They are not changed.
+        streams: The least number of streams, 1 or more; it is rounded up to whole tiles.
+        lanes: L, the streams in a tile, 1 or more.
+
+    """
+
+    def __init__(self, parameters: Parameters, *, streams: int, lanes: int) -> None:
+        self.lanes = lanes
+        self.tiles = math.ceil(streams / lanes)
+        self._activation = parameters.activation
+        self._layers = [_TiledLayer(parameters, index, self.tiles, lanes) for index in range(len(parameters.layers))]
+        self._bias = parameters.logits_bias
+        self._logits = np.empty((self.tiles, lanes, parameters.vocabulary_size), np.float32)
+
+    def logits(self, streams: int) -> Floats:
+        """Return the logits of the first streams, [streams, V], in a buffer that the next call overwrites."""
+        tiles = math.ceil(streams / self.lanes)
+        logits = self._logits[:tiles]
+        first, *others = [layer.to_logits[:tiles] for layer in self._layers if layer.to_logits.size]
+        np.add(first.transpose(0, 2, 1), self._bias, out=logits)
+        for other in others:
+            logits += other.transpose(0, 2, 1)
+        return logits.reshape(-1, logits.shape[-1])[:streams]
+
+    def advance(self, ids: NDArray[Any]) -> None:
+        """Read the next character in each of the first n streams: ids, integers [n]."""
+        tiles = math.ceil(len(ids) / self.lanes)
+        padded = np.zeros(tiles * self.lanes, np.int64)
+        padded[: len(ids)] = ids
+        below = None
+        for layer in self._layers:
+            output = layer.output[:tiles]
+            layer.add_input(padded, out=output)
+            if below is not None:
+                output += below
+            activate_in_place(self._activation, output)
+            np.matmul(layer.kernel, output, out=layer.product[:tiles])
+            below = layer.to_above[:tiles]
+
+    def clear(self, stream: int) -> None:
+        """Put a stream into the zero state."""
+        tile, lane = divmod(stream, self.lanes)
+        for layer in self._layers:
+            layer.output[tile, :, lane] = 0
+            layer.product[tile, :, lane] = 0
+
+    def move(self, source: int, target: int) -> None:
+        """Put a stream into the state of another."""
+        (from_tile, from_lane), (tile, lane) = divmod(source, self.lanes), divmod(target, self.lanes)
+        for layer in self._layers:
+            layer.output[tile, :, lane] = layer.output[from_tile, :, from_lane]
+            layer.product[tile, :, lane] = layer.product[from_tile, :, from_lane]
+
+
+class _TiledLayer:
+    """The input table of a layer, transposed, its output [K, H, L], and the products of its output [K, N, L]."""
+
+    def __init__(self, parameters: Parameters, index: int, tiles: int, lanes: int) -> None:
+        table = parameters.input_tables[index]
+        self._table = np.ascontiguousarray(table.T)  # [H, V], or [H, 1] if the layer does not read the character
+        units = parameters.layers[index].units
+        kernels = output_kernels(parameters, index)
+        self.kernel = np.ascontiguousarray(np.concatenate(kernels, axis=1).T)  # [N, H]
+        self.output = np.zeros((tiles, units, lanes), np.float32)
+        self.product = np.zeros((tiles, len(self.kernel), lanes), np.float32)
+        borders = np.cumsum([kernel.shape[1] for kernel in kernels])[:-1]
+        self._to_itself, self.to_above, self.to_logits = np.split(self.product, borders, axis=1)
+
+    def add_input(self, ids: NDArray[np.int64], *, out: Floats) -> None:
+        """Write the input table at ids [K L], plus the product with the recurrent kernel, to out [K, H, L]."""
+        tiles, _, lanes = out.shape
+        if self._table.shape[1] == 1:
+            np.add(self._to_itself[:tiles], self._table, out=out)
+            return
+        for tile in range(tiles):
+            np.take(self._table, ids[tile * lanes : (tile + 1) * lanes], axis=1, out=out[tile], mode="clip")
+        out += self._to_itself[:tiles]
+
+
+def count_lanes(parameters: Parameters, *, lanes: Sequence[int] = LANES, steps: int = TRIAL_STEPS) -> int:
+    """Find the widest tile in which this machine computes the same bits in every lane.
+
+    Two tiles of streams read the same characters side by side. Lanes that differ in a bit of a logit at any step are
+    not alike, and a narrower tile is tried.
+
+    Args:
+        parameters: The weights that will be used; the order of a sum depends on their shapes.
+        lanes: The widths to try, widest first; the last one is taken for granted.
+        steps: How many characters to read, 1 or more.
+
+    Raises:
+        CharlmError: the logits are not finite.
+
+    """
+    return next((width for width in lanes[:-1] if _are_alike(parameters, width, steps)), lanes[-1])
+
+
+def _are_alike(parameters: Parameters, lanes: int, steps: int) -> bool:
+    stepper = TiledStepper(parameters, streams=2 * lanes, lanes=lanes)
+    for character in np.random.default_rng(0).integers(0, parameters.vocabulary_size, steps):
+        stepper.advance(np.full(2 * lanes, character))
+        logits = stepper.logits(2 * lanes)
+        if not np.isfinite(logits[0]).all():
+            raise CharlmError("the weights are not usable: the logits are not finite; use an earlier checkpoint")
+        if (logits.view(np.uint32) != logits[:1].view(np.uint32)).any():
+            return False
+    return True

@@ -1,0 +1,308 @@
+"""The texts that a network writes side by side: each step adds a character to all; a text joins and leaves at any step.
+
+A text first reads its prompt, a character a step like the others, and then chooses characters. What it gets depends
+neither on the other texts nor on its place among them: `charlm.network.tiles` sees to the network,
+`charlm.sampling.rows` to the choice, and the random numbers are those of `charlm.sampling.generation.generate`.
+
+So that a step takes a few calls of NumPy, whatever the number of texts, time is cut into windows of W steps: forced
+characters and random numbers are laid out for a whole window, and results are collected at its end, or when a text has
+its first character or its last.
+
+Axes: W steps of a window, B slots, b texts in slots, V vocabulary.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.network.rnn import Floats, Parameters
+from charlm.network.tiles import TiledStepper, count_lanes
+from charlm.sampling.rows import NO_ID, choose_rows, row_settings
+from charlm.sampling.sampler import Sampler
+
+WINDOW = 64
+MAX_LIKELIEST = 20
+EndReason = Literal["length", "end of text", "not finite", "failed"]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A text to read and to write; two jobs are never equal."""
+
+    prompt_ids: NDArray[np.int64]
+    """[n], n >= 1."""
+    length: int
+    """How many ids to choose, 0 or more."""
+    sampler: Sampler
+    seed: tuple[int, int]
+    """Two numbers, 0 or more: the seed of the request, and the index of the text among those of the request."""
+    likeliest: int | None = None
+    """How many of the likeliest ids to report beside the log-probability of each id, 0 to 20; None = neither."""
+    is_prompt_scored: bool = False
+    """Whether the ids of the prompt are reported too."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The next ids of a text."""
+
+    ids: NDArray[np.int64]
+    """[m]; an end-of-text id is the last."""
+    logprobs: NDArray[np.float64] | None = None
+    """log p of each id given those before it, [m]; NaN for the first id of a text. None = not wanted."""
+    likeliest_ids: NDArray[np.int64] | None = None
+    """[m, k], likeliest first."""
+    likeliest_logprobs: NDArray[np.float64] | None = None
+    """[m, k]."""
+    reason: EndReason | None = None
+    """Why these are the last ids; None = there are more to come."""
+
+
+class Batch:
+    """The texts in the slots of one network.
+
+    Args:
+        parameters: The weights.
+        slots: B, how many texts are written at once, 1 or more.
+        forbidden: Ids that are never chosen.
+        end_id: The id that ends a text, or None.
+        lanes: The width of a tile; None = the widest in which this machine computes the same bits everywhere.
+        window: W, 1 or more.
+
+    Raises:
+        CharlmError: the logits of the network are not finite.
+
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        *,
+        slots: int,
+        forbidden: Iterable[int] = (),
+        end_id: int | None = None,
+        lanes: int | None = None,
+        window: int = WINDOW,
+    ) -> None:
+        self.slots = slots
+        self._stepper = TiledStepper(parameters, streams=slots, lanes=lanes or count_lanes(parameters))
+        self._forbidden = list(forbidden)
+        self._end_id = NO_ID if end_id is None else end_id
+        self._settings = row_settings(slots)
+        self._plan = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
+        self._texts: list[_Text] = []
+        self._due = np.full(slots, window)
+        self._column = 0
+        self._next_due = window
+        self._scored = np.zeros(0, np.int64)
+        self._reports: list[tuple[Job, Chunk]] = []
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot is taken."""
+        return len(self._texts) == self.slots
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs whose texts are being written."""
+        return [text.job for text in self._texts]
+
+    def add(self, job: Job) -> None:
+        """Put a text into a free slot: it takes part in the next step."""
+        slot = len(self._texts)
+        self._texts.append(_Text(job, -self._column, self._column))
+        self._stepper.clear(slot)
+        self._settings.set(slot, job.sampler)
+        self._fill(slot)
+        self._refresh()
+
+    def remove(self, job: Job) -> None:
+        """Take a text out, if it is in a slot; the next step does not compute it."""
+        slot = next((index for index, text in enumerate(self._texts) if text.job is job), None)
+        if slot is not None:
+            self._free(slot)
+            self._refresh()
+
+    def step(self) -> None:
+        """Read or choose a character in every text."""
+        texts, column, plan = len(self._texts), self._column, self._plan
+        script = plan.script[column, :texts]
+        is_chosen = script == NO_ID
+        ids, is_ended = script, np.zeros(texts, np.bool_)
+        if is_chosen.any() or self._scored.size:
+            logits = self._stepper.logits(texts)
+            ids = np.where(is_chosen, self._choose(logits, column), script)
+            is_ended = (ids == NO_ID) | is_chosen & (ids == self._end_id)
+            if self._scored.size:
+                is_ended |= self._score(logits, ids, column)
+        plan.ids[column, :texts] = ids
+        self._stepper.advance(np.maximum(ids, 0))
+        self._column += 1
+        if self._column >= self._next_due or is_ended.any():
+            self._attend(is_ended)
+
+    def take_reports(self, *, everything: bool = False) -> list[tuple[Job, Chunk]]:
+        """Return new ids of texts, in order: those that are due, or with `everything` all that there are."""
+        if everything:
+            for slot in range(len(self._texts)):
+                self._report(slot)
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _choose(self, logits: Floats, column: int) -> NDArray[np.int64]:
+        if self._forbidden:
+            logits = logits.copy()
+            logits[:, self._forbidden] = -np.inf
+        return choose_rows(logits, self._settings, self._plan.draws[column, : len(logits)])
+
+    def _score(self, logits: Floats, ids: NDArray[np.int64], column: int) -> Booleans:
+        """Note log-probabilities where they are wanted; return which texts have one that is not finite."""
+        slots = self._scored
+        with np.errstate(invalid="ignore"):
+            wide = logits[slots].astype(np.float64)
+            wide -= wide.max(-1, keepdims=True)
+            wide -= np.log(np.exp(wide).sum(-1, keepdims=True))
+        of_ids = np.take_along_axis(wide, np.maximum(ids[slots], 0)[:, None], -1)[:, 0]
+        self._plan.logprobs[column, slots] = of_ids
+        if self._most_likeliest:
+            order = np.argsort(-wide, axis=-1, kind="stable")[:, : self._most_likeliest]
+            width = order.shape[1]
+            self._plan.likeliest_ids[column, slots, :width] = order
+            self._plan.likeliest_logprobs[column, slots, :width] = np.take_along_axis(wide, order, -1)
+        is_lost = np.zeros(len(ids), np.bool_)
+        is_lost[slots] = ~np.isfinite(of_ids)
+        return is_lost
+
+    @property
+    def _most_likeliest(self) -> int:
+        return max(self._texts[slot].job.likeliest or 0 for slot in self._scored)
+
+    def _attend(self, is_ended: Booleans) -> None:
+        """Report the texts that are due, end those that have ended, and begin a new window after the last column."""
+        is_due = self._due[: len(self._texts)] <= self._column
+        for slot in reversed(np.flatnonzero(is_due | is_ended).tolist()):  # from the end: a freed slot gets the last
+            text = self._texts[slot]
+            if is_ended[slot]:
+                has_end = self._plan.ids[self._column - 1, slot] == self._end_id != NO_ID
+                self._end(slot, "end of text" if has_end else "not finite")
+            elif text.position(self._column) == text.total:
+                self._end(slot, "length")
+            else:
+                self._report(slot)
+                self._due[slot] = self._next_column(text)
+        if self._column == len(self._plan.ids):
+            self._begin_window()
+        self._refresh()
+
+    def _begin_window(self) -> None:
+        self._column = 0
+        for slot, text in enumerate(self._texts):
+            text.offset += len(self._plan.ids)
+            text.reported = 0
+            self._fill(slot)
+
+    def _fill(self, slot: int) -> None:
+        """Lay out the forced ids and the random numbers of a text from the present column to the end of the window."""
+        text, plan, column = self._texts[slot], self._plan, self._column
+        plan.script[column:, slot] = NO_ID
+        forced = text.job.prompt_ids[text.position(column) : text.position(len(plan.ids))]
+        plan.script[column : column + len(forced), slot] = forced
+        chosen = len(plan.ids) - column - len(forced)
+        plan.draws[column + len(forced) :, slot] = text.random.random(chosen)
+        self._due[slot] = self._next_column(text)
+
+    def _next_column(self, text: "_Text") -> int:
+        """Return the next column at which a text has its first chosen id or its last, or at which the window ends."""
+        window = len(self._plan.ids)
+        events = (len(text.job.prompt_ids) + 1 - text.offset, text.total - text.offset, window)
+        return min((event for event in events if event > self._column), default=window)
+
+    def _end(self, slot: int, reason: EndReason) -> None:
+        self._report(slot, reason)
+        self._free(slot)
+
+    def _report(self, slot: int, reason: EndReason | None = None) -> None:
+        text = self._texts[slot]
+        first = 0 if text.job.is_prompt_scored else len(text.job.prompt_ids)
+        begin = max(text.reported, first - text.offset)
+        end = self._column - (reason == "not finite")
+        text.reported = self._column
+        if begin < end or reason is not None:
+            steps = slice(begin, max(begin, end))
+            self._reports.append((text.job, self._plan.chunk(slot, steps, text, reason)))
+
+    def _free(self, slot: int) -> None:
+        last = len(self._texts) - 1
+        if slot != last:
+            self._stepper.move(last, slot)
+            self._settings.move(last, slot)
+            self._plan.move(last, slot)
+            self._due[slot] = self._due[last]
+            self._texts[slot] = self._texts[last]
+        self._texts.pop()
+
+    def _refresh(self) -> None:
+        self._next_due = int(self._due[: len(self._texts)].min(initial=len(self._plan.ids)))
+        self._scored = np.array([i for i, text in enumerate(self._texts) if text.job.likeliest is not None], np.int64)
+
+
+class _Text:
+    """How far a text has come."""
+
+    def __init__(self, job: Job, offset: int, reported: int) -> None:
+        self.job = job
+        self.random = np.random.default_rng(job.seed)
+        self.offset = offset  # the position in the text of the id at column 0
+        self.reported = reported  # the column of the first id that is not reported yet
+
+    @property
+    def total(self) -> int:
+        """The ids of the prompt and of the text."""
+        return len(self.job.prompt_ids) + self.job.length
+
+    def position(self, column: int) -> int:
+        """Return the position in the text of the id at a column."""
+        return self.offset + column
+
+
+class _Window:
+    """What the texts are to read, and what came of it, at each step of a window [W, B]."""
+
+    def __init__(self, window: int, slots: int, likeliest: int) -> None:
+        self.script = np.full((window, slots), NO_ID)  # ids of prompts; NO_ID = choose one
+        self.draws = np.zeros((window, slots))
+        self.ids = np.zeros((window, slots), np.int64)
+        self.logprobs = np.zeros((window, slots))
+        self.likeliest_ids = np.zeros((window, slots, likeliest), np.int64)
+        self.likeliest_logprobs = np.zeros((window, slots, likeliest))
+
+    def move(self, source: int, target: int) -> None:
+        """Put the text of a slot into another."""
+        arrays: tuple[NDArray[Any], ...] = (
+            *(self.script, self.draws, self.ids),
+            *(self.logprobs, self.likeliest_ids, self.likeliest_logprobs),
+        )
+        for array in arrays:
+            array[:, target] = array[:, source]
+
+    def chunk(self, slot: int, steps: slice, text: _Text, reason: EndReason | None) -> Chunk:
+        """Return what came of some steps in a slot."""
+        ids, likeliest = self.ids[steps, slot].copy(), text.job.likeliest
+        if likeliest is None:
+            return Chunk(ids, reason=reason)
+        logprobs = self.logprobs[steps, slot].copy()
+        if text.position(steps.start) == 0 and len(logprobs):
+            logprobs[0] = np.nan
+        return Chunk(
+            ids,
+            logprobs,
+            self.likeliest_ids[steps, slot, :likeliest].copy(),
+            self.likeliest_logprobs[steps, slot, :likeliest].copy(),
+            reason,
+        )
