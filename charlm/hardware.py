@@ -15,6 +15,8 @@ CPUINFO = Path("/proc/cpuinfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")
 """The memory limit of a container on Linux: bytes, or the word max."""
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+PRODUCT_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
+"""What the libraries that NumPy multiplies with read when they are loaded."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
 
 
@@ -37,6 +39,15 @@ def versions(*packages: str) -> dict[str, str | None]:
 def core_count() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def limit_product_threads(count: int) -> None:
+    """Let NumPy's products of matrices share a number of cores, 1 or more, unless the environment says otherwise.
+
+    It has no effect once NumPy is imported.
+    """
+    for name in PRODUCT_THREADS:
+        os.environ.setdefault(name, str(count))
 
 
 def processor_name(*, cpuinfo: Path = CPUINFO) -> str:

@@ -1,6 +1,7 @@
 """The rooms of charlm/: imports run one way, those inside functions counted, and only engine/ imports TensorFlow."""
 
 import ast
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,26 +10,13 @@ import pytest
 import charlm
 
 PACKAGE = Path(charlm.__file__).parent
+ABOVE_TRAINING = ("serving", "tuning", "inspection", "formats", "bench")
 ROOMS = (
-    *(
-        "__main__",
-        "cli",
-        "api",
-        "tuning",
-        "inspection",
-        "formats",
-        "bench",
-        "engine",
-        "training",
-        "evaluation",
-        "sampling",
-        "runs",
-        "network",
-        "text",
-    ),
+    *("__main__", "cli", "api", *ABOVE_TRAINING, "engine", "training", "evaluation", "sampling", "runs", "network"),
+    *("text", "config", "storage", "hardware", "errors"),
 )
 """From the top down: a room imports itself and those after it."""
-BESIDE = {("evaluation", "sampling"), ("tuning", "inspection"), ("tuning", "bench"), ("inspection", "bench")}
+BESIDE = {("evaluation", "sampling"), *itertools.combinations(ABOVE_TRAINING, 2)}
 """Rooms on one floor, which do not import each other."""
 FRAMEWORKS = {"tensorflow", "keras"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -21,6 +21,7 @@ COMMANDS = (
     "inspect",
     "export",
     "import",
+    "serve",
     "tune",
     "bench",
     "tensorboard",

@@ -1,0 +1,99 @@
+"""An HTTP endpoint for trained models, as the OpenAI API has it, and a page that writes."""
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from charlm.api.arguments import check_choice
+from charlm.api.model import Model, load
+from charlm.errors import CharlmError
+from charlm.network.bundle import MODEL
+from charlm.runs.folder import BUNDLES, BundleName, is_run
+from charlm.serving.batch import Batch
+from charlm.serving.limits import Limits
+from charlm.serving.plan import ServedModel
+from charlm.text.vocabulary import Unknown
+
+INSTALL = "pip install 'charlm-simplernn[serve]'"
+Announce = Callable[[str, Sequence[str]], object]
+
+
+def serve(
+    runs: Sequence[str | Path] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    checkpoint: BundleName = "best",
+    unknown: Unknown = "error",
+    limits: Limits | None = None,
+    allowed_hosts: Sequence[str] = (),
+    announce: Announce = lambda url, models: None,
+    say: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Answer requests until Ctrl-C or SIGTERM, then finish those that were begun. Must be called in the main thread.
+
+    Models are read once, at the start.
+
+    Args:
+        runs: Runs or bundle folders; none = the newest run under runs/.
+        host: The address to listen at; anything but loopback is open to the network, without a password.
+        port: 0 to 65535; 0 = any free one.
+        checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
+        unknown: What to do with a character of a prompt that a model does not know: refuse the request (error) or leave
+            the character out (skip).
+        limits: What is bounded; None = the defaults.
+        allowed_hosts: Names by which the server may be reached, besides localhost and addresses.
+        announce: Called with the URL and the names of the models when the server listens.
+        say: Takes a line if something fails later.
+
+    Raises:
+        CharlmError: starlette or uvicorn is missing, there is no model, one is damaged, two have the same name, or the
+            address is taken.
+
+    """
+    check_choice("unknown", unknown, Unknown)
+    try:
+        from charlm.serving.server import Slots, listen, run_server, url_of
+    except ModuleNotFoundError as error:
+        raise CharlmError(f"charlm serve needs {error.name}, which is not installed: {INSTALL}") from None
+    bounds = limits or Limits()
+    models = _load_models(runs, checkpoint)
+    slots = {name: Slots(_served(name, model, unknown), _batch(model, bounds.slots)) for name, model in models.items()}
+    listener: socket.socket = listen(host, port)
+    with listener:
+        listener.listen(2048)
+        announce(url_of(listener), tuple(slots))
+        run_server(slots, listener, limits=bounds, allowed_hosts=[host, *allowed_hosts], say=say)
+
+
+def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str, Model]:
+    models: dict[str, Model] = {}
+    for run in runs or (None,):
+        model = load(run, checkpoint=checkpoint)
+        name = model_name(model.folder)
+        if name in models:
+            raise CharlmError(f"{model.folder}: another model is called {name} too; rename one of the folders")
+        models[name] = model
+    return models
+
+
+def model_name(bundle: Path) -> str:
+    """Return what requests call a model: the name of its run, or of its folder if it does not lie in a run."""
+    folder = bundle.resolve()
+    return folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
+
+
+def _served(name: str, model: Model, unknown: Unknown) -> ServedModel:
+    created = int((model.folder / MODEL).stat().st_mtime)
+    return ServedModel(name, model.vocabulary, created, unknown)
+
+
+def _batch(model: Model, slots: int) -> Batch:
+    vocabulary = model.vocabulary
+    forbidden = [] if vocabulary.unknown_id is None else [vocabulary.unknown_id]
+    if len(forbidden) == len(vocabulary):
+        raise CharlmError(f"{model.folder}: no character to choose: the vocabulary has only reserved ids")
+    try:
+        return Batch(model.bundle.parameters, slots=slots, forbidden=forbidden, end_id=vocabulary.end_of_text_id)
+    except CharlmError as error:
+        raise CharlmError(f"{model.folder}: {error}") from None

@@ -1,0 +1,112 @@
+"""`charlm serve`: an OpenAI-compatible endpoint and a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import checkpoint_option, runs_argument, unknown_option
+from charlm.cli.output import print_result, say
+
+
+@click.command(cls=Command)
+@runs_argument
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen at; 0 = any free one.",
+)
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which the server may be reached, besides localhost and addresses; can be repeated.",
+)
+@click.option(
+    "--slots", type=click.IntRange(1, 4096), default=64, show_default=True, help="Texts to write at once, per model."
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(0, 1_000_000),
+    default=256,
+    show_default=True,
+    help="Texts that may wait for a slot; further requests are answered with 503.",
+)
+@click.option(
+    "--max-prompt",
+    type=click.IntRange(min=1),
+    default=65_536,
+    show_default=True,
+    help="The most characters of a prompt.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="The most characters that a text may have.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="The longest time that an answer may take.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cores that share a product of matrices; more than 1 helps if nothing else needs them.",
+)
+@checkpoint_option
+@unknown_option("a prompt")
+def serve(
+    *,
+    runs: tuple[Path, ...],
+    host: str,
+    port: int,
+    allowed_hosts: tuple[str, ...],
+    slots: int,
+    queue: int,
+    max_prompt: int,
+    max_tokens: int,
+    max_seconds: float,
+    threads: int,
+    checkpoint: Literal["best", "last"],
+    unknown: Literal["error", "skip"],
+) -> None:
+    """Serve models at an OpenAI-compatible endpoint, and at / a page that writes.
+
+    RUNS are runs or bundle folders; the default is the newest run under runs/. The URL is printed when the server
+    listens. Ctrl-C or SIGTERM ends it, after the answers that were begun.
+    """
+    from charlm.hardware import limit_product_threads
+
+    limit_product_threads(threads)  # before NumPy is imported
+    from charlm.api import serving
+    from charlm.serving.limits import Limits
+
+    serving.serve(
+        runs,
+        host=host,
+        port=port,
+        checkpoint=checkpoint,
+        unknown=unknown,
+        limits=Limits(slots=slots, waiting=queue, prompt_characters=max_prompt, tokens=max_tokens, seconds=max_seconds),
+        allowed_hosts=allowed_hosts,
+        announce=_announce,
+        say=say,
+    )
+
+
+def _announce(url: str, models: Sequence[str]) -> None:
+    print_result(url)
+    say(f"serving {', '.join(models)} at {url}/v1 and, for a browser, at {url}; Ctrl-C ends it")

@@ -1,0 +1,141 @@
+"""From a plan to the pieces of its texts, in the event loop: waits for what the stepping thread reports."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from charlm.serving.answers import Usage
+from charlm.serving.batch import Chunk, Job
+from charlm.serving.errors import RequestError
+from charlm.serving.limits import Limits
+from charlm.serving.metrics import Metrics
+from charlm.serving.plan import Plan
+from charlm.serving.scheduler import QueueFullError, Reports, Scheduler
+from charlm.serving.text import Piece
+
+RETRY_SECONDS = 1
+
+
+class Inboxes:
+    """Where the reports of the stepping thread wait for the requests."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inboxes: dict[Job, Inbox] = {}
+
+    def open(self, jobs: Sequence[Job]) -> "Inbox":
+        """Return an inbox for the reports of some jobs; called in the event loop."""
+        self._loop = asyncio.get_running_loop()
+        inbox = Inbox()
+        self._inboxes |= dict.fromkeys(jobs, inbox)
+        return inbox
+
+    def close(self, jobs: Sequence[Job]) -> None:
+        """Forget jobs; what is still reported of them is dropped."""
+        for job in jobs:
+            self._inboxes.pop(job, None)
+
+    def deliver(self, reports: Reports) -> None:
+        """Hand over reports; called in the stepping thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends
+                self._loop.call_soon_threadsafe(self._put, reports)
+
+    def _put(self, reports: Reports) -> None:
+        for job, chunk in reports:
+            if job in self._inboxes:
+                self._inboxes[job].put(job, chunk)
+
+
+class Inbox:
+    """The reports of the jobs of one request."""
+
+    def __init__(self) -> None:
+        self._reports: list[tuple[Job, Chunk]] = []
+        self._has_some = asyncio.Event()
+
+    def put(self, job: Job, chunk: Chunk) -> None:
+        """Add a report."""
+        self._reports.append((job, chunk))
+        self._has_some.set()
+
+    async def take(self) -> Reports:
+        """Wait for reports, and return them in order."""
+        await self._has_some.wait()
+        self._has_some.clear()
+        reports, self._reports = self._reports, []
+        return reports
+
+
+class Answering:
+    """Turns plans into pieces of text."""
+
+    def __init__(self, scheduler: Scheduler, inboxes: Inboxes, limits: Limits, metrics: Metrics) -> None:
+        self._scheduler, self._inboxes, self._limits, self._metrics = scheduler, inboxes, limits, metrics
+
+    async def pieces(self, plan: Plan) -> AsyncIterator[tuple[int, Piece]]:
+        """Yield the pieces of the texts as they become certain, each with the index of its text.
+
+        If the generator is closed before its end, the texts that are not done are given up, and their slots are free.
+
+        Raises:
+            RequestError: there is no room (503), no text began within the time limit (503), the weights are not usable
+                (422), or the stepping thread has failed (500).
+
+        """
+        started, has_begun = time.monotonic(), False
+        inbox = self._inboxes.open(plan.jobs)
+        unfinished = dict(zip(plan.jobs, range(len(plan.jobs)), strict=True))
+        try:
+            self._submit(plan)
+            while unfinished:
+                try:
+                    async with asyncio.timeout(started + self._limits.seconds - time.monotonic()):
+                        reports = await inbox.take()
+                except TimeoutError:
+                    if not has_begun:
+                        raise _busy("no text began within the time limit") from None
+                    for job in list(unfinished):
+                        yield unfinished.pop(job), plan.texts[plan.jobs.index(job)].cut()
+                    return
+                if not has_begun:
+                    has_begun = True
+                    self._metrics.observe_first_character(time.monotonic() - started)
+                for job, chunk in reports:
+                    if job not in unfinished:
+                        continue
+                    _check(chunk)
+                    index = unfinished[job]
+                    piece = plan.texts[index].read(chunk)
+                    if piece.finish_reason is not None:
+                        del unfinished[job]
+                        self._scheduler.cancel([job])  # if it ended with a stop text, the job goes on
+                    if piece != Piece(""):
+                        yield index, piece
+        finally:
+            self._scheduler.cancel(list(unfinished))
+            self._inboxes.close(plan.jobs)
+            usage = self.usage(plan)
+            self._metrics.count_characters(plan.model, prompt=usage.prompt, generated=usage.generated)
+
+    def usage(self, plan: Plan) -> Usage:
+        """Return what is counted so far."""
+        return Usage(plan.prompt_characters, sum(text.generated for text in plan.texts))
+
+    def _submit(self, plan: Plan) -> None:
+        try:
+            self._scheduler.submit(plan.model, plan.jobs)
+        except QueueFullError:
+            raise _busy("every slot and every place in the queue is taken") from None
+
+
+def _busy(message: str) -> RequestError:
+    return RequestError(503, f"{message}; try again", code="overloaded", retry_after_seconds=RETRY_SECONDS)
+
+
+def _check(chunk: Chunk) -> None:
+    if chunk.reason == "not finite":
+        raise RequestError(422, "the weights are not finite here: no character can be chosen", code="not_finite")
+    if chunk.reason == "failed":
+        raise RequestError(500, "the server has failed; it must be started again")

@@ -1,0 +1,287 @@
+"""The routes of the server, in Starlette: from the bytes of a request to the bytes of an answer."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from charlm.serving.answering import Answering
+from charlm.serving.answers import DONE, to_event
+from charlm.serving.errors import RequestError
+from charlm.serving.guard import check_host, check_origin
+from charlm.serving.limits import Limits
+from charlm.serving.metrics import CONTENT_TYPE, Metrics
+from charlm.serving.plan import Plan, ServedModel, plan_chat, plan_completion
+from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.serving.scheduler import Scheduler
+from charlm.serving.text import Piece
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+ASSETS = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+DISCARDED_BODIES = 32
+"""How many times the largest body is read and dropped before a body that is too large is refused: a client that is
+still sending would not see the refusal."""
+EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+PATHS = ("/", "/v1/models", "/v1/completions", "/v1/chat/completions", "/health", "/metrics")
+
+
+class Service:
+    """The handlers of the routes, and what they share."""
+
+    def __init__(
+        self,
+        models: Mapping[str, ServedModel],
+        scheduler: Scheduler,
+        answering: Answering,
+        *,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._models, self._scheduler, self._answering = models, scheduler, answering
+        self._limits, self._metrics = limits, metrics
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/", _asset("page.html")),
+            Route("/page.js", _asset("page.js")),
+            Route("/page.css", _asset("page.css")),
+            Route("/v1/models", self.list_models),
+            Route("/v1/models/{name:path}", self.show_model),
+            Route("/v1/completions", self.complete, methods=["POST"]),
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/health", self.health),
+            Route("/metrics", self.metrics),
+        ]
+
+    async def list_models(self, _: Request) -> Response:
+        """GET /v1/models."""
+        return _json({"object": "list", "data": [_model_object(model) for model in self._models.values()]})
+
+    async def show_model(self, request: Request) -> Response:
+        """GET /v1/models/NAME."""
+        model = self._models.get(request.path_params["name"])
+        if model is None:
+            raise RequestError(404, "no such model", param="model", code="model_not_found")
+        return _json(_model_object(model))
+
+    async def complete(self, request: Request) -> Response:
+        """POST /v1/completions."""
+        wanted = parse_request(CompletionRequest, await self._read_body(request))
+        return await self._answer(plan_completion(wanted, self._models, self._limits), request)
+
+    async def chat(self, request: Request) -> Response:
+        """POST /v1/chat/completions."""
+        wanted = parse_request(ChatRequest, await self._read_body(request))
+        return await self._answer(plan_chat(wanted, self._models, self._limits), request)
+
+    async def health(self, _: Request) -> Response:
+        """GET /health: 200, or 503 if the stepping thread has failed."""
+        is_well = self._scheduler.failure is None
+        return _json({"status": "ok" if is_well else "failed"}, 200 if is_well else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """GET /metrics."""
+        gauges = {"active_texts": self._scheduler.active, "waiting_texts": self._scheduler.waiting}
+        return Response(self._metrics.render({**gauges, "slots": self._limits.slots}), media_type=CONTENT_TYPE)
+
+    async def _read_body(self, request: Request) -> bytes:
+        """Return the body; refuse one that is too large or that takes too long to arrive."""
+        limit, size, parts = self._limits.body_bytes, 0, []
+        try:
+            async with asyncio.timeout(self._limits.read_seconds):
+                async for part in request.stream():
+                    size += len(part)
+                    if size <= limit:
+                        parts.append(part)
+                    elif size > DISCARDED_BODIES * limit:
+                        break
+        except TimeoutError:
+            raise RequestError(408, f"the body took more than {self._limits.read_seconds:g} s to arrive") from None
+        if size > limit:
+            raise RequestError(413, f"the body has more than {limit:,} bytes", code="body_too_large")
+        return b"".join(parts)
+
+    async def _answer(self, plan: Plan, request: Request) -> Response:
+        """Return the answer as soon as its status is certain; a client that goes before that frees its slots."""
+        pieces = self._answering.pieces(plan)
+        begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
+        answer = await _unless_disconnected(begin, request)
+        if answer is None:
+            self._metrics.count_disconnect()
+            return Response(status_code=499)  # nobody reads it
+        return answer
+
+    async def _collect(self, plan: Plan, pieces: AsyncIterator[tuple[int, Piece]]) -> Response:
+        texts: list[list[Piece]] = [[] for _ in plan.jobs]
+        async for index, piece in pieces:
+            texts[index].append(piece)
+        return _json(plan.form.whole(texts, self._answering.usage(plan)))
+
+    async def _open_stream(self, plan: Plan, pieces: AsyncIterator[tuple[int, Piece]]) -> Response:
+        """Return the stream once it has its first piece: until then it can still be refused."""
+        first = await anext(pieces)
+        return _EventStream(self._events(plan, first, pieces), self._limits, self._metrics)
+
+    async def _events(
+        self, plan: Plan, first: tuple[int, Piece], pieces: AsyncIterator[tuple[int, Piece]]
+    ) -> AsyncIterator[bytes]:
+        yield plan.form.opening_events(len(plan.jobs)) + plan.form.event(*first)
+        try:
+            async for index, piece in pieces:
+                yield plan.form.event(index, piece)
+        except RequestError as error:
+            yield to_event(error.to_json())
+            return
+        yield plan.form.usage_event(self._answering.usage(plan)) + DONE
+
+
+class _EventStream(Response):
+    """An answer that is sent event by event; the events end when the client goes or does not read."""
+
+    def __init__(self, events: AsyncIterator[bytes], limits: Limits, metrics: Metrics) -> None:
+        super().__init__(headers=EVENT_HEADERS)
+        del self.headers["content-length"]
+        self._events, self._limits, self._metrics = events, limits, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        sending = asyncio.create_task(self._send_events(send))
+        leaving = asyncio.create_task(_wait_for_disconnect(receive))
+        await _first_of(sending, leaving)
+        if sending.cancelled() or not sending.result():
+            self._metrics.count_disconnect()
+
+    async def _send_events(self, send: Send) -> bool:
+        """Send the events; return whether the client has taken them all."""
+        try:
+            async for event in self._events:
+                await self._send(send, {"type": "http.response.body", "body": event, "more_body": True})
+            await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            return False
+        return True
+
+    async def _send(self, send: Send, message: Message) -> None:
+        async with asyncio.timeout(self._limits.write_seconds):
+            await send(message)
+
+
+class _Guard:
+    """What happens to every request before and after its handler."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str], metrics: Metrics) -> None:
+        self._app, self._allowed_hosts, self._metrics = app, allowed_hosts, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def counted_send(message: Message) -> None:
+            """Send a message, count its status, and forbid the guessing of types."""
+            if message["type"] == "http.response.start":
+                path = scope["path"] if scope["path"] in PATHS else "other"
+                self._metrics.count_request(path, message["status"])
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            check_host(headers.get(b"host"), self._allowed_hosts)
+            check_origin(headers.get(b"origin"), headers[b"host"])
+        except RequestError as error:
+            await _error_response(error)(scope, receive, counted_send)
+            return
+        await self._app(scope, receive, counted_send)
+
+
+def make_app(service: Service, *, allowed_hosts: Sequence[str], metrics: Metrics) -> ASGIApp:
+    """Return the application.
+
+    Args:
+        service: The handlers.
+        allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
+        metrics: Counts the requests.
+
+    """
+    app = Starlette(
+        routes=service.routes(),
+        exception_handlers={
+            RequestError: lambda _, error: _error_response(error),
+            HTTPException: lambda _, error: _error_response(_from_http(error)),
+            ClientDisconnect: lambda _, error: Response(status_code=499),
+            Exception: lambda _, error: _error_response(RequestError(500, "the server has made a mistake")),
+        },
+    )
+    return _Guard(app, allowed_hosts, metrics)
+
+
+def _asset(name: str) -> Callable[[Request], Awaitable[Response]]:
+    content = (files("charlm.serving") / "page" / name).read_bytes()
+    headers = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+
+    async def show(_: Request) -> Response:
+        """Return a file of the page."""
+        return Response(content, media_type=ASSETS[name], headers=headers)
+
+    return show
+
+
+def _model_object(model: ServedModel) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm"}
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    body = json.dumps(content, separators=(",", ":"))  # in ASCII: a message may quote half of a surrogate pair
+    return Response(body, status, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _error_response(error: RequestError) -> Response:
+    response = _json(error.to_json(), error.status)
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.status in {408, 413}:
+        response.headers["Connection"] = "close"  # the rest of the body is not read
+    return response
+
+
+def _from_http(error: HTTPException) -> RequestError:
+    messages = {404: "no such path", 405: "this path takes another method"}
+    return RequestError(error.status_code, f"{messages.get(error.status_code, error.detail)}; see docs/serving.md")
+
+
+async def _unless_disconnected(answer: Awaitable[Response], request: Request) -> Response | None:
+    """Wait for an answer; if the client goes before that, give it up and return None."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.create_task(_wait_for_disconnect(request.receive))
+    await _first_of(answering, leaving)
+    return None if answering.cancelled() else answering.result()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first_of(wanted: "asyncio.Future[Any]", other: "asyncio.Future[Any]") -> None:
+    """Wait until one of two is done, and cancel the other; if this is cancelled, cancel both."""
+    try:
+        await asyncio.wait({wanted, other}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for future in (wanted, other):
+            if not future.done():
+                future.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await future

@@ -1,0 +1,70 @@
+"""Which requests a server on this machine answers: none that another site makes a browser send.
+
+A page of a stranger can send requests to 127.0.0.1 from the reader's browser. Such a request names its page in Origin.
+With DNS rebinding it does not, since the page's own name leads to this machine; but it has that name in Host. An
+address in Host cannot be rebound.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from charlm.serving.errors import RequestError
+
+
+def check_host(host: str | None, allowed: Iterable[str]) -> None:
+    """Refuse a request whose Host is neither an address, localhost nor one of the allowed names.
+
+    Args:
+        host: The header, or None if there is none.
+        allowed: Names in lower case, without a port.
+
+    Raises:
+        RequestError: with status 400 or 403.
+
+    """
+    name = host_name(host or "")
+    if name is None:
+        raise RequestError(400, "Host: missing or not a host", code="bad_host")
+    if not (name == "localhost" or name in set(allowed) or _is_address(name)):
+        raise RequestError(
+            403, f"Host: found {name[:100]!r}; allow it with charlm serve --allow-host", code="host_not_allowed"
+        )
+
+
+def check_origin(origin: str | None, host: str) -> None:
+    """Refuse a request that a page of another site has made.
+
+    Args:
+        origin: The header, or None if there is none, as from programs that are not browsers.
+        host: The header Host, which was checked.
+
+    Raises:
+        RequestError: with status 403.
+
+    """
+    if origin is None:
+        return
+    try:
+        is_own = urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        is_own = False
+    if not is_own:
+        raise RequestError(403, f"Origin: found {origin[:100]!r}; must be this server", code="origin_not_allowed")
+
+
+def host_name(host: str) -> str | None:
+    """Return the name or the address in a Host header, in lower case and without its port; None if there is none."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+    return name.rstrip(".").lower() if name and "@" not in host and "/" not in host else None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,207 @@
+"""A request -> the jobs that it takes, checked against the limits of the server."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError, shorten
+from charlm.sampling.generation import encode_prompt
+from charlm.sampling.sampler import Sampler
+from charlm.serving.answers import AnswerForm
+from charlm.serving.batch import Job
+from charlm.serving.errors import RequestError
+from charlm.serving.limits import Limits
+from charlm.serving.requests import ChatRequest, CompletionRequest, Prompt, Sampling
+from charlm.serving.text import GrowingText
+from charlm.text.vocabulary import Unknown, Vocabulary
+
+CHAT_TOKENS = 256
+"""How many characters a chat that names no number gets."""
+RandomSeed = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model under the name that requests use."""
+
+    name: str
+    vocabulary: Vocabulary
+    created: int
+    """When it was written, in seconds since 1970."""
+    unknown: Unknown = "error"
+    """What to do with a character of a prompt that the model does not know."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The texts that answer a request; the text of each job grows in `texts`, in the same order."""
+
+    model: str
+    jobs: tuple[Job, ...]
+    texts: tuple[GrowingText, ...]
+    prompt_characters: int
+    form: AnswerForm
+    is_streamed: bool
+
+
+def random_seed() -> int:
+    """Return a seed for a request that has none."""
+    return secrets.randbelow(2**32)
+
+
+def plan_completion(
+    wanted: CompletionRequest,
+    models: Mapping[str, ServedModel],
+    limits: Limits,
+    *,
+    new_seed: RandomSeed = random_seed,
+) -> Plan:
+    """Return the jobs of a completion: `n` for each prompt.
+
+    Args:
+        wanted: The request.
+        models: The models by name; a request that names none gets the first.
+        limits: The bounds of the server.
+        new_seed: Returns the seed of a request that has none.
+
+    Raises:
+        RequestError: the model is not known (404), or a prompt or a number is more than the server takes (400).
+
+    """
+    model = _find_model(wanted, models)
+    _check_count(wanted.n * len(wanted.prompt), limits)
+    is_scored = wanted.echo and wanted.logprobs is not None
+    prompts = [_encode(prompt, model, limits) for prompt in wanted.prompt]
+    seed = new_seed() if wanted.seed is None else wanted.seed
+    jobs, texts = [], []
+    for prompt in prompts:
+        for index in range(wanted.n):
+            job = Job(prompt.ids, _length(wanted, limits), _sampler(wanted), (seed, index), wanted.logprobs, is_scored)
+            jobs.append(job)
+            texts.append(
+                GrowingText(
+                    model.vocabulary,
+                    job,
+                    stops=wanted.stop,
+                    prompt=prompt.text,
+                    echo=wanted.echo,
+                    is_prompt_empty=prompt.is_empty,
+                )
+            )
+    form = AnswerForm("completion", model.name, wanted.logprobs is not None, _includes_usage(wanted))
+    prompt_characters = sum(prompt.size for prompt in prompts)
+    return Plan(model.name, tuple(jobs), tuple(texts), prompt_characters, form, wanted.stream)
+
+
+def plan_chat(
+    wanted: ChatRequest,
+    models: Mapping[str, ServedModel],
+    limits: Limits,
+    *,
+    new_seed: RandomSeed = random_seed,
+) -> Plan:
+    """Return the jobs of a chat; arguments and errors are those of `plan_completion`."""
+    model = _find_model(wanted, models)
+    _check_count(wanted.n, limits)
+    prompt = _encode(wanted.prompt, model, limits, name="messages")
+    length = _chat_length(wanted, limits)
+    seed = new_seed() if wanted.seed is None else wanted.seed
+    jobs = [Job(prompt.ids, length, _sampler(wanted), (seed, index)) for index in range(wanted.n)]
+    texts = [GrowingText(model.vocabulary, job, stops=wanted.stop) for job in jobs]
+    form = AnswerForm("chat", model.name, includes_usage=_includes_usage(wanted))
+    return Plan(model.name, tuple(jobs), tuple(texts), prompt.size, form, wanted.stream)
+
+
+@dataclass(frozen=True)
+class _EncodedPrompt:
+    ids: NDArray[np.int64]
+    text: str
+    is_empty: bool
+    """Whether the ids stand for a prompt without characters."""
+
+    @property
+    def size(self) -> int:
+        return 0 if self.is_empty else len(self.ids)
+
+
+def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedModel:
+    if wanted.model is None:
+        return next(iter(models.values()))
+    if wanted.model not in models:
+        raise RequestError(
+            404,
+            f"model: found {shorten(wanted.model)}; this server has {', '.join(models)}",
+            param="model",
+            code="model_not_found",
+        )
+    return models[wanted.model]
+
+
+def _encode(prompt: Prompt, model: ServedModel, limits: Limits, *, name: str = "prompt") -> _EncodedPrompt:
+    if len(prompt) > limits.prompt_characters:
+        raise RequestError(
+            400,
+            f"{name}: {len(prompt):,} characters; this server reads {limits.prompt_characters:,}",
+            param=name,
+            code="context_length_exceeded",
+        )
+    vocabulary = model.vocabulary
+    if isinstance(prompt, tuple):
+        return _check_ids(prompt, vocabulary)
+    try:
+        ids = encode_prompt(vocabulary, prompt, unknown=model.unknown)
+    except CharlmError as error:
+        raise RequestError(400, f"{name}: {error}", param=name) from None
+    if len(ids) > limits.prompt_characters:
+        raise RequestError(
+            400, f"{name}: {len(ids):,} bytes; this server reads {limits.prompt_characters:,}", param=name
+        )
+    skipped = vocabulary.count_skipped(prompt)
+    return _EncodedPrompt(ids, vocabulary.decode(ids) if skipped else prompt, skipped == len(prompt))
+
+
+def _check_ids(ids: tuple[int, ...], vocabulary: Vocabulary) -> _EncodedPrompt:
+    wrong = next((index for index in ids if not 0 <= index < len(vocabulary)), None)
+    if wrong is not None:
+        raise RequestError(
+            400, f"prompt: found the id {shorten(wrong)}; must be 0 to {len(vocabulary) - 1}", param="prompt"
+        )
+    array = np.array(ids, np.int64) if ids else encode_prompt(vocabulary, "")
+    return _EncodedPrompt(array, vocabulary.decode(array) if ids else "", not ids)
+
+
+def _check_count(texts: int, limits: Limits) -> None:
+    room = limits.slots + limits.waiting
+    if texts > room:
+        raise RequestError(400, f"n: {texts} texts at once, over all prompts; this server takes {room}", param="n")
+
+
+def _length(wanted: CompletionRequest, limits: Limits) -> int:
+    return _check_length(wanted.max_tokens, limits, name="max_tokens")
+
+
+def _chat_length(wanted: ChatRequest, limits: Limits) -> int:
+    if wanted.max_completion_tokens is not None:
+        return _check_length(wanted.max_completion_tokens, limits, name="max_completion_tokens")
+    if wanted.max_tokens is not None:
+        return _check_length(wanted.max_tokens, limits, name="max_tokens")
+    return min(CHAT_TOKENS, limits.tokens)
+
+
+def _check_length(length: int, limits: Limits, *, name: str) -> int:
+    if length > limits.tokens:
+        raise RequestError(400, f"{name}: found {length}; this server writes {limits.tokens} at most", param=name)
+    return length
+
+
+def _sampler(wanted: Sampling) -> Sampler:
+    return Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p)
+
+
+def _includes_usage(wanted: Sampling) -> bool:
+    if wanted.stream_options is not None and not wanted.stream:
+        raise RequestError(400, "stream_options: only with stream", param="stream_options")
+    return wanted.stream_options is not None and wanted.stream_options.include_usage

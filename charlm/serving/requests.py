@@ -1,0 +1,213 @@
+"""The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
+
+The fields are those of the OpenAI API, plus top_k and min_p. A field that is not supported may have the value that asks
+for nothing, since some clients always send it.
+"""
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from charlm.errors import nearest, shorten
+from charlm.serving.batch import MAX_LIKELIEST
+from charlm.serving.errors import RequestError
+
+MAX_CHOICES = 128
+MAX_STOPS = 16
+MAX_STOP_CHARACTERS = 1000
+MAX_SEED = 2**63 - 1
+Prompt = str | tuple[int, ...]
+"""A text, or ids."""
+
+
+def _check_text(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("has half of a surrogate pair, which is not a character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+Stop = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+
+
+def _to_prompts(value: Any) -> Any:
+    """Return the prompts of a text, ids, a list of texts or a list of ids."""
+    if isinstance(value, str):
+        return (_check_text(value),)
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a text, ids, a list of texts or a list of lists of ids; a list is not empty")
+    prompts = [value] if all(_is_id(item) for item in value) else value
+    for prompt in prompts:
+        if isinstance(prompt, str):
+            _check_text(prompt)
+        elif not (isinstance(prompt, list) and all(_is_id(item) for item in prompt)):
+            raise ValueError("must be a text, ids, a list of texts or a list of lists of ids")
+    return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in prompts)
+
+
+def _is_id(item: Any) -> bool:
+    return type(item) is int
+
+
+def _to_stops(value: Any) -> Any:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _refuse_unless(*neutral: Any) -> AfterValidator:
+    def check(value: Any) -> Any:
+        """Refuse every value that would ask for something."""
+        if value not in neutral:
+            raise ValueError(f"is not supported by charlm; leave it out, or set it to {json.dumps(neutral[0])}")
+        return value
+
+    return AfterValidator(check)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class StreamOptions(_Strict):
+    """How a streamed answer ends."""
+
+    include_usage: bool = False
+    include_obfuscation: Annotated[bool | None, _refuse_unless(None, False)] = None
+
+
+class Sampling(_Strict):
+    """The fields that both kinds of requests have."""
+
+    model: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    stop: Annotated[tuple[Stop, ...], BeforeValidator(_to_stops), Field(max_length=MAX_STOPS)] = ()
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    """A name for the caller's own use; it has no effect in the OpenAI API either."""
+    frequency_penalty: Annotated[float, _refuse_unless(0, None)] | None = None
+    presence_penalty: Annotated[float, _refuse_unless(0, None)] | None = None
+    logit_bias: Annotated[dict[str, Any], _refuse_unless({}, None)] | None = None
+
+
+class CompletionRequest(Sampling):
+    """The body of POST /v1/completions."""
+
+    prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_to_prompts)] = ("",)
+    max_tokens: Annotated[int, Field(ge=0)] = 16
+    echo: bool = False
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
+    best_of: Annotated[int, _refuse_unless(1, None)] | None = None
+    suffix: Annotated[str, _refuse_unless("", None)] | None = None
+
+
+class TextPart(_Strict):
+    """A part of a message; the only kind is text."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class Message(_Strict):
+    """One message of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | tuple[TextPart, ...]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the message."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatRequest(Sampling):
+    """The body of POST /v1/chat/completions."""
+
+    messages: Annotated[tuple[Message, ...], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
+    logprobs: Annotated[bool, _refuse_unless(False, None)] | None = None
+    top_logprobs: Annotated[int, _refuse_unless(None)] | None = None
+    tools: Annotated[tuple[Any, ...], _refuse_unless((), None)] | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The texts of the messages, a line each: a network of characters knows no roles."""
+        return "\n".join(message.text for message in self.messages)
+
+
+Request = TypeVar("Request", CompletionRequest, ChatRequest)
+
+
+def parse_request(kind: type[Request], body: bytes) -> Request:
+    """Return the request in a body.
+
+    A field that is null is taken as left out.
+
+    Args:
+        kind: CompletionRequest or ChatRequest.
+        body: JSON in UTF-8.
+
+    Raises:
+        RequestError: with status 400; the body is not JSON, or a field is unknown, not supported or out of range.
+
+    """
+    try:
+        fields = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
+    if not isinstance(fields, dict):
+        raise RequestError(400, f"the body is {type(fields).__name__}; must be a JSON object")
+    given = {name: value for name, value in fields.items() if value is not None or name not in kind.model_fields}
+    try:
+        return kind.model_validate(_as_tuples(given))
+    except ValidationError as error:
+        raise _first_error(error, kind) from None
+
+
+def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with tuples for the lists that a strict model wants as tuples."""
+    changed = dict(fields)
+    for name in ("messages", "tools"):
+        if isinstance(changed.get(name), list):
+            changed[name] = tuple(map(_with_parts, changed[name]))
+    return changed
+
+
+def _with_parts(message: Any) -> Any:
+    if isinstance(message, dict) and isinstance(message.get("content"), list):
+        return {**message, "content": tuple(message["content"])}
+    return message
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _first_error(error: ValidationError, kind: type[Sampling]) -> RequestError:
+    """Return the refusal for the first of the mistakes in a request."""
+    details = error.errors(include_url=False)[0]
+    path = [str(part) for part in details["loc"]]
+    param = ".".join(part for part in path if part.isdigit() or (part.isidentifier() and part.islower()))
+    return RequestError(400, f"{param}: {_explain(details, kind)}"[:500], param=path[0])
+
+
+def _explain(details: ErrorDetails, kind: type[Sampling]) -> str:
+    if details["type"] == "extra_forbidden":
+        near = nearest(str(details["loc"][-1]), kind.model_fields)
+        return "is not supported by charlm" + (f"; did you mean {near}?" if near else "")
+    if details["type"] == "missing":
+        return "is missing"
+    message = details["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("tuple", "list")
+    if details["type"] == "value_error":
+        return message
+    return f"found {shorten(details['input'])}; {message[0].lower()}{message[1:]}"

@@ -1,0 +1,130 @@
+"""The server from its socket to its end: uvicorn on one thread, the stepping thread beside it."""
+
+import logging
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+
+from charlm.errors import CharlmError
+from charlm.serving.answering import Answering, Inboxes
+from charlm.serving.app import Service, make_app
+from charlm.serving.batch import Batch
+from charlm.serving.connections import bounded_protocol
+from charlm.serving.limits import Limits
+from charlm.serving.metrics import Metrics
+from charlm.serving.plan import ServedModel
+from charlm.serving.scheduler import Scheduler
+
+SWITCH_SECONDS = 0.0005
+"""How long one thread computes in Python before another gets its turn; Python's own 5 ms is 20 steps of a network."""
+OPEN_FILES = 16_384
+FILES_BESIDE_CONNECTIONS = 64
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A model and its texts."""
+
+    model: ServedModel
+    batch: Batch
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Args:
+        host: A name or an address.
+        port: 0 to 65535; 0 = any free one.
+
+    Raises:
+        CharlmError: the address does not exist on this machine, or is taken.
+
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise CharlmError(f"--host {host}, --port {port}: cannot listen there: {error.strerror or error}") from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address of a listening socket as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_server(
+    slots: Mapping[str, Slots],
+    listener: socket.socket,
+    *,
+    limits: Limits,
+    allowed_hosts: Sequence[str] = (),
+    drain_seconds: int = 30,
+    say: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Answer requests until SIGINT or SIGTERM; then take no more, and finish those that were begun.
+
+    Must be called in the main thread. It changes settings of the process: how often threads switch, and how many files
+    may be open.
+
+    Args:
+        slots: The models by name, at least one.
+        listener: The socket; it is closed in the end.
+        limits: The bounds.
+        allowed_hosts: Names besides localhost by which the server may be reached.
+        drain_seconds: How long it waits in the end for requests that were begun.
+        say: Takes a line if the stepping thread fails.
+
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    max_connections = _raise_file_limit() - FILES_BESIDE_CONNECTIONS
+    metrics, inboxes = Metrics(), Inboxes()
+    batches = {name: one.batch for name, one in slots.items()}
+    scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=inboxes.deliver)
+    service = Service(
+        {name: one.model for name, one in slots.items()},
+        scheduler,
+        Answering(scheduler, inboxes, limits, metrics),
+        limits=limits,
+        metrics=metrics,
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
+    config = uvicorn.Config(
+        make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts], metrics=metrics),
+        http=bounded_protocol(read_seconds=limits.read_seconds, max_connections=max_connections),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=drain_seconds,
+        h11_max_incomplete_event_size=16_384,
+    )
+    scheduler.start()
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        scheduler.close()
+    if scheduler.failure is not None:
+        say(f"the stepping thread has failed: {type(scheduler.failure).__name__}: {scheduler.failure}")
+
+
+def _raise_file_limit() -> int:
+    """Let this process open as many files as it may, within reason; return how many."""
+    try:
+        import resource
+    except ImportError:  # Windows, where sockets do not count
+        return OPEN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return wanted if soft == resource.RLIM_INFINITY else soft
