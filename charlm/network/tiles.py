@@ -123,7 +123,8 @@ def count_lanes(parameters: Parameters, *, lanes: Sequence[int] = LANES, steps: 
         CharlmError: the logits are not finite.
 
     """
-    return next((width for width in lanes[:-1] if _are_alike(parameters, width, steps)), lanes[-1])
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        return next((width for width in lanes[:-1] if _are_alike(parameters, width, steps)), lanes[-1])
 
 
 def _are_alike(parameters: Parameters, lanes: int, steps: int) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from charlm.serving.answers import Usage
 from charlm.serving.batch import Chunk, Job
@@ -15,6 +15,7 @@ from charlm.serving.scheduler import QueueFullError, Reports, Scheduler
 from charlm.serving.text import Piece
 
 RETRY_SECONDS = 1
+_NOTHING = Piece("")
 
 
 class Inboxes:
@@ -24,10 +25,10 @@ class Inboxes:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inboxes: dict[Job, Inbox] = {}
 
-    def open(self, jobs: Sequence[Job]) -> "Inbox":
+    def open(self, jobs: Sequence[Job], *, is_patient: bool) -> "Inbox":
         """Return an inbox for the reports of some jobs; called in the event loop."""
         self._loop = asyncio.get_running_loop()
-        inbox = Inbox()
+        inbox = Inbox(is_patient=is_patient)
         self._inboxes |= dict.fromkeys(jobs, inbox)
         return inbox
 
@@ -49,21 +50,36 @@ class Inboxes:
 
 
 class Inbox:
-    """The reports of the jobs of one request."""
+    """The reports of the jobs of one request.
 
-    def __init__(self) -> None:
+    Args:
+        is_patient: Whether only the last report of a job is waited for, and those before it are taken along.
+
+    """
+
+    def __init__(self, *, is_patient: bool) -> None:
+        self.is_late = False
+        """Whether the time is over; nothing is waited for any more."""
+        self._is_patient = is_patient
         self._reports: list[tuple[Job, Chunk]] = []
         self._has_some = asyncio.Event()
 
     def put(self, job: Job, chunk: Chunk) -> None:
         """Add a report."""
         self._reports.append((job, chunk))
+        if chunk.reason is not None or not self._is_patient:
+            self._has_some.set()
+
+    def expire(self) -> None:
+        """End the waiting."""
+        self.is_late = True
         self._has_some.set()
 
     async def take(self) -> Reports:
         """Wait for reports, and return them in order."""
         await self._has_some.wait()
-        self._has_some.clear()
+        if not self.is_late:
+            self._has_some.clear()
         reports, self._reports = self._reports, []
         return reports
 
@@ -74,7 +90,7 @@ class Answering:
     def __init__(self, scheduler: Scheduler, inboxes: Inboxes, limits: Limits, metrics: Metrics) -> None:
         self._scheduler, self._inboxes, self._limits, self._metrics = scheduler, inboxes, limits, metrics
 
-    async def pieces(self, plan: Plan) -> AsyncIterator[tuple[int, Piece]]:
+    async def pieces(self, plan: Plan) -> AsyncGenerator[tuple[int, Piece]]:
         """Yield the pieces of the texts as they become certain, each with the index of its text.
 
         If the generator is closed before its end, the texts that are not done are given up, and their slots are free.
@@ -85,39 +101,44 @@ class Answering:
 
         """
         started, has_begun = time.monotonic(), False
-        inbox = self._inboxes.open(plan.jobs)
+        inbox = self._inboxes.open(plan.jobs, is_patient=plan.is_patient)
+        alarm = asyncio.get_running_loop().call_later(self._limits.seconds, inbox.expire)
         unfinished = dict(zip(plan.jobs, range(len(plan.jobs)), strict=True))
         try:
             self._submit(plan)
             while unfinished:
-                try:
-                    async with asyncio.timeout(started + self._limits.seconds - time.monotonic()):
-                        reports = await inbox.take()
-                except TimeoutError:
-                    if not has_begun:
-                        raise _busy("no text began within the time limit") from None
-                    for job in list(unfinished):
-                        yield unfinished.pop(job), plan.texts[plan.jobs.index(job)].cut()
-                    return
-                if not has_begun:
+                reports = await inbox.take()
+                if reports and not has_begun:
                     has_begun = True
-                    self._metrics.observe_first_character(time.monotonic() - started)
+                    self._metrics.observe_first_report(time.monotonic() - started)
                 for job, chunk in reports:
-                    if job not in unfinished:
-                        continue
-                    _check(chunk)
-                    index = unfinished[job]
-                    piece = plan.texts[index].read(chunk)
-                    if piece.finish_reason is not None:
-                        del unfinished[job]
-                        self._scheduler.cancel([job])  # if it ended with a stop text, the job goes on
-                    if piece != Piece(""):
-                        yield index, piece
+                    if job in unfinished:
+                        index = unfinished[job]
+                        piece = self._read(plan, index, chunk)
+                        if piece.finish_reason is not None:
+                            del unfinished[job]
+                        if piece != _NOTHING:
+                            yield index, piece
+                if inbox.is_late and not has_begun:
+                    raise _busy("no text began within the time limit")
+                if inbox.is_late:
+                    for index in unfinished.values():
+                        yield index, plan.texts[index].cut()
+                    return
         finally:
+            alarm.cancel()
             self._scheduler.cancel(list(unfinished))
             self._inboxes.close(plan.jobs)
             usage = self.usage(plan)
             self._metrics.count_characters(plan.model, prompt=usage.prompt, generated=usage.generated)
+
+    def _read(self, plan: Plan, index: int, chunk: Chunk) -> Piece:
+        """Return the piece that a chunk of a text makes certain; give up its job if a stop text has ended it."""
+        _check(chunk)
+        piece = plan.texts[index].read(chunk)
+        if piece.finish_reason is not None and chunk.reason is None:
+            self._scheduler.cancel([plan.jobs[index]])
+        return piece
 
     def usage(self, plan: Plan) -> Usage:
         """Return what is counted so far."""

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -155,28 +157,31 @@ class _EventStream(Response):
         super().__init__(headers=EVENT_HEADERS)
         del self.headers["content-length"]
         self._events, self._limits, self._metrics = events, limits, metrics
+        self._sending_since = math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sending = asyncio.create_task(self._send_events(send))
         leaving = asyncio.create_task(_wait_for_disconnect(receive))
-        await _first_of(sending, leaving)
-        if sending.cancelled() or not sending.result():
+        stalling = asyncio.create_task(self._wait_for_stall())
+        await _first_of(sending, leaving, stalling)
+        if sending.cancelled():
             self._metrics.count_disconnect()
 
-    async def _send_events(self, send: Send) -> bool:
-        """Send the events; return whether the client has taken them all."""
-        try:
-            async for event in self._events:
-                await self._send(send, {"type": "http.response.body", "body": event, "more_body": True})
-            await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            return False
-        return True
+    async def _send_events(self, send: Send) -> None:
+        async for event in self._events:
+            await self._send(send, event)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send(self, send: Send, message: Message) -> None:
-        async with asyncio.timeout(self._limits.write_seconds):
-            await send(message)
+    async def _send(self, send: Send, event: bytes) -> None:
+        self._sending_since = time.monotonic()
+        await send({"type": "http.response.body", "body": event, "more_body": True})
+        self._sending_since = math.inf
+
+    async def _wait_for_stall(self) -> None:
+        """Return once the client has not taken an event for a while."""
+        while time.monotonic() - self._sending_since < self._limits.write_seconds:
+            await asyncio.sleep(self._limits.write_seconds / 4)
 
 
 class _Guard:
@@ -275,12 +280,12 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-async def _first_of(wanted: "asyncio.Future[Any]", other: "asyncio.Future[Any]") -> None:
-    """Wait until one of two is done, and cancel the other; if this is cancelled, cancel both."""
+async def _first_of(*futures: "asyncio.Future[Any]") -> None:
+    """Wait until one of several is done, and cancel the others; if this is cancelled, cancel them all."""
     try:
-        await asyncio.wait({wanted, other}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for future in (wanted, other):
+        for future in futures:
             if not future.done():
                 future.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

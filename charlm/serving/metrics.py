@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""The upper bounds of the buckets of the time to the first character, in seconds."""
+"""The upper bounds of the buckets of waiting times, in seconds."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -33,8 +33,8 @@ class Metrics:
         """Count a client that went before its answer was done."""
         self._disconnected += 1
 
-    def observe_first_character(self, seconds: float) -> None:
-        """Note how long a request waited for the first character of its text."""
+    def observe_first_report(self, seconds: float) -> None:
+        """Note how long a request waited: if it is streamed for its first character, else for its first text."""
         self._latencies[next((bound for bound in LATENCY_BOUNDS if seconds <= bound), float("inf"))] += 1
         self._latency_sum += seconds
 
@@ -51,7 +51,7 @@ class Metrics:
             for (model, kind), count in sorted(self._characters.items())
         ]
         lines += ["# TYPE charlm_disconnects_total counter", f"charlm_disconnects_total {self._disconnected}"]
-        lines += self._histogram("charlm_first_character_seconds")
+        lines += self._histogram("charlm_wait_seconds")
         for name, value in {"start_time_seconds": self.started, **gauges}.items():
             lines += [f"# TYPE charlm_{name} gauge", f"charlm_{name} {value:.15g}"]
         return "\n".join(lines) + "\n"

@@ -18,8 +18,8 @@ from charlm.serving.requests import ChatRequest, CompletionRequest, Prompt, Samp
 from charlm.serving.text import GrowingText
 from charlm.text.vocabulary import Unknown, Vocabulary
 
-CHAT_TOKENS = 256
-"""How many characters a chat that names no number gets."""
+COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
+"""How many characters a request that names no number gets; 16 is what the OpenAI API says."""
 RandomSeed = Callable[[], int]
 
 
@@ -45,6 +45,8 @@ class Plan:
     prompt_characters: int
     form: AnswerForm
     is_streamed: bool
+    is_patient: bool
+    """Whether nothing can be done before a text has ended: it is not streamed, and no stop text is looked for."""
 
 
 def random_seed() -> int:
@@ -93,7 +95,15 @@ def plan_completion(
             )
     form = AnswerForm("completion", model.name, wanted.logprobs is not None, _includes_usage(wanted))
     prompt_characters = sum(prompt.size for prompt in prompts)
-    return Plan(model.name, tuple(jobs), tuple(texts), prompt_characters, form, wanted.stream)
+    return Plan(
+        model.name,
+        tuple(jobs),
+        tuple(texts),
+        prompt_characters,
+        form,
+        wanted.stream,
+        not (wanted.stream or wanted.stop),
+    )
 
 
 def plan_chat(
@@ -107,12 +117,14 @@ def plan_chat(
     model = _find_model(wanted, models)
     _check_count(wanted.n, limits)
     prompt = _encode(wanted.prompt, model, limits, name="messages")
-    length = _chat_length(wanted, limits)
+    length = _length(wanted, limits)
     seed = new_seed() if wanted.seed is None else wanted.seed
     jobs = [Job(prompt.ids, length, _sampler(wanted), (seed, index)) for index in range(wanted.n)]
     texts = [GrowingText(model.vocabulary, job, stops=wanted.stop) for job in jobs]
     form = AnswerForm("chat", model.name, includes_usage=_includes_usage(wanted))
-    return Plan(model.name, tuple(jobs), tuple(texts), prompt.size, form, wanted.stream)
+    return Plan(
+        model.name, tuple(jobs), tuple(texts), prompt.size, form, wanted.stream, not (wanted.stream or wanted.stop)
+    )
 
 
 @dataclass(frozen=True)
@@ -179,19 +191,14 @@ def _check_count(texts: int, limits: Limits) -> None:
         raise RequestError(400, f"n: {texts} texts at once, over all prompts; this server takes {room}", param="n")
 
 
-def _length(wanted: CompletionRequest, limits: Limits) -> int:
-    return _check_length(wanted.max_tokens, limits, name="max_tokens")
-
-
-def _chat_length(wanted: ChatRequest, limits: Limits) -> int:
-    if wanted.max_completion_tokens is not None:
-        return _check_length(wanted.max_completion_tokens, limits, name="max_completion_tokens")
-    if wanted.max_tokens is not None:
-        return _check_length(wanted.max_tokens, limits, name="max_tokens")
-    return min(CHAT_TOKENS, limits.tokens)
-
-
-def _check_length(length: int, limits: Limits, *, name: str) -> int:
+def _length(wanted: CompletionRequest | ChatRequest, limits: Limits) -> int:
+    """Return how many characters to write: those that are asked for, or the default."""
+    fields = {"max_tokens": wanted.max_tokens}
+    if isinstance(wanted, ChatRequest):
+        fields = {"max_completion_tokens": wanted.max_completion_tokens, **fields}
+    name, length = next(((name, value) for name, value in fields.items() if value is not None), ("", None))
+    if length is None:
+        return min(CHAT_TOKENS if isinstance(wanted, ChatRequest) else COMPLETION_TOKENS, limits.tokens)
     if length > limits.tokens:
         raise RequestError(400, f"{name}: found {length}; this server writes {limits.tokens} at most", param=name)
     return length

@@ -102,7 +102,7 @@ class CompletionRequest(Sampling):
     """The body of POST /v1/completions."""
 
     prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_to_prompts)] = ("",)
-    max_tokens: Annotated[int, Field(ge=0)] = 16
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
     best_of: Annotated[int, _refuse_unless(1, None)] | None = None
@@ -198,7 +198,8 @@ def _first_error(error: ValidationError, kind: type[Sampling]) -> RequestError:
     details = error.errors(include_url=False)[0]
     path = [str(part) for part in details["loc"]]
     param = ".".join(part for part in path if part.isdigit() or (part.isidentifier() and part.islower()))
-    return RequestError(400, f"{param}: {_explain(details, kind)}"[:500], param=path[0])
+    message = f"{param or 'the body'}: {_explain(details, kind)}"
+    return RequestError(400, message[:500], param=path[0] if path else None)
 
 
 def _explain(details: ErrorDetails, kind: type[Sampling]) -> str:

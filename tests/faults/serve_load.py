@@ -1,0 +1,209 @@
+"""Many clients of a real `charlm serve` at once: waiting times, characters per second, and memory over many requests.
+
+    python tests/faults/serve_load.py RUN
+    python tests/faults/serve_load.py RUN --clients 200 --slots 64 --seconds 30 --requests 10000
+
+Half of the clients stream, half do not; prompts and lengths differ. The speed is that of all texts together; it is
+compared with what `charlm sample` writes as so many texts at once, measured before and after in the same minutes.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faults.soak import read_process
+
+PROMPT = "The ferry lies on the mud, and nobody comes. "
+WARM_UP_REQUESTS = 500
+
+
+@dataclass
+class Tally:
+    """What clients have seen."""
+
+    statuses: Counter[int | str] = field(default_factory=Counter)
+    """How many answers had each status; `broken` counts those that ended before their end."""
+    first_seconds: list[float] = field(default_factory=list)
+    """How long streaming clients waited for their first character."""
+    characters: int = 0
+
+    def failures(self) -> int:
+        """Return the number of requests that were neither answered nor put off with 503."""
+        return sum(count for status, count in self.statuses.items() if status not in {200, 503})
+
+
+@contextlib.contextmanager
+def serving(run: Path, *options: str) -> "Iterator[tuple[subprocess.Popen[str], int]]":
+    """Start a server of a run on a free port of loopback; yield its process and port, and end it."""
+    command = [sys.executable, "-m", "charlm", "serve", str(run), "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, int(process.stdout.readline().rpartition(":")[2])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+
+
+async def request(port: int, body: dict[str, Any]) -> AsyncIterator[tuple[int, bytes]]:
+    """Post a completion on a connection of its own; yield the status and each line of the answer as it arrives."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    data = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(data)}\r\n"
+    writer.write(head.encode() + b"Connection: close\r\n\r\n" + data)
+    try:
+        status = int((await reader.readline()).split()[1])
+        while await reader.readline() not in {b"\r\n", b""}:
+            pass
+        while line := await reader.readline():
+            yield status, line
+    finally:
+        writer.close()
+
+
+async def one_request(port: int, body: dict[str, Any], tally: Tally) -> None:
+    """Post a completion and note in the tally what came of it."""
+    started, status, count, is_whole = time.perf_counter(), 0, 0, not body["stream"]
+    try:
+        async for status, line in request(port, body):
+            if line.startswith(b"data: [DONE]"):
+                is_whole = True
+            elif line.startswith((b"data: {", b"{")) and status == 200:
+                if not count:
+                    first = time.perf_counter() - started
+                choices = json.loads(line.removeprefix(b"data: "))["choices"]
+                count += sum(len(choice["text"]) for choice in choices)
+    except (OSError, ValueError, IndexError) as error:
+        tally.statuses[type(error).__name__] += 1
+        return
+    tally.statuses[status if is_whole or status != 200 else "broken"] += 1
+    tally.characters += count
+    if body["stream"] and count:
+        tally.first_seconds.append(first)
+
+
+def make_body(rng: random.Random, number: int, *, most: int) -> dict[str, Any]:
+    """Return a request with a prompt, a length and settings of its own."""
+    return {
+        "prompt": PROMPT[: rng.randint(1, len(PROMPT))],
+        "max_tokens": rng.randint(most // 2, most),
+        "seed": number,
+        "temperature": rng.choice([0.7, 1.0]),
+        "stream": number % 2 == 0,
+    }
+
+
+async def load(port: int, *, clients: int, seconds: float, requests: int, most: int) -> tuple[Tally, float]:
+    """Let clients post one request after the other; return what they saw, and how many seconds it took.
+
+    Args:
+        port: Where the server listens.
+        clients: How many post at once.
+        seconds: After this time no client begins another request.
+        requests: The most requests in all.
+        most: The most characters of a text.
+
+    """
+    tally, rng, numbers = Tally(), random.Random(0), iter(range(requests))
+    started = time.perf_counter()
+
+    async def client() -> None:
+        """Post requests until the time is over."""
+        for number in numbers:
+            await one_request(port, make_body(rng, number, most=most), tally)
+            if time.perf_counter() - started >= seconds:
+                return
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return tally, time.perf_counter() - started
+
+
+def characters_per_second_of_sample(run: Path, streams: int, *, seconds: float = 3.0, threads: int = 1) -> float:
+    """Return what `generate`, the loop of `charlm sample`, writes with the weights of a run, as so many texts."""
+    program = f"""
+import itertools, sys, time
+from collections import deque
+import numpy as np
+import charlm
+from charlm.bench.workloads import per_second
+from charlm.sampling.generation import generate
+from charlm.sampling.sampler import Sampler
+parameters = charlm.load(sys.argv[1]).bundle.parameters
+ids = generate(parameters, np.zeros(1, int), sampler=Sampler(), length=None, seed=0, samples={streams})
+run = lambda turns: deque(itertools.islice(ids, turns), maxlen=0)
+print({streams} * per_second(run, repetitions=3, seconds={seconds / 3}))
+"""
+    from charlm.hardware import PRODUCT_THREADS
+
+    environment = {**dict.fromkeys(PRODUCT_THREADS, str(threads))}
+    import os
+
+    command = [sys.executable, "-c", program, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    return float(done.stdout)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the value that so many percent of the values do not exceed."""
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+
+
+def main() -> None:
+    """Load a server, and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--characters", type=int, default=400, help="the most characters of a text")
+    parser.add_argument("--requests", type=int, default=10_000, help="of short texts, for the memory")
+    options = parser.parse_args()
+
+    def sample() -> float:
+        return characters_per_second_of_sample(options.run, options.slots, threads=options.threads)
+
+    before = sample()
+    arguments = ("--slots", str(options.slots), "--threads", str(options.threads))
+    with serving(options.run, *arguments) as (process, port):
+        tally, seconds = asyncio.run(
+            load(
+                port,
+                clients=options.clients,
+                seconds=options.seconds,
+                requests=10**9,
+                most=options.characters,
+            )
+        )
+        rate, waits = tally.characters / seconds, tally.first_seconds
+        asyncio.run(load(port, clients=64, seconds=1e9, requests=WARM_UP_REQUESTS, most=10))
+        settled = read_process(process.pid)
+        short, _ = asyncio.run(load(port, clients=64, seconds=1e9, requests=options.requests, most=10))
+        last = read_process(process.pid)
+    after = sample()
+    print(f"{options.clients} clients, {options.slots} slots, {seconds:.1f} s: {dict(tally.statuses)}")
+    print(f"failures: {tally.failures()}")
+    print(f"first character: median {statistics.median(waits):.3f} s, 99th percentile {percentile(waits, 99):.3f} s")
+    print(f"characters/s: {rate:,.0f}; charlm sample writes {before:,.0f} before, {after:,.0f} after", end="; ")
+    print(f"ratio {rate / statistics.mean([before, after]):.2f}")
+    print(f"{options.requests} short requests: {dict(short.statuses)}")
+    print(f"memory: {settled.resident_mb:.1f} MB, {last.resident_mb:.1f} MB after; open files {last.open_files}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Host and Origin: requests that the pages of other sites cause are not answered."""
+
+import pytest
+
+from charlm.serving.errors import RequestError
+from charlm.serving.guard import check_host, check_origin, host_name
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8000", "127.0.0.1:80", "[::1]:8000", "10.1.2.3", "texts.example.org.", "localhost."],
+)
+def test_addresses_localhost_and_allowed_names_are_answered(host: str) -> None:
+    check_host(host, ["texts.example.org"])
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "texts.example.org", "127.0.0.1.nip.io"])
+def test_other_names_are_refused_as_they_may_have_been_rebound(host: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_host(host, ["other.example.org"])
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize("host", [None, "", ":80", "[::1", "a@localhost", "localhost/x", "[]"])
+def test_what_is_not_a_host_is_refused(host: str | None) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_host(host, [])
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("origin", [None, "http://localhost:8000", "HTTP://LOCALHOST:8000", "https://localhost:8000"])
+def test_requests_of_programs_and_of_the_own_page_are_answered(origin: str | None) -> None:
+    check_origin(origin, "localhost:8000")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "",
+        "http://evil.example",
+        "http://localhost:8001",
+        "http://localhost",
+        "file://",
+        "http://[",
+        "localhost:8000",
+    ],
+)
+def test_requests_of_pages_of_other_sites_are_refused(origin: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_origin(origin, "localhost:8000")
+    assert caught.value.status == 403
+
+
+def test_the_name_of_a_host_is_found_beside_its_port() -> None:
+    assert host_name("Example.org:80") == "example.org"
+    assert host_name("[::1]:80") == "::1"

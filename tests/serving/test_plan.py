@@ -1,0 +1,124 @@
+"""Requests -> jobs, within the limits of the server."""
+
+import json
+from typing import Any
+
+import pytest
+
+from charlm.sampling.sampler import Sampler
+from charlm.serving.batch import Job
+from charlm.serving.errors import RequestError
+from charlm.serving.limits import Limits
+from charlm.serving.plan import Plan, ServedModel, plan_chat, plan_completion
+from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.text.vocabulary import Unknown, Vocabulary
+
+LIMITS = Limits(slots=2, waiting=3, prompt_characters=6, tokens=10)
+
+
+def model(name: str = "first", *, unknown: Unknown = "error", unknown_id: int | None = None) -> ServedModel:
+    reserved = (None,) if unknown_id is not None else ()
+    return ServedModel(name, Vocabulary("char", ("\n", "a", "b", *reserved), unknown_id=unknown_id), 0, unknown)
+
+
+def plan(limits: Limits = LIMITS, served: ServedModel | None = None, **fields: Any) -> Plan:
+    models = {"first": served or model(), "second": model("second")}
+    wanted = parse_request(CompletionRequest, json.dumps(fields).encode())
+    return plan_completion(wanted, models, limits, new_seed=lambda: 99)
+
+
+def refusal(**fields: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        plan(**fields)
+    return caught.value
+
+
+def ids(job: Job) -> list[int]:
+    return [int(index) for index in job.prompt_ids]
+
+
+def test_each_prompt_has_n_texts_with_random_numbers_of_their_own() -> None:
+    jobs = plan(prompt=["a", "bb"], n=2, seed=7, max_tokens=4, temperature=0.5, top_k=3, min_p=0.1, top_p=0.9).jobs
+    assert [ids(job) for job in jobs] == [[1], [1], [2, 2], [2, 2]]
+    assert [job.seed for job in jobs] == [(7, 0), (7, 1), (7, 0), (7, 1)]
+    assert {(job.length, job.sampler) for job in jobs} == {(4, Sampler(0.5, 3, 0.9, 0.1))}
+
+
+def test_a_request_without_a_seed_gets_a_new_one() -> None:
+    assert plan(prompt="a").jobs[0].seed == (99, 0)
+
+
+def test_a_request_that_names_no_model_gets_the_first() -> None:
+    assert plan(prompt="a").model == "first"
+    assert plan(prompt="a", model="second").form.model == "second"
+    error = refusal(prompt="a", model="third")
+    assert (error.status, error.param, error.code) == (404, "model", "model_not_found")
+
+
+def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None:
+    planned = plan(prompt="")
+    assert (ids(planned.jobs[0]), planned.prompt_characters) == ([0], 0)
+    assert plan(prompt=[[1, 2, 1]]).prompt_characters == 3
+
+
+def test_the_prompt_is_scored_if_it_is_echoed_with_log_probabilities() -> None:
+    assert plan(prompt="a", echo=True, logprobs=0).jobs[0].is_prompt_scored
+    assert not plan(prompt="a", logprobs=3).jobs[0].is_prompt_scored
+    assert not plan(prompt="a", echo=True).jobs[0].is_prompt_scored
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": "abX"}, "prompt"),
+        ({"prompt": "a" * 7}, "prompt"),
+        ({"prompt": [0] * 7}, "prompt"),
+        ({"prompt": [0, 3]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [10**30]}, "prompt"),
+        ({"prompt": "a", "max_tokens": 11}, "max_tokens"),
+        ({"prompt": ["a", "b"], "n": 3}, "n"),
+        ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options"),
+    ],
+    ids=str,
+)
+def test_more_than_the_server_takes_is_refused(fields: dict[str, Any], param: str) -> None:
+    error = refusal(**fields)
+    assert (error.status, error.param) == (400, param)
+    assert error.message.startswith(param)
+
+
+def test_a_character_that_the_model_does_not_know_may_be_left_out() -> None:
+    planned = plan(served=model(unknown="skip"), prompt="aXb", echo=True)
+    assert ids(planned.jobs[0]) == [1, 2]
+    assert planned.texts[0].cut().text == "ab"
+    planned = plan(served=model(unknown="skip"), prompt="XX")
+    assert (ids(planned.jobs[0]), planned.prompt_characters) == ([0], 0)
+
+
+def test_a_character_that_is_read_as_the_unknown_id_is_echoed_as_it_is() -> None:
+    planned = plan(served=model(unknown_id=3), prompt="aXb", echo=True)
+    assert ids(planned.jobs[0]) == [1, 3, 2]
+    assert planned.texts[0].cut().text == "aXb"
+
+
+def test_a_text_is_waited_for_unless_it_is_streamed_or_has_a_stop_text() -> None:
+    assert plan(prompt="a").is_patient
+    assert not plan(prompt="a", stop=["b"]).is_patient
+    assert not plan(prompt="a", stream=True).is_patient
+
+
+def test_a_chat_is_a_completion_of_its_lines() -> None:
+    planned = chat(seed=1, n=2, max_completion_tokens=3)
+    assert ids(planned.jobs[1]) == [1, 2, 0, 2]
+    assert (planned.jobs[1].seed, planned.jobs[1].length, planned.form.kind) == ((1, 1), 3, "chat")
+    assert chat().jobs[0].length == LIMITS.tokens
+    assert plan(Limits(), prompt="a").jobs[0].length == 16
+    with pytest.raises(RequestError, match="max_tokens: found 11"):
+        chat(max_tokens=11)
+
+
+def chat(**fields: Any) -> Plan:
+    messages = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "b"}]
+    wanted = parse_request(ChatRequest, json.dumps({"messages": messages, **fields}).encode())
+    return plan_chat(wanted, {"first": model()}, LIMITS)

@@ -1,0 +1,162 @@
+"""Bodies of requests: what they ask for, and what is refused by name."""
+
+import json
+from typing import Any
+
+import pytest
+
+from charlm.serving.errors import RequestError
+from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def completion(**fields: Any) -> CompletionRequest:
+    return parse_request(CompletionRequest, json.dumps(fields).encode())
+
+
+def chat(**fields: Any) -> ChatRequest:
+    return parse_request(ChatRequest, json.dumps({"messages": MESSAGES, **fields}).encode())
+
+
+def refusal(body: bytes, *, is_chat: bool = False) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        parse_request(ChatRequest, body) if is_chat else parse_request(CompletionRequest, body)
+    assert caught.value.status == 400
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) <= 500
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("ab", ("ab",)),
+        ("", ("",)),
+        (["ab", "c"], ("ab", "c")),
+        ([1, 2], ((1, 2),)),
+        ([[1, 2], [3]], ((1, 2), (3,))),
+        (["ab", [3]], ("ab", (3,))),
+        (None, ("",)),
+    ],
+)
+def test_a_prompt_is_a_text_or_ids_or_a_list_of_them(prompt: Any, prompts: Any) -> None:
+    assert completion(prompt=prompt).prompt == prompts
+
+
+@pytest.mark.parametrize("prompt", [[], {}, 3, [True], [[True]], [1.5], [[[1]]], [None], "\ud800", ["\udfff"]])
+def test_another_prompt_is_refused(prompt: Any) -> None:
+    assert refusal(json.dumps({"prompt": prompt}).encode()).param == "prompt"
+
+
+def test_what_is_left_out_has_the_defaults_of_the_api() -> None:
+    wanted = completion()
+    assert (wanted.max_tokens, wanted.temperature, wanted.top_p, wanted.n) == (None, 1.0, 1.0, 1)
+    assert (wanted.stop, wanted.seed, wanted.logprobs, wanted.stream, wanted.echo) == ((), None, None, False, False)
+
+
+@pytest.mark.parametrize(("stop", "stops"), [("a", ("a",)), (["a", "bc"], ("a", "bc")), (None, ()), ([], ())])
+def test_stop_is_a_text_or_a_list(stop: Any, stops: tuple[str, ...]) -> None:
+    assert completion(stop=stop).stop == stops
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": -0.1},
+        {"temperature": "1"},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_k": 0},
+        {"min_p": 2},
+        {"n": 0},
+        {"n": 129},
+        {"n": 1.0},
+        {"max_tokens": -1},
+        {"max_tokens": True},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"logprobs": 21},
+        {"logprobs": True},
+        {"stop": ""},
+        {"stop": ["a"] * 17},
+        {"stop": "a" * 1001},
+        {"stream": 1},
+        {"echo": "yes"},
+        {"model": 3},
+    ],
+    ids=str,
+)
+def test_a_value_out_of_range_or_of_another_type_is_refused_with_its_field(fields: dict[str, Any]) -> None:
+    (name,) = fields
+    error = refusal(json.dumps(fields).encode())
+    assert error.param == name
+    assert error.message.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "neutral", "wanted"),
+    [
+        ("frequency_penalty", 0, 0.5),
+        ("presence_penalty", 0.0, -1),
+        ("logit_bias", {}, {"3": 1}),
+        ("best_of", 1, 2),
+        ("suffix", "", "end"),
+    ],
+)
+def test_what_is_not_supported_is_refused_unless_it_asks_for_nothing(name: str, neutral: Any, wanted: Any) -> None:
+    completion(**{name: neutral})
+    completion(**{name: None})
+    error = refusal(json.dumps({name: wanted}).encode())
+    assert error.param == name
+    assert "not supported" in error.message
+
+
+def test_an_unknown_field_is_refused_with_the_nearest() -> None:
+    assert refusal(b'{"temprature": 1}').message == "temprature: is not supported by charlm; did you mean temperature?"
+    assert refusal(b'{"functions": null}').param == "functions"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000),
+        *(b'{"seed":' + b"9" * 5000 + b"}", b'{"temperature": NaN}', b'{"temperature": 1e999}', b'{"\\ud800": 1}'),
+    ],
+    ids=lambda body: str(body[:12]),
+)
+def test_what_is_not_a_json_object_of_finite_numbers_is_refused(body: bytes) -> None:
+    refusal(body)
+
+
+def test_a_chat_is_read_as_lines() -> None:
+    parts = [{"type": "text", "text": "you "}, {"type": "text", "text": "there"}]
+    wanted = chat(messages=[{"role": "system", "content": "Hear"}, {"role": "user", "content": parts, "name": "me"}])
+    assert wanted.prompt == "Hear\nyou there"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": []},
+        {"messages": "hi"},
+        {"messages": None},
+        {"messages": [3]},
+        {"messages": [{"role": "tool", "content": "a"}]},
+        {"messages": [{"role": "user", "content": None}]},
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        {"tools": [{"type": "function"}]},
+        {"logprobs": True},
+        {"top_logprobs": 3},
+        {"response_format": {"type": "json_object"}},
+    ],
+    ids=str,
+)
+def test_what_a_chat_does_not_support_is_refused(fields: dict[str, Any]) -> None:
+    (name,) = fields
+    assert refusal(json.dumps({"messages": MESSAGES, **fields}).encode(), is_chat=True).param == name
+
+
+def test_a_chat_may_name_what_it_does_not_want() -> None:
+    chat(tools=[], logprobs=False, top_logprobs=None, stream_options={"include_usage": True}, stream=True)
