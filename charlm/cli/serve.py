@@ -108,5 +108,5 @@ def serve(
 
 
 def _announce(url: str, models: Sequence[str]) -> None:
-    print_result(url)
     say(f"serving {', '.join(models)} at {url}/v1 and, for a browser, at {url}; Ctrl-C ends it")
+    print_result(url)

@@ -3,14 +3,15 @@
     python tests/faults/serve_load.py RUN
     python tests/faults/serve_load.py RUN --clients 200 --slots 64 --seconds 30 --requests 10000
 
-Half of the clients stream, half do not; prompts and lengths differ. The speed is that of all texts together; it is
-compared with what `charlm sample` writes as so many texts at once, measured before and after in the same minutes.
+Half of the requests are streamed, half are not; prompts and lengths differ. The speed is that of all texts together,
+beside that of `charlm sample` for as many texts at once, which is measured before and after.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import statistics
@@ -25,8 +26,26 @@ from typing import Any
 
 from faults.soak import read_process
 
+from charlm.hardware import PRODUCT_THREADS
+
+SAMPLE = """
+import sys, time
+import numpy as np
+import charlm
+from charlm.sampling.generation import generate
+from charlm.sampling.sampler import Sampler
+run, streams, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+parameters = charlm.load(run).bundle.parameters
+ids = generate(parameters, np.zeros(1, int), sampler=Sampler(), length=None, seed=0, samples=streams)
+for _ in range(50):
+    next(ids)
+wall, cpu, steps = time.perf_counter(), time.process_time(), 0
+while time.perf_counter() - wall < seconds:
+    next(ids)
+    steps += 1
+print(streams * steps / (time.perf_counter() - wall), streams * steps / (time.process_time() - cpu))
+"""
 PROMPT = "The ferry lies on the mud, and nobody comes. "
-WARM_UP_REQUESTS = 500
 
 
 @dataclass
@@ -133,29 +152,28 @@ async def load(port: int, *, clients: int, seconds: float, requests: int, most: 
     return tally, time.perf_counter() - started
 
 
-def characters_per_second_of_sample(run: Path, streams: int, *, seconds: float = 3.0, threads: int = 1) -> float:
-    """Return what `generate`, the loop of `charlm sample`, writes with the weights of a run, as so many texts."""
-    program = f"""
-import itertools, sys, time
-from collections import deque
-import numpy as np
-import charlm
-from charlm.bench.workloads import per_second
-from charlm.sampling.generation import generate
-from charlm.sampling.sampler import Sampler
-parameters = charlm.load(sys.argv[1]).bundle.parameters
-ids = generate(parameters, np.zeros(1, int), sampler=Sampler(), length=None, seed=0, samples={streams})
-run = lambda turns: deque(itertools.islice(ids, turns), maxlen=0)
-print({streams} * per_second(run, repetitions=3, seconds={seconds / 3}))
-"""
-    from charlm.hardware import PRODUCT_THREADS
+@dataclass(frozen=True)
+class Speed:
+    """Characters per second."""
 
-    environment = {**dict.fromkeys(PRODUCT_THREADS, str(threads))}
-    import os
+    wall: float
+    """Of the clock."""
+    cpu: float
+    """Of processor time, which other programs on the machine disturb less."""
 
-    command = [sys.executable, "-c", program, str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
-    return float(done.stdout)
+
+def measure_sample(run: Path, streams: int, *, seconds: float, threads: int) -> Speed:
+    """Measure `generate`, the loop of `charlm sample`, with the weights of a run, as a number of texts at once."""
+    command = [sys.executable, "-c", SAMPLE, str(run), str(streams), str(seconds)]
+    environment = {**os.environ, **dict.fromkeys(PRODUCT_THREADS, str(threads))}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return Speed(*map(float, done.stdout.split()))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -170,39 +188,40 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--characters", type=int, default=400, help="the most characters of a text")
     parser.add_argument("--requests", type=int, default=10_000, help="of short texts, for the memory")
     options = parser.parse_args()
-
-    def sample() -> float:
-        return characters_per_second_of_sample(options.run, options.slots, threads=options.threads)
-
-    before = sample()
-    arguments = ("--slots", str(options.slots), "--threads", str(options.threads))
-    with serving(options.run, *arguments) as (process, port):
-        tally, seconds = asyncio.run(
-            load(
-                port,
-                clients=options.clients,
-                seconds=options.seconds,
-                requests=10**9,
-                most=options.characters,
-            )
-        )
-        rate, waits = tally.characters / seconds, tally.first_seconds
-        asyncio.run(load(port, clients=64, seconds=1e9, requests=WARM_UP_REQUESTS, most=10))
-        settled = read_process(process.pid)
-        short, _ = asyncio.run(load(port, clients=64, seconds=1e9, requests=options.requests, most=10))
-        last = read_process(process.pid)
-    after = sample()
-    print(f"{options.clients} clients, {options.slots} slots, {seconds:.1f} s: {dict(tally.statuses)}")
-    print(f"failures: {tally.failures()}")
-    print(f"first character: median {statistics.median(waits):.3f} s, 99th percentile {percentile(waits, 99):.3f} s")
-    print(f"characters/s: {rate:,.0f}; charlm sample writes {before:,.0f} before, {after:,.0f} after", end="; ")
-    print(f"ratio {rate / statistics.mean([before, after]):.2f}")
+    before = measure_sample(options.run, options.slots, seconds=5, threads=options.threads)
+    with serving(options.run, "--slots", str(options.slots), "--threads", str(options.threads)) as (process, port):
+        cpu = cpu_seconds(process.pid)
+        long = load(port, clients=options.clients, seconds=options.seconds, requests=10**9, most=options.characters)
+        tally, seconds = asyncio.run(long)
+        cpu = cpu_seconds(process.pid) - cpu
+        readings = [read_process(process.pid)]
+        short = Tally()
+        for _ in range(5):
+            part, _ = asyncio.run(load(port, clients=64, seconds=1e9, requests=options.requests // 5, most=10))
+            short.statuses += part.statuses
+            readings.append(read_process(process.pid))
+    after = measure_sample(options.run, options.slots, seconds=5, threads=options.threads)
+    report(tally, seconds, cpu, (before, after))
     print(f"{options.requests} short requests: {dict(short.statuses)}")
-    print(f"memory: {settled.resident_mb:.1f} MB, {last.resident_mb:.1f} MB after; open files {last.open_files}")
+    print("memory, MB:", *(f"{reading.resident_mb:.1f}" for reading in readings))
+    print("open files:", *(reading.open_files for reading in readings))
+
+
+def report(tally: Tally, seconds: float, cpu: float, samples: Sequence[Speed]) -> None:
+    """Print what clients saw, and the speed beside that of `charlm sample`."""
+    waits = tally.first_seconds
+    print(f"answers in {seconds:.1f} s: {dict(tally.statuses)}; failures: {tally.failures()}")
+    print(f"first character: median {statistics.median(waits):.3f} s, 99th percentile {percentile(waits, 99):.3f} s")
+    for name, rate, others in (
+        ("second", tally.characters / seconds, [sample.wall for sample in samples]),
+        ("second of processor time", tally.characters / cpu, [sample.cpu for sample in samples]),
+    ):
+        beside = " and ".join(f"{other:,.0f}" for other in others)
+        print(f"characters a {name}: {rate:,.0f}; charlm sample {beside}; ratio {rate / statistics.mean(others):.2f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""Programs that others have written, against a real server: openai, curl, llm, and the form of a scoring harness."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import charlm
+from serving.conftest import Server
+
+from charlm.api.model import load
+from charlm.text.corpus import open_corpus
+
+pytestmark = pytest.mark.slow
+openai = pytest.importorskip("openai", reason="missing: openai")
+
+
+@pytest.fixture
+def client(server: Server) -> Any:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+def sampled(server: Server, *options: str | int) -> str:
+    """Return what `charlm sample` writes after the prompt `The `."""
+    command = charlm("sample", server.run, "-p", "The ", "--seed", "5", "--json", *options)
+    return str(json.loads(command.stdout)["samples"][0]["text"])
+
+
+# openai
+
+
+def test_openai_lists_the_models(client: Any, server: Server) -> None:
+    assert [model.id for model in client.models.list()] == [server.model]
+    assert client.models.retrieve(server.model).object == "model"
+
+
+def test_openai_gets_the_text_that_sample_writes(client: Any, server: Server) -> None:
+    answer = client.completions.create(model=server.model, prompt="The ", max_tokens=60, seed=5, temperature=0.7)
+    assert answer.choices[0].text == sampled(server, "-n", 60, "-t", "0.7")
+    assert answer.choices[0].finish_reason == "length"
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 60)
+
+
+def test_openai_streams_the_same_text(client: Any, server: Server) -> None:
+    settings = {"model": server.model, "prompt": ["The ", "A"], "max_tokens": 300, "seed": 5, "n": 2}
+    whole = client.completions.create(**settings)
+    texts, usage = [""] * 4, None
+    for event in client.completions.create(**settings, stream=True, stream_options={"include_usage": True}):
+        usage = event.usage or usage
+        for choice in event.choices:
+            texts[choice.index] += choice.text
+    assert texts == [choice.text for choice in whole.choices]
+    assert usage == whole.usage
+    assert usage.completion_tokens == 1200
+
+
+def test_openai_chats(client: Any, server: Server) -> None:
+    messages = [{"role": "user", "content": "The "}]
+    settings = {"model": server.model, "messages": messages, "max_tokens": 60, "seed": 5, "temperature": 0.7}
+    message = client.chat.completions.create(**settings).choices[0].message
+    assert (message.role, message.content) == ("assistant", sampled(server, "-n", 60, "-t", "0.7"))
+    events = list(client.chat.completions.create(**settings, stream=True))
+    assert "".join(event.choices[0].delta.content or "" for event in events) == message.content
+    assert events[-1].choices[0].finish_reason == "length"
+
+
+def test_openai_stops_before_a_stop_text(client: Any, server: Server) -> None:
+    answer = client.completions.create(
+        model=server.model, prompt="The ", max_tokens=500, seed=5, stop=["e", "qqq"], extra_body={"top_k": 20}
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].text == sampled(server, "-n", 500, "--stop", "e", "--top-k", 20)
+
+
+def test_openai_raises_its_own_errors(client: Any, server: Server) -> None:
+    with pytest.raises(openai.NotFoundError, match="this server has"):
+        client.completions.create(model="gpt", prompt="a")
+    with pytest.raises(openai.BadRequestError, match="was not in the training text") as caught:
+        client.completions.create(model=server.model, prompt="\N{SNOWMAN}")
+    assert caught.value.param == "prompt"
+    with pytest.raises(openai.BadRequestError, match="logit_bias"):
+        client.completions.create(model=server.model, prompt="a", logit_bias={"3": 5})
+
+
+# curl
+
+
+def curl(*arguments: str) -> str:
+    if shutil.which("curl") is None:
+        pytest.skip("missing: curl")
+    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def test_curl_streams(server: Server) -> None:
+    body = json.dumps({"prompt": "The ", "max_tokens": 60, "seed": 5, "temperature": 0.7, "stream": True})
+    lines = curl("-N", f"{server.url}/v1/completions", "-d", body).splitlines()
+    assert lines[-2:] == ["data: [DONE]", ""]
+    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2] if line]
+    assert "".join(event["choices"][0]["text"] for event in events) == sampled(server, "-n", 60, "-t", "0.7")
+    assert all(event["object"] == "text_completion" for event in events)
+
+
+def test_curl_reads_the_health_and_the_figures(server: Server) -> None:
+    assert json.loads(curl(f"{server.url}/health")) == {"status": "ok"}
+    assert "charlm_slots 64\n" in curl(f"{server.url}/metrics")
+
+
+# llm
+
+
+def run_llm(folder: Path, *arguments: str) -> str:
+    pytest.importorskip("llm", reason="missing: llm")
+    environment = {**os.environ, "LLM_USER_PATH": str(folder)}
+    command = [sys.executable, "-m", "llm", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("is_completion", "stream"), [(True, []), (False, ["--no-stream"])], ids=["text", "chat"])
+def test_llm_writes_what_sample_writes(server: Server, tmp_path: Path, is_completion: bool, stream: list[str]) -> None:
+    entry = {"model_id": "plays", "model_name": server.model, "api_base": f"{server.url}/v1"}
+    models = json.dumps([{**entry, "completion": True} if is_completion else entry])  # JSON is YAML
+    (tmp_path / "extra-openai-models.yaml").write_text(models, encoding="utf-8")
+    options = ["-o", "max_tokens", "60", "-o", "seed", "5", "-o", "temperature", "0.7"]
+    text = run_llm(tmp_path, "-m", "plays", "--no-log", *stream, *options, "The ")
+    assert text == sampled(server, "-n", 60, "-t", "0.7") + "\n"
+
+
+# A scoring harness
+
+
+def validation_text(run: Path, characters: int) -> str:
+    model = load(run)
+    return model.vocabulary.decode(open_corpus(run / "corpus").split("validation")[:characters])
+
+
+@pytest.mark.parametrize("as_ids", [True, False], ids=["ids", "text"])
+def test_a_harness_gets_the_nats_that_evaluate_reports(
+    client: Any, server: Server, tmp_path: Path, as_ids: bool
+) -> None:
+    """lm-evaluation-harness reads log-likelihoods from such answers: max_tokens 1, echo, and the last one left out."""
+    text = validation_text(server.run, 1500)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    report = json.loads(charlm("evaluate", server.run, tmp_path / "text.txt", "--json").stdout)
+    prompt = [load(server.run).vocabulary.encode(text).tolist()] if as_ids else text
+    logprobs = (
+        client.completions.create(
+            model=server.model, prompt=prompt, max_tokens=1, temperature=0, logprobs=1, echo=True, seed=1234
+        )
+        .choices[0]
+        .logprobs
+    )
+    scores = logprobs.token_logprobs[1:-1]
+    assert (len(scores), logprobs.token_logprobs[0]) == (report["characters"], None)
+    assert -sum(scores) / len(scores) == pytest.approx(report["nats_per_char"], abs=1e-4)
+    assert "".join(logprobs.tokens[:-1]) == text
+    for score, token, likeliest in list(
+        zip(logprobs.token_logprobs, logprobs.tokens, logprobs.top_logprobs, strict=True)
+    )[1:]:
+        assert likeliest[token] == score
+        assert max(likeliest.values()) >= score

@@ -1,0 +1,154 @@
+"""The page, driven in a headless browser: it writes, stops, goes on from a chosen character, and loads nothing else."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from serving.conftest import Server
+
+pytestmark = pytest.mark.slow
+webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+
+SECONDS = 30
+
+
+class Page:
+    """The page in a browser."""
+
+    def __init__(self, browser: Any, url: str) -> None:
+        self.browser, self.url = browser, url
+
+    def one(self, selector: str) -> Any:
+        return self.browser.find_element("css selector", selector)
+
+    def all(self, selector: str) -> list[Any]:
+        return list(self.browser.find_elements("css selector", selector))
+
+    def wait(self, is_true: Any) -> None:
+        WebDriverWait(self.browser, SECONDS).until(lambda _: is_true())
+
+    def open(self, *, width: int = 1280, scheme: str = "light") -> None:
+        """Load the page at a width and in a colour scheme, and wait until it offers characters."""
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        self.browser.get(self.url)
+        self.wait(lambda: self.all("#next button"))
+
+    def fill(self, name: str, value: str) -> None:
+        self.browser.execute_script(
+            "arguments[0].value = arguments[1];"
+            "for (const kind of ['input', 'change']) arguments[0].dispatchEvent(new Event(kind));",
+            self.one(f"#{name}"),
+            value,
+        )
+
+    @property
+    def text(self) -> str:
+        return str(self.one("#text").get_property("textContent"))
+
+    @property
+    def status(self) -> str:
+        return str(self.one("#status").text)
+
+    def write(self, *, prompt: str, seed: int, characters: int) -> str:
+        """Write a text, and return it with its prompt."""
+        self.fill("prompt", prompt)
+        self.fill("seed", str(seed))
+        self.fill("length", str(characters))
+        self.wait(lambda: self.text == prompt)
+        self.one("#write").click()
+        self.wait(lambda: f"{characters} characters" in self.status)
+        return self.text
+
+    def errors(self) -> list[str]:
+        return [entry["message"] for entry in self.browser.get_log("browser")]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"missing: {program}")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield made
+    made.quit()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Page]:
+    made = Page(browser, server.url)
+    yield made
+    assert made.errors() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_text_streams_in_and_fits_the_width(page: Page, width: int, scheme: str) -> None:
+    page.open(width=width, scheme=scheme)
+    assert page.one("h1").text == "run"
+    assert len(page.write(prompt="The ", seed=1, characters=200)) == 204
+    assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
+    background = page.one("body").value_of_css_property("background-color")
+    assert ("251" in background) == (scheme == "light")
+
+
+def test_a_seed_gives_the_same_text_and_another_temperature_another(page: Page) -> None:
+    page.open()
+    first = page.write(prompt="The ", seed=7, characters=60)
+    page.one("#restart").click()
+    assert page.write(prompt="The ", seed=7, characters=60) == first
+    page.one("#restart").click()
+    page.fill("temperature", "0.1")
+    assert page.one("#temperature-value").text == "0.10"
+    assert page.write(prompt="The ", seed=7, characters=60) != first
+
+
+def test_a_chosen_character_is_added_and_writing_goes_on_after_it(page: Page) -> None:
+    page.open()
+    before = page.write(prompt="The ", seed=1, characters=20)
+    choice = page.all("#next button")[2].get_attribute("value")
+    page.all("#next button")[2].click()
+    page.wait(lambda: page.text == before + choice)
+    page.wait(lambda: page.all("#next button"))
+    page.one("body").click()
+    second = page.all("#next button")[1].get_attribute("value")
+    webdriver.ActionChains(page.browser).send_keys("2").perform()
+    page.wait(lambda: len(page.text) == 26)
+    assert page.text.startswith(before + choice)
+    assert second is not None
+    page.one("#write").click()
+    page.wait(lambda: len(page.text) == 46)
+
+
+def test_the_chances_of_the_next_characters_are_those_of_the_model(page: Page) -> None:
+    page.open()
+    shares = [float(share.text.rstrip("%")) for share in page.all("#next .share")]
+    assert len(shares) == 12
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 101
+
+
+def test_a_mistake_is_told_in_words(page: Page) -> None:
+    page.open()
+    page.fill("prompt", "\N{SNOWMAN}")
+    page.wait(lambda: "was not in the training text" in page.status)
+    assert "wrong" in page.one("#status").get_attribute("class")
+    assert all("400" in error for error in page.errors())  # the browser notes the answer, no script has failed
+
+
+def test_it_loads_nothing_from_elsewhere(page: Page, server: Server) -> None:
+    page.open()
+    page.write(prompt="The ", seed=1, characters=20)
+    script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+    loaded = page.browser.execute_script(script)
+    assert len(loaded) >= 4
+    assert all(address.startswith(f"{server.url}/") for address in loaded)

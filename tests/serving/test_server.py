@@ -1,0 +1,258 @@
+"""A real server and clients that do not behave: the others do not notice, and nothing is answered with 500."""
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.serve_load import serving
+from faults.soak import read_process
+from serving.conftest import Server
+
+pytestmark = pytest.mark.slow
+
+ENDLESS = 100_000_000
+SECONDS = 30
+
+
+def call(
+    port: int, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: str
+) -> tuple[int, bytes, http.client.HTTPMessage]:
+    """Send a request, and return the status, the body and the headers of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    connection.request(method, path, data, {name.replace("_", "-"): value for name, value in headers.items()})
+    with connection.getresponse() as response:
+        answer = response.status, response.read(), response.headers
+    connection.close()
+    return answer
+
+
+def complete(port: int, **fields: Any) -> tuple[int, Any]:
+    status, body, _ = call(port, "POST", "/v1/completions", {"prompt": "The ", "max_tokens": 5, **fields})
+    return status, json.loads(body)
+
+
+def text_of(port: int, **fields: Any) -> str:
+    status, answer = complete(port, **fields)
+    assert status == 200, answer
+    return str(answer["choices"][0]["text"])
+
+
+@contextmanager
+def streaming(port: int, **fields: Any) -> Iterator[http.client.HTTPResponse]:
+    """Begin a streamed completion; the connection is closed in the end."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    body = {"prompt": "The ", "max_tokens": ENDLESS, "stream": True, **fields}
+    connection.request("POST", "/v1/completions", json.dumps(body))
+    response = connection.getresponse()
+    try:
+        yield response
+    finally:
+        response.close()
+        connection.close()
+
+
+def wait_until(is_true: Any) -> None:
+    """Wait until a function returns true, or fail."""
+    end = time.monotonic() + SECONDS
+    while not is_true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def small_server(trained_run: Path) -> Iterator[int]:
+    """Start a server with two slots, no queue and no bound to the length of a text; return its port."""
+    with serving(trained_run, "--slots", "2", "--queue", "0", "--max-tokens", str(ENDLESS)) as (_, port):
+        yield port
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status"),
+    [
+        ("GET", "/nothing", None, {}, 404),
+        ("GET", "/v1/completions", None, {}, 405),
+        ("GET", "/v1/models/gpt", None, {}, 404),
+        ("GET", "/../../etc/passwd", None, {}, 404),
+        ("POST", "/v1/completions", b"", {}, 400),
+        ("POST", "/v1/completions", b"{", {}, 400),
+        ("POST", "/v1/completions", b"\xff", {}, 400),
+        ("POST", "/v1/completions", b"[" * 200_000, {}, 400),
+        ("POST", "/v1/completions", b'{"\\ud800": 1}', {}, 400),
+        ("POST", "/v1/completions", b'{"prompt": "\\ud800"}', {}, 400),
+        ("POST", "/v1/completions", b'{"model": "\\u202e"}', {}, 404),
+        ("POST", "/v1/completions", b"x" * 10_000_000, {}, 413),
+        ("POST", "/v1/completions", {"max_tokens": 4097}, {}, 400),
+        ("POST", "/v1/completions", {"prompt": "e" * 65_537}, {}, 400),
+        ("POST", "/v1/chat/completions", {"messages": []}, {}, 400),
+        ("GET", "/health", None, {"Host": "evil.example"}, 403),
+        ("GET", "/health", None, {"Origin": "https://evil.example"}, 403),
+        ("POST", "/v1/completions", {"prompt": "a"}, {"Origin": "null"}, 403),
+    ],
+)
+def test_a_wrong_request_is_refused_with_an_error_object(
+    server: Server, *, method: str, path: str, body: Any, headers: dict[str, str], status: int
+) -> None:
+    found, answer, answer_headers = call(server.port, method, path, body, **headers)
+    assert found == status
+    error = json.loads(answer)["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["message"].isprintable()
+    assert answer_headers["Content-Type"] == "application/json"
+    assert answer_headers["Access-Control-Allow-Origin"] is None
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"A" * 100_000, b"\r\n" * 99])
+def test_what_is_not_http_is_answered_with_400_or_a_closed_connection(server: Server, data: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        try:
+            answer = connection.recv(100)
+        except ConnectionResetError:
+            answer = b""
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert complete(server.port)[0] == 200
+
+
+def test_a_seeded_request_gets_the_same_text_alone_or_among_others(server: Server) -> None:
+    alone = text_of(server.port, max_tokens=200, seed=11)
+    crowd = [{"prompt": "The "[: 1 + number % 4], "max_tokens": 300, "seed": number, "n": 3} for number in range(15)]
+    with ExitStack() as open_streams:
+        for fields in crowd:
+            open_streams.enter_context(streaming(server.port, **fields))
+        assert text_of(server.port, max_tokens=200, seed=11) == alone
+
+
+def test_the_page_has_a_policy_that_lets_it_load_nothing_from_elsewhere(server: Server) -> None:
+    for path, kind in {"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"}.items():
+        status, _, headers = call(server.port, "GET", path)
+        assert (status, headers["Content-Type"].partition(";")[0]) == (200, kind)
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+# Clients that do not do their part
+
+
+def test_clients_that_vanish_free_their_slots(small_server: int) -> None:
+    with streaming(small_server) as first, streaming(small_server, n=1) as second:
+        assert first.readline().startswith(b"data: {")
+        assert second.readline().startswith(b"data: {")
+        status, answer = complete(small_server)
+        assert (status, answer["error"]["code"]) == (503, "overloaded")
+        assert call(small_server, "POST", "/v1/completions", {})[2]["Retry-After"] == "1"
+    wait_until(lambda: complete(small_server, n=2)[0] == 200)
+
+
+def test_a_client_that_vanishes_before_its_answer_frees_its_slot(small_server: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", small_server, timeout=SECONDS)
+    connection.request("POST", "/v1/completions", json.dumps({"prompt": "The ", "n": 2, "max_tokens": ENDLESS}))
+    wait_until(lambda: complete(small_server)[0] == 503)
+    connection.close()
+    wait_until(lambda: complete(small_server, n=2)[0] == 200)
+
+
+def test_a_client_that_does_not_read_does_not_hold_up_the_others(small_server: int) -> None:
+    with streaming(small_server):  # nothing is read of it
+        for seed in range(20):
+            assert len(text_of(small_server, max_tokens=100, seed=seed)) == 100
+
+
+def test_a_thousand_slow_connections_are_not_noticed_and_are_closed(trained_run: Path) -> None:
+    with serving(trained_run) as (process, port):
+        connections = [socket.create_connection(("127.0.0.1", port), SECONDS) for _ in range(1000)]
+        try:
+            for connection in connections:
+                connection.send(b"P")
+            waits = []
+            for seed in range(20):
+                started = time.monotonic()
+                text_of(port, max_tokens=50, seed=seed)
+                waits.append(time.monotonic() - started)
+            assert sorted(waits)[10] < 1
+            wait_until(lambda: read_process(process.pid).open_files < 100)
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+def test_a_body_that_does_not_arrive_is_given_up(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+
+
+# The end
+
+
+def test_sigterm_finishes_what_was_begun_and_takes_nothing_more(trained_run: Path) -> None:
+    with serving(trained_run, "--max-tokens", str(ENDLESS)) as (process, port):
+        with streaming(port, max_tokens=30_000, seed=1) as response:
+            assert response.readline().startswith(b"data: {")
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: is_refused(port))
+            events = response.read().decode()
+        assert process.wait(SECONDS) == -signal.SIGTERM
+    assert events.endswith("data: [DONE]\n\n")
+    text = "".join(
+        json.loads(line[6:])["choices"][0]["text"] for line in events.splitlines() if line.startswith("data: {")
+    )
+    assert len(text) > 20_000
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def run_serve(*arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "charlm", "serve", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_ends_it_with_130_and_without_a_traceback(bundle_folder: Path) -> None:
+    with run_serve(bundle_folder, "--port", "0") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert messages.startswith("charlm: serving bundle at http://127.0.0.1:")
+    assert len(messages.splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_named(server: Server, bundle_folder: Path) -> None:
+    with run_serve(bundle_folder, "--port", str(server.port)) as process:
+        _, messages = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert messages == f"charlm: --host 127.0.0.1, --port {server.port}: cannot listen there: Address already in use\n"
+
+
+def test_two_models_are_served_beside_each_other(bundle_folder: Path, trained_run: Path) -> None:
+    with serving(trained_run, str(bundle_folder)) as (_, port):
+        models = json.loads(call(port, "GET", "/v1/models")[1])["data"]
+        assert [model["id"] for model in models] == [trained_run.name, "bundle"]
+        assert set(text_of(port, model="bundle", prompt="ab", max_tokens=50)) <= set("\nab")
+
+
+def test_it_imports_no_tensorflow(server: Server) -> None:
+    maps = Path(f"/proc/{server.pid}/maps")
+    if not maps.exists():
+        pytest.skip("needs /proc")
+    assert "tensorflow" not in maps.read_text(encoding="utf-8")
