@@ -1,6 +1,7 @@
 """The machine: memory, processor and versions."""
 
 import importlib.metadata
+import os
 import platform
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 import charlm
 from charlm.hardware import (
+    PRODUCT_THREADS,
     core_count,
     describe_machine,
+    limit_product_threads,
     memory_bytes,
     multiplies_bfloat16,
     processor_name,
@@ -120,3 +123,12 @@ def test_the_machine_is_described_by_processor_cores_and_versions() -> None:
     assert list(description) == ["cpu", "cores", "python", "charlm", "numpy", "tensorflow", "keras", "torch"]
     assert description["charlm"] == charlm.__version__
     assert description["cores"] == core_count() >= 1
+
+
+def test_product_threads_are_limited_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PRODUCT_THREADS:
+        monkeypatch.setenv(name, "7")  # so that it is restored
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    limit_product_threads(2)
+    assert [os.environ[name] for name in PRODUCT_THREADS] == ["2", "2", "2", "5"]

@@ -52,12 +52,13 @@ def serve(
 
     """
     check_choice("unknown", unknown, Unknown)
+    bounds = limits or Limits()
+    models = _load_models(runs, checkpoint)
     try:
         from charlm.serving.server import Slots, listen, run_server, url_of
     except ModuleNotFoundError as error:
-        raise CharlmError(f"charlm serve needs {error.name}, which is not installed: {INSTALL}") from None
-    bounds = limits or Limits()
-    models = _load_models(runs, checkpoint)
+        package = str(error.name).partition(".")[0]
+        raise CharlmError(f"charlm serve needs {package}, which is not installed: {INSTALL}") from None
     slots = {name: Slots(_served(name, model, unknown), _batch(model, bounds.slots)) for name, model in models.items()}
     listener: socket.socket = listen(host, port)
     with listener:

@@ -15,7 +15,7 @@ from charlm.cli.main import main
 from charlm.evaluation.dynamic_rule import RULES
 
 OPTIONS = {
-    "tokenize": "--out -c --config -s --set",
+    "tokenize": "--out --workers -c --config -s --set",
     "train": "-c --config -s --set -r --run --resume",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --checkpoint --unknown --raw --copies --json",
@@ -25,6 +25,8 @@ OPTIONS = {
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "bench": "--units --layers --batch --time --rounds --json",
+    "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
+    "--checkpoint --unknown",
     "tensorboard": "--host --port",
 }
 USAGES = {
@@ -36,6 +38,7 @@ USAGES = {
     "export": "[RUN]",
     "import": "FILE",
     "bench": "[PART]...",
+    "serve": "[RUNS]...",
     "tensorboard": "[RUNS]...",
 }
 CHOICES = {
@@ -50,6 +53,8 @@ CHOICES = {
     ("export", "precision"): ["float16", "float32"],
     ("export", "checkpoint"): ["best", "last"],
     ("import", "activation"): ["tanh", "relu"],
+    ("serve", "checkpoint"): ["best", "last"],
+    ("serve", "unknown"): ["error", "skip"],
     ("compare", "sort"): ["score", "name", "time"],
 }
 
