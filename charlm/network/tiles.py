@@ -40,18 +40,18 @@ class TiledStepper:
         self.tiles = math.ceil(streams / lanes)
         self._activation = parameters.activation
         self._layers = [_TiledLayer(parameters, index, self.tiles, lanes) for index in range(len(parameters.layers))]
-        self._bias = parameters.logits_bias
-        self._logits = np.empty((self.tiles, lanes, parameters.vocabulary_size), np.float32)
+        self._bias = parameters.logits_bias[:, None]
+        self._logits = np.empty((self.tiles, parameters.vocabulary_size, lanes), np.float32)
 
     def logits(self, streams: int) -> Floats:
-        """Return the logits of the first streams, [streams, V], in a buffer that the next call overwrites."""
+        """Return the logits of the first streams, a new array [streams, V]."""
         tiles = math.ceil(streams / self.lanes)
         logits = self._logits[:tiles]
         first, *others = [layer.to_logits[:tiles] for layer in self._layers if layer.to_logits.size]
-        np.add(first.transpose(0, 2, 1), self._bias, out=logits)
+        np.add(first, self._bias, out=logits)
         for other in others:
-            logits += other.transpose(0, 2, 1)
-        return logits.reshape(-1, logits.shape[-1])[:streams]
+            logits += other
+        return np.ascontiguousarray(logits.transpose(0, 2, 1)).reshape(-1, logits.shape[1])[:streams]
 
     def advance(self, ids: NDArray[Any]) -> None:
         """Read the next character in each of the first n streams: ids, integers [n]."""
@@ -104,7 +104,7 @@ class _TiledLayer:
             np.add(self._to_itself[:tiles], self._table, out=out)
             return
         for tile in range(tiles):
-            np.take(self._table, ids[tile * lanes : (tile + 1) * lanes], axis=1, out=out[tile], mode="clip")
+            self._table.take(ids[tile * lanes : (tile + 1) * lanes], 1, out[tile], "clip")
         out += self._to_itself[:tiles]
 
 

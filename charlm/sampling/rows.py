@@ -41,6 +41,13 @@ class RowSettings:
         self.top_p[row] = 1 if sampler.top_p is None else sampler.top_p
         self.min_p[row] = sampler.min_p or 0
 
+    def has_filter(self, rows: int) -> bool:
+        """Return whether one of the first rows has a filter."""
+        largest = np.iinfo(np.int64).max
+        return bool(
+            (self.top_k[:rows] < largest).any() or (self.top_p[:rows] < 1).any() or (self.min_p[:rows] > 0).any()
+        )
+
     def move(self, source: int, target: int) -> None:
         """Give a row the settings of another."""
         for values in (self.scales, self.is_greedy, self.top_k, self.top_p, self.min_p):
@@ -58,13 +65,16 @@ def row_settings(rows: int) -> RowSettings:
     )
 
 
-def choose_rows(logits: Floats, settings: RowSettings, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+def choose_rows(
+    logits: Floats, settings: RowSettings, uniform: NDArray[np.float64], *, is_filtered: bool | None = None
+) -> NDArray[np.int64]:
     """Choose an id for each row by inverting the cumulative distribution, as `sampler.choose` does.
 
     Args:
         logits: float32 [b, V], b at most B: the first b rows.
         settings: For B rows.
         uniform: Random numbers, float64 [b] in [0, 1).
+        is_filtered: Whether one of the rows has a filter; None = look, which takes time in a loop.
 
     Returns:
         The ids, int64 [b]; NO_ID in a row whose largest logit is not finite.
@@ -75,7 +85,7 @@ def choose_rows(logits: Floats, settings: RowSettings, uniform: NDArray[np.float
         weights: Floats = logits - logits.max(-1, keepdims=True)
         weights *= settings.scales[:rows]
         np.exp(weights, out=weights)
-        if _has_filter(settings, rows, logits.shape[1]):
+        if settings.has_filter(rows) if is_filtered is None else is_filtered:
             weights *= _kept(weights, settings, rows)
         up_to = np.add.accumulate(weights, -1, np.float64)
         chosen = (up_to > uniform[:, None] * up_to[:, -1:]).argmax(-1)
@@ -83,14 +93,6 @@ def choose_rows(logits: Floats, settings: RowSettings, uniform: NDArray[np.float
         chosen = np.where(settings.is_greedy[:rows], logits.argmax(-1), chosen)
     is_finite = up_to[:, -1] >= 1  # the largest weight is 1, or NaN
     return np.asarray(chosen if is_finite.all() else np.where(is_finite, chosen, NO_ID), np.int64)
-
-
-def _has_filter(settings: RowSettings, rows: int, vocabulary_size: int) -> bool:
-    return bool(
-        (settings.top_k[:rows] < vocabulary_size).any()
-        or (settings.top_p[:rows] < 1).any()
-        or (settings.min_p[:rows] > 0).any()
-    )
 
 
 def _kept(weights: Floats, settings: RowSettings, rows: int) -> NDArray[np.bool_]:

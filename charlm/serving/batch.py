@@ -99,6 +99,7 @@ class Batch:
         self._column = 0
         self._next_due = window
         self._scored = np.zeros(0, np.int64)
+        self._is_filtered = False
         self._reports: list[tuple[Job, Chunk]] = []
 
     def __len__(self) -> int:
@@ -159,7 +160,8 @@ class Batch:
         if self._forbidden:
             logits = logits.copy()
             logits[:, self._forbidden] = -np.inf
-        return choose_rows(logits, self._settings, self._plan.draws[column, : len(logits)])
+        draws = self._plan.draws[column, : len(logits)]
+        return choose_rows(logits, self._settings, draws, is_filtered=self._is_filtered)
 
     def _score(self, logits: Floats, ids: NDArray[np.int64], column: int) -> Booleans:
         """Note log-probabilities where they are wanted; return which texts have one that is not finite."""
@@ -249,6 +251,7 @@ class Batch:
 
     def _refresh(self) -> None:
         self._next_due = int(self._due[: len(self._texts)].min(initial=len(self._plan.ids)))
+        self._is_filtered = self._settings.has_filter(len(self._texts))
         self._scored = np.array([i for i, text in enumerate(self._texts) if text.job.likeliest is not None], np.int64)
 
 
