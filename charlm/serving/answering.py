@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from charlm.serving.answers import Usage
-from charlm.serving.batch import Chunk, Job
 from charlm.serving.errors import RequestError
+from charlm.serving.jobs import Chunk, Job
 from charlm.serving.limits import Limits
 from charlm.serving.metrics import Metrics
 from charlm.serving.plan import Plan

@@ -1,11 +1,7 @@
 """The routes of the server, in Starlette: from the bytes of a request to the bytes of an answer."""
 
 import asyncio
-import contextlib
-import json
-import math
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -24,6 +20,7 @@ from charlm.serving.limits import Limits
 from charlm.serving.metrics import CONTENT_TYPE, Metrics
 from charlm.serving.plan import Plan, ServedModel, plan_chat, plan_completion
 from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
 from charlm.serving.scheduler import Scheduler
 from charlm.serving.text import Piece
 
@@ -35,7 +32,6 @@ ASSETS = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "t
 DISCARDED_BODIES = 32
 """How many times the largest body is read and dropped before a body that is too large is refused: a client that is
 still sending would not see the refusal."""
-EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 PATHS = ("/", "/v1/models", "/v1/completions", "/v1/chat/completions", "/health", "/metrics")
 
 
@@ -70,14 +66,14 @@ class Service:
 
     async def list_models(self, _: Request) -> Response:
         """GET /v1/models."""
-        return _json({"object": "list", "data": [_model_object(model) for model in self._models.values()]})
+        return json_response({"object": "list", "data": [_model_object(model) for model in self._models.values()]})
 
     async def show_model(self, request: Request) -> Response:
         """GET /v1/models/NAME."""
         model = self._models.get(request.path_params["name"])
         if model is None:
             raise RequestError(404, "no such model", param="model", code="model_not_found")
-        return _json(_model_object(model))
+        return json_response(_model_object(model))
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
@@ -92,7 +88,7 @@ class Service:
     async def health(self, _: Request) -> Response:
         """GET /health: 200, or 503 if the stepping thread has failed."""
         is_well = self._scheduler.failure is None
-        return _json({"status": "ok" if is_well else "failed"}, 200 if is_well else 503)
+        return json_response({"status": "ok" if is_well else "failed"}, 200 if is_well else 503)
 
     async def metrics(self, _: Request) -> Response:
         """GET /metrics."""
@@ -120,26 +116,27 @@ class Service:
         """Return the answer as soon as its status is certain; a client that goes before that frees its slots."""
         pieces = self._answering.pieces(plan)
         begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
-        answer = await _unless_disconnected(begin, request)
+        answer = await unless_disconnected(begin, request)
         if answer is None:
             self._metrics.count_disconnect()
             return Response(status_code=499)  # nobody reads it
         return answer
 
-    async def _collect(self, plan: Plan, pieces: AsyncIterator[tuple[int, Piece]]) -> Response:
+    async def _collect(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         texts: list[list[Piece]] = [[] for _ in plan.jobs]
         async for index, piece in pieces:
             texts[index].append(piece)
-        return _json(plan.form.whole(texts, self._answering.usage(plan)))
+        return json_response(plan.form.whole(texts, self._answering.usage(plan)))
 
-    async def _open_stream(self, plan: Plan, pieces: AsyncIterator[tuple[int, Piece]]) -> Response:
+    async def _open_stream(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         """Return the stream once it has its first piece: until then it can still be refused."""
         first = await anext(pieces)
-        return _EventStream(self._events(plan, first, pieces), self._limits, self._metrics)
+        events = self._events(plan, first, pieces)
+        return EventStream(events, pieces, limits=self._limits, metrics=self._metrics)
 
     async def _events(
-        self, plan: Plan, first: tuple[int, Piece], pieces: AsyncIterator[tuple[int, Piece]]
-    ) -> AsyncIterator[bytes]:
+        self, plan: Plan, first: tuple[int, Piece], pieces: AsyncGenerator[tuple[int, Piece]]
+    ) -> AsyncGenerator[bytes]:
         yield plan.form.opening_events(len(plan.jobs)) + plan.form.event(*first)
         try:
             async for index, piece in pieces:
@@ -148,40 +145,6 @@ class Service:
             yield to_event(error.to_json())
             return
         yield plan.form.usage_event(self._answering.usage(plan)) + DONE
-
-
-class _EventStream(Response):
-    """An answer that is sent event by event; the events end when the client goes or does not read."""
-
-    def __init__(self, events: AsyncIterator[bytes], limits: Limits, metrics: Metrics) -> None:
-        super().__init__(headers=EVENT_HEADERS)
-        del self.headers["content-length"]
-        self._events, self._limits, self._metrics = events, limits, metrics
-        self._sending_since = math.inf
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        sending = asyncio.create_task(self._send_events(send))
-        leaving = asyncio.create_task(_wait_for_disconnect(receive))
-        stalling = asyncio.create_task(self._wait_for_stall())
-        await _first_of(sending, leaving, stalling)
-        if sending.cancelled():
-            self._metrics.count_disconnect()
-
-    async def _send_events(self, send: Send) -> None:
-        async for event in self._events:
-            await self._send(send, event)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send(self, send: Send, event: bytes) -> None:
-        self._sending_since = time.monotonic()
-        await send({"type": "http.response.body", "body": event, "more_body": True})
-        self._sending_since = math.inf
-
-    async def _wait_for_stall(self) -> None:
-        """Return once the client has not taken an event for a while."""
-        while time.monotonic() - self._sending_since < self._limits.write_seconds:
-            await asyncio.sleep(self._limits.write_seconds / 4)
 
 
 class _Guard:
@@ -207,7 +170,7 @@ class _Guard:
             check_host(headers.get(b"host"), self._allowed_hosts)
             check_origin(headers.get(b"origin"), headers[b"host"])
         except RequestError as error:
-            await _error_response(error)(scope, receive, counted_send)
+            await error_response(error)(scope, receive, counted_send)
             return
         await self._app(scope, receive, counted_send)
 
@@ -224,10 +187,10 @@ def make_app(service: Service, *, allowed_hosts: Sequence[str], metrics: Metrics
     app = Starlette(
         routes=service.routes(),
         exception_handlers={
-            RequestError: lambda _, error: _error_response(error),
-            HTTPException: lambda _, error: _error_response(_from_http(error)),
+            RequestError: lambda _, error: error_response(error),
+            HTTPException: lambda _, error: error_response(from_http(error)),
             ClientDisconnect: lambda _, error: Response(status_code=499),
-            Exception: lambda _, error: _error_response(RequestError(500, "the server has made a mistake")),
+            Exception: lambda _, error: error_response(RequestError(500, "the server has made a mistake")),
         },
     )
     return _Guard(app, allowed_hosts, metrics)
@@ -246,47 +209,3 @@ def _asset(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 def _model_object(model: ServedModel) -> dict[str, Any]:
     return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm"}
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    body = json.dumps(content, separators=(",", ":"))  # in ASCII: a message may quote half of a surrogate pair
-    return Response(body, status, media_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _error_response(error: RequestError) -> Response:
-    response = _json(error.to_json(), error.status)
-    if error.retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
-    if error.status in {408, 413}:
-        response.headers["Connection"] = "close"  # the rest of the body is not read
-    return response
-
-
-def _from_http(error: HTTPException) -> RequestError:
-    messages = {404: "no such path", 405: "this path takes another method"}
-    return RequestError(error.status_code, f"{messages.get(error.status_code, error.detail)}; see docs/serving.md")
-
-
-async def _unless_disconnected(answer: Awaitable[Response], request: Request) -> Response | None:
-    """Wait for an answer; if the client goes before that, give it up and return None."""
-    answering = asyncio.ensure_future(answer)
-    leaving = asyncio.create_task(_wait_for_disconnect(request.receive))
-    await _first_of(answering, leaving)
-    return None if answering.cancelled() else answering.result()
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _first_of(*futures: "asyncio.Future[Any]") -> None:
-    """Wait until one of several is done, and cancel the others; if this is cancelled, cancel them all."""
-    try:
-        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for future in futures:
-            if not future.done():
-                future.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await future

@@ -12,8 +12,6 @@ Axes: W steps of a window, B slots, b texts in slots, V vocabulary.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,45 +19,11 @@ from numpy.typing import NDArray
 from charlm.network.rnn import Floats, Parameters
 from charlm.network.tiles import TiledStepper, count_lanes
 from charlm.sampling.rows import NO_ID, choose_rows, row_settings
-from charlm.sampling.sampler import Sampler
+from charlm.serving.jobs import MAX_LIKELIEST, Chunk, EndReason, Job
+from charlm.serving.window import Text, Window
 
 WINDOW = 64
-MAX_LIKELIEST = 20
-EndReason = Literal["length", "end of text", "not finite", "failed"]
 Booleans = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A text to read and to write; two jobs are never equal."""
-
-    prompt_ids: NDArray[np.int64]
-    """[n], n >= 1."""
-    length: int
-    """How many ids to choose, 0 or more."""
-    sampler: Sampler
-    seed: tuple[int, int]
-    """Two numbers, 0 or more: the seed of the request, and the index of the text among those of the request."""
-    likeliest: int | None = None
-    """How many of the likeliest ids to report beside the log-probability of each id, 0 to 20; None = neither."""
-    is_prompt_scored: bool = False
-    """Whether the ids of the prompt are reported too."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The next ids of a text."""
-
-    ids: NDArray[np.int64]
-    """[m]; an end-of-text id is the last."""
-    logprobs: NDArray[np.float64] | None = None
-    """log p of each id given those before it, [m]; NaN for the first id of a text. None = not wanted."""
-    likeliest_ids: NDArray[np.int64] | None = None
-    """[m, k], likeliest first."""
-    likeliest_logprobs: NDArray[np.float64] | None = None
-    """[m, k]."""
-    reason: EndReason | None = None
-    """Why these are the last ids; None = there are more to come."""
 
 
 class Batch:
@@ -93,8 +57,8 @@ class Batch:
         self._forbidden = list(forbidden)
         self._end_id = NO_ID if end_id is None else end_id
         self._settings = row_settings(slots)
-        self._plan = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
-        self._texts: list[_Text] = []
+        self._plan = Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
+        self._texts: list[Text] = []
         self._due = np.full(slots, window)
         self._column = 0
         self._next_due = window
@@ -117,7 +81,7 @@ class Batch:
     def add(self, job: Job) -> None:
         """Put a text into a free slot: it takes part in the next step."""
         slot = len(self._texts)
-        self._texts.append(_Text(job, -self._column, self._column))
+        self._texts.append(Text(job, -self._column, self._column))
         self._stepper.clear(slot)
         self._settings.set(slot, job.sampler)
         self._fill(slot)
@@ -219,7 +183,7 @@ class Batch:
         plan.draws[column + len(forced) :, slot] = text.random.random(chosen)
         self._due[slot] = self._next_column(text)
 
-    def _next_column(self, text: "_Text") -> int:
+    def _next_column(self, text: Text) -> int:
         """Return the next column at which a text has its first chosen id or its last, or at which the window ends."""
         window = len(self._plan.ids)
         events = (len(text.job.prompt_ids) + 1 - text.offset, text.total - text.offset, window)
@@ -253,59 +217,3 @@ class Batch:
         self._next_due = int(self._due[: len(self._texts)].min(initial=len(self._plan.ids)))
         self._is_filtered = self._settings.has_filter(len(self._texts))
         self._scored = np.array([i for i, text in enumerate(self._texts) if text.job.likeliest is not None], np.int64)
-
-
-class _Text:
-    """How far a text has come."""
-
-    def __init__(self, job: Job, offset: int, reported: int) -> None:
-        self.job = job
-        self.random = np.random.default_rng(job.seed)
-        self.offset = offset  # the position in the text of the id at column 0
-        self.reported = reported  # the column of the first id that is not reported yet
-
-    @property
-    def total(self) -> int:
-        """The ids of the prompt and of the text."""
-        return len(self.job.prompt_ids) + self.job.length
-
-    def position(self, column: int) -> int:
-        """Return the position in the text of the id at a column."""
-        return self.offset + column
-
-
-class _Window:
-    """What the texts are to read, and what came of it, at each step of a window [W, B]."""
-
-    def __init__(self, window: int, slots: int, likeliest: int) -> None:
-        self.script = np.full((window, slots), NO_ID)  # ids of prompts; NO_ID = choose one
-        self.draws = np.zeros((window, slots))
-        self.ids = np.zeros((window, slots), np.int64)
-        self.logprobs = np.zeros((window, slots))
-        self.likeliest_ids = np.zeros((window, slots, likeliest), np.int64)
-        self.likeliest_logprobs = np.zeros((window, slots, likeliest))
-
-    def move(self, source: int, target: int) -> None:
-        """Put the text of a slot into another."""
-        arrays: tuple[NDArray[Any], ...] = (
-            *(self.script, self.draws, self.ids),
-            *(self.logprobs, self.likeliest_ids, self.likeliest_logprobs),
-        )
-        for array in arrays:
-            array[:, target] = array[:, source]
-
-    def chunk(self, slot: int, steps: slice, text: _Text, reason: EndReason | None) -> Chunk:
-        """Return what came of some steps in a slot."""
-        ids, likeliest = self.ids[steps, slot].copy(), text.job.likeliest
-        if likeliest is None:
-            return Chunk(ids, reason=reason)
-        logprobs = self.logprobs[steps, slot].copy()
-        if text.position(steps.start) == 0 and len(logprobs):
-            logprobs[0] = np.nan
-        return Chunk(
-            ids,
-            logprobs,
-            self.likeliest_ids[steps, slot, :likeliest].copy(),
-            self.likeliest_logprobs[steps, slot, :likeliest].copy(),
-            reason,
-        )

@@ -11,8 +11,8 @@ from charlm.errors import CharlmError, shorten
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.serving.answers import AnswerForm
-from charlm.serving.batch import Job
 from charlm.serving.errors import RequestError
+from charlm.serving.jobs import Job
 from charlm.serving.limits import Limits
 from charlm.serving.requests import ChatRequest, CompletionRequest, Prompt, Sampling
 from charlm.serving.text import GrowingText

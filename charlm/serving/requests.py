@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from charlm.errors import nearest, shorten
-from charlm.serving.batch import MAX_LIKELIEST
 from charlm.serving.errors import RequestError
+from charlm.serving.jobs import MAX_LIKELIEST
 
 MAX_CHOICES = 128
 MAX_STOPS = 16
@@ -121,7 +121,7 @@ class Message(_Strict):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | tuple[TextPart, ...]
-    name: str | None = None
+    name: Annotated[str | None, _refuse_unless(None)] = None
 
     @property
     def text(self) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from charlm.serving.batch import Batch, Chunk, Job
+from charlm.serving.batch import Batch
+from charlm.serving.jobs import Chunk, Job
 
 REPORT_SECONDS = 0.1
 """How often the ids of all texts are handed on. An event costs as much as several characters of a small network, so

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from charlm.serving.batch import Chunk, EndReason, Job
+from charlm.serving.jobs import Chunk, EndReason, Job
 from charlm.text.vocabulary import Vocabulary
 
 FinishReason = Literal["stop", "length"]

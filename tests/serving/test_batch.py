@@ -13,7 +13,8 @@ from charlm.evaluation.scoring import score_stream
 from charlm.network.rnn import Parameters
 from charlm.sampling.generation import generate
 from charlm.sampling.sampler import Sampler
-from charlm.serving.batch import WINDOW, Batch, Chunk, Job
+from charlm.serving.batch import WINDOW, Batch
+from charlm.serving.jobs import Chunk, Job
 
 PROMPT = np.array([3, 1, 4, 1, 5])
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from charlm.sampling.sampler import Sampler
-from charlm.serving.batch import Job
 from charlm.serving.errors import RequestError
+from charlm.serving.jobs import Job
 from charlm.serving.limits import Limits
 from charlm.serving.plan import Plan, ServedModel, plan_chat, plan_completion
 from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request

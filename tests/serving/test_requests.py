@@ -131,7 +131,7 @@ def test_what_is_not_a_json_object_of_finite_numbers_is_refused(body: bytes) -> 
 
 def test_a_chat_is_read_as_lines() -> None:
     parts = [{"type": "text", "text": "you "}, {"type": "text", "text": "there"}]
-    wanted = chat(messages=[{"role": "system", "content": "Hear"}, {"role": "user", "content": parts, "name": "me"}])
+    wanted = chat(messages=[{"role": "system", "content": "Hear"}, {"role": "user", "content": parts, "name": None}])
     assert wanted.prompt == "Hear\nyou there"
 
 
@@ -144,6 +144,7 @@ def test_a_chat_is_read_as_lines() -> None:
         {"messages": [3]},
         {"messages": [{"role": "tool", "content": "a"}]},
         {"messages": [{"role": "user", "content": None}]},
+        {"messages": [{"role": "user", "content": "a", "name": "me"}]},
         {"messages": [{"role": "user", "content": "\ud800"}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         {"tools": [{"type": "function"}]},

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,11 @@ def call(
     port: int, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: str
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
     """Send a request, and return the status, the body and the headers of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     data = json.dumps(body).encode() if isinstance(body, dict) else body
-    connection.request(method, path, data, {name.replace("_", "-"): value for name, value in headers.items()})
-    with connection.getresponse() as response:
-        answer = response.status, response.read(), response.headers
-    connection.close()
-    return answer
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
+        connection.request(method, path, data, {name.replace("_", "-"): value for name, value in headers.items()})
+        with connection.getresponse() as response:
+            return response.status, response.read(), response.headers
 
 
 def complete(port: int, **fields: Any) -> tuple[int, Any]:

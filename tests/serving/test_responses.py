@@ -1,0 +1,72 @@
+"""Streams of events: closed with all that they are made from, however they end."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from charlm.serving.limits import Limits
+from charlm.serving.metrics import Metrics
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("starlette", reason="missing: starlette")
+from charlm.serving.responses import EventStream  # noqa: E402
+
+Send = Callable[[Any], Awaitable[None]]
+
+
+class Pieces:
+    """An endless source, which notes that it was closed."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    async def generate(self) -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                await asyncio.sleep(0)
+                yield b"piece"
+        finally:
+            self.is_closed = True
+
+
+async def answer(pieces: Pieces, send: Send, *, disconnect_after: float, limits: Limits) -> Metrics:
+    """Send the events of an endless source to a client that goes after some seconds."""
+    metrics, source = Metrics(), pieces.generate()
+    await anext(source)
+
+    async def events() -> AsyncGenerator[bytes]:
+        async for piece in source:
+            yield piece
+
+    async def receive() -> dict[str, str]:
+        await asyncio.sleep(disconnect_after)
+        return {"type": "http.disconnect"}
+
+    await EventStream(events(), source, limits=limits, metrics=metrics)({}, receive, send)
+    return metrics
+
+
+@pytest.mark.parametrize("disconnect_after", [0, 0.05])
+def test_a_client_that_goes_closes_the_source(disconnect_after: float) -> None:
+    pieces = Pieces()
+
+    async def send(_: Any) -> None:
+        await asyncio.sleep(0.001)
+
+    metrics = asyncio.run(answer(pieces, send, disconnect_after=disconnect_after, limits=Limits()))
+    assert pieces.is_closed
+    assert "charlm_disconnects_total 1" in metrics.render({})
+
+
+def test_a_client_that_does_not_read_is_given_up_after_a_while() -> None:
+    pieces = Pieces()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(3600)
+
+    metrics = asyncio.run(answer(pieces, send, disconnect_after=3600, limits=Limits(write_seconds=0.1)))
+    assert pieces.is_closed
+    assert "charlm_disconnects_total 1" in metrics.render({})
