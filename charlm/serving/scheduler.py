@@ -56,11 +56,6 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="stepping", daemon=True)
 
     @property
-    def capacity(self) -> int:
-        """The most jobs of one model that can be in hand at once."""
-        return self._max_waiting + min(batch.slots for batch in self._batches.values())
-
-    @property
     def active(self) -> int:
         """The number of jobs in slots."""
         return sum(len(batch) for batch in self._batches.values())

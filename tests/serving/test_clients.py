@@ -17,11 +17,15 @@ from charlm.api.model import load
 from charlm.text.corpus import open_corpus
 
 pytestmark = pytest.mark.slow
-openai = pytest.importorskip("openai", reason="missing: openai")
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[Any]:
+def openai() -> Any:
+    return pytest.importorskip("openai", reason="missing: openai")
+
+
+@pytest.fixture
+def client(openai: Any, server: Server) -> Iterator[Any]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
@@ -78,7 +82,7 @@ def test_openai_stops_before_a_stop_text(client: Any, server: Server) -> None:
     assert answer.choices[0].text == sampled(server, "-n", 500, "--stop", "e", "--top-k", 20)
 
 
-def test_openai_raises_its_own_errors(client: Any, server: Server) -> None:
+def test_openai_raises_its_own_errors(openai: Any, client: Any, server: Server) -> None:
     with pytest.raises(openai.NotFoundError, match="this server has"):
         client.completions.create(model="gpt", prompt="a")
     with pytest.raises(openai.BadRequestError, match="was not in the training text") as caught:

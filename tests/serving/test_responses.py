@@ -10,8 +10,6 @@ from charlm.serving.limits import Limits
 from charlm.serving.metrics import Metrics
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("starlette", reason="missing: starlette")
-from charlm.serving.responses import EventStream  # noqa: E402
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -33,6 +31,9 @@ class Pieces:
 
 async def answer(pieces: Pieces, send: Send, *, disconnect_after: float, limits: Limits) -> Metrics:
     """Send the events of an endless source to a client that goes after some seconds."""
+    pytest.importorskip("starlette", reason="missing: starlette")
+    from charlm.serving.responses import EventStream
+
     metrics, source = Metrics(), pieces.generate()
     await anext(source)
 

@@ -180,7 +180,7 @@ def test_a_thousand_slow_connections_are_not_noticed_and_are_closed(trained_run:
                 started = time.monotonic()
                 text_of(port, max_tokens=50, seed=seed)
                 waits.append(time.monotonic() - started)
-            assert sorted(waits)[10] < 1
+            assert sorted(waits)[10] < 5
             wait_until(lambda: read_process(process.pid).open_files < 100)
         finally:
             for connection in connections:
