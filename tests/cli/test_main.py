@@ -16,14 +16,16 @@ from charlm.evaluation.dynamic_rule import RULES
 
 OPTIONS = {
     "tokenize": "--out --workers -c --config -s --set",
-    "train": "-c --config -s --set -r --run --resume",
+    "train": "-c --config -s --set -r --run --resume --cluster --task --worker-timeout --start-timeout",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --checkpoint --unknown --raw --copies --json",
     "evaluate": "--split --protocol --window --checkpoint --unknown --dynamic --dynamic-rule --dynamic-rate "
     "--dynamic-decay --dynamic-segment --dynamic-stretch --baselines --surprise --json",
     "compare": "--sort --json",
+    "inspect": "--text --out --edit --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
+    "tune": "--minutes --trials --trial-minutes --out --storage --json",
     "bench": "--units --layers --batch --time --rounds --json",
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
@@ -35,8 +37,10 @@ USAGES = {
     "sample": "[RUN]",
     "evaluate": "[RUN] [TEXT]",
     "compare": "[RUNS]...",
+    "inspect": "[RUNS]...",
     "export": "[RUN]",
     "import": "FILE",
+    "tune": "SPACE.yaml [CORPUS]...",
     "bench": "[PART]...",
     "serve": "[RUNS]...",
     "tensorboard": "[RUNS]...",
@@ -53,6 +57,8 @@ CHOICES = {
     ("export", "precision"): ["float16", "float32"],
     ("export", "checkpoint"): ["best", "last"],
     ("import", "activation"): ["tanh", "relu"],
+    ("inspect", "checkpoint"): ["best", "last"],
+    ("inspect", "unknown"): ["error", "skip"],
     ("serve", "checkpoint"): ["best", "last"],
     ("serve", "unknown"): ["error", "skip"],
     ("compare", "sort"): ["score", "name", "time"],
