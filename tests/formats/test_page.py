@@ -210,6 +210,8 @@ def test_a_character_that_the_model_does_not_know_is_named(browser: Browser, tra
     assert browser.status == "The model has never seen the character “é”."
     assert not browser.find("write").is_enabled()
     assert browser.choices == []
+    browser.press("Enter", ctrlKey=True)
+    assert browser.status == "The model has never seen the character “é”."
     browser.fill(prompt="The e")
     assert browser.status == ""
     assert browser.find("write").is_enabled()

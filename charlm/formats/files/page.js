@@ -121,7 +121,7 @@ class Page {
 
   /** Continues the text. */
   async write() {
-    if (!this.on.settings.reportValidity()) return;
+    if (this.on.write.disabled || !this.on.settings.reportValidity()) return;
     await this.job?.done;
     const settings = this.settings;
     const pace = Number(this.on.pace.value);
