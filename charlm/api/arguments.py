@@ -1,12 +1,9 @@
-"""Arguments of the library: names that are checked, texts, and overrides of a config."""
+"""Checks of the arguments of the library: a name that it does not know is a CharlmError, never a wrong result."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, get_args
 
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.errors import CharlmError, shorten
-from charlm.text.corpus import Corpus
 
 
 def check_choice(name: str, found: str, choices: Any) -> None:
@@ -31,21 +28,3 @@ def check_name(name: str, found: str, names: Iterable[str]) -> None:
         allowed = f"{', '.join(others)} or {last}" if others else last
         raise CharlmError(f"{name}: found {shorten(found)}; must be {allowed}")
 
-
-Overrides = str | Iterable[str] | Mapping[str, Any]
-"""Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
-dotted keys to values."""
-
-
-def override_list(overrides: Overrides) -> Iterable[str] | Mapping[str, Any]:
-    """Return several overrides, also if there is only one."""
-    return [overrides] if isinstance(overrides, str) else overrides
-
-
-def text_sources(text: str | Path | Corpus | Sequence[str | Path] | None) -> Sequence[str | Path]:
-    """Return the sources of a text: those named, the folder of a corpus, or the plays that come with charlm."""
-    if isinstance(text, Corpus):
-        return [text.folder]
-    if text is None:
-        return [DEFAULT_CORPUS]
-    return [text] if isinstance(text, str | Path) else text

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.api.arguments import Overrides, override_list, text_sources
+from charlm.api.sources import Overrides, Text, as_several, as_sources
 from charlm.config.file import load_config, parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
@@ -16,7 +16,6 @@ from charlm.errors import CharlmError
 from charlm.hardware import core_count, usable_precision
 from charlm.runs.folder import CORPUS, new_folder, newest_run
 from charlm.runs.run import Run, begin_run, discard_run, open_run
-from charlm.text.corpus import Corpus
 from charlm.training import loop
 from charlm.training.cluster import Cluster, WorkerLostError, check_agreement, facts_to_agree_on, settle_cluster_parts
 from charlm.training.loop import Outcome
@@ -61,7 +60,7 @@ def connected(cluster: Cluster) -> Iterator["Machines"]:
 
 def train(
     cluster: Cluster,
-    text: str | Path | Corpus | Sequence[str | Path] | None = None,
+    text: Text = None,
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
@@ -92,19 +91,19 @@ def train(
 
     """
     path = find_recipe(str(recipe))
-    config = None if resume else load_config(path, overrides=override_list(overrides))
+    config = None if resume else load_config(path, overrides=as_several(overrides))
     if not cluster.is_chief:
         folder = newest_run() if run is None and resume and text is None else Path(run or "")
-        sources = [folder / CORPUS] if resume and text is None else text_sources(text)
+        sources = [folder / CORPUS] if resume and text is None else as_sources(text)
         return join(cluster, sources, config=config)
 
     def begin() -> Run:
         """Begin the run, or open it."""
         if config is None:
-            return open_run(newest_run() if run is None else Path(run), overrides=override_list(overrides))
+            return open_run(newest_run() if run is None else Path(run), overrides=as_several(overrides))
         settled = settle_cluster_parts(config, workers=len(cluster.addresses), cores=core_count())
         folder = new_folder(path.stem) if run is None else Path(run)
-        return begin_run(folder, settled, *text_sources(text), progress=show_progress)
+        return begin_run(folder, settled, *as_sources(text), progress=show_progress)
 
     return lead(cluster, begin, resume=resume, say=say, show_progress=show_progress)
 

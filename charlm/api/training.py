@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from charlm.api.arguments import Overrides, override_list, text_sources
+from charlm.api.minutes import check_minutes, fit_to_minutes
+from charlm.api.sources import Overrides, Text, as_several, as_sources, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.runs.folder import new_folder, newest_run
+from charlm.runs.folder import is_run, new_folder, newest_run
 from charlm.runs.run import Run, begin_run, discard_run, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
@@ -41,16 +42,17 @@ def tokenize(
 
     """
     several = [sources] if isinstance(sources, str | Path) else sources
-    config = load_config(find_recipe(str(recipe)), overrides=override_list(overrides))
+    config = load_config(find_recipe(str(recipe)), overrides=as_several(overrides))
     names = [str(source) for source in several]
     return write_corpus(names, Path(out), config.corpus, workers=workers, progress=show_progress)
 
 
 def train(
-    text: str | Path | Corpus | Sequence[str | Path] | None = None,
+    text: Text = None,
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
+    minutes: float | None = None,
     run: str | Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
@@ -66,24 +68,39 @@ def train(
             with charlm.
         recipe: A name in configs/, or a YAML file.
         overrides: Values that replace those of the recipe.
+        minutes: How long the call should take. Some steps are timed, and the number of steps that fit replaces the
+            `training.epochs` and `training.steps` of the recipe; it is in the config of the run, which can so be
+            repeated. None = as long as the recipe says.
         run: The folder of the run, missing or empty; None = a new one under runs/.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
 
     Raises:
-        CharlmError: a key, a value or the text is not right, a file cannot be written, or training has diverged; before
-            the first checkpoint, the run is removed again.
+        CharlmError: a key, a value or the text is not right, `minutes` is given together with an override of the length
+            or is too short, a file cannot be written, or training has diverged; before the first checkpoint, the run is
+            removed again.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt. The run can be resumed.
 
     """
     watch = Stopwatch()
     with stop_on_signal() as request:
         path = find_recipe(str(recipe))
-        config = load_config(path, overrides=override_list(overrides))
+        given = as_several(overrides)
+        config = load_config(path, overrides=given)
+        if minutes is not None:
+            check_minutes(minutes, given)
         folder = new_folder(path.stem) if run is None else Path(run)
-        begun = begin_run(folder, config, *text_sources(text), progress=show_progress)
+        begun = begin_run(folder, config, *as_sources(text), progress=show_progress)
         try:
-            return _train(begun, resume=False, request=request, say=say, show_progress=show_progress, watch=watch)
+            return _train(
+                begun,
+                resume=False,
+                minutes=minutes,
+                request=request,
+                say=say,
+                show_progress=show_progress,
+                watch=watch,
+            )
         except Exception:
             discard_run(begun)
             raise
@@ -112,7 +129,7 @@ def resume(
     """
     watch = Stopwatch()
     with stop_on_signal() as request:
-        begun = open_run(newest_run() if run is None else Path(run), overrides=override_list(overrides))
+        begun = open_run(newest_run() if run is None else Path(run), overrides=as_several(overrides))
         return _train(begun, resume=True, request=request, say=say, show_progress=show_progress, watch=watch)
 
 
@@ -124,19 +141,18 @@ def _train(
     say: Callable[[str], None],
     show_progress: bool,
     watch: Stopwatch,
+    minutes: float | None = None,
 ) -> Outcome:
-    """Train with the Keras engine; a Stopped that comes of it names the run."""
+    """Train with the Keras engine; a Stopped that comes of it names the run, if that can be resumed."""
     watch.lap("text")
     try:
-        with request.at_once():
-            from charlm.engine import runtime
-
-            runtime.start()
-            from charlm.engine.keras_engine import KerasEngine
+        make_engine = start_engine(request)
         watch.lap("TensorFlow")
+        if minutes is not None:
+            run, make_engine = fit_to_minutes(run, make_engine, minutes=minutes, watch=watch, request=request, say=say)
         return loop.train(
-            run, KerasEngine, resume=resume, request=request, say=say, show_progress=show_progress, watch=watch
+            run, make_engine, resume=resume, request=request, say=say, show_progress=show_progress, watch=watch
         )
     except Stopped as stopped:
-        stopped.run = run.folder
+        stopped.run = run.folder if is_run(run.folder) else None
         raise

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 )
 @set_option
 @click.option("-r", "--run", "folder", type=FOLDER, help="Folder of the run.  [default: runs/<time>-<config>]")
+@click.option("--minutes", type=float, help="Take the steps that fit into this time, start and evaluations included.")
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
 @click.option(
     "--cluster",
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How long to wait for all machines at the start.",
 )
-def train(  # noqa: PLR0917
+def train(
+    *,
     corpus: tuple[Path, ...],
     recipe: str | None,
     overrides: tuple[str, ...],
     folder: Path | None,
+    minutes: float | None,
     resume: bool,
     cluster: str | None,
     task: int | None,
@@ -65,6 +68,10 @@ def train(  # noqa: PLR0917
     machines = _machines(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
     if resume and (recipe is not None or (corpus and machines is None)):
         raise click.UsageError("--resume continues with the corpus and the config of the run; leave them out")
+    if minutes is not None and (resume or machines is not None):
+        raise click.UsageError(
+            "--minutes plans a new run on one machine; one that is resumed or shared has its number of steps"
+        )
     from charlm.api import training
     from charlm.training.signals import Stopped
 
@@ -90,6 +97,7 @@ def train(  # noqa: PLR0917
                 corpus or None,
                 recipe=recipe or "default",
                 overrides=overrides,
+                minutes=minutes,
                 run=folder,
                 say=say,
                 show_progress=shows_progress,

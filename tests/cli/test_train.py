@@ -142,6 +142,8 @@ train text.txt -r out -s training.precision=float16            | training.precis
 train text.txt -r out -s sampling.top_p=2                      | sampling.top_p: found 2
 train corpus -r out -s corpus.level=byte                       | corpus.level: found 'byte', but corpus was
 train corpus -r out -s corpus.validation_fraction=0.2          | corpus.validation_fraction: found 0.2, but corpus was
+train text.txt -r out --minutes nan                            | --minutes nan: must be a number more than 0
+train text.txt -r out --minutes 3 -s training.steps=9          | --minutes 3: decides training.steps
 train --resume                                                 | runs/: no run here
 train --resume -r missing                                      | missing: not a run
 train --resume -r bundle                                       | bundle: not a run
@@ -154,9 +156,11 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 
 @pytest.mark.usefixtures("place")
 @table("""
-train -s                | requires an argument
-train --resume text.txt | --resume continues with the corpus
-train --resume -c tiny  | --resume continues with the corpus
+train -s                   | requires an argument
+train --resume text.txt    | --resume continues with the corpus
+train --resume -c tiny     | --resume continues with the corpus
+train --resume --minutes 3 | --minutes plans a new run
+train --minutes soon       | '--minutes'
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)

@@ -1,0 +1,149 @@
+"""How long a run takes on this machine, from a few steps that are timed and then undone.
+
+    seconds(S) = S * step + ceil(S / E) * evaluation + (1 + ceil(S / C)) * checkpoint
+
+S steps, an evaluation every E and a checkpoint every C of them. The figures are those of this machine under its
+present load.
+"""
+
+import bisect
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from charlm.config.schema import Config, TrainingConfig
+from charlm.hardware import memory_bytes
+from charlm.runs.folder import METRICS_FILE
+from charlm.runs.run import Run
+from charlm.text.batches import Batches
+from charlm.text.corpus import Corpus
+from charlm.training.divergence import DivergenceError
+from charlm.training.engine import Engine, EngineFactory
+from charlm.training.loop import Training
+from charlm.training.progress import Progress
+from charlm.training.signals import StopRequest
+
+STEP_SECONDS = 3.0
+"""How long steps are timed, at least."""
+MAX_STEPS = 1 << 53
+"""The largest number of steps that a checkpoint holds."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """How long each part of a run takes, in seconds."""
+
+    step_seconds: float
+    """One step, with the reading of its windows."""
+    evaluation_seconds: float
+    """One evaluation, with the sample, the log and the bundle best/."""
+    checkpoint_seconds: float
+    """One checkpoint, with the bundle last/."""
+    start_seconds: float
+    """Making the engine, and its first call."""
+
+    def run_seconds(self, settings: TrainingConfig, steps: int) -> float:
+        """Return how long a run takes after its start.
+
+        Args:
+            settings: Decide how often the run is evaluated and saved.
+            steps: The steps of the whole run, 0 or more.
+
+        """
+        evaluations, checkpoints = -(-steps // settings.evaluate_every), 1 + -(-steps // settings.checkpoint_every)
+        return steps * self.step_seconds + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
+
+    def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
+        """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one."""
+
+        def duration(steps: int) -> float:
+            return self.run_seconds(settings, steps)
+
+        return max(0, bisect.bisect_right(range(MAX_STEPS), seconds, key=duration) - 1)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A few steps of a run, timed and undone."""
+
+    costs: Costs
+    batches: Batches
+    """How the training text is cut into windows."""
+    engine: Engine
+    """In the state before its first step, so that the run can use it."""
+
+
+def rehearse(
+    config: Config,
+    corpus: Corpus,
+    make_engine: EngineFactory,
+    *,
+    request: StopRequest,
+    step_seconds: float = STEP_SECONDS,
+    measure_memory: Callable[[], int | None] = memory_bytes,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rehearsal:
+    """Take some steps of a run, evaluate and save it, all in a temporary folder that is removed.
+
+    The engine is then set back: a run that uses it ends with the same bytes as one with a new engine.
+
+    Args:
+        config: Every setting of the run; `settle_parts` has completed it.
+        corpus: Its text.
+        make_engine: Makes the engine.
+        request: The stop request of a `stop_on_signal` block; a signal ends the rehearsal at once.
+        step_seconds: How long to take steps, at least. The first call of the engine comes before that.
+        measure_memory: Returns the memory of the machine in bytes; None = not known.
+        clock: Returns the time in seconds.
+
+    Raises:
+        CharlmError: the config asks for something that the engine does not have, the network does not fit into the
+            memory, the text is too short, or the temporary folder cannot be written.
+        Stopped: a signal came.
+
+    """
+    endless = config.training.model_copy(update={"steps": MAX_STEPS, "epochs": None})
+    with tempfile.TemporaryDirectory(prefix="charlm-") as folder, request.at_once():
+        started = clock()
+        (Path(folder) / METRICS_FILE).touch()
+        training = Training(
+            Run(Path(folder), config.model_copy(update={"training": endless}), corpus),
+            make_engine,
+            request=request,
+            say=lambda _: None,
+            available_bytes=measure_memory(),
+            clock=clock,
+        )
+        with contextlib.closing(training.recorder.outputs):
+            training.prepare(resume=False)
+            first_state = training.engine.tensors()
+            _time_steps(training, 0.0, clock)  # the first call is slower than the others
+            start = clock() - started
+            step = _time_steps(training, step_seconds, clock)
+            training.engine.restore(first_state)
+            checkpoint, evaluation = _time_records(training, clock)
+    return Rehearsal(Costs(step, evaluation, checkpoint, start), training.batches, training.engine)
+
+
+def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) -> float:
+    """Take steps for some seconds, at least one call of the engine; return the seconds of one step."""
+    first, started, now = training.progress.step, clock(), -math.inf
+    while now - started < seconds:
+        with contextlib.suppress(DivergenceError):  # what was learned is undone in any case
+            training.steps.take_steps(training.progress)
+        now = clock()
+    return (now - started) / (training.progress.step - first)
+
+
+def _time_records(training: Training, clock: Callable[[], float]) -> tuple[float, float]:
+    """Save the run twice, the second time with an evaluation; return the seconds of a checkpoint and an evaluation."""
+    progress = Progress(step=training.progress.step, pending_losses=[1.0])  # finite, even if the steps diverged
+    started = clock()
+    training.recorder.outputs.save(progress)
+    saved = clock()
+    training.recorder.finish(progress, is_stopped=False)
+    return saved - started, max(0.0, clock() - saved - (saved - started))

@@ -1,0 +1,104 @@
+"""How long a run takes: the arithmetic, and the timed steps, with the fake engine and a clock of its own."""
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_engine import FakeEngines, Faults
+from fake_runs import SMALL, TEXT
+
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import TrainingConfig
+from charlm.errors import CharlmError
+from charlm.runs.run import Run, begin_run
+from charlm.training.signals import StopRequest
+from charlm.training.timing import MAX_STEPS, Costs, Rehearsal, rehearse
+
+COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0, start_seconds=1000.0)
+SETTINGS = TrainingConfig(steps=1, evaluate_every=5, checkpoint_every=3)
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(0, 100), (1, 1 + 10 + 200), (5, 5 + 10 + 300), (6, 6 + 20 + 300)])
+def test_a_run_is_its_steps_its_evaluations_and_its_checkpoints(steps: int, seconds: float) -> None:
+    assert COSTS.run_seconds(SETTINGS, steps) == seconds
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(50, 0), (210.9, 0), (211, 1), (315, 5), (325.9, 5), (326, 6)])
+def test_as_many_steps_are_planned_as_fit_into_the_time(seconds: float, steps: int) -> None:
+    assert COSTS.steps_within(SETTINGS, seconds) == steps
+
+
+def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> None:
+    assert COSTS.steps_within(SETTINGS, math.inf) == MAX_STEPS - 1
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Begin a small run."""
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    config = load_config(find_recipe("tiny"), overrides=[*SMALL, "training.steps=3"])
+    return begin_run(tmp_path / "run", config, tmp_path / "text.txt")
+
+
+def ticking(seconds: float) -> Callable[[], float]:
+    """Return a clock that advances by some seconds whenever it is read."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += seconds
+        return now[0]
+
+    return clock
+
+
+def rehearse_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0, memory: int | None = None) -> Rehearsal:
+    return rehearse(
+        run.config,
+        run.corpus,
+        engines,
+        request=StopRequest(),
+        step_seconds=seconds,
+        measure_memory=lambda: memory,
+        clock=ticking(1.0),
+    )
+
+
+def test_steps_are_timed_beyond_the_length_of_the_run_and_the_first_call_is_not(run: Run) -> None:
+    taken: list[int] = []
+    rehearsal = rehearse_with(FakeEngines(Faults(after_call=taken.append)), run)
+    first, *_, last = taken
+    assert last > 3
+    assert rehearsal.costs.step_seconds == (len(taken) - 1) / (last - first)  # a second a call
+
+
+def test_the_engine_is_left_in_its_first_state(run: Run) -> None:
+    engines = FakeEngines()
+    rehearsal = rehearse_with(engines, run)
+    new = engines(run.config, rehearsal.batches, vocabulary_size=len(run.corpus.vocabulary), precision="float32")
+    assert {name: tensor.tobytes() for name, tensor in rehearsal.engine.tensors().items()} == {
+        name: tensor.tobytes() for name, tensor in new.tensors().items()
+    }
+
+
+def test_nothing_is_written_to_the_run_or_left_in_the_temporary_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    rehearse_with(FakeEngines(), run)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_steps_that_diverge_are_timed_all_the_same(run: Run) -> None:
+    rehearsal = rehearse_with(FakeEngines(Faults(loss=lambda _step, _rate: math.nan)), run)
+    assert rehearsal.costs.step_seconds > 0
+
+
+def test_a_network_that_does_not_fit_into_the_memory_is_refused(run: Run) -> None:
+    with pytest.raises(CharlmError, match=r"lower model\.units or model\.layers"):
+        rehearse_with(FakeEngines(), run, memory=100)
