@@ -6,6 +6,8 @@ It is examined without TensorFlow.
 import importlib.metadata
 import os
 import platform
+import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +88,12 @@ def memory_bytes(*, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str]
     """
     limits = [limit for limit in (_physical_bytes(sysconf), _granted_bytes(control_group)) if limit is not None]
     return min(limits, default=None)
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held at once so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # only macOS counts in bytes
 
 
 def _physical_bytes(sysconf: Callable[[str], int]) -> int | None:

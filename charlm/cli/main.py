@@ -15,6 +15,7 @@ from charlm.cli.command import Commands
 COMMANDS = (
     "tokenize",
     "train",
+    "plan",
     "sample",
     "evaluate",
     "compare",

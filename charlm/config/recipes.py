@@ -1,5 +1,9 @@
-"""The files that come with charlm: the recipes and a search space in configs/, by name, and the default corpus."""
+"""The files that come with charlm: the recipes and a search space in configs/, by name, and the default corpus.
 
+`suited_recipe` says which recipe suits a text of a given size.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
 from charlm.errors import CharlmError, nearest
@@ -58,3 +62,48 @@ def find_space(name: str) -> Path:
 
 def _is_file_name(path: Path) -> bool:
     return path.suffix in {".yaml", ".yml"} or path.is_file()
+
+
+SMALL_TEXT, LARGE_TEXT, VAST_TEXT = 80_000, 500_000, 5_000_000
+"""Characters of training text at which `suited_recipe` changes its answer."""
+
+
+@dataclass(frozen=True)
+class RecipeAdvice:
+    """A recipe that suits a text, and why."""
+
+    recipe: str
+    """A name in configs/."""
+    reason: str
+    """For the user."""
+
+
+def suited_recipe(training_characters: int) -> RecipeAdvice:
+    """Return the recipe that suits a text of some size, judged by the texts that the recipes were measured on.
+
+    A network of 1 to 4 million weights learns a text of 100,000 characters by heart in a few epochs, so that a small
+    text needs dropout and an early end. From about a million characters on, more layers and longer training pay. The
+    borders lie between the sizes of the measured texts, 0.1 to 0.3 and 1 million characters.
+
+    Args:
+        training_characters: The length of the training text, 0 or more.
+
+    """
+    if training_characters < SMALL_TEXT:
+        return RecipeAdvice(
+            "default",
+            "smaller than the texts that it was made for; the run ends early if the network learns the text by heart",
+        )
+    if training_characters < LARGE_TEXT:
+        return RecipeAdvice("default", "its dropouts were chosen for texts of 100,000 to 300,000 characters")
+    if training_characters < VAST_TEXT:
+        return RecipeAdvice(
+            "shakespeare-15m",
+            "three layers, Muon and little dropout were chosen for texts of about a million characters; shakespeare "
+            "takes a sixth of the time and scores worse, shakespeare-hour three times as long and scores better",
+        )
+    return RecipeAdvice(
+        "shakespeare-hour",
+        "the largest network; no recipe was measured on a text of this size, which can hardly be learned by heart, so "
+        "give the time instead of the epochs: --minutes 60",
+    )

@@ -3,6 +3,7 @@
 Axes: V vocabulary, E embedding, H units.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,20 @@ class Architecture:
                 shapes[f"rnn.{index}.bias"] = (self.units,)
         outputs = self.units * (self.layers if self.skip_connections else 1)
         return shapes | {"logits.kernel": (outputs, self.vocabulary_size), "logits.bias": (self.vocabulary_size,)}
+
+    def operations_per_character(self) -> int:
+        """Return the additions and multiplications of predicting one character: two for each weight of a product.
+
+        A character that is one-hot selects a row of a kernel, which is no product. The activations and biases are not
+        counted. Training takes about three times as many: a forward product, and two in the backward pass.
+        """
+        shapes = self.shapes()
+        width = self.embedding or self.vocabulary_size
+        looked_up = 0
+        if not self.embedding:
+            looked_up = width * self.units * (self.layers if self.skip_connections else 1)
+        products = sum(math.prod(shape) for name, shape in shapes.items() if name.endswith("kernel"))
+        return 2 * (products - looked_up)
 
 
 def architecture(config: "Config", vocabulary_size: int) -> Architecture:

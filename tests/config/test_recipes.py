@@ -1,11 +1,12 @@
 """The recipes that come with charlm, and how one is found."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, find_space, recipe_names
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, find_space, recipe_names, suited_recipe
 from charlm.errors import CharlmError
 
 
@@ -59,3 +60,20 @@ def test_an_unknown_recipe_that_resembles_none_is_refused_with_the_names_of_all(
 
 def test_the_default_corpus_is_a_text() -> None:
     assert len(DEFAULT_CORPUS.read_text(encoding="utf-8")) > 100_000
+
+
+@pytest.mark.parametrize("characters", [0, 79_999, 80_000, 499_999, 500_000, 4_999_999, 5_000_000, 10**12])
+def test_every_size_of_text_has_a_recipe_that_exists(characters: int) -> None:
+    assert suited_recipe(characters).recipe in recipe_names()
+
+
+def test_the_texts_that_recipes_were_measured_on_are_given_these_recipes() -> None:
+    plays = len(DEFAULT_CORPUS.read_text(encoding="utf-8"))
+    assert suited_recipe(9 * plays // 10).recipe == "default"
+    assert suited_recipe(1_003_854).recipe == "shakespeare-15m"  # Tiny Shakespeare
+
+
+def test_the_options_in_an_advice_can_be_given() -> None:
+    given = re.findall(r"-s (\S+=\d+)", suited_recipe(0).reason)
+    assert len(given) == 2
+    load_config(find_recipe(suited_recipe(0).recipe), overrides=given)

@@ -1,5 +1,7 @@
 """The shapes of the tensors, and the architecture of a config."""
 
+import pytest
+
 from charlm.config.schema import Config
 from charlm.network.architecture import Architecture, architecture
 
@@ -44,3 +46,19 @@ def test_architecture_is_that_of_the_config() -> None:
         skip_connections=True,
     )
     assert architecture(Config.model_validate({"model": model}), 7) == expected
+
+
+@pytest.mark.parametrize(
+    ("embedding", "skip_connections", "products"),
+    [
+        (None, False, 4 * 4 + 4 * 4 + 4 * 4 + 4 * 7),  # V, U of the upper layer, V, W
+        (3, False, 3 * 4 + 4 * 4 + 4 * 4 + 4 * 4 + 4 * 7),
+        (None, True, 4 * 4 + 4 * 4 + 4 * 4 + 8 * 7),
+        (3, True, 3 * 4 + 4 * 4 + (4 + 3) * 4 + 4 * 4 + 8 * 7),
+    ],
+)
+def test_an_operation_is_half_of_what_a_weight_of_a_product_takes(
+    embedding: int | None, skip_connections: bool, products: int
+) -> None:
+    network = Architecture(7, 2, 4, embedding, True, "tanh", skip_connections)
+    assert network.operations_per_character() == 2 * products

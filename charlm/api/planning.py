@@ -1,0 +1,169 @@
+"""What a training would do, without doing it: sizes, memory, steps and time. `Plan.to_json` is what a program reads."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlm.api.sources import Overrides, Text, as_several, as_sources, start_engine
+from charlm.config.file import load_config
+from charlm.config.recipes import RecipeAdvice, find_recipe, suited_recipe
+from charlm.hardware import peak_memory_bytes, usable_precision
+from charlm.network.architecture import Architecture, architecture
+from charlm.runs.run import begin_run
+from charlm.text.batches import Batches
+from charlm.text.corpus import BLOCK, Corpus
+from charlm.training.schedule import total_steps
+from charlm.training.signals import stop_on_signal
+from charlm.training.stopwatch import Stopwatch
+from charlm.training.timing import STEP_SECONDS, Costs, rehearse
+
+RARE = 10
+"""Characters that occur less often than this count as rare: a network hardly learns when they come."""
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """The text that would be trained on."""
+
+    summary: str
+    """In a line, for the user."""
+    characters: int
+    documents: int
+    vocabulary: int
+    """V, the number of ids."""
+    splits: dict[str, int]
+    """The number of ids of train, validation and test."""
+    rare: dict[str, int]
+    """How often each character occurs that occurs fewer than RARE times, the rarest first."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would do."""
+
+    text: TextFacts
+    architecture: Architecture
+    batches: Batches
+    """How the training text would be cut into windows."""
+    steps: int
+    """The steps of the whole run."""
+    precision: str
+    """Of the matrix products, on this machine: float32 or bfloat16."""
+    start_seconds: float
+    """From the text to the first step: tokenizing it, TensorFlow, the graph."""
+    costs: Costs
+    """How long a step, an evaluation and a checkpoint take on this machine."""
+    run_seconds: float
+    """How long the run takes after its start, evaluations and checkpoints included."""
+    memory_bytes: int
+    """The most memory that this process has held, the timed steps included."""
+    advice: RecipeAdvice
+    """Which recipe suits a text of this size."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the whole training takes."""
+        return self.start_seconds + self.run_seconds
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights."""
+        return int(sum(np.prod(shape, dtype=np.int64) for shape in self.architecture.shapes().values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain data."""
+        batches, per_step = self.batches, self.batches.characters_per_step
+        return {
+            "parameters": self.parameters,
+            "shapes": {name: list(shape) for name, shape in self.architecture.shapes().items()},
+            "operations_per_character": self.architecture.operations_per_character(),
+            "batch_size": batches.batch_size,
+            "sequence_length": batches.sequence_length,
+            "windows_per_epoch": batches.batch_size * batches.steps_per_epoch,
+            "steps_per_epoch": batches.steps_per_epoch,
+            "steps": self.steps,
+            "epochs": self.steps / batches.steps_per_epoch,
+            "precision": self.precision,
+            "memory_bytes": self.memory_bytes,
+            "seconds": self.seconds,
+            "start_seconds": self.start_seconds,
+            "step_seconds": self.costs.step_seconds,
+            "evaluation_seconds": self.costs.evaluation_seconds,
+            "checkpoint_seconds": self.costs.checkpoint_seconds,
+            "characters_per_second": per_step / self.costs.step_seconds,
+            "text": asdict(self.text),
+            "recipe": asdict(self.advice),
+        }
+
+
+def plan(
+    text: Text = None,
+    *,
+    recipe: str | Path = "default",
+    overrides: Overrides = (),
+    step_seconds: float = STEP_SECONDS,
+    show_progress: bool = False,
+) -> Plan:
+    """Find out what `train` would do with the same arguments, from a few steps that are timed and undone.
+
+    Everything is written to a temporary folder, which is removed. TensorFlow's threads are set for the whole process.
+
+    Args:
+        text: As for `train`.
+        recipe: A name in configs/, or a YAML file.
+        overrides: Values that replace those of the recipe.
+        step_seconds: How long to time steps, at least; 0 = a single call of the engine.
+        show_progress: Whether to show a bar on standard error while the text is tokenized.
+
+    Raises:
+        CharlmError: as `train` before its first step: a key, a value or the text is not right, or the network does not
+            fit into the memory.
+        Stopped: a signal came; it is a KeyboardInterrupt.
+
+    """
+    watch = Stopwatch()
+    with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
+        config = load_config(find_recipe(str(recipe)), overrides=as_several(overrides))
+        begun = begin_run(Path(folder) / "run", config, *as_sources(text), progress=show_progress)
+        facts = _describe(begun.corpus)
+        make_engine = start_engine(request)
+        watch.lap("start")
+        rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
+    settings, batches, costs = begun.config.training, rehearsal.batches, rehearsal.costs
+    steps = total_steps(settings.epochs, settings.steps, batches)
+    return Plan(
+        text=facts,
+        architecture=architecture(begun.config, facts.vocabulary),
+        batches=batches,
+        steps=steps,
+        precision=usable_precision(settings.precision)[0],
+        start_seconds=watch.laps["start"] + costs.start_seconds,
+        costs=costs,
+        run_seconds=costs.run_seconds(settings, steps),
+        memory_bytes=peak_memory_bytes(),
+        advice=suited_recipe(facts.splits["train"]),
+    )
+
+
+def _describe(corpus: Corpus) -> TextFacts:
+    counts = np.zeros(len(corpus.vocabulary), np.int64)
+    for start in range(0, len(corpus.ids), BLOCK):
+        counts += np.bincount(corpus.ids[start : start + BLOCK], minlength=len(counts))
+    return TextFacts(
+        summary=corpus.summary,
+        characters=corpus.manifest.characters,
+        documents=len(corpus.manifest.sources),
+        vocabulary=len(counts),
+        splits={name: end - start for name, (start, end) in corpus.splits.items()},
+        rare=_rare(corpus.vocabulary.characters, counts.tolist()),
+    )
+
+
+def _rare(characters: Sequence[str | None], counts: Sequence[int]) -> dict[str, int]:
+    """Return the count of each rare character, the rarest first; an id that is reserved or never occurs is none."""
+    found = {name: n for name, n in zip(characters, counts, strict=True) if name is not None and 0 < n < RARE}
+    return dict(sorted(found.items(), key=lambda item: item[1]))

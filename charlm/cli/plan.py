@@ -1,0 +1,100 @@
+"""`charlm plan`: what `charlm train` would do, as a list or as JSON."""
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from charlm.cli.command import Command
+from charlm.cli.options import FOLDER, json_option, refuse_empty, set_option
+from charlm.cli.output import print_result
+from charlm.cli.table import fill, terminal_width
+
+if TYPE_CHECKING:
+    from charlm.api.planning import Plan
+
+SHOWN = 20
+"""Rare characters that are listed; --json has all of them."""
+INDENT = 12
+
+
+@click.command(cls=Command)
+@click.argument("corpus", nargs=-1, type=FOLDER)
+@click.option(
+    "-c", "--config", "recipe", callback=refuse_empty, help="Recipe by name, or any YAML file.  [default: default]"
+)
+@set_option
+@json_option
+def plan(*, corpus: tuple[Path, ...], recipe: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what train would do: sizes, memory, steps and time.
+
+    CORPUS and the options are those of train. A few steps are timed on this machine, and undone; nothing is trained,
+    and nothing is left behind.
+    """
+    from charlm.api import planning
+
+    found = planning.plan(
+        corpus or None, recipe=recipe or "default", overrides=overrides, show_progress=sys.stderr.isatty()
+    )
+    if as_json:
+        print_result(json.dumps(found.to_json()))
+    else:
+        print_result(*_lines(found, width=terminal_width()))
+
+
+def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
+    """Yield the plan as lines of `subject  facts`; facts that do not fit continue below."""
+    for subject, facts in _facts(plan):
+        lines = fill(facts, width=width, indent=INDENT)
+        yield subject.ljust(INDENT) + lines[0].strip()
+        yield from lines[1:]
+
+
+def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
+    from charlm.training.display import duration
+
+    batches, costs, network = plan.batches, plan.costs, plan.architecture
+    shapes = [f"{name} {' x '.join(map(str, shape))}" for name, shape in network.shapes().items()]
+    operations = network.operations_per_character()
+    yield "text", plan.text.summary.split(", ")
+    yield "rare", list(_rare(plan.text.rare))
+    yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
+    yield "weights", shapes
+    yield "operations", [f"{operations:,} a character to predict it", f"{3 * operations:,} to train on it"]
+    yield (
+        "steps",
+        [
+            f"{plan.steps:,}",
+            f"{plan.steps / batches.steps_per_epoch:.3g} epochs of {batches.steps_per_epoch:,}",
+            f"{batches.batch_size} windows of {batches.sequence_length} characters each",
+            f"{batches.batch_size * batches.steps_per_epoch:,} windows an epoch",
+        ],
+    )
+    yield "memory", [f"{plan.memory_bytes / 1e9:.2g} GB, products in {plan.precision}"]
+    yield (
+        "time",
+        [
+            duration(plan.seconds),
+            f"start {plan.start_seconds:.1f} s",
+            f"a step {1000 * costs.step_seconds:.3g} ms",
+            f"an evaluation {1000 * costs.evaluation_seconds:.0f} ms",
+            f"a checkpoint {1000 * costs.checkpoint_seconds:.0f} ms",
+            f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
+        ],
+    )
+    advice = plan.advice
+    yield "recipe", [f"{advice.recipe} suits {plan.text.splits['train']:,} characters of training: {advice.reason}"]
+
+
+def _rare(counts: dict[str, int]) -> Iterator[str]:
+    """Yield the rare characters with their counts, at most SHOWN of them."""
+    if not counts:
+        yield "no character is rare"
+    for character, count in islice(counts.items(), SHOWN):
+        yield f"{character!r} {count}"
+    if len(counts) > SHOWN:
+        yield f"and {len(counts) - SHOWN:,} more"

@@ -1,0 +1,72 @@
+"""`plan`: what a training would do, compared with a training that did it."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from charlm.api.planning import Plan, plan
+from charlm.config.file import dump_config, load_config
+from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.errors import CharlmError
+from charlm.network.bundle import read_bundle
+
+
+@pytest.fixture(scope="module")
+def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Plan the training of the trained run."""
+    recipe = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    recipe.write_text(dump_config(load_config(trained_run / "config.yaml")), encoding="utf-8")
+    return plan(trained_run.parent / "text.txt", recipe=recipe, step_seconds=0)
+
+
+@pytest.mark.slow
+def test_the_sizes_are_those_of_the_run_that_was_trained(planned: Plan, trained_run: Path) -> None:
+    bundle = read_bundle(trained_run / "last")
+    assert (planned.parameters, planned.architecture) == (bundle.parameters.size, bundle.architecture)
+    assert (planned.steps, planned.batches.batch_size, planned.batches.sequence_length) == (60, 8, 16)
+    assert planned.steps / planned.batches.steps_per_epoch == bundle.facts["epoch"]
+
+
+@pytest.mark.slow
+def test_the_json_has_the_keys_of_the_contract_and_the_time_is_the_sum_of_its_parts(planned: Plan) -> None:
+    found = json.loads(json.dumps(planned.to_json(), allow_nan=False))
+    assert {"parameters", "steps", "steps_per_epoch", "memory_bytes", "seconds"} <= set(found)
+    assert found["seconds"] == pytest.approx(
+        found["start_seconds"]
+        + 60 * found["step_seconds"]
+        + 2 * found["evaluation_seconds"]
+        + 3 * found["checkpoint_seconds"]
+    )  # tiny evaluates and saves every 30 of 60 steps
+    assert found["windows_per_epoch"] == 8 * found["steps_per_epoch"]
+    assert found["memory_bytes"] > 100_000_000  # TensorFlow alone takes more
+
+
+@pytest.mark.slow
+def test_the_rare_characters_are_those_that_a_count_of_the_text_finds(planned: Plan) -> None:
+    text = DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000]
+    assert planned.text.rare == {c: text.count(c) for c in set(text) if text.count(c) < 10}
+    assert list(planned.text.rare.values()) == sorted(planned.text.rare.values())
+    assert planned.text.splits == {"train": 16_000, "validation": 2_000, "test": 2_000}
+
+
+@pytest.mark.slow
+def test_nothing_is_left_behind(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan(trained_run / "corpus", recipe="tiny", step_seconds=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_network_that_does_not_fit_into_the_memory_is_refused(trained_run: Path) -> None:
+    with pytest.raises(CharlmError, match=r"model: .* weights; training them with adam needs at least"):
+        plan(trained_run / "corpus", recipe="tiny", overrides={"model.units": 65536})
+
+
+def test_the_config_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(CharlmError, match=r"did you mean model\.units"):
+        plan(overrides="model.unit=3")
+    assert list(tmp_path.iterdir()) == []

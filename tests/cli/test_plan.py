@@ -1,0 +1,85 @@
+"""`charlm plan`: what it prints, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import charlm, check_failure, check_usage_error, run_line, table
+
+from charlm.api.planning import Plan, TextFacts
+from charlm.cli.plan import SHOWN, _lines
+from charlm.config.recipes import suited_recipe
+from charlm.network.architecture import Architecture
+from charlm.text.batches import Batches
+from charlm.training.timing import Costs
+
+
+def make_plan(rare: dict[str, int]) -> Plan:
+    text = TextFacts("20,000 characters, 60 distinct", 20_000, 1, 60, {"train": 18_000, "validation": 2_000}, rare)
+    return Plan(
+        text=text,
+        architecture=Architecture(60, 2, 512, None, True, "tanh", False),
+        batches=Batches(length=18_000, batch_size=32, sequence_length=64, seed=1),
+        steps=80,
+        precision="float32",
+        start_seconds=10.0,
+        costs=Costs(step_seconds=0.1, evaluation_seconds=0.5, checkpoint_seconds=0.2, start_seconds=5.0),
+        run_seconds=80.0,
+        memory_bytes=1_500_000_000,
+        advice=suited_recipe(18_000),
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = list(_lines(make_plan({chr(65 + index): 1 + index // 9 for index in range(60)}), width=width))
+    assert max(map(len, lines)) <= width
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
+        *("text", "rare", "network", "weights", "operations", "steps", "memory", "time", "recipe")
+    ]
+
+
+def test_the_figures_are_those_of_the_plan() -> None:
+    text = "\n".join(_lines(make_plan({"\n": 3}), width=200))
+    for expected in ("'\\n' 3", "10 epochs of 8", "256 windows an epoch", "1.5 GB", "1m30s", "a step 100 ms", "20,480"):
+        assert expected in text
+
+
+def test_rare_characters_beyond_a_number_are_counted() -> None:
+    text = "\n".join(_lines(make_plan({chr(65 + index): 1 for index in range(SHOWN + 5)}), width=200))
+    assert "and 5 more" in text
+    assert "no character is rare" in "\n".join(_lines(make_plan({}), width=200))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("place")
+def test_json_is_one_object_and_nothing_is_written() -> None:
+    before = sorted(Path().rglob("*"))
+    command = run_line("plan text.txt -c tiny -s training.steps=7 --json")
+    assert command.exit_code == 0
+    assert json.loads(command.stdout)["steps"] == 7
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+plan missing.txt            | missing.txt: no such file or folder
+plan latin.txt              | latin.txt: not valid utf-8
+plan text.txt -s model=[]   | model: found [] (a list)
+plan text.txt -c pipe.yaml  | pipe.yaml: is not a regular file
+""")
+def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
+    check_failure(line, expected)
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+plan -c      | requires an argument
+plan --steps | No such option
+""")
+def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+def test_the_help_says_that_nothing_is_trained() -> None:
+    assert "nothing is trained" in " ".join(charlm("plan", "--help").stdout.split())
