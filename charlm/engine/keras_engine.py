@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config
 from charlm.engine.average import WeightAverage
 from charlm.engine.distribution import Machine
-from charlm.engine.model import State, build_model, named_weights, to_parameters, undecayed_weights, zero_state
+from charlm.engine.model import (
+    CharacterRNN,
+    State,
+    build_model,
+    named_weights,
+    to_parameters,
+    undecayed_weights,
+    zero_state,
+)
 from charlm.engine.muon import Muon
 from charlm.engine.names import named_seeds, named_slots
 from charlm.engine.optimizer import build_optimizer
@@ -57,6 +65,7 @@ class KerasEngine:
             self.optimizer.machine = self.machine
         self.optimizer.exclude_from_weight_decay(undecayed_weights(self.model, self.settings.undecayed))
         weights = self.model.trainable_variables
+        self._names = _names_in_order(self.model)
         self.optimizer.build(weights)
         momentum = self.settings.average_momentum
         self.average = None if momentum is None else WeightAverage(weights, momentum)
@@ -90,7 +99,7 @@ class KerasEngine:
             reset_state: Whether the first window starts from the zero state.
 
         Returns:
-            The loss and gradient norm of each step, and how long they took together.
+            The loss and gradient norms of the steps, and how long they took together.
 
         """
         state = self._zero_state() if reset_state else self.state
@@ -99,7 +108,9 @@ class KerasEngine:
         seconds = time.perf_counter() - started
         losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()
         self.state = results.state
-        return StepMetrics(losses, norms, seconds)
+        return StepMetrics(
+            losses, norms, seconds, dict(zip(self._names, results.last_norms.numpy().tolist(), strict=True))
+        )
 
     def parameters(self) -> Parameters:
         """Return a copy of the weights for the NumPy engine: of their average if one is kept."""
@@ -167,3 +178,9 @@ def _finished(results: StepResults) -> StepResults:
     """Return results after all of them have been computed: TensorFlow returns before that."""
     results.losses.numpy()
     return results
+
+
+def _names_in_order(model: CharacterRNN) -> list[str]:
+    """Return the names of the trained weights in the order of `model.trainable_variables`."""
+    names = {id(variable): name for name, variable in named_weights(model).items()}
+    return [names[id(variable)] for variable in model.trainable_variables]

@@ -32,6 +32,8 @@ class StepResults(NamedTuple):
     """The loss of each step in nats per character, float32 [K], at temperature 1 and without regularization."""
     gradient_norms: Tensor
     """The global norm of each step's gradient before clipping, float32 [K]."""
+    last_norms: Tensor
+    """The norm of the gradient of each tensor in the last step before clipping, float32 [number of tensors]."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +107,21 @@ def compile_steps(
     states = tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn)
     gradients_of = GradientsOfParts(model, shares, temperature=loss_temperature)
 
-    def step(window: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
-        """Take a step on a window [T + 1, R]; return the state after it, its loss, and the gradient norm."""
+    def step(window: Tensor, state: State) -> tuple[State, Tensor, Tensor, Tensor]:
+        """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norms of its gradient."""
         if reset_rate:
             seed = tf.stack([batches.seed, tf.cast(optimizer.iterations, tf.int32)])  # so that a step is repeatable
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
             state = tuple(tf.where(drawn[shares.rows] < reset_rate, 0.0, layer) for layer in state)
         state, loss, gradients = gradients_of(window, state)
         norm = tf.linalg.global_norm(gradients)
+        norms = tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients])
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         optimizer.apply(gradients, variables)
         if average is not None:
             average.update(optimizer.iterations)
-        return state, loss, norm
+        return state, loss, norm, norms
 
     @tf.function(
         input_signature=[
@@ -132,12 +135,13 @@ def compile_steps(
         count = tf.shape(windows)[0]
         losses = tf.TensorArray(tf.float32, count)
         norms = tf.TensorArray(tf.float32, count)
+        last_norms = tf.zeros(len(variables))
         for index in tf.range(count):
             optimizer.learning_rate.assign(rates[index])
-            state, loss, norm = step(windows[index], state)
+            state, loss, norm, last_norms = step(windows[index], state)
             losses = losses.write(index, loss)
             norms = norms.write(index, norm)
-        return StepResults(state, losses.stack(), norms.stack())
+        return StepResults(state, losses.stack(), norms.stack(), last_norms)
 
     compiled: TrainSteps = steps
     return compiled

@@ -19,6 +19,8 @@ from charlm.storage.lock import LOCK
 RUNS = Path("runs")
 METRICS_FILE = "metrics.jsonl"
 CORPUS, TENSORBOARD, CHECKPOINTS = "corpus", "tensorboard", "checkpoints"
+TENSORBOARD_FILES = ("*.tfevents*", "projector_config.pbtxt", "characters.*.tsv")
+"""Patterns of the names that files in TENSORBOARD have."""
 BundleName = Literal["best", "last"]
 BUNDLES: tuple[BundleName, ...] = get_args(BundleName)
 STEPS = "step-*"

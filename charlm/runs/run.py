@@ -21,6 +21,7 @@ from charlm.runs.folder import (
     CORPUS,
     METRICS_FILE,
     TENSORBOARD,
+    TENSORBOARD_FILES,
     check_is_run,
     check_no_links,
     is_run,
@@ -252,7 +253,7 @@ def _remove_beginning(folder: Path, *, is_new: bool) -> None:
     """
     (folder / CONFIG_FILE).unlink(missing_ok=True)  # first, because it makes the folder a run
     _remove_unfinished(folder)
-    for path in (folder / TENSORBOARD).glob("*.tfevents.*"):
+    for path in [path for pattern in TENSORBOARD_FILES for path in (folder / TENSORBOARD).glob(pattern)]:
         path.unlink()
     for name in (TENSORBOARD, CHECKPOINTS):
         with contextlib.suppress(OSError):

@@ -12,23 +12,44 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.histogram import metadata as histograms
-from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from charlm.config.file import dump_config, flatten
+from charlm.config.file import dump_config
 from charlm.config.schema import Config
-from charlm.network.rnn import Floats
 from charlm.storage.atomic import sync_folder, writing
 from charlm.storage.log import Log
+from charlm.training.hparams import session_end
+from charlm.training.pictures import encode_png
+from charlm.training.views import Picture, Views, description
 
 BUCKETS = 30
 """The number of buckets of a histogram, as in TensorBoard."""
 SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
 """Optional figures of a log line."""
+CHARTS = {
+    "loss": {
+        "nats per character, beside a 5-gram model": r"nats_per_char/.+",
+        "best so far": r"best_nats_per_char",
+    },
+    "steps": {
+        "norm of the gradient": r"gradient_norm/.+",
+        "gradient / weights": r"gradient_to_weights/.+",
+        "update / weights": r"update_to_weights/.+",
+        "learning rate": r"learning_rate",
+    },
+    "network": {
+        "spectral radius of the recurrent kernel": r"spectral_radius/.+",
+        "share of saturated units": r"saturated/.+",
+    },
+}
+"""The charts of the tab CUSTOM SCALARS: a pattern of tags by title, by category."""
 
 
 class EventLog:
@@ -42,16 +63,14 @@ class EventLog:
         self._write(Event(file_version="brain.Event:2"))
 
     def describe(self, config: Config, graph: bytes) -> None:
-        """Write what does not change during a run: the hyperparameters, the config as text, and the graph.
+        """Write what does not change during a run: the layout of the charts, the config as text, and the graph.
 
         Args:
             config: Every setting.
             graph: A serialized GraphDef; if it is empty, nothing is written.
 
         """
-        values = {key: value for key, value in flatten(config).items() if isinstance(value, bool | int | float)}
-        texts = {key: str(value) for key, value in flatten(config).items() if key not in values}
-        self._show(hparams_pb({**values, **texts}), step=0)
+        self._show(layout_pb(), step=0)
         self._show(text_pb("config", _preformatted(dump_config(config))), step=0)
         if graph:
             self._write(Event(graph_def=graph))
@@ -72,10 +91,20 @@ class EventLog:
         """Write a text that TensorBoard shows as it is, not as Markdown."""
         self._show(text_pb(tag, _preformatted(text)), step=step)
 
-    def show_weights(self, weights: Mapping[str, Floats], *, step: int) -> None:
-        """Write a histogram of each tensor of weights, float32 of any shape, by its name."""
-        for name, values in weights.items():
-            self._show(histogram_pb(f"weights/{name}", values), step=step)
+    def show(self, views: Views, *, step: int) -> None:
+        """Write what is shown of an evaluation."""
+        for tag, value in views.scalars.items():
+            self._show(scalar_pb(tag, value, description=description(tag)), step=step)
+        for tag, values in views.histograms.items():
+            self._show(histogram_pb(tag, values), step=step)
+        for tag, picture in views.pictures.items():
+            self._show(picture_pb(tag, picture), step=step)
+        for tag, text in views.texts.items():
+            self.show_text(tag, text, step=step)
+
+    def end(self) -> None:
+        """Write that the run is complete."""
+        self._show(session_end(), step=0)
 
     def sync(self) -> None:
         """Return when all events and the name of the file are on the disk."""
@@ -108,8 +137,36 @@ def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
     counts, edges = np.histogram(finite, BUCKETS, range=ends)
     rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
     summary = Summary()
-    metadata = histograms.create_summary_metadata(display_name=None, description=None)
+    metadata = histograms.create_summary_metadata(display_name=None, description=description(tag))
     summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(rows, dtype=np.float64))
+    return summary
+
+
+def picture_pb(tag: str, picture: Picture) -> Summary:
+    """Return a picture, uint8 [height, width, 3], as TensorBoard shows it."""
+    height, width, _ = picture.shape
+    summary = Summary()
+    summary.value.add(
+        tag=tag,
+        metadata=images.create_summary_metadata(display_name=None, description=description(tag)),
+        tensor=make_tensor_proto([str(width).encode(), str(height).encode(), encode_png(picture)], dtype=np.object_),
+    )
+    return summary
+
+
+def layout_pb() -> Summary:
+    """Return the charts of the tab CUSTOM SCALARS, the same for every run."""
+    layout = layout_pb2.Layout()
+    for title, charts in CHARTS.items():
+        category = layout.category.add(title=title)
+        for name, pattern in charts.items():
+            category.chart.add(title=name, multiline=layout_pb2.MultilineChartContent(tag=[pattern]))
+    summary = Summary()
+    summary.value.add(
+        tag=custom_scalars.CONFIG_SUMMARY_TAG,
+        metadata=custom_scalars.create_summary_metadata(),
+        tensor=make_tensor_proto([layout.SerializeToString()], dtype=np.object_),
+    )
     return summary
 
 

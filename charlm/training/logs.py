@@ -6,7 +6,7 @@ checkpoint, so that no step is missing or occurs twice.
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from charlm.config.schema import Config
@@ -15,7 +15,11 @@ from charlm.runs.folder import METRICS_FILE, TENSORBOARD
 from charlm.runs.metrics import MetricsLog, with_bits
 from charlm.storage.atomic import writing
 from charlm.storage.inside import open_inside, refuse_links, remove_inside
+from charlm.text.corpus import Corpus
+from charlm.training import projector
 from charlm.training.events import EventLog
+from charlm.training.hparams import settings_beyond_defaults, write_row
+from charlm.training.views import Views
 
 
 class RunLogs:
@@ -27,8 +31,17 @@ class RunLogs:
         self._events = EventLog(run / TENSORBOARD)
 
     def describe(self, config: Config, graph: bytes) -> None:
-        """Write what does not change during a run: the hyperparameters, the config as text, and the graph."""
+        """Write what does not change during a run: the layout of the charts, the config as text, and the graph."""
         self._events.describe(config, graph)
+
+    def describe_settings(self, config: Config, corpus: Corpus) -> None:
+        """Write the row of the table of runs and the labels of the characters, at the start and at each resumption."""
+        folder = self._run / TENSORBOARD
+        settings = settings_beyond_defaults(config, text=PurePath(corpus.manifest.sources[0].name).name)
+        write_row(folder, settings, run=self._run.resolve().name)
+        model = config.model
+        name = "embedding" if model.embedding else "rows of rnn.0.kernel"
+        projector.write_config(folder, corpus.vocabulary, name=name, width=model.embedding or model.units)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Write a log line or an evaluation; `metrics` holds step, split and nats_per_char."""
@@ -42,11 +55,14 @@ class RunLogs:
         text = "\n".join(f"{key}: {value}" for key, value in event.items())
         self._events.show_text(event["event"], text, step=event["step"])
 
-    def show(self, weights: Mapping[str, Floats], sample: str | None, *, step: int) -> None:
-        """Write histograms of the weights, float32 of any shape, and the sampled text if there is one."""
-        self._events.show_weights(weights, step=step)
-        if sample is not None:
-            self._events.show_text("sample", sample, step=step)
+    def show(self, views: Views, points: Floats, *, step: int) -> None:
+        """Write what TensorBoard shows of an evaluation, and a point for each character, float32 [V, width]."""
+        self._events.show(views, step=step)
+        projector.write_points(self._run / TENSORBOARD, points)
+
+    def end(self) -> None:
+        """Write that the run is complete. A resumed run cuts this off, since it comes after the last checkpoint."""
+        self._events.end()
 
     def sizes(self) -> dict[str, int]:
         """Return the number of bytes of each log file, by path inside the run, when all of them are on the disk."""

@@ -167,6 +167,7 @@ class Training:
             self.batches,
             self.schedule,
             rates=self.steps.rates,
+            last_change=lambda: self.steps.last_change,
             request=request,
             say=say,
             on_evaluation=on_evaluation,

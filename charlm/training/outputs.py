@@ -77,6 +77,7 @@ class RunOutputs:
         write_config(self.run.folder, self.config)
         self._open_logs({})
         self.logs.describe(self.config, self.engine.graph())
+        self.logs.describe_settings(self.config, self.run.corpus)
 
     def resume(self) -> Progress:
         """Restore the newest undamaged checkpoint, and return its progress; say which settings have changed since.
@@ -88,6 +89,7 @@ class RunOutputs:
         """
         progress = self._restore(say=self.warn)
         write_config(self.run.folder, self.config)
+        self.logs.describe_settings(self.config, self.run.corpus)
         put_back_best(self.run.folder)
         best = self.run.folder / "best"
         if progress.best_nats is not None and not best.is_dir():

@@ -14,7 +14,9 @@ from charlm.training.outputs import RunOutputs
 from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Stopped, StopRequest
-from charlm.training.validation import Validator
+from charlm.training.step_change import StepChange
+from charlm.training.validation import Validation, Validator
+from charlm.training.viewer import Viewer, input_rows
 
 OnEvaluation = Callable[[Progress, float], object]
 """Is called after an evaluation with the progress and the loss that decides which network is the best, in nats per
@@ -36,6 +38,7 @@ class Recorder:
         batches: How the training text is cut into windows.
         schedule: When something is due.
         rates: Returns the learning rates of steps, see `charlm.training.steps.StepRunner.rates`.
+        last_change: Returns what the last step before the last evaluation did, or None.
         request: The stop request of a `stop_on_signal` block; a signal cuts an evaluation short.
         say: Called with each line for the user.
         on_evaluation: Called after each evaluation.
@@ -50,6 +53,7 @@ class Recorder:
         schedule: Schedule,
         *,
         rates: Callable[[Progress, int, int], NDArray[np.float32]],
+        last_change: Callable[[], StepChange | None],
         request: StopRequest,
         say: Say,
         on_evaluation: OnEvaluation,
@@ -57,7 +61,9 @@ class Recorder:
         self._corpus, self._engine, self._batches, self._schedule = run.corpus, engine, batches, schedule
         self._rates, self._request, self._say, self._on_evaluation = rates, request, say, on_evaluation
         self._max_minutes = run.config.training.max_minutes
+        self._last_change = last_change
         self.validator = Validator(run)
+        self._viewer = Viewer(run, self.validator.validation)
         self.outputs = RunOutputs(
             run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=say
         )
@@ -83,6 +89,7 @@ class Recorder:
         if not is_stopped:
             self._log(progress)
             self._evaluate(progress)
+            self.outputs.logs.end()
             for line in advise_on_overfitting(progress, split=self.validator.split):
                 self._say(line)
 
@@ -128,7 +135,7 @@ class Recorder:
         is_best = self.validator.update_best(score, progress)
         if is_best:
             self.outputs.save_best(progress, is_extra=not self._schedule.evaluates_at(step))
-        self.outputs.logs.show(self._engine.weights(), validation.sample, step=step)
+        self._show(validation, progress)
         progress.evaluated_step = step
         self._say(
             describe_evaluation(
@@ -141,6 +148,20 @@ class Recorder:
             )
         )
         self._on_evaluation(progress, score)
+
+    def _show(self, validation: Validation, progress: Progress) -> None:
+        """Show TensorBoard what the network of an evaluation is like."""
+        change = self._last_change()
+        is_known = change is not None and change.step == progress.step
+        parameters = self.outputs.bundle(progress).parameters
+        views = self._viewer.views(
+            parameters,
+            self._engine.weights(),
+            samples=validation.samples,
+            change=change if is_known else None,
+            best_nats=progress.best_nats,
+        )
+        self.outputs.logs.show(views, input_rows(parameters), step=progress.step)
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {

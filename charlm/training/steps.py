@@ -16,6 +16,7 @@ from charlm.training import divergence
 from charlm.training.engine import Engine
 from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule, learning_rates
+from charlm.training.step_change import StepChange
 
 SECONDS_PER_CALL = 0.5
 """If a call would take longer than this, it gets fewer steps, so that a signal is answered soon."""
@@ -80,9 +81,13 @@ class StepRunner:
         self._engine, self._batches, self._schedule = engine, batches, schedule
         self._read_windows = WindowReader(run.corpus, batches, engine.rows)
         self._seconds_per_step = math.inf  # not known yet
+        self.last_change: StepChange | None = None
+        """What the last step before the last evaluation did; None before the first of them."""
 
     def take_steps(self, progress: Progress) -> None:
         """Take at least one step, at most up to the next event of the schedule, and count them in `progress`.
+
+        The step before an evaluation is taken alone, so that its effect on the weights can be measured.
 
         Raises:
             CharlmError: the text on the disk has become shorter, or has an id that is not in the vocabulary.
@@ -95,6 +100,9 @@ class StepRunner:
             self._settings.steps_per_call,
             max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
         )
+        if count > 1 and self._schedule.evaluates_at(first + count):
+            count -= 1
+        before = self._engine.weights() if self._schedule.evaluates_at(first + count) else None
         metrics = self._engine.take_steps(
             self._read_windows(first, count),
             self.rates(progress, first, count),
@@ -105,6 +113,8 @@ class StepRunner:
         progress.pending_losses += metrics.losses
         progress.last_norm = metrics.norms[-1]
         self._seconds_per_step = metrics.seconds / count
+        if before is not None:
+            self.last_change = StepChange(progress.step, metrics.last_norms, before, self._engine.weights())
         results = zip(metrics.losses, metrics.norms, strict=True)
         divergence.check_steps(results, first=first, progress=progress, settings=self._settings.divergence)
 

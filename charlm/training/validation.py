@@ -6,9 +6,8 @@ from typing import NamedTuple
 from charlm.evaluation.scoring import estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
-from charlm.sampling.generation import generate_text
-from charlm.sampling.sampler import Sampler
 from charlm.training.progress import Progress
+from charlm.training.samples import WrittenSample, write_samples
 
 
 class Validation(NamedTuple):
@@ -16,8 +15,8 @@ class Validation(NamedTuple):
 
     nats_per_char: float | None
     """The loss on the validation text; None if there is no validation text."""
-    sample: str | None
-    """A sampled text, its prompt included; None if `sampling.length` is 0."""
+    samples: tuple[WrittenSample, ...]
+    """Sampled texts, that of the temperature of the config first; none if `sampling.length` is 0."""
 
 
 class Validator:
@@ -37,11 +36,11 @@ class Validator:
         """The text that the best score is measured on: validation, or train if there is no validation text."""
 
     def evaluate(self, bundle: Bundle) -> Validation:
-        """Score the validation text, and write a sample."""
+        """Score the validation text, and sample texts."""
         nats = None
         if self.validation is not None:
             nats = estimate_stream(bundle.parameters, self.validation).nats_per_char
-        return Validation(nats, self._sample(bundle))
+        return Validation(nats, write_samples(bundle, self.config.sampling, seed=self.config.seed))
 
     def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.
@@ -63,19 +62,3 @@ class Validator:
         else:
             progress.evaluations_without_best += 1
         return is_best
-
-    def _sample(self, bundle: Bundle) -> str | None:
-        settings = self.config.sampling
-        if not settings.length:
-            return None
-        generation = generate_text(
-            bundle,
-            prompt=settings.prompt,
-            length=settings.length,
-            sampler=Sampler(settings.temperature, settings.top_k, settings.top_p, settings.min_p),
-            seed=self.config.seed,
-            unknown="skip",
-        )
-        for _ in generation:
-            pass
-        return settings.prompt + generation.samples[0].text

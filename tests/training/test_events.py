@@ -1,17 +1,22 @@
 """The event files of a run, read with TensorBoard's own reader."""
 
 import json
+import math
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import charlm
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb as tensorboard_histogram_pb
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
+from charlm.network.bundle import read_bundle
 from charlm.training.events import BUCKETS, histogram_pb
 
 PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
@@ -30,6 +35,10 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 def steps_of(events: Any, tag: str) -> list[int]:
     return [event.step for event in events.Tensors(tag)]
+
+
+def values_of(events: Any, tag: str) -> dict[int, float]:
+    return {event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
 
 
 def text_of(events: Any, tag: str, index: int = -1) -> str:
@@ -71,11 +80,79 @@ def test_the_config_is_shown_as_it_is(events: Any, trained_run: Path) -> None:
     assert shown == (trained_run / "config.yaml").read_text(encoding="utf-8")
 
 
-def test_the_hyperparameters_are_those_of_the_config(events: Any) -> None:
+def test_the_row_of_the_run_has_its_settings_beyond_the_defaults(events: Any) -> None:
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    hparams = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
-    assert hparams["model.units"].number_value == 16
-    assert hparams["training.optimizer.name"].string_value == "adam"
+    row = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert row.group_name == "run"
+    assert {key: value.number_value or value.string_value for key, value in row.hparams.items()} == {
+        **{"text": "text.txt", "corpus.test_fraction": 0.1, "model.units": 16, "sampling.length": 80},
+        **{"training.batch_size": 8, "training.sequence_length": 16, "training.epochs": "None", "training.steps": 60},
+        **{"training.evaluate_every": 30, "training.checkpoint_every": 30, "training.log_every": 10},
+    }
+
+
+def test_a_finished_run_is_marked_as_complete(events: Any) -> None:
+    content = events.summary_metadata["_hparams_/session_end_info"].plugin_data.content
+    assert plugin_data_pb2.HParamsPluginData.FromString(content).session_end_info.status == api_pb2.STATUS_SUCCESS
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        *(f"{kind}/{layer}" for kind in ("gradient_norm", "update_norm") for layer in ("rnn.0", "logits")),
+        *(f"{kind}_to_weights/{layer}" for kind in ("gradient", "update") for layer in ("rnn.0", "logits")),
+        *("spectral_radius/rnn.0", "saturated/rnn.0", "nats_per_char/5-gram", "best_nats_per_char"),
+        *("state/rnn.0", "gradient_by_lag", "surprise", "sample/temperature_0.5", "sample/temperature_1"),
+    ],
+)
+def test_every_view_is_written_at_every_evaluation(tag: str, events: Any) -> None:
+    assert steps_of(events, tag) == [30, 60]
+
+
+def test_the_gradient_norms_of_the_layers_add_up_to_that_of_the_step(events: Any, trained_run: Path) -> None:
+    whole = {line["step"]: line["gradient_norm"] for line in read_metrics(trained_run) if line["split"] == "train"}
+    layers = [values_of(events, f"gradient_norm/{layer}") for layer in ("rnn.0", "logits")]
+    for step in (30, 60):
+        assert math.hypot(*(layer[step] for layer in layers)) == pytest.approx(whole[step], rel=1e-5)
+
+
+def test_the_spectral_radius_is_that_of_the_last_kernel(events: Any, trained_run: Path) -> None:
+    kernel = read_bundle(trained_run / "last").parameters.layers[0].recurrent_kernel
+    found = values_of(events, "spectral_radius/rnn.0")[60]
+    assert found == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=3e-3)
+
+
+def test_the_n_gram_model_scores_what_evaluate_says(events: Any, trained_run: Path) -> None:
+    command = charlm("evaluate", trained_run, "--baselines", "--json")
+    expected = json.loads(command.stdout)["baselines"]["5-gram"]
+    assert set(values_of(events, "nats_per_char/5-gram").values()) == {pytest.approx(expected, rel=1e-6)}
+
+
+def test_the_best_score_is_the_lowest_loss(events: Any, trained_run: Path) -> None:
+    losses = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
+    assert values_of(events, "best_nats_per_char")[60] == pytest.approx(min(losses))
+
+
+@pytest.mark.parametrize("tag", ["gradient_by_lag", "surprise"])
+def test_a_picture_is_a_png_of_the_size_that_is_said(tag: str, events: Any) -> None:
+    width, height, png = events.Tensors(tag)[-1].tensor_proto.string_val
+    assert png.startswith(b"\x89PNG")
+    assert struct.unpack(">II", png[16:24]) == (int(width), int(height))
+
+
+def test_the_charts_name_only_tags_that_exist(events: Any) -> None:
+    tags = events.Tags()["tensors"]
+    (layout,) = events.Tensors("custom_scalars__config__")
+    found = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0])
+    patterns = [tag for category in found.category for chart in category.chart for tag in chart.multiline.tag]
+    assert len(patterns) >= 8
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, tag) for tag in tags), pattern
+
+
+@pytest.mark.parametrize("tag", ["gradient_by_lag", "spectral_radius/rnn.0", "state/rnn.0"])
+def test_a_view_says_what_it_shows(tag: str, events: Any) -> None:
+    assert events.summary_metadata[tag].summary_description
 
 
 def test_the_graph_shows_the_recurrence(events: Any) -> None:
@@ -106,5 +183,5 @@ def test_a_histogram_may_span_more_than_the_range_of_float32() -> None:
 
 
 def test_event_files_are_named_as_tensorboard_expects(trained_run: Path) -> None:
-    files = [path.name for path in (trained_run / "tensorboard").iterdir()]
-    assert [bool(re.match(r"events\.out\.tfevents\.", name)) for name in files] == [True]
+    files = sorted(path.name for path in (trained_run / "tensorboard").glob("*tfevents*"))
+    assert [bool(re.match(r"events\.(hparams|out)\.tfevents", name)) for name in files] == [True, True]

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import interrupt_after
 from fake_runs import resume, train
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
@@ -114,3 +116,24 @@ def test_sampling_can_be_turned_off_on_resume(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "sampling.length=8")
     resume(trained.folder, "training.steps=70", "sampling.length=0")
     assert steps_of(trained.folder, "sample") == [*range(10, 51, 10)]
+
+
+def row_of(run: Path) -> Any:
+    content = read_events(run).summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    return plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+
+
+def test_a_run_resumed_with_other_steps_shows_them_and_is_complete_again(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run")
+    assert row_of(trained.folder).hparams["training.steps"].number_value == 50
+    interrupted = resume(trained.folder, "training.steps=70", faults=interrupt_after(60))
+    assert interrupted.outcome.signal is not None
+    assert row_of(trained.folder).hparams["training.steps"].number_value == 70
+    assert "_hparams_/session_end_info" not in read_events(trained.folder).summary_metadata
+    resume(trained.folder)
+    assert "_hparams_/session_end_info" in read_events(trained.folder).summary_metadata
+
+
+def test_the_change_of_a_step_is_logged_at_every_evaluation_however_calls_are_grouped(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps_per_call=7", "training.evaluate_every=9")
+    assert steps_of(trained.folder, "update_norm/logits") == [9, 18, 27, 36, 45, 50]

@@ -1,0 +1,109 @@
+"""Makes what TensorBoard shows of each evaluation of a run, besides its losses."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.network.rnn import Floats, Parameters
+from charlm.network.spectrum import spectral_radius
+from charlm.runs.run import Run
+from charlm.text.vocabulary import Ids
+from charlm.training.pictures import draw_lags, draw_surprise
+from charlm.training.probe import LayerProbe, choose_windows, probe
+from charlm.training.samples import WrittenSample
+from charlm.training.step_change import StepChange
+from charlm.training.views import Picture, Views
+
+NGRAM_ORDER = 5
+MAX_NGRAM_CHARACTERS = 1_000_000
+"""The n-gram model learns from the end of the training text; to count this many takes a third of a second."""
+
+
+class Viewer:
+    """Makes the views of a run.
+
+    Args:
+        run: Its text.
+        validation: The ids that the run is evaluated on, integers [n], n >= 2; None = there is no such text, and the
+            training text is read instead.
+
+    """
+
+    def __init__(self, run: Run, validation: Ids | None) -> None:
+        training = run.corpus.split("train", check=False)
+        self._vocabulary_size = len(run.corpus.vocabulary)
+        self._training, self._validation = training[-MAX_NGRAM_CHARACTERS:], validation
+        self._windows = choose_windows(training[:MAX_NGRAM_CHARACTERS] if validation is None else validation)
+        self._ngram_nats: float | None = None
+
+    def views(
+        self,
+        parameters: Parameters,
+        weights: Mapping[str, Floats],
+        *,
+        samples: Sequence[WrittenSample],
+        change: StepChange | None,
+        best_nats: float | None,
+    ) -> Views:
+        """Return what is shown of a network; nothing is changed.
+
+        Args:
+            parameters: The network that is evaluated: the average of the weights if one is kept.
+            weights: The trained weights by their names in weights.safetensors.
+            samples: The sampled texts, that of the temperature of the config first.
+            change: What the last step did; None = not known.
+            best_nats: The lowest loss so far in nats per character, or None.
+
+        """
+        layers = [] if self._windows is None else probe(parameters, self._windows)
+        scalars = {} if change is None else change.scalars()
+        for index, layer in enumerate(parameters.layers):
+            scalars[f"spectral_radius/rnn.{index}"] = spectral_radius(layer.recurrent_kernel)
+        scalars |= {f"saturated/rnn.{index}": layer.saturated_share for index, layer in enumerate(layers)}
+        if self._validation is not None:
+            scalars[f"nats_per_char/{NGRAM_ORDER}-gram"] = self._score_ngrams(self._validation)
+        if best_nats is not None:
+            scalars["best_nats_per_char"] = best_nats
+        states = {f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)}
+        return Views(
+            scalars=scalars,
+            histograms={**{f"weights/{name}": values for name, values in weights.items()}, **states},
+            pictures=_draw(layers, samples),
+            texts=_texts(samples),
+        )
+
+    def _score_ngrams(self, validation: Ids) -> float:
+        """Return the nats per character of an n-gram model on the validation text; it is counted once."""
+        if self._ngram_nats is None:
+            model = count_ngrams(self._training, vocabulary_size=self._vocabulary_size, order=NGRAM_ORDER)
+            total = sum(float(nats.sum()) for nats in score_ngrams(model, validation))
+            self._ngram_nats = total / (len(validation) - 1)
+        return self._ngram_nats
+
+
+def _draw(layers: Sequence[LayerProbe], samples: Sequence[WrittenSample]) -> dict[str, Picture]:
+    pictures: dict[str, Picture] = {}
+    if layers:
+        names = [f"rnn.{index}" for index in range(len(layers))]
+        pictures["gradient_by_lag"] = draw_lags(names, [layer.gradient for layer in layers])
+    if samples and samples[0].glyphs:
+        pictures["surprise"] = draw_surprise(samples[0].glyphs, samples[0].nats)
+    return pictures
+
+
+def _texts(samples: Sequence[WrittenSample]) -> dict[str, str]:
+    """Return the first text as `sample`, the others by their temperatures."""
+    return {
+        f"sample/temperature_{sample.temperature:g}" if index else "sample": sample.text
+        for index, sample in enumerate(samples)
+    }
+
+
+def input_rows(parameters: Parameters) -> Floats:
+    """Return what tells the characters apart for the network, float32 [V, width].
+
+    It is the embedding if there is one; else the rows of the kernel of the first layer, one for each character.
+    """
+    rows = parameters.layers[0].kernel if parameters.embedding is None else parameters.embedding
+    return np.asarray(rows, np.float32)
