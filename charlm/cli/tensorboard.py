@@ -1,15 +1,35 @@
-"""`charlm tensorboard`: hands over to TensorBoard."""
+"""`charlm tensorboard`: runs TensorBoard on a folder of links to runs."""
 
-import os
+import contextlib
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import runs_argument
 from charlm.errors import CharlmError
+
+REFRESH_SECONDS = 5.0
+"""How often runs and files that are new are linked."""
+KEPT = "images=100000,text=100000"
+"""TensorBoard keeps all pictures and texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
+PROGRAM = """
+import sys, types
+sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
+from absl import logging
+from tensorboard import main, main_lib
+main_lib.global_init = lambda: logging.set_verbosity(logging.WARNING)
+main.run_main()
+"""
+"""Starts TensorBoard without TensorFlow, by TensorBoard's own hook: importing it takes seconds and writes messages. Its
+`global_init` would say that TensorFlow is missing, and sets the level of messages."""
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(cls=Command)
@@ -24,63 +44,58 @@ from charlm.errors import CharlmError
 )
 def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
     """Open TensorBoard on runs: those named, or all under runs/."""
-    become_tensorboard(runs, host=host, port=port)
+    from charlm.api.board import open_board
+
+    with open_board(runs) as board:
+        code = serve(command(board.folder, host=host, port=port), board.refresh)
+    sys.exit(code if code >= 0 else 128 - code)
 
 
-def become_tensorboard(
-    folders: Sequence[Path],
-    *,
-    host: str,
-    port: int,
-    execute: Callable[[str, list[str], dict[str, str]], object] = os.execve,
-) -> None:
-    """Replace this process by a TensorBoard; signals, messages and the exit code are then TensorBoard's own.
+def command(folder: Path, *, host: str, port: int) -> list[str]:
+    """Return the command line of a TensorBoard.
 
     Args:
-        folders: The runs to show; none = all under runs/.
+        folder: Its folder of runs.
         host: The address to listen at.
         port: The port, 0 to 65535; 0 = any free one.
-        execute: Replaces the process, given a program, its arguments and its environment.
-
-    Raises:
-        CharlmError: there is no run, or TensorBoard cannot show these runs together.
 
     """
-    logs = log_arguments(folders)
     # -P: modules in the current folder are not imported, since it may hold files from anyone
-    command = [sys.executable, "-P", "-m", "tensorboard.main", *logs, "--host", host, "--port", str(port)]
-    execute(sys.executable, command, {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ})
+    program = [sys.executable, "-P", "-c", PROGRAM]
+    return [*program, "--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)]
 
 
-def log_arguments(folders: Sequence[Path]) -> list[str]:
-    """Return the arguments that make TensorBoard show some runs, each under its folder's name.
+def serve(arguments: list[str], refresh: Callable[[], None], *, refresh_seconds: float = REFRESH_SECONDS) -> int:
+    """Run a program until it ends, and keep the links fresh meanwhile; signals are passed on to it.
 
     Args:
-        folders: The runs; none = all under runs/.
+        arguments: The program and its arguments.
+        refresh: Brings the links up to date.
+        refresh_seconds: How often to do that.
 
-    Raises:
-        CharlmError: there is no run, a folder is not a run, or one of several has a comma or a colon in its name.
+    Returns:
+        Its exit code; -n if signal n ended it.
 
     """
-    from charlm.runs.folder import RUNS, TENSORBOARD, newest_run
+    # In a process group of its own, it gets Ctrl-C once: from here.
+    process = subprocess.Popen(arguments, process_group=0)
+    with _passing_signals_to(process):
+        while True:
+            try:
+                return process.wait(timeout=refresh_seconds)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(CharlmError, OSError):  # a run that is being removed, a full disk
+                    refresh()
 
-    if not folders:
-        newest_run()  # there is at least one
-        return ["--logdir", str(RUNS)]
-    for folder in folders:
-        if not (folder / TENSORBOARD).is_dir():
-            raise CharlmError(f"{folder}: not a run: there is no {TENSORBOARD}/ in it")
-    if len(folders) == 1:
-        return ["--logdir", str(folders[0])]
-    names = [folder.resolve().name for folder in folders]
-    pairs = [
-        f"{name if names.count(name) == 1 else folder}:{folder}" for name, folder in zip(names, folders, strict=True)
-    ]
-    wrong = next(
-        (folder for folder, pair in zip(folders, pairs, strict=True) if "," in pair or pair.count(":") > 1), None
-    )
-    if wrong is not None:
-        raise CharlmError(
-            f"{wrong}: TensorBoard takes several runs only if no name has a comma or a colon; show it alone"
-        )
-    return ["--logdir_spec", ",".join(pairs)]
+
+@contextlib.contextmanager
+def _passing_signals_to(process: "subprocess.Popen[Any]") -> Iterator[None]:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,96 +1,60 @@
-"""`charlm tensorboard`: what TensorBoard is asked to show, and that it shows it."""
+"""`charlm tensorboard`: how TensorBoard is run, and that it shows every tag of every run."""
 
 import json
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import charlm, check_failure, check_usage_error, table
 
-from charlm.cli.tensorboard import become_tensorboard, log_arguments, tensorboard
-from charlm.errors import CharlmError
+from charlm.cli.tensorboard import command, serve, tensorboard
 
 
-def make_run(folder: Path) -> Path:
-    (folder / "tensorboard").mkdir(parents=True)
-    for name in ("config.yaml", "metrics.jsonl"):
-        (folder / name).touch()
-    return folder
-
-
-def test_no_run_named_means_all_under_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    make_run(tmp_path / "runs/one")
-    assert log_arguments([]) == ["--logdir", "runs"]
-
-
-def test_without_any_run_the_command_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(CharlmError, match="no run here"):
-        log_arguments([])
-
-
-def test_one_run_is_shown_alone(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "one")
-    assert log_arguments([run]) == ["--logdir", str(run)]
-
-
-def test_several_runs_are_shown_by_their_folders_names(tmp_path: Path) -> None:
-    one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
-    assert log_arguments([one, two]) == ["--logdir_spec", f"one:{one},two:{two}"]
-
-
-def test_runs_of_the_same_name_are_shown_by_their_paths(tmp_path: Path) -> None:
-    one, other = make_run(tmp_path / "a/run"), make_run(tmp_path / "b/run")
-    assert log_arguments([one, other]) == ["--logdir_spec", f"{one}:{one},{other}:{other}"]
-
-
-@pytest.mark.parametrize("name", ["a,b", "a:b"])
-def test_names_that_tensorboard_would_split_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=f"{name}: TensorBoard takes several runs only if no name has a comma"):
-        log_arguments([make_run(tmp_path / name), make_run(tmp_path / "other")])
+def serve_program(program: str, refresh: Callable[[], None] = lambda: None) -> int:
+    """Serve a program in Python in place of TensorBoard, and refresh ten times a second."""
+    return serve([sys.executable, "-c", program], refresh, refresh_seconds=0.1)
 
 
 def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
-    command = charlm("tensorboard", tmp_path)
-    assert command.exit_code == 1
-    assert command.stderr == f"charlm: {tmp_path}: not a run: there is no tensorboard/ in it\n"
+    failed = charlm("tensorboard", tmp_path)
+    assert failed.exit_code == 1
+    assert failed.stderr == f"charlm: {tmp_path}: not a run: there is no tensorboard/ in it\n"
 
 
-Execution = tuple[str, list[str], dict[str, str]]
+def test_tensorboard_imports_nothing_from_the_current_folder_and_keeps_all_pictures(tmp_path: Path) -> None:
+    arguments = command(tmp_path, host="127.0.0.1", port=6006)
+    assert arguments[:2] == [sys.executable, "-P"]
+    assert arguments[arguments.index("--logdir") + 1] == str(tmp_path)
+    assert arguments[arguments.index("--samples_per_plugin") + 1] == "images=100000,text=100000"
+    assert arguments[-4:] == ["--host", "127.0.0.1", "--port", "6006"]
 
 
-def execution(folder: Path) -> Execution:
-    """Return the program, the arguments and the environment that would replace the process."""
-    executions: list[Execution] = []
-    become_tensorboard([folder], host="127.0.0.1", port=6006, execute=lambda *given: executions.append(given))
-    (only,) = executions
-    return only
+def test_the_exit_code_is_that_of_the_program() -> None:
+    assert serve_program("import sys; sys.exit(7)") == 7
 
 
-def test_the_process_becomes_a_tensorboard_that_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
-    program, arguments, _ = execution(make_run(tmp_path / "one"))
-    python = [sys.executable, "-P", "-m", "tensorboard.main"]
-    assert program == sys.executable
-    assert arguments == [*python, "--logdir", f"{tmp_path}/one", "--host", "127.0.0.1", "--port", "6006"]
+def test_the_links_are_refreshed_until_it_ends() -> None:
+    refreshed: list[float] = []
+    serve_program("import time; time.sleep(0.5)", lambda: refreshed.append(time.monotonic()))
+    assert len(refreshed) >= 2
 
 
-def test_tensorflow_is_told_to_be_quiet_unless_the_user_decides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ELSE", "kept")
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    environment = execution(make_run(tmp_path / "one"))[2]
-    assert (environment["TF_CPP_MIN_LOG_LEVEL"], environment["ELSE"]) == ("3", "kept")
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    assert execution(tmp_path / "one")[2]["TF_CPP_MIN_LOG_LEVEL"] == "0"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_the_handlers_are_as_before(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    program = f"import signal, time; signal.signal({int(number)}, signal.SIG_DFL); time.sleep(60)"
+    assert serve_program(program, lambda: signal.raise_signal(number)) == -number
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize(("option", "expected"), [("host", "127.0.0.1"), ("port", 6006)])
@@ -100,14 +64,20 @@ def test_by_default_it_listens_at_this_machine_alone(option: str, expected: str 
 
 @pytest.fixture(scope="module")
 def address(trained_run: Path) -> Iterator[str]:
-    """Serve the trained run with TensorBoard; yield the address."""
+    """Serve the trained run and a copy of it with TensorBoard; yield the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "charlm", "tensorboard", str(trained_run), "--port", str(port)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    other = trained_run.parent / "other"
+    shutil.copytree(trained_run, other)
+    arguments = [sys.executable, "-m", "charlm", "tensorboard", str(trained_run), str(other), "--port", str(port)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         yield f"http://127.0.0.1:{port}"
         process.terminate()
+        said = process.stderr.read() if process.stderr is not None else ""
+    shutil.rmtree(other)
+    assert process.returncode in {0, 128 + signal.SIGTERM}
+    assert "tensorflow" not in said.replace("github.com/tensorflow", "").lower(), said
 
 
 def ask(url: str, *, until: str) -> Any:
@@ -125,10 +95,70 @@ def ask(url: str, *, until: str) -> Any:
     pytest.fail(f"{url}: no {until} within a minute")
 
 
+RUNS = {"run", "other"}
+SCALARS = {
+    *("nats_per_char/train", "nats_per_char/validation", "nats_per_char/5-gram", "best_nats_per_char"),
+    *("learning_rate", "gradient_norm", "gradient_norm/rnn.0", "update_to_weights/logits"),
+    *("spectral_radius/rnn.0", "saturated/rnn.0"),
+}
+SERVED = {
+    "scalars/scalars": SCALARS,
+    "images/images": {"gradient_by_lag", "surprise"},
+    "text/text": {"config", "sample", "sample/temperature_0.5", "sample/temperature_1"},
+    "histograms/histograms": {"state/rnn.0", "weights/rnn.0.recurrent_kernel"},
+}
+"""Of each plugin: its route, and tags."""
+
+
 @pytest.mark.slow
-def test_the_scalars_of_a_run_are_served(address: str) -> None:
-    run = ask(f"{address}/data/plugin/scalars/tags", until="tensorboard")["tensorboard"]
-    assert {"nats_per_char/train", "nats_per_char/validation", "learning_rate", "gradient_norm"} <= set(run)
+@pytest.mark.parametrize("route", SERVED)
+def test_each_tag_of_each_run_is_served_at_every_step(route: str, address: str) -> None:
+    plugin = route.partition("/")[0]
+    tags = ask(f"{address}/data/plugin/{plugin}/tags", until="other")
+    assert set(tags) == RUNS
+    for run in RUNS:
+        assert SERVED[route] <= set(tags[run])
+        for tag in SERVED[route]:
+            query = urllib.parse.urlencode({"run": run, "tag": tag, "sample": 0})
+            with urllib.request.urlopen(f"{address}/data/plugin/{route}?{query}", timeout=10) as response:
+                assert len(json.load(response)) >= (1 if tag == "config" else 2), tag
+
+
+@pytest.mark.slow
+def test_the_layout_of_the_charts_is_served(address: str) -> None:
+    ask(f"{address}/data/plugin/scalars/tags", until="other")
+    layout = ask(f"{address}/data/plugin/custom_scalars/layout", until="category")
+    assert [category["title"] for category in layout["category"]] == ["loss", "steps", "network"]
+
+
+@pytest.mark.slow
+def test_the_projector_has_a_labelled_point_for_each_character(address: str, trained_run: Path) -> None:
+    ask(f"{address}/data/plugin/scalars/tags", until="other")
+    characters = len(json.loads((trained_run / "vocabulary.json").read_text(encoding="utf-8"))["characters"])
+    for run in RUNS:
+        info = ask(f"{address}/data/plugin/projector/info?run={run}", until="embeddings")
+        (embedding,) = info["embeddings"]
+        assert embedding["tensorShape"] == [characters, 16]
+        query = urllib.parse.urlencode({"run": run, "name": embedding["tensorName"]})
+        with urllib.request.urlopen(f"{address}/data/plugin/projector/tensor?{query}", timeout=10) as response:
+            assert len(response.read()) == 4 * characters * 16
+        with urllib.request.urlopen(f"{address}/data/plugin/projector/metadata?{query}", timeout=10) as response:
+            assert len(response.read().decode().splitlines()) == characters
+
+
+@pytest.mark.slow
+def test_the_table_has_a_row_for_each_run_with_the_score(address: str) -> None:
+    ask(f"{address}/data/plugin/scalars/tags", until="other")
+    body = json.dumps({"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "sliceSize": 10}).encode()
+    request = urllib.request.Request(
+        f"{address}/experiment/x/data/plugin/hparams/session_groups", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        groups = json.load(response)["sessionGroups"]
+    for group in groups:
+        assert group["hparams"]["model.units"] == 16
+        assert group["metricValues"][0]["name"]["tag"] == "best_nats_per_char"
+    assert [group["name"] for group in groups] == ["run"]  # the copy has the row of its original
 
 
 @pytest.mark.usefixtures("place")

@@ -1,0 +1,129 @@
+"""A folder of links to the event files of runs, which TensorBoard shows as one run each, under the name of its folder.
+
+TensorBoard's own `--logdir_spec` turns the projector off and its fast loader with it (tensorboard issue 5438), and
+`--logdir` on the runs would add /tensorboard to each name. The columns of the table of runs are those of all of them.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+
+from charlm.config.file import load_config
+from charlm.errors import CharlmError
+from charlm.network.bundle import CONFIG_FILE
+from charlm.runs.folder import CORPUS, RUNS, TENSORBOARD, TENSORBOARD_FILES, find_runs
+from charlm.storage.atomic import write_file
+from charlm.text.corpus import read_manifest
+from charlm.training.hparams import Value, event_file, experiment, settings_beyond_defaults
+
+TABLE_FILE = "events.columns.tfevents"
+"""Holds the columns of the table of runs; in the folder of one of them, so that it is no run of its own."""
+
+
+class Board:
+    """A folder that shows the event files of runs.
+
+    Args:
+        folder: An empty folder.
+        runs: The runs; none = all under runs/, those that begin later included.
+
+    """
+
+    def __init__(self, folder: Path, runs: Sequence[Path]) -> None:
+        self.folder, self._runs = folder, runs
+        self._shown: dict[str, Path] = {}
+
+    def refresh(self) -> None:
+        """Link what has been added since the last call, and remove links to what has gone.
+
+        Raises:
+            CharlmError: there is no run, or one that was named is not a run.
+
+        """
+        shown = _by_name(self._runs or _runs_with_events())
+        for name, run in shown.items():
+            _link_files(run / TENSORBOARD, self.folder / name)
+        if shown != self._shown:
+            table = event_file(experiment(_settings(run) for run in shown.values()))
+            write_file(self.folder / next(iter(shown)) / TABLE_FILE, table)
+        self._shown = shown
+
+
+@contextlib.contextmanager
+def open_board(runs: Sequence[Path]) -> Iterator[Board]:
+    """Make a board in a temporary folder, which is removed after the block.
+
+    Args:
+        runs: The runs; none = all under runs/.
+
+    Raises:
+        CharlmError: there is no run, or one that was named is not a run.
+
+    """
+    for run in runs:
+        if not (run / TENSORBOARD).is_dir():
+            raise CharlmError(f"{run}: not a run: there is no {TENSORBOARD}/ in it")
+    with tempfile.TemporaryDirectory(prefix="charlm-board-") as folder:
+        board = Board(Path(folder), runs)
+        board.refresh()
+        yield board
+
+
+def _runs_with_events() -> list[Path]:
+    found = sorted(run for run in find_runs() if (run / TENSORBOARD).is_dir())
+    if not found:
+        raise CharlmError(f"{RUNS}/: no run here has been trained; train one with: charlm train")
+    return found
+
+
+def _by_name(runs: Iterable[Path]) -> dict[str, Path]:
+    """Return the runs by the names of their folders, with the folder above if two have the same name."""
+    places = list(dict.fromkeys(run.resolve() for run in runs))
+    names = [place.name for place in places]
+    found: dict[str, Path] = {}
+    for place in places:
+        name = place.name if names.count(place.name) == 1 else f"{place.parent.name}-{place.name}"
+        while name in found:
+            name += "+"
+        found[name] = place
+    return found
+
+
+def _link_files(events: Path, folder: Path) -> None:
+    """Make a folder show the files that charlm writes to another, and no others.
+
+    Event files are links. Those of the projector are copies: it refuses files outside the folder.
+    """
+    folder.mkdir(exist_ok=True)
+    files = {path.name: path for pattern in TENSORBOARD_FILES for path in events.glob(pattern) if _is_own(path)}
+    for shown in list(folder.iterdir()):
+        if shown.name not in files and shown.name != TABLE_FILE:
+            shown.unlink()
+    for name, path in files.items():
+        if "tfevents" not in name:
+            _copy_if_newer(path, folder / name)
+        elif not (folder / name).is_symlink():
+            (folder / name).symlink_to(path)
+
+
+def _copy_if_newer(path: Path, copy: Path) -> None:
+    if not copy.exists() or copy.stat().st_mtime_ns != path.stat().st_mtime_ns:
+        shutil.copy2(path, copy, follow_symlinks=False)
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a path is a file of the run, and no link, which could lead anywhere."""
+    return path.is_file() and not path.is_symlink()
+
+
+def _settings(run: Path) -> dict[str, Value]:
+    """Return the settings of a run for the table; none if its config cannot be read."""
+    text = "?"
+    with contextlib.suppress(CharlmError, IndexError):
+        text = PurePath(read_manifest(run / CORPUS).sources[0].name).name
+    try:
+        return settings_beyond_defaults(load_config(run / CONFIG_FILE, follow_links=False), text=text)
+    except CharlmError:
+        return {}
