@@ -6,7 +6,7 @@ import numpy as np
 
 from charlm.network.rnn import Floats
 
-SQUARINGS = 10
+SQUARINGS = 8
 
 
 def spectral_radius(matrix: Floats, *, squarings: int = SQUARINGS) -> float:

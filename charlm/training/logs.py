@@ -55,9 +55,16 @@ class RunLogs:
         text = "\n".join(f"{key}: {value}" for key, value in event.items())
         self._events.show_text(event["event"], text, step=event["step"])
 
-    def show(self, views: Views, points: Floats, *, step: int) -> None:
-        """Write what TensorBoard shows of an evaluation, and a point for each character, float32 [V, width]."""
+    def show(self, views: Views, *, step: int) -> None:
+        """Write what TensorBoard shows of an evaluation."""
         self._events.show(views, step=step)
+
+    def show_weights(self, weights: Mapping[str, Floats], *, step: int) -> None:
+        """Write histograms of the weights, float32 of any shape, by their names."""
+        self._events.show(Views(histograms={f"weights/{name}": values for name, values in weights.items()}), step=step)
+
+    def show_characters(self, points: Floats) -> None:
+        """Write a point for each character, float32 [V, width], for the projector."""
         projector.write_points(self._run / TENSORBOARD, points)
 
     def end(self) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
+from charlm.training.allowance import Allowance
 from charlm.training.display import Say, advise_on_overfitting, describe_evaluation, line_columns
 from charlm.training.engine import Engine
 from charlm.training.outputs import RunOutputs
@@ -63,6 +64,7 @@ class Recorder:
         self._max_minutes = run.config.training.max_minutes
         self._last_change = last_change
         self.validator = Validator(run)
+        self._allowance = Allowance()
         self._viewer = Viewer(run, self.validator.validation)
         self.outputs = RunOutputs(
             run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=say
@@ -150,18 +152,27 @@ class Recorder:
         self._on_evaluation(progress, score)
 
     def _show(self, validation: Validation, progress: Progress) -> None:
-        """Show TensorBoard what the network of an evaluation is like."""
-        change = self._last_change()
-        is_known = change is not None and change.step == progress.step
-        parameters = self.outputs.bundle(progress).parameters
-        views = self._viewer.views(
-            parameters,
-            self._engine.weights(),
-            samples=validation.samples,
-            change=change if is_known else None,
-            best_nats=progress.best_nats,
+        """Show TensorBoard what the network of an evaluation is like; details only as far as they cost little time.
+
+        The details of the first evaluation and of the last are always shown.
+        """
+        logs, step, change = self.outputs.logs, progress.step, self._last_change()
+        is_known = change is not None and change.step == step
+        logs.show_weights(self._engine.weights(), step=step)
+        logs.show(
+            self._viewer.summary(
+                sample=validation.sample, change=change if is_known else None, best_nats=progress.best_nats
+            ),
+            step=step,
         )
-        self.outputs.logs.show(views, input_rows(parameters), step=progress.step)
+        if step >= self._schedule.total or self._allowance.allows(progress.seconds):
+            with self._allowance.spend():
+                bundle = self.outputs.bundle(progress)
+                texts = [
+                    self.validator.sample(bundle, temperature=other) for other in self.validator.other_temperatures
+                ]
+                logs.show(self._viewer.details(bundle.parameters, [text for text in texts if text]), step=step)
+                logs.show_characters(input_rows(bundle.parameters))
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {

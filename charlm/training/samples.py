@@ -1,11 +1,7 @@
-"""The texts that are sampled at an evaluation, at three temperatures side by side.
-
-Axes: B batch (the samples).
-"""
+"""The texts that are sampled at an evaluation, with the surprise of each character."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,62 +39,57 @@ def temperatures(configured: float) -> tuple[float, ...]:
     return (configured, *others)
 
 
-def write_samples(bundle: Bundle, settings: SamplingConfig, *, seed: int) -> tuple[WrittenSample, ...]:
-    """Sample texts at three temperatures; none if `sampling.length` is 0.
+def write_sample(bundle: Bundle, settings: SamplingConfig, *, seed: int, temperature: float) -> WrittenSample | None:
+    """Sample a text; None if `sampling.length` is 0.
+
+    The text is that of `charlm.sampling.generation.generate_text`, up to rounding.
 
     Args:
         bundle: The network.
-        settings: The section `sampling` of the config; its temperature is that of the first text.
+        settings: The section `sampling` of the config; its temperature is not used.
         seed: 0 or more.
+        temperature: 0 or more.
 
     Raises:
         CharlmError: the logits are not finite.
 
     """
     if not settings.length:
-        return ()
-    writer = _Writer(bundle, settings, seed=seed)
-    generation = Generation(writer.ids(), bundle.vocabulary, samples=len(writer.temperatures), length=settings.length)
+        return None
+    sampler = Sampler(temperature, settings.top_k, settings.top_p, settings.min_p)
+    writer = _Writer(bundle, settings, sampler=sampler, seed=seed)
+    generation = Generation(writer.ids(), bundle.vocabulary, samples=1, length=settings.length)
     for _ in generation:
         pass
-    chosen, surprise = np.array(writer.chosen).T, np.array(writer.nats, np.float32).T  # [B, time]
-    end = bundle.vocabulary.end_of_text_id
-    samples = []
-    for row, sample in enumerate(generation.samples):
-        is_end = chosen[row] == (-1 if end is None else end)
-        count = int(is_end.argmax()) if is_end.any() else len(is_end)
-        glyphs = tuple(bundle.vocabulary.glyphs[index] for index in chosen[row, :count])
-        text = settings.prompt + sample.text
-        samples.append(WrittenSample(writer.temperatures[row], text, glyphs, surprise[row, :count]))
-    return tuple(samples)
+    chosen, logits, end = writer.chosen, writer.logits, bundle.vocabulary.end_of_text_id
+    count = chosen.index(end) if end in chosen else len(chosen)
+    return WrittenSample(
+        temperature,
+        settings.prompt + generation.samples[0].text,
+        tuple(bundle.vocabulary.glyphs[index] for index in chosen[:count]),
+        nats(np.stack(logits), np.array(chosen))[:count],
+    )
 
 
 class _Writer:
-    """Chooses the ids of several texts side by side, each at its own temperature, and notes the nats of each."""
+    """Chooses the ids of a text, and keeps the logits from which each was chosen."""
 
-    def __init__(self, bundle: Bundle, settings: SamplingConfig, *, seed: int) -> None:
-        self.temperatures = temperatures(settings.temperature)
-        self.chosen: list[NDArray[np.int64]] = []
-        self.nats: list[Floats] = []
-        vocabulary, batch = bundle.vocabulary, len(self.temperatures)
-        prompt = encode_prompt(vocabulary, settings.prompt, unknown="skip")
-        _, state = read_prompt(bundle.parameters, prompt, batch=batch)
+    def __init__(self, bundle: Bundle, settings: SamplingConfig, *, sampler: Sampler, seed: int) -> None:
+        self.chosen: list[int] = []
+        self.logits: list[Floats] = []
+        vocabulary = bundle.vocabulary
+        _, state = read_prompt(bundle.parameters, encode_prompt(vocabulary, settings.prompt, unknown="skip"))
         forbidden = () if vocabulary.unknown_id is None else (vocabulary.unknown_id,)
         self._stepper = Stepper(bundle.parameters, state, forbidden=forbidden)
-        self._choosers = [
-            make_chooser(Sampler(temperature, settings.top_k, settings.top_p, settings.min_p))
-            for temperature in self.temperatures
-        ]
-        streams = [np.random.default_rng([seed, index]) for index in range(batch)]
-        self._uniforms = np.stack([stream.random(settings.length) for stream in streams], axis=1)
+        self._choose = make_chooser(sampler)
+        self._uniforms = np.random.default_rng([seed, 0]).random(settings.length).tolist()
 
     def ids(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the next id of each text, int64 [B]."""
-        for uniforms in self._uniforms:
-            logits: Any = self._stepper.logits
-            rows = zip(self._choosers, logits, uniforms.tolist(), strict=True)
-            chosen = np.array([int(choose(row, uniform)) for choose, row, uniform in rows])
+        """Yield the next id, int64 [1]."""
+        for uniform in self._uniforms:
+            logits = self._stepper.logits.copy()
+            chosen = int(self._choose(logits, uniform))
+            self.logits.append(logits)
             self.chosen.append(chosen)
-            self.nats.append(nats(logits, chosen))
-            yield chosen
+            yield np.array([chosen])
             self._stepper.advance(chosen)

@@ -7,7 +7,7 @@ from charlm.evaluation.scoring import estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
 from charlm.training.progress import Progress
-from charlm.training.samples import WrittenSample, write_samples
+from charlm.training.samples import WrittenSample, temperatures, write_sample
 
 
 class Validation(NamedTuple):
@@ -15,8 +15,8 @@ class Validation(NamedTuple):
 
     nats_per_char: float | None
     """The loss on the validation text; None if there is no validation text."""
-    samples: tuple[WrittenSample, ...]
-    """Sampled texts, that of the temperature of the config first; none if `sampling.length` is 0."""
+    sample: WrittenSample | None
+    """A sampled text; None if `sampling.length` is 0."""
 
 
 class Validator:
@@ -32,15 +32,21 @@ class Validator:
         ids = run.corpus.split("validation", at_most=self.config.training.evaluate_characters)
         self.validation = ids if len(ids) > 1 else None
         """The ids of the validation text, integers [n]; None if there are fewer than 2."""
+        self.other_temperatures = temperatures(self.config.sampling.temperature)[1:]
+        """Temperatures of texts to show beside the one of the config."""
         self.split = "train" if self.validation is None else "validation"
         """The text that the best score is measured on: validation, or train if there is no validation text."""
 
     def evaluate(self, bundle: Bundle) -> Validation:
-        """Score the validation text, and sample texts."""
+        """Score the validation text, and sample a text."""
         nats = None
         if self.validation is not None:
             nats = estimate_stream(bundle.parameters, self.validation).nats_per_char
-        return Validation(nats, write_samples(bundle, self.config.sampling, seed=self.config.seed))
+        return Validation(nats, self.sample(bundle, temperature=self.config.sampling.temperature))
+
+    def sample(self, bundle: Bundle, *, temperature: float) -> WrittenSample | None:
+        """Sample a text at a temperature, 0 or more; None if `sampling.length` is 0."""
+        return write_sample(bundle, self.config.sampling, seed=self.config.seed, temperature=temperature)
 
     def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.

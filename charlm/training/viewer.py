@@ -1,6 +1,6 @@
 """Makes what TensorBoard shows of each evaluation of a run, besides its losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -37,40 +37,44 @@ class Viewer:
         self._windows = choose_windows(training[:MAX_NGRAM_CHARACTERS] if validation is None else validation)
         self._ngram_nats: float | None = None
 
-    def views(
-        self,
-        parameters: Parameters,
-        weights: Mapping[str, Floats],
-        *,
-        samples: Sequence[WrittenSample],
-        change: StepChange | None,
-        best_nats: float | None,
-    ) -> Views:
-        """Return what is shown of a network; nothing is changed.
+    def summary(self, *, sample: WrittenSample | None, change: StepChange | None, best_nats: float | None) -> Views:
+        """Return what is shown at every evaluation, since it takes next to no time.
 
         Args:
-            parameters: The network that is evaluated: the average of the weights if one is kept.
-            weights: The trained weights by their names in weights.safetensors.
-            samples: The sampled texts, that of the temperature of the config first.
+            sample: The sampled text, or None.
             change: What the last step did; None = not known.
             best_nats: The lowest loss so far in nats per character, or None.
 
         """
-        layers = [] if self._windows is None else probe(parameters, self._windows)
         scalars = {} if change is None else change.scalars()
-        for index, layer in enumerate(parameters.layers):
-            scalars[f"spectral_radius/rnn.{index}"] = spectral_radius(layer.recurrent_kernel)
-        scalars |= {f"saturated/rnn.{index}": layer.saturated_share for index, layer in enumerate(layers)}
         if self._validation is not None:
             scalars[f"nats_per_char/{NGRAM_ORDER}-gram"] = self._score_ngrams(self._validation)
         if best_nats is not None:
             scalars["best_nats_per_char"] = best_nats
-        states = {f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)}
+        if sample is None:
+            return Views(scalars=scalars)
+        pictures = {"surprise": draw_surprise(sample.glyphs, sample.nats)} if sample.glyphs else {}
+        return Views(scalars=scalars, pictures=pictures, texts={"sample": sample.text})
+
+    def details(self, parameters: Parameters, samples: Sequence[WrittenSample]) -> Views:
+        """Return what is shown of a network if there is time for it.
+
+        Args:
+            parameters: The network that is evaluated: the average of the weights if one is kept.
+            samples: Texts at other temperatures.
+
+        """
+        layers = [] if self._windows is None else probe(parameters, self._windows)
+        scalars = {
+            f"spectral_radius/rnn.{index}": spectral_radius(layer.recurrent_kernel)
+            for index, layer in enumerate(parameters.layers)
+        }
+        scalars |= {f"saturated/rnn.{index}": layer.saturated_share for index, layer in enumerate(layers)}
         return Views(
             scalars=scalars,
-            histograms={**{f"weights/{name}": values for name, values in weights.items()}, **states},
-            pictures=_draw(layers, samples),
-            texts=_texts(samples),
+            histograms={f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)},
+            pictures=_draw(layers),
+            texts={f"sample/temperature_{sample.temperature:g}": sample.text for sample in samples},
         )
 
     def _score_ngrams(self, validation: Ids) -> float:
@@ -82,22 +86,9 @@ class Viewer:
         return self._ngram_nats
 
 
-def _draw(layers: Sequence[LayerProbe], samples: Sequence[WrittenSample]) -> dict[str, Picture]:
-    pictures: dict[str, Picture] = {}
-    if layers:
-        names = [f"rnn.{index}" for index in range(len(layers))]
-        pictures["gradient_by_lag"] = draw_lags(names, [layer.gradient for layer in layers])
-    if samples and samples[0].glyphs:
-        pictures["surprise"] = draw_surprise(samples[0].glyphs, samples[0].nats)
-    return pictures
-
-
-def _texts(samples: Sequence[WrittenSample]) -> dict[str, str]:
-    """Return the first text as `sample`, the others by their temperatures."""
-    return {
-        f"sample/temperature_{sample.temperature:g}" if index else "sample": sample.text
-        for index, sample in enumerate(samples)
-    }
+def _draw(layers: Sequence[LayerProbe]) -> dict[str, Picture]:
+    names = [f"rnn.{index}" for index in range(len(layers))]
+    return {"gradient_by_lag": draw_lags(names, [layer.gradient for layer in layers])} if layers else {}
 
 
 def input_rows(parameters: Parameters) -> Floats:

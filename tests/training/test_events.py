@@ -119,13 +119,13 @@ def test_the_gradient_norms_of_the_layers_add_up_to_that_of_the_step(events: Any
 def test_the_spectral_radius_is_that_of_the_last_kernel(events: Any, trained_run: Path) -> None:
     kernel = read_bundle(trained_run / "last").parameters.layers[0].recurrent_kernel
     found = values_of(events, "spectral_radius/rnn.0")[60]
-    assert found == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=3e-3)
+    assert found == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-2)
 
 
 def test_the_n_gram_model_scores_what_evaluate_says(events: Any, trained_run: Path) -> None:
     command = charlm("evaluate", trained_run, "--baselines", "--json")
     expected = json.loads(command.stdout)["baselines"]["5-gram"]
-    assert set(values_of(events, "nats_per_char/5-gram").values()) == {pytest.approx(expected, rel=1e-6)}
+    assert [*values_of(events, "nats_per_char/5-gram").values()] == pytest.approx([expected, expected], rel=1e-6)
 
 
 def test_the_best_score_is_the_lowest_loss(events: Any, trained_run: Path) -> None:

@@ -32,7 +32,7 @@ def test_windows_are_spread_over_the_text_and_hold_its_ids() -> None:
     np.testing.assert_array_equal(windows[:, -1], TEXT[-len(windows) :])
 
 
-@pytest.mark.parametrize(("length", "shape"), [(0, None), (1, None), (2, (2, 1)), (10, (10, 1)), (130, (129, 2))])
+@pytest.mark.parametrize(("length", "shape"), [(0, None), (1, None), (2, (2, 1)), (10, (10, 1)), (82, (81, 2))])
 def test_a_short_text_has_fewer_and_shorter_windows(length: int, shape: tuple[int, int] | None) -> None:
     windows = choose_windows(TEXT[:length])
     assert (None if windows is None else windows.shape) == shape

@@ -9,7 +9,7 @@ from charlm.network.loss import nats
 from charlm.network.rnn import unroll, zero_state
 from charlm.sampling.generation import encode_prompt, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.training.samples import temperatures, write_samples
+from charlm.training.samples import temperatures, write_sample
 
 
 @pytest.mark.parametrize(
@@ -21,22 +21,25 @@ def test_there_are_three_different_temperatures_the_configured_one_first(
     assert temperatures(configured) == expected
 
 
-def test_the_first_text_is_that_of_charlm_sample(bundle: Bundle) -> None:
+def test_the_text_is_that_of_charlm_sample(bundle: Bundle) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2)
-    first = write_samples(bundle, settings, seed=3)[0]
+    first = write_sample(bundle, settings, seed=3, temperature=0.8)
+    assert first is not None
     generation = generate_text(bundle, prompt="ab", length=30, sampler=Sampler(0.8, top_k=2), seed=3)
     for _ in generation:
         pass
     assert (first.temperature, first.text) == (0.8, "ab" + generation.samples[0].text)
 
 
-def test_without_a_length_there_are_no_texts(bundle: Bundle) -> None:
-    assert write_samples(bundle, SamplingConfig(length=0), seed=1) == ()
+def test_without_a_length_there_is_no_text(bundle: Bundle) -> None:
+    assert write_sample(bundle, SamplingConfig(length=0), seed=1, temperature=0.8) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_nats_are_those_of_the_text_read_again(bundle: Bundle, seed: int) -> None:
-    for sample in write_samples(bundle, SamplingConfig(length=40, prompt="ba"), seed=seed):
+    for temperature in (0, 0.5, 1, 2):
+        sample = write_sample(bundle, SamplingConfig(length=40, prompt="ba"), seed=seed, temperature=temperature)
+        assert sample is not None
         assert "".join(sample.glyphs) == sample.text.removeprefix("ba")
         assert len(sample.nats) == len(sample.glyphs)
         ids = bundle.vocabulary.encode(sample.text)[:, None]
