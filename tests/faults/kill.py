@@ -29,6 +29,10 @@ START_SECONDS = 4.0
 """The approximate time until the first step."""
 MOMENTS = ("starting", "training", "writing")
 CLOCK = {"seconds", "characters_per_second"}
+NOT_ALWAYS_SHOWN = (
+    *("gradient_norm/", "gradient_to_weights/", "update_norm/", "update_to_weights/"),
+    *("spectral_radius/", "saturated/", "state/", "gradient_by_lag", "sample/"),
+)
 SETTINGS = (
     *("training.log_every=10", "training.evaluate_every=20", "training.checkpoint_every=20"),
     *("model.layers=2", "model.layer_dropout=0.1", "model.output_dropout=0.1", "sampling.length=40"),
@@ -182,12 +186,17 @@ def reproducible_parts(run: Path) -> dict[str, Any]:
 
 
 def _tensorboard_steps(run: Path) -> dict[str, list[int]]:
+    """Return the steps of each tag, except those that are shown only if there is time or the last step is known."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
-    return {tag: [event.step for event in events.Tensors(tag)] for tag in sorted(events.Tags()["tensors"])}
+    return {
+        tag: [event.step for event in events.Tensors(tag)]
+        for tag in sorted(events.Tags()["tensors"])
+        if not tag.startswith(NOT_ALWAYS_SHOWN)
+    }
 
 
 def differences(first: Path, second: Path) -> list[str]:
