@@ -85,36 +85,38 @@ def draw_lags(names: Sequence[str], curves: Sequence[LagCurve]) -> Picture:
         curves: Its curve; all of the same length K, at least 1.
 
     """
-    lags = len(curves[0].median)
     values = np.concatenate([[1.0], *(np.concatenate([curve.low, curve.high]) for curve in curves)])
     positive = values[np.isfinite(values) & (values > 0)]
     bottom = math.floor(math.log10(max(LOWEST, min(0.1, float(positive.min())))))
     top = min(12, math.ceil(math.log10(max(1.0, float(positive.max())))))
+    pixels = np.full((TOP + PLOT_HEIGHT + BOTTOM, LEFT + PLOT_WIDTH + RIGHT, 3), 255, np.float32)
+    pixels[TOP : TOP + PLOT_HEIGHT, LEFT : LEFT + PLOT_WIDTH] = _draw_curves(curves, bottom=bottom, top=top)
+    _draw_frame(pixels, names, lags=len(curves[0].median), bottom=bottom, top=top)
+    return pixels.astype(np.uint8)
+
+
+def _draw_curves(curves: Sequence[LagCurve], *, bottom: int, top: int) -> Floats:
+    """Return the inside of the plot, whose axis goes from 10^bottom to 10^top: float32 [height, width, 3]."""
+    fine = 2  # drawn at twice the size, so that edges are smooth
+    plot = np.full((fine * PLOT_HEIGHT, fine * PLOT_WIDTH, 3), 255, np.float32)
 
     def to_y(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((top - np.clip(np.log10(ratios), bottom, top)) / (top - bottom) * PLOT_HEIGHT)
+            decades = np.clip(np.log10(ratios), bottom, top)
+        at = np.linspace(0, len(ratios) - 1, fine * PLOT_WIDTH)
+        return np.asarray(np.interp(at, np.arange(len(ratios)), (top - decades) / (top - bottom) * len(plot)))
 
-    fine = 2  # drawn at twice the size, so that edges are smooth
-    plot = np.full((fine * PLOT_HEIGHT, fine * PLOT_WIDTH, 3), 255, np.float32)
     for decade in range(bottom + 1, top):
-        height = round(fine * PLOT_HEIGHT * (top - decade) / (top - bottom))
+        height = round(len(plot) * (top - decade) / (top - bottom))
         plot[height : height + fine] = GREY
-    at = np.linspace(0, lags - 1, fine * PLOT_WIDTH)
     for opacity in (0.2, 1.0):  # the lines above all bands
         for layer, curve in enumerate(curves):
-            low, median, high = (
-                np.asarray(fine * np.interp(at, np.arange(lags), to_y(part)))
-                for part in (curve.low, curve.median, curve.high)
-            )
+            low, median, high = (to_y(part) for part in (curve.low, curve.median, curve.high))
             half = fine + np.abs(np.gradient(median)) / 2  # half the height of the line, more if it is steep
             above, below = (high, low) if opacity < 1 else (median - half, median + half)
             _fill(plot, above, below, LAYER_COLOURS[layer % len(LAYER_COLOURS)], opacity=opacity)
-    small = plot.reshape(PLOT_HEIGHT, fine, PLOT_WIDTH, fine, 3).mean((1, 3))
-    pixels = np.full((TOP + PLOT_HEIGHT + BOTTOM, LEFT + PLOT_WIDTH + RIGHT, 3), 255, np.float32)
-    pixels[TOP : TOP + PLOT_HEIGHT, LEFT : LEFT + PLOT_WIDTH] = small
-    _draw_frame(pixels, names, lags=lags, bottom=bottom, top=top)
-    return pixels.astype(np.uint8)
+    smooth: Floats = plot.reshape(PLOT_HEIGHT, fine, PLOT_WIDTH, fine, 3).mean((1, 3))
+    return smooth
 
 
 def _draw_frame(pixels: Floats, names: Sequence[str], *, lags: int, bottom: int, top: int) -> None:
