@@ -102,7 +102,7 @@ def _draw_curves(curves: Sequence[LagCurve], *, bottom: int, top: int) -> Floats
 
     def to_y(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            decades = np.clip(np.log10(ratios), bottom, top)
+            decades = np.clip(np.log10(ratios), bottom - 1, top)  # what is below the plot is not drawn
         at = np.linspace(0, len(ratios) - 1, fine * PLOT_WIDTH)
         return np.asarray(np.interp(at, np.arange(len(ratios)), (top - decades) / (top - bottom) * len(plot)))
 
