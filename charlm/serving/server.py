@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +17,6 @@ from charlm.serving.metrics import Metrics
 from charlm.serving.plan import ServedModel
 from charlm.serving.scheduler import Scheduler
 
-SWITCH_SECONDS = 0.0005
-"""How long one thread computes in Python before another gets its turn; Python's own 5 ms is 20 steps of a network."""
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
 
@@ -70,8 +67,7 @@ def run_server(
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; then take no more, and finish those that were begun.
 
-    Must be called in the main thread. It changes settings of the process: how often threads switch, and how many files
-    may be open.
+    Must be called in the main thread. It lets the process open as many files as it may.
 
     Args:
         slots: The models by name, at least one.
@@ -82,7 +78,6 @@ def run_server(
         say: Takes a line if the stepping thread fails.
 
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
     max_connections = _raise_file_limit() - FILES_BESIDE_CONNECTIONS
     metrics, inboxes = Metrics(), Inboxes()
     batches = {name: one.batch for name, one in slots.items()}
