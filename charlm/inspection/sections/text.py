@@ -50,6 +50,7 @@ def _feature_rows(report: Report) -> Rows:
             each.chance.random_labels,
             each.chance.shifted_given_character,
             each.chance.untrained,
+            each.chance.untrained_given_character,
             each.units_beyond_chance,
         )
         for each in report.units.features
@@ -91,7 +92,7 @@ UNITS = Section(
             "The best unit on each feature",
             (
                 *("feature", "unit", "score", "strength", "given the character", "shifted", "random labels"),
-                *("shifted, given the character", "untrained", "units beyond chance"),
+                *("shifted, given the character", "untrained", "untrained, given the character", "units beyond chance"),
             ),
             _feature_rows,
         ),
