@@ -22,9 +22,12 @@ Advance = Callable[[int], object]
 """Is called with the number of bytes of a file that have been read since the last call."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Document:
-    """One text: a regular file, decompressed if its name ends in .gz or .zst."""
+    """One text: a regular file, decompressed if its name ends in .gz or .zst.
+
+    Documents are compared by identity: there may be 100,000 of them, and comparing paths takes time.
+    """
 
     name: str
     """What messages call it."""
@@ -118,7 +121,9 @@ def _files(source: str, seen: set[tuple[int, int]]) -> Iterator[Path]:
             continue
         seen.add(identity)
         if stat.S_ISDIR(status.st_mode):
-            pending += sorted((p for p in path.iterdir() if not p.name.startswith(".")), reverse=True)
+            pending += sorted(
+                (p for p in path.iterdir() if not p.name.startswith(".")), key=lambda p: p.name, reverse=True
+            )
         elif stat.S_ISREG(status.st_mode):
             yield path
         else:

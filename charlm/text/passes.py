@@ -32,7 +32,7 @@ class Reading:
     """Is called for each block with the bytes that it takes in the file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Held:
     """What a piece held when it was read."""
 

@@ -23,9 +23,9 @@ CUTTABLE = {"utf-8", "ascii", "iso8859-1", "cp1252"}
 """Encodings, by Python's names, in which a byte below 128 is a character of its own wherever it occurs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Piece:
-    """A document, or a part of it that can be decoded alone."""
+    """A document, or a part of it that can be decoded alone; compared by identity, as documents are."""
 
     document: Document
     start: int = 0

@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str, trials: int = TRIALS) -> list[str]:
-    fixed = ("tune", "space.yaml", "text.txt", "--minutes", "5", "--trial-minutes", "0.01", "--out", "out")
+    fixed = ("tune", "space.yaml", "text.txt", "--minutes", "20", "--trial-minutes", "0.01", "--out", "out")
     return [sys.executable, "-m", "charlm", *fixed, "--trials", str(trials), "--json", *arguments]
 
 
@@ -50,7 +50,7 @@ def wait_for_trials(place: Path, count: int, process: "subprocess.Popen[str]") -
 
 
 def wait_until(is_so: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not is_so():
         assert time.monotonic() < deadline, "waited in vain"
         assert process.poll() is None, "it ended"
@@ -82,7 +82,7 @@ def test_two_processes_share_a_search_without_a_double_trial(place: Path) -> Non
         subprocess.Popen(command(), cwd=place, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first,
         subprocess.Popen(command(), cwd=place, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as second,
     ):
-        outputs = [process.communicate(timeout=300) for process in (first, second)]
+        outputs = [process.communicate(timeout=1200) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     trained = [{line for line in said.splitlines() if " learning_rate " in line} for _, said in outputs]
     numbers = [{line.removeprefix("charlm: ").split(":")[0] for line in lines} for lines in trained]
@@ -99,7 +99,7 @@ def test_sigterm_ends_a_search_with_a_line_that_says_how_to_go_on(place: Path) -
     ) as process:
         wait_for_trials(place, 1, process)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=600)
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in said
     assert "stopped by SIGTERM" in said
