@@ -12,6 +12,8 @@ from corpora import write_texts
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.text.corpus import open_corpus
 
+pytestmark = pytest.mark.slow
+
 CHINESE = "天地玄黃宇宙洪荒日月盈昃辰宿列張寒來暑往秋收冬藏"
 EMOJI = "👩‍👩‍👧‍👦 e\u0301 🏳️‍🌈 n\u0303o\u0308 👍🏽\n"
 FIVE_STEPS = (

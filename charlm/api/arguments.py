@@ -27,4 +27,3 @@ def check_name(name: str, found: str, names: Iterable[str]) -> None:
     if found not in (*others, last):
         allowed = f"{', '.join(others)} or {last}" if others else last
         raise CharlmError(f"{name}: found {shorten(found)}; must be {allowed}")
-

@@ -5,7 +5,6 @@ initializer that a value names is checked in `charlm.engine`, so that this modul
 the fields are the text of docs/settings.md.
 """
 
-import math
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -302,19 +301,3 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig(epochs=10)
     sampling: SamplingConfig = SamplingConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_infinity(cls, values: Any) -> Any:
-        """Also in the arguments of optimizers and initializers, whose types only Keras knows; JSON does not have it."""
-        _check_finite(values, "")
-        return values
-
-
-def _check_finite(value: Any, key: str) -> None:
-    """Raise ValueError for a number in nested sections and lists that is infinite or not a number."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{key}: found {value}; must be a finite number")
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, part in inner:
-        _check_finite(part, f"{key}.{name}" if key else str(name))

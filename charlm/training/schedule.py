@@ -56,7 +56,7 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
     return Schedule(
         total=total,
         log_every=settings.log_every,
-        evaluate_every=settings.evaluate_every or min(MAX_EVALUATE_EVERY, enough_evaluations(total)),
+        evaluate_every=settings.evaluate_every or evaluation_period(total),
         checkpoint_every=settings.checkpoint_every,
         steps_per_epoch=batches.steps_per_epoch,
     )
@@ -65,6 +65,11 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
 def enough_evaluations(total: int) -> int:
     """Return the steps between two evaluations with which a run of `total` steps has at least ENOUGH_EVALUATIONS."""
     return max(1, total // ENOUGH_EVALUATIONS)
+
+
+def evaluation_period(total: int) -> int:
+    """Return the steps between two evaluations of a run of `total` steps if `training.evaluate_every` is None."""
+    return min(MAX_EVALUATE_EVERY, enough_evaluations(total))
 
 
 def total_steps(epochs: int | None, steps: int | None, batches: Batches) -> int:

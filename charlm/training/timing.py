@@ -25,6 +25,8 @@ from charlm.training.divergence import DivergenceError
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import Training
 from charlm.training.progress import Progress
+from charlm.training.recorder import ignore_evaluation
+from charlm.training.schedule import evaluation_period
 from charlm.training.signals import StopRequest
 
 STEP_SECONDS = 3.0
@@ -54,7 +56,8 @@ class Costs:
             steps: The steps of the whole run, 0 or more.
 
         """
-        evaluations, checkpoints = -(-steps // settings.evaluate_every), 1 + -(-steps // settings.checkpoint_every)
+        period = settings.evaluate_every or evaluation_period(max(1, steps))
+        evaluations, checkpoints = -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
         return steps * self.step_seconds + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
@@ -117,6 +120,7 @@ def rehearse(
             say=lambda _: None,
             available_bytes=measure_memory(),
             clock=clock,
+            on_evaluation=ignore_evaluation,
         )
         with contextlib.closing(training.recorder.outputs):
             training.prepare(resume=False)

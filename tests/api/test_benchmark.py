@@ -24,6 +24,7 @@ def test_named_parts_are_planned_with_the_settings() -> None:
     assert benchmark.rounds == 4
 
 
+@pytest.mark.slow
 def test_a_benchmark_measures() -> None:
     benchmark = plan_benchmark(
         ["tokenize"], megabytes=0.1, rounds=1, say=pytest.fail, effort=Effort(repetitions=1, seconds=0.001)

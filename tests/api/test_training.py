@@ -85,6 +85,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(tmp_path: Path) -> N
 # train
 
 
+@pytest.mark.slow
 def test_a_training_in_a_thread_ends_with_a_model_that_generates(training: Training) -> None:
     outcome = training.outcome
     assert (outcome.progress.step, outcome.reason, outcome.signal) == (5, "all steps done", None)

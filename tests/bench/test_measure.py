@@ -65,6 +65,7 @@ def test_a_workload_runs_in_its_own_process_and_returns_its_figures() -> None:
     assert figures["numpy_product"] > 0
 
 
+@pytest.mark.slow
 def test_a_workload_that_fails_is_an_error_with_its_reason() -> None:
     with pytest.raises(CharlmError, match=r"^KeyError: 'klingon'$"):
         measure(FAILING, TINY)
@@ -117,6 +118,7 @@ def test_the_results_have_the_rounds_of_each_case_and_their_limit() -> None:
     assert benchmark.failures == []
 
 
+@pytest.mark.slow
 def test_a_workload_that_fails_is_named_once_and_the_others_go_on() -> None:
     said: list[str] = []
     benchmark = Benchmark({"start": part(FAILING, PRODUCT)}, rounds=2, say=said.append, effort=TINY)

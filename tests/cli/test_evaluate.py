@@ -274,6 +274,7 @@ def test_dynamic_evaluation_reports_its_rule_and_scores_every_character(trained_
     assert found["characters"] == figures(trained_run)["characters"]
 
 
+@pytest.mark.slow
 def test_dynamic_evaluation_at_rate_zero_is_the_stream(trained_run: Path) -> None:
     found = figures(trained_run, "--dynamic", "--dynamic-rate", "0", "--dynamic-decay", "0")
     assert found["nats_per_char"] == pytest.approx(stream_nats(trained_run, "validation"), abs=1e-5)
@@ -296,6 +297,7 @@ def test_dynamic_evaluation_that_does_harm_says_so(trained_run: Path) -> None:
     assert f"charlm: --dynamic does harm here: {expected} --dynamic-rate\n" in command.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["rms", "sgd"])
 def test_the_default_of_a_rule_does_no_harm(rule: str, trained_run: Path) -> None:
     command = charlm("evaluate", trained_run, "--dynamic", "--dynamic-rule", rule)

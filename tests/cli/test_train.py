@@ -24,6 +24,7 @@ def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_pat
     assert command.stderr.endswith(f"charlm: write text with: charlm sample {tmp_path}/run\n")
 
 
+@pytest.mark.slow
 def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,7 +114,7 @@ def test_odd_keys_and_values_are_refused_in_one_line(file: Path, text: str) -> N
     ("text", "key"),
     [
         ("training: {steps: 1, optimizer: {name: sgd, momentum: %s}}", "training.optimizer.momentum"),
-        ("training: {steps: 1, optimizer: {name: sgd, betas: [1, %s]}}", "training.optimizer.betas.1"),
+        ("training: {steps: 1, optimizer: {name: sgd, betas: [1, %s]}}", "training.optimizer.betas"),
         (
             "model: {input_initializer: {class_name: Constant, config: {value: %s}}}",
             "model.input_initializer.config.value",

@@ -1,6 +1,5 @@
 """The recipes that come with charlm, and how one is found."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -71,9 +70,3 @@ def test_the_texts_that_recipes_were_measured_on_are_given_these_recipes() -> No
     plays = len(DEFAULT_CORPUS.read_text(encoding="utf-8"))
     assert suited_recipe(9 * plays // 10).recipe == "default"
     assert suited_recipe(1_003_854).recipe == "shakespeare-15m"  # Tiny Shakespeare
-
-
-def test_the_options_in_an_advice_can_be_given() -> None:
-    given = re.findall(r"-s (\S+=\d+)", suited_recipe(0).reason)
-    assert len(given) == 2
-    load_config(find_recipe(suited_recipe(0).recipe), overrides=given)

@@ -133,6 +133,7 @@ def check_gradient(network: dict[str, Any], parts: int) -> None:
     assert_close(trainer.update(windows, state=state), expected)
 
 
+@pytest.mark.slow
 def test_the_compiled_step_does_what_the_eager_one_does(eagerly: None) -> None:
     def train() -> Arrays:
         """Return the results of two steps with many features at once, and the weights after them."""
@@ -293,6 +294,7 @@ def twenty_steps(trainer: RandomTrainer) -> Arrays:
     return train(trainer, 1, 20)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_to_the_bit(twenty_steps: Arrays) -> None:
     assert_identical(train(RandomTrainer(), 1, 20), twenty_steps)
 
