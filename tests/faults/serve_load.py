@@ -57,6 +57,8 @@ class Tally:
     first_seconds: list[float] = field(default_factory=list)
     """How long streaming clients waited for their first character."""
     characters: int = 0
+    steady_characters: int = 0
+    """Those that had arrived when clients ceased to begin requests: the slots were full until then."""
 
     def failures(self) -> int:
         """Return the number of requests that were neither answered nor put off with 503."""
@@ -148,7 +150,14 @@ async def load(port: int, *, clients: int, seconds: float, requests: int, most: 
             if time.perf_counter() - started >= seconds:
                 return
 
+    async def look_before_the_end() -> None:
+        """Note what has arrived when the time is over."""
+        await asyncio.sleep(seconds)
+        tally.steady_characters = tally.characters
+
+    looking = asyncio.create_task(look_before_the_end())
     await asyncio.gather(*(client() for _ in range(clients)))
+    looking.cancel()
     return tally, time.perf_counter() - started
 
 
@@ -205,20 +214,21 @@ def main() -> None:
             short.statuses += part.statuses
             readings.append(read_process(process.pid))
     after = measure_sample(options.run, options.slots, seconds=5, threads=options.threads)
-    report(tally, seconds, cpu, (before, after))
+    rate = tally.steady_characters / options.seconds
+    print(f"answers in {seconds:.1f} s: {dict(tally.statuses)}; failures: {tally.failures()}")
+    report(tally, Speed(rate, tally.characters / cpu), (before, after))
     print(f"{options.requests} short requests: {dict(short.statuses)}")
     print("memory, MB:", *(f"{reading.resident_mb:.1f}" for reading in readings))
     print("open files:", *(reading.open_files for reading in readings))
 
 
-def report(tally: Tally, seconds: float, cpu: float, samples: Sequence[Speed]) -> None:
-    """Print what clients saw, and the speed beside that of `charlm sample`."""
+def report(tally: Tally, speed: Speed, samples: Sequence[Speed]) -> None:
+    """Print how long clients waited, and the speed beside that of `charlm sample`."""
     waits = tally.first_seconds
-    print(f"answers in {seconds:.1f} s: {dict(tally.statuses)}; failures: {tally.failures()}")
     print(f"first character: median {statistics.median(waits):.3f} s, 99th percentile {percentile(waits, 99):.3f} s")
     for name, rate, others in (
-        ("second", tally.characters / seconds, [sample.wall for sample in samples]),
-        ("second of processor time", tally.characters / cpu, [sample.cpu for sample in samples]),
+        ("second", speed.wall, [sample.wall for sample in samples]),
+        ("second of processor time", speed.cpu, [sample.cpu for sample in samples]),
     ):
         beside = " and ".join(f"{other:,.0f}" for other in others)
         print(f"characters a {name}: {rate:,.0f}; charlm sample {beside}; ratio {rate / statistics.mean(others):.2f}")
