@@ -93,7 +93,7 @@ def _report_to_chief(cluster: Cluster, deadline: float) -> None:
         try:
             with socket.create_connection((host, port), timeout=remaining) as connection:
                 connection.sendall(GREETING % cluster.task)
-                connection.settimeout(max(0.01, deadline - time.monotonic()) + RETRY_SECONDS)
+                connection.settimeout(cluster.start_seconds + PATIENCE_SECONDS)  # the chief may have come later
                 answer = connection.makefile("rb").read(1000).decode(errors="replace").strip()
         except (OSError, TimeoutError):
             answer = ""

@@ -105,7 +105,7 @@ def killed_at_the_end(processes: Sequence["subprocess.Popen[str]"]) -> Iterator[
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
             process.kill()
-            process.wait()
+            process.communicate()  # closes its pipe
 
 
 def wait_for_checkpoint(run: Path, *, step: int) -> None:

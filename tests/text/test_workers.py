@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from backports import zstd
+from worker_tasks import end_at, fail_late_and_early
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
@@ -21,19 +22,6 @@ from charlm.text.workers import worker_processes
 pytestmark = pytest.mark.slow
 
 SLOW_FILES = 40
-
-
-def end_at(number: int) -> int:
-    """Kill this process if the number is 3."""
-    if number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def fail_late_and_early(number: int) -> int:
-    """Raise an error; the task 1 raises it later than the task 2."""
-    time.sleep(0.3 if number == 1 else 0)
-    raise CharlmError(f"task {number}")
 
 
 def test_results_come_in_the_order_of_the_tasks() -> None:
@@ -113,12 +101,12 @@ def test_after_a_kill_no_worker_is_left_and_the_command_begins_again_cleanly(
     tmp_path: Path, slow_command: list[str]
 ) -> None:
     with subprocess.Popen(slow_command, cwd=tmp_path) as process:
-        wait_until(lambda: len(list(tmp_path.glob(".out-*/corpus/ids.bin"))) == 1)
+        wait_until(lambda: len(list(tmp_path.glob(".charlm-out-*/corpus/ids.bin"))) == 1)
         workers = children_of(process.pid)
         process.kill()
     assert len(workers) >= 2
     wait_until(lambda: not any(map(is_running, workers)))
-    assert len(list(tmp_path.glob(".out-*"))) == 1
+    assert len(list(tmp_path.glob(".charlm-out-*"))) == 1
     subprocess.run(slow_command, cwd=tmp_path, check=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "sources"]
 
@@ -129,7 +117,7 @@ def test_ctrl_c_ends_all_processes_without_a_traceback_and_leaves_nothing(
     with subprocess.Popen(
         slow_command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        wait_until(lambda: len(list(tmp_path.glob(".out-*/corpus/ids.bin"))) == 1)
+        wait_until(lambda: len(list(tmp_path.glob(".charlm-out-*/corpus/ids.bin"))) == 1)
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "")
