@@ -1,8 +1,8 @@
 """Attack copies of a small run in every way, and check what the commands do then.
 
-    python tests/faults/attack.py                  every attack, some minutes
-    python tests/faults/attack.py --sample 300
-    python tests/faults/attack.py --kind link
+    PYTHONPATH=tests python tests/faults/attack.py                  every attack, some minutes
+    PYTHONPATH=tests python tests/faults/attack.py --sample 300
+    PYTHONPATH=tests python tests/faults/attack.py --kind link
 
 Each attack gets a copy of a run that was interrupted, with files beside it that must stay as they are. In a process of
 its own, whose time and memory are limited, the run is sampled, evaluated, compared and resumed with the fake engine.

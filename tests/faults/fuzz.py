@@ -1,7 +1,7 @@
 """Train with random configs: each is refused in one line, or trains for two steps and is read back as it was.
 
-    python tests/faults/fuzz.py --examples 2000
-    python tests/faults/fuzz.py --examples 200 --engine keras
+    PYTHONPATH=tests python tests/faults/fuzz.py --examples 2000
+    PYTHONPATH=tests python tests/faults/fuzz.py --examples 200 --engine keras
 
 The strategies are derived from the JSON schema of the config, so that a new key is tried without a change here. A
 config has a few settings with values that the schema allows, or, less often, with anything else.

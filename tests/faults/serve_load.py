@@ -1,7 +1,7 @@
 """Many clients of a real `charlm serve` at once: waiting times, characters per second, and memory over many requests.
 
-    python tests/faults/serve_load.py RUN
-    python tests/faults/serve_load.py RUN --clients 200 --slots 64 --seconds 30 --requests 10000
+    PYTHONPATH=tests python tests/faults/serve_load.py RUN
+    PYTHONPATH=tests python tests/faults/serve_load.py RUN --clients 200 --slots 64 --seconds 30 --requests 10000
 
 Half of the requests are streamed, half are not; prompts and lengths differ. The speed is that of all texts together,
 beside that of `charlm sample` for as many texts at once, which is measured before and after.
