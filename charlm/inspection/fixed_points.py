@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.derivatives import slope
 from charlm.inspection.eigenvalues import leading_eigenvalues
 from charlm.inspection.held_character import Outcome, hold_character
 from charlm.inspection.point_search import Point, as_float64, find_point
 from charlm.inspection.states import read_states
 from charlm.inspection.trace import Layers, Weights, cut_weights
+from charlm.network.derivatives import slope
 from charlm.network.rnn import Parameters
 
 MAX_UNITS = 1024

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.derivatives import slope
 from charlm.inspection.trace import Layers, Weights
+from charlm.network.derivatives import slope
 
 Values = NDArray[np.float64]
 

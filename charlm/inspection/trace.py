@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from charlm.inspection.derivatives import slope
+from charlm.network.derivatives import slope
 from charlm.network.rnn import ACTIVATIONS, Parameters
 
 Values = NDArray[np.floating[Any]]

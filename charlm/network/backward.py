@@ -7,32 +7,14 @@
 Axes: T time, B batch, H units, V vocabulary, L layers, K lags. All arrays are float32 unless said otherwise.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import ACTIVATIONS, SELU_ALPHA, SELU_SCALE, Floats, Parameters, zero_state
-
-SLOPES: Mapping[str, Callable[[Floats, Floats], Any]] = {
-    "tanh": lambda _, h: 1 - h * h,
-    "relu": lambda a, _: a > 0,
-    "sigmoid": lambda _, h: h * (1 - h),
-    "linear": lambda a, _: np.ones_like(a),
-    "softsign": lambda _, h: (1 - np.abs(h)) ** 2,
-    "softplus": lambda a, _: ACTIVATIONS["sigmoid"](a),
-    "elu": lambda a, h: np.where(a > 0, 1, h + 1),
-    "selu": lambda a, h: np.where(a > 0, SELU_SCALE, h + SELU_SCALE * SELU_ALPHA),
-    "silu": lambda a, h: ACTIVATIONS["sigmoid"](a) * (1 + a - h),
-    "leaky_relu": lambda a, _: np.where(a > 0, 1, 0.2),
-    "relu6": lambda a, _: (a > 0) & (a < 6),
-    "hard_tanh": lambda a, _: np.abs(a) < 1,
-    "hard_sigmoid": lambda a, _: (np.abs(a) < 3) / 6,
-    "exponential": lambda _, h: h,
-}
-"""f'(a) by the name of f, from a and h = f(a); at a kink, the slope of one side."""
+from charlm.network.derivatives import slope
+from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, zero_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +50,7 @@ def read_windows(parameters: Parameters, ids: NDArray[Any]) -> Trace:
             totals[time] += (output[time - 1] if time else state) @ layer.recurrent_kernel
             output[time] = ACTIVATIONS[parameters.activation](totals[time])
         outputs.append(output)
-        slopes.append(np.asarray(SLOPES[parameters.activation](totals, output), np.float32))
+        slopes.append(slope(parameters.activation, totals, output))
     return Trace(parameters, tuple(outputs), tuple(slopes))
 
 

@@ -7,25 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from charlm.network.backward import SLOPES, follow_back, read_windows
+from charlm.network.backward import follow_back, read_windows
 from charlm.network.rnn import ACTIVATIONS, Parameters, parameters_from_tensors, unroll, zero_state
 
 RandomParameters = Callable[..., Parameters]
 DIFFERENCE = 1e-6
 IDS = np.array([[0, 3, 1], [2, 2, 4], [1, 0, 3], [4, 1, 0], [0, 2, 2], [3, 4, 1]])  # [T + 1, B]
-
-
-def test_every_activation_has_a_slope() -> None:
-    assert SLOPES.keys() == ACTIVATIONS.keys()
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_slope_is_the_central_difference(activation: str) -> None:
-    at: NDArray[Any] = np.linspace(-7, 7, 57)
-    at = at[~np.isin(np.abs(at), [0.0, 1.0, 3.0, 6.0])]  # kinks
-    function: Callable[[Any], Any] = ACTIVATIONS[activation]  # in float64 here
-    expected = (function(at + DIFFERENCE) - function(at - DIFFERENCE)) / (2 * DIFFERENCE)
-    np.testing.assert_allclose(SLOPES[activation](at, function(at)), expected, atol=2e-6, rtol=1e-5)
 
 
 def loss_after(parameters: Parameters, shift: NDArray[np.float64], lag: int, layer: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from charlm.inspection.derivatives import DERIVATIVES, slope
+from charlm.network.derivatives import DERIVATIVES, slope
 
 POINTS = np.array([-7.3, -2.9, -1.1, -0.6, -0.05, 0.04, 0.3, 0.9, 1.4, 3.2, 5.7, 6.4])  # no kink among them
 STEP = 1e-6
