@@ -131,11 +131,11 @@ def _identity(settings: Mapping[str, Any], key: str) -> str | None:
 
 def _read_text(corpus: Path) -> RunText:
     manifest = read_manifest(corpus)
-    name = _text_name([source.name for source in manifest.sources])
+    name = text_name([source.name for source in manifest.sources])
     return RunText(name, manifest.ids_sha256, manifest.splits["validation"])
 
 
-def _text_name(documents: Sequence[str]) -> str:
+def text_name(documents: Sequence[str]) -> str:
     """Return a name for some documents together, given their names."""
     if len(documents) < 2:
         return PurePath(documents[0]).name if documents else "without a name"

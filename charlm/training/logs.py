@@ -6,11 +6,12 @@ checkpoint, so that no step is missing or occurs twice.
 
 import os
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from charlm.config.schema import Config
 from charlm.network.rnn import Floats
+from charlm.runs.comparison import text_name
 from charlm.runs.folder import METRICS_FILE, TENSORBOARD
 from charlm.runs.metrics import MetricsLog, with_bits
 from charlm.storage.atomic import writing
@@ -37,7 +38,8 @@ class RunLogs:
     def describe_settings(self, config: Config, corpus: Corpus) -> None:
         """Write the row of the table of runs and the labels of the characters, at the start and at each resumption."""
         folder = self._run / TENSORBOARD
-        settings = settings_beyond_defaults(config, text=PurePath(corpus.manifest.sources[0].name).name)
+        text = text_name([source.name for source in corpus.manifest.sources])
+        settings = settings_beyond_defaults(config, text=text)
         write_row(folder, settings, run=self._run.resolve().name)
         model = config.model
         name = "embedding" if model.embedding else "rows of rnn.0.kernel"

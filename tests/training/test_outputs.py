@@ -1,5 +1,6 @@
 """The files that training writes: checkpoints, the bundles best/ and last/, and what a resume does with them."""
 
+import json
 import math
 import re
 import shutil
@@ -158,6 +159,13 @@ def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> Non
     tokenize([str(tmp_path / "other.txt")], trained.folder / "corpus", CorpusConfig())
     with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
         resume(trained.folder, "training.steps=20")
+
+
+def test_a_manifest_that_names_no_documents_does_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    run = train(tmp_path / "a", "training.steps=5").folder
+    path = run / "corpus/manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"sources": []}), encoding="utf-8")
+    assert resume(run, "training.steps=10").outcome.progress.step == 10
 
 
 def test_the_same_text_with_another_split_is_refused(tmp_path: Path) -> None:
