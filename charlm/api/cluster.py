@@ -93,9 +93,10 @@ def train(
     path = find_recipe(str(recipe))
     config = None if resume else load_config(path, overrides=as_several(overrides))
     if not cluster.is_chief:
-        folder = newest_run() if run is None and resume and text is None else Path(run or "")
-        sources = [folder / CORPUS] if resume and text is None else as_sources(text)
-        return join(cluster, sources, config=config)
+        if not resume or text is not None:
+            return join(cluster, as_sources(text), config=config)
+        folder = newest_run() if run is None else Path(run)
+        return join(cluster, [folder / CORPUS], config=config)
 
     def begin() -> Run:
         """Begin the run, or open it."""

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, refuse_empty, set_option
+from charlm.cli.options import FOLDER, Decorator, refuse_empty, set_option
 from charlm.cli.output import print_result, say
 
 if TYPE_CHECKING:
     from charlm.training.cluster import Cluster
     from charlm.training.loop import Outcome
+
+
+def _seconds_option(name: str, default: float, text: str) -> Decorator:
+    """Return an option for a time limit of a cluster, at least 2 seconds."""
+    return click.option(
+        name, type=click.FloatRange(min=2), default=default, show_default=True, metavar="SECONDS", help=text
+    )
 
 
 @click.command(cls=Command)
@@ -30,22 +37,8 @@ if TYPE_CHECKING:
     help="Train on several machines, the chief first; the same command on each, but for --task.  [default: TF_CONFIG]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is, from 0, the chief.")
-@click.option(
-    "--worker-timeout",
-    type=click.FloatRange(min=2),
-    default=30,
-    show_default=True,
-    metavar="SECONDS",
-    help="A machine that does not answer for so long is lost, and training ends.",
-)
-@click.option(
-    "--start-timeout",
-    type=click.FloatRange(min=2),
-    default=120,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for all machines at the start.",
-)
+@_seconds_option("--worker-timeout", 30, "A machine that does not answer for so long is lost, and training ends.")
+@_seconds_option("--start-timeout", 120, "How long to wait for all machines at the start.")
 def train(
     *,
     corpus: tuple[Path, ...],

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from charlm.errors import CharlmError
 from charlm.storage.atomic import writing
 from charlm.storage.inside import open_inside
 
@@ -25,10 +26,8 @@ def taking_turns(folder: Path, name: str) -> Iterator[None]:
         CharlmError: the lock file is a link or cannot be written, or the file system has no locks.
 
     """
-    descriptor = open_inside(folder, name, os.O_RDWR | os.O_CREAT)
+    descriptor = _lock(folder, name, fcntl.LOCK_EX)
     try:
-        with writing(folder / name):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -56,13 +55,21 @@ def claim(folder: Path, name: str) -> Claim | None:
         CharlmError: the lock file is a link or cannot be written, or the file system has no locks.
 
     """
-    descriptor = open_inside(folder, name, os.O_RDWR | os.O_CREAT)
     try:
-        with writing(folder / name):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException as error:
-        os.close(descriptor)
+        return Claim(_lock(folder, name, fcntl.LOCK_EX | fcntl.LOCK_NB))
+    except CharlmError as error:
         if isinstance(error.__cause__, BlockingIOError):
             return None
         raise
-    return Claim(descriptor)
+
+
+def _lock(folder: Path, name: str, operation: int) -> int:
+    """Return the descriptor of a lock file that is locked; its lock ends when it is closed."""
+    descriptor = open_inside(folder, name, os.O_RDWR | os.O_CREAT)
+    try:
+        with writing(folder / name):
+            fcntl.flock(descriptor, operation)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
