@@ -87,6 +87,7 @@ def per_second(
     """
 
     def elapsed_seconds(turns: int) -> float:
+        """Return how long some turns take."""
         start = clock()
         run(turns)
         return clock() - start

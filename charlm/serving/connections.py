@@ -26,6 +26,7 @@ def bounded_protocol(*, read_seconds: float, max_connections: int) -> type[H11Pr
         _waits_for: Any = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            """Refuse a connection beyond the limit, and begin to watch the others."""
             super().connection_made(transport)
             if len(self.connections) > max_connections:
                 transport.abort()
@@ -33,6 +34,7 @@ def bounded_protocol(*, read_seconds: float, max_connections: int) -> type[H11Pr
                 self._check_later()
 
         def connection_lost(self, exc: Exception | None) -> None:
+            """Stop watching a connection that has ended."""
             if self._timer is not None:
                 self._timer.cancel()
             super().connection_lost(exc)

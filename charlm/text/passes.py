@@ -127,6 +127,7 @@ def _read(piece: Piece, consume: Callable[[str], object], reading: Reading) -> H
     before = "" if piece.is_whole else _file_state(document)
 
     def blocks() -> Iterator[bytes]:
+        """Yield the bytes of the piece, counted and hashed as they are read."""
         nonlocal size
         advance = reading.advance or (lambda _: None)
         for block in document.read(advance=advance, block_bytes=reading.block_bytes, start=piece.start, end=piece.end):
@@ -174,6 +175,7 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[str], bytes]:
     ascii_table = table[:256].tobytes()
 
     def to_ids(text: str) -> bytes:
+        """Return the ids of a text as bytes."""
         if table.itemsize == 1 and text.isascii():
             return text.encode("ascii").translate(ascii_table)
         return table.take(code_points(text)).tobytes()

@@ -101,6 +101,7 @@ def _draw_curves(curves: Sequence[LagCurve], *, bottom: int, top: int) -> Floats
     plot = np.full((fine * PLOT_HEIGHT, fine * PLOT_WIDTH, 3), 255, np.float32)
 
     def to_y(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the height of a curve in each column of the plot, in pixels from its top."""
         with np.errstate(divide="ignore", invalid="ignore"):
             decades = np.clip(np.log10(ratios), bottom - 1, top)  # what is below the plot is not drawn
         at = np.linspace(0, len(ratios) - 1, fine * PLOT_WIDTH)

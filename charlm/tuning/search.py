@@ -135,6 +135,7 @@ class Search:
             self.study.plan(turn, settings)
 
             def watch(progress: Progress, nats: float) -> None:
+                """Report an evaluation to the study, and end a trial that is hopeless."""
                 index = evaluation_index(progress.step, settings)
                 is_hopeless = self.study.report(turn, index, nats)
                 self.display.show_evaluation(turn.number, index / EVALUATIONS, nats)

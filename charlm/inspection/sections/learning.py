@@ -57,6 +57,7 @@ DIVISIONS: tuple[tuple[str, str, Division], ...] = (
 
 def _loss_chart(name: str, title: str, divide: Division) -> Chart:
     def draw(report: Report) -> Figure | None:
+        """Draw the chart, or return None if the report does not have its numbers."""
         loss = report.loss_by_class
         if loss is None or not divide(loss):
             return None

@@ -13,6 +13,7 @@ from charlm.inspection.sections.section import Chart, Numbers, Rows, Section
 
 def _lag_rows(choose: Callable[[Report], GradientByLag | None]) -> Callable[[Report], Rows]:
     def rows(report: Report) -> Rows:
+        """Return a row for each layer and lag."""
         found = choose(report)
         return [
             (f"rnn.{curve.layer}", *values)
