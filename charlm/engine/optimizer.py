@@ -66,11 +66,7 @@ def _optimizer_class(name: str) -> Any:
 
 def _check_argument(optimizer: Any, key: str, value: Any) -> None:
     """Raise CharlmError if the optimizer has no such argument, or the argument another type."""
-    arguments = {
-        name: argument
-        for name, argument in inspect.signature(optimizer).parameters.items()
-        if argument.kind is not inspect.Parameter.VAR_KEYWORD
-    }
+    arguments = _arguments(optimizer)
     if key in _SET_ELSEWHERE:
         raise CharlmError(f"training.optimizer.{key}: cannot be set here: {_SET_ELSEWHERE[key]}")
     if key not in arguments:
@@ -84,6 +80,17 @@ def _check_argument(optimizer: Any, key: str, value: Any) -> None:
     if wanted is not None:
         or_null = ", or null" if default is None else ""
         raise CharlmError(f"training.optimizer.{key}: found {shorten(value)}; must be {wanted}{or_null}")
+
+
+def _arguments(optimizer: Any) -> dict[str, inspect.Parameter]:
+    """Return the arguments of an optimizer; those of charlm's Muon include those of the class that it extends."""
+    classes = (keras.optimizers.Muon, optimizer) if optimizer is Muon else (optimizer,)
+    return {
+        name: argument
+        for found in classes
+        for name, argument in inspect.signature(found).parameters.items()
+        if argument.kind is not inspect.Parameter.VAR_KEYWORD
+    }
 
 
 def _wanted(key: str, default: Any, value: Any) -> str | None:

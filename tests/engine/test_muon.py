@@ -8,6 +8,7 @@ import tensorflow as tf
 from charlm.config.schema import OptimizerConfig
 from charlm.engine.muon import Muon
 from charlm.engine.optimizer import build_optimizer
+from charlm.errors import CharlmError
 
 SHAPES = [(6, 6), (12, 5), (5, 12), (1, 7)]
 
@@ -59,3 +60,31 @@ def test_the_name_muon_means_this_class_at_the_precision_of_training(precision: 
     built = build_optimizer(OptimizerConfig(name="muon"), precision=precision)
     assert isinstance(built, Muon)
     assert built.precision == precision
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_with_a_floor_three_steps_bring_the_singular_values_above_it_near_1(
+    shape: tuple[int, int], precision: str
+) -> None:
+    optimizer = Muon(polar_floor=0.01)
+    optimizer.precision = precision
+    wanted = gradient(shape)
+    found = optimizer.zeropower_via_newtonschulz5(wanted, 3).numpy()
+    u, sizes, v = np.linalg.svd(wanted, full_matrices=False)
+    assert sizes.min() > 0.01 * np.linalg.norm(sizes)
+    inside = np.diag(u.T @ found @ v.T)
+    assert np.all((inside > 0.6) & (inside < 1.4))
+
+
+@pytest.mark.parametrize("floor", [0, 1, -0.1, 2])
+def test_a_floor_outside_0_to_1_is_refused_with_the_value(floor: float) -> None:
+    with pytest.raises(CharlmError, match=rf"training\.optimizer: polar_floor: found {floor}; must be more than 0"):
+        build_optimizer(OptimizerConfig.model_validate({"name": "muon", "polar_floor": floor}))
+
+
+def test_the_arguments_of_keras_are_known_beside_the_floor() -> None:
+    settings = {"name": "muon", "polar_floor": 0.01, "ns_steps": 3, "momentum": 0.9}
+    built = build_optimizer(OptimizerConfig.model_validate(settings))
+    assert (built.polar_floor, built.ns_steps, built.momentum) == (0.01, 3, 0.9)
+    assert Muon.from_config(built.get_config()).polar_floor == 0.01
