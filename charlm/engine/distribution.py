@@ -1,10 +1,9 @@
 """The parts of a batch on one machine or on several, connected by TensorFlow's MultiWorkerMirroredStrategy.
 
-A batch is cut into parts; every machine computes the gradients of its own, consecutive parts. The gradients of all
-parts are gathered, not reduced, and each machine adds them in the order of the parts, since the order of an all-reduce
-depends on the number of machines. So machines that are alike get the weights of a single one, to the bit.
-
-Axes: P parts of a batch.
+A batch is cut into parts; every machine computes the gradients of its own, consecutive parts, and adds them as far as
+the order of `charlm.training.parts` lets it. The sums of all machines are gathered, not reduced, and each machine adds
+them in that order, since the order of an all-reduce depends on the number of machines. So machines that are alike get
+the weights of a single one, to the bit.
 """
 
 import json
@@ -31,21 +30,15 @@ class Machine:
     count = 1
     task = 0
 
-    def parts(self, count: int) -> range:
-        """Return which of the parts of a batch, 0 to `count` - 1, this machine computes."""
-        shares = np.array_split(np.arange(count), self.count)
-        starts = np.cumsum([0, *map(len, shares)])
-        return range(int(starts[self.task]), int(starts[self.task + 1]))
-
-    def gather(self, parts: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
-        """Return the tensors of all parts, in order, given those of the parts of this machine; within a graph.
+    def gather(self, sums: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
+        """Return the tensors of all machines, in order, given those of this machine; within a graph.
 
         Args:
-            parts: For each own part float32 tensors, of the same shapes in every part.
-            count: P, the parts of all machines.
+            sums: Some lists of float32 tensors, of the same shapes in every list.
+            count: The number of lists of all machines.
 
         """
-        return parts
+        return sums
 
     def share(self, compute: Callable[[], Tensor], *, like: Tensor, owner: int) -> Tensor:
         """Return a tensor that one machine computes for all; within a graph.
@@ -90,11 +83,11 @@ class Machines(Machine):
         """Stop watching the other machines."""
         self._watch.close()
 
-    def gather(self, parts: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
-        """Return the tensors of all parts; see `Machine.gather`."""
-        shapes = [tensor.shape for tensor in parts[0]]
+    def gather(self, sums: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
+        """Return the tensors of all machines; see `Machine.gather`."""
+        shapes = [tensor.shape for tensor in sums[0]]
         sizes = [shape.num_elements() for shape in shapes]
-        own = tf.stack([tf.concat([tf.reshape(tensor, [-1]) for tensor in part], 0) for part in parts])
+        own = tf.stack([tf.concat([tf.reshape(tensor, [-1]) for tensor in row], 0) for row in sums])
         gathered = [tf.split(row, sizes) for row in tf.unstack(self._gather(own), count)]
         return [[tf.reshape(tensor, shape) for tensor, shape in zip(row, shapes, strict=True)] for row in gathered]
 

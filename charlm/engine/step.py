@@ -9,6 +9,7 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import keras
@@ -20,7 +21,9 @@ from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, State
 from charlm.engine.names import draws_per_part
 from charlm.engine.recurrence import Tensor
+from charlm.errors import CharlmError
 from charlm.text.batches import Batches
+from charlm.training.parts import add_in_order, own_parts, spans_of
 
 
 class StepResults(NamedTuple):
@@ -48,7 +51,7 @@ class Shares:
     @property
     def own(self) -> range:
         """The parts that this machine computes, consecutive numbers from 0 to P - 1."""
-        return self.machine.parts(len(self.sizes))
+        return own_parts(len(self.sizes), machines=self.machine.count, task=self.machine.task)
 
     @property
     def rows(self) -> slice:
@@ -64,7 +67,15 @@ def share_batch(batch_size: int, parts: int, machine: Machine) -> Shares:
         parts: The number of parts, 1 or more; at most B are used.
         machine: This machine.
 
+    Raises:
+        CharlmError: there are more machines than rows or parts.
+
     """
+    if min(parts, batch_size) < machine.count:
+        raise CharlmError(
+            f"training: found a batch of {batch_size} windows in {parts} parts; {machine.count} workers need at least "
+            f"{machine.count} of both: raise training.batch_size or training.parts"
+        )
     sizes = (len(part) for part in np.array_split(np.arange(batch_size), min(parts, batch_size)))
     return Shares(tuple(sizes), machine)
 
@@ -175,9 +186,17 @@ class GradientsOfParts:
         ]
         self._skip_draws(count - own.stop)
         state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _, _ in results), strict=True))
-        parts = self._shares.machine.gather([[loss, *gradients] for _, loss, gradients in results], count=count)
-        loss, *gradients = (tf.add_n(same) for same in zip(*parts, strict=True))
+        loss, *gradients = self._add([[loss, *gradients] for _, loss, gradients in results])
         return state, loss, gradients
+
+    def _add(self, tensors: list[list[Tensor]]) -> list[Tensor]:
+        """Return the sums over all parts of the batch, given the tensors of each own part."""
+        every, machine = range(len(self._shares.sizes)), self._shares.machine
+        spans = spans_of(len(every), machines=machine.count)
+        parts = {range(part, part + 1): own for part, own in zip(self._shares.own, tensors, strict=True)}
+        own_sums = [add_in_order(span, parts, add=_add) for span in spans[machine.task]]
+        sums = machine.gather(own_sums, count=sum(map(len, spans)))
+        return add_in_order(every, dict(zip(chain(*spans), sums, strict=True)), add=_add)
 
     def _skip_draws(self, parts: int) -> None:
         """Leave out the random numbers that other machines draw for their parts."""
@@ -198,6 +217,10 @@ def _part(
         objective += model.regularization(outputs) * share
     gradients = tape.gradient(objective, model.trainable_variables)
     return state, loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def _add(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
+    return [one + other for one, other in zip(first, second, strict=True)]
 
 
 def _mean_nats(targets: Tensor, logits: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+"""The parts of a batch: each machine's share, and one order of the sums for any number of machines."""
+
+import operator
+
+import numpy as np
+import pytest
+
+from charlm.training.parts import add_in_order, own_parts, own_spans, spans_of
+
+
+def part(index: int) -> range:
+    return range(index, index + 1)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5, 8, 13])
+@pytest.mark.parametrize("machines", [1, 2, 3, 5])
+def test_the_machines_share_all_parts_in_order_and_as_equally_as_possible(parts: int, machines: int) -> None:
+    shares = [own_parts(parts, machines=machines, task=task) for task in range(machines)]
+    assert [index for share in shares for index in share] == list(range(parts))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert sorted(map(len, shares), reverse=True) == [len(share) for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("parts", "order"),
+    [(1, "0"), (2, "(0+1)"), (3, "((0+1)+2)"), (4, "((0+1)+(2+3))"), (7, "(((0+1)+(2+3))+((4+5)+6))")],
+)
+def test_the_number_of_parts_decides_the_order_of_the_sums(parts: int, order: str) -> None:
+    names = {part(index): str(index) for index in range(parts)}
+    assert add_in_order(range(parts), names, add=lambda first, second: f"({first}+{second})") == order
+
+
+@pytest.mark.parametrize(
+    ("own", "spans"),
+    [
+        (range(8), [range(8)]),
+        (range(4), [range(4)]),
+        (range(4, 6), [range(4, 6)]),
+        (range(1, 4), [range(1, 2), range(2, 4)]),
+        (range(3, 6), [range(3, 4), range(4, 6)]),
+    ],
+)
+def test_a_machine_adds_the_largest_spans_of_its_parts(own: range, spans: list[range]) -> None:
+    assert [*own_spans(range(8), own)] == spans
+
+
+@pytest.mark.parametrize(("cores", "machines"), [(1, 7), (2, 3), (4, 5), (16, 8)])
+def test_machines_with_a_power_of_two_of_parts_have_one_sum_each(cores: int, machines: int) -> None:
+    assert [len(spans) for spans in spans_of(cores * machines, machines=machines)] == [1] * machines
+
+
+@pytest.mark.parametrize("parts", [2, 5, 12, 16])
+@pytest.mark.parametrize("machines", [2, 3, 4])
+def test_any_number_of_machines_gives_the_bits_of_one(parts: int, machines: int) -> None:
+    values = np.random.default_rng(parts).normal(size=parts).astype(np.float32)
+    alone = {part(index): values[index] for index in range(parts)}
+    sums = {
+        span: add_in_order(span, alone, add=operator.add) for own in spans_of(parts, machines=machines) for span in own
+    }
+    every = range(parts)
+    assert add_in_order(every, sums, add=operator.add) == add_in_order(every, alone, add=operator.add)
