@@ -116,7 +116,7 @@ def train_with_lost_messages(folder: Path, *, steps: int, rng: random.Random) ->
     command = start_or_resume(folder, steps=steps)
     after = rng.randint(-1, steps)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        _wait_for(process, lambda: _newest_step(folder / "run") >= after, seconds=60)
+        _wait_for(process, lambda: newest_step(folder / "run") >= after, seconds=60)
         assert process.stderr is not None
         process.stderr.close()
         assert process.wait(timeout=100) == 0
@@ -125,16 +125,16 @@ def train_with_lost_messages(folder: Path, *, steps: int, rng: random.Random) ->
 
 def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str, rng: random.Random) -> Stop:
     run = folder / "run"
-    before = _newest_step(run)
+    before = newest_step(run)
     later = before + rng.randint(1, 150)
     command = start_or_resume(folder, steps=steps)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         if moment == "starting":
-            _wait_for(process, lambda: _newest_step(run) > before, seconds=rng.uniform(0, START_SECONDS))
+            _wait_for(process, lambda: newest_step(run) > before, seconds=rng.uniform(0, START_SECONDS))
         else:
-            _wait_for(process, lambda: _newest_step(run) >= later, seconds=60)
+            _wait_for(process, lambda: newest_step(run) >= later, seconds=60)
         if moment == "writing":
-            _wait_for(process, lambda: bool(_temporary_files(run)), seconds=60, pause=0)
+            _wait_for(process, lambda: bool(temporary_files(run)), seconds=60, pause=0)
         assert process.poll() is None, f"it ended before the signal: {process.stderr and process.stderr.read()}"
         sent = time.perf_counter()
         process.send_signal(number)
@@ -144,8 +144,8 @@ def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str,
     expected = {-number} if number == signal.SIGKILL or moment == "starting" else set()
     expected |= {128 + number} if number != signal.SIGKILL else set()
     assert process.returncode in expected, f"exit code {process.returncode}: {said}"
-    is_inside_write = any(f".{process.pid}." in name for name in _temporary_files(run))
-    return Stop(moment, _newest_step(run), is_inside_write, seconds)
+    is_inside_write = any(f".{process.pid}." in name for name in temporary_files(run))
+    return Stop(moment, newest_step(run), is_inside_write, seconds)
 
 
 def _wait_for(
@@ -157,7 +157,8 @@ def _wait_for(
         time.sleep(pause)
 
 
-def _newest_step(run: Path) -> int:
+def newest_step(run: Path) -> int:
+    """Return the step of the newest checkpoint of a run; -1 if there is none."""
     names = [name for name in _names(run / "checkpoints") if name.startswith("step-")]
     return max((int(name.removeprefix("step-")) for name in names), default=-1)
 
@@ -166,7 +167,8 @@ def _names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
-def _temporary_files(run: Path) -> list[str]:
+def temporary_files(run: Path) -> list[str]:
+    """Return the names of the files and folders that a run is writing, or was when it was killed."""
     return sorted(name for name in _names(run) | _names(run / "checkpoints") if name.endswith(".tmp"))
 
 
@@ -178,7 +180,7 @@ def reproducible_parts(run: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     parts["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in lines]
     parts["tensorboard"] = _tensorboard_steps(run)
-    parts["temporary files"] = _temporary_files(run)
+    parts["temporary files"] = temporary_files(run)
     parts["sample"] = subprocess.run(
         charlm("sample", run, "-n", "300", "--seed", "1"), check=True, capture_output=True
     ).stdout
