@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from charlm.api.cluster_planning import BANDWIDTH, ClusterPlan, check_cluster, plan_cluster
 from charlm.api.sources import Overrides, Text, as_several, as_sources, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import RecipeAdvice, find_recipe, suited_recipe
@@ -63,6 +64,8 @@ class Plan:
     """The most memory that this process has held, the timed steps included."""
     advice: RecipeAdvice
     """Which recipe suits a text of this size."""
+    cluster: ClusterPlan | None = None
+    """What several machines would make of it, if that was asked for."""
 
     @property
     def seconds(self) -> float:
@@ -97,6 +100,7 @@ class Plan:
             "characters_per_second": per_step / self.costs.step_seconds,
             "text": asdict(self.text),
             "recipe": asdict(self.advice),
+            "cluster": self.cluster and self.cluster.to_json(),
         }
 
 
@@ -105,6 +109,8 @@ def plan(
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
+    workers: int | None = None,
+    bandwidth: float = BANDWIDTH,
     step_seconds: float = STEP_SECONDS,
     show_progress: bool = False,
 ) -> Plan:
@@ -116,15 +122,20 @@ def plan(
         text: As for `train`.
         recipe: A name in configs/, or a YAML file.
         overrides: Values that replace those of the recipe.
+        workers: For how many machines like this one to reckon as well, 2 or more; None = for none.
+        bandwidth: Of the network of each of them in bits per second, more than 0.
         step_seconds: How long to time steps, at least; 0 = a single call of the engine.
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
         CharlmError: as `train` before its first step: a key, a value or the text is not right, or the network does not
-            fit into the memory.
+            fit into the memory; or there are fewer parts or rows of a batch than workers,
+            or a number is out of range.
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
+    if workers is not None:
+        check_cluster(workers, bandwidth)
     watch = Stopwatch()
     with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
         config = load_config(find_recipe(str(recipe)), overrides=as_several(overrides))
@@ -133,19 +144,32 @@ def plan(
         make_engine = start_engine(request)
         watch.lap("start")
         rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
-    settings, batches, costs = begun.config.training, rehearsal.batches, rehearsal.costs
-    steps = total_steps(settings.epochs, settings.steps, batches)
+        memory, settings, batches = peak_memory_bytes(), begun.config.training, rehearsal.batches
+        steps = total_steps(settings.epochs, settings.steps, batches)
+        cluster = None
+        if workers is not None:
+            cluster = plan_cluster(
+                begun,
+                rehearsal,
+                workers=workers,
+                parts=config.training.parts,
+                steps=steps,
+                bandwidth=bandwidth,
+                request=request,
+                step_seconds=step_seconds,
+            )
     return Plan(
         text=facts,
         architecture=architecture(begun.config, facts.vocabulary),
         batches=batches,
         steps=steps,
         precision=usable_precision(settings.precision)[0],
-        start_seconds=watch.laps["start"] + costs.start_seconds,
-        costs=costs,
-        run_seconds=costs.run_seconds(settings, steps),
-        memory_bytes=peak_memory_bytes(),
+        start_seconds=watch.laps["start"] + rehearsal.costs.start_seconds,
+        costs=rehearsal.costs,
+        run_seconds=rehearsal.costs.run_seconds(settings, steps),
+        memory_bytes=memory,
         advice=suited_recipe(facts.splits["train"]),
+        cluster=cluster,
     )
 
 

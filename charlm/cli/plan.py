@@ -15,6 +15,7 @@ from charlm.cli.output import print_result
 from charlm.cli.table import fill, terminal_width
 
 if TYPE_CHECKING:
+    from charlm.api.cluster_planning import ClusterPlan
     from charlm.api.planning import Plan
 
 SHOWN = 20
@@ -28,8 +29,25 @@ INDENT = 12
     "-c", "--config", "recipe", callback=refuse_empty, help="Recipe by name, or any YAML file.  [default: default]"
 )
 @set_option
+@click.option("--workers", type=int, metavar="N", help="Reckon for N machines like this one as well, 2 or more.")
+@click.option(
+    "--bandwidth",
+    type=float,
+    default=10,
+    show_default=True,
+    metavar="GBITS",
+    help="With --workers, the bandwidth of the network of each machine in Gbit/s.",
+)
 @json_option
-def plan(*, corpus: tuple[Path, ...], recipe: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def plan(
+    *,
+    corpus: tuple[Path, ...],
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    bandwidth: float,
+    as_json: bool,
+) -> None:
     """Say what train would do: sizes, memory, steps and time.
 
     CORPUS and the options are those of train. A few steps are timed on this machine, and undone; nothing is trained,
@@ -38,7 +56,12 @@ def plan(*, corpus: tuple[Path, ...], recipe: str | None, overrides: tuple[str, 
     from charlm.api import planning
 
     found = planning.plan(
-        corpus or None, recipe=recipe or "default", overrides=overrides, show_progress=sys.stderr.isatty()
+        corpus or None,
+        recipe=recipe or "default",
+        overrides=overrides,
+        workers=workers,
+        bandwidth=1e9 * bandwidth,
+        show_progress=sys.stderr.isatty(),
     )
     if as_json:
         print_result(json.dumps(found.to_json()))
@@ -86,8 +109,26 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
             f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
         ],
     )
+    if plan.cluster is not None:
+        yield "workers", list(_cluster(plan.cluster))
     advice = plan.advice
     yield "recipe", [f"{advice.recipe} suits {plan.text.splits['train']:,} characters of training: {advice.reason}"]
+
+
+def _cluster(cluster: "ClusterPlan") -> Iterator[str]:
+    """Yield what several machines would make of the run."""
+    from charlm.training.display import duration
+
+    scaling, step = cluster.scaling, cluster.step
+    yield f"{step.machines} machines like this one"
+    yield f"{step.machine_parts} of {step.parts} parts and {step.machine_rows} of {scaling.batch_size} windows for each"
+    yield f"a step {1000 * step.seconds:.3g} ms"
+    yield f"{1000 * step.compute_seconds:.3g} ms to compute"
+    yield f"{1000 * step.exchange_seconds:.3g} ms for {step.exchanged_bytes / 1e6:,.3g} MB"
+    yield f"at {scaling.bandwidth / 1e9:g} Gbit/s"
+    yield f"{scaling.speedup(step.machines):.2f} times as fast as one"
+    yield f"{duration(cluster.run_seconds)} after the start"
+    yield f"no more than {scaling.worthwhile_machines} pay"
 
 
 def _rare(counts: dict[str, int]) -> Iterator[str]:

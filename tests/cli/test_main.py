@@ -17,7 +17,7 @@ from charlm.evaluation.dynamic_rule import RULES
 OPTIONS = {
     "tokenize": "--out --workers -c --config -s --set",
     "train": "-c --config -s --set -r --run --minutes --resume --cluster --task --worker-timeout --start-timeout",
-    "plan": "-c --config -s --set --json",
+    "plan": "-c --config -s --set --workers --bandwidth --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --checkpoint --unknown --raw --copies --json",
     "evaluate": "--split --protocol --window --checkpoint --unknown --dynamic --dynamic-rule --dynamic-rate "
