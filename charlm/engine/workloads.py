@@ -40,12 +40,13 @@ def train_charlm(*, units: int, layers: int, vocabulary: int, batch: int, time: 
     runtime.start()
     from charlm.engine.keras_engine import KerasEngine
     from charlm.hardware import core_count
+    from charlm.runs.run import default_parts
 
     settings = TrainingConfig(
         steps=1,
         optimizer=OptimizerConfig(name="adam", learning_rate=LEARNING_RATE),
         clip_norm=1.0,
-        parts=core_count(),
+        parts=default_parts(batch, cores=core_count()),
     )
     config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)

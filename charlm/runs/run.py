@@ -40,6 +40,8 @@ _WRITTEN_BEFORE_CONFIG = (CORPUS, f".{CORPUS}-*", VOCABULARY_FILE, METRICS_FILE,
 """Patterns of the names that a folder may have before it has a config.yaml, which makes it a run."""
 
 BLOCK_BYTES = 1 << 20
+MIN_ROWS = 8
+"""The rows that a part of a batch has at least, unless the batch has fewer; see `default_parts`."""
 
 
 @dataclass(frozen=True)
@@ -145,15 +147,33 @@ def open_run(folder: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ())
 
 
 def settle_parts(config: Config) -> Config:
-    """Return a config whose `training.parts` is a number: the cores of this machine, if it was None.
+    """Return a config whose `training.parts` is a number: that of `default_parts` on this machine, if it was None.
 
     The number of parts of a batch decides the order of the sums and thereby their last bits. It is kept in the run, so
     that the run can continue on another machine with the same results.
     """
     if config.training.parts is not None:
         return config
-    training = config.training.model_copy(update={"parts": core_count()})
-    return config.model_copy(update={"training": training})
+    return with_parts(config, default_parts(config.training.batch_size, cores=core_count()))
+
+
+def default_parts(rows: int, *, cores: int) -> int:
+    """Return the number of parts into which a machine cuts its rows: one for each core, of MIN_ROWS rows or more.
+
+    A product with few rows leaves most of a core idle. Beside parts of 32 rows, a core is 94% as fast with 16 rows, 73%
+    with 8 and 51% with 4 (measured with 512 units). The cores that get no part are free for other work.
+
+    Args:
+        rows: The rows of a batch that the machine computes, 1 or more.
+        cores: The cores of the machine, 1 or more.
+
+    """
+    return max(1, min(cores, rows // MIN_ROWS))
+
+
+def with_parts(config: Config, parts: int) -> Config:
+    """Return a config with another number of parts, 1 or more."""
+    return config.model_copy(update={"training": config.training.model_copy(update={"parts": parts})})
 
 
 def write_config(folder: Path, config: Config) -> None:

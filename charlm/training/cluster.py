@@ -16,7 +16,7 @@ from charlm.config.resume import show_value
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, shorten
 from charlm.hardware import versions
-from charlm.runs.run import Run, corpus_identity
+from charlm.runs.run import Run, corpus_identity, default_parts, with_parts
 
 ADDRESS = re.compile(r"[A-Za-z0-9.\-_]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 MAX_WORKERS = 256
@@ -164,7 +164,7 @@ def settle_cluster_parts(config: Config, *, workers: int, cores: int) -> Config:
     """Return a config whose `training.parts` is a number that all workers have a share of.
 
     Args:
-        config: Every setting; if `training.parts` is None, it becomes `workers` times `cores`.
+        config: Every setting; if `training.parts` is None, each worker gets the `default_parts` of its rows.
         workers: The number of machines, 1 or more.
         cores: The cores of the chief.
 
@@ -172,7 +172,7 @@ def settle_cluster_parts(config: Config, *, workers: int, cores: int) -> Config:
         CharlmError: there are fewer parts than workers.
 
     """
-    parts = config.training.parts or workers * cores
+    parts = config.training.parts or workers * default_parts(config.training.batch_size // workers, cores=cores)
     if parts < workers:
         raise CharlmError(f"training.parts: found {parts}; must be at least {workers}, one for each worker")
-    return config.model_copy(update={"training": config.training.model_copy(update={"parts": parts})})
+    return with_parts(config, parts)

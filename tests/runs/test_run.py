@@ -13,7 +13,16 @@ from charlm.errors import CharlmError
 from charlm.hardware import core_count
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.runs.folder import is_run
-from charlm.runs.run import Run, begin_run, corpus_identity, discard_run, open_run, run_corpus, settle_parts
+from charlm.runs.run import (
+    Run,
+    begin_run,
+    corpus_identity,
+    default_parts,
+    discard_run,
+    open_run,
+    run_corpus,
+    settle_parts,
+)
 from charlm.storage.lock import only_writer
 from charlm.text.corpus import Corpus, open_corpus
 from charlm.text.tokenization import tokenize
@@ -40,13 +49,20 @@ def test_new_run_has_a_config_a_vocabulary_metrics_and_a_corpus(tmp_path: Path, 
 
 def test_parts_of_a_batch_are_the_cores_of_the_machine_and_stay_in_the_run(tmp_path: Path, text: Path) -> None:
     run = begin_run(tmp_path / "run", Config(), text)
-    assert run.config.training.parts == core_count()
+    assert run.config.training.parts == min(core_count(), 8)  # the batch has 64 rows
     assert open_run(tmp_path / "run").config == run.config
 
 
 def test_parts_of_a_batch_that_are_set_are_kept() -> None:
     config = Config.model_validate({"training": {"epochs": 1, "parts": core_count() + 1}})
     assert settle_parts(config) == config
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "parts"), [(64, 2, 2), (64, 8, 8), (64, 16, 8), (32, 4, 4), (20, 4, 2), (8, 2, 1), (3, 4, 1)]
+)
+def test_no_core_gets_fewer_than_eight_rows_while_another_has_some(rows: int, cores: int, parts: int) -> None:
+    assert default_parts(rows, cores=cores) == parts
 
 
 def test_new_run_links_to_an_existing_corpus(tmp_path: Path, text: Path) -> None:

@@ -121,3 +121,4 @@ def test_parts_are_the_cores_of_all_workers_unless_they_are_given() -> None:
     assert settle_cluster_parts(given, workers=3, cores=2).training.parts == 4
     with pytest.raises(CharlmError, match=r"training\.parts: found 4; must be at least 5, one for each worker"):
         settle_cluster_parts(given, workers=5, cores=2)
+    assert settle_cluster_parts(Config(), workers=3, cores=16).training.parts == 6  # 64 rows: 2 parts for 21 of them
