@@ -33,8 +33,9 @@ def _seconds_option(name: str, default: float, text: str) -> Decorator:
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
 @click.option(
     "--cluster",
-    metavar="HOST:PORT,...",
-    help="Train on several machines, the chief first; the same command on each, but for --task.  [default: TF_CONFIG]",
+    metavar="HOST:PORT,...|slurm",
+    help="Train on several machines, the chief first, with the same command on each, but for --task; slurm = on those "
+    "of the job step.  [default: TF_CONFIG]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is, from 0, the chief.")
 @_seconds_option("--worker-timeout", 30, "A machine that does not answer for so long is lost, and training ends.")
@@ -106,14 +107,12 @@ def train(
 
 
 def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, start_seconds: float) -> "Cluster | None":
-    """Return the machines of --cluster, or of TF_CONFIG; None = this machine alone."""
-    from charlm.training.cluster import cluster_of_environment, parse_cluster
+    """Return the machines of --cluster, of Slurm, or of TF_CONFIG; None = this machine alone."""
+    from charlm.api.addresses import find_cluster
 
-    if cluster is not None:
-        return parse_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
-    if task is not None:
+    if task is not None and cluster is None:
         raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
-    return cluster_of_environment(lost_seconds=lost_seconds, start_seconds=start_seconds)
+    return find_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
 
 
 def _print_outcome(outcome: "Outcome") -> None:

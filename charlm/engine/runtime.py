@@ -6,6 +6,7 @@ batch is split into parts, and each core runs its part from the first character 
 """
 
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
@@ -25,7 +26,8 @@ level silences messages about devices that do not exist.
 def start(connect: Callable[[], object] | None = None) -> None:
     """Import TensorFlow and set its threads: one for each operation, and one operation for each core.
 
-    Must be called before any other module of `charlm.engine` is imported. A second call changes nothing.
+    Must be called before any other module of `charlm.engine` is imported, except after `load`. A second call changes
+    nothing.
 
     Args:
         connect: Called before TensorFlow's first operation; after it, other machines cannot be connected.
@@ -34,11 +36,9 @@ def start(connect: Callable[[], object] | None = None) -> None:
         CharlmError: the program has imported Keras with another backend before.
 
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with _silence(), _own_keras_settings(), _without_matplotlib():
-        import tensorflow as tf
-    _set_keras()
+    load()
+    import tensorflow as tf
+
     if tf.config.threading.get_inter_op_parallelism_threads():  # 0 = not set yet
         return
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -54,6 +54,15 @@ def start(connect: Callable[[], object] | None = None) -> None:
 @contextlib.contextmanager
 def _own_keras_settings() -> Iterator[None]:
     """Let Keras, if it is imported in the block, read neither the backend nor the keras.json of the user.
+
+def load() -> None:
+    """Import TensorFlow without starting it, so that other machines can still be connected; raises as `start`."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with _silence(), _own_keras_settings(), _without_matplotlib():
+        importlib.import_module("tensorflow")
+    _set_keras()
+
 
     Keras takes the number format of every weight from that file, raises errors of its own for values that it does not
     know, and writes the file if there is none. TensorFlow imports Keras.

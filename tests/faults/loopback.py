@@ -1,12 +1,14 @@
 """Real `charlm train` processes on loopback that train one run together, as several machines would."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from faults.kill import charlm, newest_step
 
@@ -44,6 +46,7 @@ def start(
     addresses: Sequence[str] = (),
     options: Sequence[str] = (),
     resume: bool = False,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Process]:
     """Start `charlm train` for each task.
 
@@ -56,6 +59,7 @@ def start(
         addresses: HOST:PORT of every worker.
         options: More of the command line.
         resume: Whether to continue the run.
+        environment: Variables that are added to those of this process.
 
     """
     chosen = [f"training.steps={steps}", *(() if resume else settings)]
@@ -69,6 +73,7 @@ def start(
             stderr=subprocess.STDOUT,
             text=True,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, **environment},
         )
         for task in tasks
     ]
