@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charlm.api.cluster_planning import BANDWIDTH, ClusterPlan, check_cluster, plan_cluster
-from charlm.api.sources import Overrides, Text, as_several, as_sources, start_engine
+from charlm.api.sources import Overrides, Text, as_several, as_sources, settle_cards, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import RecipeAdvice, find_recipe, suited_recipe
 from charlm.hardware import peak_memory_bytes, usable_precision
@@ -138,10 +138,10 @@ def plan(
         check_cluster(workers, bandwidth)
     watch = Stopwatch()
     with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
-        config = load_config(find_recipe(str(recipe)), overrides=as_several(overrides))
+        config = settle_cards(load_config(find_recipe(str(recipe)), overrides=as_several(overrides)), request)
         begun = begin_run(Path(folder) / "run", config, *as_sources(text), progress=show_progress)
         facts = _describe(begun.corpus)
-        make_engine = start_engine(request)
+        make_engine = start_engine(request, device=config.training.device)
         watch.lap("start")
         rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
         memory, settings, batches = peak_memory_bytes(), begun.config.training, rehearsal.batches

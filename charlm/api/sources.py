@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.config.schema import Config
+from charlm.runs.run import with_parts
 from charlm.text.corpus import Corpus
 from charlm.training.engine import EngineFactory
 from charlm.training.signals import StopRequest
@@ -33,11 +35,32 @@ def as_several(overrides: Overrides) -> list[str] | Mapping[str, Any]:
     return [overrides] if isinstance(overrides, str) else list(overrides)
 
 
-def start_engine(request: StopRequest) -> EngineFactory:
-    """Import TensorFlow, and return what makes the engine of a run; raises Stopped if a signal comes."""
+def start_engine(request: StopRequest, *, device: str = "cpu") -> EngineFactory:
+    """Import TensorFlow, and return what makes the engine of a run on a device; raises Stopped if a signal comes."""
     with request.at_once():
         from charlm.engine import runtime
 
-        runtime.start()
+        runtime.start(device=device)
         from charlm.engine.keras_engine import KerasEngine
     return KerasEngine
+
+
+def settle_cards(config: Config, request: StopRequest) -> Config:
+    """Return a config with a part of the batch for each graphics card, if it trains on them and names no parts.
+
+    Args:
+        config: Every setting; one that trains on the processor is returned as it is.
+        request: The stop request of a `stop_on_signal` block.
+
+    Raises:
+        CharlmError: there is no graphics card.
+        Stopped: a signal came while TensorFlow started.
+
+    """
+    if config.training.device == "cpu":
+        return config
+    start_engine(request, device=config.training.device)
+    from charlm.engine.devices import devices_for
+
+    cards = devices_for(config.training.device)
+    return config if config.training.parts is not None else with_parts(config, len(cards))

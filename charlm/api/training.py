@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from charlm.api.minutes import check_minutes, fit_to_minutes
-from charlm.api.sources import Overrides, Text, as_several, as_sources, start_engine
+from charlm.api.sources import Overrides, Text, as_several, as_sources, settle_cards, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.runs.folder import is_run, new_folder, newest_run
@@ -76,9 +76,9 @@ def train(
         show_progress: Whether to show bars on standard error.
 
     Raises:
-        CharlmError: a key, a value or the text is not right, `minutes` is given together with an override of the length
-            or is too short, a file cannot be written, or training has diverged; before the first checkpoint, the run is
-            removed again.
+        CharlmError: a key, a value or the text is not right, there is no graphics card for `training.device: gpu`,
+            `minutes` is given together with an override of the length or is too short, a file cannot be written, or
+            training has diverged; before the first checkpoint, the run is removed again.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt. The run can be resumed.
 
     """
@@ -90,7 +90,7 @@ def train(
         if minutes is not None:
             check_minutes(minutes, given)
         folder = new_folder(path.stem) if run is None else Path(run)
-        begun = begin_run(folder, config, *as_sources(text), progress=show_progress)
+        begun = begin_run(folder, settle_cards(config, request), *as_sources(text), progress=show_progress)
         try:
             return _train(
                 begun,
@@ -146,7 +146,7 @@ def _train(
     """Train with the Keras engine; a Stopped that comes of it names the run, if that can be resumed."""
     watch.lap("text")
     try:
-        make_engine = start_engine(request)
+        make_engine = start_engine(request, device=run.config.training.device)
         watch.lap("TensorFlow")
         if minutes is not None:
             run, make_engine = fit_to_minutes(run, make_engine, minutes=minutes, watch=watch, request=request, say=say)

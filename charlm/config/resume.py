@@ -55,7 +55,7 @@ _GROUPS: tuple[tuple[str | None, str], ...] = (
         "training.optimizer training.optimizer.name training.loss_temperature training.clip_norm training.undecayed"
         " training.average_momentum",
     ),
-    ("another value changes the last bits of sums", "training.precision training.parts"),
+    ("another value changes the last bits of sums", "training.precision training.parts training.device"),
 )
 RESUME: dict[str, str | None] = {key: reason for reason, keys in _GROUPS for key in keys.split()}
 """For each key, why a resume may not change it, or MAY_CHANGE. A key without a place may not change."""

@@ -250,9 +250,11 @@ class TrainingConfig(_Section):
     """Number format of the matrix products in training. A processor that does not multiply bfloat16 uses float32; the
     weights are float32 in both."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins,
-    or fewer, so that a part has at least 8 rows. It determines the rounding of the sums, so a run keeps its number of
-    parts on any machine."""
+    """Parts into which a batch is cut; each is computed on one core or graphics card. null = the number of cores when
+    the run begins, or fewer, so that a part has at least 8 rows; with `device: gpu` the number of cards. It determines
+    the rounding of the sums, so a run keeps its number of parts on any machine."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    """What computes the parts: the cores of the processor, or all graphics cards that TensorFlow finds."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig(min_weights_per_character=10.0)
     """When to end a run because its validation loss no longer falls; null = it does not end for this reason. By default
     it may if the text is small for the network."""

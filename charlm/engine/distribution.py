@@ -1,13 +1,17 @@
-"""The parts of a batch on one machine or on several, connected by TensorFlow's MultiWorkerMirroredStrategy.
+"""The parts of a batch on the devices of one machine, or on several machines that TensorFlow connects.
 
 A batch is cut into parts; every machine computes the gradients of its own, consecutive parts, and adds them as far as
 the order of `charlm.training.parts` lets it. The sums of all machines are gathered, not reduced, and each machine adds
 them in that order, since the order of an all-reduce depends on the number of machines. So machines that are alike get
 the weights of a single one, to the bit.
+
+TensorFlow's MultiWorkerMirroredStrategy gathers between machines. The devices of one machine need no strategy: each
+part is computed on its device, and all are added where the weights are.
 """
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,10 +29,35 @@ CHUNK_BYTES = 1 << 24
 
 
 class Machine:
-    """A single machine: it computes all parts."""
+    """A single machine: it computes all parts.
+
+    Args:
+        devices: The names of its devices that compute the parts; none = TensorFlow chooses.
+
+    """
 
     count = 1
     task = 0
+
+    def __init__(self, devices: Sequence[str] = ()) -> None:
+        self.devices = devices
+
+    def device_of(self, part: int, *, own: range) -> AbstractContextManager[Any]:
+        """Return a block in which everything runs on the device of a part; within a graph.
+
+        Consecutive parts are on the same device if there are more parts than devices. TensorFlow copies the weights to
+        the device, and what the block returns from it.
+
+        Args:
+            part: One of the parts that this machine computes.
+            own: All of these.
+
+        """
+        if not self.devices:
+            return nullcontext()
+        device = own.index(part) * len(self.devices) // len(own)
+        block: AbstractContextManager[Any] = tf.device(self.devices[device])
+        return block
 
     def gather(self, sums: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
         """Return the tensors of all machines, in order, given those of this machine; within a graph.
@@ -72,6 +101,7 @@ class StandIn(Machine):
     """
 
     def __init__(self, count: int) -> None:
+        super().__init__()
         self.count = count
 
     def gather(self, sums: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
@@ -96,6 +126,7 @@ class Machines(Machine):
     """
 
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
         self.cluster, self.count, self.task = cluster, len(cluster.addresses), cluster.task
         wait_for_all(cluster)
         self._strategy = _connect(cluster)

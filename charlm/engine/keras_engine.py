@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.engine.average import WeightAverage
+from charlm.engine.devices import devices_for
 from charlm.engine.distribution import Machine
 from charlm.engine.model import (
     CharacterRNN,
@@ -42,10 +43,11 @@ class KerasEngine:
         batches: How the text is cut into windows.
         vocabulary_size: V, the number of ids.
         precision: The precision of matrix products, float32 or bfloat16.
-        machine: This machine, and how it reaches others with which it shares each batch.
+        machine: This machine, and how it reaches others with which it shares each batch; None = a single machine with
+            the devices that `training.device` names.
 
     Raises:
-        CharlmError: Keras does not have, or cannot use, something that the config names.
+        CharlmError: Keras does not have, or cannot use, something that the config names; or as `devices_for`.
 
     """
 
@@ -58,7 +60,8 @@ class KerasEngine:
         precision: str,
         machine: Machine | None = None,
     ) -> None:
-        self.settings, self.batches, self.machine = config.training, batches, machine or Machine()
+        self.settings, self.batches = config.training, batches
+        self.machine = machine or Machine(devices_for(self.settings.device))
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         if isinstance(self.optimizer, Muon):

@@ -23,14 +23,15 @@ level silences messages about devices that do not exist.
 """
 
 
-def start(connect: Callable[[], object] | None = None) -> None:
-    """Import TensorFlow and set its threads: one for each operation, and one operation for each core.
+def start(connect: Callable[[], object] | None = None, *, device: str = "cpu") -> None:
+    """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
 
     Must be called before any other module of `charlm.engine` is imported, except after `load`. A second call changes
     nothing.
 
     Args:
         connect: Called before TensorFlow's first operation; after it, other machines cannot be connected.
+        device: gpu = graphics cards are not hidden; see `training.device`.
 
     Raises:
         CharlmError: the program has imported Keras with another backend before.
@@ -41,6 +42,9 @@ def start(connect: Callable[[], object] | None = None) -> None:
 
     if tf.config.threading.get_inter_op_parallelism_threads():  # 0 = not set yet
         return
+    if device == "cpu":
+        with _silence():
+            tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(core_count())
     # Grappler moves the tanh of a step behind the concatenation of the states and keeps the old shape.
@@ -51,10 +55,6 @@ def start(connect: Callable[[], object] | None = None) -> None:
         tf.zeros(1)  # the first operation initializes the devices, which write to standard error
 
 
-@contextlib.contextmanager
-def _own_keras_settings() -> Iterator[None]:
-    """Let Keras, if it is imported in the block, read neither the backend nor the keras.json of the user.
-
 def load() -> None:
     """Import TensorFlow without starting it, so that other machines can still be connected; raises as `start`."""
     for name, value in ENVIRONMENT.items():
@@ -63,6 +63,10 @@ def load() -> None:
         importlib.import_module("tensorflow")
     _set_keras()
 
+
+@contextlib.contextmanager
+def _own_keras_settings() -> Iterator[None]:
+    """Let Keras, if it is imported in the block, read neither the backend nor the keras.json of the user.
 
     Keras takes the number format of every weight from that file, raises errors of its own for values that it does not
     know, and writes the file if there is none. TensorFlow imports Keras.

@@ -1,8 +1,8 @@
 """The training step, compiled: it takes the hidden state and returns the next one.
 
-A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and the gradients are
-added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several machines share the
-parts; each reads only the rows of its own.
+A batch is split into parts, one for each core or graphics card. Each part runs its own forward and backward pass, and
+the gradients are added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several
+machines share the parts; each reads only the rows of its own.
 
 Axes: B batch, R rows of the batch on this machine (B on a single one), T time, K steps in one call.
 """
@@ -180,10 +180,12 @@ class GradientsOfParts:
         windows = tf.split(window, sizes, axis=1)
         firsts = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
         self._skip_draws(own.start)
-        results = [
-            _part(self._model, part, first, share=size / total, temperature=self._temperature)
-            for part, first, size in zip(windows, firsts, sizes, strict=True)
-        ]
+        results = []
+        for part, part_window, first, size in zip(own, windows, firsts, sizes, strict=True):
+            with self._shares.machine.device_of(part, own=own):
+                results.append(
+                    _part(self._model, part_window, first, share=size / total, temperature=self._temperature)
+                )
         self._skip_draws(count - own.stop)
         state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _, _ in results), strict=True))
         loss, *gradients = self._add([[loss, *gradients] for _, loss, gradients in results])

@@ -18,7 +18,7 @@ CLUSTER = Cluster(("a:1", "b:2"), 0)
 FACTS = {
     "versions": {"charlm": "1"},
     "corpus": {"ids_sha256": "x"},
-    "config": {"seed": 1, "training": {"parts": 4, "steps": 3}},
+    "config": {"seed": 1, "training": {"device": "cpu", "parts": 4, "steps": 3}},
 }
 
 
@@ -93,7 +93,7 @@ def test_machines_that_agree_are_accepted() -> None:
 
 
 def test_a_machine_may_leave_the_parts_or_all_settings_to_the_chief() -> None:
-    without_parts = FACTS | {"config": {"seed": 1, "training": {"parts": None, "steps": 3}}}
+    without_parts = FACTS | {"config": {"seed": 1, "training": {"device": "cpu", "parts": None, "steps": 3}}}
     check_agreement(CLUSTER, [FACTS, without_parts])
     check_agreement(CLUSTER, [FACTS, FACTS | {"config": None}])
 
@@ -104,7 +104,7 @@ def test_a_machine_may_leave_the_parts_or_all_settings_to_the_chief() -> None:
         ({"versions": {"charlm": "2"}}, "versions.charlm: found '2'; must be '1', as on worker 0 (a:1)"),
         ({"corpus": {"ids_sha256": "y"}}, "another text or split than on worker 0 (a:1); give each the same"),
         (
-            {"config": {"seed": 1, "training": {"parts": 4, "steps": 5}}},
+            {"config": {"seed": 1, "training": {"device": "cpu", "parts": 4, "steps": 5}}},
             "training.steps: found 5; must be 3, as on worker 0 (a:1)",
         ),
     ],
@@ -115,10 +115,16 @@ def test_the_first_difference_is_named(change: dict[str, object], message: str) 
     assert str(error.value) == f"worker 1 (b:2): {message}"
 
 
+def test_several_machines_do_not_train_on_graphics_cards() -> None:
+    facts = FACTS | {"config": {"seed": 1, "training": {"device": "gpu", "parts": 4, "steps": 3}}}
+    with pytest.raises(CharlmError, match=r"^training\.device: found gpu; must be cpu"):
+        check_agreement(CLUSTER, [facts, facts])
+
+
 def test_parts_are_the_cores_of_all_workers_unless_they_are_given() -> None:
     assert settle_cluster_parts(Config(), workers=3, cores=2).training.parts == 6
+    assert settle_cluster_parts(Config(), workers=3, cores=16).training.parts == 6  # 64 rows: 2 parts for 21 of them
     given = Config.model_validate({"training": {"steps": 1, "parts": 4}})
     assert settle_cluster_parts(given, workers=3, cores=2).training.parts == 4
     with pytest.raises(CharlmError, match=r"training\.parts: found 4; must be at least 5, one for each worker"):
         settle_cluster_parts(given, workers=5, cores=2)
-    assert settle_cluster_parts(Config(), workers=3, cores=16).training.parts == 6  # 64 rows: 2 parts for 21 of them

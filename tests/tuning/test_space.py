@@ -103,6 +103,7 @@ UNITS = "{model.units: {int: [8, 16]}}"
         (f"fixed: {{training.early_stopping.patience: 3}}\nsearch: {UNITS}", "a search ends hopeless trials itself"),
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
         ("search: {corpus.min_count: {int: [1, 9]}}", "corpus.min_count: losses on another text"),
+        ("search: {training.device: {categorical: [cpu, gpu]}}", "training.device: a process trains on one of them"),
         ("search: {sampling.length: {int: [1, 9]}}", "sampling.length: it does not change the loss"),
         ("search: {model.units: {int: [8, 16]}, model.units: 3}", "'model.units' occurs twice"),
     ],
