@@ -3,20 +3,46 @@
 import importlib.util
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from charlm.api.sources import settle_cards, start_engine
 from charlm.config.recipes import DEFAULT_CORPUS, find_space
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
-from charlm.training.signals import stop_on_signal
+from charlm.text.corpus import open_corpus
+from charlm.training.signals import StopRequest, stop_on_signal
 
 if TYPE_CHECKING:
-    from charlm.tuning.search import SearchResult
+    from charlm.tuning.display import Display
+    from charlm.tuning.search import Search, SearchResult
+    from charlm.tuning.space import Space
 
 TRIALS = 20
 """Trials that would fit into the time of a search if none were pruned."""
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """What each process of a search needs to know."""
+
+    space: "Space"
+    out: Path
+    """The folder of the search."""
+    corpus: Path
+    """The folder of the text as ids."""
+    identity: Mapping[str, Any]
+    """What makes two searches the same, for JSON."""
+    storage: str | None
+    seconds: float
+    """The time of this call."""
+    trial_seconds: float
+    """How long a whole trial trains."""
+    trials: int | None
+    command: str
+    """What trains on the same text with a recipe, without the recipe."""
 
 
 def tune(
@@ -28,6 +54,7 @@ def tune(
     trial_minutes: float | None = None,
     out: str | Path | None = None,
     storage: str | None = None,
+    processes: int = 1,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
 ) -> "SearchResult":
@@ -45,6 +72,8 @@ def tune(
             has, for a new one a twentieth of `minutes`.
         out: The folder of the search; None = tune- and the name of the space, under runs/.
         storage: The URL of a database for the study, as Optuna takes it; None = a journal in the folder.
+        processes: How many processes of this machine search, 1 or more, each on its share of the cores. Above 1, the
+            program must start in a block `if __name__ == "__main__"`, and the system must be Linux.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
 
@@ -67,26 +96,65 @@ def tune(
         raise CharlmError("charlm tune needs Optuna: pip install 'charlm-simplernn[tune]'")
     from charlm.tuning.display import Display
     from charlm.tuning.folder import prepare_folder
+    from charlm.tuning.processes import searching_beside, share_cores
+    from charlm.tuning.study import Study
+
+    if processes > 1 and loaded.config().training.device == "gpu":
+        raise CharlmError(f"--processes: found {processes}; must be 1 with training.device: gpu, to share no card")
+    shares = share_cores(processes) if processes > 1 else []
+    sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
+    folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
+    with stop_on_signal() as request:
+        loaded = _fix_parts(loaded, request)
+        corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
+        wanted = None if trial_minutes is None else 60 * trial_minutes
+        study = Study(folder, loaded, identity, storage=storage)
+        task = SearchTask(
+            space=loaded,
+            out=folder,
+            corpus=corpus.folder,
+            identity=identity,
+            storage=storage,
+            seconds=60 * minutes,
+            trial_seconds=study.settle_trial_seconds(wanted, default=60 * minutes / TRIALS),
+            trials=trials,
+            command=" ".join(["charlm train", *([] if text is None else [shlex.quote(str(one)) for one in sources])]),
+        )
+        with (
+            searching_beside(_search_quietly, task, shares=shares, request=request, say=say),
+            Display(task.seconds, say=say, show_progress=show_progress) as display,
+        ):
+            search = _begin(task, request, display)
+            found = search.run()
+        return search.result(found.reason, signal=found.signal)
+
+
+def _fix_parts(space: "Space", request: StopRequest) -> "Space":
+    """Return a space that fixes a part of the batch for each graphics card, if its trials train on them."""
+    config = space.config()
+    if config.training.device == "cpu" or "training.parts" in space.search:
+        return space
+    return replace(space, fixed={**space.fixed, "training.parts": settle_cards(config, request).training.parts})
+
+
+def _begin(task: SearchTask, request: StopRequest, display: "Display") -> "Search":
+    """Return a search that has not yet taken a trial, after TensorFlow has started."""
     from charlm.tuning.search import Search
     from charlm.tuning.speed import StepTimer
     from charlm.tuning.study import Study
     from charlm.tuning.trial import Workplace
 
-    sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
-    folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
-    with stop_on_signal() as request:
-        corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
-        study = Study(folder, loaded, identity, storage=storage)
-        seconds = None if trial_minutes is None else 60 * trial_minutes
-        trial_seconds = study.settle_trial_seconds(seconds, default=60 * minutes / TRIALS)
-        with request.at_once():
-            from charlm.engine import runtime
+    corpus = open_corpus(task.corpus)
+    make_engine = start_engine(request, device=task.space.config().training.device)
+    timer = StepTimer(corpus, make_engine)
+    place = Workplace(task.space, corpus, make_engine, timer.seconds_per_step, task.trial_seconds, request)
+    study = Study(task.out, task.space, task.identity, storage=task.storage)
+    return Search(study, place, display, task.command, seconds=task.seconds, trials=task.trials)
 
-            runtime.start()
-            from charlm.engine.keras_engine import KerasEngine
-        timer = StepTimer(corpus, KerasEngine)
-        place = Workplace(loaded, corpus, KerasEngine, timer.seconds_per_step, trial_seconds, request)
-        with Display(60 * minutes, say=say, show_progress=show_progress) as display:
-            given = [] if text is None else [shlex.quote(str(source)) for source in sources]
-            command = " ".join(["charlm train", *given])
-            return Search(study, place, display, command, seconds=60 * minutes, trials=trials).run()
+
+def _search_quietly(task: SearchTask) -> None:
+    """Search in a process beside that of the user."""
+    from charlm.tuning.display import Display
+
+    with stop_on_signal() as request, Display(task.seconds, say=lambda _: None, show_progress=False) as display:
+        _begin(task, request, display).run()

@@ -35,6 +35,13 @@ MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
     callback=refuse_empty,
     help="Database for the study, as Optuna takes it.  [default: a journal in the folder]",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Trials that are trained at once, each by a process with its share of the cores.",
+)
 @json_option
 def tune(
     *,
@@ -45,6 +52,7 @@ def tune(
     trial_minutes: float | None,
     out: Path | None,
     storage: str | None,
+    processes: int,
     as_json: bool,
 ) -> None:
     """Search for a better recipe.
@@ -65,6 +73,7 @@ def tune(
             trial_minutes=trial_minutes,
             out=out,
             storage=storage,
+            processes=processes,
             say=say,
             show_progress=sys.stderr.isatty(),
         )

@@ -60,10 +60,11 @@ def worker_processes(count: int) -> Iterator[RunAll]:
 def _begin() -> None:
     """Leave Ctrl-C to the process that has started this one, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait until the process that has started this one ends, and then end this one at once."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -109,11 +109,11 @@ class Search:
         self._write_best()
         while True:
             if self.clock() + self._longest_seconds > deadline:
-                return self._result(TIME_IS_OVER)
+                return self.result(TIME_IS_OVER)
             turn = self.study.take_turn(at_most=self.trials)
             if turn is None:
                 is_enough = self.trials is not None and len(self.study.trials()) >= self.trials
-                return self._result(ENOUGH if is_enough else NOTHING_LEFT)
+                return self.result(ENOUGH if is_enough else NOTHING_LEFT)
             started = self.clock()
             try:
                 outcome = self._train(turn, deadline)
@@ -121,9 +121,9 @@ class Search:
                 turn.claim.release()
             if outcome is not None:
                 if outcome.signal is not None:
-                    return self._result(outcome.reason, signal=outcome.signal)
+                    return self.result(outcome.reason, signal=outcome.signal)
                 if outcome.reason == TIME_IS_OVER:
-                    return self._result(TIME_IS_OVER)
+                    return self.result(TIME_IS_OVER)
                 self._longest_seconds = max(self._longest_seconds, self.clock() - started)
 
     def _train(self, turn: Turn, deadline: float) -> Outcome | None:
@@ -203,7 +203,8 @@ class Search:
             lines.append(f"The recipe that the search began with has {first.value:.4f} at equal time.")
         return [harmless(line) for line in lines]
 
-    def _result(self, reason: str, *, signal: Signals | None = None) -> SearchResult:
+    def result(self, reason: str, *, signal: Signals | None = None) -> SearchResult:
+        """Return what the search has found by now, and why it ended."""
         trials = self.study.trials()
         best = _best(trials)
         return SearchResult(

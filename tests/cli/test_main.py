@@ -26,7 +26,7 @@ OPTIONS = {
     "inspect": "--text --out --edit --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
-    "tune": "--minutes --trials --trial-minutes --out --storage --json",
+    "tune": "--minutes --trials --trial-minutes --out --storage --processes --json",
     "bench": "--units --layers --batch --time --rounds --json",
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",

@@ -1,6 +1,7 @@
-"""Real searches in processes of their own: killed and gone on with, shared by two, and from the command line."""
+"""Real searches in processes of their own: killed and gone on with, shared by several, and from the command line."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from worker_tasks import end_at, fail_at_once, note_cores, search_without_end
 
 from charlm.config.file import load_config
 from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.errors import CharlmError
+from charlm.hardware import core_count
+from charlm.training.signals import StopRequest, stop_on_signal
+from charlm.tuning.processes import searching_beside, share_cores
 
 pytest.importorskip("optuna", reason="missing: optuna")
 pytestmark = pytest.mark.slow
@@ -24,6 +30,9 @@ search:
   training.optimizer.learning_rate: {float: [1e-3, 1e-1], log: true}
 """
 TRIALS = 6
+two_cores = pytest.mark.skipif(
+    core_count() < 2 or not hasattr(os, "sched_setaffinity"), reason="missing: two cores, and Linux"
+)
 
 
 @pytest.fixture
@@ -118,3 +127,57 @@ def test_the_best_recipe_gives_the_weights_of_the_best_trial(place: Path) -> Non
     weights = "best/weights.safetensors"
     assert (place / "again" / weights).read_bytes() == (place / found["best"]["run"] / weights).read_bytes()
     assert load_config(recipe).training.steps == load_config(place / "again" / "config.yaml").training.steps
+
+
+@two_cores
+def test_every_process_has_as_many_cores_of_its_own() -> None:
+    shares = share_cores(2)
+    assert [len(cores) for cores in shares] == [core_count() // 2] * 2
+    assert shares[0].isdisjoint(shares[1])
+    with pytest.raises(CharlmError, match=rf"^--processes: found 9999; must be at most {core_count()}, the number of"):
+        share_cores(9999)
+
+
+@two_cores
+def test_the_others_search_on_their_cores_while_this_process_has_its_own(tmp_path: Path) -> None:
+    before, (own, other), file = os.sched_getaffinity(0), share_cores(2), tmp_path / "cores"
+    with searching_beside(note_cores, file, shares=[own, other], request=StopRequest(), say=print):
+        assert os.sched_getaffinity(0) == own
+    assert {int(core) for core in file.read_text(encoding="utf-8").split()} == other
+    assert os.sched_getaffinity(0) == before
+
+
+@two_cores
+def test_the_failure_of_another_process_is_said() -> None:
+    said: list[str] = []
+    with searching_beside(fail_at_once, "no disk", shares=share_cores(2), request=StopRequest(), say=said.append):
+        pass
+    assert said == ["a process of the search has failed: no disk"]
+
+
+@two_cores
+def test_a_process_that_is_killed_is_said() -> None:
+    said: list[str] = []
+    with searching_beside(end_at, 3, shares=share_cores(2), request=StopRequest(), say=said.append):
+        pass
+    assert said == ["a process of the search was ended from outside, perhaps because the memory is full"]
+
+
+@two_cores
+def test_a_signal_ends_the_others_too(tmp_path: Path) -> None:
+    file = tmp_path / "begun"
+    with (
+        stop_on_signal() as request,
+        searching_beside(search_without_end, file, shares=share_cores(2), request=request, say=print),
+        request.deferred(),
+    ):
+        while not file.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert request.signal == signal.SIGTERM
+
+
+@two_cores
+def test_one_command_searches_in_two_processes(place: Path) -> None:
+    done = subprocess.run(command("--processes", "2"), cwd=place, text=True, capture_output=True, check=True)
+    check_trials(json.loads(done.stdout))
