@@ -1,4 +1,7 @@
-"""Which devices compute the parts of a batch, and that they do not change the result. There are no graphics cards where the tests run; some pretend."""
+"""Which devices compute the parts of a batch, and that they do not change the result.
+
+There are no graphics cards where the tests run; some pretend.
+"""
 
 import json
 import subprocess
