@@ -1,6 +1,7 @@
 """`python -m charlm`, and the command `charlm`."""
 
 import atexit
+import gc
 import io
 import os
 import signal
@@ -14,10 +15,19 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+GARBAGE_THRESHOLDS = (100_000, 50, 100)
+"""When Python looks for circles of objects that nothing uses; it does so after 700 new objects by default.
+
+TensorFlow's import makes hundreds of thousands of objects that stay. To search them again and again would take a
+quarter of the start of `charlm train`.
+"""
+
+
 def main() -> None:
     """Run the command line; it does not fail because a standard stream is closed or messages cannot be written."""
     fill_standard_streams()
     clean_up_on_signals()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         run_commands()
     except SystemExit as end:
