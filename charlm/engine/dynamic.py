@@ -63,7 +63,7 @@ class _DynamicScorer:
         """Return the mean of g^2 of each weight over training text ids [n], without updating the weights."""
         totals = [tf.Variable(tf.zeros_like(weight)) for weight in self.trained]
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def add(window: Tensor, state: State) -> State:
             """Add the squared gradients of a segment [T + 1, 1]; return the state after it."""
             _, gradients, state = _gradients(self.model, window, state, self.weights)
@@ -80,7 +80,7 @@ class _DynamicScorer:
     def score(self, ids: NDArray[Any], update: Update) -> Iterator[Floats]:
         """Score ids [n]: yield the nats of each segment, float32 [T], and update the weights after it."""
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def score_and_update(window: Tensor, state: State) -> tuple[Tensor, State]:
             """Score a segment [T + 1, 1], then update the weights; return the nats [T] and the state after it."""
             scores, gradients, state = _gradients(self.model, window, state, self.weights)

@@ -154,7 +154,7 @@ class KerasEngine:
 
     def graph(self) -> bytes:
         """Return the graph of the forward pass over a short window, as a serialized GraphDef."""
-        forward = tf.function(lambda ids, state: self.model((ids, state)))
+        forward = tf.function(lambda ids, state: self.model((ids, state)), autograph=False)
         ids = tf.TensorSpec((GRAPH_CHARACTERS, 1), tf.int32, name="ids")
         graph = forward.get_concrete_function(ids, zero_state(self.model, 1)).graph
         serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()

@@ -135,23 +135,26 @@ def compile_steps(
         return state, loss, norm, norms
 
     @tf.function(
+        autograph=False,  # its translation of Python took longer than building the graph
         input_signature=[
             tf.TensorSpec((None, batches.sequence_length + 1, height), tf.int32),
             states,
             tf.TensorSpec((None,)),
-        ]
+        ],
     )
     def steps(windows: Tensor, state: State, rates: Tensor) -> StepResults:
         """Take K steps; see `TrainSteps`."""
         count = tf.shape(windows)[0]
-        losses = tf.TensorArray(tf.float32, count)
-        norms = tf.TensorArray(tf.float32, count)
-        last_norms = tf.zeros(len(variables))
-        for index in tf.range(count):
+
+        def step_at(index: Tensor, state: State, losses: Any, norms: Any, _: Tensor) -> tuple[Any, ...]:
+            """Take the step at an index, 0 to K - 1; return the index of the next, and the results so far."""
             optimizer.learning_rate.assign(rates[index])
             state, loss, norm, last_norms = step(windows[index], state)
-            losses = losses.write(index, loss)
-            norms = norms.write(index, norm)
+            return index + 1, state, losses.write(index, loss), norms.write(index, norm), last_norms
+
+        losses, norms = (tf.TensorArray(tf.float32, count) for _ in range(2))
+        none_yet = (0, state, losses, norms, tf.zeros(len(variables)))
+        _, state, losses, norms, last_norms = tf.while_loop(lambda index, *_: index < count, step_at, none_yet)
         return StepResults(state, losses.stack(), norms.stack(), last_norms)
 
     compiled: TrainSteps = steps
@@ -215,7 +218,7 @@ def _part(
         logits, outputs, state = model.predict_window(ids, state, training=True)
         loss = objective = _mean_nats(targets, logits) * share
         if temperature != 1:
-            objective = _mean_nats(targets, logits / temperature) * share
+            objective = _mean_nats(targets, logits * (1 / temperature)) * share
         objective += model.regularization(outputs) * share
     gradients = tape.gradient(objective, model.trainable_variables)
     return state, loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
