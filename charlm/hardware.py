@@ -8,7 +8,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from charlm import __version__
@@ -17,6 +17,8 @@ CPUINFO = Path("/proc/cpuinfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")
 """The memory limit of a container on Linux: bytes, or the word max."""
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
+"""Values of ONEDNN_MAX_CPU_ISA, which holds TensorFlow's products to older instructions than the processor has."""
 PRODUCT_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
 """What the libraries that NumPy multiplies with read when they are loaded."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
@@ -58,8 +60,16 @@ def processor_name(*, cpuinfo: Path = CPUINFO) -> str:
     return next(iter(models), platform.processor() or platform.machine())
 
 
-def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO) -> bool:
-    """Return whether the processor that `cpuinfo` describes has instructions for products of bfloat16."""
+def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether products of bfloat16 have instructions of their own.
+
+    Args:
+        cpuinfo: The file that describes the processor.
+        environ: The environment; ONEDNN_MAX_CPU_ISA can rule these instructions out.
+
+    """
+    if environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BFLOAT16:
+        return False
     return any(BFLOAT16_FLAGS & {*value.split()} for key, value in _read_pairs(cpuinfo) if key == "flags")
 
 

@@ -14,7 +14,12 @@ VOCABULARY = 65
 STREAMS = (1, 64)
 MEGABYTES = 100.0
 SPEEDS = {"limit": "limit", "charlm_to_peer": "charlm/peer", "charlm_to_limit": "charlm/limit"}
-HALF_SPEEDS = {"charlm_bfloat16": "bfloat16", "bfloat16_to_peer": "bfloat16/peer"}
+PEAKS = {"charlm_to_peak": "charlm/peak"}
+HALF_SPEEDS = {
+    "charlm_bfloat16": "bfloat16",
+    "bfloat16_to_peer": "bfloat16/peer",
+    "bfloat16_to_peak": "bfloat16/peak",
+}
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,16 @@ def _training(settings: Settings) -> Part:
         """Compare the trainers at one width."""
         product = {"rows": settings.batch, "units": units}
         workloads = [Workload(name, {"units": units, **shape}) for name in names]
+        workloads.append(_peak("float32"))
         if settings.has_bfloat16:
-            workloads.insert(1, Workload("charlm", {"units": units, **shape, "precision": "bfloat16"}))
+            half = Workload("charlm", {"units": units, **shape, "precision": "bfloat16"})
+            workloads[1:1] = [half, _peak("bfloat16")]
         workloads += [Workload("tensorflow_product", product), Workload("numpy_product", product)]
         return Case({"units": units}, workloads, 3 * count_operations(units, settings.layers))
 
     return Part(
         "training, characters/s: " + ", ".join(f"{name} {value}" for name, value in shape.items()),
-        {"charlm": "charlm", "keras": "Keras", "torch": "PyTorch", **SPEEDS, **HALF_SPEEDS},
+        {"charlm": "charlm", "keras": "Keras", "torch": "PyTorch", **SPEEDS, **PEAKS, **HALF_SPEEDS},
         [case(units) for units in settings.units],
     )
 
@@ -146,6 +153,10 @@ PARTS: Mapping[str, Callable[[Settings], Part]] = {
     "start": _start,
     "tokenize": _tokenize,
 }
+
+
+def _peak(precision: str) -> Workload:
+    return Workload("peak_product", {"precision": precision})
 
 
 def _network(units: int, settings: Settings) -> dict[str, int]:

@@ -5,6 +5,8 @@
 * Workloads take turns, round by round (A B C A B C ...), so that all are measured under the same load.
 * Ratios are formed within a round. The median of the rounds is reported, of ratios and of figures.
 * If the processor multiplies bfloat16, charlm runs a second time with the factors of products in bfloat16.
+* The peak is the speed of a product of 4096 x 4096 matrices on all cores, in float32 and in bfloat16, measured in the
+  same round. A share of it counts the operations of a step as `charlm.bench.cases.count_operations` does.
 * The limit is the speed of a network of this size if every operation ran at the speed of one float32 product of
   [batch, H] x [H, H] on all cores, NumPy's or TensorFlow's, measured in the same round. Sampling has streams instead of
   a batch, and NumPy alone; for a single stream the limit is the speed at which the weights can be read.
@@ -126,12 +128,13 @@ def compare(figures: Figures, *, operations: int) -> Figures:
     """Add the limit and the ratios to the figures of a round, as far as there are figures for them.
 
     Args:
-        figures: Characters per second of charlm and its peers, operations per second of the products.
+        figures: Characters per second of charlm and its peers, operations per second of the products and of the peak.
         operations: Operations for each character.
 
     Returns:
-        The figures with `limit`, in characters per second, `charlm_to_peer` and `bfloat16_to_peer`, both relative to
-        the faster peer, and `charlm_to_limit`.
+        The figures with `limit`, in characters per second, and the ratios: `charlm_to_peer` and `bfloat16_to_peer`,
+        relative to the faster peer, `charlm_to_limit`, and `charlm_to_peak` and `bfloat16_to_peak`, the shares of the
+        peak of the same precision.
 
     """
     figures = dict(figures)
@@ -139,10 +142,11 @@ def compare(figures: Figures, *, operations: int) -> Figures:
     if products:
         figures["limit"] = max(products) / operations
     peers = [figures[name] for name in PEERS if name in figures]
-    if "charlm" in figures and peers:
-        figures["charlm_to_peer"] = figures["charlm"] / max(peers)
-    if "charlm_bfloat16" in figures and peers:
-        figures["bfloat16_to_peer"] = figures["charlm_bfloat16"] / max(peers)
+    for name, speed, peak in (("charlm", "charlm", "peak"), ("bfloat16", "charlm_bfloat16", "peak_bfloat16")):
+        if speed in figures and peers:
+            figures[f"{name}_to_peer"] = figures[speed] / max(peers)
+        if speed in figures and peak in figures:
+            figures[f"{name}_to_peak"] = figures[speed] * operations / figures[peak]
     if "charlm" in figures and "limit" in figures:
         figures["charlm_to_limit"] = figures["charlm"] / figures["limit"]
     return figures

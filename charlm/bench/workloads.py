@@ -164,6 +164,22 @@ def tensorflow_product(*, rows: int, units: int, repetitions: int, seconds: floa
     return {"tensorflow_product": 2 * rows * units**2 * products}
 
 
+def peak_product(*, precision: str, repetitions: int, seconds: float) -> Figures:
+    """Measure operations per second of a product that is large enough to use all cores fully: the peak of this machine.
+
+    Args:
+        precision: float32 or bfloat16.
+        repetitions: As for all workloads.
+        seconds: As for all workloads.
+
+    """
+    from charlm.engine.workloads import multiply_large
+
+    run, operations = multiply_large(precision=precision)
+    name = "peak" if precision == "float32" else f"peak_{precision}"
+    return {name: operations * per_second(run, repetitions=repetitions, seconds=seconds, min_turns=1)}
+
+
 def numpy_product(*, rows: int, units: int, repetitions: int, seconds: float) -> Figures:
     """Measure operations per second of NumPy's product [rows, H] x [H, H], on all cores.
 
@@ -341,6 +357,6 @@ def _write_text(path: Path, alphabets: list[str], *, megabytes: float) -> int:
 
 if __name__ == "__main__":
     run_named_workload(
-        *(charlm, keras, torch, tensorflow_product, numpy_product, generate, numpy_loop),
+        *(charlm, keras, torch, peak_product, tensorflow_product, numpy_product, generate, numpy_loop),
         *(first_character, first_step, tokenize),
     )

@@ -17,6 +17,7 @@ from charlm.text.batches import Batches
 
 EMBEDDING = 64
 LEARNING_RATE = 1e-3
+LARGE = 4096  # rows and columns of a product that runs at the peak of a machine
 CHAIN = 32  # products in one call, so that the call costs little
 
 Run = Callable[[int], object]
@@ -105,6 +106,45 @@ def multiply_in_tensorflow(*, rows: int, units: int) -> Run:
             multiply(left, right).numpy()
 
     return run
+
+
+def multiply_large(*, precision: str) -> tuple[Run, int]:
+    """Prepare a product of LARGE rows and columns, whose rows are shared by the cores as a batch is in training.
+
+    oneDNN's kernels are those of training, also if ONEDNN_MAX_CPU_ISA holds them to older instructions.
+
+    Args:
+        precision: float32 or bfloat16.
+
+    Returns:
+        What runs the product, and the number of its operations.
+
+    """
+    from charlm.engine import runtime
+
+    runtime.start()
+    import tensorflow as tf
+
+    from charlm.hardware import core_count
+
+    cores = core_count()
+    rng = np.random.default_rng(0)
+    parts = tf.constant(rng.standard_normal((cores, max(1, LARGE // cores), LARGE), np.float32))
+    right = tf.constant(rng.standard_normal((LARGE, LARGE), np.float32))
+    parts, right = tf.cast(parts, precision), tf.cast(right, precision)
+
+    @tf.function(autograph=False)
+    def multiply(parts: tf.Tensor, right: tf.Tensor) -> list[tf.Tensor]:
+        """Multiply each part; return a number of each product, so that all are computed and none is copied."""
+        return [tf.matmul(part, right)[0, 0] for part in tf.unstack(parts)]
+
+    def run(turns: int) -> None:
+        """Multiply, `turns` times, and wait for the products."""
+        for _ in range(turns):
+            for number in multiply(parts, right):
+                number.numpy()
+
+    return run, 2 * parts.shape[0] * parts.shape[1] * LARGE**2
 
 
 def random_ids(vocabulary: int, *shape: int) -> NDArray[np.int32]:

@@ -36,18 +36,25 @@ def test_sampling_a_character_takes_two_operations_for_each_weight(layers: int, 
 
 
 def test_training_compares_charlm_with_keras_and_the_products() -> None:
-    assert names(training(SETTINGS)) == ["charlm", "keras", "tensorflow_product", "numpy_product"]
+    assert names(training(SETTINGS)) == ["charlm", "keras", "peak_product", "tensorflow_product", "numpy_product"]
 
 
 def test_pytorch_takes_part_if_it_is_installed() -> None:
     with_torch = names(training(replace(SETTINGS, has_torch=True)))
-    assert with_torch == ["charlm", "keras", "torch", "tensorflow_product", "numpy_product"]
+    assert with_torch == ["charlm", "keras", "torch", "peak_product", "tensorflow_product", "numpy_product"]
 
 
 def test_charlm_runs_in_bfloat16_too_if_the_processor_multiplies_it() -> None:
     workloads = training(replace(SETTINGS, has_bfloat16=True))
     precisions = [workload.arguments.get("precision") for workload in workloads if workload.name == "charlm"]
     assert precisions == [None, "bfloat16"]
+
+
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(False, ["float32"]), (True, ["bfloat16", "float32"])])
+def test_the_peak_is_measured_in_every_precision_of_charlm(has_bfloat16: bool, expected: list[str]) -> None:
+    workloads = training(replace(SETTINGS, has_bfloat16=has_bfloat16))
+    peaks = [workload.arguments["precision"] for workload in workloads if workload.name == "peak_product"]
+    assert peaks == expected
 
 
 def test_all_trainers_of_a_case_train_the_same_network_on_windows_of_the_same_shape() -> None:

@@ -44,6 +44,12 @@ def test_the_ratio_of_bfloat16_is_to_the_faster_peer() -> None:
     assert compare(figures, operations=1)["bfloat16_to_peer"] == 2
 
 
+def test_each_precision_is_compared_with_its_own_peak() -> None:
+    figures = {"charlm": 30.0, "charlm_bfloat16": 80.0, "peak": 600.0, "peak_bfloat16": 1000.0}
+    ratios = {"charlm_to_peak": 0.5, "bfloat16_to_peak": 0.8}
+    assert compare(figures, operations=10) == figures | ratios
+
+
 def test_the_median_of_a_ratio_is_taken_over_the_rounds() -> None:
     rounds = [compare({"charlm": c, "keras": k}, operations=0) for c, k in [(2, 1), (9, 3), (4, 4)]]
     median = summarize(Case({}, []), rounds)["median"]

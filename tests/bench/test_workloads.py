@@ -122,3 +122,11 @@ def test_a_trainer_has_a_speed(name: str, settings: dict[str, str], figure: str)
 def test_a_product_of_tensorflow_has_a_speed() -> None:
     figures = measure(Workload("tensorflow_product", {"rows": 4, "units": 8}), TINY_EFFORT)
     assert figures["tensorflow_product"] > 0
+
+
+@pytest.mark.slow
+def test_the_peak_of_a_machine_has_a_speed_far_above_that_of_a_small_product() -> None:
+    peak = measure(Workload("peak_product", {"precision": "float32"}), TINY_EFFORT)["peak"]
+    assert (
+        peak > 10 * measure(Workload("tensorflow_product", {"rows": 1, "units": 8}), TINY_EFFORT)["tensorflow_product"]
+    )

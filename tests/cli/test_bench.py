@@ -119,8 +119,9 @@ def test_every_part_is_measured_by_default() -> None:
     assert found["machine"]["tensorflow"]
     assert found["failures"] == []
     (training,) = found["training"]
-    names = "charlm keras tensorflow_product numpy_product limit charlm_to_peer charlm_to_limit"
-    assert_figures(training, names + (" charlm_bfloat16 bfloat16_to_peer" if multiplies_bfloat16() else ""))
+    names = "charlm keras peak tensorflow_product numpy_product limit charlm_to_peer charlm_to_peak charlm_to_limit"
+    half_names = " charlm_bfloat16 peak_bfloat16 bfloat16_to_peer bfloat16_to_peak"
+    assert_figures(training, names + (half_names if multiplies_bfloat16() else ""))
     assert [(case["units"], case["streams"]) for case in found["sampling"]] == [(8, 1), (8, 64)]
     for case in found["sampling"]:
         assert_figures(case, "charlm numpy numpy_product limit charlm_to_peer charlm_to_limit")
