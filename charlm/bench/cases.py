@@ -22,6 +22,19 @@ HALF_SPEEDS = {
 }
 
 
+PARTS_OF_STEP = {
+    "step": ("step",),
+    "forward": ("forward",),
+    "logits and loss": ("loss", "forward"),
+    "backward": ("gradients_without_dropout", "loss"),
+    "dropout": ("gradients", "gradients_without_dropout"),
+    "optimizer": ("optimizer",),
+    "average": ("average",),
+    "rest": ("step", "gradients", "optimizer", "average"),
+}
+"""Each part of a step: a piece of `charlm.engine.profile.StepPieces`, and the pieces to subtract from it."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the user chooses, and what this machine has."""
@@ -32,6 +45,10 @@ class Settings:
     time: int
     megabytes: float = MEGABYTES
     """The size of the text to tokenize."""
+    recipe: str = "shakespeare-15m"
+    """The recipe whose step is profiled."""
+    precision: str = "float32"
+    """The precision in which this machine trains with the recipe."""
     has_torch: bool = False
     """Whether PyTorch is installed."""
     has_bfloat16: bool = False
@@ -104,6 +121,19 @@ def _training(settings: Settings) -> Part:
     )
 
 
+def _profile(settings: Settings) -> Part:
+    def case(part: str) -> Case:
+        """Compare a part of the step with the step and the peak."""
+        arguments = {"recipe": settings.recipe, "part": part, "vocabulary": VOCABULARY}
+        return Case({"part": part}, [Workload("step_part", arguments), _peak(settings.precision)])
+
+    return Part(
+        f"profile of a step: {settings.recipe}, {settings.precision}, vocabulary {VOCABULARY}",
+        {"milliseconds": "ms", "of_step": "of the step", "of_peak": "of the peak"},
+        [case(part) for part in PARTS_OF_STEP],
+    )
+
+
 def _sampling(settings: Settings) -> Part:
     def case(units: int, streams: int) -> Case:
         """Compare the samplers at one width, for a number of texts at once."""
@@ -149,6 +179,7 @@ def _tokenize(settings: Settings) -> Part:
 
 PARTS: Mapping[str, Callable[[Settings], Part]] = {
     "training": _training,
+    "profile": _profile,
     "sampling": _sampling,
     "start": _start,
     "tokenize": _tokenize,

@@ -28,11 +28,11 @@ from typing import Any
 from tqdm import tqdm
 
 from charlm.bench.cases import Case, Part, Workload
+from charlm.bench.timing import Figures
 from charlm.errors import CharlmError
 
-Figures = dict[str, float]
-
 PEERS = ("keras", "torch", "numpy")
+PEAKS = ("peak", "peak_bfloat16")
 PRODUCTS = ("numpy_product", "tensorflow_product")
 
 
@@ -133,8 +133,8 @@ def compare(figures: Figures, *, operations: int) -> Figures:
 
     Returns:
         The figures with `limit`, in characters per second, and the ratios: `charlm_to_peer` and `bfloat16_to_peer`,
-        relative to the faster peer, `charlm_to_limit`, and `charlm_to_peak` and `bfloat16_to_peak`, the shares of the
-        peak of the same precision.
+        relative to the faster peer; `charlm_to_limit`; and the shares of the peak, `charlm_to_peak`, `bfloat16_to_peak`
+        and `of_peak`, that of a part of a step.
 
     """
     figures = dict(figures)
@@ -147,6 +147,9 @@ def compare(figures: Figures, *, operations: int) -> Figures:
             figures[f"{name}_to_peer"] = figures[speed] / max(peers)
         if speed in figures and peak in figures:
             figures[f"{name}_to_peak"] = figures[speed] * operations / figures[peak]
+    peaks = [figures[name] for name in PEAKS if name in figures]
+    if "operations_per_second" in figures and peaks:
+        figures["of_peak"] = figures["operations_per_second"] / max(peaks)
     if "charlm" in figures and "limit" in figures:
         figures["charlm_to_limit"] = figures["charlm"] / figures["limit"]
     return figures

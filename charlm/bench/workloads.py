@@ -3,8 +3,9 @@
     python -m charlm.bench.workloads NAME ARGUMENTS
 
 calls the function NAME with the keyword arguments in ARGUMENTS, a JSON object, and prints the figures that it returns
-as a JSON object. What runs in TensorFlow is prepared in `charlm.engine.workloads`; which workloads are compared, and
-what is derived from their figures, is decided in `charlm.bench.cases` and `charlm.bench.measure`.
+as a JSON object. What trains is in `charlm.bench.trainers`; what samples, starts and tokenizes is here. Which
+workloads are compared, and what is derived from their figures, is decided in `charlm.bench.cases` and
+`charlm.bench.measure`.
 
 All workloads take `repetitions` and `seconds`: the best of that number of repetitions counts, each of at least that
 length.
@@ -27,10 +28,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from charlm.bench.timing import Figures, per_second
+from charlm.bench.trainers import charlm, keras, peak_product, step_part, tensorflow_product, torch
 from charlm.network.architecture import Architecture
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
-Figures = dict[str, float]
 WorkloadFunction = Callable[..., Figures]
 
 CJK = "".join(map(chr, range(0x4E00, 0x5200)))
@@ -65,119 +67,6 @@ def run_named_workload(*workloads: WorkloadFunction) -> None:
     except Exception as error:  # of any kind: the other workloads go on
         sys.exit(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
     print(json.dumps(figures))
-
-
-def per_second(
-    run: Callable[[int], object],
-    *,
-    repetitions: int,
-    seconds: float,
-    min_turns: int = 5,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Measure the turns per second of the fastest repetition, after a warm-up of one turn.
-
-    Args:
-        run: Takes a number of turns.
-        repetitions: 1 or more.
-        seconds: The least length of a repetition.
-        min_turns: The turns of a repetition, which are doubled until they last for `seconds`.
-        clock: Tells the time in seconds.
-
-    """
-
-    def elapsed_seconds(turns: int) -> float:
-        """Return how long some turns take."""
-        start = clock()
-        run(turns)
-        return clock() - start
-
-    run(1)  # builds graphs and takes memory, once
-    turns = min_turns
-    while (elapsed := elapsed_seconds(turns)) < seconds:
-        turns *= 2
-    return turns / min([elapsed, *(elapsed_seconds(turns) for _ in range(repetitions - 1))])
-
-
-def charlm(
-    *,
-    units: int,
-    layers: int,
-    vocabulary: int,
-    batch: int,
-    time: int,
-    repetitions: int,
-    seconds: float,
-    precision: str = "float32",
-) -> Figures:
-    """Measure characters per second of the step that `charlm train` takes."""
-    from charlm.engine.workloads import train_charlm
-
-    run = train_charlm(units=units, layers=layers, vocabulary=vocabulary, batch=batch, time=time, precision=precision)
-    name = "charlm" if precision == "float32" else f"charlm_{precision}"
-    return {name: batch * time * per_second(run, repetitions=repetitions, seconds=seconds)}
-
-
-def keras(
-    *, units: int, layers: int, vocabulary: int, batch: int, time: int, repetitions: int, seconds: float
-) -> Figures:
-    """Measure characters per second of `keras.layers.SimpleRNN` under `fit`, with TensorFlow's own settings."""
-    from charlm.engine.workloads import train_keras
-
-    run = train_keras(units=units, layers=layers, vocabulary=vocabulary, batch=batch, time=time)
-    return {"keras": batch * time * per_second(run, repetitions=repetitions, seconds=seconds)}
-
-
-def torch(
-    *, units: int, layers: int, vocabulary: int, batch: int, time: int, repetitions: int, seconds: float
-) -> Figures:
-    """Measure characters per second of `torch.nn.RNN`, with PyTorch's own settings."""
-    import torch
-    from torch import nn
-
-    embedding = nn.Embedding(vocabulary, 64)
-    rnn = nn.RNN(64, units, layers, batch_first=True)
-    logits = nn.Linear(units, vocabulary)
-    weights = list(nn.ModuleList([embedding, rnn, logits]).parameters())
-    optimizer = torch.optim.Adam(weights, 1e-3)
-    ids = np.random.default_rng(0).integers(0, vocabulary, (2, batch, time))
-    inputs, targets = torch.from_numpy(ids).long()
-
-    def run(turns: int) -> None:
-        """Take steps on the same windows."""
-        for _ in range(turns):
-            optimizer.zero_grad(set_to_none=True)
-            outputs, _ = rnn(embedding(inputs))
-            nn.functional.cross_entropy(logits(outputs).flatten(0, 1), targets.flatten()).backward()
-            nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
-
-    return {"torch": batch * time * per_second(run, repetitions=repetitions, seconds=seconds)}
-
-
-def tensorflow_product(*, rows: int, units: int, repetitions: int, seconds: float) -> Figures:
-    """Measure operations per second of TensorFlow's product [rows, H] x [H, H], computed on all cores."""
-    from charlm.engine.workloads import CHAIN, multiply_in_tensorflow
-
-    run = multiply_in_tensorflow(rows=rows, units=units)
-    products = CHAIN * per_second(run, repetitions=repetitions, seconds=seconds)
-    return {"tensorflow_product": 2 * rows * units**2 * products}
-
-
-def peak_product(*, precision: str, repetitions: int, seconds: float) -> Figures:
-    """Measure operations per second of a product that is large enough to use all cores fully: the peak of this machine.
-
-    Args:
-        precision: float32 or bfloat16.
-        repetitions: As for all workloads.
-        seconds: As for all workloads.
-
-    """
-    from charlm.engine.workloads import multiply_large
-
-    run, operations = multiply_large(precision=precision)
-    name = "peak" if precision == "float32" else f"peak_{precision}"
-    return {name: operations * per_second(run, repetitions=repetitions, seconds=seconds, min_turns=1)}
 
 
 def numpy_product(*, rows: int, units: int, repetitions: int, seconds: float) -> Figures:
@@ -357,6 +246,6 @@ def _write_text(path: Path, alphabets: list[str], *, megabytes: float) -> int:
 
 if __name__ == "__main__":
     run_named_workload(
-        *(charlm, keras, torch, peak_product, tensorflow_product, numpy_product, generate, numpy_loop),
+        *(charlm, keras, torch, step_part, peak_product, tensorflow_product, numpy_product, generate, numpy_loop),
         *(first_character, first_step, tokenize),
     )

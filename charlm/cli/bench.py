@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import json_option
+from charlm.cli.options import json_option, refuse_empty
 from charlm.cli.output import print_result, say
 from charlm.cli.table import align
 from charlm.errors import CharlmError, shorten
@@ -30,7 +30,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tup
 
 @click.command(cls=Command)
 @click.argument(
-    "parts", nargs=-1, type=click.Choice(["training", "sampling", "start", "tokenize"]), metavar="[PART]..."
+    "parts", nargs=-1, type=click.Choice(["training", "profile", "sampling", "start", "tokenize"]), metavar="[PART]..."
 )
 @click.option(
     "--units",
@@ -43,6 +43,16 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tup
 @click.option("--layers", type=click.IntRange(1, 64), default=1, show_default=True, help="Layers of each network.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Windows in a training step.")
 @click.option("--time", type=click.IntRange(min=1), default=100, show_default=True, help="Characters in a window.")
+@click.option(
+    "-c",
+    "--config",
+    "recipe",
+    default="shakespeare-15m",
+    callback=refuse_empty,
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Recipe whose step is profiled.",
+)
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
@@ -58,19 +68,23 @@ def bench(
     layers: int,
     batch: int,
     time: int,
+    recipe: str,
     rounds: int,
     as_json: bool,
 ) -> None:
     """Measure the speed of charlm beside that of other programs and of this machine.
 
-    Each PART is one of: training (beside Keras, and PyTorch if it is installed), sampling, start (of charlm sample and
-    of charlm train), tokenize. The default is all of them. They take minutes, and nothing else should run meanwhile.
+    Each PART is one of: training (beside Keras, and PyTorch if it is installed), profile (where the time of a step
+    goes), sampling, start (of charlm sample and of charlm train), tokenize. The default is all of them. They take
+    minutes, and nothing else should run meanwhile.
     """
     from charlm.api.benchmark import plan_benchmark
     from charlm.hardware import describe_machine
 
-    benchmark = plan_benchmark(parts, units=units, layers=layers, batch=batch, time=time, rounds=rounds, say=say)
-    settings = {"units": units, "layers": layers, "batch": batch, "time": time, "rounds": rounds}
+    benchmark = plan_benchmark(
+        parts, units=units, layers=layers, batch=batch, time=time, recipe=recipe, rounds=rounds, say=say
+    )
+    settings = {"units": units, "layers": layers, "batch": batch, "time": time, "recipe": recipe, "rounds": rounds}
     report(benchmark, describe_machine(), settings, as_json=as_json)
 
 

@@ -69,7 +69,7 @@ class CharacterRNN(keras.Model):
             The logits [T, B, V], the outputs of each layer [T, B, H], and the state after the last character.
 
         """
-        outputs = self._read(ids, state, training=training)
+        outputs = self.read(ids, state, training=training)
         features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
         if training and self.settings.output_dropout:
             features *= dropout_mask(tuple(features.shape), self.settings.output_dropout, self.seed)
@@ -78,7 +78,8 @@ class CharacterRNN(keras.Model):
         logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
         return logits, outputs, tuple(output[-1] for output in outputs)
 
-    def _read(self, ids: Tensor, state: State, *, training: bool) -> list[Tensor]:
+    def read(self, ids: Tensor, state: State, *, training: bool) -> list[Tensor]:
+        """Return the outputs of each layer, [T, B, H], for the arguments of `predict_window`."""
         embedded = None if self.embedding is None else self.embedding(ids)
         outputs: list[Tensor] = []
         for layer, first in zip(self.rnn, state, strict=True):

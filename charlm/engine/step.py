@@ -58,6 +58,12 @@ class Shares:
         """The rows of the batch in these parts."""
         return slice(sum(self.sizes[: self.own.start]), sum(self.sizes[: self.own.stop]))
 
+    def split(self, window: Tensor, state: State) -> list[tuple[Tensor, State]]:
+        """Return the columns of a window [T + 1, R] and the rows of a state that belong to each own part."""
+        sizes = [self.sizes[part] for part in self.own]
+        states = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
+        return list(zip(tf.split(window, sizes, axis=1), states, strict=True))
+
 
 def share_batch(batch_size: int, parts: int, machine: Machine) -> Shares:
     """Return how a batch is shared.
@@ -179,16 +185,13 @@ class GradientsOfParts:
     def __call__(self, window: Tensor, state: State) -> tuple[State, Tensor, list[Tensor]]:
         """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients."""
         own, count, total = self._shares.own, len(self._shares.sizes), sum(self._shares.sizes)
-        sizes = [self._shares.sizes[part] for part in own]
-        windows = tf.split(window, sizes, axis=1)
-        firsts = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
+        parts = zip(own, self._shares.split(window, state), strict=True)
         self._skip_draws(own.start)
         results = []
-        for part, part_window, first, size in zip(own, windows, firsts, sizes, strict=True):
+        for part, split in parts:
+            share = self._shares.sizes[part] / total
             with self._shares.machine.device_of(part, own=own):
-                results.append(
-                    _part(self._model, part_window, first, share=size / total, temperature=self._temperature)
-                )
+                results.append(_part(self._model, *split, share=share, temperature=self._temperature))
         self._skip_draws(count - own.stop)
         state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _, _ in results), strict=True))
         loss, *gradients = self._add([[loss, *gradients] for _, loss, gradients in results])
@@ -216,9 +219,9 @@ def _part(
     ids, targets = window[:-1], window[1:]
     with tf.GradientTape() as tape:
         logits, outputs, state = model.predict_window(ids, state, training=True)
-        loss = objective = _mean_nats(targets, logits) * share
+        loss = objective = mean_nats(targets, logits) * share
         if temperature != 1:
-            objective = _mean_nats(targets, logits * (1 / temperature)) * share
+            objective = mean_nats(targets, logits * (1 / temperature)) * share
         objective += model.regularization(outputs) * share
     gradients = tape.gradient(objective, model.trainable_variables)
     return state, loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -228,5 +231,6 @@ def _add(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
     return [one + other for one, other in zip(first, second, strict=True)]
 
 
-def _mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
+def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
+    """Return the mean loss in nats per character of logits [T, R, V] for targets [T, R], a scalar."""
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))

@@ -12,7 +12,7 @@ from charlm.errors import CharlmError
 
 
 def test_all_parts_are_planned_by_default() -> None:
-    assert [*plan_benchmark().parts] == ["training", "sampling", "start", "tokenize"]
+    assert [*plan_benchmark().parts] == ["training", "profile", "sampling", "start", "tokenize"]
 
 
 def test_named_parts_are_planned_with_the_settings() -> None:
@@ -38,7 +38,7 @@ def test_a_benchmark_measures() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"parts": ["walking"]}, "parts: found 'walking'; must be training, sampling, start or tokenize"),
+        ({"parts": ["walking"]}, "parts: found 'walking'; must be training, profile, sampling, start or tokenize"),
         ({"units": [8, 0]}, "units: found 0; must be 1 or more"),
         ({"units": []}, "units: found 0; must be 1 or more"),
         ({"layers": 0}, "layers: found 0; must be 1 or more"),

@@ -1,10 +1,11 @@
 """Which workloads `charlm bench` compares, and how many operations a character takes."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from charlm.bench.cases import PARTS, Settings, Workload
+from charlm.bench.cases import PARTS, PARTS_OF_STEP, Settings, Workload
 
 SETTINGS = Settings(units=(8,), layers=1, batch=4, time=5)
 
@@ -63,6 +64,24 @@ def test_all_trainers_of_a_case_train_the_same_network_on_windows_of_the_same_sh
     assert len(trainers) == 3
     expected = {"units": 8, "layers": 1, "batch": 4, "time": 5, "vocabulary": 65}
     assert all(workload.arguments == expected for workload in trainers)
+
+
+def test_the_profile_has_a_line_for_each_part_of_a_step_with_the_peak_of_the_precision() -> None:
+    part = PARTS["profile"](replace(SETTINGS, recipe="tiny", precision="bfloat16"))
+    assert part.title == "profile of a step: tiny, bfloat16, vocabulary 65"
+    assert [case.facts["part"] for case in part.cases] == [*PARTS_OF_STEP]
+    measured, peak = part.cases[0].workloads
+    assert measured.arguments == {"recipe": "tiny", "part": "step", "vocabulary": 65}
+    assert peak == Workload("peak_product", {"precision": "bfloat16"})
+
+
+def test_the_pieces_of_the_parts_add_up_to_a_step() -> None:
+    total: Counter[str] = Counter()
+    for part, (whole, *removed) in PARTS_OF_STEP.items():
+        if part != "step":
+            total.update([whole])
+            total.subtract(removed)
+    assert {piece: count for piece, count in total.items() if count} == {"step": 1}
 
 
 def test_sampling_measures_one_stream_and_many_at_each_width() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from charlm.bench.cases import Case, Part, Workload
-from charlm.bench.measure import Benchmark, Effort, Figures, compare, measure, summarize
+from charlm.bench.measure import Benchmark, Effort, compare, measure, summarize
+from charlm.bench.timing import Figures
 from charlm.errors import CharlmError
 
 TINY = Effort(repetitions=1, seconds=0.001)
@@ -48,6 +49,12 @@ def test_each_precision_is_compared_with_its_own_peak() -> None:
     figures = {"charlm": 30.0, "charlm_bfloat16": 80.0, "peak": 600.0, "peak_bfloat16": 1000.0}
     ratios = {"charlm_to_peak": 0.5, "bfloat16_to_peak": 0.8}
     assert compare(figures, operations=10) == figures | ratios
+
+
+@pytest.mark.parametrize("peak", ["peak", "peak_bfloat16"])
+def test_a_part_of_a_step_is_compared_with_the_peak_of_its_precision(peak: str) -> None:
+    figures = {"milliseconds": 3.0, "operations_per_second": 60.0, peak: 80.0}
+    assert compare(figures, operations=0) == figures | {"of_peak": 0.75}
 
 
 def test_the_median_of_a_ratio_is_taken_over_the_rounds() -> None:

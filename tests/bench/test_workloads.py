@@ -1,4 +1,4 @@
-"""The workloads of `charlm bench`: how speed is measured, and that each returns its figures."""
+"""The workloads of `charlm bench`: each returns its figures."""
 
 import json
 import sys
@@ -7,44 +7,12 @@ import numpy as np
 import pytest
 
 from charlm.bench import workloads
-from charlm.bench.cases import Workload
-from charlm.bench.measure import Effort, measure
-from charlm.bench.workloads import Figures, per_second, run_named_workload
+from charlm.bench.measure import Effort
+from charlm.bench.timing import Figures
+from charlm.bench.workloads import run_named_workload
 
 TINY = {"repetitions": 1, "seconds": 0.001}
 TINY_EFFORT = Effort(repetitions=1, seconds=0.001)
-
-
-class Clock:
-    """A clock that stands still but for the seconds that are added to it."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-def test_speed_is_that_of_the_best_repetition_of_the_least_length() -> None:
-    clock, calls = Clock(), [0]
-
-    def run(turns: int) -> None:
-        clock.seconds += turns * {1: 9.0, 5: 0.5, 10: 0.5, 20: [0.5, 0.25, 1.0][calls.count(20)]}[turns]
-        calls.append(turns)
-
-    assert per_second(run, repetitions=3, seconds=8.0, clock=clock) == 4
-    assert calls == [0, 1, 5, 10, 20, 20, 20]
-
-
-def test_a_slow_run_can_have_a_single_turn() -> None:
-    clock, calls = Clock(), []
-
-    def run(turns: int) -> None:
-        clock.seconds += 10.0 * turns
-        calls.append(turns)
-
-    assert per_second(run, repetitions=1, seconds=1.0, min_turns=1, clock=clock) == 0.1
-    assert calls == [1, 1]
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -100,33 +68,3 @@ def test_the_first_character_and_the_first_step_of_a_process_are_timed() -> None
     network = {"units": 8, "layers": 1, "vocabulary": 5}
     assert workloads.first_character(**network, repetitions=1, seconds=0)["milliseconds"] > 0
     assert workloads.first_step(**network, repetitions=1, seconds=0)["first_step_milliseconds"] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "settings", "figure"),
-    [
-        ("charlm", {"precision": "float32"}, "charlm"),
-        ("charlm", {"precision": "bfloat16"}, "charlm_bfloat16"),
-        ("keras", {}, "keras"),
-    ],
-)
-def test_a_trainer_has_a_speed(name: str, settings: dict[str, str], figure: str) -> None:
-    shape = {"units": 8, "layers": 2, "vocabulary": 5, "batch": 4, "time": 5}
-    figures = measure(Workload(name, {**shape, **settings}), TINY_EFFORT)
-    assert list(figures) == [figure]
-    assert figures[figure] > 0
-
-
-@pytest.mark.slow
-def test_a_product_of_tensorflow_has_a_speed() -> None:
-    figures = measure(Workload("tensorflow_product", {"rows": 4, "units": 8}), TINY_EFFORT)
-    assert figures["tensorflow_product"] > 0
-
-
-@pytest.mark.slow
-def test_the_peak_of_a_machine_has_a_speed_far_above_that_of_a_small_product() -> None:
-    peak = measure(Workload("peak_product", {"precision": "float32"}), TINY_EFFORT)["peak"]
-    assert (
-        peak > 10 * measure(Workload("tensorflow_product", {"rows": 1, "units": 8}), TINY_EFFORT)["tensorflow_product"]
-    )

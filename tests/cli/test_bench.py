@@ -8,8 +8,9 @@ import click
 import pytest
 from commands import charlm, check_usage_error, table
 
-from charlm.bench.cases import PARTS, Case, Part, Workload
-from charlm.bench.measure import Benchmark, Effort, Figures
+from charlm.bench.cases import PARTS, PARTS_OF_STEP, Case, Part, Workload
+from charlm.bench.measure import Benchmark, Effort
+from charlm.bench.timing import Figures
 from charlm.cli.bench import bench, part_lines, report
 from charlm.errors import CharlmError
 from charlm.hardware import multiplies_bfloat16
@@ -86,6 +87,7 @@ bench --layers 65 | '--layers'
 bench --rounds 0  | '--rounds'
 bench --batch 0   | '--batch'
 bench --time 0    | '--time'
+bench -c ''       | '--config'
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)
@@ -111,17 +113,20 @@ def test_the_units_must_be_sizes(sizes: str) -> None:
 
 @pytest.mark.slow
 def test_every_part_is_measured_by_default() -> None:
-    sizes = ("--units", 8, "--layers", 2, "--batch", 4, "--time", 5, "--rounds", 1)
+    sizes = ("--units", 8, "--layers", 2, "--batch", 4, "--time", 5, "--config", "tiny", "--rounds", 1)
     command = charlm("bench", *sizes, "--json")
     assert command.exit_code == 0, command.stderr
     found = json.loads(command.stdout)
-    assert found["settings"] == {"units": [8], "layers": 2, "batch": 4, "time": 5, "rounds": 1}
+    expected = {"units": [8], "layers": 2, "batch": 4, "time": 5, "recipe": "tiny", "rounds": 1}
+    assert found["settings"] == expected
     assert found["machine"]["tensorflow"]
     assert found["failures"] == []
     (training,) = found["training"]
     names = "charlm keras peak tensorflow_product numpy_product limit charlm_to_peer charlm_to_peak charlm_to_limit"
     half_names = " charlm_bfloat16 peak_bfloat16 bfloat16_to_peer bfloat16_to_peak"
     assert_figures(training, names + (half_names if multiplies_bfloat16() else ""))
+    assert [case["part"] for case in found["profile"]] == [*PARTS_OF_STEP]
+    assert all({"milliseconds", "of_step"} <= set(case["median"]) for case in found["profile"])
     assert [(case["units"], case["streams"]) for case in found["sampling"]] == [(8, 1), (8, 64)]
     for case in found["sampling"]:
         assert_figures(case, "charlm numpy numpy_product limit charlm_to_peer charlm_to_limit")

@@ -27,7 +27,7 @@ OPTIONS = {
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out --storage --processes --json",
-    "bench": "--units --layers --batch --time --rounds --json",
+    "bench": "--units --layers --batch --time --config -c --rounds --json",
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
     "tensorboard": "--host --port",
