@@ -12,8 +12,8 @@ from pathlib import Path, PurePath
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
-from charlm.network.bundle import CONFIG_FILE
-from charlm.runs.folder import CORPUS, RUNS, TENSORBOARD, TENSORBOARD_FILES, find_runs
+from charlm.network.files import CONFIG_FILE
+from charlm.runs.folder import CORPUS, RUNS, TENSORBOARD, TENSORBOARD_FILES, find_run, find_runs
 from charlm.storage.atomic import write_file
 from charlm.text.corpus import read_manifest
 from charlm.training.hparams import Value, event_file, experiment, settings_beyond_defaults
@@ -56,12 +56,13 @@ def open_board(runs: Sequence[Path]) -> Iterator[Board]:
     """Make a board in a temporary folder, which is removed after the block.
 
     Args:
-        runs: The runs; none = all under runs/.
+        runs: The runs, or parts of their names under runs/; none = all under runs/.
 
     Raises:
         CharlmError: there is no run, or one that was named is not a run.
 
     """
+    runs = [find_run(run) for run in runs]
     for run in runs:
         if not (run / TENSORBOARD).is_dir():
             raise CharlmError(f"{run}: not a run: there is no {TENSORBOARD}/ in it")

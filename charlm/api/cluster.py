@@ -14,7 +14,7 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.hardware import core_count, usable_precision
-from charlm.runs.folder import CORPUS, new_folder, newest_run
+from charlm.runs.folder import CORPUS, find_run, new_folder
 from charlm.runs.run import Run, begin_run, discard_run, open_run
 from charlm.training import loop
 from charlm.training.cluster import Cluster, WorkerLostError, check_agreement, facts_to_agree_on, settle_cluster_parts
@@ -95,13 +95,13 @@ def train(
     if not cluster.is_chief:
         if not resume or text is not None:
             return join(cluster, as_sources(text), config=config)
-        folder = newest_run() if run is None else Path(run)
+        folder = find_run(None if run is None else Path(run))
         return join(cluster, [folder / CORPUS], config=config)
 
     def begin() -> Run:
         """Begin the run, or open it."""
         if config is None:
-            return open_run(newest_run() if run is None else Path(run), overrides=as_several(overrides))
+            return open_run(find_run(None if run is None else Path(run)), overrides=as_several(overrides))
         settled = settle_cluster_parts(config, workers=len(cluster.addresses), cores=core_count())
         folder = new_folder(path.stem) if run is None else Path(run)
         return begin_run(folder, settled, *as_sources(text), progress=show_progress)

@@ -18,7 +18,7 @@ from charlm.evaluation.scoring import Score, mean_score, score_stream
 from charlm.evaluation.surprise import record_surprise
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
-from charlm.network.bundle import CONFIG_FILE
+from charlm.network.files import CONFIG_FILE
 from charlm.network.rnn import Floats
 from charlm.runs.comparison import Order, ReportError, RunSummary, sort_summaries, summarize_all
 from charlm.runs.folder import find_runs
@@ -114,7 +114,7 @@ def compare(
     """Return how far some runs have come.
 
     Args:
-        runs: Run folders; none = all under runs/.
+        runs: Run folders, or parts of their names under runs/; none = all under runs/.
         sort: The order: lowest loss (score), first name or shortest training (time) first.
         report: Called with the folder and the error of each run that cannot be read, which is then left out; None = the
             error is raised.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from charlm.api.arguments import check_choice
 from charlm.errors import CharlmError
 from charlm.network import rnn
-from charlm.network.bundle import CONFIG_FILE, Bundle, read_bundle
+from charlm.network.bundle import Bundle, read_bundle
+from charlm.network.files import CONFIG_FILE
 from charlm.network.rnn import Floats, State
 from charlm.runs.folder import BundleName, find_bundle
 from charlm.sampling.generation import Generation, StoppedBy, generate_text
@@ -34,7 +35,7 @@ def load(path: str | Path | None = None, *, checkpoint: BundleName = "best") -> 
     """Load a trained model.
 
     Args:
-        path: A run or a bundle folder; None = the newest run under runs/.
+        path: A run or a bundle folder, or a part of the name of one run under runs/; None = the newest run there.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
 
     Raises:

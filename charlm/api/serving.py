@@ -7,7 +7,7 @@ from pathlib import Path
 from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
-from charlm.network.bundle import MODEL
+from charlm.network.files import MODEL
 from charlm.runs.folder import BUNDLES, BundleName, is_run
 from charlm.serving.batch import Batch
 from charlm.serving.limits import Limits
@@ -35,7 +35,7 @@ def serve(
     Models are read once, at the start.
 
     Args:
-        runs: Runs or bundle folders; none = the newest run under runs/.
+        runs: Runs or bundle folders, or parts of the names of runs; none = the newest run under runs/.
         host: The address to listen at; anything but loopback is open to the network, without a password.
         port: 0 to 65535; 0 = any free one.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).

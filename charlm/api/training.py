@@ -7,7 +7,7 @@ from charlm.api.minutes import check_minutes, fit_to_minutes
 from charlm.api.sources import Overrides, Text, as_several, as_sources, settle_cards, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.runs.folder import is_run, new_folder, newest_run
+from charlm.runs.folder import find_run, is_run, new_folder
 from charlm.runs.run import Run, begin_run, discard_run, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
@@ -116,7 +116,7 @@ def resume(
     """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
 
     Args:
-        run: The folder of the run; None = the newest under runs/.
+        run: The folder of the run, or a part of its name under runs/; None = the newest.
         overrides: Values that replace those of the run's config.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
@@ -129,7 +129,7 @@ def resume(
     """
     watch = Stopwatch()
     with stop_on_signal() as request:
-        begun = open_run(newest_run() if run is None else Path(run), overrides=as_several(overrides))
+        begun = open_run(find_run(None if run is None else Path(run)), overrides=as_several(overrides))
         return _train(begun, resume=True, request=request, say=say, show_progress=show_progress, watch=watch)
 
 

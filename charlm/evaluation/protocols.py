@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream, score_windows
-from charlm.network.bundle import CONFIG_FILE, Bundle
+from charlm.network.bundle import Bundle
+from charlm.network.files import CONFIG_FILE
 from charlm.network.rnn import Floats, Parameters
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import split_positions

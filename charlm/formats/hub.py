@@ -13,7 +13,8 @@ from charlm import __version__
 from charlm.errors import harmless
 from charlm.formats.score import known_score
 from charlm.formats.shipped import read_shipped
-from charlm.network.bundle import CONFIG_FILE, Bundle, bundle_files
+from charlm.network.bundle import Bundle, bundle_files
+from charlm.network.files import CONFIG_FILE
 from charlm.network.loss import bits
 
 CARD, LICENSE = "README.md", "LICENSE"

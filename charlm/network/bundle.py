@@ -19,6 +19,7 @@ import safetensors.numpy
 from charlm import __version__
 from charlm.errors import CharlmError, shorten
 from charlm.network.architecture import Architecture
+from charlm.network.files import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, parameters_from_tensors
 from charlm.storage.atomic import sha256, write_folder
 from charlm.storage.reading import read_file
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from charlm.config.schema import Config
 
 FORMAT = 1
-MODEL, WEIGHTS = "model.json", "weights.safetensors"
-VOCABULARY_FILE, CONFIG_FILE = "vocabulary.json", "config.yaml"
 MAX_HEADER_BYTES = 1_000_000
 """The largest model.json, config.yaml and header of weights.safetensors that are read."""
 MAX_ATTEMPTS = 10
@@ -108,11 +107,6 @@ def bundle_files(bundle: Bundle) -> dict[str, bytes]:
 def _seal(model: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the fields of model.json other than the seal."""
     return sha256(_as_json(model).encode())
-
-
-def is_bundle(folder: Path) -> bool:
-    """Return whether a folder looks like a bundle."""
-    return (folder / MODEL).is_file()
 
 
 def read_bundle(folder: Path, *, read: ReadFile = read_file) -> Bundle:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
-from charlm.network.bundle import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS, read_model
-from charlm.runs.folder import CORPUS, METRICS_FILE, check_is_run
+from charlm.network.bundle import read_model
+from charlm.network.files import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS
+from charlm.runs.folder import CORPUS, METRICS_FILE, check_is_run, find_run
 from charlm.runs.metrics import read_speed, to_number
 from charlm.text.corpus import is_corpus, read_manifest
 
@@ -88,7 +89,7 @@ def summarize_all(folders: Iterable[Path], *, report: ReportError | None = None)
     """Summarize the runs in some folders.
 
     Args:
-        folders: The folders of the runs.
+        folders: The folders of the runs, or parts of their names, as `find_run` takes them.
         report: Called for each run that cannot be read, which is then left out; None = the error is raised.
 
     Raises:
@@ -98,7 +99,7 @@ def summarize_all(folders: Iterable[Path], *, report: ReportError | None = None)
     summaries = []
     for folder in folders:
         try:
-            summaries.append(summarize(folder))
+            summaries.append(summarize(find_run(folder)))
         except CharlmError as error:
             if report is None:
                 raise

@@ -1,18 +1,19 @@
 """Run folders: the names of their files, the name of a new folder, and finding the run or bundle that the user means.
 
-`charlm.runs.run` begins and opens runs.
+`charlm.runs.run` begins and opens runs. This module imports no NumPy: completion in a shell waits for it.
 """
 
 import contextlib
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from charlm.errors import CharlmError
-from charlm.network.bundle import CONFIG_FILE, VOCABULARY_FILE, is_bundle
+from charlm.errors import CharlmError, nearest
+from charlm.network.files import CONFIG_FILE, VOCABULARY_FILE, is_bundle
 from charlm.storage.inside import refuse_links
 from charlm.storage.lock import LOCK
 
@@ -25,6 +26,8 @@ BundleName = Literal["best", "last"]
 BUNDLES: tuple[BundleName, ...] = get_args(BundleName)
 STEPS = "step-*"
 """The names of the checkpoints in CHECKPOINTS, as a pattern."""
+_TIME = re.compile(r"^\d{8}-\d{6}-")
+"""How the name of a folder that `new_folder` named begins."""
 
 
 def new_folder(config_name: str, *, under: Path = RUNS, now: Callable[[], time.struct_time] = time.localtime) -> Path:
@@ -91,25 +94,60 @@ def newest_run(under: Path = RUNS) -> Path:
 
 
 def find_runs(under: Path = RUNS) -> list[Path]:
-    """Return all runs under a folder, in no order; raises CharlmError if there is no run."""
-    found = [path for path in under.iterdir() if is_run(path)] if under.is_dir() else []
-    if not found:
+    """Return all runs under a folder, sorted by name; raises CharlmError if there is no run."""
+    names = run_names(under)
+    if not names:
         raise CharlmError(f"{under}/: no run here; name one, or train one with: charlm train")
-    return found
+    return [under / name for name in names]
+
+
+def find_run(run: Path | None, *, under: Path = RUNS) -> Path:
+    """Return the folder of the run that the user means, which need not be a run.
+
+    Args:
+        run: A path; or the name, or a part of the name, of a run; None = the newest run.
+        under: The folder that holds the runs.
+
+    Returns:
+        `run` itself if it exists, or if there are no runs that it could name.
+
+    Raises:
+        CharlmError: `run` is None and there is no run; or it does not exist, and is a part of the names of several
+            runs, or of none.
+
+    """
+    if run is None:
+        return newest_run(under)
+    names = [] if os.path.lexists(run) else run_names(under)
+    part = str(run)
+    found = [part] if part in names else [name for name in names if part in name]
+    if len(found) > 1:
+        raise CharlmError(f"{run}: a part of the names of several runs: {', '.join(found)}; must be that of one")
+    if names and not found:
+        words = {word: name for name in names for word in (name, _TIME.sub("", name))}
+        near = nearest(part, words)
+        hint = f"; did you mean {words[near]}?" if near else f"; charlm runs lists those under {under}/"
+        raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}")
+    return under / found[0] if found else run
+
+
+def run_names(under: Path = RUNS) -> list[str]:
+    """Return the names of all runs under a folder, sorted; none if there is no such folder."""
+    return sorted(path.name for path in under.iterdir() if is_run(path)) if under.is_dir() else []
 
 
 def find_bundle(run: Path | None, *, checkpoint: BundleName = "best") -> Path:
     """Return the folder of the bundle that the user means.
 
     Args:
-        run: The folder of a run or of a bundle; None = the newest run.
+        run: The folder of a run or of a bundle, or a part of the name of one run under runs/; None = the newest run.
         checkpoint: Which bundle of a run: the one with the best score (best) or the one of the last step (last).
 
     Raises:
-        CharlmError: there is no such folder, or no bundle in it.
+        CharlmError: there is no such folder or several that are meant, or no bundle in it.
 
     """
-    folder = newest_run() if run is None else run
+    folder = find_run(run)
     if is_bundle(folder):
         return folder
     if not folder.is_dir():

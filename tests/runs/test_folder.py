@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from charlm.errors import CharlmError
-from charlm.runs.folder import BundleName, as_argument, find_bundle, find_runs, is_run, new_folder, newest_run, results
+from charlm.runs.folder import (
+    BundleName,
+    as_argument,
+    find_bundle,
+    find_run,
+    find_runs,
+    is_run,
+    new_folder,
+    newest_run,
+    results,
+)
 
 
 def make_run(folder: Path, *, written_at: int = 0, bundles: tuple[str, ...] = ()) -> Path:
@@ -94,6 +104,48 @@ def test_newest_run_is_the_one_with_the_last_written_metrics(tmp_path: Path) -> 
 def test_folder_without_runs_is_refused_with_advice(tmp_path: Path, folder: str) -> None:
     with pytest.raises(CharlmError, match="no run here; name one, or train one with: charlm train"):
         newest_run(tmp_path / folder)
+
+
+NAMES = ("20010203-120000-tiny", "20010203-120001-tiny-2", "20010204-120000-default", "default")
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """Return a folder with a run of each of NAMES, and a folder that is no run."""
+    for name in NAMES:
+        make_run(tmp_path / name)
+    (tmp_path / "tune-space").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("part", "name"), [("0204", NAMES[2]), ("tiny-2", NAMES[1]), (NAMES[0], NAMES[0])])
+def test_a_part_of_a_name_means_the_only_run_that_has_it(several: Path, part: str, name: str) -> None:
+    assert find_run(Path(part), under=several) == several / name
+
+
+def test_a_whole_name_means_its_run_even_if_it_is_a_part_of_others(several: Path) -> None:
+    assert find_run(Path("default"), under=several) == several / "default"
+
+
+def test_a_part_of_several_names_is_refused_with_these_names(several: Path) -> None:
+    with pytest.raises(CharlmError, match=rf"^tiny: a part of the names of several runs: {NAMES[0]}, {NAMES[1]}; "):
+        find_run(Path("tiny"), under=several)
+
+
+def test_a_part_of_no_name_is_refused_with_the_nearest_run(several: Path) -> None:
+    with pytest.raises(CharlmError, match=rf"^tinny: no such folder, .*; did you mean {NAMES[0]}\?$"):
+        find_run(Path("tinny"), under=several)
+    with pytest.raises(CharlmError, match=r"^qqqq: no such folder, .*; charlm runs lists those under "):
+        find_run(Path("qqqq"), under=several)
+
+
+def test_a_path_that_exists_is_meant_before_any_name(several: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(several)
+    assert find_run(Path("tune-space"), under=several) == Path("tune-space")
+
+
+def test_without_any_run_a_path_is_left_to_the_caller(tmp_path: Path) -> None:
+    assert find_run(Path("missing"), under=tmp_path / "nowhere") == Path("missing")
 
 
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
