@@ -1,14 +1,16 @@
 """A YAML text or file -> a `Config` and back, and the messages for keys and values that are not valid."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from charlm.config.mistakes import demand
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
-from charlm.config.yaml import MAX_CONFIG_BYTES, check_values, dump_yaml, parse_yaml
-from charlm.errors import CharlmError, nearest, shorten
+from charlm.config.yaml import MAX_CONFIG_BYTES, check_values, dump_yaml, parse_yaml, show_value
+from charlm.errors import CharlmError, nearest
 from charlm.storage.reading import read_file
 
 
@@ -51,7 +53,27 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise CharlmError(f"{origin}: {_describe(error)}") from None
+        raise CharlmError(f"{origin}: {_descriptions(error)[0]}") from None
+
+
+def find_mistakes(path: Path) -> list[str]:
+    """Return every mistake in a YAML file as a line that names the file, the key, the value and what would do.
+
+    How the settings of a section go together is checked once each of them is right.
+
+    Args:
+        path: A file of at most 100,000 bytes.
+
+    """
+    try:
+        values = _read_mapping(path, follow_links=True)
+        check_values(values, origin=str(path))
+        Config.model_validate(values)
+    except ValidationError as error:
+        return [f"{path}: {line}" for line in _descriptions(error)]
+    except CharlmError as error:
+        return [str(error)]
+    return []
 
 
 def dump_config(config: Config) -> str:
@@ -82,7 +104,7 @@ def _read_mapping(path: Path, *, follow_links: bool) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise CharlmError(f"{path}: holds {_kind(values)}; a config is a mapping of keys to values")
+        raise CharlmError(f"{path}: holds {show_value(values)}{_kind(values)}; a config is a mapping of keys to values")
     return values
 
 
@@ -107,25 +129,27 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
-def _describe(error: ValidationError) -> str:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in {"str", "dict[str,any]", "function-after"}]
-    key, found = ".".join(path), first["input"]
+def _descriptions(error: ValidationError) -> list[str]:
+    """Return a line for each key that is wrong."""
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for problem in error.errors():  # several for a key whose value could be of several kinds
+        by_key.setdefault(".".join(_path(problem)), []).append(problem)
+    return [_describe(key, problems) for key, problems in by_key.items()]
+
+
+def _path(problem: ErrorDetails) -> list[str]:
+    """Return the parts of the dotted key that a problem is about, without the kinds that pydantic adds."""
+    return [str(part) for part in problem["loc"] if part not in {"str", "dict[str,any]", "function-after", "[key]"}]
+
+
+def _describe(key: str, problems: Sequence[ErrorDetails]) -> str:
+    first = problems[0]
     if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_advise(path)}"
+        return f"{key}: unknown key{_advise(_path(first))}"
     if first["type"] == "value_error":
-        problem = first["msg"].removeprefix("Value error, ")
-        return f"{key}: {problem}" if key else problem
-    return f"{key}: found {shorten(found)} ({_kind(found)}); {_demand(first['type'], first['msg'])}"
-
-
-def _demand(problem: str, message: str) -> str:
-    """Return what a value must be, given the type and the message of pydantic's error."""
-    if problem == "model_type":
-        return "must be a section, that is a mapping of keys to values"
-    if problem == "invalid_key":
-        return "a key must be text"
-    return message.replace("Input should", "must")
+        return f"{key}: {demand(first)}" if key else demand(first)
+    demands = " or ".join(demand(problem) for problem in problems).replace(" or must be", " or")
+    return f"{key}: found {show_value(first['input'])}{_kind(first['input'])}; {demands}"
 
 
 def _advise(path: list[str]) -> str:
@@ -146,5 +170,8 @@ def _advise(path: list[str]) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number", dict: "a section"}
-    return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")
+    """Return what kind of value was found, in brackets; nothing for true, false and null, which say it themselves."""
+    if value is None or isinstance(value, bool):
+        return ""
+    names = {str: "text", int: "a whole number", float: "a number", dict: "a mapping"}
+    return f" ({names.get(type(value), f'a {type(value).__name__}')})"

@@ -42,7 +42,7 @@ def find_recipe(name: str) -> Path:
         return CONFIGS / f"{name}.yaml"
     near = nearest(name, recipe_names())
     hint = f"; did you mean {near}?" if near else f"; the recipes are {', '.join(recipe_names())}"
-    raise CharlmError(f"--config {name}: no such recipe or YAML file{hint}")
+    raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
 
 
 def find_space(name: str) -> Path:

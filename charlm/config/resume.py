@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from charlm.config.schema import Config
-from charlm.errors import CharlmError, shorten
+from charlm.config.yaml import show_value
+from charlm.errors import CharlmError
 
 MAY_CHANGE = None
 """In place of a reason in RESUME."""
@@ -97,12 +98,6 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
                 f"{reason}; leave it as it was, or start a new run"
             )
     return changes
-
-
-def show_value(value: Any) -> str:
-    """Return a value as a line of YAML would have it, with long parts left out."""
-    names = {None: "null", True: "true", False: "false"}
-    return names[value] if value is None or isinstance(value, bool) else shorten(value)
 
 
 def _settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:

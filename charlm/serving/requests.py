@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from charlm.config.mistakes import demand
 from charlm.errors import nearest, shorten
 from charlm.serving.errors import RequestError
 from charlm.serving.jobs import MAX_LIKELIEST
@@ -207,8 +208,6 @@ def _explain(details: ErrorDetails, kind: type[Sampling]) -> str:
         near = nearest(str(details["loc"][-1]), kind.model_fields)
         return "is not supported by charlm" + (f"; did you mean {near}?" if near else "")
     if details["type"] == "missing":
-        return "is missing"
-    message = details["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("tuple", "list")
-    if details["type"] == "value_error":
-        return message
-    return f"found {shorten(details['input'])}; {message[0].lower()}{message[1:]}"
+        return demand(details)
+    found = "" if details["type"] == "value_error" else f"found {shorten(details['input'])}; "
+    return f"{found}{demand(details)}"

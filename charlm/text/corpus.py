@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from charlm.config.mistakes import demand
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.storage.reading import read_file
@@ -272,4 +273,4 @@ def _describe(error: ValidationError) -> str:
     first = error.errors()[0]
     key = "".join(f"{part}: " for part in first["loc"])
     found = f"found {reprlib.repr(first['input'])}; " if key and first["type"] != "missing" else ""
-    return f"{key}{found}{first['msg'].removeprefix('Value error, ').replace('Input should', 'must')}"
+    return f"{key}{found}{demand(first)}"

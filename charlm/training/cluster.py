@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlm import __version__
-from charlm.config.resume import show_value
 from charlm.config.schema import Config
+from charlm.config.yaml import show_value
 from charlm.errors import CharlmError, shorten
 from charlm.hardware import versions
 from charlm.runs.run import Run, corpus_identity, default_parts, with_parts

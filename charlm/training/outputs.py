@@ -8,7 +8,8 @@ import numpy as np
 
 from charlm import __version__
 from charlm.config.file import dump_config
-from charlm.config.resume import check_resume, show_value
+from charlm.config.resume import check_resume
+from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.hardware import versions
 from charlm.network.architecture import architecture

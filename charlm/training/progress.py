@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from charlm.config.mistakes import demand
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, shorten
 
@@ -126,4 +127,4 @@ def check_progress_file(contents: Mapping[str, Any], *, origin: str) -> Progress
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         found = shorten(first["input"])
-        raise CharlmError(f"{origin}: damaged: {shorten(key)[1:-1]}: found {found}; {first['msg']}") from None
+        raise CharlmError(f"{origin}: damaged: {shorten(key)[1:-1]}: found {found}; {demand(first)}") from None

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from charlm.config.file import load_config
+from charlm.config.mistakes import demand
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.config.yaml import MAX_CONFIG_BYTES, parse_yaml
@@ -224,8 +225,7 @@ def _parse_range(origin: str, value: Any) -> Range:
         place = "".join(
             f"{part}: " for part in first["loc"] if part not in {"str", "int", "float", "bool"} or part == kinds[0].kind
         )
-        message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
-        raise CharlmError(f"{origin}: {place}found {shorten(first['input'])}; {message}") from None
+        raise CharlmError(f"{origin}: {place}found {shorten(first['input'])}; {demand(first)}") from None
 
 
 def _check_bounds(low: float, high: float, *, log: bool) -> None:

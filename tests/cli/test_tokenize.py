@@ -76,7 +76,7 @@ tokenize text.txt --out out -s =3                              | --set =3: must 
 tokenize text.txt --out out -s corpus=3                        | corpus: found 3
 tokenize text.txt --out out -s corpus.levle=byte               | did you mean corpus.level?
 tokenize text.txt --out out -s 'seed=[1'                       | --set seed: line 1
-tokenize text.txt --out out -c nosuch                          | --config nosuch: no such recipe
+tokenize text.txt --out out -c nosuch                          | nosuch: no such recipe
 tokenize text.txt --out out -c tiyn                            | did you mean tiny?
 tokenize text.txt --out out -c missing.yaml                    | missing.yaml: cannot be read: No such file
 tokenize text.txt --out out -c folder.yaml                     | folder.yaml: cannot be read: Is a directory

@@ -135,7 +135,7 @@ train text.txt -r out -s training.max_minutes=0                | training.max_mi
 train text.txt -r out -s model.rnn.bias_initializer=3          | model.rnn.bias_initializer: found 3
 train text.txt -r out -c endless.yaml                          | endless.yaml: training: epochs or steps
 train text.txt -r out -s seed=-1                               | seed: found -1
-train text.txt -r out -s seed.deep=1                           | seed: found {'deep': 1} (a section)
+train text.txt -r out -s seed.deep=1                           | seed: found {'deep': 1} (a mapping)
 train text.txt -r out -s model.unit=3                          | did you mean model.units?
 train text.txt -r out -s modle.units=3                         | did you mean model?
 train text.txt -r out -s model.units=0                         | model.units: found 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.file import dump_config, flatten, load_config, parse_config
+from charlm.config.file import dump_config, find_mistakes, flatten, load_config, parse_config
 from charlm.config.schema import ACTIVATIONS, Config, EarlyStoppingConfig
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
@@ -203,7 +203,7 @@ def test_an_override_may_contain_an_equals_sign_or_a_section(file: Path) -> None
         ("model.units=many", "--set: model.units: found 'many' (text)"),
         ("model..units=3", "--set"),
         ("seed=[", "--set seed: "),
-        ("sampling.length=100001", "--set: sampling.length: found 100001 (a whole number); must be less than or equal"),
+        ("sampling.length=100001", "--set: sampling.length: found 100001 (a whole number); must be 100,000 or less"),
         ("seed=*x", "--set seed: line 1, column 1: not valid YAML: aliases are not allowed"),
         ("seed=!!bool maybe", "--set seed: line 1, column 1: not valid YAML: 'maybe' is not true or false"),
         ("seed=" + "1:" * 200 + "1.5", "--set seed: line 1, column 1: not valid YAML: "),
@@ -320,3 +320,50 @@ def test_a_valid_config_with_one_value_of_a_wrong_type_is_refused_in_one_line(
         parse_config(values, origin="test")
     assert str(error.value).startswith(f"test: {dotted}")
     assert len(str(error.value).splitlines()) == 1
+
+
+# All mistakes
+
+
+def test_every_mistake_in_a_file_is_found(file: Path) -> None:
+    file.write_text("seed: -1\nmodel: {unit: 3, layers: many}\ntraining: {epochs: 1, shuffle: 1}\n", encoding="utf-8")
+    assert find_mistakes(file) == [
+        f"{file}: seed: found -1 (a whole number); must be 0 or more",
+        f"{file}: model.layers: found 'many' (text); must be a whole number",
+        f"{file}: model.unit: unknown key; did you mean model.units?",
+        f"{file}: training.shuffle: found 1 (a whole number); must be true or false",
+    ]
+
+
+def test_a_value_that_could_be_of_several_kinds_is_one_mistake(file: Path) -> None:
+    file.write_text("model: {input_initializer: 3}", encoding="utf-8")
+    (mistake,) = find_mistakes(file)
+    assert mistake.endswith("found 3 (a whole number); must be text or a mapping of keys to values")
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"), [("a: [1", "not valid YAML"), ("- 1", "a config is a mapping"), ("seed: .nan", "finite")]
+)
+def test_a_file_that_cannot_be_read_as_a_config_is_one_mistake(file: Path, text: str, mistake: str) -> None:
+    file.write_text(text, encoding="utf-8")
+    (line,) = find_mistakes(file)
+    assert line.startswith(f"{file}: ")
+    assert mistake in line
+
+
+def test_a_valid_file_has_no_mistakes(file: Path) -> None:
+    file.write_text("model: {units: 3}", encoding="utf-8")
+    assert find_mistakes(file) == []
+
+
+@SEEDED
+@given(st.sampled_from([*flatten(Config())]), json_values)
+def test_no_message_speaks_of_inputs_and_types_of_python(dotted: str, value: Any) -> None:
+    values: Any = value
+    for part in reversed(dotted.split(".")):
+        values = {part: values}
+    try:
+        parse_config(values, origin="test")
+    except CharlmError as error:
+        demand = str(error).rpartition("; ")[2]
+        assert not any(word in demand for word in ("Input", "valid ", "tuple", "dictionary", "integer", "instance"))
