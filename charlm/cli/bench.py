@@ -28,9 +28,21 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tup
     return tuple(map(int, sizes))
 
 
-@click.command(cls=Command)
+SECTIONS = {"The networks": "units layers batch time", "Results": "rounds as_json"}
+EXAMPLES = {
+    "charlm bench": "everything, which takes minutes",
+    "charlm bench training --units 512 --rounds 5": "training alone, one width, more rounds",
+}
+
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @click.argument(
-    "parts", nargs=-1, type=click.Choice(["training", "profile", "sampling", "start", "tokenize"]), metavar="[PART]..."
+    "parts",
+    nargs=-1,
+    type=click.Choice(["training", "profile", "sampling", "start", "tokenize"]),
+    metavar="[PART]...",
+    help="training (beside Keras, and PyTorch if it is installed), profile (where the time of a step goes), sampling, "
+    "start (of charlm sample and of charlm train), or tokenize.  [default: all of them]",
 )
 @click.option(
     "--units",
@@ -38,9 +50,15 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str) -> tup
     callback=_sizes,
     show_default=True,
     metavar="N,...",
-    help="Widths of the networks to measure, separated by commas.",
+    help="Widths of the networks, in units, separated by commas.",
 )
-@click.option("--layers", type=click.IntRange(1, 64), default=1, show_default=True, help="Layers of each network.")
+@click.option(
+    "--layers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Number of layers of each network.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Windows in a training step.")
 @click.option("--time", type=click.IntRange(min=1), default=100, show_default=True, help="Characters in a window.")
 @click.option(
@@ -74,9 +92,7 @@ def bench(
 ) -> None:
     """Measure the speed of charlm beside that of other programs and of this machine.
 
-    Each PART is one of: training (beside Keras, and PyTorch if it is installed), profile (where the time of a step
-    goes), sampling, start (of charlm sample and of charlm train), tokenize. The default is all of them. They take
-    minutes, and nothing else should run meanwhile.
+    Nothing else should run meanwhile.
     """
     from charlm.api.benchmark import plan_benchmark
     from charlm.hardware import describe_machine

@@ -10,18 +10,20 @@ import contextlib
 import importlib
 import keyword
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import click
 
+from charlm.cli.help import HelpPage
 from charlm.cli.output import OutputClosedError, say, write_result, writing_output
 from charlm.errors import CharlmError, harmless
 
 HELP_OPTION_NAMES = ["-h", "--help"]
 
 
-class Command(click.Command):
+class Command(HelpPage):
     """A command of `charlm`."""
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
@@ -34,28 +36,51 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
 
 
-class Commands(click.Group):
-    """The group of all commands; each is imported when it is asked for."""
+class Commands(HelpPage, click.Group):
+    """A group of commands; those that are not added to it are imported when they are asked for.
 
-    def __init__(self, *arguments: Any, names: Sequence[str] = (), **settings: Any) -> None:
-        """Name the commands that are not added.
+    Args:
+        names: The names of the commands that are not added, by the title under which help lists them. `name` is the
+            command `name` of the module `charlm.cli.name`; for a keyword of Python, both end in `_`.
 
-        `name` is the command `name` of the module `charlm.cli.name`; for a keyword of Python, both end in `_`.
-        """
+    """
+
+    def __init__(self, *arguments: Any, names: Mapping[str, Sequence[str]] | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.names = names
+        self.names = names or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, sorted."""
-        return sorted({*self.names, *super().list_commands(ctx)})
+        """Return the names of all commands, in the order of help."""
+        return [*chain.from_iterable(self.names.values()), *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name, or None if there is none."""
-        if cmd_name not in self.names:
+        if cmd_name not in chain.from_iterable(self.names.values()):
             return super().get_command(ctx, cmd_name)
         name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(f"charlm.cli.{name}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named and its arguments, or fail with a usage error that names similar ones."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(
+                error.command_name, possibilities=self.list_commands(ctx), ctx=error.ctx
+            ) from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, then the options."""
+        width = max(map(len, self.list_commands(ctx)))
+        for title, names in (self.names or {"Commands": self.list_commands(ctx)}).items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            rows = [(f"{name:{width}}", c.get_short_help_str(limit=200)) for name, c in commands.items() if c]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        super().format_options(ctx, formatter)
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
         """Return the names of the option for help."""

@@ -22,7 +22,13 @@ MAX_KEY_WIDTH, MAX_VALUE_WIDTH = 60, 24
 FIGURES = ("nats", "bits", "of", "step", "training", "chars/s", "weights", "size")
 
 
-@click.command(cls=Command)
+EXAMPLES = {
+    "charlm compare": "all runs under runs/, best score first",
+    "charlm compare tiny default --sort time": "two runs, by parts of their names",
+}
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 @runs_argument
 @click.option(
     "--sort",

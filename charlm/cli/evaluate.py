@@ -46,9 +46,28 @@ class _Rate(click.FloatRange):
         return number
 
 
-@click.command(cls=Command)
+SECTIONS = {
+    "The text": "split unknown",
+    "How it is read": "protocol window checkpoint",
+    "Dynamic evaluation, which needs TensorFlow": "dynamic dynamic_rule dynamic_rate dynamic_decay dynamic_segment",
+    "Results": "baselines surprise as_json",
+}
+EXAMPLES = {
+    "charlm evaluate": "the score of the newest run on its validation text",
+    "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside compressors and n-gram models",
+    "charlm evaluate --protocol windows --window 256": "windows of 256 characters, as nanoGPT scores",
+    "charlm evaluate --dynamic": "a model that goes on learning from what it has read",
+}
+
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @run_argument
-@click.argument("text", required=False, type=NonEmptyPath(path_type=Path, allow_dash=True))
+@click.argument(
+    "text",
+    required=False,
+    type=NonEmptyPath(path_type=Path, allow_dash=True),
+    help="File, folder of files, or - for standard input.  [default: the text that the run was trained on]",
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
@@ -71,7 +90,11 @@ class _Rate(click.FloatRange):
 )
 @checkpoint_option
 @unknown_option("TEXT")
-@click.option("--dynamic", is_flag=True, help="Learn from each segment of the text after it has been scored.")
+@click.option(
+    "--dynamic",
+    is_flag=True,
+    help="Learn from each segment of the text after it has been scored.",
+)
 @click.option(
     "--dynamic-rule",
     type=click.Choice(["rms", "sgd"]),
@@ -125,8 +148,8 @@ def evaluate(
 ) -> None:
     """Score a text: nats per character, bits per character, perplexity.
 
-    RUN is a run or a bundle folder; the default is the newest run under runs/. TEXT is a text file; the default is the
-    text that the run was trained on, of which --split names a part.
+    Lower is better: 0 nats would mean that every character was foreseen. bits = nats / ln 2, perplexity = exp(nats).
+    Scores compare only if the text and the way of reading it are the same.
     """
     given = {"rule": dynamic_rule, "rate": dynamic_rate, "decay": dynamic_decay, "segment": dynamic_segment}
     first = next((name for name, value in given.items() if value is not None), None)

@@ -9,15 +9,23 @@ from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, checkpoint_option, json_option, run_argument
 from charlm.cli.output import print_result
 
+SECTIONS = {"The export": "format_name out precision check", "The model": "checkpoint"}
+EXAMPLES = {
+    "charlm export --format html --out model.html": "the newest run as a page that writes text in a browser",
+    "charlm export tiny --format onnx --out model.onnx --check": "a run for ONNX, compared with charlm first",
+    "charlm export --format c --out model-c": "weights and a C program, with a model card",
+}
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @run_argument
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(["html", "onnx", "torch", "keras", "c"]),
     required=True,
-    help="html: a page that writes text in a browser; onnx; torch: PyTorch; keras; c: weights and a C program.",
+    help="html: a page that writes text in a browser; onnx: ONNX; torch: PyTorch; keras: Keras; c: weights and a C "
+    "program.",
 )
 @click.option(
     "--out",
@@ -28,7 +36,8 @@ from charlm.cli.output import print_result
 @click.option(
     "--check",
     is_flag=True,
-    help="First let the other program read a text; fail if its logits differ from those of charlm.",
+    help="First let the other program, which must be installed, read a text; fail if its logits differ from those of "
+    "charlm by more than 1e-4.",
 )
 @click.option(
     "--precision",
@@ -51,8 +60,7 @@ def export(
 ) -> None:
     """Write a model for another program.
 
-    RUN is a run or a bundle folder; the default is the newest run under runs/. The folder that is written also has a
-    model card, a license and the bundle, so that charlm can read it.
+    The folder that is written also has a model card, a license and the bundle, so that charlm can read it.
     """
     from dataclasses import asdict
 

@@ -9,9 +9,20 @@ from charlm.cli.command import Command
 from charlm.cli.options import FOLDER
 from charlm.cli.output import print_result
 
+EXAMPLES = {
+    "charlm import model.keras --vocabulary characters.json --out model": "a network of Keras",
+    "charlm import rnn.safetensors --vocabulary characters.json --out model --activation relu": "one of PyTorch",
+    "charlm sample model": "write text from it",
+}
 
-@click.command("import", cls=Command)
-@click.argument("file", type=FOLDER)
+
+@click.command("import", cls=Command, examples=EXAMPLES)
+@click.argument(
+    "file",
+    type=FOLDER,
+    help="A .keras file of SimpleRNN layers, or a .safetensors file with the weights of a torch.nn.RNN, an output "
+    "layer and, if there is one, an embedding.",
+)
 @click.option(
     "--vocabulary",
     type=FOLDER,
@@ -29,8 +40,7 @@ from charlm.cli.output import print_result
 def import_(*, file: Path, vocabulary: Path, out: Path, activation: Literal["tanh", "relu"]) -> None:
     """Turn a network of another program into a bundle.
 
-    FILE is a .keras file of SimpleRNN layers, or a .safetensors file with the weights of a torch.nn.RNN, an output
-    layer and, if there is one, an embedding. Nothing in it is run; pickles (.pt, .pth) are refused.
+    Nothing in the file is run; pickles (.pt, .pth) are refused.
     """
     import shlex
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, checkpoint_option, describe_skipped, json_option, runs_argument, unknown_option
+from charlm.cli.options import FOLDER, checkpoint_option, describe_skipped, json_option, models_argument, unknown_option
 from charlm.cli.output import print_result, say
 from charlm.errors import harmless
 
@@ -34,19 +34,27 @@ def parse_edits(_: click.Context, param: click.Parameter, values: tuple[str, ...
     return tuple(edits)
 
 
-@click.command(cls=Command)
-@runs_argument
+SECTIONS = {"What is read": "text edits unknown checkpoint", "Results": "out as_json"}
+EXAMPLES = {
+    "charlm inspect --out report.html": "a page about the newest run",
+    "charlm inspect small large --out report.html": "two runs side by side",
+    "charlm inspect --text mytext.txt --edit 120=e --json": "the numbers, for another text and a changed character",
+}
+
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@models_argument
 @click.option(
     "--text",
     type=FOLDER,
     metavar="FILE",
-    help="Text to read: a file, a folder or -. Default: validation text of each run.",
+    help="Text to read: a file, a folder, or - for standard input.  [default: the validation text of each run]",
 )
 @click.option(
     "--out",
     type=FOLDER,
     metavar="FILE.html|DIR",
-    help="Write a page: FILE.html, or a folder, which gets the figures as files too.",
+    help="Page to write: FILE.html, or a folder, which also gets each figure as a file.",
 )
 @click.option(
     "--edit",
@@ -73,7 +81,7 @@ def inspect(
 
     The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
     exponents, units, calibration and more, for one run or for several side by side. It is one file that loads nothing
-    from elsewhere. Without RUNS, the newest run is shown.
+    from elsewhere.
     """
     if out is None and not as_json:
         raise click.UsageError("name a page with --out FILE.html, or a folder, or print the numbers with --json")

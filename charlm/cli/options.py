@@ -59,7 +59,15 @@ set_option = click.option(
     multiple=True,
     callback=decode_utf8,
     metavar="KEY=VALUE",
-    help="Override one setting, named by its dotted key; can be repeated.",
+    help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
+)
+recipe_option = click.option(
+    "-c",
+    "--config",
+    "recipe",
+    callback=refuse_empty,
+    metavar="NAME|FILE",
+    help="Recipe: a name of those that charlm comes with, or a YAML file.  [default: default]",
 )
 checkpoint_option = click.option(
     "--checkpoint",
@@ -67,6 +75,13 @@ checkpoint_option = click.option(
     default="best",
     show_default=True,
     help="Which model of a run to use: the one with the best score or the one of the last step.",
+)
+
+host_option = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen at; 0.0.0.0 = reachable from other machines.",
 )
 
 
@@ -87,5 +102,20 @@ def describe_skipped(count: int, text: str) -> str:
     return f"{count:,} {characters} of {text} that the model does not know {were} left out"
 
 
-run_argument = click.argument("run", required=False, type=FOLDER)
-runs_argument = click.argument("runs", nargs=-1, type=FOLDER)
+_NAME = "or a part of a name that only one run under runs/ has"
+run_argument = click.argument(
+    "run", required=False, type=FOLDER, help=f"Folder of a run or of a bundle, {_NAME}.  [default: the newest run]"
+)
+models_argument = click.argument(
+    "runs", nargs=-1, type=FOLDER, help=f"Folders of runs or of bundles, {_NAME}.  [default: the newest run]"
+)
+runs_argument = click.argument("runs", nargs=-1, type=FOLDER, help=f"Folders of runs, {_NAME}.  [default: all runs]")
+
+
+corpus_argument = click.argument(
+    "corpus",
+    nargs=-1,
+    type=FOLDER,
+    help="Text: files, folders, glob patterns, .gz or .zst files, - for standard input; or one folder that tokenize "
+    "wrote.  [default: the plays that come with charlm]",
+)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, json_option, refuse_empty, set_option
+from charlm.cli.options import corpus_argument, json_option, recipe_option, set_option
 from charlm.cli.output import print_result
 from charlm.cli.table import fill, terminal_width
 
@@ -23,11 +23,15 @@ SHOWN = 20
 INDENT = 12
 
 
-@click.command(cls=Command)
-@click.argument("corpus", nargs=-1, type=FOLDER)
-@click.option(
-    "-c", "--config", "recipe", callback=refuse_empty, help="Recipe by name, or any YAML file.  [default: default]"
-)
+EXAMPLES = {
+    "charlm plan mytext.txt": "the plan of the default recipe, and which recipe suits the text",
+    "charlm plan mytext.txt -c shakespeare-15m -s training.epochs=5 --json": "another recipe, shorter, for a script",
+}
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@corpus_argument
+@recipe_option
 @set_option
 @click.option("--workers", type=int, metavar="N", help="Reckon for N machines like this one as well, 2 or more.")
 @click.option(
@@ -50,8 +54,8 @@ def plan(
 ) -> None:
     """Say what train would do: sizes, memory, steps and time.
 
-    CORPUS and the options are those of train. A few steps are timed on this machine, and undone; nothing is trained,
-    and nothing is left behind.
+    The arguments are those of train. A few steps are timed on this machine, and undone; nothing is trained, and nothing
+    is left behind. The time is in hours, minutes and seconds, the memory in bytes (JSON) or gigabytes.
     """
     from charlm.api import planning
 

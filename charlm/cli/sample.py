@@ -36,14 +36,27 @@ class _PromptFile(click.File):
         return super().convert(value, param, ctx)
 
 
-@click.command(cls=Command)
+SECTIONS = {
+    "The text": "prompt prompt_file length stop samples seed unknown ignore_end",
+    "How characters are chosen": "temperature top_k top_p min_p",
+    "The model": "checkpoint",
+    "Output": "raw copies as_json",
+}
+EXAMPLES = {
+    "charlm sample": "500 characters from the newest run",
+    'charlm sample tiny -p "Once upon a time" -n 200 -t 0.7': "continue a prompt, with few surprises",
+    "charlm sample --samples 3 --top-p 0.9 --seed 1 --json": "three texts that can be repeated, for a script",
+}
+
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @run_argument
 @click.option("-p", "--prompt", default="", callback=decode_utf8, help="Text to continue.  [default: a new line]")
 @click.option("--prompt-file", type=_PromptFile("rb"), help="UTF-8 file to read the prompt from; - = standard input.")
 @click.option(
     "-n",
     "--length",
-    type=click.IntRange(0, sys.maxsize),
+    type=click.IntRange(min=0),
     default=500,
     show_default=True,
     help="Number of characters to write; 0 = until stopped.",
@@ -54,14 +67,20 @@ class _PromptFile(click.File):
     type=float,
     default=1.0,
     show_default=True,
-    help="Below 1 is safer, above 1 is wilder than the model; 0 = always the most likely character.",
+    help="Divisor of the logits: below 1, likely characters become likelier; 0 = always the most likely character.",
 )
-@click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely characters.")
+@click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely characters.  [default: all]")
 @click.option(
-    "--top-p", type=float, metavar="P", help="Choose among the fewest characters whose probabilities reach the sum P."
+    "--top-p",
+    type=float,
+    metavar="P",
+    help="Choose among the fewest characters whose probabilities add up to P, 0 to 1.  [default: all]",
 )
 @click.option(
-    "--min-p", type=float, metavar="P", help="Leave out characters less likely than P times the most likely character."
+    "--min-p",
+    type=float,
+    metavar="P",
+    help="Leave out characters less likely than P times the most likely one, 0 to 1.  [default: none]",
 )
 @click.option(
     "--seed",
@@ -71,7 +90,12 @@ class _PromptFile(click.File):
 @click.option(
     "--samples", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Number of texts to write."
 )
-@click.option("--stop", metavar="TEXT", callback=decode_utf8, help="End the text before the first occurrence of TEXT.")
+@click.option(
+    "--stop",
+    metavar="TEXT",
+    callback=decode_utf8,
+    help="End the text before the first occurrence of TEXT.  [default: no stop]",
+)
 @click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")
 @checkpoint_option
 @unknown_option("the prompt")
@@ -104,8 +128,7 @@ def sample(
 ) -> None:
     """Write text from a trained model, as it is generated.
 
-    RUN is a run or a bundle folder; the default is the newest run under runs/. The prompt is written first. A model of
-    bytes writes them as they are, unless standard output is a terminal.
+    The prompt is written first. A model of bytes writes them as they are, unless standard output is a terminal.
     """
     if prompt_file is not None:
         if prompt:
@@ -125,7 +148,7 @@ def sample(
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     generation = model.generate_samples(
         prompt,
-        length=length,
+        length=min(length, sys.maxsize),
         sampler=Sampler(temperature, top_k, top_p, min_p),
         seed=seed,
         samples=samples,

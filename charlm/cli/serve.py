@@ -7,13 +7,25 @@ from typing import Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import checkpoint_option, runs_argument, unknown_option
+from charlm.cli.options import checkpoint_option, host_option, models_argument, unknown_option
 from charlm.cli.output import print_result, say
 
+SECTIONS = {
+    "The address": "host port allowed_hosts",
+    "Load": "slots queue threads",
+    "Limits of a request": "max_prompt max_tokens max_seconds",
+    "The models": "checkpoint unknown",
+}
+EXAMPLES = {
+    "charlm serve": "the newest run at http://127.0.0.1:8000",
+    "charlm serve small large --port 0": "two models, at any free port",
+    "charlm serve --host 0.0.0.0 --allow-host my.example.org": "open to the network, without a password",
+}
 
-@click.command(cls=Command)
-@runs_argument
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@models_argument
+@host_option
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -26,24 +38,28 @@ from charlm.cli.output import print_result, say
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    help="A name by which the server may be reached, besides localhost and addresses; can be repeated.",
+    help="Name by which the server may be reached, besides localhost and addresses; can be repeated.",
 )
 @click.option(
-    "--slots", type=click.IntRange(1, 4096), default=64, show_default=True, help="Texts to write at once, per model."
+    "--slots",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Number of texts that each model writes at once.",
 )
 @click.option(
     "--queue",
     type=click.IntRange(0, 1_000_000),
     default=256,
     show_default=True,
-    help="Texts that may wait for a slot; further requests are answered with 503.",
+    help="Number of texts that may wait for a slot; further requests are answered with 503.",
 )
 @click.option(
     "--max-prompt",
     type=click.IntRange(min=1),
     default=65_536,
     show_default=True,
-    help="The most characters of a prompt.",
+    help="The most characters that a prompt may have.",
 )
 @click.option(
     "--max-tokens",
@@ -57,7 +73,7 @@ from charlm.cli.output import print_result, say
     type=click.FloatRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
-    help="The longest time that an answer may take.",
+    help="The most seconds that an answer may take.",
 )
 @click.option(
     "--threads",
@@ -85,8 +101,7 @@ def serve(
 ) -> None:
     """Serve models at an OpenAI-compatible endpoint, and at / a page that writes.
 
-    RUNS are runs or bundle folders; the default is the newest run under runs/. The URL is printed when the server
-    listens. Ctrl-C or SIGTERM ends it, after the answers that were begun.
+    The URL is printed when the server listens. Ctrl-C or SIGTERM ends it, after the answers that were begun.
     """
     from charlm.hardware import limit_product_threads
 

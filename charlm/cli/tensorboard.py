@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import runs_argument
+from charlm.cli.options import host_option, runs_argument
 from charlm.errors import CharlmError
 
 REFRESH_SECONDS = 5.0
@@ -32,9 +32,15 @@ main.run_main()
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command(cls=Command)
+EXAMPLES = {
+    "charlm tensorboard": "all runs, at http://127.0.0.1:6006",
+    "charlm tensorboard tiny default --port 0": "two runs, at any free port",
+}
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 @runs_argument
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@host_option
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -43,7 +49,10 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help="Port to listen at; 0 = any free one.",
 )
 def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
-    """Open TensorBoard on runs: those named, or all under runs/."""
+    """Open TensorBoard on runs.
+
+    Runs that begin later appear if none is named. Ctrl-C ends it.
+    """
     from charlm.api.board import open_board
 
     with open_board(runs) as board:

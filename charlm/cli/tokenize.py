@@ -6,35 +6,43 @@ from pathlib import Path
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, refuse_empty, set_option
+from charlm.cli.options import FOLDER, recipe_option, set_option
 from charlm.cli.output import print_result
 
 MAX_WORKERS = 256
 
 
-@click.command(cls=Command)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--out", required=True, type=FOLDER, help="Folder to write; it must be missing or empty.")
-@click.option(
-    "-c",
-    "--config",
-    "recipe",
-    callback=refuse_empty,
-    default="default",
-    show_default=True,
-    help="Recipe or YAML file whose corpus section is used.",
+EXAMPLES = {
+    "charlm tokenize book.txt --out corpus": "a corpus of one document",
+    "charlm tokenize 'texts/**/*.txt' --out corpus -s corpus.encoding=cp1252": "many documents that are not UTF-8",
+    "charlm train corpus": "train on it",
+}
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="PATH...",
+    help="Text: a file, a folder, a glob pattern, a .gz or .zst file, or - for standard input.",
 )
+@click.option("--out", required=True, type=FOLDER, help="Folder to write; it must be missing or empty.")
+@recipe_option
 @set_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1, max=MAX_WORKERS),
-    help="Processes that read the files; the corpus does not depend on it.  [default: the cores there are]",
+    help="Processes that read the files; the corpus is the same for any number.  [default: one for each core]",
 )
-def tokenize(paths: tuple[str, ...], out: Path, recipe: str, overrides: tuple[str, ...], workers: int | None) -> None:
+def tokenize(
+    paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...], workers: int | None
+) -> None:
     """Turn text into a corpus on disk.
 
-    Each PATH is a file, a folder, a glob pattern, a .gz or .zst file, or - for standard input. The settings are those
-    of the corpus section of a config, for instance: -s corpus.encoding=latin-1 -s corpus.level=byte
+    Each file is a document; the model learns where one ends. Of the recipe, only the section corpus is used: it says
+    how the text is decoded, what gets an id, and which parts are for validation and test. Training on a text makes its
+    corpus by itself; a corpus on disk pays if several runs share it.
     """
     from charlm.api.training import tokenize
     from charlm.hardware import core_count
@@ -42,7 +50,7 @@ def tokenize(paths: tuple[str, ...], out: Path, recipe: str, overrides: tuple[st
     corpus = tokenize(
         paths,
         out,
-        recipe=recipe,
+        recipe=recipe or "default",
         overrides=overrides,
         workers=workers or min(core_count(), MAX_WORKERS),
         show_progress=sys.stderr.isatty(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, Decorator, refuse_empty, set_option
+from charlm.cli.options import FOLDER, Decorator, corpus_argument, recipe_option, set_option
 from charlm.cli.output import print_result, say
 
 if TYPE_CHECKING:
@@ -22,24 +22,45 @@ def _seconds_option(name: str, default: float, text: str) -> Decorator:
     )
 
 
-@click.command(cls=Command)
-@click.argument("corpus", nargs=-1, type=FOLDER)
-@click.option(
-    "-c", "--config", "recipe", callback=refuse_empty, help="Recipe by name, or any YAML file.  [default: default]"
-)
+SECTIONS = {
+    "Settings": "recipe overrides minutes",
+    "The run": "folder resume",
+    "Several machines": "cluster task worker_timeout start_timeout",
+}
+EXAMPLES = {
+    "charlm train mytext.txt": "train with the default recipe",
+    "charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small": "another recipe, a setting, a folder",
+    "charlm train mytext.txt --minutes 10": "as much training as fits into ten minutes",
+    "charlm train --resume": "go on with the newest run",
+}
+
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@corpus_argument
+@recipe_option
 @set_option
-@click.option("-r", "--run", "folder", type=FOLDER, help="Folder of the run.  [default: runs/<time>-<config>]")
-@click.option("--minutes", type=float, help="Take the steps that fit into this time, start and evaluations included.")
+@click.option(
+    "-r",
+    "--run",
+    "folder",
+    type=FOLDER,
+    help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<config>]",
+)
+@click.option(
+    "--minutes",
+    type=float,
+    help="Minutes that the whole call takes: as many steps are taken as fit.  [default: no limit]",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
 @click.option(
     "--cluster",
     metavar="HOST:PORT,...|slurm",
-    help="Train on several machines, the chief first, with the same command on each, but for --task; slurm = on those "
+    help="Machines that share the run, the chief first; the command is the same on each but for --task. slurm = those "
     "of the job step.  [default: TF_CONFIG]",
 )
-@click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is, from 0, the chief.")
-@_seconds_option("--worker-timeout", 30, "A machine that does not answer for so long is lost, and training ends.")
-@_seconds_option("--start-timeout", 120, "How long to wait for all machines at the start.")
+@click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
+@_seconds_option("--worker-timeout", 30, "Time without an answer after which a machine is lost, and training ends.")
+@_seconds_option("--start-timeout", 120, "Time to wait for all machines at the start.")
 def train(
     *,
     corpus: tuple[Path, ...],
@@ -53,11 +74,10 @@ def train(
     worker_timeout: float,
     start_timeout: float,
 ) -> None:
-    """Train a model.
+    """Train a model on a text.
 
-    CORPUS is what tokenize takes (files, folders, glob patterns, .gz files, or - for standard input), or a corpus that
-    it wrote; the default is the plays that come with charlm. Settings are given with -s, for instance:
-    -s model.units=256 -s training.epochs=3
+    A run is a folder with the settings, the text as ids, the log of training, and the models best/ and last/. Ctrl-C
+    writes a checkpoint first; --resume goes on from there as if nothing had happened.
     """
     machines = _machines(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
     if resume and (recipe is not None or (corpus and machines is None)):

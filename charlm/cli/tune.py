@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, json_option, refuse_empty
+from charlm.cli.options import FOLDER, corpus_argument, json_option, refuse_empty
 from charlm.cli.output import print_result, say
 
 if TYPE_CHECKING:
@@ -18,15 +18,31 @@ if TYPE_CHECKING:
 MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
 
 
-@click.command(cls=Command)
-@click.argument("space", type=FOLDER, metavar="SPACE.yaml")
-@click.argument("corpus", nargs=-1, type=FOLDER)
-@click.option("--minutes", type=MINUTES, required=True, help="Time of this call.")
-@click.option("--trials", type=click.IntRange(min=1), help="Number of trials of the whole search at which it ends.")
+SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out storage"}
+EXAMPLES = {
+    "charlm tune space mytext.txt --minutes 60": "an hour over the search space that comes with charlm",
+    "charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine": "at most 20 trials of another space",
+}
+
+
+@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.argument(
+    "space",
+    type=FOLDER,
+    metavar="SPACE.yaml",
+    help="YAML file that names a recipe, and settings with ranges; or space, the one that comes with charlm.",
+)
+@corpus_argument
+@click.option("--minutes", type=MINUTES, required=True, help="Minutes after which this call ends.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Number of trials of the whole search, earlier calls included, at which it ends.  [default: no limit]",
+)
 @click.option(
     "--trial-minutes",
     type=MINUTES,
-    help="Time that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes]",
+    help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes]",
 )
 @click.option("--out", type=FOLDER, help="Folder of the search.  [default: runs/tune-<name of the space>]")
 @click.option(
@@ -57,9 +73,9 @@ def tune(
 ) -> None:
     """Search for a better recipe.
 
-    SPACE.yaml names a recipe, and settings with ranges. CORPUS is what train takes. Each trial is a run that trains for
-    the same time; trials that are worse than half of the others at the same point end early. The same command again
-    goes on with the search, also after a kill, and several processes may run it at once.
+    Each trial is a run that trains for the same time; trials that are worse than half of the others at the same point
+    end early. The best recipe is written as a YAML file for train. The same command again goes on with the search, also
+    after a kill, and several processes may run it at once.
     """
     from charlm.api import tuning
     from charlm.training.signals import Stopped

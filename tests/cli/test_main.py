@@ -1,6 +1,7 @@
 """The command `charlm`: its commands, their options and their help."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from collections.abc import Iterator
 import click
 import pytest
 from commands import all_commands, charlm, check_usage_error, table
+from pages import parse_command
 
 from charlm import __version__
 from charlm.cli.command import Command
+from charlm.cli.help import HelpPage
 from charlm.cli.main import main
 from charlm.evaluation.dynamic_rule import RULES
 
@@ -108,7 +111,8 @@ def test_an_option_has_the_choices_of_the_contract(place: tuple[str, str], expec
 def test_the_help_names_every_command() -> None:
     command = charlm("--help")
     assert command.exit_code == 0
-    assert {line.split()[0] for line in command.stdout.partition("Commands:\n")[2].splitlines()} == set(OPTIONS)
+    listed = command.stdout.partition("Train:\n")[2].partition("Options:\n")[0]
+    assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {name.split()[0] for name in OPTIONS}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -136,6 +140,32 @@ def test_the_help_of_a_command_is_made_of_sentences(name: str) -> None:
     assert text.partition("\n")[0].endswith(".")
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_argument_and_example_of_a_command_is_explained(name: str) -> None:
+    command = all_commands()[name]
+    assert isinstance(command, HelpPage)
+    assert all(argument.help for argument in command.params if isinstance(argument, click.Argument))
+    assert len(command.examples) >= 1
+    assert all(command.examples.values())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_examples_of_a_command_can_be_parsed(name: str) -> None:
+    command = all_commands()[name]
+    assert isinstance(command, HelpPage)
+    for example in command.examples:
+        program, *arguments = shlex.split(example)
+        assert program == "charlm"
+        parse_command(arguments)
+    assert any(example.startswith(f"charlm {name}") for example in command.examples)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_help_has_no_range_that_nobody_can_read(name: str) -> None:
+    text = charlm(*name.split(), "--help").stdout
+    assert not re.search(r"\d{8}|RANGE|INTEGER|FLOAT", text)
+
+
 @pytest.mark.parametrize("name", ["rate", "decay", "segment"])
 def test_the_help_quotes_the_defaults_of_the_dynamic_rules(name: str) -> None:
     (option,) = (option for option in options_of("evaluate") if option.name == f"dynamic_{name}")
@@ -157,6 +187,8 @@ def test_every_command_writes_its_help_like_a_result() -> None:
 
 @table("""
 frobnicate       | No such command 'frobnicate'
+tran             | No such command 'tran'. Did you mean 'train'?
+train --minuts 3 | No such option '--minuts'. Did you mean '--minutes'?
 --frobnicate     | No such option
 --red\x1b[31m    | --red\\x1b[31m
 red\x1b[31m      | red\\x1b[31m
