@@ -1,9 +1,10 @@
-"""The files that come with charlm: the recipes and a search space in configs/, by name, and the default corpus.
+"""The files that come with charlm: recipes, their schema and a search space in configs/, and the default corpus.
 
 `suited_recipe` says which recipe suits a text of a given size.
 """
 
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from charlm.errors import CharlmError, nearest
@@ -20,6 +21,8 @@ def _shipped(name: str) -> Path:
 CONFIGS = _shipped("configs")
 SPACE = "space"
 """The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
+SCHEMA = CONFIGS / "schema.json"
+"""The JSON Schema of a recipe, made by `charlm.config.json_schema`."""
 DEFAULT_CORPUS = _shipped("data") / "river_plays.txt"
 
 
@@ -43,6 +46,13 @@ def find_recipe(name: str) -> Path:
     near = nearest(name, recipe_names())
     hint = f"; did you mean {near}?" if near else f"; the recipes are {', '.join(recipe_names())}"
     raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
+
+
+def describe_recipe(name: str) -> str:
+    """Return what the recipe of a name is for and how long it takes, as one line: the first paragraph of its head."""
+    lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    head = takewhile(lambda line: line.startswith("# "), lines[2:])  # after the schema and the command
+    return " ".join(line.removeprefix("# ") for line in head)
 
 
 def find_space(name: str) -> Path:

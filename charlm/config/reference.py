@@ -2,18 +2,16 @@
 
     python -m charlm.config.reference > docs/settings.md
 
-Values and defaults come from the JSON Schema of `Config`, meanings from the docstrings in `charlm.config.schema`.
+Values, defaults and meanings come from `charlm.config.json_schema`.
 """
 
-import ast
-import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
-from charlm.config import schema
+from charlm.config.json_schema import json_schema, section_name
+from charlm.config.schema import DECIDED_BY_THE_TASK
 
 INTRODUCTION = """\
 # Settings
@@ -52,57 +50,34 @@ Schema = Mapping[str, Any]
 
 def settings_page() -> str:
     """Return the contents of docs/settings.md."""
-    config = schema.Config.model_json_schema()
-    docstrings = field_docstrings(inspect.getsource(schema))
-    sections = [
-        _describe_section(key, section, config["$defs"], meanings=docstrings.get(section["title"], {}))
-        for key, section in _sections("", config, config["$defs"])
-    ]
+    config = json_schema()
+    definitions = config["$defs"]
+    sections = [_describe_section(key, section, definitions) for key, section in _sections("", config, definitions)]
     return "\n".join([INTRODUCTION, *sections])
-
-
-def field_docstrings(source: str) -> dict[str, dict[str, str]]:
-    """Return the docstring of each annotated field of a module, as one line, by class and field."""
-    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    return {node.name: dict(_documented_fields(node)) for node in classes}
-
-
-def _documented_fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    for statements in pairwise(node.body):
-        match statements:
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
-                yield name, " ".join(text.split())
 
 
 def _sections(key: str, section: Schema, definitions: Schema) -> Iterator[tuple[str, Schema]]:
     """Yield the dotted key and the schema of a section, and of the sections inside it."""
     yield key, section
     for name, setting in section["properties"].items():
-        if inner := _section_class(setting):
+        if inner := section_name(setting):
             yield from _sections(_join(key, name), definitions[inner], definitions)
-
-
-def _section_class(setting: Schema) -> str | None:
-    """Return the class of a setting that is a section, None for a value."""
-    references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
-    return references[0].rpartition("/")[2] if references else None
 
 
 def _join(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-def _describe_section(key: str, section: Schema, definitions: Schema, *, meanings: Mapping[str, str]) -> str:
+def _describe_section(key: str, section: Schema, definitions: Schema) -> str:
     """Return the heading of a section, what it is for, and a table of its settings."""
     lines = [f"## {key or 'Top level'}", "", section["description"], ""]
     if key == "model.rnn":
         lines += [*_decided_by_the_task(), ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, setting in section["properties"].items():
-        meaning = meanings.get(name, "")
-        if inner := _section_class(setting):
+        meaning = setting["description"]
+        if section_name(setting):
             whole = _join(key, name)
-            meaning = meaning or definitions[inner]["description"].partition("\n")[0]
             meaning = f"{meaning} See [{whole}](#{whole.replace('.', '')})."
         cells = (f"`{name}`", _describe_values(setting), f"`{_describe_default(setting, definitions)}`", meaning)
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
@@ -110,7 +85,7 @@ def _describe_section(key: str, section: Schema, definitions: Schema, *, meaning
 
 
 def _decided_by_the_task() -> list[str]:
-    reasons = [f"- `{name}`: {reason}" for name, reason in schema.DECIDED_BY_THE_TASK.items()]
+    reasons = [f"- `{name}`: {reason}" for name, reason in DECIDED_BY_THE_TASK.items()]
     return ["These arguments of the layer are not settings:", "", *reasons]
 
 
@@ -137,7 +112,7 @@ def _either(choices: Sequence[str]) -> str:
 def _describe_default(setting: Schema, definitions: Schema) -> str:
     """Return the default as YAML; of a section, the values that differ from the defaults of its settings."""
     default = setting["default"]
-    inner = _section_class(setting)
+    inner = section_name(setting)
     if inner is None or default is None:
         return _as_yaml(default)
     settings = definitions[inner]["properties"]

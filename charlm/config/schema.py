@@ -7,9 +7,10 @@ the fields are the text of docs/settings.md.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-NAMED_KEYS = {"class_name", "config"}
+from charlm.config.named import Named
+
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
 
@@ -24,16 +25,6 @@ Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
-
-def _check_named(value: Any) -> Any:
-    """Refuse further keys of a mapping, such as `module`, which Keras may import."""
-    if isinstance(value, dict) and not (isinstance(value.get("class_name"), str) and value.keys() <= NAMED_KEYS):
-        raise ValueError("a mapping must have class_name and may have config, and nothing else")
-    return value
-
-
-Named = Annotated[str | dict[str, Any] | None, AfterValidator(_check_named)]
-"""A Keras object: its name, a mapping with `class_name` and `config`, or None."""
 
 DECIDED_BY_THE_TASK = {
     "units": "the width is model.units",

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from charlm.config.file import flatten
-from charlm.config.reference import field_docstrings, settings_page
+from charlm.config.reference import settings_page
 from charlm.config.schema import Config, EarlyStoppingConfig, TrainingConfig
 from charlm.config.yaml import parse_yaml
 
@@ -83,18 +83,3 @@ def test_a_section_is_linked_to_its_heading(rows: Rows) -> None:
     for key in (key for key, cells in rows.items() if is_section(cells[0])):
         assert f"\n## {key}\n" in page
         assert rows[key][2].endswith(f"See [{key}](#{key.replace('.', '')}).")
-
-
-def test_the_docstring_of_a_field_is_read_as_one_line() -> None:
-    source = '''
-class Section:
-    """What the section is for."""
-
-    first: int = 1
-    second: str | None = None
-    """Of the second,
-    on two lines."""
-    not_annotated = 3
-    """Nothing."""
-'''
-    assert field_docstrings(source) == {"Section": {"second": "Of the second, on two lines."}}

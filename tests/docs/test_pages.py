@@ -92,7 +92,7 @@ def test_the_page_of_recipes_lists_every_recipe() -> None:
 
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_a_recipe_opens_with_its_command(recipe: str) -> None:
-    head = find_recipe(recipe).read_text(encoding="utf-8").splitlines()[0]
+    head = find_recipe(recipe).read_text(encoding="utf-8").splitlines()[1]  # after the schema
     arguments = head.removeprefix("# charlm ").split()
     assert parse_command(arguments).get("recipe", "default") == recipe
 
