@@ -1,6 +1,7 @@
 """The command line, run in this process."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -55,7 +56,15 @@ def messages(command: Result) -> list[str]:
 
 
 def all_commands() -> dict[str, click.Command]:
-    """Return every command of `charlm` by its name."""
-    context = click.Context(main)
-    commands = {name: main.get_command(context, name) for name in main.list_commands(context)}
-    return {name: command for name, command in commands.items() if command is not None}
+    """Return every command of `charlm` by its name; those of a group have its name before their own."""
+    return dict(_commands_of(main))
+
+
+def _commands_of(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _commands_of(command, f"{before}{name} ")
+        elif command is not None:
+            yield f"{before}{name}", command

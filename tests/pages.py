@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 
 from commands import all_commands
@@ -40,8 +41,11 @@ def parse_command(arguments: list[str]) -> dict[str, object]:
         click.UsageError: there is no such option.
 
     """
-    name, *options = arguments
-    command = all_commands()[name]
+    name, *options = takewhile(lambda argument: argument != ">", arguments)
+    commands = all_commands()
+    if name not in commands:  # a command of a group
+        name = f"{name} {options.pop(0) if options else ''}"
+    command = commands[name]
     return dict(command.make_context(name, options).params) if options else {}
 
 

@@ -34,6 +34,10 @@ OPTIONS = {
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
     "tensorboard": "--host --port",
+    "config list": "--json",
+    "config show": "-s --set --json",
+    "config schema": "",
+    "config check": "",
 }
 USAGES = {
     "tokenize": "PATH...",
@@ -49,6 +53,10 @@ USAGES = {
     "bench": "[PART]...",
     "serve": "[RUNS]...",
     "tensorboard": "[RUNS]...",
+    "config list": "",
+    "config show": "NAME|FILE",
+    "config schema": "",
+    "config check": "FILE",
 }
 CHOICES = {
     ("sample", "checkpoint"): ["best", "last"],
@@ -94,7 +102,7 @@ def test_a_command_has_the_options_of_the_contract_by_their_long_and_short_names
 
 @pytest.mark.parametrize(("name", "expected"), USAGES.items())
 def test_a_command_has_the_arguments_of_the_contract(name: str, expected: str) -> None:
-    assert charlm(name, "-h").stdout.splitlines()[0] == f"Usage: main {name} [OPTIONS] {expected}"
+    assert charlm(*name.split(), "-h").stdout.splitlines()[0] == f"Usage: main {name} [OPTIONS] {expected}".rstrip()
 
 
 @pytest.mark.parametrize(("place", "expected"), CHOICES.items())
@@ -118,7 +126,7 @@ def test_the_help_names_every_command() -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_has_help(name: str, flag: str) -> None:
-    command = charlm(name, flag)
+    command = charlm(*name.split(), flag)
     assert (command.exit_code, command.stderr) == (0, "")
     assert command.stdout.startswith(f"Usage: main {name} ")
 

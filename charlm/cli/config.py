@@ -1,0 +1,89 @@
+"""`charlm config`: lists, shows and checks recipes."""
+
+import json
+
+import click
+
+from charlm.cli.command import Command, Commands
+from charlm.cli.options import json_option, set_option
+from charlm.cli.output import print_result, say
+from charlm.cli.table import terminal_width
+
+EXAMPLES = {
+    "charlm config list": "the recipes that charlm comes with",
+    "charlm config show shakespeare > mine.yaml": "a recipe of your own, with every setting, to edit",
+    "charlm config check mine.yaml": "every mistake in it",
+}
+
+
+@click.group("config", cls=Commands, examples=EXAMPLES)
+def config() -> None:
+    """List, show and check recipes, which are YAML files of settings."""
+
+
+@config.command("list", cls=Command, examples={"charlm config list": "names, and what each is for"})
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List the recipes that charlm comes with: what each is for, how long it takes, what it scores."""
+    from charlm.config.recipes import describe_recipe, recipe_names
+
+    recipes = {name: describe_recipe(name) for name in recipe_names()}
+    if as_json:
+        print_result(json.dumps([{"name": name, "description": text} for name, text in recipes.items()]))
+        return
+    page = click.HelpFormatter(width=terminal_width())
+    page.write_dl(list(recipes.items()))
+    print_result(*page.getvalue().splitlines())
+
+
+@config.command(
+    cls=Command,
+    examples={
+        "charlm config show tiny": "every value that the recipe tiny trains with",
+        "charlm config show mine.yaml -s model.units=64 --json": "a file with one value replaced, as JSON",
+    },
+)
+@click.argument("name", metavar="NAME|FILE", help="Recipe: a name of those that charlm comes with, or a YAML file.")
+@set_option
+@json_option
+def show(*, name: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show a recipe in full: every setting, defaults included."""
+    from charlm.config.file import dump_config, load_config
+    from charlm.config.recipes import find_recipe
+
+    found = load_config(find_recipe(name), overrides=overrides)
+    print_result(*([json.dumps(found.model_dump(mode="json"))] if as_json else dump_config(found).splitlines()))
+
+
+@config.command(
+    cls=Command, examples={"charlm config schema > schema.json": "a file that an editor can check recipes with"}
+)
+def schema() -> None:
+    """Print the JSON Schema of a recipe: every setting with its meaning, values and default.
+
+    An editor that knows YAML schemas completes and checks a recipe whose first line is
+    "# yaml-language-server: $schema=schema.json".
+    """
+    from charlm.config.json_schema import json_schema
+
+    print_result(*json.dumps(json_schema(), indent=2).splitlines())
+
+
+@config.command(cls=Command, examples={"charlm config check mine.yaml": "every mistake, one a line"})
+@click.argument("file", metavar="FILE", help="YAML file of settings, or the name of a recipe that charlm comes with.")
+@click.pass_context
+def check(context: click.Context, *, file: str) -> None:
+    """Name every mistake in a recipe: the key, the value and what would do.
+
+    The exit code is 1 if there is a mistake. The names of optimizers and initializers are those of Keras, which train
+    and plan look up.
+    """
+    from charlm.config.file import find_mistakes
+    from charlm.config.recipes import find_recipe
+
+    mistakes = find_mistakes(find_recipe(file))
+    for mistake in mistakes:
+        say(mistake)
+    if mistakes:
+        context.exit(1)
+    print_result(f"{file}: no mistakes")
