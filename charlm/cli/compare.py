@@ -12,7 +12,7 @@ from charlm.cli.command import Command
 from charlm.cli.layout import Record, lay_out
 from charlm.cli.options import json_option, runs_argument
 from charlm.cli.output import print_result, say
-from charlm.cli.table import cut, fill, terminal_width
+from charlm.cli.table import cut, describe_size, fill, terminal_width
 from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _record(summary: "RunSummary", keys: Sequence[str]) -> Record:
         _duration(summary.seconds),
         _format(summary.characters_per_second, ",.0f"),
         _format(summary.weights, ","),
-        _size(summary.bundle_bytes),
+        None if summary.bundle_bytes is None else describe_size(summary.bundle_bytes),
     ]
     settings = [_setting(summary.settings[key]) if key in summary.settings else None for key in keys]
     return Record(harmless(str(summary.folder)), figures, settings)
@@ -152,9 +152,3 @@ def _duration(seconds: float | None) -> str | None:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def _size(size: int | None) -> str | None:
-    if size is None:
-        return None
-    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"

@@ -19,6 +19,8 @@ from charlm.storage.lock import LOCK
 
 RUNS = Path("runs")
 METRICS_FILE = "metrics.jsonl"
+ENDED_FILE = "ended.json"
+"""Is there if the run has reached its end: no signal stopped it, and it does not go on."""
 CORPUS, TENSORBOARD, CHECKPOINTS = "corpus", "tensorboard", "checkpoints"
 TENSORBOARD_FILES = ("*.tfevents*", "projector_config.pbtxt", "characters.*.tsv")
 """Patterns of the names that files in TENSORBOARD have."""

@@ -66,13 +66,19 @@ def read_speed(path: Path) -> Speed:
         CharlmError: the file cannot be read, is a link, or that line is not a JSON object.
 
     """
-    last = next((line for line in reversed(_last_lines(path)) if b'"seconds"' in line), b"{}")
-    try:
-        metrics = json.loads(last)
-        seconds, characters = (to_number(metrics.get(key)) for key in ("seconds", "characters"))
-    except (ValueError, AttributeError, RecursionError):
-        raise CharlmError(f"{path}: damaged: its last line is not a JSON object") from None
+    metrics = _parse(next((line for line in reversed(_last_lines(path)) if b'"seconds"' in line), b"{}"), path)
+    seconds, characters = (to_number(metrics.get(key)) for key in ("seconds", "characters"))
     return Speed(seconds, to_number(characters / seconds) if characters is not None and seconds else None)
+
+
+def read_step(path: Path) -> float | None:
+    """Return the last step in a metrics.jsonl, which may be growing, from its last whole line; None if it has none.
+
+    Raises:
+        CharlmError: the file cannot be read, is a link, or that line is not a JSON object.
+
+    """
+    return to_number(_parse(next(reversed(_last_lines(path)), b"{}"), path).get("step"))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -97,6 +103,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def to_number(value: Any) -> int | float | None:
     """Return a value from a file if it is a number from 0 to below 1e18 (and not NaN), else None."""
     return value if type(value) in {int, float} and 0 <= value < 1e18 else None
+
+
+def _parse(line: bytes, path: Path) -> dict[str, Any]:
+    """Return the JSON object in one of the last lines."""
+    try:
+        metrics = json.loads(line)
+    except (ValueError, RecursionError):
+        metrics = None
+    if not isinstance(metrics, dict):
+        raise CharlmError(f"{path}: damaged: its last line is not a JSON object")
+    return metrics
 
 
 def _last_lines(path: Path) -> list[bytes]:

@@ -39,6 +39,23 @@ def only_writer(run: Path, *, flock: Callable[[int, int], object] = fcntl.flock)
         yield
 
 
+def is_held(run: Path) -> bool:
+    """Return whether a running process holds the lock of a run folder; one that cannot be looked at is not held."""
+    try:
+        descriptor = os.open(run / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _open_locked(run: Path, flock: Callable[[int, int], object]) -> TextIO:
     """Return the lock, held; if the holder before removed the file while this process opened it, open the new one."""
     while True:

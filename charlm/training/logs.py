@@ -4,6 +4,7 @@ The files are append-only. A checkpoint records the size of each. A resumed run 
 checkpoint, so that no step is missing or occurs twice.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 from charlm.config.schema import Config
 from charlm.network.rnn import Floats
 from charlm.runs.comparison import text_name
-from charlm.runs.folder import METRICS_FILE, TENSORBOARD
+from charlm.runs.folder import ENDED_FILE, METRICS_FILE, TENSORBOARD
 from charlm.runs.metrics import MetricsLog, with_bits
-from charlm.storage.atomic import writing
+from charlm.storage.atomic import write_file, writing
 from charlm.storage.inside import open_inside, refuse_links, remove_inside
 from charlm.text.corpus import Corpus
 from charlm.training import projector
@@ -69,8 +70,9 @@ class RunLogs:
         """Write a point for each character, float32 [V, width], for the projector."""
         projector.write_points(self._run / TENSORBOARD, points)
 
-    def end(self) -> None:
-        """Write that the run is complete. A resumed run cuts this off, since it comes after the last checkpoint."""
+    def end(self, step: int) -> None:
+        """Write that the run is complete at a step. A resumed run takes this back: it is later than its checkpoint."""
+        write_file(self._run / ENDED_FILE, (json.dumps({"step": step}) + "\n").encode())
         self._events.end()
 
     def sizes(self) -> dict[str, int]:
@@ -91,7 +93,7 @@ def log_files(run: Path) -> list[Path]:
 
 
 def rewind(run: Path, sizes: Mapping[str, int]) -> None:
-    """Cut the log files of a run to the sizes that they had before, and remove event files that did not exist.
+    """Cut the log files of a run to the sizes that they had before, and remove those that did not exist.
 
     Args:
         run: The folder of the run.
@@ -109,6 +111,7 @@ def rewind(run: Path, sizes: Mapping[str, int]) -> None:
             remove_inside(run, name)
         else:
             _cut(run, name, size)
+    remove_inside(run, ENDED_FILE)
 
 
 def _cut(run: Path, name: str, size: int) -> None:

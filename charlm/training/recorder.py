@@ -91,7 +91,7 @@ class Recorder:
         if not is_stopped:
             self._log(progress)
             self._evaluate(progress)
-            self.outputs.logs.end()
+            self.outputs.logs.end(progress.step)
             for line in advise_on_overfitting(progress, split=self.validator.split):
                 self._say(line)
 

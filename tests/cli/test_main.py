@@ -34,6 +34,7 @@ OPTIONS = {
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
     "tensorboard": "--host --port",
+    "runs": "--json",
     "config list": "--json",
     "config show": "-s --set --json",
     "config schema": "",
@@ -53,6 +54,7 @@ USAGES = {
     "bench": "[PART]...",
     "serve": "[RUNS]...",
     "tensorboard": "[RUNS]...",
+    "runs": "",
     "config list": "",
     "config show": "NAME|FILE",
     "config schema": "",

@@ -10,7 +10,7 @@ import pytest
 from run_folders import metrics_line
 
 from charlm.errors import CharlmError
-from charlm.runs.metrics import TAIL_BYTES, MetricsLog, Speed, read_metrics, read_speed, to_number, with_bits
+from charlm.runs.metrics import TAIL_BYTES, MetricsLog, Speed, read_metrics, read_speed, read_step, to_number, with_bits
 
 
 def read(tmp_path: Path, *lines: str) -> Speed:
@@ -162,3 +162,21 @@ def test_a_link_is_not_followed_for_all_lines_either(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CharlmError, match="is a link"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+# The step
+
+
+@pytest.mark.parametrize(
+    ("contents", "step"),
+    [("", None), ('{"step": 3}\n{"step": 5, "event": "rollback"}\n{"step": 7', 5), ('{"step": "x"}\n', None)],
+)
+def test_the_step_is_that_of_the_last_whole_line(tmp_path: Path, contents: str, step: int | None) -> None:
+    (tmp_path / "metrics.jsonl").write_text(contents, encoding="utf-8")
+    assert read_step(tmp_path / "metrics.jsonl") == step
+
+
+def test_a_last_line_that_is_no_object_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("[1]\n", encoding="utf-8")
+    with pytest.raises(CharlmError, match="damaged: its last line is not a JSON object"):
+        read_step(tmp_path / "metrics.jsonl")

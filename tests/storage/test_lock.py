@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from charlm.errors import CharlmError
-from charlm.storage.lock import only_writer
+from charlm.storage.lock import is_held, only_writer
 
 HOLD = "import sys, time; from pathlib import Path; from charlm.storage.lock import only_writer\n" \
        "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"  # fmt: skip
@@ -29,6 +29,20 @@ def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_pat
         with pytest.raises(CharlmError, match=rf"process {process.pid} .*is training here"), only_writer(tmp_path):
             pass
         process.kill()
+
+
+def test_a_lock_is_held_while_its_process_lives(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    with hold_elsewhere(tmp_path) as process:
+        assert is_held(tmp_path)
+        process.kill()
+        process.wait()
+        assert not is_held(tmp_path)
+
+
+def test_a_lock_that_is_a_link_is_not_held(tmp_path: Path) -> None:
+    (tmp_path / ".lock").symlink_to("elsewhere")
+    assert not is_held(tmp_path)
 
 
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """What happens between steps: the lines in metrics.jsonl, the evaluations, and what the user is told of them."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
-from fake_engine import Faults
-from fake_runs import STEPS_PER_EPOCH, Trained, train
+from fake_engine import Faults, interrupt_after
+from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
 
 from charlm.network.bundle import read_bundle
 
@@ -56,3 +57,16 @@ def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) ->
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", faults=overconfident)
     assert trained.said[-2].startswith("the best was at step 10 of 50: the text is small for this recipe")
+
+
+def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run")
+    assert json.loads((trained.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 50}
+    resumed = resume(trained.folder, "training.steps=60")
+    assert json.loads((resumed.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 60}
+
+
+def test_a_run_that_a_signal_stops_is_not_marked_as_ended(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps_per_call=1", faults=interrupt_after(12))
+    assert trained.outcome.signal is not None
+    assert not (trained.folder / "ended.json").exists()
