@@ -41,7 +41,7 @@ def parse_command(arguments: list[str]) -> dict[str, object]:
         click.UsageError: there is no such option.
 
     """
-    name, *options = takewhile(lambda argument: argument != ">", arguments)
+    name, *options = takewhile(lambda argument: argument not in {">", ">>"}, arguments)
     commands = all_commands()
     if name not in commands:  # a command of a group
         name = f"{name} {options.pop(0) if options else ''}"

@@ -7,6 +7,7 @@ import click
 from charlm.cli.command import Command, Commands
 from charlm.cli.options import json_option, set_option
 from charlm.cli.output import print_result, say
+from charlm.cli.suggestions import suggest_recipes
 from charlm.cli.table import terminal_width
 
 EXAMPLES = {
@@ -43,7 +44,12 @@ def list_(*, as_json: bool) -> None:
         "charlm config show mine.yaml -s model.units=64 --json": "a file with one value replaced, as JSON",
     },
 )
-@click.argument("name", metavar="NAME|FILE", help="Recipe: a name of those that charlm comes with, or a YAML file.")
+@click.argument(
+    "name",
+    metavar="NAME|FILE",
+    shell_complete=suggest_recipes,
+    help="Recipe: a name of those that charlm comes with, or a YAML file.",
+)
 @set_option
 @json_option
 def show(*, name: str, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -70,7 +76,12 @@ def schema() -> None:
 
 
 @config.command(cls=Command, examples={"charlm config check mine.yaml": "every mistake, one a line"})
-@click.argument("file", metavar="FILE", help="YAML file of settings, or the name of a recipe that charlm comes with.")
+@click.argument(
+    "file",
+    metavar="FILE",
+    shell_complete=suggest_recipes,
+    help="YAML file of settings, or the name of a recipe that charlm comes with.",
+)
 @click.pass_context
 def check(context: click.Context, *, file: str) -> None:
     """Name every mistake in a recipe: the key, the value and what would do.

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from charlm.cli.suggestions import suggest_recipes, suggest_runs, suggest_settings
+
 
 class NonEmptyPath(click.Path):
     """A path that is not empty.
@@ -58,6 +60,7 @@ set_option = click.option(
     "overrides",
     multiple=True,
     callback=decode_utf8,
+    shell_complete=suggest_settings,
     metavar="KEY=VALUE",
     help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
 )
@@ -66,6 +69,7 @@ recipe_option = click.option(
     "--config",
     "recipe",
     callback=refuse_empty,
+    shell_complete=suggest_recipes,
     metavar="NAME|FILE",
     help="Recipe: a name of those that charlm comes with, or a YAML file.  [default: default]",
 )
@@ -104,12 +108,22 @@ def describe_skipped(count: int, text: str) -> str:
 
 _NAME = "or a part of a name that only one run under runs/ has"
 run_argument = click.argument(
-    "run", required=False, type=FOLDER, help=f"Folder of a run or of a bundle, {_NAME}.  [default: the newest run]"
+    "run",
+    required=False,
+    type=FOLDER,
+    shell_complete=suggest_runs,
+    help=f"Folder of a run or of a bundle, {_NAME}.  [default: the newest run]",
 )
 models_argument = click.argument(
-    "runs", nargs=-1, type=FOLDER, help=f"Folders of runs or of bundles, {_NAME}.  [default: the newest run]"
+    "runs",
+    nargs=-1,
+    type=FOLDER,
+    shell_complete=suggest_runs,
+    help=f"Folders of runs or of bundles, {_NAME}.  [default: the newest run]",
 )
-runs_argument = click.argument("runs", nargs=-1, type=FOLDER, help=f"Folders of runs, {_NAME}.  [default: all runs]")
+runs_argument = click.argument(
+    "runs", nargs=-1, type=FOLDER, shell_complete=suggest_runs, help=f"Folders of runs, {_NAME}.  [default: all runs]"
+)
 
 
 corpus_argument = click.argument(

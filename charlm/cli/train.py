@@ -9,6 +9,7 @@ import click
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, Decorator, corpus_argument, recipe_option, set_option
 from charlm.cli.output import print_result, say
+from charlm.cli.suggestions import suggest_runs
 
 if TYPE_CHECKING:
     from charlm.training.cluster import Cluster
@@ -44,6 +45,7 @@ EXAMPLES = {
     "--run",
     "folder",
     type=FOLDER,
+    shell_complete=suggest_runs,
     help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<config>]",
 )
 @click.option(

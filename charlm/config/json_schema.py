@@ -9,11 +9,12 @@ import ast
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from charlm.config import schema
+from charlm.config.keys import section_name
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -33,12 +34,6 @@ def json_schema() -> dict[str, Any]:
             inner = section_name(setting)
             setting["description"] = own.get(name) or sections[inner]["description"].partition("\n")[0]
     return {"$schema": DIALECT, "title": "Settings of charlm", **found}
-
-
-def section_name(setting: Mapping[str, Any]) -> str | None:
-    """Return the definition to which the schema of a setting refers if the setting is a section, None for a value."""
-    references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
-    return references[0].rpartition("/")[2] if references else None
 
 
 def field_docstrings(source: str) -> dict[str, dict[str, str]]:

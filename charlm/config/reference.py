@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from charlm.config.json_schema import json_schema, section_name
+from charlm.config.json_schema import json_schema
+from charlm.config.keys import section_name
 from charlm.config.schema import DECIDED_BY_THE_TASK
 
 INTRODUCTION = """\
