@@ -23,6 +23,7 @@ from charlm.network.rnn import Floats
 from charlm.runs.comparison import Order, ReportError, RunSummary, sort_summaries, summarize_all
 from charlm.runs.folder import find_runs
 from charlm.runs.run import run_corpus
+from charlm.runs.seeds import gather_seeds
 from charlm.text.vocabulary import Unknown
 
 
@@ -109,13 +110,18 @@ def evaluate(
 
 
 def compare(
-    runs: Sequence[str | Path] = (), *, sort: Order = "score", report: ReportError | None = None
+    runs: Sequence[str | Path] = (),
+    *,
+    sort: Order = "score",
+    seeds: bool = False,
+    report: ReportError | None = None,
 ) -> list[RunSummary]:
     """Return how far some runs have come.
 
     Args:
         runs: Run folders, or parts of their names under runs/; none = all under runs/.
         sort: The order: lowest loss (score), first name or shortest training (time) first.
+        seeds: Whether runs that differ in their seed alone become one summary, with the mean and the deviation.
         report: Called with the folder and the error of each run that cannot be read, which is then left out; None = the
             error is raised.
 
@@ -125,7 +131,8 @@ def compare(
     """
     check_choice("sort", sort, Order)
     folders = [Path(run) for run in runs] or find_runs()
-    return sort_summaries(summarize_all(folders, report=report), sort)
+    found = summarize_all(folders, report=report)
+    return sort_summaries(gather_seeds(found) if seeds else found, sort)
 
 
 def _check_rule(dynamic: DynamicRule | RuleName) -> DynamicRule:

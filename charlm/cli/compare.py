@@ -1,5 +1,7 @@
 """`charlm compare`: tables of runs, one for each text, and the same as JSON."""
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,6 +27,8 @@ FIGURES = ("nats", "bits", "of", "step", "training", "chars/s", "weights", "size
 EXAMPLES = {
     "charlm compare": "all runs under runs/, best score first",
     "charlm compare tiny default --sort time": "two runs, by parts of their names",
+    "charlm compare --seeds": "the mean and the deviation of runs that differ in their seed alone",
+    "charlm compare --csv > runs.csv": "a table for another program",
 }
 
 
@@ -37,10 +41,22 @@ EXAMPLES = {
     show_default=True,
     help="Order of the runs: lowest loss, first name or shortest training first.",
 )
+@click.option(
+    "--seeds",
+    is_flag=True,
+    help="Gather runs that differ in their seed alone: mean and standard deviation of the scores, mean times.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table of comma-separated values with every digit.")
 @json_option
 @click.pass_context
 def compare(
-    context: click.Context, runs: tuple[Path, ...], sort: Literal["score", "name", "time"], as_json: bool
+    context: click.Context,
+    *,
+    runs: tuple[Path, ...],
+    sort: Literal["score", "name", "time"],
+    seeds: bool,
+    as_csv: bool,
+    as_json: bool,
 ) -> None:
     """Compare runs: those named, or all under runs/.
 
@@ -51,6 +67,8 @@ def compare(
     A run that cannot be read is left out, with a line on standard error. The exit code is 1 if such a run was named, or
     if no other run is left.
     """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other; give one of them")
     from charlm.api import evaluation
     from charlm.runs.comparison import differing_settings
 
@@ -61,18 +79,36 @@ def compare(
         say(str(error))
         unreadable.append({"run": str(folder), "error": str(error)})
 
-    summaries = evaluation.compare(runs, sort=sort, report=report)
+    summaries = evaluation.compare(runs, sort=sort, seeds=seeds, report=report)
     keys = differing_settings(summaries)
     if summaries and as_json:
         found = {"runs": [_as_json(summary, keys) for summary in summaries], "unreadable": unreadable}
         print_result(json.dumps(found, allow_nan=False))
+    elif summaries and as_csv:
+        print_result(*_csv_lines(summaries, keys))
     elif summaries:
         print_result(*_tables(summaries, keys, width=terminal_width()))
     if unreadable and (runs or not summaries):
         context.exit(1)
 
 
+def _csv_lines(summaries: Sequence["RunSummary"], keys: Sequence[str]) -> list[str]:
+    """Return a row for each run, with a column for each figure and each setting in which the runs differ."""
+    rows = [_as_json(summary, keys) for summary in summaries]
+    for row, summary in zip(rows, summaries, strict=True):
+        settings = row.pop("settings")
+        row["text"] = None if summary.text is None else summary.text.name
+        row["seeds"] = " ".join(map(str, summary.seeds))
+        row |= {key: json.dumps(settings[key]) if key in settings else None for key in keys}
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[-1]), lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().splitlines()
+
+
 def _as_json(summary: "RunSummary", keys: Sequence[str]) -> dict[str, Any]:
+    gathered = {"seeds": list(summary.seeds), "nats_deviation": summary.nats_deviation} if summary.seeds else {}
     return {
         "run": str(summary.folder),
         "text": None if summary.text is None else asdict(summary.text),
@@ -84,6 +120,7 @@ def _as_json(summary: "RunSummary", keys: Sequence[str]) -> dict[str, Any]:
         "characters_per_second": summary.characters_per_second,
         "weights": summary.weights,
         "bundle_bytes": summary.bundle_bytes,
+        **gathered,
         "settings": {key: summary.settings[key] for key in keys if key in summary.settings},
     }
 
@@ -117,8 +154,10 @@ def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[
 
 
 def _record(summary: "RunSummary", keys: Sequence[str]) -> Record:
+    deviation = _format(summary.nats_deviation, ".4f")
+    nats = _format(summary.nats_per_char, ".4f")
     figures = [
-        _format(summary.nats_per_char, ".4f"),
+        nats if deviation is None else f"{nats} ± {deviation}",
         _format(_bits(summary), ".4f"),
         summary.split,
         _format(summary.step, ","),
@@ -128,7 +167,8 @@ def _record(summary: "RunSummary", keys: Sequence[str]) -> Record:
         None if summary.bundle_bytes is None else describe_size(summary.bundle_bytes),
     ]
     settings = [_setting(summary.settings[key]) if key in summary.settings else None for key in keys]
-    return Record(harmless(str(summary.folder)), figures, settings)
+    more = f" and {len(summary.seeds) - 1} more" if len(summary.seeds) > 1 else ""
+    return Record(harmless(str(summary.folder)) + more, figures, settings)
 
 
 def _bits(summary: "RunSummary") -> float | None:

@@ -61,6 +61,10 @@ class RunSummary:
     """The number of weights."""
     bundle_bytes: int | None = None
     """The size of all files of best/ together."""
+    seeds: tuple[int, ...] = ()
+    """The seeds of the runs that `gather_seeds` has gathered; none = it is one run."""
+    nats_deviation: float | None = None
+    """The standard deviation of their scores, with n - 1 in the denominator; None = one run, or a score is missing."""
 
 
 def summarize(folder: Path) -> RunSummary:

@@ -1,5 +1,6 @@
 """What `charlm compare` prints, as tables and as JSON, and which runs it leaves out."""
 
+import csv
 import json
 import os
 from collections.abc import Sequence
@@ -294,3 +295,36 @@ compare --red\x1b[31m  | --red\\x1b[31m
 """)
 def test_wrong_usage_names_the_option(line: str, expected: str) -> None:
     check_usage_error(line, expected)
+
+
+# Seeds and CSV
+
+
+def test_runs_of_several_seeds_are_a_line(bundle: Bundle) -> None:
+    for seed, nats in ((1, 1.4), (2, 1.6)):
+        with_seed(make_scored_run(Path(f"runs/{seed}"), bundle, nats), seed)
+    assert len(charlm("compare").stdout.splitlines()) == 4
+    _, _, row = charlm("compare", "--seeds").stdout.splitlines()
+    assert row.startswith("runs/1 and 1 more  1.5000 ± 0.1414  ")
+    (run,) = compare_as_json("--seeds")
+    assert (run["seeds"], run["nats_per_char"], run["settings"]) == ([1, 2], pytest.approx(1.5), {})
+    assert run["nats_deviation"] == pytest.approx(0.2 / 2**0.5)
+
+
+def test_csv_has_the_figures_of_json_and_a_column_for_each_setting(bundle: Bundle) -> None:
+    for name, units in (("a", 8), ('b,"c"', 16)):
+        make_scored_run(Path("runs") / name, bundle, 1.5, units=units)
+    rows = list(csv.DictReader(charlm("compare", "--csv", "--sort", "name").stdout.splitlines()))
+    assert [(row["run"], row["model.units"]) for row in rows] == [("runs/a", "8"), ('runs/b,"c"', "16")]
+    for row, run in zip(rows, compare_as_json("--sort", "name"), strict=True):
+        assert float(row["bits_per_char"]) == run["bits_per_char"]
+        assert (row["split"], row["text"], row["step"]) == ("validation", "", "7")
+
+
+def test_csv_and_json_exclude_each_other() -> None:
+    check_usage_error("compare --csv --json", "exclude each other")
+
+
+def with_seed(run: Path, seed: int) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("seed: 1\n", f"seed: {seed}\n"), encoding="utf-8")

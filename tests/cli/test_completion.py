@@ -58,7 +58,7 @@ def complete(line: str) -> list[str]:
         ("charlm sample -p 'no closing quo", []),
     ],
 )
-def test_what_can_follow_is_offered(line: str, expected: str) -> None:
+def test_what_can_follow_is_offered(line: str, expected: list[str]) -> None:
     assert complete(line) == expected
 
 

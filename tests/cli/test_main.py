@@ -25,7 +25,7 @@ OPTIONS = {
     "--ignore-end --checkpoint --unknown --raw --copies --json",
     "evaluate": "--split --protocol --window --checkpoint --unknown --dynamic --dynamic-rule --dynamic-rate "
     "--dynamic-decay --dynamic-segment --dynamic-stretch --baselines --surprise --json",
-    "compare": "--sort --json",
+    "compare": "--sort --seeds --csv --json",
     "inspect": "--text --out --edit --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",

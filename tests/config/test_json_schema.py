@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -44,7 +44,7 @@ def accepts(schema: Mapping[str, Any], value: Any) -> bool:
         )
     if isinstance(value, list):
         return all(accepts(schema["items"], inner) for inner in value)
-    limits = {
+    limits: dict[str, Callable[[Any], bool]] = {
         "minimum": lambda limit: value >= limit,
         "maximum": lambda limit: value <= limit,
         "exclusiveMinimum": lambda limit: value > limit,
