@@ -66,7 +66,7 @@ def check_is_run(folder: Path) -> None:
 
 def check_no_links(run: Path) -> None:
     """Raise CharlmError if something that training writes or removes in a run is a link; corpus/ is only read."""
-    refuse_links(run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, TENSORBOARD, CHECKPOINTS, *BUNDLES)
+    refuse_links(run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, ENDED_FILE, TENSORBOARD, CHECKPOINTS, *BUNDLES)
     refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
 
 

@@ -33,7 +33,7 @@ def _gather(group: Sequence[RunSummary]) -> RunSummary:
     return replace(
         group[0],
         settings={key: value for key, value in group[0].settings.items() if key != SEED},
-        seeds=tuple(run.settings.get(SEED) for run in group),
+        seeds=tuple(run.settings[SEED] for run in group),
         nats_per_char=_mean([run.nats_per_char for run in group]),
         nats_deviation=statistics.stdev(scores) if is_scored_by_all and len(scores) > 1 else None,
         step=group[0].step if len({run.step for run in group}) == 1 else None,
