@@ -74,7 +74,7 @@ def pin(name: str, folder: Path) -> dict[str, Any]:
         "losses": [[line["step"], line["split"], line["nats_per_char"].hex()] for line in lines],
         "weights": hashlib.sha256((run / "last/weights.safetensors").read_bytes()).hexdigest(),
         "sample": charlm(*("sample", run, "-n", "120", "--seed", "3", "-t", "0.8", "--top-p", "0.95", "-p", "the ")),
-        "samples": charlm("sample", run, "-n", "30", "--seed", "3", "--samples", "3"),
+        "samples": charlm("sample", run, "-n", "30", "--seed", "3", "-t", "1", "--samples", "3"),
         **{
             score: json.loads(charlm("evaluate", run, "--json", *options))["nats_per_char"].hex()
             for score, options in scores.items()

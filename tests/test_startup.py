@@ -55,8 +55,13 @@ def test_help_imports_only_click(arguments: Sequence[str]) -> None:
 
 
 def test_sampling_imports_numpy_and_safetensors_alone(bundle_folder: Path) -> None:
-    packages = imported_by_command("sample", bundle_folder, "-n", "3")
+    packages = imported_by_command("sample", bundle_folder, "-n", "3", "-t", "1")
     assert packages & HEAVY == {"numpy", "safetensors"}
+
+
+def test_sampling_at_the_temperature_of_the_recipe_also_imports_yaml(bundle_folder: Path) -> None:
+    packages = imported_by_command("sample", bundle_folder, "-n", "3")
+    assert packages & HEAVY == {"numpy", "safetensors", "yaml"}
 
 
 def test_evaluating_does_not_import_tensorflow(bundle_folder: Path, tmp_path: Path) -> None:
@@ -126,7 +131,7 @@ def test_the_errors_of_the_library_can_be_caught_without_importing_more() -> Non
 
 
 def test_loading_and_generating_imports_numpy_and_safetensors_alone(bundle_folder: Path) -> None:
-    program = "import charlm\nmodel = charlm.load(sys.argv[1])\nstr(model.generate(length=3))\nmodel.step([0])"
+    program = "import charlm\nmodel = charlm.load(sys.argv[1])\nmodel.step([0])\nstr(model.generate(temperature=1))"
     assert imported_by_program(program, bundle_folder) & {*HEAVY, "click"} == {"numpy", "safetensors"}
 
 

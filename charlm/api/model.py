@@ -104,6 +104,11 @@ class Model:
         """Every setting of the run that made the model; raises CharlmError if its config.yaml is not a config."""
         return self.bundle.parse_config(origin=str(self.folder / CONFIG_FILE))
 
+    @cached_property
+    def sampling_temperature(self) -> float:
+        """The temperature of the recipe, 0 or more; raises CharlmError if the config.yaml is not a config."""
+        return self.bundle.sampling_temperature(origin=str(self.folder / CONFIG_FILE))
+
     def zero_state(self, batch: int = 1) -> State:
         """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
         return rnn.zero_state(self.bundle.parameters, batch)
@@ -187,7 +192,7 @@ class Model:
         prompt: str = "",
         *,
         length: int = 500,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
@@ -202,6 +207,7 @@ class Model:
             prompt: What the model reads first; the text does not repeat it.
             length: The most characters (bytes at level byte) to generate; 0 = without end.
             temperature: 0 always chooses the most likely character; below 1 is safer, above 1 wilder than the model.
+                None = `self.sampling_temperature`.
             top_k: Choose among the k most likely characters, 1 or more; None = all.
             top_p: Choose among the fewest characters whose probabilities reach this sum, above 0 and at most 1.
             min_p: Leave out characters less likely than this share of the most likely one, 0 to 1.
@@ -215,13 +221,14 @@ class Model:
             An iterator over the pieces of the text; `str` of it is the whole text.
 
         Raises:
-            CharlmError: an argument is out of range, or a character of the prompt is not known and `unknown` is error.
+            CharlmError: an argument is out of range, a character of the prompt is not known and `unknown` is error, or
+                the temperature is left to a config.yaml that is not a config.
 
         """
         generation = self.generate_samples(
             prompt,
             length=length,
-            sampler=Sampler(temperature, top_k, top_p, min_p),
+            sampler=Sampler(self.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
             seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
             stop=stop,
             ignore_end=ignore_end,

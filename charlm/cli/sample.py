@@ -65,9 +65,8 @@ EXAMPLES = {
     "-t",
     "--temperature",
     type=float,
-    default=1.0,
-    show_default=True,
-    help="Divisor of the logits: below 1, likely characters become likelier; 0 = always the most likely character.",
+    help="Below 1 is safer, above 1 is wilder than the model; 0 = always the most likely character.  "
+    "[default: sampling.temperature of the model's recipe, 0.8 in all that come with charlm]",
 )
 @click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely characters.  [default: all]")
 @click.option(
@@ -112,7 +111,7 @@ def sample(
     prompt: str,
     prompt_file: IO[bytes] | None,
     length: int,
-    temperature: float,
+    temperature: float | None,
     top_k: int | None,
     top_p: float | None,
     min_p: float | None,
@@ -149,7 +148,7 @@ def sample(
     generation = model.generate_samples(
         prompt,
         length=min(length, sys.maxsize),
-        sampler=Sampler(temperature, top_k, top_p, min_p),
+        sampler=Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
         seed=seed,
         samples=samples,
         stop=stop,

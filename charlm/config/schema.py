@@ -270,14 +270,15 @@ class TrainingConfig(_Section):
 
 
 class SamplingConfig(_Section):
-    """The text that is generated at every evaluation, for TensorBoard."""
+    """The text that is generated at every evaluation, for the user and TensorBoard."""
 
     length: Annotated[int, Field(ge=0, le=100_000)] = 400
     """Characters to generate; 0 = no text during training."""
     prompt: str = ""
     """Text that the network reads first; characters that the vocabulary lacks are left out."""
     temperature: NotNegativeFloat = 0.8
-    """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network."""
+    """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network. `charlm
+    sample` without `-t` uses it too."""
     top_k: Positive | None = None
     """Choose among this many most likely characters; null = all."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -68,6 +68,23 @@ class Bundle:
 
         return parse_config(parse_yaml(self.config, origin=origin), origin=origin)
 
+    def sampling_temperature(self, *, origin: str = f"{CONFIG_FILE} of the bundle") -> float:
+        """Return the temperature that the run sampled with, `sampling.temperature` of its config: 0 or more.
+
+        Args:
+            origin: The file to name in an error.
+
+        Raises:
+            CharlmError: config.yaml is not a valid config.
+
+        """
+        from charlm.config.yaml import parse_yaml
+
+        match parse_yaml(self.config, origin=origin):
+            case {"sampling": {"temperature": float(found)}} if 0 <= found < math.inf:
+                return found  # the rest of the config is not looked at: sampling must not wait for pydantic
+        return self.parse_config(origin=origin).sampling.temperature
+
 
 def write_bundle(folder: Path, bundle: Bundle) -> None:
     """Write a bundle; an existing one is replaced in a single step.

@@ -56,6 +56,15 @@ def test_without_a_prompt_only_new_text_is_written(trained_run: Path) -> None:
     assert len(sample(trained_run, "-n", 20)) == 20
 
 
+def test_without_a_temperature_that_of_the_recipe_is_used(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "cool", replace(bundle, config="sampling: {temperature: 0.25}"))
+    texts = [
+        sample(tmp_path / "cool", "-n", 50, "--seed", 1, "--ignore-end", *options)
+        for options in ((), ("-t", 0.25), ("-t", 0.8))
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
 def test_temperature_0_always_gives_the_same_text(trained_run: Path) -> None:
     first, second = (sample(trained_run, "-t", 0, "-n", 50) for _ in range(2))
     assert first == second
@@ -273,7 +282,7 @@ def model_bytes(folder: Path, length: int, **settings: Any) -> bytes:
     """Return what a model of bytes writes after an empty prompt, seed 1, from its ids."""
     loaded = read_bundle(folder)
     prompt = encode_prompt(loaded.vocabulary, "")
-    ids = generate(loaded.parameters, prompt, sampler=Sampler(), length=length, seed=1, **settings)
+    ids = generate(loaded.parameters, prompt, sampler=Sampler(0.8), length=length, seed=1, **settings)
     return bytes(int(index[0]) for index in ids)
 
 

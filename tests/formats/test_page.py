@@ -139,7 +139,7 @@ def test_a_text_that_is_stopped_and_continued_is_the_same(browser: Browser, trai
     browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", seed=3, length=40, temperature=1)
     for _ in range(3):
         browser.click("write")
-    assert browser.text == "The " + str(trained.generate("The ", length=120, seed=3))
+    assert browser.text == "The " + str(trained.generate("The ", length=120, seed=3, temperature=1))
 
 
 def test_the_stop_text_ends_the_text_before_it(browser: Browser, trained: Model, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_strange_characters_and_titles_are_text(browser: Browser, make_bundle: B
     browser.open(tmp_path / "page", bundle, title=title).fill(prompt='<"😀', seed=1, length=100, temperature=1)
     browser.click("write")
     model = Model(tmp_path / "page", bundle)
-    assert browser.text == '<"😀' + str(model.generate('<"😀', length=100, seed=1))
+    assert browser.text == '<"😀' + str(model.generate('<"😀', length=100, seed=1, temperature=1))
     assert browser.driver.title == browser.find("summary").find_element("xpath", "../h1").text == title
     assert browser.driver.execute_script("return document.images.length") == 0
 
@@ -244,7 +244,7 @@ def test_a_model_of_bytes_writes_characters(browser: Browser, make_bundle: Bundl
     bundle.parameters.logits_bias[[0xC3, 0xA9]] = 5, 4  # é in UTF-8, and then anything
     browser.open(tmp_path / "page", bundle).fill(prompt="é", seed=2, length=60, temperature=1)
     browser.click("write")
-    expected = str(Model(tmp_path / "page", bundle).generate("é", length=60, seed=2))
+    expected = str(Model(tmp_path / "page", bundle).generate("é", length=60, seed=2, temperature=1))
     assert "é" in expected
     complete = expected.removesuffix("\ufffd")  # a character whose last byte is missing is not shown
     assert browser.text.startswith("é" + complete)
@@ -256,7 +256,7 @@ def test_reserved_ids_are_neither_chosen_nor_offered(browser: Browser, bundle: B
     assert len(browser.choices) == 3
     browser.click("write")
     model = Model(tmp_path / "page", bundle)
-    generated = model.generate("", length=500, seed=1)
+    generated = model.generate("", length=500, seed=1, temperature=1)
     assert browser.text == str(generated)
     assert generated.stopped_by == "end of text"
     assert "the model ended the text" in browser.status

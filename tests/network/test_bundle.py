@@ -80,6 +80,20 @@ def test_bundle_is_read_back_bit_by_bit(
         assert tensor.tobytes() == written.parameters.tensors()[name].tobytes()
 
 
+@pytest.mark.parametrize(
+    ("config", "temperature"),
+    [("sampling: {temperature: 0.6}", 0.6), ("sampling: {temperature: 1}", 1.0), ("sampling: {}", 0.8), ("{}", 0.8)],
+)
+def test_the_temperature_is_that_of_the_recipe_or_the_default(config: str, temperature: float, bundle: Bundle) -> None:
+    assert replace(bundle, config=config).sampling_temperature() == temperature
+
+
+@pytest.mark.parametrize("config", ["sampling: {temperature: -0.5}", "sampling: {temperature: .inf}", "[]", "a: ["])
+def test_a_temperature_that_is_not_valid_is_refused(config: str, bundle: Bundle) -> None:
+    with pytest.raises(CharlmError, match=r"^here/config\.yaml: "):
+        replace(bundle, config=config).sampling_temperature(origin="here/config.yaml")
+
+
 def test_files_and_fields_are_those_of_the_format(bundle_folder: Path) -> None:
     assert sorted(path.name for path in bundle_folder.iterdir()) == sorted([*FILES, "model.json"])
     model = json.loads((bundle_folder / "model.json").read_text())
