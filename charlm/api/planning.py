@@ -1,7 +1,6 @@
 """What a training would do, without doing it: sizes, memory, steps and time. `Plan.to_json` is what a program reads."""
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,11 @@ from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.runs.run import begin_run
 from charlm.text.batches import Batches
-from charlm.text.corpus import BLOCK, Corpus
+from charlm.text.facts import TextFacts, describe_text
 from charlm.training.schedule import total_steps
 from charlm.training.signals import stop_on_signal
 from charlm.training.stopwatch import Stopwatch
 from charlm.training.timing import STEP_SECONDS, Costs, rehearse
-
-RARE = 10
-"""Characters that occur less often than this count as rare: a network hardly learns when they come."""
-
-
-@dataclass(frozen=True)
-class TextFacts:
-    """The text that would be trained on."""
-
-    summary: str
-    """In a line, for the user."""
-    characters: int
-    documents: int
-    vocabulary: int
-    """V, the number of ids."""
-    splits: dict[str, int]
-    """The number of ids of train, validation and test."""
-    rare: dict[str, int]
-    """How often each character occurs that occurs fewer than RARE times, the rarest first."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +27,7 @@ class Plan:
     """What a training would do."""
 
     text: TextFacts
+    """The text that would be trained on."""
     architecture: Architecture
     batches: Batches
     """How the training text would be cut into windows."""
@@ -140,7 +121,7 @@ def plan(
     with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
         config = settle_cards(load_config(find_recipe(str(recipe)), overrides=as_several(overrides)), request)
         begun = begin_run(Path(folder) / "run", config, *as_sources(text), progress=show_progress)
-        facts = _describe(begun.corpus)
+        facts = describe_text(begun.corpus)
         make_engine = start_engine(request, device=config.training.device)
         watch.lap("start")
         rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
@@ -171,23 +152,3 @@ def plan(
         advice=suited_recipe(facts.splits["train"]),
         cluster=cluster,
     )
-
-
-def _describe(corpus: Corpus) -> TextFacts:
-    counts = np.zeros(len(corpus.vocabulary), np.int64)
-    for start in range(0, len(corpus.ids), BLOCK):
-        counts += np.bincount(corpus.ids[start : start + BLOCK], minlength=len(counts))
-    return TextFacts(
-        summary=corpus.summary,
-        characters=corpus.manifest.characters,
-        documents=len(corpus.manifest.sources),
-        vocabulary=len(counts),
-        splits={name: end - start for name, (start, end) in corpus.splits.items()},
-        rare=_rare(corpus.vocabulary.characters, counts.tolist()),
-    )
-
-
-def _rare(characters: Sequence[str | None], counts: Sequence[int]) -> dict[str, int]:
-    """Return the count of each rare character, the rarest first; an id that is reserved or never occurs is none."""
-    found = {name: n for name, n in zip(characters, counts, strict=True) if name is not None and 0 < n < RARE}
-    return dict(sorted(found.items(), key=lambda item: item[1]))

@@ -89,6 +89,8 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     operations = network.operations_per_character()
     yield "text", plan.text.summary.split(", ")
     yield "rare", list(_rare(plan.text.rare))
+    for finding in plan.text.findings:
+        yield "problem", [finding.line]
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
     yield "weights", shapes
     yield "operations", [f"{operations:,} a character to predict it", f"{3 * operations:,} to train on it"]
@@ -135,8 +137,11 @@ def _cluster(cluster: "ClusterPlan") -> Iterator[str]:
     yield f"no more than {scaling.worthwhile_machines} pay"
 
 
-def _rare(counts: dict[str, int]) -> Iterator[str]:
-    """Yield the rare characters with their counts, at most SHOWN of them."""
+def _rare(counts: dict[str, int] | None) -> Iterator[str]:
+    """Yield the rare characters with their counts, at most SHOWN of them; None = not counted."""
+    if counts is None:
+        yield "not counted in so long a text"
+        return
     if not counts:
         yield "no character is rare"
     for character, count in islice(counts.items(), SHOWN):
