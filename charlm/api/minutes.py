@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from charlm.api.sources import overridden_keys
 from charlm.errors import CharlmError
 from charlm.runs.run import Run, discard_run
 from charlm.training.engine import Engine, EngineFactory
@@ -30,7 +31,7 @@ def check_minutes(minutes: float, overrides: Iterable[str] | Mapping[str, Any]) 
     """
     if not (math.isfinite(minutes) and minutes > 0):
         raise CharlmError(f"--minutes {minutes:g}: must be a number more than 0")
-    given = {override.partition("=")[0].strip() for override in overrides}
+    given = overridden_keys(overrides)
     for key in LENGTH:
         if key in given:
             raise CharlmError(f"--minutes {minutes:g}: decides {key}, which --set gives as well; leave one of them out")

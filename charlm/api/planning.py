@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from charlm.api.beginning import begin
 from charlm.api.cluster_planning import BANDWIDTH, ClusterPlan, check_cluster, plan_cluster
-from charlm.api.sources import Overrides, Text, as_several, as_sources, settle_cards, start_engine
-from charlm.config.file import load_config
-from charlm.config.recipes import RecipeAdvice, find_recipe, suited_recipe
+from charlm.api.sources import Overrides, Text, start_engine
+from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice
 from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
-from charlm.runs.run import begin_run
 from charlm.text.batches import Batches
 from charlm.text.facts import TextFacts, describe_text
 from charlm.training.schedule import total_steps
@@ -45,6 +44,8 @@ class Plan:
     """The most memory that this process has held, the timed steps included."""
     advice: RecipeAdvice
     """Which recipe suits a text of this size."""
+    is_advised: bool
+    """Whether the plan is for this recipe, because none was named."""
     cluster: ClusterPlan | None = None
     """What several machines would make of it, if that was asked for."""
 
@@ -88,7 +89,7 @@ class Plan:
 def plan(
     text: Text = None,
     *,
-    recipe: str | Path = "default",
+    recipe: str | Path | None = None,
     overrides: Overrides = (),
     workers: int | None = None,
     bandwidth: float = BANDWIDTH,
@@ -101,7 +102,7 @@ def plan(
 
     Args:
         text: As for `train`.
-        recipe: A name in configs/, or a YAML file.
+        recipe: A name in configs/, or a YAML file; None = the one that `train` would take.
         overrides: Values that replace those of the recipe.
         workers: For how many machines like this one to reckon as well, 2 or more; None = for none.
         bandwidth: Of the network of each of them in bits per second, more than 0.
@@ -117,23 +118,37 @@ def plan(
     """
     if workers is not None:
         check_cluster(workers, bandwidth)
+        recipe = recipe or DEFAULT_RECIPE  # as several machines that train
     watch = Stopwatch()
     with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
-        config = settle_cards(load_config(find_recipe(str(recipe)), overrides=as_several(overrides)), request)
-        begun = begin_run(Path(folder) / "run", config, *as_sources(text), progress=show_progress)
+        beginning = begin(
+            text,
+            recipe=recipe,
+            overrides=overrides,
+            minutes=None,
+            folder=Path(folder) / "run",
+            request=request,
+            show_progress=show_progress,
+        )
+        begun = beginning.run
         facts = describe_text(begun.corpus)
-        make_engine = start_engine(request, device=config.training.device)
+        make_engine = start_engine(request, device=begun.config.training.device)
         watch.lap("start")
         rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
         memory, settings, batches = peak_memory_bytes(), begun.config.training, rehearsal.batches
-        steps = total_steps(settings.epochs, settings.steps, batches)
+        costs = rehearsal.costs
+        start_seconds = watch.laps["start"] + costs.start_seconds
+        if beginning.minutes is None:
+            steps = total_steps(settings.epochs, settings.steps, batches)
+        else:
+            steps = costs.steps_within(settings, 60 * beginning.minutes - start_seconds)
         cluster = None
         if workers is not None:
             cluster = plan_cluster(
                 begun,
                 rehearsal,
                 workers=workers,
-                parts=config.training.parts,
+                parts=beginning.parts,
                 steps=steps,
                 bandwidth=bandwidth,
                 request=request,
@@ -145,10 +160,11 @@ def plan(
         batches=batches,
         steps=steps,
         precision=usable_precision(settings.precision)[0],
-        start_seconds=watch.laps["start"] + rehearsal.costs.start_seconds,
-        costs=rehearsal.costs,
-        run_seconds=rehearsal.costs.run_seconds(settings, steps),
+        start_seconds=start_seconds,
+        costs=costs,
+        run_seconds=costs.run_seconds(settings, steps),
         memory_bytes=memory,
-        advice=suited_recipe(facts.splits["train"]),
+        advice=beginning.advice,
+        is_advised=beginning.is_advised,
         cluster=cluster,
     )

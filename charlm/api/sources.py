@@ -35,6 +35,11 @@ def as_several(overrides: Overrides) -> list[str] | Mapping[str, Any]:
     return [overrides] if isinstance(overrides, str) else list(overrides)
 
 
+def overridden_keys(overrides: Iterable[str] | Mapping[str, Any]) -> set[str]:
+    """Return the dotted keys of overrides, which are `KEY=VALUE` texts or a mapping."""
+    return {override.partition("=")[0].strip() for override in overrides}
+
+
 def start_engine(request: StopRequest, *, device: str = "cpu") -> EngineFactory:
     """Import TensorFlow, and return what makes the engine of a run on a device; raises Stopped if a signal comes."""
     with request.at_once():

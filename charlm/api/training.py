@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from charlm.api.beginning import begin
 from charlm.api.minutes import check_minutes, fit_to_minutes
-from charlm.api.sources import Overrides, Text, as_several, as_sources, settle_cards, start_engine
+from charlm.api.sources import Overrides, Text, as_several, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.runs.folder import find_run, is_run, new_folder
-from charlm.runs.run import Run, begin_run, discard_run, open_run
+from charlm.runs.folder import find_run, is_run
+from charlm.runs.run import Run, discard_run, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
@@ -50,7 +51,7 @@ def tokenize(
 def train(
     text: Text = None,
     *,
-    recipe: str | Path = "default",
+    recipe: str | Path | None = None,
     overrides: Overrides = (),
     minutes: float | None = None,
     run: str | Path | None = None,
@@ -66,7 +67,8 @@ def train(
         text: What `tokenize` takes: files, folders, glob patterns, .gz files, or - for standard input; one of them or
             several, each file a document. Or a corpus that it made, or the folder of one. None = the plays that come
             with charlm.
-        recipe: A name in configs/, or a YAML file.
+        recipe: A name in configs/, or a YAML file. None = the one that suits a text of this size, see
+            `charlm.config.recipes.suited_recipe`; for the plays `default`.
         overrides: Values that replace those of the recipe.
         minutes: How long the call should take. Some steps are timed, and the number of steps that fit replaces the
             `training.epochs` and `training.steps` of the recipe; it is in the config of the run, which can so be
@@ -84,25 +86,32 @@ def train(
     """
     watch = Stopwatch()
     with stop_on_signal() as request:
-        path = find_recipe(str(recipe))
         given = as_several(overrides)
-        config = load_config(path, overrides=given)
         if minutes is not None:
             check_minutes(minutes, given)
-        folder = new_folder(path.stem) if run is None else Path(run)
-        begun = begin_run(folder, settle_cards(config, request), *as_sources(text), progress=show_progress)
+        begun = begin(
+            text,
+            recipe=recipe,
+            overrides=given,
+            minutes=minutes,
+            folder=None if run is None else Path(run),
+            request=request,
+            show_progress=show_progress,
+        )
+        if begun.is_advised:
+            say(f"recipe: {begun.advice.options}: {begun.advice.reason}")
         try:
             return _train(
-                begun,
+                begun.run,
                 resume=False,
-                minutes=minutes,
+                minutes=begun.minutes,
                 request=request,
                 say=say,
                 show_progress=show_progress,
                 watch=watch,
             )
         except Exception:
-            discard_run(begun)
+            discard_run(begun.run)
             raise
 
 

@@ -71,7 +71,8 @@ recipe_option = click.option(
     callback=refuse_empty,
     shell_complete=suggest_recipes,
     metavar="NAME|FILE",
-    help="Recipe: a name of those that charlm comes with, or a YAML file.  [default: default]",
+    help="Recipe: a name of those that charlm comes with, or a YAML file.  "
+    "[default: the recipe that suits the size of the text]",
 )
 checkpoint_option = click.option(
     "--checkpoint",

@@ -24,7 +24,7 @@ INDENT = 12
 
 
 EXAMPLES = {
-    "charlm plan mytext.txt": "the plan of the default recipe, and which recipe suits the text",
+    "charlm plan mytext.txt": "what the recipe that suits the text would do",
     "charlm plan mytext.txt -c shakespeare-15m -s training.epochs=5 --json": "another recipe, shorter, for a script",
 }
 
@@ -61,7 +61,7 @@ def plan(
 
     found = planning.plan(
         corpus or None,
-        recipe=recipe or "default",
+        recipe=recipe,
         overrides=overrides,
         workers=workers,
         bandwidth=1e9 * bandwidth,
@@ -117,8 +117,11 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     )
     if plan.cluster is not None:
         yield "workers", list(_cluster(plan.cluster))
-    advice = plan.advice
-    yield "recipe", [f"{advice.recipe} suits {plan.text.splits['train']:,} characters of training: {advice.reason}"]
+    advice, characters = plan.advice, plan.text.splits["train"]
+    taken = "taken" if plan.is_advised else "would be taken without -c"
+    yield "recipe", [f"{advice.options} suits {characters:,} characters of training and is {taken}: {advice.reason}"]
+    if advice.better is not None:
+        yield "better", [f"-c {advice.better.recipe}", f"about {advice.better.times:g} times as long"]
 
 
 def _cluster(cluster: "ClusterPlan") -> Iterator[str]:

@@ -29,7 +29,7 @@ SECTIONS = {
     "Several machines": "cluster task worker_timeout start_timeout",
 }
 EXAMPLES = {
-    "charlm train mytext.txt": "train with the default recipe",
+    "charlm train mytext.txt": "train with the recipe that suits the size of the text",
     "charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small": "another recipe, a setting, a folder",
     "charlm train mytext.txt --minutes 10": "as much training as fits into ten minutes",
     "charlm train --resume": "go on with the newest run",
@@ -111,7 +111,7 @@ def train(
         else:
             outcome = training.train(
                 corpus or None,
-                recipe=recipe or "default",
+                recipe=recipe,
                 overrides=overrides,
                 minutes=minutes,
                 run=folder,

@@ -3,9 +3,12 @@
 `suited_recipe` says which recipe suits a text of a given size.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from charlm.errors import CharlmError, nearest
 
@@ -23,6 +26,8 @@ SPACE = "space"
 """The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
 SCHEMA = CONFIGS / "schema.json"
 """The JSON Schema of a recipe, made by `charlm.config.json_schema`."""
+DEFAULT_RECIPE = "default"
+"""The recipe for the default corpus, and for a text before its size is known."""
 DEFAULT_CORPUS = _shipped("data") / "river_plays.txt"
 
 
@@ -74,8 +79,14 @@ def _is_file_name(path: Path) -> bool:
     return path.suffix in {".yaml", ".yml"} or path.is_file()
 
 
-SMALL_TEXT, LARGE_TEXT, VAST_TEXT = 80_000, 500_000, 5_000_000
-"""Characters of training text at which `suited_recipe` changes its answer."""
+@dataclass(frozen=True)
+class Alternative:
+    """A recipe that takes longer than another, and scores better."""
+
+    recipe: str
+    """A name in configs/."""
+    times: float
+    """How many times as long it takes, roughly."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,62 @@ class RecipeAdvice:
     """A name in configs/."""
     reason: str
     """For the user."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What to change in it, by dotted keys."""
+    minutes: float | None = None
+    """How long to train in place of the length in the recipe; None = as the recipe says."""
+    better: Alternative | None = None
+    """What to take with more time, or None."""
+
+    @property
+    def options(self) -> str:
+        """What stands for the advice on a command line."""
+        settings = [f"-s {key}={value}" for key, value in self.settings.items()]
+        minutes = [] if self.minutes is None else [f"--minutes {self.minutes:g}"]
+        return " ".join([f"-c {self.recipe}", *settings, *minutes])
+
+
+SUITED = (
+    (
+        80_000,
+        RecipeAdvice(
+            "default",
+            "so little text is soon learnt by heart: a narrow network, much dropout, and an end when that begins",
+            settings={
+                "model.units": 256,
+                "model.layer_dropout": 0.3,
+                "model.output_dropout": 0.4,
+                "training.batch_size": 8,
+                "training.epochs": 16,
+                "training.early_stopping.min_weights_per_character": 0,
+            },
+        ),
+    ),
+    (500_000, RecipeAdvice("default", "its dropouts were chosen for texts of 100,000 to 300,000 characters")),
+    (
+        5_000_000,
+        RecipeAdvice(
+            "shakespeare",
+            "one layer learns a text of about a million characters in minutes",
+            better=Alternative("shakespeare-15m", times=15),
+        ),
+    ),
+    (
+        math.inf,
+        RecipeAdvice(
+            "shakespeare",
+            "so long a text can hardly be learnt by heart: a wide layer, and as much of it as fits into the time",
+            settings={
+                "model.units": 1024,
+                "training.precision": "bfloat16",
+                "training.optimizer.learning_rate": 4e-3,
+            },
+            minutes=10,
+        ),
+    ),
+)
+"""What suits a text of fewer characters of training text than the first number. A training that nobody has asked for by
+name takes 10 minutes at most, give or take the machine."""
 
 
 def suited_recipe(training_characters: int) -> RecipeAdvice:
@@ -99,21 +166,4 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
         training_characters: The length of the training text, 0 or more.
 
     """
-    if training_characters < SMALL_TEXT:
-        return RecipeAdvice(
-            "default",
-            "smaller than the texts that it was made for; the run ends early if the network learns the text by heart",
-        )
-    if training_characters < LARGE_TEXT:
-        return RecipeAdvice("default", "its dropouts were chosen for texts of 100,000 to 300,000 characters")
-    if training_characters < VAST_TEXT:
-        return RecipeAdvice(
-            "shakespeare-15m",
-            "three layers, Muon and little dropout were chosen for texts of about a million characters; shakespeare "
-            "takes a sixth of the time and scores worse, shakespeare-hour three times as long and scores better",
-        )
-    return RecipeAdvice(
-        "shakespeare-hour",
-        "the largest network; no recipe was measured on a text of this size, which can hardly be learned by heart, so "
-        "give the time instead of the epochs: --minutes 60",
-    )
+    return next(advice for limit, advice in SUITED if training_characters < limit)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,13 @@ def begin_run(
         with _undone_on_failure(folder, is_new=is_new), writing(folder):
             config, corpus = _write_beginning(folder, settle_parts(config), sources, progress=progress)
     return Run(folder, config, corpus, is_new_folder=is_new)
+
+
+def move_run(run: Run, folder: Path) -> Run:
+    """Give a run that has just begun another folder, which must not exist; raises CharlmError if it cannot be moved."""
+    with writing(folder):
+        run.folder.rename(folder)
+    return replace(run, folder=folder, corpus=replace(run.corpus, folder=folder / CORPUS))
 
 
 def discard_run(run: Run) -> None:

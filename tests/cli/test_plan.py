@@ -47,7 +47,8 @@ def make_plan(rare: dict[str, int] | None, *, cluster: ClusterPlan | None = None
         costs=Costs(step_seconds=0.1, evaluation_seconds=0.5, checkpoint_seconds=0.2, start_seconds=5.0),
         run_seconds=80.0,
         memory_bytes=1_500_000_000,
-        advice=suited_recipe(18_000),
+        advice=suited_recipe(1_000_000),
+        is_advised=False,
         cluster=cluster,
     )
 
@@ -57,7 +58,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = list(_lines(make_plan({chr(65 + index): 1 + index // 9 for index in range(60)}), width=width))
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
-        *("text", "rare", "problem", "network", "weights", "operations", "steps", "memory", "time", "recipe")
+        *("text", "rare", "problem", "network", "weights", "operations", "steps", "memory", "time", "recipe", "better")
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, find_space, recipe_names, suited_recipe
+from charlm.config.recipes import DEFAULT_CORPUS, RecipeAdvice, find_recipe, find_space, recipe_names, suited_recipe
 from charlm.errors import CharlmError
 
 
@@ -69,4 +69,10 @@ def test_every_size_of_text_has_a_recipe_that_exists(characters: int) -> None:
 def test_the_texts_that_recipes_were_measured_on_are_given_these_recipes() -> None:
     plays = len(DEFAULT_CORPUS.read_text(encoding="utf-8"))
     assert suited_recipe(9 * plays // 10).recipe == "default"
-    assert suited_recipe(1_003_854).recipe == "shakespeare-15m"  # Tiny Shakespeare
+    shakespeare = suited_recipe(1_003_854)  # Tiny Shakespeare
+    assert (shakespeare.recipe, shakespeare.better and shakespeare.better.recipe) == ("shakespeare", "shakespeare-15m")
+
+
+def test_an_advice_can_be_typed_as_options() -> None:
+    advice = RecipeAdvice("tiny", "a reason", settings={"model.units": 3, "seed": 2}, minutes=0.5)
+    assert advice.options == "-c tiny -s model.units=3 -s seed=2 --minutes 0.5"
