@@ -7,12 +7,13 @@ from charlm.api.beginning import begin
 from charlm.api.minutes import check_minutes, fit_to_minutes
 from charlm.api.sources import Overrides, Text, as_several, start_engine
 from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
+from charlm.config.recipes import RecipeAdvice, find_recipe
 from charlm.runs.folder import find_run, is_run
 from charlm.runs.run import Run, discard_run, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
+from charlm.training.display import wrap
 from charlm.training.loop import Outcome
 from charlm.training.signals import Stopped, StopRequest, stop_on_signal
 from charlm.training.stopwatch import Stopwatch
@@ -99,7 +100,8 @@ def train(
             show_progress=show_progress,
         )
         if begun.is_advised:
-            say(f"recipe: {begun.advice.options}: {begun.advice.reason}")
+            for line in _describe_advice(begun.advice):
+                say(line)
         try:
             return _train(
                 begun.run,
@@ -113,6 +115,16 @@ def train(
         except Exception:
             discard_run(begun.run)
             raise
+
+
+def _describe_advice(advice: RecipeAdvice) -> list[str]:
+    """Return the lines that tell the user which recipe the text gets, why, and what is better."""
+    lines = wrap(f"recipe: {advice.recipe}: {advice.reason}")
+    if advice.settings:
+        lines += wrap(f"with {', '.join(f'{key}={value}' for key, value in advice.settings.items())}")
+    if advice.better is not None:
+        lines.append(f"better, in about {advice.better.times:g} times the time: -c {advice.better.recipe}")
+    return lines
 
 
 def resume(

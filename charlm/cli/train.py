@@ -10,10 +10,16 @@ from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, Decorator, corpus_argument, recipe_option, set_option
 from charlm.cli.output import print_result, say
 from charlm.cli.suggestions import suggest_runs
+from charlm.cli.table import cut
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from charlm.training.cluster import Cluster
     from charlm.training.loop import Outcome
+
+SAMPLE_COLUMNS = 200
+"""How much of a sample is shown at the end."""
 
 
 def _seconds_option(name: str, default: float, text: str) -> Decorator:
@@ -152,8 +158,25 @@ def _print_outcome(outcome: "Outcome") -> None:
             f"{folder}: {nats:.4f} nats per character on the {outcome.split} text",
             f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "
             f"{outcome.characters_per_second:,.0f} characters/s",
+            *_compare(nats, outcome.simple_nats),
         )
-    say(f"write text with: charlm sample {as_argument(folder)}")
+    if outcome.sample:
+        say(f"it writes: {cut(' '.join(outcome.sample.split()), SAMPLE_COLUMNS)}")
+    run = as_argument(folder)
+    say(f"the model lies in {as_argument(folder / 'best')}")
+    say(f"see how it learnt: charlm tensorboard {run}, and what it does: charlm inspect {run}")
+    say(f"score a text: charlm evaluate {run} TEXT")
+    say(f"train longer: charlm train --resume -r {run} -s training.epochs=N")
+    say(f"write text with: charlm sample {run}")
+
+
+def _compare(nats: float, simple_nats: "Mapping[str, float]") -> "Iterator[str]":
+    """Yield a line that says what a score is worth, if there is something to compare it with."""
+    if simple_nats:
+        scores = ", ".join(f"{name} {score:.4f}" for name, score in simple_nats.items())
+        name, best = min(simple_nats.items(), key=lambda item: item[1])
+        comparison = "better" if nats < best else "worse"
+        yield f"  on the same text: {scores}; this network is {abs(best - nats):.4f} nats {comparison} than {name}"
 
 
 def _how_to_resume(folder: Path) -> str:

@@ -71,10 +71,26 @@ def measure_baselines(
     training = known[-max_training_characters:]
     found = compressed_nats(ids, vocabulary, training)
     if len(training):
-        ngrams = count_ngrams(training, vocabulary_size=len(vocabulary), order=NGRAM_ORDER)
         found["unigram"] = unigram_nats(ids, training, vocabulary_size=len(vocabulary))
-        found[f"{NGRAM_ORDER}-gram"] = sum(float(nats.sum()) for nats in score_ngrams(ngrams, ids)) / (len(ids) - 1)
+        found[f"{NGRAM_ORDER}-gram"] = ngram_nats(ids, training, vocabulary_size=len(vocabulary))
     return Baselines(found, len(training), len(known))
+
+
+def ngram_nats(ids: Ids, training: Ids, *, vocabulary_size: int, order: int = NGRAM_ORDER) -> float:
+    """Score a text with an n-gram model, see `charlm.evaluation.ngrams`.
+
+    Args:
+        ids: The text, integers [n], n >= 2.
+        training: The training text, integers [m].
+        vocabulary_size: V.
+        order: The number of ids in the longest n-grams, 1 or more.
+
+    Returns:
+        The mean nats of ids 1 to n - 1.
+
+    """
+    model = count_ngrams(training, vocabulary_size=vocabulary_size, order=order)
+    return sum(float(nats.sum()) for nats in score_ngrams(model, ids)) / (len(ids) - 1)
 
 
 def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:

@@ -1,4 +1,4 @@
-"""What the user sees of a training: its size, a progress bar on standard error, a line an evaluation, and advice.
+"""What the user sees of a training: its size, a progress bar on standard error, and a line an evaluation.
 
 Losses are in nats per character. A line that cannot be written is dropped: training goes on.
 """
@@ -7,7 +7,9 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -16,8 +18,10 @@ from tqdm import tqdm
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
+from charlm.text.facts import TextFacts
+from charlm.text.findings import RARE
 from charlm.training.progress import Progress
-from charlm.training.schedule import ENOUGH_EVALUATIONS, Schedule, enough_evaluations
+from charlm.training.schedule import Schedule
 
 Say = Callable[[str], None]
 """Takes a line for the user."""
@@ -26,6 +30,10 @@ BAR_COLUMNS = 10
 """The smallest bar that is worth its place."""
 COLUMNS = 80
 """The width of a line if standard error is not a terminal, or its width is not known."""
+SHOWN_RARE = 3
+"""How many of the rarest characters are named."""
+MIN_WORDS_COLUMNS = 12
+"""The shortest part of a sample that is worth its place."""
 PREFIX_COLUMNS = len("charlm: ")
 """What the command line puts before a line."""
 
@@ -53,11 +61,12 @@ def line_columns(descriptor: int = 2) -> int:
     return (columns or COLUMNS) - PREFIX_COLUMNS
 
 
-def describe_run(run: Run, batches: Batches, *, steps: int) -> list[str]:
-    """Return the lines that tell the user the size of a run.
+def describe_run(run: Run, facts: TextFacts, batches: Batches, *, steps: int) -> list[str]:
+    """Return the lines that tell the user the size of a run, and what is wrong with its text.
 
     Args:
         run: Its config and corpus.
+        facts: What is known of the text.
         batches: How the training text is cut into windows.
         steps: The steps of the whole run.
 
@@ -65,11 +74,27 @@ def describe_run(run: Run, batches: Batches, *, steps: int) -> list[str]:
     model = run.config.model
     return [
         f"corpus: {run.corpus.size_summary}",
+        *_describe_rare(facts.rare),
         f"splits: {run.corpus.splits_summary}",
+        *(line for finding in facts.findings for line in wrap(finding.line)),
         f"model: {model.layers} x {model.units} units, {count_weights(run):,} weights",
         f"steps: {steps:,} of {batches.batch_size} x {batches.sequence_length} characters, "
         f"{batches.steps_per_epoch:,} an epoch",
     ]
+
+
+def _describe_rare(rare: Mapping[str, int] | None) -> list[str]:
+    """Return a line that names the rarest characters; none if no character is known to be rare."""
+    if not rare:
+        return []
+    rarest = ", ".join(f"{character!r} {count}" for character, count in islice(rare.items(), SHOWN_RARE))
+    more = ", ..." if len(rare) > SHOWN_RARE else ""
+    return [f"rare: {len(rare):,} characters occur fewer than {RARE} times: {rarest}{more}"]
+
+
+def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
+    """Return a line for the user as several of limited width, if it is longer; a longer word is not broken."""
+    return textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def count_weights(run: Run) -> int:
@@ -81,42 +106,47 @@ def count_weights(run: Run) -> int:
 def describe_evaluation(
     progress: Progress,
     *,
-    total: int,
+    schedule: Schedule,
     validation_nats: float | None,
     is_best: bool,
     max_minutes: float | None = None,
+    sample: str = "",
     columns: int = COLUMNS - PREFIX_COLUMNS,
 ) -> str:
     """Return the line for an evaluation.
 
-    As much is shown as fits: the unit goes first, then the times, the training loss if there is a validation loss,
-    whether it is the best, and the step. The loss stays in any case.
+    As much is shown as fits: the sample is cut or goes first, then the unit, the time left, the training loss if there
+    is a validation loss, whether it is the best, and the epoch. The loss stays in any case.
 
     Args:
         progress: The step, the time spent, and the training loss.
-        total: The steps of the whole run.
+        schedule: The steps of the whole run and of an epoch.
         validation_nats: The loss on the validation text in nats per character; None if there is no such text.
         is_best: Whether the evaluation is the best so far.
         max_minutes: The minutes after which the run ends early; None = no limit.
+        sample: What the network writes; the line has its beginning.
         columns: The width of the line.
 
     """
     spent = progress.elapsed_seconds
-    left = spent / max(progress.step, 1) * (total - progress.step)
+    left = spent / max(progress.step, 1) * (schedule.total - progress.step)
     if max_minutes is not None:
         left = min(left, max(0.0, 60 * max_minutes - spent))
-    step, times = f"step {progress.step:,}", f", {duration(spent)}, {duration(left)} left"
+    epoch = f"epoch {progress.step / schedule.steps_per_epoch:.1f}"
     train = f"train {progress.train_nats:.3f}"
     loss = train if validation_nats is None else f"validation {validation_nats:.3f}"
     losses = loss if validation_nats is None else f"{train}, {loss}"
     best = ", best" if is_best else ""
+    line = f"{epoch}, {duration(left)} left: {losses}{best}"
+    words = " ".join(sample.split())[: max(0, columns - len(line) - 3)]
     return _first_that_fits(
         (
-            f"{step}{times}: {losses} nats{best}",
-            f"{step}{times}: {losses}{best}",
-            f"{step}: {losses}{best}",
-            f"{step}: {loss}{best}",
-            f"{step}: {loss}",
+            *([f'{line} "{words}"'] if len(words) >= MIN_WORDS_COLUMNS else []),
+            f"{epoch}, {duration(left)} left: {losses} nats{best}",
+            line,
+            f"{epoch}: {losses}{best}",
+            f"{epoch}: {loss}{best}",
+            f"{epoch}: {loss}",
             loss,
         ),
         columns,
@@ -137,31 +167,6 @@ def duration(seconds: float) -> str:
         if rest >= size:
             return f"{rest // size}{unit}{rest % size // smaller:02}{smaller_unit}"
     return f"{rest}s"
-
-
-def advise_on_evaluations(schedule: Schedule) -> str | None:
-    """Return a line for the user if a run has so few evaluations that the best network may be far from each of them."""
-    every, count = enough_evaluations(schedule.total), -(-schedule.total // schedule.evaluate_every)
-    if every >= schedule.evaluate_every:
-        return None
-    evaluations = "1 evaluation" if count == 1 else f"{count} evaluations"
-    return f"best/ is from {evaluations}; for {ENOUGH_EVALUATIONS}: -s training.evaluate_every={every}"
-
-
-def advise_on_overfitting(progress: Progress, *, split: str) -> list[str]:
-    """Return lines for the user if the best validation loss was long before the end, in the first half of the steps.
-
-    Args:
-        progress: The progress at the end.
-        split: The text that the best loss was measured on, validation or train.
-
-    """
-    if split != "validation" or progress.best_nats is None or 2 * progress.best_step > progress.step:
-        return []
-    return [
-        f"the best was at step {progress.best_step:,} of {progress.step:,}: the text is small for this recipe;",
-        "use fewer training.epochs or model.units, more dropout, or early stopping",
-    ]
 
 
 class ProgressBar:

@@ -6,7 +6,7 @@ however often it is interrupted and resumed.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -18,16 +18,17 @@ from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.lock import only_writer
 from charlm.training import divergence
+from charlm.training.advice import advise_on_evaluations, advise_on_time
 from charlm.training.display import (
     ProgressBar,
     Say,
     above_bar,
-    advise_on_evaluations,
     count_weights,
     describe_run,
 )
 from charlm.training.divergence import DivergenceError
 from charlm.training.engine import EngineFactory
+from charlm.training.estimate import Estimate
 from charlm.training.memory import check_memory
 from charlm.training.progress import Progress
 from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
@@ -52,6 +53,10 @@ class Outcome:
     """Why it ended, for the user."""
     signal: Signals | None
     """The signal that ended it, or None."""
+    simple_nats: Mapping[str, float]
+    """What simple models score on the validation text, in nats per character, by name; empty if there is none."""
+    sample: str
+    """What the network of the last evaluation has written; empty if nothing."""
 
 
 def train(
@@ -119,6 +124,8 @@ def train(
         split=training.recorder.validator.split,
         reason=reason,
         signal=training.stopped_by,
+        simple_nats=training.recorder.report.simple_nats(),
+        sample="" if training.recorder.sample is None else training.recorder.sample.text,
     )
 
 
@@ -198,13 +205,16 @@ class Training:
             self.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
-            for line in describe_run(self.run, self.batches, steps=self.schedule.total):
+            for line in describe_run(self.run, self.recorder.report.facts(), self.batches, steps=self.schedule.total):
                 self.say(line)
         if self.stopping is not None and self.stopping.min_weights_per_character:
             self.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         if advice := advise_on_evaluations(self.schedule):
             self.say(advice)
         self.engine.build()
+        if simple := self.recorder.report.simple_nats():
+            scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
+            self.say(f"to beat: {scores} nats on the validation text")
 
     def progress_bar(self, *, disable: bool) -> ProgressBar:
         """Return the progress bar of this run."""
@@ -219,6 +229,7 @@ class Training:
 
         """
         started, earlier = self.clock(), self.progress.elapsed_seconds
+        estimate = Estimate(self.schedule.total)
         with self.request.deferred():
             while True:
                 try:
@@ -229,7 +240,11 @@ class Training:
                     self.steps.take_steps(self.progress)
                 except DivergenceError as diverged:
                     self._roll_back(diverged)
-                self.progress.elapsed_seconds = earlier + self.clock() - started
+                elapsed = self.clock() - started
+                self.progress.elapsed_seconds = earlier + elapsed
+                if (seconds_left := estimate.update(self.progress.step, elapsed)) is not None:
+                    for line in advise_on_time(self._limited(seconds_left)):
+                        self.say(line)
                 bar.update(self.progress)
 
     def _roll_back(self, diverged: DivergenceError) -> None:
@@ -240,6 +255,11 @@ class Training:
         self.progress = self.recorder.outputs.roll_back(diverged, self.progress)
         scale = f"{divergence.rate_scale(self.progress, settings):g}"
         self.say(f"{diverged}; continuing from step {self.progress.step:,} with the learning rate times {scale}")
+
+    def _limited(self, seconds_left: float) -> float:
+        """Return how long the run still takes, given how long its steps do."""
+        minutes = self.settings.max_minutes
+        return seconds_left if minutes is None else min(seconds_left, 60 * minutes - self.progress.elapsed_seconds)
 
     def _ending(self) -> str | None:
         """Return why the run ends here, or None."""

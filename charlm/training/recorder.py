@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
+from charlm.training.advice import advise_on_end, advise_on_rate
 from charlm.training.allowance import Allowance
-from charlm.training.display import Say, advise_on_overfitting, describe_evaluation, line_columns
+from charlm.training.display import Say, describe_evaluation, line_columns
 from charlm.training.engine import Engine
 from charlm.training.outputs import RunOutputs
 from charlm.training.progress import Progress
+from charlm.training.samples import WrittenSample
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Stopped, StopRequest
 from charlm.training.step_change import StepChange
+from charlm.training.text_report import TextReport
 from charlm.training.validation import Validation, Validator
 from charlm.training.viewer import Viewer, input_rows
 
@@ -65,7 +68,11 @@ class Recorder:
         self._last_change = last_change
         self.validator = Validator(run)
         self._allowance = Allowance()
-        self._viewer = Viewer(run, self.validator.validation)
+        self.report = TextReport(run.corpus, self.validator.validation)
+        self._viewer = Viewer(run, self.validator.validation, self.report)
+        self._advised_on_rate = False
+        self.sample: WrittenSample | None = None
+        """The text that the network of the last evaluation has written."""
         self.outputs = RunOutputs(
             run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=say
         )
@@ -92,7 +99,7 @@ class Recorder:
             self._log(progress)
             self._evaluate(progress)
             self.outputs.logs.end(progress.step)
-            for line in advise_on_overfitting(progress, split=self.validator.split):
+            for line in advise_on_end(progress, split=self.validator.split):
                 self._say(line)
 
     def _save(self, progress: Progress) -> None:
@@ -138,18 +145,30 @@ class Recorder:
         if is_best:
             self.outputs.save_best(progress, is_extra=not self._schedule.evaluates_at(step))
         self._show(validation, progress)
-        progress.evaluated_step = step
+        progress.evaluated_step, self.sample = step, validation.sample
         self._say(
             describe_evaluation(
                 progress,
-                total=self._schedule.total,
+                schedule=self._schedule,
                 validation_nats=nats,
                 is_best=is_best,
                 max_minutes=self._max_minutes,
+                sample="" if validation.sample is None else validation.sample.text,
                 columns=line_columns(),
             )
         )
+        self._advise_on_rate(progress)
         self._on_evaluation(progress, score)
+
+    def _advise_on_rate(self, progress: Progress) -> None:
+        """Say once that the learning rate is still high, if it will fall; not before a tenth of the steps."""
+        step, total = progress.step, self._schedule.total
+        if self._advised_on_rate or not total / 10 <= step < total:
+            return
+        rate, last = (float(self._rates(progress, at, 1)[0]) for at in (step, total - 1))
+        if advice := advise_on_rate(rate, last):
+            self._say(advice)
+        self._advised_on_rate = True
 
     def _show(self, validation: Validation, progress: Progress) -> None:
         """Show TensorBoard what the network of an evaluation is like; details only as far as they cost little time.

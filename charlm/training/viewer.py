@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.network.rnn import Floats, Parameters
 from charlm.network.spectrum import spectral_radius
 from charlm.runs.run import Run
@@ -13,11 +12,8 @@ from charlm.training.pictures import draw_lags, draw_surprise
 from charlm.training.probe import LayerProbe, choose_windows, probe
 from charlm.training.samples import WrittenSample
 from charlm.training.step_change import StepChange
+from charlm.training.text_report import MAX_TRAINING_CHARACTERS, NGRAM, TextReport
 from charlm.training.views import Picture, Views
-
-NGRAM_ORDER = 5
-MAX_NGRAM_CHARACTERS = 1_000_000
-"""The n-gram model learns from the end of the training text; to count this many takes a third of a second."""
 
 
 class Viewer:
@@ -27,15 +23,14 @@ class Viewer:
         run: Its text.
         validation: The ids that the run is evaluated on, integers [n], n >= 2; None = there is no such text, and the
             training text is read instead.
+        report: What simple models score on the same text.
 
     """
 
-    def __init__(self, run: Run, validation: Ids | None) -> None:
+    def __init__(self, run: Run, validation: Ids | None, report: TextReport) -> None:
         training = run.corpus.split("train", check=False)
-        self._vocabulary_size = len(run.corpus.vocabulary)
-        self._training, self._validation = training[-MAX_NGRAM_CHARACTERS:], validation
-        self._windows = choose_windows(training[:MAX_NGRAM_CHARACTERS] if validation is None else validation)
-        self._ngram_nats: float | None = None
+        self._windows = choose_windows(training[:MAX_TRAINING_CHARACTERS] if validation is None else validation)
+        self._report = report
 
     def summary(self, *, sample: WrittenSample | None, change: StepChange | None, best_nats: float | None) -> Views:
         """Return what is shown at every evaluation, since it takes next to no time.
@@ -47,8 +42,8 @@ class Viewer:
 
         """
         scalars = {} if change is None else change.scalars()
-        if self._validation is not None:
-            scalars[f"nats_per_char/{NGRAM_ORDER}-gram"] = self._score_ngrams(self._validation)
+        if NGRAM in self._report.simple_nats():
+            scalars[f"nats_per_char/{NGRAM}"] = self._report.simple_nats()[NGRAM]
         if best_nats is not None:
             scalars["best_nats_per_char"] = best_nats
         if sample is None:
@@ -76,14 +71,6 @@ class Viewer:
             pictures=_draw(layers),
             texts={f"sample/temperature_{sample.temperature:g}": sample.text for sample in samples},
         )
-
-    def _score_ngrams(self, validation: Ids) -> float:
-        """Return the nats per character of an n-gram model on the validation text; it is counted once."""
-        if self._ngram_nats is None:
-            model = count_ngrams(self._training, vocabulary_size=self._vocabulary_size, order=NGRAM_ORDER)
-            total = sum(float(nats.sum()) for nats in score_ngrams(model, validation))
-            self._ngram_nats = total / (len(validation) - 1)
-        return self._ngram_nats
 
 
 def _draw(layers: Sequence[LayerProbe]) -> dict[str, Picture]:

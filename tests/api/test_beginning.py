@@ -10,6 +10,7 @@ from charlm.config.file import load_config
 from charlm.config.recipes import SUITED, find_recipe, suited_recipe
 from charlm.errors import CharlmError
 from charlm.runs.run import open_run
+from charlm.training.signals import StopRequest
 
 SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 
@@ -24,8 +25,9 @@ def begin_with(characters: int | None, **arguments: Any) -> Beginning:
     if characters is not None:
         Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
     defaults: dict[str, Any] = {"recipe": None, "overrides": (), "minutes": None, "folder": None}
+    request = StopRequest()
     text = None if characters is None else Path("text.txt")
-    return begin(text, show_progress=False, **{**defaults, **arguments})
+    return begin(text, request=request, show_progress=False, **{**defaults, **arguments})
 
 
 @pytest.mark.parametrize(

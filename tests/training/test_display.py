@@ -20,12 +20,11 @@ from charlm.text.batches import Batches
 from charlm.training.display import (
     ProgressBar,
     above_bar,
-    advise_on_evaluations,
-    advise_on_overfitting,
     bar_format,
     describe_evaluation,
     duration,
     line_columns,
+    wrap,
 )
 from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule
@@ -52,7 +51,26 @@ def test_the_user_is_told_the_size_of_the_corpus_the_model_and_the_run(reference
 
 
 def test_the_user_is_told_how_long_the_start_takes(reference: Trained) -> None:
-    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", reference.said[5])
+    (ready,) = [line for line in reference.said if line.startswith("ready")]
+    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", ready)
+
+
+def test_the_user_is_told_which_characters_are_rare_and_what_is_wrong_with_the_text(tmp_path: Path) -> None:
+    text = "ab\n" * 200 + "c" * 9 + "de" + "ab\r\n" * 20
+    said = train(tmp_path / "run", text=text).said
+    assert said[1] == "rare: 3 characters occur fewer than 10 times: 'd' 1, 'e' 1, 'c' 9"
+    assert any(line.startswith("line ends: mixed: 20 ") for line in said)
+
+
+def test_the_user_is_told_what_is_to_beat(reference: Trained) -> None:
+    (line,) = [line for line in reference.said if line.startswith("to beat")]
+    scores = dict(re.findall(r"(5-gram|bz2) (\d\.\d{3})", line))
+    assert scores == {name: f"{nats:.3f}" for name, nats in reference.outcome.simple_nats.items()}
+
+
+def test_a_long_line_is_wrapped_between_words() -> None:
+    assert wrap("short") == ["short"]
+    assert wrap("a line of words-with-hyphens", columns=12) == ["a line of", "  words-with-hyphens"]
 
 
 # The progress bar
@@ -158,21 +176,44 @@ def test_a_time_is_written_in_at_most_five_columns(seconds: float, expected: str
     assert duration(seconds) == expected
 
 
-def test_an_evaluation_is_told_with_its_step_times_and_losses() -> None:
-    progress = Progress(step=300, elapsed_seconds=600, train_nats=1.2345)
-    line = describe_evaluation(progress, total=1200, validation_nats=1.5, is_best=True)
-    assert line == "step 300, 10m, 30m left: train 1.234, validation 1.500 nats, best"
+def schedule(total: int) -> Schedule:
+    return replace(SCHEDULE, total=total, steps_per_epoch=100)
+
+
+def test_an_evaluation_is_told_with_its_epoch_the_time_left_and_its_losses() -> None:
+    progress = Progress(step=250, elapsed_seconds=500, train_nats=1.2345)
+    line = describe_evaluation(progress, schedule=schedule(1000), validation_nats=1.5, is_best=True)
+    assert line == "epoch 2.5, 25m left: train 1.234, validation 1.500 nats, best"
+
+
+def test_a_wide_line_ends_with_the_beginning_of_what_the_network_writes() -> None:
+    progress = Progress(step=250, elapsed_seconds=500, train_nats=1.2345)
+    for columns in range(16, 201):
+        line = describe_evaluation(
+            progress,
+            schedule=schedule(1000),
+            validation_nats=1.5,
+            is_best=True,
+            sample="The ferry\n\nlies on the mud.",
+            columns=columns,
+        )
+        assert len(line) <= columns
+        start = "epoch 2.5, 25m left: train 1.234, validation 1.500, best"
+        if columns >= len(start) + 15:
+            assert line == f'{start} "{"The ferry lies on the mud."[: columns - len(start) - 3]}"'
+        else:
+            assert '"' not in line
 
 
 def test_an_evaluation_without_a_validation_text_is_told_with_its_training_loss() -> None:
     progress = Progress(step=300, elapsed_seconds=60, train_nats=1.25)
-    line = describe_evaluation(progress, total=600, validation_nats=None, is_best=False)
-    assert line == "step 300, 1m00s, 1m00s left: train 1.250 nats"
+    line = describe_evaluation(progress, schedule=schedule(600), validation_nats=None, is_best=False)
+    assert line == "epoch 3.0, 1m00s left: train 1.250 nats"
 
 
 def test_the_time_left_ends_with_max_minutes() -> None:
     progress = Progress(step=300, elapsed_seconds=600)
-    line = describe_evaluation(progress, total=1200, validation_nats=1.0, is_best=False, max_minutes=15)
+    line = describe_evaluation(progress, schedule=schedule(1200), validation_nats=1.0, is_best=False, max_minutes=15)
     assert ", 5m00s left: " in line
 
 
@@ -184,24 +225,24 @@ def test_the_line_of_an_evaluation_fits_any_width_and_has_the_loss(
     progress = Progress(step=99_999, elapsed_seconds=14_000, train_nats=12.345)
     for columns in range(18, 201):
         line = describe_evaluation(
-            progress, total=123_456, validation_nats=validation_nats, is_best=is_best, columns=columns
+            progress, schedule=schedule(123_456), validation_nats=validation_nats, is_best=is_best, columns=columns
         )
         assert len(line) <= columns
         assert ("train 12.345" if validation_nats is None else "validation 12.345") in line
 
 
 def test_the_loss_is_the_last_part_that_a_narrow_line_loses() -> None:
-    progress = Progress(step=99_999, elapsed_seconds=14_000, train_nats=1.5)
+    progress = Progress(step=2250, elapsed_seconds=14_000, train_nats=1.5)
     lines = [
-        describe_evaluation(progress, total=123_456, validation_nats=1.25, is_best=True, columns=columns)
-        for columns in (72, 64, 52, 40, 31, 16)
+        describe_evaluation(progress, schedule=schedule(10_000), validation_nats=1.25, is_best=True, columns=columns)
+        for columns in (72, 60, 54, 36, 30, 16)
     ]
     assert lines == [
-        "step 99,999, 3h53m, 54m left: train 1.500, validation 1.250 nats, best",
-        "step 99,999: train 1.500, validation 1.250, best",
-        "step 99,999: train 1.500, validation 1.250, best",
-        "step 99,999: validation 1.250, best",
-        "step 99,999: validation 1.250",
+        "epoch 22.5, 13h left: train 1.500, validation 1.250 nats, best",
+        "epoch 22.5, 13h left: train 1.500, validation 1.250, best",
+        "epoch 22.5: train 1.500, validation 1.250, best",
+        "epoch 22.5: validation 1.250, best",
+        "epoch 22.5: validation 1.250",
         "validation 1.250",
     ]
 
@@ -219,43 +260,6 @@ def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
 @pytest.mark.parametrize("step", [99, 99_999, 999_999])
 def test_the_line_of_an_evaluation_does_not_wrap_at_80_columns(step: int) -> None:
     progress = Progress(step=step, elapsed_seconds=14_000, train_nats=1.2345)
-    line = describe_evaluation(progress, total=2 * step, validation_nats=1.2345, is_best=True)
+    line = describe_evaluation(progress, schedule=schedule(2 * step), validation_nats=1.2345, is_best=True)
     assert len(f"charlm: {line}") <= 80
-    assert line.endswith("1.234, best" if step > 99_999 else "1.234 nats, best")
-
-
-@pytest.mark.parametrize(
-    ("total", "every", "advice"),
-    [
-        (768, 128, "best/ is from 6 evaluations; for 20: -s training.evaluate_every=38"),
-        (108, 500, "best/ is from 1 evaluation; for 20: -s training.evaluate_every=5"),
-        (15, 2, "best/ is from 8 evaluations; for 20: -s training.evaluate_every=1"),
-        (768, 38, None),
-        (15, 1, None),
-    ],
-)
-def test_a_run_with_fewer_than_20_evaluations_is_told_how_to_get_more(
-    total: int, every: int, advice: str | None
-) -> None:
-    assert advise_on_evaluations(replace(SCHEDULE, total=total, evaluate_every=every)) == advice
-
-
-def test_a_best_long_before_the_end_is_told() -> None:
-    progress = Progress(step=768, best_step=64, best_nats=2.0)
-    advice = advise_on_overfitting(progress, split="validation")
-    assert advice == [
-        "the best was at step 64 of 768: the text is small for this recipe;",
-        "use fewer training.epochs or model.units, more dropout, or early stopping",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("progress", "split"),
-    [
-        pytest.param(Progress(step=768, best_step=400, best_nats=2.0), "validation", id="a late best"),
-        pytest.param(Progress(step=768, best_step=64, best_nats=2.0), "train", id="no validation text"),
-        pytest.param(Progress(step=768), "validation", id="no best"),
-    ],
-)
-def test_an_end_without_overfitting_has_no_advice(progress: Progress, split: str) -> None:
-    assert advise_on_overfitting(progress, split=split) == []
+    assert line.endswith(", best")

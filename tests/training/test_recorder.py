@@ -47,10 +47,22 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
     scores = [line["nats_per_char"] for line in trained.metrics if line["split"] == "validation"]
     losses = [line["nats_per_char"] for line in trained.metrics if line["split"] == "train" and not line["step"] % 10]
     best = [score == min(scores[: index + 1]) for index, score in enumerate(scores)]
-    assert trained.said[6:] == [
-        f"step {step}, 0s, 0s left: train {loss:.3f}, validation {score:.3f} nats" + (", best" if is_best else "")
+    assert [line for line in trained.said if line.startswith("epoch")] == [
+        f"epoch {step / 20:.1f}, 0s left: train {loss:.3f}, validation {score:.3f} nats" + (", best" if is_best else "")
         for step, loss, score, is_best in zip((10, 20, 30, 40, 50), losses, scores, best, strict=True)
     ]
+
+
+def test_the_user_is_told_once_that_the_learning_rate_is_still_high(reference: Trained, tmp_path: Path) -> None:
+    constant = train(tmp_path / "constant", "training.schedule.name=constant").said
+    told = [sum("most of the gain comes late" in line for line in said) for said in (reference.said, constant)]
+    assert told == [1, 0]
+
+
+def test_the_words_that_the_network_writes_stand_in_the_outcome(tmp_path: Path) -> None:
+    sample = train(tmp_path / "run", "sampling.length=30").outcome.sample
+    assert len(sample) == 30
+    assert set(sample) <= set("abcde ")
 
 
 def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
