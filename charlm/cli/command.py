@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from charlm.cli.help import HelpPage
-from charlm.cli.output import OutputClosedError, say, write_result, writing_output
+from charlm.cli.output import OutputClosedError, say_error, write_result, writing_output
 from charlm.errors import CharlmError, harmless
 
 HELP_OPTION_NAMES = ["-h", "--help"]
@@ -117,11 +117,11 @@ def _exit_codes() -> Iterator[None]:
     except OutputClosedError:
         sys.exit(0)
     except CharlmError as error:
-        say(str(error))
+        say_error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
-        say(f"{place}{error.strerror or type(error).__name__}")
+        say_error(f"{place}{error.strerror or type(error).__name__}")
         sys.exit(1)
     except KeyboardInterrupt as stopped:
         sys.exit(getattr(stopped, "exit_code", 130))

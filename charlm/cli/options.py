@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from charlm.cli.output import LogFormat, log_settings
 from charlm.cli.suggestions import suggest_recipes, suggest_runs, suggest_settings
 
 
@@ -88,6 +89,43 @@ host_option = click.option(
     show_default=True,
     help="Address to listen at; 0.0.0.0 = reachable from other machines.",
 )
+
+
+def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that decide what it prints on standard error; `charlm.cli.output` obeys them."""
+
+    def record(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+        """Return what keeps the value of an option as an attribute of the settings."""
+        return lambda _, _param, value: setattr(log_settings(), name, value)
+
+    options = [
+        click.option(
+            *("-q", "--quiet"),
+            is_flag=True,
+            expose_value=False,
+            callback=record("is_quiet"),
+            help="Print nothing but the result and errors.",
+        ),
+        click.option(
+            *("-v", "--verbose"),
+            is_flag=True,
+            expose_value=False,
+            callback=record("is_verbose"),
+            help="Also print the machine and the versions in use.",
+        ),
+        click.option(
+            "--log-format",
+            type=click.Choice(get_args(LogFormat)),
+            default="text",
+            show_default=True,
+            expose_value=False,
+            callback=record("format"),
+            help="Form of the messages on standard error: text, or a JSON object a line with time, level and message.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def unknown_option(text: str) -> Decorator:

@@ -1,7 +1,6 @@
 """`charlm plan`: what `charlm train` would do, as a list or as JSON."""
 
 import json
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import corpus_argument, json_option, recipe_option, set_option
-from charlm.cli.output import print_result
+from charlm.cli.output import log_settings, print_result
 from charlm.cli.table import fill, terminal_width
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def plan(
         overrides=overrides,
         workers=workers,
         bandwidth=1e9 * bandwidth,
-        show_progress=sys.stderr.isatty(),
+        show_progress=log_settings().shows_progress,
     )
     if as_json:
         print_result(json.dumps(found.to_json()))

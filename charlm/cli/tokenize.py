@@ -1,13 +1,12 @@
 """`charlm tokenize`: from text files to a corpus on disk."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, recipe_option, set_option
-from charlm.cli.output import print_result
+from charlm.cli.options import FOLDER, log_options, recipe_option, set_option
+from charlm.cli.output import log_settings, print_result, say_machine
 
 MAX_WORKERS = 256
 
@@ -35,6 +34,7 @@ EXAMPLES = {
     type=click.IntRange(min=1, max=MAX_WORKERS),
     help="Processes that read the files; the corpus is the same for any number.  [default: one for each core]",
 )
+@log_options
 def tokenize(
     paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...], workers: int | None
 ) -> None:
@@ -47,12 +47,13 @@ def tokenize(
     from charlm.api.training import tokenize
     from charlm.hardware import core_count
 
+    say_machine()
     corpus = tokenize(
         paths,
         out,
         recipe=recipe or "default",
         overrides=overrides,
         workers=workers or min(core_count(), MAX_WORKERS),
-        show_progress=sys.stderr.isatty(),
+        show_progress=log_settings().shows_progress,
     )
     print_result(f"{out}: {corpus.summary}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, Decorator, corpus_argument, recipe_option, set_option
-from charlm.cli.output import print_result, say
+from charlm.cli.options import FOLDER, Decorator, corpus_argument, log_options, recipe_option, set_option
+from charlm.cli.output import log_settings, print_result, say, say_machine
 from charlm.cli.suggestions import suggest_runs
 from charlm.cli.table import cut
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charlm.training.cluster import Cluster
     from charlm.training.loop import Outcome
 
-SAMPLE_COLUMNS = 200
+SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
 """How much of a sample is shown at the end."""
 
 
@@ -69,6 +69,7 @@ EXAMPLES = {
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
 @_seconds_option("--worker-timeout", 30, "Time without an answer after which a machine is lost, and training ends.")
 @_seconds_option("--start-timeout", 120, "Time to wait for all machines at the start.")
+@log_options
 def train(
     *,
     corpus: tuple[Path, ...],
@@ -97,7 +98,8 @@ def train(
     from charlm.api import training
     from charlm.training.signals import Stopped
 
-    shows_progress = sys.stderr.isatty()
+    say_machine()
+    shows_progress = log_settings().shows_progress
     try:
         if machines is not None:
             from charlm.api import cluster as clusters
@@ -160,11 +162,12 @@ def _print_outcome(outcome: "Outcome") -> None:
             f"{outcome.characters_per_second:,.0f} characters/s",
             *_compare(nats, outcome.simple_nats),
         )
-    if outcome.sample:
-        say(f"it writes: {cut(' '.join(outcome.sample.split()), SAMPLE_COLUMNS)}")
+    for line in _lines_of(outcome.sample):
+        say(f"it writes: {line}")
     run = as_argument(folder)
     say(f"the model lies in {as_argument(folder / 'best')}")
-    say(f"see how it learnt: charlm tensorboard {run}, and what it does: charlm inspect {run}")
+    say(f"see how it learnt: charlm tensorboard {run}")
+    say(f"see what it does: charlm inspect {run} --out report.html")
     say(f"score a text: charlm evaluate {run} TEXT")
     say(f"train longer: charlm train --resume -r {run} -s training.epochs=N")
     say(f"write text with: charlm sample {run}")
@@ -176,7 +179,13 @@ def _compare(nats: float, simple_nats: "Mapping[str, float]") -> "Iterator[str]"
         scores = ", ".join(f"{name} {score:.4f}" for name, score in simple_nats.items())
         name, best = min(simple_nats.items(), key=lambda item: item[1])
         comparison = "better" if nats < best else "worse"
-        yield f"  on the same text: {scores}; this network is {abs(best - nats):.4f} nats {comparison} than {name}"
+        yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
+
+
+def _lines_of(sample: str) -> list[str]:
+    """Return the first lines of a sample that are not empty, cut to a line of the terminal."""
+    lines = [line for line in sample.splitlines() if line.strip()]
+    return [cut(line, SAMPLE_COLUMNS) for line in lines[:SAMPLE_LINES]]
 
 
 def _how_to_resume(folder: Path) -> str:

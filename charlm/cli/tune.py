@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, corpus_argument, json_option, refuse_empty
-from charlm.cli.output import print_result, say
+from charlm.cli.options import FOLDER, corpus_argument, json_option, log_options, refuse_empty
+from charlm.cli.output import log_settings, print_result, say, say_machine
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult, TrialSummary
@@ -59,6 +59,7 @@ EXAMPLES = {
     help="Trials that are trained at once, each by a process with its share of the cores.",
 )
 @json_option
+@log_options
 def tune(
     *,
     space: Path,
@@ -80,6 +81,7 @@ def tune(
     from charlm.api import tuning
     from charlm.training.signals import Stopped
 
+    say_machine()
     try:
         result = tuning.tune(
             space,
@@ -91,7 +93,7 @@ def tune(
             storage=storage,
             processes=processes,
             say=say,
-            show_progress=sys.stderr.isatty(),
+            show_progress=log_settings().shows_progress,
         )
     except Stopped as stopped:
         say(f"{stopped}; the same command goes on with the search")

@@ -18,8 +18,9 @@ from charlm.cli.main import main
 from charlm.evaluation.dynamic_rule import RULES
 
 OPTIONS = {
-    "tokenize": "--out --workers -c --config -s --set",
-    "train": "-c --config -s --set -r --run --minutes --resume --cluster --task --worker-timeout --start-timeout",
+    "tokenize": "--out --workers -c --config -s --set -q --quiet -v --verbose --log-format",
+    "train": "-c --config -s --set -r --run --minutes --resume --cluster --task --worker-timeout --start-timeout "
+    "-q --quiet -v --verbose --log-format",
     "plan": "-c --config -s --set --workers --bandwidth --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --checkpoint --unknown --raw --copies --json",
@@ -29,7 +30,8 @@ OPTIONS = {
     "inspect": "--text --out --edit --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
-    "tune": "--minutes --trials --trial-minutes --out --storage --processes --json",
+    "tune": "--minutes --trials --trial-minutes --out --storage --processes --json -q --quiet -v --verbose "
+    "--log-format",
     "bench": "--units --layers --batch --time --config -c --rounds --json",
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
@@ -81,6 +83,9 @@ CHOICES = {
     ("serve", "checkpoint"): ["best", "last"],
     ("serve", "unknown"): ["error", "skip"],
     ("compare", "sort"): ["score", "name", "time"],
+    ("train", "log_format"): ["text", "json"],
+    ("tune", "log_format"): ["text", "json"],
+    ("tokenize", "log_format"): ["text", "json"],
 }
 
 
