@@ -65,16 +65,6 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
 )
-recipe_option = click.option(
-    "-c",
-    "--config",
-    "recipe",
-    callback=refuse_empty,
-    shell_complete=suggest_recipes,
-    metavar="NAME|FILE",
-    help="Recipe: a name of those that charlm comes with, or a YAML file.  "
-    "[default: the recipe that suits the size of the text]",
-)
 checkpoint_option = click.option(
     "--checkpoint",
     type=click.Choice(["best", "last"]),
@@ -126,6 +116,19 @@ def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def recipe_option(default: str) -> Decorator:
+    """Return the option --config; `default` says which recipe is used without it."""
+    return click.option(
+        "-c",
+        "--config",
+        "recipe",
+        callback=refuse_empty,
+        shell_complete=suggest_recipes,
+        metavar="NAME|FILE",
+        help=f"Recipe: a name of those that charlm comes with, or a YAML file.  [default: {default}]",
+    )
 
 
 def unknown_option(text: str) -> Decorator:

@@ -30,7 +30,7 @@ EXAMPLES = {
 
 @click.command(cls=Command, examples=EXAMPLES)
 @corpus_argument
-@recipe_option
+@recipe_option("the recipe that suits the size of the text")
 @set_option
 @click.option("--workers", type=int, metavar="N", help="Reckon for N machines like this one as well, 2 or more.")
 @click.option(

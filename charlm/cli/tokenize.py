@@ -27,7 +27,7 @@ EXAMPLES = {
     help="Text: a file, a folder, a glob pattern, a .gz or .zst file, or - for standard input.",
 )
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; it must be missing or empty.")
-@recipe_option
+@recipe_option("default")
 @set_option
 @click.option(
     "--workers",

@@ -44,7 +44,7 @@ EXAMPLES = {
 
 @click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @corpus_argument
-@recipe_option
+@recipe_option("the recipe that suits the size of the text")
 @set_option
 @click.option(
     "-r",
