@@ -7,7 +7,7 @@ so that the tests notice a checkpoint in which one of them is missing.
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +83,9 @@ class FakeEngine:
         self.seed = np.array(config.seed, np.int64)
         self.step = np.array(0, np.int64)
         self.hidden = np.zeros((batches.batch_size, 3), np.float32)
+
+    def begin_with(self, weights: Mapping[str, Floats]) -> None:
+        self.bias = weights["logits.bias"].copy()
 
     def build(self) -> None:
         self.is_built = True

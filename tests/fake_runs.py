@@ -12,8 +12,10 @@ from fake_engine import FakeEngine, FakeEngines, Faults
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
+from charlm.runs.initial import read_initial, read_parent
 from charlm.runs.run import Run, begin_run, open_run
 from charlm.training import loop
+from charlm.training.engine import beginning_with
 from charlm.training.loop import Outcome
 from charlm.training.signals import stop_on_signal
 
@@ -64,17 +66,19 @@ def train(
     folder: Path,
     *overrides: str,
     text: str = TEXT,
+    parent: Path | None = None,
     faults: Faults | None = None,
     engines: FakeEngines | None = None,
     available_bytes: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
-    """Train in folder/run with the settings SMALL and these overrides."""
+    """Train in folder/run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
     folder.mkdir()
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
     config = load_config(find_recipe("tiny"), overrides=[*SMALL, *overrides])
-    run = begin_run(folder / "run", config, source)
+    model = None if parent is None else read_parent(parent)
+    run = begin_run(folder / "run", config, source, parent=model)
     return _train(
         run, engines or FakeEngines(faults or Faults()), resume=False, available_bytes=available_bytes, clock=clock
     )
@@ -97,7 +101,7 @@ def _train(
     with stop_on_signal() as request:
         outcome = loop.train(
             run,
-            engines,
+            beginning_with(engines, read_initial(run.folder, run.config)),
             resume=resume,
             request=request,
             say=said.append,

@@ -1,15 +1,15 @@
 """Beginning a run, with the recipe that suits its text if none is named."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from charlm.api.minutes import LENGTH
 from charlm.api.sources import Overrides, Text, as_several, as_sources, overridden_keys, settle_cards
-from charlm.config.file import load_config
 from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
 from charlm.runs.folder import new_folder
+from charlm.runs.initial import Parent, load_run_config, settle_first_weights
 from charlm.runs.run import Run, begin_run, discard_run, move_run, settle_parts, write_config
 from charlm.training.signals import StopRequest
 
@@ -37,7 +37,9 @@ def begin(
     minutes: float | None,
     folder: Path | None,
     request: StopRequest,
-    show_progress: bool,
+    parent: Parent | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    show_progress: bool = False,
 ) -> Beginning:
     """Begin a run. The size of its text is known only then, so that a recipe that suits it replaces the first one.
 
@@ -49,25 +51,29 @@ def begin(
         minutes: How long the run is to take; None = as long as the recipe or the advice says.
         folder: The folder of the run; None = a new one under runs/, named by the time and the recipe.
         request: The stop request of a `stop_on_signal` block.
+        parent: The model whose weights the run begins with, and which decides the shape of the network; None = random
+            weights.
+        say: Takes a line for the user.
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
-        CharlmError: a key or a value is not right, there is no graphics card for `training.device: gpu`, the text
-            cannot be read, or the folder cannot be written.
+        CharlmError: a key or a value is not right, there is no graphics card for `training.device: gpu`, the parent
+            does not fit the overrides or the text, the text cannot be read, or the folder cannot be written.
         Stopped: a signal came while TensorFlow started to look for graphics cards.
 
     """
     path, given = find_recipe(str(recipe or DEFAULT_RECIPE)), as_several(overrides)
     first_folder = new_folder(path.stem) if folder is None else folder
-    config = load_config(path, overrides=given)
+    config = load_run_config(path, parent, overrides=given)
     parts = config.training.parts
-    run = begin_run(first_folder, settle_cards(config, request), *as_sources(text), progress=show_progress)
+    config = settle_cards(config, request)
+    run = begin_run(first_folder, config, *as_sources(text), parent=parent, say=say, progress=show_progress)
     start, end = run.corpus.splits["train"]
     advice = suited_recipe(end - start)
     if recipe is not None or text is None:
         return Beginning(run, advice, is_advised=False, minutes=minutes, parts=parts)
     try:
-        run = _follow(advice, run, given, request)
+        run = _follow(advice, run, given, parent=parent, request=request)
         if folder is None and advice.recipe != path.stem:
             run = move_run(run, new_folder(advice.recipe))
     except Exception:
@@ -78,13 +84,22 @@ def begin(
     return Beginning(run, advice, is_advised=True, minutes=minutes, parts=parts)
 
 
-def _follow(advice: RecipeAdvice, run: Run, given: list[str] | Mapping[str, Any], request: StopRequest) -> Run:
-    """Return a run that has begun with the recipe of the advice; what the user has given still counts."""
+def _follow(
+    advice: RecipeAdvice,
+    run: Run,
+    given: list[str] | Mapping[str, Any],
+    *,
+    parent: Parent | None,
+    request: StopRequest,
+) -> Run:
+    """Return a run that has begun with the recipe of the advice; what the user and the parent decide still counts."""
+    settings = {key: value for key, value in advice.settings.items() if parent is None or not key.startswith("model.")}
     if isinstance(given, Mapping):
-        overrides: list[str] | Mapping[str, Any] = {**advice.settings, **given}
+        overrides: list[str] | Mapping[str, Any] = {**settings, **given}
     else:
-        overrides = [*(f"{key}={value}" for key, value in advice.settings.items()), *given]
-    config = settle_parts(settle_cards(load_config(find_recipe(advice.recipe), overrides=overrides), request))
+        overrides = [*(f"{key}={value}" for key, value in settings.items()), *given]
+    config = load_run_config(find_recipe(advice.recipe), parent, overrides=overrides)
+    config = settle_first_weights(settle_parts(settle_cards(config, request)), parent)
     config = config.model_copy(update={"corpus": run.config.corpus})
     write_config(run.folder, config)
     return replace(run, config=config)

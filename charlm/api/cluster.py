@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.api.sources import Overrides, Text, as_several, as_sources
-from charlm.config.file import load_config, parse_config
+from charlm.config.file import parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.hardware import core_count, usable_precision
 from charlm.runs.folder import CORPUS, find_run, new_folder
+from charlm.runs.initial import Parent, load_run_config, read_initial, read_parent
 from charlm.runs.run import Run, begin_run, discard_run, open_run
 from charlm.training import loop
 from charlm.training.cluster import Cluster, WorkerLostError, check_agreement, facts_to_agree_on, settle_cluster_parts
+from charlm.training.engine import beginning_with
 from charlm.training.loop import Outcome
 from charlm.training.signals import stop_on_signal
 from charlm.training.steps import WindowReader, fit_training_batches
@@ -64,6 +66,7 @@ def train(
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
+    init: str | Path | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -77,6 +80,7 @@ def train(
             it is None then, they read the corpus in `run`.
         recipe: A name in configs/, or a YAML file.
         overrides: Values that replace those of the recipe, or on a resume those of the run.
+        init: As in `charlm.api.training.train`; every machine reads its own copy of the model. None on a resume.
         run: The folder of the run, which only the chief writes; None = a new one under runs/, or the newest.
         resume: Whether to continue the run from its newest checkpoint.
         say: Takes a line for the user.
@@ -91,10 +95,11 @@ def train(
 
     """
     path = find_recipe(str(recipe))
-    config = None if resume else load_config(path, overrides=as_several(overrides))
+    parent = None if init is None else read_parent(Path(init))
+    config = None if resume else load_run_config(path, parent, overrides=as_several(overrides))
     if not cluster.is_chief:
         if not resume or text is not None:
-            return join(cluster, as_sources(text), config=config)
+            return join(cluster, as_sources(text), config=config, parent=parent)
         folder = find_run(None if run is None else Path(run))
         return join(cluster, [folder / CORPUS], config=config)
 
@@ -104,7 +109,7 @@ def train(
             return open_run(find_run(None if run is None else Path(run)), overrides=as_several(overrides))
         settled = settle_cluster_parts(config, workers=len(cluster.addresses), cores=core_count())
         folder = new_folder(path.stem) if run is None else Path(run)
-        return begin_run(folder, settled, *as_sources(text), progress=show_progress)
+        return begin_run(folder, settled, *as_sources(text), parent=parent, say=say, progress=show_progress)
 
     return lead(cluster, begin, resume=resume, say=say, show_progress=show_progress)
 
@@ -138,7 +143,9 @@ def lead(
         try:
             _agree(machines, run, config=run.config)
             commander = Commander(machines, request, steps_per_call=run.config.training.steps_per_call)
-            make_engine = partial(LeaderEngine, commander=commander)
+            make_engine = beginning_with(
+                partial(LeaderEngine, commander=commander), read_initial(run.folder, run.config)
+            )
             with _telling_the_end(commander) as tell:
                 outcome = loop.train(
                     run, make_engine, resume=resume, request=request, say=say, show_progress=show_progress
@@ -150,13 +157,16 @@ def lead(
     return outcome
 
 
-def join(cluster: Cluster, sources: Sequence[str | Path], *, config: Config | None) -> str:
+def join(
+    cluster: Cluster, sources: Sequence[str | Path], *, config: Config | None, parent: Parent | None = None
+) -> str:
     """Train a run as another machine of a cluster than the chief.
 
     Args:
         cluster: The machines; this is not the first.
         sources: The text of this machine: what `tokenize` takes, or one folder that it wrote.
         config: Every setting; None = those of the chief, as on a resume.
+        parent: The model whose weights the run begins with. It decides the vocabulary; its weights come from the chief.
 
     Returns:
         Why the run has ended, for the user.
@@ -170,8 +180,8 @@ def join(cluster: Cluster, sources: Sequence[str | Path], *, config: Config | No
         from charlm.engine.keras_engine import KerasEngine
         from charlm.engine.leader import follow
 
-        run = begin_run(Path(folder) / "run", config or Config(), *sources)
-        settled = None if config is None else config.model_copy(update={"corpus": run.config.corpus})
+        run = begin_run(Path(folder) / "run", config or Config(), *sources, parent=parent)
+        settled = None if config is None else _settle(config, run.config)
         chiefs = _agree(machines, run, config=settled)
         batches, _ = fit_training_batches(run.corpus, chiefs)
         engine = KerasEngine(
@@ -191,6 +201,12 @@ def _agree(machines: "Machines", run: Run, *, config: Config | None) -> Config:
     everyones = machines.exchange_facts(facts)
     check_agreement(machines.cluster, everyones)
     return parse_config(everyones[0]["config"], origin=machines.cluster.name(0))
+
+
+def _settle(config: Config, begun: Config) -> Config:
+    """Return a config with what `begin_run` has settled, except `training.parts`, which the chief decides."""
+    training = begun.training.model_copy(update={"parts": config.training.parts})
+    return begun.model_copy(update={"training": training})
 
 
 @contextlib.contextmanager

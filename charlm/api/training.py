@@ -9,11 +9,13 @@ from charlm.api.sources import Overrides, Text, as_several, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import RecipeAdvice, find_recipe
 from charlm.runs.folder import find_run, is_run
+from charlm.runs.initial import read_initial, read_parent
 from charlm.runs.run import Run, discard_run, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
 from charlm.training.display import wrap
+from charlm.training.engine import beginning_with
 from charlm.training.loop import Outcome
 from charlm.training.signals import Stopped, StopRequest, stop_on_signal
 from charlm.training.stopwatch import Stopwatch
@@ -55,6 +57,7 @@ def train(
     recipe: str | Path | None = None,
     overrides: Overrides = (),
     minutes: float | None = None,
+    init: str | Path | None = None,
     run: str | Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
@@ -74,14 +77,18 @@ def train(
         minutes: How long the call should take. Some steps are timed, and the number of steps that fit replaces the
             `training.epochs` and `training.steps` of the recipe; it is in the config of the run, which can so be
             repeated. None = as long as the recipe says.
+        init: The model whose weights training begins with: a run, whose best one counts, or a bundle. Characters are
+            matched by what they are, and the shape of the network is that of the model. None = the first weights are
+            drawn at random.
         run: The folder of the run, missing or empty; None = a new one under runs/.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
 
     Raises:
         CharlmError: a key, a value or the text is not right, there is no graphics card for `training.device: gpu`,
-            `minutes` is given together with an override of the length or is too short, a file cannot be written, or
-            training has diverged; before the first checkpoint, the run is removed again.
+            `minutes` is given together with an override of the length or is too short, `init` is no model or does not
+            fit the overrides or the text, a file cannot be written, or training has diverged; before the first
+            checkpoint, the run is removed again.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt. The run can be resumed.
 
     """
@@ -95,8 +102,10 @@ def train(
             recipe=recipe,
             overrides=given,
             minutes=minutes,
+            parent=None if init is None else read_parent(Path(init)),
             folder=None if run is None else Path(run),
             request=request,
+            say=say,
             show_progress=show_progress,
         )
         if begun.is_advised:
@@ -167,7 +176,9 @@ def _train(
     """Train with the Keras engine; a Stopped that comes of it names the run, if that can be resumed."""
     watch.lap("text")
     try:
-        make_engine = start_engine(request, device=run.config.training.device)
+        make_engine = beginning_with(
+            start_engine(request, device=run.config.training.device), read_initial(run.folder, run.config)
+        )
         watch.lap("TensorFlow")
         if minutes is not None:
             run, make_engine = fit_to_minutes(run, make_engine, minutes=minutes, watch=watch, request=request, say=say)

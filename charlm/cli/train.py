@@ -55,6 +55,14 @@ EXAMPLES = {
     help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<config>]",
 )
 @click.option(
+    "--init",
+    type=FOLDER,
+    metavar="RUN",
+    shell_complete=suggest_runs,
+    help="Begin with the weights of another model, a run or a bundle; characters are matched by what they are.  "
+    "[default: random weights]",
+)
+@click.option(
     "--minutes",
     type=float,
     help="Minutes that the whole call takes: as many steps are taken as fit.  [default: no limit]",
@@ -76,6 +84,7 @@ def train(
     recipe: str | None,
     overrides: tuple[str, ...],
     folder: Path | None,
+    init: Path | None,
     minutes: float | None,
     resume: bool,
     cluster: str | None,
@@ -89,8 +98,8 @@ def train(
     writes a checkpoint first; --resume goes on from there as if nothing had happened.
     """
     machines = _machines(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
-    if resume and (recipe is not None or (corpus and machines is None)):
-        raise click.UsageError("--resume continues with the corpus and the config of the run; leave them out")
+    if resume and (recipe is not None or init is not None or (corpus and machines is None)):
+        raise click.UsageError("--resume continues with the corpus, config and weights of the run; leave them out")
     if minutes is not None and (resume or machines is not None):
         raise click.UsageError(
             "--minutes plans a new run on one machine; one that is resumed or shared has its number of steps"
@@ -109,6 +118,7 @@ def train(
                 corpus or None,
                 recipe=recipe or "default",
                 overrides=overrides,
+                init=init,
                 run=folder,
                 resume=resume,
                 say=say,
@@ -122,6 +132,7 @@ def train(
                 recipe=recipe,
                 overrides=overrides,
                 minutes=minutes,
+                init=init,
                 run=folder,
                 say=say,
                 show_progress=shows_progress,

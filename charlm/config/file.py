@@ -14,11 +14,18 @@ from charlm.errors import CharlmError, nearest
 from charlm.storage.reading import read_file
 
 
-def load_config(path: Path, *, overrides: Iterable[str] | Mapping[str, Any] = (), follow_links: bool = True) -> Config:
+def load_config(
+    path: Path,
+    *,
+    inherited: Mapping[str, Any] = {},
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    follow_links: bool = True,
+) -> Config:
     """Read a config from a YAML file.
 
     Args:
         path: A file of at most 100,000 bytes, UTF-8.
+        inherited: Values by dotted keys that replace those of the file, and that the overrides replace.
         overrides: Values that replace those of the file: KEY=VALUE strings with dotted keys, or a mapping of dotted
             keys to values. If a key occurs twice, the last value counts.
         follow_links: Whether `path` may be a link.
@@ -31,9 +38,9 @@ def load_config(path: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ()
     values = _read_mapping(path, follow_links=follow_links)
     config = parse_config(values, origin=str(path))
     pairs = list(overrides.items()) if isinstance(overrides, Mapping) else [_parse(text) for text in overrides]
-    if not pairs:
+    if not pairs and not inherited:
         return config
-    for key, value in pairs:
+    for key, value in [*inherited.items(), *pairs]:
         _set(values, key, value)
     return parse_config(values, origin="--set")
 

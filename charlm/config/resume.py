@@ -48,6 +48,10 @@ _GROUPS: tuple[tuple[str | None, str], ...] = (
         " model.rnn.unroll",
     ),
     (
+        "training has begun with these weights",
+        "training.first_weights",
+    ),
+    (
         "it decides which characters a step reads, and other random choices",
         "seed training.batch_size training.sequence_length training.shuffle training.state_reset",
     ),

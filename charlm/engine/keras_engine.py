@@ -4,6 +4,7 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,12 @@ class KerasEngine:
             reset_rate=self.settings.state_reset,
             loss_temperature=self.settings.loss_temperature,
         )
+
+    def begin_with(self, weights: Mapping[str, Floats]) -> None:
+        """Replace the weights that were drawn, and their average, before the first step."""
+        for name, tensor in weights.items():
+            for kind in ("weights", "average") if self.average is not None else ("weights",):
+                self._variables[f"{kind}/{name}"].assign(tensor)
 
     def build(self) -> None:
         """Build the graph of a step, so that the first step takes no longer than the others."""

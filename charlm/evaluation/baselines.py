@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.text.counting import count_ids
 from charlm.text.vocabulary import UNKNOWN_GLYPH, Vocabulary
 
 Ids = NDArray[Any]
@@ -105,15 +106,8 @@ def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:
         The mean nats of ids 1 to n - 1.
 
     """
-    counts, wanted = (_count(part, vocabulary_size) for part in (training, ids[1:]))
+    counts, wanted = (count_ids(part, vocabulary_size) for part in (training, ids[1:]))
     return float(wanted @ -np.log((counts + 1) / (len(training) + vocabulary_size))) / (len(ids) - 1)
-
-
-def _count(ids: Ids, size: int) -> NDArray[np.int64]:
-    counts = np.zeros(size, np.int64)
-    for start in range(0, len(ids), BLOCK):
-        counts += np.bincount(ids[start : start + BLOCK], minlength=size)
-    return counts
 
 
 def compressed_nats(

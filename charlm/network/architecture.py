@@ -5,7 +5,7 @@ Axes: V vocabulary, E embedding, H units.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # sampling does not need the config and must not wait for pydantic
     from charlm.config.schema import Config
@@ -41,6 +41,17 @@ class Architecture:
                 shapes[f"rnn.{index}.bias"] = (self.units,)
         outputs = self.units * (self.layers if self.skip_connections else 1)
         return shapes | {"logits.kernel": (outputs, self.vocabulary_size), "logits.bias": (self.vocabulary_size,)}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a config that describe this architecture, by dotted keys."""
+        return {
+            "model.layers": self.layers,
+            "model.units": self.units,
+            "model.embedding": self.embedding,
+            "model.skip_connections": self.skip_connections,
+            "model.rnn.use_bias": self.use_bias,
+            "model.rnn.activation": self.activation,
+        }
 
     def operations_per_character(self) -> int:
         """Return the additions and multiplications of predicting one character: two for each weight of a product.

@@ -22,6 +22,8 @@ METRICS_FILE = "metrics.jsonl"
 ENDED_FILE = "ended.json"
 """Is there if the run has reached its end: no signal stopped it, and it does not go on."""
 CORPUS, TENSORBOARD, CHECKPOINTS = "corpus", "tensorboard", "checkpoints"
+INIT = "init"
+"""The bundle of the weights that training begins with, if they are those of another model."""
 TENSORBOARD_FILES = ("*.tfevents*", "projector_config.pbtxt", "characters.*.tsv")
 """Patterns of the names that files in TENSORBOARD have."""
 BundleName = Literal["best", "last"]
@@ -66,7 +68,9 @@ def check_is_run(folder: Path) -> None:
 
 def check_no_links(run: Path) -> None:
     """Raise CharlmError if something that training writes or removes in a run is a link; corpus/ is only read."""
-    refuse_links(run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, ENDED_FILE, TENSORBOARD, CHECKPOINTS, *BUNDLES)
+    refuse_links(
+        run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, ENDED_FILE, TENSORBOARD, CHECKPOINTS, INIT, *BUNDLES
+    )
     refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
 
 

@@ -20,6 +20,7 @@ from charlm.network.files import CONFIG_FILE, VOCABULARY_FILE
 from charlm.runs.folder import (
     CHECKPOINTS,
     CORPUS,
+    INIT,
     METRICS_FILE,
     TENSORBOARD,
     TENSORBOARD_FILES,
@@ -28,6 +29,7 @@ from charlm.runs.folder import (
     is_run,
     results,
 )
+from charlm.runs.initial import Parent, settle_first_weights, settle_level, write_initial
 from charlm.storage.atomic import write_file, writing
 from charlm.storage.inside import open_inside
 from charlm.storage.lock import LOCK, only_writer
@@ -37,7 +39,7 @@ from charlm.text.corpus_settings import settle_corpus_settings
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import read_vocabulary
 
-_WRITTEN_BEFORE_CONFIG = (CORPUS, f".{CORPUS}-*", VOCABULARY_FILE, METRICS_FILE, ".*.tmp")
+_WRITTEN_BEFORE_CONFIG = (CORPUS, f".{CORPUS}-*", VOCABULARY_FILE, METRICS_FILE, INIT, ".*.tmp")
 """Patterns of the names that a folder may have before it has a config.yaml, which makes it a run."""
 
 BLOCK_BYTES = 1 << 20
@@ -60,10 +62,12 @@ def begin_run(
     folder: Path,
     config: Config,
     *sources: str | Path,
+    parent: Parent | None = None,
+    say: Callable[[str], None] = lambda _: None,
     progress: bool = False,
     hold_lock: Callable[[Path], contextlib.AbstractContextManager[None]] = only_writer,
 ) -> Run:
-    """Write the folder of a new run: config.yaml, vocabulary.json, an empty metrics.jsonl, and corpus/.
+    """Write the folder of a new run: config.yaml, vocabulary.json, an empty metrics.jsonl, corpus/, perhaps init/.
 
     If a process was killed while it did this, the folder it left counts as empty. What decides whether the run may
     begin is checked while the lock is held.
@@ -73,13 +77,16 @@ def begin_run(
         config: Every setting; `settle_parts` completes it.
         sources: What `tokenize` takes, one or more, which is tokenized into corpus/; or one folder that it wrote, to
             which corpus/ becomes a link and which decides the settings of the section `corpus`.
+        parent: The model whose weights the run begins with; None = they are drawn at random. A text that is tokenized
+            here gets the vocabulary of the parent, and ids for what it lacks.
+        say: Takes a line for the user.
         progress: Whether to show a progress bar on standard error while the text is tokenized.
         hold_lock: Holds the lock of the folder for the length of a block.
 
     Raises:
-        CharlmError: the folder is not empty, another process is writing to it, the text cannot be read, or a setting of
-            the section `corpus` is not that of the corpus; in the last two cases the folder is removed again, or left
-            empty if it existed.
+        CharlmError: the folder is not empty, or another process is writing to it. The text cannot be read, a setting of
+            the section `corpus` is not that of the corpus, or the parent does not fit the text or
+            `training.first_weights`: then the folder is removed again, or left empty if it existed.
 
     """
     with writing(folder):
@@ -90,7 +97,9 @@ def begin_run(
         with writing(folder):
             _check_is_free(folder, may_be_unfinished=LOCK in names)
         with _undone_on_failure(folder, is_new=is_new), writing(folder):
-            config, corpus = _write_beginning(folder, settle_parts(config), sources, progress=progress)
+            config, corpus = _write_beginning(
+                folder, settle_parts(config), sources, parent=parent, say=say, progress=progress
+            )
     return Run(folder, config, corpus, is_new_folder=is_new)
 
 
@@ -113,16 +122,28 @@ def discard_run(run: Run) -> None:
 
 
 def _write_beginning(
-    folder: Path, config: Config, sources: Sequence[str | Path], *, progress: bool
+    folder: Path,
+    config: Config,
+    sources: Sequence[str | Path],
+    *,
+    parent: Parent | None,
+    say: Callable[[str], None],
+    progress: bool,
 ) -> tuple[Config, Corpus]:
     """Write what makes a folder a run, config.yaml last; return the config with the settings of the corpus."""
     _remove_unfinished(folder)
+    config = settle_first_weights(config, parent)
     if len(sources) == 1 and is_corpus(Path(sources[0])):
         corpus = _open_verified(Path(sources[0]))
         config = config.model_copy(update={"corpus": settle_corpus_settings(corpus, config.corpus)})
         (folder / CORPUS).symlink_to(corpus.folder.resolve(), target_is_directory=True)
     else:
-        corpus = tokenize([str(source) for source in sources], folder / CORPUS, config.corpus, progress=progress)
+        config = config if parent is None else settle_level(config, parent)
+        known = None if parent is None else parent.bundle.vocabulary
+        names = [str(source) for source in sources]
+        corpus = tokenize(names, folder / CORPUS, config.corpus, known=known, progress=progress)
+    if parent is not None:
+        write_initial(folder, config, corpus, parent, say=say)
     write_file(folder / VOCABULARY_FILE, corpus.vocabulary.to_json().encode())
     os.close(open_inside(folder, METRICS_FILE, os.O_WRONLY | os.O_CREAT))
     write_config(folder, config)

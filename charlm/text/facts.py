@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from charlm.text.corpus import BLOCK, Corpus
+from charlm.text.corpus import Corpus
+from charlm.text.counting import count_ids
 from charlm.text.findings import RARE, Finding, look_at
 
 MAX_COUNTED = 1 << 26
@@ -45,7 +43,8 @@ def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFact
     """
     rare = None
     if len(corpus.ids) <= max_counted:
-        rare = _rare(corpus.vocabulary.characters, count_ids(corpus).tolist())
+        corpus.check_ids(corpus.ids)
+        rare = _rare(corpus.vocabulary.characters, count_ids(corpus.ids, len(corpus.vocabulary)).tolist())
     return TextFacts(
         summary=corpus.summary,
         characters=corpus.manifest.characters,
@@ -55,16 +54,6 @@ def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFact
         rare=rare,
         findings=look_at(corpus, rare),
     )
-
-
-def count_ids(corpus: Corpus) -> NDArray[np.int64]:
-    """Return how often each id occurs in a text, int64 [V]; raises CharlmError if one is not in the vocabulary."""
-    counts = np.zeros(len(corpus.vocabulary), np.int64)
-    for start in range(0, len(corpus.ids), BLOCK):
-        block = corpus.ids[start : start + BLOCK]
-        corpus.check_ids(block)
-        counts += np.bincount(block, minlength=len(counts))
-    return counts
 
 
 def _rare(characters: Sequence[str | None], counts: Sequence[int]) -> dict[str, int]:

@@ -44,6 +44,7 @@ def tokenize(
     out: Path,
     config: CorpusConfig,
     *,
+    known: Vocabulary | None = None,
     workers: int = 1,
     progress: bool = False,
     advance: Advance = lambda _: None,
@@ -60,6 +61,8 @@ def tokenize(
         sources: Files, folders, glob patterns, compressed files, or `-` for standard input.
         out: The folder of the corpus, missing or empty. It appears when it is complete.
         config: How the text is decoded, turned into ids and split.
+        known: A vocabulary of the level in `config`, whose ids the corpus takes over, also those of characters that do
+            not occur; None = none.
         workers: The number of processes that read, 1 or more; 1 = this process alone. A program that asks for more
             must be importable, that is, start in a block `if __name__ == "__main__"`.
         progress: Whether to show a progress bar on standard error, in bytes.
@@ -91,7 +94,7 @@ def tokenize(
             folder.mkdir()
             with _progress(work, advance, disable=not progress) as bar, worker_processes(work.usable(workers)) as run:
                 reading = Reading(config, block_bytes, bar.advance if run is map else None)
-                has_text = _write(folder, work, reading, run=run, bar=bar)
+                has_text = _write(folder, work, reading, known=known, run=run, bar=bar)
             if not has_text:
                 raise CharlmError(f"{', '.join(sources)}: no text")
             if target.exists():
@@ -161,7 +164,7 @@ def _refuse_corpora(documents: Sequence[Document]) -> None:
             raise CharlmError(f"{folder}: is a corpus that charlm tokenize wrote, not text")
 
 
-def _write(folder: Path, work: _Work, reading: Reading, *, run: RunAll, bar: _Bar) -> bool:
+def _write(folder: Path, work: _Work, reading: Reading, *, known: Vocabulary | None, run: RunAll, bar: _Bar) -> bool:
     """Write the files of a corpus, manifest.json last; return False if there is no text."""
     cut = work.cut()
     digests = run(partial(digest_document, reading=reading), cut)  # the longest work that nothing can share: first
@@ -171,7 +174,9 @@ def _write(folder: Path, work: _Work, reading: Reading, *, run: RunAll, bar: _Ba
     if not found:
         return False
     config = reading.config
-    vocabulary = _build_vocabulary(counts, config, end_of_text=len(found) > 1)
+    vocabulary = _build_vocabulary(
+        counts, config, known=known or Vocabulary(config.level, ()), end_of_text=len(found) > 1
+    )
     bar.bar.set_description("encoding")
     path = folder / "ids.bin"
     path.touch()
@@ -280,18 +285,15 @@ def _make_manifest(
     )
 
 
-def _build_vocabulary(counts: NDArray[np.int64], config: CorpusConfig, *, end_of_text: bool) -> Vocabulary:
-    """Return the vocabulary: characters in the order of code points, then the unknown id, then the end_of_text id."""
+def _build_vocabulary(
+    counts: NDArray[np.int64], config: CorpusConfig, *, known: Vocabulary, end_of_text: bool
+) -> Vocabulary:
+    """Return the known ids, then further characters by code point, the unknown id, and the end_of_text id."""
     if config.level == "byte":
-        counts, unknown = np.ones(256, np.int64), False
-    else:
-        unknown = bool(np.any((counts > 0) & (counts < config.min_count)))
+        counts = np.ones(256, np.int64)
     kept = [chr(code_point) for code_point in np.flatnonzero(counts >= config.min_count)]
-    if not kept:
+    rare = {chr(code_point) for code_point in np.flatnonzero((counts > 0) & (counts < config.min_count))}
+    vocabulary = known.extend(kept, unknown=not rare <= {*known.characters}, end_of_text=end_of_text)
+    if not any(vocabulary.characters):
         raise CharlmError(f"corpus.min_count: found {config.min_count}; no character occurs that often")
-    return Vocabulary(
-        level=config.level,
-        characters=(*kept, *[None] * (unknown + end_of_text)),
-        unknown_id=len(kept) if unknown else None,
-        end_of_text_id=len(kept) + unknown if end_of_text else None,
-    )
+    return vocabulary

@@ -5,7 +5,8 @@ Axes: N ids, that is characters, or bytes at level byte; V size of the vocabular
 
 import codecs
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +46,23 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.characters)
+
+    def extend(self, characters: Iterable[str], *, unknown: bool, end_of_text: bool) -> "Vocabulary":
+        """Return a vocabulary with further ids; those of this one stay as they are.
+
+        Args:
+            characters: Get ids in this order; a character that has one keeps it.
+            unknown: Whether there is an unknown id, at least.
+            end_of_text: Whether there is an end_of_text id, at least.
+
+        """
+        known = {*self.characters}
+        extended = replace(self, characters=(*self.characters, *(c for c in characters if c not in known)))
+        if unknown and self.unknown_id is None:
+            extended = replace(extended, characters=(*extended.characters, None), unknown_id=len(extended))
+        if end_of_text and self.end_of_text_id is None:
+            extended = replace(extended, characters=(*extended.characters, None), end_of_text_id=len(extended))
+        return extended
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -41,6 +41,14 @@ class Engine(Protocol):
     rows: slice
     """The rows of a batch that this machine reads: all, unless several machines share each batch."""
 
+    def begin_with(self, weights: Mapping[str, Floats]) -> None:
+        """Replace the weights that were drawn, before the first step.
+
+        Args:
+            weights: All weights by their names in weights.safetensors, float32, of the shapes that the engine has.
+
+        """
+
     def build(self) -> None:
         """Do everything that would make the first step slower than the others."""
 
@@ -90,3 +98,23 @@ class EngineFactory(Protocol):
             CharlmError: the config asks for something that the framework does not have.
 
         """
+
+
+def beginning_with(make_engine: EngineFactory, parameters: Parameters | None) -> EngineFactory:
+    """Return a factory of engines that begin with some weights.
+
+    Args:
+        make_engine: Makes an engine.
+        parameters: The weights, of the shapes that the engines have; None = newly drawn ones.
+
+    """
+    if parameters is None:
+        return make_engine
+
+    def make(config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> Engine:
+        """Make an engine, and replace its weights."""
+        engine = make_engine(config, batches, vocabulary_size=vocabulary_size, precision=precision)
+        engine.begin_with(parameters.tensors())
+        return engine
+
+    return make

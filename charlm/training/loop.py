@@ -207,6 +207,8 @@ class Training:
             self.recorder.outputs.begin()
             for line in describe_run(self.run, self.recorder.report.facts(), self.batches, steps=self.schedule.total):
                 self.say(line)
+            if self.run.config.training.first_weights is not None:
+                self.recorder.record_start(self.progress)
         if self.stopping is not None and self.stopping.min_weights_per_character:
             self.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         if advice := advise_on_evaluations(self.schedule):

@@ -79,6 +79,13 @@ class Recorder:
         self._saved: tuple[int, int, int] | None = None
         """The step, the evaluated step and the number of rollbacks of the last checkpoint."""
 
+    def record_start(self, progress: Progress) -> None:
+        """Log and say what a network that begins with the weights of another model scores before the first step."""
+        nats = self.validator.score(self.outputs.bundle(progress))
+        if nats is not None:
+            self.outputs.logs.log(self._position(progress, "validation", nats))
+            self._say(f"step 0: validation {nats:.3f} nats")
+
     def record_due(self, progress: Progress) -> None:
         """Log, evaluate and save if it is due at this step and not done yet."""
         if self._schedule.logs_at(progress.step):

@@ -39,10 +39,11 @@ class Validator:
 
     def evaluate(self, bundle: Bundle) -> Validation:
         """Score the validation text, and sample a text."""
-        nats = None
-        if self.validation is not None:
-            nats = estimate_stream(bundle.parameters, self.validation).nats_per_char
-        return Validation(nats, self.sample(bundle, temperature=self.config.sampling.temperature))
+        return Validation(self.score(bundle), self.sample(bundle, temperature=self.config.sampling.temperature))
+
+    def score(self, bundle: Bundle) -> float | None:
+        """Return the loss on the validation text in nats per character; None if there is no such text."""
+        return None if self.validation is None else estimate_stream(bundle.parameters, self.validation).nats_per_char
 
     def sample(self, bundle: Bundle, *, temperature: float) -> WrittenSample | None:
         """Sample a text at a temperature, 0 or more; None if `sampling.length` is 0."""

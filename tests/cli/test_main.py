@@ -19,8 +19,8 @@ from charlm.evaluation.dynamic_rule import RULES
 
 OPTIONS = {
     "tokenize": "--out --workers -c --config -s --set -q --quiet -v --verbose --log-format",
-    "train": "-c --config -s --set -r --run --minutes --resume --cluster --task --worker-timeout --start-timeout "
-    "-q --quiet -v --verbose --log-format",
+    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
+    "--start-timeout -q --quiet -v --verbose --log-format",
     "plan": "-c --config -s --set --workers --bandwidth --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --checkpoint --unknown --raw --copies --json",

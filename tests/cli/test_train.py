@@ -165,6 +165,14 @@ train corpus -r out -s corpus.level=byte                       | corpus.level: f
 train corpus -r out -s corpus.validation_fraction=0.2          | corpus.validation_fraction: found 0.2, but corpus was
 train text.txt -r out --minutes nan                            | --minutes nan: must be a number more than 0
 train text.txt -r out --minutes 3 -s training.steps=9          | --minutes 3: decides training.steps
+train text.txt -r out --init nowhere                           | nowhere: no such folder
+train text.txt -r out --init no-model.json                     | no-model.json
+train text.txt -r out --init cut-weights.safetensors           | cut-weights.safetensors/weights.safetensors
+train text.txt -r out --init edited                            | edited/model.json: damaged
+train text.txt -r out --init nan                               | holds values that are not finite
+train text.txt -r out --init bundle -s model.units=5           | model.units: found 5; must be 4, as in bundle
+train text.txt -r out --init bundle -s corpus.level=byte       | corpus.level: found byte; must be char, as in bundle
+train text.txt -r out -s training.first_weights=x              | training.first_weights: found 'x', but no model
 train --resume                                                 | runs/: no run here
 train --resume -r missing                                      | missing: not a run
 train --resume -r bundle                                       | bundle: not a run
@@ -180,6 +188,7 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 train -s                   | requires an argument
 train --resume text.txt    | --resume continues with the corpus
 train --resume -c tiny     | --resume continues with the corpus
+train --resume --init run  | --resume continues with the corpus
 train --resume --minutes 3 | --minutes plans a new run
 train --minutes soon       | '--minutes'
 """)

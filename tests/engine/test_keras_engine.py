@@ -56,6 +56,17 @@ def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optim
     }
 
 
+@pytest.mark.parametrize("settings", [(), ("training.average_momentum=null",)], ids=["average", "no average"])
+def test_an_engine_begins_with_given_weights(settings: tuple[str, ...]) -> None:
+    weights = {name: np.full(shape.shape, 0.5, np.float32) for name, shape in make().weights().items()}
+    engine = make(*settings)
+    engine.begin_with(weights)
+    for found in (engine.weights(), engine.parameters().tensors()):
+        assert {name: tensor.tobytes() for name, tensor in found.items()} == {
+            name: tensor.tobytes() for name, tensor in weights.items()
+        }
+
+
 def test_tensors_and_shapes_have_the_same_names() -> None:
     engine = make()
     assert {name: tensor.shape for name, tensor in engine.tensors().items()} == engine.shapes()

@@ -63,6 +63,20 @@ def test_several_workers_write_the_run_of_one(workers: int, alone: Path, text: P
     assert differences(alone, tmp_path / "run") == []
 
 
+def test_several_workers_begin_with_the_weights_of_another_model_as_one_does(
+    alone: Path, text: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(text.read_text(encoding="utf-8").replace("e", "é"), encoding="utf-8")
+    options = ["--init", str(alone)]
+    (single,) = start([None], other, tmp_path / "single", steps=20, options=options)
+    assert finish(single)[0] == 0
+    processes = start((0, 1), other, tmp_path / "run", steps=20, addresses=free_addresses(2), options=options)
+    with killed_at_the_end(processes):
+        assert [finish(process)[0] for process in processes] == [0, 0]
+    assert differences(tmp_path / "single", tmp_path / "run") == []
+
+
 def test_the_tasks_of_a_step_of_slurm_write_the_run_of_one_machine(alone: Path, text: Path, tmp_path: Path) -> None:
     options = ["--cluster", f"slurm:{free_port_pair()}"]
     processes = [

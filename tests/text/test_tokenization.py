@@ -24,6 +24,7 @@ from charlm.errors import CharlmError
 from charlm.text.corpus import is_corpus
 from charlm.text.documents import Document
 from charlm.text.tokenization import tokenize
+from charlm.text.vocabulary import Vocabulary
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=50)
 
@@ -154,6 +155,20 @@ def test_min_count_counts_over_all_documents(tmp_path: Path) -> None:
     assert corpus.vocabulary.characters == ("a", None, None)
     assert (corpus.vocabulary.unknown_id, corpus.vocabulary.end_of_text_id) == (1, 2)
     assert corpus.ids.tolist() == [0, 1, 2, 0, 1]
+
+
+def test_the_ids_of_a_known_vocabulary_are_taken_over(tmp_path: Path) -> None:
+    known = Vocabulary("char", ("z", None, "b"), unknown_id=1)
+    corpus = tokenize([str(write_texts(tmp_path, "abcb", "d"))], tmp_path / "out", CorpusConfig(), known=known)
+    assert corpus.vocabulary == Vocabulary("char", ("z", None, "b", "a", "c", "d", None), 1, 6)
+    assert corpus.ids.tolist() == [3, 2, 4, 2, 6, 5]
+
+
+def test_a_rare_character_that_is_known_keeps_its_id(tmp_path: Path) -> None:
+    known = Vocabulary("char", ("b",))
+    sources = [str(write_texts(tmp_path, "aab"))]
+    corpus = tokenize(sources, tmp_path / "out", CorpusConfig(min_count=2), known=known)
+    assert corpus.vocabulary == Vocabulary("char", ("b", "a"))
 
 
 def test_a_min_count_that_no_character_reaches_is_refused(tmp_path: Path) -> None:

@@ -231,3 +231,20 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
 def test_a_vocabulary_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.json").write_text(RESERVED.to_json(), encoding="utf-8")
     assert read_vocabulary(tmp_path / "vocabulary.json") == RESERVED
+
+
+# extend
+
+
+def test_further_ids_come_after_those_that_there_are() -> None:
+    extended = RESERVED.extend("bcd", unknown=True, end_of_text=True)
+    assert extended.characters == ("a", "b", None, None, "c", "d")
+    assert (extended.unknown_id, extended.end_of_text_id) == (2, 3)
+
+
+def test_reserved_ids_are_added_if_they_are_needed_and_missing() -> None:
+    assert ABC.extend("d", unknown=False, end_of_text=True) == Vocabulary(
+        "char", ("a", "b", "c", "d", None), end_of_text_id=4
+    )
+    both = ABC.extend("", unknown=True, end_of_text=True)
+    assert (both.unknown_id, both.end_of_text_id, len(both)) == (3, 4, 5)

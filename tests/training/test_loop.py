@@ -327,3 +327,24 @@ def test_a_text_of_one_distinct_character_has_a_loss_of_zero(tmp_path: Path) -> 
 
 def test_the_first_loss_is_that_of_a_uniform_guess(reference: Trained) -> None:
     assert reference.metrics[0]["nats_per_char"] == pytest.approx(math.log(6), rel=0.2)
+
+
+# The weights of another model
+
+
+def test_a_run_begins_with_the_weights_and_the_loss_of_another_model(reference: Trained, tmp_path: Path) -> None:
+    child = train(tmp_path / "child", parent=reference.folder / "last")
+    assert child.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
+    assert "step 0: validation" in "".join(child.said)
+
+
+def test_a_run_that_begins_with_another_model_is_resumed_to_the_bit_without_it(
+    reference: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(reference.folder / "last", tmp_path / "parent")
+    whole = train(tmp_path / "whole", parent=tmp_path / "parent")
+    train(tmp_path / "cut", parent=tmp_path / "parent", faults=interrupt_after(7))
+    shutil.rmtree(tmp_path / "parent")
+    resumed = resume(tmp_path / "cut/run")
+    assert resumed.files() == whole.files()
+    assert resumed.repeatable_metrics == whole.repeatable_metrics

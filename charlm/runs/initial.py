@@ -1,0 +1,139 @@
+"""A run that begins with the weights of another model, its parent.
+
+The weights are adapted to the text of the run, and kept in the run as the bundle init/. So a resume does not need the
+parent. `charlm.network.transfer` does the mathematics.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from charlm.config.file import dump_config, flatten, load_config
+from charlm.config.resume import show_value
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.network.architecture import architecture
+from charlm.network.bundle import WEIGHTS, Bundle, bundle_files, read_bundle, write_bundle
+from charlm.network.rnn import Parameters
+from charlm.network.transfer import count_matches, match_ids, transfer
+from charlm.runs.folder import INIT, find_bundle
+from charlm.storage.atomic import sha256
+from charlm.text.corpus import Corpus
+from charlm.text.counting import count_ids
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained model whose weights a run begins with."""
+
+    folder: Path
+    """The folder of its bundle."""
+    bundle: Bundle
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of its weights.safetensors, as charlm writes it."""
+        return sha256(bundle_files(self.bundle)[WEIGHTS])
+
+
+def read_parent(path: Path) -> Parent:
+    """Read the model at a path: a bundle, or a run, whose best one counts; raises CharlmError if there is none."""
+    folder = find_bundle(path)
+    return Parent(folder, read_bundle(folder))
+
+
+def load_run_config(path: Path, parent: Parent | None, *, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Config:
+    """Read the config of a run.
+
+    The settings that decide the shapes of the weights are those of the parent, the others those of the file.
+
+    Args:
+        path: A recipe.
+        parent: The model whose weights the run begins with, or None.
+        overrides: Values that replace those of the recipe, as in `load_config`.
+
+    Raises:
+        CharlmError: as `load_config`, or an override gives the network another shape than that of the parent.
+
+    """
+    if parent is None:
+        return load_config(path, overrides=overrides)
+    inherited = parent.bundle.architecture.settings()
+    config = load_config(path, inherited=inherited, overrides=overrides)
+    settings = flatten(config)
+    for key, value in inherited.items():
+        if settings[key] != value:
+            raise CharlmError(
+                f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {parent.folder}, whose "
+                f"weights training begins with; leave the setting out"
+            )
+    return config
+
+
+def settle_first_weights(config: Config, parent: Parent | None) -> Config:
+    """Return a config whose `training.first_weights` names the parent, if there is one.
+
+    Raises:
+        CharlmError: the config names another model.
+
+    """
+    given, actual = config.training.first_weights, None if parent is None else parent.sha256
+    if given not in (None, actual):
+        found = "no model is given" if parent is None else f"{parent.folder} has other weights"
+        raise CharlmError(
+            f"training.first_weights: found {show_value(given)}, but {found}; name the model that has these weights "
+            f"with --init, or set training.first_weights=null"
+        )
+    return config.model_copy(update={"training": config.training.model_copy(update={"first_weights": actual})})
+
+
+def settle_level(config: Config, parent: Parent) -> Config:
+    """Return a config whose `corpus.level` is that of the parent; raises CharlmError if it was given and differs."""
+    level = parent.bundle.vocabulary.level
+    if "level" in config.corpus.model_fields_set:
+        _check_level(config.corpus.level, parent)
+    return config.model_copy(update={"corpus": config.corpus.model_copy(update={"level": level})})
+
+
+def write_initial(folder: Path, config: Config, corpus: Corpus, parent: Parent, *, say: Callable[[str], None]) -> None:
+    """Write the bundle init/ of a run: the weights of the parent, for the vocabulary of the corpus.
+
+    Args:
+        folder: The folder of the run.
+        config: Every setting of the run, of the same shape as the parent.
+        corpus: Its text.
+        parent: The model.
+        say: Takes a line for the user: how many characters were matched.
+
+    Raises:
+        CharlmError: the levels of the corpus and the parent differ, or the bundle cannot be written.
+
+    """
+    known, vocabulary = parent.bundle.vocabulary, corpus.vocabulary
+    _check_level(vocabulary.level, parent)
+    counts = count_ids(corpus.split("train"), len(vocabulary))
+    matching = count_matches(known, vocabulary, counts)
+    noun = "characters" if vocabulary.level == "char" else "bytes"
+    say(f"init: {parent.folder}: {noun}: {matching.kept} kept, {matching.new} new, {matching.unused} unused")
+    parameters = transfer(parent.bundle.parameters, match_ids(known, vocabulary), counts, seed=config.seed)
+    shape = architecture(config, len(vocabulary))
+    write_bundle(folder / INIT, Bundle(shape, parameters, vocabulary, dump_config(config), {"step": 0, "epoch": 0.0}))
+
+
+def read_initial(folder: Path, config: Config) -> Parameters | None:
+    """Return the weights that a run begins with, or None if they are drawn at random.
+
+    Raises:
+        CharlmError: the bundle init/ of the run is missing or damaged.
+
+    """
+    return None if config.training.first_weights is None else read_bundle(folder / INIT).parameters
+
+
+def _check_level(found: str, parent: Parent) -> None:
+    if found != (level := parent.bundle.vocabulary.level):
+        raise CharlmError(
+            f"corpus.level: found {found}; must be {level}, as in {parent.folder}, whose weights training begins with"
+        )

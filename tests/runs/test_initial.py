@@ -1,0 +1,155 @@
+"""A run that begins with the weights of another model."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import Config, CorpusConfig
+from charlm.errors import CharlmError
+from charlm.network.architecture import Architecture
+from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.network.rnn import parameters_from_tensors
+from charlm.runs.initial import load_run_config, read_initial, read_parent
+from charlm.runs.run import Run, begin_run, open_run
+from charlm.storage.atomic import sha256
+from charlm.text.tokenization import tokenize
+from charlm.text.vocabulary import Vocabulary
+
+TINY = find_recipe("tiny")
+BYTES = Vocabulary("byte", tuple(map(chr, range(256))))
+
+
+@pytest.fixture
+def byte_folder(tmp_path: Path) -> Path:
+    """Write a model of bytes with random weights."""
+    architecture = Architecture(256, 1, 2, None, True, "tanh", False)
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
+    parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=False)
+    write_bundle(tmp_path / "bytes", Bundle(architecture, parameters, BYTES, ""))
+    return tmp_path / "bytes"
+
+
+def begin(tmp_path: Path, parent: Path, text: str, *, said: list[str] | None = None, **overrides: Any) -> Run:
+    """Begin the run `run` on a text with the recipe tiny and settings with __ for the dot."""
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    settings = {key.replace("__", "."): value for key, value in overrides.items()}
+    model = read_parent(parent)
+    config = load_run_config(TINY, model, overrides=settings)
+    say = [].append if said is None else said.append
+    return begin_run(tmp_path / "run", config, tmp_path / "text.txt", parent=model, say=say)
+
+
+def test_without_a_parent_the_config_is_that_of_the_recipe() -> None:
+    assert load_run_config(TINY, None) == load_config(TINY)
+
+
+def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(bundle_folder: Path) -> None:
+    config = load_run_config(TINY, read_parent(bundle_folder), overrides=["training.steps=7"])
+    assert (config.model.layers, config.model.units) == (2, 4)
+    assert (config.training.steps, config.training.batch_size) == (7, load_config(TINY).training.batch_size)
+
+
+def test_an_override_that_agrees_with_the_parent_is_accepted(bundle_folder: Path) -> None:
+    assert load_run_config(TINY, read_parent(bundle_folder), overrides={"model.units": 4}).model.units == 4
+
+
+@pytest.mark.parametrize("override", ["model.units=5", "model.rnn.activation=relu", "model.embedding=3"])
+def test_an_override_of_the_shape_is_refused_with_its_key(bundle_folder: Path, override: str) -> None:
+    key = override.partition("=")[0]
+    with pytest.raises(CharlmError, match=rf"^{key}: found .*; must be .*, as in .*bundle, whose weights"):
+        load_run_config(TINY, read_parent(bundle_folder), overrides=[override])
+
+
+def test_the_ids_of_the_parent_stay_and_new_characters_come_after_them(tmp_path: Path, bundle_folder: Path) -> None:
+    said: list[str] = []
+    run = begin(tmp_path, bundle_folder, "aéa\n" * 5, said=said)
+    assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "é")
+    assert said == [f"init: {bundle_folder}: characters: 2 kept, 1 new, 1 unused"]
+
+
+def test_on_known_characters_the_first_weights_are_those_of_the_parent(tmp_path: Path, bundle_folder: Path) -> None:
+    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
+    first, parent = read_initial(run.folder, run.config), read_bundle(bundle_folder)
+    assert first is not None
+    assert {name: tensor.tobytes() for name, tensor in first.tensors().items()} == {
+        name: tensor.tobytes() for name, tensor in parent.parameters.tensors().items()
+    }
+
+
+def test_the_run_names_the_weights_and_does_not_need_the_parent_any_more(tmp_path: Path, bundle_folder: Path) -> None:
+    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
+    assert run.config.training.first_weights == sha256((bundle_folder / "weights.safetensors").read_bytes())
+    for path in bundle_folder.iterdir():
+        path.unlink()
+    opened = open_run(run.folder)
+    assert opened.config == run.config
+    assert read_initial(opened.folder, opened.config) is not None
+
+
+def test_a_run_without_a_parent_has_no_first_weights(tmp_path: Path) -> None:
+    assert read_initial(tmp_path, Config()) is None
+
+
+def test_a_damaged_init_is_refused(tmp_path: Path, bundle_folder: Path) -> None:
+    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
+    (run.folder / "init/weights.safetensors").write_bytes(b"")
+    with pytest.raises(CharlmError, match=r"init/weights\.safetensors: damaged"):
+        read_initial(run.folder, run.config)
+
+
+def test_a_model_of_bytes_makes_a_run_of_bytes(tmp_path: Path, byte_folder: Path) -> None:
+    said: list[str] = []
+    run = begin(tmp_path, byte_folder, "aé" * 9, said=said)
+    assert run.config.corpus.level == "byte"
+    assert run.corpus.vocabulary == BYTES
+    assert said == [f"init: {byte_folder}: bytes: 3 kept, 0 new, 253 unused"]
+
+
+def test_a_level_that_is_not_that_of_the_parent_is_refused(tmp_path: Path, byte_folder: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^corpus\.level: found char; must be byte, as in .*bytes"):
+        begin(tmp_path, byte_folder, "abba\n", corpus__level="char")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, bundle_folder: Path) -> None:
+    (tmp_path / "text.txt").write_text("xbb" * 9, encoding="utf-8")
+    corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
+    parent, said = read_parent(bundle_folder), list[str]()
+    run = begin_run(tmp_path / "run", load_run_config(TINY, parent), corpus.folder, parent=parent, say=said.append)
+    assert run.corpus.vocabulary.characters == ("b", "x")
+    assert said == [f"init: {bundle_folder}: characters: 1 kept, 1 new, 2 unused"]
+    first = read_initial(run.folder, run.config)
+    assert first is not None
+    assert first.logits_bias[0] == parent.bundle.parameters.logits_bias[2]
+
+
+def test_a_corpus_of_another_level_is_refused(tmp_path: Path, byte_folder: Path) -> None:
+    (tmp_path / "text.txt").write_text("abba", encoding="utf-8")
+    corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
+    parent = read_parent(byte_folder)
+    with pytest.raises(CharlmError, match=r"^corpus\.level: found char; must be byte"):
+        begin_run(tmp_path / "run", load_run_config(TINY, parent), corpus.folder, parent=parent)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, bundle_folder: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^training\.first_weights: found 'abc', but .*bundle has other weights"):
+        begin(tmp_path, bundle_folder, "abba\n", training__first_weights="abc")
+    config = load_config(TINY, overrides={"training.first_weights": "abc"})
+    with pytest.raises(CharlmError, match=r"^training\.first_weights: found 'abc', but no model is given; name"):
+        begin_run(tmp_path / "run", config, tmp_path / "text.txt")
+
+
+def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_path: Path, bundle_folder: Path) -> None:
+    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
+    parent = read_parent(bundle_folder)
+    again = begin_run(
+        tmp_path / "again", load_run_config(run.folder / "config.yaml", parent), tmp_path / "text.txt", parent=parent
+    )
+    assert replace(again, folder=run.folder, corpus=run.corpus) == run
