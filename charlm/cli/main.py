@@ -13,7 +13,7 @@ from charlm import __version__
 from charlm.cli.command import Commands
 
 COMMANDS = {
-    "Train": ("train", "plan", "tokenize", "tune"),
+    "Train": ("train", "plan", "tokenize", "tune", "download"),
     "Use a model": ("sample", "evaluate", "serve", "export", "import"),
     "Look at runs": ("runs", "compare", "inspect", "tensorboard"),
     "Help yourself": ("config", "info", "completion", "bench"),

@@ -18,6 +18,7 @@ from charlm.cli.main import main
 from charlm.evaluation.dynamic_rule import RULES
 
 OPTIONS = {
+    "download": "--out",
     "tokenize": "--out --workers -c --config -s --set -q --quiet -v --verbose --log-format",
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
     "--start-timeout -q --quiet -v --verbose --log-format",
@@ -45,6 +46,7 @@ OPTIONS = {
     "config check": "",
 }
 USAGES = {
+    "download": "[NAME]",
     "tokenize": "PATH...",
     "train": "[CORPUS]...",
     "plan": "[CORPUS]...",

@@ -41,8 +41,8 @@ def begin(tmp_path: Path, parent: Path, text: str, *, said: list[str] | None = N
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
     model = read_parent(parent)
     config = load_run_config(TINY, model, overrides=settings)
-    say = [].append if said is None else said.append
-    return begin_run(tmp_path / "run", config, tmp_path / "text.txt", parent=model, say=say)
+    lines = [] if said is None else said
+    return begin_run(tmp_path / "run", config, tmp_path / "text.txt", parent=model, say=lines.append)
 
 
 def test_without_a_parent_the_config_is_that_of_the_recipe() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from corpora import make_corpus
 
-from charlm.text.facts import count_ids, describe_text
+from charlm.text.facts import describe_text
 
 TEXT = "abba\n" * 30 + "c" * 9 + "d" * 10 + "e"
 
@@ -15,7 +15,6 @@ def test_the_facts_are_those_that_a_count_of_the_text_finds(tmp_path: Path) -> N
     assert (facts.characters, facts.documents, facts.vocabulary) == (2 * len(TEXT), 2, 7)  # with the end of text
     assert facts.splits == {"train": 306, "validation": 35, "test": 0}
     assert facts.rare == {"e": 2}
-    assert count_ids(corpus).tolist() == [*(2 * TEXT.count(character) for character in "\nabcde"), 1]
 
 
 def test_the_rarest_characters_come_first(tmp_path: Path) -> None:
