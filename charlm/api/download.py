@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -80,7 +81,7 @@ def download(
     raise CharlmError("; ".join(failures))
 
 
-def _show_on(bar: "tqdm[None]") -> Callable[[int, int | None], None]:
+def _show_on(bar: "tqdm[NoReturn]") -> Callable[[int, int | None], None]:
     def show(done: int, total: int | None) -> None:
         """Show how many bytes have arrived."""
         bar.total = total

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from charlm.sampling.generation import Generation
 
 MAX_PROMPT_BYTES = 1 << 24
+INTERACTIVE_LENGTH = 40
+"""Characters that --interactive goes on by at a time, unless --length says otherwise."""
 
 
 class _PromptFile(click.File):
@@ -96,6 +98,11 @@ EXAMPLES = {
     help="End the text before the first occurrence of TEXT.  [default: no stop]",
 )
 @click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")
+@click.option(
+    "--interactive",
+    is_flag=True,
+    help="Write together with the model in a terminal: choose its characters, type, go back; -n is how far it goes on.",
+)
 @checkpoint_option
 @unknown_option("the prompt")
 @click.option(
@@ -119,6 +126,7 @@ def sample(
     samples: int,
     stop: str | None,
     ignore_end: bool,
+    interactive: bool,
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     raw: bool,
@@ -130,10 +138,10 @@ def sample(
     The prompt is written first. A model of bytes writes them as they are, unless standard output is a terminal.
     """
     if prompt_file is not None:
-        if prompt:
-            raise click.UsageError("--prompt and --prompt-file exclude each other; give one of them")
-        prompt = _read_text(prompt_file)
-    if length == 0 and (as_json or copies or samples > 1):
+        prompt = _read_instead_of(prompt, prompt_file)
+    if interactive:
+        _check_interactive(length, has_others=as_json or copies or samples > 1 or stop is not None or ignore_end)
+    elif length == 0 and (as_json or copies or samples > 1):
         raise click.UsageError("-n 0 has no end; leave out --samples, --json and --copies")
     import secrets
 
@@ -145,10 +153,20 @@ def sample(
     model = load(run, checkpoint=checkpoint)
     training_ids = model.training_ids(wanted_by="--copies") if copies else None
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+    sampler = Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p)
+    show = _displayer(raw=raw, level=model.vocabulary.level)
+    if interactive:
+        from charlm.cli.writing import write_together
+        from charlm.sampling.writing import Settings
+
+        steps = length if _is_given("length") else INTERACTIVE_LENGTH
+        text = write_together(prompt, Settings(model.bundle, sampler, seed, steps, unknown))
+        write_result(show(_to_bytes(f"{text}\n")))
+        return
     generation = model.generate_samples(
         prompt,
         length=min(length, sys.maxsize),
-        sampler=Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
+        sampler=sampler,
         seed=seed,
         samples=samples,
         stop=stop,
@@ -158,7 +176,6 @@ def sample(
     )
     if skipped := model.vocabulary.count_skipped(prompt):
         say(describe_skipped(skipped, "the prompt"))
-    show = _displayer(raw=raw, level=model.vocabulary.level)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         if samples == 1 and not as_json:
             _stream(generation, prompt=prompt, show=show)
@@ -177,7 +194,25 @@ def sample(
         print_aside(line)
 
 
-def _read_text(file: IO[bytes]) -> str:
+def _check_interactive(length: int, *, has_others: bool) -> None:
+    """Refuse --interactive without a terminal, without a length, or with others of the options."""
+    if has_others:
+        raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end, --copies and --json")
+    if length == 0:
+        raise click.UsageError("--interactive: -n is how far the model goes on at a time; must be 1 or more")
+    if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("--interactive: needs a terminal; standard input or standard error is none")
+
+
+def _is_given(name: str) -> bool:
+    """Return whether an option is on the command line."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _read_instead_of(prompt: str, file: IO[bytes]) -> str:
+    """Return the text of --prompt-file; there must be no --prompt."""
+    if prompt:
+        raise click.UsageError("--prompt and --prompt-file exclude each other; give one of them")
     try:
         data = file.read(MAX_PROMPT_BYTES + 1)
     except OSError as error:

@@ -25,7 +25,7 @@ def text_width(text: str) -> int:
 
 def cut(text: str, width: int) -> str:
     """Return a text that takes at most so many columns, 1 or more; an ellipsis ends one that was longer."""
-    return text if text_width(text) <= width else f"{next(_fold(text, width - 1))}…"
+    return text if text_width(text) <= width else f"{next(fold(text, width - 1))}…"
 
 
 def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) -> list[str]:
@@ -76,11 +76,11 @@ def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
 def _pieces(item: str, width: int) -> Iterable[str]:
     if text_width(item) <= width:
         return [item]
-    return [piece for word in item.split() for piece in _fold(word, width)]
+    return [piece for word in item.split() for piece in fold(word, width)]
 
 
-def _fold(text: str, width: int) -> Iterator[str]:
-    """Yield pieces of a text that take at most so many columns."""
+def fold(text: str, width: int) -> Iterator[str]:
+    """Yield the pieces of a text that take at most so many columns each, 2 or more; an empty text is one piece."""
     piece, used = "", 0
     for character in text:
         columns = _character_width(character)

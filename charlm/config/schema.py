@@ -207,8 +207,8 @@ class TrainingConfig(_Section):
     """How the network is trained, evaluated and saved."""
 
     first_weights: str | None = None
-    """SHA-256 of the weights of the model that training begins with; `charlm train --init RUN` sets it. null = the first
-    weights are drawn at random."""
+    """SHA-256 of the weights of the model that training begins with; `charlm train --init RUN` sets it. null = the
+    first weights are drawn at random."""
     batch_size: Positive = 64
     """Streams of text that a step reads side by side. A text too short for one window in each gets fewer."""
     sequence_length: Positive = 64
