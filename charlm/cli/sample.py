@@ -42,11 +42,12 @@ SECTIONS = {
     "The text": "prompt prompt_file length stop samples seed unknown ignore_end",
     "How characters are chosen": "temperature top_k top_p min_p",
     "The model": "checkpoint",
-    "Output": "raw copies as_json",
+    "Output": "interactive raw copies as_json",
 }
 EXAMPLES = {
     "charlm sample": "500 characters from the newest run",
     'charlm sample tiny -p "Once upon a time" -n 200 -t 0.7': "continue a prompt, with few surprises",
+    "charlm sample --interactive": "write together with the model",
     "charlm sample --samples 3 --top-p 0.9 --seed 1 --json": "three texts that can be repeated, for a script",
 }
 
