@@ -1,9 +1,9 @@
 """The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,14 @@ from charlm.evaluation.surprise import record_surprise
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.files import CONFIG_FILE
-from charlm.network.rnn import Floats
 from charlm.runs.comparison import Order, ReportError, RunSummary, sort_summaries, summarize_all
 from charlm.runs.folder import find_runs
 from charlm.runs.run import run_corpus
 from charlm.runs.seeds import gather_seeds
 from charlm.text.vocabulary import Unknown
+
+if TYPE_CHECKING:
+    from charlm.engine.dynamic import DynamicScores
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Evaluation:
     """With a dynamic rule, the score of the weights as they were trained; else None."""
     skipped_characters: int = 0
     """How many characters were left out of the text, because the model does not know them."""
+    rule: DynamicRule | None = None
+    """The dynamic rule with the learning rate that was used, a number; None = the weights stayed as they were."""
 
     @property
     def is_harmed(self) -> bool:
@@ -101,12 +105,14 @@ def evaluate(
         if rule is None:
             blocks = score_ids(model.bundle.parameters, ids, protocol=protocol, window=window)
         else:
-            blocks = only_finite(_score_dynamically(model, ids, rule), advice="use a lower --dynamic-rate")
+            rule, blocks = _score_dynamically(model, ids, rule)
+            blocks = only_finite(blocks, advice="use a lower --dynamic-rate")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
         score = mean_score(blocks)
         static = None if rule is None else mean_score(only_finite(score_stream(model.bundle.parameters, ids)))
-    return Evaluation(name, score, _measure_baselines(model, ids) if baselines else None, static, sum(skipped))
+    others = _measure_baselines(model, ids) if baselines else None
+    return Evaluation(name, score, others, static, sum(skipped), rule)
 
 
 def compare(
@@ -143,7 +149,7 @@ def _check_rule(dynamic: DynamicRule | RuleName) -> DynamicRule:
     return dynamic
 
 
-def _score_dynamically(model: Model, ids: NDArray[Any], rule: DynamicRule) -> Iterator[Floats]:
+def _score_dynamically(model: Model, ids: NDArray[Any], rule: DynamicRule) -> "DynamicScores":
     _check_config(model)
     check_memory(model.bundle.architecture, rule, available_bytes=memory_bytes())
     from charlm.engine import runtime

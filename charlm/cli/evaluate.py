@@ -26,7 +26,6 @@ from charlm.cli.table import align
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
     from charlm.evaluation.baselines import Baselines
-    from charlm.evaluation.dynamic_rule import DynamicRule
     from charlm.evaluation.scoring import Score
 
 OURS = "this model"
@@ -104,14 +103,14 @@ EXAMPLES = {
     "--dynamic-rate",
     type=_Rate(min=0),
     metavar="X",
-    help="Learning rate of the update rule.  [default: 3e-5 for rms, 2e-3 for sgd]",
+    help="Learning rate of the update rule.  [default: from the gradients on the training text for rms, 2e-3 for sgd]",
 )
 @click.option(
     "--dynamic-decay",
     type=_Rate(0, 1),
     metavar="X",
     help="Share by which the weights return to the trained ones after each segment.  "
-    "[default: 0.01 for rms, 0.001 for sgd]",
+    "[default: 0.003 for rms, 0.001 for sgd]",
 )
 @click.option(
     "--dynamic-segment",
@@ -179,9 +178,9 @@ def evaluate(
         )
     if as_json:
         windows = window if protocol == "windows" else None
-        lines = iter([_as_json(model.folder, found, protocol=protocol, window=windows, rule=rule)])
+        lines = iter([_as_json(model.folder, found, protocol=protocol, window=windows)])
     else:
-        lines = _lines(model.folder, found, protocol=protocol, window=window, rule=rule)
+        lines = _lines(model.folder, found, protocol=protocol, window=window)
     if surprise == STANDARD_OUTPUT:
         for line in lines:
             print_aside(line)
@@ -207,9 +206,7 @@ def _surprise_writer(target: Path | None) -> "AbstractContextManager[Callable[[b
     return open_aside(target)
 
 
-def _as_json(
-    folder: Path, found: "Evaluation", *, protocol: str, window: int | None, rule: "DynamicRule | None"
-) -> str:
+def _as_json(folder: Path, found: "Evaluation", *, protocol: str, window: int | None) -> str:
     score = found.score
     figures: dict[str, Any] = {
         "nats_per_char": score.nats_per_char,
@@ -221,7 +218,7 @@ def _as_json(
         "skipped_characters": found.skipped_characters,
         "protocol": protocol,
         "window": window,
-        "dynamic": asdict(rule) if rule else None,
+        "dynamic": asdict(found.rule) if found.rule else None,
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
     }
     if found.baselines is not None:
@@ -231,11 +228,9 @@ def _as_json(
     return json.dumps(figures)
 
 
-def _lines(
-    folder: Path, found: "Evaluation", *, protocol: str, window: int, rule: "DynamicRule | None"
-) -> Iterator[str]:
+def _lines(folder: Path, found: "Evaluation", *, protocol: str, window: int) -> Iterator[str]:
     how = protocol if protocol == "stream" else f"windows of {window}"
-    if rule:
+    if rule := found.rule:
         how = f"stream, learning by {rule.name} (rate {rule.rate:g}, decay {rule.decay:g})"
     yield f"{folder}: {found.text}, {found.score.characters:,} characters, {how}"
     yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)

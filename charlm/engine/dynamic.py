@@ -5,15 +5,16 @@ After each segment, with g the gradient of its mean nats per character and w* th
     sgd:  w <- w - rate g + decay (w* - w)
     rms:  w <- w - rate g / (r + eps) + decay (w* - w) r / mean(r),   r = sqrt(mean of g^2 over training text)
 
-(Krause et al. 2018, equations 4 and 5, and the RMS-scaled decay of section 4.2). The gradient is truncated at the start
-of the segment; the state is carried from one segment to the next. A segment never affects its own score: there is no
-look-ahead.
+(Krause et al. 2018, equations 4 and 5, and the RMS-scaled decay of section 4.2). `charlm.evaluation.dynamic_rule` says
+how the rate of rms is chosen. The gradient is truncated at the start of the segment; the state is carried from one
+segment to the next. A segment never affects its own score: there is no look-ahead.
 
 Axes: T time, the characters of a segment. The batch size is 1. Tensors are float32.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +25,7 @@ from charlm.config.schema import ModelConfig
 from charlm.engine.model import CharacterRNN, State, named_weights, to_parameters, zero_state
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError
-from charlm.evaluation.dynamic_rule import DynamicRule
+from charlm.evaluation.dynamic_rule import DECREASE_NATS, DynamicRule
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.loss import nats
@@ -36,10 +37,19 @@ occur in the text from which r is taken."""
 LONGEST_UNROLLED = 256
 """A longer segment is a loop in the graph: a node for each character would take too long to build."""
 STATISTICS_SEGMENTS = 2000
-"""r is taken from this many segments at the start of the training text."""
+"""r is taken from this many segments at the end of the training text."""
 
 Update = Callable[[Tensor, Tensor, int], Tensor]
 """(weight, gradient, index of the weight) -> the new value of the weight."""
+
+
+class DynamicScores(NamedTuple):
+    """The scores of a text, and the rule that gives them."""
+
+    rule: DynamicRule
+    """The rule with the learning rate that is used, a number."""
+    blocks: Iterator[Floats]
+    """The nats of ids 1 to n - 1 in text order: float32, one array for each segment."""
 
 
 class _DynamicScorer:
@@ -72,6 +82,7 @@ class _DynamicScorer:
             return state
 
         count = min(STATISTICS_SEGMENTS, (len(ids) - 1) // self.rule.segment)
+        ids = ids[len(ids) - 1 - count * self.rule.segment :]
         for window in tqdm(_segments(ids, self.rule.segment, count), "gradients", count, leave=False, disable=None):
             self.state = add(window, self.state)
         self.reset()
@@ -115,21 +126,21 @@ def _build(architecture: Architecture, *, unroll: bool) -> CharacterRNN:
 
 def score_dynamic(
     bundle: Bundle, ids: NDArray[Any], rule: DynamicRule, *, training_ids: NDArray[Any] | None
-) -> Iterator[Floats]:
+) -> DynamicScores:
     """Score a text with dynamic evaluation.
 
     Args:
         bundle: The trained network. It is not changed.
         ids: The text, integers [n], 0 to V - 1; n is 2 or more.
-        rule: How the weights are updated.
+        rule: How the weights are updated; the rule sgd has a rate.
         training_ids: The text that the network was trained on, integers [m]; the rule rms needs at least
             `rule.segment` + 1 of them, sgd needs none.
 
     Returns:
-        An iterator over the nats of ids 1 to n - 1 in text order: float32, one array for each segment.
+        The rule with its rate, and an iterator over the nats.
 
     Raises:
-        CharlmError: at once, there are fewer than 2 ids, or the rule is rms and `training_ids` is None or too short.
+        CharlmError: there are fewer than 2 ids, or the rule is rms and `training_ids` is None or too short.
 
     """
     if len(ids) < 2:
@@ -141,22 +152,30 @@ def score_dynamic(
         )
     scorer = _DynamicScorer(bundle, rule)
     if rule.name == "sgd" or training_ids is None:
-        return scorer.score(ids, _sgd(rule, scorer.trained))
-    return scorer.score(ids, _rms(rule, scorer.trained, scorer.mean_square_gradients(training_ids)))
+        assert rule.rate is not None, "check_rule refuses sgd without a rate"
+        return DynamicScores(rule, scorer.score(ids, _sgd(rule.rate, rule.decay, scorer.trained)))
+    roots = [tf.sqrt(square) for square in scorer.mean_square_gradients(training_ids)]
+    rate = _own_rate(roots) if rule.rate is None else rule.rate
+    return DynamicScores(replace(rule, rate=rate), scorer.score(ids, _rms(rate, rule.decay, scorer.trained, roots)))
 
 
-def _sgd(rule: DynamicRule, trained: list[Tensor]) -> Update:
+def _own_rate(roots: list[Tensor]) -> float:
+    """Return the rate at which a step lowers the loss of a training segment by DECREASE_NATS, for r of each weight."""
+    decrease = sum(float(tf.reduce_sum(root**2 / (root + EPSILON))) for root in roots)
+    return DECREASE_NATS / decrease if decrease else 0.0  # without gradients there is nothing to learn
+
+
+def _sgd(rate: float, decay: float, trained: list[Tensor]) -> Update:
     def update(weight: Tensor, gradient: Tensor, index: int) -> Tensor:
-        return weight - rule.rate * gradient + rule.decay * (trained[index] - weight)
+        return weight - rate * gradient + decay * (trained[index] - weight)
 
     return update
 
 
-def _rms(rule: DynamicRule, trained: list[Tensor], squares: list[Tensor]) -> Update:
-    roots = [tf.sqrt(square) for square in squares]
+def _rms(rate: float, decay: float, trained: list[Tensor], roots: list[Tensor]) -> Update:
     mean = tf.add_n([tf.reduce_sum(root) for root in roots]) / sum(root.shape.num_elements() for root in roots)
-    rates = [rule.rate / (root + EPSILON) for root in roots]
-    decays = [tf.minimum(rule.decay * root / mean, 1.0) for root in roots]  # not beyond the trained weights
+    rates = [rate / (root + EPSILON) for root in roots]
+    decays = [tf.minimum(decay * root / mean, 1.0) for root in roots]  # not beyond the trained weights
 
     def update(weight: Tensor, gradient: Tensor, index: int) -> Tensor:
         return weight - rates[index] * gradient + decays[index] * (trained[index] - weight)

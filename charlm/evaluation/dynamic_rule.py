@@ -1,4 +1,13 @@
-"""The update rules of dynamic evaluation and their defaults; `charlm.engine.dynamic` has the equations."""
+"""The update rules of dynamic evaluation and their defaults; `charlm.engine.dynamic` has the equations.
+
+By default, rms takes its learning rate from the network. On training text, a step of the rule lowers the loss of the
+segment that it is computed from, to first order, by
+
+    rate * sum of r^2 / (r + eps)
+
+nats per character on average; the rate is such that this is DECREASE_NATS. One rate for all networks is too high for
+large ones, all of whose weights move at once, or too low for small ones. docs/experiments.md has the measurements.
+"""
 
 import math
 from collections.abc import Mapping
@@ -11,6 +20,9 @@ from charlm.network.architecture import Architecture
 MAX_SEGMENT = 10_000
 """The longest segment; the memory taken grows with it."""
 
+DECREASE_NATS = 0.25
+"""Nats per character by which a step should lower the loss of a segment of training text, to first order."""
+
 RuleName = Literal["rms", "sgd"]
 
 
@@ -20,8 +32,8 @@ class DynamicRule:
 
     name: RuleName
     """rms scales each step by the gradients on the training text, sgd does not."""
-    rate: float
-    """The learning rate, 0 or more, finite."""
+    rate: float | None
+    """The learning rate, 0 or more, finite; None = from the gradients on the training text, which only rms has."""
     decay: float
     """The share, 0 to 1, by which the weights return to the trained ones after each segment."""
     segment: int = 20
@@ -29,7 +41,7 @@ class DynamicRule:
 
 
 RULES: Mapping[RuleName, DynamicRule] = {
-    "rms": DynamicRule("rms", rate=3e-5, decay=0.01),
+    "rms": DynamicRule("rms", rate=None, decay=0.003),
     "sgd": DynamicRule("sgd", rate=2e-3, decay=1e-3),
 }
 
@@ -61,7 +73,9 @@ def dynamic_rule(
 
 def check_rule(rule: DynamicRule) -> None:
     """Raise CharlmError if a number of a rule is out of range."""
-    rate_fits = math.isfinite(rule.rate) and rule.rate >= 0
+    if rule.name == "sgd" and rule.rate is None:
+        raise CharlmError("dynamic: the rule sgd needs a rate; only rms takes it from the training text")
+    rate_fits = rule.rate is None or (math.isfinite(rule.rate) and rule.rate >= 0)
     if not (rate_fits and 0 <= rule.decay <= 1 and 1 <= rule.segment <= MAX_SEGMENT):
         raise CharlmError(
             f"dynamic: found {rule}; rate must be 0 or more and finite, decay from 0 to 1, segment from 1 to "

@@ -271,6 +271,7 @@ def test_no_file_is_left_if_the_loss_is_not_finite(bundle: Bundle, tmp_path: Pat
 def test_dynamic_evaluation_reports_its_rule_and_scores_every_character(trained_run: Path, rule: str) -> None:
     found = figures(trained_run, "--dynamic", "--dynamic-rule", rule)
     assert found["dynamic"]["name"] == rule
+    assert found["dynamic"]["rate"] > 0
     assert found["characters"] == figures(trained_run)["characters"]
 
 

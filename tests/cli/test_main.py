@@ -192,7 +192,7 @@ def test_the_help_quotes_the_defaults_of_the_dynamic_rules(name: str) -> None:
     (option,) = (option for option in options_of("evaluate") if option.name == f"dynamic_{name}")
     assert option.help is not None
     quoted = {float(number) for number in re.findall(r"[\d.]+(?:e-\d+)?(?= for|\])", option.help)}
-    assert quoted == {getattr(rule, name) for rule in RULES.values()}
+    assert quoted == {value for rule in RULES.values() if (value := getattr(rule, name)) is not None}
 
 
 def test_the_version_is_told() -> None:

@@ -19,7 +19,7 @@ from charlm.engine.model import (
     zero_state,
 )
 from charlm.errors import CharlmError
-from charlm.evaluation.dynamic_rule import DynamicRule
+from charlm.evaluation.dynamic_rule import DECREASE_NATS, DynamicRule
 from charlm.evaluation.scoring import score_stream
 from charlm.network.architecture import architecture
 from charlm.network.bundle import Bundle
@@ -46,10 +46,10 @@ def text(length: int, *, seed: int = 0) -> Ids:
 
 
 def dynamic(bundle: Bundle, ids: Ids, rule: DynamicRule, training_ids: Ids | None = None) -> NDArray[np.float32]:
-    return np.concatenate(list(score_dynamic(bundle, ids, rule, training_ids=training_ids)))
+    return np.concatenate(list(score_dynamic(bundle, ids, rule, training_ids=training_ids).blocks))
 
 
-def rms(**settings: float) -> DynamicRule:
+def rms(**settings: float | None) -> DynamicRule:
     return DynamicRule(**{"name": "rms", "segment": 4, **settings})  # type: ignore[arg-type]
 
 
@@ -122,6 +122,35 @@ def gradient(model: CharacterRNN, ids: Ids, state: State) -> tuple[list[Floats],
         loss = tf.reduce_mean(scores)
     weights = [weight.value for weight in named_weights(model).values()]
     return [np.array(tf.convert_to_tensor(g)) for g in tape.gradient(loss, weights)], scores.numpy(), state
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_without_a_rate_a_step_lowers_the_loss_of_its_training_segment_as_much_for_every_network() -> None:
+    training_ids = text(41, seed=1)
+    for units in (4, 16):
+        config = Config(seed=3, model=ModelConfig(units=units))
+        model = build_model(config, V)
+        network = Bundle(architecture(config, V), to_parameters(model), VOCABULARY, dump_config(config))
+        state, gradients = zero_state(model, 1), []
+        for start in range(0, 40, 4):
+            found, _, state = gradient(model, training_ids[start : start + 5], state)
+            gradients.append(np.concatenate([g.ravel() for g in found]))
+        squares = np.square(gradients)
+        gains = squares / (np.sqrt(squares.mean(0)) + EPSILON)  # of each weight, to first order, at a rate of 1
+        rate = score_dynamic(network, text(9), rms(rate=None, decay=0.0), training_ids=training_ids).rule.rate
+        assert rate == pytest.approx(DECREASE_NATS / gains.sum(1).mean(), rel=1e-4)
+
+
+def test_a_rate_that_is_given_is_kept(bundle: Bundle) -> None:
+    for rule in (rms(rate=1e-3, decay=0.0), sgd(rate=0.1, decay=0.0)):
+        assert score_dynamic(bundle, text(9), rule, training_ids=text(20, seed=1)).rule == rule
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_characters_left_over_by_whole_segments_are_those_at_the_start_of_the_training_text(bundle: Bundle) -> None:
+    rule, ids, training_ids = rms(rate=0.01, decay=0.1), text(9), text(15, seed=1)
+    expected = dynamic(bundle, ids, rule, training_ids[-13:])
+    np.testing.assert_array_equal(dynamic(bundle, ids, rule, training_ids), expected)
 
 
 def test_a_character_missing_in_the_training_text_does_not_make_the_weights_diverge() -> None:

@@ -55,6 +55,13 @@ def test_a_number_out_of_range_is_refused(change: dict[str, Any]) -> None:
         check_rule(replace(RULES["sgd"], **change))
 
 
+def test_only_rms_takes_its_rate_from_the_training_text() -> None:
+    check_rule(RULES["rms"])
+    assert RULES["rms"].rate is None
+    with pytest.raises(CharlmError, match=r"^dynamic: the rule sgd needs a rate; only rms"):
+        check_rule(replace(RULES["sgd"], rate=None))
+
+
 @pytest.mark.parametrize(("name", "numbers"), [("sgd", 4), ("rms", 7)])
 def test_a_network_that_does_not_fit_into_the_memory_is_refused(name: RuleName, numbers: int) -> None:
     network = Architecture(
