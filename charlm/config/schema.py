@@ -237,6 +237,9 @@ class TrainingConfig(_Section):
     undecayed: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Weights to which the weight decay of the optimizer does not apply: parts of their names in weights.safetensors,
     for instance `bias`."""
+    rising_decay: bool = False
+    """Whether the weight decay rises in a straight line, from 0 at the first step to twice that of the optimizer at the
+    last. Both are multiplied by the learning rate of the step."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place; null = no
     average."""

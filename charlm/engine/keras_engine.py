@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.engine.average import WeightAverage
+from charlm.engine.decay import RisingDecay
 from charlm.engine.devices import devices_for
 from charlm.engine.distribution import Machine
 from charlm.engine.model import (
@@ -31,6 +32,7 @@ from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.training.engine import StepMetrics, Tensors
+from charlm.training.schedule import total_steps
 
 GRAPH_CHARACTERS = 3
 """Length of the window whose graph TensorBoard shows: enough to see the recurrence, and short enough to read."""
@@ -85,6 +87,7 @@ class KerasEngine:
             clip_norm=self.settings.clip_norm,
             shares=shares,
             average=self.average,
+            decay=self._rising_decay(),
             reset_rate=self.settings.state_reset,
             loss_temperature=self.settings.loss_temperature,
         )
@@ -166,6 +169,11 @@ class KerasEngine:
         graph = forward.get_concrete_function(ids, zero_state(self.model, 1)).graph
         serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
         return serialized
+
+    def _rising_decay(self) -> RisingDecay | None:
+        if not self.settings.rising_decay:
+            return None
+        return RisingDecay(self.optimizer, total_steps(self.settings.epochs, self.settings.steps, self.batches))
 
     def _copy_variables(self) -> Tensors:
         return {name: np.array(variable.numpy()) for name, variable in self._variables.items()}

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.engine.average import WeightAverage
+from charlm.engine.decay import RisingDecay
 from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, State
 from charlm.engine.names import draws_per_part
@@ -101,6 +102,7 @@ def compile_steps(
     clip_norm: float | None,
     shares: Shares,
     average: WeightAverage | None = None,
+    decay: RisingDecay | None = None,
     reset_rate: float = 0.0,
     loss_temperature: float = 1.0,
 ) -> TrainSteps:
@@ -115,6 +117,7 @@ def compile_steps(
         clip_norm: The global norm to which a larger gradient is scaled down; None = never.
         shares: The parts of a batch, and which of them this machine computes.
         average: The average of the weights to update after each step, or None.
+        decay: What sets the weight decay of the optimizer before each step, or None.
         reset_rate: The probability, 0 to 1, that a stream starts a window from the zero state.
         loss_temperature: The gradient is that of the loss of softmax(logits / loss_temperature), more than 0.
 
@@ -135,6 +138,8 @@ def compile_steps(
         norms = tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients])
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+        if decay is not None:
+            decay.update()
         optimizer.apply(gradients, variables)
         if average is not None:
             average.update(optimizer.iterations)
