@@ -81,8 +81,8 @@ def evaluate(
 
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
-            known, a loss is not finite, the rule rms has no training text, or, with a rule, the config of the bundle is
-            that of another network or there is too little memory.
+            known, a loss is not finite, the rule rms has no training text, or, with a rule, the model is an ensemble,
+            the config of the bundle is that of another network, or there is too little memory.
 
     """
     check_choice("protocol", protocol, ScoringProtocol)
@@ -92,6 +92,8 @@ def evaluate(
     rule = None if dynamic is None else _check_rule(dynamic)
     if rule is not None and protocol != "stream":
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
+    if rule is not None and model.others:
+        raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
     skipped: list[int] = []
     name, ids = ids_to_score(
         model.folder,
@@ -103,7 +105,7 @@ def evaluate(
     )
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         if rule is None:
-            blocks = score_ids(model.bundle.parameters, ids, protocol=protocol, window=window)
+            blocks = score_ids(model.network, ids, protocol=protocol, window=window)
         else:
             rule, blocks = _score_dynamically(model, ids, rule)
             blocks = only_finite(blocks, advice="use a lower --dynamic-rate")

@@ -4,7 +4,7 @@ Axes: B batch, T time, V vocabulary, H units.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from charlm.api.arguments import check_choice
 from charlm.errors import CharlmError
-from charlm.network import rnn
 from charlm.network.bundle import Bundle, read_bundle
+from charlm.network.ensemble import join_networks
 from charlm.network.files import CONFIG_FILE
 from charlm.network.rnn import Floats, State
 from charlm.runs.folder import BundleName, find_bundle
@@ -31,20 +31,25 @@ if TYPE_CHECKING:
 MAX_SEED = 2**32
 
 
-def load(path: str | Path | None = None, *, checkpoint: BundleName = "best") -> "Model":
-    """Load a trained model.
+def load(
+    path: str | Path | None = None, *, checkpoint: BundleName = "best", others: Sequence[str | Path] = ()
+) -> "Model":
+    """Load a trained model, or an ensemble of several, whose logits are averaged.
 
     Args:
         path: A run or a bundle folder, or a part of the name of one run under runs/; None = the newest run there.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
+        others: The runs or bundle folders of the other models of the ensemble.
 
     Raises:
-        CharlmError: there is no model, or it is damaged.
+        CharlmError: there is no model, it is damaged, or two models have different vocabularies.
 
     """
     check_choice("checkpoint", checkpoint, BundleName)
-    folder = find_bundle(None if path is None else Path(path), checkpoint=checkpoint)
-    return Model(folder, read_bundle(folder))
+    first = find_bundle(None if path is None else Path(path), checkpoint=checkpoint)
+    folders = [first, *(find_bundle(Path(other), checkpoint=checkpoint) for other in others)]
+    bundles = {folder: read_bundle(folder) for folder in folders}
+    return Model(first, bundles.pop(first), others=bundles)
 
 
 class GeneratedText(Iterator[str]):
@@ -83,12 +88,17 @@ class GeneratedText(Iterator[str]):
 
 
 class Model:
-    """A trained network with its vocabulary; `charlm.load` returns one."""
+    """A trained network, or an ensemble of several, with its vocabulary; `charlm.load` returns one."""
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
+    def __init__(self, folder: Path, bundle: Bundle, *, others: Mapping[Path, Bundle] | None = None) -> None:
         self.folder = folder
         """The folder of the bundle."""
         self.bundle = bundle
+        """The network, or the first of the ensemble."""
+        self.others = tuple(others or ())
+        """The folders of the other bundles of the ensemble."""
+        self.network = join_networks({folder: bundle, **(others or {})})
+        """What predicts: the network of the bundle, or the ensemble."""
 
     def __repr__(self) -> str:
         shape = self.bundle.architecture
@@ -111,7 +121,7 @@ class Model:
 
     def zero_state(self, batch: int = 1) -> State:
         """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
-        return rnn.zero_state(self.bundle.parameters, batch)
+        return self.network.zero_state(batch)
 
     def step(self, ids: NDArray[Any] | Sequence[int], state: State | None = None) -> tuple[Floats, State]:
         """Read one character in each of B streams.
@@ -134,7 +144,7 @@ class Model:
         found_shapes, shapes = [layer.shape for layer in state], [layer.shape for layer in expected]
         if found_shapes != shapes:
             raise CharlmError(f"state: found shapes {found_shapes}; must be {shapes}")
-        return rnn.step(self.bundle.parameters, ids, state)
+        return self.network.step(ids, state)
 
     def logits(self, text: str | NDArray[Any] | Sequence[int], *, unknown: Unknown = "error") -> Floats:
         """Return the logits after each character of a text, read from the zero state.
@@ -151,7 +161,7 @@ class Model:
 
         """
         ids = self._encode(text, unknown)
-        return rnn.unroll(self.bundle.parameters, ids[:, None], self.zero_state())[0][:, 0]
+        return self.network.unroll(ids[:, None], self.zero_state())[0][:, 0]
 
     def score(
         self,
@@ -184,7 +194,7 @@ class Model:
         check_choice("protocol", protocol, ScoringProtocol)
         ids = self._encode(text, unknown)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            blocks = score_ids(self.bundle.parameters, ids, protocol=protocol, window=window)
+            blocks = score_ids(self.network, ids, protocol=protocol, window=window)
             return np.concatenate([block.ravel() for block in blocks])
 
     def generate(
@@ -258,6 +268,7 @@ class Model:
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
             return generate_text(
                 self.bundle,
+                network=self.network,
                 prompt=prompt,
                 length=length,
                 sampler=sampler,

@@ -19,12 +19,14 @@ from charlm.cli.options import (
     json_option,
     run_argument,
     unknown_option,
+    with_option,
 )
 from charlm.cli.output import print_aside, print_result, say, write_result
 from charlm.cli.table import align
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
+    from charlm.api.model import Model
     from charlm.evaluation.baselines import Baselines
     from charlm.evaluation.scoring import Score
 
@@ -47,7 +49,7 @@ class _Rate(click.FloatRange):
 
 SECTIONS = {
     "The text": "split unknown",
-    "How it is read": "protocol window checkpoint",
+    "How it is read": "protocol window checkpoint others",
     "Dynamic evaluation, which needs TensorFlow": "dynamic dynamic_rule dynamic_rate dynamic_decay dynamic_segment",
     "Results": "baselines surprise as_json",
 }
@@ -88,6 +90,7 @@ EXAMPLES = {
     help="Characters in a window, for --protocol windows.",
 )
 @checkpoint_option
+@with_option
 @unknown_option("TEXT")
 @click.option(
     "--dynamic",
@@ -134,6 +137,7 @@ def evaluate(
     split: Literal["train", "validation", "test"] | None,
     protocol: Literal["stream", "windows"],
     window: int,
+    others: tuple[Path, ...],
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     dynamic: bool,
@@ -156,6 +160,8 @@ def evaluate(
         raise click.UsageError(f"--dynamic-{first} needs --dynamic")
     if dynamic and protocol != "stream":
         raise click.UsageError("--dynamic reads the text as a stream; leave out --protocol windows")
+    if dynamic and others:
+        raise click.UsageError("--dynamic evaluates a single model; leave out --with")
     from charlm.api import evaluation
     from charlm.api.model import load
     from charlm.evaluation.dynamic_rule import dynamic_rule as make_rule
@@ -163,7 +169,7 @@ def evaluate(
     rule = None
     if dynamic:
         rule = make_rule(dynamic_rule or "rms", rate=dynamic_rate, decay=dynamic_decay, segment=dynamic_segment)
-    model = load(run, checkpoint=checkpoint)
+    model = load(run, checkpoint=checkpoint, others=others)
     with _surprise_writer(surprise) as write_surprise:
         found = evaluation.evaluate(
             model,
@@ -178,9 +184,9 @@ def evaluate(
         )
     if as_json:
         windows = window if protocol == "windows" else None
-        lines = iter([_as_json(model.folder, found, protocol=protocol, window=windows)])
+        lines = iter([_as_json(model, found, protocol=protocol, window=windows)])
     else:
-        lines = _lines(model.folder, found, protocol=protocol, window=window)
+        lines = _lines(model, found, protocol=protocol, window=window)
     if surprise == STANDARD_OUTPUT:
         for line in lines:
             print_aside(line)
@@ -206,14 +212,15 @@ def _surprise_writer(target: Path | None) -> "AbstractContextManager[Callable[[b
     return open_aside(target)
 
 
-def _as_json(folder: Path, found: "Evaluation", *, protocol: str, window: int | None) -> str:
+def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int | None) -> str:
     score = found.score
     figures: dict[str, Any] = {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
         "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
         "characters": score.characters,
-        "bundle": str(folder),
+        "bundle": str(model.folder),
+        "with": [str(folder) for folder in model.others],
         "text": found.text,
         "skipped_characters": found.skipped_characters,
         "protocol": protocol,
@@ -228,11 +235,12 @@ def _as_json(folder: Path, found: "Evaluation", *, protocol: str, window: int | 
     return json.dumps(figures)
 
 
-def _lines(folder: Path, found: "Evaluation", *, protocol: str, window: int) -> Iterator[str]:
+def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -> Iterator[str]:
     how = protocol if protocol == "stream" else f"windows of {window}"
     if rule := found.rule:
         how = f"stream, learning by {rule.name} (rate {rule.rate:g}, decay {rule.decay:g})"
-    yield f"{folder}: {found.text}, {found.score.characters:,} characters, {how}"
+    names = " + ".join(map(str, (model.folder, *model.others)))
+    yield f"{names}: {found.text}, {found.score.characters:,} characters, {how}"
     yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)
 
 

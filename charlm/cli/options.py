@@ -73,6 +73,15 @@ checkpoint_option = click.option(
     help="Which model of a run to use: the one with the best score or the one of the last step.",
 )
 
+with_option = click.option(
+    "--with",
+    "others",
+    multiple=True,
+    type=FOLDER,
+    shell_complete=suggest_runs,
+    metavar="RUN",
+    help="Another run or bundle, whose logits are averaged with those of the first; can be repeated.",
+)
 host_option = click.option(
     "--host",
     default="127.0.0.1",

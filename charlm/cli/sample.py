@@ -15,11 +15,13 @@ from charlm.cli.options import (
     json_option,
     run_argument,
     unknown_option,
+    with_option,
 )
 from charlm.cli.output import print_aside, print_result, say, write_result
 from charlm.errors import CharlmError, harmless, shorten
 
 if TYPE_CHECKING:
+    from charlm.api.model import Model
     from charlm.sampling.copies import Copies
     from charlm.sampling.generation import Generation
 
@@ -41,7 +43,7 @@ class _PromptFile(click.File):
 SECTIONS = {
     "The text": "prompt prompt_file length stop samples seed unknown ignore_end",
     "How characters are chosen": "temperature top_k top_p min_p",
-    "The model": "checkpoint",
+    "The model": "checkpoint others",
     "Output": "interactive raw copies as_json",
 }
 EXAMPLES = {
@@ -105,6 +107,7 @@ EXAMPLES = {
     help="Write together with the model in a terminal: choose its characters, type, go back; -n is how far it goes on.",
 )
 @checkpoint_option
+@with_option
 @unknown_option("the prompt")
 @click.option(
     "--raw",
@@ -128,6 +131,7 @@ def sample(
     stop: str | None,
     ignore_end: bool,
     interactive: bool,
+    others: tuple[Path, ...],
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     raw: bool,
@@ -141,7 +145,8 @@ def sample(
     if prompt_file is not None:
         prompt = _read_instead_of(prompt, prompt_file)
     if interactive:
-        _check_interactive(length, has_others=as_json or copies or samples > 1 or stop is not None or ignore_end)
+        others_given = others or as_json or copies or samples > 1 or stop is not None or ignore_end
+        _check_interactive(length, has_others=bool(others_given))
     elif length == 0 and (as_json or copies or samples > 1):
         raise click.UsageError("-n 0 has no end; leave out --samples, --json and --copies")
     import secrets
@@ -151,7 +156,7 @@ def sample(
     from charlm.api.model import MAX_SEED, load
     from charlm.sampling.sampler import Sampler
 
-    model = load(run, checkpoint=checkpoint)
+    model = load(run, checkpoint=checkpoint, others=others)
     training_ids = model.training_ids(wanted_by="--copies") if copies else None
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     sampler = Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p)
@@ -187,7 +192,7 @@ def sample(
     if training_ids is not None:
         found_copies = model.find_copies([_escaped(text.data) for text in generation.samples], training_ids)
     if as_json:
-        _print_json(model.folder, generation, prompt=prompt, seed=seed, copies=found_copies)
+        _print_json(model, generation, prompt=prompt, seed=seed, copies=found_copies)
         return
     if samples > 1:
         _print_blocks(generation, prompt=prompt, show=show)
@@ -198,7 +203,7 @@ def sample(
 def _check_interactive(length: int, *, has_others: bool) -> None:
     """Refuse --interactive without a terminal, without a length, or with others of the options."""
     if has_others:
-        raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end, --copies and --json")
+        raise click.UsageError("--interactive: leave out --with, --samples, --stop, --ignore-end, --copies and --json")
     if length == 0:
         raise click.UsageError("--interactive: -n is how far the model goes on at a time; must be 1 or more")
     if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -254,7 +259,7 @@ def _print_blocks(generation: "Generation", *, prompt: str, show: "Callable[[byt
 
 
 def _print_json(
-    folder: Path, generation: "Generation", *, prompt: str, seed: int, copies: "Sequence[Copies] | None"
+    model: "Model", generation: "Generation", *, prompt: str, seed: int, copies: "Sequence[Copies] | None"
 ) -> None:
     import json  # here: the first character of a text comes sooner
     from dataclasses import asdict
@@ -267,7 +272,8 @@ def _print_json(
         for text, copy in zip(texts, copies, strict=True):
             text["copies"] = asdict(copy)
     prompts = _json_text(_to_bytes(prompt), key="prompt", bytes_key="prompt_bytes_base64")
-    print_result(json.dumps({"bundle": str(folder), **prompts, "seed": seed, "samples": texts}))
+    bundles = {"bundle": str(model.folder), "with": [str(folder) for folder in model.others]}
+    print_result(json.dumps({**bundles, **prompts, "seed": seed, "samples": texts}))
 
 
 def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:

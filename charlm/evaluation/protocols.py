@@ -13,8 +13,9 @@ from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream, score_windows
 from charlm.network.bundle import Bundle
+from charlm.network.ensemble import Network
 from charlm.network.files import CONFIG_FILE
-from charlm.network.rnn import Floats, Parameters
+from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import split_positions
 from charlm.text.decoding import check_encoding, texts
@@ -25,11 +26,11 @@ ScoringProtocol = Literal["stream", "windows"]
 Split = Literal["train", "validation", "test"]
 
 
-def score_ids(parameters: Parameters, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int) -> Iterator[Floats]:
+def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int) -> Iterator[Floats]:
     """Score a text by a protocol.
 
     Args:
-        parameters: The weights.
+        network: The weights of a network, or an ensemble.
         ids: Integers [n], n >= 2.
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: The number of characters in a window, 1 or more; for the protocol windows.
@@ -42,8 +43,8 @@ def score_ids(parameters: Parameters, ids: NDArray[Any], *, protocol: ScoringPro
 
     """
     if protocol == "stream":
-        return only_finite(score_stream(parameters, ids))
-    return only_finite(score_windows(parameters, ids, window=window))
+        return only_finite(score_stream(network, ids))
+    return only_finite(score_windows(network, ids, window=window))
 
 
 def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier checkpoint") -> Iterator[Floats]:

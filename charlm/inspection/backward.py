@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.trace import Layers, Trace, Values, Weights
+from charlm.network.loss import probabilities
 
 
 def loss_slope(logits: Values, targets: NDArray[Any]) -> Values:
@@ -30,13 +31,6 @@ def loss_slope(logits: Values, targets: NDArray[Any]) -> Values:
     at = targets[..., None]
     np.put_along_axis(slopes, at, np.take_along_axis(slopes, at, -1) - 1, -1)
     return slopes
-
-
-def probabilities(logits: Values) -> Values:
-    """Return softmax(logits), [..., V], without overflow."""
-    result = np.exp(logits - logits.max(-1, keepdims=True))
-    result /= result.sum(-1, keepdims=True)
-    return np.asarray(result)
 
 
 def through_logits(weights: Weights, slopes: Values) -> Layers:

@@ -31,6 +31,13 @@ def nats(logits: Floats, targets: NDArray[Any]) -> Floats:
         return np.asarray(np.log(np.exp(below_peak, out=below_peak).sum(-1)) - target)
 
 
+def probabilities(logits: NDArray[Any]) -> NDArray[Any]:
+    """Return softmax(logits), [..., V], of the dtype of the logits, without overflow for finite logits of any size."""
+    result = np.exp(logits - logits.max(-1, keepdims=True))
+    result /= result.sum(-1, keepdims=True)
+    return np.asarray(result)
+
+
 def bits(nats: float) -> float:
     """Convert nats to bits: nats / ln 2."""
     return nats / math.log(2)

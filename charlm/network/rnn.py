@@ -94,6 +94,11 @@ class Parameters:
         return int(self.logits_kernel.shape[1])
 
     @property
+    def width(self) -> int:
+        """The most values that an array has for each character: V, or the units of the widest layer."""
+        return max(self.vocabulary_size, *(layer.units for layer in self.layers))
+
+    @property
     def size(self) -> int:
         """The number of weights."""
         return sum(tensor.size for tensor in self.tensors().values())
@@ -121,6 +126,18 @@ class Parameters:
         """The rows of each kernel that multiply the output of the layer below, [H, H]; [0, H] for layer 0."""
         below = (0, *(layer.units for layer in self.layers))
         return tuple(layer.kernel[: below[index]] for index, layer in enumerate(self.layers))
+
+    def zero_state(self, batch: int) -> State:
+        """See `zero_state`."""
+        return zero_state(self, batch)
+
+    def step(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """See `step`."""
+        return step(self, ids, state)
+
+    def unroll(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """See `unroll`."""
+        return unroll(self, ids, state)
 
     def _input_table(self, index: int, layer: Layer) -> Floats:
         bias = np.zeros(layer.units, np.float32) if layer.bias is None else layer.bias

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, Parameters, State, unroll, zero_state
+from charlm.network.ensemble import EnsembleStepper, Network, make_stepper
+from charlm.network.rnn import Floats, State
 from charlm.network.stepper import Stepper
 from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Unknown, Vocabulary
@@ -28,12 +29,12 @@ StoppedBy = Literal["length", "stop text", "end of text"]
 
 
 def read_prompt(
-    parameters: Parameters, ids: NDArray[Any], *, batch: int = 1, block: int = PROMPT_BLOCK
+    network: Network, ids: NDArray[Any], *, batch: int = 1, block: int = PROMPT_BLOCK
 ) -> tuple[Floats, State]:
     """Read a prompt from the zero state.
 
     Args:
-        parameters: The weights.
+        network: The weights of a network, or an ensemble.
         ids: Integers [n], n >= 1.
         batch: B, the number of identical rows in the results.
         block: How many ids to read at once, 1 or more; it limits the memory that a long prompt takes.
@@ -47,14 +48,14 @@ def read_prompt(
     """
     if len(ids) == 0:
         raise CharlmError("the prompt is empty: at least one character is needed to predict the next")
-    state = zero_state(parameters, 1)
+    state = network.zero_state(1)
     for start in range(0, len(ids), block):
-        logits, state = unroll(parameters, np.asarray(ids)[start : start + block, None], state)
+        logits, state = network.unroll(np.asarray(ids)[start : start + block, None], state)
     return np.repeat(logits[-1], batch, axis=0), tuple(np.repeat(output, batch, axis=0) for output in state)
 
 
 def generate(
-    parameters: Parameters,
+    network: Network,
     prompt_ids: NDArray[Any],
     *,
     sampler: Sampler,
@@ -70,7 +71,7 @@ def generate(
     which can change a choice.
 
     Args:
-        parameters: The weights.
+        network: The weights of a network, or an ensemble.
         prompt_ids: Integers [n], n >= 1.
         sampler: How each id is chosen.
         length: The number of ids in each sample, 0 or more; None = without end.
@@ -91,15 +92,15 @@ def generate(
     if samples < 1:
         raise CharlmError(f"--samples {samples}: must be 1 or more")
     forbidden = set(forbidden)
-    if len(forbidden) == parameters.vocabulary_size:
+    if len(forbidden) == network.vocabulary_size:
         raise CharlmError("no character to choose: the vocabulary has only reserved ids")
-    _, state = read_prompt(parameters, prompt_ids, batch=samples)
-    stepper = Stepper(parameters, state, forbidden=forbidden)
+    _, state = read_prompt(network, prompt_ids, batch=samples)
+    stepper = make_stepper(network, state, forbidden=forbidden)
     return _generate(stepper, sampler, islice(_uniforms(seed, samples), length), is_single=samples == 1)
 
 
 def _generate(
-    stepper: Stepper, sampler: Sampler, uniforms: Iterator[Any], *, is_single: bool
+    stepper: Stepper | EnsembleStepper, sampler: Sampler, uniforms: Iterator[Any], *, is_single: bool
 ) -> Iterator[NDArray[np.int64]]:
     pick, advance = make_chooser(sampler), stepper.advance
     for uniform in uniforms:
@@ -190,6 +191,7 @@ class Generation:
 def generate_text(
     bundle: Bundle,
     *,
+    network: Network | None = None,
     prompt: str = "",
     length: int,
     sampler: Sampler,
@@ -207,6 +209,7 @@ def generate_text(
 
     Args:
         bundle: The model.
+        network: What predicts the characters, for instance an ensemble; None = the weights of the bundle.
         prompt: The text to continue; `encode_prompt` says what an empty one means.
         length: The number of ids to choose, 0 or more: characters, or bytes at level byte; 0 = without end.
         sampler: How each id is chosen.
@@ -229,7 +232,7 @@ def generate_text(
         raise CharlmError(f"--length {length}: must be 0 (endless) or more")
     vocabulary = bundle.vocabulary
     ids = generate(
-        bundle.parameters,
+        network or bundle.parameters,
         encode_prompt(vocabulary, prompt, unknown=unknown),
         sampler=sampler,
         length=length or None,

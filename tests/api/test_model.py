@@ -12,7 +12,7 @@ from commands import charlm as command
 import charlm
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, write_bundle
-from charlm.network.rnn import Floats
+from charlm.network.rnn import Floats, parameters_from_tensors
 
 TEXT = "The ferry crossed the river.\n"
 
@@ -335,3 +335,49 @@ def test_copies_of_the_training_text_are_found(trained: charlm.Model, trained_ru
     text = (trained_run.parent / "text.txt").read_text(encoding="utf-8")[100:160]
     (copies,) = trained.find_copies([text], trained.training_ids(wanted_by="this test"))
     assert (copies.characters, copies.share) == (60, 1)
+
+
+# Ensembles
+
+
+@pytest.fixture
+def pair(bundle: Bundle, tmp_path: Path) -> tuple[Path, Path]:
+    """Return the folders of two models with the same vocabulary and different weights."""
+    reversed_weights = {name: tensor[::-1] for name, tensor in bundle.parameters.tensors().items()}
+    parameters = parameters_from_tensors(reversed_weights, activation="tanh", skip_connections=False)
+    write_bundle(tmp_path / "one", bundle)
+    write_bundle(tmp_path / "two", replace(bundle, parameters=parameters))
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_an_ensemble_scores_by_the_mean_of_the_logits(pair: tuple[Path, Path]) -> None:
+    ensemble = charlm.load(pair[0], others=pair[1:])
+    mean = np.mean([charlm.load(folder).logits("abba\nab") for folder in pair], axis=0)
+    np.testing.assert_allclose(ensemble.logits("abba\nab"), mean, atol=1e-5)
+    expected = -np.take_along_axis(log_softmax(mean[:-1]), ensemble.vocabulary.encode("bba\nab")[:, None], -1)[:, 0]
+    for protocol in ("stream", "windows"):
+        np.testing.assert_allclose(ensemble.score("abba\nab", protocol=protocol), expected, atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_an_ensemble_can_be_stepped_by_hand(pair: tuple[Path, Path]) -> None:
+    ensemble = charlm.load(pair[0], others=pair[1:])
+    logits, state = ensemble.step([1])
+    logits, _ = ensemble.step([2], state)
+    np.testing.assert_allclose(logits[0], ensemble.logits([1, 2])[-1], atol=1e-5)
+
+
+def test_an_ensemble_generates_its_likeliest_text(pair: tuple[Path, Path]) -> None:
+    ensemble = charlm.load(pair[0], others=pair[1:])
+    text = str(ensemble.generate("ab", length=20, temperature=0, ignore_end=True))
+    logits = ensemble.logits("ab")[-1]
+    logits[3] = -np.inf  # the unknown id is never chosen
+    first = ("\n", "a", "b", None, "\n\n")[int(logits.argmax())]
+    assert first is not None
+    assert text.startswith(first)
+    assert text != str(charlm.load(pair[1]).generate("ab", length=20, temperature=0, ignore_end=True))
+
+
+def test_an_ensemble_is_not_scored_with_a_dynamic_rule(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abba")
+    with pytest.raises(CharlmError, match=r"^dynamic: 2 models; dynamic evaluation is of a single one$"):
+        charlm.evaluate(charlm.load(pair[0], others=pair[1:]), tmp_path / "text.txt", dynamic="sgd")

@@ -409,3 +409,33 @@ def with_reversed_text(trained_run: Path, folder: Path) -> Path:
     tokenize([str(text)], run / "corpus", CorpusConfig(test_fraction=0.1))
     assert open_corpus(run / "corpus").splits == corpus.splits
     return run
+
+
+# Ensembles
+
+
+def test_an_ensemble_is_scored_by_the_mean_of_the_logits(bundle: Bundle, tmp_path: Path) -> None:
+    text = write(tmp_path / "text.txt", "abba\nab")
+    write_bundle(tmp_path / "one", with_bias(bundle, 0, 1, 2, -3, 0))
+    write_bundle(tmp_path / "two", with_bias(bundle, 2, 0, 1, 0, -4))
+    write_bundle(tmp_path / "mean", with_bias(bundle, 1, 0.5, 1.5, -1.5, -2))
+    ensemble = figures(tmp_path / "one", text, "--with", tmp_path / "two")
+    expected = figures(tmp_path / "mean", text)
+    assert ensemble["nats_per_char"] == pytest.approx(expected["nats_per_char"], abs=1e-6)
+    assert ensemble["with"] == [str(tmp_path / "two")]
+    assert expected["with"] == []
+
+
+def test_a_model_with_another_vocabulary_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    other = replace(bundle, vocabulary=replace(bundle.vocabulary, characters=("\n", "a", "c", None, None)))
+    write_bundle(tmp_path / "one", bundle)
+    write_bundle(tmp_path / "two", other)
+    command = charlm("evaluate", tmp_path / "one", write(tmp_path / "text.txt", "ab"), "--with", tmp_path / "two")
+    assert command.exit_code == 1
+    assert "two/vocabulary.json: id 2 is 'c' instead of 'b'" in command.stderr
+
+
+def test_an_ensemble_does_not_learn_from_the_text(bundle_folder: Path) -> None:
+    command = charlm("evaluate", bundle_folder, "--with", bundle_folder, "--dynamic")
+    assert command.exit_code == 2
+    assert "--dynamic evaluates a single model; leave out --with" in command.stderr

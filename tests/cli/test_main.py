@@ -24,8 +24,8 @@ OPTIONS = {
     "--start-timeout -q --quiet -v --verbose --log-format",
     "plan": "-c --config -s --set --workers --bandwidth --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
-    "--ignore-end --interactive --checkpoint --unknown --raw --copies --json",
-    "evaluate": "--split --protocol --window --checkpoint --unknown --dynamic --dynamic-rule --dynamic-rate "
+    "--ignore-end --interactive --checkpoint --with --unknown --raw --copies --json",
+    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --dynamic-rule --dynamic-rate "
     "--dynamic-decay --dynamic-segment --dynamic-stretch --baselines --surprise --json",
     "compare": "--sort --seeds --csv --json",
     "inspect": "--text --out --edit --checkpoint --unknown --json",

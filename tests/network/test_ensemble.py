@@ -1,0 +1,99 @@
+"""An ensemble predicts by the mean of the logits of its networks."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+
+from charlm.errors import CharlmError
+from charlm.network.bundle import Bundle
+from charlm.network.ensemble import Ensemble, EnsembleStepper, join_networks, make_stepper
+from charlm.network.stepper import Stepper
+from charlm.text.vocabulary import Vocabulary
+
+IDS = np.random.default_rng(2).integers(0, 5, (6, 3))  # [T, B]
+
+
+@pytest.fixture
+def ensemble(random_parameters: RandomParameters) -> Ensemble:
+    """Return three networks of different shapes."""
+    return Ensemble(
+        (
+            random_parameters(layers=2, units=4, seed=1),
+            random_parameters(layers=3, units=6, embedding=2, skip_connections=True, seed=2),
+            random_parameters(units=3, activation="silu", use_bias=False, seed=3),
+        )
+    )
+
+
+def test_the_logits_are_the_mean_of_those_of_the_networks(ensemble: Ensemble) -> None:
+    logits, _ = ensemble.unroll(IDS, ensemble.zero_state(3))
+    for stream in range(3):
+        single = [reference.read(network, IDS[:, stream].tolist())[0] for network in ensemble.networks]
+        np.testing.assert_allclose(logits[:, stream], np.mean(single, axis=0), atol=1e-4)
+
+
+def test_a_text_can_be_read_in_parts_and_by_character(ensemble: Ensemble) -> None:
+    whole, _ = ensemble.unroll(IDS, ensemble.zero_state(3))
+    _, state = ensemble.unroll(IDS[:4], ensemble.zero_state(3))
+    for time in (4, 5):
+        logits, state = ensemble.step(IDS[time], state)
+        np.testing.assert_allclose(logits, whole[time], atol=1e-5)
+
+
+def test_reading_does_not_change_the_state_it_starts_from(ensemble: Ensemble) -> None:
+    _, state = ensemble.unroll(IDS, ensemble.zero_state(3))
+    before = [layer.copy() for layer in state]
+    ensemble.step(IDS[0], state)
+    for layer, expected in zip(state, before, strict=True):
+        np.testing.assert_array_equal(layer, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_stepper_gives_the_logits_of_a_step_but_for_forbidden_ids(ensemble: Ensemble, batch: int) -> None:
+    _, state = ensemble.unroll(IDS[:, :batch], ensemble.zero_state(batch))
+    stepper = make_stepper(ensemble, state, forbidden=[2])
+    for ids in IDS[:, :batch]:
+        expected, state = ensemble.step(ids, state)
+        stepper.advance(ids if batch > 1 else int(ids[0]))
+        logits = np.atleast_2d(stepper.logits)
+        assert (logits[:, 2] == -np.inf).all()
+        np.testing.assert_allclose(np.delete(logits, 2, 1), np.delete(expected, 2, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_and_an_ensemble_get_their_own_stepper(ensemble: Ensemble) -> None:
+    network = ensemble.networks[0]
+    assert isinstance(make_stepper(network, network.zero_state(1)), Stepper)
+    assert isinstance(make_stepper(ensemble, ensemble.zero_state(1)), EnsembleStepper)
+
+
+def test_the_width_is_that_of_the_widest_array(ensemble: Ensemble) -> None:
+    assert (ensemble.width, ensemble.vocabulary_size) == (6, 5)
+
+
+def test_a_bundle_alone_is_its_network_and_several_are_an_ensemble(bundle: Bundle) -> None:
+    assert join_networks({Path("a"): bundle}) is bundle.parameters
+    joined = join_networks({Path("a"): bundle, Path("b"): bundle})
+    assert isinstance(joined, Ensemble)
+    assert [network is bundle.parameters for network in joined.networks] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"level": "byte"}, "level byte instead of char"),
+        ({"characters": ("\n", "a", None, None)}, "4 ids instead of 5"),
+        ({"characters": ("\n", "a", "c", None, None)}, "id 2 is 'c' instead of 'b'"),
+        ({"end_of_text_id": None}, "other reserved ids"),
+    ],
+)
+def test_networks_with_different_vocabularies_are_refused(
+    change: dict[str, Any], difference: str, bundle: Bundle, vocabulary: Vocabulary
+) -> None:
+    other = replace(bundle, vocabulary=replace(vocabulary, **change))
+    with pytest.raises(CharlmError, match=f"^b/vocabulary.json: {difference}; must be the vocabulary of a$"):
+        join_networks({Path("a"): bundle, Path("b"): other})
