@@ -200,7 +200,10 @@ def _agree(machines: "Machines", run: Run, *, config: Config | None) -> Config:
     facts = facts_to_agree_on(run, config=config, precision=usable_precision("bfloat16")[0])
     everyones = machines.exchange_facts(facts)
     check_agreement(machines.cluster, everyones)
-    return parse_config(everyones[0]["config"], origin=machines.cluster.name(0))
+    chiefs = parse_config(everyones[0]["config"], origin=machines.cluster.name(0))
+    if chiefs.training.has_soft_targets:
+        raise CharlmError("training.teachers: several machines cannot learn from teachers; leave out --cluster")
+    return chiefs
 
 
 def _settle(config: Config, begun: Config) -> Config:

@@ -6,9 +6,11 @@ from typing import Any
 
 from charlm.api.sources import overridden_keys
 from charlm.errors import CharlmError
+from charlm.hardware import memory_bytes
 from charlm.runs.run import Run, discard_run
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.signals import Stopped, StopRequest
+from charlm.training.soft_targets import open_soft_targets
 from charlm.training.stopwatch import Stopwatch
 from charlm.training.timing import STEP_SECONDS, rehearse
 
@@ -46,7 +48,7 @@ def fit_to_minutes(
     request: StopRequest,
     say: Callable[[str], None],
 ) -> tuple[Run, EngineFactory]:
-    """Give a run the number of steps that fits into a time.
+    """Give a run the number of steps that fits into a time; its teachers, if it has any, are asked before that.
 
     Args:
         run: A run that has begun, and has not been trained.
@@ -65,6 +67,8 @@ def fit_to_minutes(
 
     """
     try:
+        with request.at_once():
+            open_soft_targets(run, available_bytes=memory_bytes(), say=say)
         rehearsal = rehearse(
             run.config,
             run.corpus,

@@ -11,12 +11,13 @@ from charlm.api.beginning import begin
 from charlm.api.cluster_planning import BANDWIDTH, ClusterPlan, check_cluster, plan_cluster
 from charlm.api.sources import Overrides, Text, start_engine
 from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice
-from charlm.hardware import peak_memory_bytes, usable_precision
+from charlm.hardware import memory_bytes, peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.batches import Batches
 from charlm.text.facts import TextFacts, describe_text
 from charlm.training.schedule import total_steps
 from charlm.training.signals import stop_on_signal
+from charlm.training.soft_targets import open_soft_targets
 from charlm.training.stopwatch import Stopwatch
 from charlm.training.timing import STEP_SECONDS, Costs, rehearse
 
@@ -35,7 +36,7 @@ class Plan:
     precision: str
     """Of the matrix products, on this machine: float32 or bfloat16."""
     start_seconds: float
-    """From the text to the first step: tokenizing it, TensorFlow, the graph."""
+    """From the text to the first step: tokenizing it, TensorFlow, what the teachers say of it, the graph."""
     costs: Costs
     """How long a step, an evaluation and a checkpoint take on this machine."""
     run_seconds: float
@@ -133,6 +134,8 @@ def plan(
         begun = beginning.run
         facts = describe_text(begun.corpus)
         make_engine = start_engine(request, device=begun.config.training.device)
+        with request.at_once():
+            open_soft_targets(begun, available_bytes=memory_bytes())
         watch.lap("start")
         rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
         memory, settings, batches = peak_memory_bytes(), begun.config.training, rehearsal.batches

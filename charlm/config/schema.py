@@ -232,6 +232,15 @@ class TrainingConfig(_Section):
     loss_temperature: Annotated[float, Field(gt=0)] = 1.0
     """Training minimises the loss of softmax(logits / loss_temperature). A network that has learnt its text by heart is
     too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
+    teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Runs or bundle folders to learn from beside the text: the soft targets are the probabilities that the mean of
+    their logits gives (Hinton et al. 2015). They must have the vocabulary of the text. [] = none."""
+    teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Weight w of the soft targets: training minimises (1 - w) times the loss on the text plus w times the cross
+    entropy with the soft targets. 0 = the teachers are not used."""
+    teacher_temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Divisor of the mean of the teachers' logits. Above 1, the soft targets are less certain: teachers are too
+    confident on the text that they have learnt."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest global norm of the gradients: larger ones are scaled down to it. null = no limit."""
     undecayed: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -267,6 +276,11 @@ class TrainingConfig(_Section):
     """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
     steps_per_call: Annotated[int, Field(ge=1, le=1000)] = 10
     """Maximum number of steps in one call of the compiled function; more steps mean fewer returns to Python."""
+
+    @property
+    def has_soft_targets(self) -> bool:
+        """Whether the network also learns from teachers."""
+        return bool(self.teachers) and self.teacher_weight > 0
 
     @model_validator(mode="after")
     def _end_somewhere(self) -> "TrainingConfig":

@@ -1,6 +1,6 @@
 """The training engine in Keras: weights, optimizer, hidden state, and the compiled step that changes them.
 
-Axes: B batch, R rows of the batch on this machine (B on a single one), T time, K steps in one call.
+Axes: B batch, R rows of the batch on this machine (B on a single one), T time, V vocabulary, K steps in one call.
 """
 
 import time
@@ -27,6 +27,7 @@ from charlm.engine.model import (
 )
 from charlm.engine.muon import Muon
 from charlm.engine.names import named_seeds, named_slots
+from charlm.engine.objective import make_objective
 from charlm.engine.optimizer import build_optimizer
 from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network.rnn import Floats, Parameters
@@ -80,16 +81,17 @@ class KerasEngine:
         self.rows = shares.rows
         """The rows of a batch that this machine reads."""
         self.state = self._zero_state()
+        self._objective = make_objective(self.settings)
         self._steps = compile_steps(
             self.model,
             self.optimizer,
             batches,
             clip_norm=self.settings.clip_norm,
             shares=shares,
+            objective=self._objective,
             average=self.average,
             decay=self._rising_decay(),
             reset_rate=self.settings.state_reset,
-            loss_temperature=self.settings.loss_temperature,
         )
 
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
@@ -101,23 +103,34 @@ class KerasEngine:
     def build(self) -> None:
         """Build the graph of a step, so that the first step takes no longer than the others."""
         shape = (0, self.batches.sequence_length + 1, self.rows.stop - self.rows.start)
-        self._steps(np.zeros(shape, np.int32), self.state, np.zeros(0, np.float32))
+        windows = np.zeros(shape, np.int32)
+        self._steps(windows, self.blank_soft_targets(windows), self.state, np.zeros(0, np.float32))
 
-    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+    def take_steps(
+        self,
+        windows: NDArray[np.int32],
+        rates: NDArray[np.float32],
+        *,
+        reset_state: bool,
+        soft_targets: NDArray[np.float16] | None = None,
+    ) -> StepMetrics:
         """Take K steps of training.
 
         Args:
             windows: Ids, int32 [K, T + 1, R].
             rates: The learning rate of each step, float32 [K].
             reset_state: Whether the first window starts from the zero state.
+            soft_targets: The teachers' probabilities of the next character, float16 [K, T, R, V]; None = zeros, with
+                which only the time that a step takes means anything, unless the config has no teachers.
 
         Returns:
             The loss and gradient norms of the steps, and how long they took together.
 
         """
         state = self._zero_state() if reset_state else self.state
+        soft = self.blank_soft_targets(windows) if soft_targets is None else soft_targets
         started = time.perf_counter()
-        results = self.machine.run(lambda: _finished(self._steps(windows, state, rates)))
+        results = self.machine.run(lambda: _finished(self._steps(windows, soft, state, rates)))
         seconds = time.perf_counter() - started
         losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()
         self.state = results.state
@@ -177,6 +190,11 @@ class KerasEngine:
 
     def _copy_variables(self) -> Tensors:
         return {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
+
+    def blank_soft_targets(self, windows: NDArray[np.int32]) -> NDArray[np.float16]:
+        """Return zeros as the soft targets of windows [K, T + 1, R]: [K, T, R, V], or [K, T, R, 0] if unused."""
+        steps, length, rows = windows.shape
+        return np.zeros((steps, length - 1, rows, self._objective.soft_width(self.model.logits.units)), np.float16)
 
     def _zero_state(self) -> State:
         return zero_state(self.model, self.rows.stop - self.rows.start)

@@ -113,10 +113,17 @@ class LeaderEngine(KerasEngine):
         self._are_others_alike = True
         super().restore(tensors)
 
-    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+    def take_steps(
+        self,
+        windows: NDArray[np.int32],
+        rates: NDArray[np.float32],
+        *,
+        reset_state: bool,
+        soft_targets: NDArray[np.float16] | None = None,
+    ) -> StepMetrics:
         """Take K steps of training on all machines; see `KerasEngine.take_steps`."""
         self._commander.send(Command.STEPS, first=self.steps_taken, rates=rates)
-        return super().take_steps(windows, rates, reset_state=reset_state)
+        return super().take_steps(windows, rates, reset_state=reset_state, soft_targets=soft_targets)
 
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, with the rows of all machines."""

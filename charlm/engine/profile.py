@@ -20,8 +20,9 @@ from charlm.config.schema import Config, ModelConfig, RnnConfig
 from charlm.engine.distribution import Machine
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.model import build_model
+from charlm.engine.objective import make_objective, mean_nats
 from charlm.engine.recurrence import Tensor
-from charlm.engine.step import GradientsOfParts, mean_nats, share_batch
+from charlm.engine.step import GradientsOfParts, share_batch
 from charlm.text.batches import Batches
 
 PRODUCTS = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
@@ -59,7 +60,7 @@ class StepPieces:
         self._engine = KerasEngine(config, batches, vocabulary_size=vocabulary, precision=precision)
         self._without_dropout = build_model(_without_dropout(config), vocabulary, precision=precision)
         self._shares = share_batch(batch, settings.parts or 1, Machine())
-        self._temperature = settings.loss_temperature
+        self._objective = make_objective(settings)
         self._windows = np.random.default_rng(0).integers(0, vocabulary, (1, time + 1, batch), np.int32)
 
     def forward(self) -> Piece:
@@ -124,8 +125,9 @@ class StepPieces:
         return Piece(lambda: self._engine.take_steps(self._windows, rates, reset_state=False), 0)
 
     def _gradients(self, model: keras.Model) -> Piece:
-        gradients = GradientsOfParts(model, self._shares, temperature=self._temperature)
-        return _compile(lambda: gradients(tf.constant(self._windows[0]), self._engine.state))
+        gradients = GradientsOfParts(model, self._shares, self._objective)
+        soft_targets = self._engine.blank_soft_targets(self._windows)[0]
+        return _compile(lambda: gradients(tf.constant(self._windows[0]), self._engine.state, soft_targets))
 
     def _parts(self) -> list[tuple[Tensor, Any]]:
         return self._shares.split(tf.constant(self._windows[0]), self._engine.state)

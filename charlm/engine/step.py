@@ -4,7 +4,7 @@ A batch is split into parts, one for each core or graphics card. Each part runs 
 the gradients are added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several
 machines share the parts; each reads only the rows of its own.
 
-Axes: B batch, R rows of the batch on this machine (B on a single one), T time, K steps in one call.
+Axes: B batch, R rows of the batch on this machine (B on a single one), T time, V vocabulary, K steps in one call.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from charlm.engine.decay import RisingDecay
 from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, State
 from charlm.engine.names import draws_per_part
+from charlm.engine.objective import Objective, mean_nats
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError
 from charlm.text.batches import Batches
@@ -61,9 +62,16 @@ class Shares:
 
     def split(self, window: Tensor, state: State) -> list[tuple[Tensor, State]]:
         """Return the columns of a window [T + 1, R] and the rows of a state that belong to each own part."""
-        sizes = [self.sizes[part] for part in self.own]
-        states = zip(*(tf.split(layer, sizes) for layer in state), strict=True)
-        return list(zip(tf.split(window, sizes, axis=1), states, strict=True))
+        states = zip(*(tf.split(layer, self._own_sizes) for layer in state), strict=True)
+        return list(zip(self.split_columns(window), states, strict=True))
+
+    def split_columns(self, values: Tensor) -> list[Tensor]:
+        """Return the columns of values [T, R, ...] that belong to each own part."""
+        return list(tf.split(values, self._own_sizes, axis=1))
+
+    @property
+    def _own_sizes(self) -> list[int]:
+        return [self.sizes[part] for part in self.own]
 
 
 def share_batch(batch_size: int, parts: int, machine: Machine) -> Shares:
@@ -87,10 +95,11 @@ def share_batch(batch_size: int, parts: int, machine: Machine) -> Shares:
     return Shares(tuple(sizes), machine)
 
 
-TrainSteps = Callable[[Any, State, Any], StepResults]
-"""Takes K steps: (windows int32 [K, T + 1, R], state, learning rates float32 [K]) -> results.
+TrainSteps = Callable[[Any, Any, State, Any], StepResults]
+"""Takes K steps: (windows int32 [K, T + 1, R], soft targets float16, state, learning rates float32 [K]) -> results.
 
-Rows 0 to T - 1 of a window are the inputs, rows 1 to T the targets.
+Rows 0 to T - 1 of a window are the inputs, rows 1 to T the targets. The soft targets are [K, T, R, V], or [K, T, R, 0]
+if the objective does not use them.
 """
 
 
@@ -101,10 +110,10 @@ def compile_steps(
     *,
     clip_norm: float | None,
     shares: Shares,
+    objective: Objective,
     average: WeightAverage | None = None,
     decay: RisingDecay | None = None,
     reset_rate: float = 0.0,
-    loss_temperature: float = 1.0,
 ) -> TrainSteps:
     """Return the compiled function that takes steps of training.
 
@@ -116,24 +125,25 @@ def compile_steps(
         batches: Decides B, T, and the seed of `reset_rate`.
         clip_norm: The global norm to which a larger gradient is scaled down; None = never.
         shares: The parts of a batch, and which of them this machine computes.
+        objective: What the gradient is of.
         average: The average of the weights to update after each step, or None.
         decay: What sets the weight decay of the optimizer before each step, or None.
         reset_rate: The probability, 0 to 1, that a stream starts a window from the zero state.
-        loss_temperature: The gradient is that of the loss of softmax(logits / loss_temperature), more than 0.
 
     """
     variables = model.trainable_variables
-    height = shares.rows.stop - shares.rows.start
+    height, length = shares.rows.stop - shares.rows.start, batches.sequence_length
+    soft_width = objective.soft_width(model.logits.units)
     states = tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn)
-    gradients_of = GradientsOfParts(model, shares, temperature=loss_temperature)
+    gradients_of = GradientsOfParts(model, shares, objective)
 
-    def step(window: Tensor, state: State) -> tuple[State, Tensor, Tensor, Tensor]:
+    def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor, Tensor]:
         """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norms of its gradient."""
         if reset_rate:
             seed = tf.stack([batches.seed, tf.cast(optimizer.iterations, tf.int32)])  # so that a step is repeatable
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
             state = tuple(tf.where(drawn[shares.rows] < reset_rate, 0.0, layer) for layer in state)
-        state, loss, gradients = gradients_of(window, state)
+        state, loss, gradients = gradients_of(window, state, soft)
         norm = tf.linalg.global_norm(gradients)
         norms = tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients])
         if clip_norm is not None:
@@ -148,19 +158,20 @@ def compile_steps(
     @tf.function(
         autograph=False,  # its translation of Python took longer than building the graph
         input_signature=[
-            tf.TensorSpec((None, batches.sequence_length + 1, height), tf.int32),
+            tf.TensorSpec((None, length + 1, height), tf.int32),
+            tf.TensorSpec((None, length, height, soft_width), tf.float16),
             states,
             tf.TensorSpec((None,)),
         ],
     )
-    def steps(windows: Tensor, state: State, rates: Tensor) -> StepResults:
+    def steps(windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor) -> StepResults:
         """Take K steps; see `TrainSteps`."""
         count = tf.shape(windows)[0]
 
         def step_at(index: Tensor, state: State, losses: Any, norms: Any, _: Tensor) -> tuple[Any, ...]:
             """Take the step at an index, 0 to K - 1; return the index of the next, and the results so far."""
             optimizer.learning_rate.assign(rates[index])
-            state, loss, norm, last_norms = step(windows[index], state)
+            state, loss, norm, last_norms = step(windows[index], soft_targets[index], state)
             return index + 1, state, losses.write(index, loss), norms.write(index, norm), last_norms
 
         losses, norms = (tf.TensorArray(tf.float32, count) for _ in range(2))
@@ -178,25 +189,28 @@ class GradientsOfParts:
     Args:
         model: The network.
         shares: The parts of a batch, and which of them this machine computes.
-        temperature: See `compile_steps`.
+        objective: What the gradients are of.
 
     """
 
-    def __init__(self, model: CharacterRNN, shares: Shares, *, temperature: float) -> None:
-        self._model, self._shares, self._temperature = model, shares, temperature
+    def __init__(self, model: CharacterRNN, shares: Shares, objective: Objective) -> None:
+        self._model, self._shares, self._objective = model, shares, objective
         others = len(shares.sizes) - len(shares.own)
         self._draws = draws_per_part(model) if others else {}
 
-    def __call__(self, window: Tensor, state: State) -> tuple[State, Tensor, list[Tensor]]:
-        """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients."""
+    def __call__(self, window: Tensor, state: State, soft: Tensor) -> tuple[State, Tensor, list[Tensor]]:
+        """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients.
+
+        `soft` has the soft targets of the window, [T, R, V] or [T, R, 0].
+        """
         own, count, total = self._shares.own, len(self._shares.sizes), sum(self._shares.sizes)
-        parts = zip(own, self._shares.split(window, state), strict=True)
+        parts = zip(own, self._shares.split(window, state), self._shares.split_columns(soft), strict=True)
         self._skip_draws(own.start)
         results = []
-        for part, split in parts:
+        for part, split, soft_part in parts:
             share = self._shares.sizes[part] / total
             with self._shares.machine.device_of(part, own=own):
-                results.append(_part(self._model, *split, share=share, temperature=self._temperature))
+                results.append(self._part(*split, soft_part, share=share))
         self._skip_draws(count - own.stop)
         state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _, _ in results), strict=True))
         loss, *gradients = self._add([[loss, *gradients] for _, loss, gradients in results])
@@ -216,26 +230,18 @@ class GradientsOfParts:
         for seeds, draws in self._draws.values():
             seeds.assign_add(tf.constant([0, parts * draws], seeds.dtype))
 
-
-def _part(
-    model: CharacterRNN, window: Tensor, state: State, *, share: float, temperature: float
-) -> tuple[State, Tensor, list[Tensor]]:
-    """Return the state after one part of the batch, and its share of the loss and of the gradients."""
-    ids, targets = window[:-1], window[1:]
-    with tf.GradientTape() as tape:
-        logits, outputs, state = model.predict_window(ids, state, training=True)
-        loss = objective = mean_nats(targets, logits) * share
-        if temperature != 1:
-            objective = mean_nats(targets, logits * (1 / temperature)) * share
-        objective += model.regularization(outputs) * share
-    gradients = tape.gradient(objective, model.trainable_variables)
-    return state, loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+    def _part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, Tensor, list[Tensor]]:
+        """Return the state after one part of the batch, and its share of the loss and of the gradients."""
+        ids, targets = window[:-1], window[1:]
+        with tf.GradientTape() as tape:
+            logits, outputs, state = self._model.predict_window(ids, state, training=True)
+            loss = minimized = mean_nats(targets, logits) * share
+            if not self._objective.is_loss:
+                minimized = self._objective(targets, soft, logits) * share
+            minimized += self._model.regularization(outputs) * share
+        gradients = tape.gradient(minimized, self._model.trainable_variables)
+        return state, loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
 def _add(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
     return [one + other for one, other in zip(first, second, strict=True)]
-
-
-def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
-    """Return the mean loss in nats per character of logits [T, R, V] for targets [T, R], a scalar."""
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))

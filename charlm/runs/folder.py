@@ -24,6 +24,7 @@ ENDED_FILE = "ended.json"
 CORPUS, TENSORBOARD, CHECKPOINTS = "corpus", "tensorboard", "checkpoints"
 INIT = "init"
 """The bundle of the weights that training begins with, if they are those of another model."""
+SOFT_TARGETS, SOFT_TARGETS_FACTS = "soft_targets.bin", "soft_targets.json"
 TENSORBOARD_FILES = ("*.tfevents*", "projector_config.pbtxt", "characters.*.tsv")
 """Patterns of the names that files in TENSORBOARD have."""
 BundleName = Literal["best", "last"]
@@ -71,6 +72,7 @@ def check_no_links(run: Path) -> None:
     refuse_links(
         run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, ENDED_FILE, TENSORBOARD, CHECKPOINTS, INIT, *BUNDLES
     )
+    refuse_links(run, SOFT_TARGETS, SOFT_TARGETS_FACTS)
     refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
 
 

@@ -1,7 +1,6 @@
 """A run: beginning one and opening one to continue it. `charlm.training` trains it."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,8 @@ from charlm.runs.folder import (
     CORPUS,
     INIT,
     METRICS_FILE,
+    SOFT_TARGETS,
+    SOFT_TARGETS_FACTS,
     TENSORBOARD,
     TENSORBOARD_FILES,
     check_is_run,
@@ -33,7 +34,7 @@ from charlm.runs.initial import Parent, settle_first_weights, settle_level, writ
 from charlm.storage.atomic import write_file, writing
 from charlm.storage.inside import open_inside
 from charlm.storage.lock import LOCK, only_writer
-from charlm.storage.reading import open_file
+from charlm.storage.reading import file_sha256
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.corpus_settings import settle_corpus_settings
 from charlm.text.tokenization import tokenize
@@ -42,7 +43,6 @@ from charlm.text.vocabulary import read_vocabulary
 _WRITTEN_BEFORE_CONFIG = (CORPUS, f".{CORPUS}-*", VOCABULARY_FILE, METRICS_FILE, INIT, ".*.tmp")
 """Patterns of the names that a folder may have before it has a config.yaml, which makes it a run."""
 
-BLOCK_BYTES = 1 << 20
 MIN_ROWS = 8
 """The rows that a part of a batch has at least, unless the batch has fewer; see `default_parts`."""
 
@@ -245,11 +245,7 @@ def _open_verified(folder: Path) -> Corpus:
     The file is read, not mapped, so that a large one does not count as memory of this process.
     """
     corpus = open_corpus(folder)
-    digest = hashlib.sha256()
-    with open_file(folder / "ids.bin") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    if digest.hexdigest() != corpus.manifest.ids_sha256:
+    if file_sha256(folder / "ids.bin") != corpus.manifest.ids_sha256:
         raise CharlmError(
             f"{folder / 'ids.bin'}: damaged: its SHA-256 is not the one in manifest.json: tokenize the text again"
         )
@@ -302,6 +298,8 @@ def _remove_beginning(folder: Path, *, is_new: bool) -> None:
     """
     (folder / CONFIG_FILE).unlink(missing_ok=True)  # first, because it makes the folder a run
     _remove_unfinished(folder)
+    for name in (SOFT_TARGETS, SOFT_TARGETS_FACTS):
+        (folder / name).unlink(missing_ok=True)
     for path in [path for pattern in TENSORBOARD_FILES for path in (folder / TENSORBOARD).glob(pattern)]:
         path.unlink()
     for name in (TENSORBOARD, CHECKPOINTS):

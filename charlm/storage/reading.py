@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charlm.errors import CharlmError
+
+BLOCK_BYTES = 1 << 20
 
 
 def read_file(path: Path, *, limit: int, follow_links: bool = True) -> bytes:
@@ -57,3 +60,12 @@ def open_file(path: Path, *, follow_links: bool = True) -> Iterator[BinaryIO]:
         if error.errno == errno.ELOOP and not follow_links:
             raise CharlmError(f"{path}: is a link; must be the file itself") from None
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a regular file in hexadecimal digits, whatever its size; raises CharlmError as above."""
+    digest = hashlib.sha256()
+    with open_file(path) as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

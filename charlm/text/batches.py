@@ -76,11 +76,15 @@ class Batches:
             targets.
 
         """
+        return np.asarray(ids[self.positions(epoch=epoch, first=first, count=count, rows=rows)], np.int32)
+
+    def positions(self, *, epoch: int, first: int, count: int, rows: slice = slice(None)) -> NDArray[np.int64]:
+        """Return where the ids of `windows`, which has the same arguments, are in the text: int64 [N, T + 1, B]."""
         starts = self.offset(epoch) + np.arange(self.batch_size)[rows] * self._stream_length
         window = np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]  # [N, B]
         begin = starts + window % self.steps_per_epoch * self.sequence_length
         times = np.arange(self.sequence_length + 1)[:, None]
-        return np.asarray(ids[begin[:, None] + times], np.int32)
+        return np.asarray(begin[:, None] + times)
 
     def _first_windows(self, epoch: int) -> NDArray[np.int64]:
         """Return the window with which each stream starts an epoch, [B]."""

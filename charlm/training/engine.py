@@ -3,7 +3,7 @@
 The loop decides which windows are read, at which learning rates, and when. The engine holds and changes the weights,
 the optimizer, the random seeds and the hidden state. `charlm.engine.keras_engine` is the real engine.
 
-Axes: B batch, T time, K steps in one call.
+Axes: B batch, T time, V vocabulary, K steps in one call.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,14 @@ class Engine(Protocol):
     def build(self) -> None:
         """Do everything that would make the first step slower than the others."""
 
-    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+    def take_steps(
+        self,
+        windows: NDArray[np.int32],
+        rates: NDArray[np.float32],
+        *,
+        reset_state: bool,
+        soft_targets: NDArray[np.float16] | None = None,
+    ) -> StepMetrics:
         """Take K steps of training, one for each window.
 
         Args:
@@ -60,6 +67,8 @@ class Engine(Protocol):
                 last T the targets.
             rates: The learning rate of each step, float32 [K].
             reset_state: Whether the first window starts from the zero state, as at the start of an epoch.
+            soft_targets: The teachers' probabilities of the next character, float16 [K, T, B, V], only the columns
+                `rows`; None if the config has no teachers.
 
         """
 

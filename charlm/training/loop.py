@@ -34,6 +34,7 @@ from charlm.training.progress import Progress
 from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import StopRequest
+from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner, fit_training_batches
 from charlm.training.stopwatch import Stopwatch
 
@@ -87,9 +88,9 @@ def train(
         on_evaluation: Called after each evaluation; it may end the run by `request.reason`.
 
     Raises:
-        CharlmError: the config asks for something that the engine does not have, the network does not fit into the
-            memory, the text is too short, training has diverged for good, or a file cannot be written. The last
-            checkpoint is then as it was.
+        CharlmError: the config asks for something that the engine does not have, a teacher cannot be used, the network
+            does not fit into the memory, the text is too short, training has diverged for good, or a file cannot be
+            written. The last checkpoint is then as it was.
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
@@ -100,9 +101,13 @@ def train(
         remove_leftovers(run.folder / CHECKPOINTS)
         with request.at_once():
             available = measure_memory()
+            soft_targets = open_soft_targets(run, available_bytes=available, say=say)
+            if soft_targets is not None:
+                watch.lap("teachers")
             training = Training(
                 run,
                 make_engine,
+                soft_targets=soft_targets,
                 request=request,
                 say=say,
                 available_bytes=available,
@@ -135,6 +140,7 @@ class Training:
     Args:
         run: Its folder, config and corpus.
         make_engine: Makes the engine.
+        soft_targets: What `open_soft_targets` returned; None = none, or steps that are only timed.
         request: The stop request of a `stop_on_signal` block.
         say: Called with each line for the user.
         available_bytes: The memory of the machine; None = not known.
@@ -151,6 +157,7 @@ class Training:
         run: Run,
         make_engine: EngineFactory,
         *,
+        soft_targets: SoftTargets | None = None,
         request: StopRequest,
         say: Say,
         available_bytes: int | None,
@@ -167,7 +174,7 @@ class Training:
         precision, replaced = usable_precision(self.settings.precision)
         self.schedule = make_schedule(self.settings, self.batches)
         self.engine = make_engine(run.config, self.batches, vocabulary_size=vocabulary_size, precision=precision)
-        self.steps = StepRunner(run, self.engine, self.batches, self.schedule)
+        self.steps = StepRunner(run, self.engine, self.batches, self.schedule, soft_targets=soft_targets)
         self.recorder = Recorder(
             run,
             self.engine,

@@ -16,6 +16,7 @@ from charlm.training import divergence
 from charlm.training.engine import Engine
 from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule, learning_rates
+from charlm.training.soft_targets import SoftTargets
 from charlm.training.step_change import StepChange
 
 SECONDS_PER_CALL = 0.5
@@ -73,13 +74,23 @@ class StepRunner:
         engine: What computes the steps.
         batches: How the training text is cut into windows.
         schedule: When something else has to happen.
+        soft_targets: The probabilities of the teachers by position, float16 [N, V]; None = there are none.
 
     """
 
-    def __init__(self, run: Run, engine: Engine, batches: Batches, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        run: Run,
+        engine: Engine,
+        batches: Batches,
+        schedule: Schedule,
+        *,
+        soft_targets: SoftTargets | None = None,
+    ) -> None:
         self._settings = run.config.training
         self._engine, self._batches, self._schedule = engine, batches, schedule
         self._read_windows = WindowReader(run.corpus, batches, engine.rows)
+        self._soft_targets = soft_targets
         self._seconds_per_step = math.inf  # not known yet
         self.last_change: StepChange | None = None
         """What the last step before the last evaluation did; None before the first of them."""
@@ -107,6 +118,7 @@ class StepRunner:
             self._read_windows(first, count),
             self.rates(progress, first, count),
             reset_state=first % self._batches.steps_per_epoch == 0,
+            soft_targets=self._read_soft_targets(first, count),
         )
         progress.step += count
         progress.seconds += metrics.seconds
@@ -117,6 +129,14 @@ class StepRunner:
             self.last_change = StepChange(progress.step, metrics.last_norms, before, self._engine.weights())
         results = zip(metrics.losses, metrics.norms, strict=True)
         divergence.check_steps(results, first=first, progress=progress, settings=self._settings.divergence)
+
+    def _read_soft_targets(self, first: int, count: int) -> SoftTargets | None:
+        """Return the soft targets of the windows that `WindowReader` reads, float16 [count, T, rows, V]."""
+        if self._soft_targets is None:
+            return None
+        epoch, window = divmod(first, self._batches.steps_per_epoch)
+        positions = self._batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
+        return np.asarray(self._soft_targets[positions[:, :-1]])
 
     def rates(self, progress: Progress, first: int, count: int) -> NDArray[np.float32]:
         """Return the learning rates of steps: those of the schedule, lowered by every rollback.

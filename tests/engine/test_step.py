@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config, ModelConfig, RnnConfig
 from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
+from charlm.engine.objective import Objective
 from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network import rnn
 from charlm.network.loss import nats
 from charlm.text.batches import Batches
 
 B, T, V = 7, 5, 6
+PLAIN = Objective()
+NO_SOFT_TARGETS = np.zeros((2, T, B, 0), np.float16)
 BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=0)
 
 Arrays = list[NDArray[Any]]
@@ -49,7 +52,7 @@ class Trainer:
         batches: Batches = BATCHES,
         rnn: dict[str, Any] | None = None,
         reset_rate: float = 0.0,
-        loss_temperature: float = 1.0,
+        objective: Objective = PLAIN,
         **model: Any,
     ) -> None:
         arguments = RnnConfig(**{"bias_initializer": "random_normal", **(rnn or {})})
@@ -62,14 +65,23 @@ class Trainer:
             batches,
             clip_norm=clip_norm,
             shares=share_batch(batches.batch_size, parts, Machine()),
+            objective=objective,
             reset_rate=reset_rate,
-            loss_temperature=loss_temperature,
         )
 
-    def take(self, windows: NDArray[np.int32], *, rate: float = 1.0, state: Any = None) -> StepResults:
+    def take(
+        self,
+        windows: NDArray[np.int32],
+        *,
+        rate: float = 1.0,
+        state: Any = None,
+        soft_targets: NDArray[np.float16] | None = None,
+    ) -> StepResults:
         """Take one step for each window, from the zero state by default."""
+        if soft_targets is None:
+            soft_targets = np.zeros((len(windows), T, windows.shape[2], 0), np.float16)
         state = zero_state(self.model, windows.shape[2]) if state is None else state
-        return self.run(windows, state, np.full(len(windows), rate, np.float32))
+        return self.run(windows, soft_targets, state, np.full(len(windows), rate, np.float32))
 
     def weights(self) -> Arrays:
         """Return a copy of the trained weights."""
@@ -85,6 +97,11 @@ class Trainer:
 def random_windows(count: int, batch: int = B, *, seed: int = 0) -> NDArray[np.int32]:
     """Return windows [K, T + 1, B]."""
     return np.random.default_rng(seed).integers(0, V, (count, T + 1, batch), dtype=np.int32)
+
+
+def random_soft_targets(count: int, *, seed: int = 0) -> NDArray[np.float16]:
+    """Return probabilities [K, T, B, V]."""
+    return np.random.default_rng(seed).dirichlet(np.ones(V), (count, T, B)).astype(np.float16)
 
 
 def whole_batch_gradients(
@@ -141,7 +158,7 @@ def test_the_compiled_step_does_what_the_eager_one_does(eagerly: None) -> None:
             optimizer=keras.optimizers.Adam(),
             clip_norm=0.1,
             reset_rate=0.5,
-            loss_temperature=0.5,
+            objective=Objective(temperature=0.5),
             layers=2,
             embedding=3,
             skip_connections=True,
@@ -196,17 +213,35 @@ def test_each_step_uses_its_own_learning_rate() -> None:
     windows, state = np.repeat(random_windows(1), 2, axis=0), zero_state(trainer.model, B)
     gradient = whole_batch_gradients(trainer.model, windows[0], state)
     before = trainer.weights()
-    trainer.run(windows, state, np.array([0.25, 0], np.float32))
+    trainer.run(windows, NO_SOFT_TARGETS, state, np.array([0.25, 0], np.float32))
     assert_close([old - new for old, new in zip(before, trainer.weights(), strict=True)], [g / 4 for g in gradient])
 
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
 def test_the_gradient_is_that_of_the_logits_over_the_temperature(temperature: float) -> None:
-    trainer = Trainer(loss_temperature=temperature)
+    trainer = Trainer(objective=Objective(temperature=temperature))
     windows, state = random_windows(1), zero_state(trainer.model, B)
     expected = whole_batch_gradients(trainer.model, windows[0], state, temperature=temperature)
     assert_close(trainer.update(windows), expected)
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_gradient_mixes_that_of_the_text_and_that_of_the_soft_targets(parts: int) -> None:
+    trainer = Trainer(parts=parts, objective=Objective(temperature=0.8, soft_weight=0.3))
+    windows, soft, state = random_windows(1), random_soft_targets(1), zero_state(trainer.model, B)
+    expected = whole_batch_gradients(trainer.model, windows[0], state, temperature=0.8)
+    with tf.GradientTape() as tape:
+        logits, _, _ = trainer.model.predict_window(tf.constant(windows[0, :-1]), state, training=False)
+        taught = keras.losses.CategoricalCrossentropy(from_logits=True)(soft[0].astype(np.float32), logits / 0.8)
+        gradients = tape.gradient(taught, trainer.model.trainable_variables)
+    mixed = [
+        0.7 * one + 0.3 * np.array(tf.convert_to_tensor(two)) for one, two in zip(expected, gradients, strict=True)
+    ]
+    found = trainer.update(windows, soft_targets=soft)
+    for one, other in zip(found, mixed, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)  # the soft targets have the rounding of float16
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -222,11 +257,18 @@ def test_a_constraint_holds_after_every_step() -> None:
 
 @pytest.mark.usefixtures("eagerly")
 def test_the_losses_are_nats_per_character_without_regularization_or_temperature() -> None:
-    trainer = Trainer(rnn=REGULARIZED, loss_temperature=0.5)
+    trainer = Trainer(rnn=REGULARIZED, objective=Objective(temperature=0.5))
     windows, state = random_windows(1), zero_state(trainer.model, B)
     logits, _ = rnn.unroll(to_parameters(trainer.model), windows[0, :-1], tuple(np.array(layer) for layer in state))
     losses = trainer.take(windows).losses.numpy()
     assert losses == pytest.approx([nats(logits, windows[0, 1:]).mean()], rel=1e-6)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_losses_are_those_on_the_text_also_with_soft_targets() -> None:
+    windows, soft = random_windows(1), random_soft_targets(1)
+    taught = Trainer(objective=Objective(soft_weight=1.0)).take(windows, soft_targets=soft)
+    assert taught.losses.numpy() == pytest.approx(Trainer().take(windows).losses.numpy(), rel=1e-6)
 
 
 @pytest.mark.usefixtures("eagerly")

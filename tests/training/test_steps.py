@@ -43,7 +43,14 @@ class RecordingEngine(FakeEngine):
         super().__init__(Config(), BATCHES, vocabulary_size=3, faults=Faults())
         self.seconds_per_step, self.loss, self.calls = seconds_per_step, loss, list[Call]()
 
-    def take_steps(self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool) -> StepMetrics:
+    def take_steps(
+        self,
+        windows: NDArray[np.int32],
+        rates: NDArray[np.float32],
+        *,
+        reset_state: bool,
+        soft_targets: NDArray[np.float16] | None = None,
+    ) -> StepMetrics:
         self.calls.append(Call(windows, rates, reset_state))
         count = len(windows)
         return StepMetrics([self.loss] * count, [2.0] * count, self.seconds_per_step * count)

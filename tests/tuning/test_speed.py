@@ -38,7 +38,12 @@ class TimedEngines:
 
         class Timed(FakeEngine):
             def take_steps(
-                self, windows: NDArray[np.int32], rates: NDArray[np.float32], *, reset_state: bool
+                self,
+                windows: NDArray[np.int32],
+                rates: NDArray[np.float32],
+                *,
+                reset_state: bool,
+                soft_targets: NDArray[np.float16] | None = None,
             ) -> StepMetrics:
                 engines.rates += rates.tolist()
                 taken = super().take_steps(windows, rates, reset_state=reset_state)

@@ -1,0 +1,154 @@
+"""The soft targets of a run: the probabilities that its teachers give to each next character of the training text.
+
+They are computed once, before training, by reading the text in pieces side by side, and kept in the run, so that a
+resumed run learns from the same bits: soft_targets.bin (float16 [N, V], little-endian) and soft_targets.json (which
+teachers, and the SHA-256 of the other file). Row n belongs to the character after position n of the training text.
+
+Axes: N characters, V vocabulary.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.network.blocks import read_pieces
+from charlm.network.bundle import Bundle, bundle_files, read_bundle
+from charlm.network.ensemble import Network, check_vocabulary, join_networks
+from charlm.network.files import WEIGHTS
+from charlm.network.loss import probabilities
+from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, check_no_links, find_bundle, results
+from charlm.runs.run import Run
+from charlm.storage.atomic import open_aside, sha256, write_file
+from charlm.storage.reading import file_sha256, read_file
+
+DTYPE = np.dtype("<f2")
+STREAMS, WARM_UP = 256, 512
+"""The pieces of the text that are read side by side, and how many characters are read before each of them."""
+MEMORY_SHARE = 0.25
+"""The share of the memory that the soft targets may take while they are computed."""
+ROWS_AT_ONCE = 1 << 14
+MAX_FACTS_BYTES = 1 << 20
+
+SoftTargets = NDArray[np.float16]
+"""Probabilities of the next character, float16 [N, V]."""
+
+
+def open_soft_targets(
+    run: Run, *, available_bytes: int | None, say: Callable[[str], object] = lambda _: None
+) -> SoftTargets | None:
+    """Return the soft targets of a run; they are computed now if the run does not have them.
+
+    Args:
+        run: Its folder, config and corpus.
+        available_bytes: The memory of the machine; None = not known.
+        say: Called with a line for the user before they are computed.
+
+    Returns:
+        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config has no teachers.
+
+    Raises:
+        CharlmError: a teacher cannot be read, has another vocabulary than the text, or is not the one that the run
+            began with; there is too little memory; or a file cannot be read or written.
+
+    """
+    settings = run.config.training
+    if not settings.has_soft_targets:
+        return None
+    check_no_links(run.folder)
+    facts = _read_facts(run.folder)
+    path = run.folder / SOFT_TARGETS
+    shape = len(run.corpus.split("train", check=False)) - 1, len(run.corpus.vocabulary)
+    if facts is None or not path.is_file() or file_sha256(path) != facts["sha256"]:
+        _check_memory(shape, available_bytes)
+        say(f"teachers: {len(settings.teachers)}, reading the training text")
+        _compute(run, facts)
+    return np.memmap(path, DTYPE, "r", shape=shape)
+
+
+def _compute(run: Run, before: dict[str, Any] | None) -> None:
+    """Compute the soft targets of a run and write them; `before` is what soft_targets.json says of its teachers."""
+    bundles = {folder: read_bundle(folder) for folder in map(_bundle_folder, run.config.training.teachers)}
+    for folder, bundle in bundles.items():
+        check_vocabulary(folder, bundle.vocabulary, run.corpus.vocabulary, expected_by="the text")
+    teachers = {str(folder): _weights_sha256(bundle) for folder, bundle in bundles.items()}
+    if before is None and results(run.folder):
+        raise CharlmError(
+            f"{run.folder / SOFT_TARGETS_FACTS}: missing or damaged, so that nobody knows which teachers the run has; "
+            f"put it back, or start a new run"
+        )
+    if before is not None and before["teachers"] != [*teachers.values()]:
+        raise CharlmError(
+            f"training.teachers: found other weights in {', '.join(teachers)} than at the start of the run; put the "
+            f"teachers back, or start a new run"
+        )
+    ids = run.corpus.split("train")
+    table = compute_soft_targets(join_networks(bundles), ids, temperature=run.config.training.teacher_temperature)
+    digest = hashlib.sha256()
+    with open_aside(run.folder / SOFT_TARGETS) as write:
+        for first in range(0, len(table), ROWS_AT_ONCE):
+            data = table[first : first + ROWS_AT_ONCE].tobytes()
+            digest.update(data)
+            write(data)
+    facts = {"teachers": [*teachers.values()], "sha256": digest.hexdigest()}
+    write_file(run.folder / SOFT_TARGETS_FACTS, json.dumps(facts, indent=2).encode())
+
+
+def compute_soft_targets(
+    network: Network, ids: NDArray[Any], *, temperature: float, streams: int = STREAMS, warm_up: int = WARM_UP
+) -> SoftTargets:
+    """Return the probabilities of each next character of a text, softmax(logits / temperature).
+
+    Args:
+        network: The weights of a network, or an ensemble.
+        ids: Integers [N + 1], N >= 1.
+        temperature: More than 0.
+        streams: See `charlm.network.blocks.read_pieces`.
+        warm_up: See there.
+
+    Returns:
+        float16 [N, V], little-endian.
+
+    """
+    table = np.empty((len(ids) - 1, network.vocabulary_size), DTYPE)
+    for logits, positions in read_pieces(network, ids, streams=streams, warm_up=warm_up):
+        table[positions] = probabilities(logits / np.float32(temperature))
+    return table
+
+
+def _bundle_folder(teacher: str) -> Path:
+    """Return the bundle of a teacher; the message of an error names the setting."""
+    try:
+        return find_bundle(Path(teacher))
+    except CharlmError as error:
+        raise CharlmError(f"training.teachers: {error}") from None
+
+
+def _weights_sha256(bundle: Bundle) -> str:
+    """Return the SHA-256 of the weights of a bundle as charlm writes them."""
+    return sha256(bundle_files(bundle)[WEIGHTS])
+
+
+def _check_memory(shape: tuple[int, int], available_bytes: int | None) -> None:
+    """Refuse soft targets that take too much memory."""
+    needed = shape[0] * shape[1] * DTYPE.itemsize
+    if available_bytes is not None and needed > MEMORY_SHARE * available_bytes:
+        raise CharlmError(
+            f"training.teachers: the soft targets of {shape[0]:,} characters with {shape[1]:,} ids take "
+            f"{needed / 1e9:,.1f} GB; must be at most {MEMORY_SHARE * available_bytes / 1e9:,.1f} GB on this machine: "
+            f"use a shorter text, or no teachers"
+        )
+
+
+def _read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return what soft_targets.json says; None if it is missing or damaged."""
+    try:
+        facts = json.loads(read_file(folder / SOFT_TARGETS_FACTS, limit=MAX_FACTS_BYTES, follow_links=False))
+        return {"teachers": list(facts["teachers"]), "sha256": str(facts["sha256"])}
+    except (CharlmError, ValueError, KeyError, TypeError, RecursionError):
+        return None

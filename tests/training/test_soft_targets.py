@@ -1,0 +1,155 @@
+"""The soft targets of a run: their values, and which teachers they may come from."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference as definition
+from conftest import RandomParameters
+from fake_engine import interrupt_after
+from fake_runs import SMALL, Trained, resume, train
+
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.errors import CharlmError
+from charlm.network.bundle import read_bundle, write_bundle
+from charlm.network.ensemble import Ensemble
+from charlm.runs.run import Run, begin_run
+from charlm.training.soft_targets import compute_soft_targets, open_soft_targets
+
+IDS = np.random.default_rng(5).integers(0, 5, 61)
+TEXT = "abcde " * 20
+
+
+@pytest.fixture
+def teacher(reference: Trained, tmp_path: Path) -> Path:
+    """Return a copy of a trained model."""
+    return Path(shutil.copytree(reference.folder / "best", tmp_path / "teacher"))
+
+
+def begin(folder: Path, teacher: Path | None, *, text: str = TEXT, weight: float = 0.5) -> Run:
+    """Begin a run with a teacher."""
+    teachers = "" if teacher is None else str(teacher)
+    overrides = [*SMALL, f"training.teachers=[{teachers}]", f"training.teacher_weight={weight}"]
+    folder.mkdir()
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+    return begin_run(folder / "run", load_config(find_recipe("tiny"), overrides=overrides), folder / "text.txt")
+
+
+def stop_taught_run(folder: Path, teacher: Path) -> Trained:
+    """Train a run with a teacher, which is interrupted after 23 of 50 steps."""
+    return train(folder, f"training.teachers=[{teacher}]", faults=interrupt_after(23))
+
+
+# Their values
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_they_are_the_probabilities_of_the_mean_of_the_logits(
+    temperature: float, random_parameters: RandomParameters
+) -> None:
+    networks = random_parameters(layers=2, scale=0.3, seed=1), random_parameters(scale=0.3, seed=2)
+    found = compute_soft_targets(Ensemble(networks), IDS, temperature=temperature, streams=3, warm_up=16)
+    logits = np.mean([definition.read(network, IDS[:-1].tolist())[0] for network in networks], axis=0) / temperature
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, expected, atol=5e-4)
+
+
+def test_without_teachers_or_weight_there_are_none(tmp_path: Path, teacher: Path) -> None:
+    assert open_soft_targets(begin(tmp_path / "a", None), available_bytes=None) is None
+    assert open_soft_targets(begin(tmp_path / "b", teacher, weight=0), available_bytes=None) is None
+
+
+# A run with teachers
+
+
+def test_a_run_keeps_them_and_learns_from_them(reference: Trained, tmp_path: Path, teacher: Path) -> None:
+    taught = train(tmp_path / "run", f"training.teachers=[{teacher}]")
+    assert "teachers: 1, reading the training text" in taught.said
+    assert (taught.folder / "soft_targets.bin").stat().st_size == 2 * 6 * (327 - 1)
+    assert taught.validation() != reference.validation()
+
+
+def test_a_resumed_run_ends_with_the_same_bytes_without_its_teachers(tmp_path: Path, teacher: Path) -> None:
+    whole = train(tmp_path / "whole", f"training.teachers=[{teacher}]")
+    stopped = stop_taught_run(tmp_path / "run", teacher)
+    shutil.rmtree(teacher)
+    assert resume(stopped.folder).files() == whole.files()
+
+
+def test_damaged_soft_targets_are_computed_again_from_the_same_teachers(tmp_path: Path, teacher: Path) -> None:
+    whole = train(tmp_path / "whole", f"training.teachers=[{teacher}]")
+    stopped = stop_taught_run(tmp_path / "run", teacher)
+    with (stopped.folder / "soft_targets.bin").open("r+b") as file:
+        file.write(b"damaged")
+    assert resume(stopped.folder).files() == whole.files()
+
+
+def test_other_teachers_than_at_the_start_are_refused(tmp_path: Path, teacher: Path) -> None:
+    stopped = stop_taught_run(tmp_path / "run", teacher)
+    (stopped.folder / "soft_targets.bin").unlink()
+    bundle = read_bundle(teacher)
+    changed = replace(bundle.parameters, logits_bias=bundle.parameters.logits_bias + np.float32(1))
+    write_bundle(teacher, replace(bundle, parameters=changed))
+    with pytest.raises(CharlmError, match=r"training.teachers: found other weights in .* than at the start of the run"):
+        resume(stopped.folder)
+
+
+def test_a_run_that_no_longer_knows_its_teachers_is_refused(tmp_path: Path, teacher: Path) -> None:
+    stopped = stop_taught_run(tmp_path / "run", teacher)
+    (stopped.folder / "soft_targets.json").write_text("[" * 100_000)
+    with pytest.raises(CharlmError, match=r"soft_targets.json: missing or damaged"):
+        resume(stopped.folder)
+
+
+def test_the_facts_name_the_weights_of_each_teacher(tmp_path: Path, teacher: Path) -> None:
+    run = begin(tmp_path / "run", teacher)
+    open_soft_targets(run, available_bytes=None)
+    facts = json.loads((run.folder / "soft_targets.json").read_text())
+    assert facts["teachers"] == [json.loads((teacher / "model.json").read_text())["sha256"]["weights.safetensors"]]
+
+
+# Teachers and runs that cannot be used
+
+
+def test_a_teacher_with_another_vocabulary_is_refused(tmp_path: Path, teacher: Path) -> None:
+    run = begin(tmp_path / "run", teacher, text="abcdf " * 20)
+    with pytest.raises(CharlmError, match=r"teacher/vocabulary.json: id 5 is 'e' instead of 'f'; must be .* the text"):
+        open_soft_targets(run, available_bytes=None)
+
+
+@pytest.mark.parametrize("kind", ["missing", "pipe", "device", "links"])
+def test_a_teacher_is_only_ever_read_as_a_bundle(kind: str, tmp_path: Path, teacher: Path) -> None:
+    path = tmp_path / "strange"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "links":
+        path.mkdir()
+        for file in teacher.iterdir():
+            (path / file.name).symlink_to(file)
+    run = begin(tmp_path / "run", path)
+    with pytest.raises(CharlmError, match=r"no such folder|is a link"):
+        open_soft_targets(run, available_bytes=None)
+
+
+def test_soft_targets_that_do_not_fit_into_the_memory_are_refused(tmp_path: Path, teacher: Path) -> None:
+    run = begin(tmp_path / "run", teacher)
+    with pytest.raises(CharlmError, match=r"training.teachers: the soft targets of 107 characters with 6 ids take"):
+        open_soft_targets(run, available_bytes=1000)
+
+
+def test_links_in_the_run_are_not_followed(tmp_path: Path, teacher: Path) -> None:
+    run = begin(tmp_path / "run", teacher)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (run.folder / "soft_targets.bin").symlink_to(victim)
+    with pytest.raises(CharlmError, match=r"soft_targets.bin: is a link"):
+        open_soft_targets(run, available_bytes=None)
+    assert victim.read_text() == "precious"
