@@ -92,10 +92,12 @@ def step_part(*, recipe: str, part: str, vocabulary: int, repetitions: int, seco
 
         return 1 / per_second(run, repetitions=repetitions, seconds=seconds, min_turns=1)
 
-    whole, *removed = [getattr(pieces, name)() for name in PARTS_OF_STEP[part]]
-    part_seconds = seconds_of(whole) - sum(seconds_of(piece) for piece in removed)
-    figures = {"milliseconds": 1000 * part_seconds, "of_step": part_seconds / seconds_of(pieces.step())}
-    operations = whole.operations - sum(piece.operations for piece in removed)
+    whole, *removed = PARTS_OF_STEP[part]
+    measured = {name: getattr(pieces, name)() for name in dict.fromkeys(["step", whole, *removed])}
+    elapsed = {name: seconds_of(piece) for name, piece in measured.items()}
+    part_seconds = elapsed[whole] - sum(elapsed[name] for name in removed)
+    figures = {"milliseconds": 1000 * part_seconds, "of_step": part_seconds / elapsed["step"]}
+    operations = measured[whole].operations - sum(measured[name].operations for name in removed)
     return figures | ({"operations_per_second": operations / part_seconds} if operations > 0 else {})
 
 
