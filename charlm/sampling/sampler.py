@@ -162,7 +162,7 @@ def _kept(weights: Floats, sampler: Sampler) -> NDArray[np.bool_]:
 def _invert(weights: Floats, uniform: Any) -> Any:
     up_to = np.add.accumulate(weights.astype(np.float64), -1)
     if weights.ndim == 1:
-        total = up_to[-1]
+        total = up_to.item(-1)  # a float of Python is multiplied and looked up faster
         if not total >= 1:
             raise _not_finite()
         return int(up_to.searchsorted(uniform * total, "right"))
@@ -172,7 +172,7 @@ def _invert(weights: Floats, uniform: Any) -> Any:
 
 
 def _check_totals(totals: NDArray[np.float64]) -> None:
-    if not (totals >= 1).all():  # the largest weight is 1, or NaN
+    if not totals.min() >= 1:  # the largest weight is 1, or NaN
         raise _not_finite()
 
 
