@@ -175,7 +175,19 @@ def settle_cluster_parts(config: Config, *, workers: int, cores: int) -> Config:
         CharlmError: there are fewer parts than workers.
 
     """
-    parts = config.training.parts or workers * default_parts(config.training.batch_size // workers, cores=cores)
+    parts = config.training.parts or cluster_parts(config.training.batch_size, workers=workers, cores=cores)
     if parts < workers:
         raise CharlmError(f"training.parts: found {parts}; must be at least {workers}, one for each worker")
     return with_parts(config, parts)
+
+
+def cluster_parts(batch_size: int, *, workers: int, cores: int) -> int:
+    """Return into how many parts the workers cut a batch unless `training.parts` says it: the `default_parts` of each.
+
+    Args:
+        batch_size: The rows of a batch, 1 or more.
+        workers: The number of machines, 1 or more.
+        cores: The cores of each of them.
+
+    """
+    return workers * default_parts(batch_size // workers, cores=cores)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charlm.config.schema import OptimizerConfig
-from charlm.training.cluster import MAX_WORKERS
+from charlm.training.cluster import MAX_WORKERS, cluster_parts
 from charlm.training.parts import spans_of
 
 FLOAT_BYTES = 4
@@ -91,7 +91,7 @@ class Scaling:
     batch_size: int
     """B, the rows of a batch."""
     parts: int | None
-    """P; None = as many as all machines have cores, but at most B."""
+    """P; None = `cluster_parts`."""
     cores: int
     """The cores of each machine."""
     bandwidth: float
@@ -139,7 +139,8 @@ class Scaling:
         return machines
 
     def _parts(self, machines: int) -> int:
-        return min(self.parts or machines * self.cores, self.batch_size)
+        parts = self.parts or cluster_parts(self.batch_size, workers=machines, cores=self.cores)
+        return min(parts, self.batch_size)
 
     def _turns(self, machines: int) -> int:
         """Return how many rows the core with the most computes one after another."""

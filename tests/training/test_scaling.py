@@ -56,14 +56,17 @@ def test_muon_orthogonalizes_all_matrices_but_the_embedding(optimizer: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("machines", "parts", "machine_parts", "rows"), [(1, 2, 2, 64), (3, 6, 2, 22), (4, 8, 2, 16), (64, 64, 1, 1)]
+    ("machines", "parts", "machine_parts", "rows"),
+    [(1, 2, 2, 64), (3, 6, 2, 22), (4, 8, 2, 16), (8, 8, 1, 8), (64, 64, 1, 1)],
 )
-def test_every_core_gets_a_part_while_there_are_rows(machines: int, parts: int, machine_parts: int, rows: int) -> None:
+def test_every_core_gets_a_part_while_it_has_eight_rows(
+    machines: int, parts: int, machine_parts: int, rows: int
+) -> None:
     step = SCALING.step(machines)
     assert (step.parts, step.machine_parts, step.machine_rows) == (parts, machine_parts, rows)
 
 
-@pytest.mark.parametrize(("machines", "seconds"), [(1, 0.35), (2, 0.03 + 0.16), (4, 0.11), (8, 0.07), (32, 0.04)])
+@pytest.mark.parametrize(("machines", "seconds"), [(1, 0.35), (2, 0.03 + 0.16), (4, 0.11), (8, 0.11), (16, 0.07)])
 def test_the_compute_is_what_is_repeated_and_the_rows_of_a_core(machines: int, seconds: float) -> None:
     assert SCALING.step(machines).compute_seconds == pytest.approx(seconds)
 
@@ -89,8 +92,13 @@ def test_a_step_is_the_compute_and_the_bytes_at_the_bandwidth() -> None:
     ],
 )
 def test_machines_pay_until_twice_as_many_are_hardly_faster(bandwidth: float, expected: int) -> None:
-    scaling = dataclasses.replace(SCALING, bandwidth=bandwidth)
+    scaling = dataclasses.replace(SCALING, bandwidth=bandwidth, parts=64)
     assert scaling.worthwhile_machines == expected
+
+
+def test_machines_do_not_pay_that_leave_cores_without_a_part() -> None:
+    fast = dataclasses.replace(SCALING, bandwidth=1e30)
+    assert fast.worthwhile_machines == 4  # eight would have one part each
 
 
 def test_no_more_machines_pay_than_there_are_parts_or_rows() -> None:
