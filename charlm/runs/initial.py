@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config.file import dump_config, flatten, load_config
-from charlm.config.resume import show_value
 from charlm.config.schema import Config
+from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.network.architecture import architecture
-from charlm.network.bundle import WEIGHTS, Bundle, bundle_files, read_bundle, write_bundle
+from charlm.network.bundle import Bundle, bundle_files, read_bundle, write_bundle
+from charlm.network.files import WEIGHTS
 from charlm.network.rnn import Parameters
 from charlm.network.transfer import count_matches, match_ids, transfer
 from charlm.runs.folder import INIT, find_bundle

@@ -356,7 +356,7 @@ def test_an_ensemble_scores_by_the_mean_of_the_logits(pair: tuple[Path, Path]) -
     np.testing.assert_allclose(ensemble.logits("abba\nab"), mean, atol=1e-5)
     expected = -np.take_along_axis(log_softmax(mean[:-1]), ensemble.vocabulary.encode("bba\nab")[:, None], -1)[:, 0]
     for protocol in ("stream", "windows"):
-        np.testing.assert_allclose(ensemble.score("abba\nab", protocol=protocol), expected, atol=1e-5)  # type: ignore[arg-type]
+        np.testing.assert_allclose(ensemble.score("abba\nab", protocol=protocol), expected, atol=1e-5)
 
 
 def test_an_ensemble_can_be_stepped_by_hand(pair: tuple[Path, Path]) -> None:
