@@ -105,7 +105,9 @@ def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported(tmp_pat
     assert imported(done).isdisjoint(TENSORFLOW)
 
 
-@pytest.mark.parametrize("line", ["charlm tr", "charlm train -s model.un", "charlm plan -c ti", "charlm sample mi"])
+@pytest.mark.parametrize(
+    "line", ["charlm tr", "charlm train -s model.un", "charlm plan -c ti", "charlm sample mi", "charlm download ti"]
+)
 def test_completing_imports_only_click(line: str) -> None:
     program = (
         "import os\n"

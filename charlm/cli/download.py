@@ -8,16 +8,23 @@ import click
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER
 from charlm.cli.output import print_result, say
+from charlm.cli.suggestions import suggest_texts
+
+EXAMPLES = {
+    "charlm download": "the texts there are, with their sizes",
+    "charlm download tinyshakespeare": "one of them; the command to train on it is printed",
+}
 
 
-@click.command(cls=Command)
-@click.argument("name", required=False)
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument(
+    "name", required=False, shell_complete=suggest_texts, help="Name of a text.  [default: list the texts there are]"
+)
 @click.option("--out", type=FOLDER, metavar="FILE", help="File to write.  [default: NAME.txt in the current folder]")
 def download(*, name: str | None, out: Path | None) -> None:
     """Download a public text to train on.
 
-    NAME is one of the texts that `charlm download` alone lists, for instance tinyshakespeare. This is the only command
-    that uses a network. What has arrived is kept as FILE.part; the same command continues it.
+    This is the only command that uses a network. What has arrived is kept as FILE.part; the same command continues it.
     """
     if name is None:
         if out is not None:

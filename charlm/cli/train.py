@@ -31,7 +31,7 @@ def _seconds_option(name: str, default: float, text: str) -> Decorator:
 
 SECTIONS = {
     "Settings": "recipe overrides minutes",
-    "The run": "folder resume",
+    "The run": "folder resume init",
     "Several machines": "cluster task worker_timeout start_timeout",
 }
 EXAMPLES = {

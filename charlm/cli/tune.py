@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
 
 
-SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out storage"}
+SECTIONS = {"How long": "minutes trials trial_minutes processes", "Where it is kept": "out storage"}
 EXAMPLES = {
     "charlm tune space mytext.txt --minutes 60": "an hour over the search space that comes with charlm",
     "charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine": "at most 20 trials of another space",

@@ -209,7 +209,7 @@ def test_every_command_writes_its_help_like_a_result() -> None:
 @table("""
 frobnicate       | No such command 'frobnicate'
 tran             | No such command 'tran'. Did you mean 'train'?
-train --minuts 3 | No such option '--minuts'. Did you mean '--minutes'?
+evaluate --protocl x | No such option '--protocl'. Did you mean '--protocol'?
 --frobnicate     | No such option
 --red\x1b[31m    | --red\\x1b[31m
 red\x1b[31m      | red\\x1b[31m
