@@ -44,7 +44,11 @@ def test_an_archive_of_none_or_several_files_is_refused(tmp_path: Path, names: t
         unpacked(tmp_path, archive(*names), "a.zip")
 
 
-@pytest.mark.parametrize(("data", "name"), [(gzip.compress(TEXT), "a.gz"), (archive("a"), "a.zip"), (TEXT, "a.txt")])
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(gzip.compress(TEXT), "a.gz"), (archive("a"), "a.zip"), (TEXT, "a.txt")],
+    ids=["gzip", "zip", "plain"],
+)
 def test_contents_that_are_too_long_are_refused(tmp_path: Path, data: bytes, name: str) -> None:
     with pytest.raises(FetchError, match=r"unpacks to more than 4,999 bytes"):
         unpacked(tmp_path, data, name, limit=len(TEXT) - 1)
