@@ -54,6 +54,13 @@ EXAMPLES = {
 }
 
 
+def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int:
+    """Return a length, or fail with a usage error if Python cannot count so far; a range would be part of the help."""
+    if value > sys.maxsize:
+        raise click.BadParameter(f"{value} is too much; 0 = until stopped", param=param)
+    return value
+
+
 @click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @run_argument
 @click.option("-p", "--prompt", default="", callback=decode_utf8, help="Text to continue.  [default: a new line]")
@@ -62,6 +69,7 @@ EXAMPLES = {
     "-n",
     "--length",
     type=click.IntRange(min=0),
+    callback=_refuse_endless,
     default=500,
     show_default=True,
     help="Number of characters to write; 0 = until stopped.",
@@ -171,7 +179,7 @@ def sample(
         return
     generation = model.generate_samples(
         prompt,
-        length=min(length, sys.maxsize),
+        length=length,
         sampler=sampler,
         seed=seed,
         samples=samples,
