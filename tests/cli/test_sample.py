@@ -321,7 +321,7 @@ def test_json_has_bytes_that_are_not_utf_8_in_base64(byte_model: Path) -> None:
 def test_json_has_no_base64_for_text(trained_run: Path) -> None:
     found = sample_json(trained_run, "-n", 5)
     assert (set(found), set(found["samples"][0])) == (
-        {"bundle", "prompt", "seed", "samples"},
+        {"bundle", "with", "prompt", "seed", "samples"},
         {"text", "characters", "stopped_by"},
     )
 

@@ -80,7 +80,7 @@ tokenize text.txt --out out -c nosuch                          | nosuch: no such
 tokenize text.txt --out out -c tiyn                            | did you mean tiny?
 tokenize text.txt --out out -c missing.yaml                    | missing.yaml: cannot be read: No such file
 tokenize text.txt --out out -c folder.yaml                     | folder.yaml: cannot be read: Is a directory
-tokenize text.txt --out out -c list.yaml                       | list.yaml: holds a list
+tokenize text.txt --out out -c list.yaml                       | list.yaml: holds [1] (a list)
 tokenize text.txt --out out -c tab.yaml                        | tab.yaml: line 2
 tokenize text.txt --out out -c latin.yaml                      | latin.yaml: cannot be read as a config: not UTF-8
 tokenize text.txt --out out -c twice.yaml                      | twice.yaml: line 2, column 1: not valid YAML: 'seed'
