@@ -100,12 +100,21 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
     write_folder(folder, bundle_files(bundle))
 
 
+def weights_sha256(parameters: Parameters) -> str:
+    """Return the SHA-256 of weights.safetensors, as charlm writes it."""
+    return sha256(_weights_bytes(parameters))
+
+
+def _weights_bytes(parameters: Parameters) -> bytes:
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in parameters.tensors().items()}
+    data: bytes = safetensors.numpy.save(tensors)
+    return data
+
+
 def bundle_files(bundle: Bundle) -> dict[str, bytes]:
     """Return the contents of the files of a bundle, by name."""
     files = {
-        WEIGHTS: safetensors.numpy.save(
-            {name: np.ascontiguousarray(tensor) for name, tensor in bundle.parameters.tensors().items()}
-        ),
+        WEIGHTS: _weights_bytes(bundle.parameters),
         VOCABULARY_FILE: bundle.vocabulary.to_json().encode(),
         CONFIG_FILE: bundle.config.encode(),
     }

@@ -15,12 +15,10 @@ from charlm.config.schema import Config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.network.architecture import architecture
-from charlm.network.bundle import Bundle, bundle_files, read_bundle, write_bundle
-from charlm.network.files import WEIGHTS
+from charlm.network.bundle import Bundle, read_bundle, weights_sha256, write_bundle
 from charlm.network.rnn import Parameters
 from charlm.network.transfer import count_matches, match_ids, transfer
 from charlm.runs.folder import INIT, find_bundle
-from charlm.storage.atomic import sha256
 from charlm.text.corpus import Corpus
 from charlm.text.counting import count_ids
 
@@ -36,7 +34,7 @@ class Parent:
     @cached_property
     def sha256(self) -> str:
         """The SHA-256 of its weights.safetensors, as charlm writes it."""
-        return sha256(bundle_files(self.bundle)[WEIGHTS])
+        return weights_sha256(self.bundle.parameters)
 
 
 def read_parent(path: Path) -> Parent:

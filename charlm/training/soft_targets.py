@@ -9,22 +9,22 @@ Axes: N characters, V vocabulary.
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.blocks import read_pieces
-from charlm.network.bundle import Bundle, bundle_files, read_bundle
+from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.ensemble import Network, check_vocabulary, join_networks
-from charlm.network.files import WEIGHTS
 from charlm.network.loss import probabilities
 from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, check_no_links, find_bundle, results
 from charlm.runs.run import Run
-from charlm.storage.atomic import open_aside, sha256, write_file
+from charlm.storage.atomic import open_aside, remove, write_file
 from charlm.storage.reading import file_sha256, read_file
 
 DTYPE = np.dtype("<f2")
@@ -34,6 +34,16 @@ MEMORY_SHARE = 0.25
 """The share of the memory that the soft targets may take while they are computed."""
 ROWS_AT_ONCE = 1 << 14
 MAX_FACTS_BYTES = 1 << 20
+
+
+class Facts(NamedTuple):
+    """What soft_targets.json says."""
+
+    teachers: list[str]
+    """The SHA-256 of the weights of each teacher, in order."""
+    sha256: str
+    """The SHA-256 of soft_targets.bin."""
+
 
 SoftTargets = NDArray[np.float16]
 """Probabilities of the next character, float16 [N, V]."""
@@ -61,42 +71,66 @@ def open_soft_targets(
     if not settings.has_soft_targets:
         return None
     check_no_links(run.folder)
-    facts = _read_facts(run.folder)
-    path = run.folder / SOFT_TARGETS
+    facts, path = _read_facts(run.folder), run.folder / SOFT_TARGETS
     shape = len(run.corpus.split("train", check=False)) - 1, len(run.corpus.vocabulary)
-    if facts is None or not path.is_file() or file_sha256(path) != facts["sha256"]:
+    if facts is None or not _is_whole(path, facts, shape):
         _check_memory(shape, available_bytes)
-        say(f"teachers: {len(settings.teachers)}, reading the training text")
-        _compute(run, facts)
+        teachers = _read_teachers(run)
+        _check_same_teachers(run, teachers, facts)
+        say(f"teachers: {len(teachers)}, reading the training text")
+        temperature = settings.teacher_temperature
+        table = compute_soft_targets(join_networks(teachers), run.corpus.split("train"), temperature=temperature)
+        _write(run.folder, table, teachers)
     return np.memmap(path, DTYPE, "r", shape=shape)
 
 
-def _compute(run: Run, before: dict[str, Any] | None) -> None:
-    """Compute the soft targets of a run and write them; `before` is what soft_targets.json says of its teachers."""
-    bundles = {folder: read_bundle(folder) for folder in map(_bundle_folder, run.config.training.teachers)}
-    for folder, bundle in bundles.items():
+def _is_whole(path: Path, facts: Facts, shape: tuple[int, int]) -> bool:
+    """Return whether soft_targets.bin is the file that soft_targets.json describes."""
+    is_as_large = path.is_file() and path.stat().st_size == math.prod(shape) * DTYPE.itemsize
+    return is_as_large and file_sha256(path) == facts.sha256
+
+
+def _read_teachers(run: Run) -> dict[Path, Bundle]:
+    """Return the teachers of a run by their folders; their vocabulary is that of the text."""
+    try:
+        folders = [find_bundle(Path(teacher)) for teacher in run.config.training.teachers]
+    except CharlmError as error:
+        raise CharlmError(f"training.teachers: {error}") from None
+    teachers = {folder: read_bundle(folder) for folder in folders}
+    for folder, bundle in teachers.items():
         check_vocabulary(folder, bundle.vocabulary, run.corpus.vocabulary, expected_by="the text")
-    teachers = {str(folder): _weights_sha256(bundle) for folder, bundle in bundles.items()}
-    if before is None and results(run.folder):
+    return teachers
+
+
+def _check_same_teachers(run: Run, teachers: Mapping[Path, Bundle], facts: Facts | None) -> None:
+    """Refuse teachers that are not, or may not be, those that the run began with."""
+    if facts is None and results(run.folder):
         raise CharlmError(
-            f"{run.folder / SOFT_TARGETS_FACTS}: missing or damaged, so that nobody knows which teachers the run has; "
-            f"put it back, or start a new run"
+            f"{run.folder / SOFT_TARGETS_FACTS}: missing or damaged, so that it is not known which teachers the run "
+            f"has; put it back, or start a new run"
         )
-    if before is not None and before["teachers"] != [*teachers.values()]:
+    if facts is not None and facts.teachers != _checksums(teachers):
         raise CharlmError(
-            f"training.teachers: found other weights in {', '.join(teachers)} than at the start of the run; put the "
-            f"teachers back, or start a new run"
+            f"training.teachers: found other weights in {', '.join(map(str, teachers))} than at the start of the run; "
+            f"put the teachers back, or start a new run"
         )
-    ids = run.corpus.split("train")
-    table = compute_soft_targets(join_networks(bundles), ids, temperature=run.config.training.teacher_temperature)
+
+
+def _checksums(teachers: Mapping[Path, Bundle]) -> list[str]:
+    return [weights_sha256(bundle.parameters) for bundle in teachers.values()]
+
+
+def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, Bundle]) -> None:
+    """Write soft_targets.bin in pieces, and soft_targets.json after it."""
     digest = hashlib.sha256()
-    with open_aside(run.folder / SOFT_TARGETS) as write:
+    remove(folder / SOFT_TARGETS)  # which may be a pipe, that would be written to
+    with open_aside(folder / SOFT_TARGETS) as write:
         for first in range(0, len(table), ROWS_AT_ONCE):
             data = table[first : first + ROWS_AT_ONCE].tobytes()
             digest.update(data)
             write(data)
-    facts = {"teachers": [*teachers.values()], "sha256": digest.hexdigest()}
-    write_file(run.folder / SOFT_TARGETS_FACTS, json.dumps(facts, indent=2).encode())
+    facts = Facts(_checksums(teachers), digest.hexdigest())
+    write_file(folder / SOFT_TARGETS_FACTS, json.dumps(facts._asdict(), indent=2).encode())
 
 
 def compute_soft_targets(
@@ -121,22 +155,9 @@ def compute_soft_targets(
     return table
 
 
-def _bundle_folder(teacher: str) -> Path:
-    """Return the bundle of a teacher; the message of an error names the setting."""
-    try:
-        return find_bundle(Path(teacher))
-    except CharlmError as error:
-        raise CharlmError(f"training.teachers: {error}") from None
-
-
-def _weights_sha256(bundle: Bundle) -> str:
-    """Return the SHA-256 of the weights of a bundle as charlm writes them."""
-    return sha256(bundle_files(bundle)[WEIGHTS])
-
-
 def _check_memory(shape: tuple[int, int], available_bytes: int | None) -> None:
     """Refuse soft targets that take too much memory."""
-    needed = shape[0] * shape[1] * DTYPE.itemsize
+    needed = math.prod(shape) * DTYPE.itemsize
     if available_bytes is not None and needed > MEMORY_SHARE * available_bytes:
         raise CharlmError(
             f"training.teachers: the soft targets of {shape[0]:,} characters with {shape[1]:,} ids take "
@@ -145,10 +166,10 @@ def _check_memory(shape: tuple[int, int], available_bytes: int | None) -> None:
         )
 
 
-def _read_facts(folder: Path) -> dict[str, Any] | None:
+def _read_facts(folder: Path) -> Facts | None:
     """Return what soft_targets.json says; None if it is missing or damaged."""
     try:
         facts = json.loads(read_file(folder / SOFT_TARGETS_FACTS, limit=MAX_FACTS_BYTES, follow_links=False))
-        return {"teachers": list(facts["teachers"]), "sha256": str(facts["sha256"])}
+        return Facts(list(facts["teachers"]), str(facts["sha256"]))
     except (CharlmError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -1,5 +1,6 @@
 """The soft targets of a run: their values, and which teachers they may come from."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -88,6 +89,23 @@ def test_damaged_soft_targets_are_computed_again_from_the_same_teachers(tmp_path
     with (stopped.folder / "soft_targets.bin").open("r+b") as file:
         file.write(b"damaged")
     assert resume(stopped.folder).files() == whole.files()
+
+
+@pytest.mark.parametrize("kind", ["short", "pipe"])
+def test_a_file_of_a_stranger_in_their_place_is_replaced(kind: str, tmp_path: Path, teacher: Path) -> None:
+    run = begin(tmp_path / "run", teacher)
+    expected = np.array(open_soft_targets(run, available_bytes=None))
+    path, facts = run.folder / "soft_targets.bin", run.folder / "soft_targets.json"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"short")
+        claimed = json.loads(facts.read_text()) | {"sha256": hashlib.sha256(b"short").hexdigest()}
+        facts.write_text(json.dumps(claimed))
+    found = open_soft_targets(run, available_bytes=None)
+    assert found is not None
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_other_teachers_than_at_the_start_are_refused(tmp_path: Path, teacher: Path) -> None:
