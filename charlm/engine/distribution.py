@@ -10,6 +10,7 @@ part is computed on its device, and all are added where the weights are.
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,7 +20,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.engine.recurrence import Tensor
-from charlm.engine.watch import PeerWatch, lost_worker
+from charlm.engine.watch import CHECK_SECONDS, PeerWatch, lost_worker
 from charlm.errors import CharlmError
 from charlm.training.cluster import Cluster, WorkerLostError
 from charlm.training.rendezvous import wait_for_all
@@ -186,7 +187,10 @@ class Machines(Machine):
             with self._watch.watching():
                 return call()
         except (tf.errors.OpError, SystemError) as error:
-            raise WorkerLostError(lost_worker(self.cluster, self._watch, str(error))) from None
+            line = lost_worker(self.cluster, self._watch, str(error))
+            if self.count > 2:
+                time.sleep(CHECK_SECONDS)  # while the others ask who is lost, this machine must answer
+            raise WorkerLostError(line) from None
 
     def _compile_gather(self, dtype: tf.DType) -> Callable[[Any], Tensor]:
         signature = [tf.TensorSpec((None, None), dtype)]

@@ -32,8 +32,9 @@ class PeerWatch:
         self._cluster = cluster
         self._others = [task for task in range(len(cluster.addresses)) if task != cluster.task]
         self._is_closed, self._is_waiting = threading.Event(), threading.Event()
-        self.lost: int | None = None
-        """The worker that did not answer, or None."""
+        self._lost: int | None = None
+        self._asked: tuple[int, float] | None = None
+        """Which worker has been asked and has not answered yet, and since when."""
         threading.Thread(target=self._check, daemon=True).start()
 
     def close(self) -> None:
@@ -49,6 +50,13 @@ class PeerWatch:
         finally:
             self._is_waiting.clear()
 
+    def silent(self) -> int | None:
+        """Return the machine that is lost, or that has not answered for CHECK_SECONDS; None if there is none."""
+        asked = self._asked
+        if self._lost is None and asked is not None and time.monotonic() - asked[1] >= CHECK_SECONDS:
+            return asked[0]
+        return self._lost
+
     def unhealthy(self) -> list[int]:
         """Return which of the other machines do not answer now."""
         return [task for task in self._others if not self._answers(task, seconds=CHECK_SECONDS)]
@@ -58,10 +66,13 @@ class PeerWatch:
         while not self._is_closed.wait(CHECK_SECONDS):
             if not self._is_waiting.is_set():
                 continue
-            started = time.monotonic()
             for task in self._others:
-                if not self._answers(task, seconds=max(1.0, self._cluster.lost_seconds - CHECK_SECONDS)):
-                    self.lost = task
+                started = time.monotonic()
+                self._asked = task, started
+                does_answer = self._answers(task, seconds=max(1.0, self._cluster.lost_seconds - CHECK_SECONDS))
+                self._asked = None
+                if not does_answer:
+                    self._lost = task
                     silent = time.monotonic() - started
                     context.context().abort_collective_ops(
                         tf.errors.UNAVAILABLE, f"/task:{task} has not answered for {silent:.0f} s"
@@ -79,8 +90,12 @@ class PeerWatch:
 
 
 def lost_worker(cluster: Cluster, watch: PeerWatch, error: str) -> str:
-    """Return the line for the user about an error of TensorFlow: which worker is lost."""
-    silent = [watch.lost] if watch.lost is not None else watch.unhealthy()
+    """Return the line for the user about an error of TensorFlow: which worker is lost.
+
+    A machine that finds another one lost ends soon, and then answers as little. So the first that was silent counts.
+    """
+    first = watch.silent()
+    silent = watch.unhealthy() if first is None else [first]
     named = [int(task) for task in re.findall(r"/task:(\d+)", error) if int(task) != cluster.task]
     lost = silent or named[-1:]  # the last one named is where the error began
     names = ", ".join(cluster.name(task) for task in lost) or "a worker"

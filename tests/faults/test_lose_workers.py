@@ -9,7 +9,7 @@ from faults.lose_workers import STEPS_PER_FAULT, Fault, train_undisturbed, train
 
 pytestmark = pytest.mark.slow
 
-FAULTS = ((2, Fault.WORKER_KILLED), (2, Fault.CHIEF_KILLED_WRITING), (1, Fault.CHIEF_KILLED), (2, Fault.WORKER_STOPPED))
+FAULTS = ((2, Fault.WORKER_KILLED), (2, Fault.CHIEF_KILLED_WRITING), (1, Fault.CHIEF_KILLED), (3, Fault.WORKER_STOPPED))
 
 
 def test_after_each_fault_the_others_end_and_the_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
