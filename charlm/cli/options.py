@@ -163,7 +163,8 @@ run_argument = click.argument(
     required=False,
     type=FOLDER,
     shell_complete=suggest_runs,
-    help=f"Folder of a run or of a bundle, {_NAME}.  [default: the newest run]",
+    help=f"Folder of a run or of a bundle, {_NAME}; or river-plays, the model that comes with charlm.  "
+    "[default: the newest run]",
 )
 models_argument = click.argument(
     "runs",

@@ -27,10 +27,11 @@ def suggest_texts(_: click.Context, _param: click.Parameter, incomplete: str) ->
 
 
 def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return the runs under runs/ that the text is part of, and files."""
+    """Return the runs under runs/ and the models that come with charlm, and files."""
+    from charlm.config.recipes import shipped_models
     from charlm.runs.folder import RUNS, run_names
 
-    names = [*run_names(), *(f"{RUNS}/{name}" for name in run_names() if "/" in incomplete)]
+    names = [*run_names(), *shipped_models(), *(f"{RUNS}/{name}" for name in run_names() if "/" in incomplete)]
     return [FILES, *(CompletionItem(name) for name in names if name.startswith(incomplete))]
 
 

@@ -1,4 +1,4 @@
-"""The files that come with charlm: recipes, their schema and a search space in configs/, and the default corpus.
+"""The files that come with charlm: recipes, their schema and a search space in configs/; in data/ a text and a model.
 
 `suited_recipe` says which recipe suits a text of a given size.
 """
@@ -28,7 +28,13 @@ SCHEMA = CONFIGS / "schema.json"
 """The JSON Schema of a recipe, made by `charlm.config.json_schema`."""
 DEFAULT_RECIPE = "default"
 """The recipe for the default corpus, and for a text before its size is known."""
-DEFAULT_CORPUS = _shipped("data") / "river_plays.txt"
+DATA = _shipped("data")
+DEFAULT_CORPUS = DATA / "river_plays.txt"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the bundles that come with charlm by their names."""
+    return {path.parent.name: path.parent for path in sorted(DATA.glob("*/model.json"))}
 
 
 def recipe_names() -> list[str]:

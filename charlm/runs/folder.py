@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
+from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError, nearest
 from charlm.network.files import CONFIG_FILE, VOCABULARY_FILE, is_bundle
 from charlm.storage.inside import refuse_links
@@ -148,14 +149,16 @@ def find_bundle(run: Path | None, *, checkpoint: BundleName = "best") -> Path:
     """Return the folder of the bundle that the user means.
 
     Args:
-        run: The folder of a run or of a bundle, or a part of the name of one run under runs/; None = the newest run.
+        run: The folder of a run or of a bundle, the name of a model that comes with charlm, or a part of the name of
+            one run under runs/; None = the newest run.
         checkpoint: Which bundle of a run: the one with the best score (best) or the one of the last step (last).
 
     Raises:
         CharlmError: there is no such folder or several that are meant, or no bundle in it.
 
     """
-    folder = find_run(run)
+    shipped = {} if run is None or os.path.lexists(run) else shipped_models()
+    folder = shipped.get(str(run)) or find_run(run)
     if is_bundle(folder):
         return folder
     if not folder.is_dir():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError
 from charlm.runs.folder import (
     BundleName,
@@ -157,6 +158,15 @@ def test_bundle_of_a_run_is_the_one_asked_for(tmp_path: Path, checkpoint: Bundle
 def test_folder_of_a_bundle_is_the_bundle(tmp_path: Path) -> None:
     bundle = make_run(tmp_path / "run", bundles=("best",)) / "best"
     assert find_bundle(bundle, checkpoint="last") == bundle
+
+
+def test_the_name_of_a_model_that_comes_with_charlm_means_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle(Path("river-plays")) == shipped_models()["river-plays"]
+    make_run(Path("runs/new"), bundles=("best",))
+    assert find_bundle(Path("river-plays")) == shipped_models()["river-plays"]
+    run = make_run(Path("river-plays"), bundles=("best",))
+    assert find_bundle(run) == run / "best"
 
 
 def test_without_a_name_the_newest_run_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
