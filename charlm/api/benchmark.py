@@ -8,6 +8,7 @@ from charlm.bench.cases import MEGABYTES, PARTS, Settings
 from charlm.bench.measure import Benchmark, Effort
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
+from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.hardware import multiplies_bfloat16, usable_precision
 
@@ -42,8 +43,8 @@ def plan_benchmark(
         effort: How long each workload is measured; None = 3 repetitions of 0.2 s.
 
     Raises:
-        CharlmError: there is no such part or recipe, a key or a value of the recipe is not right, or a number is less
-            than 1.
+        CharlmError: TensorFlow is not installed, which training and profile need; there is no such part or recipe, a
+            key or a value of the recipe is not right, or a number is less than 1.
 
     """
     for part in parts:
@@ -64,4 +65,6 @@ def plan_benchmark(
         has_bfloat16=multiplies_bfloat16(),
     )
     chosen = {name: PARTS[name](settings) for name in PARTS if name in parts or not parts}
+    if {"training", "profile"} & chosen.keys():
+        check_tensorflow()
     return Benchmark(chosen, rounds=rounds, say=say, effort=effort)

@@ -8,6 +8,7 @@ from charlm.api.minutes import check_minutes, fit_to_minutes
 from charlm.api.sources import Overrides, Text, as_several, start_engine
 from charlm.config.file import load_config
 from charlm.config.recipes import RecipeAdvice, find_recipe
+from charlm.engine.runtime import check_tensorflow
 from charlm.runs.folder import find_run, is_run
 from charlm.runs.initial import read_initial, read_parent
 from charlm.runs.run import Run, discard_run, open_run
@@ -85,13 +86,14 @@ def train(
         show_progress: Whether to show bars on standard error.
 
     Raises:
-        CharlmError: a key, a value or the text is not right, there is no graphics card for `training.device: gpu`,
-            `minutes` is given together with an override of the length or is too short, `init` is no model or does not
-            fit the overrides or the text, a file cannot be written, or training has diverged; before the first
-            checkpoint, the run is removed again.
+        CharlmError: TensorFlow is not installed, a key, a value or the text is not right, there is no graphics card for
+            `training.device: gpu`, `minutes` is given together with an override of the length or is too short, `init`
+            is no model or does not fit the overrides or the text, a file cannot be written, or training has diverged;
+            before the first checkpoint, the run is removed again.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt. The run can be resumed.
 
     """
+    check_tensorflow()
     watch = Stopwatch()
     with stop_on_signal() as request:
         given = as_several(overrides)

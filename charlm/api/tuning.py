@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.api.sources import settle_cards, start_engine
 from charlm.config.recipes import DEFAULT_CORPUS, find_space
+from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
 from charlm.text.corpus import open_corpus
@@ -78,8 +79,8 @@ def tune(
         show_progress: Whether to show bars on standard error.
 
     Raises:
-        CharlmError: the space, the text or an argument is not right, the folder holds another search, several trials
-            in a row have failed, or a file cannot be written.
+        CharlmError: Optuna or TensorFlow is not installed, the space, the text or an argument is not right, the folder
+            holds another search, several trials in a row have failed, or a file cannot be written.
         Stopped: a signal came while nothing was trained; it is a KeyboardInterrupt.
 
     """
@@ -94,6 +95,7 @@ def tune(
     loaded = load_space(path)
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install 'charlm-simplernn[tune]'")
+    check_tensorflow()
     from charlm.tuning.display import Display
     from charlm.tuning.folder import prepare_folder
     from charlm.tuning.processes import searching_beside, share_cores

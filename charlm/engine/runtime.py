@@ -6,8 +6,9 @@ batch is split into parts, and each core runs its part from the first character 
 """
 
 import contextlib
-import importlib
+import importlib.util
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,21 @@ level silences messages about devices that do not exist.
 """
 
 
+def check_tensorflow() -> None:
+    """Check that TensorFlow is installed, without importing it.
+
+    Raises:
+        CharlmError: it is not; the message says for which machines it has wheels.
+
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise CharlmError(
+            "TensorFlow is needed for this, but is not installed: install charlm with Python 3.11 to 3.13 on Linux or "
+            f"on a Mac with Apple silicon; found Python {platform.python_version()} on "
+            f"{platform.system()} {platform.machine()}"
+        )
+
+
 def start(connect: Callable[[], object] | None = None, *, device: str = "cpu") -> None:
     """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
 
@@ -34,7 +50,7 @@ def start(connect: Callable[[], object] | None = None, *, device: str = "cpu") -
         device: gpu = graphics cards are not hidden; see `training.device`.
 
     Raises:
-        CharlmError: the program has imported Keras with another backend before.
+        CharlmError: TensorFlow is not installed, or the program has imported Keras with another backend before.
 
     """
     load()
@@ -58,6 +74,7 @@ def start(connect: Callable[[], object] | None = None, *, device: str = "cpu") -
 
 def load() -> None:
     """Import TensorFlow without starting it, so that other machines can still be connected; raises as `start`."""
+    check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with _silence(), _own_keras_settings(), _without_matplotlib():

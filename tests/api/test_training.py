@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,14 @@ class Training:
 
     outcome: Outcome
     said: list[str] = field(default_factory=list)
+
+
+def test_without_tensorflow_training_is_refused_before_the_text_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(CharlmError, match=r"^TensorFlow is needed for this, but is not installed: .* found Python 3"):
+        charlm.train(tmp_path / "missing.txt", run=tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
