@@ -1,4 +1,4 @@
-"""The rooms of charlm/: imports run one way, those inside functions counted, and only engine/ imports TensorFlow."""
+"""The rooms of charlm/: imports run one way, those inside functions counted, few modules use TensorFlow or sockets."""
 
 import ast
 import itertools
@@ -19,6 +19,7 @@ ROOMS = (
 BESIDE = {("evaluation", "sampling"), *itertools.combinations(ABOVE_TRAINING, 2)}
 """Rooms on one floor, which do not import each other."""
 FRAMEWORKS = {"tensorflow", "keras"}
+NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "xmlrpc", "requests", "urllib3", "httpx", "aiohttp"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -96,6 +97,25 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_only_the_engine_imports_tensorflow_or_keras(path: Path) -> None:
     uses = {name.partition(".")[0] for name in imports(path)} & FRAMEWORKS
     assert not uses or room_of(name_of(path)) == "engine"
+
+
+def test_only_downloads_clusters_and_servers_use_the_network() -> None:
+    """`urllib.parse` takes addresses apart and opens none; the engine leaves its connections to TensorFlow."""
+    users = {
+        name_of(path)
+        for path in MODULES
+        for name in imports(path)
+        if name.partition(".")[0] in NETWORK and not name.startswith("urllib.parse")
+    }
+    assert {name for name in users if room_of(name) != "serving"} == {
+        "charlm.storage.fetching",
+        "charlm.training.rendezvous",
+    }
+
+
+def test_only_charlm_download_fetches_files() -> None:
+    fetchers = {name_of(path) for path in MODULES if "charlm.storage.fetching.fetch" in imports(path)}
+    assert fetchers == {"charlm.api.download"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

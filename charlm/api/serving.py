@@ -1,6 +1,5 @@
 """An HTTP endpoint for trained models, as the OpenAI API has it, and a page that writes."""
 
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def serve(
         package = str(error.name).partition(".")[0]
         raise CharlmError(f"charlm serve needs {package}, which is not installed: {INSTALL}") from None
     slots = {name: Slots(_served(name, model, unknown), _batch(model, bounds.slots)) for name, model in models.items()}
-    listener: socket.socket = listen(host, port)
+    listener = listen(host, port)
     with listener:
         listener.listen(2048)
         announce(url_of(listener), tuple(slots))

@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-import socket
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -34,7 +34,7 @@ def only_writer(run: Path, *, flock: Callable[[int, int], object] = fcntl.flock)
     with _open_locked(run, flock) as file:
         with writing(path):
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()
         yield
 

@@ -7,7 +7,7 @@ trial. Processes in other folders, on other machines, share the study alone; eac
 
 import hashlib
 import json
-import socket
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ class Study:
 
     def __init__(self, out: Path, space: Space, identity: Mapping[str, Any], *, storage: str | None) -> None:
         self.out, self.space = out, space
-        self._place = f"{socket.gethostname()}:{out.resolve()}"
+        self._place = f"{platform.node()}:{out.resolve()}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         with taking_turns(out, TURN):
