@@ -23,7 +23,7 @@ TABLE_FILE = "events.columns.tfevents"
 
 
 class Board:
-    """A folder that shows the event files of runs.
+    """A folder that shows the event files of runs, and of the searches that trained them.
 
     Args:
         folder: An empty folder.
@@ -42,11 +42,13 @@ class Board:
             CharlmError: there is no run, or one that was named is not a run.
 
         """
-        shown = _by_name(self._runs or _runs_with_events())
+        runs = self._runs or _runs_with_events()
+        searches = _searches(runs)
+        shown = _by_name([*runs, *searches])
         for name, run in shown.items():
             _link_files(run / TENSORBOARD, self.folder / name)
         if shown != self._shown:
-            table = event_file(experiment(_settings(run) for run in shown.values()))
+            table = event_file(experiment(_settings(run) for run in shown.values() if run not in searches))
             write_file(self.folder / next(iter(shown)) / TABLE_FILE, table)
         self._shown = shown
 
@@ -77,6 +79,12 @@ def _runs_with_events() -> list[Path]:
     if not found:
         raise CharlmError(f"{RUNS}/: no run here has been trained; train one with: charlm train")
     return found
+
+
+def _searches(runs: Iterable[Path]) -> list[Path]:
+    """Return the folders of the searches whose trials are among some runs, if they have a picture for TensorBoard."""
+    folders = sorted({run.resolve().parent for run in runs})
+    return [folder for folder in folders if (folder / TENSORBOARD).is_dir()]
 
 
 def _by_name(runs: Iterable[Path]) -> dict[str, Path]:

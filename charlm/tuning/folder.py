@@ -1,4 +1,4 @@
-"""The folder of a search: what is searched (search.json), the text (corpus/), and the best recipe (best.yaml)."""
+"""The folder of a search: what is searched, the text, the best recipe, and a picture of the trials."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from charlm.config.schema import Config
 from charlm.config.yaml import dump_yaml
 from charlm.errors import CharlmError
+from charlm.runs.folder import CORPUS, TENSORBOARD
 from charlm.runs.run import corpus_identity
 from charlm.storage.atomic import write_file, writing
 from charlm.storage.claim import taking_turns
@@ -15,9 +16,14 @@ from charlm.storage.reading import read_file
 from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
+from charlm.training.events import picture_pb
+from charlm.training.hparams import event_file
+from charlm.training.pictures import encode_png
+from charlm.training.views import Picture
 from charlm.tuning.space import Space
 
-CORPUS, SEARCH_FILE, BEST_FILE = "corpus", "search.json", "best.yaml"
+SEARCH_FILE, BEST_FILE, PICTURE_FILE = "search.json", "best.yaml", "search.png"
+EVENTS_FILE = "events.search.tfevents"
 PREPARING = ".preparing"
 MAX_BYTES = 1 << 20
 FORMAT = 1
@@ -99,3 +105,21 @@ def write_recipe(path: Path, space: Space, settings: Mapping[str, Any], *, head:
     values = space.config(settings).model_dump(mode="json", exclude_defaults=True)
     comment = "".join(f"# {line}\n" for line in head)
     write_file(path, (comment + dump_yaml(values)).encode())
+
+
+def write_picture(out: Path, picture: Picture) -> None:
+    """Write the picture of a search, as a PNG file and for TensorBoard; old ones are replaced.
+
+    Args:
+        out: The folder of the search.
+        picture: Red, green and blue, uint8 [height, width, 3].
+
+    Raises:
+        CharlmError: a file cannot be written.
+
+    """
+    write_file(out / PICTURE_FILE, encode_png(picture))
+    events = out / TENSORBOARD
+    with writing(events):
+        events.mkdir(exist_ok=True)
+    write_file(events / EVENTS_FILE, event_file(picture_pb("search", picture)))

@@ -18,7 +18,8 @@ from charlm.storage.claim import taking_turns
 from charlm.training.loop import Outcome
 from charlm.training.progress import Progress
 from charlm.tuning.display import Display
-from charlm.tuning.folder import BEST_FILE, write_recipe
+from charlm.tuning.folder import BEST_FILE, write_picture, write_recipe
+from charlm.tuning.picture import draw_search
 from charlm.tuning.study import ERROR, SECONDS, SETTINGS, TURN, Study, Turn, values_of_recipe
 from charlm.tuning.trial import EVALUATIONS, Workplace, evaluation_index, plan_trial, train_trial
 
@@ -106,7 +107,7 @@ class Search:
 
         """
         deadline = self.clock() + self.seconds
-        self._write_best()
+        self._write_findings()
         while True:
             if self.clock() + self._longest_seconds > deadline:
                 return self.result(TIME_IS_OVER)
@@ -162,13 +163,14 @@ class Search:
         if outcome.reason == HOPELESS:
             self.study.prune(turn, seconds=seconds)
             self._failures.clear()
+            self._write_findings()
             self.display.show_end(turn.number, "pruned")
         elif nats is None:
             self._fail(turn, "no loss is a finite number")
         else:
             self.study.complete(turn, nats, seconds=seconds)
             self._failures.clear()
-            self._write_best()
+            self._write_findings()
             self.display.show_end(turn.number, f"{nats:.4f} nats per character")
 
     def _fail(self, turn: Turn, reason: str) -> None:
@@ -178,8 +180,8 @@ class Search:
         if len(self._failures) >= MAX_FAILURES:
             raise CharlmError(f"{self.study.out}: the last {MAX_FAILURES} trials have failed; the last one: {reason}")
 
-    def _write_best(self) -> None:
-        """Write the recipe of the best trial of the whole study."""
+    def _write_findings(self) -> None:
+        """Write the recipe of the best trial of the whole study, and a picture of all trials."""
         with taking_turns(self.study.out, TURN):
             trials = self.study.trials()
             best = _best(trials)
@@ -187,6 +189,7 @@ class Search:
                 path = self.study.out / BEST_FILE
                 head = self._describe_best(best, trials, path)
                 write_recipe(path, self.place.space, best.user_attrs[SETTINGS], head=head)
+                write_picture(self.study.out, draw_search(trials, self.place.space.search))
                 self.display.show_best(best.number, best.value or 0.0)
 
     def _describe_best(self, best: FrozenTrial, trials: list[FrozenTrial], path: Path) -> list[str]:

@@ -105,6 +105,16 @@ def test_the_table_has_the_settings_of_all_runs(place: Path) -> None:
         assert columns(board.folder / "one") == {"text", "model.units", "model.layers"}
 
 
+def test_the_picture_of_a_search_is_shown_beside_its_trials_and_is_no_row_of_the_table(place: Path) -> None:
+    trials = [make_run(place / "tune-mine" / name, units=3) for name in ("trial-0000", "trial-0001")]
+    (place / "tune-mine/tensorboard").mkdir()
+    (place / "tune-mine/tensorboard/events.search.tfevents").touch()
+    with open_board(trials) as board:
+        assert names(board.folder) == ["trial-0000", "trial-0001", "tune-mine"]
+        assert names(board.folder / "tune-mine") == ["events.search.tfevents"]
+        assert columns(board.folder / "trial-0000") == {"text", "model.units"}
+
+
 def test_a_run_whose_config_cannot_be_read_is_shown_all_the_same(place: Path) -> None:
     run = make_run(place / "one")
     (run / "config.yaml").write_text("model: 3")

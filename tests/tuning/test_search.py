@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 pytest.importorskip("optuna", reason="missing: optuna")
 
@@ -83,6 +84,13 @@ def test_the_best_recipe_names_what_the_recipe_scores_at_equal_time(searching: S
     assert result.best is not None
     assert result.best.number > 0
     assert f"has {result.trials[0].nats_per_char:.4f} at equal time." in result.recipe.read_text(encoding="utf-8")
+
+
+def test_the_picture_of_a_search_lies_beside_the_best_recipe_and_in_tensorboard(searching: SearchFolder) -> None:
+    searching.run(trials=3)
+    accumulator = EventAccumulator(str(searching.out / "tensorboard")).Reload()
+    (shown,) = accumulator.Tensors("search")
+    assert shown.tensor_proto.string_val[2] == (searching.out / "search.png").read_bytes()
 
 
 def test_hopeless_trials_end_early_and_are_not_the_best(searching: SearchFolder) -> None:
