@@ -70,7 +70,7 @@ def texts(
         config: Its level, encoding and normal form.
         name: What messages call the document.
         start: The bytes of the document before the first block, 0 or more.
-        head: The first bytes of the document, if `start` is not 0.
+        head: The first bytes of the document, if the blocks are only a part of it.
 
     Raises:
         CharlmError: Python does not have the encoding; or as `decode` and `normalize` do.
@@ -93,7 +93,7 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str, start: int = 0,
         encoding: A name that `check_encoding` accepts.
         name: What messages call the document.
         start: The bytes of the document before the first block, 0 or more.
-        head: The first bytes of the document, if `start` is not 0.
+        head: The first bytes of the document, if the blocks are only a part of it.
 
     Raises:
         CharlmError: the bytes are not valid in this encoding; the message names the offset of the first invalid byte

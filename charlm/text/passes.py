@@ -136,7 +136,7 @@ def _read(piece: Piece, consume: Callable[[str], object], reading: Reading) -> H
             size += len(block)
             yield block
 
-    head = _head(document) if piece.start else b""
+    head = b"" if piece.is_whole else _head(document)
     for text in texts(blocks(), reading.config, name=document.name, start=piece.start, head=head):
         consume(text)
         characters += len(text)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from corpora import make_corpus, text_of, write_texts
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from limits import file_size_limit
 
@@ -92,6 +92,7 @@ def test_a_text_cut_into_pieces_gives_the_same_corpus(texts: list[str], piece_by
 
 
 @SEEDED
+@example(b"\x80\x00", 1)  # the encoding is guessed from bytes of several pieces
 @given(st.binary(min_size=1, max_size=30), st.integers(1, 9))
 def test_bytes_that_are_not_utf_8_are_refused_with_the_same_line_if_they_are_cut(
     content: bytes, piece_bytes: int
