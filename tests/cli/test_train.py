@@ -64,7 +64,7 @@ def test_a_corpus_that_tokenize_wrote_is_trained_on(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
     charlm("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1")
     trained = charlm("train", tmp_path / "corpus", "-c", "tiny", "-s", "training.steps=5", "-r", tmp_path / "run")
-    assert trained.exit_code == 0
+    assert trained.exit_code == 0, trained.stderr
     assert is_run(tmp_path / "run")
     assert json.loads(charlm("evaluate", tmp_path / "run", "--split", "test", "--json").stdout)["characters"] == 24
 
