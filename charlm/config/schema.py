@@ -24,6 +24,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
+Penalty = Annotated[float, Field(ge=0, le=1e30)]
+"""The factor of a penalty; float32 must hold it and what it is multiplied with."""
 
 
 DECIDED_BY_THE_TASK = {
@@ -126,10 +128,10 @@ class ModelConfig(_Section):
     weight_dropout: Fraction = 0.0
     """Share of the weights of the recurrent kernel that is dropped in training, one mask for a whole window (Merity et
     al. 2017)."""
-    activation_penalty: NotNegativeFloat = 0.0
+    activation_penalty: Penalty = 0.0
     """Factor of a penalty that is added to the loss: the mean square of the outputs of the last layer (AR of Merity et
     al. 2017)."""
-    temporal_activation_penalty: NotNegativeFloat = 0.0
+    temporal_activation_penalty: Penalty = 0.0
     """Factor of a penalty that is added to the loss: the mean square of the change of these outputs from one character
     to the next (TAR of Merity et al. 2017)."""
     rnn: RnnConfig = RnnConfig()

@@ -143,8 +143,9 @@ def bytes_of(run: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.skipif(core_count() < 2, reason="needs a second core")
 def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_path: Path) -> None:
-    uninterrupted = start(tmp_path / "uninterrupted", 60, cores=2)
-    stopped = start(tmp_path / "stopped", 30, cores=2)
+    rows = ("training.batch_size=16",)  # enough for a part on each core
+    uninterrupted = start(tmp_path / "uninterrupted", 60, cores=2, overrides=rows)
+    stopped = start(tmp_path / "stopped", 30, cores=2, overrides=rows)
     assert load_config(stopped / "config.yaml").training.parts == 2
     charlm("train", "--resume", "-r", stopped, "-s", "training.steps=60", cores=1)
     assert bytes_of(stopped)["last/weights.safetensors"] == bytes_of(uninterrupted)["last/weights.safetensors"]

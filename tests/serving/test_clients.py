@@ -31,8 +31,8 @@ def client(openai: Any, server: Server) -> Iterator[Any]:
 
 
 def sampled(server: Server, *options: str | int) -> str:
-    """Return what `charlm sample` writes after the prompt `The `."""
-    command = charlm("sample", server.run, "-p", "The ", "--seed", "5", "--json", *options)
+    """Return what `charlm sample` writes after the prompt `The `, at the temperature that requests have by default."""
+    command = charlm("sample", server.run, "-p", "The ", "--seed", "5", "-t", "1", "--json", *options)
     return str(json.loads(command.stdout)["samples"][0]["text"])
 
 
