@@ -74,9 +74,8 @@ def _draw_setting(
     axes: Axes, key: str, one: Range, complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial]
 ) -> None:
     """Draw the loss by a setting; the best trial has a ring."""
-    values: list[list[float]]
     if isinstance(one, IntRange | FloatRange):
-        values = [[trial.params[key] for trial in some] for some in (complete, pruned)]
+        at, at_pruned = ([trial.params[key] for trial in some] for some in (complete, pruned))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=isinstance(one, IntRange)))
         if one.log:
             axes.set_xscale("log")
@@ -84,12 +83,12 @@ def _draw_setting(
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        values = [[one.choices.index(trial.params[key]) for trial in some] for some in (complete, pruned)]
+        at, at_pruned = ([one.choices.index(trial.params[key]) for trial in some] for some in (complete, pruned))
         axes.set_xticks(range(len(one.choices)), [str(choice) for choice in one.choices])
         axes.set_xlim(-0.5, len(one.choices) - 0.5)
-    _mark(axes, *values, complete, pruned)
+    _mark(axes, at, at_pruned, complete, pruned)
     best = min(range(len(complete)), key=lambda index: _nats(complete[index]))
-    axes.plot(values[0][best], _nats(complete[best]), "o", markersize=11, markerfacecolor="none", color=BEST)
+    axes.plot(at[best], _nats(complete[best]), "o", markersize=11, markerfacecolor="none", color=BEST)
     axes.set_xlabel(key.removeprefix("training.").removeprefix("model."))
 
 

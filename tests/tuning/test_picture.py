@@ -17,7 +17,7 @@ from charlm.tuning.space import Categorical, FloatRange, Range
 RATE, RNN = "training.optimizer.learning_rate", "model.rnn.activation"
 SEARCH: dict[str, Range] = {
     RATE: FloatRange.model_validate({"float": [0.001, 0.01], "log": True}),
-    RNN: Categorical(categorical=("tanh", "relu")),
+    RNN: Categorical.model_validate({"categorical": ["tanh", "relu"]}),
 }
 
 
