@@ -38,6 +38,9 @@ from charlm.text.pieces import PIECE_BYTES, Batch, Piece, cut_documents, make_ba
 from charlm.text.vocabulary import Vocabulary
 from charlm.text.workers import RunAll, worker_processes
 
+WORKER_BATCHES = 5
+"""For each process: to start one takes about as long as to read five batches twice."""
+
 
 def tokenize(
     sources: Sequence[str],
@@ -63,8 +66,8 @@ def tokenize(
         config: How the text is decoded, turned into ids and split.
         known: A vocabulary of the level in `config`, whose ids the corpus takes over, also those of characters that do
             not occur; None = none.
-        workers: The number of processes that read, 1 or more; 1 = this process alone. A program that asks for more
-            must be importable, that is, start in a block `if __name__ == "__main__"`.
+        workers: The largest number of processes that read, 1 or more; 1 = this process alone, as for a small text. A
+            program that asks for more must be importable, that is, start in a block `if __name__ == "__main__"`.
         progress: Whether to show a progress bar on standard error, in bytes.
         advance: Is called with the bytes that have been read since the last call, in both passes.
         block_bytes: Largest number of bytes read at a time, 1 or more.
@@ -89,7 +92,7 @@ def tokenize(
             documents = find_documents(sources, spool=scratch / "standard_input")
             _refuse_corpora(documents)
             cut = list(cut_documents(documents, config, piece_bytes=piece_bytes))
-            work = _Work(tuple(documents), tuple(make_batches(cut)))
+            work = _Work(tuple(documents), tuple(make_batches(cut, batch_bytes=piece_bytes or PIECE_BYTES)))
             folder = scratch / "corpus"
             folder.mkdir()
             with _progress(work, advance, disable=not progress) as bar, worker_processes(work.usable(workers)) as run:
@@ -113,8 +116,8 @@ class _Work:
     batches: tuple[Batch, ...]
 
     def usable(self, workers: int) -> int:
-        """Return how many of some processes have something to do, 1 or more."""
-        return max(1, min(workers, len(self.batches)))
+        """Return how many of some processes have so much to do that it pays to start them, 1 or more."""
+        return max(1, min(workers, len(self.batches) // WORKER_BATCHES))
 
     def cut(self) -> list[Document]:
         """Return the documents that are read in parts."""

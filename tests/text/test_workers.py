@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_two_workers_write_the_bytes_of_one(tmp_path: Path, settings: dict[str, 
     sources, config = str(write_files(tmp_path)), CorpusConfig.model_validate(settings)
     tokenize([sources], tmp_path / "one", config)
     steps: list[int] = []
-    tokenize([sources], tmp_path / "two", config, workers=2, piece_bytes=20_000, advance=steps.append)
+    tokenize([sources], tmp_path / "two", config, workers=2, piece_bytes=10_000, advance=steps.append)
     assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
     assert sum(steps) == 2 * sum(path.stat().st_size for path in Path(sources).iterdir())
 
@@ -94,6 +95,23 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc")
+@pytest.mark.parametrize(("piece_bytes", "started"), [(4000, 0), (2000, 2)])
+def test_a_process_is_started_for_each_five_batches(tmp_path: Path, piece_bytes: int, started: int) -> None:
+    source = tmp_path / "text.txt"
+    source.write_text("abcd\n" * 4000, encoding="utf-8")
+    resource_tracker.ensure_running()  # a process of Python's own beside the first that is started
+    before = children_of(os.getpid())
+    seen: set[int] = set()
+
+    def look(_: int) -> None:
+        """Note the processes that run while the text is read."""
+        seen.update(children_of(os.getpid()) - before)
+
+    tokenize([str(source)], tmp_path / "out", CorpusConfig(), workers=4, piece_bytes=piece_bytes, advance=look)
+    assert len(seen) == started
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc")
