@@ -106,7 +106,8 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     text = DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000]
     if not CAN_TRAIN:
-        return fake_runs.train(folder / "fake", "corpus.test_fraction=0.1", "model.units=16", text=text).folder
+        overrides = ("corpus.test_fraction=0.1", "model.units=16", "training.steps=60")
+        return fake_runs.train(folder / "fake", *overrides, text=text).folder
     (folder / "text.txt").write_text(text, encoding="utf-8")
     command = charlm(
         *("train", folder / "text.txt", "-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", folder / "run")

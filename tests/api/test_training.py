@@ -3,8 +3,8 @@
 import json
 import signal
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,13 +25,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def in_a_thread(call: Callable[[], Result]) -> Result:
-    """Return what a call returns in a thread that is not the main one."""
-    results: list[Result] = []
-    thread = threading.Thread(target=lambda: results.append(call()))
-    thread.start()
-    thread.join()
-    (result,) = results
-    return result
+    """Return what a call returns, or raise what it raises, in a thread that is not the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
 
 
 @dataclass(frozen=True)

@@ -291,6 +291,7 @@ def test_dynamic_evaluation_that_does_harm_says_so(trained_run: Path) -> None:
     static = figures(trained_run)["nats_per_char"]
     arguments = ("evaluate", trained_run, "--dynamic", "--dynamic-rule", "sgd", "--dynamic-rate", "10", "--json")
     command = charlm(*arguments)
+    assert command.exit_code == 0, command.stderr
     found = json.loads(command.stdout)
     assert found["static_nats_per_char"] == pytest.approx(static)
     assert found["nats_per_char"] > static

@@ -18,7 +18,7 @@ from charlm.text.tokenization import tokenize
 
 def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
-    assert command.exit_code == 0
+    assert command.exit_code == 0, command.stderr
     first, second, third = command.stdout.splitlines()
     assert re.fullmatch(rf"{tmp_path}/run: \d\.\d{{4}} nats per character on the validation text", first)
     assert re.fullmatch(r"  step 60, \d\.\d{4} bits per character, perplexity [\d.]+; [\d,]+ characters/s", second)

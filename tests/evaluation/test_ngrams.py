@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 
+SEEDED = settings(derandomize=True, deadline=None)
 TEXTS = st.lists(st.integers(0, 3), max_size=60)
 
 
@@ -50,6 +51,7 @@ class Definition:
         return (kept + lost * below) / sum(counts)
 
 
+@SEEDED
 @given(training=TEXTS, text=TEXTS, order=st.integers(1, 5))
 def test_nats_are_those_of_the_definition(training: list[int], text: list[int], order: int) -> None:
     definition = Definition(training, 4, order)
@@ -61,6 +63,7 @@ def test_nats_are_those_of_the_definition(training: list[int], text: list[int], 
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@SEEDED
 @given(training=TEXTS, context=st.lists(st.integers(0, 5), min_size=1, max_size=6))
 def test_probabilities_over_the_vocabulary_sum_to_1(training: list[int], context: list[int]) -> None:
     model = count_ngrams(np.array(training, np.uint8), vocabulary_size=6)
