@@ -81,6 +81,11 @@ def test_a_layer_without_bias_gets_zeros_if_another_has_one(tmp_path: Path) -> N
         (archive(PLAIN, weights_file({}).getvalue()), "not a .keras file"),
         (archive(sequential(layer("Lambda", "\x1b[2J")), WEIGHTS), r"layer '\\x1b\[2J': found Lambda"),
     ],
+    ids=[
+        *("empty", "signature alone", "end missing", "half a config", "deep config", "config is a list"),
+        *("layers are a number", "no layers", "class name is a list", "no weights", "half the weights"),
+        *("weights missing", "another layer"),
+    ],
 )
 def test_a_file_that_is_not_one_of_keras_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(CharlmError, match=message):
