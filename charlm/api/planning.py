@@ -10,6 +10,7 @@ import numpy as np
 from charlm.api.beginning import begin
 from charlm.api.cluster_planning import BANDWIDTH, ClusterPlan, check_cluster, plan_cluster
 from charlm.api.sources import Overrides, Text, start_engine
+from charlm.api.teachers import teacher_seconds
 from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice
 from charlm.hardware import memory_bytes, peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
@@ -41,6 +42,8 @@ class Plan:
     """How long a step, an evaluation and a checkpoint take on this machine."""
     run_seconds: float
     """How long the run takes after its start, evaluations and checkpoints included."""
+    teacher_seconds: float
+    """How long the teachers take that the run trains before its start; 0 = it trains none."""
     memory_bytes: int
     """The most memory that this process has held, the timed steps included."""
     advice: RecipeAdvice
@@ -53,7 +56,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long the whole training takes."""
-        return self.start_seconds + self.run_seconds
+        return self.teacher_seconds + self.start_seconds + self.run_seconds
 
     @property
     def parameters(self) -> int:
@@ -76,6 +79,7 @@ class Plan:
             "precision": self.precision,
             "memory_bytes": self.memory_bytes,
             "seconds": self.seconds,
+            "teacher_seconds": self.teacher_seconds,
             "start_seconds": self.start_seconds,
             "step_seconds": self.costs.step_seconds,
             "evaluation_seconds": self.costs.evaluation_seconds,
@@ -135,8 +139,10 @@ def plan(
         facts = describe_text(begun.corpus)
         make_engine = start_engine(request, device=begun.config.training.device)
         with request.at_once():
-            open_soft_targets(begun, available_bytes=memory_bytes())
+            if not begun.config.training.teacher_seeds:  # those are not trained yet; a step takes as long without them
+                open_soft_targets(begun, available_bytes=memory_bytes())
         watch.lap("start")
+        teachers = teacher_seconds(begun, make_engine, request=request, step_seconds=step_seconds)
         rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
         memory, settings, batches = peak_memory_bytes(), begun.config.training, rehearsal.batches
         costs = rehearsal.costs
@@ -166,6 +172,7 @@ def plan(
         start_seconds=start_seconds,
         costs=costs,
         run_seconds=costs.run_seconds(settings, steps),
+        teacher_seconds=teachers,
         memory_bytes=memory,
         advice=beginning.advice,
         is_advised=beginning.is_advised,

@@ -6,6 +6,7 @@ from pathlib import Path
 from charlm.api.beginning import begin
 from charlm.api.minutes import check_minutes, fit_to_minutes
 from charlm.api.sources import Overrides, Text, as_several, start_engine
+from charlm.api.teachers import train_teachers
 from charlm.config.file import load_config
 from charlm.config.recipes import RecipeAdvice, find_recipe
 from charlm.engine.runtime import check_tensorflow
@@ -178,10 +179,12 @@ def _train(
     """Train with the Keras engine; a Stopped that comes of it names the run, if that can be resumed."""
     watch.lap("text")
     try:
-        make_engine = beginning_with(
-            start_engine(request, device=run.config.training.device), read_initial(run.folder, run.config)
-        )
+        make_engine = start_engine(request, device=run.config.training.device)
         watch.lap("TensorFlow")
+        if run.config.training.teacher_seeds:
+            train_teachers(run, make_engine, request=request, say=say, show_progress=show_progress)
+            watch.lap("teachers")
+        make_engine = beginning_with(make_engine, read_initial(run.folder, run.config))
         if minutes is not None:
             run, make_engine = fit_to_minutes(run, make_engine, minutes=minutes, watch=watch, request=request, say=say)
         return loop.train(

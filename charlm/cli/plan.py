@@ -107,6 +107,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
         "time",
         [
             duration(plan.seconds),
+            *([f"teachers {duration(plan.teacher_seconds)}"] if plan.teacher_seconds else []),
             f"start {plan.start_seconds:.1f} s",
             f"a step {1000 * costs.step_seconds:.3g} ms",
             f"an evaluation {1000 * costs.evaluation_seconds:.0f} ms",

@@ -34,10 +34,11 @@ NAMES = {
     "number": "number",
     "boolean": "true or false",
     "string": "text",
-    "array": "list of texts",
+    "array": "list of {items}",
     "object": "mapping",
     "null": "null",
 }
+ITEMS = {"string": "texts", "integer": "whole numbers"}
 LIMITS = {
     "minimum": "{:,} or more",
     "exclusiveMinimum": "above {:,}",
@@ -101,7 +102,8 @@ def _describe_values(setting: Schema) -> str:
     if "minimum" in setting and "maximum" in setting:
         return f"{NAMES[setting['type']]}, {setting['minimum']:,} to {setting['maximum']:,}"
     limits = [text.format(setting[name]) for name, text in LIMITS.items() if name in setting]
-    return ", ".join([NAMES[setting["type"]], *limits])
+    items = ITEMS[setting["items"]["type"]] if "items" in setting else ""
+    return ", ".join([NAMES[setting["type"]].format(items=items), *limits])
 
 
 def _either(choices: Sequence[str]) -> str:

@@ -7,8 +7,9 @@ the fields are the text of docs/settings.md.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from charlm.config.mistakes import demand
 from charlm.config.named import Named
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
@@ -22,6 +23,7 @@ ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 Penalty = Annotated[float, Field(ge=0, le=1e30)]
@@ -237,6 +239,12 @@ class TrainingConfig(_Section):
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Runs or bundle folders to learn from beside the text: the soft targets are the probabilities that the mean of
     their logits gives (Hinton et al. 2015). They must have the vocabulary of the text. [] = none."""
+    teacher_seeds: Annotated[tuple[Seed, ...], Field(strict=False)] = ()
+    """Seeds of more teachers, which a run trains before it begins, each as a run of its own in its folder teachers/:
+    by the same recipe, but with this seed, without teachers, and with `teacher_settings`. [] = none."""
+    teacher_settings: dict[str, Any] = {}
+    """Settings of these teachers that differ from those of the recipe, in the sections `model` and `training`, for
+    instance `{model: {units: 512}, training: {epochs: 24}}`. {} = they are as in the recipe."""
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight w of the soft targets: training minimises (1 - w) times the loss on the text plus w times the cross
     entropy with the soft targets. 0 = the teachers are not used."""
@@ -282,7 +290,7 @@ class TrainingConfig(_Section):
     @property
     def has_soft_targets(self) -> bool:
         """Whether the network also learns from teachers."""
-        return bool(self.teachers) and self.teacher_weight > 0
+        return bool(self.teachers or self.teacher_seeds) and self.teacher_weight > 0
 
     @model_validator(mode="after")
     def _end_somewhere(self) -> "TrainingConfig":
@@ -312,9 +320,50 @@ class SamplingConfig(_Section):
 class Config(_Section):
     """Everything that determines a run, except the text."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    seed: Seed = 1
     """Seed of every random choice in a run: first weights, dropout, starts of the windows, generated text."""
     corpus: CorpusConfig = CorpusConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig(epochs=10)
     sampling: SamplingConfig = SamplingConfig()
+
+    def of_teacher(self, seed: int) -> "Config":
+        """Return the config of a teacher that a run with this one trains.
+
+        Args:
+            seed: One of `training.teacher_seeds`.
+
+        Raises:
+            ValueError: `training.teacher_settings` has an unknown key or a value that is not valid.
+
+        """
+        settings = self.training.teacher_settings
+        for section in settings:
+            if section not in {"model", "training"}:
+                raise ValueError(f"training.teacher_settings.{section}: must be in the section model or training")
+        values = _merged(self.model_dump(), settings)
+        if isinstance(values["training"], dict):
+            values["training"] |= {"teachers": (), "teacher_seeds": (), "teacher_settings": {}, "first_weights": None}
+        try:
+            return Config.model_validate({**values, "seed": seed})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(map(str, problem["loc"]))
+            raise ValueError(f"training.teacher_settings.{key}: {demand(problem)}") from None
+
+    @model_validator(mode="after")
+    def _check_teacher_settings(self) -> "Config":
+        if self.training.teacher_settings:
+            self.of_teacher(self.seed)
+        if len(set(self.training.teacher_seeds)) < len(self.training.teacher_seeds):
+            raise ValueError("training.teacher_seeds: found a seed twice; each teacher needs its own")
+        return self
+
+
+def _merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Return nested mappings with the values of `others` in place of the same keys."""
+    merged = dict(values)
+    for key, value in others.items():
+        is_section = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if is_section else value
+    return merged

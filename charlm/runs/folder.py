@@ -26,6 +26,8 @@ CORPUS, TENSORBOARD, CHECKPOINTS = "corpus", "tensorboard", "checkpoints"
 INIT = "init"
 """The bundle of the weights that training begins with, if they are those of another model."""
 SOFT_TARGETS, SOFT_TARGETS_FACTS = "soft_targets.bin", "soft_targets.json"
+TEACHERS = "teachers"
+"""The runs of the teachers that a run trains, by their seeds."""
 TENSORBOARD_FILES = ("*.tfevents*", "projector_config.pbtxt", "characters.*.tsv")
 """Patterns of the names that files in TENSORBOARD have."""
 BundleName = Literal["best", "last"]
@@ -73,7 +75,7 @@ def check_no_links(run: Path) -> None:
     refuse_links(
         run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, ENDED_FILE, TENSORBOARD, CHECKPOINTS, INIT, *BUNDLES
     )
-    refuse_links(run, SOFT_TARGETS, SOFT_TARGETS_FACTS)
+    refuse_links(run, SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS)
     refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
 
 

@@ -23,6 +23,7 @@ from charlm.runs.folder import (
     METRICS_FILE,
     SOFT_TARGETS,
     SOFT_TARGETS_FACTS,
+    TEACHERS,
     TENSORBOARD,
     TENSORBOARD_FILES,
     check_is_run,
@@ -117,7 +118,9 @@ def discard_run(run: Run) -> None:
     """
     with contextlib.suppress(CharlmError, OSError), only_writer(run.folder):
         check_no_links(run.folder)
-        if not results(run.folder):
+        with contextlib.suppress(OSError):
+            (run.folder / TEACHERS).rmdir()
+        if not results(run.folder) and not os.path.lexists(run.folder / TEACHERS):
             _remove_beginning(run.folder, is_new=run.is_new_folder)
 
 

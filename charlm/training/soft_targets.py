@@ -22,7 +22,7 @@ from charlm.network.blocks import read_pieces
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.ensemble import Network, check_vocabulary, join_networks
 from charlm.network.loss import probabilities
-from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, check_no_links, find_bundle, results
+from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, check_no_links, find_bundle, results
 from charlm.runs.run import Run
 from charlm.storage.atomic import open_aside, remove, write_file
 from charlm.storage.reading import file_sha256, read_file
@@ -71,8 +71,7 @@ def open_soft_targets(
     if not settings.has_soft_targets:
         return None
     check_no_links(run.folder)
-    facts, path = _read_facts(run.folder), run.folder / SOFT_TARGETS
-    shape = len(run.corpus.split("train", check=False)) - 1, len(run.corpus.vocabulary)
+    facts, path, shape = _read_facts(run.folder), run.folder / SOFT_TARGETS, _shape(run)
     if facts is None or not _is_whole(path, facts, shape):
         _check_memory(shape, available_bytes)
         teachers = _read_teachers(run)
@@ -84,6 +83,18 @@ def open_soft_targets(
     return np.memmap(path, DTYPE, "r", shape=shape)
 
 
+def has_soft_targets(run: Run) -> bool:
+    """Return whether a run has its soft targets, so that its teachers are needed no more."""
+    check_no_links(run.folder)
+    facts = _read_facts(run.folder)
+    return facts is not None and _is_whole(run.folder / SOFT_TARGETS, facts, _shape(run))
+
+
+def _shape(run: Run) -> tuple[int, int]:
+    """Return the shape [N, V] of the soft targets of a run."""
+    return len(run.corpus.split("train", check=False)) - 1, len(run.corpus.vocabulary)
+
+
 def _is_whole(path: Path, facts: Facts, shape: tuple[int, int]) -> bool:
     """Return whether soft_targets.bin is the file that soft_targets.json describes."""
     is_as_large = path.is_file() and path.stat().st_size == math.prod(shape) * DTYPE.itemsize
@@ -92,8 +103,10 @@ def _is_whole(path: Path, facts: Facts, shape: tuple[int, int]) -> bool:
 
 def _read_teachers(run: Run) -> dict[Path, Bundle]:
     """Return the teachers of a run by their folders; their vocabulary is that of the text."""
+    settings = run.config.training
+    own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
     try:
-        folders = [find_bundle(Path(teacher)) for teacher in run.config.training.teachers]
+        folders = [find_bundle(path) for path in [*map(Path, settings.teachers), *own]]
     except CharlmError as error:
         raise CharlmError(f"training.teachers: {error}") from None
     teachers = {folder: read_bundle(folder) for folder in folders}

@@ -46,6 +46,7 @@ def make_plan(rare: dict[str, int] | None, *, cluster: ClusterPlan | None = None
         start_seconds=10.0,
         costs=Costs(step_seconds=0.1, evaluation_seconds=0.5, checkpoint_seconds=0.2, start_seconds=5.0),
         run_seconds=80.0,
+        teacher_seconds=0.0,
         memory_bytes=1_500_000_000,
         advice=suited_recipe(1_000_000),
         is_advised=False,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from charlm.config.file import parse_config
+from charlm.config.file import load_config, parse_config
+from charlm.config.recipes import find_recipe
 from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, Config
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
@@ -114,3 +115,42 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_numpy_has_every_activation_that_a_config_can_name() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{corpus: {level: byte}}", r"teacher_settings.corpus: must be in the section model or training"),
+        ("{model: {unit: 4}}", r"training.teacher_settings.model.unit: there is no such key here"),
+        ("{model: {units: many}}", r"training.teacher_settings.model.units: must be a whole number"),
+        ("{model: 3}", r"training.teacher_settings.model: must be a section"),
+        ("{training: null}", r"training.teacher_settings.training: must be a section"),
+    ],
+)
+def test_settings_of_teachers_that_are_no_settings_are_refused(settings: str, message: str) -> None:
+    with pytest.raises(CharlmError, match=message):
+        load_config(find_recipe("tiny"), overrides=[f"training.teacher_settings={settings}"])
+
+
+def test_a_teacher_needs_a_seed_of_its_own() -> None:
+    with pytest.raises(CharlmError, match=r"training.teacher_seeds: found a seed twice"):
+        load_config(find_recipe("tiny"), overrides=["training.teacher_seeds=[2, 2]"])
+
+
+def test_a_teacher_has_the_settings_of_the_recipe_except_its_own() -> None:
+    student = load_config(
+        find_recipe("tiny"),
+        overrides=[
+            "training.teacher_seeds=[7]",
+            "training.teachers=[other]",
+            "training.optimizer={name: adamw, weight_decay: 0.1}",
+            "training.teacher_settings={training: {optimizer: {weight_decay: 0.2}}}",
+        ],
+    )
+    teacher = student.of_teacher(7)
+    assert teacher.seed == 7
+    assert teacher.model == student.model
+    assert teacher.training.optimizer.name == "adamw"
+    assert teacher.training.optimizer.arguments == {"weight_decay": 0.2}
+    assert not teacher.training.has_soft_targets
+    assert teacher.training.teacher_settings == {}

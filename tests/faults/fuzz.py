@@ -89,7 +89,7 @@ def allowed(key: str, setting: Schema) -> st.SearchStrategy[Any]:
         "integer": _integers(key, setting),
         "number": _numbers(setting),
         "boolean": st.booleans(),
-        "array": st.lists(words, max_size=3),
+        "array": st.lists(allowed(key, setting.get("items", {})), max_size=3),
         "string": st.sampled_from(_names(key)) | words,
         "object": st.fixed_dictionaries(
             {"class_name": st.sampled_from(_names(key)) | words},

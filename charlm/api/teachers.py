@@ -1,0 +1,92 @@
+"""The teachers that a run trains before it begins: runs of their own, in its folder teachers/."""
+
+from collections.abc import Callable
+
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.runs.folder import CORPUS, ENDED_FILE, TEACHERS, check_no_links, is_run
+from charlm.runs.run import Run, begin_run, open_run
+from charlm.training import loop
+from charlm.training.engine import EngineFactory
+from charlm.training.schedule import total_steps
+from charlm.training.signals import Stopped, StopRequest
+from charlm.training.soft_targets import has_soft_targets
+from charlm.training.timing import rehearse
+
+
+def train_teachers(
+    run: Run,
+    make_engine: EngineFactory,
+    *,
+    request: StopRequest,
+    say: Callable[[str], None],
+    show_progress: bool = False,
+) -> None:
+    """Train the teachers that a run asks for with `training.teacher_seeds`, one after the other.
+
+    Teachers that are there are left as they are, and one that was interrupted goes on. Nothing is trained once the run
+    has the soft targets.
+
+    Args:
+        run: A run that has begun.
+        make_engine: Makes the engine of each.
+        request: The stop request of a `stop_on_signal` block.
+        say: Takes a line for the user.
+        show_progress: Whether to show bars on standard error.
+
+    Raises:
+        CharlmError: a teacher cannot be trained, or a folder of teachers/ is another run.
+        Stopped: a signal came; the teacher in training has been saved.
+
+    """
+    settings = run.config.training
+    if not (settings.has_soft_targets and settings.teacher_seeds) or has_soft_targets(run):
+        return
+    check_no_links(run.folder)
+    for number, seed in enumerate(settings.teacher_seeds, start=1):
+        folder = run.folder / TEACHERS / str(seed)
+        config = run.config.of_teacher(seed)
+        is_begun = is_run(folder)
+        teacher = open_run(folder) if is_begun else begin_run(folder, config, run.folder / CORPUS)
+        _check_is_teacher(teacher, config, run)
+        if (folder / ENDED_FILE).is_file():
+            continue
+        say(f"teacher {number} of {len(settings.teacher_seeds)}: {folder}")
+        outcome = loop.train(
+            teacher, make_engine, resume=is_begun, request=request, say=say, show_progress=show_progress
+        )
+        if outcome.signal is not None:
+            raise Stopped(outcome.signal)
+
+
+def teacher_seconds(run: Run, make_engine: EngineFactory, *, request: StopRequest, step_seconds: float) -> float:
+    """Return how long the teachers take that a run would train, from a few timed steps of one; 0 = there are none.
+
+    Args:
+        run: A run that has begun.
+        make_engine: Makes the engine.
+        request: The stop request of a `stop_on_signal` block.
+        step_seconds: How long to time steps, at least.
+
+    Raises:
+        CharlmError: what `rehearse` raises.
+        Stopped: a signal came.
+
+    """
+    settings = run.config.training
+    if not (settings.has_soft_targets and settings.teacher_seeds):
+        return 0.0
+    config = run.config.of_teacher(settings.teacher_seeds[0])
+    rehearsal = rehearse(config, run.corpus, make_engine, request=request, step_seconds=step_seconds)
+    steps = total_steps(config.training.epochs, config.training.steps, rehearsal.batches)
+    costs = rehearsal.costs
+    return len(settings.teacher_seeds) * (costs.start_seconds + costs.run_seconds(config.training, steps))
+
+
+def _check_is_teacher(teacher: Run, config: Config, run: Run) -> None:
+    """Refuse a run in teachers/ with other settings or another text than the run whose teacher it would be."""
+    if teacher.config != config or teacher.corpus.manifest.ids_sha256 != run.corpus.manifest.ids_sha256:
+        raise CharlmError(
+            f"{teacher.folder}: has other settings or another text than the teachers of {run.folder}; remove it, or "
+            f"start a new run"
+        )
