@@ -93,12 +93,7 @@ def _follow(
     request: StopRequest,
 ) -> Run:
     """Return a run that has begun with the recipe of the advice; what the user and the parent decide still counts."""
-    settings = {key: value for key, value in advice.settings.items() if parent is None or not key.startswith("model.")}
-    if isinstance(given, Mapping):
-        overrides: list[str] | Mapping[str, Any] = {**settings, **given}
-    else:
-        overrides = [*(f"{key}={value}" for key, value in settings.items()), *given]
-    config = load_run_config(find_recipe(advice.recipe), parent, overrides=overrides)
+    config = load_run_config(find_recipe(advice.recipe), parent, overrides=given)
     config = settle_first_weights(settle_parts(settle_cards(config, request)), parent)
     config = config.model_copy(update={"corpus": run.config.corpus})
     write_config(run.folder, config)

@@ -132,8 +132,6 @@ def train(
 def _describe_advice(advice: RecipeAdvice) -> list[str]:
     """Return the lines that tell the user which recipe the text gets, why, and what is better."""
     lines = wrap(f"recipe: {advice.recipe}: {advice.reason}")
-    if advice.settings:
-        lines += wrap(f"with {', '.join(f'{key}={value}' for key, value in advice.settings.items())}")
     if advice.better is not None:
         lines.append(f"better, in about {advice.better.times:g} times the time: -c {advice.better.recipe}")
     return lines

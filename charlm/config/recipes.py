@@ -4,11 +4,9 @@
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from charlm.errors import CharlmError, nearest
 
@@ -103,8 +101,6 @@ class RecipeAdvice:
     """A name in configs/."""
     reason: str
     """For the user."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """What to change in it, by dotted keys."""
     minutes: float | None = None
     """How long to train in place of the length in the recipe; None = as the recipe says."""
     better: Alternative | None = None
@@ -113,47 +109,37 @@ class RecipeAdvice:
     @property
     def options(self) -> str:
         """What stands for the advice on a command line."""
-        settings = [f"-s {key}={value}" for key, value in self.settings.items()]
-        minutes = [] if self.minutes is None else [f"--minutes {self.minutes:g}"]
-        return " ".join([f"-c {self.recipe}", *settings, *minutes])
+        return f"-c {self.recipe}" + ("" if self.minutes is None else f" --minutes {self.minutes:g}")
 
 
 SUITED = (
     (
         80_000,
         RecipeAdvice(
-            "default",
-            "so little text is soon learnt by heart: a narrow network, much dropout, and an end when that begins",
-            settings={
-                "model.units": 256,
-                "model.layer_dropout": 0.3,
-                "model.output_dropout": 0.4,
-                "training.batch_size": 8,
-                "training.epochs": 16,
-                "training.early_stopping.min_weights_per_character": 0,
-            },
+            "small", "so little text is soon learnt by heart: a narrow network, much dropout, an end when that begins"
         ),
     ),
-    (500_000, RecipeAdvice("default", "its dropouts were chosen for texts of 100,000 to 300,000 characters")),
+    (500_000, RecipeAdvice("default", "its width and dropout were chosen for texts of 100,000 to 300,000 characters")),
     (
-        5_000_000,
+        2_000_000,
         RecipeAdvice(
             "shakespeare",
-            "one layer learns a text of about a million characters in minutes",
-            better=Alternative("shakespeare-15m", times=15),
+            "four narrow layers learn a text of about a million characters in minutes",
+            better=Alternative("shakespeare-15m", times=6),
+        ),
+    ),
+    (
+        20_000_000,
+        RecipeAdvice(
+            "5mb",
+            "a text of several million characters is not learnt by heart in a few epochs: wider layers, no dropout",
+            minutes=10,
         ),
     ),
     (
         math.inf,
         RecipeAdvice(
-            "shakespeare",
-            "so long a text can hardly be learnt by heart: a wide layer, and as much of it as fits into the time",
-            settings={
-                "model.units": 1024,
-                "training.precision": "bfloat16",
-                "training.optimizer.learning_rate": 4e-3,
-            },
-            minutes=10,
+            "50mb", "so long a text can hardly be learnt by heart: wide layers, and as much as fits", minutes=10
         ),
     ),
 )
@@ -166,7 +152,7 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
 
     A network of 1 to 4 million weights learns a text of 100,000 characters by heart in a few epochs, so that a small
     text needs dropout and an early end. From about a million characters on, more layers and longer training pay. The
-    borders lie between the sizes of the measured texts, 0.1 to 0.3 and 1 million characters.
+    borders lie between the sizes of the measured texts: 0.1 to 0.3, 1 and 5 million characters.
 
     Args:
         training_characters: The length of the training text, 0 or more.

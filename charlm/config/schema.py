@@ -317,6 +317,12 @@ class SamplingConfig(_Section):
     """Choose among the characters that are at least this many times as likely as the most likely one; null = all."""
 
 
+NOT_OF_TEACHERS = {
+    "first_weights", "teachers", "teacher_seeds", "teacher_settings", "teacher_weight", "teacher_temperature",
+}  # fmt: skip
+"""The settings of the section training that the teachers that a run trains do not have."""
+
+
 class Config(_Section):
     """Everything that determines a run, except the text."""
 
@@ -341,9 +347,11 @@ class Config(_Section):
         for section in settings:
             if section not in {"model", "training"}:
                 raise ValueError(f"training.teacher_settings.{section}: must be in the section model or training")
-        values = _merged(self.model_dump(), settings)
-        if isinstance(values["training"], dict):
-            values["training"] |= {"teachers": (), "teacher_seeds": (), "teacher_settings": {}, "first_weights": None}
+        values = _merged(self.model_dump(exclude={"training": NOT_OF_TEACHERS}), settings)
+        if isinstance(values["training"], dict) and (found := NOT_OF_TEACHERS & values["training"].keys()):
+            raise ValueError(
+                f"training.teacher_settings.training.{min(found)}: a teacher begins anew and has no teachers"
+            )
         try:
             return Config.model_validate({**values, "seed": seed})
         except ValidationError as error:

@@ -7,7 +7,7 @@ import pytest
 
 from charlm.api.beginning import Beginning, begin
 from charlm.config.file import load_config
-from charlm.config.recipes import SUITED, find_recipe, suited_recipe
+from charlm.config.recipes import SUITED, find_recipe
 from charlm.errors import CharlmError
 from charlm.runs.run import open_run
 from charlm.training.signals import StopRequest
@@ -32,7 +32,7 @@ def begin_with(characters: int | None, **arguments: Any) -> Beginning:
 
 @pytest.mark.parametrize(
     ("characters", "recipe", "minutes"),
-    [(SHORT, "default", None), (MEDIUM, "default", None), (LONG, "shakespeare", None), (LONGEST, "shakespeare", 10)],
+    [(SHORT, "small", None), (MEDIUM, "default", None), (LONG, "shakespeare", None), (LONGEST, "5mb", 10)],
 )
 def test_a_text_alone_gets_the_recipe_for_its_size_and_a_folder_named_by_it(
     characters: int, recipe: str, minutes: float | None
@@ -41,7 +41,7 @@ def test_a_text_alone_gets_the_recipe_for_its_size_and_a_folder_named_by_it(
     assert (begun.is_advised, begun.advice.recipe, begun.minutes) == (True, recipe, minutes)
     assert [path.name for path in Path("runs").iterdir()] == [begun.run.folder.name]
     assert begun.run.folder.name.endswith(f"-{recipe}")
-    expected = load_config(find_recipe(recipe), overrides=begun.advice.settings)
+    expected = load_config(find_recipe(recipe))
     found = open_run(begun.run.folder)
     assert (found.config, found.corpus.folder) == (begun.run.config, begun.run.corpus.folder)
     assert found.config.model == expected.model
@@ -52,7 +52,7 @@ def test_a_text_alone_gets_the_recipe_for_its_size_and_a_folder_named_by_it(
 def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None:
     config = begin_with(SHORT, overrides=overrides).run.config
     assert config.model.units == 9
-    assert config.training.batch_size == suited_recipe(SHORT).settings["training.batch_size"]
+    assert config.training.batch_size == load_config(find_recipe("small")).training.batch_size
     assert config.corpus.min_count == (2 if isinstance(overrides, list) else 1)
 
 
@@ -86,7 +86,7 @@ def test_a_setting_that_does_not_go_with_the_advice_leaves_nothing_behind() -> N
 
 
 @pytest.mark.parametrize("advice", [advice for _, advice in SUITED], ids=lambda advice: advice.options)
-def test_every_advice_is_a_recipe_with_settings_that_it_takes(advice: Any) -> None:
-    load_config(find_recipe(advice.recipe), overrides=advice.settings)
+def test_every_advice_is_a_recipe_that_comes_with_charlm(advice: Any) -> None:
+    load_config(find_recipe(advice.recipe))
     if advice.better is not None:
         load_config(find_recipe(advice.better.recipe))

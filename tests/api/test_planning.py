@@ -66,6 +66,14 @@ def test_several_machines_get_their_share_of_the_parts_and_of_the_rows(trained_r
 
 
 @pytest.mark.slow
+def test_the_time_of_the_teachers_that_a_run_trains_is_part_of_the_time(trained_run: Path) -> None:
+    overrides = ["training.teacher_seeds=[2, 3]", "training.steps=20"]
+    found = plan(trained_run.parent / "text.txt", recipe="tiny", overrides=overrides, step_seconds=0)
+    assert found.teacher_seconds > 0
+    assert found.seconds == pytest.approx(found.teacher_seconds + found.start_seconds + found.run_seconds)
+
+
+@pytest.mark.slow
 def test_nothing_is_left_behind(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -116,6 +116,25 @@ def test_what_the_user_should_know_is_said_line_by_line(training: Training) -> N
     assert not any("\n" in line for line in training.said)
 
 
+@pytest.mark.slow
+def test_a_run_with_teachers_of_its_own_trains_them_first_and_learns_from_them(
+    training: Training, tmp_path: Path
+) -> None:
+    settings = {
+        "training.steps": 5,
+        "training.teacher_seeds": [5],
+        "training.teacher_settings": {"model": {"units": 8}},
+    }
+    text = training.outcome.folder.parent / "text.txt"
+    taught = in_a_thread(lambda: charlm.train(text, recipe="tiny", overrides=settings, run=tmp_path / "run"))
+    teacher = tmp_path / "run" / "teachers" / "5" / "best"
+    assert charlm.load(teacher).config.model.units == 8
+    settings = {"training.steps": 5, "training.teachers": [str(teacher)]}
+    other = in_a_thread(lambda: charlm.train(text, recipe="tiny", overrides=settings, run=tmp_path / "other"))
+    weights = [(outcome.folder / "best" / "weights.safetensors").read_bytes() for outcome in (taught, other)]
+    assert weights[0] == weights[1]
+
+
 def test_nothing_is_printed_and_signals_are_as_before(
     training: Training, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

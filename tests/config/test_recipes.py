@@ -61,7 +61,7 @@ def test_the_default_corpus_is_a_text() -> None:
     assert len(DEFAULT_CORPUS.read_text(encoding="utf-8")) > 100_000
 
 
-@pytest.mark.parametrize("characters", [0, 79_999, 80_000, 499_999, 500_000, 4_999_999, 5_000_000, 10**12])
+@pytest.mark.parametrize("characters", [0, 79_999, 80_000, 499_999, 500_000, 1_999_999, 2_000_000, 20_000_000, 10**12])
 def test_every_size_of_text_has_a_recipe_that_exists(characters: int) -> None:
     assert suited_recipe(characters).recipe in recipe_names()
 
@@ -74,5 +74,12 @@ def test_the_texts_that_recipes_were_measured_on_are_given_these_recipes() -> No
 
 
 def test_an_advice_can_be_typed_as_options() -> None:
-    advice = RecipeAdvice("tiny", "a reason", settings={"model.units": 3, "seed": 2}, minutes=0.5)
-    assert advice.options == "-c tiny -s model.units=3 -s seed=2 --minutes 0.5"
+    advice = RecipeAdvice("tiny", "a reason", minutes=0.5)
+    assert advice.options == "-c tiny --minutes 0.5"
+
+
+def test_the_teachers_of_a_recipe_are_trained_by_the_recipe_that_it_names() -> None:
+    taught = load_config(find_recipe("shakespeare-15m"))
+    assert [taught.of_teacher(seed) for seed in taught.training.teacher_seeds] == [
+        load_config(find_recipe("shakespeare"), overrides={"seed": seed}) for seed in (1, 2, 3)
+    ]

@@ -124,6 +124,10 @@ def test_numpy_has_every_activation_that_a_config_can_name() -> None:
         ("{model: {unit: 4}}", r"training.teacher_settings.model.unit: there is no such key here"),
         ("{model: {units: many}}", r"training.teacher_settings.model.units: must be a whole number"),
         ("{model: 3}", r"training.teacher_settings.model: must be a section"),
+        (
+            "{training: {teachers: [a]}}",
+            r"training.teacher_settings.training.teachers: a teacher begins anew and has no",
+        ),
         ("{training: null}", r"training.teacher_settings.training: must be a section"),
     ],
 )
