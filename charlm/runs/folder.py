@@ -77,6 +77,7 @@ def check_no_links(run: Path) -> None:
     )
     refuse_links(run, SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS)
     refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
+    refuse_links(run, *(f"{TEACHERS}/{path.name}" for path in (run / TEACHERS).glob("*")))
 
 
 def results(run: Path) -> list[str]:

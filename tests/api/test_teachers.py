@@ -116,11 +116,13 @@ def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> Non
         teach(run)
 
 
-def test_a_link_in_the_place_of_the_teachers_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["teachers", "teachers/2"])
+def test_a_link_in_the_place_of_a_teacher_is_refused(tmp_path: Path, name: str) -> None:
     run, other = begin(tmp_path / "a"), begin(tmp_path / "b")
     teach(other)
-    (run.folder / "teachers").symlink_to(other.folder / "teachers")
-    with pytest.raises(CharlmError, match="teachers: is a link"):
+    (run.folder / name).parent.mkdir(exist_ok=True)
+    (run.folder / name).symlink_to(other.folder / name)
+    with pytest.raises(CharlmError, match=f"{name}: is a link"):
         teach(run)
 
 
