@@ -202,7 +202,10 @@ def _agree(machines: "Machines", run: Run, *, config: Config | None) -> Config:
     check_agreement(machines.cluster, everyones)
     chiefs = parse_config(everyones[0]["config"], origin=machines.cluster.name(0))
     if chiefs.training.has_soft_targets:
-        raise CharlmError("training.teachers: several machines cannot learn from teachers; leave out --cluster")
+        raise CharlmError(
+            "training.teachers: several machines cannot learn from teachers; leave out --cluster, or set "
+            "training.teacher_weight=0"
+        )
     return chiefs
 
 
