@@ -85,11 +85,12 @@ def allowed(key: str, setting: Schema) -> st.SearchStrategy[Any]:
         return st.one_of([allowed(key, choice) for choice in setting["anyOf"]])
     if "enum" in setting:
         return st.sampled_from(setting["enum"])
+    if setting.get("type") == "array":
+        return st.lists(allowed(key, setting["items"]), max_size=3)
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "integer": _integers(key, setting),
         "number": _numbers(setting),
         "boolean": st.booleans(),
-        "array": st.lists(allowed(key, setting.get("items", {})), max_size=3),
         "string": st.sampled_from(_names(key)) | words,
         "object": st.fixed_dictionaries(
             {"class_name": st.sampled_from(_names(key)) | words},
