@@ -139,7 +139,7 @@ def plan(
         facts = describe_text(begun.corpus)
         make_engine = start_engine(request, device=begun.config.training.device)
         with request.at_once():
-            if not begun.config.training.teacher_seeds:  # those are not trained yet; a step takes as long without them
+            if not begun.config.training.own_teachers:  # those are not trained yet; a step takes as long without them
                 open_soft_targets(begun, available_bytes=memory_bytes())
         watch.lap("start")
         teachers = teacher_seconds(begun, make_engine, request=request, step_seconds=step_seconds)

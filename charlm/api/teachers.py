@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.runs.folder import CORPUS, ENDED_FILE, TEACHERS, check_no_links, is_run
+from charlm.runs.folder import CORPUS, ENDED_FILE, TEACHERS, is_run
 from charlm.runs.run import Run, begin_run, open_run
 from charlm.training import loop
 from charlm.training.engine import EngineFactory
 from charlm.training.schedule import total_steps
 from charlm.training.signals import Stopped, StopRequest
-from charlm.training.soft_targets import has_soft_targets
+from charlm.training.soft_targets import keeps_soft_targets
 from charlm.training.timing import rehearse
 
 
@@ -39,11 +39,10 @@ def train_teachers(
         Stopped: a signal came; the teacher in training has been saved.
 
     """
-    settings = run.config.training
-    if not (settings.has_soft_targets and settings.teacher_seeds) or has_soft_targets(run):
+    seeds = run.config.training.own_teachers
+    if not seeds or keeps_soft_targets(run):  # which refuses links
         return
-    check_no_links(run.folder)
-    for number, seed in enumerate(settings.teacher_seeds, start=1):
+    for number, seed in enumerate(seeds, start=1):
         folder = run.folder / TEACHERS / str(seed)
         config = run.config.of_teacher(seed)
         is_begun = is_run(folder)
@@ -51,7 +50,7 @@ def train_teachers(
         _check_is_teacher(teacher, config, run)
         if (folder / ENDED_FILE).is_file():
             continue
-        say(f"teacher {number} of {len(settings.teacher_seeds)}: {folder}")
+        say(f"teacher {number} of {len(seeds)}: {folder}")
         outcome = loop.train(
             teacher, make_engine, resume=is_begun, request=request, say=say, show_progress=show_progress
         )
@@ -73,14 +72,14 @@ def teacher_seconds(run: Run, make_engine: EngineFactory, *, request: StopReques
         Stopped: a signal came.
 
     """
-    settings = run.config.training
-    if not (settings.has_soft_targets and settings.teacher_seeds):
+    seeds = run.config.training.own_teachers
+    if not seeds:
         return 0.0
-    config = run.config.of_teacher(settings.teacher_seeds[0])
+    config = run.config.of_teacher(seeds[0])
     rehearsal = rehearse(config, run.corpus, make_engine, request=request, step_seconds=step_seconds)
     steps = total_steps(config.training.epochs, config.training.steps, rehearsal.batches)
     costs = rehearsal.costs
-    return len(settings.teacher_seeds) * (costs.start_seconds + costs.run_seconds(config.training, steps))
+    return len(seeds) * (costs.start_seconds + costs.run_seconds(config.training, steps))
 
 
 def _check_is_teacher(teacher: Run, config: Config, run: Run) -> None:

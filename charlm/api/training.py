@@ -179,7 +179,7 @@ def _train(
     try:
         make_engine = start_engine(request, device=run.config.training.device)
         watch.lap("TensorFlow")
-        if run.config.training.teacher_seeds:
+        if run.config.training.own_teachers:
             train_teachers(run, make_engine, request=request, say=say, show_progress=show_progress)
             watch.lap("teachers")
         make_engine = beginning_with(make_engine, read_initial(run.folder, run.config))

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from charlm.config.mistakes import demand
+from charlm.config.mistakes import demand, path_of
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
 from charlm.config.yaml import MAX_CONFIG_BYTES, check_values, dump_yaml, parse_yaml, show_value
 from charlm.errors import CharlmError, nearest
@@ -140,19 +140,14 @@ def _descriptions(error: ValidationError) -> list[str]:
     """Return a line for each key that is wrong."""
     by_key: dict[str, list[ErrorDetails]] = {}
     for problem in error.errors():  # several for a key whose value could be of several kinds
-        by_key.setdefault(".".join(_path(problem)), []).append(problem)
+        by_key.setdefault(".".join(path_of(problem)), []).append(problem)
     return [_describe(key, problems) for key, problems in by_key.items()]
-
-
-def _path(problem: ErrorDetails) -> list[str]:
-    """Return the parts of the dotted key that a problem is about, without the kinds that pydantic adds."""
-    return [str(part) for part in problem["loc"] if part not in {"str", "dict[str,any]", "function-after", "[key]"}]
 
 
 def _describe(key: str, problems: Sequence[ErrorDetails]) -> str:
     first = problems[0]
     if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_advise(_path(first))}"
+        return f"{key}: unknown key{_advise(path_of(first))}"
     if first["type"] == "value_error":
         return f"{key}: {demand(first)}" if key else demand(first)
     demands = " or ".join(demand(problem) for problem in problems).replace(" or must be", " or")

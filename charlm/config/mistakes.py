@@ -43,6 +43,16 @@ def demand(error: ErrorDetails) -> str:
     return error["msg"].removeprefix("Value error, ").replace("Input should", "must")
 
 
+def path_of(problem: ErrorDetails) -> list[str]:
+    """Return the parts of the dotted key that a problem is about, without the kinds that pydantic adds.
+
+    Args:
+        problem: One of the errors of a pydantic.ValidationError.
+
+    """
+    return [str(part) for part in problem["loc"] if part not in {"str", "dict[str,any]", "function-after", "[key]"}]
+
+
 def _plain(value: Any) -> Any:
     """Return a limit with thousands apart, and without the zero after the point of a whole number."""
     return f"{value:,}".removesuffix(".0") if isinstance(value, int | float) else value

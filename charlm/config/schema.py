@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charlm.config.mistakes import demand
+from charlm.config.mistakes import demand, path_of
 from charlm.config.named import Named
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
@@ -292,6 +292,11 @@ class TrainingConfig(_Section):
         """Whether the network also learns from teachers."""
         return bool(self.teachers or self.teacher_seeds) and self.teacher_weight > 0
 
+    @property
+    def own_teachers(self) -> tuple[int, ...]:
+        """The seeds of the teachers that a run trains itself; none if it does not learn from them."""
+        return self.teacher_seeds if self.has_soft_targets else ()
+
     @model_validator(mode="after")
     def _end_somewhere(self) -> "TrainingConfig":
         if self.epochs is None and self.steps is None:
@@ -356,7 +361,7 @@ class Config(_Section):
             return Config.model_validate({**values, "seed": seed})
         except ValidationError as error:
             problem = error.errors()[0]
-            key = ".".join(map(str, problem["loc"]))
+            key = ".".join(path_of(problem))
             raise ValueError(f"training.teacher_settings.{key}: {demand(problem)}") from None
 
     @model_validator(mode="after")

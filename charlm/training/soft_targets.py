@@ -83,7 +83,7 @@ def open_soft_targets(
     return np.memmap(path, DTYPE, "r", shape=shape)
 
 
-def has_soft_targets(run: Run) -> bool:
+def keeps_soft_targets(run: Run) -> bool:
     """Return whether a run has its soft targets, so that its teachers are needed no more."""
     check_no_links(run.folder)
     facts = _read_facts(run.folder)
