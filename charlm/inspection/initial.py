@@ -115,7 +115,7 @@ def _uniform(minval: float = -0.05, maxval: float = 0.05) -> Draw:
 
 def _truncated_normal(mean: float = 0.0, stddev: float = 0.05) -> Draw:
     def draw(rng: Generator, shape: Shape) -> Values:
-        """Draw from the distribution, with the variance that the shape asks for."""
+        """Draw from a normal distribution, and draw again what is more than two deviations from its mean."""
         values = rng.standard_normal(shape)
         while (outside := np.abs(values) > 2).any():
             values[outside] = rng.standard_normal(int(outside.sum()))
@@ -130,7 +130,7 @@ def _variance_scaling(scale: float = 1.0, mode: str = "fan_in", distribution: st
         raise ValueError(f"mode {shorten(mode)}; there are fan_in, fan_out and fan_avg")
 
     def draw(rng: Generator, shape: Shape) -> Values:
-        """Draw a normal matrix, and return its orthogonal factor times the gain."""
+        """Draw from the distribution, with the variance that the shape asks for."""
         variance = scale / {"fan_in": shape[0], "fan_out": shape[-1], "fan_avg": (shape[0] + shape[-1]) / 2}[mode]
         if distribution == "uniform":
             return rng.uniform(-math.sqrt(3 * variance), math.sqrt(3 * variance), shape)
@@ -145,6 +145,7 @@ def _orthogonal(gain: float = 1.0) -> Draw:
     """Return the initializer of Saxe et al. 2014: the orthogonal factor of a normal matrix."""
 
     def draw(rng: Generator, shape: Shape) -> Values:
+        """Draw [rows, columns] with orthonormal rows or columns, whichever are fewer, times the gain."""
         rows, columns = shape
         square, triangle = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
         square *= np.sign(np.diagonal(triangle))
