@@ -2,6 +2,8 @@
 
     python tests/pins.py                 compare with tests/pins.json, and print the differences
     python tests/pins.py --write         write tests/pins.json
+    python tests/pins.py --only NAME     compare some of the trainings; repeatable
+    python tests/pins.py --pins FILE     compare with, or write, another file
 
 The script uses only the command line, so that it works before and after any change of the code. The last bits depend on
 the processor and on the versions of TensorFlow and NumPy: write the file before a change, and compare after it on the
@@ -42,14 +44,14 @@ FEATURES: Mapping[str, Sequence[str]] = {
         *("model.layers=2", "model.activation_penalty=0.1", "model.temporal_activation_penalty=0.1"),
         "model.rnn.kernel_regularizer=l2",
     ),
-    "undecayed": (
-        "training.optimizer={name: adamw, learning_rate: 3e-3, weight_decay: 0.3}",
-        "training.undecayed=[bias]",
-    ),
+    "adamw": ("training.optimizer={name: adamw, learning_rate: 3e-3, weight_decay: 0.3}",),
     "relu": ("model.rnn.activation=relu",),
 }
 DYNAMIC = {"plain", "skip_connections"}
 """The features with which the network is also scored with `--dynamic`."""
+INSPECTED = {"skip_connections"}
+"""The features with which the network is also inspected, exported and read by the programs of the exports."""
+FORMATS = ("html", "onnx", "torch", "keras", "c")
 
 
 def charlm(*arguments: str | Path) -> str:
@@ -82,19 +84,50 @@ def pin(name: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def pin_report(run: Path) -> dict[str, str]:
+    """Inspect a run; return a hash of each quantity of the report."""
+    report = json.loads(charlm("inspect", run, "--json"))
+    del report["name"]  # a path
+    return {key: hashlib.sha256(json.dumps(value).encode()).hexdigest() for key, value in report.items()}
+
+
+def pin_exports(run: Path, folder: Path) -> dict[str, str]:
+    """Export a run to each format; return how far the logits of its program are from those of charlm."""
+    differences = {}
+    for name in FORMATS:
+        written = charlm("export", run, "--format", name, "--out", folder / name, "--check", "--json")
+        differences[name] = json.loads(written)["check"]["largest_difference"].hex()
+    return differences
+
+
+def differences(found: Any, pinned: Any, path: str) -> list[str]:
+    """Return the paths of the pinned values that were not found."""
+    if not isinstance(pinned, dict):
+        return [] if found == pinned else [path]
+    return [line for key, value in pinned.items() for line in differences(found.get(key), value, f"{path}: {key}")]
+
+
 def main() -> None:
     """Write or compare the pins; exit with code 1 if there is a difference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--only", action="append", choices=list(FEATURES), metavar="NAME")
+    parser.add_argument("--pins", type=Path, default=PINS, metavar="FILE")
     options = parser.parse_args()
+    names = options.only or list(FEATURES)
     with tempfile.TemporaryDirectory() as scratch:
-        found = {name: pin(name, Path(scratch) / name) for name in FEATURES}
+        found = {}
+        for name in names:
+            folder = Path(scratch) / name
+            found[name] = pin(name, folder)
+            if name in INSPECTED:
+                found[name] |= {"report": pin_report(folder / "run"), "exports": pin_exports(folder / "run", folder)}
     if options.write:
-        PINS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        options.pins.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return
-    pinned = json.loads(PINS.read_text(encoding="utf-8"))
-    wrong = [f"{name}: {key}" for name in FEATURES for key in found[name] if found[name][key] != pinned[name][key]]
-    print("\n".join([f"{len(FEATURES)} trainings, {len(wrong)} differences", *wrong]))
+    pinned = json.loads(options.pins.read_text(encoding="utf-8"))
+    wrong = [line for name in names for line in differences(found[name], pinned[name], name)]
+    print("\n".join([f"{len(names)} trainings, {len(wrong)} differences", *wrong]))
     sys.exit(1 if wrong else 0)
 
 
