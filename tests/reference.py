@@ -26,15 +26,7 @@ ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
     "sigmoid": _sigmoid,
     "linear": lambda x: x,
     "softsign": lambda x: x / (1 + abs(x)),
-    "softplus": lambda x: math.log(1 + math.exp(x)),
     "elu": _elu,
-    "selu": lambda x: 1.0507009873554805 * _elu(x, 1.6732632423543772),
-    "silu": lambda x: x * _sigmoid(x),
-    "leaky_relu": lambda x: x if x > 0 else 0.2 * x,
-    "relu6": lambda x: min(max(x, 0.0), 6.0),
-    "hard_tanh": lambda x: min(max(x, -1.0), 1.0),
-    "hard_sigmoid": lambda x: min(max(x + 3, 0.0), 6.0) / 6,
-    "exponential": math.exp,
 }
 
 

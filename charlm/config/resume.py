@@ -57,8 +57,8 @@ _GROUPS: tuple[tuple[str | None, str], ...] = (
     ),
     (
         "it decides what a step does to the weights",
-        "training.optimizer training.optimizer.name training.loss_temperature training.clip_norm training.undecayed"
-        " training.rising_decay training.average_momentum training.teachers training.teacher_seeds"
+        "training.optimizer training.optimizer.name training.loss_temperature training.clip_norm"
+        " training.average_momentum training.teachers training.teacher_seeds"
         " training.teacher_settings training.teacher_weight training.teacher_temperature",
     ),
     ("another value changes the last bits of sums", "training.precision training.parts training.device"),

@@ -15,10 +15,7 @@ from charlm.config.named import Named
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
 
-Activation = Literal[
-    "tanh", "relu", "sigmoid", "linear", "softsign", "softplus", "elu", "selu", "silu", "leaky_relu",
-    "relu6", "hard_tanh", "hard_sigmoid", "exponential",
-]  # fmt: skip
+Activation = Literal["tanh", "relu", "sigmoid", "linear", "softsign", "elu"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -253,12 +250,6 @@ class TrainingConfig(_Section):
     confident on the text that they have learnt."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest global norm of the gradients: larger ones are scaled down to it. null = no limit."""
-    undecayed: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Weights to which the weight decay of the optimizer does not apply: parts of their names in weights.safetensors,
-    for instance `bias`."""
-    rising_decay: bool = False
-    """Whether the weight decay rises in a straight line, from 0 at the first step to twice that of the optimizer at the
-    last. Both are multiplied by the learning rate of the step."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place; null = no
     average."""

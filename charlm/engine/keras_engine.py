@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.engine.average import WeightAverage
-from charlm.engine.decay import RisingDecay
 from charlm.engine.devices import devices_for
 from charlm.engine.distribution import Machine
 from charlm.engine.model import (
@@ -22,7 +21,6 @@ from charlm.engine.model import (
     build_model,
     named_weights,
     to_parameters,
-    undecayed_weights,
     zero_state,
 )
 from charlm.engine.muon import Muon
@@ -33,7 +31,6 @@ from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.training.engine import StepMetrics, Tensors
-from charlm.training.schedule import total_steps
 
 GRAPH_CHARACTERS = 3
 """Length of the window whose graph TensorBoard shows: enough to see the recurrence, and short enough to read."""
@@ -70,7 +67,6 @@ class KerasEngine:
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         if isinstance(self.optimizer, Muon):
             self.optimizer.machine = self.machine
-        self.optimizer.exclude_from_weight_decay(undecayed_weights(self.model, self.settings.undecayed))
         weights = self.model.trainable_variables
         self._names = _names_in_order(self.model)
         self.optimizer.build(weights)
@@ -90,7 +86,6 @@ class KerasEngine:
             shares=shares,
             objective=self._objective,
             average=self.average,
-            decay=self._rising_decay(),
             reset_rate=self.settings.state_reset,
         )
 
@@ -182,11 +177,6 @@ class KerasEngine:
         graph = forward.get_concrete_function(ids, zero_state(self.model, 1)).graph
         serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
         return serialized
-
-    def _rising_decay(self) -> RisingDecay | None:
-        if not self.settings.rising_decay:
-            return None
-        return RisingDecay(self.optimizer, total_steps(self.settings.epochs, self.settings.steps, self.batches))
 
     def _copy_variables(self) -> Tensors:
         return {name: np.array(variable.numpy()) for name, variable in self._variables.items()}

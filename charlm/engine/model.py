@@ -13,7 +13,6 @@ from charlm.config.schema import Config, ModelConfig
 from charlm.engine.construction import build_embedding, build_layer
 from charlm.engine.dropout import dropout_mask
 from charlm.engine.recurrence import Tensor, multiply
-from charlm.errors import CharlmError
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
 State = tuple[Tensor, ...]
@@ -144,26 +143,6 @@ def named_weights(model: CharacterRNN) -> dict[str, Any]:
         if layer.use_bias:
             named[f"rnn.{index}.bias"] = layer.cell.bias
     return named | {"logits.kernel": model.logits.kernel, "logits.bias": model.logits.bias}
-
-
-def undecayed_weights(model: CharacterRNN, parts: Sequence[str]) -> list[Any]:
-    """Return the variables without weight decay.
-
-    Args:
-        model: The network.
-        parts: Parts of names in weights.safetensors; a variable is returned if its name contains one of them.
-
-    Raises:
-        CharlmError: a part is in no name.
-
-    """
-    named = named_weights(model)
-    for part in parts:
-        if not any(part in name for name in named):
-            raise CharlmError(
-                f"training.undecayed: {part!r} is not in the name of any weight; there are {', '.join(named)}"
-            )
-    return [variable for name, variable in named.items() if any(part in name for part in parts)]
 
 
 def to_parameters(model: CharacterRNN, *, averages: Sequence[Any] | None = None) -> Parameters:

@@ -24,12 +24,8 @@ GRADIENTS_FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "tanh": lambda y, dy: tf.raw_ops.TanhGrad(y=y, dy=dy),
     "sigmoid": lambda y, dy: tf.raw_ops.SigmoidGrad(y=y, dy=dy),
     "relu": lambda y, dy: tf.raw_ops.ReluGrad(gradients=dy, features=y),
-    "relu6": lambda y, dy: tf.raw_ops.Relu6Grad(gradients=dy, features=y),
     "linear": lambda y, dy: dy,
     "elu": lambda y, dy: tf.raw_ops.EluGrad(gradients=dy, outputs=y),
-    "selu": lambda y, dy: tf.raw_ops.SeluGrad(gradients=dy, outputs=y),
-    "softplus": lambda y, dy: dy * -tf.math.expm1(-y),
-    "exponential": lambda y, dy: dy * y,
 }
 """(y, dL/dy) -> dL/da with y = f(a), for the activations whose derivative is a function of their output."""
 

@@ -17,7 +17,6 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.engine.average import WeightAverage
-from charlm.engine.decay import RisingDecay
 from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, State
 from charlm.engine.names import draws_per_part
@@ -112,7 +111,6 @@ def compile_steps(
     shares: Shares,
     objective: Objective,
     average: WeightAverage | None = None,
-    decay: RisingDecay | None = None,
     reset_rate: float = 0.0,
 ) -> TrainSteps:
     """Return the compiled function that takes steps of training.
@@ -127,7 +125,6 @@ def compile_steps(
         shares: The parts of a batch, and which of them this machine computes.
         objective: What the gradient is of.
         average: The average of the weights to update after each step, or None.
-        decay: What sets the weight decay of the optimizer before each step, or None.
         reset_rate: The probability, 0 to 1, that a stream starts a window from the zero state.
 
     """
@@ -148,8 +145,6 @@ def compile_steps(
         norms = tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients])
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        if decay is not None:
-            decay.update()
         optimizer.apply(gradients, variables)
         if average is not None:
             average.update(optimizer.iterations)

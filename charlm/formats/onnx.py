@@ -41,11 +41,8 @@ RNN_ACTIVATIONS: Mapping[str, tuple[str, float | None, float | None]] = {
     "relu": ("Relu", None, None),
     "sigmoid": ("Sigmoid", None, None),
     "softsign": ("Softsign", None, None),
-    "softplus": ("Softplus", None, None),
     "linear": ("Affine", 1.0, 0.0),
     "elu": ("Elu", 1.0, None),
-    "leaky_relu": ("LeakyRelu", 0.2, None),
-    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
 }
 """The activations that an RNN node has: its name for it, alpha and beta."""
 
@@ -143,12 +140,9 @@ class _Graph:
         """Add a layer that reads [T, B, inputs] from a state [1, B, H]; return its outputs [T, B, H]."""
         layer = self._parameters.layers[index]
         output, last = f"rnn.{index}.output", self._last_state(index)
-        if self._shape.activation in RNN_ACTIVATIONS:
-            self._rnn(index, layer, [read, state], [f"rnn.{index}.directions", last])
-            self._constant("axis_1", np.array([1], np.int64))
-            self._add("Squeeze", [f"rnn.{index}.directions", "axis_1"], [output])
-        else:
-            self._scan(index, layer, [read, state], [last, output])
+        self._rnn(index, layer, [read, state], [f"rnn.{index}.directions", last])
+        self._constant("axis_1", np.array([1], np.int64))
+        self._add("Squeeze", [f"rnn.{index}.directions", "axis_1"], [output])
         return output
 
     def _rnn(self, index: int, layer: Layer, inputs: list[str], outputs: list[str]) -> None:
@@ -168,23 +162,6 @@ class _Graph:
             **({} if beta is None else {"activation_beta": [beta]}),
         )
 
-    def _scan(self, index: int, layer: Layer, inputs: list[str], outputs: list[str]) -> None:
-        """Add a Scan: h_t = f(x_t U + b + h_{t-1} V), f of primitive operations."""
-        read, state = inputs
-        kernel = self._constant(f"rnn.{index}.kernel", layer.kernel)
-        projection = f"rnn.{index}.projection"
-        self._add("MatMul", [read, kernel], [projection])
-        if layer.bias is not None:
-            bias = self._constant(f"rnn.{index}.bias", layer.bias)
-            self._add("Add", [projection, bias], [f"{projection}.biased"])
-            projection = f"{projection}.biased"
-        self._constant("axis_0", np.array([0], np.int64))
-        self._add("Squeeze", [state, "axis_0"], [f"{state}.squeezed"])
-        last, output = outputs
-        body = _scan_body(layer.recurrent_kernel, self._shape.activation)
-        self._add("Scan", [f"{state}.squeezed", projection], [f"{last}.squeezed", output], body=body, num_scan_inputs=1)
-        self._add("Unsqueeze", [f"{last}.squeezed", "axis_0"], [last])
-
     def _last_state(self, index: int) -> str:
         return "next_state" if self._shape.layers == 1 else f"next_state.{index}"
 
@@ -203,36 +180,6 @@ class _Graph:
         from onnx import helper
 
         self._nodes.append(helper.make_node(operation, inputs, outputs, name=outputs[0], **attributes))
-
-
-def _scan_body(recurrent_kernel: Floats, activation: str) -> "GraphProto":
-    """Return the graph of one step of a layer: h [B, H] and the input projection [B, H] -> the next h, twice."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    units = len(recurrent_kernel)
-    constants = {"V": recurrent_kernel, **{key: np.array(value, np.float32) for key, value in _CONSTANTS.items()}}
-    steps = [("MatMul", ["h", "V"], "recurrent"), ("Add", ["recurrent", "now"], "a"), *_ACTIVATION_STEPS[activation]]
-    nodes = [helper.make_node(operation, inputs, [output]) for operation, inputs, output in steps]
-    nodes += [helper.make_node("Identity", ["f"], [output]) for output in ("next_h", "output")]
-    used = {name for node in nodes for name in node.input}
-    info = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", units])
-        for name in ("h", "now", "next_h", "output")
-    ]
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items() if name in used]
-    return helper.make_graph(nodes, "step", info[:2], info[2:], initializers)
-
-
-_CONSTANTS = {"zero": 0.0, "one": 1.0, "minus_one": -1.0, "six": 6.0}
-
-_ACTIVATION_STEPS: Mapping[str, list[tuple[str, list[str], str]]] = {
-    "exponential": [("Exp", ["a"], "f")],
-    "silu": [("Sigmoid", ["a"], "gate"), ("Mul", ["a", "gate"], "f")],
-    "relu6": [("Clip", ["a", "zero", "six"], "f")],
-    "hard_tanh": [("Clip", ["a", "minus_one", "one"], "f")],
-    "selu": [("Selu", ["a"], "f")],
-}
-"""Operation, inputs and output of each step from `a` to `f`, for the activations that an RNN node lacks."""
 
 
 def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:

@@ -16,12 +16,8 @@ from charlm.network.rnn import Floats, Parameters
 THRESHOLD = 0.9
 BINS = 40
 MAX_POSITIONS = 2000
-BOUNDED: Mapping[str, tuple[float, float]] = {
-    "tanh": (-1, 1), "softsign": (-1, 1), "hard_tanh": (-1, 1), "sigmoid": (0, 1), "hard_sigmoid": (0, 1),
-}  # fmt: skip
+BOUNDED: Mapping[str, tuple[float, float]] = {"tanh": (-1, 1), "softsign": (-1, 1), "sigmoid": (0, 1)}
 """The activations whose outputs have a size of at most 1, with their ranges."""
-FLAT_AT_ZERO = ("relu", "relu6")
-"""The activations that are 0, with a slope of 0, for all negative values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +32,7 @@ class LayerSaturation:
     always_saturated_units: int | None
     """Units whose output is saturated at every position; None as above."""
     dead_units: int | None
-    """Units whose output is 0 at every position; None if the activation cannot be flat at 0 (relu and relu6 can)."""
+    """Units whose output is 0 at every position; None if the activation cannot be flat at 0 (relu can)."""
     participation_ratio: float
     """(sum of l_i)^2 / sum of l_i^2 of the eigenvalues l of the covariance of h, from 1 to H: how many dimensions the
     states fill; 0 if the states do not vary."""
@@ -82,7 +78,7 @@ def _measure(layer: int, outputs: Floats, activation: str) -> LayerSaturation:
         units=outputs.shape[1],
         saturated_share=None if is_saturated is None else float(is_saturated.mean()),
         always_saturated_units=None if is_saturated is None else int(is_saturated.all(0).sum()),
-        dead_units=int((outputs == 0).all(0).sum()) if activation in FLAT_AT_ZERO else None,
+        dead_units=int((outputs == 0).all(0).sum()) if activation == "relu" else None,
         participation_ratio=participation_ratio(outputs),
         counts=counts.astype(np.int64),
         edges=edges.astype(np.float64),

@@ -23,7 +23,7 @@ def read_states(parameters: Parameters, ids: NDArray[Any]) -> tuple[Floats, ...]
         The outputs h_1 to h_T of each layer, float32 [T, H], lowest first; `outputs[t]` follows the character `ids[t]`.
 
     Raises:
-        CharlmError: an output is not finite, as the activations relu, linear and exponential can make it.
+        CharlmError: an output is not finite, as the activations relu and linear can make it.
 
     """
     outputs: list[Floats] = []

@@ -6,18 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import SELU_ALPHA, SELU_SCALE
-
 Values = NDArray[np.floating[Any]]
-
-
-def _sigmoid(a: Values) -> Values:
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * a))
-
-
-def _silu(a: Values) -> Values:
-    gate = _sigmoid(a)
-    return np.asarray(gate * (1 + a * (1 - gate)))
 
 
 DERIVATIVES: Mapping[str, Callable[[Values, Values], Any]] = {
@@ -26,15 +15,7 @@ DERIVATIVES: Mapping[str, Callable[[Values, Values], Any]] = {
     "sigmoid": lambda _, h: h * (1 - h),
     "linear": lambda a, _: np.ones_like(a),
     "softsign": lambda a, _: 1 / (1 + np.abs(a)) ** 2,
-    "softplus": lambda a, _: _sigmoid(a),
     "elu": lambda a, _: np.where(a > 0, 1, np.exp(np.minimum(a, 0))),
-    "selu": lambda a, _: SELU_SCALE * np.where(a > 0, 1, SELU_ALPHA * np.exp(np.minimum(a, 0))),
-    "silu": lambda a, _: _silu(a),
-    "leaky_relu": lambda a, _: np.where(a > 0, 1, 0.2),
-    "relu6": lambda a, _: ((a > 0) & (a < 6)) * 1.0,
-    "hard_tanh": lambda a, _: (np.abs(a) < 1) * 1.0,
-    "hard_sigmoid": lambda a, _: (np.abs(a) < 3) / 6,
-    "exponential": lambda _, h: h,
 }
 """f'(a) by the name of f, from a and h = f(a); at a kink the slope of one side."""
 

@@ -19,16 +19,14 @@ Floats = NDArray[np.float32]
 State = tuple[Floats, ...]
 """The output of each layer at the last step, float32 [B, H] for each layer, lowest first."""
 
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
-
 
 def _sigmoid(x: Floats) -> Floats:
     half: Floats = np.tanh(x * np.float32(0.5))  # no overflow at either end
     return half * np.float32(0.5) + np.float32(0.5)
 
 
-def _elu(x: Floats, alpha: float = 1.0) -> Floats:
-    return np.where(x > 0, x, np.float32(alpha) * np.expm1(np.minimum(x, 0)))
+def _elu(x: Floats) -> Floats:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
 ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
@@ -37,15 +35,7 @@ ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
     "sigmoid": _sigmoid,
     "linear": lambda x: x,
     "softsign": lambda x: x / (1 + np.abs(x)),
-    "softplus": lambda x: np.logaddexp(x, np.float32(0)),
     "elu": _elu,
-    "selu": lambda x: np.float32(SELU_SCALE) * _elu(x, SELU_ALPHA),
-    "silu": lambda x: x * _sigmoid(x),
-    "leaky_relu": lambda x: np.where(x > 0, x, np.float32(0.2) * x),
-    "relu6": lambda x: np.clip(x, 0, 6),
-    "hard_tanh": lambda x: np.clip(x, -1, 1),
-    "hard_sigmoid": lambda x: np.clip(x / np.float32(6) + np.float32(0.5), 0, 1),
-    "exponential": np.exp,
 }
 """The activation functions by their names in Keras, with Keras's definitions: float32 -> float32 of the same shape."""
 

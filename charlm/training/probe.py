@@ -19,7 +19,7 @@ STRIDE = 6
 """Every so many characters, the states are counted in the histogram."""
 SATURATED_BELOW = 0.19
 """As a share of the largest slope: where tanh has |h| > 0.9, since 1 - 0.9 ** 2 = 0.19."""
-LARGEST_SLOPES = {"sigmoid": 1 / 4, "hard_sigmoid": 1 / 6}
+LARGEST_SLOPES = {"sigmoid": 1 / 4}
 """Of the activations for which it is not about 1."""
 
 

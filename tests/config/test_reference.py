@@ -62,7 +62,7 @@ def test_every_setting_has_a_meaning(rows: Rows) -> None:
         ("model.input_initializer", "text, mapping or null"),
         ("model.rnn", "section"),
         ("training.shuffle", "true or false"),
-        ("training.undecayed", "list of texts"),
+        ("training.teachers", "list of texts"),
         ("training.early_stopping", "section or null"),
         ("training.schedule.final_fraction", "number, above 0, at most 1"),
         ("training.divergence.rate_factor", "number, above 0, below 1"),

@@ -91,8 +91,6 @@ def test_setting_that_may_change_is_returned_with_both_values(settings: dict[str
         ({"training__loss_temperature": 0.9}, "training.loss_temperature: found 0.9; must be 1.0"),
         ({"training__state_reset": 0.1}, "training.state_reset: found 0.1; must be 0.0"),
         ({"training__average_momentum": 0.9}, "training.average_momentum: found 0.9; must be null"),
-        ({"training__rising_decay": True}, "training.rising_decay: found true; must be false"),
-        ({"training__undecayed": ["bias"]}, "training.undecayed: found ('bias',); must be ()"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -15,9 +15,6 @@ from charlm.engine.model import CharacterRNN, build_model, named_weights
 
 B, V = 3, 11
 
-GAINS = {"exponential": 0.3}
-"""The scale of the weights by activation; with a scale of 1, the exponential of an exponential would overflow."""
-
 _shared: dict[str, CharacterRNN] = {}
 
 
@@ -30,7 +27,7 @@ def config(
     **model: Any,
 ) -> Config:
     """Return the Config of a small network whose biases are not zero."""
-    orthogonal = {"class_name": "Orthogonal", "config": {"gain": GAINS.get(activation, 1.0)}}
+    orthogonal = {"class_name": "Orthogonal", "config": {"gain": 1.0}}
     arguments = {
         "activation": activation,
         "use_bias": use_bias,

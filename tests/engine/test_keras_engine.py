@@ -67,20 +67,6 @@ def test_an_engine_begins_with_given_weights(settings: tuple[str, ...]) -> None:
         }
 
 
-@pytest.mark.usefixtures("eagerly")
-def test_a_rising_decay_continues_where_a_checkpoint_was_written() -> None:
-    settings = ("training.rising_decay=true", "training.optimizer={name: adamw, learning_rate: 1.0, weight_decay: 0.5}")
-    uninterrupted, restored, constant = make(*settings), make(*settings), make(settings[1])
-    for engine in (uninterrupted, constant):
-        take(engine, 0, 2)
-    restored.restore(uninterrupted.tensors())
-    assert take(restored, 2, 1).losses == take(uninterrupted, 2, 1).losses
-    assert restored.tensors().keys() == constant.tensors().keys()
-    assert restored.weights()["logits.kernel"].tobytes() == uninterrupted.weights()["logits.kernel"].tobytes()
-    take(constant, 2, 1)
-    assert restored.weights()["logits.kernel"].tobytes() != constant.weights()["logits.kernel"].tobytes()
-
-
 def test_tensors_and_shapes_have_the_same_names() -> None:
     engine = make()
     assert {name: tensor.shape for name, tensor in engine.tensors().items()} == engine.shapes()

@@ -21,13 +21,11 @@ Floats = NDArray[np.float32]
 B, T, D, H, V = 3, 4, 6, 5, 7
 ROUNDING = 1e-5
 """The largest rounding error of float32 over a window, relative to the size of the values."""
-GAINS = {"exponential": 0.3}
-"""The scale of the weights by activation; with a scale of 1, the exponential of an exponential would overflow."""
 OPTIONS: list[dict[str, Any]] = [
     {"dropout": 0.4},
     {"recurrent_dropout": 0.4},
     {"use_bias": False},
-    {"dropout": 0.4, "recurrent_dropout": 0.4, "use_bias": False, "activation": "silu"},
+    {"dropout": 0.4, "recurrent_dropout": 0.4, "use_bias": False, "activation": "softsign"},
 ]
 
 
@@ -38,11 +36,10 @@ def normal(*shape: int, seed: int = 0) -> Any:
 def pair(*, inputs: int = D, **arguments: Any) -> tuple[Any, Any]:
     """Return our layer and Keras's, with the same weights and the same seed of dropout."""
     keras.utils.set_random_seed(1)
-    gain = GAINS.get(arguments.get("activation", "tanh"), 1.0)
     arguments = {
         "units": H,
-        "kernel_initializer": keras.initializers.Orthogonal(gain),
-        "recurrent_initializer": keras.initializers.Orthogonal(gain),
+        "kernel_initializer": keras.initializers.Orthogonal(),
+        "recurrent_initializer": keras.initializers.Orthogonal(),
         "bias_initializer": "glorot_normal",
         "return_sequences": True,
         "return_state": True,
@@ -88,7 +85,7 @@ def assert_same(ours: list[Floats], stock: list[Floats]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("activation", "time"), [*((activation, 12) for activation in ACTIVATIONS), ("tanh", 1), ("silu", 1)]
+    ("activation", "time"), [*((activation, 12) for activation in ACTIVATIONS), ("tanh", 1), ("softsign", 1)]
 )
 def test_results_and_gradients_are_those_of_keras(activation: str, time: int) -> None:
     ours, stock = pair(activation=activation, unroll=True)
@@ -96,7 +93,7 @@ def test_results_and_gradients_are_those_of_keras(activation: str, time: int) ->
     assert_same(call(ours, inputs, state), call(stock, inputs, state))
 
 
-@pytest.mark.parametrize(("activation", "unroll"), [("tanh", True), ("silu", True), ("tanh", False)])
+@pytest.mark.parametrize(("activation", "unroll"), [("tanh", True), ("softsign", True), ("tanh", False)])
 def test_rounding_does_not_grow_over_a_long_window(activation: str, unroll: bool) -> None:
     ours, stock = pair(activation=activation, unroll=unroll)
     inputs, state = normal(B, 100, D), normal(B, H, seed=1)
@@ -104,7 +101,7 @@ def test_rounding_does_not_grow_over_a_long_window(activation: str, unroll: bool
 
 
 @pytest.mark.parametrize("time", [1, 7])
-@pytest.mark.parametrize("activation", ["tanh", "silu"])
+@pytest.mark.parametrize("activation", ["tanh", "softsign"])
 def test_a_loop_gives_the_same_as_unrolled_steps(activation: str, time: int) -> None:
     ours, stock = pair(activation=activation, unroll=False)
     inputs, state = normal(B, time, D), normal(B, H, seed=1)
@@ -143,7 +140,7 @@ def test_the_requested_results_are_returned(sequences: bool, state: bool) -> Non
     assert_same(call(ours, normal(B, T, D)), call(stock, normal(B, T, D)))
 
 
-@pytest.mark.parametrize(("activation", "unroll"), [("tanh", True), ("silu", False)])
+@pytest.mark.parametrize(("activation", "unroll"), [("tanh", True), ("softsign", False)])
 def test_a_compiled_function_gives_the_same(activation: str, unroll: bool) -> None:
     ours, stock = pair(activation=activation, dropout=0.4, recurrent_dropout=0.4, unroll=unroll)
     inputs, state = normal(B, 7, D), normal(B, H, seed=1)

@@ -48,7 +48,7 @@ def test_a_product_may_transpose_its_factors(transpose_a: bool, transpose_b: boo
     np.testing.assert_allclose(product, np.array(a) @ np.array(b), rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "silu"])
+@pytest.mark.parametrize("activation", ["tanh", "softsign"])
 def test_bfloat16_changes_outputs_and_gradients_only_by_rounding(activation: str) -> None:
     arguments = [normal(T, B, H), 0.3 * normal(H, H, seed=1), normal(B, H, seed=2)]
     results = []

@@ -77,10 +77,10 @@ def damages(folder: Path) -> list[Damage]:
 
 def make_bundle(folder: Path) -> Callable[[], str]:
     """Write a small bundle; return a function that returns whether it is refused or unchanged."""
-    architecture = Architecture(4, 1, 3, 2, True, "relu6", False)
+    architecture = Architecture(4, 1, 3, 2, True, "relu", False)
     rng = np.random.default_rng(0)
     tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
-    parameters = parameters_from_tensors(tensors, activation="relu6", skip_connections=False)
+    parameters = parameters_from_tensors(tensors, activation="relu", skip_connections=False)
     vocabulary = Vocabulary("char", ("\n", "a", "é", None), end_of_text_id=3)
     facts = {"step": 7, "epoch": 1.5, "score": {"split": "validation", "nats_per_char": 1.25}}
     write_bundle(folder, Bundle(architecture, parameters, vocabulary, dump_config(Config()), facts))

@@ -76,7 +76,3 @@ def test_a_linear_layer_has_the_point_that_solves_its_equations(random_parameter
     point = find_point(cut_weights(parameters), 1, (np.zeros(4),))
     assert point is not None
     assert point.state[0] == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_map_that_leaves_the_finite_numbers_has_no_point() -> None:
-    assert find_point(one_unit(800, 1, "exponential"), 0, (np.zeros(1),)) is None

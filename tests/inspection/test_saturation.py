@@ -33,10 +33,9 @@ def test_saturated_outputs_and_units_are_counted(random_parameters: RandomParame
     assert layer.edges[[0, -1]].tolist() == [-1, 1]
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6"])
-def test_a_dead_unit_is_one_that_is_0_at_every_position(random_parameters: RandomParameters, activation: str) -> None:
+def test_a_dead_unit_is_one_that_is_0_at_every_position(random_parameters: RandomParameters) -> None:
     kernel: list[list[float]] = [[-1.0, -1, 2], [-2, -1, 2], [-3, 1, 2], [0, -1, 2], [-5, -1, 2]]
-    (layer,) = measure_saturation(one_layer(random_parameters(activation=activation), kernel), IDS).layers
+    (layer,) = measure_saturation(one_layer(random_parameters(activation="relu"), kernel), IDS).layers
     assert layer.dead_units == 1
     assert layer.saturated_share is layer.always_saturated_units is None
     assert layer.edges[[0, -1]].tolist() == [0, 2]

@@ -15,7 +15,7 @@ KINDS: list[dict[str, Any]] = [
     {"layers": 3},
     {"layers": 2, "embedding": 3},
     {"layers": 3, "skip_connections": True},
-    {"layers": 2, "embedding": 2, "skip_connections": True, "use_bias": False, "activation": "softplus"},
+    {"layers": 2, "embedding": 2, "skip_connections": True, "use_bias": False, "activation": "softsign"},
 ]
 
 

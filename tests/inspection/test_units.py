@@ -27,14 +27,14 @@ def with_latch(parameters: Parameters, *, unit: int) -> Parameters:
     layer = parameters.layers[0]
     kernel, recurrent = layer.kernel.copy(), layer.recurrent_kernel.copy()
     kernel[:, unit], recurrent[:, unit] = 0, 0
-    kernel[BRACKETS.encode("()"), unit] = 3, -3
-    recurrent[unit, unit] = 1
+    kernel[BRACKETS.encode("()"), unit] = 9, -9
+    recurrent[unit, unit] = 4
     planted = Layer(kernel, recurrent, np.zeros(layer.units, np.float32))
-    return Parameters(None, (planted,), parameters.logits_kernel, parameters.logits_bias, activation="hard_tanh")
+    return Parameters(None, (planted,), parameters.logits_kernel, parameters.logits_bias, activation="tanh")
 
 
 def test_a_planted_unit_is_found_beyond_chance_and_learnt(random_parameters: RandomParameters) -> None:
-    before = random_parameters(vocabulary_size=10, units=12, activation="hard_tanh", scale=0.3)
+    before = random_parameters(vocabulary_size=10, units=12, activation="tanh", scale=0.3)
     ids = bracketed_text()
     features = [each for each in features_of(ids, BRACKETS) if each.name in {"in brackets", "inside a word"}]
     planted = with_latch(before, unit=7)
@@ -42,7 +42,7 @@ def test_a_planted_unit_is_found_beyond_chance_and_learnt(random_parameters: Ran
     (found,) = (feature for feature in units.features if feature.feature == "in brackets")
     best = found.best[0]
     assert (best.layer, best.unit) == (0, 7)
-    assert best.score > 0.95  # not 1: the unit is on at the opening bracket too, which is not inside
+    assert best.score > 0.9  # not 1: the unit is on at the opening bracket too, which is not inside
     assert best.strength_given_character > 0.99
     assert best.is_beyond_chance
     assert best.is_learnt

@@ -121,7 +121,7 @@ def test_activation_equals_its_definition(name: str) -> None:
     np.testing.assert_allclose(result, expected, rtol=2e-6, atol=5e-7)
 
 
-@pytest.mark.parametrize("name", sorted({*ACTIVATIONS} - {"exponential"}))
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_is_finite_for_large_values(name: str) -> None:
     assert np.isfinite(ACTIVATIONS[name](np.array([-1e4, 1e4], np.float32))).all()
 

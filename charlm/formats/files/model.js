@@ -10,15 +10,7 @@ const ACTIVATIONS = {
   sigmoid: (x) => 0.5 * Math.tanh(0.5 * x) + 0.5,
   linear: (x) => x,
   softsign: (x) => x / (1 + Math.abs(x)),
-  softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
   elu: (x) => (x > 0 ? x : Math.expm1(x)),
-  selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
-  silu: (x) => x * (0.5 * Math.tanh(0.5 * x) + 0.5),
-  leaky_relu: (x) => (x > 0 ? x : 0.2 * x),
-  relu6: (x) => Math.min(Math.max(x, 0), 6),
-  hard_tanh: (x) => Math.min(Math.max(x, -1), 1),
-  hard_sigmoid: (x) => Math.min(Math.max(x / 6 + 0.5, 0), 1),
-  exponential: Math.exp,
 };
 
 /** A matrix [rows, columns], stored as blocks of four columns: a product is one run through memory. */

@@ -61,15 +61,7 @@ static float activate(float x) {
     case 2: return 0.5f * tanhf(0.5f * x) + 0.5f;                                   /* sigmoid */
     case 3: return x;
     case 4: return x / (1 + fabsf(x));                                              /* softsign */
-    case 5: return (x > 0 ? x : 0) + log1pf(expf(-fabsf(x)));                       /* softplus */
-    case 6: return x > 0 ? x : expm1f(x);                                           /* elu */
-    case 7: return 1.0507009873554805f * (x > 0 ? x : 1.6732632423543772f * expm1f(x)); /* selu */
-    case 8: return x * (0.5f * tanhf(0.5f * x) + 0.5f);                             /* silu */
-    case 9: return x > 0 ? x : 0.2f * x;                                            /* leaky_relu */
-    case 10: return x < 0 ? 0 : x > 6 ? 6 : x;                                      /* relu6 */
-    case 11: return x < -1 ? -1 : x > 1 ? 1 : x;                                    /* hard_tanh */
-    case 12: return x < -3 ? 0 : x > 3 ? 1 : x / 6 + 0.5f;                          /* hard_sigmoid */
-    default: return expf(x);                                                        /* exponential */
+    default: return x > 0 ? x : expm1f(x);                                          /* elu */
     }
 }
 
