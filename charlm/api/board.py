@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
-from charlm.network.files import CONFIG_FILE
+from charlm.network.architecture import CONFIG_FILE
 from charlm.runs.folder import CORPUS, RUNS, TENSORBOARD, TENSORBOARD_FILES, find_run, find_runs
 from charlm.storage.atomic import write_file
 from charlm.text.corpus import read_manifest

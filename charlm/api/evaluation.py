@@ -14,11 +14,9 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import Baselines, measure_baselines
 from charlm.evaluation.dynamic_rule import DynamicRule, RuleName, check_memory, check_rule, dynamic_rule
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
-from charlm.evaluation.scoring import Score, mean_score, score_stream
-from charlm.evaluation.surprise import record_surprise
+from charlm.evaluation.scoring import Score, mean_score, record_surprise, score_stream
 from charlm.hardware import memory_bytes
-from charlm.network.architecture import architecture
-from charlm.network.files import CONFIG_FILE
+from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.runs.comparison import Order, ReportError, RunSummary, sort_summaries, summarize_all
 from charlm.runs.folder import find_runs
 from charlm.runs.run import run_corpus

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, harmless
-from charlm.formats.check import Check, check_export
-from charlm.formats.formats import Format, FormatName, find_format
+from charlm.formats.card import CardFacts, Source, hub_files
 from charlm.formats.html import Precision, round_weights
-from charlm.formats.hub import CardFacts, Source, hub_files
 from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
+from charlm.formats.registry import Check, Format, FormatName, check_export, find_format
 from charlm.network.bundle import write_bundle
 from charlm.runs.folder import BUNDLES, is_run
 from charlm.runs.run import run_corpus

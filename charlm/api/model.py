@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from charlm.api.arguments import check_choice
 from charlm.errors import CharlmError
+from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks
-from charlm.network.files import CONFIG_FILE
 from charlm.network.rnn import Floats, State
 from charlm.runs.folder import BundleName, find_bundle
 from charlm.sampling.generation import Generation, StoppedBy, generate_text

@@ -6,7 +6,7 @@ from pathlib import Path
 from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
-from charlm.network.files import MODEL
+from charlm.network.architecture import MODEL
 from charlm.runs.folder import BUNDLES, BundleName, is_run
 from charlm.serving.batch import Batch
 from charlm.serving.limits import Limits

@@ -172,7 +172,7 @@ def _record(summary: "RunSummary", keys: Sequence[str]) -> Record:
 
 
 def _bits(summary: "RunSummary") -> float | None:
-    from charlm.network.loss import bits
+    from charlm.network.rnn import bits
 
     return None if summary.nats_per_char is None else bits(summary.nats_per_char)
 

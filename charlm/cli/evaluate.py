@@ -251,7 +251,7 @@ def _score_lines(score: "Score") -> Iterator[str]:
 
 
 def _table(score: "Score", baselines: "Baselines") -> Iterator[str]:
-    from charlm.network.loss import bits, perplexity
+    from charlm.network.rnn import bits, perplexity
 
     scores = {OURS: score.nats_per_char, **baselines.nats_per_char}
     rows = [("", "nats", "bits", "perplexity")]

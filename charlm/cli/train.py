@@ -157,7 +157,7 @@ def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, sta
 
 
 def _print_outcome(outcome: "Outcome") -> None:
-    from charlm.network.loss import bits, perplexity
+    from charlm.network.rnn import bits, perplexity
     from charlm.runs.folder import as_argument
 
     progress, folder = outcome.progress, outcome.folder

@@ -104,7 +104,7 @@ def tune(
 
 
 def _print_result(result: "SearchResult", *, as_json: bool) -> None:
-    from charlm.network.loss import bits, perplexity
+    from charlm.network.rnn import bits, perplexity
 
     ended = sum(trial.state in {"complete", "pruned"} for trial in result.trials)
     pruned = sum(trial.state == "pruned" for trial in result.trials)

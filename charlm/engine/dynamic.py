@@ -28,8 +28,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.dynamic_rule import DECREASE_NATS, DynamicRule
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
-from charlm.network.loss import nats
-from charlm.network.rnn import Floats, unroll
+from charlm.network.rnn import Floats, nats, unroll
 
 EPSILON = 2e-5
 """A hundredth of a typical r. It limits the step of a weight with r = 0, such as the row of a character that does not

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream, score_windows
+from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle
 from charlm.network.ensemble import Network
-from charlm.network.files import CONFIG_FILE
 from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import split_positions

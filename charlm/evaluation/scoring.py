@@ -1,4 +1,4 @@
-"""The nats of each character of a text, given characters before it.
+"""The nats of each character of a text, given characters before it, and their mean.
 
 Each function scores every id of a text but the first, exactly once. They differ in which ids before it the model has
 read. The nats are not finite if the logits are not.
@@ -6,7 +6,8 @@ read. The nats are not finite if the logits are not.
 Axes: T time, B batch.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.network.blocks import BLOCK, VALUES_AT_ONCE, read_blocks, read_pieces
-from charlm.network.ensemble import Network
-from charlm.network.loss import bits, nats, perplexity
-from charlm.network.rnn import Floats, State
+from charlm.network.ensemble import BLOCK, VALUES_AT_ONCE, Network, read_blocks, read_pieces
+from charlm.network.rnn import Floats, State, bits, nats, perplexity
+from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
 
@@ -163,3 +163,59 @@ def _read(
 def _check_length(ids: NDArray[Any]) -> None:
     if len(ids) < 2:
         raise CharlmError(f"a text of {len(ids)} characters: at least 2 are needed for a score")
+
+
+LINES_AT_ONCE = 1 << 14
+
+
+def record_surprise(
+    blocks: Iterable[Floats],
+    ids: NDArray[Any],
+    vocabulary: Vocabulary,
+    write: Callable[[bytes], object],
+    *,
+    lines_at_once: int = LINES_AT_ONCE,
+) -> Iterator[Floats]:
+    """Yield the nats of a text unchanged, and write a line of JSON for each character but the first.
+
+        {"position": 1, "character": "x", "nats": 1.234}
+
+    `position` counts the ids from 0. At level byte the second key is `byte`, with a number. For a reserved id its value
+    is null, and a key `reserved` with "unknown" or "end of text" follows. The memory taken does not grow with the text.
+
+    Args:
+        blocks: The nats of ids 1 to n - 1, float32 arrays in text order.
+        ids: Integers [n].
+        vocabulary: The characters by id.
+        write: Called with whole lines, ASCII.
+        lines_at_once: How many lines to write in one call, at most; 1 or more.
+
+    Yields:
+        The blocks, each after its lines have been written.
+
+    """
+    labels = _labels(vocabulary)
+    position = 1
+    for block in blocks:
+        for start in range(0, block.size, lines_at_once):
+            nats = block.ravel()[start : start + lines_at_once].tolist()
+            scored = [labels[index] for index in ids[position : position + len(nats)].tolist()]
+            lines = (
+                f'{{"position": {number}, {label}, "nats": {value:.7g}}}\n'
+                for number, (label, value) in enumerate(zip(scored, nats, strict=True), start=position)
+            )
+            write("".join(lines).encode("ascii"))
+            position += len(nats)
+        yield block
+
+
+def _labels(vocabulary: Vocabulary) -> list[str]:
+    """Return, by id, the text between the position and the nats."""
+    reserved = {vocabulary.unknown_id: "unknown", vocabulary.end_of_text_id: "end of text"}
+    key = "byte" if vocabulary.level == "byte" else "character"
+    return [
+        f'"{key}": null, "reserved": "{reserved[index]}"'
+        if character is None
+        else f'"{key}": {json.dumps(ord(character) if vocabulary.level == "byte" else character)}'
+        for index, character in enumerate(vocabulary.characters)
+    ]

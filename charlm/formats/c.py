@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.formats.programs import run_c
-from charlm.formats.shipped import read_shipped
+from charlm.formats.programs import read_shipped, run_c
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import ACTIVATIONS, Floats
 from charlm.text.vocabulary import Vocabulary

@@ -1,7 +1,8 @@
-"""The programs that exports are made for, run as processes of their own: read ids, return logits.
+"""The programs of the exports: the files that become part of one, and other programs that read one.
 
-charlm does not import PyTorch or onnxruntime, and a program that crashes does no harm to it. In a Python of its own,
-charlm cannot be imported, so that what is loaded needs nothing of it.
+Those read ids and return logits, as processes of their own: charlm does not import PyTorch or onnxruntime, and a
+program that crashes does no harm to it. In a Python of its own, charlm cannot be imported, so that what is loaded needs
+nothing of it.
 
 Axes: T time, V vocabulary.
 """
@@ -142,3 +143,11 @@ def run_browser(body: str, length: int) -> Floats:
     if done.returncode or found is None:
         raise CharlmError(f"--check: {Path(browser).name} failed: {_last_line(done.stderr)}")
     return np.frombuffer(base64.b64decode(found[1]), "<f4").reshape(length, -1)
+
+
+FILES = Path(__file__).parent / "files"
+
+
+def read_shipped(name: str) -> str:
+    """Return the text of a file in files/ by its name."""
+    return (FILES / name).read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.trace import Layers, Trace, Values, Weights
-from charlm.network.loss import probabilities
+from charlm.network.rnn import probabilities
 
 
 def loss_slope(logits: Values, targets: NDArray[Any]) -> Values:

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.ngrams import count_ngrams, score_ngrams
-from charlm.network.loss import nats
-from charlm.network.rnn import Parameters, State, step, zero_state
+from charlm.evaluation.baselines import count_ngrams, score_ngrams
+from charlm.network.rnn import Parameters, State, nats, step, zero_state
 
 Values = NDArray[np.float64]
 

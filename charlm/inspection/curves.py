@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.baselines import NGRAM_ORDER, compressed_nats, unigram_nats
-from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.evaluation.baselines import NGRAM_ORDER, compressed_nats, count_ngrams, score_ngrams, unigram_nats
 from charlm.inspection.run_samples import RunSample, read_samples
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.metrics import read_metrics, to_number

@@ -1,6 +1,6 @@
 """Distributions of the next character, in float64: probabilities, surprise and divergence.
 
-`charlm.network.loss` computes the loss in float32. Axes: V vocabulary.
+`charlm.network.rnn` computes the loss in float32. Axes: V vocabulary.
 """
 
 from typing import Any

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.evaluation.baselines import count_ngrams, score_ngrams
 from charlm.evaluation.protocols import only_finite
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection import saturation, units

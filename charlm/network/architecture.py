@@ -1,6 +1,6 @@
-"""The sizes of a network, and the shape of each of its tensors.
+"""A network without its weights: its sizes, the shape of each tensor, and the names of the files of its bundle.
 
-Axes: V vocabulary, E embedding, H units.
+This module imports no NumPy. Axes: V vocabulary, E embedding, H units.
 """
 
 import math
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # sampling does not need the config and must not wait for pydantic
     from charlm.config.schema import Config
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,12 @@ def architecture(config: "Config", vocabulary_size: int) -> Architecture:
         activation=model.rnn.activation,
         skip_connections=model.skip_connections,
     )
+
+
+MODEL, WEIGHTS = "model.json", "weights.safetensors"
+VOCABULARY_FILE, CONFIG_FILE = "vocabulary.json", "config.yaml"
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder looks like a bundle."""
+    return (folder / MODEL).is_file()

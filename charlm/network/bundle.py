@@ -18,8 +18,7 @@ import safetensors.numpy
 
 from charlm import __version__
 from charlm.errors import CharlmError, shorten
-from charlm.network.architecture import Architecture
-from charlm.network.files import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS
+from charlm.network.architecture import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS, Architecture
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, parameters_from_tensors
 from charlm.storage.atomic import sha256, write_folder
 from charlm.storage.reading import read_file

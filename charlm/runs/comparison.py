@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
+from charlm.network.architecture import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS
 from charlm.network.bundle import read_model
-from charlm.network.files import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS
 from charlm.runs.folder import CORPUS, METRICS_FILE, check_is_run, find_run
 from charlm.runs.metrics import read_speed, to_number
 from charlm.text.corpus import is_corpus, read_manifest

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
-from charlm.network.loss import bits
+from charlm.network.rnn import bits
 from charlm.storage.log import Log
 from charlm.storage.reading import open_file, read_file
 

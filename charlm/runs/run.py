@@ -14,8 +14,8 @@ from charlm.config.resume import check_resume
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
+from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
 from charlm.network.bundle import Bundle
-from charlm.network.files import CONFIG_FILE, VOCABULARY_FILE
 from charlm.runs.folder import (
     CHECKPOINTS,
     CORPUS,

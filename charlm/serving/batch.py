@@ -1,7 +1,7 @@
 """The texts that a network writes side by side: each step adds a character to all; a text joins and leaves at any step.
 
 A text first reads its prompt, a character a step like the others, and then chooses characters. What it gets depends
-neither on the other texts nor on its place among them: `charlm.network.tiles` sees to the network,
+neither on the other texts nor on its place among them: `charlm.network.stepper` sees to the network,
 `charlm.sampling.rows` to the choice, and the random numbers are those of `charlm.sampling.generation.generate`.
 
 So that a step takes a few calls of NumPy, whatever the number of texts, time is cut into windows of W steps: forced
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.network.rnn import Floats, Parameters
-from charlm.network.tiles import TiledStepper, count_lanes
+from charlm.network.stepper import TiledStepper, count_lanes
 from charlm.sampling.rows import NO_ID, choose_rows, row_settings
 from charlm.serving.jobs import MAX_LIKELIEST, Chunk, EndReason, Job
 from charlm.serving.window import Text, Window

@@ -8,7 +8,7 @@ back. Nothing is lost by that, because the resumed run starts from the same netw
 import sys
 from pathlib import Path
 
-from charlm.network.files import is_bundle
+from charlm.network.architecture import is_bundle
 from charlm.runs.folder import CHECKPOINTS
 from charlm.storage.atomic import remove_folder, sync_folder, write_folder, writing
 from charlm.storage.inside import refuse_links

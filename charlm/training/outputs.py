@@ -12,9 +12,8 @@ from charlm.config.resume import check_resume
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.hardware import versions
-from charlm.network.architecture import architecture
+from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.network.bundle import Bundle, write_bundle
-from charlm.network.files import CONFIG_FILE
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CHECKPOINTS, CORPUS, check_no_links, results
 from charlm.runs.run import Run, corpus_identity, write_config

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import SamplingConfig
 from charlm.network.bundle import Bundle
-from charlm.network.loss import nats
-from charlm.network.rnn import Floats
+from charlm.network.rnn import Floats, nats
 from charlm.network.stepper import Stepper
 from charlm.sampling.generation import Generation, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler, make_chooser

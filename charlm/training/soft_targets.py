@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.network.blocks import read_pieces
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
-from charlm.network.ensemble import Network, check_vocabulary, join_networks
-from charlm.network.loss import probabilities
+from charlm.network.ensemble import Network, check_vocabulary, join_networks, read_pieces
+from charlm.network.rnn import probabilities
 from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, check_no_links, find_bundle, results
 from charlm.runs.run import Run
 from charlm.storage.atomic import open_aside, remove, write_file
@@ -155,7 +154,7 @@ def compute_soft_targets(
         network: The weights of a network, or an ensemble.
         ids: Integers [N + 1], N >= 1.
         temperature: More than 0.
-        streams: See `charlm.network.blocks.read_pieces`.
+        streams: See `charlm.network.ensemble.read_pieces`.
         warm_up: See there.
 
     Returns:

@@ -18,7 +18,7 @@ from charlm.engine.model import CharacterRNN, named_weights, to_parameters, zero
 from charlm.evaluation.scoring import mean_score
 from charlm.network import rnn
 from charlm.network.architecture import architecture
-from charlm.network.loss import nats
+from charlm.network.rnn import nats
 from charlm.sampling.generation import generate
 from charlm.sampling.sampler import Sampler
 

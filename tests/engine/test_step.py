@@ -17,7 +17,7 @@ from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_s
 from charlm.engine.objective import Objective
 from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network import rnn
-from charlm.network.loss import nats
+from charlm.network.rnn import nats
 from charlm.text.batches import Batches
 
 B, T, V = 7, 5, 6

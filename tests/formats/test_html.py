@@ -4,16 +4,21 @@ import base64
 import hashlib
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from formats.networks import STRANGE, BundleMaker
+from formats.networks import STRANGE, BundleMaker, write_export
 
+from charlm.api.model import Model, load
 from charlm.errors import CharlmError
-from charlm.formats.html import Precision, export_html, round_weights
-from charlm.formats.page import json_for_page, render_page
+from charlm.formats.html import Precision, export_html, json_for_page, render_page, round_weights
 from charlm.network.bundle import Bundle
+from charlm.text.vocabulary import Vocabulary
 
 HOSTILE = '</title><script>alert("x")</script>'
 
@@ -115,3 +120,270 @@ def test_a_page_with_another_source_may_connect_to_its_server() -> None:
     page = render_page(title="x", scripts=["1"], connect="'self'")
     assert "connect-src 'self'" in page
     assert elements(page, "script") == ["1"]
+
+
+pytestmark = pytest.mark.slow
+BYTES = Vocabulary("byte", tuple(map(chr, range(256))))
+
+
+class Browser:
+    """The page in Chromium, and what a user does with it."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, folder: Path, bundle: Bundle, *, title: str = "plays") -> "Browser":
+        """Write the page of a bundle and open it."""
+        write_export(folder, bundle, export_html(bundle, title=title, precision="float32"))
+        self.driver.get((folder / "index.html").as_uri())
+        return self
+
+    def find(self, name: str) -> Any:
+        """Return an element by its id."""
+        return self.driver.find_element("id", name)
+
+    def fill(self, **values: str | float) -> None:
+        """Set fields, as if they had been filled in; `_` is - in a name."""
+        for name, value in values.items():
+            script = (
+                "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+            )
+            self.driver.execute_script(script, self.find(name.replace("_", "-")), str(value))
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until nothing is being read or written."""
+        self.driver.execute_async_script("const done = arguments[0]; setTimeout(() => page.job.done.then(done), 20)")
+
+    def click(self, name: str) -> None:
+        """Click an element by its id, and wait."""
+        self.find(name).click()
+        self.wait()
+
+    def press(self, key: str, **options: Any) -> None:
+        """Press a key outside of the fields, and wait."""
+        event = json.dumps({"key": key, "bubbles": True, **options})
+        self.driver.execute_script(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {event}))")
+        self.wait()
+
+    @property
+    def text(self) -> str:
+        """The text in the page."""
+        return str(self.driver.execute_script("return document.getElementById('text').textContent"))
+
+    @property
+    def status(self) -> str:
+        """The line beside the buttons."""
+        return str(self.find("status").text)
+
+    @property
+    def choices(self) -> list[str]:
+        """The characters on the buttons, likeliest first."""
+        script = "return [...document.querySelectorAll('#next button')].map((button) => button.dataset.text)"
+        return list(self.driver.execute_script(script))
+
+    def log(self, kind: str) -> list[Any]:
+        """Return the lines of a log of Chromium since it was last asked for."""
+        return list(self.driver.get_log(kind))
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    """Start a headless Chromium that records its errors and requests."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"missing: {program}")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    started = webdriver.Chrome(options=options, service=service)
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def browser(driver: Any) -> Iterator[Browser]:
+    """Return the browser; the test fails if a script failed or anything but the file was asked for."""
+    driver.set_window_size(1280, 1000)
+    found = Browser(driver)
+    found.log("browser"), found.log("performance")
+    yield found
+    assert found.log("browser") == []
+    messages = [json.loads(line["message"])["message"] for line in found.log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if not url.startswith(("file://", "data:"))] == []
+
+
+@pytest.fixture
+def trained(trained_runs: dict[str, Path]) -> Model:
+    """Return the model with skip connections."""
+    return load(trained_runs["skip"])
+
+
+def test_the_same_seed_gives_the_text_of_charlm(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=300)
+    browser.click("write")
+    expected = str(trained.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7))
+    assert browser.text == "The " + expected
+    assert "300 characters" in browser.status
+    assert "seed 7" in browser.status
+
+
+def test_the_most_likely_text_is_that_of_charlm(
+    browser: Browser, trained_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    for name, run in trained_runs.items():
+        model = load(run)
+        browser.open(tmp_path / name, model.bundle).fill(prompt="The ", temperature=0, length=500)
+        browser.click("write")
+        assert browser.text == "The " + str(model.generate("The ", length=500, temperature=0))
+
+
+def test_a_text_that_is_stopped_and_continued_is_the_same(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", seed=3, length=40, temperature=1)
+    for _ in range(3):
+        browser.click("write")
+    assert browser.text == "The " + str(trained.generate("The ", length=120, seed=3, temperature=1))
+
+
+def test_the_stop_text_ends_the_text_before_it(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", seed=7, length=500, temperature=0.8)
+    browser.fill(stop=r".\n")
+    browser.click("write")
+    expected = str(trained.generate("The ", length=500, temperature=0.8, seed=7, stop=".\n"))
+    assert len(expected) < 500
+    assert browser.text == "The " + expected
+    assert "the stop text came" in browser.status
+    logits = trained.logits("The " + expected)[-1]  # the stop text has been taken back
+    assert browser.choices[0] == trained.vocabulary.characters[int(logits.argmax())]
+
+
+def test_the_likeliest_characters_are_offered_and_can_be_chosen(
+    browser: Browser, trained: Model, tmp_path: Path
+) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ")
+    order = (-trained.logits("The ")[-1]).argsort()
+    assert browser.choices == [trained.vocabulary.characters[index] for index in order[:9]]
+    second = browser.choices[1]
+    browser.driver.find_elements("css selector", "#next button")[1].click()
+    browser.wait()
+    third = browser.choices[2]
+    browser.press("3")
+    assert browser.text == "The " + second + third
+    assert browser.driver.execute_script("return document.querySelectorAll('#text .chosen').length") == 2
+
+
+def test_the_colours_and_the_details_are_the_surprise_of_charlm(
+    browser: Browser, trained: Model, tmp_path: Path
+) -> None:
+    text = "The ferry lies."
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt=text)
+    found = browser.driver.execute_script(
+        "return [...document.querySelectorAll('#text span')].map((span) => [span.dataset.nats ?? null, span.className])"
+    )
+    assert found[0] == [None, ""]
+    limits = (0.7, 1.6, 3, 5)
+    for nats, (shown, name) in zip(trained.score(text).tolist(), found[1:], strict=True):
+        assert float(shown) == pytest.approx(nats, abs=2e-3)
+        level = sum(float(shown) >= limit for limit in limits)
+        assert name == (f"s{level}" if level else "")
+
+
+def test_the_keyboard_starts_and_stops(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", length=100_000, pace=30)
+    keys = pytest.importorskip("selenium.webdriver").Keys
+    browser.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
+    browser.driver.execute_async_script("setTimeout(arguments[0], 400)")
+    assert browser.find("write").text == "Stop"
+    browser.press("Escape")
+    assert browser.find("write").text == "Write"
+    assert "stopped" in browser.status
+    assert 4 < len(browser.text) < 200
+
+
+def test_a_new_prompt_begins_anew_while_a_text_is_written(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", length=100_000, pace=30)
+    browser.find("write").click()
+    browser.fill(prompt="A boat")
+    assert browser.text == "A boat"
+    assert browser.find("write").text == "Write"
+
+
+def test_a_character_that_the_model_does_not_know_is_named(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The é")
+    assert browser.status == "The model has never seen the character “é”."
+    assert not browser.find("write").is_enabled()
+    assert browser.choices == []
+    browser.press("Enter", ctrlKey=True)
+    assert browser.status == "The model has never seen the character “é”."
+    browser.fill(prompt="The e")
+    assert browser.status == ""
+    assert browser.find("write").is_enabled()
+
+
+def test_values_out_of_range_are_not_accepted(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ")
+    for field, value in (("seed", "-1"), ("seed", "x"), ("length", "0"), ("length", "")):
+        browser.fill(seed="1", length="5")
+        browser.fill(**{field: value})
+        browser.find("write").click()
+        browser.wait()
+        assert browser.text == "The "
+
+
+def test_strange_characters_and_titles_are_text(browser: Browser, make_bundle: BundleMaker, tmp_path: Path) -> None:
+    bundle = make_bundle(characters=STRANGE, scale=1.0)
+    title = "<img src=x onerror=alert(1)>"
+    browser.open(tmp_path / "page", bundle, title=title).fill(prompt='<"😀', seed=1, length=100, temperature=1)
+    browser.click("write")
+    model = Model(tmp_path / "page", bundle)
+    assert browser.text == '<"😀' + str(model.generate('<"😀', length=100, seed=1, temperature=1))
+    assert browser.driver.title == browser.find("summary").find_element("xpath", "../h1").text == title
+    assert browser.driver.execute_script("return document.images.length") == 0
+
+
+def test_a_model_of_bytes_writes_characters(browser: Browser, make_bundle: BundleMaker, tmp_path: Path) -> None:
+    bundle = make_bundle(vocabulary=BYTES)
+    bundle.parameters.logits_bias[0x80:] = -30
+    bundle.parameters.logits_bias[[0xC3, 0xA9]] = 5, 4  # é in UTF-8, and then anything
+    browser.open(tmp_path / "page", bundle).fill(prompt="é", seed=2, length=60, temperature=1)
+    browser.click("write")
+    expected = str(Model(tmp_path / "page", bundle).generate("é", length=60, seed=2, temperature=1))
+    assert "é" in expected
+    complete = expected.removesuffix("\ufffd")  # a character whose last byte is missing is not shown
+    assert browser.text.startswith("é" + complete)
+
+
+def test_reserved_ids_are_neither_chosen_nor_offered(browser: Browser, bundle: Bundle, tmp_path: Path) -> None:
+    bundle.parameters.logits_bias[:] = (0, 0, 0, 50, 0)  # 3 is the unknown id, 4 ends the text
+    browser.open(tmp_path / "page", bundle).fill(prompt="", seed=1, length=500, temperature=1)
+    assert len(browser.choices) == 3
+    browser.click("write")
+    model = Model(tmp_path / "page", bundle)
+    generated = model.generate("", length=500, seed=1, temperature=1)
+    assert browser.text == str(generated)
+    assert generated.stopped_by == "end of text"
+    assert "the model ended the text" in browser.status
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_wider_than_the_page(browser: Browser, trained: Model, tmp_path: Path, width: int) -> None:
+    browser.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    browser.open(tmp_path / "page", trained.bundle, title="x" * 200).fill(prompt="The ", length=200, seed=1)
+    browser.click("write")
+    root = "document.documentElement"
+    assert browser.driver.execute_script(f"return {root}.scrollWidth - {root}.clientWidth") == 0
+    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_every_field_and_button_has_a_name(browser: Browser, trained: Model, tmp_path: Path) -> None:
+    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ")
+    for element in browser.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
+        assert element.accessible_name.strip(), element.get_attribute("outerHTML")

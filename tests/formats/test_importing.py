@@ -47,6 +47,14 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> Non
         (tmp_path / name).mkdir(exist_ok=True)
 
 
+def test_a_layer_without_bias_gets_zeros_if_another_has_one(make_bundle: BundleMaker, tmp_path: Path) -> None:
+    parameters = make_bundle(layers=2).parameters
+    lower, upper = parameters.layers
+    found = read(tmp_path, replace(parameters, layers=(replace(lower, bias=None), upper)))
+    np.testing.assert_array_equal(found.layers[0].bias, np.zeros(4, np.float32))
+    np.testing.assert_array_equal(found.layers[1].bias, upper.bias)
+
+
 def test_layers_of_different_widths_are_refused_by_name(make_bundle: BundleMaker, tmp_path: Path) -> None:
     parameters = make_bundle(layers=2).parameters
     narrow = make_bundle(layers=1, units=3).parameters.layers[0]

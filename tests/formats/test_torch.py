@@ -1,12 +1,17 @@
 """The state dict for PyTorch: names and layout; what torch.nn.RNN does not have is refused."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import safetensors.numpy
-from formats.networks import BundleMaker
+from formats.networks import NETWORKS, BundleMaker
+from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.formats.torch import LOADER, WEIGHTS, export_torch, to_state_dict
+from charlm.formats.torch import LOADER, WEIGHTS, export_torch, read_state_dict, to_state_dict
+from charlm.network.rnn import Parameters
 
 
 def test_a_stack_without_skip_connections_is_one_module(make_bundle: BundleMaker) -> None:
@@ -54,3 +59,136 @@ def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_
         CharlmError, match=r"no activation softsign, only tanh and relu; the formats html, onnx, keras and c"
     ):
         export_torch(make_bundle(layers=1, activation="softsign"))
+
+
+V, E, H = 5, 3, 4
+Tensors = dict[str, NDArray[Any]]
+
+
+def zeros(**shapes: tuple[int, ...]) -> Tensors:
+    """Return tensors of zeros; `__` in a name is a dot."""
+    return {name.replace("__", "."): np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
+def read(folder: Path, tensors: Tensors, *, vocabulary_size: int = V) -> Parameters:
+    path = folder / "network.safetensors"
+    path.write_bytes(safetensors.numpy.save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+    return read_state_dict(path, vocabulary_size=vocabulary_size, activation="tanh")
+
+
+def assert_equal(found: Parameters, expected: Parameters) -> None:
+    assert {*found.tensors()} == {*expected.tensors()}
+    for name, tensor in expected.tensors().items():
+        np.testing.assert_array_equal(found.tensors()[name], tensor)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_what_is_exported_comes_back(make_bundle: BundleMaker, tmp_path: Path, network: dict[str, Any]) -> None:
+    expected = make_bundle(**network).parameters
+    found = read(tmp_path, to_state_dict(expected))
+    assert_equal(found, expected)
+    assert found.skip_connections == (expected.skip_connections and len(expected.layers) > 1)
+
+
+def test_layers_are_ordered_by_their_numbers(make_bundle: BundleMaker, tmp_path: Path) -> None:
+    expected = make_bundle(layers=12, skip_connections=True).parameters
+    assert_equal(read(tmp_path, to_state_dict(expected)), expected)
+
+
+def test_modules_may_have_any_names(make_bundle: BundleMaker, tmp_path: Path) -> None:
+    expected = make_bundle(layers=2, embedding=E).parameters
+    renamed = {
+        name.replace("rnn.", "model.encoder.").replace("logits", "head.fc").replace("embedding", "wte"): tensor
+        for name, tensor in to_state_dict(expected).items()
+    }
+    assert_equal(read(tmp_path, renamed), expected)
+
+
+def test_the_two_biases_are_added(tmp_path: Path) -> None:
+    tensors = zeros(rnn__weight_ih_l0=(H, V), rnn__weight_hh_l0=(H, H), out__weight=(V, H))
+    tensors |= {"rnn.bias_ih_l0": np.full(H, 0.25, np.float32), "rnn.bias_hh_l0": np.full(H, 0.5, np.float32)}
+    bias = read(tmp_path, tensors).layers[0].bias
+    assert bias is not None
+    np.testing.assert_array_equal(bias, np.full(H, 0.75))
+
+
+def test_missing_biases_are_none_or_zero(tmp_path: Path) -> None:
+    found = read(tmp_path, zeros(weight_ih_l0=(H, V), weight_hh_l0=(H, H), out__weight=(V, H)))
+    assert found.layers[0].bias is None
+    np.testing.assert_array_equal(found.logits_bias, np.zeros(V))
+
+
+def test_an_embedding_as_wide_as_the_layer_is_told_from_the_output_by_its_bias(tmp_path: Path) -> None:
+    tensors = zeros(weight_ih_l0=(H, H), weight_hh_l0=(H, H), out__weight=(V, H), out__bias=(V,))
+    tensors["wte.weight"] = np.ones((V, H), np.float32)
+    embedding = read(tmp_path, tensors).embedding
+    assert embedding is not None
+    assert embedding.all()
+
+
+def test_float64_and_float16_become_float32(tmp_path: Path) -> None:
+    tensors = zeros(weight_ih_l0=(H, V), weight_hh_l0=(H, H), out__weight=(V, H))
+    kinds = {name: tensor.astype(dtype) for (name, tensor), dtype in zip(tensors.items(), "fde", strict=True)}
+    assert {tensor.dtype for tensor in read(tmp_path, kinds).tensors().values()} == {np.dtype(np.float32)}
+
+
+PLAIN = {"weight_ih_l0": (H, V), "weight_hh_l0": (H, H), "out__weight": (V, H)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight_ih_l0": (4 * H, V), "weight_hh_l0": (4 * H, H)}, r"weight_hh_l0.*must be square: an LSTM"),
+        ({"weight_hh_l0": None}, "weight_hh_l0: must be there"),
+        ({"weight_ih_l0": None}, "weight_ih_l0: must be there"),
+        ({"weight_ih_l0": None, "weight_hh_l0": None}, "0 layers of a torch.nn.RNN"),
+        ({"weight_ih_l0_reverse": (H, V)}, "weight_ih_l0_reverse: not one of a torch.nn.RNN that reads forwards"),
+        ({"weight_hr_l0": (H, H)}, "weight_hr_l0: not one"),
+        ({"weight_ih_l0": (H + 1, V)}, r"weight_ih_l0: found shape \(5, 5\); must begin with 4"),
+        ({"bias_ih_l0": (H + 1,)}, r"bias_ih_l0: found shape \(5,\)"),
+        ({"out__weight": None}, "the output layer must be the one matrix"),
+        ({"out__weight": (V + 1, H)}, r"shape \(5, 4\).*found out.weight \(6, 4\)"),
+        ({"weight_ih_l0": (H, H), "wte__weight": (V, H)}, "the output layer must be the one matrix"),
+        ({"weight_ih_l0": (H, E)}, "the first layer reads 3 values, and there is no embedding"),
+        ({"norm__weight": (H,)}, "norm.weight: neither an RNN, an output layer nor an embedding"),
+        ({"conv__weight": (H, H, 3)}, "conv.weight: neither"),
+    ],
+)
+def test_what_is_not_a_network_of_charlm_is_refused_by_name(
+    tmp_path: Path, changes: dict[str, tuple[int, ...] | None], message: str
+) -> None:
+    shapes = {name: shape for name, shape in {**PLAIN, **changes}.items() if shape is not None}
+    with pytest.raises(CharlmError, match=message):
+        read(tmp_path, zeros(**shapes))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04K\x01.", b"\xff" * 100, (2**60).to_bytes(8, "little") + b"{}"])
+def test_what_is_not_safetensors_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(data)
+    with pytest.raises(CharlmError, match="not safetensors"):
+        read_state_dict(tmp_path / "x.safetensors", vocabulary_size=V, activation="tanh")
+
+
+def test_tensors_of_integers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="tensor weight_ih_l0: found int64; must be floating-point"):
+        read(tmp_path, {"weight_ih_l0": np.zeros((H, V), np.int64)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_network_of_pytorch_has_the_same_logits(tmp_path: Path, layers: int) -> None:
+    torch = pytest.importorskip("torch", reason="missing: torch")
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    modules = {"wte": torch.nn.Embedding(V, E), "rnn": torch.nn.RNN(E, H, layers), "head": torch.nn.Linear(H, V)}
+    path = tmp_path / "network.safetensors"
+    save_file(torch.nn.ModuleDict(modules).state_dict(), path)
+    found = read_state_dict(path, vocabulary_size=V, activation="tanh")
+    ids = torch.tensor([[0], [3], [1], [4], [2]])
+    with torch.inference_mode():
+        expected = modules["head"](modules["rnn"](modules["wte"](ids))[0])[:, 0]
+    from charlm.network.rnn import unroll, zero_state
+
+    logits, _ = unroll(found, ids.numpy(), zero_state(found, 1))
+    np.testing.assert_allclose(logits[:, 0], expected.numpy(), atol=1e-6)

@@ -9,7 +9,7 @@ from conftest import RandomParameters
 from inspection.networks import random_ids, shift_register
 from numpy.typing import NDArray
 
-from charlm.evaluation.ngrams import count_ngrams, score_ngrams
+from charlm.evaluation.baselines import count_ngrams, score_ngrams
 from charlm.inspection.context import usable_context
 
 PERIOD = 4

@@ -21,9 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
-from charlm.network.architecture import Architecture
+from charlm.network.architecture import Architecture, is_bundle
 from charlm.network.bundle import MAX_ATTEMPTS, Bundle, read_bundle, read_model, write_bundle
-from charlm.network.files import is_bundle
 from charlm.network.rnn import ACTIVATIONS, parameters_from_tensors
 from charlm.storage.atomic import sha256
 from charlm.storage.reading import read_file

@@ -1,4 +1,4 @@
-"""The stepper for generation gives the results of `rnn.step`."""
+"""Both steppers give the results of `rnn.step`; a stream in a tile has the bits that it has alone."""
 
 from itertools import product
 
@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from conftest import RandomParameters
 
+from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS, Parameters, State, step, unroll, zero_state
-from charlm.network.stepper import Stepper
+from charlm.network.stepper import Stepper, TiledStepper, count_lanes
 
 NETWORKS = [
     {"layers": layers, "embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
     for layers, embedding, use_bias, skip in product((1, 2, 3), (None, 3), (True, False), (False, True))
 ]
-IDS = np.random.default_rng(2).integers(0, 5, (6, 3))  # [T, B]
+IDS = np.random.default_rng(2).integers(0, 5, (6, 7))  # [T, B]
 
 
 def some_state(parameters: Parameters, batch: int) -> State:
@@ -54,7 +55,7 @@ def test_vocabulary_may_have_one_character(random_parameters: RandomParameters) 
 
 def test_first_logits_are_those_of_the_given_state(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(layers=2)
-    logits, state = unroll(parameters, IDS, zero_state(parameters, 3))
+    logits, state = unroll(parameters, IDS, zero_state(parameters, 7))
     np.testing.assert_allclose(Stepper(parameters, state).logits, logits[-1], atol=1e-5)
 
 
@@ -64,8 +65,8 @@ def test_forbidden_ids_have_a_logit_of_minus_infinity_and_others_do_not_change(
     parameters = random_parameters()
     state = some_state(parameters, 3)
     free, bound = Stepper(parameters, state), Stepper(parameters, state, forbidden=[1, 4])
-    free.advance(IDS[0])
-    bound.advance(IDS[0])
+    free.advance(IDS[0, :3])
+    bound.advance(IDS[0, :3])
     assert (bound.logits[:, [1, 4]] == -np.inf).all()
     np.testing.assert_array_equal(bound.logits[:, [0, 2, 3]], free.logits[:, [0, 2, 3]])
 
@@ -76,7 +77,67 @@ def test_parameters_and_the_given_state_are_not_changed(
     parameters = random_parameters()
     before = {name: tensor.copy() for name, tensor in parameters.tensors().items()}
     state = zero_state(parameters, 3)
-    Stepper(parameters, state, forbidden=[0]).advance(IDS[0])
+    Stepper(parameters, state, forbidden=[0]).advance(IDS[0, :3])
     assert not state[0].any()
     for name, tensor in parameters.tensors().items():
         np.testing.assert_array_equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 16])
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_tiles_equal_step(
+    random_parameters: RandomParameters, network: dict[str, int | bool | None], lanes: int
+) -> None:
+    parameters = random_parameters(**network)
+    stepper, state = TiledStepper(parameters, streams=7, lanes=lanes), zero_state(parameters, 7)
+    for ids in IDS:
+        logits, state = step(parameters, ids, state)
+        stepper.advance(ids)
+        np.testing.assert_allclose(stepper.logits(7), logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "softsign"])
+def test_a_stream_alone_has_the_bits_of_one_among_many(random_parameters: RandomParameters, activation: str) -> None:
+    parameters = random_parameters(units=67, layers=2, scale=0.2, vocabulary_size=11, activation=activation)
+    lanes = count_lanes(parameters)
+    alone = TiledStepper(parameters, streams=1, lanes=lanes)
+    among = TiledStepper(parameters, streams=50, lanes=lanes)
+    rng = np.random.default_rng(0)
+    for characters in rng.integers(0, 11, (40, 50)):
+        among.advance(characters)
+        alone.advance(characters[[37]])
+        np.testing.assert_array_equal(among.logits(50)[37], alone.logits(1)[0])
+
+
+def test_a_stream_that_is_moved_goes_on_with_the_same_bits(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(units=33, layers=2, scale=0.3)
+    stepper = TiledStepper(parameters, streams=40, lanes=count_lanes(parameters))
+    for ids in np.random.default_rng(0).integers(0, 5, (9, 40)):
+        stepper.advance(ids)
+    expected = stepper.logits(40)[39].copy()
+    stepper.move(39, 2)
+    np.testing.assert_array_equal(stepper.logits(3)[2], expected)
+    for ids in (4, 1, 0):
+        stepper.advance(np.full(40, ids))
+        np.testing.assert_array_equal(stepper.logits(40)[2], stepper.logits(40)[39])
+
+
+def test_a_cleared_stream_begins_in_the_zero_state(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2)
+    stepper, fresh = (TiledStepper(parameters, streams=2, lanes=2) for _ in range(2))
+    stepper.advance(np.array([1, 2]))
+    stepper.clear(1)
+    stepper.advance(np.array([3, 4]))
+    fresh.advance(np.array([0, 4]))
+    np.testing.assert_array_equal(stepper.logits(2)[1], fresh.logits(2)[1])
+
+
+def test_the_last_width_is_taken_without_a_trial(random_parameters: RandomParameters) -> None:
+    assert count_lanes(random_parameters(), lanes=(1,)) == 1
+    assert count_lanes(random_parameters()) in {16, 8, 4, 2, 1}
+
+
+def test_weights_without_finite_logits_are_refused(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(activation="linear", scale=1e30)
+    with pytest.raises(CharlmError, match="not finite"):
+        count_lanes(parameters)

@@ -5,8 +5,7 @@ import pytest
 
 from charlm.config.schema import SamplingConfig
 from charlm.network.bundle import Bundle
-from charlm.network.loss import nats
-from charlm.network.rnn import unroll, zero_state
+from charlm.network.rnn import nats, unroll, zero_state
 from charlm.sampling.generation import encode_prompt, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training.samples import temperatures, write_sample

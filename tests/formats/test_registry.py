@@ -9,8 +9,8 @@ from conftest import RandomParameters
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.formats.check import TOLERANCE, Check, check_export
 from charlm.formats.html import round_weights
+from charlm.formats.registry import TOLERANCE, Check, check_export
 from charlm.network.rnn import Floats, Parameters, unroll, zero_state
 
 IDS = np.array([0, 1, 2, 3, 4])

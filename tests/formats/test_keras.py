@@ -11,14 +11,13 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
-from formats.archives import PLAIN, SKIPPING, archive, dense, layer, rnn, sequential, weights_file, weights_of
+from formats.archives import PLAIN, SKIPPING, archive, layer, sequential, weights_file, weights_of
 from formats.networks import NETWORKS, BundleMaker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
-from charlm.formats.keras import export_keras
-from charlm.formats.keras_archive import read_keras_archive
+from charlm.formats.keras import export_keras, read_keras_archive
 from charlm.network.rnn import Parameters, unroll, zero_state
 
 WEIGHTS = weights_file(weights_of()).getvalue()
@@ -48,20 +47,6 @@ def test_skip_connections_come_with_the_graph(tmp_path: Path) -> None:
     weights = weights_of(skips=True, embedding=False)
     found = read(tmp_path, archive(SKIPPING, weights_file(weights).getvalue()))
     assert (found.skip_connections, found.embedding) == (True, None)
-
-
-def test_a_layer_without_bias_gets_zeros_if_another_has_one(tmp_path: Path) -> None:
-    config = sequential(
-        layer("InputLayer", "ids"),
-        layer("Embedding", "embedding"),
-        rnn("rnn_0", use_bias=False),
-        rnn("rnn_1"),
-        dense("logits", use_bias=False),
-    )
-    found = read(tmp_path, archive(config, WEIGHTS))
-    assert found.layers[0].bias is not None
-    assert not found.layers[0].bias.any()
-    assert not found.logits_bias.any()
 
 
 @pytest.mark.parametrize(

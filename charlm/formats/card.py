@@ -1,7 +1,8 @@
 """The files beside each export that make its folder a model for a hub: the model card, the license, the bundle.
 
 The card says what the bundle and its run say. They may come from strangers, so nothing in them may become Markdown or
-HTML: texts are in code blocks with fences longer than any row of backticks in them, names are escaped.
+HTML: texts are in code blocks with fences longer than any row of backticks in them, names are escaped. A score that is
+not possible is none.
 """
 
 import re
@@ -11,11 +12,11 @@ from typing import Any
 
 from charlm import __version__
 from charlm.errors import harmless
-from charlm.formats.score import known_score
-from charlm.formats.shipped import read_shipped
+from charlm.formats.programs import read_shipped
+from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, bundle_files
-from charlm.network.files import CONFIG_FILE
-from charlm.network.loss import bits
+from charlm.network.rnn import bits
+from charlm.runs.metrics import to_number
 
 CARD, LICENSE = "README.md", "LICENSE"
 
@@ -134,3 +135,24 @@ def _data(sources: tuple[Source, ...]) -> str:
     rows = [f"| {escape_markdown(s.name)} | {s.characters:,} | `{escape_markdown(s.sha256)}` |" for s in shown]
     more = [f"\nand {len(sources) - len(shown):,} more documents."] if len(sources) > len(shown) else []
     return "\n".join(["| document | characters | SHA-256 |", "|---|---|---|", *rows, *more])
+
+
+@dataclass(frozen=True)
+class KnownScore:
+    """A score in model.json."""
+
+    nats_per_char: float
+    is_on_unseen_text: bool
+    """Whether it is that of the validation text, and not of the training text."""
+    step: int | None
+
+
+def known_score(facts: Mapping[str, Any]) -> KnownScore | None:
+    """Return the score in the facts of a bundle, or None if there is none or a value of it is not possible."""
+    score = facts.get("score")
+    if not isinstance(score, dict) or score.get("split") not in ("validation", "train"):
+        return None
+    nats, step = to_number(score.get("nats_per_char")), to_number(facts.get("step"))
+    if nats is None:
+        return None
+    return KnownScore(nats, score["split"] == "validation", step if isinstance(step, int) else None)
