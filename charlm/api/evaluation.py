@@ -1,7 +1,7 @@
 """The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,8 @@ from charlm.api.arguments import check_choice
 from charlm.api.model import Model
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import Baselines, measure_baselines
-from charlm.evaluation.dynamic_rule import DynamicRule, RuleName, check_memory, check_rule, dynamic_rule
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
 from charlm.evaluation.scoring import Score, mean_score, record_surprise, score_stream
-from charlm.hardware import memory_bytes
-from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.runs.comparison import Order, ReportError, RunSummary, sort_summaries, summarize_all
 from charlm.runs.folder import find_runs
 from charlm.runs.run import run_corpus
@@ -37,15 +34,15 @@ class Evaluation:
     baselines: Baselines | None
     """What compressors and n-gram models score on the same text; None if they were not asked for."""
     static: Score | None = None
-    """With a dynamic rule, the score of the weights as they were trained; else None."""
+    """With dynamic evaluation, the score of the weights as they were trained; else None."""
     skipped_characters: int = 0
     """How many characters were left out of the text, because the model does not know them."""
-    rule: DynamicRule | None = None
-    """The dynamic rule with the learning rate that was used, a number; None = the weights stayed as they were."""
+    dynamic_rate: float | None = None
+    """The learning rate of dynamic evaluation; None = the weights stayed as they were."""
 
     @property
     def is_harmed(self) -> bool:
-        """Whether a dynamic rule has made the score worse by 0.0001 nats per character or more."""
+        """Whether dynamic evaluation has made the score worse by 0.0001 nats per character or more."""
         return self.static is not None and self.score.nats_per_char - self.static.nats_per_char >= 1e-4
 
 
@@ -57,7 +54,7 @@ def evaluate(
     protocol: ScoringProtocol = "stream",
     window: int = 256,
     unknown: Unknown = "error",
-    dynamic: DynamicRule | RuleName | None = None,
+    dynamic: bool = False,
     baselines: bool = False,
     write_surprise: Callable[[bytes], object] | None = None,
 ) -> Evaluation:
@@ -71,26 +68,24 @@ def evaluate(
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: Characters in a window, 1 or more.
         unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
-        dynamic: The rule, or its name, by which the weights learn from each segment of the stream after it has been
-            scored; None = they stay as they are. Needs TensorFlow. A rule can do harm: `Evaluation.static` is the
-            score without it.
+        dynamic: Whether the weights learn from each segment of the stream after it has been scored. Needs TensorFlow
+            and the run. It can do harm: `Evaluation.static` is the score without it.
         baselines: Whether to add what compressors and n-gram models score.
         write_surprise: Takes JSON lines with the loss of each character, in whole lines; None = not wanted.
 
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
-            known, a loss is not finite, the rule rms has no training text, or, with a rule, the model is an ensemble,
-            the config of the bundle is that of another network, or there is too little memory.
+            known, a loss is not finite; or, with `dynamic`, there is no training text, the model is an ensemble, or
+            there is too little memory.
 
     """
     check_choice("protocol", protocol, ScoringProtocol)
     check_choice("unknown", unknown, Unknown)
     if split is not None:
         check_choice("split", split, Split)
-    rule = None if dynamic is None else _check_rule(dynamic)
-    if rule is not None and protocol != "stream":
+    if dynamic and protocol != "stream":
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
-    if rule is not None and model.others:
+    if dynamic and model.others:
         raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
     skipped: list[int] = []
     name, ids = ids_to_score(
@@ -102,17 +97,18 @@ def evaluate(
         report_skipped=skipped.append,
     )
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        if rule is None:
-            blocks = score_ids(model.network, ids, protocol=protocol, window=window)
+        rate = None
+        if dynamic:
+            rate, blocks = _score_dynamically(model, ids)
+            blocks = only_finite(blocks, advice="score the text without --dynamic")
         else:
-            rule, blocks = _score_dynamically(model, ids, rule)
-            blocks = only_finite(blocks, advice="use a lower --dynamic-rate")
+            blocks = score_ids(model.network, ids, protocol=protocol, window=window)
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
         score = mean_score(blocks)
-        static = None if rule is None else mean_score(only_finite(score_stream(model.bundle.parameters, ids)))
+        static = mean_score(only_finite(score_stream(model.bundle.parameters, ids))) if dynamic else None
     others = _measure_baselines(model, ids) if baselines else None
-    return Evaluation(name, score, others, static, sum(skipped), rule)
+    return Evaluation(name, score, others, static, sum(skipped), rate)
 
 
 def compare(
@@ -141,37 +137,14 @@ def compare(
     return sort_summaries(gather_seeds(found) if seeds else found, sort)
 
 
-def _check_rule(dynamic: DynamicRule | RuleName) -> DynamicRule:
-    if not isinstance(dynamic, DynamicRule):
-        check_choice("dynamic", dynamic, RuleName)
-        return dynamic_rule(dynamic)
-    check_rule(dynamic)
-    return dynamic
-
-
-def _score_dynamically(model: Model, ids: NDArray[Any], rule: DynamicRule) -> "DynamicScores":
-    _check_config(model)
-    check_memory(model.bundle.architecture, rule, available_bytes=memory_bytes())
+def _score_dynamically(model: Model, ids: NDArray[Any]) -> "DynamicScores":
     from charlm.engine import runtime
 
     runtime.start()
     from charlm.engine.dynamic import score_dynamic
 
-    corpus = run_corpus(model.folder, model.bundle) if rule.name == "rms" else None
-    return score_dynamic(model.bundle, ids, rule, training_ids=None if corpus is None else corpus.split("train"))
-
-
-def _check_config(model: Model) -> None:
-    """Check that config.yaml describes the network in model.json, whose files belong together then."""
-    said, found = (
-        asdict(shape) for shape in (architecture(model.config, len(model.vocabulary)), model.bundle.architecture)
-    )
-    other = [f"{name} {said[name]} instead of {found[name]}" for name in found if said[name] != found[name]]
-    if other:
-        raise CharlmError(
-            f"{model.folder / CONFIG_FILE}: not the config of this model: {', '.join(other)}; --dynamic needs the one "
-            f"that it was trained with"
-        )
+    corpus = run_corpus(model.folder, model.bundle)
+    return score_dynamic(model.bundle, ids, training_ids=None if corpus is None else corpus.split("train"))
 
 
 def _measure_baselines(model: Model, ids: NDArray[Any]) -> Baselines:

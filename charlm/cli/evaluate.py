@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,25 +31,10 @@ if TYPE_CHECKING:
 
 OURS = "this model"
 STANDARD_OUTPUT = Path("-")
-MAX_SEGMENT = 10_000
-"""`charlm.evaluation.dynamic_rule.MAX_SEGMENT`, whose import would delay every command."""
-
-
-class _Rate(click.FloatRange):
-    """A finite number in a range; click lets nan through any range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number, or fail with a usage error."""
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
-
 
 SECTIONS = {
     "The text": "split unknown",
-    "How it is read": "protocol window checkpoint others",
-    "Dynamic evaluation, which needs TensorFlow": "dynamic dynamic_rule dynamic_rate dynamic_decay dynamic_segment",
+    "How it is read": "protocol window checkpoint others dynamic",
     "Results": "baselines surprise as_json",
 }
 EXAMPLES = {
@@ -95,32 +79,7 @@ EXAMPLES = {
 @click.option(
     "--dynamic",
     is_flag=True,
-    help="Learn from each segment of the text after it has been scored.",
-)
-@click.option(
-    "--dynamic-rule",
-    type=click.Choice(["rms", "sgd"]),
-    help="Update rule: rms scales each step by the gradients on the training text, sgd does not.  [default: rms]",
-)
-@click.option(
-    "--dynamic-rate",
-    type=_Rate(min=0),
-    metavar="X",
-    help="Learning rate of the update rule.  [default: from the gradients on the training text for rms, 2e-3 for sgd]",
-)
-@click.option(
-    "--dynamic-decay",
-    type=_Rate(0, 1),
-    metavar="X",
-    help="Share by which the weights return to the trained ones after each segment.  "
-    "[default: 0.003 for rms, 0.001 for sgd]",
-)
-@click.option(
-    "--dynamic-segment",
-    "--dynamic-stretch",
-    type=click.IntRange(1, MAX_SEGMENT),
-    metavar="N",
-    help="Characters scored between two updates.  [default: 20]",
+    help="Learn from each segment of the text after it has been scored; needs the run and TensorFlow.",
 )
 @click.option("--baselines", is_flag=True, help="Add the scores of compressors and n-gram models on the same text.")
 @click.option(
@@ -141,10 +100,6 @@ def evaluate(
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     dynamic: bool,
-    dynamic_rule: Literal["rms", "sgd"] | None,
-    dynamic_rate: float | None,
-    dynamic_decay: float | None,
-    dynamic_segment: int | None,
     baselines: bool,
     surprise: Path | None,
     as_json: bool,
@@ -154,21 +109,13 @@ def evaluate(
     Lower is better: 0 nats would mean that every character was foreseen. bits = nats / ln 2, perplexity = exp(nats).
     Scores compare only if the text and the way of reading it are the same.
     """
-    given = {"rule": dynamic_rule, "rate": dynamic_rate, "decay": dynamic_decay, "segment": dynamic_segment}
-    first = next((name for name, value in given.items() if value is not None), None)
-    if first is not None and not dynamic:
-        raise click.UsageError(f"--dynamic-{first} needs --dynamic")
     if dynamic and protocol != "stream":
         raise click.UsageError("--dynamic reads the text as a stream; leave out --protocol windows")
     if dynamic and others:
         raise click.UsageError("--dynamic evaluates a single model; leave out --with")
     from charlm.api import evaluation
     from charlm.api.model import load
-    from charlm.evaluation.dynamic_rule import dynamic_rule as make_rule
 
-    rule = None
-    if dynamic:
-        rule = make_rule(dynamic_rule or "rms", rate=dynamic_rate, decay=dynamic_decay, segment=dynamic_segment)
     model = load(run, checkpoint=checkpoint, others=others)
     with _surprise_writer(surprise) as write_surprise:
         found = evaluation.evaluate(
@@ -178,7 +125,7 @@ def evaluate(
             protocol=protocol,
             window=window,
             unknown=unknown,
-            dynamic=rule,
+            dynamic=dynamic,
             baselines=baselines,
             write_surprise=write_surprise,
         )
@@ -197,7 +144,7 @@ def evaluate(
     if found.static is not None and found.is_harmed:
         say(
             f"--dynamic does harm here: {found.score.nats_per_char:.4f} nats per character, "
-            f"{found.static.nats_per_char:.4f} without it; leave it out, or lower --dynamic-rate"
+            f"{found.static.nats_per_char:.4f} without it; leave it out"
         )
 
 
@@ -225,7 +172,7 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int 
         "skipped_characters": found.skipped_characters,
         "protocol": protocol,
         "window": window,
-        "dynamic": asdict(found.rule) if found.rule else None,
+        "dynamic": None if found.dynamic_rate is None else {"rate": found.dynamic_rate},
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
     }
     if found.baselines is not None:
@@ -237,8 +184,8 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int 
 
 def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -> Iterator[str]:
     how = protocol if protocol == "stream" else f"windows of {window}"
-    if rule := found.rule:
-        how = f"stream, learning by {rule.name} (rate {rule.rate:g}, decay {rule.decay:g})"
+    if found.dynamic_rate is not None:
+        how = f"stream, learning at a rate of {found.dynamic_rate:g}"
     names = " + ".join(map(str, (model.folder, *model.others)))
     yield f"{names}: {found.text}, {found.score.characters:,} characters, {how}"
     yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)

@@ -2,18 +2,22 @@
 
 After each segment, with g the gradient of its mean nats per character and w* the trained weights,
 
-    sgd:  w <- w - rate g + decay (w* - w)
-    rms:  w <- w - rate g / (r + eps) + decay (w* - w) r / mean(r),   r = sqrt(mean of g^2 over training text)
+    w <- w - rate g / (r + eps) + decay (w* - w) r / mean(r),   r = sqrt(mean of g^2 over training text)
 
-(Krause et al. 2018, equations 4 and 5, and the RMS-scaled decay of section 4.2). `charlm.evaluation.dynamic_rule` says
-how the rate of rms is chosen. The gradient is truncated at the start of the segment; the state is carried from one
-segment to the next. A segment never affects its own score: there is no look-ahead.
+(Krause et al. 2018, equation 5, and the RMS-scaled decay of section 4.2). The gradient is truncated at the start of the
+segment; the state is carried from one segment to the next. A segment never affects its own score: there is no
+look-ahead.
+
+The rate comes from the network. On training text, a step lowers the loss of the segment that it is computed from, to
+first order, by rate * sum of r^2 / (r + eps) nats per character on average; the rate is such that this is
+DECREASE_NATS. One rate for all networks is too high for large ones, all of whose weights move at once, or too low for
+small ones. docs/experiments.md has the measurements.
 
 Axes: T time, the characters of a segment. The batch size is 1. Tensors are float32.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,28 +29,28 @@ from charlm.config.schema import ModelConfig
 from charlm.engine.model import CharacterRNN, State, named_weights, to_parameters, zero_state
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError
-from charlm.evaluation.dynamic_rule import DECREASE_NATS, DynamicRule
+from charlm.hardware import memory_bytes
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, nats, unroll
 
+SEGMENT = 20
+"""Characters scored between two updates."""
+DECAY = 0.003
+"""The share by which the weights return to the trained ones after each segment, on average."""
+DECREASE_NATS = 0.25
+"""Nats per character by which a step should lower the loss of a segment of training text, to first order."""
 EPSILON = 2e-5
 """A hundredth of a typical r. It limits the step of a weight with r = 0, such as the row of a character that does not
 occur in the text from which r is taken."""
-LONGEST_UNROLLED = 256
-"""A longer segment is a loop in the graph: a node for each character would take too long to build."""
 STATISTICS_SEGMENTS = 2000
 """r is taken from this many segments at the end of the training text."""
 
-Update = Callable[[Tensor, Tensor, int], Tensor]
-"""(weight, gradient, index of the weight) -> the new value of the weight."""
-
 
 class DynamicScores(NamedTuple):
-    """The scores of a text, and the rule that gives them."""
+    """The scores of a text, and the rate at which the weights learn."""
 
-    rule: DynamicRule
-    """The rule with the learning rate that is used, a number."""
+    rate: float
     blocks: Iterator[Floats]
     """The nats of ids 1 to n - 1 in text order: float32, one array for each segment."""
 
@@ -54,9 +58,9 @@ class DynamicScores(NamedTuple):
 class _DynamicScorer:
     """Scores a text with weights that are updated after each segment."""
 
-    def __init__(self, bundle: Bundle, rule: DynamicRule) -> None:
-        self.model = _build(bundle.architecture, unroll=rule.segment <= LONGEST_UNROLLED)
-        self.rule = rule
+    def __init__(self, bundle: Bundle, segment: int) -> None:
+        self.model = _build(bundle.architecture)
+        self.segment = segment
         tensors = bundle.parameters.tensors()
         self.weights = list(named_weights(self.model).values())
         self.trained = [tf.constant(tensors[name]) for name in named_weights(self.model)]
@@ -80,36 +84,40 @@ class _DynamicScorer:
                 total.assign_add(gradient**2)
             return state
 
-        count = min(STATISTICS_SEGMENTS, (len(ids) - 1) // self.rule.segment)
-        ids = ids[len(ids) - 1 - count * self.rule.segment :]
-        for window in tqdm(_segments(ids, self.rule.segment, count), "gradients", count, leave=False, disable=None):
+        count = min(STATISTICS_SEGMENTS, (len(ids) - 1) // self.segment)
+        ids = ids[len(ids) - 1 - count * self.segment :]
+        for window in tqdm(_segments(ids, self.segment, count), "gradients", count, leave=False, disable=None):
             self.state = add(window, self.state)
         self.reset()
         return [total / count for total in totals]
 
-    def score(self, ids: NDArray[Any], update: Update) -> Iterator[Floats]:
+    def score(self, ids: NDArray[Any], *, roots: list[Tensor], rate: float, decay: float) -> Iterator[Floats]:
         """Score ids [n]: yield the nats of each segment, float32 [T], and update the weights after it."""
+        mean = tf.add_n([tf.reduce_sum(root) for root in roots]) / sum(root.shape.num_elements() for root in roots)
+        rates = [rate / (root + EPSILON) for root in roots]
+        decays = [tf.minimum(decay * root / mean, 1.0) for root in roots]  # not beyond the trained weights
 
         @tf.function(autograph=False, reduce_retracing=True)
         def score_and_update(window: Tensor, state: State) -> tuple[Tensor, State]:
             """Score a segment [T + 1, 1], then update the weights; return the nats [T] and the state after it."""
             scores, gradients, state = _gradients(self.model, window, state, self.weights)
             for index, (weight, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
-                weight.assign(update(weight, gradient, index))
+                back = decays[index] * (self.trained[index] - weight)
+                weight.assign(weight - rates[index] * gradient + back)
             return scores, state
 
-        count = (len(ids) - 1) // self.rule.segment
-        for window in tqdm(_segments(ids, self.rule.segment, count), "scoring", count, leave=False, disable=None):
+        count = (len(ids) - 1) // self.segment
+        for window in tqdm(_segments(ids, self.segment, count), "scoring", count, leave=False, disable=None):
             scores, self.state = score_and_update(window, self.state)
             yield scores.numpy()
-        rest = ids[count * self.rule.segment :, None]
+        rest = ids[count * self.segment :, None]
         if len(rest) > 1:  # a shorter segment; the weights are not needed after it
             state = tuple(layer.numpy() for layer in self.state)
             logits, _ = unroll(to_parameters(self.model), rest[:-1], state)
             yield nats(logits, rest[1:])[:, 0]
 
 
-def _build(architecture: Architecture, *, unroll: bool) -> CharacterRNN:
+def _build(architecture: Architecture) -> CharacterRNN:
     """Return the network that model.json describes, with weights of 0; config.yaml has no say in it."""
     sizes = {name: getattr(architecture, name) for name in ("layers", "units", "embedding", "skip_connections")}
     rnn = {
@@ -117,69 +125,72 @@ def _build(architecture: Architecture, *, unroll: bool) -> CharacterRNN:
         "use_bias": architecture.use_bias,
         "kernel_initializer": "zeros",
         "recurrent_initializer": "zeros",
-        "unroll": unroll,
+        "unroll": True,
     }
     config = ModelConfig.model_validate({**sizes, "input_initializer": "zeros", "rnn": rnn})
     return CharacterRNN(config, architecture.vocabulary_size)
 
 
 def score_dynamic(
-    bundle: Bundle, ids: NDArray[Any], rule: DynamicRule, *, training_ids: NDArray[Any] | None
+    bundle: Bundle,
+    ids: NDArray[Any],
+    *,
+    training_ids: NDArray[Any] | None,
+    rate: float | None = None,
+    decay: float = DECAY,
+    segment: int = SEGMENT,
+    available_bytes: int | None = None,
 ) -> DynamicScores:
     """Score a text with dynamic evaluation.
 
     Args:
         bundle: The trained network. It is not changed.
         ids: The text, integers [n], 0 to V - 1; n is 2 or more.
-        rule: How the weights are updated; the rule sgd has a rate.
-        training_ids: The text that the network was trained on, integers [m]; the rule rms needs at least
-            `rule.segment` + 1 of them, sgd needs none.
+        training_ids: The text that the network was trained on, integers [m], m > `segment`.
+        rate: The learning rate, 0 or more; None = from the gradients on the training text.
+        decay: The share by which the weights return to the trained ones after each segment, 0 to 1.
+        segment: The number of characters scored between two updates, 1 or more.
+        available_bytes: The memory that may be used; None = that of the machine.
 
     Returns:
-        The rule with its rate, and an iterator over the nats.
+        The rate, and an iterator over the nats.
 
     Raises:
-        CharlmError: there are fewer than 2 ids, or the rule is rms and `training_ids` is None or too short.
+        CharlmError: there are fewer than 2 ids, `training_ids` is None or too short, or there is too little memory.
 
     """
     if len(ids) < 2:
         raise CharlmError(f"a text of {len(ids)} characters: at least 2 are needed for a score")
-    if rule.name == "rms" and (training_ids is None or len(training_ids) <= rule.segment):
+    if training_ids is None or len(training_ids) <= segment:
         raise CharlmError(
-            "--dynamic-rule rms needs the training text of the run that the bundle came from: "
-            "evaluate the bundle in its run, or use --dynamic-rule sgd"
+            "--dynamic needs the training text of the run that the bundle came from: evaluate the bundle in its run"
         )
-    scorer = _DynamicScorer(bundle, rule)
-    if rule.name == "sgd" or training_ids is None:
-        assert rule.rate is not None, "check_rule refuses sgd without a rate"
-        return DynamicScores(rule, scorer.score(ids, _sgd(rule.rate, rule.decay, scorer.trained)))
+    _check_memory(bundle.architecture, memory_bytes() if available_bytes is None else available_bytes)
+    scorer = _DynamicScorer(bundle, segment)
     roots = [tf.sqrt(square) for square in scorer.mean_square_gradients(training_ids)]
-    rate = _own_rate(roots) if rule.rate is None else rule.rate
-    return DynamicScores(replace(rule, rate=rate), scorer.score(ids, _rms(rate, rule.decay, scorer.trained, roots)))
+    rate = _own_rate(roots) if rate is None else rate
+    return DynamicScores(rate, scorer.score(ids, roots=roots, rate=rate, decay=decay))
+
+
+def _check_memory(architecture: Architecture, available_bytes: int | None) -> None:
+    """Refuse a network that does not fit; None = the memory is not known, and nothing is refused.
+
+    Counted are 4 bytes for each weight as it is, as it was trained, for its gradient and its new value, for its mean
+    squared gradient, its rate and its decay. That is a lower limit.
+    """
+    weights = sum(map(math.prod, architecture.shapes().values()))
+    needed = 4 * 7 * weights
+    if available_bytes is not None and needed > available_bytes:
+        raise CharlmError(
+            f"--dynamic: {weights:,} weights need at least {needed / 1e9:,.1f} GB of memory, and there is "
+            f"{available_bytes / 1e9:,.1f} GB: score the text without --dynamic"
+        )
 
 
 def _own_rate(roots: list[Tensor]) -> float:
     """Return the rate at which a step lowers the loss of a training segment by DECREASE_NATS, for r of each weight."""
     decrease = sum(float(tf.reduce_sum(root**2 / (root + EPSILON))) for root in roots)
     return DECREASE_NATS / decrease if decrease else 0.0  # without gradients there is nothing to learn
-
-
-def _sgd(rate: float, decay: float, trained: list[Tensor]) -> Update:
-    def update(weight: Tensor, gradient: Tensor, index: int) -> Tensor:
-        return weight - rate * gradient + decay * (trained[index] - weight)
-
-    return update
-
-
-def _rms(rate: float, decay: float, trained: list[Tensor], roots: list[Tensor]) -> Update:
-    mean = tf.add_n([tf.reduce_sum(root) for root in roots]) / sum(root.shape.num_elements() for root in roots)
-    rates = [rate / (root + EPSILON) for root in roots]
-    decays = [tf.minimum(decay * root / mean, 1.0) for root in roots]  # not beyond the trained weights
-
-    def update(weight: Tensor, gradient: Tensor, index: int) -> Tensor:
-        return weight - rates[index] * gradient + decays[index] * (trained[index] - weight)
-
-    return update
 
 
 def _gradients(

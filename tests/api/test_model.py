@@ -377,7 +377,7 @@ def test_an_ensemble_generates_its_likeliest_text(pair: tuple[Path, Path]) -> No
     assert text != str(charlm.load(pair[1]).generate("ab", length=20, temperature=0, ignore_end=True))
 
 
-def test_an_ensemble_is_not_scored_with_a_dynamic_rule(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_ensemble_is_not_scored_dynamically(pair: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abba")
     with pytest.raises(CharlmError, match=r"^dynamic: 2 models; dynamic evaluation is of a single one$"):
-        charlm.evaluate(charlm.load(pair[0], others=pair[1:]), tmp_path / "text.txt", dynamic="sgd")
+        charlm.evaluate(charlm.load(pair[0], others=pair[1:]), tmp_path / "text.txt", dynamic=True)

@@ -15,7 +15,6 @@ from charlm import __version__
 from charlm.cli.command import Command
 from charlm.cli.help import HelpPage
 from charlm.cli.main import main
-from charlm.evaluation.dynamic_rule import RULES
 
 OPTIONS = {
     "download": "--out",
@@ -25,8 +24,7 @@ OPTIONS = {
     "plan": "-c --config -s --set --workers --bandwidth --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --interactive --checkpoint --with --unknown --raw --copies --json",
-    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --dynamic-rule --dynamic-rate "
-    "--dynamic-decay --dynamic-segment --dynamic-stretch --baselines --surprise --json",
+    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --surprise --json",
     "compare": "--sort --seeds --csv --json",
     "inspect": "--text --out --edit --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
@@ -75,7 +73,6 @@ CHOICES = {
     ("evaluate", "protocol"): ["stream", "windows"],
     ("evaluate", "checkpoint"): ["best", "last"],
     ("evaluate", "unknown"): ["error", "skip"],
-    ("evaluate", "dynamic_rule"): ["rms", "sgd"],
     ("export", "format_name"): ["html", "onnx", "torch", "keras", "c"],
     ("export", "precision"): ["float16", "float32"],
     ("export", "checkpoint"): ["best", "last"],
@@ -185,14 +182,6 @@ def test_the_examples_of_a_command_can_be_parsed(name: str) -> None:
 def test_the_help_has_no_range_that_nobody_can_read(name: str) -> None:
     text = charlm(*name.split(), "--help").stdout
     assert not re.search(r"\d{8}|RANGE|INTEGER|FLOAT", text)
-
-
-@pytest.mark.parametrize("name", ["rate", "decay", "segment"])
-def test_the_help_quotes_the_defaults_of_the_dynamic_rules(name: str) -> None:
-    (option,) = (option for option in options_of("evaluate") if option.name == f"dynamic_{name}")
-    assert option.help is not None
-    quoted = {float(number) for number in re.findall(r"[\d.]+(?:e-\d+)?(?= for|\])", option.help)}
-    assert quoted == {value for rule in RULES.values() if (value := getattr(rule, name)) is not None}
 
 
 def test_the_version_is_told() -> None:
