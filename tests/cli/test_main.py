@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from commands import all_commands, charlm, check_usage_error, table
+from commands import all_commands, charlm, check_usage_error, run_line, table
 from pages import parse_command
 
 from charlm import __version__
@@ -210,3 +210,9 @@ def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "charlm", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"charlm, version {__version__}\n"
+
+
+@pytest.mark.parametrize("line", ["", "config"])
+def test_a_group_without_a_command_prints_its_help(line: str) -> None:
+    command, asked = run_line(line), run_line(f"{line} --help")
+    assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)

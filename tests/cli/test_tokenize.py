@@ -112,7 +112,7 @@ tokenize text.txt --out out -c number.yaml                     | number.yaml: 1:
 tokenize text.txt --out out -c LONG                            | xxx: File name too long
 tokenize text.txt --out out -s corpus.encoding=rot13           | corpus.encoding: found 'rot13'
 tokenize text.txt --out out -s corpus.encoding=../utf-8        | corpus.encoding: found '../utf-8'
-tokenize text.txt --out out -s corpus.encoding=utf-16          | UTF-16 stream does not start with BOM
+tokenize text.txt --out out -s corpus.encoding=utf-16          | text.txt: not valid utf-16
 tokenize text.txt --out out -s corpus.min_count=1e3            | corpus.min_count: found 1000.0
 tokenize text.txt --out out -s seed=9223372036854775808        | not valid YAML: a number is too large
 tokenize text.txt --out out -s seed=2001-01-01                 | seed: found '2001-01-01' (text)

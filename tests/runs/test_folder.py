@@ -233,3 +233,9 @@ def test_folder_that_is_neither_a_run_nor_a_bundle_is_refused(tmp_path: Path) ->
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match="nowhere: no such folder; must be a run or a bundle"):
         find_bundle(tmp_path / "nowhere")
+
+
+def test_a_name_that_no_run_has_is_refused() -> None:
+    make_run(Path("runs/plays"))
+    with pytest.raises(CharlmError, match="nowhere: no such folder, and no run has this in its name"):
+        find_bundle(Path("nowhere"))
