@@ -129,9 +129,14 @@ def _exit_codes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _harmless_usage_errors() -> Iterator[None]:
-    """Escape what would steer a terminal in the message of a usage error: it quotes arguments."""
+    """Escape what would steer a terminal in the message of a usage error: it quotes arguments.
+
+    The help that answers a command line without arguments is such an error for click, but quotes nothing.
+    """
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
     except click.ClickException as error:
         error.message = harmless(error.message)  # type: ignore[misc]
         raise
