@@ -99,7 +99,7 @@ def test_only_the_engine_imports_tensorflow_or_keras(path: Path) -> None:
     assert not uses or room_of(name_of(path)) == "engine"
 
 
-def test_only_downloads_clusters_and_servers_use_the_network() -> None:
+def test_only_clusters_and_servers_use_the_network() -> None:
     """`urllib.parse` takes addresses apart and opens none; the engine leaves its connections to TensorFlow."""
     users = {
         name_of(path)
@@ -107,15 +107,7 @@ def test_only_downloads_clusters_and_servers_use_the_network() -> None:
         for name in imports(path)
         if name.partition(".")[0] in NETWORK and not name.startswith("urllib.parse")
     }
-    assert {name for name in users if room_of(name) != "serving"} == {
-        "charlm.storage.fetching",
-        "charlm.training.rendezvous",
-    }
-
-
-def test_only_charlm_download_fetches_files() -> None:
-    fetchers = {name_of(path) for path in MODULES if "charlm.storage.fetching.fetch" in imports(path)}
-    assert fetchers == {"charlm.api.download"}
+    assert {name for name in users if room_of(name) != "serving"} == {"charlm.training.rendezvous"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

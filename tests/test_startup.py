@@ -106,7 +106,7 @@ def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "line", ["charlm tr", "charlm train -s model.un", "charlm plan -c ti", "charlm sample mi", "charlm download ti"]
+    "line", ["charlm tr", "charlm train -s model.un", "charlm plan -c ti", "charlm sample mi"]
 )
 def test_completing_imports_only_click(line: str) -> None:
     program = (

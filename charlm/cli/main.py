@@ -13,7 +13,7 @@ from charlm import __version__
 from charlm.cli.command import Commands
 
 COMMANDS = {
-    "Train": ("train", "plan", "tokenize", "tune", "download"),
+    "Train": ("train", "plan", "tokenize", "tune"),
     "Use a model": ("sample", "evaluate", "serve", "export", "import"),
     "Look at runs": ("runs", "compare", "inspect", "tensorboard"),
     "Help yourself": ("config", "info", "completion", "bench"),

@@ -18,14 +18,6 @@ def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) 
     return [FILES, *(CompletionItem(name, help=describe_recipe(name)) for name in names)]
 
 
-def suggest_texts(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return the public texts that can be downloaded."""
-    from charlm.text.catalogue import PUBLIC_TEXTS
-
-    found = {name: text for name, text in PUBLIC_TEXTS.items() if name.startswith(incomplete)}
-    return [CompletionItem(name, help=text.about) for name, text in found.items()]
-
-
 def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Return the runs under runs/ and the models that come with charlm, and files."""
     from charlm.config.recipes import shipped_models

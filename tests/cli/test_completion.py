@@ -55,7 +55,6 @@ def complete(line: str) -> list[str]:
         ("charlm compare mine 2001", ["file", "20010203-120000-tiny"]),
         ("charlm train --resume --run mi", ["file", "mine"]),
         ("charlm completion ", list(SHELLS)),
-        ("charlm download tiny", ["tinyshakespeare"]),
         ("charlm sample -p 'no closing quo", []),
     ],
 )

@@ -17,7 +17,6 @@ from charlm.cli.help import HelpPage
 from charlm.cli.main import main
 
 OPTIONS = {
-    "download": "--out",
     "tokenize": "--out --workers -c --config -s --set -q --quiet -v --verbose --log-format",
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
     "--start-timeout -q --quiet -v --verbose --log-format",
@@ -44,7 +43,6 @@ OPTIONS = {
     "config check": "",
 }
 USAGES = {
-    "download": "[NAME]",
     "tokenize": "PATH...",
     "train": "[CORPUS]...",
     "plan": "[CORPUS]...",

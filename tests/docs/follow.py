@@ -8,7 +8,7 @@ mytext.txt, 30,000 characters of the plays. Three kinds of lines are run in anot
 
 - a search that takes an hour is given one minute;
 - a command that serves is ended with Ctrl-C as soon as it answers;
-- a download, the tests and what changes the user's shell are left out.
+- the tests and what changes the user's shell are left out.
 """
 
 import os
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = ("README.md", "docs/understanding.md")
 FIRST_LINE = "python3 -m venv .venv"
 CHARACTERS = 30_000
-LEFT_OUT = ("charlm download", "pytest", ".bashrc")
+LEFT_OUT = ("curl", "pytest", ".bashrc")
 SERVERS = {"charlm serve": "http://127.0.0.1:8000/", "charlm tensorboard": "http://127.0.0.1:6006/"}
 LONG = re.compile(r"--minutes 60\b")
 ANSWER_SECONDS = 120
