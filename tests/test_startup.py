@@ -105,17 +105,15 @@ def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported(tmp_pat
     assert imported(done).isdisjoint(TENSORFLOW)
 
 
-@pytest.mark.parametrize(
-    "line", ["charlm tr", "charlm train -s model.un", "charlm plan -c ti", "charlm sample mi"]
-)
+@pytest.mark.parametrize("line", ["charlm tr", "charlm train -s model.un", "charlm plan -c ti", "charlm sample mi"])
 def test_completing_imports_only_click(line: str) -> None:
     program = (
         "import os\n"
         "from charlm.cli.main import main\n"
-        "os.environ |= {'_CHARLM_COMPLETE': 'bash_complete', 'COMP_LINE': sys.argv[1], 'COMP_POINT': '99'}\n"
+        "os.environ |= {'_CHARLM_COMPLETE': 'bash_complete', 'COMP_WORDS': sys.argv[1], 'COMP_CWORD': sys.argv[2]}\n"
         "try:\n    main(prog_name='charlm')\nexcept SystemExit:\n    pass"
     )
-    packages = imported_by_program(program, line)
+    packages = imported_by_program(program, line, str(len(line.split()) - 1))
     assert "click" in packages
     assert packages.isdisjoint(HEAVY)
 

@@ -15,7 +15,7 @@ from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice
 from charlm.hardware import memory_bytes, peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.batches import Batches
-from charlm.text.facts import TextFacts, describe_text
+from charlm.text.findings import TextFacts, describe_text
 from charlm.training.schedule import total_steps
 from charlm.training.signals import stop_on_signal
 from charlm.training.soft_targets import open_soft_targets

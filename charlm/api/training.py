@@ -29,18 +29,15 @@ def tokenize(
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
-    workers: int = 1,
     show_progress: bool = False,
 ) -> Corpus:
     """Turn text into a corpus on disk.
 
     Args:
-        sources: Files, folders, glob patterns, .gz or .zst files, or - for standard input; one of them or several.
+        sources: Files, folders, glob patterns, .gz files, or - for standard input; one of them or several.
         out: The folder to write; it must be missing or empty.
         recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids.
         overrides: Values that replace those of the recipe.
-        workers: The number of processes that read the files, 1 or more; the corpus does not depend on it. Above 1, the
-            program must start in a block `if __name__ == "__main__"`.
         show_progress: Whether to show a bar on standard error.
 
     Raises:
@@ -50,7 +47,7 @@ def tokenize(
     several = [sources] if isinstance(sources, str | Path) else sources
     config = load_config(find_recipe(str(recipe)), overrides=as_several(overrides))
     names = [str(source) for source in several]
-    return write_corpus(names, Path(out), config.corpus, workers=workers, progress=show_progress)
+    return write_corpus(names, Path(out), config.corpus, progress=show_progress)
 
 
 def train(

@@ -55,7 +55,6 @@ def tune(
     trial_minutes: float | None = None,
     out: str | Path | None = None,
     storage: str | None = None,
-    processes: int = 1,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
 ) -> "SearchResult":
@@ -73,8 +72,6 @@ def tune(
             has, for a new one a twentieth of `minutes`.
         out: The folder of the search; None = tune- and the name of the space, under runs/.
         storage: The URL of a database for the study, as Optuna takes it; None = a journal in the folder.
-        processes: How many processes of this machine search, 1 or more, each on its share of the cores. Above 1, the
-            program must start in a block `if __name__ == "__main__"`, and the system must be Linux.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
 
@@ -98,12 +95,8 @@ def tune(
     check_tensorflow()
     from charlm.tuning.display import Display
     from charlm.tuning.folder import prepare_folder
-    from charlm.tuning.processes import searching_beside, share_cores
     from charlm.tuning.study import Study
 
-    if processes > 1 and loaded.config().training.device == "gpu":
-        raise CharlmError(f"--processes: found {processes}; must be 1 with training.device: gpu, to share no card")
-    shares = share_cores(processes) if processes > 1 else []
     sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
     with stop_on_signal() as request:
@@ -122,13 +115,8 @@ def tune(
             trials=trials,
             command=" ".join(["charlm train", *([] if text is None else [shlex.quote(str(one)) for one in sources])]),
         )
-        with (
-            searching_beside(_search_quietly, task, shares=shares, request=request, say=say),
-            Display(task.seconds, say=say, show_progress=show_progress) as display,
-        ):
-            search = _begin(task, request, display)
-            found = search.run()
-        return search.result(found.reason, signal=found.signal)
+        with Display(task.seconds, say=say, show_progress=show_progress) as display:
+            return _begin(task, request, display).run()
 
 
 def _fix_parts(space: "Space", request: StopRequest) -> "Space":
@@ -152,11 +140,3 @@ def _begin(task: SearchTask, request: StopRequest, display: "Display") -> "Searc
     place = Workplace(task.space, corpus, make_engine, timer.seconds_per_step, task.trial_seconds, request)
     study = Study(task.out, task.space, task.identity, storage=task.storage)
     return Search(study, place, display, task.command, seconds=task.seconds, trials=task.trials)
-
-
-def _search_quietly(task: SearchTask) -> None:
-    """Search in a process beside that of the user."""
-    from charlm.tuning.display import Display
-
-    with stop_on_signal() as request, Display(task.seconds, say=lambda _: None, show_progress=False) as display:
-        _begin(task, request, display).run()

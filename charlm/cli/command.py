@@ -9,7 +9,6 @@
 import contextlib
 import importlib
 import keyword
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -89,10 +88,6 @@ class Commands(HelpPage, click.Group):
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command line, or answer a shell that asks for completions."""
-        if "_CHARLM_COMPLETE" in os.environ:
-            from charlm.cli.shells import register_shells
-
-            register_shells()
         with _exit_codes():
             return super().main(*args, **settings)
 

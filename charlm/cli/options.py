@@ -182,6 +182,6 @@ corpus_argument = click.argument(
     "corpus",
     nargs=-1,
     type=FOLDER,
-    help="Text: files, folders, glob patterns, .gz or .zst files, - for standard input; or one folder that tokenize "
+    help="Text: files, folders, glob patterns, .gz files, - for standard input; or one folder that tokenize "
     "wrote.  [default: the plays that come with charlm]",
 )

@@ -15,7 +15,6 @@ from charlm.cli.options import (
     json_option,
     run_argument,
     unknown_option,
-    with_option,
 )
 from charlm.cli.output import print_aside, print_result, say, write_result
 from charlm.errors import CharlmError, harmless, shorten
@@ -43,7 +42,7 @@ class _PromptFile(click.File):
 SECTIONS = {
     "The text": "prompt prompt_file length stop samples seed unknown ignore_end",
     "How characters are chosen": "temperature top_k top_p min_p",
-    "The model": "checkpoint others",
+    "The model": "checkpoint",
     "Output": "interactive raw copies as_json",
 }
 EXAMPLES = {
@@ -115,7 +114,6 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
     help="Write together with the model in a terminal: choose its characters, type, go back; -n is how far it goes on.",
 )
 @checkpoint_option
-@with_option
 @unknown_option("the prompt")
 @click.option(
     "--raw",
@@ -139,7 +137,6 @@ def sample(
     stop: str | None,
     ignore_end: bool,
     interactive: bool,
-    others: tuple[Path, ...],
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     raw: bool,
@@ -153,7 +150,7 @@ def sample(
     if prompt_file is not None:
         prompt = _read_instead_of(prompt, prompt_file)
     if interactive:
-        others_given = others or as_json or copies or samples > 1 or stop is not None or ignore_end
+        others_given = as_json or copies or samples > 1 or stop is not None or ignore_end
         _check_interactive(length, has_others=bool(others_given))
     elif length == 0 and (as_json or copies or samples > 1):
         raise click.UsageError("-n 0 has no end; leave out --samples, --json and --copies")
@@ -164,7 +161,7 @@ def sample(
     from charlm.api.model import MAX_SEED, load
     from charlm.sampling.sampler import Sampler
 
-    model = load(run, checkpoint=checkpoint, others=others)
+    model = load(run, checkpoint=checkpoint)
     training_ids = model.training_ids(wanted_by="--copies") if copies else None
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     sampler = Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p)
@@ -211,7 +208,7 @@ def sample(
 def _check_interactive(length: int, *, has_others: bool) -> None:
     """Refuse --interactive without a terminal, without a length, or with others of the options."""
     if has_others:
-        raise click.UsageError("--interactive: leave out --with, --samples, --stop, --ignore-end, --copies and --json")
+        raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end, --copies and --json")
     if length == 0:
         raise click.UsageError("--interactive: -n is how far the model goes on at a time; must be 1 or more")
     if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -280,8 +277,7 @@ def _print_json(
         for text, copy in zip(texts, copies, strict=True):
             text["copies"] = asdict(copy)
     prompts = _json_text(_to_bytes(prompt), key="prompt", bytes_key="prompt_bytes_base64")
-    bundles = {"bundle": str(model.folder), "with": [str(folder) for folder in model.others]}
-    print_result(json.dumps({**bundles, **prompts, "seed": seed, "samples": texts}))
+    print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": seed, "samples": texts}))
 
 
 def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:

@@ -8,9 +8,6 @@ from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, log_options, recipe_option, set_option
 from charlm.cli.output import log_settings, print_result, say_machine
 
-MAX_WORKERS = 256
-
-
 EXAMPLES = {
     "charlm tokenize book.txt --out corpus": "a corpus of one document",
     "charlm tokenize 'texts/**/*.txt' --out corpus -s corpus.encoding=cp1252": "many documents that are not UTF-8",
@@ -24,20 +21,13 @@ EXAMPLES = {
     nargs=-1,
     required=True,
     metavar="PATH...",
-    help="Text: a file, a folder, a glob pattern, a .gz or .zst file, or - for standard input.",
+    help="Text: a file, a folder, a glob pattern, a .gz file, or - for standard input.",
 )
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; it must be missing or empty.")
 @recipe_option("default")
 @set_option
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1, max=MAX_WORKERS),
-    help="Processes that read the files; the corpus is the same for any number.  [default: one for each core]",
-)
 @log_options
-def tokenize(
-    paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...], workers: int | None
-) -> None:
+def tokenize(paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
     """Turn text into a corpus on disk.
 
     Each file is a document; the model learns where one ends. Of the recipe, only the section corpus is used: it says
@@ -45,7 +35,6 @@ def tokenize(
     corpus by itself; a corpus on disk pays if several runs share it.
     """
     from charlm.api.training import tokenize
-    from charlm.hardware import core_count
 
     say_machine()
     corpus = tokenize(
@@ -53,7 +42,6 @@ def tokenize(
         out,
         recipe=recipe or "default",
         overrides=overrides,
-        workers=workers or min(core_count(), MAX_WORKERS),
         show_progress=log_settings().shows_progress,
     )
     print_result(f"{out}: {corpus.summary}")

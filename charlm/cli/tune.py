@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
 
 
-SECTIONS = {"How long": "minutes trials trial_minutes processes", "Where it is kept": "out storage"}
+SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out storage"}
 EXAMPLES = {
     "charlm tune space mytext.txt --minutes 60": "an hour over the search space that comes with charlm",
     "charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine": "at most 20 trials of another space",
@@ -51,13 +51,6 @@ EXAMPLES = {
     callback=refuse_empty,
     help="Database for the study, as Optuna takes it.  [default: a journal in the folder]",
 )
-@click.option(
-    "--processes",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Trials that are trained at once, each by a process with its share of the cores.",
-)
 @json_option
 @log_options
 def tune(
@@ -69,7 +62,6 @@ def tune(
     trial_minutes: float | None,
     out: Path | None,
     storage: str | None,
-    processes: int,
     as_json: bool,
 ) -> None:
     """Search for a better recipe.
@@ -91,7 +83,6 @@ def tune(
             trial_minutes=trial_minutes,
             out=out,
             storage=storage,
-            processes=processes,
             say=say,
             show_progress=log_settings().shows_progress,
         )

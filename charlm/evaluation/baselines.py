@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.text.counting import count_ids
+from charlm.text.corpus import count_ids
 from charlm.text.vocabulary import UNKNOWN_GLYPH, Vocabulary
 
 Ids = NDArray[Any]

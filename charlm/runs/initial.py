@@ -19,8 +19,7 @@ from charlm.network.bundle import Bundle, read_bundle, weights_sha256, write_bun
 from charlm.network.rnn import Parameters
 from charlm.network.transfer import count_matches, match_ids, transfer
 from charlm.runs.folder import INIT, find_bundle
-from charlm.text.corpus import Corpus
-from charlm.text.counting import count_ids
+from charlm.text.corpus import Corpus, count_ids
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,7 @@ from charlm.storage.atomic import write_file, writing
 from charlm.storage.inside import open_inside
 from charlm.storage.lock import LOCK, only_writer
 from charlm.storage.reading import file_sha256
-from charlm.text.corpus import Corpus, is_corpus, open_corpus
-from charlm.text.corpus_settings import settle_corpus_settings
+from charlm.text.corpus import Corpus, is_corpus, open_corpus, settle_corpus_settings
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import read_vocabulary
 

@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Sequence
 
 from charlm.serving.answers import Usage
 from charlm.serving.errors import RequestError
 from charlm.serving.jobs import Chunk, Job
 from charlm.serving.limits import Limits
-from charlm.serving.metrics import Metrics
 from charlm.serving.plan import Plan
 from charlm.serving.scheduler import QueueFullError, Reports, Scheduler
 from charlm.serving.text import Piece
@@ -87,8 +85,8 @@ class Inbox:
 class Answering:
     """Turns plans into pieces of text."""
 
-    def __init__(self, scheduler: Scheduler, inboxes: Inboxes, limits: Limits, metrics: Metrics) -> None:
-        self._scheduler, self._inboxes, self._limits, self._metrics = scheduler, inboxes, limits, metrics
+    def __init__(self, scheduler: Scheduler, inboxes: Inboxes, limits: Limits) -> None:
+        self._scheduler, self._inboxes, self._limits = scheduler, inboxes, limits
 
     async def pieces(self, plan: Plan) -> AsyncGenerator[tuple[int, Piece]]:
         """Yield the pieces of the texts as they become certain, each with the index of its text.
@@ -100,7 +98,7 @@ class Answering:
                 (422), or the stepping thread has failed (500).
 
         """
-        started, has_begun = time.monotonic(), False
+        has_begun = False
         inbox = self._inboxes.open(plan.jobs, is_patient=plan.is_patient)
         alarm = asyncio.get_running_loop().call_later(self._limits.seconds, inbox.expire)
         unfinished = dict(zip(plan.jobs, range(len(plan.jobs)), strict=True))
@@ -108,9 +106,7 @@ class Answering:
             self._submit(plan)
             while unfinished:
                 reports = await inbox.take()
-                if reports and not has_begun:
-                    has_begun = True
-                    self._metrics.observe_first_report(time.monotonic() - started)
+                has_begun = has_begun or bool(reports)
                 for job, chunk in reports:
                     if job in unfinished:
                         index = unfinished[job]
@@ -129,8 +125,6 @@ class Answering:
             alarm.cancel()
             self._scheduler.cancel(list(unfinished))
             self._inboxes.close(plan.jobs)
-            usage = self.usage(plan)
-            self._metrics.count_characters(plan.model, prompt=usage.prompt, generated=usage.generated)
 
     def _read(self, plan: Plan, index: int, chunk: Chunk) -> Piece:
         """Return the piece that a chunk of a text makes certain; give up its job if a stop text has ended it."""

@@ -17,7 +17,6 @@ from charlm.serving.answers import DONE, to_event
 from charlm.serving.errors import RequestError
 from charlm.serving.guard import check_host, check_origin
 from charlm.serving.limits import Limits
-from charlm.serving.metrics import CONTENT_TYPE, Metrics
 from charlm.serving.plan import Plan, ServedModel, plan_chat, plan_completion
 from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
@@ -32,7 +31,6 @@ ASSETS = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "t
 DISCARDED_BODIES = 32
 """How many times the largest body is read and dropped before a body that is too large is refused: a client that is
 still sending would not see the refusal."""
-PATHS = ("/", "/v1/models", "/v1/completions", "/v1/chat/completions", "/health", "/metrics")
 
 
 class Service:
@@ -45,10 +43,9 @@ class Service:
         answering: Answering,
         *,
         limits: Limits,
-        metrics: Metrics,
     ) -> None:
         self._models, self._scheduler, self._answering = models, scheduler, answering
-        self._limits, self._metrics = limits, metrics
+        self._limits = limits
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -61,7 +58,6 @@ class Service:
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/health", self.health),
-            Route("/metrics", self.metrics),
         ]
 
     async def list_models(self, _: Request) -> Response:
@@ -90,11 +86,6 @@ class Service:
         is_well = self._scheduler.failure is None
         return json_response({"status": "ok" if is_well else "failed"}, 200 if is_well else 503)
 
-    async def metrics(self, _: Request) -> Response:
-        """GET /metrics."""
-        gauges = {"active_texts": self._scheduler.active, "waiting_texts": self._scheduler.waiting}
-        return Response(self._metrics.render({**gauges, "slots": self._limits.slots}), media_type=CONTENT_TYPE)
-
     async def _read_body(self, request: Request) -> bytes:
         """Return the body; refuse one that is too large or that takes too long to arrive."""
         limit, size, parts = self._limits.body_bytes, 0, []
@@ -117,10 +108,7 @@ class Service:
         pieces = self._answering.pieces(plan)
         begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
         answer = await unless_disconnected(begin, request)
-        if answer is None:
-            self._metrics.count_disconnect()
-            return Response(status_code=499)  # nobody reads it
-        return answer
+        return Response(status_code=499) if answer is None else answer  # nobody reads it
 
     async def _collect(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         texts: list[list[Piece]] = [[] for _ in plan.jobs]
@@ -132,7 +120,7 @@ class Service:
         """Return the stream once it has its first piece: until then it can still be refused."""
         first = await anext(pieces)
         events = self._events(plan, first, pieces)
-        return EventStream(events, pieces, limits=self._limits, metrics=self._metrics)
+        return EventStream(events, pieces, limits=self._limits)
 
     async def _events(
         self, plan: Plan, first: tuple[int, Piece], pieces: AsyncGenerator[tuple[int, Piece]]
@@ -150,18 +138,16 @@ class Service:
 class _Guard:
     """What happens to every request before and after its handler."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str], metrics: Metrics) -> None:
-        self._app, self._allowed_hosts, self._metrics = app, allowed_hosts, metrics
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
+        self._app, self._allowed_hosts = app, allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
 
-        async def counted_send(message: Message) -> None:
-            """Send a message, count its status, and forbid the guessing of types."""
+        async def send_safely(message: Message) -> None:
+            """Send a message, and forbid the guessing of types."""
             if message["type"] == "http.response.start":
-                path = scope["path"] if scope["path"] in PATHS else "other"
-                self._metrics.count_request(path, message["status"])
                 message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
             await send(message)
 
@@ -170,18 +156,17 @@ class _Guard:
             check_host(headers.get(b"host"), self._allowed_hosts)
             check_origin(headers.get(b"origin"), headers[b"host"])
         except RequestError as error:
-            await error_response(error)(scope, receive, counted_send)
+            await error_response(error)(scope, receive, send_safely)
             return
-        await self._app(scope, receive, counted_send)
+        await self._app(scope, receive, send_safely)
 
 
-def make_app(service: Service, *, allowed_hosts: Sequence[str], metrics: Metrics) -> ASGIApp:
+def make_app(service: Service, *, allowed_hosts: Sequence[str]) -> ASGIApp:
     """Return the application.
 
     Args:
         service: The handlers.
         allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
-        metrics: Counts the requests.
 
     """
     app = Starlette(
@@ -193,7 +178,7 @@ def make_app(service: Service, *, allowed_hosts: Sequence[str], metrics: Metrics
             Exception: lambda _, error: error_response(RequestError(500, "the server has made a mistake")),
         },
     )
-    return _Guard(app, allowed_hosts, metrics)
+    return _Guard(app, allowed_hosts)
 
 
 def _asset(name: str) -> Callable[[Request], Awaitable[Response]]:

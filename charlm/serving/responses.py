@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 
 from charlm.serving.errors import RequestError
 from charlm.serving.limits import Limits
-from charlm.serving.metrics import Metrics
 
 EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 
@@ -75,21 +74,13 @@ class EventStream(Response):
         sources: What the events are made from, and is closed with them: closing a generator that has not begun does not
             reach what it iterates over.
         limits: How long a client may leave an event unread.
-        metrics: Counts the clients that go.
 
     """
 
-    def __init__(
-        self,
-        events: AsyncGenerator[bytes],
-        sources: AsyncGenerator[Any],
-        *,
-        limits: Limits,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], sources: AsyncGenerator[Any], *, limits: Limits) -> None:
         super().__init__(headers=EVENT_HEADERS)
         del self.headers["content-length"]
-        self._events, self._sources, self._limits, self._metrics = events, sources, limits, metrics
+        self._events, self._sources, self._limits = events, sources, limits
         self._sending_since = math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,9 +91,7 @@ class EventStream(Response):
             leaving = asyncio.create_task(_wait_for_disconnect(receive))
             stalling = asyncio.create_task(self._wait_for_stall())
             await _first_of(sending, leaving, stalling)
-        if sending.cancelled():
-            self._metrics.count_disconnect()
-        else:
+        if not sending.cancelled():
             sending.result()
 
     async def _send_events(self, send: Send) -> None:

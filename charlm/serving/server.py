@@ -1,6 +1,7 @@
 """The server from its socket to its end: uvicorn on one thread, the stepping thread beside it."""
 
 import logging
+import resource
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from charlm.serving.app import Service, make_app
 from charlm.serving.batch import Batch
 from charlm.serving.connections import bounded_protocol
 from charlm.serving.limits import Limits
-from charlm.serving.metrics import Metrics
 from charlm.serving.plan import ServedModel
 from charlm.serving.scheduler import Scheduler
 
@@ -79,19 +79,18 @@ def run_server(
 
     """
     max_connections = _raise_file_limit() - FILES_BESIDE_CONNECTIONS
-    metrics, inboxes = Metrics(), Inboxes()
+    inboxes = Inboxes()
     batches = {name: one.batch for name, one in slots.items()}
     scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=inboxes.deliver)
     service = Service(
         {name: one.model for name, one in slots.items()},
         scheduler,
-        Answering(scheduler, inboxes, limits, metrics),
+        Answering(scheduler, inboxes, limits),
         limits=limits,
-        metrics=metrics,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(
-        make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts], metrics=metrics),
+        make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts]),
         http=bounded_protocol(read_seconds=limits.read_seconds, max_connections=max_connections),
         ws="none",
         lifespan="off",
@@ -113,10 +112,6 @@ def run_server(
 
 def _raise_file_limit() -> int:
     """Let this process open as many files as it may, within reason; return how many."""
-    try:
-        import resource
-    except ImportError:  # Windows, where sockets do not count
-        return OPEN_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

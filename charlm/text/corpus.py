@@ -4,6 +4,7 @@ A corpus is a folder with `ids.bin` (little-endian unsigned integers and nothing
 `manifest.json`. Making one from text is left to `charlm.text.tokenization`.
 """
 
+import codecs
 import contextlib
 import math
 import reprlib
@@ -18,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from charlm.config.mistakes import demand
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, shorten
 from charlm.storage.reading import read_file
+from charlm.text.decoding import check_encoding
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
 
 FORMAT = 1
@@ -29,7 +31,7 @@ MAX_MANIFEST_BYTES = 1 << 30
 CHECKED_BYTES = 64 << 20
 """Up to this size, ids.bin is searched for ids out of range when it is opened, else as far as it is read."""
 BLOCK = 1 << 20
-"""Ids that are searched at a time."""
+"""Ids that are searched or counted at a time: NumPy converts those that it counts to int64 first."""
 
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -75,9 +77,9 @@ class Manifest(BaseModel):
     """Of ids.bin."""
     splits: dict[str, tuple[Count, Count]]
     """Start and end of train, validation and test as positions in ids.bin; each starts where the one before ends."""
-    validation_fraction: float | None = Field(default=None, ge=0, lt=1)
-    """What the splits were made with; None in a corpus of an earlier version of charlm."""
-    test_fraction: float | None = Field(default=None, ge=0, lt=1)
+    validation_fraction: float = Field(ge=0, lt=1)
+    """What the splits were made with."""
+    test_fraction: float = Field(ge=0, lt=1)
     """As validation_fraction."""
 
     @field_validator("format")
@@ -93,7 +95,7 @@ class Manifest(BaseModel):
         in_order = borders == sorted(borders) and borders[1:5:2] == borders[2:6:2]
         if set(self.splits) != set(SPLITS) or not in_order or borders[0] != 0 or borders[-1] != self.size:
             raise ValueError(f"splits must be train, validation and test, in order from 0 to {self.size}")
-        if (self.validation_fraction or 0) + (self.test_fraction or 0) >= 1:
+        if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction + test_fraction must be less than 1")
         return self
 
@@ -274,3 +276,57 @@ def _describe(error: ValidationError) -> str:
     key = "".join(f"{part}: " for part in first["loc"])
     found = f"found {reprlib.repr(first['input'])}; " if key and first["type"] != "missing" else ""
     return f"{key}{found}{demand(first)}"
+
+
+def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
+    """Return the settings that a corpus was made with, as its manifest has them.
+
+    Args:
+        corpus: What `open_corpus` returned.
+        given: The settings of the config; those that were written, not left out, must be the settings of the corpus.
+
+    Raises:
+        CharlmError: a setting that was written is not that of the corpus, or the manifest has an encoding that Python
+            does not have; the message names the key.
+
+    """
+    manifest = corpus.manifest
+    if manifest.level == "char":
+        check_encoding(manifest.encoding, key=f"{corpus.folder / 'manifest.json'}: encoding")
+    made = CorpusConfig(**{key: getattr(manifest, key) for key in CorpusConfig.model_fields})
+    for key in CorpusConfig.model_fields:
+        if key in given.model_fields_set and not _agree(key, getattr(given, key), getattr(made, key), made):
+            raise CharlmError(
+                f"corpus.{key}: found {shorten(getattr(given, key))}, but {corpus.folder} was made with "
+                f"{shorten(getattr(made, key))}; leave the setting out, or tokenize the text again"
+            )
+    return made
+
+
+def _agree(key: str, given: Any, made: Any, settings: CorpusConfig) -> bool:
+    """Return whether two values of a setting mean the same."""
+    if key != "encoding" or given == made:
+        return bool(given == made)
+    if settings.level == "byte":  # the encoding is not used
+        return True
+    try:
+        return codecs.lookup(given).name == codecs.lookup(made).name
+    except (LookupError, ValueError):
+        return False
+
+
+def count_ids(ids: NDArray[Any], size: int) -> NDArray[np.int64]:
+    """Return how often each id occurs.
+
+    Args:
+        ids: Integers [n], 0 to size - 1; memory-mapped ones are read block by block.
+        size: V, the number of ids, 1 or more.
+
+    Returns:
+        int64 [V].
+
+    """
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(ids), BLOCK):
+        counts += np.bincount(ids[start : start + BLOCK], minlength=size)
+    return counts

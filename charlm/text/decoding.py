@@ -58,10 +58,8 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
         )
 
 
-def texts(
-    blocks: Iterable[bytes], config: CorpusConfig, *, name: str, start: int = 0, head: bytes = b""
-) -> Iterator[str]:
-    """Yield the text of a document, or of a part of it, in pieces.
+def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterator[str]:
+    """Yield the text of a document in pieces.
 
     At level byte the text is the bytes decoded as Latin-1, so that code points are byte values.
 
@@ -69,8 +67,6 @@ def texts(
         blocks: The bytes of the document in blocks of any size, none of them empty.
         config: Its level, encoding and normal form.
         name: What messages call the document.
-        start: The bytes of the document before the first block, 0 or more.
-        head: The first bytes of the document, if the blocks are only a part of it.
 
     Raises:
         CharlmError: Python does not have the encoding; or as `decode` and `normalize` do.
@@ -79,12 +75,12 @@ def texts(
     if config.level == "char":
         check_encoding(config.encoding)
     encoding = config.encoding if config.level == "char" else "latin-1"
-    pieces = decode(blocks, encoding=encoding, name=name, start=start, head=head)
+    pieces = decode(blocks, encoding=encoding, name=name)
     return pieces if config.normalize == "none" else normalize(pieces, form=config.normalize, name=name)
 
 
-def decode(blocks: Iterable[bytes], *, encoding: str, name: str, start: int = 0, head: bytes = b"") -> Iterator[str]:
-    """Yield the decoded text of a document, or of a part that `charlm.text.pieces` has cut, in pieces.
+def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str]:
+    """Yield the decoded text of a document in pieces.
 
     Line ends stay as they are; a byte order mark at the start is dropped.
 
@@ -92,8 +88,6 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str, start: int = 0,
         blocks: The bytes of the document in blocks of any size, none of them empty.
         encoding: A name that `check_encoding` accepts.
         name: What messages call the document.
-        start: The bytes of the document before the first block, 0 or more.
-        head: The first bytes of the document, if the blocks are only a part of it.
 
     Raises:
         CharlmError: the bytes are not valid in this encoding; the message names the offset of the first invalid byte
@@ -101,7 +95,7 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str, start: int = 0,
 
     """
     decoder = codecs.getincrementaldecoder(encoding)()
-    end, started = start, start > 0
+    end, started, head = 0, False, b""
     for block in itertools.chain(blocks, [b""]):
         head = head or block[:HEAD_BYTES]
         end += len(block)

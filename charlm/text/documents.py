@@ -1,19 +1,19 @@
-"""Sources named by the user -> documents, read block by block.
+"""Sources named by the user -> documents, read block by block and decompressed if their names end in .gz.
 
-A source is a file, a folder, a glob pattern, a compressed file or standard input. Decompressing is left to
-`charlm.text.compression`, decoding the bytes to `charlm.text.decoding`.
+A source is a file, a folder, a glob pattern or standard input. Decoding the bytes is left to `charlm.text.decoding`.
 """
 
+import gzip
 import os
 import shutil
 import stat
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from charlm.errors import CharlmError
-from charlm.text.compression import find_compression
 
 BLOCK_BYTES = 1 << 20
 STANDARD_INPUT = "-"
@@ -24,7 +24,7 @@ Advance = Callable[[int], object]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Document:
-    """One text: a regular file, decompressed if its name ends in .gz or .zst.
+    """One text: a regular file, decompressed if its name ends in .gz.
 
     Documents are compared by identity: there may be 100,000 of them, and comparing paths takes time.
     """
@@ -40,39 +40,27 @@ class Document:
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
 
-    @property
-    def is_compressed(self) -> bool:
-        """Whether the file is decompressed as it is read."""
-        return find_compression(self.path) is not None
-
-    def read(
-        self, *, advance: Advance, block_bytes: int = BLOCK_BYTES, start: int = 0, end: int | None = None
-    ) -> Iterator[bytes]:
+    def read(self, *, advance: Advance, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Yield the decompressed bytes in blocks, none of them empty.
 
         Args:
             advance: Is called for each block with the bytes that it takes in the file, that is before decompression.
             block_bytes: Largest size of a block, 1 or more.
-            start: The first byte; 0 in a compressed file.
-            end: The byte after the last one; None = to the end of the file, as in a compressed file.
 
         Raises:
-            CharlmError: the file cannot be read, or its name ends in .gz or .zst and it is not complete.
+            CharlmError: the file cannot be read, or its name ends in .gz and it is not a complete gzip file.
 
         """
-        compression = find_compression(self.path)
-        damaged = compression.errors if compression else ()
         try:
             with self.path.open("rb", buffering=0) as raw:
-                stream = compression.open(raw) if compression else raw
-                position = raw.seek(start)
-                while block := stream.read(block_bytes if end is None else min(block_bytes, end - position)):
+                stream = gzip.GzipFile(fileobj=raw) if self.path.suffix.lower() == ".gz" else raw
+                position = 0
+                while block := stream.read(block_bytes):
                     advance(raw.tell() - position)
                     position = raw.tell()
                     yield block
-        except damaged as error:
-            name = compression.name if compression else ""
-            raise CharlmError(f"{self.name}: not a complete {name} file: {error}") from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise CharlmError(f"{self.name}: not a complete gzip file: {error}") from None
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
 

@@ -1,19 +1,23 @@
-"""What in a text would make a network worse, and what helps: a look at it before training.
+"""Possible problems in a text, found before training on it, and what helps; with them the size of the text.
 
 A text of more than MAX_CHARACTERS is looked at in parts, so that the time does not grow with its size.
+
+Axes: V vocabulary.
 """
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from charlm.text.corpus import Corpus
-from charlm.text.repeats import WINDOW, repeated_share
-from charlm.text.shift import measure_shift, spaced
+from charlm.text.corpus import Corpus, count_ids
 from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids, Vocabulary
 
+MAX_COUNTED = 1 << 26
+"""In a longer text, characters are not counted: that would take seconds, and memory for all that is mapped."""
 MAX_CHARACTERS = 2_000_000
 PARTS = 20
 """The number of parts that are looked at in a longer text."""
@@ -26,15 +30,10 @@ RARE = 10
 MAX_RARE_SHARE = 0.2
 """The largest share of the distinct characters that may be rare without a word."""
 
-CONTROLS = range(0x80, 0xA0)
-"""The code points of Latin-1's control characters, which are letters and quotes in cp1252."""
-CONTINUATION = 1
-"""What stands for a byte of UTF-8 that continues a sequence."""
-
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in a text that would make a network worse."""
+    """A possible problem in a text: it would make a network worse."""
 
     subject: str
     """encoding, rare characters, line ends, repeated passages or validation text."""
@@ -49,8 +48,59 @@ class Finding:
         return f"{self.subject}: {self.found}; {self.advice}"
 
 
-def look_at(corpus: Corpus, rare: Mapping[str, int] | None) -> list[Finding]:
-    """Return what in a text would make a network worse.
+@dataclass(frozen=True)
+class TextFacts:
+    """A text to train on."""
+
+    summary: str
+    """In a line, for the user."""
+    characters: int
+    documents: int
+    vocabulary: int
+    """V, the number of ids."""
+    splits: dict[str, int]
+    """The number of ids of train, validation and test."""
+    rare: dict[str, int] | None
+    """How often each character occurs that occurs fewer than RARE times, the rarest first; None = not counted, since
+    the text is longer than MAX_COUNTED ids."""
+    findings: list[Finding]
+    """Its possible problems."""
+
+
+def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFacts:
+    """Return the facts about a text.
+
+    Args:
+        corpus: The text.
+        max_counted: The length in ids up to which its characters are counted.
+
+    Raises:
+        CharlmError: an id is not in the vocabulary, or ids.bin has become shorter.
+
+    """
+    rare = None
+    if len(corpus.ids) <= max_counted:
+        corpus.check_ids(corpus.ids)
+        rare = _rare(corpus.vocabulary.characters, count_ids(corpus.ids, len(corpus.vocabulary)).tolist())
+    return TextFacts(
+        summary=corpus.summary,
+        characters=corpus.manifest.characters,
+        documents=len(corpus.manifest.sources),
+        vocabulary=len(corpus.vocabulary),
+        splits={name: end - start for name, (start, end) in corpus.splits.items()},
+        rare=rare,
+        findings=find_problems(corpus, rare),
+    )
+
+
+def _rare(characters: Sequence[str | None], counts: Sequence[int]) -> dict[str, int]:
+    """Return the count of each rare character, the rarest first; an id that is reserved or never occurs is none."""
+    found = {name: n for name, n in zip(characters, counts, strict=True) if name is not None and 0 < n < RARE}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def find_problems(corpus: Corpus, rare: Mapping[str, int] | None) -> list[Finding]:
+    """Return the possible problems in a text.
 
     Args:
         corpus: The text.
@@ -65,18 +115,39 @@ def look_at(corpus: Corpus, rare: Mapping[str, int] | None) -> list[Finding]:
     for part in parts:
         corpus.check_ids(part)
     seen, vocabulary = np.concatenate(parts), corpus.vocabulary
-    found = [*_look_at_repeats(seen), *_look_at_validation(corpus)]
+    found = [*_check_repeats(seen), *_check_validation(corpus)]
     if vocabulary.level == "char":
         found = [
-            *_look_at_encoding(seen, vocabulary, encoding=corpus.manifest.encoding),
-            *_look_at_rare(rare or {}, vocabulary),
-            *_look_at_line_ends(seen, vocabulary),
+            *_check_encoding(seen, vocabulary, encoding=corpus.manifest.encoding),
+            *_check_rare(rare or {}, vocabulary),
+            *_check_line_ends(seen, vocabulary),
             *found,
         ]
     return found
 
 
-def _look_at_encoding(ids: Ids, vocabulary: Vocabulary, *, encoding: str) -> Iterator[Finding]:
+def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
+    """Return parts of a text at equal distances, or the whole text if it is shorter than they are together.
+
+    Args:
+        ids: Integers [n].
+        count: The number of parts, 1 or more.
+        size: The length of each, 1 or more.
+
+    """
+    if len(ids) < count * size:
+        return [ids]
+    starts = np.linspace(0, len(ids) - size, count).astype(int) if count > 1 else [0]
+    return [ids[start : start + size] for start in starts]
+
+
+CONTROLS = range(0x80, 0xA0)
+"""The code points of Latin-1's control characters, which are letters and quotes in cp1252."""
+CONTINUATION = 1
+"""What stands for a byte of UTF-8 that continues a sequence."""
+
+
+def _check_encoding(ids: Ids, vocabulary: Vocabulary, *, encoding: str) -> Iterator[Finding]:
     """Find UTF-8 that was read as cp1252 or Latin-1, cp1252 that was read as Latin-1, and characters that are lost."""
     sequences, share = _utf8_sequences(ids, vocabulary)
     if sequences >= MIN_OCCURRENCES and share > 0.5:
@@ -120,7 +191,13 @@ def _kind_of_byte(character: str | None) -> int:
     return 2 if 0xC2 <= byte < 0xE0 else 3 if 0xE0 <= byte < 0xF0 else 0
 
 
-def _look_at_rare(rare: Mapping[str, int], vocabulary: Vocabulary) -> Iterator[Finding]:
+def _count(ids: Ids, vocabulary: Vocabulary, characters: Iterable[str]) -> int:
+    """Return how many of some ids are those of some characters."""
+    wanted = {*characters}
+    return int(np.count_nonzero(np.array([character in wanted for character in vocabulary.characters])[ids]))
+
+
+def _check_rare(rare: Mapping[str, int], vocabulary: Vocabulary) -> Iterator[Finding]:
     """Find a vocabulary of which much is rare."""
     distinct = sum(character is not None for character in vocabulary.characters)
     if len(rare) > max(MIN_OCCURRENCES, MAX_RARE_SHARE * distinct):
@@ -128,7 +205,7 @@ def _look_at_rare(rare: Mapping[str, int], vocabulary: Vocabulary) -> Iterator[F
         yield Finding("rare characters", found, f"-s corpus.min_count={RARE} gives them one id")
 
 
-def _look_at_line_ends(ids: Ids, vocabulary: Vocabulary) -> Iterator[Finding]:
+def _check_line_ends(ids: Ids, vocabulary: Vocabulary) -> Iterator[Finding]:
     """Find line ends of more than one kind."""
     characters = np.array([character or "" for character in vocabulary.characters])
     is_return, is_feed = (characters == "\r")[ids], (characters == "\n")[ids]
@@ -139,7 +216,13 @@ def _look_at_line_ends(ids: Ids, vocabulary: Vocabulary) -> Iterator[Finding]:
         yield Finding("line ends", f"mixed: {', '.join(kinds)}", "make them one kind: tr -d '\\r' < TEXT > NEWTEXT")
 
 
-def _look_at_repeats(ids: Ids) -> Iterator[Finding]:
+WINDOW = 100
+"""Characters in a row that hardly any text has twice by chance."""
+BASE = 0x9E3779B97F4A7C15
+"""b of the hash: any odd number has an inverse modulo 2^64; this one has no pattern in its bits."""
+
+
+def _check_repeats(ids: Ids) -> Iterator[Finding]:
     """Find long passages that occur more than once."""
     share = repeated_share(ids)
     if share > MAX_REPEATED:
@@ -148,7 +231,73 @@ def _look_at_repeats(ids: Ids) -> Iterator[Finding]:
         yield Finding("repeated passages", found, advice)
 
 
-def _look_at_validation(corpus: Corpus) -> Iterator[Finding]:
+def repeated_share(ids: NDArray[Any], *, window: int = WINDOW) -> float:
+    """Return the share of the windows of a text that occur earlier in it, id for id.
+
+    Windows are compared by a polynomial hash (Karp and Rabin 1987) modulo 2^64, which comes from differences of prefix
+    sums, for windows that begin at every position:
+
+        hash(i) = sum_j (id_{i+j} + 1) b^j = b^-i (P(i + window) - P(i)), P(i) = sum_{k<i} (id_k + 1) b^k
+
+    Args:
+        ids: Integers [n], 0 or more.
+        window: The length of a window, 1 or more.
+
+    Returns:
+        0 to 1; 0 if the text has no window.
+
+    """
+    windows = len(ids) - window + 1
+    if windows < 1:
+        return 0.0
+    prefix_sums = np.zeros(len(ids) + 1, np.uint64)
+    np.cumsum((ids.astype(np.uint64) + np.uint64(1)) * _powers(BASE, len(ids)), out=prefix_sums[1:])
+    hashes = (prefix_sums[window:] - prefix_sums[:windows]) * _powers(pow(BASE, -1, 1 << 64), windows)
+    hashes.sort()  # np.unique takes a hundred times as long for numbers like these
+    return int(np.count_nonzero(hashes[1:] == hashes[:-1])) / windows
+
+
+def _powers(base: int, count: int) -> NDArray[np.uint64]:
+    """Return base^0, base^1, ... modulo 2^64, uint64 [count]."""
+    factors = np.full(count, base, np.uint64)
+    factors[:1] = 1
+    return np.cumprod(factors, dtype=np.uint64)
+
+
+Shares = NDArray[np.float64]
+"""How often each id occurs, as shares that add up to 1, float64 [V]."""
+
+MAX_PART = 100_000
+"""The most ids of a part of the text that are counted; the shares of characters hardly change beyond."""
+MAX_PARTS = 20
+MIN_PART = 1000
+"""With fewer ids, the shares are mostly chance."""
+DISTANCE_FACTOR, MIN_DISTANCE = 2.0, 0.05
+"""The validation text is of another kind if its distance is this many times that of any part of the training text, and
+at least this. Chapters of a book lie 0.01 to 0.04 apart, languages and kinds of text 0.1 and more."""
+MAX_UNSEEN = 0.005
+"""Each character that the training text lacks costs about 10 nats, so that this share of them costs 0.05 on average."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far the validation text is from the training text."""
+
+    distance: float
+    """Between the shares of the characters in both: half the sum of the differences (total variation), 0 to 1."""
+    usual_distance: float
+    """The largest distance between a part of the training text, as long as the validation text, and its other parts."""
+    unseen: float
+    """The share of the validation text that is characters which the training text lacks, 0 to 1."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the validation text is of another kind than the training text."""
+        limit = max(MIN_DISTANCE, DISTANCE_FACTOR * self.usual_distance)
+        return self.distance > limit or self.unseen > MAX_UNSEEN
+
+
+def _check_validation(corpus: Corpus) -> Iterator[Finding]:
     """Find a validation text of another kind than the training text."""
     training, validation = (corpus.split(name, check=False) for name in ("train", "validation"))
     shift = measure_shift(training, validation, vocabulary_size=len(corpus.vocabulary))
@@ -161,7 +310,41 @@ def _look_at_validation(corpus: Corpus) -> Iterator[Finding]:
         yield Finding("validation text", found, advice)
 
 
-def _count(ids: Ids, vocabulary: Vocabulary, characters: Iterable[str]) -> int:
-    """Return how many of some ids are those of some characters."""
-    wanted = {*characters}
-    return int(np.count_nonzero(np.array([character in wanted for character in vocabulary.characters])[ids]))
+def measure_shift(training: NDArray[Any], validation: NDArray[Any], *, vocabulary_size: int) -> Shift | None:
+    """Compare the characters of the validation text with those of the training text.
+
+    Parts of the training text tell how much the characters of this text differ from place to place anyway. Of a long
+    text, parts at equal distances are counted.
+
+    Args:
+        training: Ids, integers [n], 0 to V - 1.
+        validation: Ids, integers [m].
+        vocabulary_size: V.
+
+    Returns:
+        How far they are apart; None if the validation text has fewer than 1,000 ids or the training text has not twice
+        as many.
+
+    """
+    size = min(len(validation), MAX_PART)
+    count = min(len(training) // max(size, 1), MAX_PARTS)
+    if size < MIN_PART or count < 2:
+        return None
+    parts = np.array([_shares(part, vocabulary_size) for part in spaced(training, count=count, size=size)])
+    total = parts.sum(0)
+    others = [(total - part) / (count - 1) for part in parts]
+    seen = np.concatenate(spaced(validation, count=10, size=size // 10))
+    shares = _shares(seen, vocabulary_size)
+    return Shift(
+        distance=_distance(shares, total / count),
+        usual_distance=max(_distance(part, other) for part, other in zip(parts, others, strict=True)),
+        unseen=float(shares[total == 0].sum()),
+    )
+
+
+def _shares(ids: NDArray[Any], vocabulary_size: int) -> Shares:
+    return np.bincount(ids, minlength=vocabulary_size) / len(ids)
+
+
+def _distance(shares: Shares, others: Shares) -> float:
+    return float(np.abs(shares - others).sum()) / 2

@@ -18,8 +18,7 @@ from tqdm import tqdm
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
-from charlm.text.facts import TextFacts
-from charlm.text.findings import RARE
+from charlm.text.findings import RARE, TextFacts
 from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule
 
@@ -62,7 +61,7 @@ def line_columns(descriptor: int = 2) -> int:
 
 
 def describe_run(run: Run, facts: TextFacts, batches: Batches, *, steps: int) -> list[str]:
-    """Return the lines that tell the user the size of a run, and what is wrong with its text.
+    """Return the lines that tell the user the size of a run, and the possible problems in its text.
 
     Args:
         run: Its config and corpus.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from charlm.evaluation.baselines import NGRAM_ORDER, compressed_nats, ngram_nats
 from charlm.text.corpus import Corpus
-from charlm.text.facts import TextFacts, describe_text
+from charlm.text.findings import TextFacts, describe_text
 from charlm.text.vocabulary import Ids
 
 NGRAM = f"{NGRAM_ORDER}-gram"

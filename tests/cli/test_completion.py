@@ -30,10 +30,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def complete(line: str) -> list[str]:
-    """Return what bash is offered for a line with the cursor at its end."""
-    environment = {"_CHARLM_COMPLETE": "bash_complete", "COMP_LINE": line, "COMP_POINT": str(len(line.encode()))}
+    """Return what bash is offered for a line with the cursor at its end: the kind of each value, and the value."""
+    words = len(line.split()) - (not line.endswith(" "))
+    environment = {"_CHARLM_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(words)}
     done = CliRunner().invoke(main, prog_name="charlm", env=environment, catch_exceptions=False)
-    return [answer for answer in done.stdout.splitlines() if answer]
+    return [answer.removeprefix("plain,") for answer in done.stdout.splitlines() if answer]
 
 
 @pytest.mark.parametrize(
@@ -44,18 +45,17 @@ def complete(line: str) -> list[str]:
         ("charlm sample --che", ["--checkpoint"]),
         ("charlm sample --checkpoint ", ["best", "last"]),
         ("charlm train -s model.un", ["model.units="]),
-        ("charlm train --set model.rnn.activation=ta", ["tanh"]),
-        ("charlm train -s training.shuffle=", ["true", "false"]),
+        ("charlm train --set model.rnn.activation=ta", ["model.rnn.activation=tanh"]),
+        ("charlm train -s training.shuffle=", ["training.shuffle=true", "training.shuffle=false"]),
         ("charlm train -s training.early_stopping.pat", ["training.early_stopping.patience="]),
         ("charlm train -s model.units=", []),
         ("charlm train -s xyzzy=", []),
-        ("charlm train -c shakespeare-h", ["file", "shakespeare-hour"]),
-        ("charlm sample mi", ["file", "mine"]),
-        ("charlm sample runs/mi", ["file", "runs/mine"]),
-        ("charlm compare mine 2001", ["file", "20010203-120000-tiny"]),
-        ("charlm train --resume --run mi", ["file", "mine"]),
+        ("charlm train -c shakespeare-h", ["file,", "shakespeare-hour"]),
+        ("charlm sample mi", ["file,", "mine"]),
+        ("charlm sample runs/mi", ["file,", "runs/mine"]),
+        ("charlm compare mine 2001", ["file,", "20010203-120000-tiny"]),
+        ("charlm train --resume --run mi", ["file,", "mine"]),
         ("charlm completion ", list(SHELLS)),
-        ("charlm sample -p 'no closing quo", []),
     ],
 )
 def test_what_can_follow_is_offered(line: str, expected: list[str]) -> None:
@@ -63,12 +63,7 @@ def test_what_can_follow_is_offered(line: str, expected: list[str]) -> None:
 
 
 def test_every_recipe_is_offered() -> None:
-    assert complete("charlm plan -c ") == ["file", *recipe_names()]
-
-
-def test_only_what_lies_before_the_cursor_counts() -> None:
-    environment = {"_CHARLM_COMPLETE": "bash_complete", "COMP_LINE": "charlm tr xx", "COMP_POINT": "9"}
-    assert CliRunner().invoke(main, prog_name="charlm", env=environment).stdout == "train\n"
+    assert complete("charlm plan -c ") == ["file,", *recipe_names()]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -79,7 +74,7 @@ def test_the_script_of_a_shell_is_printed(shell: str) -> None:
 
 
 def test_an_unknown_shell_is_refused_with_those_there_are() -> None:
-    check_usage_error("completion tcsh", "'bash', 'zsh', 'fish', 'powershell'")
+    check_usage_error("completion tcsh", "'bash', 'zsh', 'fish'")
 
 
 # In real shells

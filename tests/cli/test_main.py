@@ -17,19 +17,18 @@ from charlm.cli.help import HelpPage
 from charlm.cli.main import main
 
 OPTIONS = {
-    "tokenize": "--out --workers -c --config -s --set -q --quiet -v --verbose --log-format",
+    "tokenize": "--out -c --config -s --set -q --quiet -v --verbose --log-format",
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
     "--start-timeout -q --quiet -v --verbose --log-format",
     "plan": "-c --config -s --set --workers --bandwidth --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
-    "--ignore-end --interactive --checkpoint --with --unknown --raw --copies --json",
+    "--ignore-end --interactive --checkpoint --unknown --raw --copies --json",
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --surprise --json",
     "compare": "--sort --seeds --csv --json",
     "inspect": "--text --out --edit --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
-    "tune": "--minutes --trials --trial-minutes --out --storage --processes --json -q --quiet -v --verbose "
-    "--log-format",
+    "tune": "--minutes --trials --trial-minutes --out --storage --json -q --quiet -v --verbose --log-format",
     "bench": "--units --layers --batch --time --config -c --rounds --json",
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
@@ -58,7 +57,7 @@ USAGES = {
     "tensorboard": "[RUNS]...",
     "runs": "",
     "info": "",
-    "completion": "{bash|zsh|fish|powershell}",
+    "completion": "{bash|zsh|fish}",
     "config list": "",
     "config show": "NAME|FILE",
     "config schema": "",

@@ -12,8 +12,7 @@ from charlm.cli.plan import SHOWN, _lines
 from charlm.config.recipes import suited_recipe
 from charlm.network.architecture import Architecture
 from charlm.text.batches import Batches
-from charlm.text.facts import TextFacts
-from charlm.text.findings import Finding
+from charlm.text.findings import Finding, TextFacts
 from charlm.training.scaling import Scaling
 from charlm.training.timing import Costs
 

@@ -321,7 +321,7 @@ def test_json_has_bytes_that_are_not_utf_8_in_base64(byte_model: Path) -> None:
 def test_json_has_no_base64_for_text(trained_run: Path) -> None:
     found = sample_json(trained_run, "-n", 5)
     assert (set(found), set(found["samples"][0])) == (
-        {"bundle", "with", "prompt", "seed", "samples"},
+        {"bundle", "prompt", "seed", "samples"},
         {"text", "characters", "stopped_by"},
     )
 
@@ -405,13 +405,3 @@ sample bundle -n 0 --copies               | -n 0 has no end
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)
-
-
-def test_an_ensemble_writes_by_the_mean_of_the_logits(bundle: Bundle, tmp_path: Path) -> None:
-    for name, bias in (("one", [0, 9, 0, 0, 0]), ("two", [0, 0, 12, 0, 0])):
-        parameters = replace(bundle.parameters, logits_bias=100 * np.array(bias, np.float32))
-        write_bundle(tmp_path / name, replace(bundle, parameters=parameters))
-    command = charlm("sample", tmp_path / "one", "--with", tmp_path / "two", "-n", "3", "-t", "0", "--json")
-    found = json.loads(command.stdout)
-    assert found["samples"][0]["text"] == "bbb"
-    assert (found["bundle"], found["with"]) == (str(tmp_path / "one"), [str(tmp_path / "two")])

@@ -27,22 +27,6 @@ def test_a_dash_reads_standard_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("place")
-@table("""
-tokenize text.txt --out out --workers 0    | 0 is not in the range 1<=x<=256
-tokenize text.txt --out out --workers 1000 | 1000 is not in the range
-tokenize text.txt --out out --workers two  | 'two' is not a valid integer
-""")
-def test_a_number_of_workers_out_of_range_is_wrong_usage(line: str, expected: str) -> None:
-    check_usage_error(line, expected)
-
-
-def test_a_small_text_starts_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.__init__", None)
-    (tmp_path / "text.txt").write_text("abba\n", encoding="utf-8")
-    assert charlm("tokenize", tmp_path / "text.txt", "--out", tmp_path / "out", "--workers", 4).exit_code == 0
-
-
-@pytest.mark.usefixtures("place")
 def test_a_failure_leaves_nothing_behind() -> None:
     before = sorted(Path().rglob("*"))
     assert run_line("tokenize latin.txt --out out").exit_code == 1

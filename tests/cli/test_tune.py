@@ -15,8 +15,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     (tmp_path / "wrong.yaml").write_text(SPACE.replace("units", "unit"), encoding="utf-8")
-    cards = SPACE.replace("search", "fixed: {training.device: gpu}\nsearch")
-    (tmp_path / "cards.yaml").write_text(cards, encoding="utf-8")
     (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50, encoding="utf-8")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").touch()
@@ -42,8 +40,6 @@ tune space.yaml none.txt --minutes 1                            | none.txt: no s
 tune space.yaml text.txt --minutes 1 --out full                 | full: is not empty, and not the folder of a search
 tune space.yaml text.txt --minutes 1 --out text.txt             | text.txt: cannot be written
 tune space.yaml text.txt --minutes 1 --storage nonsense         | --storage: cannot be opened: Could not parse
-tune space.yaml text.txt --minutes 1 --processes 9999           | --processes: found 9999; must be
-tune cards.yaml text.txt --minutes 1 --processes 2              | --processes: found 2; must be 1 with training.device
 """)
 def test_a_mistake_beside_the_space_is_answered_in_a_line(line: str, expected: str) -> None:
     pytest.importorskip("optuna", reason="missing: optuna")

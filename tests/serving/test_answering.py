@@ -18,7 +18,6 @@ from charlm.serving.answering import Answering, Inboxes
 from charlm.serving.batch import Batch
 from charlm.serving.errors import RequestError
 from charlm.serving.limits import Limits
-from charlm.serving.metrics import Metrics
 from charlm.serving.plan import Plan, ServedModel, plan_completion
 from charlm.serving.requests import CompletionRequest, parse_request
 from charlm.serving.scheduler import Scheduler
@@ -35,7 +34,7 @@ class Place:
         batch = Batch(parameters, slots=limits.slots)
         self.limits = limits
         self.scheduler = Scheduler({"m": batch}, max_waiting=limits.waiting, deliver=inboxes.deliver)
-        self.answering = Answering(self.scheduler, inboxes, limits, Metrics())
+        self.answering = Answering(self.scheduler, inboxes, limits)
         if is_started:
             self.scheduler.start()
 

@@ -12,7 +12,15 @@ from corpora import make_corpus, text_of
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.corpus import is_corpus, open_corpus, split_positions
+from charlm.text.corpus import (
+    BLOCK,
+    Corpus,
+    count_ids,
+    is_corpus,
+    open_corpus,
+    settle_corpus_settings,
+    split_positions,
+)
 
 # Splits
 
@@ -222,3 +230,77 @@ def test_a_vocabulary_of_another_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other" / "out" / "vocabulary.json").replace(tmp_path / "out" / "vocabulary.json")
     with pytest.raises(CharlmError, match=r"out: vocabulary\.json and manifest\.json are not of the same"):
         open_corpus(tmp_path / "out")
+
+
+def change_manifest(corpus: Corpus, **values: Any) -> Corpus:
+    """Change values of the manifest of a corpus, or remove those that are None, and open it again."""
+    path = corpus.folder / "manifest.json"
+    changed = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
+    return open_corpus(corpus.folder)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {},
+        {"level": "byte", "validation_fraction": 0.3},
+        {"encoding": "latin-1", "normalize": "NFC", "min_count": 2, "test_fraction": 0.25},
+    ],
+    ids=str,
+)
+def test_settings_that_are_left_out_are_those_of_the_corpus(tmp_path: Path, made: dict[str, Any]) -> None:
+    corpus = make_corpus(tmp_path, "abba" * 10, **made)
+    assert settle_corpus_settings(corpus, CorpusConfig()) == CorpusConfig(**made)
+
+
+def test_a_written_setting_that_is_the_one_of_the_corpus_is_accepted(tmp_path: Path) -> None:
+    made = CorpusConfig(level="byte", validation_fraction=0.3)
+    corpus = make_corpus(tmp_path, "abba" * 10, level="byte", validation_fraction=0.3)
+    assert settle_corpus_settings(corpus, made) == made
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"level": "byte"}, "corpus.level: found 'byte', but .*out was made with 'char'; leave the setting out, or"),
+        ({"encoding": "latin-1"}, "corpus.encoding: found 'latin-1', but .* with 'utf-8'"),
+        ({"encoding": "no such"}, "corpus.encoding: found 'no such', but .* with 'utf-8'"),
+        ({"normalize": "NFC"}, "corpus.normalize: found 'NFC', but .* with 'none'"),
+        ({"min_count": 1}, "corpus.min_count: found 1, but .* with 2"),
+        ({"validation_fraction": 0.1}, r"corpus.validation_fraction: found 0\.1, but .* with 0\.2"),
+        ({"test_fraction": 0.5}, r"corpus.test_fraction: found 0\.5, but .* with 0\.0"),
+    ],
+    ids=str,
+)
+def test_a_written_setting_that_is_not_the_one_of_the_corpus_is_refused_with_its_key(
+    tmp_path: Path, written: dict[str, Any], message: str
+) -> None:
+    corpus = make_corpus(tmp_path, "abba" * 10, min_count=2, validation_fraction=0.2)
+    with pytest.raises(CharlmError, match=f"^{message}"):
+        settle_corpus_settings(corpus, CorpusConfig(**written))
+
+
+def test_another_name_of_the_same_encoding_is_accepted(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba")
+    assert settle_corpus_settings(corpus, CorpusConfig(encoding="UTF8")).encoding == "utf-8"
+
+
+def test_any_encoding_is_accepted_at_level_byte_where_none_is_used(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba", level="byte")
+    assert settle_corpus_settings(corpus, CorpusConfig(encoding="cp1252")).encoding == "utf-8"
+
+
+def test_an_encoding_in_the_manifest_that_python_does_not_have_is_refused(tmp_path: Path) -> None:
+    corpus = change_manifest(make_corpus(tmp_path, "abba"), encoding="klingon")
+    with pytest.raises(CharlmError, match=r"manifest\.json: encoding: found 'klingon', which is not a text encoding"):
+        settle_corpus_settings(corpus, CorpusConfig())
+
+
+def test_ids_that_do_not_occur_count_zero() -> None:
+    assert count_ids(np.array([3, 1, 3], np.uint8), 5).tolist() == [0, 1, 0, 2, 0]
+
+
+def test_blocks_are_added_up() -> None:
+    ids = np.arange(2 * BLOCK + 3, dtype=np.uint32) % 3
+    assert count_ids(ids, 3).tolist() == [(len(ids) + 2) // 3, (len(ids) + 1) // 3, len(ids) // 3]

@@ -1,15 +1,38 @@
-"""What a look at a text finds, and what it leaves unsaid."""
+"""The facts about a text, against counts of the text itself."""
 
 import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from corpora import make_corpus
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.text.facts import describe_text
-from charlm.text.findings import Finding
+from charlm.text.findings import Finding, describe_text, measure_shift, repeated_share, spaced
+
+TEXT = "abba\n" * 30 + "c" * 9 + "d" * 10 + "e"
+
+
+def test_the_facts_are_those_that_a_count_of_the_text_finds(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, TEXT, TEXT)
+    facts = describe_text(corpus)
+    assert (facts.characters, facts.documents, facts.vocabulary) == (2 * len(TEXT), 2, 7)  # with the end of text
+    assert facts.splits == {"train": 306, "validation": 35, "test": 0}
+    assert facts.rare == {"e": 2}
+
+
+def test_the_rarest_characters_come_first(tmp_path: Path) -> None:
+    rare = describe_text(make_corpus(tmp_path, TEXT)).rare
+    assert rare is not None
+    assert list(rare.items()) == [("e", 1), ("c", 9)]
+
+
+def test_the_characters_of_a_text_that_is_too_long_are_not_counted(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, TEXT)
+    assert describe_text(corpus, max_counted=len(TEXT)).rare is not None
+    assert describe_text(corpus, max_counted=len(TEXT) - 1).rare is None
+
 
 PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")
 FRENCH = "Où est le théâtre ? L'été dernier, nous y étions à l'aise ; « déjà », dit-il. Ça ira. "
@@ -93,3 +116,79 @@ def test_a_validation_text_in_another_language_is_found(tmp_path: Path) -> None:
 def test_a_long_text_is_looked_at_in_parts(tmp_path: Path) -> None:
     text = "".join(random.Random(0).choices("abcdefgh\n", k=2_500_000))
     assert look(tmp_path, text) == []
+
+
+def ids_of(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abcabc",
+        "aaaa",
+        "abcdef",
+        "abcdabcd-abcd",
+        "\0\0\0\1\0\0\0\1",
+        "".join(random.Random(1).choices("ab", k=200)),
+        "ab",
+        "",
+    ],
+)
+@pytest.mark.parametrize("window", [1, 3])
+def test_the_share_is_that_of_the_windows_that_occur_earlier(text: str, window: int) -> None:
+    windows = [text[start : start + window] for start in range(len(text) - window + 1)]
+    repeated = sum(found in windows[:index] for index, found in enumerate(windows))
+    assert repeated_share(ids_of(text), window=window) == pytest.approx(repeated / max(1, len(windows)))
+
+
+def test_a_passage_that_occurs_again_elsewhere_is_found_at_any_distance() -> None:
+    text = "".join(random.Random(2).choices("abcdefgh ", k=2000))
+    again = text + "-" * 7 + text[1000:1500]
+    assert repeated_share(ids_of(text)) == 0
+    assert repeated_share(ids_of(again)) == pytest.approx((500 - 99) / (len(again) - 99))
+
+
+def draw(shares: list[float], count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).choice(len(shares), size=count, p=shares).astype(np.uint8)
+
+
+EVEN, UNEVEN, NEW = [0.25, 0.25, 0.25, 0.25, 0], [0.4, 0.3, 0.2, 0.1, 0], [0.24, 0.25, 0.25, 0.25, 0.01]
+
+
+def test_text_of_the_same_kind_lies_as_far_away_as_parts_of_the_training_text() -> None:
+    shift = measure_shift(draw(EVEN, 20_000, 0), draw(EVEN, 2_000, 1), vocabulary_size=5)
+    assert shift is not None
+    assert not shift.is_large
+    assert (0 < shift.distance < 0.05, 0 < shift.usual_distance < 0.05, shift.unseen) == (True, True, 0)
+
+
+@pytest.mark.parametrize(("shares", "distance", "unseen"), [(UNEVEN, 0.2, 0.0), (NEW, 0.01, 0.01)])
+def test_another_distribution_and_new_characters_make_another_kind(
+    shares: list[float], distance: float, unseen: float
+) -> None:
+    shift = measure_shift(draw(EVEN, 200_000, 0), draw(shares, 20_000, 1), vocabulary_size=5)
+    assert shift is not None
+    assert shift.is_large
+    assert shift.distance == pytest.approx(distance, abs=0.01)
+    assert shift.unseen == pytest.approx(unseen, abs=0.002)
+
+
+def test_a_text_that_changes_all_the_time_has_validation_text_of_no_other_kind() -> None:
+    training = np.concatenate([draw(EVEN, 10_000, 0), draw(UNEVEN, 10_000, 1)])
+    shift = measure_shift(training, draw(UNEVEN, 2_000, 2), vocabulary_size=5)
+    assert shift is not None
+    assert shift.distance > 0.05
+    assert not shift.is_large
+
+
+@pytest.mark.parametrize(("training", "validation"), [(5000, 999), (1999, 1000), (5000, 0)])
+def test_a_short_text_is_not_judged(training: int, validation: int) -> None:
+    assert measure_shift(draw(EVEN, training, 0), draw(EVEN, validation, 1), vocabulary_size=5) is None
+
+
+def test_parts_lie_at_equal_distances_from_the_first_id_to_the_last() -> None:
+    parts = spaced(np.arange(100), count=3, size=10)
+    assert [part.tolist() for part in parts] == [[*range(10)], [*range(45, 55)], [*range(90, 100)]]
+    assert [len(part) for part in spaced(np.arange(29), count=3, size=10)] == [29]
+    assert np.concatenate(spaced(np.arange(30), count=3, size=10)).tolist() == [*range(30)]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from corpora import make_corpus, text_of, write_texts
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import file_size_limit
 
@@ -71,41 +71,6 @@ def test_normalised_text_is_that_of_unicodedata(text: str, form: Any) -> None:
     text = text.removeprefix("\ufeff") or "e\u0301"
     with tempfile.TemporaryDirectory() as folder:
         assert text_of(make_corpus(Path(folder), text, normalize=form)) == unicodedata.normalize(form, text)
-
-
-@settings(SEEDED, max_examples=25)
-@given(
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("a\u0301é\u1161\uac00\n"))),
-    st.integers(1, 9),
-    st.sampled_from(["none", "NFC", "NFKC"]),
-)
-def test_a_text_cut_into_pieces_gives_the_same_corpus(texts: list[str], piece_bytes: int, form: Any) -> None:
-    if not any(text.removeprefix("\ufeff") for text in texts):
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        config = CorpusConfig(normalize=form)
-        sources = str(write_texts(Path(folder), *texts))
-        tokenize([sources], Path(folder) / "whole", config)
-        tokenize([sources], Path(folder) / "cut", config, piece_bytes=piece_bytes)
-        for name in ("ids.bin", "vocabulary.json", "manifest.json"):
-            assert (Path(folder) / "cut" / name).read_bytes() == (Path(folder) / "whole" / name).read_bytes()
-
-
-@SEEDED
-@example(b"\x80\x00", 1)  # the encoding is guessed from bytes of several pieces
-@given(st.binary(min_size=1, max_size=30), st.integers(1, 9))
-def test_bytes_that_are_not_utf_8_are_refused_with_the_same_line_if_they_are_cut(
-    content: bytes, piece_bytes: int
-) -> None:
-    def outcome(out: str, piece_bytes: int | None) -> str:
-        try:
-            return text_of(tokenize([sources], Path(folder) / out, CorpusConfig(), piece_bytes=piece_bytes))
-        except CharlmError as error:
-            return str(error)
-
-    with tempfile.TemporaryDirectory() as folder:
-        sources = str(write_texts(Path(folder), content))
-        assert outcome("cut", piece_bytes) == outcome("whole", None)
 
 
 @pytest.mark.parametrize(
@@ -257,21 +222,6 @@ def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path, text:
     (tmp_path / "new").write_text(text)
     with pytest.raises(CharlmError, match=r"00\.txt: changed while it was read"):
         tokenize_with(lambda: (tmp_path / "new").replace(path), path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("text", ["abcdfgh", "abcdefgh2", "", "中文字符"])
-def test_a_file_in_pieces_that_changes_between_the_passes_is_refused(tmp_path: Path, text: str) -> None:
-    path = write_texts(tmp_path, "abcdefgh") / "00.txt"
-    actions = iter([lambda: path.write_text(text)] * 2)
-    with pytest.raises(CharlmError, match=r"00\.txt: changed while it was read"):
-        tokenize(
-            [str(path)],
-            tmp_path / "out",
-            CorpusConfig(),
-            advance=lambda _: next(actions, lambda: 0)(),
-            piece_bytes=3,
-        )
     assert not (tmp_path / "out").exists()
 
 

@@ -7,7 +7,7 @@ from corpora import make_corpus
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.evaluation.baselines import measure_baselines
-from charlm.text.facts import describe_text
+from charlm.text.findings import describe_text
 from charlm.training.text_report import TextReport
 
 
