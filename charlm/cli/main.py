@@ -16,7 +16,7 @@ COMMANDS = {
     "Train": ("train", "plan", "tokenize", "tune"),
     "Use a model": ("sample", "evaluate", "serve", "export", "import"),
     "Look at runs": ("runs", "compare", "inspect", "tensorboard"),
-    "Help yourself": ("config", "info", "completion", "bench"),
+    "Help yourself": ("config", "info", "completion"),
 }
 """The commands by the title under which help lists them."""
 EXAMPLES = {

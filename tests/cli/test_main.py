@@ -29,7 +29,6 @@ OPTIONS = {
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out --storage --json -q --quiet -v --verbose --log-format",
-    "bench": "--units --layers --batch --time --config -c --rounds --json",
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
     "tensorboard": "--host --port",
@@ -52,7 +51,6 @@ USAGES = {
     "export": "[RUN]",
     "import": "FILE",
     "tune": "SPACE.yaml [CORPUS]...",
-    "bench": "[PART]...",
     "serve": "[RUNS]...",
     "tensorboard": "[RUNS]...",
     "runs": "",

@@ -1,0 +1,143 @@
+"""Where the time of a recipe's training step goes.
+
+    python tests/bench/step_parts.py -c shakespeare
+
+Some parts of a step cannot run alone: there is no backward pass without a forward pass. So pieces are compiled, most of
+which contain another, and a part is a difference of pieces: the logits and the loss are the forward pass with them,
+less without; the backward pass is the gradients, less the loss. The optimizer and the average run alone, and the rest
+is what a whole step takes longer: clipping, norms, the loop.
+
+Axes: B batch, T time, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from rounds import Figures, parser, per_second, print_table
+
+VOCABULARY = 65
+PARTS = {
+    "step": ("step",),
+    "forward": ("forward",),
+    "logits and loss": ("loss", "forward"),
+    "backward": ("gradients_without_dropout", "loss"),
+    "dropout": ("gradients", "gradients_without_dropout"),
+    "optimizer": ("optimizer",),
+    "average": ("average",),
+    "rest": ("step", "gradients", "optimizer", "average"),
+}
+"""Each part of a step: a piece of `step`, and the pieces to subtract from it."""
+
+
+def step(*, recipe: str) -> Figures:
+    """Measure the milliseconds of every piece of a step, with random weights and characters."""
+    from charlm.config.file import load_config
+    from charlm.config.recipes import find_recipe
+    from charlm.engine import runtime
+    from charlm.hardware import core_count, usable_precision
+
+    config = load_config(find_recipe(recipe), overrides={"training.parts": core_count()})
+    runtime.start()
+    pieces = make_pieces(config, precision=usable_precision(config.training.precision)[0])
+
+    def milliseconds(piece: Callable[[], Any]) -> float:
+        def run(turns: int) -> None:
+            for _ in range(turns):
+                piece()
+
+        return 1000 / per_second(run, min_turns=1)
+
+    return {name: milliseconds(piece) for name, piece in pieces.items()}
+
+
+def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
+    """Return the pieces of a recipe's step, by the names in PARTS; each runs to its end."""
+    import numpy as np
+    import tensorflow as tf
+
+    from charlm.engine.keras_engine import KerasEngine
+    from charlm.engine.model import build_model
+    from charlm.engine.objective import make_objective, mean_nats
+    from charlm.engine.step import GradientsOfParts, share_batch
+    from charlm.text.batches import Batches
+
+    settings, rng = config.training, np.random.default_rng(0)
+    batch, time = settings.batch_size, settings.sequence_length
+    batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
+    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY, precision=precision)
+    plain = build_model(without_dropout(config), VOCABULARY, precision=precision)
+    shares = share_batch(batch, settings.parts or 1, engine.machine)
+    windows = rng.integers(0, VOCABULARY, (1, time + 1, batch), np.int32)
+    soft_targets = engine.blank_soft_targets(windows)[0]
+    weights, iterations = engine.model.trainable_variables, engine.optimizer.iterations
+    updates = [tf.Variable(1e-3 * rng.standard_normal(weight.shape, np.float32)) for weight in weights]
+
+    def compiled(function: Callable[[], Any]) -> Callable[[], Any]:
+        graph = tf.function(function, autograph=False).get_concrete_function()
+        return lambda: [result.numpy() for result in tf.nest.flatten(graph())]
+
+    def parts() -> Any:
+        return shares.split(tf.constant(windows[0]), engine.state)
+
+    def forward() -> Any:
+        outputs = [plain.read(part[:-1], state, training=False) for part, state in parts()]
+        return [[output[-1] for output in layers] for layers in outputs]
+
+    def loss() -> Any:
+        predicted = [(part[1:], plain.predict_window(part[:-1], state, training=False)) for part, state in parts()]
+        return [mean_nats(targets, logits) for targets, (logits, _, _) in predicted]
+
+    def gradients(model: Any) -> Callable[[], Any]:
+        of_parts = GradientsOfParts(model, shares, make_objective(settings))
+        return compiled(lambda: of_parts(tf.constant(windows[0]), engine.state, soft_targets))
+
+    def optimizer() -> Any:
+        engine.optimizer.apply([update.read_value() for update in updates], weights)
+        return iterations.value
+
+    def average() -> Any:
+        if engine.average is not None:
+            engine.average.update(iterations)
+        return iterations.value
+
+    return {
+        "forward": compiled(forward),
+        "loss": compiled(loss),
+        "gradients_without_dropout": gradients(plain),
+        "gradients": gradients(engine.model),
+        "optimizer": compiled(optimizer),
+        "average": compiled(average),
+        "step": lambda: engine.take_steps(windows, np.full(1, 1e-3, np.float32), reset_state=False),
+    }
+
+
+def without_dropout(config: Any) -> Any:
+    """Return a config whose settings of dropout are all 0."""
+
+    def zeros(settings: Any) -> dict[str, float]:
+        return {name: 0.0 for name in type(settings).model_fields if name.endswith("dropout")}
+
+    model = config.model
+    rnn = model.rnn.model_copy(update=zeros(model.rnn))
+    return config.model_copy(update={"model": model.model_copy(update={**zeros(model), "rnn": rnn})})
+
+
+def main() -> None:
+    """Print the table: milliseconds of each part, and its share of the step."""
+    options = parser(__doc__, step)
+    options.add_argument("-c", "--config", default="shakespeare", help="a recipe")
+    given = options.parse_args()
+
+    def derive(_label: str, pieces: Figures) -> Figures:
+        figures = {}
+        for part, (whole, *removed) in PARTS.items():
+            milliseconds = pieces[whole] - sum(pieces[name] for name in removed)
+            figures |= {f"{part}, ms": milliseconds, f"{part}, share": milliseconds / pieces["step"]}
+        return figures
+
+    columns = {f"{part}, {unit}": form for unit, form in (("ms", ".2f"), ("share", ".2f")) for part in PARTS}
+    print_table({given.config: [(step, {"recipe": given.config})]}, columns=columns, rounds=given.rounds, derive=derive)
+
+
+if __name__ == "__main__":
+    main()

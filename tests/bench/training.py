@@ -1,0 +1,205 @@
+"""The speed of charlm's training step, beside stock Keras, PyTorch if it is installed, and the machine's peak.
+
+    python tests/bench/training.py
+    python tests/bench/training.py --units 512 --layers 2 --batch 64
+
+A table in characters a second, by the number of units. The networks are the same except for the input, which charlm
+looks up in the kernel and the others in an embedding. A step is the forward and the backward pass, clipping the
+gradient to a norm of 1, and Adam. charlm runs in float32 and, if the processor multiplies it, in bfloat16; the others
+in float32.
+
+The peak is the speed of a product of 4096 x 4096 matrices on all cores. A share of it counts six operations for each
+weight and character: two for the prediction, four for the gradient. ONEDNN_MAX_CPU_ISA=AVX2 measures charlm and the
+peak as on a processor that has no more than AVX2.
+
+Axes: B batch, T time, V vocabulary, H units.
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from rounds import Figures, Workloads, numbers, parser, per_second, print_table
+
+VOCABULARY = 65
+"""The distinct characters of the Tiny Shakespeare text."""
+EMBEDDING = 64
+LEARNING_RATE = 1e-3
+LARGE = 4096
+COLUMNS = {
+    **{"charlm": ",.0f", "Keras": ",.0f", "PyTorch": ",.0f", "charlm/peer": ".2f", "charlm/peak": ".0%"},
+    **{"charlm bfloat16": ",.0f", "bfloat16/peer": ".2f", "bfloat16/peak": ".0%"},
+}
+
+
+def charlm(*, units: int, layers: int, batch: int, time: int, precision: str) -> Figures:
+    """Measure the step that `charlm train` takes, with the default number of steps in one call."""
+    from charlm.engine import runtime
+
+    runtime.start()
+    import numpy as np
+
+    from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
+    from charlm.engine.keras_engine import KerasEngine
+    from charlm.hardware import core_count
+    from charlm.runs.run import default_parts
+    from charlm.text.batches import Batches
+
+    settings = TrainingConfig(
+        steps=1,
+        optimizer=OptimizerConfig(name="adam", learning_rate=LEARNING_RATE),
+        clip_norm=1.0,
+        parts=default_parts(batch, cores=core_count()),
+    )
+    config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
+    batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
+    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY, precision=precision)
+    windows = random_ids(settings.steps_per_call, time + 1, batch)
+    rates = np.full(len(windows), LEARNING_RATE, np.float32)
+
+    def run(turns: int) -> None:
+        for first in range(0, turns, len(windows)):
+            engine.take_steps(windows[: turns - first], rates[: turns - first], reset_state=False)
+
+    name = "charlm" if precision == "float32" else f"charlm {precision}"
+    return {name: batch * time * per_second(run)}
+
+
+def keras(*, units: int, layers: int, batch: int, time: int) -> Figures:
+    """Measure `fit` of `keras.layers.SimpleRNN`, with TensorFlow's own settings."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.Sequential(
+        [
+            keras.Input((time,), batch_size=batch, dtype="int32"),
+            keras.layers.Embedding(VOCABULARY, EMBEDDING),
+            *(keras.layers.SimpleRNN(units, return_sequences=True) for _ in range(layers)),
+            keras.layers.Dense(VOCABULARY),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(LEARNING_RATE, clipnorm=1.0), loss)
+    inputs, targets = random_ids(2, batch, time)
+    window = tf.data.Dataset.from_tensors((inputs, targets))
+    fit = per_second(lambda turns: model.fit(window.repeat(turns), shuffle=False, verbose=0))
+    return {"Keras": batch * time * fit}
+
+
+def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
+    """Measure `torch.nn.RNN`, with PyTorch's own settings."""
+    import torch
+    from torch import nn
+
+    embedding = nn.Embedding(VOCABULARY, EMBEDDING)
+    rnn = nn.RNN(EMBEDDING, units, layers, batch_first=True)
+    logits = nn.Linear(units, VOCABULARY)
+    weights = list(nn.ModuleList([embedding, rnn, logits]).parameters())
+    optimizer = torch.optim.Adam(weights, LEARNING_RATE)
+    inputs, targets = torch.from_numpy(random_ids(2, batch, time)).long()
+
+    def run(turns: int) -> None:
+        for _ in range(turns):
+            optimizer.zero_grad(set_to_none=True)
+            outputs, _ = rnn(embedding(inputs))
+            nn.functional.cross_entropy(logits(outputs).flatten(0, 1), targets.flatten()).backward()
+            nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+
+    return {"PyTorch": batch * time * per_second(run)}
+
+
+def peak(*, precision: str) -> Figures:
+    """Measure operations per second of a large product, whose rows are shared by the cores as a batch is in training.
+
+    oneDNN's kernels are those of training, also if ONEDNN_MAX_CPU_ISA holds them to older instructions.
+    """
+    from charlm.engine import runtime
+
+    runtime.start()
+    import numpy as np
+    import tensorflow as tf
+
+    from charlm.hardware import core_count
+
+    cores = core_count()
+    rng = np.random.default_rng(0)
+    parts = tf.cast(rng.standard_normal((cores, max(1, LARGE // cores), LARGE), np.float32), precision)
+    right = tf.cast(rng.standard_normal((LARGE, LARGE), np.float32), precision)
+
+    @tf.function(autograph=False)
+    def multiply(parts: Any, right: Any) -> list[Any]:
+        """Multiply each part; return a number of each product, so that all are computed and none is copied."""
+        return [tf.matmul(part, right)[0, 0] for part in tf.unstack(parts)]
+
+    def run(turns: int) -> None:
+        for _ in range(turns):
+            for number in multiply(parts, right):
+                number.numpy()
+
+    operations = 2 * parts.shape[0] * parts.shape[1] * LARGE**2
+    return {f"peak {precision}": operations * per_second(run, min_turns=1)}
+
+
+def random_ids(*shape: int) -> Any:
+    """Return random ids from a fixed seed: int32 of the given shape, 0 to V - 1."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, VOCABULARY, shape, np.int32)
+
+
+def operations(units: int, layers: int) -> int:
+    """Return the operations that training on a character takes, six for each weight of a product of matrices.
+
+    The products are those with the recurrent kernel of each layer [H, H], the kernel of each layer but the first
+    [H, H], where a character is looked up, and the kernel of the logits [H, V].
+    """
+    return 6 * ((2 * layers - 1) * units**2 + units * VOCABULARY)
+
+
+def compare(figures: Figures, *, operations: int) -> Figures:
+    """Add the ratios to the faster peer and the shares of the peak, as far as there are figures for them."""
+    peers = [figures[name] for name in ("Keras", "PyTorch") if name in figures]
+    ratios = {}
+    for name, speed, top in (
+        ("charlm", "charlm", "peak float32"),
+        ("bfloat16", "charlm bfloat16", "peak bfloat16"),
+    ):
+        if speed in figures and peers:
+            ratios[f"{name}/peer"] = figures[speed] / max(peers)
+        if speed in figures and top in figures:
+            ratios[f"{name}/peak"] = figures[speed] * operations / figures[top]
+    return figures | ratios
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser(__doc__, charlm, keras, torch, peak)
+    options.add_argument("--units", type=numbers, default=[128, 512, 1024], metavar="N,...")
+    options.add_argument("--layers", type=int, default=1)
+    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--time", type=int, default=100)
+    given = options.parse_args()
+    from charlm.hardware import multiplies_bfloat16
+
+    precisions = ["float32", "bfloat16"] if multiplies_bfloat16() else ["float32"]
+    shape = {"layers": given.layers, "batch": given.batch, "time": given.time}
+
+    def line(units: int) -> Workloads:
+        network: Mapping[str, int] = {"units": units, **shape}
+        others = [keras, torch] if find_spec("torch") else [keras]
+        ours = [(charlm, {**network, "precision": precision}) for precision in precisions]
+        peaks = [(peak, {"precision": precision}) for precision in precisions]
+        return [*ours, *((other, network) for other in others), *peaks]
+
+    print("training, characters/s:", ", ".join(f"{name} {value}" for name, value in shape.items()))
+    print_table(
+        {f"{units} units": line(units) for units in given.units},
+        columns=COLUMNS,
+        rounds=given.rounds,
+        derive=lambda label, figures: compare(figures, operations=operations(int(label.split()[0]), given.layers)),
+    )
+
+
+if __name__ == "__main__":
+    main()
