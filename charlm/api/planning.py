@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from charlm.api.beginning import begin
-from charlm.api.cluster_planning import BANDWIDTH, ClusterPlan, check_cluster, plan_cluster
 from charlm.api.sources import Overrides, Text, start_engine
 from charlm.api.teachers import teacher_seconds
-from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice
+from charlm.config.recipes import RecipeAdvice
 from charlm.hardware import memory_bytes, peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.batches import Batches
@@ -50,8 +49,6 @@ class Plan:
     """Which recipe suits a text of this size."""
     is_advised: bool
     """Whether the plan is for this recipe, because none was named."""
-    cluster: ClusterPlan | None = None
-    """What several machines would make of it, if that was asked for."""
 
     @property
     def seconds(self) -> float:
@@ -87,7 +84,6 @@ class Plan:
             "characters_per_second": per_step / self.costs.step_seconds,
             "text": asdict(self.text),
             "recipe": asdict(self.advice),
-            "cluster": self.cluster and self.cluster.to_json(),
         }
 
 
@@ -96,8 +92,6 @@ def plan(
     *,
     recipe: str | Path | None = None,
     overrides: Overrides = (),
-    workers: int | None = None,
-    bandwidth: float = BANDWIDTH,
     step_seconds: float = STEP_SECONDS,
     show_progress: bool = False,
 ) -> Plan:
@@ -109,21 +103,15 @@ def plan(
         text: As for `train`.
         recipe: A name in configs/, or a YAML file; None = the one that `train` would take.
         overrides: Values that replace those of the recipe.
-        workers: For how many machines like this one to reckon as well, 2 or more; None = for none.
-        bandwidth: Of the network of each of them in bits per second, more than 0.
         step_seconds: How long to time steps, at least; 0 = a single call of the engine.
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
         CharlmError: as `train` before its first step: a key, a value or the text is not right, or the network does not
-            fit into the memory; or there are fewer parts or rows of a batch than workers,
-            or a number is out of range.
+            fit into the memory.
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    if workers is not None:
-        check_cluster(workers, bandwidth)
-        recipe = recipe or DEFAULT_RECIPE  # as several machines that train
     watch = Stopwatch()
     with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
         beginning = begin(
@@ -151,18 +139,6 @@ def plan(
             steps = total_steps(settings.epochs, settings.steps, batches)
         else:
             steps = costs.steps_within(settings, 60 * beginning.minutes - start_seconds)
-        cluster = None
-        if workers is not None:
-            cluster = plan_cluster(
-                begun,
-                rehearsal,
-                workers=workers,
-                parts=beginning.parts,
-                steps=steps,
-                bandwidth=bandwidth,
-                request=request,
-                step_seconds=step_seconds,
-            )
     return Plan(
         text=facts,
         architecture=architecture(begun.config, facts.vocabulary),
@@ -176,5 +152,4 @@ def plan(
         memory_bytes=memory,
         advice=beginning.advice,
         is_advised=beginning.is_advised,
-        cluster=cluster,
     )

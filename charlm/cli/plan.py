@@ -14,7 +14,6 @@ from charlm.cli.output import log_settings, print_result
 from charlm.cli.table import fill, terminal_width
 
 if TYPE_CHECKING:
-    from charlm.api.cluster_planning import ClusterPlan
     from charlm.api.planning import Plan
 
 SHOWN = 20
@@ -32,23 +31,12 @@ EXAMPLES = {
 @corpus_argument
 @recipe_option("the recipe that suits the size of the text")
 @set_option
-@click.option("--workers", type=int, metavar="N", help="Reckon for N machines like this one as well, 2 or more.")
-@click.option(
-    "--bandwidth",
-    type=float,
-    default=10,
-    show_default=True,
-    metavar="GBITS",
-    help="With --workers, the bandwidth of the network of each machine in Gbit/s.",
-)
 @json_option
 def plan(
     *,
     corpus: tuple[Path, ...],
     recipe: str | None,
     overrides: tuple[str, ...],
-    workers: int | None,
-    bandwidth: float,
     as_json: bool,
 ) -> None:
     """Say what train would do: sizes, memory, steps and time.
@@ -62,8 +50,6 @@ def plan(
         corpus or None,
         recipe=recipe,
         overrides=overrides,
-        workers=workers,
-        bandwidth=1e9 * bandwidth,
         show_progress=log_settings().shows_progress,
     )
     if as_json:
@@ -115,29 +101,11 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
             f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
         ],
     )
-    if plan.cluster is not None:
-        yield "workers", list(_cluster(plan.cluster))
     advice, characters = plan.advice, plan.text.splits["train"]
     taken = "taken" if plan.is_advised else "would be taken without -c"
     yield "recipe", [f"{advice.options} suits {characters:,} characters of training and is {taken}: {advice.reason}"]
     if advice.better is not None:
         yield "better", [f"-c {advice.better.recipe}", f"about {advice.better.times:g} times as long"]
-
-
-def _cluster(cluster: "ClusterPlan") -> Iterator[str]:
-    """Yield what several machines would make of the run."""
-    from charlm.training.display import duration
-
-    scaling, step = cluster.scaling, cluster.step
-    yield f"{step.machines} machines like this one"
-    yield f"{step.machine_parts} of {step.parts} parts and {step.machine_rows} of {scaling.batch_size} windows for each"
-    yield f"a step {1000 * step.seconds:.3g} ms"
-    yield f"{1000 * step.compute_seconds:.3g} ms to compute"
-    yield f"{1000 * step.exchange_seconds:.3g} ms for {step.exchanged_bytes / 1e6:,.3g} MB"
-    yield f"at {scaling.bandwidth / 1e9:g} Gbit/s"
-    yield f"{scaling.speedup(step.machines):.2f} times as fast as one"
-    yield f"{duration(cluster.run_seconds)} after the start"
-    yield f"no more than {scaling.worthwhile_machines} pay"
 
 
 def _rare(counts: dict[str, int] | None) -> Iterator[str]:

@@ -70,9 +70,9 @@ EXAMPLES = {
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
 @click.option(
     "--cluster",
-    metavar="HOST:PORT,...|slurm",
-    help="Machines that share the run, the chief first; the command is the same on each but for --task. slurm = those "
-    "of the job step.  [default: TF_CONFIG]",
+    metavar="HOST:PORT,...",
+    help="Machines that share the run, the chief first; the command is the same on each but for --task.  "
+    "[default: TF_CONFIG]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
 @_seconds_option("--worker-timeout", 30, "Time without an answer after which a machine is lost, and training ends.")
@@ -148,12 +148,14 @@ def train(
 
 
 def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, start_seconds: float) -> "Cluster | None":
-    """Return the machines of --cluster, of Slurm, or of TF_CONFIG; None = this machine alone."""
-    from charlm.api.addresses import find_cluster
+    """Return the machines of --cluster or of TF_CONFIG; None = this machine alone."""
+    from charlm.training.cluster import cluster_of_environment, parse_cluster
 
     if task is not None and cluster is None:
         raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
-    return find_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
+    if cluster is None:
+        return cluster_of_environment(lost_seconds=lost_seconds, start_seconds=start_seconds)
+    return parse_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
 
 
 def _print_outcome(outcome: "Outcome") -> None:

@@ -90,30 +90,6 @@ class Machine:
         return call()
 
 
-class StandIn(Machine):
-    """The first of several machines without the others: it computes what that one would, and exchanges nothing.
-
-    It shows how long such a machine computes. Its own sums and matrices stand for those of the others, so what it
-    trains is of no use.
-
-    Args:
-        count: The number of machines.
-
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = count
-
-    def gather(self, sums: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
-        """Return the own tensors in the place of those of all machines; see `Machine.gather`."""
-        return [sums[index % len(sums)] for index in range(count)]
-
-    def share(self, compute: Callable[[], Tensor], *, like: Tensor, owner: int) -> Tensor:
-        """Return a tensor that this machine computes, and `like` for another one's; see `Machine.share`."""
-        return compute() if owner == self.task else like
-
-
 class Machines(Machine):
     """Machines that train together. Every method that talks to the others must be called on all of them.
 

@@ -52,20 +52,6 @@ def test_the_rare_characters_are_those_that_a_count_of_the_text_finds(planned: P
 
 
 @pytest.mark.slow
-def test_several_machines_get_their_share_of_the_parts_and_of_the_rows(trained_run: Path) -> None:
-    overrides = {"training.parts": 3, "training.optimizer.name": "muon"}
-    found = plan(trained_run / "corpus", recipe="tiny", overrides=overrides, workers=2, bandwidth=1e6, step_seconds=0)
-    assert found.cluster is not None
-    facts = json.loads(json.dumps(found.to_json(), allow_nan=False))["cluster"]
-    assert [facts[key] for key in ("machines", "parts", "machine_parts", "machine_rows")] == [2, 3, 2, 6]
-    matrices = sum(rows * columns for rows, columns in (s for s in found.architecture.shapes().values() if len(s) == 2))
-    assert facts["exchanged_bytes"] == 4 * (found.parameters + 1 + matrices)
-    assert facts["exchange_seconds"] == pytest.approx(8 * facts["exchanged_bytes"] / 1e6)
-    assert facts["speedup"] == pytest.approx(found.costs.step_seconds / facts["step_seconds"])
-    assert facts["compute_seconds"] > 0
-
-
-@pytest.mark.slow
 def test_the_time_of_the_teachers_that_a_run_trains_is_part_of_the_time(trained_run: Path) -> None:
     overrides = ["training.teacher_seeds=[2, 3]", "training.steps=20"]
     found = plan(trained_run.parent / "text.txt", recipe="tiny", overrides=overrides, step_seconds=0)

@@ -20,7 +20,7 @@ OPTIONS = {
     "tokenize": "--out -c --config -s --set -q --quiet -v --verbose --log-format",
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
     "--start-timeout -q --quiet -v --verbose --log-format",
-    "plan": "-c --config -s --set --workers --bandwidth --json",
+    "plan": "-c --config -s --set --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --interactive --checkpoint --unknown --raw --copies --json",
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --surprise --json",

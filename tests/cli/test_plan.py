@@ -6,34 +6,18 @@ from pathlib import Path
 import pytest
 from commands import charlm, check_failure, check_usage_error, run_line, table
 
-from charlm.api.cluster_planning import ClusterPlan
 from charlm.api.planning import Plan
 from charlm.cli.plan import SHOWN, _lines
 from charlm.config.recipes import suited_recipe
 from charlm.network.architecture import Architecture
 from charlm.text.batches import Batches
 from charlm.text.findings import Finding, TextFacts
-from charlm.training.scaling import Scaling
 from charlm.training.timing import Costs
 
-CLUSTER = ClusterPlan(
-    Scaling(
-        weights=999_999,
-        matrices=0,
-        batch_size=32,
-        parts=8,
-        cores=2,
-        bandwidth=8e9,
-        alone_seconds=0.1,
-        timed_machines=4,
-        share_seconds=0.028,
-    ),
-    run_seconds=30.0,
-)
 FINDING = Finding("line ends", "mixed: 20 \\n, 10 \\r\\n", "make them one kind")
 
 
-def make_plan(rare: dict[str, int] | None, *, cluster: ClusterPlan | None = None) -> Plan:
+def make_plan(rare: dict[str, int] | None) -> Plan:
     splits = {"train": 18_000, "validation": 2_000}
     text = TextFacts("20,000 characters, 60 distinct", 20_000, 1, 60, splits, rare, [FINDING])
     return Plan(
@@ -49,7 +33,6 @@ def make_plan(rare: dict[str, int] | None, *, cluster: ClusterPlan | None = None
         memory_bytes=1_500_000_000,
         advice=suited_recipe(1_000_000),
         is_advised=False,
-        cluster=cluster,
     )
 
 
@@ -67,14 +50,6 @@ def test_the_figures_are_those_of_the_plan() -> None:
     for expected in ("'\\n' 3", "10 epochs of 8", "256 windows an epoch", "1.5 GB", "1m30s", "a step 100 ms", "20,480"):
         assert expected in text
     assert "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind" in text
-
-
-def test_what_several_machines_would_make_of_it_is_a_row_of_its_own() -> None:
-    text = "\n".join(_lines(make_plan({}, cluster=CLUSTER), width=400))
-    (row,) = (line for line in text.splitlines() if line.startswith("workers"))
-    for expected in ("4 machines", "2 of 8 parts and 8 of 32 windows", "a step 40 ms", "28 ms", "12 MB", "8 Gbit/s"):
-        assert expected in row
-    assert "2.50 times as fast" in row
 
 
 def test_rare_characters_beyond_a_number_are_counted() -> None:
@@ -100,9 +75,6 @@ plan missing.txt            | missing.txt: no such file or folder
 plan latin.txt              | latin.txt: not valid utf-8
 plan text.txt -s model=[]   | model: found [] (a list)
 plan text.txt -c pipe.yaml  | pipe.yaml: is not a regular file
-plan --workers 1            | workers: found 1; must be 2 or more
-plan --workers 2 --bandwidth 0   | bandwidth: found 0; must be a number above 0
-plan --workers 2 --bandwidth nan | bandwidth: found nan; must be a number above 0
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
     check_failure(line, expected)

@@ -1,6 +1,5 @@
 """Several processes on loopback train one run: the results of a single machine, SIGTERM, and wrong use."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -34,26 +33,6 @@ def alone(text: Path) -> Path:
     return run
 
 
-def slurm_step(task: int, tasks: int) -> dict[str, str]:
-    """Return what srun sets for a task of a step of some tasks on this machine."""
-    return {
-        "SLURM_STEP_NODELIST": "localhost",
-        "SLURM_STEP_TASKS_PER_NODE": str(tasks),
-        "SLURM_STEP_NUM_TASKS": str(tasks),
-        "SLURM_PROCID": str(task),
-        "SLURM_LOCALID": str(task),
-        "SLURMD_NODENAME": "localhost",
-    }
-
-
-def free_port_pair() -> int:
-    """Return a port on loopback that is free now, as is the next one."""
-    while True:
-        first = int(free_addresses(1)[0].rpartition(":")[2])
-        with contextlib.suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", first + 1)):
-            return first
-
-
 @pytest.mark.parametrize("workers", [2] if os.environ.get("CI") else [2, 4])
 def test_several_workers_write_the_run_of_one(workers: int, alone: Path, text: Path, tmp_path: Path) -> None:
     addresses = free_addresses(workers)
@@ -75,20 +54,6 @@ def test_several_workers_begin_with_the_weights_of_another_model_as_one_does(
     with killed_at_the_end(processes):
         assert [finish(process)[0] for process in processes] == [0, 0]
     assert differences(tmp_path / "single", tmp_path / "run") == []
-
-
-def test_the_tasks_of_a_step_of_slurm_write_the_run_of_one_machine(alone: Path, text: Path, tmp_path: Path) -> None:
-    options = ["--cluster", f"slurm:{free_port_pair()}"]
-    processes = [
-        process
-        for task in range(2)
-        for process in start(
-            [None], text, tmp_path / "run", steps=STEPS, options=options, environment=slurm_step(task, 2)
-        )
-    ]
-    with killed_at_the_end(processes):
-        assert [finish(process)[0] for process in processes] == [0, 0]
-    assert differences(alone, tmp_path / "run") == []
 
 
 def test_a_run_of_one_machine_goes_on_with_two_and_sigterm_to_any_ends_both(text: Path, tmp_path: Path) -> None:
