@@ -24,7 +24,8 @@ from charlm.runs.folder import BUNDLES, is_run
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import encode_prompt, generate
 from charlm.sampling.sampler import Sampler
-from charlm.storage.atomic import write_file, write_folder, writing
+from charlm.storage.atomic import write_file, write_folder
+from charlm.storage.files import writing
 from charlm.text.corpus import Corpus
 
 CHECKED_CHARACTERS = 10_000

@@ -3,47 +3,24 @@
 import importlib.util
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charlm.api.sources import settle_cards, start_engine
 from charlm.config.recipes import DEFAULT_CORPUS, find_space
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
-from charlm.text.corpus import open_corpus
 from charlm.training.signals import StopRequest, stop_on_signal
 
 if TYPE_CHECKING:
-    from charlm.tuning.display import Display
-    from charlm.tuning.search import Search, SearchResult
+    from charlm.tuning.search import SearchResult
     from charlm.tuning.space import Space
 
 TRIALS = 20
 """Trials that would fit into the time of a search if none were pruned."""
-
-
-@dataclass(frozen=True)
-class SearchTask:
-    """What each process of a search needs to know."""
-
-    space: "Space"
-    out: Path
-    """The folder of the search."""
-    corpus: Path
-    """The folder of the text as ids."""
-    identity: Mapping[str, Any]
-    """What makes two searches the same, for JSON."""
-    storage: str | None
-    seconds: float
-    """The time of this call."""
-    trial_seconds: float
-    """How long a whole trial trains."""
-    trials: int | None
-    command: str
-    """What trains on the same text with a recipe, without the recipe."""
 
 
 def tune(
@@ -60,8 +37,8 @@ def tune(
 ) -> "SearchResult":
     """Search for the recipe with the lowest validation loss after the same time of training.
 
-    If the same search has begun in the folder, it goes on, and so do its trials. Several processes may search there at
-    once. TensorFlow's threads are set for the whole process.
+    If the same search has begun in the folder, it goes on. Several processes may search there at once. TensorFlow's
+    threads are set for the whole process.
 
     Args:
         space: The YAML file of what is searched, see docs/tuning.md; or the name of the one that comes with charlm.
@@ -86,37 +63,33 @@ def tune(
             raise CharlmError(f"{option}: found {value:g}; must be a finite number above 0")
     if trial_minutes is not None and 2 * trial_minutes > minutes:
         raise CharlmError(f"--trial-minutes: found {trial_minutes:g}; must be at most half of --minutes, {minutes:g}")
-    from charlm.tuning.space import load_space
-
     path = find_space(str(space))
-    loaded = load_space(path)
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install 'charlm-simplernn[tune]'")
-    check_tensorflow()
     from charlm.tuning.display import Display
     from charlm.tuning.folder import prepare_folder
+    from charlm.tuning.search import Search
+    from charlm.tuning.space import load_space
     from charlm.tuning.study import Study
+    from charlm.tuning.trial import StepTimer, Workplace
+
+    loaded = load_space(path)
+    check_tensorflow()
 
     sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
     with stop_on_signal() as request:
         loaded = _fix_parts(loaded, request)
         corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
-        wanted = None if trial_minutes is None else 60 * trial_minutes
         study = Study(folder, loaded, identity, storage=storage)
-        task = SearchTask(
-            space=loaded,
-            out=folder,
-            corpus=corpus.folder,
-            identity=identity,
-            storage=storage,
-            seconds=60 * minutes,
-            trial_seconds=study.settle_trial_seconds(wanted, default=60 * minutes / TRIALS),
-            trials=trials,
-            command=" ".join(["charlm train", *([] if text is None else [shlex.quote(str(one)) for one in sources])]),
-        )
-        with Display(task.seconds, say=say, show_progress=show_progress) as display:
-            return _begin(task, request, display).run()
+        asked = None if trial_minutes is None else 60 * trial_minutes
+        trial_seconds = study.settle_trial_seconds(asked, default=60 * minutes / TRIALS)
+        command = " ".join(["charlm train", *([] if text is None else [shlex.quote(str(one)) for one in sources])])
+        with Display(60 * minutes, say=say, show_progress=show_progress) as display:
+            make_engine = start_engine(request, device=loaded.config().training.device)
+            timer = StepTimer(corpus, make_engine)
+            place = Workplace(loaded, corpus, make_engine, timer.seconds_per_step, trial_seconds, request)
+            return Search(study, place, display, command, seconds=60 * minutes, trials=trials).run()
 
 
 def _fix_parts(space: "Space", request: StopRequest) -> "Space":
@@ -125,18 +98,3 @@ def _fix_parts(space: "Space", request: StopRequest) -> "Space":
     if config.training.device == "cpu" or "training.parts" in space.search:
         return space
     return replace(space, fixed={**space.fixed, "training.parts": settle_cards(config, request).training.parts})
-
-
-def _begin(task: SearchTask, request: StopRequest, display: "Display") -> "Search":
-    """Return a search that has not yet taken a trial, after TensorFlow has started."""
-    from charlm.tuning.search import Search
-    from charlm.tuning.speed import StepTimer
-    from charlm.tuning.study import Study
-    from charlm.tuning.trial import Workplace
-
-    corpus = open_corpus(task.corpus)
-    make_engine = start_engine(request, device=task.space.config().training.device)
-    timer = StepTimer(corpus, make_engine)
-    place = Workplace(task.space, corpus, make_engine, timer.seconds_per_step, task.trial_seconds, request)
-    study = Study(task.out, task.space, task.identity, storage=task.storage)
-    return Search(study, place, display, task.command, seconds=task.seconds, trials=task.trials)

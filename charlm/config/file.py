@@ -11,7 +11,7 @@ from charlm.config.mistakes import demand, path_of
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
 from charlm.config.yaml import MAX_CONFIG_BYTES, check_values, dump_yaml, parse_yaml, show_value
 from charlm.errors import CharlmError, nearest
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 
 
 def load_config(

@@ -18,7 +18,7 @@ from charlm.formats.torch import read_state_dict
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Layer, Parameters
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 from charlm.text.vocabulary import MAX_BYTES, Vocabulary, parse_vocabulary
 
 RnnActivation = Literal["tanh", "relu"]

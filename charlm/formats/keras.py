@@ -23,7 +23,7 @@ from charlm.formats.keras_graph import Stack, UnsupportedLayerError, read_stack
 from charlm.formats.programs import run_python
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Layer, Parameters
-from charlm.storage.reading import open_file
+from charlm.storage.files import open_file
 
 FILE = "model.keras"
 USAGE = """```python

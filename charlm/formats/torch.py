@@ -24,7 +24,7 @@ from charlm.errors import CharlmError, shorten
 from charlm.formats.programs import read_shipped, run_python
 from charlm.network.bundle import MAX_LAYERS, Bundle
 from charlm.network.rnn import Floats, Layer, Parameters
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 
 WEIGHTS, LOADER = "model.safetensors", "torch_network.py"
 USAGE = """```python

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from charlm.errors import CharlmError
 from charlm.runs.folder import TENSORBOARD
-from charlm.storage.reading import open_file
+from charlm.storage.files import open_file
 
 TAG = "sample"
 """What the tags of sampled texts begin with."""

@@ -21,7 +21,7 @@ from charlm.errors import CharlmError, shorten
 from charlm.network.architecture import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS, Architecture
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, parameters_from_tensors
 from charlm.storage.atomic import sha256, write_folder
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 from charlm.text.vocabulary import Vocabulary, parse_vocabulary
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ MAX_SIZE = 1 << 21
 MAX_LAYERS = 64
 
 ReadFile = Callable[..., bytes]
-"""A function with the arguments of `charlm.storage.reading.read_file`."""
+"""A function with the arguments of `charlm.storage.files.read_file`."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Literal, get_args
 from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError, nearest
 from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE, is_bundle
-from charlm.storage.inside import refuse_links
-from charlm.storage.lock import LOCK
+from charlm.storage.files import refuse_links
+from charlm.storage.locks import LOCK
 
 RUNS = Path("runs")
 METRICS_FILE = "metrics.jsonl"

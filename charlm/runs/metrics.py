@@ -10,8 +10,7 @@ from typing import Any
 
 from charlm.errors import CharlmError
 from charlm.network.rnn import bits
-from charlm.storage.log import Log
-from charlm.storage.reading import open_file, read_file
+from charlm.storage.files import Log, open_file, read_file
 
 TAIL_BYTES = 1 << 20
 """How much of the end of a metrics.jsonl is read: thousands of lines."""

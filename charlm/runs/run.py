@@ -32,10 +32,9 @@ from charlm.runs.folder import (
     results,
 )
 from charlm.runs.initial import Parent, settle_first_weights, settle_level, write_initial
-from charlm.storage.atomic import write_file, writing
-from charlm.storage.inside import open_inside
-from charlm.storage.lock import LOCK, only_writer
-from charlm.storage.reading import file_sha256
+from charlm.storage.atomic import write_file
+from charlm.storage.files import file_sha256, open_for_writing, writing
+from charlm.storage.locks import LOCK, only_writer
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, settle_corpus_settings
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import read_vocabulary
@@ -147,7 +146,7 @@ def _write_beginning(
     if parent is not None:
         write_initial(folder, config, corpus, parent, say=say)
     write_file(folder / VOCABULARY_FILE, corpus.vocabulary.to_json().encode())
-    os.close(open_inside(folder, METRICS_FILE, os.O_WRONLY | os.O_CREAT))
+    os.close(open_for_writing(folder / METRICS_FILE, os.O_WRONLY | os.O_CREAT))
     write_config(folder, config)
     return config, corpus
 

@@ -13,7 +13,7 @@ from charlm.errors import CharlmError
 from charlm.runs.comparison import CORPUS_SHA256, RunSummary, summarize
 from charlm.runs.folder import ENDED_FILE, METRICS_FILE
 from charlm.runs.metrics import read_step
-from charlm.storage.lock import is_held
+from charlm.storage.locks import is_held
 
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: neither, so that it can be resumed."""

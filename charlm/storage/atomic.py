@@ -10,12 +10,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from io import FileIO
 from pathlib import Path
 from typing import Literal
 
-from charlm.errors import CharlmError
-from charlm.storage.inside import refuse_links
+from charlm.storage.files import refuse_links, write_all, writing
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
@@ -24,15 +22,6 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of some bytes in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
-
-
-@contextlib.contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Turn an OSError in the block into a CharlmError that names the target and the reason."""
-    try:
-        yield
-    except OSError as error:
-        raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
 
 
 def exchange(first: Path, second: Path) -> bool:
@@ -193,13 +182,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def write_all(file: FileIO, data: bytes) -> None:
-    """Write all of `data` to an unbuffered file, in as many calls as that takes; raises OSError."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) or 0 :]
 
 
 def _sync_file(path: Path) -> None:

@@ -5,13 +5,15 @@ holds a lock on it. A folder whose lock nobody holds belongs to a process that h
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
+
+from charlm.errors import CharlmError
+from charlm.storage.locks import lock_folder
 
 PREFIX, SUFFIX = ".charlm-", ".tmp"
 
@@ -44,10 +46,11 @@ def remove_abandoned(target: Path) -> None:
     pattern = re.compile(rf"{re.escape(_prefix(target))}[a-z0-9_]{{8}}{re.escape(SUFFIX)}")
     with contextlib.suppress(OSError):
         for path in [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]:
-            with contextlib.suppress(OSError):
-                lock = _lock(path)
-                shutil.rmtree(path, ignore_errors=True)
-                os.close(lock)
+            with contextlib.suppress(OSError, CharlmError):
+                lock = lock_folder(path)
+                if lock is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(lock)
 
 
 def _make(target: Path) -> tuple[Path, int]:
@@ -55,21 +58,9 @@ def _make(target: Path) -> tuple[Path, int]:
     while True:
         folder = Path(mkdtemp(prefix=_prefix(target), suffix=SUFFIX, dir=target.parent))
         with contextlib.suppress(OSError):  # another process has taken it for abandoned
-            lock = _lock(folder)
-            if folder.is_dir():
+            lock = lock_folder(folder)
+            if lock is not None and folder.is_dir():
                 return folder, lock
-            os.close(lock)
-
-
-def _lock(folder: Path) -> int:
-    """Return a descriptor that holds the lock of a folder; raises OSError if another one does, or it is a link."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _prefix(target: Path) -> str:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from charlm.config.mistakes import demand
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, shorten
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 from charlm.text.decoding import check_encoding
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
 

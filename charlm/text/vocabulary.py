@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, shorten
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 
 FORMAT = 1
 MAX_CODE_POINT = 0x10FFFF

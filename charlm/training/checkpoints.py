@@ -23,7 +23,7 @@ from charlm.errors import CharlmError, shorten
 from charlm.network.bundle import MAX_HEADER_BYTES
 from charlm.runs.folder import STEPS
 from charlm.storage.atomic import remove_folder, sha256, write_folder
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 from charlm.training.engine import Shapes, Tensors
 from charlm.training.progress import Progress, check_progress_file
 

@@ -23,8 +23,8 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from charlm.config.file import dump_config
 from charlm.config.schema import Config
-from charlm.storage.atomic import sync_folder, writing
-from charlm.storage.log import Log
+from charlm.storage.atomic import sync_folder
+from charlm.storage.files import Log, writing
 from charlm.training.hparams import session_end
 from charlm.training.pictures import encode_png
 from charlm.training.views import Picture, Views, description
@@ -59,7 +59,7 @@ class EventLog:
         self._folder = folder
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}", root=folder.parent)
+        self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
         self._write(Event(file_version="brain.Event:2"))
 
     def describe(self, config: Config, graph: bytes) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from charlm.network.architecture import is_bundle
 from charlm.runs.folder import CHECKPOINTS
-from charlm.storage.atomic import remove_folder, sync_folder, write_folder, writing
-from charlm.storage.inside import refuse_links
-from charlm.storage.reading import read_file
+from charlm.storage.atomic import remove_folder, sync_folder, write_folder
+from charlm.storage.files import read_file, writing
 
 BEST = "best"
 
@@ -28,7 +27,6 @@ def keep_best(run: Path) -> None:
 def put_back_best(run: Path) -> None:
     """Replace best/ by the copy, if there is one; raises CharlmError if that cannot be written or a name is a link."""
     copy = run / CHECKPOINTS / BEST
-    refuse_links(run, BEST, str(copy.relative_to(run)))
     if is_bundle(copy):
         with writing(run / BEST):
             remove_folder(run / BEST)

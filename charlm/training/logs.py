@@ -15,8 +15,8 @@ from charlm.network.rnn import Floats
 from charlm.runs.comparison import text_name
 from charlm.runs.folder import ENDED_FILE, METRICS_FILE, TENSORBOARD
 from charlm.runs.metrics import MetricsLog, with_bits
-from charlm.storage.atomic import write_file, writing
-from charlm.storage.inside import open_inside, refuse_links, remove_inside
+from charlm.storage.atomic import write_file
+from charlm.storage.files import open_for_writing, refuse_links, writing
 from charlm.text.corpus import Corpus
 from charlm.training import projector
 from charlm.training.events import EventLog
@@ -108,17 +108,22 @@ def rewind(run: Path, sizes: Mapping[str, int]) -> None:
     for name in names:
         size = sizes.get(name, 0)
         if not size and name != METRICS_FILE:
-            remove_inside(run, name)
+            _remove(run / name)
         else:
-            _cut(run, name, size)
-    remove_inside(run, ENDED_FILE)
+            _cut(run / name, size)
+    _remove(run / ENDED_FILE)
 
 
-def _cut(run: Path, name: str, size: int) -> None:
+def _remove(path: Path) -> None:
+    with writing(path):
+        path.unlink(missing_ok=True)
+
+
+def _cut(path: Path, size: int) -> None:
     """Cut a file that is longer than `size` bytes."""
-    descriptor = open_inside(run, name, os.O_WRONLY)
+    descriptor = open_for_writing(path, os.O_WRONLY)
     try:
-        with writing(run / name):
+        with writing(path):
             if os.fstat(descriptor).st_size > size:
                 os.ftruncate(descriptor, size)
     finally:

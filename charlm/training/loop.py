@@ -16,7 +16,7 @@ from charlm.hardware import memory_bytes, usable_precision
 from charlm.runs.folder import CHECKPOINTS, check_no_links
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
-from charlm.storage.lock import only_writer
+from charlm.storage.locks import only_writer
 from charlm.training import divergence
 from charlm.training.advice import advise_on_evaluations, advise_on_time
 from charlm.training.display import (

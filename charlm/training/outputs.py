@@ -17,7 +17,6 @@ from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CHECKPOINTS, CORPUS, check_no_links, results
 from charlm.runs.run import Run, corpus_identity, write_config
-from charlm.storage.inside import refuse_links
 from charlm.training import checkpoints, divergence
 from charlm.training.checkpoints import Checkpoint
 from charlm.training.divergence import DivergenceError
@@ -111,7 +110,6 @@ class RunOutputs:
             CharlmError: there is no checkpoint.
 
         """
-        refuse_links(self.run.folder, CHECKPOINTS)
         saved, period = checkpoints.saved_steps(self.checkpoints), self.config.training.checkpoint_every
         if not saved:
             raise divergence.no_checkpoint(diverged)
@@ -145,7 +143,6 @@ class RunOutputs:
             corpus=self._corpus,
             versions=self._versions,
         )
-        refuse_links(self.run.folder, CHECKPOINTS)
         checkpoints.save(self.checkpoints, checkpoint, period=self.config.training.checkpoint_every)
         write_bundle(self.run.folder / "last", self.bundle(progress))
 

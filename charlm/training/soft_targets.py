@@ -24,7 +24,7 @@ from charlm.network.rnn import probabilities
 from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, check_no_links, find_bundle, results
 from charlm.runs.run import Run
 from charlm.storage.atomic import open_aside, remove, write_file
-from charlm.storage.reading import file_sha256, read_file
+from charlm.storage.files import file_sha256, read_file
 
 DTYPE = np.dtype("<f2")
 STREAMS, WARM_UP = 256, 512

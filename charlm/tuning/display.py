@@ -47,10 +47,10 @@ class Display:
             if self._bar is not None:
                 self._bar.close()
 
-    def show_start(self, number: int, values: Mapping[str, Any], *, is_continued: bool) -> None:
-        """Say that a trial begins or is continued."""
+    def show_start(self, number: int, values: Mapping[str, Any]) -> None:
+        """Say that a trial begins."""
         tried = ", ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in values.items())
-        self._say(f"trial {number}{' (continued)' if is_continued else ''}: {tried}")
+        self._say(f"trial {number}: {tried}")
         self._update(f"trial {number}")
 
     def show_evaluation(self, number: int, share: float, nats: float) -> None:

@@ -10,9 +10,9 @@ from charlm.config.yaml import dump_yaml
 from charlm.errors import CharlmError
 from charlm.runs.folder import CORPUS, TENSORBOARD
 from charlm.runs.run import corpus_identity
-from charlm.storage.atomic import write_file, writing
-from charlm.storage.claim import taking_turns
-from charlm.storage.reading import read_file
+from charlm.storage.atomic import write_file
+from charlm.storage.files import read_file, writing
+from charlm.storage.locks import taking_turns
 from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
@@ -52,7 +52,7 @@ def prepare_folder(
         if is_new and out.exists() and any(path.name[0] != "." and path.name != CORPUS for path in out.iterdir()):
             raise CharlmError(f"{out}: is not empty, and not the folder of a search; name another --out")
         out.mkdir(parents=True, exist_ok=True)
-    with taking_turns(out, PREPARING):
+    with taking_turns(out / PREPARING):
         corpus = _prepare_corpus(out / CORPUS, space.config(), sources, progress=progress)
         identity = {"format": FORMAT, **space.describe(), CORPUS: corpus_identity(corpus)}
         written = (json.dumps(identity, indent=2) + "\n").encode()

@@ -1,6 +1,6 @@
 """The search: one trial after the other until the time is over, there are enough, or there is nothing left to try.
 
-It may end at any moment, also by a kill. The trial in training is then continued by the next search in the same folder.
+It may end at any moment, also by a kill. The next search in the same folder then runs the trial in training again.
 """
 
 import shlex
@@ -14,7 +14,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from charlm.errors import CharlmError, harmless
-from charlm.storage.claim import taking_turns
+from charlm.storage.locks import taking_turns
 from charlm.training.loop import Outcome
 from charlm.training.progress import Progress
 from charlm.tuning.display import Display
@@ -119,7 +119,7 @@ class Search:
             try:
                 outcome = self._train(turn, deadline)
             finally:
-                turn.claim.release()
+                turn.release()
             if outcome is not None:
                 if outcome.signal is not None:
                     return self.result(outcome.reason, signal=outcome.signal)
@@ -132,7 +132,7 @@ class Search:
         request = self.place.request
         request.reason = None
         try:
-            settings = turn.settings or plan_trial(self.place, turn.values)
+            settings = plan_trial(self.place, turn.values)
             self.study.plan(turn, settings)
 
             def watch(progress: Progress, nats: float) -> None:
@@ -148,7 +148,7 @@ class Search:
                     request.reason = TIME_IS_OVER
 
             folder = self.study.folder(turn.number)
-            self.display.show_start(turn.number, turn.values, is_continued=turn.settings is not None)
+            self.display.show_start(turn.number, turn.values)
             outcome = train_trial(self.place, folder, settings, say=lambda _: None, on_evaluation=watch)
         except CharlmError as error:
             self._fail(turn, str(error))
@@ -182,7 +182,7 @@ class Search:
 
     def _write_findings(self) -> None:
         """Write the recipe of the best trial of the whole study, and a picture of all trials."""
-        with taking_turns(self.study.out, TURN):
+        with taking_turns(self.study.out / TURN):
             trials = self.study.trials()
             best = _best(trials)
             if best is not None:

@@ -7,35 +7,35 @@
       training.optimizer.learning_rate: {float: [1e-3, 1e-2], log: true}
       model.rnn.activation: {categorical: [tanh, relu]}
 
-Keys and values are checked here, before anything is trained.
+Ranges are Optuna's distributions. Keys and values are checked here, before anything is trained.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 
 from charlm.config.file import load_config
-from charlm.config.mistakes import demand
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.config.yaml import MAX_CONFIG_BYTES, parse_yaml
 from charlm.errors import CharlmError, nearest, shorten
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 
-Value = str | int | float | bool | None
-"""Of a setting that is searched."""
-Bounds = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+Range = IntDistribution | FloatDistribution | CategoricalDistribution
+FORMS = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
+OPTIONS = {"int": {"step", "log"}, "float": {"log"}, "categorical": set[str]()}
+"""What may stand beside each kind of range."""
+MAX_CHOICES = 100
 
 _LENGTH = "how long a trial trains is --trial-minutes"
 _WATCHED = "a search evaluates its trials itself"
 DECIDED_BY_THE_SEARCH = {
     "training.epochs": _LENGTH,
     "training.steps": _LENGTH,
-    "training.max_minutes": _LENGTH,
     "training.early_stopping": "a search ends hopeless trials itself",
     "training.evaluate_every": _WATCHED,
     "training.checkpoint_every": _WATCHED,
@@ -48,93 +48,6 @@ NOT_SEARCHED = {
     "training.device": "a process trains on one of them",
 }
 """Settings that may be fixed but not searched, with the reason."""
-
-
-class IntRange(BaseModel):
-    """Whole numbers from a lowest to a highest."""
-
-    model_config = Bounds
-    kind: ClassVar[str] = "int"
-
-    bounds: Annotated[tuple[int, int], Field(strict=False, alias="int")]
-    """The lowest and the highest."""
-    step: Annotated[int, Field(ge=1)] = 1
-    """The distance of two numbers that are tried; must be 1 with `log`."""
-    log: bool = False
-    """Whether the logarithm is searched: as many tries from 10 to 100 as from 100 to 1000."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "IntRange":
-        _check_bounds(*self.bounds, log=self.log)
-        if self.log and self.step != 1:
-            raise ValueError("step must be 1 with log")
-        low, high = self.bounds
-        if (high - low) % self.step:
-            raise ValueError(
-                f"the numbers must be a multiple of step apart, for instance {high - (high - low) % self.step}"
-            )
-        return self
-
-    def examples(self) -> tuple[int, ...]:
-        """Return the ends of the range."""
-        return self.bounds
-
-    def has(self, value: Any) -> bool:
-        """Return whether a value is one of those that can be tried."""
-        low, high = self.bounds
-        return type(value) is int and low <= value <= high and (value - low) % self.step == 0
-
-
-class FloatRange(BaseModel):
-    """Numbers from a lowest to a highest."""
-
-    model_config = Bounds
-    kind: ClassVar[str] = "float"
-
-    bounds: Annotated[tuple[float, float], Field(strict=False, alias="float")]
-    """The lowest and the highest."""
-    log: bool = False
-    """Whether the logarithm is searched."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "FloatRange":
-        _check_bounds(*self.bounds, log=self.log)
-        return self
-
-    def examples(self) -> tuple[float, ...]:
-        """Return the ends of the range."""
-        return self.bounds
-
-    def has(self, value: Any) -> bool:
-        """Return whether a value is one of those that can be tried."""
-        return type(value) in {int, float} and self.bounds[0] <= value <= self.bounds[1]
-
-
-class Categorical(BaseModel):
-    """Some values without an order."""
-
-    model_config = Bounds
-    kind: ClassVar[str] = "categorical"
-
-    choices: Annotated[tuple[Value, ...], Field(strict=False, min_length=1, max_length=100, alias="categorical")]
-
-    @model_validator(mode="after")
-    def _check(self) -> "Categorical":
-        if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
-            raise ValueError("a value occurs twice")
-        return self
-
-    def examples(self) -> tuple[Value, ...]:
-        """Return all values."""
-        return self.choices
-
-    def has(self, value: Any) -> bool:
-        """Return whether a value is one of those that can be tried."""
-        return any(type(choice) is type(value) and choice == value for choice in self.choices)
-
-
-Range = IntRange | FloatRange | Categorical
-RANGES: tuple[type[Range], ...] = (IntRange, FloatRange, Categorical)
 
 
 @dataclass(frozen=True)
@@ -161,7 +74,7 @@ class Space:
 
     def describe(self) -> dict[str, Any]:
         """Return what makes two searches the same, for JSON: every setting, and the ranges."""
-        ranges = {key: one.model_dump(mode="json", by_alias=True) for key, one in self.search.items()}
+        ranges = {key: distribution_to_json(one) for key, one in self.search.items()}
         return {"recipe": self.config().model_dump(mode="json"), "search": ranges}
 
 
@@ -180,8 +93,7 @@ def load_space(path: Path) -> Space:
         text = read_file(path, limit=MAX_CONFIG_BYTES).decode("utf-8")
     except UnicodeDecodeError:
         raise CharlmError(f"{path}: cannot be read as a search space: not UTF-8 text") from None
-    values = parse_yaml(text, origin=str(path))
-    sections = _check_sections(values, path)
+    sections = _check_sections(parse_yaml(text, origin=str(path)), path)
     recipe = sections.get("recipe", "default")
     if not isinstance(recipe, str):
         raise CharlmError(f"{path}: recipe: found {shorten(recipe)}; must be the name of a recipe or a YAML file")
@@ -214,27 +126,59 @@ def _check_sections(values: Any, path: Path) -> dict[str, Any]:
 
 
 def _parse_range(origin: str, value: Any) -> Range:
-    forms = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
-    kinds = [kind for kind in RANGES if isinstance(value, dict) and kind.kind in value]
+    kinds = OPTIONS.keys() & value.keys() if isinstance(value, dict) else set[str]()
     if len(kinds) != 1:
-        raise CharlmError(f"{origin}: found {shorten(value)}; must be {forms}")
+        raise CharlmError(f"{origin}: found {shorten(value)}; must be {FORMS}")
+    (kind,) = kinds
+    for name in value.keys() - {kind} - OPTIONS[kind]:
+        raise CharlmError(f"{origin}: {name}: found {shorten(value[name])}; there is no such key here")
     try:
-        return kinds[0].model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(
-            f"{part}: " for part in first["loc"] if part not in {"str", "int", "float", "bool"} or part == kinds[0].kind
-        )
-        raise CharlmError(f"{origin}: {place}found {shorten(first['input'])}; {demand(first)}") from None
+        if kind == "categorical":
+            return _categorical(value[kind])
+        return _numbers(kind, value[kind], log=value.get("log", False), step=value.get("step", 1))
+    except ValueError as error:
+        raise CharlmError(f"{origin}: {kind}: found {shorten(value[kind])}; {error}") from None
 
 
-def _check_bounds(low: float, high: float, *, log: bool) -> None:
-    if not low < high:
-        raise ValueError("the first number must be less than the second")
+def _categorical(choices: Any) -> CategoricalDistribution:
+    if not isinstance(choices, list) or not 1 <= len(choices) <= MAX_CHOICES:
+        raise ValueError(f"must be a list of 1 to {MAX_CHOICES} values")
+    if any(isinstance(choice, list | dict) for choice in choices):
+        raise ValueError("must be texts, numbers, true, false or null")
+    if len({(type(choice), choice) for choice in choices}) < len(choices):
+        raise ValueError("a value occurs twice")
+    return CategoricalDistribution(choices)
+
+
+def _numbers(kind: str, bounds: Any, *, log: Any, step: Any) -> IntDistribution | FloatDistribution:
+    types, name = ({int}, "whole numbers") if kind == "int" else ({int, float}, "numbers")
+    if not isinstance(bounds, list) or len(bounds) != 2 or any(type(bound) not in types for bound in bounds):
+        raise ValueError(f"must be two {name}, [low, high]")
+    low, high = bounds
+    if not low < high or not math.isfinite(high - low):
+        raise ValueError("must be finite numbers, the first one less than the second, and not too far apart")
+    if type(log) is not bool:
+        raise ValueError("log must be true or false")
     if log and low <= 0:
         raise ValueError("log needs numbers above 0")
-    if math.isinf(high - low):
-        raise ValueError("the numbers are too far apart")
+    if kind == "float":
+        return FloatDistribution(low, high, log=log)
+    if type(step) is not int or step < 1 or (log and step != 1):
+        raise ValueError("step must be a whole number, 1 or more, and 1 with log")
+    if (high - low) % step:
+        raise ValueError(
+            f"the numbers must be a multiple of step apart, for instance {low} and {high - (high - low) % step}"
+        )
+    return IntDistribution(low, high, log=log, step=step)
+
+
+def contains(one: Range, value: Any) -> bool:
+    """Return whether a value is one of those that a range tries."""
+    if isinstance(one, CategoricalDistribution):
+        return any(type(choice) is type(value) and choice == value for choice in one.choices)
+    if isinstance(one, FloatDistribution):
+        return type(value) in {int, float} and one.low <= value <= one.high
+    return type(value) is int and one.low <= value <= one.high and (value - one.low) % one.step == 0
 
 
 def _check_keys(space: Space) -> None:
@@ -260,7 +204,8 @@ def _check_keys(space: Space) -> None:
 
 
 def _examples(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the fixed values, and the ends or all choices of each range."""
     yield "fixed", {}
     for key, one in space.search.items():
-        for value in one.examples():
+        for value in one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high):
             yield "search", {key: value}

@@ -1,29 +1,38 @@
 """A trial: an ordinary run of a recipe with some values, which is evaluated at equal parts of its length.
 
+How long a step takes is measured before a trial, so that all trials train for the same time. The number of steps that
+follows from it is kept in the config of the trial. So a trial can be repeated, which one that ends by the clock cannot,
+and its learning rates fall to their end.
+
 Proposing values is left to `charlm.tuning.study`, deciding what comes next to `charlm.tuning.search`.
+
+Axes: K steps in one call.
 """
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from charlm.config.file import flatten
 from charlm.config.schema import Config
-from charlm.runs.folder import is_run
-from charlm.runs.run import begin_run, open_run, settle_parts
+from charlm.hardware import memory_bytes, usable_precision
+from charlm.runs.run import begin_run, settle_parts
+from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus
 from charlm.training import loop
 from charlm.training.engine import EngineFactory
 from charlm.training.loop import Outcome
+from charlm.training.memory import check_memory
 from charlm.training.recorder import OnEvaluation
 from charlm.training.signals import StopRequest
 from charlm.tuning.space import Space
 
 EVALUATIONS = 10
 """In a whole trial."""
-LONG_SECONDS = 300.0
-"""A trial that trains at least so long is saved at every evaluation, a shorter one twice: saving takes time."""
-
 Say = Callable[[str], None]
 SecondsPerStep = Callable[[Config], float]
 
@@ -55,19 +64,18 @@ def plan_trial(place: Workplace, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     seconds = place.seconds_per_step(settle_parts(place.space.config({**values, **_length(EVALUATIONS)})))
     steps = max(EVALUATIONS, round(place.trial_seconds / seconds))
-    checkpoints = EVALUATIONS if place.trial_seconds >= LONG_SECONDS else 2
-    return {**place.space.fixed, **values, **_length(steps, checkpoints=checkpoints)}
+    return {**place.space.fixed, **values, **_length(steps)}
 
 
-def _length(steps: int, *, checkpoints: int = EVALUATIONS) -> dict[str, Any]:
+def _length(steps: int) -> dict[str, Any]:
+    """Return the settings of a run of some steps: evaluated at equal parts of it, and saved once, at its end."""
     every = -(-steps // EVALUATIONS)
     return {
         "training.epochs": None,
         "training.steps": steps,
-        "training.max_minutes": None,
         "training.early_stopping": None,
         "training.evaluate_every": every,
-        "training.checkpoint_every": every * (EVALUATIONS // checkpoints),
+        "training.checkpoint_every": steps,
     }
 
 
@@ -79,7 +87,7 @@ def evaluation_index(step: int, settings: Mapping[str, Any]) -> int:
 def train_trial(
     place: Workplace, folder: Path, settings: Mapping[str, Any], *, say: Say, on_evaluation: OnEvaluation
 ) -> Outcome:
-    """Train a trial as a run in a folder, or continue it if it has begun.
+    """Train a trial as a new run in a folder.
 
     Args:
         place: What all trials share; its request ends the run early.
@@ -89,23 +97,82 @@ def train_trial(
         on_evaluation: Is called after each evaluation.
 
     Raises:
-        CharlmError: training has diverged for good, the run is damaged, or a file cannot be written.
+        CharlmError: training has diverged, or a file cannot be written.
         Stopped: a signal came before the first step.
 
     """
-    is_begun = is_run(folder)
-    if is_begun:
-        run = open_run(folder)
-    else:
-        # no sampled texts: they take time, and nobody reads them
-        config = place.space.config({**settings, "sampling.length": 0})
-        run = begin_run(folder, config, place.corpus.folder)
+    config = place.space.config({**settings, "sampling.length": 0})  # sampled texts take time, and nobody reads them
+    run = begin_run(folder, config, place.corpus.folder)
     return loop.train(
         run,
         place.make_engine,
-        resume=is_begun,
+        resume=False,
         request=place.request,
         say=say,
         show_progress=False,
         on_evaluation=on_evaluation,
+    )
+
+
+CALLS, SECONDS = 3, 1.0
+"""At least so many calls are timed, for at least so long."""
+
+
+class StepTimer:
+    """Measures how long a step takes, once for all configs whose steps take equally long.
+
+    Args:
+        corpus: The text.
+        make_engine: Makes the engine, which computes the steps.
+
+    """
+
+    def __init__(self, corpus: Corpus, make_engine: EngineFactory) -> None:
+        self._corpus, self._make_engine = corpus, make_engine
+        self._known: dict[tuple[tuple[str, Any], ...], float] = {}
+
+    def seconds_per_step(self, config: Config) -> float:
+        """Return how long a step takes in training alone.
+
+        Args:
+            config: Every setting; `training.parts` is a number.
+
+        Raises:
+            CharlmError: the text is too short, or the engine does not have something that the config names.
+
+        """
+        key = speed_key(config)
+        if key not in self._known:
+            self._known[key] = self._measure(config)
+        return self._known[key]
+
+    def _measure(self, config: Config) -> float:
+        settings, vocabulary_size = config.training, len(self._corpus.vocabulary)
+        ids = self._corpus.split("train", check=False)
+        batches, _ = fit_batches(
+            len(ids), batch_size=settings.batch_size, sequence_length=settings.sequence_length, seed=config.seed
+        )
+        check_memory(config, vocabulary_size, available_bytes=memory_bytes())
+        precision, _ = usable_precision(settings.precision)
+        engine = self._make_engine(config, batches, vocabulary_size=vocabulary_size, precision=precision)
+        engine.build()
+        count = min(settings.steps_per_call, batches.steps_per_epoch)
+        windows = batches.windows(ids, epoch=0, first=0, count=count)  # [K, T + 1, B]
+        self._corpus.check_ids(windows)
+        rates = np.zeros(count, np.float32)
+        engine.take_steps(windows, rates, reset_state=True)  # the first call is slower
+        taken: list[float] = []
+        while len(taken) < CALLS or (sum(taken) < SECONDS and len(taken) < 100):
+            taken.append(engine.take_steps(windows, rates, reset_state=False).seconds)
+        return max(statistics.median(taken) / count, 1e-6)
+
+
+def speed_key(config: Config) -> tuple[tuple[str, Any], ...]:
+    """Return what decides how long a step takes: every setting, of a number with a fraction only whether it is 0."""
+    settings = flatten(config)
+    ignored = ("seed", "training.steps", "training.schedule.", "training.evaluate_every", "training.checkpoint_every")
+    return tuple(
+        (key, bool(value) if isinstance(value, float) else str(value))
+        for key, value in settings.items()
+        if not key.startswith(ignored)
     )

@@ -25,7 +25,7 @@ from charlm.network.architecture import Architecture, is_bundle
 from charlm.network.bundle import MAX_ATTEMPTS, Bundle, read_bundle, read_model, write_bundle
 from charlm.network.rnn import ACTIVATIONS, parameters_from_tensors
 from charlm.storage.atomic import sha256
-from charlm.storage.reading import read_file
+from charlm.storage.files import read_file
 from charlm.text.vocabulary import Vocabulary
 
 FILES = ["weights.safetensors", "vocabulary.json", "config.yaml"]

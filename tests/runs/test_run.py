@@ -23,7 +23,7 @@ from charlm.runs.run import (
     run_corpus,
     settle_parts,
 )
-from charlm.storage.lock import only_writer
+from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import read_vocabulary

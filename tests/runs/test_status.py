@@ -10,7 +10,7 @@ from charlm.config.file import dump_config, load_config
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.runs.status import RunStatus, read_status, shipped_recipes
-from charlm.storage.lock import only_writer
+from charlm.storage.locks import only_writer
 
 RECIPES = shipped_recipes()
 

@@ -7,7 +7,6 @@ import pytest
 from fake_engine import FakeEngines, Faults
 from fake_runs import Trained, resume, train
 
-from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
 from charlm.training.kept_best import keep_best, put_back_best
 
@@ -80,15 +79,3 @@ def test_the_copy_is_put_back_once(bundle_folder: Path) -> None:
     (run / "best/model.json").write_bytes(b"of a later evaluation")
     put_back_best(run)
     assert (run / "best/model.json").read_bytes() == b"of a later evaluation"
-
-
-def test_a_copy_that_is_a_link_is_refused(bundle_folder: Path) -> None:
-    run = bundle_folder.parent / "run"
-    shutil.copytree(bundle_folder, run / "best")
-    (run / "checkpoints").mkdir()
-    (run / "checkpoints/best").symlink_to(bundle_folder)
-    with pytest.raises(CharlmError, match="checkpoints/best: is a link"):
-        put_back_best(run)
-    with pytest.raises(CharlmError, match="checkpoints/best: is a link"):
-        keep_best(run)
-    assert bundle_folder.is_dir()

@@ -142,20 +142,6 @@ def test_a_file_in_place_of_the_checkpoints_is_named(tmp_path: Path) -> None:
     assert contents(trained.folder) == before
 
 
-def test_checkpoints_that_become_a_link_during_training_end_it_before_anything_is_written_there(tmp_path: Path) -> None:
-    folder, elsewhere = tmp_path / "run/run/checkpoints", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-
-    def move(step: int) -> None:
-        if step == 10:
-            shutil.rmtree(folder)
-            folder.symlink_to(elsewhere)
-
-    with pytest.raises(CharlmError, match="checkpoints: is a link"):
-        train(tmp_path / "run", faults=Faults(after_call=move))
-    assert list(elsewhere.iterdir()) == []
-
-
 def test_a_new_run_does_not_start_over_one_that_another_process_has_trained_meanwhile(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     before = contents(trained.folder)

@@ -9,16 +9,16 @@ from charlm.tuning.display import Display
 def test_each_trial_has_a_line_when_it_begins_and_one_when_it_ends() -> None:
     said: list[str] = []
     with Display(60, say=said.append, show_progress=False) as display:
-        display.show_start(0, {"model.units": 8, "training.optimizer.learning_rate": 0.00123456}, is_continued=False)
+        display.show_start(0, {"model.units": 8, "training.optimizer.learning_rate": 0.00123456})
         display.show_evaluation(0, 0.5, 2.5)
         display.show_best(0, 2.0)
         display.show_end(0, "2.0000 nats per character")
-        display.show_start(1, {"model.embedding": None}, is_continued=True)
+        display.show_start(1, {"model.embedding": None})
         display.show_end(1, "pruned")
     assert said == [
         "trial 0: units 8, learning_rate 0.001235",
         "trial 0: 2.0000 nats per character; best 2.0000 (trial 0)",
-        "trial 1 (continued): embedding None",
+        "trial 1: embedding None",
         "trial 1: pruned; best 2.0000 (trial 0)",
     ]
 

@@ -11,14 +11,15 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from charlm.training.views import Picture
-from charlm.tuning.picture import BEST, COMPLETE, PRUNED, draw_search
-from charlm.tuning.space import Categorical, FloatRange, Range
+from charlm.tuning.picture import BEST, MARKS, draw_search
+from charlm.tuning.space import Range
 
 RATE, RNN = "training.optimizer.learning_rate", "model.rnn.activation"
 SEARCH: dict[str, Range] = {
-    RATE: FloatRange.model_validate({"float": [0.001, 0.01], "log": True}),
-    RNN: Categorical.model_validate({"categorical": ["tanh", "relu"]}),
+    RATE: FloatDistribution(0.001, 0.01, log=True),
+    RNN: CategoricalDistribution(("tanh", "relu")),
 }
+COMPLETE, PRUNED = MARKS[TrialState.COMPLETE][2], MARKS[TrialState.PRUNED][2]
 
 
 def make_trial(number: int, nats: float | None, *, rate: float = 0.003, state: TrialState) -> FrozenTrial:
@@ -27,7 +28,7 @@ def make_trial(number: int, nats: float | None, *, rate: float = 0.003, state: T
         state=state,
         value=nats,
         params={RATE: rate, RNN: "relu"},
-        distributions={RATE: FloatDistribution(0.001, 0.01, log=True), RNN: CategoricalDistribution(("tanh", "relu"))},
+        distributions=SEARCH,
     )
     trial.number = number
     return trial

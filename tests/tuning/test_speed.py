@@ -16,7 +16,7 @@ from charlm.errors import CharlmError
 from charlm.text.batches import Batches
 from charlm.text.corpus import Corpus
 from charlm.training.engine import StepMetrics
-from charlm.tuning.speed import StepTimer, speed_key
+from charlm.tuning.trial import StepTimer, speed_key
 
 
 def config(**model: Any) -> Config:

@@ -1,4 +1,4 @@
-"""A trial: its length from its speed, and its run, begun, ended early and continued."""
+"""A trial: its length from its speed, and its run."""
 
 from pathlib import Path
 
@@ -7,12 +7,10 @@ from fake_engine import FakeEngines
 from tuning.spaces import SPACE, TEXT
 
 from charlm.config.file import load_config
-from charlm.runs.comparison import summarize
-from charlm.training.progress import Progress
 from charlm.training.signals import stop_on_signal
 from charlm.tuning.folder import prepare_folder
 from charlm.tuning.space import load_space
-from charlm.tuning.trial import EVALUATIONS, LONG_SECONDS, Workplace, evaluation_index, plan_trial, train_trial
+from charlm.tuning.trial import EVALUATIONS, Workplace, evaluation_index, plan_trial, train_trial
 
 RATE = "training.optimizer.learning_rate"
 
@@ -52,37 +50,9 @@ def test_the_steps_fill_the_time_and_there_are_at_most_ten_evaluations(
     assert evaluation_index(steps, settings) <= EVALUATIONS
 
 
-def test_long_trials_are_saved_more_often(place: Workplace) -> None:
-    short = plan_trial(with_seconds(place, trial=100, step=1), {})
-    long = plan_trial(with_seconds(place, trial=LONG_SECONDS, step=1), {})
-    assert short["training.checkpoint_every"] == 5 * short["training.evaluate_every"]
-    assert long["training.checkpoint_every"] == long["training.evaluate_every"]
-
-
 def test_evaluations_are_counted_from_one_to_ten(place: Workplace) -> None:
     settings = plan_trial(with_seconds(place, trial=33, step=1), {})  # every 4 steps, and after the last one
     assert [evaluation_index(step, settings) for step in (4, 8, 32, 33)] == [1, 2, 8, 9]
-
-
-def test_a_trial_that_was_ended_early_is_continued_like_an_undisturbed_one(place: Workplace, tmp_path: Path) -> None:
-    settings = plan_trial(place, {RATE: 0.05})
-    seen: list[int] = []
-
-    def end_at_step_15(progress: Progress, _nats: float) -> None:
-        seen.append(progress.step)
-        place.request.reason = "enough" if progress.step == 15 else None
-
-    def train(folder: Path) -> str:
-        outcome = train_trial(place, folder, settings, say=lambda _: None, on_evaluation=end_at_step_15)
-        place.request.reason = None
-        return outcome.reason
-
-    assert (train(tmp_path / "one"), train(tmp_path / "one")) == ("enough", "all steps done")
-    assert seen == list(range(5, 51, 5))
-    whole = train_trial(place, tmp_path / "two", settings, say=lambda _: None, on_evaluation=lambda *_: None)
-    weights = "best/weights.safetensors"
-    assert (tmp_path / "one" / weights).read_bytes() == (whole.folder / weights).read_bytes()
-    assert summarize(tmp_path / "one").nats_per_char == whole.progress.best_nats
 
 
 def test_a_trial_writes_no_sampled_texts(place: Workplace, tmp_path: Path) -> None:

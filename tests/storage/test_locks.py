@@ -1,4 +1,4 @@
-"""The lock of a run folder: one process writes to a run at a time."""
+"""Locks: of a run that one process writes to, and of what processes share."""
 
 import errno
 import fcntl
@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from charlm.errors import CharlmError
-from charlm.storage.lock import is_held, only_writer
+from charlm.storage.locks import is_held, lock, only_writer, taking_turns
 
-HOLD = "import sys, time; from pathlib import Path; from charlm.storage.lock import only_writer\n" \
+HOLD = "import sys, time; from pathlib import Path; from charlm.storage.locks import only_writer\n" \
        "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"  # fmt: skip
 
 
@@ -107,3 +109,39 @@ def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path)
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"missing/\.lock: cannot be written: "), only_writer(tmp_path / "missing"):
         pass
+
+
+def test_a_claim_holds_until_it_is_released(tmp_path: Path) -> None:
+    first = lock(tmp_path / "a.lock")
+    assert first is not None
+    assert lock(tmp_path / "a.lock") is None
+    assert lock(tmp_path / "b.lock") is not None
+    os.close(first)
+    assert lock(tmp_path / "a.lock") is not None
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CharlmError, match=r"a\.lock: is a link"):
+        lock(tmp_path / "a.lock")
+    with pytest.raises(CharlmError, match=r"a\.lock: is a link"), taking_turns(tmp_path / "a.lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_turns_do_not_overlap(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    def take(name: str) -> None:
+        with taking_turns(tmp_path / "turn"):
+            events.append(f"{name} begins")
+            time.sleep(0.02)
+            events.append(f"{name} ends")
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in ("a", "b", "c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [event.split()[1] for event in events] == ["begins", "ends"] * 3
+    assert all(events[index].split()[0] == events[index + 1].split()[0] for index in (0, 2, 4))

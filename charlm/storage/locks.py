@@ -1,0 +1,126 @@
+"""Locks of files and folders, which the operating system releases when a process ends, even if it is killed.
+
+A run has one writer. Processes that share a folder take turns, and each claims what it works on.
+"""
+
+import contextlib
+import fcntl
+import os
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from charlm.errors import CharlmError
+from charlm.storage.files import open_for_writing, writing
+
+LOCK = ".lock"
+"""The lock of a run folder."""
+Flock = Callable[[int, int], object]
+"""Locks a file descriptor, as `fcntl.flock` does."""
+
+
+def lock(path: Path, *, wait: bool = False, flock: Flock = fcntl.flock) -> int | None:
+    """Lock a file, which is made if it is missing.
+
+    Args:
+        path: The file, in a folder that exists.
+        wait: Whether to wait until no other process holds the lock.
+        flock: What locks the descriptor.
+
+    Returns:
+        The descriptor of the file: the lock ends when it is closed. None = another process holds the lock.
+
+    Raises:
+        CharlmError: the file is a link or cannot be written, or the file system has no locks.
+
+    """
+    return _hold(open_for_writing(path, os.O_RDWR | os.O_CREAT), path, wait=wait, flock=flock)
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Lock a folder without waiting, as `lock` does a file; raises OSError if it is missing or a link."""
+    return _hold(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC), folder)
+
+
+def _hold(descriptor: int, path: Path, *, wait: bool = False, flock: Flock = fcntl.flock) -> int | None:
+    """Lock a descriptor and return it; else close it, and return None if another process holds the lock."""
+    try:
+        with writing(path):
+            try:
+                flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def taking_turns(path: Path) -> Iterator[None]:
+    """Wait until no other process is in a block with the same lock file, and keep the others out; raises as `lock`."""
+    descriptor = lock(path, wait=True)
+    assert descriptor is not None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def only_writer(run: Path, *, flock: Flock = fcntl.flock) -> Iterator[None]:
+    """Hold the lock of a run folder for the length of a block.
+
+    Args:
+        run: The folder.
+        flock: What locks the descriptor.
+
+    Raises:
+        CharlmError: another process holds the lock, which the message names; the lock is a link; or the folder cannot
+            be written, or its file system has no locks.
+
+    """
+    path = run / LOCK
+    while True:
+        descriptor = lock(path, flock=flock)
+        if descriptor is None:
+            raise CharlmError(f"{run}: {_holder(path)} is training here; wait for it, or name another --run")
+        if _is_in_place(descriptor, path):
+            break
+        os.close(descriptor)  # the holder before removed the file while this process opened it: open the new one
+    try:
+        with writing(path):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(run: Path) -> bool:
+    """Return whether a running process holds the lock of a run folder; one that cannot be looked at is not held."""
+    try:
+        descriptor = os.open(run / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:  # another error: a file system without locks
+        return isinstance(error, BlockingIOError)
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_in_place(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")[:200].strip() or "another process"
+    return "another process"

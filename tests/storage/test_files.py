@@ -1,0 +1,213 @@
+"""Regular files: read from strangers, opened for writing, and appended to."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+from limits import file_size_limit
+
+from charlm.errors import CharlmError
+from charlm.storage.files import Log, open_file, open_for_writing, read_file, refuse_links
+
+
+def test_a_file_as_large_as_the_limit_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    assert read_file(tmp_path / "file", limit=3) == b"abc"
+
+
+def test_a_file_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abcd")
+    with pytest.raises(CharlmError, match=r"file: 4 bytes; must be at most 3"):
+        read_file(tmp_path / "file", limit=3)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"file: cannot be read: No such file"):
+        read_file(tmp_path / "file", limit=3)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=f"^{re.escape(str(tmp_path))}: .* directory$"):
+        read_file(tmp_path, limit=3)
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CharlmError, match="pipe: is not a regular file"):
+        read_file(tmp_path / "pipe", limit=3)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null"])
+def test_a_link_to_a_device_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(name)
+    with pytest.raises(CharlmError, match="link: is not a regular file"):
+        read_file(tmp_path / "link", limit=3)
+
+
+def test_a_link_is_followed_by_default(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+    assert read_file(tmp_path / "link", limit=3) == b"abc"
+
+
+def test_a_link_is_refused_if_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(CharlmError, match="link: is a link; must be the file itself"):
+        read_file(tmp_path / "link", limit=3, follow_links=False)
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(CharlmError, match="link: cannot be read: Too many levels"):
+        read_file(tmp_path / "link", limit=3)
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for name in (".", "missing"):
+        with pytest.raises(CharlmError):
+            read_file(tmp_path / name, limit=3)
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_a_file_is_read_as_a_stream(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"one\ntwo\n")
+    with open_file(tmp_path / "file") as file:
+        assert [*file] == [b"one\n", b"two\n"]
+
+
+def test_an_error_of_the_system_while_a_stream_is_read_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(CharlmError, match="file: cannot be read: Input/output error"),
+        open_file(tmp_path / "file"),
+    ):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder with the file inner/file, beside a file that must stay as it is."""
+    (tmp_path / "root/inner").mkdir(parents=True)
+    (tmp_path / "root/inner/file").write_text("old")
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/file").write_text("mine")
+    return tmp_path / "root"
+
+
+def replace_by_link(path: Path, target: Path) -> None:
+    """Put a link in the place of a file or folder."""
+    path.rename(path.with_name("moved"))
+    path.symlink_to(target)
+
+
+def write(root: Path, name: str) -> None:
+    descriptor = open_for_writing(root / name, WRITE)
+    os.write(descriptor, b"new")
+    os.close(descriptor)
+
+
+def test_file_is_opened_or_made(root: Path) -> None:
+    for name in ("inner/file", "inner/new"):
+        write(root, name)
+        assert (root / name).read_text() == "new"
+
+
+@pytest.mark.parametrize("target", ["mine.txt", "nowhere"])
+def test_file_that_is_a_link_is_not_opened(target: str, root: Path, tmp_path: Path) -> None:
+    replace_by_link(root / "inner/file", tmp_path / target)
+    with pytest.raises(CharlmError, match="root/inner/file: is a link; must be the file or folder itself"):
+        open_for_writing(root / "inner/file", WRITE)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_file_with_a_second_name_is_not_opened(root: Path, tmp_path: Path) -> None:
+    (root / "hard").hardlink_to(tmp_path / "mine.txt")
+    with pytest.raises(CharlmError, match="root/hard: is one file with 2 names"):
+        open_for_writing(root / "hard", os.O_WRONLY)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_pipe_is_refused_without_waiting(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    with pytest.raises(CharlmError, match=r"root/pipe: (is not a regular file|cannot be written)"):
+        open_for_writing(root / "pipe", os.O_WRONLY)
+    with pytest.raises(CharlmError, match="root/pipe: is not a regular file"):
+        open_for_writing(root / "pipe", os.O_RDWR)
+
+
+@pytest.mark.parametrize("name", ["inner", "missing/file", "inner/file/below"])
+def test_what_cannot_be_opened_is_named(name: str, root: Path) -> None:
+    with pytest.raises(CharlmError, match=f"root/{name}: cannot be written: "):
+        open_for_writing(root / name, WRITE)
+
+
+def test_no_descriptor_stays_open(root: Path) -> None:
+    before = len([*Path("/proc/self/fd").iterdir()])
+    (root / "link").symlink_to("inner/file")
+    (root / "hard").hardlink_to(root / "inner/file")
+    for name in ("link", "hard", "missing/file"):
+        with pytest.raises(CharlmError):
+            open_for_writing(root / name, os.O_RDWR)
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_paths_without_a_link_are_accepted(root: Path) -> None:
+    refuse_links(root, "inner/file", "inner/missing", "missing")
+
+
+def test_a_log_grows_by_records_also_when_it_is_opened_again(tmp_path: Path) -> None:
+    for record in (b"one\n", b"two\n"):
+        log = Log(tmp_path / "log")
+        log.write(record)
+        log.sync()
+        log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_the_size_of_a_log_includes_what_earlier_processes_wrote(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"one\n")
+    log = Log(tmp_path / "log")
+    log.write(b"two\n")
+    assert log.size == 8
+    log.close()
+
+
+def test_nothing_of_a_record_that_cannot_be_written_stays(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    log.write(b"whole")
+    with file_size_limit(8), pytest.raises(CharlmError, match=r"log: cannot be written: File too large"):
+        log.write(b"does not fit")
+    assert (tmp_path / "log").read_bytes() == b"whole"
+    log.close()
+
+
+def test_a_log_goes_on_after_a_record_that_could_not_be_written(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    with file_size_limit(8), pytest.raises(CharlmError, match="File too large"):
+        log.write(b"does not fit")
+    log.write(b"fits")
+    assert (tmp_path / "log").read_bytes() == b"fits"
+    log.close()
+
+
+def test_a_log_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/log").write_bytes(b"mine")
+    (tmp_path / "logs/log").rename(tmp_path / "elsewhere")
+    (tmp_path / "logs/log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CharlmError, match="logs/log: is a link"):
+        Log(tmp_path / "logs/log")
+
+
+def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="nowhere/log: cannot be written: No such file or directory"):
+        Log(tmp_path / "nowhere/log")
