@@ -22,7 +22,7 @@ from charlm.formats.registry import Check, Format, FormatName, check_export, fin
 from charlm.network.bundle import write_bundle
 from charlm.runs.folder import BUNDLES, is_run
 from charlm.runs.run import run_corpus
-from charlm.sampling.generation import encode_prompt, generate
+from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
 from charlm.sampling.sampler import Sampler
 from charlm.storage.atomic import write_file, write_folder
 from charlm.storage.files import writing
@@ -200,7 +200,7 @@ def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
         sampler=Sampler(),
         length=CHECKED_CHARACTERS,
         seed=1,
-        forbidden=set() if vocabulary.unknown_id is None else {vocabulary.unknown_id},
+        forbidden=forbidden_ids(vocabulary),
     )
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        return np.concatenate([*generated])
+        return np.array([*generated])

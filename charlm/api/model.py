@@ -19,7 +19,8 @@ from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks
 from charlm.network.rnn import Floats, State
 from charlm.runs.folder import BundleName, find_bundle
-from charlm.sampling.generation import Generation, StoppedBy, generate_text
+from charlm.sampling.generation import Generation, generate_text, generate_texts
+from charlm.sampling.growing import Sample, StoppedBy
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Unknown, Vocabulary
 
@@ -66,7 +67,7 @@ class GeneratedText(Iterator[str]):
 
     def __next__(self) -> str:
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            return next(piece for (piece,) in self._pieces if piece)
+            return next(piece for piece in self._pieces if piece)
 
     def __str__(self) -> str:
         """Return the whole text, including the pieces that were iterated over before."""
@@ -74,17 +75,17 @@ class GeneratedText(Iterator[str]):
             raise CharlmError("length=0 generates without end: iterate over the text, or give a length")
         for _ in self:
             pass
-        return self._generation.samples[0].text
+        return self._generation.sample.text
 
     def __bytes__(self) -> bytes:
         """Return the whole text in UTF-8; at level byte, the bytes that the model chose."""
         str(self)
-        return self._generation.samples[0].data
+        return self._generation.sample.data
 
     @property
     def stopped_by(self) -> StoppedBy | None:
         """What ended the text: its length, the stop text or the model; None as long as it can go on."""
-        return self._generation.samples[0].stopped_by
+        return self._generation.sample.stopped_by
 
 
 class Model:
@@ -235,7 +236,7 @@ class Model:
                 the temperature is left to a config.yaml that is not a config.
 
         """
-        generation = self.generate_samples(
+        generation = self.stream(
             prompt,
             length=length,
             sampler=Sampler(self.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
@@ -247,37 +248,59 @@ class Model:
         )
         return GeneratedText(generation, is_endless=length == 0)
 
-    def generate_samples(
+    def stream(
         self,
         prompt: str,
         *,
         length: int,
         sampler: Sampler,
         seed: int,
-        samples: int = 1,
         stop: str | None = None,
         ignore_end: bool = False,
         unknown: Unknown = "error",
         keep_text: bool = True,
     ) -> Generation:
-        """Generate several texts that continue a prompt, side by side.
-
-        The arguments are those of `charlm.sampling.generation.generate_text`, which says what is raised.
-        """
+        """Generate a text piece by piece: `charlm.sampling.generation.generate_text`, which says what is raised."""
+        if self.others:
+            raise CharlmError(f"generate: {1 + len(self.others)} models; an ensemble is only scored")
         check_choice("unknown", unknown, Unknown)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
             return generate_text(
                 self.bundle,
-                network=self.network,
                 prompt=prompt,
                 length=length,
                 sampler=sampler,
                 seed=seed,
-                samples=samples,
                 stop=stop,
                 ignore_end=ignore_end,
                 unknown=unknown,
                 keep_text=keep_text,
+            )
+
+    def generate_samples(
+        self,
+        prompt: str,
+        *,
+        samples: int,
+        length: int,
+        sampler: Sampler,
+        seed: int,
+        stop: str | None = None,
+        ignore_end: bool = False,
+        unknown: Unknown = "error",
+    ) -> list[Sample]:
+        """Generate texts side by side: `charlm.sampling.generation.generate_texts`, which says what is raised."""
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+            return generate_texts(
+                self.bundle,
+                samples=samples,
+                prompt=prompt,
+                length=length,
+                sampler=sampler,
+                seed=seed,
+                stop=stop,
+                ignore_end=ignore_end,
+                unknown=unknown,
             )
 
     def training_ids(self, *, wanted_by: str) -> NDArray[Any]:

@@ -8,9 +8,9 @@ from charlm.api.model import Model, load
 from charlm.errors import CharlmError
 from charlm.network.architecture import MODEL
 from charlm.runs.folder import BUNDLES, BundleName, is_run
-from charlm.serving.batch import Batch
-from charlm.serving.limits import Limits
+from charlm.sampling.batch import Batch
 from charlm.serving.plan import ServedModel
+from charlm.serving.requests import Limits
 from charlm.text.vocabulary import Unknown
 
 INSTALL = "pip install 'charlm-simplernn[serve]'"

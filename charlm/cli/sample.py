@@ -1,6 +1,7 @@
 """`charlm sample`: text as it is generated, plain and as JSON."""
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from charlm.api.model import Model
     from charlm.sampling.copies import Copies
     from charlm.sampling.generation import Generation
+    from charlm.sampling.growing import Sample
 
 MAX_PROMPT_BYTES = 1 << 24
 INTERACTIVE_LENGTH = 40
@@ -174,34 +176,43 @@ def sample(
         text = write_together(prompt, Settings(model.bundle, sampler, seed, steps, unknown))
         write_result(show(_to_bytes(f"{text}\n")))
         return
-    generation = model.generate_samples(
-        prompt,
-        length=length,
-        sampler=sampler,
-        seed=seed,
-        samples=samples,
-        stop=stop,
-        ignore_end=ignore_end,
-        unknown=unknown,
-        keep_text=as_json or copies or samples > 1,
-    )
-    if skipped := model.vocabulary.count_skipped(prompt):
+    if unknown == "skip" and (skipped := model.vocabulary.count_skipped(prompt)):
         say(describe_skipped(skipped, "the prompt"))
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        if samples == 1 and not as_json:
-            _stream(generation, prompt=prompt, show=show)
+        if samples == 1:
+            generation = model.stream(
+                prompt,
+                length=length,
+                sampler=sampler,
+                seed=seed,
+                stop=stop,
+                ignore_end=ignore_end,
+                unknown=unknown,
+                keep_text=as_json or copies,
+            )
+            if as_json:
+                deque(generation, maxlen=0)  # until it ends
+            else:
+                _stream(generation, prompt=prompt, show=show)
+            texts = [generation.sample]
         else:
-            for _ in generation:
-                pass
-    found_copies = None
-    if training_ids is not None:
-        found_copies = model.find_copies([_escaped(text.data) for text in generation.samples], training_ids)
+            texts = model.generate_samples(
+                prompt,
+                samples=samples,
+                length=length,
+                sampler=sampler,
+                seed=seed,
+                stop=stop,
+                ignore_end=ignore_end,
+                unknown=unknown,
+            )
+    found = None if training_ids is None else model.find_copies([_escaped(text.data) for text in texts], training_ids)
     if as_json:
-        _print_json(model, generation, prompt=prompt, seed=seed, copies=found_copies)
+        _print_json(model, texts, prompt=prompt, seed=seed, copies=found)
         return
     if samples > 1:
-        _print_blocks(generation, prompt=prompt, show=show)
-    for line in _copy_lines(found_copies) if found_copies else ():
+        _print_blocks(texts, prompt=prompt, show=show)
+    for line in _copy_lines(found) if found else ():
         print_aside(line)
 
 
@@ -249,35 +260,35 @@ def _displayer(*, raw: bool, level: str) -> "Callable[[bytes], str | bytes]":
 def _stream(generation: "Generation", *, prompt: str, show: "Callable[[bytes], str | bytes]") -> None:
     try:
         write_result(show(_to_bytes(prompt)))
-        for pieces in generation.as_bytes():
-            write_result(show(pieces[0]))
+        for piece in generation.as_bytes():
+            write_result(show(piece))
     finally:  # after Ctrl-C too, so that the prompt of the shell starts a line
         if sys.stdout.isatty():
             write_result("\n")
 
 
-def _print_blocks(generation: "Generation", *, prompt: str, show: "Callable[[bytes], str | bytes]") -> None:
-    for number, text in enumerate(generation.samples, start=1):
-        print_aside(f"--- sample {number} of {len(generation.samples)} ---")
+def _print_blocks(texts: "Sequence[Sample]", *, prompt: str, show: "Callable[[bytes], str | bytes]") -> None:
+    for number, text in enumerate(texts, start=1):
+        print_aside(f"--- sample {number} of {len(texts)} ---")
         write_result(show(_to_bytes(prompt) + text.data))
         write_result("\n")
 
 
 def _print_json(
-    model: "Model", generation: "Generation", *, prompt: str, seed: int, copies: "Sequence[Copies] | None"
+    model: "Model", texts: "Sequence[Sample]", *, prompt: str, seed: int, copies: "Sequence[Copies] | None"
 ) -> None:
     import json  # here: the first character of a text comes sooner
     from dataclasses import asdict
 
-    texts: list[dict[str, Any]] = [
+    found: list[dict[str, Any]] = [
         {**_json_text(text.data, key="text"), "characters": text.characters, "stopped_by": text.stopped_by}
-        for text in generation.samples
+        for text in texts
     ]
     if copies is not None:
-        for text, copy in zip(texts, copies, strict=True):
+        for text, copy in zip(found, copies, strict=True):
             text["copies"] = asdict(copy)
     prompts = _json_text(_to_bytes(prompt), key="prompt", bytes_key="prompt_bytes_base64")
-    print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": seed, "samples": texts}))
+    print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": seed, "samples": found}))
 
 
 def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:

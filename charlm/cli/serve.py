@@ -107,7 +107,7 @@ def serve(
 
     limit_product_threads(threads)  # before NumPy is imported
     from charlm.api import serving
-    from charlm.serving.limits import Limits
+    from charlm.serving.requests import Limits
 
     serving.serve(
         runs,

@@ -114,7 +114,7 @@ TRIAL_STEPS = 24
 
 
 class TiledStepper:
-    """Streams that begin, end and are moved at any step. All begin in the zero state.
+    """Streams that begin, end and are moved at any step. All are in the zero state at first.
 
     Args:
         parameters: The weights. They are not changed.
@@ -156,12 +156,12 @@ class TiledStepper:
             np.matmul(layer.kernel, output, out=layer.product[:tiles])
             below = layer.to_above[:tiles]
 
-    def clear(self, stream: int) -> None:
-        """Put a stream into the zero state."""
+    def begin(self, stream: int, state: State | None = None) -> None:
+        """Put a stream into a state, float32 [1, H] for each layer; None = the zero state."""
         tile, lane = divmod(stream, self.lanes)
-        for layer in self._layers:
-            layer.output[tile, :, lane] = 0
-            layer.product[tile, :, lane] = 0
+        for index, layer in enumerate(self._layers):
+            layer.output[tile, :, lane] = 0 if state is None else state[index][0]
+            layer.product[tile, :, lane] = 0 if state is None else layer.kernel @ state[index][0]
 
     def move(self, source: int, target: int) -> None:
         """Put a stream into the state of another."""

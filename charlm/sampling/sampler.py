@@ -1,15 +1,19 @@
-"""Logits -> an id: temperature, top-k, top-p and min-p, and the random choice.
+"""Logits -> an id: temperature, top-k, top-p and min-p, and the random choice, for one stream and for many.
 
 The temperature is applied first: p = softmax(logits / temperature). Each filter is then applied to p, independently of
-the others. An id that all filters keep can be chosen; the probabilities of these ids are scaled to sum to 1.
+the others. An id that all filters keep can be chosen; the probabilities of these ids are scaled to sum to 1. The choice
+inverts the cumulative distribution: the first id for which the sum of the probabilities up to and including it exceeds
+a random number. An id of probability 0 is never chosen.
 
-Axes: B batch, V vocabulary.
+`make_chooser` chooses for one stream, `choose_rows` for many that each have settings of their own; a row gets what it
+would get alone.
+
+Axes: B rows, V vocabulary.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +22,9 @@ from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-_BELOW_ONE = np.nextafter(1.0, 0.0)
+_ALL = np.iinfo(np.int64).max
+NO_ID = -1
+"""Takes the place of an id in a row whose logits are not finite."""
 
 
 @dataclass(frozen=True)
@@ -50,131 +56,130 @@ class Sampler:
             raise CharlmError(f"--min-p {self.min_p}: must be from 0 to 1")
 
 
-Chooser = Callable[[Floats, Any], Any]
-"""(logits [V], number) -> int, or (logits [B, V], numbers [B]) -> int64 [B]; the numbers are from [0, 1)."""
+@dataclass(frozen=True)
+class RowSettings:
+    """The settings of the choice in each row; the arrays are changed in place when a row gets other settings."""
+
+    scales: Floats
+    """1 / temperature, float32 [B, 1]; 1 where `is_greedy`."""
+    is_greedy: NDArray[np.bool_]
+    """Whether the temperature is 0, bool [B]."""
+    top_k: NDArray[np.int64]
+    """[B, 1]; at least V = no filter."""
+    top_p: NDArray[np.float64]
+    """[B, 1]; 1 = no filter."""
+    min_p: Floats
+    """float32 [B, 1]; 0 = no filter."""
+
+    def set(self, row: int, sampler: Sampler) -> None:
+        """Give a row the settings of a Sampler."""
+        self.is_greedy[row] = sampler.temperature == 0
+        self.scales[row] = min(max(1 / (sampler.temperature or 1.0), _TINY), _HUGE)  # finite in float32, and above 0
+        self.top_k[row] = _ALL if sampler.top_k is None else min(sampler.top_k, _ALL)
+        self.top_p[row] = 1 if sampler.top_p is None else sampler.top_p
+        self.min_p[row] = sampler.min_p or 0
+
+    def has_filter(self, rows: int) -> bool:
+        """Return whether one of the first rows has a filter."""
+        return bool((self.top_k[:rows] < _ALL).any() or (self.top_p[:rows] < 1).any() or (self.min_p[:rows] > 0).any())
+
+    def move(self, source: int, target: int) -> None:
+        """Give a row the settings of another."""
+        for values in (self.scales, self.is_greedy, self.top_k, self.top_p, self.min_p):
+            values[target] = values[source]
 
 
-def probabilities(logits: Floats, sampler: Sampler) -> NDArray[np.float64]:
-    """Return the probabilities with which `choose` chooses each id.
+def row_settings(rows: int) -> RowSettings:
+    """Return settings for a number of rows: temperature 1, no filters."""
+    return RowSettings(
+        scales=np.ones((rows, 1), np.float32),
+        is_greedy=np.zeros(rows, np.bool_),
+        top_k=np.full((rows, 1), _ALL),
+        top_p=np.ones((rows, 1)),
+        min_p=np.zeros((rows, 1), np.float32),
+    )
+
+
+def choose_rows(
+    logits: Floats, settings: RowSettings, uniform: NDArray[np.float64], *, is_filtered: bool | None = None
+) -> NDArray[np.int64]:
+    """Choose an id for each row.
 
     Args:
-        logits: float32 [B, V]; minus infinity gives a probability of 0.
-        sampler: Temperature and filters.
+        logits: float32 [b, V], b at most B: the first b rows.
+        settings: For B rows.
+        uniform: Random numbers, float64 [b] in [0, 1).
+        is_filtered: Whether one of the rows has a filter; None = look, which takes time in a loop.
 
     Returns:
-        float64 [B, V]; each row sums to 1.
-
-    Raises:
-        CharlmError: the largest logit of a row is not finite.
+        The ids, int64 [b]; NO_ID in a row whose largest logit is not finite.
 
     """
+    rows = len(logits)
     with np.errstate(over="ignore", invalid="ignore"):
-        weights = _weigher(sampler)(np.asarray(logits, np.float32)).astype(np.float64)
-    total = weights.sum(-1, keepdims=True)
-    _check_totals(total)
-    return np.asarray(weights / total)
+        weights: Floats = logits - logits.max(-1, keepdims=True)
+        weights *= settings.scales[:rows]
+        np.exp(weights, out=weights)
+        if settings.has_filter(rows) if is_filtered is None else is_filtered:
+            weights *= _kept(weights, settings)
+        up_to = np.add.accumulate(weights, -1, np.float64)
+        chosen = (up_to > uniform[:, None] * up_to[:, -1:]).argmax(-1)
+    if settings.is_greedy[:rows].any():
+        chosen = np.where(settings.is_greedy[:rows], logits.argmax(-1), chosen)
+    is_finite = up_to[:, -1] >= 1  # the largest weight is 1, or NaN
+    return np.asarray(chosen if is_finite.all() else np.where(is_finite, chosen, NO_ID), np.int64)
 
 
-def choose(logits: Floats, sampler: Sampler, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Choose an id for each row by inverting the cumulative distribution.
+def _kept(weights: Floats, settings: RowSettings) -> NDArray[np.bool_]:
+    """Return which ids the filters of each row keep, bool [b, V], given the weights, of which the largest is 1."""
+    rows = len(weights)
+    kept = weights >= settings.min_p[:rows]
+    order = np.argsort(-weights, axis=-1, kind="stable")
+    ranked = np.take_along_axis(weights, order, -1)
+    up_to = ranked.cumsum(-1, np.float64)
+    top_p = settings.top_p[:rows]
+    is_leading = (up_to - ranked < top_p * up_to[:, -1:]) | (top_p >= 1)
+    is_leading &= np.arange(weights.shape[1]) < settings.top_k[:rows]
+    leading = np.empty_like(kept)
+    np.put_along_axis(leading, order, is_leading, -1)
+    return np.asarray(kept & leading)
 
-    The choice is the first id for which the sum of the probabilities up to and including it exceeds `uniform`. An id of
-    probability 0 is never chosen.
 
-    Args:
-        logits: float32 [B, V].
-        sampler: Temperature and filters.
-        uniform: Random numbers, float64 [B] in [0, 1).
+def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
+    """Return what chooses for one stream: from logits, float32 [V], and a random number in [0, 1) to an id.
 
-    Returns:
-        The ids, int64 [B].
-
-    Raises:
-        CharlmError: the largest logit of a row is not finite.
-
+    It raises CharlmError if the largest logit is not finite.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        chosen = make_chooser(sampler)(np.asarray(logits, np.float32), np.minimum(uniform, _BELOW_ONE))
-    return np.asarray(chosen, np.int64)
-
-
-def make_chooser(sampler: Sampler) -> Chooser:
-    """Return `choose` for use in a loop, with the settings bound; it also takes logits without a batch axis."""
     if sampler.temperature == 0:
-        return lambda logits, _: _most_likely(logits)
-    weigh = _weigher(sampler)
-    return lambda logits, uniform: _invert(weigh(logits), uniform)
+        return _most_likely
+    settings = row_settings(1)
+    settings.set(0, sampler)
+    is_tempered, is_filtered, scale = sampler.temperature != 1, settings.has_filter(1), settings.scales[0, 0]
 
-
-def inverse_temperature(temperature: float) -> np.float32:
-    """Return 1 / temperature, for a temperature above 0, as the nearest finite float32 above 0."""
-    return np.float32(min(max(1 / temperature, _TINY), _HUGE))
-
-
-def _most_likely(logits: Floats) -> Any:
-    chosen = logits.argmax(-1)  # if a logit is NaN, the first such id
-    is_finite = math.isfinite(logits[chosen]) if logits.ndim == 1 else np.isfinite(logits.max(-1)).all()
-    if not is_finite:
-        raise _not_finite()
-    return chosen
-
-
-def _weigher(sampler: Sampler) -> Callable[[Floats], Floats]:
-    """Return a function from logits [..., V] to unscaled probabilities, of which the largest in a row is 1."""
-    if sampler.temperature == 0:
-        return lambda logits: np.where(np.arange(logits.shape[-1]) == _most_likely(logits)[..., None], 1, 0)
-    is_tempered = sampler.temperature != 1
-    is_filtered = sampler.top_k is not None or sampler.top_p is not None or sampler.min_p is not None
-    scale = inverse_temperature(sampler.temperature)
-
-    def weigh(logits: Floats) -> Floats:
-        """Apply temperature and filters to logits [..., V]."""
-        largest = logits[logits.argmax()] if logits.ndim == 1 else logits.max(-1, keepdims=True)
-        weights: Floats = logits - largest
+    def choose(logits: Floats, uniform: float) -> int:
+        """Choose an id."""
+        weights: Floats = logits - logits[logits.argmax()]
         if is_tempered:
             weights *= scale
         np.exp(weights, out=weights)
         if is_filtered:
-            weights *= _kept(weights, sampler)
-        return weights
-
-    return weigh
-
-
-def _kept(weights: Floats, sampler: Sampler) -> NDArray[np.bool_]:
-    """Return which ids the filters keep, bool [..., V]."""
-    kept = weights >= (sampler.min_p or 0)
-    if sampler.top_k is None and sampler.top_p is None:
-        return kept
-    order = np.argsort(-weights, axis=-1, kind="stable")
-    by_rank = order if order.ndim == 1 else (np.arange(len(order))[:, None], order)
-    ranked = weights[by_rank]
-    is_leading = np.ones_like(kept)
-    if sampler.top_k is not None:
-        is_leading[..., sampler.top_k :] = False
-    if sampler.top_p is not None and sampler.top_p < 1:
-        up_to = ranked.cumsum(-1, np.float64)
-        is_leading &= up_to - ranked < sampler.top_p * up_to[..., -1:]
-    kept[by_rank] &= is_leading
-    return kept
-
-
-def _invert(weights: Floats, uniform: Any) -> Any:
-    up_to = np.add.accumulate(weights.astype(np.float64), -1)
-    if weights.ndim == 1:
+            weights *= _kept(weights[None], settings)[0]
+        up_to = np.add.accumulate(weights.astype(np.float64))
         total = up_to.item(-1)  # a float of Python is multiplied and looked up faster
-        if not total >= 1:
-            raise _not_finite()
+        if not total >= 1:  # the largest weight is 1, or NaN
+            raise not_finite()
         return int(up_to.searchsorted(uniform * total, "right"))
-    totals = up_to[:, -1:]
-    _check_totals(totals)
-    return (up_to > uniform[:, None] * totals).argmax(-1)
+
+    return choose
 
 
-def _check_totals(totals: NDArray[np.float64]) -> None:
-    if not totals.min() >= 1:  # the largest weight is 1, or NaN
-        raise _not_finite()
+def _most_likely(logits: Floats, _: float) -> int:
+    chosen = int(logits.argmax())  # if a logit is NaN, the first such id
+    if not math.isfinite(logits[chosen]):
+        raise not_finite()
+    return chosen
 
 
-def _not_finite() -> CharlmError:
+def not_finite() -> CharlmError:
+    """Return the error of logits from which nothing can be chosen."""
     return CharlmError("the weights are not finite: no character can be chosen; use an earlier checkpoint")

@@ -3,21 +3,21 @@
 Nothing here knows of a terminal; `charlm.cli.writing` shows drafts and reads keys. The state of the network is kept at
 each character, so that going back takes no time.
 
-Axes: B continuations side by side, N ids of a continuation, V vocabulary, H units.
+Axes: N ids of a continuation, V vocabulary, H units.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, State, step
-from charlm.sampling.generation import BORDER, encode_prompt, read_prompt
-from charlm.sampling.sampler import Sampler, choose, probabilities
+from charlm.network.rnn import Floats, State, probabilities, step
+from charlm.sampling.generation import choose_ids, encode_prompt, forbidden_ids, read_prompt
+from charlm.sampling.growing import BORDER
+from charlm.sampling.sampler import Sampler, not_finite
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 CHARACTERS = 9
@@ -102,7 +102,7 @@ def begin(prompt: str, settings: Settings) -> Draft:
     """
     ids = encode_prompt(settings.bundle.vocabulary, prompt, unknown=settings.unknown)
     logits, state = read_prompt(settings.bundle.parameters, ids)
-    return Draft(prompt, Place(None, -1, _allowed(logits, settings)[0], state))
+    return Draft(prompt, Place(None, -1, _allowed(logits, settings), state))
 
 
 def text_of(draft: Draft, vocabulary: Vocabulary) -> str:
@@ -134,7 +134,9 @@ def choices(draft: Draft, settings: Settings) -> list[Choice]:
     if draft.offers == "continuations":
         continuations = _continue(draft.place, settings, draw=draft.draws, samples=CONTINUATIONS)
         return [Choice(ids, None) for ids in dict.fromkeys(continuations)]
-    (found,) = probabilities(draft.place.logits[None], Sampler())
+    found = probabilities(draft.place.logits)
+    if not np.isfinite(found).all():
+        raise not_finite()
     likeliest = np.argsort(-found, kind="stable")[:CHARACTERS].tolist()
     return [Choice((index,), float(found[index])) for index in likeliest if found[index] > 0]
 
@@ -234,31 +236,33 @@ def _add(draft: Draft, ids: Iterable[int], settings: Settings) -> Draft:
     place = draft.place
     for index in ids:
         logits, state = step(settings.bundle.parameters, np.array([index]), place.state)
-        place = Place(place, index, _allowed(logits, settings)[0], state)
+        place = Place(place, index, _allowed(logits[0], settings), state)
     return draft if place is draft.place else replace(draft, place=place, earlier=(*draft.earlier, draft.place))
 
 
 def _continue(place: Place, settings: Settings, *, draw: int, samples: int) -> list[tuple[int, ...]]:
-    """Return B continuations of a text, each of N ids or up to the end of the text."""
+    """Return several continuations of a text, each of N ids or up to the end of the text."""
+    vocabulary = settings.bundle.vocabulary
     uniforms = np.random.default_rng([settings.seed, draw, samples]).random((settings.length, samples))
-    logits = np.repeat(place.logits[None], samples, axis=0)
-    state = tuple(np.repeat(output, samples, axis=0) for output in place.state)
-    steps: list[NDArray[Any]] = []
-    for uniform in uniforms:
-        steps.append(choose(logits, settings.sampler, uniform))
-        logits, state = step(settings.bundle.parameters, steps[-1], state)
-        logits = _allowed(logits, settings)
-    end = settings.bundle.vocabulary.end_of_text_id
-    return [_up_to(ids, end) for ids in np.stack(steps, axis=1).tolist()]
-
-
-def _up_to(ids: list[int], end: int | None) -> tuple[int, ...]:
-    """Return ids up to the first that ends a text, which is included."""
-    return tuple(ids[: ids.index(end) + 1] if end in ids else ids)
+    continuations = []
+    for column in uniforms.T.tolist():
+        ids: list[int] = []
+        steps = choose_ids(
+            settings.bundle.parameters,
+            place.state,
+            sampler=settings.sampler,
+            uniforms=column,
+            forbidden=forbidden_ids(vocabulary),
+        )
+        for index, _ in steps:
+            ids.append(index)
+            if index == vocabulary.end_of_text_id:
+                break
+        continuations.append(tuple(ids))
+    return continuations
 
 
 def _allowed(logits: Floats, settings: Settings) -> Floats:
-    """Set the logit of the unknown id, of logits [B, V], to minus infinity in place, and return them."""
-    if (unknown_id := settings.bundle.vocabulary.unknown_id) is not None:
-        logits[:, unknown_id] = -np.inf
+    """Set the logit of the unknown id, of logits [V], to minus infinity in place, and return them."""
+    logits[list(forbidden_ids(settings.bundle.vocabulary))] = -np.inf
     return logits

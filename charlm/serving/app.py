@@ -12,15 +12,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charlm.serving.answering import Answering
 from charlm.serving.answers import DONE, to_event
-from charlm.serving.errors import RequestError
 from charlm.serving.guard import check_host, check_origin
-from charlm.serving.limits import Limits
-from charlm.serving.plan import Plan, ServedModel, plan_chat, plan_completion
-from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.serving.plan import Plan, ServedModel, plan_request
+from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
-from charlm.serving.scheduler import Scheduler
+from charlm.serving.scheduler import Answering, Scheduler
 from charlm.serving.text import Piece
 
 PAGE_POLICY = (
@@ -74,12 +71,12 @@ class Service:
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
         wanted = parse_request(CompletionRequest, await self._read_body(request))
-        return await self._answer(plan_completion(wanted, self._models, self._limits), request)
+        return await self._answer(plan_request(wanted, self._models, self._limits), request)
 
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         wanted = parse_request(ChatRequest, await self._read_body(request))
-        return await self._answer(plan_chat(wanted, self._models, self._limits), request)
+        return await self._answer(plan_request(wanted, self._models, self._limits), request)
 
     async def health(self, _: Request) -> Response:
         """GET /health: 200, or 503 if the stepping thread has failed."""

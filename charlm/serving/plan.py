@@ -3,18 +3,17 @@
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, shorten
+from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.serving.answers import AnswerForm
-from charlm.serving.errors import RequestError
-from charlm.serving.jobs import Job
-from charlm.serving.limits import Limits
-from charlm.serving.requests import ChatRequest, CompletionRequest, Prompt, Sampling
+from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, Prompt, RequestError, Sampling
 from charlm.serving.text import GrowingText
 from charlm.text.vocabulary import Unknown, Vocabulary
 
@@ -45,7 +44,7 @@ class Plan:
     prompt_characters: int
     form: AnswerForm
     is_streamed: bool
-    is_patient: bool
+    waits_for_end: bool
     """Whether nothing can be done before a text has ended: it is not streamed, and no stop text is looked for."""
 
 
@@ -54,14 +53,14 @@ def random_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def plan_completion(
-    wanted: CompletionRequest,
+def plan_request(
+    wanted: CompletionRequest | ChatRequest,
     models: Mapping[str, ServedModel],
     limits: Limits,
     *,
     new_seed: RandomSeed = random_seed,
 ) -> Plan:
-    """Return the jobs of a completion: `n` for each prompt.
+    """Return the jobs of a request: `n` for each prompt of a completion, `n` for a chat.
 
     Args:
         wanted: The request.
@@ -74,56 +73,37 @@ def plan_completion(
 
     """
     model = _find_model(wanted, models)
-    _check_count(wanted.n * len(wanted.prompt), limits)
-    is_scored = wanted.echo and wanted.logprobs is not None
-    prompts = [_encode(prompt, model, limits) for prompt in wanted.prompt]
-    seed = new_seed() if wanted.seed is None else wanted.seed
+    is_chat = isinstance(wanted, ChatRequest)
+    given = (wanted.prompt,) if isinstance(wanted, ChatRequest) else wanted.prompt
+    echo, likeliest = (False, None) if isinstance(wanted, ChatRequest) else (wanted.echo, wanted.logprobs)
+    _check_count(wanted.n * len(given), limits)
+    length, seed = _length(wanted, limits), new_seed() if wanted.seed is None else wanted.seed
+    sampler = Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p)
+    prompts = [_encode(prompt, model, limits, name="messages" if is_chat else "prompt") for prompt in given]
     jobs, texts = [], []
     for prompt in prompts:
         for index in range(wanted.n):
-            job = Job(prompt.ids, _length(wanted, limits), _sampler(wanted), (seed, index), wanted.logprobs, is_scored)
-            jobs.append(job)
+            is_scored = echo and likeliest is not None
+            jobs.append(Job(prompt.ids, length, sampler, (seed, index), likeliest, is_scored))
             texts.append(
                 GrowingText(
                     model.vocabulary,
-                    job,
+                    jobs[-1],
                     stops=wanted.stop,
-                    prompt=prompt.text,
-                    echo=wanted.echo,
+                    prompt="" if is_chat else prompt.text,
+                    echo=echo,
                     is_prompt_empty=prompt.is_empty,
                 )
             )
-    form = AnswerForm("completion", model.name, wanted.logprobs is not None, _includes_usage(wanted))
-    prompt_characters = sum(prompt.size for prompt in prompts)
+    kind: Literal["chat", "completion"] = "chat" if is_chat else "completion"
     return Plan(
         model.name,
         tuple(jobs),
         tuple(texts),
-        prompt_characters,
-        form,
+        sum(prompt.size for prompt in prompts),
+        AnswerForm(kind, model.name, likeliest is not None, _includes_usage(wanted)),
         wanted.stream,
         not (wanted.stream or wanted.stop),
-    )
-
-
-def plan_chat(
-    wanted: ChatRequest,
-    models: Mapping[str, ServedModel],
-    limits: Limits,
-    *,
-    new_seed: RandomSeed = random_seed,
-) -> Plan:
-    """Return the jobs of a chat; arguments and errors are those of `plan_completion`."""
-    model = _find_model(wanted, models)
-    _check_count(wanted.n, limits)
-    prompt = _encode(wanted.prompt, model, limits, name="messages")
-    length = _length(wanted, limits)
-    seed = new_seed() if wanted.seed is None else wanted.seed
-    jobs = [Job(prompt.ids, length, _sampler(wanted), (seed, index)) for index in range(wanted.n)]
-    texts = [GrowingText(model.vocabulary, job, stops=wanted.stop) for job in jobs]
-    form = AnswerForm("chat", model.name, includes_usage=_includes_usage(wanted))
-    return Plan(
-        model.name, tuple(jobs), tuple(texts), prompt.size, form, wanted.stream, not (wanted.stream or wanted.stop)
     )
 
 
@@ -152,7 +132,7 @@ def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedMo
     return models[wanted.model]
 
 
-def _encode(prompt: Prompt, model: ServedModel, limits: Limits, *, name: str = "prompt") -> _EncodedPrompt:
+def _encode(prompt: Prompt, model: ServedModel, limits: Limits, *, name: str) -> _EncodedPrompt:
     if len(prompt) > limits.prompt_characters:
         raise RequestError(
             400,
@@ -202,10 +182,6 @@ def _length(wanted: CompletionRequest | ChatRequest, limits: Limits) -> int:
     if length > limits.tokens:
         raise RequestError(400, f"{name}: found {length}; this server writes {limits.tokens} at most", param=name)
     return length
-
-
-def _sampler(wanted: Sampling) -> Sampler:
-    return Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p)
 
 
 def _includes_usage(wanted: Sampling) -> bool:

@@ -1,10 +1,11 @@
 """The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
 
 The fields are those of the OpenAI API, plus top_k and min_p. A field that is not supported may have the value that asks
-for nothing, since some clients always send it.
+for nothing, since some clients always send it. What a request means is left to `charlm.serving.plan`.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -12,8 +13,7 @@ from pydantic_core import ErrorDetails
 
 from charlm.config.mistakes import demand
 from charlm.errors import nearest, shorten
-from charlm.serving.errors import RequestError
-from charlm.serving.jobs import MAX_LIKELIEST
+from charlm.sampling.batch import MAX_LIKELIEST
 
 MAX_CHOICES = 128
 MAX_STOPS = 16
@@ -21,6 +21,59 @@ MAX_STOP_CHARACTERS = 1000
 MAX_SEED = 2**63 - 1
 Prompt = str | tuple[int, ...]
 """A text, or ids."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of a server; all of them are 1 or more, `waiting` 0 or more."""
+
+    slots: int = 64
+    """Texts that are written at once, by each model."""
+    waiting: int = 256
+    """Texts that wait for a slot; further requests get 503."""
+    prompt_characters: int = 65_536
+    """Characters of a prompt."""
+    tokens: int = 4096
+    """Characters that a request may ask for, per text."""
+    seconds: float = 300.0
+    """How long a request may take, from the moment that its body was read."""
+    body_bytes: int = 1 << 20
+    """The size of a body."""
+    read_seconds: float = 10.0
+    """How long the head of a request may take to arrive, and as long again its body."""
+    write_seconds: float = 30.0
+    """How long a client may leave a part of an answer unread."""
+
+
+class RequestError(Exception):
+    """A request is refused.
+
+    Args:
+        status: The HTTP status, 400 to 599.
+        message: One line: what was found, and what would do.
+        param: The field of the request that is wrong, or None.
+        code: A word for programs, or None.
+        retry_after_seconds: When to try again, or None.
+
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+        self.retry_after_seconds = retry_after_seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
 def _check_text(text: str) -> str:

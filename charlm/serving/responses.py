@@ -13,8 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from charlm.serving.errors import RequestError
-from charlm.serving.limits import Limits
+from charlm.serving.requests import Limits, RequestError
 
 EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 

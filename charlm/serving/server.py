@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import uvicorn
 
 from charlm.errors import CharlmError
-from charlm.serving.answering import Answering, Inboxes
+from charlm.sampling.batch import Batch
 from charlm.serving.app import Service, make_app
-from charlm.serving.batch import Batch
-from charlm.serving.connections import bounded_protocol
-from charlm.serving.limits import Limits
+from charlm.serving.guard import bounded_protocol
 from charlm.serving.plan import ServedModel
-from charlm.serving.scheduler import Scheduler
+from charlm.serving.requests import Limits
+from charlm.serving.scheduler import Answering, Inboxes, Scheduler
 
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64

@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from charlm.serving.jobs import Chunk, EndReason, Job
+from charlm.sampling.batch import Chunk, EndReason, Job
+from charlm.sampling.growing import StopTexts
 from charlm.text.vocabulary import Vocabulary
 
 FinishReason = Literal["stop", "length"]
@@ -67,13 +68,12 @@ class GrowingText:
         self.finish_reason: FinishReason | None = None
         self.generated = 0
         """How many ids were chosen, up to the end of the stop text."""
-        self._vocabulary, self._job, self._stops = vocabulary, job, stops
+        self._vocabulary, self._stops = vocabulary, StopTexts(stops)
         self._decoder = vocabulary.decoder()
         self._offsets = _Offsets(vocabulary, 0 if echo else len(prompt))
         self._unread_prompt = len(job.prompt_ids) if job.is_prompt_scored else 0
         self._hidden = self._unread_prompt if is_prompt_empty else 0
         self._certain = 0 if echo else len(prompt)  # how long the prompt and the certain text are
-        self._held = ""
         self._is_stopped = False
         self._echo = prompt if echo else ""
         self._tokens: list[Token] = []
@@ -101,19 +101,13 @@ class GrowingText:
         return self.read(Chunk(np.zeros(0, np.int64), reason="length"))
 
     def _until_stop(self, new: str, reason: EndReason | None) -> str:
-        text = self._held + new
-        found = [(place, stop) for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found:
-            place, stop = min(found)
+        text, rest = self._stops.read(new, is_last=reason is not None)
+        if rest is not None:
             self.finish_reason, self._is_stopped = "stop", True
-            self.generated -= self._count_ids(text[place + len(stop) :])
-            return text[:place]
-        if reason is not None:
+            self.generated -= self._count_ids(rest)
+        elif reason is not None:
             self.finish_reason = _FINISH_REASONS.get(reason, "stop")
-            return text
-        held = max((_overlap(text, stop) for stop in self._stops), default=0)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        return text
 
     def _count_ids(self, text: str) -> int:
         return len(text) if self._vocabulary.level == "char" else len(text.encode("utf-8"))
@@ -166,8 +160,3 @@ class _Offsets:
         position = self._position
         self._position += len(self._decoder.decode(np.array([index])))
         return position
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of a text that is a beginning of the stop text."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

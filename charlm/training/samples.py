@@ -1,17 +1,14 @@
 """The texts that are sampled at an evaluation, with the surprise of each character."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.config.schema import SamplingConfig
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, nats
-from charlm.network.stepper import Stepper
-from charlm.sampling.generation import Generation, encode_prompt, read_prompt
-from charlm.sampling.sampler import Sampler, make_chooser
+from charlm.sampling.generation import choose_ids, encode_prompt, forbidden_ids, read_prompt
+from charlm.sampling.sampler import Sampler
 
 BESIDE = (0.5, 1.0)
 """Temperatures beside the one of the config."""
@@ -55,40 +52,26 @@ def write_sample(bundle: Bundle, settings: SamplingConfig, *, seed: int, tempera
     """
     if not settings.length:
         return None
-    sampler = Sampler(temperature, settings.top_k, settings.top_p, settings.min_p)
-    writer = _Writer(bundle, settings, sampler=sampler, seed=seed)
-    generation = Generation(writer.ids(), bundle.vocabulary, samples=1, length=settings.length)
-    for _ in generation:
-        pass
-    chosen, logits, end = writer.chosen, writer.logits, bundle.vocabulary.end_of_text_id
-    count = chosen.index(end) if end in chosen else len(chosen)
+    vocabulary, parameters = bundle.vocabulary, bundle.parameters
+    _, state = read_prompt(parameters, encode_prompt(vocabulary, settings.prompt, unknown="skip"))
+    chosen: list[int] = []
+    logits: list[Floats] = []
+    for index, row in choose_ids(
+        parameters,
+        state,
+        sampler=Sampler(temperature, settings.top_k, settings.top_p, settings.min_p),
+        uniforms=np.random.default_rng([seed, 0]).random(settings.length).tolist(),
+        forbidden=forbidden_ids(vocabulary),
+    ):
+        chosen.append(index)
+        logits.append(row.copy())
+        if index == vocabulary.end_of_text_id:
+            break
+    count = len(chosen) - (chosen[-1] == vocabulary.end_of_text_id)
+    ids = np.array(chosen)
     return WrittenSample(
         temperature,
-        settings.prompt + generation.samples[0].text,
-        tuple(bundle.vocabulary.glyphs[index] for index in chosen[:count]),
-        nats(np.stack(logits), np.array(chosen))[:count],
+        settings.prompt + vocabulary.decode(ids[:count]),
+        tuple(vocabulary.glyphs[index] for index in chosen[:count]),
+        nats(np.stack(logits), ids)[:count],
     )
-
-
-class _Writer:
-    """Chooses the ids of a text, and keeps the logits from which each was chosen."""
-
-    def __init__(self, bundle: Bundle, settings: SamplingConfig, *, sampler: Sampler, seed: int) -> None:
-        self.chosen: list[int] = []
-        self.logits: list[Floats] = []
-        vocabulary = bundle.vocabulary
-        _, state = read_prompt(bundle.parameters, encode_prompt(vocabulary, settings.prompt, unknown="skip"))
-        forbidden = () if vocabulary.unknown_id is None else (vocabulary.unknown_id,)
-        self._stepper = Stepper(bundle.parameters, state, forbidden=forbidden)
-        self._choose = make_chooser(sampler)
-        self._uniforms = np.random.default_rng([seed, 0]).random(settings.length).tolist()
-
-    def ids(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the next id, int64 [1]."""
-        for uniform in self._uniforms:
-            logits = self._stepper.logits.copy()
-            chosen = int(self._choose(logits, uniform))
-            self.logits.append(logits)
-            self.chosen.append(chosen)
-            yield np.array([chosen])
-            self._stepper.advance(chosen)

@@ -57,7 +57,7 @@ def draw_search(trials: Sequence[FrozenTrial], search: Mapping[str, Range]) -> P
 def _draw_history(axes: Axes, shown: Sequence[FrozenTrial]) -> None:
     _mark(axes, shown, lambda trial: trial.number)
     complete = [trial for trial in shown if trial.state == TrialState.COMPLETE]
-    best = np.minimum.accumulate([trial.value for trial in complete])
+    best = np.minimum.accumulate(np.array([trial.value for trial in complete], float))
     steps = [*(trial.number for trial in complete), max(trial.number for trial in shown)]
     axes.step(steps, [*best, best[-1]], where="post", color=BEST, label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -36,12 +36,23 @@ def generate(*, units: int, layers: int, streams: int) -> Figures:
     """Measure characters per second of charlm at temperature 1, over all streams."""
     import numpy as np
 
+    from charlm.sampling.batch import Batch, Job
     from charlm.sampling.generation import generate
     from charlm.sampling.sampler import Sampler
 
-    parameters = random_parameters(units, layers)
-    ids = generate(parameters, np.zeros(1, int), sampler=Sampler(), length=None, seed=0, samples=streams)
-    return {"charlm": streams * per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
+    parameters, prompt = random_parameters(units, layers), np.zeros(1, int)
+    if streams == 1:
+        ids = generate(parameters, prompt, sampler=Sampler(), length=None, seed=0)
+        return {"charlm": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
+    batch = Batch(parameters, slots=streams)
+    for index in range(streams):
+        batch.add(Job(prompt, 10**9, Sampler(), (0, index)))
+
+    def run(turns: int) -> None:
+        for _ in range(turns):
+            batch.step()
+
+    return {"charlm": streams * per_second(run)}
 
 
 def bare_loop(*, units: int, layers: int, streams: int) -> Figures:

@@ -67,7 +67,7 @@ def test_the_page_obeys_no_escape_sequence_of_the_text(settings: Settings) -> No
 
 @table("""
 sample bundle --interactive             | --interactive: needs a terminal
-sample bundle --interactive --json      | --interactive: leave out --with, --samples, --stop, --ignore-end, --copies and
+sample bundle --interactive --json      | --interactive: leave out --samples, --stop, --ignore-end, --copies and
 sample bundle --interactive --stop a    | --interactive: leave out
 sample bundle --interactive -n 0        | --interactive: -n is how far the model goes on at a time
 """)

@@ -105,7 +105,7 @@ def _everything(bundle: Bundle) -> Any:
         pass
     tensors = {name: tensor.tobytes() for name, tensor in bundle.parameters.tensors().items()}
     facts = (bundle.architecture, bundle.vocabulary, bundle.config, bundle.facts)
-    return facts, tensors, generation.samples[0].text
+    return facts, tensors, generation.sample.text
 
 
 def make_checkpoints(folder: Path) -> Callable[[], str]:

@@ -32,16 +32,18 @@ SAMPLE = """
 import sys, time
 import numpy as np
 import charlm
-from charlm.sampling.generation import generate
+from charlm.sampling.batch import Batch, Job
 from charlm.sampling.sampler import Sampler
 run, streams, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 parameters = charlm.load(run).bundle.parameters
-ids = generate(parameters, np.zeros(1, int), sampler=Sampler(), length=None, seed=0, samples=streams)
+batch = Batch(parameters, slots=streams)
+for index in range(streams):
+    batch.add(Job(np.zeros(1, int), 10**9, Sampler(), (0, index)))
 for _ in range(50):
-    next(ids)
+    batch.step()
 wall, cpu, steps = time.perf_counter(), time.process_time(), 0
 while time.perf_counter() - wall < seconds:
-    next(ids)
+    batch.step()
     steps += 1
 print(streams * steps / (time.perf_counter() - wall), streams * steps / (time.process_time() - cpu))
 """

@@ -91,7 +91,7 @@ def _describe(bundle: Bundle) -> dict[str, object]:
     for _ in generation:
         pass
     weights = {name: tensor.tolist() for name, tensor in bundle.parameters.tensors().items()}
-    return {"weights": weights, "text": generation.samples[0].text}
+    return {"weights": weights, "text": generation.sample.text}
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def test_a_cleared_stream_begins_in_the_zero_state(random_parameters: RandomPara
     parameters = random_parameters(layers=2)
     stepper, fresh = (TiledStepper(parameters, streams=2, lanes=2) for _ in range(2))
     stepper.advance(np.array([1, 2]))
-    stepper.clear(1)
+    stepper.begin(1)
     stepper.advance(np.array([3, 4]))
     fresh.advance(np.array([0, 4]))
     np.testing.assert_array_equal(stepper.logits(2)[1], fresh.logits(2)[1])

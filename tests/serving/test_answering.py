@@ -12,15 +12,12 @@ from conftest import RandomParameters
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Parameters
-from charlm.sampling.generation import generate_text
+from charlm.sampling.batch import Batch
+from charlm.sampling.generation import generate_texts
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answering import Answering, Inboxes
-from charlm.serving.batch import Batch
-from charlm.serving.errors import RequestError
-from charlm.serving.limits import Limits
-from charlm.serving.plan import Plan, ServedModel, plan_completion
-from charlm.serving.requests import CompletionRequest, parse_request
-from charlm.serving.scheduler import Scheduler
+from charlm.serving.plan import Plan, ServedModel, plan_request
+from charlm.serving.requests import CompletionRequest, Limits, RequestError, parse_request
+from charlm.serving.scheduler import Answering, Inboxes, Scheduler
 from charlm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("char", ("\n", *"abcd"))
@@ -40,7 +37,7 @@ class Place:
 
     def plan(self, **fields: Any) -> Plan:
         wanted = parse_request(CompletionRequest, json.dumps(fields).encode())
-        return plan_completion(wanted, {"m": ServedModel("m", VOCABULARY, 0)}, self.limits)
+        return plan_request(wanted, {"m": ServedModel("m", VOCABULARY, 0)}, self.limits)
 
     async def texts(self, **fields: Any) -> list[str]:
         plan = self.plan(**fields)
@@ -72,12 +69,11 @@ def place(parameters: Parameters) -> Iterator[Place]:
 @pytest.mark.parametrize("fields", [{}, {"stream": True}, {"stop": "dd"}], ids=str)
 def test_texts_are_those_that_sample_writes(place: Place, parameters: Parameters, fields: dict[str, Any]) -> None:
     bundle = Bundle(Architecture(5, 2, 4, None, True, "tanh", False), parameters, VOCABULARY, "")
-    expected = generate_text(
+    expected = generate_texts(
         bundle, prompt="ab", length=100, sampler=Sampler(), seed=3, samples=2, stop=fields.get("stop")
     )
-    assert list(expected)
     texts = asyncio.run(place.texts(prompt="ab", max_tokens=100, seed=3, n=2, **fields))
-    assert texts == [sample.text for sample in expected.samples]
+    assert texts == [sample.text for sample in expected]
 
 
 def test_a_seeded_request_gets_the_same_text_alone_or_among_others(place: Place) -> None:

@@ -2,8 +2,10 @@
 
 import pytest
 
-from charlm.serving.errors import RequestError
+pytest.importorskip("uvicorn", reason="missing: uvicorn")
+
 from charlm.serving.guard import check_host, check_origin, host_name
+from charlm.serving.requests import RequestError
 
 
 @pytest.mark.parametrize(

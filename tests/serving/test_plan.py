@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 
+from charlm.sampling.batch import Job
 from charlm.sampling.sampler import Sampler
-from charlm.serving.errors import RequestError
-from charlm.serving.jobs import Job
-from charlm.serving.limits import Limits
-from charlm.serving.plan import Plan, ServedModel, plan_chat, plan_completion
-from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.serving.plan import Plan, ServedModel, plan_request
+from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 LIMITS = Limits(slots=2, waiting=3, prompt_characters=6, tokens=10)
@@ -24,7 +22,7 @@ def model(name: str = "first", *, unknown: Unknown = "error", unknown_id: int | 
 def plan(limits: Limits = LIMITS, served: ServedModel | None = None, **fields: Any) -> Plan:
     models = {"first": served or model(), "second": model("second")}
     wanted = parse_request(CompletionRequest, json.dumps(fields).encode())
-    return plan_completion(wanted, models, limits, new_seed=lambda: 99)
+    return plan_request(wanted, models, limits, new_seed=lambda: 99)
 
 
 def refusal(**fields: Any) -> RequestError:
@@ -103,9 +101,9 @@ def test_a_character_that_is_read_as_the_unknown_id_is_echoed_as_it_is() -> None
 
 
 def test_a_text_is_waited_for_unless_it_is_streamed_or_has_a_stop_text() -> None:
-    assert plan(prompt="a").is_patient
-    assert not plan(prompt="a", stop=["b"]).is_patient
-    assert not plan(prompt="a", stream=True).is_patient
+    assert plan(prompt="a").waits_for_end
+    assert not plan(prompt="a", stop=["b"]).waits_for_end
+    assert not plan(prompt="a", stream=True).waits_for_end
 
 
 def test_a_chat_is_a_completion_of_its_lines() -> None:
@@ -121,4 +119,4 @@ def test_a_chat_is_a_completion_of_its_lines() -> None:
 def chat(**fields: Any) -> Plan:
     messages = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "b"}]
     wanted = parse_request(ChatRequest, json.dumps({"messages": messages, **fields}).encode())
-    return plan_chat(wanted, {"first": model()}, LIMITS)
+    return plan_request(wanted, {"first": model()}, LIMITS)

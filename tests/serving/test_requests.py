@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from charlm.serving.errors import RequestError
-from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

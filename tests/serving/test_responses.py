@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charlm.serving.limits import Limits
+from charlm.serving.requests import Limits
 
 pytestmark = pytest.mark.slow
 

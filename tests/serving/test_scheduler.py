@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from conftest import RandomParameters
 
+from charlm.sampling.batch import Batch, Chunk, Job
 from charlm.sampling.sampler import Sampler
-from charlm.serving.batch import Batch
-from charlm.serving.jobs import Chunk, Job
 from charlm.serving.scheduler import QueueFullError, Reports, Scheduler
 
 SECONDS = 20

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charlm.sampling.batch import Chunk, EndReason, Job
 from charlm.sampling.sampler import Sampler
-from charlm.serving.jobs import Chunk, EndReason, Job
 from charlm.serving.text import GrowingText, Piece, Token, token_text
 from charlm.text.vocabulary import Vocabulary
 

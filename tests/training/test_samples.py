@@ -27,7 +27,7 @@ def test_the_text_is_that_of_charlm_sample(bundle: Bundle) -> None:
     generation = generate_text(bundle, prompt="ab", length=30, sampler=Sampler(0.8, top_k=2), seed=3)
     for _ in generation:
         pass
-    assert (first.temperature, first.text) == (0.8, "ab" + generation.samples[0].text)
+    assert (first.temperature, first.text) == (0.8, "ab" + generation.sample.text)
 
 
 def test_without_a_length_there_is_no_text(bundle: Bundle) -> None:

@@ -2,7 +2,7 @@
 
 A text first reads its prompt, a character a step like the others, and then chooses characters. What it gets depends
 neither on the other texts nor on its place among them: `charlm.network.stepper` sees to the network,
-`charlm.sampling.rows` to the choice, and the random numbers are those of `charlm.sampling.generation.generate`.
+`charlm.sampling.sampler` to the choice, and the random numbers are those of `charlm.sampling.generation.generate`.
 
 So that a step takes a few calls of NumPy, whatever the number of texts, time is cut into windows of W steps: forced
 characters and random numbers are laid out for a whole window, and results are collected at its end, or when a text has
@@ -12,18 +12,111 @@ Axes: W steps of a window, B slots, b texts in slots, V vocabulary.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Floats, Parameters
+from charlm.network.rnn import Floats, Parameters, State
 from charlm.network.stepper import TiledStepper, count_lanes
-from charlm.sampling.rows import NO_ID, choose_rows, row_settings
-from charlm.serving.jobs import MAX_LIKELIEST, Chunk, EndReason, Job
-from charlm.serving.window import Text, Window
+from charlm.sampling.sampler import NO_ID, Sampler, choose_rows, row_settings
 
 WINDOW = 64
 Booleans = NDArray[np.bool_]
+MAX_LIKELIEST = 20
+EndReason = Literal["length", "end of text", "not finite", "failed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A text to read and to write; two jobs are never equal."""
+
+    prompt_ids: NDArray[np.int64]
+    """[n], n >= 1; or n = 0 if the job begins at a state."""
+    length: int
+    """How many ids to choose, 0 or more."""
+    sampler: Sampler
+    seed: tuple[int, int]
+    """Two numbers, 0 or more: the seed of the request, and the index of the text among those of the request."""
+    likeliest: int | None = None
+    """How many of the likeliest ids to report beside the log-probability of each id, 0 to 20; None = neither."""
+    is_prompt_scored: bool = False
+    """Whether the ids of the prompt are reported too."""
+    state: State | None = None
+    """The state to begin at, float32 [1, H] for each layer; None = the zero state."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The next ids of a text."""
+
+    ids: NDArray[np.int64]
+    """[m]; an end-of-text id is the last."""
+    logprobs: NDArray[np.float64] | None = None
+    """log p of each id given those before it, [m]; NaN for the first id of a text. None = not wanted."""
+    likeliest_ids: NDArray[np.int64] | None = None
+    """[m, k], likeliest first."""
+    likeliest_logprobs: NDArray[np.float64] | None = None
+    """[m, k]."""
+    reason: EndReason | None = None
+    """Why these are the last ids; None = there are more to come."""
+
+
+class _Text:
+    """How far a text has come."""
+
+    def __init__(self, job: Job, offset: int, reported: int) -> None:
+        self.job = job
+        self.random = np.random.default_rng(job.seed)
+        self.offset = offset  # the position in the text of the id at column 0
+        self.reported = reported  # the column of the first id that is not reported yet
+
+    @property
+    def total(self) -> int:
+        """The ids of the prompt and of the text."""
+        return len(self.job.prompt_ids) + self.job.length
+
+    def position(self, column: int) -> int:
+        """Return the position in the text of the id at a column."""
+        return self.offset + column
+
+
+class _Window:
+    """What the texts are to read, and what came of it, at each step of a window [W, B]."""
+
+    def __init__(self, window: int, slots: int, likeliest: int) -> None:
+        self.script = np.full((window, slots), NO_ID)  # ids of prompts; NO_ID = choose one
+        self.draws = np.zeros((window, slots))
+        self.ids = np.zeros((window, slots), np.int64)
+        self.logprobs = np.zeros((window, slots))
+        self.likeliest_ids = np.zeros((window, slots, likeliest), np.int64)
+        self.likeliest_logprobs = np.zeros((window, slots, likeliest))
+
+    def move(self, source: int, target: int) -> None:
+        """Put the text of a slot into another."""
+        arrays: tuple[NDArray[Any], ...] = (
+            *(self.script, self.draws, self.ids),
+            *(self.logprobs, self.likeliest_ids, self.likeliest_logprobs),
+        )
+        for array in arrays:
+            array[:, target] = array[:, source]
+
+    def chunk(self, slot: int, steps: slice, text: _Text, reason: EndReason | None) -> Chunk:
+        """Return what came of some steps in a slot."""
+        ids, likeliest = self.ids[steps, slot].copy(), text.job.likeliest
+        if likeliest is None:
+            return Chunk(ids, reason=reason)
+        logprobs = self.logprobs[steps, slot].copy()
+        if text.position(steps.start) == 0 and len(logprobs):
+            logprobs[0] = np.nan
+        return Chunk(
+            ids,
+            logprobs,
+            self.likeliest_ids[steps, slot, :likeliest].copy(),
+            self.likeliest_logprobs[steps, slot, :likeliest].copy(),
+            reason,
+        )
 
 
 class Batch:
@@ -57,8 +150,8 @@ class Batch:
         self._forbidden = list(forbidden)
         self._end_id = NO_ID if end_id is None else end_id
         self._settings = row_settings(slots)
-        self._plan = Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
-        self._texts: list[Text] = []
+        self._plan = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
+        self._texts: list[_Text] = []
         self._due = np.full(slots, window)
         self._column = 0
         self._next_due = window
@@ -81,8 +174,8 @@ class Batch:
     def add(self, job: Job) -> None:
         """Put a text into a free slot: it takes part in the next step."""
         slot = len(self._texts)
-        self._texts.append(Text(job, -self._column, self._column))
-        self._stepper.clear(slot)
+        self._texts.append(_Text(job, -self._column, self._column))
+        self._stepper.begin(slot, job.state)
         self._settings.set(slot, job.sampler)
         self._fill(slot)
         self._refresh()
@@ -183,7 +276,7 @@ class Batch:
         plan.draws[column + len(forced) :, slot] = text.random.random(chosen)
         self._due[slot] = self._next_column(text)
 
-    def _next_column(self, text: Text) -> int:
+    def _next_column(self, text: _Text) -> int:
         """Return the next column at which a text has its first chosen id or its last, or at which the window ends."""
         window = len(self._plan.ids)
         events = (len(text.job.prompt_ids) + 1 - text.offset, text.total - text.offset, window)

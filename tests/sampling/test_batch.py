@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import score_stream
 from charlm.network.rnn import Parameters
+from charlm.sampling.batch import WINDOW, Batch, Chunk, Job
 from charlm.sampling.generation import generate
 from charlm.sampling.sampler import Sampler
-from charlm.serving.batch import WINDOW, Batch
-from charlm.serving.jobs import Chunk, Job
 
 PROMPT = np.array([3, 1, 4, 1, 5])
 
@@ -62,7 +61,7 @@ def test_a_text_is_the_one_that_generate_writes(parameters: Parameters, length: 
     batch = Batch(parameters, slots=3, window=window)
     wanted = job(5, length=length, sampler=sampler)
     batch.add(wanted)
-    assert ids_of(finish(batch)[wanted]) == [int(ids[0]) for ids in expected]
+    assert ids_of(finish(batch)[wanted]) == [*expected]
 
 
 def test_a_text_among_others_that_join_and_leave_is_the_same_to_the_bit(parameters: Parameters) -> None:
@@ -128,10 +127,10 @@ def test_the_first_id_is_reported_as_soon_as_it_is_chosen(parameters: Parameters
 
 def test_a_text_ends_with_the_end_of_text_id_that_it_chooses(parameters: Parameters) -> None:
     (first,) = islice(generate(parameters, PROMPT, sampler=Sampler(), length=None, seed=0), 1)
-    batch = Batch(parameters, slots=1, end_id=int(first[0]))
+    batch = Batch(parameters, slots=1, end_id=first)
     batch.add(wanted := job(prompt=[*PROMPT], length=9))
     (chunk,) = finish(batch)[wanted]
-    assert (chunk.ids.tolist(), chunk.reason) == (first.tolist(), "end of text")
+    assert (chunk.ids.tolist(), chunk.reason) == ([first], "end of text")
 
 
 def test_an_end_of_text_id_in_the_prompt_does_not_end_the_text(parameters: Parameters) -> None:
