@@ -80,7 +80,7 @@ def _draw_setting(axes: Axes, shown: Sequence[FrozenTrial], key: str, one: Range
         axes.set_xscale("log")
     _mark(axes, shown, place)
     best = min((trial for trial in shown if trial.state == TrialState.COMPLETE), key=lambda trial: trial.value or 0.0)
-    axes.plot(place(best), best.value, "o", markersize=11, markerfacecolor="none", color=BEST)
+    axes.plot(place(best), best.value or 0.0, "o", markersize=11, markerfacecolor="none", color=BEST)
     axes.set_xlabel(key.removeprefix("training.").removeprefix("model."))
 
 
@@ -88,6 +88,6 @@ def _mark(axes: Axes, shown: Sequence[FrozenTrial], place: Callable[[FrozenTrial
     """Mark the losses of trials at their places."""
     for state, (name, mark, colour) in MARKS.items():
         some = [trial for trial in shown if trial.state == state]
-        losses = [trial.value for trial in some]
+        losses = np.array([trial.value for trial in some], float)
         axes.plot([place(trial) for trial in some], losses, mark, markersize=5, zorder=3, color=colour, label=name)
     axes.grid(color="#d9dde2", linewidth=0.6)

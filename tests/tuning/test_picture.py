@@ -28,7 +28,7 @@ def make_trial(number: int, nats: float | None, *, rate: float = 0.003, state: T
         state=state,
         value=nats,
         params={RATE: rate, RNN: "relu"},
-        distributions=SEARCH,
+        distributions={**SEARCH},
     )
     trial.number = number
     return trial
