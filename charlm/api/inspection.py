@@ -9,10 +9,10 @@ from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, harmless
 from charlm.evaluation.protocols import ids_to_score
-from charlm.inspection import plain
-from charlm.inspection.parts import Subject
-from charlm.inspection.report import Report
-from charlm.inspection.survey import PARTS, inspect_run
+from charlm.inspection import report as reporting
+from charlm.inspection.reading import Subject
+from charlm.inspection.report import QUANTITIES, inspect_run
+from charlm.inspection.sections.section import Report
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown
@@ -57,8 +57,8 @@ def inspect(
         subject = _subject(
             load(path, checkpoint=checkpoint), path, text, unknown=unknown, edits=edits, report_skipped=report_skipped
         )
-        done = len(reports) * len(PARTS)
-        reports.append(_report(subject, done, len(paths) * len(PARTS), progress))
+        done = len(reports) * len(QUANTITIES)
+        reports.append(_report(subject, done, len(paths) * len(QUANTITIES), progress))
     return reports
 
 
@@ -109,7 +109,7 @@ def _id(model: Model, character: str) -> int:
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
-    found = [plain.to_json(report) for report in reports]
+    found = [reporting.to_json(report) for report in reports]
     return found[0] if len(found) == 1 else {"runs": found}
 
 

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.states import read_states, to_logits
-from charlm.network.rnn import Parameters
+from charlm.network.rnn import Parameters, State
 
 Values = NDArray[np.float64]
 
-MAX_POSITIONS = 5000
 MAX_VALUES = 1 << 22
 """Of the logits; 32 MB."""
 BINS = 10
@@ -64,26 +62,21 @@ class Calibration:
     """The loss at each of them in nats per character, [points]."""
 
 
-def calibrate(
-    parameters: Parameters, ids: NDArray[Any], *, max_positions: int = MAX_POSITIONS, bins: int = BINS
-) -> Calibration:
-    """Compare the probabilities of a network with what happens in a text, read as one stream from the zero state.
+def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State, *, bins: int = BINS) -> Calibration:
+    """Compare the probabilities of a network with what happens in a text.
 
     Args:
         parameters: The weights.
         ids: The text, integers [T], T >= 2.
-        max_positions: If the text is longer, only its beginning is used; less of it with a very large vocabulary.
+        outputs: The outputs of each layer after its first characters, [n, H]; less of them are used with a very large
+            vocabulary.
         bins: How many ranges of confidence, all of the same width; 1 or more.
 
-    Raises:
-        CharlmError: an output of the network is not finite.
-
     """
-    limit = min(max_positions, max(MAX_VALUES // parameters.vocabulary_size, 2))
-    ids = np.asarray(ids[: limit + 1], np.int64)
-    logits = to_logits(parameters, read_states(parameters, ids[:-1])).astype(np.float64)
+    count = min(len(outputs[0]), len(ids) - 1, max(MAX_VALUES // parameters.vocabulary_size, 2))
+    targets = np.asarray(ids[1 : count + 1], np.int64)
+    logits = parameters.logits([output[:count] for output in outputs]).astype(np.float64)
     logits -= logits.max(-1, keepdims=True)
-    targets = ids[1:]
     temperatures = np.geomspace(*TEMPERATURES, POINTS)
     reliability = _reliability(logits, targets, bins)
     best = best_temperature(logits, targets, low=TEMPERATURES[0], high=TEMPERATURES[1])

@@ -1,22 +1,40 @@
-"""How a run learnt: its losses step by step, simple models to compare with, and its samples as they got better."""
+"""How a run learnt: its losses step by step, simple models to compare with, and its samples as they got better.
+
+The samples are read from the TensorBoard events of the run, without TensorFlow. An event file is a row of records: the
+size of the data (8 bytes, little-endian), a checksum (4), the data, a checksum (4). The file may be growing, so that
+the last record may be cut; it may come from a stranger, so that what is not understood is skipped, and memory is
+bounded.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.baselines import NGRAM_ORDER, compressed_nats, count_ngrams, score_ngrams, unigram_nats
-from charlm.inspection.run_samples import RunSample, read_samples
-from charlm.runs.folder import METRICS_FILE
+from charlm.errors import CharlmError
+from charlm.evaluation.baselines import NGRAM_ORDER, compressed_nats, unigram_nats
+from charlm.runs.folder import METRICS_FILE, TENSORBOARD
 from charlm.runs.metrics import read_metrics, to_number
+from charlm.storage.files import open_file
 from charlm.text.vocabulary import Vocabulary
 
+Values = NDArray[np.float64]
+
 MAX_POINTS = 1000
-MAX_TRAINING_CHARACTERS = 2_000_000
+TAG = "sample"
+"""What the tags of sampled texts begin with."""
+MAX_SAMPLES = 6
+MAX_CHARACTERS = 400
+MAX_RECORD_BYTES = 1 << 20
+"""The largest record that is read; a longer one, such as a graph, is skipped."""
+INDENT = "    "
+"""In front of each line: Markdown shows the text as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +56,14 @@ class Level:
     name: str
     """uniform, unigram, 5-gram or bz2."""
     nats_per_char: float
+
+
+@dataclass(frozen=True)
+class RunSample:
+    """A text that the network wrote during training."""
+
+    step: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -85,11 +111,7 @@ def read_curves(run: Path, *, levels: tuple[Level, ...] = (), max_points: int = 
 
 
 def measure_levels(
-    ids: NDArray[Any],
-    vocabulary: Vocabulary,
-    training: NDArray[Any] | None,
-    *,
-    max_training_characters: int = MAX_TRAINING_CHARACTERS,
+    ids: NDArray[Any], vocabulary: Vocabulary, training: NDArray[Any] | None, ngram_nats: Callable[[int], Values]
 ) -> tuple[Level, ...]:
     """Score a text with simple models: uniform, unigram, 5-gram and bz2.
 
@@ -97,20 +119,18 @@ def measure_levels(
         ids: The text, integers [T], T >= 2.
         vocabulary: The characters by id.
         training: The training text, integers [M]; None = it is not known, and there are no n-gram models.
-        max_training_characters: If the training text is longer than this, only its end is used.
+        ngram_nats: Returns the nats of ids 1 to T - 1 by the n-grams of an order, counted on the training text.
 
     Returns:
         Highest loss first.
 
     """
     found = {"uniform": math.log(len(vocabulary))}
-    known = ids[:0] if training is None else training[-max_training_characters:]
+    known = ids[:0] if training is None else training
     found["bz2"] = compressed_nats(ids, vocabulary, known, names=("bz2",))["bz2"]
     if len(known):
-        size = len(vocabulary)
-        found["unigram"] = unigram_nats(ids, known, vocabulary_size=size)
-        model = count_ngrams(known, vocabulary_size=size, order=NGRAM_ORDER)
-        found[f"{NGRAM_ORDER}-gram"] = sum(float(nats.sum()) for nats in score_ngrams(model, ids)) / (len(ids) - 1)
+        found["unigram"] = unigram_nats(ids, known, vocabulary_size=len(vocabulary))
+        found[f"{NGRAM_ORDER}-gram"] = float(ngram_nats(NGRAM_ORDER).mean())
     levels = [Level(name, nats) for name, nats in found.items()]
     return tuple(sorted(levels, key=lambda level: -level.nats_per_char))
 
@@ -140,3 +160,71 @@ def _gap(training: Curve, validation: Curve) -> float | None:
         return None
     nearest = np.abs(training.steps - validation.steps[-1]).argmin()
     return float(validation.nats_per_char[-1] - training.nats_per_char[nearest])
+
+
+def read_samples(
+    run: Path, *, max_samples: int = MAX_SAMPLES, max_characters: int = MAX_CHARACTERS
+) -> tuple[RunSample, ...]:
+    """Return samples of a run, evenly spread over it, from the first to the last.
+
+    If the run wrote several texts at each evaluation, for instance at several temperatures, those with the tag that
+    came first are returned.
+
+    Args:
+        run: The folder of the run.
+        max_samples: How many to return, at most; 1 or more.
+        max_characters: Where each text is cut.
+
+    Returns:
+        In order of their steps; none if the run has no samples.
+
+    Raises:
+        CharlmError: an event file cannot be read, or is a link.
+
+    """
+    folder = run / TENSORBOARD
+    if folder.is_symlink():
+        raise CharlmError(f"{folder}: is a link; must be the folder itself")
+    found: dict[str, dict[int, str]] = {}
+    for path in sorted(folder.glob("*.tfevents.*")):
+        with open_file(path, follow_links=False) as file:
+            for tag, step, text in _texts(file):
+                found.setdefault(tag, {})[step] = text[:max_characters]
+    if not found:
+        return ()
+    by_step = sorted(found[TAG if TAG in found else next(iter(found))].items())
+    count = min(max_samples, len(by_step))
+    chosen = {round(index * (len(by_step) - 1) / max(count - 1, 1)) for index in range(count)}
+    return tuple(RunSample(*by_step[index]) for index in sorted(chosen))
+
+
+def _texts(file: BinaryIO) -> Iterator[tuple[str, int, str]]:
+    """Yield the tag, step and text of each sample in an event file."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    for data in _records(file):
+        if TAG.encode() not in data:  # most records are numbers and histograms
+            continue
+        try:
+            event = Event.FromString(data)
+        except DecodeError:
+            continue
+        for value in event.summary.value:
+            if value.tag.startswith(TAG) and value.tensor.string_val:
+                text = value.tensor.string_val[0].decode("utf-8", "replace")
+                lines = (line.removeprefix(INDENT) for line in text.removesuffix("\n").split("\n"))
+                yield value.tag, event.step, "\n".join(lines)
+
+
+def _records(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the data of the whole records of a file, except very large ones."""
+    end = os.fstat(file.fileno()).st_size
+    place = 0
+    while place + 16 <= end:
+        file.seek(place)
+        (size,) = struct.unpack("<Q", file.read(8))
+        place += size + 16
+        if place <= end and size <= MAX_RECORD_BYTES:
+            file.seek(4, os.SEEK_CUR)
+            yield file.read(size)

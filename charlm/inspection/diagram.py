@@ -1,12 +1,30 @@
-"""The parts of a network, with shapes and parameter counts, as data for a diagram."""
+"""The parts of a network, with shapes and parameter counts, and their diagram.
+
+It is drawn rolled, with its loop, and unrolled over three characters.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from charlm.network.rnn import Floats, Parameters
+from charlm.inspection.look import BLUE, GREEN, MUTED, ORANGE, canvas
+from charlm.network.rnn import Parameters
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PartKind = Literal["one-hot", "embedding", "rnn", "logits"]
+SYMBOLS = {
+    **{"embedding": "E", "kernel": "U", "recurrent_kernel": "V", "bias": "b"},
+    **{"logits.kernel": "W", "logits.bias": "c"},
+}
+"""The names of tensors in the equations, by the whole name or its last part."""
+MAX_BOXES = 6
+"""More parts than this are drawn as the lowest ones, a gap, and the highest ones."""
+EDGE = {"one-hot": MUTED, "embedding": GREEN, "rnn": BLUE, "logits": ORANGE}
+TIMES = "\N{MULTIPLICATION SIGN}"
+_HALF_HEIGHT = 0.3
 
 
 @dataclass(frozen=True)
@@ -53,79 +71,144 @@ class Diagram:
 
 def draw_up(parameters: Parameters) -> Diagram:
     """List the parts of a network, from the input to the logits."""
-    parts = [_input_part(parameters)]
-    source = parts[0]
-    for index in range(len(parameters.layers)):
-        parts.append(_layer_part(parameters, index, source=source, below=parts[-1]))
-    parts.append(_logits_part(parameters, parts[1:]))
-    return Diagram(
-        parts=tuple(parts),
-        activation=parameters.activation,
-        skip_connections=parameters.skip_connections,
-        parameters=sum(part.parameters for part in parts),
-    )
-
-
-def _input_part(parameters: Parameters) -> Part:
-    size = parameters.vocabulary_size
+    size, layers = parameters.vocabulary_size, parameters.layers
+    are_joined = parameters.skip_connections and len(layers) > 1
     if parameters.embedding is None:
-        return _part("one-hot", "one-hot", (size, size), equation="x_t = one-hot(id_t)")
-    width = parameters.embedding.shape[1]
-    weights = (_weight("embedding", "E", parameters.embedding),)
-    return _part("embedding", "embedding", (size, width), equation="x_t = E[id_t]", weights=weights)
-
-
-def _layer_part(parameters: Parameters, index: int, *, source: Part, below: Part) -> Part:
-    layer = parameters.layers[index]
-    is_joined = index > 0 and parameters.skip_connections
-    reads = (below.name, source.name) if is_joined else (below.name,)
-    x = "x_t" if index == 0 else "[h_t below, x_t]" if is_joined else "h_t below"
-    bias = "" if layer.bias is None else " + b"
-    name = f"rnn.{index}"
-    weights = [
-        _weight(f"{name}.kernel", "U", layer.kernel),
-        _weight(f"{name}.recurrent_kernel", "V", layer.recurrent_kernel),
-    ]
-    if layer.bias is not None:
-        weights.append(_weight(f"{name}.bias", "b", layer.bias))
-    equation = f"h_t = {parameters.activation}({x} U + h_{{t-1}} V{bias})"
-    widths = (len(layer.kernel), layer.units)
-    return _part(name, "rnn", widths, equation=equation, reads=reads, weights=weights)
-
-
-def _logits_part(parameters: Parameters, layers: Sequence[Part]) -> Part:
-    is_joined = parameters.skip_connections and len(layers) > 1
-    reads = tuple(part.name for part in layers) if is_joined else (layers[-1].name,)
-    weights = (
-        _weight("logits.kernel", "W", parameters.logits_kernel),
-        _weight("logits.bias", "c", parameters.logits_bias),
-    )
-    h = "[h_t of all layers]" if is_joined else "h_t"
-    widths = (len(parameters.logits_kernel), parameters.vocabulary_size)
-    return _part("logits", "logits", widths, equation=f"logits_t = {h} W + c", reads=reads, weights=weights)
+        parts = [_part(parameters, "one-hot", "one-hot", (size, size), equation="x_t = one-hot(id_t)")]
+    else:
+        widths = (size, parameters.embedding.shape[1])
+        parts = [_part(parameters, "embedding", "embedding", widths, equation="x_t = E[id_t]")]
+    source = parts[0].name
+    for index, layer in enumerate(layers):
+        reads: tuple[str, ...] = (parts[-1].name, source) if index and are_joined else (parts[-1].name,)
+        x = "x_t" if index == 0 else "[h_t below, x_t]" if are_joined else "h_t below"
+        bias = "" if layer.bias is None else " + b"
+        equation = f"h_t = {parameters.activation}({x} U + h_{{t-1}} V{bias})"
+        widths = (len(layer.kernel), layer.units)
+        parts.append(_part(parameters, f"rnn.{index}", "rnn", widths, equation=equation, reads=reads))
+    names = tuple(part.name for part in parts[1:])
+    equation = f"logits_t = {'[h_t of all layers]' if are_joined else 'h_t'} W + c"
+    reads = names if are_joined else names[-1:]
+    widths = (len(parameters.logits_kernel), size)
+    parts.append(_part(parameters, "logits", "logits", widths, equation=equation, reads=reads))
+    return Diagram(tuple(parts), parameters.activation, parameters.skip_connections, parameters.size)
 
 
 def _part(
+    parameters: Parameters,
     name: str,
     kind: PartKind,
     widths: tuple[int, int],
     *,
     equation: str,
     reads: tuple[str, ...] = (),
-    weights: Sequence[Weight] = (),
 ) -> Part:
-    """Return a part; `widths` are those of its input and its output."""
-    return Part(
-        name=name,
-        kind=kind,
-        outputs=widths[1],
-        inputs=widths[0],
-        reads=reads,
-        weights=tuple(weights),
-        equation=equation,
-        parameters=sum(weight.parameters for weight in weights),
+    """Return a part with the tensors of its name; `widths` are those of its input and its output."""
+    weights = tuple(
+        Weight(each, SYMBOLS.get(each) or SYMBOLS[each.rpartition(".")[2]], tensor.shape, tensor.size)
+        for each, tensor in parameters.tensors().items()
+        if each == name or each.startswith(f"{name}.")
     )
+    count = sum(weight.parameters for weight in weights)
+    return Part(name, kind, widths[1], widths[0], reads, weights, equation, count)
 
 
-def _weight(name: str, symbol: str, tensor: Floats) -> Weight:
-    return Weight(name, symbol, tuple(int(size) for size in tensor.shape), int(tensor.size))
+def draw_network(diagram: Diagram) -> "Figure":
+    """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
+    parts = _shown(diagram.parts)
+    figure, ((left, right),) = canvas(1, 2, height=0.9 + 0.72 * len(parts))
+    for axes, title in ((left, "rolled"), (right, "unrolled")):
+        axes.set_axis_off()
+        axes.set_title(title, loc="left")
+    _draw_rolled(left, parts, has_skips=diagram.skip_connections)
+    _draw_unrolled(right, parts)
+    return figure
+
+
+def _shown(parts: Sequence[Part]) -> list[Part | None]:
+    """Return the parts, or the outer ones around a None that stands for the others."""
+    if len(parts) <= MAX_BOXES:
+        return list(parts)
+    return [*parts[: MAX_BOXES // 2], None, *parts[-(MAX_BOXES // 2) :]]
+
+
+def _box(axes: "Axes", x: float, y: float, *, part: Part, width: float, text: str) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - width / 2, y - _HALF_HEIGHT),
+            width,
+            2 * _HALF_HEIGHT,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor="none",
+            edgecolor=EDGE[part.kind],
+            linewidth=1.4,
+        )
+    )
+    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, linespacing=1.35)
+
+
+def _arrow(
+    axes: "Axes", start: tuple[float, float], end: tuple[float, float], *, bend: float = 0.0, colour: str = MUTED
+) -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+    axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})
+
+
+def _draw_rolled(axes: "Axes", parts: Sequence[Part | None], *, has_skips: bool) -> None:
+    axes.set(xlim=(-1.55, 1.75), ylim=(-0.75, len(parts) - 0.2))
+    for level, part in enumerate(parts):
+        if part is None:
+            axes.text(0, level, "\N{VERTICAL ELLIPSIS}", ha="center", va="center")
+            continue
+        _box(axes, 0, level, part=part, width=2.0, text=_label(part))
+        if part.kind == "rnn":
+            _arrow(axes, (1.0, level + 0.15), (1.0, level - 0.15), bend=-2.2, colour=BLUE)
+            axes.text(1.42, level, f"V\n{part.outputs}{TIMES}{part.outputs}", fontsize=6.5, va="center")
+    for level in range(len(parts) - 1):
+        _arrow(axes, (0, level + _HALF_HEIGHT), (0, level + 1 - _HALF_HEIGHT))
+    if has_skips and len(parts) > 3:
+        _draw_skips(axes, parts)
+
+
+def _draw_skips(axes: "Axes", parts: Sequence[Part | None]) -> None:
+    """Draw the input to every layer above the lowest, and the outputs of all layers but the highest to the logits."""
+    layers = [level for level, part in enumerate(parts) if part is not None and part.kind == "rnn"]
+    source, top = layers[0] - 1, len(parts) - 1
+    for level in layers[1:]:
+        _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=_bend(level - source))
+    for level in layers[:-1]:
+        _arrow(axes, (-1.0, level + 0.1), (-1.0, top), bend=_bend(top - level), colour=ORANGE)
+
+
+def _bend(levels: int) -> float:
+    """Return the bend of an arrow over so many levels: long ones go out little further than short ones."""
+    return float(-0.35 * (2 / levels) ** 0.75)
+
+
+def _label(part: Part) -> str:
+    weights = [weight for weight in part.weights if weight.symbol != "V"]
+    shapes = "  ".join(f"{weight.symbol} {TIMES.join(map(str, weight.shape))}" for weight in weights)
+    head = f"{part.name} \N{RIGHTWARDS ARROW} {part.outputs}"
+    return f"{head}\n{shapes}" if shapes else head
+
+
+def _draw_unrolled(axes: "Axes", parts: Sequence[Part | None]) -> None:
+    axes.set(xlim=(-0.75, 2.75), ylim=(-0.75, len(parts) - 0.2))
+    for column, time in enumerate(("t\N{MINUS SIGN}1", "t", "t+1")):
+        for level, part in enumerate(parts):
+            if part is None:
+                axes.text(column, level, "\N{VERTICAL ELLIPSIS}", ha="center", va="center")
+                continue
+            _box(axes, column, level, part=part, width=0.6, text=_symbol(part))
+            if part.kind == "rnn":
+                for start in ((-0.7,) if column == 0 else ()) + (column + 0.3,):
+                    _arrow(axes, (start, level), (start + 0.4, level), colour=BLUE)
+        for level in range(len(parts) - 1):
+            _arrow(axes, (column, level + _HALF_HEIGHT), (column, level + 1 - _HALF_HEIGHT))
+        axes.text(column, -0.55, time, ha="center", va="center", fontsize=8, color=MUTED)
+
+
+def _symbol(part: Part) -> str:
+    return {"one-hot": "x", "embedding": "E", "rnn": "h", "logits": "logits"}[part.kind]

@@ -1,36 +1,42 @@
-"""Where the state goes if one character is repeated for ever: fixed points, slow points, and their stability.
+"""Where the state goes if one character is repeated for ever: what becomes of it, fixed and slow points, stability.
 
 With the character c held constant, the state follows h <- F(h) = f(x_c U + h V + b) in each layer. A fixed point has
 F(h) = h. A slow point is a minimum of the speed |F(h) - h| above 0, near which the state lingers (Sussillo and Barak
-2013, "Opening the black box").
+2013, "Opening the black box"). `charlm.inspection.point_search` searches for the points.
+
+Axes: S states side by side, H units.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.eigenvalues import leading_eigenvalues
-from charlm.inspection.held_character import Outcome, hold_character
-from charlm.inspection.point_search import Point, as_float64, find_point
-from charlm.inspection.states import read_states
-from charlm.inspection.trace import Layers, Weights, cut_weights
-from charlm.network.derivatives import slope
-from charlm.network.rnn import Parameters
+from charlm.inspection.point_search import Point, find_point
+from charlm.inspection.stability import leading_eigenvalues
+from charlm.network.gradients import slope
+from charlm.network.rnn import ACTIVATIONS, Parameters, State, advance, probabilities
 
 MAX_UNITS = 1024
 """The widest layer that is searched: the time of a step grows with the cube of the width."""
-MAX_POSITIONS = 2000
 CHARACTERS = 4
 STARTS = 4
 MOST_POINTS = 3
 """How many points are described for a character."""
 LIKELIEST = 3
-SAME = 1e-3
-"""The distance, relative to 1 + |h|, up to which two points are the same."""
+NEAR = 1e-3
+"""The distance, relative to 1 + |h|, up to which two points are the same, or a state counts as having settled."""
+REPETITIONS = 400
+LONGEST_PERIOD = 32
+RETURNED = 1e-5
+"""The distance, relative to 1 + |h|, up to which a state counts as having come back."""
+STILL = 1e-13
+LARGEST = 1e6
+"""The |h| above which a state counts as growing without end."""
+Outcome = Literal["settles", "cycles", "wanders", "grows"]
 
 
 @dataclass(frozen=True)
@@ -89,54 +95,58 @@ class FixedPoints:
 def find_fixed_points(
     parameters: Parameters,
     ids: NDArray[Any],
+    outputs: State,
     *,
     characters: Sequence[int] | None = None,
     starts: int = STARTS,
-    max_positions: int = MAX_POSITIONS,
 ) -> FixedPoints:
     """Search for the fixed and slow points of a network, one character held constant at a time.
 
     Args:
         parameters: The weights.
         ids: A text whose states the searches begin at, integers [T], T >= 1.
+        outputs: The states after each of its characters, [T, H] for each layer.
         characters: The ids to hold constant; None = the commonest ones of the text.
         starts: How many states of the text to begin at, at most; 1 or more.
-        max_positions: If the text is longer, only its beginning is used.
 
     Raises:
-        CharlmError: a layer has more than MAX_UNITS units, or an output of the network is not finite.
+        CharlmError: a layer has more than MAX_UNITS units.
 
     """
     widest = max(layer.units for layer in parameters.layers)
     if widest > MAX_UNITS:
         raise CharlmError(f"a layer of {widest:,} units; fixed points are searched up to {MAX_UNITS:,}")
-    weights = cut_weights(parameters)
-    read = np.asarray(ids[:max_positions], np.int64)
-    outputs = read_states(parameters, read)
-    places = np.unique(np.linspace((len(read) - 1) // 2, len(read) - 1, starts).round().astype(np.int64))
-    states = tuple(as_float64(output[places]) for output in outputs)
-    chosen = _commonest(read) if characters is None else characters
-    return FixedPoints(len(places), tuple(_describe_character(weights, index, states) for index in chosen))
+    exact, last = parameters.cast(np.float64), len(ids) - 1
+    places = np.unique(np.linspace(last // 2, last, starts).round().astype(np.int64))
+    states = tuple(output[places].astype(np.float64) for output in outputs)
+    chosen = _commonest(ids) if characters is None else characters
+    return FixedPoints(len(places), tuple(_describe_character(exact, index, states) for index in chosen))
 
 
-def _commonest(ids: NDArray[np.int64]) -> list[int]:
+def _commonest(ids: NDArray[Any]) -> list[int]:
     counts = np.bincount(ids)
     return [index for index in np.argsort(-counts, kind="stable")[:CHARACTERS].tolist() if counts[index]]
 
 
-def _describe_character(weights: Weights, index: int, states: Layers) -> HeldCharacter:
-    held = hold_character(weights, index, states)
+def _describe_character(parameters: Parameters, index: int, states: State) -> HeldCharacter:
+    held = hold_character(parameters, index, states)
     outcomes = [each.outcome for each in held]
     common = max(held, key=lambda each: outcomes.count(each.outcome))
-    ends = _distinct([each.state for each in held if each.outcome != "grows"])
+    settling = [each.settling_characters for each in held if each.outcome == common.outcome]
+    ends = _count_distinct([(each.state, 1) for each in held if each.outcome != "grows"])
     begins = [(tuple(layer[number] for layer in states), 1) for number in range(len(held))]
-    points = _merge([(find_point(weights, index, start), count) for start, count in (*ends, *begins)])
+    searched = [(find_point(parameters, index, start), count) for start, count in (*ends, *begins)]
+    found = {id(point.state): point for point, _ in searched if point is not None}
+    points = _count_distinct([(point.state, count) for point, count in searched if point is not None])
     return HeldCharacter(
         id=index,
         outcome=common.outcome,
         period=common.period,
-        settling_characters=_median([each.settling_characters for each in held if each.outcome == common.outcome]),
-        points=tuple(describe_point(weights, index, point, starts=count) for point, count in points[:MOST_POINTS]),
+        settling_characters=_median(settling),
+        points=tuple(
+            describe_point(parameters, index, found[id(state)], starts=count)
+            for state, count in sorted(points, key=lambda each: -each[1])[:MOST_POINTS]
+        ),
     )
 
 
@@ -145,53 +155,94 @@ def _median(values: Sequence[int | None]) -> int | None:
     return known[len(known) // 2] if known else None
 
 
-def _distinct(states: Sequence[Layers]) -> list[tuple[Layers, int]]:
-    """Return the states that differ, each with the number of states that are the same."""
-    found: list[tuple[Layers, int]] = []
-    for state in states:
+def _count_distinct(states: Sequence[tuple[State, int]]) -> list[tuple[State, int]]:
+    """Return the states that differ, each with the sum of the numbers of those that are the same."""
+    found: list[tuple[State, int]] = []
+    for state, count in states:
         same = next((number for number, (other, _) in enumerate(found) if _is_same(state, other)), None)
         if same is None:
-            found.append((state, 1))
+            found.append((state, count))
         else:
-            found[same] = found[same][0], found[same][1] + 1
+            found[same] = found[same][0], found[same][1] + count
     return found
 
 
-def _merge(points: Sequence[tuple[Point | None, int]]) -> list[tuple[Point, int]]:
-    """Return the points that differ, with the number of searches that led to each, commonest first."""
-    found: list[tuple[Point, int]] = []
-    for point, count in points:
-        if point is None:
-            continue
-        same = next((number for number, (other, _) in enumerate(found) if _is_same(point.state, other.state)), None)
-        if same is None:
-            found.append((point, count))
-        else:
-            found[same] = found[same][0], found[same][1] + count
-    return sorted(found, key=lambda each: -each[1])
-
-
-def _is_same(state: Layers, other: Layers) -> bool:
+def _is_same(state: State, other: State) -> bool:
     here, there = np.concatenate(state), np.concatenate(other)
-    return float(np.linalg.norm(here - there)) <= SAME * (1 + float(np.linalg.norm(there)))
+    return float(np.linalg.norm(here - there)) <= NEAR * (1 + float(np.linalg.norm(there)))
 
 
-def describe_point(weights: Weights, index: int, point: Point, *, starts: int) -> FixedPoint:
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What became of one state when a character was read over and over."""
+
+    outcome: Outcome
+    period: int | None
+    """The length of the cycle; 1 if the state settles; None if it wanders or grows."""
+    settling_characters: int | None
+    """After how many repetitions the state stays within NEAR of its end; None unless it settles."""
+    state: State
+    """The state after the last repetition, [H] for each layer."""
+
+
+def hold_character(
+    parameters: Parameters, index: int, states: State, *, repetitions: int = REPETITIONS
+) -> tuple[Held, ...]:
+    """Read one character over and over from some states.
+
+    Args:
+        parameters: The weights, float64.
+        index: The id of the character.
+        states: The states to begin at, [S, H] for each layer.
+        repetitions: How often it is read; more than LONGEST_PERIOD. A state that has not come back by then wanders.
+
+    Returns:
+        What became of each state.
+
+    """
+    ids = np.full(len(states[0]), index)
+    path = [np.concatenate(states, 1)]
+    now = states
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(repetitions):
+            _, now = advance(parameters, ids, now)
+            path.append(np.concatenate(now, 1))
+            if np.abs(path[-1] - path[-2]).max() <= STILL:
+                break  # all states have settled
+    joined = np.stack(path)
+    return tuple(_outcome(joined[:, number], tuple(layer[number] for layer in now)) for number in range(len(ids)))
+
+
+def _outcome(path: NDArray[np.floating[Any]], state: State) -> Held:
+    """Return what became of a state with a path of states of all layers, [repetitions + 1, H of all layers]."""
+    if not np.abs(path[-1]).max() <= LARGEST:
+        return Held("grows", None, None, state)
+    scale = 1 + float(np.linalg.norm(path[-1]))
+    returns = np.linalg.norm(path[-2 : -2 - LONGEST_PERIOD : -1] - path[-1], axis=1) <= RETURNED * scale
+    if not returns.any():
+        return Held("wanders", None, None, state)
+    period = int(returns.argmax()) + 1
+    if period > 1:
+        return Held("cycles", period, None, state)
+    is_away = np.linalg.norm(path - path[-1], axis=1) > NEAR * scale
+    settled = int(np.flatnonzero(is_away)[-1]) + 1 if is_away.any() else 0
+    return Held("settles", 1, settled, state)
+
+
+def describe_point(parameters: Parameters, index: int, point: Point, *, starts: int) -> FixedPoint:
     """Return the stability of a point, and what the network expects there.
 
     Args:
-        weights: The weights, float64.
+        parameters: The weights, float64.
         index: The id that is held constant.
         point: The point.
         starts: How many searches led there.
 
     """
-    sizes = np.abs(np.concatenate(_eigenvalues(weights, index, point.state)))
+    sizes = np.abs(np.concatenate(_eigenvalues(parameters, index, point.state)))
     radius = float(sizes.max())
-    logits = as_float64(weights.logits(point.state))
-    probabilities = np.exp(logits - logits.max())
-    probabilities /= probabilities.sum()
-    likeliest = np.argsort(-probabilities, kind="stable")[:LIKELIEST].tolist()
+    chances = probabilities(parameters.logits(point.state))
+    likeliest = np.argsort(-chances, kind="stable")[:LIKELIEST].tolist()
     return FixedPoint(
         is_fixed=point.is_fixed,
         speed=point.speed,
@@ -201,16 +252,17 @@ def describe_point(weights: Weights, index: int, point: Point, *, starts: int) -
         time_constant=-1 / float(np.log(radius)) if 0 < radius < 1 else None,
         starts=starts,
         norm=float(np.linalg.norm(np.concatenate(point.state))),
-        likeliest=tuple((choice, float(probabilities[choice])) for choice in likeliest),
+        likeliest=tuple((choice, float(chances[choice])) for choice in likeliest),
     )
 
 
-def _eigenvalues(weights: Weights, index: int, state: Layers) -> list[NDArray[np.complex128]]:
+def _eigenvalues(parameters: Parameters, index: int, state: State) -> list[NDArray[np.complex128]]:
     """Return the eigenvalues of the Jacobian of F by layer; it has no others, since no layer reads those above."""
     found = []
-    for layer, (table, kernel, below) in enumerate(zip(weights.tables, weights.recurrent, weights.below, strict=True)):
-        total = table[index if len(table) > 1 else 0] + state[layer] @ kernel
-        total = total + state[layer - 1] @ below if layer else total
-        gains = slope(weights.activation, total, np.asarray(weights.activate(total)))
-        found.append(leading_eigenvalues(kernel * gains))
+    for number, (layer, table) in enumerate(zip(parameters.layers, parameters.input_tables, strict=True)):
+        total = table[index if len(table) > 1 else 0] + state[number] @ layer.recurrent_kernel
+        if number:
+            total = total + state[number - 1] @ parameters.below_kernels[number]
+        slopes = slope(parameters.activation, total, ACTIVATIONS[parameters.activation](total))
+        found.append(leading_eigenvalues(layer.recurrent_kernel * slopes))
     return found

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.distribution import divergence
-from charlm.inspection.lyapunov import push_forward
-from charlm.inspection.trace import Trace, step_layers
+from charlm.inspection.surprise import log_softmax
+from charlm.network.gradients import Trace, push_forward, slope
+from charlm.network.rnn import advance
 
 Values = NDArray[np.float64]
 
@@ -105,19 +105,30 @@ def _follow(
 
     Both texts are read again in one batch, so that equal states are equal to the last bit.
     """
-    weights, count = trace.weights, len(steps)
+    parameters, count = trace.parameters, len(steps)
     now = tuple(np.tile(_state_before(trace, layer, steps), (2, 1)) for layer in range(len(trace.outputs)))
     predicted: NDArray[Any] = np.empty(0)
     rows: list[tuple[Values, Values, Values]] = []
     for lag in range(lags):
         ids = trace.ids[steps + lag, 0]
-        now, gains = step_layers(weights, np.concatenate([ids, replacements if lag == 0 else ids]), now)
+        totals, now = advance(parameters, np.concatenate([ids, replacements if lag == 0 else ids]), now)
         change = np.concatenate([output[count:] - output[:count] for output in now], axis=-1)
-        predicted = change if lag == 0 else push_forward(weights, predicted, tuple(gain[:count] for gain in gains))
-        logits = weights.logits(now)
+        if lag == 0:
+            predicted = change
+        else:
+            pairs = zip(totals, now, strict=True)
+            slopes = tuple(slope(parameters.activation, total[:count], output[:count]) for total, output in pairs)
+            predicted = push_forward(parameters, predicted, slopes)
+        logits = parameters.logits(now)
         rows.append((_norm(change), _norm(predicted), divergence(logits[:count], logits[count:])))
     changes, linear, kl = (np.array(series) for series in zip(*rows, strict=True))
     return changes, linear, kl
+
+
+def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
+    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...], of p = softmax(logits) and q = softmax(other)."""
+    log_p, log_q = log_softmax(logits), log_softmax(other)
+    return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
 
 
 def _state_before(trace: Trace, layer: int, steps: NDArray[np.int64]) -> NDArray[Any]:

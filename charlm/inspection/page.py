@@ -1,21 +1,36 @@
-"""A page as a file, or as a folder with every figure beside it."""
+"""A report on one or more runs as a page: a file, or a folder with every figure beside it.
 
+A page is one file of HTML: everything in it, nothing from elsewhere, and a content policy that says so. Its numbers are
+those of the reports: nothing is computed here.
+"""
+
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from charlm import __version__
 from charlm.errors import CharlmError
-from charlm.inspection.document import MARK, draw_charts, render_page
-from charlm.inspection.figures.look import look
-from charlm.inspection.figures.svg import png_file, svg_file
-from charlm.inspection.report import Report
-from charlm.inspection.sections.order import SECTIONS
+from charlm.inspection.look import image, look, png_file, share_limits, svg_file, theme_css
+from charlm.inspection.passages import equation, folded, reader_data, safe, table, units_data, visible
+from charlm.inspection.report import SECTIONS
+from charlm.inspection.sections.section import Chart, Report, Section, Table, given
 from charlm.storage.atomic import write_file, write_folder
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PAGE = "index.html"
+PAGE_ENDINGS = {".html", ".htm"}
+MARK = '<!doctype html>\n<html lang="en"><!-- charlm inspect -->'
+"""How every page begins."""
 _CHARTS = "|".join(chart.name for section in SECTIONS for chart in section.charts)
 _OURS = re.compile(rf"{re.escape(PAGE)}|(?:{_CHARTS})(?:-\d+)?\.(?:svg|png)")
-PAGE_ENDINGS = {".html", ".htm"}
 
 
 def write_page(reports: Sequence[Report], out: Path) -> None:
@@ -35,34 +50,28 @@ def write_page(reports: Sequence[Report], out: Path) -> None:
     if _is_file_name(out):
         write_file(out, page)
         return
-    write_folder(out, {PAGE: page, **_figure_files(reports)})
+    contents = {PAGE: page}
+    with look():
+        for name, figure in draw_charts(reports).items():
+            contents |= {f"{name}.svg": svg_file(figure), f"{name}.png": png_file(figure)}
+    write_folder(out, contents)
 
 
 def check_place(out: Path) -> None:
     """Raise CharlmError if `write_page` would refuse a place because of what is there, or is not."""
-    if not _is_file_name(out):
+    if _is_file_name(out):
+        if not out.parent.is_dir():
+            raise CharlmError(f"{out}: there is no folder {out.parent}; make it first")
+    elif out.exists():
         _check_is_report(out)
-    elif not out.parent.is_dir():
-        raise CharlmError(f"{out}: there is no folder {out.parent}; make it first")
 
 
 def _is_file_name(out: Path) -> bool:
     return out.suffix.lower() in PAGE_ENDINGS and not out.is_dir()
 
 
-def _figure_files(reports: Sequence[Report]) -> dict[str, bytes]:
-    contents: dict[str, bytes] = {}
-    with look():
-        for name, (chart, figure) in draw_charts(reports).items():
-            contents[f"{name}.svg"] = svg_file(figure, name=name, label=chart.label)
-            contents[f"{name}.png"] = png_file(figure)
-    return contents
-
-
 def _check_is_report(folder: Path) -> None:
     """Refuse a folder whose contents a report must not replace."""
-    if not folder.exists():
-        return
     if not folder.is_dir():
         raise CharlmError(f"{folder}: neither a folder nor a name that ends in .html; name one of these")
     names = {path.name for path in folder.iterdir()}
@@ -73,3 +82,151 @@ def _check_is_report(folder: Path) -> None:
 def _is_page(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(MARK)) == MARK.encode()
+
+
+def draw_charts(reports: Sequence[Report]) -> "dict[str, Figure]":
+    """Return every figure by the name of its file, without ending: `NAME` for one run, `NAME-1`, ... for several."""
+    reports = [_with_bytes_named(report) for report in reports]
+    figures: dict[str, Figure] = {}
+    for chart in (chart for section in SECTIONS for chart in section.charts):
+        for run, figure in enumerate(_draw(chart, reports), 1):
+            if figure is not None:
+                figures[chart.name if len(reports) == 1 else f"{chart.name}-{run}"] = figure
+    return figures
+
+
+def render_page(reports: Sequence[Report]) -> str:
+    """Return a page on some runs; the same reports give the same page.
+
+    Args:
+        reports: One or more; they stand side by side.
+
+    Returns:
+        HTML that loads nothing and runs no script but its own.
+
+    """
+    reports = [_with_bytes_named(report) for report in reports]
+    style, script = theme_css() + _asset("page.css"), _asset("page.js")
+    title = "charlm inspect: " + ", ".join(report.name for report in reports)
+    with look():
+        sections = [(section, _section(section, reports)) for section in SECTIONS]
+    links = "".join(f'<li><a href="#{each.name}">{safe(each.title)}</a></li>' for each, html in sections if html)
+    return (
+        f'{MARK}<head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="generator" content="charlm {__version__}"><link rel="icon" href="data:,">'
+        f"<title>{safe(title)}</title><style>{style}</style></head>\n"
+        f'<body class="{"one" if len(reports) == 1 else "many"}">'
+        f"<header><h1>What the network does</h1>{_summary(reports)}</header>"
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>{"".join(html for _, html in sections)}</main>\n'
+        f"<footer><p>Written by charlm {__version__}. This page needs no network. "
+        f"<code>charlm inspect --json</code> prints its numbers.</p></footer>\n"
+        f'<script type="application/json" id="numbers">{_data(reports)}</script>'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def _with_bytes_named(report: Report) -> Report:
+    r"""Return the report with bytes that are not ASCII named by an escape such as \xc3: alone, they are no letters."""
+    if report.level != "byte":
+        return report
+    names = tuple(each if each is None or each.isascii() else ascii(each)[1:-1] for each in report.characters)
+    return replace(report, characters=names)
+
+
+def _asset(name: str) -> str:
+    return files("charlm.inspection").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a content policy that allows this style and this script, and no connection at all."""
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; img-src data:; "
+        f"base-uri 'none'; form-action 'none'"
+    )
+
+
+def _summary(reports: Sequence[Report]) -> str:
+    rows = []
+    for report in reports:
+        network, loss = report.get("network"), report.get("loss_by_class")
+        scored = (None, None) if loss is None else (loss.nats_per_char, loss.characters)
+        parameters = None if network is None else network.parameters
+        rows.append((report.name, report.text_name, report.activation, parameters, *scored))
+    head = ("run", "text read", "f", "parameters", "nats per character", "characters scored")
+    notes = "".join(_notes(report, is_named=len(reports) > 1) for report in reports)
+    return table(head, rows, caption="Runs on this page") + notes
+
+
+def _notes(report: Report, *, is_named: bool) -> str:
+    if not report.notes:
+        return ""
+    items = "".join(f"<li>{safe(note)}</li>" for note in report.notes)
+    name = f" of {report.name}" if is_named else ""
+    return folded(f"Limits{name}: what was left out", f"<ul>{items}</ul>")
+
+
+def _section(section: Section, reports: Sequence[Report]) -> str:
+    """Return a section with a column for each run; "" if it is optional and no run has it."""
+    figures = [_draw(chart, reports) for chart in section.charts]
+    bodies = [_body(section, report, [same[run] for same in figures], run=run) for run, report in enumerate(reports)]
+    if section.is_optional and not any(bodies):
+        return ""
+    missing = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
+    runs = "".join(
+        f'<div class="run">{f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""}{body or missing}</div>'
+        for report, body in zip(reports, bodies, strict=True)
+    )
+    return (
+        f'<section id="{section.name}"><div class="words"><h2>{safe(section.title)}</h2>{equation(section.equation)}'
+        f'<p>{safe(section.see)}</p></div><div class="runs">{runs}</div></section>\n'
+    )
+
+
+def _body(section: Section, report: Report, figures: "Sequence[Figure | None]", *, run: int) -> str:
+    """Return what a section shows of a run; "" if there is nothing."""
+    drawn = [
+        f"<figure>{image(figure, label=f'{report.name}: {chart.label}')}</figure>"
+        for chart, figure in zip(section.charts, figures, strict=True)
+        if figure is not None
+    ]
+    view = section.view(report, run) if section.view else ""
+    return "".join([*drawn, view, *(_table(each, report) for each in section.tables)])
+
+
+def _table(numbers: Table, report: Report) -> str:
+    arguments = given(report, numbers.of)
+    rows = [] if arguments is None else numbers.rows(*arguments)
+    if not rows:
+        return ""
+    html = table(numbers.head, rows, caption=numbers.caption)
+    return folded(f"Numbers: {numbers.caption}", html) if numbers.is_folded else html
+
+
+def _draw(chart: Chart, reports: Sequence[Report]) -> "list[Figure | None]":
+    """Return the figure of a chart for each run; None if the report lacks what it shows."""
+    every = (given(report, chart.of) for report in reports)
+    figures = [None if arguments is None else chart.draw(*arguments) for arguments in every]
+    if chart.shares_limits:
+        share_limits([figure for figure in figures if figure is not None])
+    return figures
+
+
+def _data(reports: Sequence[Report]) -> str:
+    """Return what the script reads, as JSON that cannot end its element."""
+    runs: list[dict[str, Any]] = []
+    for report in reports:
+        predictions, units = report.get("surprise"), report.get("units")
+        runs.append(
+            {
+                "labels": [visible(character) for character in report.characters],
+                "reader": None if predictions is None else reader_data(predictions),
+                "units": None if units is None else units_data(units),
+            }
+        )
+    text = json.dumps({"runs": runs}, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")

@@ -1,26 +1,147 @@
-"""Texts as a page shows them: each character an element, coloured by a number; and the data that their script reads.
+"""HTML of a page: labels of characters, equations, numbers, tables, and texts with a colour for each character.
 
-Axes: T characters, H units.
+What a function here is given is text; what it returns is escaped. Every text in a report may come from a stranger.
+Nothing in it may act on the page, neither as HTML nor by turning the direction of writing. Axes: T characters, H units.
 """
 
-from collections.abc import Iterable, Sequence
+import html
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.markup import number
-from charlm.inspection.plain import to_plain
-from charlm.inspection.predictions import Predictions
-from charlm.inspection.unit_scores import UnitScore
-from charlm.inspection.units import LayerOutputs, Units
-from charlm.inspection.visible import NEWLINE, TAB, safe, visible
+from charlm.errors import harmless
+from charlm.inspection.surprise import Predictions
+from charlm.inspection.units import LayerOutputs, Units, UnitScore
 
+SPACE, NEWLINE, TAB = "\N{OPEN BOX}", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW}"
+CIRCLE = "\N{DOTTED CIRCLE}"
+RESERVED = "\N{WHITE SQUARE}"
+"""A reserved id, which is no character."""
+DIGITS = 7
+"""Significant digits of a number in the JSON."""
 LEVELS = 9
 """Of colour, above none."""
 NATS_PER_LEVEL = 0.75
 GALLERY_UNITS = 6
 GALLERY_CHARACTERS = 160
+_SIGNS = {" ": SPACE, "\n": NEWLINE, "\t": TAB}
+_INDEX = re.compile(r"([_^])(?:\{([^}]*)\}|(\w))")
+_TAGS = {"_": "sub", "^": "sup"}
+
+
+def visible(character: str | None) -> str:
+    r"""Return a label for a character: one that has a shape and a width.
+
+    Args:
+        character: One character, or an escape that stands for one; None for a reserved id.
+
+    Returns:
+        An open box for a space, arrows for a line break and a tab, a dotted circle under a combining mark, an escape
+        such as \x1b for what does not print, else the character itself.
+
+    """
+    if character is None:
+        return RESERVED
+    if character in _SIGNS:
+        return _SIGNS[character]
+    if len(character) > 1:
+        return harmless(character)
+    category = unicodedata.category(character)
+    if category[0] in "CZ":  # controls, formats, surrogates, private or not assigned; blanks
+        return ascii(character)[1:-1]
+    return CIRCLE + character if category[0] == "M" else character
+
+
+def safe(text: object) -> str:
+    """Return a text for a page of HTML: markup and quotes escaped, characters that control the direction shown."""
+    return html.escape(harmless(str(text), keep="\n"), quote=True)
+
+
+def to_plain(value: Any) -> Any:
+    """Return dataclasses as dictionaries, arrays and tuples as lists, numbers of NumPy as Python's.
+
+    A complex number becomes [real, imaginary]; a number that is not finite becomes None.
+    """
+    match value:
+        case np.ndarray() | np.generic():
+            plain = to_plain(value.tolist())
+        case Mapping():
+            plain = {str(key): to_plain(item) for key, item in value.items()}
+        case list() | tuple():
+            plain = [to_plain(item) for item in value]
+        case complex():
+            plain = [to_plain(value.real), to_plain(value.imag)]
+        case float():
+            plain = float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+        case _ if is_dataclass(value):
+            plain = {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            plain = value
+    return plain
+
+
+def equation(text: str) -> str:
+    """Return an equation as HTML; _t and _{t-k} are subscripts, ^T and ^{-1} superscripts.
+
+    Args:
+        text: The equation in the names that the code uses, for instance h_t = f(x_t U + h_{t-1} V + b).
+
+    """
+    escaped = html.escape(text.replace("-", "\N{MINUS SIGN}"))
+
+    def tagged(found: re.Match[str]) -> str:
+        tag = _TAGS[found[1]]
+        return f"<{tag}>{found[2] or found[3]}</{tag}>"
+
+    return f'<p class="equation">{_INDEX.sub(tagged, escaped)}</p>'
+
+
+def number(value: float | None) -> str:
+    """Return a number of the JSON with four digits that count, as the page shows every number.
+
+    Args:
+        value: A number; None and what is not finite is null in the JSON, and a dash here. Whole numbers are shown in
+            full, with commas.
+
+    """
+    plain = to_plain(value)
+    if plain is None:
+        return "\N{EN DASH}"
+    return (f"{plain:,}" if isinstance(plain, int) else f"{plain:.4g}").replace("-", "\N{MINUS SIGN}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str) -> str:
+    """Return a table; numbers are aligned to the right, texts escaped.
+
+    Args:
+        head: The names of the columns.
+        rows: Cells: numbers, None for a number that is missing, or texts.
+        caption: What the table holds.
+
+    """
+    cells = "".join(f'<th scope="col">{safe(name)}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{safe(caption)}"><table><caption>{safe(caption)}'
+        f"</caption><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return f'<td class="number">{number(value)}</td>'
+    return f"<td>{safe(value)}</td>"
+
+
+def folded(summary: str, content: str) -> str:
+    """Return HTML that is hidden until the reader opens it."""
+    return f"<details><summary>{safe(summary)}</summary>{content}</details>"
 
 
 def levels(values: NDArray[np.float64], *, scale: float) -> NDArray[np.int64]:

@@ -8,15 +8,11 @@ Axes: H units.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charlm.inspection.trace import Layers, Weights
-from charlm.network.derivatives import slope
-
-Values = NDArray[np.float64]
+from charlm.network.gradients import slope
+from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
 
 TOLERANCE = 1e-10
 """The speed, relative to 1 + |h|, up to which a point counts as fixed."""
@@ -36,7 +32,7 @@ STATIONARY = 1e-3
 class Point:
     """Where a search has ended."""
 
-    state: Layers
+    state: State
     """[H] for each layer."""
     speed: float
     """|F(h) - h| over all layers."""
@@ -48,10 +44,10 @@ class Point:
 class _Here:
     """A state of a layer and what decides the next step."""
 
-    state: Values
-    change: Values
+    state: Floats
+    change: Floats
     """F(h) - h, [H]."""
-    gains: Values
+    gains: Floats
     """f'(a), [H]."""
 
     @property
@@ -67,26 +63,26 @@ class _Here:
 class _Map:
     """F(h) = f(constant + h V) of one layer."""
 
-    weights: Weights
-    constant: Values
-    kernel: Values
+    activation: str
+    constant: Floats
+    kernel: Floats
 
-    def look(self, state: Values) -> _Here | None:
+    def look(self, state: Floats) -> _Here | None:
         """Return what decides the next step at a state; None if a number is too large or not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             total = self.constant + state @ self.kernel
-            output = np.asarray(self.weights.activate(total), np.float64)
-            gains = np.asarray(slope(self.weights.activation, total, output), np.float64)
+            output = ACTIVATIONS[self.activation](total)
+            gains = slope(self.activation, total, output)
             change = output - state
         is_small = (np.abs(change) < LARGEST).all() and (np.abs(gains) < LARGEST).all()
         return _Here(state, change, gains) if is_small else None
 
 
-def find_point(weights: Weights, index: int, start: Layers) -> Point | None:
+def find_point(parameters: Parameters, index: int, start: State) -> Point | None:
     """Search for a fixed or slow point of the whole stack while one character is held constant.
 
     Args:
-        weights: The weights, float64.
+        parameters: The weights, float64.
         index: The id of the character.
         start: The state to begin at, [H] for each layer.
 
@@ -95,10 +91,12 @@ def find_point(weights: Weights, index: int, start: Layers) -> Point | None:
 
     """
     found: list[_Here] = []
-    for table, below, kernel, first in zip(weights.tables, weights.below, weights.recurrent, start, strict=True):
+    for layer, table, below, first in zip(
+        parameters.layers, parameters.input_tables, parameters.below_kernels, start, strict=True
+    ):
         constant = table[index if len(table) > 1 else 0]
         constant = constant + found[-1].state @ below if found else constant
-        here = _search(_Map(weights, as_float64(constant), as_float64(kernel)), as_float64(first))
+        here = _search(_Map(parameters.activation, constant, layer.recurrent_kernel), first)
         if here is None:
             return None
         found.append(here)
@@ -109,12 +107,7 @@ def find_point(weights: Weights, index: int, start: Layers) -> Point | None:
     )
 
 
-def as_float64(values: NDArray[np.floating[Any]]) -> Values:
-    """Return values as float64, of the same shape."""
-    return np.asarray(values, np.float64)
-
-
-def _search(layer: _Map, start: Values) -> _Here | None:
+def _search(layer: _Map, start: Floats) -> _Here | None:
     """Search for a fixed or slow point of one layer."""
     here = layer.look(start)
     damping, damped_steps = 1e-3, 0
@@ -133,7 +126,7 @@ def _search(layer: _Map, start: Values) -> _Here | None:
     return None
 
 
-def _newton_step(layer: _Map, here: _Here, jacobian: Values) -> _Here | None:
+def _newton_step(layer: _Map, here: _Here, jacobian: Floats) -> _Here | None:
     """Return the state after the longest Newton step that lowers the speed clearly; None if none does."""
     try:
         step = np.linalg.solve(jacobian.T, -here.change)
@@ -148,7 +141,7 @@ def _newton_step(layer: _Map, here: _Here, jacobian: Values) -> _Here | None:
     return None
 
 
-def _damped_step(layer: _Map, here: _Here, jacobian: Values, damping: float) -> tuple[_Here | None, float]:
+def _damped_step(layer: _Map, here: _Here, jacobian: Floats, damping: float) -> tuple[_Here | None, float]:
     """Return the state after the least damped step that lowers the speed, or None, and the damping of the next one."""
     square = jacobian @ jacobian.T
     while damping <= MAX_DAMPING:

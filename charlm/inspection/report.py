@@ -1,65 +1,113 @@
-"""The report on a run: every part of the inspection as data; `charlm.inspection.survey` makes it."""
+"""The report on a run: every quantity of every section, with notes on what was left out, and as JSON."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from typing import Any
 
-from charlm.inspection.calibration import Calibration
-from charlm.inspection.characters import CharacterMap
-from charlm.inspection.context import UsableContext
-from charlm.inspection.curves import Curves
-from charlm.inspection.diagram import Diagram
-from charlm.inspection.edit import Edit
-from charlm.inspection.fixed_points import FixedPoints
-from charlm.inspection.gradients import GradientByLag
-from charlm.inspection.impulse import ImpulseResponse
-from charlm.inspection.loss_by_class import LossByClass
-from charlm.inspection.lyapunov import Lyapunov
-from charlm.inspection.memory import Memory
-from charlm.inspection.predictions import Predictions
-from charlm.inspection.saturation import Saturation
-from charlm.inspection.spectrum import RecurrentSpectrum
-from charlm.inspection.trajectory import Trajectory
-from charlm.inspection.truncation import TruncationBias
-from charlm.inspection.units import Units
-from charlm.text.vocabulary import Level
+import numpy as np
+
+from charlm.errors import CharlmError
+from charlm.inspection.passages import to_plain
+from charlm.inspection.reading import Limits, Reading, Subject
+from charlm.inspection.sections import dynamics, prediction, reach, representation
+from charlm.inspection.sections.section import Quantity, Report
+from charlm.inspection.surprise import Predictions
+
+SECTIONS = (
+    *(prediction.NETWORK, prediction.CURVES, prediction.SURPRISE, prediction.LOSS, prediction.CALIBRATION),
+    *(reach.GRADIENT, reach.TRUNCATION, reach.CONTEXT, reach.IMPULSE, reach.MEMORY, reach.EDIT),
+    *(dynamics.SPECTRUM, dynamics.LYAPUNOV, dynamics.FIXED_POINTS),
+    *(representation.UNITS, representation.SATURATION, representation.TRAJECTORY, representation.CHARACTER_MAP),
+)
+"""In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""
+QUANTITIES: tuple[Quantity, ...] = tuple(
+    sorted((each for section in SECTIONS for each in section.quantities), key=lambda each: not each.is_essential)
+)
+"""In the order in which they are made."""
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What was found out about one run. A part is None if it could not be made; `notes` says why."""
+def inspect_run(
+    subject: Subject,
+    *,
+    limits: Limits | None = None,
+    only: Collection[str] | None = None,
+    progress: Callable[[str], object] = lambda _: None,
+) -> Report:
+    """Make the report on a run.
 
-    name: str
-    """The path of the run, for the user."""
-    text_name: str
-    """What was read: a name for the user."""
-    characters: tuple[str | None, ...]
-    """The character of each id; None for a reserved id. At level byte, U+0000 to U+00FF are the byte values."""
-    activation: str
-    notes: tuple[str, ...]
-    """What was left out, each a sentence."""
-    surprise: Predictions | None = None
-    gradient_by_lag: GradientByLag | None = None
-    """Along the whole state."""
-    gradient_by_lag_layer: GradientByLag | None = None
-    """Through the recurrence of each layer alone."""
-    initial_gradient_by_lag: GradientByLag | None = None
-    """Along the whole state of a network with weights drawn anew by the initializers of the run."""
-    truncation: TruncationBias | None = None
-    usable_context: UsableContext | None = None
-    impulse_response: ImpulseResponse | None = None
-    edits: tuple[Edit, ...] = ()
-    memory: Memory | None = None
-    lyapunov: Lyapunov | None = None
-    initial_lyapunov: Lyapunov | None = None
-    spectrum: tuple[RecurrentSpectrum, ...] = ()
-    initial_spectrum: tuple[RecurrentSpectrum, ...] = ()
-    units: Units | None = None
-    saturation: Saturation | None = None
-    trajectory: Trajectory | None = None
-    fixed_points: FixedPoints | None = None
-    loss_by_class: LossByClass | None = None
-    calibration: Calibration | None = None
-    curves: Curves | None = None
-    character_map: CharacterMap | None = None
-    network: Diagram | None = None
-    level: Level = "char"
-    """What an id stands for."""
+    Args:
+        subject: The run and the text.
+        limits: How much of the text is read; None = `limits_for` the network.
+        only: The names of the quantities to make; None = all.
+        progress: Called with the name of each quantity before it is made, in the order of QUANTITIES.
+
+    Raises:
+        CharlmError: the text has less than 2 characters, a position of an edit lies outside the part that is read, or
+            the losses are not finite.
+
+    """
+    if len(subject.ids) < 2:
+        raise CharlmError(f"{subject.text_name}: {len(subject.ids)} characters: at least 2 are needed for a report")
+    reading = Reading(subject, limits)
+    found: dict[str, Any] = {}
+    notes = reading.left_out()
+    for quantity in QUANTITIES:
+        if only is not None and quantity.name not in only:
+            continue
+        name = quantity.name.replace("_", " ")
+        progress(name)
+        try:
+            with np.errstate(all="ignore"):  # values that are not finite are null in the JSON, and gaps in the figures
+                found[quantity.name] = quantity.make(reading)
+        except (CharlmError, np.linalg.LinAlgError) as error:
+            if quantity.is_essential:
+                raise
+            notes.append(f"{name.capitalize()}: missing: {error}.")
+    return Report(
+        name=subject.name,
+        text_name=subject.text_name,
+        characters=reading.vocabulary.characters,
+        activation=reading.parameters.activation,
+        notes=tuple(notes),
+        found=found,
+        level=reading.vocabulary.level,
+    )
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Return a report as an object for `json.dumps`.
+
+    The keys are the names of the quantities and of the fields of their data, all the way down, with three exceptions:
+    `surprise` is a list with an object for each character (position, character, nats, likeliest, influence), each
+    gradient by lag a list with an object for each layer (path, positions, layer, lag, median, low, high), and
+    `spectral_radius` repeats that of each layer. Numbers have 7 significant digits; one that is not finite is null. Ids
+    are indices of `characters`.
+    """
+    names = ("name", "text_name", "characters", "activation", "notes", "level")
+    plain: dict[str, Any] = {name: to_plain(getattr(report, name)) for name in names}
+    plain |= {each.name: to_plain(report.found.get(each.name, each.missing)) for each in QUANTITIES}
+    for name in ("gradient_by_lag", "gradient_by_lag_layer", "initial_gradient_by_lag"):
+        if (found := plain[name]) is not None:
+            shared = {"path": found["path"], "positions": found["positions"]}
+            plain[name] = [shared | layer for layer in found["layers"]]
+    if (predictions := report.get("surprise")) is not None:
+        plain["surprise"] = _surprise(predictions, report.characters)
+    plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"]]
+    return plain
+
+
+def _surprise(found: Predictions, characters: tuple[str | None, ...]) -> list[dict[str, Any]]:
+    columns = (found.positions, found.ids, found.nats, found.likeliest, found.probabilities, found.influence)
+    rows = zip(*(to_plain(column) for column in columns), strict=True)
+    return [
+        {
+            "position": position,
+            "character": characters[index],
+            "nats": nats,
+            "likeliest": [
+                {"character": characters[guess], "probability": probability}
+                for guess, probability in zip(guesses, probabilities, strict=True)
+            ],
+            "influence": influence,
+        }
+        for position, index, nats, guesses, probabilities, influence in rows
+    ]

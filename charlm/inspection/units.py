@@ -1,6 +1,7 @@
 """Which units of a network follow a feature of the text, compared with what chance gives.
 
-`charlm.inspection.unit_scores` has the scores on one feature. Axes: T the characters of the text, H units of a layer.
+`charlm.inspection.association` has the statistics. Axes: T the characters of the text, H the units of a layer, N those
+of all layers.
 """
 
 from collections.abc import Sequence
@@ -10,28 +11,88 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.association import MIN_COUNT
-from charlm.inspection.features import Feature, features_of
-from charlm.inspection.states import read_states
-from charlm.inspection.unit_scores import (
-    FeatureScores,
-    Scores,
-    UnitScore,
-    most_interpretable,
-    rank_units,
-    score_feature,
-    summarize_scores,
+from charlm.inspection.association import (
+    MIN_COUNT,
+    Ranked,
+    associate,
+    chance_level,
+    label_characters,
+    rank_outputs,
+    shift_feature,
 )
-from charlm.network.rnn import Floats, Parameters
+from charlm.inspection.features import Feature, Kind, features_of
+from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 
+Values = NDArray[np.float64]
+
 MIN_POSITIONS = 200
-MAX_POSITIONS = 5000
 SHIFTS = 200
+BEST = 3
+"""How many units are named for a feature."""
+MOST_INTERPRETABLE = 12
 EXCERPT = (64, 400)
 """The least and the most characters of the excerpt."""
 EXCERPT_VALUES = 200_000
 """How many outputs the excerpt has in all, unless that makes it shorter than the least."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What strength the strongest unit of the network reaches on a feature by chance, from 0 to 1.
+
+    A strength is |2 AUC - 1| for a yes/no feature and the size of a rank correlation for a number.
+    """
+
+    shifted: float
+    """The 99th percentile of the strongest unit, over circular shifts of the feature against the text."""
+    random_labels: float
+    """The 99th percentile of the strongest unit, over random labels of the characters: what a unit reaches that only
+    tells one character from another."""
+    shifted_given_character: float
+    """As `shifted`, for strengths among positions with the same character."""
+    untrained: float | None
+    """The strength of the strongest unit of the network before training; None if it is not known."""
+    untrained_given_character: float | None
+    """As `untrained`, for strengths among positions with the same character."""
+
+
+@dataclass(frozen=True)
+class UnitScore:
+    """How closely a unit follows a feature."""
+
+    layer: int
+    """The index of the layer, 0 is the lowest."""
+    unit: int
+    feature: str
+    score: float
+    """For a yes/no feature the AUC, from 0 to 1: the probability that the output of the unit is higher at a position
+    with the feature than at one without. For a number the rank correlation, from -1 to 1."""
+    strength: float
+    """|2 AUC - 1| or |correlation|, from 0 to 1."""
+    strength_given_character: float
+    """The same among positions with the same character: what the character itself does not explain."""
+    is_beyond_chance: bool
+    """Whether the strength exceeds `shifted`, and the character just read does not explain it: the strength also
+    exceeds `random_labels`, or the strength given the character exceeds `shifted_given_character`."""
+    is_learnt: bool | None
+    """Whether it is beyond chance, and closer than before training: the strength exceeds `untrained`, or the strength
+    given the character exceeds `untrained_given_character`. None if these are not known."""
+
+
+@dataclass(frozen=True)
+class FeatureScores:
+    """A feature, what chance gives on it, and the units that follow it most closely."""
+
+    feature: str
+    kind: Kind
+    mean: float
+    """The share of positions with the feature if it is yes/no, else its mean."""
+    chance: Chance
+    best: tuple[UnitScore, ...]
+    """The strongest units of all layers, strongest first."""
+    units_beyond_chance: int
+    """How many units of the network are beyond chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,45 +130,39 @@ class Units:
 
 
 def score_units(
-    parameters: Parameters,
+    outputs: State,
     ids: NDArray[Any],
     vocabulary: Vocabulary,
     *,
-    untrained: Parameters | None = None,
+    untrained: State | None = None,
     features: Sequence[Feature] | None = None,
-    max_positions: int = MAX_POSITIONS,
     shifts: int = SHIFTS,
     seed: int = 0,
 ) -> Units:
     """Score every unit of a network on every feature of a text.
 
     Args:
-        parameters: The weights.
-        ids: The text, integers [T]; T may be 0.
+        outputs: The outputs of each layer on the text, [T, H]; T may be 0.
+        ids: The text, integers [T].
         vocabulary: The characters by id.
-        untrained: A network before training, to compare with; None = there is none.
-        features: The features, each [min(T, max_positions)]; None = those of `features_of`.
-        max_positions: If the text is longer, only its beginning is used.
+        untrained: The outputs of a network before training, to compare with; None = there is none.
+        features: The features, each [T]; None = those of `features_of`.
         shifts: How many circular shifts, and as many random labels, chance is estimated from; 1 or more.
         seed: Of the shifts and labels.
 
-    Raises:
-        CharlmError: an output of a network is not finite.
-
     """
-    ids = np.asarray(ids[:max_positions], np.int64)
-    outputs = read_states(parameters, ids)
-    before = None if untrained is None else read_states(untrained, ids)
     found = features_of(ids, vocabulary) if features is None else features
-    measured = [feature for feature in found if _is_frequent(feature)]
-    scores = _score_all(outputs, before, ids, measured, shifts=shifts, seed=seed)
+    rng = np.random.default_rng(seed)
+    ranked = _rank(outputs, ids)
+    before = None if untrained is None else _rank(untrained, ids)
+    scores = [_score(feature, ranked, before, count=shifts, rng=rng) for feature in found if _is_frequent(feature)]
     widths = [output.shape[1] for output in outputs]
     start, length = _choose_excerpt(ids, vocabulary, units=sum(widths))
     return Units(
         positions=len(ids),
         shifts=shifts,
-        features=tuple(summarize_scores(score, widths) for score in scores),
-        interpretable=most_interpretable(scores, widths),
+        features=tuple(_summarize(score, widths) for score in scores),
+        interpretable=_most_interpretable(scores, widths),
         excerpt_start=start,
         excerpt=ids[start : start + length],
         layers=_layers([output[start : start + length] for output in outputs], scores),
@@ -121,19 +176,113 @@ def _is_frequent(feature: Feature) -> bool:
     return feature.kind == "number" or MIN_COUNT <= count <= len(feature.values) - MIN_COUNT
 
 
-def _score_all(
-    outputs: Sequence[Floats],
-    before: Sequence[Floats] | None,
-    ids: NDArray[np.int64],
-    features: Sequence[Feature],
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """The scores of all units on one feature."""
+
+    feature: Feature
+    chance: Chance
+    association: Values
+    """2 AUC - 1 or the rank correlation, from -1 to 1, [N]."""
+    strength: Values
+    """Its size, [N]."""
+    given_character: Values
+    """The strength among positions with the same character, [N]."""
+    is_beyond_chance: NDArray[np.bool_]
+    """As in UnitScore, [N]."""
+    is_learnt: NDArray[np.bool_] | None
+    """As in UnitScore, [N]."""
+
+
+def _rank(outputs: State, ids: NDArray[Any]) -> tuple[Ranked, Ranked]:
+    """Rank the outputs of all units over the whole text, and among the positions with the same character."""
+    joined = np.concatenate(outputs, 1).T
+    return rank_outputs(joined, np.zeros(len(ids), np.int64)), rank_outputs(joined, ids)
+
+
+def _score(
+    feature: Feature,
+    units: tuple[Ranked, Ranked],
+    untrained: tuple[Ranked, Ranked] | None,
     *,
-    shifts: int,
-    seed: int,
-) -> list[Scores]:
-    rng = np.random.default_rng(seed)
-    units = rank_units(outputs, ids)
-    untrained = None if before is None else rank_units(before, ids)
-    return [score_feature(feature, units, untrained, count=shifts, rng=rng) for feature in features]
+    count: int,
+    rng: np.random.Generator,
+) -> _Scores:
+    """Score all units on a feature; chance is estimated from `count` circular shifts, and as many random labels."""
+    alone, by_character = units
+    association, strength, given = _strengths(units, feature)
+    before = None if untrained is None else _strengths(untrained, feature)
+    shifted = shift_feature(feature.values, count=count, rng=rng)
+    labels = label_characters(feature.values, by_character.groups, count=count, rng=rng)
+    chance = Chance(
+        shifted=chance_level(alone, shifted, feature.kind),
+        random_labels=chance_level(alone, labels, feature.kind),
+        shifted_given_character=chance_level(by_character, shifted, feature.kind),
+        untrained=None if before is None else float(before[1].max()),
+        untrained_given_character=None if before is None else float(before[2].max()),
+    )
+    is_beyond = (strength > chance.shifted) & (
+        (strength > chance.random_labels) | (given > chance.shifted_given_character)
+    )
+    is_learnt = None
+    if before is not None:
+        is_learnt = is_beyond & ((strength > before[1].max()) | (given > before[2].max()))
+    return _Scores(feature, chance, association, strength, given, is_beyond, is_learnt)
+
+
+def _strengths(units: tuple[Ranked, Ranked], feature: Feature) -> tuple[Values, Values, Values]:
+    """Return the association of all units with a feature, its size, and its size given the character, [N] each."""
+    association, given = (associate(ranked, feature.values[None], feature.kind)[:, 0] for ranked in units)
+    return association, np.abs(association), np.abs(given)
+
+
+def _summarize(scores: _Scores, widths: Sequence[int]) -> FeatureScores:
+    """Return the scores of a feature worth naming; `widths` are the units of each layer."""
+    return FeatureScores(
+        feature=scores.feature.name,
+        kind=scores.feature.kind,
+        mean=float(scores.feature.values.mean()),
+        chance=scores.chance,
+        best=_best(scores, widths),
+        units_beyond_chance=int(scores.is_beyond_chance.sum()),
+    )
+
+
+def _best(scores: _Scores, widths: Sequence[int]) -> tuple[UnitScore, ...]:
+    """Return the scores of the strongest units on a feature."""
+    places = [(layer, unit) for layer, width in enumerate(widths) for unit in range(width)]
+    found = []
+    for index in np.argsort(-scores.strength, kind="stable")[:BEST].tolist():
+        association = float(scores.association[index])
+        score = UnitScore(
+            layer=places[index][0],
+            unit=places[index][1],
+            feature=scores.feature.name,
+            score=(association + 1) / 2 if scores.feature.kind == "yes/no" else association,
+            strength=float(scores.strength[index]),
+            strength_given_character=float(scores.given_character[index]),
+            is_beyond_chance=bool(scores.is_beyond_chance[index]),
+            is_learnt=None if scores.is_learnt is None else bool(scores.is_learnt[index]),
+        )
+        found.append(score)
+    return tuple(found)
+
+
+def _most_interpretable(scores: Sequence[_Scores], widths: Sequence[int]) -> tuple[UnitScore, ...]:
+    """Return the best score of each unit that is beyond chance, at most MOST_INTERPRETABLE; see `Units.interpretable`.
+
+    Only the BEST units of each feature are considered.
+    """
+
+    def order(score: UnitScore) -> tuple[bool, float]:
+        return score.is_learnt is False, -score.strength
+
+    chosen: dict[tuple[int, int], UnitScore] = {}
+    for score in (score for found in scores for score in _best(found, widths) if score.is_beyond_chance):
+        known = chosen.setdefault((score.layer, score.unit), score)
+        if order(score) < order(known):
+            chosen[score.layer, score.unit] = score
+    return tuple(sorted(chosen.values(), key=order)[:MOST_INTERPRETABLE])
 
 
 def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: int) -> tuple[int, int]:
@@ -147,7 +296,7 @@ def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: in
     return max(0, min(start, len(ids) - length)), length
 
 
-def _layers(excerpt: Sequence[Floats], scores: Sequence[Scores]) -> tuple[LayerOutputs, ...]:
+def _layers(excerpt: State | Sequence[Any], scores: Sequence[_Scores]) -> tuple[LayerOutputs, ...]:
     widths = [output.shape[1] for output in excerpt]
     strengths = np.array([np.where(found.is_beyond_chance, found.strength, 0) for found in scores])
     strengths = strengths if len(scores) else np.zeros((1, sum(widths)))

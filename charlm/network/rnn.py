@@ -4,22 +4,23 @@
     logits_t = h_t W + c
     nats_t = -log softmax(logits_t)[id_{t+1}] = log(sum(exp(logits_t))) - logits_t[id_{t+1}]
 
-Axes: B batch, T time, V vocabulary, E embedding, H units. All arrays are float32 unless said otherwise.
+Axes: B batch, T time, V vocabulary, E embedding, H units. Weights are float32, or what `Parameters.cast` makes of them;
+what is computed has their dtype.
 `charlm.engine.model` trains the same equations with TensorFlow; a parity test compares the two.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 State = tuple[Floats, ...]
-"""The output of each layer at the last step, float32 [B, H] for each layer, lowest first."""
+"""The output of each layer at the last step, [B, H] for each layer, lowest first."""
 
 
 def _sigmoid(x: Floats) -> Floats:
@@ -119,6 +120,33 @@ class Parameters:
         below = (0, *(layer.units for layer in self.layers))
         return tuple(layer.kernel[: below[index]] for index, layer in enumerate(self.layers))
 
+    @cached_property
+    def input_kernels(self) -> tuple[Floats, ...]:
+        """The rows of each kernel that multiply x, [V or E, H]; [0, H] for a layer that does not read x."""
+        pairs = zip(self.layers, self.below_kernels, strict=True)
+        return tuple(layer.kernel[len(below) :] for layer, below in pairs)
+
+    @cached_property
+    def logits_kernels(self) -> tuple[Floats, ...]:
+        """The rows of W that multiply the output of each layer, [H, V]; [0, V] for a layer that the logits skip."""
+        if not self.skip_connections:
+            return (*(self.logits_kernel[:0] for _ in self.layers[:-1]), self.logits_kernel)
+        return tuple(np.split(self.logits_kernel, np.cumsum([layer.units for layer in self.layers])[:-1]))
+
+    def cast(self, dtype: DTypeLike) -> "Parameters":
+        """Return the same weights in another floating dtype; what is computed with them has that dtype."""
+        return parameters_from_tensors(
+            {name: tensor.astype(dtype) for name, tensor in self.tensors().items()},
+            activation=self.activation,
+            skip_connections=self.skip_connections,
+        )
+
+    def logits(self, outputs: Sequence[Floats]) -> Floats:
+        """Return the logits [..., V] of the outputs of all layers, each [..., H]."""
+        features = np.concatenate(outputs, -1) if self.skip_connections else outputs[-1]
+        logits: Floats = features @ self.logits_kernel
+        return np.add(logits, self.logits_bias, out=logits)
+
     def zero_state(self, batch: int) -> State:
         """See `zero_state`."""
         return zero_state(self, batch)
@@ -132,10 +160,10 @@ class Parameters:
         return unroll(self, ids, state)
 
     def _input_table(self, index: int, layer: Layer) -> Floats:
-        bias = np.zeros(layer.units, np.float32) if layer.bias is None else layer.bias
+        bias = np.zeros(layer.units, self.logits_bias.dtype) if layer.bias is None else layer.bias
         if index > 0 and not self.skip_connections:
             return bias[None]
-        kernel = layer.kernel[len(self.below_kernels[index]) :]
+        kernel = self.input_kernels[index]
         return kernel + bias if self.embedding is None else self.embedding @ kernel + bias
 
 
@@ -172,7 +200,7 @@ def parameters_from_tensors(tensors: Mapping[str, Floats], *, activation: str, s
 
 def zero_state(parameters: Parameters, batch: int) -> State:
     """Return the state before the first character: zeros [batch, H] for each layer."""
-    return tuple(np.zeros((batch, layer.units), np.float32) for layer in parameters.layers)
+    return tuple(np.zeros((batch, layer.units), parameters.logits_bias.dtype) for layer in parameters.layers)
 
 
 def step(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
@@ -187,7 +215,24 @@ def step(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Float
         The logits of the next character, [B, V], and the state after this one.
 
     """
+    _, outputs = advance(parameters, ids, state)
+    return parameters.logits(outputs), outputs
+
+
+def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[State, State]:
+    """Read one character in each stream, without the logits.
+
+    Args:
+        parameters: The weights.
+        ids: Integers [B], 0 to V - 1.
+        state: [B, H] for each layer; it is not changed.
+
+    Returns:
+        a_t = x_t U + h_{t-1} V + b, and h_t = f(a_t): [B, H] for each layer.
+
+    """
     activate = ACTIVATIONS[parameters.activation]
+    totals: list[Floats] = []
     outputs: list[Floats] = []
     for layer, table, kernel, previous in zip(
         parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
@@ -196,8 +241,9 @@ def step(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Float
         total += table[ids] if len(table) > 1 else table
         if outputs:
             total += outputs[-1] @ kernel
+        totals.append(total)
         outputs.append(activate(total))
-    return _logits(parameters, outputs), tuple(outputs)
+    return tuple(totals), tuple(outputs)
 
 
 def unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
@@ -215,29 +261,45 @@ def unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Flo
         The logits after each character, [T, B, V], and the state after the last one.
 
     """
+    outputs = read_outputs(parameters, ids, state)
+    last = tuple(output[-1] if len(output) else first for output, first in zip(outputs, state, strict=True))
+    return parameters.logits(outputs), last
+
+
+def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
+    """Read a window of characters in each stream, or in a single one.
+
+    Args:
+        parameters: The weights.
+        ids: Integers [T, B], 0 to V - 1, or [T]; T may be 0.
+        state: [B, H] for each layer, or [H]; it is not changed.
+
+    Returns:
+        The outputs h_1 to h_T of each layer, [T, B, H] or [T, H]; `outputs[t]` follows the character `ids[t]`.
+
+    """
     outputs: list[Floats] = []
     for layer, table, kernel, first in zip(
         parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
     ):
-        input_projection = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
+        inputs = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
         if outputs:
-            input_projection = input_projection + outputs[-1] @ kernel
-        outputs.append(recur(input_projection, layer.recurrent_kernel, first, activation=parameters.activation))
-    last = tuple(output[-1] if len(output) else first for output, first in zip(outputs, state, strict=True))
-    return _logits(parameters, outputs), last
+            inputs = inputs + outputs[-1] @ kernel
+        outputs.append(recur(inputs, layer.recurrent_kernel, first, activation=parameters.activation))
+    return tuple(outputs)
 
 
 def recur(input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, activation: str = "tanh") -> Floats:
     """Run the recurrence of one layer, h_t = f(input_projection_t + h_{t-1} V).
 
     Args:
-        input_projection: x_t U + b at each time, [T, B, H].
+        input_projection: x_t U + b at each time, [T, B, H], or [T, H] for a single stream.
         recurrent_kernel: V, [H, H].
-        state: h_0, [B, H]; it is not changed.
+        state: h_0, [B, H] or [H]; it is not changed.
         activation: The name of f, a key of ACTIVATIONS.
 
     Returns:
-        The outputs h_1 to h_T, [T, B, H].
+        The outputs h_1 to h_T, of the shape of `input_projection`.
 
     """
     outputs = np.empty(input_projection.shape, input_projection.dtype)
@@ -248,12 +310,6 @@ def recur(input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, 
         activate_in_place(activation, output)
         state = output
     return outputs
-
-
-def _logits(parameters: Parameters, outputs: list[Floats]) -> Floats:
-    features = np.concatenate(outputs, -1) if parameters.skip_connections else outputs[-1]
-    logits: Floats = features @ parameters.logits_kernel
-    return np.add(logits, parameters.logits_bias, out=logits)
 
 
 def nats(logits: Floats, targets: NDArray[Any]) -> Floats:

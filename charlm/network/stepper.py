@@ -98,14 +98,9 @@ def output_kernels(parameters: Parameters, index: int) -> list[Floats]:
     """Return the matrices [H, n] by which the layer itself, the next one and the logits read its output; n may be 0."""
     layer = parameters.layers[index]
     none = np.empty((layer.units, 0), np.float32)
-    is_top = index == len(parameters.layers) - 1
-    above = none if is_top else parameters.below_kernels[index + 1]
-    if parameters.skip_connections:
-        borders = np.cumsum([below.units for below in parameters.layers])[:-1]
-        logits = np.split(parameters.logits_kernel, borders)[index]
-    else:
-        logits = parameters.logits_kernel if is_top else none
-    return [layer.recurrent_kernel, above, logits]
+    above = parameters.below_kernels[index + 1] if index + 1 < len(parameters.layers) else none
+    logits = parameters.logits_kernels[index]
+    return [layer.recurrent_kernel, above, logits if len(logits) else none]
 
 
 LANES = (16, 8, 4, 2, 1)

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.network.gradients import LagCurve
 from charlm.network.rnn import Floats
-from charlm.training.probe import LagCurve
 from charlm.training.views import Picture
 
 CELL_WIDTH, CELL_HEIGHT, BASELINE = 9, 18, 13

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from charlm.network.backward import follow_back, read_windows
+from charlm.network.gradients import LARGEST_SLOPES, LagCurve, lag_curves, read_text
 from charlm.network.rnn import Floats, Parameters
 
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
@@ -19,19 +19,6 @@ STRIDE = 6
 """Every so many characters, the states are counted in the histogram."""
 SATURATED_BELOW = 0.19
 """As a share of the largest slope: where tanh has |h| > 0.9, since 1 - 0.9 ** 2 = 0.19."""
-LARGEST_SLOPES = {"sigmoid": 1 / 4}
-"""Of the activations for which it is not about 1."""
-
-
-@dataclass(frozen=True, eq=False)
-class LagCurve:
-    """|dL_t/dh_(t-k)| / |dL_t/dh_t| of one layer, float64 [K] each; NaN if no window has a gradient."""
-
-    median: NDArray[np.float64]
-    low: NDArray[np.float64]
-    """The 10th percentile."""
-    high: NDArray[np.float64]
-    """The 90th percentile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,20 +54,12 @@ def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
 
     """
     with np.errstate(all="ignore"):  # weights that are not finite show as NaN
-        trace = read_windows(parameters, windows[:-1])
-        lags = min(LAGS, len(windows) - 1)
-        norms = follow_back(trace, windows[-1], lags=lags)
+        trace = read_text(parameters, windows)
+        end = len(windows) - 1
+        lags, texts = min(LAGS, end), np.arange(windows.shape[1])
+        curves = lag_curves(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
         limit = SATURATED_BELOW * LARGEST_SLOPES.get(parameters.activation, 1.0)
         return [
-            LayerProbe(output[-lags::STRIDE], float((slope[-lags:] < limit).mean()), _curve(norms[:, layer]))
-            for layer, (output, slope) in enumerate(zip(trace.outputs, trace.slopes, strict=True))
+            LayerProbe(output[end - lags : end : STRIDE], float((slope[end - lags : end] < limit).mean()), curve)
+            for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True)
         ]
-
-
-def _curve(norms: NDArray[np.float64]) -> LagCurve:
-    """Return the percentiles over the windows, given norms [K, B]; a window whose gradient is zero is left out."""
-    ratios = norms[:, norms[0] > 0] / norms[0, norms[0] > 0]
-    if not ratios.size:
-        return LagCurve(*(np.full(len(norms), np.nan) for _ in range(3)))
-    low, median, high = np.percentile(ratios, [10, 50, 90], axis=1)
-    return LagCurve(median, low, high)

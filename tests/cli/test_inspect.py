@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from commands import charlm, check_failure, check_usage_error, table
 
-from charlm.inspection.survey import PARTS
+from charlm.inspection.report import QUANTITIES
 
 CONTRACT = (
     *("surprise", "gradient_by_lag", "usable_context", "impulse_response", "lyapunov", "spectral_radius", "units"),
@@ -27,7 +27,7 @@ def as_json(*arguments: str | Path) -> dict[str, Any]:
 
 def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
     found = as_json("bundle", "--text", "text.txt")
-    assert {*CONTRACT, *PARTS} <= set(found)
+    assert {*CONTRACT, *(quantity.name for quantity in QUANTITIES)} <= set(found)
     assert found["name"] == "bundle"
     assert charlm("evaluate", "bundle", "text.txt", "--surprise", "nats.jsonl").exit_code == 0
     lines = [json.loads(line) for line in Path("nats.jsonl").read_text(encoding="utf-8").splitlines()]

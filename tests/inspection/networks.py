@@ -1,10 +1,12 @@
 """Networks made by hand, whose memory is known."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.network.gradients import Trace, read_text
 from charlm.network.rnn import Layer, Parameters
 
 REGISTER_IDS = 3
@@ -44,3 +46,8 @@ def one_layer(recurrent: NDArray[Any], *, activation: str = "linear", ids: int =
 def random_ids(count: int, *, ids: int = 3, seed: int = 1) -> NDArray[Any]:
     """Return random ids, int64 [count]."""
     return np.random.default_rng(seed).integers(0, ids, count)
+
+
+def traced(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> Trace:
+    """Return a text, or texts side by side, read in float64 with everything that derivatives need."""
+    return read_text(parameters.cast(np.float64), np.asarray(ids))

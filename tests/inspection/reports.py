@@ -1,56 +1,35 @@
 """Reports made up of small numbers, to draw and write pages from."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from charlm.inspection.calibration import Bin, Calibration
-from charlm.inspection.characters import CharacterMap, Projection
-from charlm.inspection.context import UsableContext
-from charlm.inspection.curves import Curve, Curves, Level
+from charlm.inspection.context import Memory, UsableContext
+from charlm.inspection.curves import Curve, Curves, Level, RunSample
 from charlm.inspection.diagram import Diagram, Part, Weight
-from charlm.inspection.edit import Edit
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, HeldCharacter
-from charlm.inspection.gradients import GradientByLag, LagCurve
 from charlm.inspection.impulse import ImpulseResponse
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass
-from charlm.inspection.lyapunov import Lyapunov
-from charlm.inspection.memory import Memory
-from charlm.inspection.predictions import Predictions
-from charlm.inspection.report import Report
-from charlm.inspection.run_samples import RunSample
-from charlm.inspection.saturation import LayerSaturation, Saturation
-from charlm.inspection.spectrum import RecurrentSpectrum
-from charlm.inspection.trajectory import Trajectory
-from charlm.inspection.truncation import TruncationBias
-from charlm.inspection.unit_scores import Chance, FeatureScores, UnitScore
-from charlm.inspection.units import LayerOutputs, Units
+from charlm.inspection.sections.section import Report
+from charlm.inspection.stability import Lyapunov, RecurrentSpectrum
+from charlm.inspection.states import CharacterMap, LayerSaturation, Projection, Saturation, Trajectory
+from charlm.inspection.surprise import Edit, Predictions
+from charlm.inspection.units import Chance, FeatureScores, LayerOutputs, Units, UnitScore
+from charlm.inspection.vanishing import GradientByLag, TruncationBias
+from charlm.network.gradients import LagCurve
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
 """With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
 
 
-Value = TypeVar("Value")
-
-
-def some(part: Value | None) -> Value:
-    """Return a part of a report that is there."""
-    assert part is not None
-    return part
-
-
 def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, units: int = 5, **parts: Any) -> Report:
-    """Return a report with every part; `parts` replaces some."""
+    """Return a report with every quantity; `parts` replaces some."""
     random = np.random.default_rng(7)
     ids = random.integers(0, len(CHARACTERS), length)
     lags, windows = np.arange(9), np.array([1, 2, 4, 8, 16])
     halves, most = np.array([0.5**lag for lag in range(9)]), np.array([0.95**lag for lag in range(9)])
     everything: dict[str, Any] = {
-        "name": name,
-        "text_name": "the validation text",
-        "characters": CHARACTERS,
-        "activation": "tanh",
-        "notes": ("The text was cut after 60 of 1,000 characters.",),
         "surprise": _predictions(random, ids),
         "gradient_by_lag": _gradient(lags, layers, 0.6),
         "gradient_by_lag_layer": _gradient(lags, layers, 0.3),
@@ -61,7 +40,7 @@ def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, units: 
         ),
         "usable_context": UsableContext(
             windows, 1 + 2.0 / windows, 1.2 + 2.0 / windows, np.array([1.0, 0.5, 0.2, 0.1]),
-            np.array([1, 2, 3]), np.array([3.1, 2.4, 2.1]), 40,
+            np.array([2, 3]), np.array([2.4, 2.1]), 40,
         ),
         "impulse_response": ImpulseResponse(
             lags, halves, 0.4 * halves, 2 * halves, 1.5 * halves, 0.3 * halves, "infinite", None, 1.0, 20
@@ -96,13 +75,18 @@ def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, units: 
         ),
         "network": _network(layers, units),
     }  # fmt: skip
-    return Report(**(everything | parts))
+    return bare(name=name, **(everything | parts))
+
+
+def bare(*, name: str = "runs/one", **parts: Any) -> Report:
+    """Return a report with some quantities alone."""
+    notes = ("The text was cut after 60 of 1,000 characters.",)
+    return Report(name, "the validation text", CHARACTERS, "tanh", notes, parts)
 
 
 def text_report(*, name: str = "runs/one", **parts: Any) -> Report:
     """Return a report without figures, whose page is made at once: the surprise of a text, and `parts`."""
-    whole = report(name=name)
-    return Report(name, whole.text_name, CHARACTERS, "tanh", whole.notes, surprise=whole.surprise, **parts)
+    return bare(name=name, surprise=report().get("surprise"), **parts)
 
 
 def _predictions(random: np.random.Generator, ids: Any) -> Predictions:

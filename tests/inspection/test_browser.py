@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspection.reports import CHARACTERS, report, some
+from inspection.reports import CHARACTERS, report
 
 from charlm.inspection.page import write_page
-from charlm.inspection.visible import visible
+from charlm.inspection.passages import visible
 
 pytestmark = pytest.mark.slow
 Driver = Any
@@ -44,7 +44,7 @@ def driver() -> Iterator[Driver]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a page on two runs, one with a name that does not fit, and one line of thousands of characters."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    long = some(report(length=3000).surprise)
+    long = report(length=3000).get("surprise")
     long.ids[:] = 2  # nothing but the letter a
     write_page([report(), report(name=LONG_NAME, layers=1, surprise=long)], path)
     return path
@@ -117,7 +117,7 @@ def test_letters_stand_out_from_the_paper_in_both_themes(driver: Driver, page: P
 
 def test_pointing_at_a_character_shows_its_alternatives_and_what_decided_it(driver: Driver, page: Path) -> None:
     open_page(driver, page)
-    found = some(report().surprise)
+    found = report().get("surprise")
     hover(driver, ".reader .passage[tabindex] span:nth-child(9)")
     panel = text_of(driver, ".reader .panel")
     assert panel.startswith(f"{visible(CHARACTERS[found.ids[8]])} at 9: {found.nats[8]:.4g} nats")
@@ -168,7 +168,7 @@ def test_the_keyboard_walks_through_the_text(driver: Driver, page: Path) -> None
 
 def test_the_browser_of_units_colours_the_text_by_any_unit(driver: Driver, page: Path) -> None:
     open_page(driver, page)
-    units = some(report().units)
+    units = report().get("units")
     assert text_of(driver, ".browser .panel") == "rnn.0, unit 0: follows \u201cvowel next\u201d, strength 0.93"
     driver.execute_script(
         "const unit = document.querySelector('.browser .unit'), layer = document.querySelector('.browser .layer');"

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.inspection.calibration import best_temperature, calibrate
+from charlm.inspection.calibration import Calibration, best_temperature, calibrate
+from charlm.inspection.states import read_states
 from charlm.network.rnn import Parameters, step, zero_state
 
 RandomParameters = Callable[..., Parameters]
+
+
+def calibration_of(parameters: Parameters, ids: np.ndarray, *, count: int | None = None, bins: int = 10) -> Calibration:
+    return calibrate(parameters, ids, read_states(parameters, ids[:count]), bins=bins)
 
 
 def sharpened(parameters: Parameters, temperature: float) -> Parameters:
@@ -66,7 +71,7 @@ def test_a_temperature_beyond_the_range_is_its_end(right: int, end: float) -> No
 def test_dividing_the_logits_multiplies_the_best_temperature(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(units=8, seed=3)
     ids = written_by(sharpened(parameters, 3))
-    plain, sharp = calibrate(sharpened(parameters, 3), ids), calibrate(sharpened(parameters, 2.4), ids)
+    plain, sharp = calibration_of(sharpened(parameters, 3), ids), calibration_of(sharpened(parameters, 2.4), ids)
     assert plain.temperature == pytest.approx(1, abs=0.1)
     assert sharp.temperature / plain.temperature == pytest.approx(5 / 4, rel=1e-4)
     assert sharp.best_nats_per_char == pytest.approx(plain.best_nats_per_char, rel=1e-6)
@@ -75,7 +80,7 @@ def test_dividing_the_logits_multiplies_the_best_temperature(random_parameters: 
 def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(layers=2)
     ids = np.random.default_rng(1).integers(0, 5, 500)
-    found = calibrate(parameters, ids)
+    found = calibration_of(parameters, ids)
     assert found.positions == 499
     assert found.nats_per_char == pytest.approx(mean_score(score_stream(parameters, ids)).nats_per_char, rel=1e-5)
     assert found.temperatures[20] == pytest.approx(1)
@@ -91,7 +96,7 @@ def test_bins_count_how_often_the_likeliest_character_was_right(random_parameter
         logits_bias=np.log(np.array([0.55, 0.15, 0.1, 0.1, 0.1], np.float32)),
     )
     ids = np.array([1, 0, 0, 2, 0, 3, 4, 0, 0, 1, 0])
-    found = calibrate(constant, ids)
+    found = calibration_of(constant, ids)
     (only,) = found.bins
     assert (only.low, only.high, only.positions) == (0.5, 0.6, 10)
     assert only.confidence == pytest.approx(0.55)
@@ -101,13 +106,13 @@ def test_bins_count_how_often_the_likeliest_character_was_right(random_parameter
 
 def test_every_position_is_in_a_bin(random_parameters: RandomParameters) -> None:
     ids = np.random.default_rng(1).integers(0, 5, 300)
-    found = calibrate(random_parameters(scale=4.0), ids, bins=7, max_positions=200)
+    found = calibration_of(random_parameters(scale=4.0), ids, bins=7, count=200)
     assert sum(each.positions for each in found.bins) == found.positions == 200
     assert all(each.low - 1e-9 <= each.confidence <= each.high + 1e-9 for each in found.bins)
     assert found.bins[-1].high == 1
 
 
 def test_a_vocabulary_of_one_character_is_certain(random_parameters: RandomParameters) -> None:
-    found = calibrate(random_parameters(vocabulary_size=1), np.zeros(5, int))
+    found = calibration_of(random_parameters(vocabulary_size=1), np.zeros(5, int))
     assert found.nats_per_char == found.best_nats_per_char == found.expected_error == 0
     assert np.isfinite(found.temperature)

@@ -1,4 +1,4 @@
-"""The usable context of networks whose memory is known."""
+"""How far back networks predict and remember whose memory is known."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import reference
 from conftest import RandomParameters
-from inspection.networks import random_ids, shift_register
+from inspection.networks import one_layer, random_ids, shift_register, traced
 from numpy.typing import NDArray
 
 from charlm.evaluation.baselines import count_ngrams, score_ngrams
-from charlm.inspection.context import usable_context
+from charlm.inspection.context import linear_memory, usable_context
 
 PERIOD = 4
 
@@ -48,15 +48,46 @@ def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameter
 
 def test_the_ngrams_of_order_k_plus_1_score_the_same_characters(random_parameters: RandomParameters) -> None:
     ids, training = random_ids(40, ids=5), random_ids(500, ids=5, seed=3)
-    found = usable_context(random_parameters(), ids, characters=(1, 2, 4), training_ids=training, highest_order=3)
-    assert found.ngram_order.tolist() == [2, 3]
-    for order, mean in zip((2, 3), found.ngram_nats, strict=True):
+    scores = {}
+    for order in (2, 3, 9):
         model = count_ngrams(training, vocabulary_size=5, order=order)
-        scores = np.concatenate([*score_ngrams(model, ids)])
-        assert mean == pytest.approx(scores[3:].mean())
+        scores[order] = np.concatenate([*score_ngrams(model, ids)])
+    found = usable_context(random_parameters(), ids, characters=(1, 2, 8, 16), ngram_nats=scores.__getitem__)
+    assert found.ngram_order.tolist() == [2, 3, 9]
+    assert found.ngram_nats == pytest.approx([scores[order][15:].mean() for order in (2, 3, 9)])
 
 
 def test_a_text_of_two_characters_has_a_context_of_one(random_parameters: RandomParameters) -> None:
     found = usable_context(random_parameters(), np.array([1, 2]))
     assert found.characters.tolist() == [1]
     assert len(found.bits_saved) == len(found.ngram_nats) == 0
+
+
+def test_a_register_remembers_its_depth_and_nothing_else() -> None:
+    trace = traced(shift_register(4), random_ids(3000).reshape(300, 10))
+    found = linear_memory(trace, lags=range(7))
+    np.testing.assert_array_equal(found.memory[:4], 1)
+    np.testing.assert_allclose(found.memory[4:], 0, atol=0.12)
+    np.testing.assert_allclose(found.commonest, 1 / 3, atol=0.06)
+
+
+def test_a_network_without_recurrence_remembers_the_last_character() -> None:
+    found = linear_memory(traced(one_layer(np.zeros((4, 4))), random_ids(900)), lags=range(3))
+    assert found.memory[0] == 1
+    assert found.accuracy[1] < 0.6
+
+
+def test_the_examples_are_divided_into_fitted_tuned_and_tested() -> None:
+    found = linear_memory(traced(shift_register(2), random_ids(110)), lags=(0, 10))
+    assert (found.fitted, found.tested) == (60, 20)
+
+
+def test_lags_beyond_half_of_the_text_are_left_out() -> None:
+    found = linear_memory(traced(shift_register(2), random_ids(30)), lags=(0, 1, 15, 16))
+    assert found.lag.tolist() == [0, 1, 15]
+
+
+def test_always_guessing_the_only_character_leaves_nothing_to_remember() -> None:
+    found = linear_memory(traced(shift_register(2), np.zeros(40, np.int64)), lags=(0, 1))
+    assert found.commonest.tolist() == [1, 1]
+    assert found.memory == pytest.approx([0, 0])

@@ -1,16 +1,22 @@
-"""Fixed points of networks as a whole: their stability, what leads there, and which characters are held."""
+"""What becomes of states when a character is repeated, and the fixed points of networks as a whole."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from charlm.errors import CharlmError
-from charlm.inspection.fixed_points import find_fixed_points
+from charlm.inspection.fixed_points import FixedPoints, find_fixed_points, hold_character
+from charlm.inspection.states import read_states
 from charlm.network.rnn import Layer, Parameters, step, unroll, zero_state
 
 RandomParameters = Callable[..., Parameters]
 IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
+
+
+def found_in(parameters: Parameters, ids: np.ndarray, **settings: Any) -> FixedPoints:
+    return find_fixed_points(parameters, ids, read_states(parameters, ids), **settings)
 
 
 def switch(v: float) -> Parameters:
@@ -20,7 +26,7 @@ def switch(v: float) -> Parameters:
 
 
 def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
-    found = find_fixed_points(switch(2), np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0]), characters=[0], starts=5)
+    found = found_in(switch(2), np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0]), characters=[0], starts=5)
     (held,) = found.characters
     assert (held.id, held.outcome, held.period) == (0, "settles", 1)
     h = 0.95750402  # h = tanh(2 h), by bisection
@@ -36,7 +42,7 @@ def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text(
 
 
 def test_a_unit_with_a_strong_negative_weight_cycles_round_an_unstable_point() -> None:
-    (held,) = find_fixed_points(switch(-3), np.array([1, 0, 0, 0]), characters=[0]).characters
+    (held,) = found_in(switch(-3), np.array([1, 0, 0, 0]), characters=[0]).characters
     assert (held.outcome, held.period) == ("cycles", 2)
     (point,) = held.points
     assert point.norm == pytest.approx(0, abs=1e-9)
@@ -51,7 +57,7 @@ def test_the_spectral_radius_is_that_of_the_whole_stack(
     random_parameters: RandomParameters, skip_connections: bool
 ) -> None:
     parameters = random_parameters(layers=2, units=3, skip_connections=skip_connections, scale=0.5)
-    (held,) = find_fixed_points(parameters, IDS, characters=[2]).characters
+    (held,) = found_in(parameters, IDS, characters=[2]).characters
     state, ids = zero_state(parameters, 7), np.full((500, 7), 2)
     _, state = unroll(parameters, ids, state)  # settles there
     moved = [layer.astype(np.float64).copy() for layer in state]
@@ -67,15 +73,15 @@ def test_the_spectral_radius_is_that_of_the_whole_stack(
 
 
 def test_the_commonest_characters_are_held(random_parameters: RandomParameters) -> None:
-    found = find_fixed_points(random_parameters(), IDS)
+    found = found_in(random_parameters(), IDS)
     assert [held.id for held in found.characters] == [1, 2, 3, 0]
     assert found.starts == 4
-    assert [held.id for held in find_fixed_points(random_parameters(), np.array([3])).characters] == [3]
+    assert [held.id for held in found_in(random_parameters(), np.array([3])).characters] == [3]
 
 
 def test_a_network_that_grows_without_end_has_its_unstable_point(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(activation="linear", scale=1.0)
-    held = find_fixed_points(parameters, IDS[:20]).characters[0]
+    held = found_in(parameters, IDS[:20]).characters[0]
     assert held.outcome == "grows"
     assert held.settling_characters is None
     assert held.points[0].unstable_directions >= 1
@@ -83,4 +89,44 @@ def test_a_network_that_grows_without_end_has_its_unstable_point(random_paramete
 
 def test_a_layer_that_is_too_wide_is_refused(random_parameters: RandomParameters) -> None:
     with pytest.raises(CharlmError, match="a layer of 1,025 units"):
-        find_fixed_points(random_parameters(units=1025), IDS)
+        find_fixed_points(random_parameters(units=1025), IDS, ())
+
+
+def network(kernel: list[list[float]], activation: str = "linear") -> Parameters:
+    """Return a network of one layer with a recurrent kernel and no input."""
+    units = len(kernel)
+    layer = Layer(np.zeros((1, units), np.float32), np.array(kernel, np.float32), None)
+    logits = np.zeros((units, 1), np.float32)
+    return Parameters(None, (layer,), logits, np.zeros(1, np.float32), activation=activation).cast(np.float64)
+
+
+def test_a_contracting_state_settles_when_it_is_near_its_end() -> None:
+    (held,) = hold_character(network([[0.5]]), 0, (np.array([[1.0]]),))
+    assert (held.outcome, held.period) == ("settles", 1)
+    assert held.settling_characters == 10  # 0.5 ** 10 < 1e-3 < 0.5 ** 9
+    assert held.state[0] == pytest.approx([0], abs=1e-12)
+
+
+def test_a_state_that_does_not_move_has_settled_at_once() -> None:
+    (held,) = hold_character(network([[1.0]]), 0, (np.array([[0.7]]),))
+    assert (held.outcome, held.settling_characters) == ("settles", 0)
+
+
+def test_a_rotation_by_a_quarter_has_a_cycle_of_four() -> None:
+    (held,) = hold_character(network([[0, 1], [-1, 0]]), 0, (np.array([[1.0, 0.0]]),))
+    assert (held.outcome, held.period, held.settling_characters) == ("cycles", 4, None)
+
+
+def test_a_rotation_by_an_odd_angle_wanders() -> None:
+    angle = np.sqrt(2)
+    kernel = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    assert hold_character(network(kernel), 0, (np.array([[1.0, 0.0]]),))[0].outcome == "wanders"
+
+
+@pytest.mark.parametrize(("kernel", "activation"), [([[1.5]], "relu"), ([[-9.0]], "linear")], ids=str)
+def test_a_state_that_grows_without_end_does_not_disturb_the_others(kernel: list[list[float]], activation: str) -> None:
+    grows, other = hold_character(network(kernel, activation), 0, (np.array([[1.0], [-1e4]]),), repetitions=100)
+    assert grows.outcome == "grows"
+    assert other.outcome in {"settles", "grows"}
+    if activation == "relu":
+        assert (other.outcome, other.settling_characters) == ("settles", 1)

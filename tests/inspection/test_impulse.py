@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import reference
 from conftest import RandomParameters
-from inspection.networks import one_layer, random_ids, shift_register
+from inspection.networks import one_layer, random_ids, shift_register, traced
 
-from charlm.inspection.distribution import divergence
-from charlm.inspection.impulse import half_life, impulse_response
-from charlm.inspection.trace import cut_weights, read_text
+from charlm.inspection.impulse import divergence, half_life, impulse_response
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_the_response_of_a_register_is_zero_after_its_depth(activation: str) -> None:
-    trace = read_text(cut_weights(shift_register(5, reads=2, activation=activation)), random_ids(80))
+    trace = traced(shift_register(5, reads=2, activation=activation), random_ids(80))
     found = impulse_response(trace, positions=10, max_lag=12)
     np.testing.assert_array_equal(found.state, [1] * 5 + [0] * 8)
     np.testing.assert_array_equal(found.linear[5:], 0)
@@ -26,7 +24,7 @@ def test_the_response_of_a_register_is_zero_after_its_depth(activation: str) -> 
 
 
 def test_a_leaky_linear_unit_never_forgets() -> None:
-    trace = read_text(cut_weights(one_layer(np.array([[0.5]]))), random_ids(60))
+    trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
     found = impulse_response(trace, positions=9, max_lag=20)
     for values in (found.state, found.state_low, found.state_high, found.linear):
         np.testing.assert_allclose(values, 0.5 ** np.arange(21), rtol=1e-6)
@@ -36,7 +34,7 @@ def test_a_leaky_linear_unit_never_forgets() -> None:
 
 def test_the_change_is_that_of_two_readings(random_parameters: RandomParameters) -> None:
     parameters, ids = random_parameters(layers=2, vocabulary_size=2, scale=0.6), random_ids(20, ids=2)
-    found = impulse_response(read_text(cut_weights(parameters), ids), positions=1, max_lag=6)
+    found = impulse_response(traced(parameters, ids), positions=1, max_lag=6)
     changed = [1 - int(ids[0]), *ids[1:].tolist()]  # with two characters there is one replacement
     sizes, kls = [], []
     for end in range(1, 8):
@@ -51,12 +49,12 @@ def test_the_linear_prediction_is_that_of_a_small_change(random_parameters: Rand
     """With weights of the input so small that nothing bends, change and linear prediction agree."""
     parameters = random_parameters(layers=2, scale=0.5)
     parameters.layers[0].kernel[...] *= 1e-4
-    found = impulse_response(read_text(cut_weights(parameters), random_ids(60, ids=5)), positions=8, max_lag=10)
+    found = impulse_response(traced(parameters, random_ids(60, ids=5)), positions=8, max_lag=10)
     np.testing.assert_allclose(found.state, found.linear, rtol=1e-3)
 
 
 def test_a_text_of_one_character_has_no_response() -> None:
-    found = impulse_response(read_text(cut_weights(one_layer(np.eye(2))), np.zeros(30, np.int64)))
+    found = impulse_response(traced(one_layer(np.eye(2)), np.zeros(30, np.int64)))
     assert found.positions == 0
     assert np.isnan(found.state).all()
 

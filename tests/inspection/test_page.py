@@ -1,12 +1,205 @@
-"""A page as a file or a folder: whole or not at all, and nothing of the user's is replaced."""
+"""The page: self-contained, escaped, the same every time, with the numbers of the reports; whole or not at all."""
 
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
-from inspection.reports import report, text_report
+from inspection.reports import CHARACTERS, bare, report, text_report
 
 from charlm.errors import CharlmError
-from charlm.inspection.page import write_page
+from charlm.inspection.page import draw_charts, render_page, write_page
+from charlm.inspection.passages import number
+from charlm.inspection.report import SECTIONS, to_json
+from charlm.inspection.sections.section import Section, given
+
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and the text of each script and style."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[str, str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.found and self.found[-1][0] in {"script", "style"} and data.strip():
+            self.raw.append((self.found[-1][0], data))
+
+
+def policy_of(elements: Elements) -> dict[str, str]:
+    """Return the directives of the content policy of a page."""
+    policy = next(at["content"] for tag, at in elements.found if at.get("http-equiv") == "Content-Security-Policy")
+    assert policy
+    return dict(part.strip().split(" ", 1) for part in policy.split(";"))
+
+
+def data_of(page: str) -> list[dict[str, object]]:
+    """Return what the script of a page reads."""
+    text = page.partition('<script type="application/json" id="numbers">')[2].partition("</script>")[0]
+    runs: list[dict[str, object]] = json.loads(text)["runs"]
+    return runs
+
+
+def test_the_policy_forbids_every_connection_and_names_the_one_style_and_script() -> None:
+    elements = Elements(render_page([text_report()]))
+    policy = policy_of(elements)
+    assert policy["default-src"] == "'none'"
+    assert policy["img-src"] == "data:"
+    assert policy["base-uri"] == policy["form-action"] == "'none'"
+    style, data, script = (text for _, text in elements.raw)
+    for directive, text in (("style-src", style), ("script-src", script)):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert policy[directive] == f"'sha256-{digest}'"
+    assert json.loads(data)
+
+
+def test_the_script_is_small() -> None:
+    assert len(files("charlm.inspection").joinpath("assets", "page.js").read_bytes()) < 10_000
+
+
+def test_nothing_on_the_page_leads_elsewhere_or_needs_what_the_policy_forbids() -> None:
+    elements = Elements(render_page([text_report(curves=report().get("curves"))]))
+    assert "img" in {tag for tag, _ in elements.found}
+    for tag, attributes in elements.found:
+        assert tag not in {"iframe", "object", "embed", "form", "base"}
+        assert "style" not in attributes
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "xlink:href", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:,", "data:image/svg+xml;base64,"))
+
+
+def test_hostile_texts_are_shown_and_do_nothing() -> None:
+    found = text_report(name=HOSTILE)
+    characters = tuple(HOSTILE[: len(CHARACTERS)])
+    hostile = replace(found, text_name=HOSTILE, characters=characters, notes=(HOSTILE,))
+    page = render_page([hostile, hostile])
+    elements = Elements(page)
+    assert [tag for tag, _ in elements.found if tag in {"script", "img"}] == ["script", "script"]
+    assert not set(page) & {"\x1b", "\u202e", "\u2028"}
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+@pytest.mark.slow
+def test_the_same_reports_give_the_same_page() -> None:
+    assert render_page([report(layers=1)]) == render_page([report(layers=1)])
+
+
+def test_the_script_reads_the_numbers_of_each_run() -> None:
+    first, second = text_report(), text_report(name="runs/two", units=report().get("units"))
+    nats = [each["nats"] for each in to_json(first)["surprise"]]
+    runs = data_of(render_page([first, second]))
+    assert len(runs) == 2
+    assert runs[0]["units"] is None
+    assert runs[1]["units"]
+    reader = runs[0]["reader"]
+    assert isinstance(reader, dict)
+    assert reader["nats"] == nats
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
+def test_each_section_has_its_equation_and_one_sentence_that_says_what_to_see(section: Section) -> None:
+    assert section.equation
+    assert re.fullmatch(r"[A-Z].*\.", section.see)
+    assert ". " not in section.see
+
+
+def test_names_of_sections_and_charts_are_unique() -> None:
+    names = [section.name for section in SECTIONS]
+    charts = [chart.name for section in SECTIONS for chart in section.charts]
+    assert len(set(names)) == len(names)
+    assert len(set(charts)) == len(charts)
+
+
+def test_a_part_that_a_report_lacks_is_said_to_be_missing_and_an_edit_is_not() -> None:
+    page = render_page([text_report()])
+    assert page.count("Not available for this run") == len(SECTIONS) - 2
+    assert 'id="edits"' not in page
+
+
+def numbers_in(value: object) -> Iterator[float]:
+    """Yield every number in a JSON value."""
+    if isinstance(value, dict):
+        yield from (number for item in value.values() for number in numbers_in(item))
+    elif isinstance(value, list):
+        yield from (number for item in value for number in numbers_in(item))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def test_every_number_in_a_table_is_one_of_the_json() -> None:
+    found = report()
+    known = {number(value) for value in numbers_in(to_json(found))}
+    shown = {
+        number(cell)
+        for section in SECTIONS
+        for numbers in section.tables
+        if (arguments := given(found, numbers.of)) is not None
+        for row in numbers.rows(*arguments)
+        for cell in row
+        if isinstance(cell, int | float) and np.isfinite(cell)
+    }
+    assert len(shown) > 100
+    assert shown <= known
+
+
+def test_a_table_shows_the_numbers_of_the_report() -> None:
+    found = report()
+    lyapunov = found.get("lyapunov")
+    page = render_page([text_report(lyapunov=lyapunov, loss_by_class=found.get("loss_by_class"))])
+    assert f'<td class="number">{number(float(lyapunov.exponents[0]))}</td>' in page
+    assert f'<td class="number">{number(1.4)}</td><td class="number">{number(1.7)}</td>' in page
+
+
+def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
+    found = replace(text_report(), characters=("a", "\xc3", *CHARACTERS[2:]), level="byte")
+    assert data_of(render_page([found]))[0]["labels"][:2] == ["a", "\\xc3"]  # type: ignore[index]
+
+
+def test_what_was_left_out_is_said() -> None:
+    assert "The text was cut after 60 of 1,000 characters." in render_page([text_report()])
+
+
+def test_a_line_of_any_length_has_places_to_break() -> None:
+    css = files("charlm.inspection").joinpath("assets", "page.css").read_text()
+    passage = css.partition(".passage {")[2].partition("}")[0]
+    assert "overflow-wrap: anywhere" in passage
+    assert "pre-wrap" in passage
+
+
+def test_a_text_with_nothing_to_predict_makes_a_page() -> None:
+    found = report(length=2).get("surprise")
+    empty = type(found)(
+        *(getattr(found, name)[:0] for name in ("positions", "ids", "nats", "likeliest", "probabilities", "influence"))
+    )
+    page = render_page([bare(surprise=empty)])
+    assert '<section id="surprise">' in page
+    assert data_of(page)[0]["reader"]
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
+    reports = [report(), report(name="runs/two", layers=3)]
+    charts = [chart.name for section in SECTIONS for chart in section.charts]
+    assert list(draw_charts(reports)) == [f"{name}-{run}" for name in charts for run in (1, 2)]
+    page = render_page(reports)
+    assert page.count('class="chart"') == 2 * len(charts)
+    assert page.count(" alt=") == 2 * len(charts)
+    assert not re.search(r' style="', page)
+    assert "NaN" not in page
 
 
 def test_a_name_that_ends_in_html_gets_the_page(tmp_path: Path) -> None:
@@ -16,7 +209,7 @@ def test_a_name_that_ends_in_html_gets_the_page(tmp_path: Path) -> None:
 
 
 def test_a_folder_gets_the_page_and_every_figure_as_svg_and_png(tmp_path: Path) -> None:
-    write_page([text_report(truncation=report().truncation)], tmp_path / "out")
+    write_page([text_report(truncation=report().get("truncation"))], tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "index.html",
         "truncation.png",
@@ -27,7 +220,7 @@ def test_a_folder_gets_the_page_and_every_figure_as_svg_and_png(tmp_path: Path) 
 
 
 def test_the_folder_of_an_earlier_report_is_replaced(tmp_path: Path) -> None:
-    write_page([text_report(truncation=report().truncation)], tmp_path / "out")
+    write_page([text_report(truncation=report().get("truncation"))], tmp_path / "out")
     write_page([text_report()], tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
 

@@ -1,13 +1,108 @@
-"""Texts coloured by a number, and the data that their script reads."""
+"""Pieces of HTML: labels that can be seen, equations, numbers, tables, coloured texts and the data of their script."""
 
+import math
 import re
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
-from inspection.reports import CHARACTERS, report, some
+import pytest
+from inspection.reports import CHARACTERS, report
 
-from charlm.inspection.passages import browser, gallery, levels, passage, reader, reader_data, units_data
-from charlm.inspection.plain import to_json
+from charlm.inspection.passages import (
+    browser,
+    equation,
+    folded,
+    gallery,
+    levels,
+    number,
+    passage,
+    reader,
+    reader_data,
+    safe,
+    table,
+    units_data,
+    visible,
+)
+from charlm.inspection.report import to_json
+
+
+@pytest.mark.parametrize(
+    ("character", "label"),
+    [
+        ("a", "a"),
+        (" ", "␣"),
+        ("\n", "↵"),
+        ("\t", "→"),
+        ("\r", "\\r"),
+        ("\x1b", "\\x1b"),
+        ("\u202e", "\\u202e"),
+        ("\u200f", "\\u200f"),
+        ("\xa0", "\\xa0"),
+        ("\u3000", "\\u3000"),
+        ("\ud800", "\\ud800"),
+        ("\ue000", "\\ue000"),
+        ("\u0378", "\\u0378"),
+        ("\u0301", "\u25cc\u0301"),
+        ("\u05d0", "\u05d0"),
+        (None, "\u25a1"),
+    ],
+)
+def test_every_character_has_a_label_that_can_be_seen(character: str | None, label: str) -> None:
+    assert visible(character) == label
+
+
+def test_no_label_holds_a_blank_or_a_character_that_controls() -> None:
+    labels = [visible(chr(point)) for point in range(0x3100)]
+    assert all(labels)
+    assert not {unicodedata.category(c) for label in labels for c in label} & {"Cc", "Cf", "Cs", "Cn", "Zs", "Zl", "Zp"}
+
+
+def test_markup_and_quotes_are_escaped() -> None:
+    assert safe("</script><b class='x\">&") == "&lt;/script&gt;&lt;b class=&#x27;x&quot;&gt;&amp;"
+
+
+def test_marks_that_turn_the_direction_are_shown_and_line_breaks_kept() -> None:
+    assert safe("a\u202eb\nc") == "a\\u202eb\nc"
+
+
+def test_indices_of_an_equation_are_set_lower_and_higher() -> None:
+    html = equation("dh_t/dh_{t-1} = V D_t, (V D_t)^T")
+    assert html == (
+        '<p class="equation">dh<sub>t</sub>/dh<sub>t\N{MINUS SIGN}1</sub> = V D<sub>t</sub>, (V D<sub>t</sub>)'
+        "<sup>T</sup></p>"
+    )
+
+
+def test_an_equation_is_escaped() -> None:
+    assert "a &lt; b &amp; c" in equation("a < b & c")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.23456, "1.235"),
+        (-0.5, "\N{MINUS SIGN}0.5"),
+        (12345, "12,345"),
+        (0.0000123456, "1.235e\N{MINUS SIGN}05"),
+        (None, "\N{EN DASH}"),
+        (math.nan, "\N{EN DASH}"),
+    ],
+)
+def test_a_number_has_four_digits_that_count_and_a_whole_one_all(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_table_escapes_texts_and_sets_numbers_to_the_right() -> None:
+    html = table(("<a>", "b"), [("<i>", 2.0), ("x", None)], caption="A & B")
+    assert "<caption>A &amp; B</caption>" in html
+    assert '<th scope="col">&lt;a&gt;</th>' in html
+    assert '<td>&lt;i&gt;</td><td class="number">2</td>' in html
+    assert '<td class="number">\N{EN DASH}</td>' in html
+
+
+def test_a_summary_is_escaped() -> None:
+    assert folded("<b>", "<p>x</p>") == "<details><summary>&lt;b&gt;</summary><p>x</p></details>"
 
 
 def test_levels_rise_with_the_size_and_keep_the_sign() -> None:
@@ -32,14 +127,14 @@ def test_only_a_text_that_the_script_walks_is_a_stop_of_the_tab_key() -> None:
 
 
 def test_a_character_is_coloured_by_its_nats() -> None:
-    found = some(report().surprise)
+    found = report().get("surprise")
     text = reader(found, CHARACTERS, run=0).split('role="group"')[1].split("</p>")[0]
     levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")?>', text)]
     assert levels == [min(9, int(nats / 0.75)) for nats in found.nats]
 
 
 def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
-    found = some(report().surprise)
+    found = report().get("surprise")
     data = reader_data(found)
     characters = to_json(report())["surprise"]
     assert data["nats"] == [each["nats"] for each in characters]
@@ -52,20 +147,20 @@ def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
 
 
 def test_a_number_that_json_lacks_is_null() -> None:
-    found = some(report().surprise)
+    found = report().get("surprise")
     found.nats[1] = np.nan
     assert reader_data(found)["nats"][1] is None
 
 
 def test_the_gallery_shows_the_interpretable_units_on_the_text() -> None:
-    units = some(report().units)
+    units = report().get("units")
     html = gallery(units, CHARACTERS)
     assert "rnn.0, unit 0: vowel next, 0.93 (given the character 0.7)" in html
     assert html.count("<span") == len(units.excerpt)
 
 
 def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
-    units = some(report().units)
+    units = report().get("units")
     layer = units_data(units)["layers"][0]
     for unit, (centre, scale) in enumerate(layer["scales"]):
         values = units.layers[0].values[:, unit]
@@ -74,17 +169,17 @@ def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
 
 
 def test_without_an_interpretable_unit_the_gallery_says_so() -> None:
-    assert "No unit follows a feature" in gallery(replace(some(report().units), interpretable=()), CHARACTERS)
+    assert "No unit follows a feature" in gallery(replace(report().get("units"), interpretable=()), CHARACTERS)
 
 
 def test_without_an_interpretable_unit_the_browser_offers_no_list_of_them() -> None:
-    units = some(report().units)
+    units = report().get("units")
     assert "<label hidden>" not in browser(units, CHARACTERS, run=0)
     assert "<label hidden>" in browser(replace(units, interpretable=()), CHARACTERS, run=0)
 
 
 def test_the_browser_offers_every_layer_and_its_data_every_output() -> None:
-    units = some(report(layers=3).units)
+    units = report(layers=3).get("units")
     html = browser(units, CHARACTERS, run=1)
     assert 'data-run="1"' in html
     assert [f'<option value="{layer}">rnn.{layer}' in html for layer in range(3)] == [True] * 3

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from charlm.inspection.point_search import find_point
-from charlm.inspection.trace import Weights, cut_weights
 from charlm.network.rnn import ACTIVATIONS, Layer, Parameters
 
 RandomParameters = Callable[..., Parameters]
 
 
-def one_unit(u: float, v: float, activation: str = "tanh") -> Weights:
+def one_unit(u: float, v: float, activation: str = "tanh") -> Parameters:
     """Return a network of one unit and one character, h <- f(u + v h)."""
     layer = Layer(np.array([[u]], np.float32), np.array([[v]], np.float32), None)
     zeros = np.zeros((1, 1), np.float32)
-    return cut_weights(Parameters(None, (layer,), zeros, zeros[0], activation=activation))
+    return Parameters(None, (layer,), zeros, zeros[0], activation=activation).cast(np.float64)
 
 
 def bisect(change: Callable[[float], float], low: float, high: float) -> float:
@@ -54,7 +53,7 @@ def test_a_slow_point_is_where_the_speed_is_lowest() -> None:
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(random_parameters: RandomParameters, activation: str) -> None:
     parameters = random_parameters(layers=3, skip_connections=True, embedding=3, activation=activation, scale=0.1)
-    weights = cut_weights(parameters)
+    weights = parameters.cast(np.float64)
     point = find_point(weights, 2, tuple(np.full(4, 0.1) for _ in range(3)))
     assert point is not None
     assert point.is_fixed
@@ -73,6 +72,6 @@ def test_a_linear_layer_has_the_point_that_solves_its_equations(random_parameter
     expected = np.linalg.solve(
         np.eye(4) - layer.recurrent_kernel.T.astype(np.float64), (layer.kernel[1] + layer.bias).astype(np.float64)
     )
-    point = find_point(cut_weights(parameters), 1, (np.zeros(4),))
+    point = find_point(parameters.cast(np.float64), 1, (np.zeros(4),))
     assert point is not None
     assert point.state[0] == pytest.approx(expected, rel=1e-5)

@@ -1,34 +1,244 @@
-"""The outputs of a network on a text, compared with single steps of the reference."""
+"""States: how they are spread, their path through a sentence, and characters with known places."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import RandomParameters
 
 from charlm.errors import CharlmError
-from charlm.inspection.states import read_states, to_logits
-from charlm.network.rnn import Parameters, step, zero_state
+from charlm.inspection.states import (
+    Saturation,
+    Trajectory,
+    fit_plane,
+    follow_state,
+    map_characters,
+    map_kind,
+    measure_saturation,
+    participation_ratio,
+    read_states,
+)
+from charlm.network.rnn import Layer, Parameters, step, zero_state
+from charlm.text.vocabulary import Vocabulary
 
-IDS = np.array([0, 3, 1, 4, 2, 2, 0])
+SHORT = np.array([0, 3, 1, 4, 2, 2, 0])
 
 
 @pytest.mark.parametrize("skip_connections", [False, True])
 @pytest.mark.parametrize("embedding", [None, 3])
 def test_outputs_and_logits_are_those_of_single_steps(
-    random_parameters: Callable[..., Parameters], embedding: int | None, skip_connections: bool
+    random_parameters: RandomParameters, embedding: int | None, skip_connections: bool
 ) -> None:
     parameters = random_parameters(layers=3, embedding=embedding, skip_connections=skip_connections)
-    outputs = read_states(parameters, IDS)
-    logits = to_logits(parameters, outputs)
+    outputs = read_states(parameters, SHORT)
+    logits = parameters.logits(outputs)
     state = zero_state(parameters, 1)
-    for time, index in enumerate(IDS):
+    for time, index in enumerate(SHORT):
         expected, state = step(parameters, np.array([index]), state)
         for output, single in zip(outputs, state, strict=True):
             np.testing.assert_allclose(output[time], single[0], atol=1e-5)
         np.testing.assert_allclose(logits[time], expected[0], atol=1e-4)
 
 
-def test_outputs_that_are_not_finite_are_refused(random_parameters: Callable[..., Parameters]) -> None:
+def test_outputs_that_are_not_finite_are_refused(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(activation="linear", scale=1e15)
     with pytest.raises(CharlmError, match="not finite"):
-        read_states(parameters, IDS)
+        read_states(parameters, SHORT)
+
+
+IDS = np.random.default_rng(0).integers(0, 5, 300)
+
+
+def saturation_of(parameters: Parameters, ids: np.ndarray) -> Saturation:
+    return measure_saturation(read_states(parameters, ids), parameters.activation)
+
+
+def one_layer(parameters: Parameters, kernel: Sequence[Sequence[float]]) -> Parameters:
+    """Return a network of one layer without memory: h_t = f(the row of the character)."""
+    units = len(kernel[0])
+    layer = Layer(np.array(kernel, np.float32), np.zeros((units, units), np.float32), None)
+    return replace(parameters, layers=(layer,), logits_kernel=np.zeros((units, 5), np.float32))
+
+
+def test_saturated_outputs_and_units_are_counted(random_parameters: RandomParameters) -> None:
+    kernel: list[list[float]] = [[9.0, 0.1], [-9, 0.1], [9, 9], [9, 0.1], [9, 0.1]]
+    found = saturation_of(one_layer(random_parameters(), kernel), IDS)
+    (layer,) = found.layers
+    assert found.positions == 300
+    assert layer.saturated_share == pytest.approx((300 + np.sum(IDS == 2)) / 600)
+    assert layer.always_saturated_units == 1
+    assert layer.dead_units is None
+    assert layer.counts.sum() == 600
+    assert layer.counts[0] == np.sum(IDS == 1)
+    assert layer.edges[[0, -1]].tolist() == [-1, 1]
+
+
+def test_a_dead_unit_is_one_that_is_0_at_every_position(random_parameters: RandomParameters) -> None:
+    kernel: list[list[float]] = [[-1.0, -1, 2], [-2, -1, 2], [-3, 1, 2], [0, -1, 2], [-5, -1, 2]]
+    (layer,) = saturation_of(one_layer(random_parameters(activation="relu"), kernel), IDS).layers
+    assert layer.dead_units == 1
+    assert layer.saturated_share is layer.always_saturated_units is None
+    assert layer.edges[[0, -1]].tolist() == [0, 2]
+
+
+def test_every_layer_is_measured_on_the_beginning_of_the_text(random_parameters: RandomParameters) -> None:
+    found = saturation_of(random_parameters(layers=3, units=4), IDS[:100])
+    assert [(layer.layer, layer.units, layer.counts.sum()) for layer in found.layers] == [
+        (index, 4, 400) for index in range(3)
+    ]
+
+
+@pytest.mark.parametrize("scales", [[1, 1, 1, 1], [1, 0, 0, 0], [3, 2, 1, 0], [5, 1, 1, 1]], ids=str)
+@pytest.mark.parametrize("count", [3, 2000], ids=["few states", "many states"])
+def test_participation_ratio_is_that_of_the_eigenvalues_of_the_covariance(scales: list[float], count: int) -> None:
+    states = np.random.default_rng(0).standard_normal((count, 4)) * scales + 7
+    eigenvalues = np.linalg.eigvalsh(np.cov(states.T))
+    expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+    assert participation_ratio(states) == pytest.approx(expected)
+
+
+def test_states_that_do_not_vary_fill_no_dimension(random_parameters: RandomParameters) -> None:
+    found = saturation_of(one_layer(random_parameters(), [[0.5, 1.0]] * 5), IDS)
+    assert found.layers[0].participation_ratio == pytest.approx(0, abs=1e-6)
+    assert saturation_of(random_parameters(), IDS[:1]).layers[0].participation_ratio == 0
+
+
+LETTERS = Vocabulary(level="char", characters=tuple("\n !.abcdefgh"))
+SENTENCE = "abcd efgh abcd efgh abcd efgh abcd!"
+
+
+def path_of(parameters: Parameters, ids: np.ndarray) -> Trajectory:
+    return follow_state(read_states(parameters, ids), ids, LETTERS)
+
+
+def test_the_first_whole_sentence_of_a_fair_length_is_followed(random_parameters: RandomParameters) -> None:
+    text = "ab. cd.\n " + SENTENCE + "\nabc " * 40 + "."
+    found = path_of(random_parameters(vocabulary_size=12), LETTERS.encode(text))
+    assert found.start == 9
+    assert LETTERS.decode(found.ids) == SENTENCE
+    assert len(found.points) == len(SENTENCE)
+
+
+def test_points_are_the_states_seen_along_the_directions_of_most_variance(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(vocabulary_size=12, layers=2, units=5)
+    ids = LETTERS.encode((SENTENCE + " ") * 20)
+    found = path_of(parameters, ids)
+    states = read_states(parameters, ids)[1].astype(np.float64)
+    _, _, directions = np.linalg.svd(states - states.mean(0), full_matrices=False)
+    sentence = states[found.start : found.start + len(found.ids)] - states.mean(0)
+    np.testing.assert_allclose(np.abs(found.points), np.abs(sentence @ directions[:2].T), atol=1e-5)
+    assert len(found.background) <= 500
+    assert found.layer == 1
+
+
+def test_a_network_without_memory_is_at_the_same_point_after_the_same_character(
+    random_parameters: RandomParameters,
+) -> None:
+    parameters = random_parameters(vocabulary_size=12)
+    layer = Layer(parameters.layers[0].kernel, np.zeros((4, 4), np.float32), None)
+    found = path_of(replace(parameters, layers=(layer,)), LETTERS.encode(SENTENCE * 3))
+    for character in set(found.ids.tolist()):
+        places = found.points[found.ids == character]
+        np.testing.assert_allclose(places, np.broadcast_to(places[0], places.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["a", ".", "...", " . . ", "abc" * 100, "." * 100])
+def test_a_text_without_a_sentence_is_followed_from_its_beginning(
+    random_parameters: RandomParameters, text: str
+) -> None:
+    found = path_of(random_parameters(vocabulary_size=12), LETTERS.encode(text))
+    assert found.start == 0
+    assert LETTERS.decode(found.ids) == text[:120]
+    assert np.isfinite(found.points).all()
+
+
+@pytest.mark.parametrize("shape", [(50, 6), (6, 50)], ids=["many vectors", "long vectors"])
+def test_the_plane_is_that_of_the_two_largest_singular_values(shape: tuple[int, int]) -> None:
+    vectors = np.random.default_rng(0).standard_normal(shape) * np.linspace(1, 3, shape[1]) + 5
+    _, sizes, directions = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    plane = fit_plane(vectors)
+    np.testing.assert_allclose(np.abs(plane.axes @ directions[:2].T), np.eye(2), atol=1e-9)
+    assert plane.explained == pytest.approx(sizes[:2] ** 2 / (sizes**2).sum())
+    np.testing.assert_allclose(plane.project(vectors).var(0) * len(vectors), sizes[:2] ** 2)
+
+
+def test_the_largest_coordinate_of_an_axis_is_positive() -> None:
+    vectors = np.array([[0, 0, 1.0], [0, 0, -1], [0, -5, 0.1], [0, 5, -0.1]])
+    for sign in (1, -1):
+        plane = fit_plane(sign * vectors)
+        assert plane.axes[0, 1] > 0.9
+        assert plane.axes[1, 2] > 0.9
+
+
+@pytest.mark.parametrize("vectors", [[[2.0, 3, 4]], [[2.0, 3, 4]] * 5], ids=["one vector", "equal vectors"])
+def test_vectors_that_do_not_differ_all_lie_at_the_origin(vectors: list[list[float]]) -> None:
+    plane = fit_plane(np.array(vectors))
+    assert plane.explained == (0, 0)
+    assert not plane.project(np.array(vectors)).any()
+
+
+def test_vectors_on_a_line_have_a_second_coordinate_of_zero() -> None:
+    vectors = np.outer([1.0, 2, 4], [3, 4])
+    plane = fit_plane(vectors)
+    assert plane.explained == pytest.approx((1, 0))
+    np.testing.assert_allclose(plane.project(vectors)[:, 1], 0)
+    assert fit_plane(np.array([[1.0], [2]])).explained == (1, 0)
+
+
+SOME = np.array([1, 1, 1, 2, 2, 0])
+
+
+def test_characters_with_rows_on_a_line_lie_on_a_line(
+    random_parameters: RandomParameters, vocabulary: Vocabulary
+) -> None:
+    parameters = random_parameters(units=3)
+    kernel = np.outer([0, 1, 2, 5, 7], [3, 4, 0]).astype(np.float32)
+    layer = Layer(kernel, parameters.layers[0].recurrent_kernel, np.ones(3, np.float32))
+    found = map_characters(replace(parameters, layers=(layer,)), SOME, vocabulary)
+    assert found.by_input.points[:, 0] == pytest.approx([-15, -10, -5, 10, 20])
+    assert found.by_input.points[:, 1] == pytest.approx(0, abs=1e-5)
+    assert found.by_input.explained == pytest.approx((1, 0))
+    assert found.ids.tolist() == [0, 1, 2, 3, 4]
+    assert found.counts.tolist() == [1, 3, 2, 0, 0]
+    assert found.kinds == ("blank", "vowel", "consonant", "reserved", "reserved")
+
+
+@pytest.mark.parametrize("embedding", [None, 2])
+def test_distances_are_those_of_input_rows_and_output_columns(
+    random_parameters: RandomParameters, vocabulary: Vocabulary, embedding: int | None
+) -> None:
+    parameters = random_parameters(units=2, embedding=embedding)
+    found = map_characters(parameters, SOME, vocabulary)
+    kernel = parameters.layers[0].kernel
+    rows = kernel if parameters.embedding is None else parameters.embedding @ kernel
+    for vectors, points in ((rows, found.by_input.points), (parameters.logits_kernel.T, found.by_output.points)):
+        for i, j in ((0, 1), (2, 4)):  # two dimensions lose nothing
+            assert np.linalg.norm(points[i] - points[j]) == pytest.approx(np.linalg.norm(vectors[i] - vectors[j]))
+
+
+def test_of_a_large_vocabulary_the_commonest_characters_are_placed(
+    random_parameters: RandomParameters, vocabulary: Vocabulary
+) -> None:
+    found = map_characters(random_parameters(), SOME, vocabulary, max_characters=2)
+    assert found.ids.tolist() == [1, 2]
+    assert found.by_output.points.shape == (2, 2)
+
+
+def test_a_vocabulary_of_one_character_is_placed_at_the_origin(random_parameters: RandomParameters) -> None:
+    one = Vocabulary(level="char", characters=("\x1b",))
+    found = map_characters(random_parameters(vocabulary_size=1), np.zeros(3, int), one)
+    assert found.by_input.points.tolist() == [[0, 0]]
+    assert found.kinds == ("other",)
+
+
+@pytest.mark.parametrize(
+    ("character", "kind"),
+    [
+        *(("É", "vowel"), ("ß", "consonant"), ("7", "digit"), ("\u00a0", "blank"), ("!", "punctuation")),
+        *(("\u202e", "other"), ("\u4e2d", "other"), ("\u0301", "other"), ("\x00", "other")),
+    ],
+    ids=ascii,
+)
+def test_any_character_has_a_kind(character: str, kind: str) -> None:
+    assert map_kind(character) == kind

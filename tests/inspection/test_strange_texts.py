@@ -10,12 +10,10 @@ import pytest
 
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import calibrate
-from charlm.inspection.characters import map_characters
 from charlm.inspection.curves import measure_levels
 from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
-from charlm.inspection.saturation import measure_saturation
-from charlm.inspection.trajectory import follow_state
+from charlm.inspection.states import follow_state, map_characters, measure_saturation, read_states
 from charlm.inspection.units import score_units
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
@@ -55,14 +53,15 @@ def test_every_number_is_finite(
 ) -> None:
     parameters = random_parameters(vocabulary_size=len(vocabulary), layers=2, units=6, activation=activation, scale=0.3)
     nats = np.concatenate([*score_stream(parameters, ids)])
+    states = read_states(parameters, ids)
     parts = (
-        score_units(parameters, ids, vocabulary, untrained=parameters, shifts=5),
-        measure_saturation(parameters, ids),
-        follow_state(parameters, ids, vocabulary),
-        find_fixed_points(parameters, ids),
+        score_units(states, ids, vocabulary, untrained=states, shifts=5),
+        measure_saturation(states, activation),
+        follow_state(states, ids, vocabulary),
+        find_fixed_points(parameters, ids, states),
         divide_loss(nats, ids, vocabulary),
-        calibrate(parameters, ids),
-        measure_levels(ids, vocabulary, ids),
+        calibrate(parameters, ids, states),
+        measure_levels(ids, vocabulary, ids, lambda _: nats),
         map_characters(parameters, ids, vocabulary),
     )
     for part in parts:

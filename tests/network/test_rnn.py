@@ -44,7 +44,7 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
     random = np.random.RandomState(0)
     u, v, b = random.random((2, 1)), random.random((2, 2)), random.random(2)
     x = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
-    states = recur((x * u[:, 0] + b)[:, None, :], v.T, np.zeros((1, 2)))  # type: ignore[arg-type]
+    states = recur((x * u[:, 0] + b)[:, None, :], v.T, np.zeros((1, 2)))
     np.testing.assert_allclose(
         states[:, 0],
         [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from charlm.network.gradients import LagCurve
 from charlm.training.pictures import (
     BLANK,
     CELL_HEIGHT,
@@ -21,7 +22,6 @@ from charlm.training.pictures import (
     draw_surprise,
     encode_png,
 )
-from charlm.training.probe import LagCurve
 from charlm.training.views import Picture
 
 
@@ -31,7 +31,7 @@ def background(picture: Picture, row: int, column: int) -> NDArray[np.uint8]:
 
 
 def curve(values: NDArray[np.float64]) -> LagCurve:
-    return LagCurve(values, values / 2, values * 2)
+    return LagCurve(0, np.arange(len(values)), values, values / 2, values * 2)
 
 
 def test_a_png_is_read_back_as_the_same_pixels() -> None:
@@ -82,7 +82,7 @@ def darkest_row(picture: Picture, share: float) -> float:
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
 def test_a_curve_that_falls_by_the_same_factor_is_a_straight_line(share: float) -> None:
     falling = 10.0 ** (-4 * np.linspace(0, 1, 65))
-    picture = draw_lags(["rnn.0"], [LagCurve(falling, falling, falling)])
+    picture = draw_lags(["rnn.0"], [LagCurve(0, np.arange(65), falling, falling, falling)])
     assert darkest_row(picture, share) == pytest.approx(share, abs=0.02)
 
 

@@ -1,1 +1,1 @@
-"""The sections of a page: their words, and what they show of each run. Their order is that of the page."""
+"""The sections of a report: what is computed, from how much of the text, and how it is told, drawn and tabulated."""

@@ -1,35 +1,103 @@
-"""Sections on the network as a dynamical system, and on its weights and states."""
+"""The network as a dynamical system: which differences of its state grow or fade, and where a state comes to rest."""
 
-from matplotlib.figure import Figure
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from charlm.inspection.figures.dynamics import draw_eigenvalues, draw_fixed_points, draw_lyapunov, draw_trajectory
-from charlm.inspection.figures.units import draw_character_map, draw_saturation
-from charlm.inspection.report import Report
-from charlm.inspection.sections.section import Chart, Numbers, Rows, Section
-from charlm.inspection.visible import visible
+import numpy as np
+
+from charlm.inspection.fixed_points import FixedPoint, FixedPoints, find_fixed_points
+from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, WIDTH, canvas, legend, rule, series
+from charlm.inspection.passages import visible
+from charlm.inspection.reading import FEW_STATES
+from charlm.inspection.sections.section import Chart, Quantity, Rows, Section, Table, fields, layer_name
+from charlm.inspection.stability import Lyapunov, RecurrentSpectrum, lyapunov, recurrent_spectra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 2
+INITIAL_STEPS = 500
+"""Over how many characters the exponents of the untrained network are averaged."""
 
 
-def _spectrum_rows(report: Report) -> Rows:
+def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
+    """Draw the eigenvalues of V in the complex plane, with the unit circle, for each layer."""
+    from matplotlib.patches import Circle
+
+    across = min(COLUMNS, len(spectra))
+    down = -(-len(spectra) // across)
+    figure, grid = canvas(down, across, width=WIDTH, height=down * (2.7 if across > 1 else 3.8))
+    for axes, spectrum in zip(grid.ravel(), spectra, strict=False):
+        axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2, zorder=3))
+        values = spectrum.eigenvalues
+        axes.plot(values.real, values.imag, linestyle="", marker=".", markersize=3.5, color=BLUE)
+        reach = 1.08 * max(1.0, spectrum.spectral_radius)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="real")
+        axes.set_title(f"V of {layer_name(spectrum.layer)}", loc="left")
+    grid[0, 0].set_ylabel("imaginary")
+    for axes in grid.ravel()[len(spectra) :]:
+        axes.remove()
+    return figure
+
+
+def draw_lyapunov(trained: Lyapunov, initial: Lyapunov | None = None) -> "Figure":
+    """Draw the Lyapunov exponents by their rank, of the trained network and of one with weights drawn anew."""
+    figure, ((axes,),) = canvas()
+    for index, (name, found) in enumerate((("trained", trained), ("untrained", initial))):
+        if found is None:
+            continue
+        finite = found.exponents[np.isfinite(found.exponents)]
+        axes.plot(np.arange(1, len(finite) + 1), finite, marker=".", markersize=4, label=name, **series(index))
+    rule(axes, y=0)
+    axes.set(xlabel="rank", ylabel="nats per character")
+    axes.locator_params(axis="x", integer=True)
+    legend(figure)
+    return figure
+
+
+def draw_fixed_points(found: FixedPoints, characters: Sequence[str | None]) -> "Figure":
+    """Draw the fixed and slow points for each character held constant, by their spectral radius."""
+    figure, ((axes,),) = canvas(height=0.9 + 0.28 * max(3, len(found.characters)))
+    looks: dict[str, tuple[str, str, str]] = {
+        "stable": ("o", GREEN, GREEN),
+        "unstable": ("o", PAPER, ORANGE),
+        "slow": ("x", MUTED, MUTED),
+    }
+    points = [(row, point) for row, held in enumerate(found.characters) for point in held.points]
+    for kind, (marker, face, edge) in looks.items():
+        places = [(point.spectral_radius, row) for row, point in points if _kind(point) == kind]
+        if places:
+            across, up = zip(*places, strict=True)
+            style = {"markerfacecolor": face, "markeredgecolor": edge, "linestyle": "", "markersize": 5.5}
+            axes.plot(across, up, marker=marker, label=kind, **style)
+    rule(axes, x=1)
+    labels = [visible(characters[held.id]) for held in found.characters]
+    axes.set_yticks(range(len(labels)), labels, color=INK)
+    axes.set(xlabel="spectral radius of the Jacobian", ylabel="character held", ylim=(len(labels) - 0.5, -0.5))
+    legend(figure)
+    return figure
+
+
+def _kind(point: FixedPoint) -> str:
+    if not point.is_fixed:
+        return "slow"
+    return "stable" if point.is_stable else "unstable"
+
+
+def spectrum_rows(trained: Sequence[RecurrentSpectrum], initial: Sequence[RecurrentSpectrum] | None) -> Rows:
+    """Return a row for each recurrent kernel, trained and untrained."""
+    radii = ("effective_radius", "effective_radius_low", "effective_radius_high")
     return [
-        (
-            f"rnn.{each.layer}{label}",
-            each.spectral_radius,
-            each.largest_singular_value,
-            each.non_normality,
-            each.effective_radius,
-            each.effective_radius_low,
-            each.effective_radius_high,
+        (f"{layer_name(each.layer)}{label}", *row)
+        for label, spectra in (("", trained), (", untrained", initial or ()))
+        for each, row in zip(
+            spectra, fields(spectra, "spectral_radius", "largest_singular_value", "non_normality", *radii), strict=True
         )
-        for label, spectra in (("", report.spectrum), (", untrained", report.initial_spectrum))
-        for each in spectra
     ]
 
 
-def _lyapunov(report: Report) -> Figure | None:
-    return None if report.lyapunov is None else draw_lyapunov(report.lyapunov, report.initial_lyapunov)
-
-
-def _lyapunov_rows(report: Report) -> Rows:
+def lyapunov_rows(trained: Lyapunov, initial: Lyapunov | None) -> Rows:
+    """Return the largest exponent, trained and untrained."""
     return [
         (
             name,
@@ -38,71 +106,26 @@ def _lyapunov_rows(report: Report) -> Rows:
             found.dimensions,
             found.steps,
         )
-        for name, found in (("trained", report.lyapunov), ("untrained", report.initial_lyapunov))
+        for name, found in (("trained", trained), ("untrained", initial))
         if found is not None
     ]
 
 
-def _fixed_points(report: Report) -> Figure | None:
-    found = report.fixed_points
-    return draw_fixed_points(found, report.characters) if found is not None and found.characters else None
-
-
-def _held_rows(report: Report) -> Rows:
-    held = () if report.fixed_points is None else report.fixed_points.characters
+def point_rows(found: FixedPoints, characters: Sequence[str | None]) -> Rows:
+    """Return a row for each point of each character."""
+    points = [(held, point) for held in found.characters for point in held.points]
     return [
         (
-            visible(report.characters[each.id]),
-            each.outcome,
-            each.period,
-            each.settling_characters,
-        )
-        for each in held
-    ]
-
-
-def _point_rows(report: Report) -> Rows:
-    held = () if report.fixed_points is None else report.fixed_points.characters
-    return [
-        (
-            visible(report.characters[each.id]),
+            visible(characters[held.id]),
             "fixed" if point.is_fixed else "slow",
             point.speed,
             point.spectral_radius,
             point.unstable_directions,
             point.starts,
-            " ".join(visible(report.characters[index]) for index, _ in point.likeliest),
+            " ".join(visible(characters[index]) for index, _ in point.likeliest),
         )
-        for each in held
-        for point in each.points
+        for held, point in points
     ]
-
-
-def _trajectory(report: Report) -> Figure | None:
-    return None if report.trajectory is None else draw_trajectory(report.trajectory, report.characters)
-
-
-def _saturation(report: Report) -> Figure | None:
-    return None if report.saturation is None else draw_saturation(report.saturation)
-
-
-def _saturation_rows(report: Report) -> Rows:
-    layers = () if report.saturation is None else report.saturation.layers
-    return [
-        (
-            f"rnn.{each.layer}",
-            each.units,
-            each.saturated_share,
-            each.always_saturated_units,
-            each.dead_units,
-            each.participation_ratio,
-        )
-        for each in layers
-    ]
-
-
-def _character_map(report: Report) -> Figure | None:
-    return None if report.character_map is None else draw_character_map(report.character_map, report.characters)
 
 
 SPECTRUM = Section(
@@ -112,17 +135,31 @@ SPECTRUM = Section(
     "An eigenvalue inside the circle is a direction that V alone forgets; outside, one that it amplifies "
     "until f flattens it.",
     (
-        Chart(
-            "eigenvalues",
-            "eigenvalues of V in the complex plane, with the unit circle",
-            lambda report: draw_eigenvalues(report.spectrum) if report.spectrum else None,
+        Quantity(
+            "spectrum",
+            lambda reading: recurrent_spectra(reading.trace, positions=reading.limits.spectrum_positions),
+            missing=(),
+        ),
+        Quantity(
+            "initial_spectrum",
+            lambda reading: recurrent_spectra(reading.initial_trace, positions=reading.limits.spectrum_positions),
+            missing=(),
         ),
     ),
     (
-        Numbers(
+        Chart(
+            "eigenvalues",
+            "eigenvalues of V in the complex plane, with the unit circle",
+            ("spectrum",),
+            draw_eigenvalues,
+        ),
+    ),
+    (
+        Table(
             "The recurrent kernels",
             ("layer", "radius of V", "largest singular value", "non-normality", "radius of V D", "least", "most"),
-            _spectrum_rows,
+            ("spectrum", "initial_spectrum"),
+            spectrum_rows,
             is_folded=False,
         ),
     ),
@@ -132,12 +169,17 @@ LYAPUNOV = Section(
     "Lyapunov exponents",
     "Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
     "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic.",
-    (Chart("lyapunov", "Lyapunov exponents by rank", _lyapunov),),
     (
-        Numbers(
+        Quantity("lyapunov", lambda reading: lyapunov(reading.trace)),
+        Quantity("initial_lyapunov", lambda reading: lyapunov(reading.initial_trace, most_steps=INITIAL_STEPS)),
+    ),
+    (Chart("lyapunov", "Lyapunov exponents by rank", ("lyapunov", "initial_lyapunov"), draw_lyapunov),),
+    (
+        Table(
             "The largest exponent",
             ("weights", "exponent", "time constant, characters", "dimensions", "characters read"),
-            _lyapunov_rows,
+            ("lyapunov", "initial_lyapunov"),
+            lyapunov_rows,
             is_folded=False,
         ),
     ),
@@ -147,49 +189,36 @@ FIXED_POINTS = Section(
     "Fixed and slow points",
     "F(h) = f(x_c U + h V + b) = h, the character c held constant",
     "Points left of the line at 1 attract the state: repeat the character and the network comes to rest there.",
-    (Chart("fixed-points", "spectral radius at the fixed and slow points of each character", _fixed_points),),
     (
-        Numbers(
+        Quantity(
+            "fixed_points",
+            lambda reading: find_fixed_points(reading.parameters, reading.ids[:FEW_STATES], reading.few_states),
+        ),
+    ),
+    (
+        Chart(
+            "fixed-points",
+            "spectral radius at the fixed and slow points of each character",
+            ("fixed_points", "characters"),
+            lambda found, characters: draw_fixed_points(found, characters) if found.characters else None,
+        ),
+    ),
+    (
+        Table(
             "What the state does",
             ("held", "outcome", "period", "settles after"),
-            _held_rows,
+            ("fixed_points", "characters"),
+            lambda found, characters: [
+                (visible(characters[each.id]), each.outcome, each.period, each.settling_characters)
+                for each in found.characters
+            ],
             is_folded=False,
         ),
-        Numbers(
+        Table(
             "The points",
             ("held", "kind", "speed", "radius", "unstable directions", "starts", "expects"),
-            _point_rows,
+            ("fixed_points", "characters"),
+            point_rows,
         ),
     ),
-)
-TRAJECTORY = Section(
-    "trajectory",
-    "The state's path through a sentence",
-    "z_t = (h_t \N{MINUS SIGN} mean h) P, P the first two principal components",
-    "The path begins at the ring; where characters of one kind lie together, the state tells them from the others.",
-    (Chart("trajectory", "the state after each character in two components", _trajectory, shares_limits=False),),
-)
-SATURATION = Section(
-    "saturation",
-    "Saturation and dimension",
-    "share of |h| > 0.9; participation ratio (sum l_i)^2 / sum l_i^2 of the covariance of h",
-    "Outputs at the ends of the range pass no gradient, since f' is near 0 there; "
-    "the participation ratio says how many directions the states fill.",
-    (Chart("saturation", "histogram of the outputs of each layer", _saturation),),
-    (
-        Numbers(
-            "By layer",
-            ("layer", "units", "saturated", "always saturated", "dead", "participation ratio"),
-            _saturation_rows,
-            is_folded=False,
-        ),
-    ),
-)
-CHARACTER_MAP = Section(
-    "character_map",
-    "A map of the characters",
-    "row c of U, column c of W, in two principal components",
-    "Characters that lie together are read alike, or predicted alike: if vowels form a group, the network has found "
-    "out by itself that there are vowels.",
-    (Chart("character-map", "the characters by input row and by output column", _character_map, shares_limits=False),),
 )

@@ -1,13 +1,57 @@
-"""What a section of a page consists of."""
+"""What a section of a report consists of, and what was found out about one run.
 
-from collections.abc import Callable, Sequence
+A quantity, its figures and its tables stand in one place: one more is a function that computes it, and a few lines in
+one of the modules beside this one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
+from charlm.inspection.reading import Reading
+from charlm.text.vocabulary import Level
 
-from charlm.inspection.report import Report
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Rows = Sequence[Sequence[object]]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that is found out about a run."""
+
+    name: str
+    """The key of the JSON."""
+    make: Callable[[Reading], Any]
+    """Returns plain data; raises CharlmError or LinAlgError if the quantity cannot be made."""
+    is_essential: bool = False
+    """Whether there is no report without it: it is made first, and its error is that of the report."""
+    missing: Any = None
+    """What the JSON has if it could not be made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was found out about one run."""
+
+    name: str
+    """The path of the run, for the user."""
+    text_name: str
+    """What was read: a name for the user."""
+    characters: tuple[str | None, ...]
+    """The character of each id; None for a reserved id. At level byte, U+0000 to U+00FF are the byte values."""
+    activation: str
+    notes: tuple[str, ...]
+    """What was left out, each a sentence."""
+    found: Mapping[str, Any]
+    """The quantities by name; one that could not be made is missing, and `notes` says why."""
+    level: Level = "char"
+    """What an id stands for."""
+
+    def get(self, name: str) -> Any:
+        """Return a quantity, None if it is missing; or `characters`."""
+        return self.characters if name == "characters" else self.found.get(name)
 
 
 @dataclass(frozen=True)
@@ -18,20 +62,22 @@ class Chart:
     """Unique among all charts; the beginning of the names of its files."""
     label: str
     """What it shows, for a screen reader."""
-    draw: Callable[[Report], Figure | None]
-    """Returns None if the report lacks what the chart shows."""
+    of: tuple[str, ...]
+    """The arguments of `draw`, as `Report.get` has them; nothing is drawn without the first one."""
+    draw: "Callable[..., Figure | None]"
     shares_limits: bool = True
     """Whether the axes of all runs get the same limits."""
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Table:
     """A table that is made for each run."""
 
     caption: str
     head: tuple[str, ...]
-    rows: Callable[[Report], Rows]
-    """Empty if the report lacks what the table shows."""
+    of: tuple[str, ...]
+    """The arguments of `rows`, as `Report.get` has them; there is no table without the first one."""
+    rows: Callable[..., Rows]
     is_folded: bool = True
     """Whether the reader has to open it."""
 
@@ -41,15 +87,37 @@ class Section:
     """A part of the page: what it is, what to see in it, and what is shown for each run."""
 
     name: str
-    """The key of the JSON, and the anchor."""
+    """The anchor."""
     title: str
     equation: str
-    """In the names of the code; `markup.equation` sets the indices."""
+    """In the names of the code; `passages.equation` sets the indices."""
     see: str
     """One sentence that says what to see."""
+    quantities: tuple[Quantity, ...]
     charts: tuple[Chart, ...] = ()
-    numbers: tuple[Numbers, ...] = ()
+    tables: tuple[Table, ...] = ()
     view: Callable[[Report, int], str] | None = None
     """Returns HTML, given a report and its number on the page; "" if the report lacks it."""
     is_optional: bool = False
     """Whether it is left out, not reported as missing, if no run has it."""
+
+
+def given(report: Report, names: Sequence[str]) -> list[Any] | None:
+    """Return the arguments of a chart or a table; None if the report lacks the first one, or it is empty."""
+    first, *others = (report.get(name) for name in names)
+    return None if first is None or first == () else [first, *others]
+
+
+def columns(*names: str) -> Callable[[Any], Rows]:
+    """Return what makes rows of the arrays of a quantity, by their names."""
+    return lambda found: list(zip(*(getattr(found, name).tolist() for name in names), strict=True))
+
+
+def fields(items: Sequence[Any], *names: str) -> Rows:
+    """Return a row of the fields of each item, by their names."""
+    return [tuple(getattr(item, name) for name in names) for item in items]
+
+
+def layer_name(layer: int) -> str:
+    """Return the name of a layer as `weights.safetensors` has it."""
+    return f"rnn.{layer}"

@@ -1,0 +1,226 @@
+"""What all figures have in common: colours, a blank canvas, pieces that several draw, and a figure as an image.
+
+Nothing here computes: a figure draws the plain data of a report. matplotlib is imported when the first one is drawn,
+without pyplot and its global state; the numbers of a report do without it. The hues are those of Okabe and Ito (2008),
+which the colour-blind can tell apart; lines differ by their dashes too.
+"""
+
+import base64
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from charlm.inspection.passages import safe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS: Mapping[str, tuple[str, str]] = {
+    "ink": ("#1b1f24", "#e8eaed"),
+    "muted": ("#5c6570", "#a3abb5"),
+    "grid": ("#d9dde2", "#3a4149"),
+    "paper": ("#ffffff", "#16191d"),
+    "blue": ("#0072b2", "#56b4e9"),
+    "orange": ("#c45500", "#f0883e"),
+    "green": ("#00805d", "#2ec99b"),
+    "purple": ("#a8518a", "#e39cc3"),
+    "yellow": ("#8a6d00", "#e6c229"),
+}
+"""Each colour by its name: the hexadecimal digits in the light theme, and in the dark one. Figures are drawn in those
+of the light theme; in the dark one the page turns their lightness round."""
+INK, MUTED, GRID, PAPER, BLUE, ORANGE, GREEN, PURPLE, YELLOW = (light for light, _ in COLOURS.values())
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW)
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 3)))
+"""Of the lines of SERIES, in the same order."""
+
+WIDTH, HEIGHT = 4.8, 3.0
+"""Inches; a figure fills the width of a phone, and the letters stay readable."""
+DOTS_PER_INCH = 160
+FLOOR = 1e-10
+"""Of logarithmic axes: less than this is rounding, and would press the rest together."""
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LOOK = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "charlm",
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a text is a dollar sign; `log_scale` writes its own powers
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 8,
+}
+
+
+@contextlib.contextmanager
+def look() -> Iterator[None]:
+    """Draw and save figures in the look of a report, whatever the user's own settings of matplotlib are.
+
+    A character that the font lacks is drawn as a box in a PNG, without a warning; a browser shows it in another font.
+    """
+    from matplotlib import style
+
+    with style.context(["default", _LOOK]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def canvas(
+    rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float = HEIGHT
+) -> "tuple[Figure, NDArray[Any]]":
+    """Return an empty figure and its axes.
+
+    Args:
+        rows: Of axes.
+        columns: Of axes.
+        width: Inches.
+        height: Inches.
+
+    Returns:
+        The figure, and an object array [rows, columns] of axes.
+
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def theme_css() -> str:
+    """Return the colours as CSS variables, light and dark."""
+    light, dark = (";".join(f"--{name}:{pair[index]}" for name, pair in COLOURS.items()) for index in (0, 1))
+    return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def image(figure: "Figure", *, label: str) -> str:
+    """Return a figure as an <img> element that loads nothing; `label` says what it shows, for a screen reader."""
+    data = base64.b64encode(svg_file(figure, background="none")).decode("ascii")
+    return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def svg_file(figure: "Figure", *, background: str = PAPER) -> bytes:
+    """Return a figure as an SVG, in the light theme; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(file, format="svg", facecolor=background, metadata=metadata)
+    return file.getvalue()
+
+
+def png_file(figure: "Figure") -> bytes:
+    """Return a figure as a PNG, in the light theme; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, facecolor=PAPER, metadata={"Software": None})
+    return file.getvalue()
+
+
+def share_limits(figures: "Sequence[Figure]") -> None:
+    """Give the axes of the same place in several figures the same limits, so that runs can be compared by eye.
+
+    Args:
+        figures: Of the same kind, one for each run; figures with other numbers of axes are left as they are.
+
+    """
+    if len({len(figure.axes) for figure in figures}) != 1:
+        return
+    for same in zip(*(figure.axes for figure in figures), strict=True):
+        drawn = [axes for axes in same if axes.has_data()]
+        if len({(axes.get_xscale(), axes.get_yscale()) for axes in drawn}) != 1:
+            continue
+        for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
+            limits = [getattr(axes, get)() for axes in drawn]
+            low, high = min(min(pair) for pair in limits), max(max(pair) for pair in limits)
+            is_inverted = limits[0][0] > limits[0][1]
+            for axes in drawn:
+                getattr(axes, put)(*((high, low) if is_inverted else (low, high)))
+
+
+def series(index: int) -> dict[str, Any]:
+    """Return the colour and the dashes of a line by its number in the figure, from 0."""
+    return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
+
+
+def positive(values: ArrayLike) -> NDArray[np.float64]:
+    """Return values for a logarithmic axis: NaN, which is not drawn, in place of 0 and what is not finite."""
+    array = np.asarray(values, np.float64)
+    return np.where(np.isfinite(array) & (array > 0), array, np.nan)
+
+
+def band(axes: "Axes", x: ArrayLike, low: ArrayLike, high: ArrayLike, *, colour: str) -> None:
+    """Shade the range between two curves."""
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def log_scale(axes: "Axes", *values: ArrayLike) -> None:
+    """Make the vertical axis logarithmic if there is anything above 0 to draw; what is below FLOOR is not shown.
+
+    Args:
+        axes: With the curves in it.
+        values: The curves.
+
+    """
+    shown = [positive(curve)[np.isfinite(positive(curve))] for curve in values]
+    least = min((float(curve.min()) for curve in shown if curve.size), default=0.0)
+    if least > 0:
+        axes.set_yscale("log")
+        if least < FLOOR:
+            axes.set_ylim(bottom=FLOOR)
+        axes.yaxis.set_major_formatter(lambda value, _: power(value))
+        axes.yaxis.set_minor_formatter("")
+
+
+def power(value: float) -> str:
+    """Return a label for a value of a logarithmic axis: 0.01 to 100 as such, others as powers of ten."""
+    if 0.009 < value < 101:
+        return f"{value:g}"
+    digits, _, exponent = f"{value:e}".partition("e")
+    factor = "" if float(digits) == 1 else f"{float(digits):g}\N{MULTIPLICATION SIGN}"
+    return f"{factor}10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def doubling_scale(axes: "Axes", marks: Sequence[int] | NDArray[np.int64]) -> None:
+    """Make the horizontal axis logarithmic, with these numbers written on it."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([int(mark) for mark in marks], [f"{int(mark):,}" for mark in marks], minor=False)
+    axes.minorticks_off()
+
+
+def rule(axes: "Axes", *, y: float | None = None, x: float | None = None) -> None:
+    """Draw a thin line across the axes at a height or a place."""
+    if y is not None:
+        axes.axhline(y, color=MUTED, linewidth=0.8, zorder=1)
+    if x is not None:
+        axes.axvline(x, color=MUTED, linewidth=0.8, zorder=1)
+
+
+def legend(figure: "Figure", *, columns: int = 3) -> None:
+    """Draw a legend of all axes above them, where it hides nothing; none if nothing has a label."""
+    named: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    if named:
+        figure.legend(list(named.values()), list(named), loc="outside upper left", ncols=columns)

@@ -1,0 +1,181 @@
+"""A run as a report reads it: each text is read once, when it is needed, and no further than a minute allows.
+
+The more weights a network has, the fewer characters are read, so that the report of a large one is made in about a
+minute on two cores.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from charlm.errors import CharlmError
+from charlm.evaluation.baselines import count_ngrams, score_ngrams
+from charlm.inspection.states import read_states
+from charlm.inspection.untrained import draw_initial
+from charlm.network.bundle import Bundle
+from charlm.network.gradients import Trace, read_text
+from charlm.network.rnn import Parameters, State
+
+MOST_CHARACTERS = 100_000
+MOST_POSITIONS = 2_000
+"""Of the part of the text that is followed character by character."""
+MOST_LOGITS = 20_000_000
+"""That are held at once; takes 160 MB in float64."""
+MOST_STATES = 5_000
+"""States of every layer that are held at once."""
+FEW_STATES = 2_000
+"""States that are looked at one by one."""
+DOUBLE_UP_TO = 1_500_000
+"""Up to how many weights the derivatives are computed in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a report is made on."""
+
+    name: str
+    """The path of the run, for the user."""
+    bundle: Bundle
+    text_name: str
+    """What is read, for the user."""
+    ids: NDArray[Any]
+    """The text, integers [n], n >= 2."""
+    training_ids: NDArray[Any] | None = None
+    """The text that the network was trained on, integers [m]; None if it is not known."""
+    run: Path | None = None
+    """The folder of the run; None for a bundle without its run."""
+    edits: tuple[tuple[int, int], ...] = ()
+    """Characters to change: position in the text, and the id to put there."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits for a network of some size; all of them count characters."""
+
+    characters: int
+    """Whose loss is divided by classes."""
+    positions: int
+    """That are read with their derivatives, from the beginning of the text."""
+    gradient_positions: int
+    """Predictions whose gradients are followed back."""
+    context_positions: int
+    """Predictions whose context is cut."""
+    spectrum_positions: int
+    """Steps at which the eigenvalues of V D are computed."""
+    memory_characters: int
+    """States to which the read-out of memory is fitted, and on which it is tested."""
+    training_characters: int
+    """Of the training text, from which n-grams are counted."""
+    dtype: DTypeLike
+    """Of the derivatives."""
+
+
+def limits_for(parameters: Parameters) -> Limits:
+    """Return the limits for a network: the more weights it has, the fewer characters."""
+    weights = sum(layer.kernel.size + layer.recurrent_kernel.size for layer in parameters.layers)
+    units = max(layer.units for layer in parameters.layers)
+    dimensions = sum(layer.units for layer in parameters.layers)
+    return Limits(
+        characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
+        positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
+        gradient_positions=_between(50, 6e8 / weights, 400),
+        context_positions=_between(96, 1.8e8 / weights, 600),
+        spectrum_positions=_between(2, 1.5e9 / units**3, 16),
+        memory_characters=_between(3_000, 4 * dimensions, 10_000),
+        training_characters=1_000_000,
+        dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
+    )
+
+
+def _between(least: int, wanted: float, most: int) -> int:
+    return max(least, min(most, int(wanted)))
+
+
+class Reading:
+    """What the quantities of a report are computed from."""
+
+    def __init__(self, subject: Subject, limits: Limits | None = None) -> None:
+        self.subject = subject
+        self.parameters, self.vocabulary = subject.bundle.parameters, subject.bundle.vocabulary
+        self.limits = limits or limits_for(self.parameters)
+        self.ids = np.asarray(subject.ids[: self.limits.characters], np.int64)
+        known = subject.training_ids
+        self.training_ids = None if known is None or not len(known) else known[-self.limits.training_characters :]
+        self._ngram_nats: dict[int, NDArray[np.float64]] = {}
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The beginning of the text, read with its derivatives."""
+        return self.read(self.ids[: self.limits.positions])
+
+    @cached_property
+    def states(self) -> State:
+        """The outputs of every layer at the beginning of the text, float32 [up to 5,000, H]."""
+        return read_states(self.parameters, self.ids[:MOST_STATES])
+
+    @property
+    def few_states(self) -> State:
+        """The first of these, float32 [up to 2,000, H]."""
+        return tuple(output[:FEW_STATES] for output in self.states)
+
+    @cached_property
+    def initial(self) -> Parameters:
+        """A network with weights drawn anew by the initializers of the config."""
+        return draw_initial(self.subject.bundle.parse_config(), len(self.vocabulary))
+
+    @cached_property
+    def initial_trace(self) -> Trace:
+        """The beginning of the text, read by that network."""
+        return read_text(self.initial.cast(self.limits.dtype), self.ids[: self.limits.positions // 2])
+
+    @cached_property
+    def initial_states(self) -> State | None:
+        """What that network makes of the part of the text of `states`; None if it cannot be drawn."""
+        try:
+            initial = self.initial
+        except CharlmError:  # the quantities that are of this network say what is wrong
+            return None
+        return read_states(initial, self.ids[:MOST_STATES])
+
+    def ngram_nats(self, order: int) -> NDArray[np.float64]:
+        """Return the nats of ids 1 to n - 1 by n-grams of an order that are counted on the training text."""
+        assert self.training_ids is not None
+        if order not in self._ngram_nats:
+            model = count_ngrams(self.training_ids, vocabulary_size=len(self.vocabulary), order=order)
+            self._ngram_nats[order] = np.concatenate([*score_ngrams(model, self.ids)])
+        return self._ngram_nats[order]
+
+    def read(self, ids: NDArray[np.int64]) -> Trace:
+        """Return a text [T], or texts side by side [T, B], read with their derivatives."""
+        return read_text(self._cast, ids)
+
+    def side_by_side(self, texts: int, length: int) -> NDArray[np.int64]:
+        """Return the beginning of the text, cut into up to `texts` pieces of up to the same length: int64 [T, B]."""
+        length = min(length, len(self.ids))
+        count = min(texts, len(self.ids) // length)
+        return self.ids[: count * length].reshape(count, length).T
+
+    @cached_property
+    def _cast(self) -> Parameters:
+        return self.parameters.cast(self.limits.dtype)
+
+    def left_out(self) -> list[str]:
+        """Return what the limits leave out, each a sentence."""
+        limits, whole = self.limits, len(self.subject.ids)
+        read = (
+            ("Losses by class and baselines", limits.characters, f"{limits.characters:,} of {whole:,}"),
+            ("Surprise, gradients, impulse response, exponents", limits.positions, f"{limits.positions:,}"),
+            ("Units, calibration", MOST_STATES, f"{MOST_STATES:,}"),
+            ("Saturation, trajectory, fixed points", FEW_STATES, f"{FEW_STATES:,}"),
+        )
+        notes = [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
+        known, used = self.subject.training_ids, self.training_ids
+        if known is not None and used is not None and len(used) < len(known):
+            notes.append(
+                f"N-grams: counted on the last {limits.training_characters:,} characters of the training text."
+            )
+        return notes

@@ -1,0 +1,276 @@
+"""What was built, how it learnt, and how well it predicts."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charlm.errors import CharlmError
+from charlm.evaluation.baselines import NGRAM_ORDER
+from charlm.evaluation.protocols import only_finite
+from charlm.evaluation.scoring import score_stream
+from charlm.inspection.calibration import Calibration, calibrate
+from charlm.inspection.curves import Curves, Level, measure_levels, read_curves
+from charlm.inspection.diagram import Diagram, draw_network, draw_up
+from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, canvas, legend, rule, series
+from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss
+from charlm.inspection.passages import folded, reader, safe
+from charlm.inspection.reading import Reading
+from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table, fields
+from charlm.inspection.surprise import Predictions, predict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TIMES = " \N{MULTIPLICATION SIGN} "
+Division = Callable[[LossByClass], Sequence[ClassLoss]]
+
+
+def make_curves(reading: Reading) -> Curves:
+    """Read the learning curves; refuse a bundle without its run."""
+    if reading.subject.run is None:
+        raise CharlmError("a bundle without its run has no learning curves")
+    levels = measure_levels(reading.ids, reading.vocabulary, reading.training_ids, reading.ngram_nats)
+    return read_curves(reading.subject.run, levels=levels)
+
+
+def make_surprise(reading: Reading) -> Predictions:
+    """Predict the text that is coloured by surprise; refuse weights that are too large."""
+    found = predict(reading.trace)
+    for _ in only_finite([found.nats.astype(np.float32)]):
+        pass
+    return found
+
+
+def make_loss(reading: Reading) -> LossByClass:
+    """Divide the loss on the text by classes of its characters."""
+    nats = np.concatenate([*only_finite(score_stream(reading.parameters, reading.ids))])
+    if reading.training_ids is None:
+        return divide_loss(nats, reading.ids, reading.vocabulary)
+    ngram_nats = reading.ngram_nats(NGRAM_ORDER)
+    return divide_loss(nats, reading.ids, reading.vocabulary, ngram_nats=ngram_nats, ngram_order=NGRAM_ORDER)
+
+
+def draw_curves(curves: Curves) -> "Figure":
+    """Draw the loss on training and validation text over a run, the gap between them, and simple models as lines."""
+    figure, ((axes,),) = canvas(height=3.4)
+    training, validation = curves.training, curves.validation
+    for index, (name, curve) in enumerate((("training", training), ("validation", validation))):
+        if len(curve.steps):
+            marker = {"marker": "o", "markersize": 3} if len(curve.steps) < 40 else {}
+            axes.plot(curve.steps, curve.nats_per_char, label=name, **series(index), **marker)
+    if len(training.steps) and len(validation.steps):
+        below = np.interp(validation.steps, training.steps, training.nats_per_char)
+        axes.fill_between(validation.steps, below, validation.nats_per_char, color=ORANGE, alpha=0.18, linewidth=0)
+    axes.set(xlabel="step", ylabel="nats per character")
+    axes.set_xlim(0, None)
+    _draw_levels(axes, curves.levels)
+    legend(figure)
+    return figure
+
+
+def _draw_levels(axes: "Axes", levels: Sequence[Level]) -> None:
+    """Draw a line for each simple model, its name at the right of the axes, no name over another."""
+    for level in levels:
+        rule(axes, y=level.nats_per_char)
+    low, high = axes.get_ylim()
+    gap, place = (high - low) * 0.055, high
+    for level in sorted(levels, key=lambda level: -level.nats_per_char):
+        place = min(level.nats_per_char, place - gap)
+        where = axes.get_yaxis_transform()
+        axes.text(1.015, place, level.name, transform=where, va="center", fontsize=8, color=MUTED)
+
+
+def draw_loss(classes: Sequence[ClassLoss], *, mean: float, ngram_order: int | None) -> "Figure":
+    """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark.
+
+    Args:
+        classes: One division of the text.
+        mean: Nats per character of the whole text, a line.
+        ngram_order: The order of the n-gram model; None if there is none.
+
+    """
+    figure, ((axes,),) = canvas(height=0.8 + 0.27 * max(3, len(classes)))
+    rows = np.arange(len(classes))
+    axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
+    by_ngrams = [(each.ngram_nats_per_char, row) for row, each in enumerate(classes)]
+    known = [(nats, row) for nats, row in by_ngrams if nats is not None]
+    if known:
+        across, up = zip(*known, strict=True)
+        style = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
+        axes.plot(across, up, label=f"{ngram_order}-gram", **style)
+    rule(axes, x=mean)
+    axes.set_yticks(rows, [f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes], color=INK)
+    axes.set(xlabel="nats per character (%: share of all nats)", ylim=(len(classes) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
+    legend(figure)
+    return figure
+
+
+def draw_reliability(calibration: Calibration) -> "Figure":
+    """Draw how often the likeliest character is right, by the probability that it was given."""
+    figure, ((axes,),) = canvas(height=3.6)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+    confidence = [each.confidence for each in calibration.bins]
+    accuracy = [each.accuracy for each in calibration.bins]
+    counts = np.array([each.positions for each in calibration.bins], float)
+    axes.plot(confidence, accuracy, **series(0))
+    sizes = 12 + 110 * counts / max(counts.max(initial=1), 1)
+    axes.scatter(confidence, accuracy, s=sizes, color=BLUE, alpha=0.6, linewidths=0)
+    axes.set(xlabel="probability of the likeliest character", ylabel="how often it is right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    return figure
+
+
+def draw_temperature(calibration: Calibration) -> "Figure":
+    """Draw the loss by temperature, with the best one marked."""
+    figure, ((axes,),) = canvas(height=2.4)
+    axes.plot(calibration.temperatures, calibration.nats_by_temperature, **series(0))
+    axes.plot(calibration.temperature, calibration.best_nats_per_char, marker="o", color=ORANGE)
+    axes.annotate(
+        f"best: {calibration.temperature:.4g}",
+        (calibration.temperature, calibration.best_nats_per_char),
+        xytext=(0, 9),
+        textcoords="offset points",
+        ha="left" if calibration.temperature < calibration.temperatures.mean() else "right",
+        fontsize=8,
+    )
+    rule(axes, x=1)
+    axes.set(xlabel="temperature", ylabel="nats per character")
+    return figure
+
+
+def weight_rows(network: Diagram) -> Rows:
+    """Return a row for each tensor, and one for all."""
+    weights = [weight for part in network.parts for weight in part.weights]
+    rows = [(weight.name, weight.symbol, TIMES.join(map(str, weight.shape)), weight.parameters) for weight in weights]
+    return [*rows, ("all", "", "", network.parameters)]
+
+
+def curve_rows(curves: Curves) -> Rows:
+    """Return a row for each evaluation and each simple model, and one for the gap."""
+    steps, nats = curves.validation.steps.tolist(), curves.validation.nats_per_char.tolist()
+    evaluations = [(f"validation at step {step:,}", loss) for step, loss in zip(steps, nats, strict=True)]
+    levels = [(level.name, level.nats_per_char) for level in curves.levels]
+    return [*evaluations, *levels, ("validation less training, at the end", curves.gap_nats)]
+
+
+def calibration_rows(found: Calibration) -> Rows:
+    """Return the figures of a calibration."""
+    return (
+        ("best temperature", found.temperature),
+        ("nats per character at it", found.best_nats_per_char),
+        ("nats per character at temperature 1", found.nats_per_char),
+        ("expected calibration error", found.expected_error),
+        ("predictions", found.positions),
+    )
+
+
+def view_samples(report: Report, _: int) -> str:
+    """Return the texts that the network wrote during training."""
+    curves: Curves | None = report.get("curves")
+    samples = () if curves is None else curves.samples
+    return "".join(folded(f"Written at step {each.step:,}", f"<pre>{safe(each.text)}</pre>") for each in samples)
+
+
+def view_reader(report: Report, run: int) -> str:
+    """Return the text coloured by surprise."""
+    found: Predictions | None = report.get("surprise")
+    return "" if found is None else reader(found, report.characters, run=run)
+
+
+def _loss_chart(name: str, title: str, divide: Division) -> Chart:
+    def draw(loss: LossByClass) -> "Figure | None":
+        """Draw a division; None if it has no class."""
+        return draw_loss(divide(loss), mean=loss.nats_per_char, ngram_order=loss.ngram_order) if divide(loss) else None
+
+    return Chart(f"loss-by-{name}", f"nats per character {title}", ("loss_by_class",), draw)
+
+
+def _loss_table(title: str, divide: Division) -> Table:
+    def rows(loss: LossByClass) -> Rows:
+        """Return a row for each class."""
+        return fields(divide(loss), "name", "characters", "nats_per_char", "ngram_nats_per_char", "share_of_loss")
+
+    head = ("class", "characters", "nats", "n-gram nats", "share of loss")
+    return Table(f"Nats per character {title}", head, ("loss_by_class",), rows)
+
+
+DIVISIONS: tuple[tuple[str, str, Division], ...] = (
+    ("class", "by what the character is", lambda loss: loss.by_class),
+    ("word-place", "by the number of the letter in its word", lambda loss: loss.by_word_place),
+    ("line-place", "by the number of the character in its line", lambda loss: loss.by_line_place),
+)
+NETWORK = Section(
+    "network",
+    "The network",
+    "h_t = f(x_t U + h_{t-1} V + b), logits_t = h_t W + c, h_0 = 0",
+    "The loop on the left is the same weights at every step on the right: that is all a recurrent network is.",
+    (Quantity("network", lambda reading: draw_up(reading.parameters)),),
+    (
+        Chart(
+            "network",
+            "the network rolled and unrolled, with the shapes of its weights",
+            ("network",),
+            draw_network,
+            shares_limits=False,
+        ),
+    ),
+    (Table("Parameters", ("tensor", "symbol", "shape", "parameters"), ("network",), weight_rows),),
+)
+CURVES = Section(
+    "curves",
+    "Learning curves",
+    "L = mean of \N{MINUS SIGN}log softmax(logits_{t-1})[id_t]",
+    "Where the curve falls below a level, the network predicts better than that simple model; "
+    "the shaded gap between training and validation is what it has learnt by heart.",
+    (Quantity("curves", make_curves),),
+    (Chart("curves", "loss on training and validation text by step", ("curves",), draw_curves),),
+    (Table("Losses in nats per character", ("loss", "nats"), ("curves",), curve_rows),),
+    view_samples,
+)
+SURPRISE = Section(
+    "surprise",
+    "The text, coloured by surprise",
+    "nats_t = \N{MINUS SIGN}log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|",
+    "A trained network is surprised where a word or a name begins, and less and less until the word ends.",
+    (Quantity("surprise", make_surprise, is_essential=True),),
+    view=view_reader,
+)
+LOSS = Section(
+    "loss_by_class",
+    "Where the loss is",
+    "L = sum over classes of (characters of the class / characters) L_{class}",
+    "If the first letters of words cost most, the network spells better than it chooses words; "
+    "a diamond left of the end of a bar is a class that counting n-grams predicts better.",
+    (Quantity("loss_by_class", make_loss),),
+    tuple(_loss_chart(*division) for division in DIVISIONS),
+    tuple(_loss_table(title, divide) for _, title, divide in DIVISIONS),
+)
+CALIBRATION = Section(
+    "calibration",
+    "Calibration",
+    "p = softmax(logits / T)",
+    "Points below the diagonal are predictions that are right less often than the network believes; "
+    "a best temperature above 1 says the same in one number.",
+    (Quantity("calibration", lambda reading: calibrate(reading.parameters, reading.ids, reading.states)),),
+    (
+        Chart(
+            "reliability",
+            "how often the likeliest character is right, by its probability",
+            ("calibration",),
+            draw_reliability,
+        ),
+        Chart("temperature", "loss by temperature", ("calibration",), draw_temperature),
+    ),
+    (
+        Table("Calibration", ("quantity", "value"), ("calibration",), calibration_rows, is_folded=False),
+        Table(
+            "Reliability",
+            ("from", "to", "positions", "probability", "right"),
+            ("calibration",),
+            lambda found: fields(found.bins, "low", "high", "positions", "confidence", "accuracy"),
+        ),
+    ),
+)

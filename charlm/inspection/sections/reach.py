@@ -1,0 +1,376 @@
+"""How far back a network learns and remembers."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charlm.errors import CharlmError
+from charlm.inspection.context import LAGS, Memory, UsableContext, linear_memory, usable_context
+from charlm.inspection.impulse import ImpulseResponse, impulse_response
+from charlm.inspection.look import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    WIDTH,
+    band,
+    canvas,
+    doubling_scale,
+    legend,
+    log_scale,
+    positive,
+    rule,
+    series,
+)
+from charlm.inspection.passages import visible
+from charlm.inspection.reading import MOST_POSITIONS, Reading
+from charlm.inspection.sections.section import Chart, Quantity, Rows, Section, Table, columns, layer_name
+from charlm.inspection.surprise import Edit, edit_text
+from charlm.inspection.vanishing import GradientByLag, TruncationBias, gradient_by_lag, truncation_bias
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TRUNCATION_TEXTS, TRUNCATION_CHARACTERS = 8, 257
+MEMORY_TEXTS = 16
+EDIT_CHARACTERS = 32
+"""How many characters after an edit are drawn."""
+
+
+def make_truncation(reading: Reading) -> TruncationBias:
+    """Measure the bias of truncated backpropagation on some texts side by side."""
+    texts = max(1, TRUNCATION_TEXTS * reading.limits.positions // MOST_POSITIONS)
+    return truncation_bias(reading.read(reading.side_by_side(texts, TRUNCATION_CHARACTERS)))
+
+
+def make_context(reading: Reading) -> UsableContext:
+    """Measure the loss by the number of characters that are given."""
+    ngram_nats = None if reading.training_ids is None else reading.ngram_nats
+    positions = reading.limits.context_positions
+    return usable_context(reading.parameters, reading.ids, positions=positions, ngram_nats=ngram_nats)
+
+
+def make_memory(reading: Reading) -> Memory:
+    """Measure how well a linear read-out remembers; refuse a text that is too short to fit it."""
+    texts = reading.side_by_side(MEMORY_TEXTS, reading.limits.memory_characters // MEMORY_TEXTS + LAGS[-1])
+    states = sum(layer.units for layer in reading.parameters.layers)
+    if (fitted := int((texts.size - LAGS[-1] * texts.shape[1]) * 0.6)) < states:
+        raise CharlmError(f"a state of {states:,} dimensions, and only {max(0, fitted):,} characters to fit it to")
+    return linear_memory(reading.read(texts))
+
+
+def make_edits(reading: Reading) -> tuple[Edit, ...]:
+    """Follow the ripples of the edits; refuse one outside the part of the text that is followed."""
+    last = len(reading.trace.ids) - 1
+    outside = [position for position, _ in reading.subject.edits if not 0 <= position <= last]
+    if outside:
+        raise CharlmError(f"edit at {outside[0]}: the position must be from 0 to {last}")
+    return tuple(edit_text(reading.trace, position, after) for position, after in reading.subject.edits)
+
+
+def draw_gradient_by_lag(trained: GradientByLag, initial: GradientByLag | None = None) -> "Figure":
+    """Draw how the gradient of a loss shrinks or grows on its way back, for each layer.
+
+    Args:
+        trained: The curves of the trained network.
+        initial: Those of the same network with weights drawn anew; thin lines.
+
+    """
+    figure, ((axes,),) = canvas()
+    for index, curve in enumerate(trained.layers):
+        style = series(index)
+        band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
+        axes.plot(curve.lag, positive(curve.median), label=layer_name(curve.layer), **style)
+    for index, curve in enumerate(initial.layers if initial else ()):
+        style = {**series(index), "color": MUTED, "linewidth": 1.1}
+        axes.plot(curve.lag, positive(curve.median), label=f"{layer_name(curve.layer)}, untrained", **style)
+    log_scale(axes, *(curve.median for curve in trained.layers))
+    rule(axes, y=1)
+    axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
+    legend(figure, columns=2)
+    return figure
+
+
+def draw_gradient_of_layers(found: GradientByLag) -> "Figure | None":
+    """Draw the path through each layer alone; in a network of one layer it is that of the whole state."""
+    return draw_gradient_by_lag(found) if len(found.layers) > 1 else None
+
+
+def draw_truncation(bias: TruncationBias) -> "Figure":
+    """Draw the angle and the length of the truncated gradient beside the full one, by window length."""
+    figure, ((upper,), (lower,)) = canvas(2, height=4.2)
+    upper.plot(bias.window, bias.angle_degrees, marker="o", markersize=3.5, label="all weights", **series(0))
+    lower.plot(bias.window, bias.length_ratio, marker="o", markersize=3.5, **series(0))
+    pairs = zip(bias.recurrent_angle_degrees, bias.recurrent_length_ratio, strict=True)
+    for layer, (angle, length) in enumerate(pairs):
+        upper.plot(bias.window, angle, label=f"V of {layer_name(layer)}", **series(layer + 1))
+        lower.plot(bias.window, length, **series(layer + 1))
+    rule(lower, y=1)
+    for axes in (upper, lower):
+        doubling_scale(axes, bias.window)
+    upper.set(ylabel="angle, degrees", ylim=(0, None))
+    lower.set(xlabel="window, characters", ylabel="length / full length")
+    legend(figure)
+    return figure
+
+
+def draw_usable_context(context: UsableContext) -> "Figure":
+    """Draw the loss by the number of characters given, and what each doubling of it saves."""
+    figure, ((upper,), (lower,)) = canvas(2, height=4.6)
+    upper.plot(context.characters, context.nats, marker="o", markersize=3.5, label="zero state", **series(0))
+    upper.plot(context.characters, context.nats_other_state, label="state of another place", **series(1))
+    if context.ngram_order.size:
+        style = {"linestyle": "", "marker": "s", "markersize": 4.5, "color": series(2)["color"]}
+        upper.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
+    centres = np.sqrt(context.characters[:-1] * context.characters[1:])
+    lower.bar(centres, context.bits_saved, width=0.5 * centres, color=BLUE)
+    for axes in (upper, lower):
+        doubling_scale(axes, context.characters)
+        axes.set_xlim(0.8, 1.25 * context.characters[-1])
+    rule(lower, y=0)
+    upper.set(ylabel="nats per character")
+    lower.set(xlabel="k, characters given", ylabel="bits saved by doubling")
+    legend(figure, columns=2)
+    return figure
+
+
+def draw_impulse_response(response: ImpulseResponse) -> "Figure":
+    """Draw what is left of a replaced character in the state, and in the prediction.
+
+    A finite response is drawn on linear axes, which show that it ends; an infinite one on logarithmic axes, on which a
+    constant factor for each character is a straight line.
+    """
+    figure, ((upper,), (lower,)) = canvas(2, height=4.4)
+    style, length = series(0), response.length
+    if length is not None:
+        end, dots = 2 * length + 6, {"marker": "o", "markersize": 4.0}
+        upper.plot(response.lag[:end], response.state[:end], label="|dh|", **style, **dots)
+        upper.plot(response.lag[:end], response.linear[:end], label="linear prediction", **series(1))
+        lower.plot(response.lag[:end], response.kl[:end], **style, **dots)
+    else:
+        band(upper, response.lag, positive(response.state_low), positive(response.state_high), colour=style["color"])
+        upper.plot(response.lag, positive(response.state), label="|dh|", **style)
+        upper.plot(response.lag, positive(response.linear), label="linear prediction", **series(1))
+        lower.plot(response.lag, positive(response.kl), **style)
+        log_scale(upper, response.state, response.linear)
+        log_scale(lower, response.kl)
+        if response.half_life is not None:
+            rule(upper, x=response.half_life)
+            upper.annotate(
+                f"half-life {response.half_life:.4g}",
+                (response.half_life, 0.97),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="top",
+                fontsize=8,
+                color=MUTED,
+            )
+    upper.set_ylabel("|dh| / |dh| at lag 0")
+    lower.set(xlabel="lag, characters", ylabel="KL of prediction, nats")
+    legend(figure)
+    return figure
+
+
+def draw_memory(memory: Memory) -> "Figure":
+    """Draw how often a linear read-out names the character k steps back."""
+    figure, ((axes,),) = canvas()
+    axes.plot(memory.lag, memory.accuracy, marker="o", markersize=3, label="read-out from the state", **series(0))
+    axes.plot(memory.lag, memory.commonest, label="commonest character", **series(1))
+    axes.fill_between(memory.lag, memory.commonest, memory.accuracy, color=BLUE, alpha=0.15, linewidth=0)
+    axes.set(xlabel="lag k, characters", ylabel="share of right answers", ylim=(0, 1.02))
+    legend(figure)
+    return figure
+
+
+def draw_edits(edits: Sequence[Edit], characters: Sequence[str | None]) -> "Figure":
+    """Draw the surprise of each character before and after each edit.
+
+    Args:
+        edits: One or more.
+        characters: The character of each id.
+
+    """
+    figure, rows = canvas(len(edits), width=WIDTH, height=0.4 + 2.0 * len(edits))
+    for (axes,), edit in zip(rows, edits, strict=True):
+        count = min(EDIT_CHARACTERS, len(edit.ids))
+        places, before, after = np.arange(count), edit.nats_before[:count], edit.nats_after[:count]
+        axes.plot(places, before, label="as it was", **series(0))
+        axes.plot(places, after, marker="o", markersize=3, label="changed", **series(1))
+        axes.fill_between(places, before, after, color=ORANGE, alpha=0.18, linewidth=0)
+        axes.set_xticks(places, [visible(characters[index]) for index in edit.ids[:count]], fontsize=8, color=INK)
+        old, new = (visible(characters[index]) for index in (edit.before, edit.after))
+        axes.set_title(f"at {edit.position:,}: {old} becomes {new}", loc="left")
+        axes.set(ylabel="nats", ylim=(0, None))
+    legend(figure)
+    return figure
+
+
+def lag_rows(found: GradientByLag) -> Rows:
+    """Return a row for each layer and lag."""
+    by_layer = ((curve.layer, columns("lag", "median", "low", "high")(curve)) for curve in found.layers)
+    return [(layer_name(layer), *row) for layer, rows in by_layer for row in rows]
+
+
+def context_rows(found: UsableContext) -> Rows:
+    """Return a row for each number of characters given."""
+    ngrams = dict(zip((found.ngram_order - 1).tolist(), found.ngram_nats.tolist(), strict=True))
+    saved = [None, *found.bits_saved.tolist()]
+    losses = columns("characters", "nats", "nats_other_state")(found)
+    return [(*row, bits, ngrams.get(row[0])) for row, bits in zip(losses, saved, strict=True)]
+
+
+def verdict_rows(found: ImpulseResponse) -> Rows:
+    """Return what an impulse response is in a word, and its figures."""
+    return (
+        ("response", found.verdict),
+        ("its length in characters", found.length),
+        ("half-life in characters", found.half_life),
+        ("characters replaced, one at a time", found.positions),
+    )
+
+
+def edit_rows(edits: Sequence[Edit], characters: Sequence[str | None]) -> Rows:
+    """Return a row for each character from each edit on."""
+    by_edit = (columns("positions", "ids", "nats_before", "nats_after")(edit) for edit in edits)
+    return [
+        (position, visible(characters[index]), before, after)  # type: ignore[call-overload]
+        for rows in by_edit
+        for position, index, before, after in rows
+    ]
+
+
+LAG_HEAD = ("layer", "lag", "median", "10%", "90%")
+GRADIENT = Section(
+    "gradient_by_lag",
+    "The gradient by lag",
+    "dh_t/dh_{t-1} = V D_t, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
+    "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
+    "one that rises means that it explodes.",
+    (
+        Quantity(
+            "gradient_by_lag",
+            lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
+        ),
+        Quantity(
+            "gradient_by_lag_layer",
+            lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions, path="layer"),
+        ),
+        Quantity(
+            "initial_gradient_by_lag",
+            lambda reading: gradient_by_lag(reading.initial_trace, positions=reading.limits.gradient_positions),
+        ),
+    ),
+    (
+        Chart(
+            "gradient-by-lag",
+            "gradient by lag along the whole state",
+            ("gradient_by_lag", "initial_gradient_by_lag"),
+            draw_gradient_by_lag,
+        ),
+        Chart(
+            "gradient-by-lag-layer",
+            "gradient by lag through the recurrence of each layer alone",
+            ("gradient_by_lag_layer",),
+            draw_gradient_of_layers,
+        ),
+    ),
+    (
+        Table("Along the whole state", LAG_HEAD, ("gradient_by_lag",), lag_rows),
+        Table("Through one layer", LAG_HEAD, ("gradient_by_lag_layer",), lag_rows),
+        Table("Untrained", LAG_HEAD, ("initial_gradient_by_lag",), lag_rows),
+    ),
+)
+TRUNCATION = Section(
+    "truncation",
+    "The bias of truncated backpropagation",
+    "angle(g_{window}, g_{full}), |g_{window}| / |g_{full}|, g = dL/d(weights)",
+    "Once the angle is near 0 degrees a longer window teaches nothing more: what came before adds no gradient.",
+    (Quantity("truncation", make_truncation),),
+    (Chart("truncation", "angle and length of the truncated gradient by window", ("truncation",), draw_truncation),),
+    (
+        Table(
+            "All weights",
+            ("window", "angle, degrees", "length ratio"),
+            ("truncation",),
+            columns("window", "angle_degrees", "length_ratio"),
+        ),
+    ),
+)
+CONTEXT = Section(
+    "usable_context",
+    "The usable context",
+    "L(k) = mean of \N{MINUS SIGN}log p(id_t | id_{t-k}, ..., id_{t-1})",
+    "Where the curve becomes flat the network uses nothing that lies further back; "
+    "where a square lies below it, counting n-grams uses that context better.",
+    (Quantity("usable_context", make_context),),
+    (
+        Chart(
+            "usable-context",
+            "nats per character by the number of characters given",
+            ("usable_context",),
+            draw_usable_context,
+        ),
+    ),
+    (
+        Table(
+            "Nats per character",
+            ("characters given", "zero state", "other state", "bits saved", "n-gram"),
+            ("usable_context",),
+            context_rows,
+        ),
+    ),
+)
+IMPULSE = Section(
+    "impulse_response",
+    "The impulse response",
+    "dh_{t+1} = dh_t V D_{t+1}",
+    "A replaced character fades from the state, and sooner from the prediction; "
+    "as long as the dashed line follows, the network acts as a linear filter.",
+    (Quantity("impulse_response", lambda reading: impulse_response(reading.trace)),),
+    (
+        Chart(
+            "impulse-response",
+            "change of the state and of the prediction by lag",
+            ("impulse_response",),
+            draw_impulse_response,
+        ),
+    ),
+    (
+        Table("Verdict", ("quantity", "value"), ("impulse_response",), verdict_rows, is_folded=False),
+        Table(
+            "By lag",
+            ("lag", "|dh|", "linear", "KL, nats"),
+            ("impulse_response",),
+            columns("lag", "state", "linear", "kl"),
+        ),
+    ),
+)
+MEMORY = Section(
+    "memory",
+    "Memory against use",
+    "id_{t-k} read off h_t by ridge regression",
+    "The shaded area is what the state still holds of the character k steps back; "
+    "compare it with the usable context, which is what the predictions make of it.",
+    (Quantity("memory", make_memory),),
+    (Chart("memory", "accuracy of a linear read-out by lag", ("memory",), draw_memory),),
+    (
+        Table(
+            "Read-out by lag",
+            ("lag", "right", "commonest", "memory"),
+            ("memory",),
+            columns("lag", "accuracy", "commonest", "memory"),
+        ),
+    ),
+)
+EDIT = Section(
+    "edits",
+    "An edit and its ripple",
+    "nats_t(changed text) \N{MINUS SIGN} nats_t(text)",
+    "The shaded area is the ripple: it ends where the network has forgotten the changed character.",
+    (Quantity("edits", make_edits, is_essential=True, missing=()),),
+    (Chart("edits", "surprise before and after each edit", ("edits", "characters"), draw_edits),),
+    (Table("Nats by position", ("position", "character", "before", "after"), ("edits", "characters"), edit_rows),),
+    is_optional=True,
+)

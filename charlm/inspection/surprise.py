@@ -1,0 +1,137 @@
+"""The surprise of each character of a text, what was likelier, what decided it, and the ripple of a changed character.
+
+    nats_t = -log softmax(logits_{t-1})[id_t]
+
+In float64; `charlm.network.rnn` computes the loss in float32. Axes: N scored characters, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.network.gradients import Trace, follow_back, read_text, through_inputs
+
+Values = NDArray[np.float64]
+
+LIKELIEST = 5
+
+
+def log_softmax(logits: NDArray[Any]) -> Values:
+    """Return ln softmax(logits), float64 [..., V], without overflow for finite logits [..., V]."""
+    below_peak = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    below_peak -= np.log(np.exp(below_peak).sum(-1, keepdims=True))
+    return np.asarray(below_peak)
+
+
+def nats_of(logits: NDArray[Any], ids: NDArray[Any]) -> Values:
+    """Return -ln softmax(logits)[id], float64 [...], for logits [..., V] and ids, integers [...]."""
+    return np.asarray(-np.take_along_axis(log_softmax(logits), ids[..., None], -1)[..., 0])
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions of consecutive characters, read as one stream from the zero state."""
+
+    positions: NDArray[np.int64]
+    """The position of each character in the text, from 0: int64 [N]. The first one has no prediction."""
+    ids: NDArray[np.int64]
+    """The characters that came, int64 [N]."""
+    nats: Values
+    """The surprise of each, float64 [N]; what `charlm evaluate --surprise` writes."""
+    likeliest: NDArray[np.int64]
+    """The ids that the network thought likeliest before each character, likeliest first: int64 [N, 5 or V]."""
+    probabilities: Values
+    """Their probabilities, float64 [N, 5 or V]."""
+    influence: Values
+    """|dL_t / dx_s| of the prediction at t by the input x_s, for the characters s = t - 1, t - 2, ... before it.
+
+    float64 [N, lags], divided by the largest of its row; 0 before the beginning of the text, and if nothing decides.
+    """
+
+
+def predict(trace: Trace, *, lags: int = 32, rows: int = 256) -> Predictions:
+    """Score every character of a text but the first, and follow each prediction back to the characters behind it.
+
+    Args:
+        trace: One text, read from the zero state; T >= 2.
+        lags: How many characters before each one `influence` reaches back, 1 or more.
+        rows: How many predictions to follow side by side, 1 or more.
+
+    Returns:
+        The predictions of characters 1 to T - 1.
+
+    """
+    steps = np.arange(len(trace.ids) - 1)
+    ids, logits = trace.ids[1:, 0], trace.logits[:-1, 0]
+    chances = np.exp(log_softmax(logits))
+    likeliest = np.argsort(-chances, axis=-1, kind="stable")[:, :LIKELIEST]
+    influence = [_influence(trace, part, lags=lags) for part in np.array_split(steps, -(-len(steps) // rows))]
+    return Predictions(
+        positions=steps + 1,
+        ids=ids,
+        nats=nats_of(logits, ids),
+        likeliest=likeliest,
+        probabilities=np.take_along_axis(chances, likeliest, -1),
+        influence=np.concatenate(influence),
+    )
+
+
+def _influence(trace: Trace, steps: NDArray[np.int64], *, lags: int) -> Values:
+    """Return |dL_t/dx_s| of some predictions, float64 [P, lags], divided by the largest of each."""
+    flow = follow_back(trace, steps, lags=lags)
+    norms = [np.linalg.norm(through_inputs(trace.parameters, changes), axis=-1) for _, changes in flow]
+    by_lag = np.stack(norms, axis=-1).astype(np.float64)
+    peaks = by_lag.max(-1, keepdims=True)
+    return np.asarray(np.divide(by_lag, peaks, out=np.zeros_like(by_lag), where=peaks > 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """The ripple of one changed character in the nats of the characters from it on."""
+
+    position: int
+    """Of the changed character in the text, from 0."""
+    before: int
+    """Its id in the text."""
+    after: int
+    """The id that replaced it."""
+    positions: NDArray[np.int64]
+    """The changed position and those after it, int64 [N]."""
+    ids: NDArray[np.int64]
+    """The ids there in the text as it was, int64 [N]."""
+    nats_before: Values
+    """The surprise of each in the text as it was, float64 [N]; NaN at position 0, which is not predicted."""
+    nats_after: Values
+    """The surprise of each in the changed text, float64 [N]."""
+
+
+def edit_text(trace: Trace, position: int, after: int, *, reach: int = 200) -> Edit:
+    """Change one character of a text, and score it and those after it again.
+
+    Args:
+        trace: One text, read.
+        position: Of the character to change, 0 to T - 1.
+        after: The id to put there, 0 to V - 1.
+        reach: How many characters after it to score, at most; 0 or more.
+
+    """
+    end = min(len(trace.ids), position + reach + 1)
+    ids = trace.ids[position:end, 0]
+    changed = np.concatenate([[after], ids[1:]])
+    state = tuple(output[position - 1] for output in trace.outputs) if position else trace.before
+    again = read_text(trace.parameters, changed, state=state)
+    predictions = trace.logits[max(0, position - 1) : end - 1, 0]
+    predictions_after = np.concatenate([trace.logits[max(0, position - 1) : position, 0], again.logits[:-1, 0]])
+    unpredicted = [np.nan] * (position == 0)
+    scored = slice(len(unpredicted), None)
+    return Edit(
+        position=position,
+        before=int(ids[0]),
+        after=after,
+        positions=np.arange(position, end),
+        ids=ids,
+        nats_before=np.concatenate([unpredicted, nats_of(predictions, ids[scored])]),
+        nats_after=np.concatenate([unpredicted, nats_of(predictions_after, changed[scored])]),
+    )

@@ -1,0 +1,248 @@
+"""Derivatives of the network in NumPy: a text read with its slopes, and gradients followed back through it.
+
+    a_t = x_t U + h_{t-1} V + b,  h_t = f(a_t),  D_t = diag f'(a_t)
+    g_t = dL/dh_t,  d_t = dL/da_t = g_t D_t,  and from t to t - 1 through one layer: g_{t-1} = d_t V^T    (Werbos 1990)
+
+`charlm.engine` trains with automatic differentiation; this is for what a network shows of itself. The dtype is that of
+the weights, float32 or float64 (`Parameters.cast`). Axes: T time, B texts, P rows (predictions or texts), K lags, L
+layers, V vocabulary, E embedding, H units.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.network.rnn import Floats, Parameters, State, advance, probabilities, zero_state
+
+DERIVATIVES: Mapping[str, Callable[[Floats, Floats], Any]] = {
+    "tanh": lambda _, h: 1 - h * h,
+    "relu": lambda a, _: (a > 0) * 1.0,
+    "sigmoid": lambda _, h: h * (1 - h),
+    "linear": lambda a, _: np.ones_like(a),
+    "softsign": lambda a, _: 1 / (1 + np.abs(a)) ** 2,
+    "elu": lambda a, _: np.where(a > 0, 1, np.exp(np.minimum(a, 0))),
+}
+"""f'(a) by the name of f, from a and h = f(a); at a kink the slope of one side."""
+LARGEST_SLOPES = {"sigmoid": 1 / 4}
+"""The largest f'(a) by the name of f, where it is not 1."""
+
+
+def slope(activation: str, a: Floats, h: Floats) -> Floats:
+    """Return f'(a), of the shape and dtype of a.
+
+    Args:
+        activation: A key of `charlm.network.rnn.ACTIVATIONS`.
+        a: The values before the activation, of any shape.
+        h: f(a), of the same shape.
+
+    """
+    return np.asarray(DERIVATIVES[activation](a, h), a.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What happened while B texts of T characters were read side by side."""
+
+    parameters: Parameters
+    ids: NDArray[np.int64]
+    """The characters, int64 [T, B]."""
+    before: State
+    """The state before the first character, [B, H] for each layer."""
+    outputs: State
+    """h_t of each layer, [T, B, H]."""
+    slopes: State
+    """f'(a_t) of each layer, [T, B, H]."""
+
+    @cached_property
+    def logits(self) -> Floats:
+        """The logits after each character, [T, B, V]."""
+        return self.parameters.logits(self.outputs)
+
+
+def read_text(parameters: Parameters, ids: NDArray[Any], *, state: State | None = None) -> Trace:
+    """Read texts side by side, and keep outputs and slopes.
+
+    Args:
+        parameters: The weights; their dtype is that of the result.
+        ids: Integers [T, B], or [T] for a single text.
+        state: The state to begin at, [B, H] for each layer; None = zero.
+
+    Returns:
+        The trace; values that overflow are not finite in it.
+
+    """
+    columns = np.asarray(ids, np.int64).reshape(len(ids), -1)
+    before = zero_state(parameters, columns.shape[1]) if state is None else state
+    outputs = tuple(np.empty((len(columns), *first.shape), first.dtype) for first in before)
+    slopes = tuple(np.empty_like(output) for output in outputs)
+    now = before
+    with np.errstate(over="ignore", invalid="ignore"):
+        for time, characters in enumerate(columns):
+            totals, now = advance(parameters, characters, now)
+            for layer, (total, output) in enumerate(zip(totals, now, strict=True)):
+                outputs[layer][time], slopes[layer][time] = output, slope(parameters.activation, total, output)
+    return Trace(parameters, columns, before, outputs, slopes)
+
+
+def loss_slope(logits: Floats, targets: NDArray[Any]) -> Floats:
+    """Return dL/dlogits of the loss L = -log softmax(logits)[target]: the probabilities, less 1 at the target.
+
+    Args:
+        logits: float [..., V].
+        targets: Integers [...].
+
+    Returns:
+        [..., V], of the dtype of the logits.
+
+    """
+    found = probabilities(logits)
+    at = targets[..., None]
+    np.put_along_axis(found, at, np.take_along_axis(found, at, -1) - 1, -1)
+    return found
+
+
+def through_logits(parameters: Parameters, by_logits: Floats) -> State:
+    """Return what reaches h of each layer directly from dL/dlogits [P, V]: [P, H] for each layer."""
+    return tuple(
+        by_logits @ kernel.T if len(kernel) else np.zeros((len(by_logits), layer.units), by_logits.dtype)
+        for kernel, layer in zip(parameters.logits_kernels, parameters.layers, strict=True)
+    )
+
+
+def step_back(
+    parameters: Parameters, arriving: State, slopes: State, *, across_layers: bool = True
+) -> tuple[State, State]:
+    """Take the gradient of one time step back through the activations, from the top layer down.
+
+    Args:
+        parameters: The weights.
+        arriving: What reaches h of each layer from later characters and from the logits, [P, H].
+        slopes: f'(a) of each layer at this time, [P, H].
+        across_layers: Whether the gradient goes on from each layer to the one below, at the same time.
+
+    Returns:
+        g = dL/dh and d = dL/da of each layer, [P, H].
+
+    """
+    gradients, changes = list(arriving), list(arriving)
+    for layer in reversed(range(len(arriving))):
+        if across_layers and layer + 1 < len(arriving):
+            gradients[layer] = arriving[layer] + changes[layer + 1] @ parameters.below_kernels[layer + 1].T
+        changes[layer] = gradients[layer] * slopes[layer]
+    return tuple(gradients), tuple(changes)
+
+
+def through_time(parameters: Parameters, changes: State) -> State:
+    """Return what reaches h of each layer one character earlier through its own recurrence, from dL/da: [P, H] each."""
+    return tuple(change @ layer.recurrent_kernel.T for change, layer in zip(changes, parameters.layers, strict=True))
+
+
+def follow_back(
+    trace: Trace,
+    steps: NDArray[np.int64],
+    *,
+    lags: int,
+    texts: NDArray[np.int64] | int = 0,
+    across_layers: bool = True,
+) -> Iterator[tuple[State, State]]:
+    """Follow the gradients of the losses of single predictions back, all of them side by side.
+
+    Args:
+        trace: Texts, read; the loss is that of their next character.
+        steps: The steps t that made the predictions, int64 [P], 0 to T - 2. A gradient at a step before the text is
+            zero.
+        lags: How many steps to yield, the first being t itself.
+        texts: In which text each prediction was made, int64 [P].
+        across_layers: Whether the gradient flows between the layers at the steps before t; else only through each
+            layer's own recurrence. At t itself, it always does.
+
+    Yields:
+        For k = 0, 1, ..., lags - 1: dL_t/dh_{t-k} and dL_t/da_{t-k} of each layer, [P, H].
+
+    """
+    parameters = trace.parameters
+    logits = parameters.logits([output[steps, texts] for output in trace.outputs])
+    by_logits = loss_slope(logits, trace.ids[steps + 1, texts])
+    arriving = through_logits(parameters, by_logits)
+    for lag in range(lags):
+        now = steps - lag
+        inside = (now >= 0)[:, None]
+        slopes = tuple(np.where(inside, gain[np.maximum(now, 0), texts], 0) for gain in trace.slopes)
+        gradients, changes = step_back(parameters, arriving, slopes, across_layers=across_layers or lag == 0)
+        yield tuple(np.where(inside, gradient, 0) for gradient in gradients), changes
+        arriving = through_time(parameters, changes)
+
+
+def through_inputs(parameters: Parameters, changes: State) -> Floats:
+    """Return dL/dx, [P, V or E], from dL/da of each layer, [P, H]: x is the one-hot character or its embedding."""
+    pairs = zip(changes, parameters.input_kernels, strict=True)
+    first, *others = [change @ kernel.T for change, kernel in pairs if len(kernel)]
+    return np.asarray(sum(others, first))
+
+
+def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> Floats:
+    """Multiply differences of the state before a step by the Jacobian of the step, of all layers together.
+
+        d_l <- (d_l V_l + d_{l-1} U_l) D_l,  from the lowest layer l up
+
+    Args:
+        parameters: The weights.
+        differences: Small differences of the whole state, lowest layer first: [n, sum of H].
+        slopes: f'(a_t) of each layer at the step, [n, H] or [1, H].
+
+    Returns:
+        The differences after the step, [n, sum of H].
+
+    """
+    parts = np.split(differences, np.cumsum([layer.units for layer in parameters.layers])[:-1], axis=1)
+    after: list[Floats] = []
+    for part, layer, below, gain in zip(parts, parameters.layers, parameters.below_kernels, slopes, strict=True):
+        total = part @ layer.recurrent_kernel
+        if after:
+            total += after[-1] @ below
+        after.append(total * gain)
+    return np.concatenate(after, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class LagCurve:
+    """How the gradient of the loss at t reaches one layer k characters earlier: |dL_t/dh_{t-k}| / |dL_t/dh_t|."""
+
+    layer: int
+    """From 0, lowest first."""
+    lag: NDArray[np.int64]
+    """k = 0, 1, ..., int64 [K]."""
+    median: NDArray[np.float64]
+    """Over the predictions, float64 [K]; 1 at lag 0. NaN, like the others, if no prediction has a gradient."""
+    low: NDArray[np.float64]
+    """The 10th percentile, float64 [K]."""
+    high: NDArray[np.float64]
+    """The 90th percentile, float64 [K]."""
+
+
+def lag_curves(
+    trace: Trace,
+    steps: NDArray[np.int64],
+    *,
+    lags: int,
+    texts: NDArray[np.int64] | int = 0,
+    across_layers: bool = True,
+) -> tuple[LagCurve, ...]:
+    """Return the curve of each layer over some predictions; the arguments are those of `follow_back`.
+
+    A prediction whose gradient at t is zero is left out of the layer's percentiles.
+    """
+    flow = follow_back(trace, steps, lags=lags, texts=texts, across_layers=across_layers)
+    norms = np.array([[np.linalg.norm(layer, axis=-1) for layer in gradients] for gradients, _ in flow], np.float64)
+    curves = []
+    for layer in range(norms.shape[1]):
+        known = norms[:, layer, norms[0, layer] > 0]  # [K, P]
+        low, median, high = np.full((3, lags), np.nan)
+        if known.size:
+            low, median, high = np.percentile(known / known[0], [10, 50, 90], axis=1)
+        curves.append(LagCurve(layer, np.arange(lags), median, low, high))
+    return tuple(curves)

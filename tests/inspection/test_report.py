@@ -1,0 +1,162 @@
+"""A whole report: which quantities it has, what its notes say, what is refused, and its JSON."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from inspection.networks import random_ids
+from inspection.reports import CHARACTERS, bare, report
+from numpy.typing import NDArray
+
+from charlm.errors import CharlmError
+from charlm.evaluation.scoring import mean_score, score_stream
+from charlm.inspection.passages import to_plain
+from charlm.inspection.reading import Limits, Subject, limits_for
+from charlm.inspection.report import QUANTITIES, inspect_run, to_json
+from charlm.network.bundle import Bundle
+
+SMALL = Limits(300, 120, 20, 20, 2, 3000, 400, np.float64)
+
+
+def subject(bundle: Bundle, *, length: int = 400, **changes: Any) -> Subject:
+    """Return a random text that the random bundle reads."""
+    return replace(Subject("bundle", bundle, "a text", random_ids(length)), **changes)
+
+
+def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
+    named: list[str] = []
+    made = subject(bundle, training_ids=random_ids(500, seed=9))
+    found = inspect_run(made, limits=SMALL, progress=named.append)
+    assert named == [quantity.name.replace("_", " ") for quantity in QUANTITIES]
+    assert {quantity.name for quantity in QUANTITIES} - {*found.found} == {"curves"}
+    assert len(found.get("surprise").nats) == 119
+    assert len(found.get("usable_context").ngram_order) > 1
+    assert found.notes == (
+        "Losses by class and baselines: the first 300 of 400 characters.",
+        "Surprise, gradients, impulse response, exponents: the first 120 characters.",
+        "N-grams: counted on the last 400 characters of the training text.",
+        "Curves: missing: a bundle without its run has no learning curves.",
+    )
+
+
+def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
+    found = inspect_run(subject(bundle, length=5001), limits=replace(SMALL, characters=9999), only=[])
+    assert found.notes[1:] == (
+        "Units, calibration: the first 5,000 characters.",
+        "Saturation, trajectory, fixed points: the first 2,000 characters.",
+    )
+
+
+def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:
+    found = inspect_run(subject(bundle), limits=SMALL, only=["loss_by_class"])
+    expected = mean_score(score_stream(bundle.parameters, random_ids(400)[:300])).nats_per_char
+    assert found.get("loss_by_class").nats_per_char == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])
+def test_a_text_that_is_short_or_of_one_character_still_has_a_report(bundle: Bundle, ids: NDArray[np.int64]) -> None:
+    found = inspect_run(subject(bundle, ids=ids), limits=SMALL)
+    assert len(found.get("surprise").nats) == len(ids) - 1
+    assert found.get("gradient_by_lag").positions > 0
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_text_without_a_prediction_is_refused(bundle: Bundle, length: int) -> None:
+    with pytest.raises(CharlmError, match=f"a text: {length} characters: at least 2 are needed"):
+        inspect_run(subject(bundle, length=length))
+
+
+def test_weights_that_are_too_large_are_refused(bundle: Bundle) -> None:
+    bundle.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
+    with pytest.raises(CharlmError, match="the weights are too large"):
+        inspect_run(subject(bundle), only=["surprise"])
+
+
+def test_an_edit_outside_the_text_that_is_read_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(CharlmError, match="edit at 120: the position must be from 0 to 119"):
+        inspect_run(subject(bundle, edits=((120, 1),)), limits=SMALL, only=["edits"])
+
+
+def test_an_edit_has_its_ripple(bundle: Bundle) -> None:
+    found = inspect_run(subject(bundle, edits=((7, 2), (9, 0))), only=["edits"])
+    assert [(edit.position, edit.after) for edit in found.get("edits")] == [(7, 2), (9, 0)]
+
+
+def test_a_config_that_cannot_be_drawn_anew_leaves_out_the_initial_network_alone(bundle: Bundle) -> None:
+    unreadable = replace(bundle, config="model: {units: none}")
+    only = ["initial_gradient_by_lag", "initial_lyapunov", "initial_spectrum", "units"]
+    found = inspect_run(subject(unreadable, length=100), limits=SMALL, only=only)
+    assert to_json(found)["initial_spectrum"] == []
+    assert found.get("units") is not None
+    assert sum("Initial" in note for note in found.notes) == 3
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_large_networks_are_read_less(bundle: Bundle, units: int) -> None:
+    small = limits_for(bundle.parameters)
+    layer = bundle.parameters.layers[0]
+    wide = replace(layer, recurrent_kernel=np.zeros((units * 600, units * 600), np.float32))
+    large = limits_for(replace(bundle.parameters, layers=(wide, wide)))
+    assert large.context_positions <= small.context_positions == 600
+    assert large.spectrum_positions < small.spectrum_positions == 16
+    assert small.characters == 100_000
+
+
+def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
+    """The logits of every position are held: 20 million of them."""
+    many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
+    assert limits_for(bundle.parameters).positions == 2000
+    assert limits_for(many).positions == 500
+
+
+CONTRACT = (
+    *("surprise", "gradient_by_lag", "usable_context", "impulse_response", "lyapunov", "spectral_radius", "units"),
+    *("calibration", "loss_by_class", "curves"),
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.array([1.0, np.nan, np.inf, -np.inf]), [1.0, None, None, None]),
+        (np.float32(0.1), 0.1),
+        (np.array([1 + 2j, complex(np.nan, 0)]), [[1.0, 2.0], [None, 0.0]]),
+        (np.int64(3), 3),
+        (True, True),
+        ((1, "a", None, {2: np.zeros((1, 2))}), [1, "a", None, {"2": [[0.0, 0.0]]}]),
+        (123456789.123, 123456800.0),
+    ],
+)
+def test_a_value_becomes_plain(value: Any, expected: Any) -> None:
+    found = to_plain(value)
+    assert json.dumps(found, allow_nan=False) == json.dumps(expected)
+
+
+def test_a_report_is_valid_json_with_the_promised_keys() -> None:
+    found = json.loads(json.dumps(to_json(report()), allow_nan=False))
+    assert set(CONTRACT) <= set(found)
+
+
+def test_each_character_has_its_surprise_and_what_was_likelier() -> None:
+    whole = report()
+    first = to_json(whole)["surprise"][0]
+    assert first["position"] == 1
+    assert first["character"] == CHARACTERS[whole.get("surprise").ids[0]]
+    assert first["nats"] == pytest.approx(whole.get("surprise").nats[0], rel=1e-6)
+    assert [guess["character"] for guess in first["likeliest"]] == [
+        CHARACTERS[guess] for guess in whole.get("surprise").likeliest[0]
+    ]
+
+
+def test_each_layer_has_its_gradient_by_lag_and_its_radius() -> None:
+    found = to_json(report(layers=3))
+    assert [curve["layer"] for curve in found["gradient_by_lag"]] == [0, 1, 2]
+    assert found["gradient_by_lag"][0]["median"][:2] == [1.0, 0.6]
+    assert found["spectral_radius"] == [pytest.approx(layer["spectral_radius"]) for layer in found["spectrum"]]
+
+
+def test_a_part_that_could_not_be_made_is_null() -> None:
+    found = to_json(bare())
+    assert (found["surprise"], found["gradient_by_lag"], found["spectral_radius"]) == (None, None, [])

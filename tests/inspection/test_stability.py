@@ -1,0 +1,127 @@
+"""Spectra and Lyapunov exponents of networks and matrices for which they are known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import RandomParameters
+from inspection.networks import one_layer, random_ids, shift_register, traced
+
+from charlm.inspection.stability import RecurrentSpectrum, leading_eigenvalues, lyapunov, recurrent_spectra
+from charlm.network.rnn import Parameters
+
+
+def spectrum_of(parameters: Parameters, **settings: int) -> RecurrentSpectrum:
+    """Return the spectrum of a single layer on a random text."""
+    (found,) = recurrent_spectra(traced(parameters, random_ids(60)), **settings)
+    return found
+
+
+def test_an_orthogonal_kernel_lies_on_the_unit_circle() -> None:
+    found = spectrum_of(one_layer(np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0]))
+    np.testing.assert_allclose(np.abs(found.eigenvalues), 1, atol=1e-6)
+    assert found.spectral_radius == pytest.approx(1, abs=1e-6)
+    assert found.largest_singular_value == pytest.approx(1, abs=1e-6)
+    assert found.non_normality == pytest.approx(0, abs=1e-3)
+
+
+def test_a_register_has_no_radius_and_is_as_far_from_normal_as_can_be() -> None:
+    found = spectrum_of(shift_register(3))
+    assert found.spectral_radius == 0
+    assert found.largest_singular_value == pytest.approx(1)
+    assert found.non_normality == 1
+
+
+def test_henrici_of_a_triangle_is_its_part_above_the_diagonal() -> None:
+    found = spectrum_of(one_layer(np.array([[3.0, 4.0], [0.0, 2.0]])))
+    assert found.eigenvalues.tolist() == pytest.approx([3, 2])
+    assert found.non_normality == pytest.approx(4 / np.sqrt(29))
+
+
+def test_the_effective_radius_counts_the_slopes() -> None:
+    """V = 2 I: the radius of V D is twice the largest slope at each step."""
+    parameters = one_layer(2 * np.eye(3), activation="tanh")
+    trace = traced(parameters, random_ids(60))
+    (found,) = recurrent_spectra(trace, positions=200)
+    radii = 2 * trace.slopes[0][30:, 0].max(1)
+    assert found.effective_radius_positions == 30
+    assert found.effective_radius == pytest.approx(np.median(radii))
+    assert (found.effective_radius_low, found.effective_radius_high) == pytest.approx((radii.min(), radii.max()))
+
+
+def test_a_linear_layer_has_the_effective_radius_of_its_kernel() -> None:
+    found = spectrum_of(one_layer(0.7 * np.eye(3)), positions=3)
+    assert found.effective_radius == pytest.approx(found.spectral_radius)
+
+
+def test_every_layer_has_its_spectrum(random_parameters: RandomParameters) -> None:
+    found = recurrent_spectra(traced(random_parameters(layers=3), random_ids(20, ids=5)))
+    assert [layer.layer for layer in found] == [0, 1, 2]
+
+
+def test_a_small_matrix_has_all_its_eigenvalues_largest_first() -> None:
+    found = leading_eigenvalues(np.array([[0.0, 2, 0], [-2, 0, 0], [0, 0, 3]]))
+    assert np.abs(found) == pytest.approx([3, 2, 2])
+    assert sorted(found.imag) == pytest.approx([-2, 0, 2])
+
+
+@pytest.mark.parametrize("scale", [1.0, np.linspace(0.1, 1, 300)], ids=["dense edge", "few large"])
+def test_the_largest_size_of_a_large_matrix_is_exact_to_one_percent(scale: float) -> None:
+    matrix = np.random.default_rng(0).standard_normal((300, 300)) / np.sqrt(300) * scale
+    expected = np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1]
+    found = np.abs(leading_eigenvalues(matrix))
+    assert found[0] == pytest.approx(expected[0], rel=0.01)
+    assert found[:20] == pytest.approx(expected[:20], rel=0.05)
+
+
+def test_a_krylov_space_that_ends_early_gives_what_it_holds() -> None:
+    matrix = np.zeros((300, 300))
+    matrix[0, 0], matrix[1, 1] = 5, -2
+    assert np.abs(leading_eigenvalues(matrix))[:2] == pytest.approx([5, 2])
+    assert not np.abs(leading_eigenvalues(np.zeros((300, 300)))).any()
+
+
+def test_those_of_a_linear_network_are_the_logarithms_of_its_eigenvalues() -> None:
+    kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32)
+    found = lyapunov(traced(one_layer(kernel), random_ids(3000)), most_steps=2500, warm_up=400)
+    expected = np.sort(np.log(np.abs(np.linalg.eigvals(kernel.astype(np.float64)))))[::-1]
+    np.testing.assert_allclose(found.exponents, expected, atol=2e-3)  # pairs of eigenvalues turn on
+
+
+@pytest.mark.parametrize("kind", [{}, {"layers": 2, "skip_connections": True, "activation": "softsign"}])
+def test_their_sum_is_the_mean_logarithm_of_the_determinant(
+    random_parameters: RandomParameters, kind: dict[str, Any]
+) -> None:
+    """The Jacobian of all layers is block triangular: its determinant is the product of |V| and of the slopes."""
+    trace = traced(random_parameters(scale=0.7, **kind), random_ids(300, ids=5))
+    found = lyapunov(trace, warm_up=1)
+    steps = range(1, 300)
+    volumes = [np.linalg.slogdet(layer.recurrent_kernel)[1] for layer in trace.parameters.layers]
+    shrinking = sum(np.log(gain[steps, 0]).sum(1).mean() for gain in trace.slopes)
+    assert found.exponents.sum() == pytest.approx(sum(volumes) + shrinking)
+    assert found.steps == 299
+
+
+def test_a_rotation_neither_grows_nor_shrinks_and_has_no_time_constant_below_zero() -> None:
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
+    found = lyapunov(traced(one_layer(rotation), random_ids(200)))
+    np.testing.assert_allclose(found.exponents, 0, atol=1e-6)
+
+
+def test_the_time_constant_is_that_of_the_slowest_direction() -> None:
+    found = lyapunov(traced(one_layer(np.diag([0.9, 0.5, 0.1])), random_ids(300)))
+    assert found.time_constant == pytest.approx(-1 / np.log(0.9), rel=1e-4)
+    grown = lyapunov(traced(one_layer(np.diag([1.1, 0.5])), random_ids(300)))
+    assert grown.time_constant is None
+
+
+def test_a_shift_register_forgets_at_once() -> None:
+    found = lyapunov(traced(shift_register(3), random_ids(300)))
+    assert found.exponents.max() < -10
+
+
+def test_the_first_exponents_of_a_large_state_are_those_of_all(random_parameters: RandomParameters) -> None:
+    trace = traced(random_parameters(units=12, scale=0.4), random_ids(900, ids=5))
+    first, everything = lyapunov(trace, most=3, full_up_to=5), lyapunov(trace)
+    np.testing.assert_allclose(first.exponents, everything.exponents[:3], atol=0.02)
+    assert (first.dimensions, len(everything.exponents)) == (12, 12)

@@ -1,0 +1,90 @@
+"""The surprise of a text, what was likelier, which characters decided it, and the ripple of an edit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+from inspection.networks import one_layer, random_ids, shift_register, traced
+
+from charlm.evaluation.scoring import score_stream
+from charlm.inspection.surprise import edit_text, predict
+from charlm.network.rnn import parameters_from_tensors
+
+
+def test_nats_are_those_of_the_evaluation(random_parameters: RandomParameters) -> None:
+    parameters, ids = random_parameters(layers=2), random_ids(50, ids=5)
+    found = predict(traced(parameters, ids))
+    np.testing.assert_allclose(found.nats, np.concatenate([*score_stream(parameters, ids)]), atol=1e-5)
+    assert found.positions.tolist() == [*range(1, 50)]
+    assert found.ids.tolist() == ids[1:].tolist()
+
+
+def test_the_likeliest_characters_are_sorted_with_their_probabilities(random_parameters: RandomParameters) -> None:
+    parameters, ids = random_parameters(vocabulary_size=7), random_ids(9, ids=7)
+    found = predict(traced(parameters, ids))
+    logits, _ = reference.read(parameters, ids.tolist())
+    for row, guesses, chances in zip(logits, found.likeliest, found.probabilities, strict=False):
+        expected = sorted(np.exp(row) / np.exp(row).sum(), reverse=True)[:5]
+        np.testing.assert_allclose(chances, expected, rtol=1e-6)
+        assert guesses.tolist() == np.argsort(-row)[:5].tolist()
+
+
+@pytest.mark.parametrize("skip_connections", [False, True])
+def test_the_influence_is_the_gradient_by_the_input(
+    random_parameters: RandomParameters, *, skip_connections: bool
+) -> None:
+    """Each character occurs once, so that a change of its embedding is a change of one x_s."""
+    parameters = random_parameters(
+        vocabulary_size=7, layers=2, embedding=3, skip_connections=skip_connections, scale=0.6
+    )
+    ids = [4, 0, 6, 2, 1, 3]
+    found = predict(traced(parameters, np.array(ids)), lags=5).influence[-1]
+
+    def loss(row: int, column: int, step: float) -> float:
+        tensors: dict[str, Any] = {name: tensor.astype(np.float64) for name, tensor in parameters.tensors().items()}
+        tensors["embedding"][row, column] += step
+        changed = parameters_from_tensors(tensors, activation="tanh", skip_connections=skip_connections)
+        return reference.nats(changed, ids)[-1]
+
+    slopes = [[(loss(row, at, 1e-5) - loss(row, at, -1e-5)) / 2e-5 for at in range(3)] for row in ids[4::-1]]
+    expected = np.linalg.norm(slopes, axis=1)
+    np.testing.assert_allclose(found, expected / expected.max(), atol=1e-7)
+
+
+def test_nothing_before_the_text_has_influence() -> None:
+    found = predict(traced(one_layer(np.eye(3)), random_ids(12)), lags=8)
+    assert (found.influence[0, 1:] == 0).all()
+    assert (found.influence[:, 0] > 0).all()
+
+
+def test_a_register_is_influenced_by_the_place_that_it_reads_alone() -> None:
+    ids = random_ids(30)
+    found = predict(traced(shift_register(4, reads=2), ids), lags=6)
+    lags = found.influence[5:].argmax(1)
+    assert (lags == 2).all()
+    assert (np.delete(found.influence[5:], 2, axis=1) == 0).all()
+
+
+def test_the_number_of_rows_at_once_changes_nothing(random_parameters: RandomParameters) -> None:
+    trace = traced(random_parameters(), random_ids(40, ids=5))
+    np.testing.assert_allclose(predict(trace, rows=7).influence, predict(trace).influence, atol=1e-12)
+
+
+@pytest.mark.parametrize("position", [0, 1, 9, 19])
+def test_the_nats_are_those_of_the_two_texts(random_parameters: RandomParameters, position: int) -> None:
+    parameters, ids = random_parameters(layers=2), random_ids(20, ids=5)
+    found = edit_text(traced(parameters, ids), position, 3)
+    changed = ids.copy()
+    changed[position] = 3
+    for values, text in ((found.nats_before, ids), (found.nats_after, changed)):
+        expected = [np.nan, *reference.nats(parameters, text.tolist())]
+        np.testing.assert_allclose(values, expected[position:], rtol=1e-6)
+    assert found.positions.tolist() == [*range(position, 20)]
+    assert (found.before, found.after) == (ids[position], 3)
+
+
+def test_the_ripple_ends_at_its_reach(random_parameters: RandomParameters) -> None:
+    trace = traced(random_parameters(), random_ids(20, ids=5))
+    assert edit_text(trace, 4, 0, reach=6).positions.tolist() == [*range(4, 11)]

@@ -1,0 +1,184 @@
+"""Derivatives: slopes and gradients, compared with central differences in float64 and automatic differentiation."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from conftest import RandomParameters
+from inspection.networks import one_layer, random_ids, traced
+from numpy.typing import NDArray
+
+from charlm.network.gradients import DERIVATIVES, Trace, follow_back, lag_curves, push_forward, read_text, slope
+from charlm.network.rnn import Parameters
+
+IDS = [0, 3, 1, 1, 4, 2, 0, 2]
+SHORT = np.array(IDS[:6])
+POINTS = np.array([-7.3, -2.9, -1.1, -0.6, -0.05, 0.04, 0.3, 0.9, 1.4, 3.2, 5.7, 6.4])  # no kink among them
+STEP = 1e-6
+
+
+def test_every_activation_has_its_derivative() -> None:
+    assert set(DERIVATIVES) == set(reference.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("activation", sorted(DERIVATIVES))
+def test_the_slope_is_that_of_central_differences(activation: str) -> None:
+    f = np.vectorize(reference.ACTIVATIONS[activation], otypes=[float])
+    expected = (f(POINTS + STEP) - f(POINTS - STEP)) / (2 * STEP)
+    np.testing.assert_allclose(slope(activation, POINTS, f(POINTS)), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("activation", sorted(DERIVATIVES))
+def test_the_slope_has_the_dtype_of_its_argument(activation: str) -> None:
+    a = POINTS.astype(np.float32)
+    assert slope(activation, a, a).dtype == np.float32
+
+
+READ: list[dict[str, Any]] = [
+    {},
+    {"layers": 3},
+    {"layers": 2, "embedding": 3},
+    {"layers": 3, "skip_connections": True},
+    {"layers": 2, "embedding": 2, "skip_connections": True, "use_bias": False, "activation": "softsign"},
+]
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_logits_and_states_are_those_of_the_definition(
+    random_parameters: RandomParameters, kind: dict[str, Any]
+) -> None:
+    parameters = random_parameters(scale=0.7, **kind)
+    trace = traced(parameters, SHORT)
+    logits, state = reference.read(parameters, SHORT.tolist())
+    np.testing.assert_allclose(trace.logits[:, 0], logits, atol=1e-7)
+    for output, expected in zip(trace.outputs, state, strict=True):
+        np.testing.assert_allclose(output[-1, 0], expected, atol=1e-7)
+
+
+def test_texts_side_by_side_do_not_touch_each_other(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2)
+    both, alone = traced(parameters, np.stack([SHORT, SHORT[::-1]], axis=1)), traced(parameters, SHORT[::-1])
+    np.testing.assert_allclose(both.outputs[1][:, 1], alone.outputs[1][:, 0], atol=1e-12)
+
+
+def test_a_text_goes_on_from_a_state(random_parameters: RandomParameters) -> None:
+    exact = random_parameters(layers=2).cast(np.float64)
+    whole, start = read_text(exact, SHORT), read_text(exact, SHORT[:3])
+    rest = read_text(exact, SHORT[3:], state=tuple(output[-1] for output in start.outputs))
+    np.testing.assert_allclose(rest.logits, whole.logits[3:], atol=1e-12)
+
+
+AT = 5
+"""The step whose prediction is followed back, of character AT + 1."""
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"layers": 2, "activation": "softsign"},
+    {"layers": 3, "skip_connections": True, "embedding": 3},
+    {"layers": 2, "skip_connections": True, "use_bias": False, "activation": "sigmoid"},
+]
+
+
+def followed(parameters: Parameters, *, across_layers: bool = True, lags: int = 5) -> list[tuple[NDArray[Any], ...]]:
+    """Return dL/dh at AT, AT - 1, ... of each layer, [H]."""
+    flow = follow_back(traced(parameters, IDS), np.array([AT]), lags=lags, across_layers=across_layers)
+    return [tuple(layer[0] for layer in gradients) for gradients, _ in flow]
+
+
+def loss(parameters: Parameters, time: int, layer: int, nudge: NDArray[Any]) -> float:
+    """Return the loss of the prediction at AT if the output of a layer at a time is nudged."""
+    logits, _ = reference.read(parameters, IDS[: AT + 1], nudges={(time, layer): nudge})
+    return reference.log_sum_exp(logits[AT]) - float(logits[AT, IDS[AT + 1]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_of_the_whole_state_is_that_of_central_differences(
+    random_parameters: RandomParameters, kind: dict[str, Any]
+) -> None:
+    parameters = random_parameters(scale=0.7, **kind)
+    for lag, gradients in enumerate(followed(parameters)):
+        for layer, gradient in enumerate(gradients):
+            nudges = 1e-5 * np.eye(len(gradient))
+            ends = [[loss(parameters, AT - lag, layer, sign * nudge) for nudge in nudges] for sign in (1, -1)]
+            np.testing.assert_allclose(gradient, np.subtract(ends[0], ends[1]) / 2e-5, atol=1e-9)
+
+
+def test_one_layer_alone_is_followed_by_its_own_jacobians(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=3, scale=0.7)
+    trace = traced(parameters, IDS)
+    flow = followed(parameters, across_layers=False)
+    for layer, weights in enumerate(parameters.layers):
+        for lag in range(1, 5):
+            gain = trace.slopes[layer][AT - lag + 1, 0]
+            jacobian = weights.recurrent_kernel.astype(float) @ np.diag(gain)  # dh_t / dh_{t-1} = V D_t, rows
+            np.testing.assert_allclose(flow[lag][layer], jacobian @ flow[lag - 1][layer], atol=1e-12)
+
+
+def torch_gradients(parameters: Parameters, trace: Trace, *, across_layers: bool) -> list[list[NDArray[Any]]]:
+    """Return dL/dh by lag and layer, by automatic differentiation of the two-layer tanh network in torch."""
+    torch = pytest.importorskip("torch", reason="missing: torch")
+
+    def tensor(values: Any) -> Any:
+        return torch.tensor(values.astype(np.float64))
+
+    states = [[torch.zeros(layer.units, dtype=torch.float64) for layer in parameters.layers]]
+    for time in range(AT + 1):
+        below, now = tensor(np.eye(parameters.vocabulary_size)[IDS[time]]), []
+        for layer, previous in zip(parameters.layers, states[-1], strict=True):
+            total = below @ tensor(layer.kernel) + previous @ tensor(layer.recurrent_kernel) + tensor(layer.bias)
+            now.append(torch.tanh(total).requires_grad_())
+            now[-1].retain_grad()
+            below = now[-1] if across_layers or time == AT else now[-1].detach()
+        states.append(now)
+    logits = states[-1][-1] @ tensor(parameters.logits_kernel) + tensor(parameters.logits_bias)
+    torch.nn.functional.cross_entropy(logits[None], torch.tensor([IDS[AT + 1]])).backward()
+    return [[state.grad.numpy() for state in states[AT + 1 - lag]] for lag in range(5)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("across_layers", [True, False])
+def test_both_paths_are_those_of_automatic_differentiation(
+    random_parameters: RandomParameters, *, across_layers: bool
+) -> None:
+    parameters = random_parameters(layers=2, scale=0.7)
+    trace = traced(parameters, IDS)
+    expected = torch_gradients(parameters, trace, across_layers=across_layers)
+    for found, wanted in zip(followed(parameters, across_layers=across_layers), expected, strict=True):
+        for gradient, by_torch in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(gradient, by_torch, atol=1e-12)
+
+
+def test_a_difference_moves_as_two_readings_do(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=3, scale=0.7)
+    exact = parameters.cast(np.float64)
+    before = read_text(exact, np.array([1, 2])).outputs
+    nudge = 1e-6 * np.random.default_rng(0).standard_normal((1, 12))
+    states = [tuple(output[-1] + sign * part for output, part in zip(before, np.split(nudge, 3, axis=1), strict=True))
+              for sign in (1, -1)]  # fmt: skip
+    ends = [np.concatenate(read_text(exact, np.array([3]), state=state).outputs, axis=-1)[0] for state in states]
+    at = read_text(exact, np.array([1, 2, 3]))
+    pushed = push_forward(exact, nudge, tuple(gain[2] for gain in at.slopes))
+    np.testing.assert_allclose(pushed, (ends[0] - ends[1]) / 2, rtol=1e-6, atol=1e-13)
+
+
+def test_predictions_in_texts_side_by_side_are_followed_as_if_alone(random_parameters: RandomParameters) -> None:
+    parameters, texts = random_parameters(layers=2, scale=0.7), random_ids(24, ids=5).reshape(12, 2)
+    both = lag_curves(traced(parameters, texts), np.array([9]), lags=5, texts=np.array([1]))
+    alone = lag_curves(traced(parameters, texts[:, 1]), np.array([9]), lags=5)
+    for one, other in zip(both, alone, strict=True):
+        np.testing.assert_allclose(one.median, other.median, rtol=1e-12)
+
+
+def test_a_gradient_of_zero_is_not_divided_by() -> None:
+    parameters = one_layer(np.eye(2))
+    silent = Parameters(None, parameters.layers, 0 * parameters.logits_kernel, parameters.logits_bias, "linear")
+    (curve,) = lag_curves(traced(silent, random_ids(20)), np.array([12, 18]), lags=4)
+    assert np.isnan(curve.median).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_everything_has_the_dtype_of_the_weights(random_parameters: RandomParameters, dtype: type) -> None:
+    trace = read_text(random_parameters(layers=2, skip_connections=True).cast(dtype), SHORT)
+    for gradients, changes in follow_back(trace, np.array([3, 4]), lags=3):
+        arrays = (*trace.outputs, *trace.slopes, trace.logits, *gradients, *changes)
+        assert {array.dtype for array in arrays} == {np.dtype(dtype)}
