@@ -29,7 +29,7 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 def suggest_settings(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Return `KEY=` for the keys that begin so, or `KEY=VALUE` for the values of a key that has a few."""
-    from charlm.config.keys import known_values, read_settings
+    from charlm.config.reference import known_values, read_settings
 
     settings = read_settings()
     key, equals, _value = incomplete.partition("=")

@@ -23,7 +23,7 @@ CONFIGS = _shipped("configs")
 SPACE = "space"
 """The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
 SCHEMA = CONFIGS / "schema.json"
-"""The JSON Schema of a recipe, made by `charlm.config.json_schema`."""
+"""The JSON Schema of a recipe, made by `charlm.config.reference`."""
 DEFAULT_RECIPE = "default"
 """The recipe for the default corpus, and for a text before its size is known."""
 DATA = _shipped("data")

@@ -1,18 +1,75 @@
-"""The page docs/settings.md: every setting with its values, its default and what it means.
+"""Every setting with its values, default and meaning: as a JSON Schema, by dotted keys, and as docs/settings.md.
 
+    charlm config schema > configs/schema.json
     python -m charlm.config.reference > docs/settings.md
 
-Values, defaults and meanings come from `charlm.config.json_schema`.
+All of it comes from the pydantic models in `charlm.config.schema` and the docstrings of their fields. What completion
+asks for is read from the schema that ships, without pydantic: it must be fast.
 """
 
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from charlm.config.json_schema import json_schema
-from charlm.config.keys import section_name
-from charlm.config.schema import DECIDED_BY_THE_TASK
+from charlm.config.recipes import SCHEMA
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+Setting = Mapping[str, Any]
+"""The JSON Schema of one setting."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a recipe, draft 2020-12, as an object for `json.dumps`.
+
+    Each property has a description of one line; a section has the docstring of its class.
+    """
+    from charlm.config.schema import Config
+
+    found = Config.model_json_schema()
+    sections = found["$defs"]
+    for section in (found, *sections.values()):
+        del section["title"]
+        for setting in section["properties"].values():
+            setting.pop("title", None)
+            meaning = setting.pop("description", None) or sections[section_name(setting)]["description"].split("\n")[0]
+            setting["description"] = " ".join(meaning.split())
+    return {"$schema": DIALECT, "title": "Settings of charlm", **found}
+
+
+def read_settings(path: Path = SCHEMA) -> dict[str, Setting]:
+    """Return the schema of each setting by its dotted key; a section is not a setting."""
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    return dict(_settings(schema, schema["$defs"]))
+
+
+def known_values(setting: Setting) -> list[str]:
+    """Return the words that a setting can have as YAML: its choices, true and false, null; none for a number."""
+    return [value for choice in setting.get("anyOf", [setting]) for value in _words(choice)]
+
+
+def _settings(section: Setting, sections: Mapping[str, Setting], before: str = "") -> Iterator[tuple[str, Setting]]:
+    for name, setting in section["properties"].items():
+        key = f"{before}{name}"
+        inner = section_name(setting)
+        if inner is None:
+            yield key, setting
+        else:
+            yield from _settings(sections[inner], sections, f"{key}.")
+
+
+def section_name(setting: Setting) -> str | None:
+    """Return the definition to which the schema of a setting refers if the setting is a section, None for a value."""
+    references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
+    return references[0].rpartition("/")[2] if references else None
+
+
+def _words(choice: Setting) -> list[str]:
+    kinds = {"boolean": ["true", "false"], "null": ["null"]}
+    words: list[str] = choice.get("enum") or kinds.get(choice.get("type", ""), [])
+    return words
+
 
 INTRODUCTION = """\
 # Settings
@@ -46,9 +103,6 @@ LIMITS = {
     "exclusiveMaximum": "below {:,}",
 }
 
-Schema = Mapping[str, Any]
-"""A part of a JSON Schema."""
-
 
 def settings_page() -> str:
     """Return the contents of docs/settings.md."""
@@ -58,7 +112,7 @@ def settings_page() -> str:
     return "\n".join([INTRODUCTION, *sections])
 
 
-def _sections(key: str, section: Schema, definitions: Schema) -> Iterator[tuple[str, Schema]]:
+def _sections(key: str, section: Setting, definitions: Setting) -> Iterator[tuple[str, Setting]]:
     """Yield the dotted key and the schema of a section, and of the sections inside it."""
     yield key, section
     for name, setting in section["properties"].items():
@@ -70,7 +124,7 @@ def _join(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-def _describe_section(key: str, section: Schema, definitions: Schema) -> str:
+def _describe_section(key: str, section: Setting, definitions: Setting) -> str:
     """Return the heading of a section, what it is for, and a table of its settings."""
     lines = [f"## {key or 'Top level'}", "", section["description"], ""]
     if key == "model.rnn":
@@ -87,11 +141,13 @@ def _describe_section(key: str, section: Schema, definitions: Schema) -> str:
 
 
 def _decided_by_the_task() -> list[str]:
+    from charlm.config.schema import DECIDED_BY_THE_TASK
+
     reasons = [f"- `{name}`: {reason}" for name, reason in DECIDED_BY_THE_TASK.items()]
     return ["These arguments of the layer are not settings:", "", *reasons]
 
 
-def _describe_values(setting: Schema) -> str:
+def _describe_values(setting: Setting) -> str:
     """Return which values a setting takes, for instance `whole number, 1 or more, or null`."""
     if "$ref" in setting:
         return "section"
@@ -112,7 +168,7 @@ def _either(choices: Sequence[str]) -> str:
     return f"{', '.join(others)}{comma} or {last}"
 
 
-def _describe_default(setting: Schema, definitions: Schema) -> str:
+def _describe_default(setting: Setting, definitions: Setting) -> str:
     """Return the default as YAML; of a section, the values that differ from the defaults of its settings."""
     default = setting["default"]
     inner = section_name(setting)

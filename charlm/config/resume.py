@@ -1,72 +1,13 @@
-"""Which settings a run may change when it is resumed: one table with a place for every key of the schema.
-
-A resumed run ends as if it had never stopped. So a setting may change only if it says when a run ends, is evaluated,
-saved or reported, or which learning rates the coming steps have. Every other setting decided the steps that have been
-taken, and another value would make a run that nobody could repeat.
-"""
+"""What differs between two configs, and whether a resumed run may change it, which `schema.Resumable` marks."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
-from charlm.config.schema import Config
+from charlm.config.schema import RESUMABLE, Config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
-
-MAY_CHANGE = None
-"""In place of a reason in RESUME."""
-
-_GROUPS: tuple[tuple[str | None, str], ...] = (
-    (
-        MAY_CHANGE,
-        "training.epochs training.steps training.max_minutes"
-        " training.early_stopping training.early_stopping.patience training.early_stopping.min_delta"
-        " training.early_stopping.min_weights_per_character"
-        " training.divergence.tolerance_nats training.divergence.patience_steps"
-        " training.divergence.rate_factor training.divergence.max_rollbacks"
-        " training.evaluate_every training.evaluate_characters training.checkpoint_every training.log_every"
-        " training.steps_per_call"
-        " training.optimizer.learning_rate"
-        " training.schedule.name training.schedule.warmup_steps training.schedule.final_fraction"
-        " sampling.length sampling.prompt sampling.temperature sampling.top_k sampling.top_p sampling.min_p",
-    ),
-    (
-        "the text has been turned into ids and split",
-        "corpus.encoding corpus.level corpus.normalize corpus.min_count corpus.validation_fraction"
-        " corpus.test_fraction",
-    ),
-    (
-        "it belongs to the network",
-        "model.layers model.units model.embedding model.input_initializer model.skip_connections"
-        " model.layer_dropout model.output_dropout model.weight_dropout"
-        " model.activation_penalty model.temporal_activation_penalty"
-        " model.rnn.activation model.rnn.use_bias model.rnn.kernel_initializer model.rnn.recurrent_initializer"
-        " model.rnn.bias_initializer model.rnn.kernel_regularizer model.rnn.recurrent_regularizer"
-        " model.rnn.bias_regularizer model.rnn.activity_regularizer model.rnn.kernel_constraint"
-        " model.rnn.recurrent_constraint model.rnn.bias_constraint model.rnn.dropout model.rnn.recurrent_dropout"
-        " model.rnn.unroll",
-    ),
-    (
-        "training has begun with these weights",
-        "training.first_weights",
-    ),
-    (
-        "it decides which characters a step reads, and other random choices",
-        "seed training.batch_size training.sequence_length training.shuffle training.state_reset",
-    ),
-    (
-        "it decides what a step does to the weights",
-        "training.optimizer training.optimizer.name training.loss_temperature training.clip_norm"
-        " training.average_momentum training.teachers training.teacher_seeds"
-        " training.teacher_settings training.teacher_weight training.teacher_temperature",
-    ),
-    ("another value changes the last bits of sums", "training.precision training.parts training.device"),
-)
-RESUME: dict[str, str | None] = {key: reason for reason, keys in _GROUPS for key in keys.split()}
-"""For each key, why a resume may not change it, or MAY_CHANGE. A key without a place may not change."""
-_ARGUMENTS = "training.optimizer"
-"""The place of the arguments of an optimizer, which have no keys in the schema."""
 
 
 def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
@@ -91,18 +32,28 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
         The old and the new value of each setting that changes, by dotted keys.
 
     Raises:
-        CharlmError: a setting differs that RESUME does not allow to change.
+        CharlmError: a setting differs that is not marked as Resumable.
 
     """
     changes = changed_settings(before, after)
     for key, (old, new) in changes.items():
-        reason = _reason(key)
-        if reason is not MAY_CHANGE:
+        if not is_resumable(key):
             raise CharlmError(
                 f"{origin}{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: "
-                f"{reason}; leave it as it was, or start a new run"
+                f"it decided the steps that have been taken; leave it as it was, or start a new run"
             )
     return changes
+
+
+def is_resumable(key: str) -> bool:
+    """Return whether a setting, given by its dotted key, or a section around it is marked as Resumable."""
+    section: Any = Config
+    for name in key.split("."):
+        field = section.model_fields.get(name)
+        if field is None or RESUMABLE in field.metadata:
+            return field is not None
+        section = field.annotation
+    return False
 
 
 def _settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -113,8 +64,3 @@ def _settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _settings(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def _reason(key: str) -> str | None:
-    is_argument = key not in RESUME and key.startswith(f"{_ARGUMENTS}.")
-    return RESUME.get(_ARGUMENTS if is_argument else key, "it has no place in the table of what a resume may change")

@@ -5,7 +5,7 @@ initializer that a value names is checked in `charlm.engine`, so that this modul
 the fields are the text of docs/settings.md.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,6 +26,16 @@ NotNegativeFloat = Annotated[float, Field(ge=0)]
 Penalty = Annotated[float, Field(ge=0, le=1e30)]
 """The factor of a penalty; float32 must hold it and what it is multiplied with."""
 
+T = TypeVar("T")
+RESUMABLE = "may change when a run is resumed"
+Resumable = Annotated[T, RESUMABLE]
+"""Marks a setting, or a section with all its settings, that a run may change when it is resumed.
+
+A resumed run ends as if it had never stopped. So a setting may change only if it says when a run ends, is evaluated,
+saved or reported, or which learning rates the coming steps have. Every other setting decided the steps that have been
+taken, and another value would make a run that nobody could repeat.
+"""
+
 
 DECIDED_BY_THE_TASK = {
     "units": "the width is model.units",
@@ -37,7 +47,9 @@ DECIDED_BY_THE_TASK = {
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class CorpusConfig(_Section):
@@ -151,11 +163,13 @@ class OptimizerConfig(BaseModel):
     Keys other than these are arguments of the optimizer, for instance `weight_decay`.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     name: str = "adam"
     """Name of the Keras optimizer in upper or lower case, for instance `adamw`, `muon` or `sgd`."""
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 2e-3
+    learning_rate: Resumable[Annotated[float, Field(gt=0, le=1e6)]] = 2e-3
     """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
 
     @property
@@ -220,16 +234,16 @@ class TrainingConfig(_Section):
     state_reset: Fraction = 0.0
     """Probability that a stream starts a window from the zero state, as every prompt does, instead of from the state
     after the window before."""
-    epochs: Positive | None = None
+    epochs: Resumable[Positive | None] = None
     """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; at
     least one of them must be given."""
-    steps: Positive | None = None
+    steps: Resumable[Positive | None] = None
     """Steps, that is updates of the weights; null = no limit. See epochs."""
-    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    max_minutes: Resumable[Annotated[float, Field(gt=0)] | None] = None
     """Minutes of training, evaluations and earlier sessions included, after which the run ends early; null = no limit.
     The learning rates do not depend on it."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: Resumable[ScheduleConfig] = ScheduleConfig()
     loss_temperature: Annotated[float, Field(gt=0)] = 1.0
     """Training minimises the loss of softmax(logits / loss_temperature). A network that has learnt its text by heart is
     too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
@@ -262,20 +276,20 @@ class TrainingConfig(_Section):
     the rounding of the sums, so a run keeps its number of parts on any machine."""
     device: Literal["cpu", "gpu"] = "cpu"
     """What computes the parts: the cores of the processor, or all graphics cards that TensorFlow finds."""
-    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig(min_weights_per_character=10.0)
+    early_stopping: Resumable[EarlyStoppingConfig | None] = EarlyStoppingConfig(min_weights_per_character=10.0)
     """When to end a run because its validation loss no longer falls; null = it does not end for this reason. By default
     it may if the text is small for the network."""
-    divergence: DivergenceConfig = DivergenceConfig()
-    evaluate_every: Positive | None = None
+    divergence: Resumable[DivergenceConfig] = DivergenceConfig()
+    evaluate_every: Resumable[Positive | None] = None
     """Steps between two evaluations; one more follows the last step. null = 500, or fewer if a run would otherwise have
     fewer than 20 evaluations."""
-    checkpoint_every: Positive = 500
+    checkpoint_every: Resumable[Positive] = 500
     """Steps between two checkpoints; one more follows the last step."""
-    evaluate_characters: Annotated[int, Field(ge=2)] = 200_000
+    evaluate_characters: Resumable[Annotated[int, Field(ge=2)]] = 200_000
     """Maximum number of characters of the validation text that an evaluation during training reads."""
-    log_every: Positive = 50
+    log_every: Resumable[Positive] = 50
     """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
-    steps_per_call: Annotated[int, Field(ge=1, le=1000)] = 10
+    steps_per_call: Resumable[Annotated[int, Field(ge=1, le=1000)]] = 10
     """Maximum number of steps in one call of the compiled function; more steps mean fewer returns to Python."""
 
     @property
@@ -327,7 +341,7 @@ class Config(_Section):
     corpus: CorpusConfig = CorpusConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig(epochs=10)
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: Resumable[SamplingConfig] = SamplingConfig()
 
     def of_teacher(self, seed: int) -> "Config":
         """Return the config of a teacher that a run with this one trains.

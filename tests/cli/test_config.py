@@ -7,8 +7,8 @@ import pytest
 from commands import charlm, check_failure, check_usage_error, messages, table
 
 from charlm.config.file import load_config
-from charlm.config.json_schema import json_schema
 from charlm.config.recipes import find_recipe, recipe_names
+from charlm.config.reference import json_schema
 from charlm.config.yaml import parse_yaml
 
 

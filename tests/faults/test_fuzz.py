@@ -5,7 +5,7 @@ from fake_engine import FakeEngines
 from faults.fuzz import anything, check, fuzz, settings_of
 from hypothesis import given, settings
 
-from charlm.config.resume import RESUME
+from charlm.config.file import flatten
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 
@@ -28,7 +28,7 @@ def test_a_config_is_refused_in_a_line_or_trained_by_keras() -> None:
 
 
 def test_every_key_of_the_schema_is_tried() -> None:
-    assert set(RESUME) <= {*settings_of(Config.model_json_schema())}
+    assert {*flatten(Config())} <= {*settings_of(Config.model_json_schema())}
 
 
 @settings(max_examples=50, deadline=None, database=None, derandomize=True)
