@@ -6,6 +6,7 @@ from pathlib import Path
 from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
+from charlm.formats.html import endpoint_page, summarize
 from charlm.network.architecture import MODEL
 from charlm.runs.folder import BUNDLES, BundleName, is_run
 from charlm.sampling.batch import Batch
@@ -59,11 +60,12 @@ def serve(
         package = str(error.name).partition(".")[0]
         raise CharlmError(f"charlm serve needs {package}, which is not installed: {INSTALL}") from None
     slots = {name: Slots(_served(name, model, unknown), _batch(model, bounds.slots)) for name, model in models.items()}
+    page = endpoint_page({name: summarize(model.bundle) for name, model in models.items()})
     listener = listen(host, port)
     with listener:
         listener.listen(2048)
         announce(url_of(listener), tuple(slots))
-        run_server(slots, listener, limits=bounds, allowed_hosts=[host, *allowed_hosts], say=say)
+        run_server(slots, listener, limits=bounds, page=page, allowed_hosts=[host, *allowed_hosts], say=say)
 
 
 def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str, Model]:

@@ -1,7 +1,7 @@
 """HTML: one file that writes text in a browser, without a network or a server.
 
 The weights are float16 or float32 in base64, in the order of `Parameters.tensors`; model.js computes, page.js is the
-interface. A server can give the same page another source of characters.
+interface. `endpoint_page` gives the same page another source of characters, the server that it comes from.
 
 Axes: T time, V vocabulary.
 """
@@ -29,13 +29,16 @@ USAGE = f"Open `{FILE}` in a browser. It needs no server and no network."
 Precision = Literal["float16", "float32"]
 """The number format of the weights in the file."""
 _DTYPES = {"float16": "<f2", "float32": "<f4"}
-_START = """
+_TAKE = """
 const take = (id) => {
   const element = document.getElementById(id);
   element.remove();
   return element.textContent;
 };
-globalThis.page = startPage(new LocalSource(JSON.parse(take("network")), take("weights")));
+"""
+_START = f"""{_TAKE}globalThis.page = startPage(new LocalSource(JSON.parse(take("network")), take("weights")));
+"""
+_START_ENDPOINT = f"""{_TAKE}globalThis.page = startPage(new EndpointSource(JSON.parse(take("models"))));
 """
 
 
@@ -54,6 +57,19 @@ def export_html(bundle: Bundle, *, title: str, precision: Precision = "float16")
     scripts = [read_shipped("model.js"), read_shipped("page.js"), _START]
     data = {"network": json_for_page(_spec(bundle, title, precision)), "weights": _encode(bundle.parameters, precision)}
     return {FILE: render_page(title=title, scripts=scripts, data=data).encode()}
+
+
+def endpoint_page(models: Mapping[str, str]) -> bytes:
+    """Return the page of a server: it writes by requests to the server that it comes from.
+
+    Args:
+        models: What each model is, in a sentence, by its name; one or more.
+
+    """
+    scripts = [read_shipped("endpoint.js"), read_shipped("page.js"), _START_ENDPOINT]
+    data = {"models": json_for_page([{"name": name, "summary": summary} for name, summary in models.items()])}
+    title = next(iter(models)) if len(models) == 1 else "charlm"
+    return render_page(title=title, scripts=scripts, data=data, connect="'self'").encode()
 
 
 def round_weights(parameters: Parameters, precision: Precision) -> Parameters:
@@ -102,7 +118,7 @@ def _spec(bundle: Bundle, title: str, precision: Precision) -> dict[str, Any]:
     shape = bundle.architecture
     return {
         "title": title,
-        "summary": _summary(bundle),
+        "summary": summarize(bundle),
         "precision": precision,
         "architecture": {name: getattr(shape, name) for name in shape.__dataclass_fields__},
         "tensors": [[name, tensor.size] for name, tensor in bundle.parameters.tensors().items()],
@@ -110,7 +126,8 @@ def _spec(bundle: Bundle, title: str, precision: Precision) -> dict[str, Any]:
     }
 
 
-def _summary(bundle: Bundle) -> str:
+def summarize(bundle: Bundle) -> str:
+    """Return what a model is, in a sentence."""
     shape = bundle.architecture
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
     kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"

@@ -1,8 +1,7 @@
 """The routes of the server, in Starlette: from the bytes of a request to the bytes of an answer."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,11 +19,11 @@ from charlm.serving.responses import EventStream, error_response, from_http, jso
 from charlm.serving.scheduler import Answering, Scheduler
 from charlm.serving.text import Piece
 
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-ASSETS = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+PAGE_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 DISCARDED_BODIES = 32
 """How many times the largest body is read and dropped before a body that is too large is refused: a client that is
 still sending would not see the refusal."""
@@ -40,22 +39,25 @@ class Service:
         answering: Answering,
         *,
         limits: Limits,
+        page: bytes,
     ) -> None:
         self._models, self._scheduler, self._answering = models, scheduler, answering
-        self._limits = limits
+        self._limits, self._page = limits, page
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("/", _asset("page.html")),
-            Route("/page.js", _asset("page.js")),
-            Route("/page.css", _asset("page.css")),
+            Route("/", self.show_page),
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.show_model),
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/health", self.health),
         ]
+
+    async def show_page(self, _: Request) -> Response:
+        """GET /: the page that writes."""
+        return Response(self._page, media_type="text/html", headers=PAGE_HEADERS)
 
     async def list_models(self, _: Request) -> Response:
         """GET /v1/models."""
@@ -176,17 +178,6 @@ def make_app(service: Service, *, allowed_hosts: Sequence[str]) -> ASGIApp:
         },
     )
     return _Guard(app, allowed_hosts)
-
-
-def _asset(name: str) -> Callable[[Request], Awaitable[Response]]:
-    content = (files("charlm.serving") / "page" / name).read_bytes()
-    headers = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
-
-    async def show(_: Request) -> Response:
-        """Return a file of the page."""
-        return Response(content, media_type=ASSETS[name], headers=headers)
-
-    return show
 
 
 def _model_object(model: ServedModel) -> dict[str, Any]:

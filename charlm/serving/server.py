@@ -60,6 +60,7 @@ def run_server(
     listener: socket.socket,
     *,
     limits: Limits,
+    page: bytes,
     allowed_hosts: Sequence[str] = (),
     drain_seconds: int = 30,
     say: Callable[[str], object] = lambda _: None,
@@ -72,6 +73,7 @@ def run_server(
         slots: The models by name, at least one.
         listener: The socket; it is closed in the end.
         limits: The bounds.
+        page: The HTML page at /.
         allowed_hosts: Names besides localhost by which the server may be reached.
         drain_seconds: How long it waits in the end for requests that were begun.
         say: Takes a line if the stepping thread fails.
@@ -86,6 +88,7 @@ def run_server(
         scheduler,
         Answering(scheduler, inboxes, limits),
         limits=limits,
+        page=page,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(

@@ -135,7 +135,7 @@ def test_a_chosen_character_is_added_and_writing_goes_on_after_it(page: Page) ->
 def test_the_chances_of_the_next_characters_are_those_of_the_model(page: Page) -> None:
     page.open()
     shares = [float(share.text.rstrip("%")) for share in page.all("#next .share")]
-    assert len(shares) == 12
+    assert len(shares) == 9
     assert shares == sorted(shares, reverse=True)
     assert 0 < sum(shares) <= 101
 
@@ -153,5 +153,5 @@ def test_it_loads_nothing_from_elsewhere(page: Page, server: Server) -> None:
     page.write(prompt="The ", seed=1, characters=20)
     script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
     loaded = page.browser.execute_script(script)
-    assert len(loaded) >= 4
+    assert loaded
     assert all(address.startswith(f"{server.url}/") for address in loaded)

@@ -3,12 +3,14 @@
    `startPage(source)` asks a source of characters, which keeps the text and computes (model.js has one that runs in the
    browser):
 
-     source.info                       {summary}: what the model is, in a sentence
+     source.info                       {summary, models}: what the model is, in a sentence; models, if there are several to
+                                       choose from: [{name, summary}], of which the name is set as source.model
      source.read(text)                 async iterator of {text, nats}: begins anew with a text; nats is null if unknown
      source.write(settings)            async iterator of {text, nats}: continues; settings are {temperature, topP, seed,
                                        stop, length}; its return value says why it ended
      source.append(text)               async iterator of {text, nats}: adds what the user has chosen
      source.look()                     a promise of {likely: [{text, probability}], state: [Float32Array] or null}
+     source.halt()                     optional: ends what is being written at once
 
    An iterator is closed when the user stops it. An Error that a source throws is shown by its message. */
 "use strict";
@@ -46,10 +48,27 @@ class Page {
       "length", "pace", "write", "restart", "status", "text", "detail", "next", "state", "state-note", "state-section"];
     this.on = Object.fromEntries(names.map((name) => [name, document.getElementById(name)]));
     this.on.summary.textContent = source.info.summary;
+    this.offerModels(source.info.models ?? []);
     this.makeLegend();
     this.listen();
     this.showValues();
     this.restart();
+  }
+
+  offerModels(models) {
+    if (models.length < 2) return;
+    const label = document.createElement("label"), select = document.createElement("select");
+    label.className = "wide";
+    label.append("Model", select);
+    select.id = "model";
+    select.append(...models.map(({ name }) => new Option(name)));
+    select.addEventListener("change", () => {
+      const { name, summary } = models[select.selectedIndex];
+      this.source.model = name;
+      this.on.summary.textContent = summary;
+      this.restart();
+    });
+    this.on.settings.prepend(label);
   }
 
   makeLegend() {
@@ -144,6 +163,7 @@ class Page {
     const job = { isWriting, isHalted: false, isReplaced: false, isDone: false };
     const previous = this.job;
     if (previous) previous.isHalted = previous.isReplaced = true;
+    this.source.halt?.();
     let finish;
     job.done = new Promise((resolve) => (finish = resolve));
     this.job = job;
@@ -290,6 +310,7 @@ class Page {
 
   halt() {
     if (this.job) this.job.isHalted = true;
+    this.source.halt?.();
   }
 
   async stop() {

@@ -1,0 +1,103 @@
+/* A source of characters for page.js: the server that the page comes from, by the requests that any client sends. */
+"use strict";
+
+const CONTEXT = 8000;  // characters of the text that a request repeats; a SimpleRNN has forgotten what came before
+const REASONS = { stop: "the stop text came, or the model ended the text", length: "the length is reached" };
+
+class EndpointSource {
+  /** models: [{name, summary}], one or more. */
+  constructor(models) {
+    this.info = { summary: models[0].summary, models };
+    this.model = models[0].name;
+    this.text = "";
+    this.likely = [];
+    this.isStreaming = false;
+  }
+
+  async ask(settings, seed = null) {
+    this.controller = new AbortController();
+    const prompt = [...this.text].slice(-CONTEXT).join("");
+    let body = JSON.stringify({ model: this.model, prompt, ...settings });
+    if (seed !== null) body = `${body.slice(0, -1)},"seed":${seed}}`;  // a BigInt, which JSON.stringify refuses
+    const request = { method: "POST", headers: { "Content-Type": "application/json" }, body, signal: this.controller.signal };
+    const response = await fetch("v1/completions", request);
+    if (!response.ok) throw new Error((await response.json()).error.message);
+    return response;
+  }
+
+  /** Yields the characters of a choice with their nats, null if its tokens are bytes. */
+  *characters({ text, logprobs }) {
+    const { tokens, token_logprobs: logs } = logprobs;
+    this.text += text;
+    if (tokens.join("") === text) yield* tokens.map((token, index) => ({ text: token, nats: logs[index] === null ? null : -logs[index] }));
+    else for (const character of text) yield { text: character, nats: null };
+  }
+
+  async *read(text) {
+    this.text = text;
+    if (text === "") return;
+    const [choice] = (await (await this.ask({ max_tokens: 0, echo: true, logprobs: 0 })).json()).choices;
+    this.text = "";
+    yield* this.characters(choice);
+  }
+
+  async *write({ temperature, topP, seed, stop, length }) {
+    const settings = { temperature, top_p: topP, max_tokens: length, stream: true, logprobs: 0, ...(stop ? { stop } : {}) };
+    this.isStreaming = true;
+    try {
+      let reason = null;
+      for await (const { choices } of readEvents(await this.ask(settings, seed))) {
+        for (const choice of choices) {
+          yield* this.characters(choice);
+          reason = choice.finish_reason ?? reason;
+        }
+      }
+      return REASONS[reason];
+    } catch (error) {
+      if (error.name !== "AbortError") throw error;
+    } finally {
+      this.isStreaming = false;
+      this.controller.abort();
+    }
+  }
+
+  async *append(text) {
+    this.text += text;
+    const chosen = this.likely.find((choice) => choice.text === text);
+    yield { text, nats: chosen ? -Math.log(chosen.probability) : null };
+  }
+
+  /** Returns what may come next; while a text streams in, what came next before it. */
+  async look(count = 9) {
+    if (!this.isStreaming) {
+      const [choice] = (await (await this.ask({ max_tokens: 1, temperature: 0, logprobs: count })).json()).choices;
+      const likely = Object.entries(choice.logprobs.top_logprobs[0] ?? {}).map(([text, logprob]) => ({ text, probability: Math.exp(logprob) }));
+      this.likely = likely.filter(({ text }) => [...text].length === 1).sort((a, b) => b.probability - a.probability);
+    }
+    return { likely: this.likely, state: null };
+  }
+
+  /** Ends the answer that is streaming in. */
+  halt() {
+    if (this.isStreaming) this.controller.abort();
+  }
+}
+
+/** Yields the JSON objects of a stream of server-sent events. */
+async function* readEvents(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let pending = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (pending + value).split("\n\n");
+    pending = events.pop();
+    for (const event of events) {
+      const data = event.replace(/^data: /, "");
+      if (data === "[DONE]") return;
+      const object = JSON.parse(data);
+      if (object.error) throw new Error(object.error.message);
+      yield object;
+    }
+  }
+}
