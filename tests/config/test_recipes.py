@@ -14,27 +14,10 @@ def test_a_recipe_loads(name: str) -> None:
     load_config(find_recipe(name))
 
 
-def test_the_recipes_are_listed_in_sorted_order() -> None:
-    names = recipe_names()
-    assert {"default", "tiny"} <= {*names}
-    assert names == sorted(names)
-
-
-def test_the_search_space_is_not_a_recipe() -> None:
-    assert find_space("space").is_file()
-    assert "space" not in recipe_names()
-    with pytest.raises(CharlmError, match=r"^space: no such recipe"):
-        find_recipe("space")
-
-
 def test_a_search_space_is_found_by_its_path(tmp_path: Path) -> None:
     assert find_space(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
     with pytest.raises(CharlmError, match=r"^mine: no such YAML file; space is the search space that comes"):
         find_space("mine")
-
-
-def test_a_recipe_is_found_by_its_name() -> None:
-    assert find_recipe("tiny").name == "tiny.yaml"
 
 
 def test_a_yaml_file_is_found_by_its_path_even_if_it_does_not_exist(tmp_path: Path) -> None:
@@ -42,23 +25,9 @@ def test_a_yaml_file_is_found_by_its_path_even_if_it_does_not_exist(tmp_path: Pa
     assert find_recipe(str(tmp_path / "some.yml")) == tmp_path / "some.yml"
 
 
-def test_a_file_with_another_suffix_is_found_by_its_path(tmp_path: Path) -> None:
-    (tmp_path / "recipe").touch()
-    assert find_recipe(str(tmp_path / "recipe")) == tmp_path / "recipe"
-
-
 def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
     with pytest.raises(CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"):
         find_recipe("tinny")
-
-
-def test_an_unknown_recipe_that_resembles_none_is_refused_with_the_names_of_all() -> None:
-    with pytest.raises(CharlmError, match=f"the recipes are {', '.join(recipe_names())}"):
-        find_recipe("qqqqqq")
-
-
-def test_the_default_corpus_is_a_text() -> None:
-    assert len(DEFAULT_CORPUS.read_text(encoding="utf-8")) > 100_000
 
 
 @pytest.mark.parametrize("characters", [0, 79_999, 80_000, 499_999, 500_000, 1_999_999, 2_000_000, 20_000_000, 10**12])

@@ -156,11 +156,6 @@ def is_section(values: str) -> bool:
     return values.startswith("section")
 
 
-def test_every_setting_is_on_the_page_and_nothing_else(rows: Rows) -> None:
-    config = Config(training=TrainingConfig(epochs=1, early_stopping=EarlyStoppingConfig()))
-    assert {key for key, cells in rows.items() if not is_section(cells[0])} == {*flatten(config)}
-
-
 def test_the_defaults_on_the_page_are_those_of_the_config(rows: Rows) -> None:
     config = Config(training=TrainingConfig(steps=1, early_stopping=EarlyStoppingConfig()))
     defaults = {key: cells[1] for key, cells in rows.items() if not is_section(cells[0])}
@@ -168,10 +163,6 @@ def test_the_defaults_on_the_page_are_those_of_the_config(rows: Rows) -> None:
     assert {key: parse_yaml(text, origin=key) for key, text in defaults.items()} == {
         key: value for key, value in flatten(config).items() if key != "training.steps"
     }
-
-
-def test_every_setting_has_a_meaning(rows: Rows) -> None:
-    assert [key for key, cells in rows.items() if not cells[2]] == []
 
 
 @pytest.mark.parametrize(
@@ -201,10 +192,3 @@ def test_the_default_of_a_section_shows_what_differs_from_its_own_defaults(rows:
     assert rows["training"][1] == "{epochs: 10}"
     assert rows["model"][1] == "{}"
     assert rows["training.early_stopping"][1] == "{min_weights_per_character: 10.0}"
-
-
-def test_a_section_is_linked_to_its_heading(rows: Rows) -> None:
-    page = settings_page()
-    for key in (key for key, cells in rows.items() if is_section(cells[0])):
-        assert f"\n## {key}\n" in page
-        assert rows[key][2].endswith(f"See [{key}](#{key.replace('.', '')}).")

@@ -58,11 +58,6 @@ def test_a_wrong_value_is_refused_with_its_key_what_was_found_and_what_it_must_b
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("key", "text"), [("clip_norm", "1"), ("max_minutes", "30")])
-def test_a_number_may_be_written_as_a_whole_number(key: str, text: str) -> None:
-    assert getattr(parse(f"training: {{epochs: 1, {key}: {text}}}").training, key) == float(text)
-
-
 @pytest.mark.parametrize("key", DECIDED_BY_THE_TASK)
 def test_an_argument_that_the_task_decides_is_refused_with_the_reason(key: str) -> None:
     with pytest.raises(CharlmError) as error:
@@ -102,17 +97,6 @@ def test_a_training_without_epochs_or_steps_is_refused() -> None:
         parse("training: {max_minutes: 3}")
 
 
-def test_further_keys_of_the_optimizer_are_its_arguments() -> None:
-    optimizer = parse("training: {epochs: 1, optimizer: {name: sgd, momentum: 0.9}}").training.optimizer
-    assert optimizer.name == "sgd"
-    assert optimizer.arguments == {"momentum": 0.9}
-
-
-def test_a_config_cannot_be_changed() -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        Config().seed = 3
-
-
 def test_numpy_has_every_activation_that_a_config_can_name() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 
@@ -134,11 +118,6 @@ def test_numpy_has_every_activation_that_a_config_can_name() -> None:
 def test_settings_of_teachers_that_are_no_settings_are_refused(settings: str, message: str) -> None:
     with pytest.raises(CharlmError, match=message):
         load_config(find_recipe("tiny"), overrides=[f"training.teacher_settings={settings}"])
-
-
-def test_a_teacher_needs_a_seed_of_its_own() -> None:
-    with pytest.raises(CharlmError, match=r"training.teacher_seeds: found a seed twice"):
-        load_config(find_recipe("tiny"), overrides=["training.teacher_seeds=[2, 2]"])
 
 
 def test_a_teacher_has_the_settings_of_the_recipe_except_its_own() -> None:

@@ -133,12 +133,6 @@ def test_a_text_ends_with_the_end_of_text_id_that_it_chooses(parameters: Paramet
     assert (chunk.ids.tolist(), chunk.reason) == ([first], "end of text")
 
 
-def test_an_end_of_text_id_in_the_prompt_does_not_end_the_text(parameters: Parameters) -> None:
-    batch = Batch(parameters, slots=1, end_id=3)
-    batch.add(wanted := job(prompt=[3, 3, 3], length=1))
-    assert len(ids_of(finish(batch)[wanted])) == 1
-
-
 def test_forbidden_ids_are_not_chosen_and_yet_have_a_log_probability(parameters: Parameters) -> None:
     batch = Batch(parameters, slots=1, forbidden=[0, 1, 2, 3, 4, 5, 6])
     batch.add(wanted := job(prompt=[0, 1, 2], length=30, likeliest=9, is_prompt_scored=True))

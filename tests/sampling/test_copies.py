@@ -5,19 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.sampling.copies import Span, find_copies, find_spans, look_up
+from charlm.sampling.copies import Span, find_copies, find_spans
 from charlm.text.vocabulary import Vocabulary
 
 NUMBERS = st.lists(st.integers(0, 60), max_size=30)
-
-
-@pytest.mark.parametrize("max_table", [0, 1 << 20], ids=["search", "table"])
-@given(codes=st.sets(st.integers(0, 60), max_size=30), wanted=NUMBERS)
-def test_number_is_looked_up_by_search_and_by_table(codes: set[int], wanted: list[int], max_table: int) -> None:
-    in_order = sorted(codes)
-    expected = [in_order.index(number) if number in codes else -1 for number in wanted]
-    found = look_up(np.array(in_order, np.int64), np.array(wanted, np.int64), max_table=max_table)
-    assert found.tolist() == expected
 
 
 def test_longest_span_is_the_first_of_its_length_in_the_sample_and_in_the_text() -> None:
@@ -26,11 +17,6 @@ def test_longest_span_is_the_first_of_its_length_in_the_sample_and_in_the_text()
     spans, shares = find_spans(samples, text, vocabulary_size=10, min_span=2)
     assert spans == [Span(start=1, length=2, position=3), None]
     assert shares == pytest.approx([4 / 7, 0])
-
-
-def test_without_samples_there_is_no_span() -> None:
-    spans, shares = find_spans([np.zeros(0, np.int64)], np.array([1, 2]), vocabulary_size=3, min_span=2)
-    assert (spans, shares) == ([None], [0])
 
 
 LETTERS = Vocabulary("char", ("a", "b", "c", "\n", None, None), unknown_id=4, end_of_text_id=5)
@@ -73,16 +59,6 @@ def ids(text: str, vocabulary: Vocabulary = LETTERS) -> "np.ndarray[tuple[int], 
     return vocabulary.encode(text).astype(np.uint16)
 
 
-def test_span_does_not_reach_from_one_sample_into_the_next() -> None:
-    first, second = find_copies(["aab", "bcc"], ids("aabbcc"), LETTERS)
-    assert (first.text, second.text) == ("aab", "bcc")
-
-
-def test_span_does_not_contain_the_end_of_a_text() -> None:
-    training = np.concatenate([ids("aab"), [LETTERS.end_of_text_id], ids("bcc")])
-    assert find_copies(["aabbcc"], training, LETTERS)[0].text == "aab"
-
-
 def test_character_that_is_not_in_the_vocabulary_is_not_copied() -> None:
     (found,) = find_copies(["Xab"], np.array([4, 0, 1, 4], np.uint8), Vocabulary("char", ("a", "b")))
     assert found.text == "ab"
@@ -104,11 +80,6 @@ def test_span_of_bytes_is_reduced_to_whole_characters() -> None:
     training = np.concatenate([ids("x", BYTES), ids("é", BYTES)[1:], ids("ab", BYTES), ids("é", BYTES)[:1]])
     (found,) = find_copies(["éabé"], training, BYTES)
     assert (found.text, found.characters, found.position) == ("ab", 2, 2)
-
-
-def test_part_of_a_character_is_not_copied() -> None:
-    (found,) = find_copies(["é"], ids("è", BYTES), BYTES)
-    assert (found.text, found.characters, found.position) == ("", 0, None)
 
 
 def test_text_that_repeats_itself_is_one_long_span() -> None:

@@ -1,7 +1,7 @@
 """The ids and the text that follow a prompt."""
 
 from dataclasses import replace
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -79,11 +79,6 @@ def test_forbidden_id_is_never_chosen(random_parameters: RandomParameters, sampl
     assert {*ids} <= {1, 2, 3}
 
 
-def test_without_a_length_there_is_no_end(random_parameters: RandomParameters) -> None:
-    ids = generate(random_parameters(), PROMPT, sampler=Sampler(), length=None, seed=0)
-    assert len(list(islice(ids, 2000))) == 2000
-
-
 @pytest.mark.parametrize(
     ("message", "options"), [("--seed -1", {"seed": -1}), ("no character to choose", {"forbidden": range(5)})]
 )
@@ -145,10 +140,6 @@ def test_numbers_out_of_range_are_refused(bundle: Bundle, wrong: dict[str, Any])
 # Prompts
 
 
-def test_prompt_is_read_as_its_ids() -> None:
-    assert encode_prompt(LETTERS, "ab\na").tolist() == [1, 2, 0, 1]
-
-
 @pytest.mark.parametrize(
     ("vocabulary", "expected"),
     [
@@ -169,11 +160,6 @@ def test_unknown_characters_of_a_prompt_are_skipped_if_asked_for() -> None:
     letters = Vocabulary("char", ("a", "b"))
     assert encode_prompt(letters, "axb", unknown="skip").tolist() == [0, 1]
     assert encode_prompt(letters, "xyz", unknown="skip").tolist() == [0]
-
-
-def test_unknown_character_of_a_prompt_is_named() -> None:
-    with pytest.raises(CharlmError, match=r"'x' \(U\+0078\)"):
-        encode_prompt(Vocabulary("char", ("a", "b")), "axb")
 
 
 # Text
@@ -199,13 +185,6 @@ def test_unknown_character_of_the_prompt_is_refused(endless: Bundle) -> None:
         generate_text(endless, prompt="axb", length=1, sampler=GREEDY, seed=0)
 
 
-def test_text_ends_before_the_stop_text(endless: Bundle) -> None:
-    whole, stopped = (generate_text(endless, length=60, sampler=Sampler(), seed=5, stop=stop) for stop in (None, "ecb"))
-    text = "".join(piece for piece in whole)
-    assert "ecb" in text
-    assert "".join(piece for piece in stopped) == text[: text.index("ecb")]
-
-
 def test_unknown_id_is_never_chosen(bundle: Bundle) -> None:
     generation = generate_text(bundle, length=500, sampler=Sampler(temperature=9), seed=0, ignore_end=True)
     assert set("".join(piece for piece in generation)) == {"\n", "a", "b"}
@@ -222,12 +201,6 @@ def test_negative_length_is_refused(bundle: Bundle) -> None:
         generate_text(bundle, length=-1, sampler=Sampler(), seed=0)
 
 
-def test_sample_that_can_go_on_has_not_been_stopped() -> None:
-    generation = scripted("abab")
-    assert list(islice(generation, 2)) == ["a", "b"]
-    assert (generation.sample.text, generation.sample.stopped_by) == ("ab", None)
-
-
 def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
     generation = scripted("aaabaa", stop="aab")
     assert list(generation) == ["", "", "a", ""]
@@ -238,22 +211,10 @@ def test_text_held_back_is_released_when_it_cannot_become_the_stop_text() -> Non
     assert list(scripted("aab\n", stop="abb", length=4)) == ["", "a", "", "ab\n"]
 
 
-def test_text_held_back_is_released_at_the_length() -> None:
-    generation = scripted("baa", stop="aab", length=3)
-    assert list(generation) == ["b", "", "aa"]
-    assert generation.sample.stopped_by == "length"
-
-
 def test_text_held_back_is_released_at_the_end_of_the_text() -> None:
     generation = scripted([2, 1, 4, 1], stop="aab")
     assert list(generation) == ["b", "", "a"]
     assert generation.sample.stopped_by == "end of text"
-
-
-def test_stop_text_completed_by_the_last_character_stops_the_sample() -> None:
-    generation = scripted("ba", stop="a", length=2)
-    assert list(generation) == ["b", ""]
-    assert generation.sample.stopped_by == "stop text"
 
 
 @settings(derandomize=True, deadline=None)
@@ -263,12 +224,6 @@ def test_sample_ends_just_before_the_first_stop_text(text: str, stop: str) -> No
     pieces = "".join(piece for piece in generation)
     assert pieces == generation.sample.text == text.split(stop, 1)[0]
     assert generation.sample.stopped_by == ("stop text" if stop in text else "length")
-
-
-def test_end_of_text_ends_a_sample() -> None:
-    generation = scripted([1, 2, 4, 1])
-    assert list(generation) == ["a", "b", ""]
-    assert (generation.sample.text, generation.sample.stopped_by) == ("ab", "end of text")
 
 
 def test_ignored_end_of_text_becomes_a_blank_line() -> None:
@@ -289,25 +244,10 @@ def test_bytes_are_held_back_until_they_make_a_character() -> None:
     assert (generation.sample.text, generation.sample.characters) == ("aé€", 3)
 
 
-def test_incomplete_character_at_the_length_becomes_a_replacement_character() -> None:
-    assert list(scripted("a€", vocabulary=BYTES, length=3)) == ["a", "", "\ufffd"]
-
-
 def test_incomplete_character_before_an_end_of_text_becomes_a_replacement_character() -> None:
     ids = [*"€".encode()[:2], 256, ord("a")]
     generation = scripted(ids, vocabulary=BYTES, ignore_end=True, length=4)
     assert list(generation) == ["", "", "\ufffd\n\n", "a"]
-
-
-def test_stop_text_may_have_characters_of_several_bytes() -> None:
-    generation = scripted("aéz", vocabulary=BYTES, stop="é")
-    assert "".join(piece for piece in generation) == "a"
-
-
-def test_text_has_the_length_that_was_asked_for(endless: Bundle) -> None:
-    generation = generate_text(endless, length=7, sampler=Sampler(), seed=0, keep_text=False)
-    assert len("".join(piece for piece in generation)) == 7
-    assert (generation.sample.text, generation.sample.characters, generation.sample.stopped_by) == ("", 7, "length")
 
 
 def test_text_that_is_not_kept_is_still_yielded_in_pieces() -> None:
@@ -330,12 +270,6 @@ def test_bytes_of_a_sample_are_those_that_the_model_chose(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     assert (sample.data, sample.text, sample.characters) == (data, text, len(text))
     assert "".join(piece for piece in scripted(script, vocabulary=BYTES, length=length)) == text
-
-
-def test_bytes_of_characters_are_their_utf_8() -> None:
-    generation = scripted("ab\n", length=3)
-    assert list(generation.as_bytes()) == [b"a", b"b", b"\n"]
-    assert generation.sample.data == b"ab\n"
 
 
 def test_stop_text_may_be_a_byte_that_is_not_utf_8() -> None:

@@ -9,7 +9,7 @@ from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import unroll, zero_state
 from charlm.sampling.sampler import Sampler
-from charlm.sampling.writing import BACKSPACE, ENTER, ESCAPE, LEFT, Draft, Settings, begin, choices, press, text_of
+from charlm.sampling.writing import BACKSPACE, ESCAPE, LEFT, Draft, Settings, begin, choices, press, text_of
 
 
 @pytest.fixture
@@ -53,12 +53,6 @@ def test_the_choices_are_the_likeliest_characters_in_order_without_the_unknown_i
     assert [choice.probability for choice in found] == pytest.approx(sorted(expected, reverse=True)[:4], abs=1e-6)
 
 
-def test_a_digit_adds_the_character_with_that_number(settings: Settings) -> None:
-    draft = begin("ab", settings)
-    second = choices(draft, settings)[1].ids
-    assert press(draft, "2", settings).place.ids() == [*second]
-
-
 @pytest.mark.parametrize("key", ["0", "5", "9"])
 def test_a_number_without_a_choice_changes_nothing_but_the_notice(settings: Settings, key: str) -> None:
     draft = begin("ab", settings)
@@ -91,12 +85,6 @@ def test_space_goes_on_and_each_time_otherwise(settings: Settings) -> None:
     assert first.place.ids() != other.place.ids()
 
 
-def test_the_same_keys_give_the_same_text(settings: Settings) -> None:
-    keys = "1 s2 u 3" + BACKSPACE[0]
-    first, second = (press_all(begin("ab", settings), keys, settings) for _ in range(2))
-    assert text(first, settings) == text(second, settings) != "ab"
-
-
 def test_a_continuation_ends_with_the_end_of_the_text(settings: Settings) -> None:
     settings.bundle.parameters.logits_bias[4] = 1000
     draft = press(begin("ab", settings), " ", settings)
@@ -109,12 +97,6 @@ def test_back_removes_a_character_and_the_network_is_as_before_it(settings: Sett
     back = press(press(one, "2", settings), key, settings)
     assert back.place is one.place
     assert choices(back, settings) == choices(one, settings)
-
-
-def test_back_does_not_go_into_the_prompt(settings: Settings) -> None:
-    draft = begin("ab", settings)
-    assert press(draft, LEFT, settings).notice == "this is where the text begins"
-    assert text(press(draft, LEFT, settings), settings) == "ab"
 
 
 def test_undo_takes_back_whole_changes_of_any_kind(settings: Settings) -> None:
@@ -147,12 +129,6 @@ def test_keys_are_text_while_typing_and_backspace_removes_one(settings: Settings
     assert (draft.typed, draft.is_done) == ("abq", False)
 
 
-def test_pasted_line_breaks_are_part_of_the_text(settings: Settings) -> None:
-    draft = press_all(begin("a", settings), "t", settings)
-    draft = press(press(draft, "b\ra", settings), ENTER[0], settings)
-    assert text(draft, settings) == "ab\na"
-
-
 def test_escape_leaves_out_what_was_typed_and_other_escape_sequences_do_nothing(settings: Settings) -> None:
     typing = press_all(begin("a", settings), "tb", settings)
     assert press(typing, LEFT, settings).typed == "b"
@@ -172,18 +148,10 @@ def test_a_character_that_the_model_does_not_know_is_named_and_can_be_mended(bun
 # The rest
 
 
-def test_q_ends_the_draft(settings: Settings) -> None:
-    assert press(begin("a", settings), "q", settings).is_done
-
-
 def test_a_key_without_a_meaning_is_told_until_the_next_one(settings: Settings) -> None:
     draft = press(begin("a", settings), "x", settings)
     assert draft.notice == "this key does nothing"
     assert press(draft, "1", settings).notice == ""
-
-
-def test_an_empty_prompt_begins_an_empty_text(settings: Settings) -> None:
-    assert text(begin("", settings), settings) == ""
 
 
 def test_weights_that_are_not_finite_are_refused(settings: Settings) -> None:

@@ -39,29 +39,11 @@ def sampled(server: Server, *options: str | int) -> str:
 # openai
 
 
-def test_openai_lists_the_models(client: Any, server: Server) -> None:
-    assert [model.id for model in client.models.list()] == [server.model]
-    assert client.models.retrieve(server.model).object == "model"
-
-
 def test_openai_gets_the_text_that_sample_writes(client: Any, server: Server) -> None:
     answer = client.completions.create(model=server.model, prompt="The ", max_tokens=60, seed=5, temperature=0.7)
     assert answer.choices[0].text == sampled(server, "-n", 60, "-t", "0.7")
     assert answer.choices[0].finish_reason == "length"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 60)
-
-
-def test_openai_streams_the_same_text(client: Any, server: Server) -> None:
-    settings = {"model": server.model, "prompt": ["The ", "A"], "max_tokens": 300, "seed": 5, "n": 2}
-    whole = client.completions.create(**settings)
-    texts, usage = [""] * 4, None
-    for event in client.completions.create(**settings, stream=True, stream_options={"include_usage": True}):
-        usage = event.usage or usage
-        for choice in event.choices:
-            texts[choice.index] += choice.text
-    assert texts == [choice.text for choice in whole.choices]
-    assert usage == whole.usage
-    assert usage.completion_tokens == 1200
 
 
 def test_openai_chats(client: Any, server: Server) -> None:
@@ -72,14 +54,6 @@ def test_openai_chats(client: Any, server: Server) -> None:
     events = list(client.chat.completions.create(**settings, stream=True))
     assert "".join(event.choices[0].delta.content or "" for event in events) == message.content
     assert events[-1].choices[0].finish_reason == "length"
-
-
-def test_openai_stops_before_a_stop_text(client: Any, server: Server) -> None:
-    answer = client.completions.create(
-        model=server.model, prompt="The ", max_tokens=500, seed=5, stop=["e", "qqq"], extra_body={"top_k": 20}
-    )
-    assert answer.choices[0].finish_reason == "stop"
-    assert answer.choices[0].text == sampled(server, "-n", 500, "--stop", "e", "--top-k", 20)
 
 
 def test_openai_raises_its_own_errors(openai: Any, client: Any, server: Server) -> None:
@@ -109,10 +83,6 @@ def test_curl_streams(server: Server) -> None:
     events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2] if line]
     assert "".join(event["choices"][0]["text"] for event in events) == sampled(server, "-n", 60, "-t", "0.7")
     assert all(event["object"] == "text_completion" for event in events)
-
-
-def test_curl_reads_the_health(server: Server) -> None:
-    assert json.loads(curl(f"{server.url}/health")) == {"status": "ok"}
 
 
 # llm

@@ -109,17 +109,6 @@ def test_a_text_streams_in_and_fits_the_width(page: Page, width: int, scheme: st
     assert ("251" in background) == (scheme == "light")
 
 
-def test_a_seed_gives_the_same_text_and_another_temperature_another(page: Page) -> None:
-    page.open()
-    first = page.write(prompt="The ", seed=7, characters=60)
-    page.one("#restart").click()
-    assert page.write(prompt="The ", seed=7, characters=60) == first
-    page.one("#restart").click()
-    page.fill("temperature", "0.1")
-    assert page.one("#temperature-value").text == "0.10"
-    assert page.write(prompt="The ", seed=7, characters=60) != first
-
-
 def test_a_chosen_character_is_added_and_writing_goes_on_after_it(page: Page) -> None:
     page.open()
     before = page.write(prompt="The ", seed=1, characters=20)

@@ -42,10 +42,6 @@ def test_each_prompt_has_n_texts_with_random_numbers_of_their_own() -> None:
     assert {(job.length, job.sampler) for job in jobs} == {(4, Sampler(0.5, 3, 0.9, 0.1))}
 
 
-def test_a_request_without_a_seed_gets_a_new_one() -> None:
-    assert plan(prompt="a").jobs[0].seed == (99, 0)
-
-
 def test_a_request_that_names_no_model_gets_the_first() -> None:
     assert plan(prompt="a").model == "first"
     assert plan(prompt="a", model="second").form.model == "second"
@@ -92,12 +88,6 @@ def test_a_character_that_the_model_does_not_know_may_be_left_out() -> None:
     assert planned.texts[0].cut().text == "ab"
     planned = plan(served=model(unknown="skip"), prompt="XX")
     assert (ids(planned.jobs[0]), planned.prompt_characters) == ([0], 0)
-
-
-def test_a_character_that_is_read_as_the_unknown_id_is_echoed_as_it_is() -> None:
-    planned = plan(served=model(unknown_id=3), prompt="aXb", echo=True)
-    assert ids(planned.jobs[0]) == [1, 3, 2]
-    assert planned.texts[0].cut().text == "aXb"
 
 
 def test_a_text_is_waited_for_unless_it_is_streamed_or_has_a_stop_text() -> None:

@@ -43,11 +43,6 @@ def test_a_prompt_is_a_text_or_ids_or_a_list_of_them(prompt: Any, prompts: Any) 
     assert completion(prompt=prompt).prompt == prompts
 
 
-@pytest.mark.parametrize("prompt", [[], {}, 3, [True], [[True]], [1.5], [[[1]]], [None], "\ud800", ["\udfff"]])
-def test_another_prompt_is_refused(prompt: Any) -> None:
-    assert refusal(json.dumps({"prompt": prompt}).encode()).param == "prompt"
-
-
 def test_what_is_left_out_has_the_defaults_of_the_api() -> None:
     wanted = completion()
     assert (wanted.max_tokens, wanted.temperature, wanted.top_p, wanted.n) == (None, 1.0, 1.0, 1)
@@ -156,7 +151,3 @@ def test_a_chat_is_read_as_lines() -> None:
 def test_what_a_chat_does_not_support_is_refused(fields: dict[str, Any]) -> None:
     (name,) = fields
     assert refusal(json.dumps({"messages": MESSAGES, **fields}).encode(), is_chat=True).param == name
-
-
-def test_a_chat_may_name_what_it_does_not_want() -> None:
-    chat(tools=[], logprobs=False, top_logprobs=None, stream_options={"include_usage": True}, stream=True)

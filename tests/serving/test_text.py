@@ -3,7 +3,6 @@
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,12 +37,6 @@ def read(growing: GrowingText, *chunks: Chunk) -> list[Piece]:
     return [growing.read(one) for one in chunks]
 
 
-def test_text_comes_as_it_is_read() -> None:
-    growing = GrowingText(ABC, job())
-    assert read(growing, chunk("ab"), chunk("c", "length")) == [Piece("ab"), Piece("c", finish_reason="length")]
-    assert growing.generated == 3
-
-
 def test_an_end_of_text_id_ends_the_text_and_is_no_part_of_it() -> None:
     growing = GrowingText(ABC, job())
     assert growing.read(chunk("ab", "end of text")) == Piece("ab", finish_reason="stop")
@@ -54,23 +47,6 @@ def test_nothing_is_said_after_the_end() -> None:
     growing = GrowingText(ABC, job(), stops=["b"])
     assert growing.read(chunk("ab")).finish_reason == "stop"
     assert growing.read(chunk("ab", "length")) == Piece("")
-
-
-@pytest.mark.parametrize(
-    ("stops", "pieces", "expected"),
-    [
-        (["bc"], ["ab", "b", "ca"], ["a", "b", ""]),
-        (["bc"], ["ab", "a"], ["a", "ba"]),
-        (["c", "bc"], ["abc"], ["a"]),
-        (["abc"], ["ab", "ab", "cc"], ["", "ab", ""]),
-        (["ca", "b"], ["ac", "b"], ["a", "c"]),
-    ],
-)
-def test_text_is_held_back_while_it_may_be_a_stop_text(
-    stops: list[str], pieces: list[str], expected: list[str]
-) -> None:
-    growing = GrowingText(ABC, job(), stops=stops)
-    assert [piece.text for piece in read(growing, *map(chunk, pieces))] == expected
 
 
 @given(
@@ -92,19 +68,6 @@ def test_a_text_ends_before_the_first_of_its_stop_texts_however_it_comes(
         assert any(text[len(whole) :].startswith(stop) for stop in stops)
         assert not any(stop in whole for stop in stops)
         assert growing.finish_reason == "stop"
-
-
-def test_what_was_held_back_is_said_when_the_text_is_cut() -> None:
-    growing = GrowingText(ABC, job(), stops=["bcb"])
-    assert growing.read(chunk("abc")) == Piece("a")
-    assert growing.cut() == Piece("bc", finish_reason="length")
-
-
-def test_bytes_are_held_back_until_they_make_a_character() -> None:
-    growing = GrowingText(BYTES, job())
-    euro = BYTES.encode("€")
-    pieces = read(growing, Chunk(euro[:2]), Chunk(euro[2:]), Chunk(euro[:1], reason="length"))
-    assert [piece.text for piece in pieces] == ["", "€", "\N{REPLACEMENT CHARACTER}"]
 
 
 def test_an_echo_comes_first() -> None:

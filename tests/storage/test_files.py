@@ -9,7 +9,7 @@ import pytest
 from limits import file_size_limit
 
 from charlm.errors import CharlmError
-from charlm.storage.files import Log, open_file, open_for_writing, read_file, refuse_links
+from charlm.storage.files import Log, open_file, open_for_writing, read_file
 
 
 def test_a_file_as_large_as_the_limit_is_read(tmp_path: Path) -> None:
@@ -20,11 +20,6 @@ def test_a_file_as_large_as_the_limit_is_read(tmp_path: Path) -> None:
 def test_a_file_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abcd")
     with pytest.raises(CharlmError, match=r"file: 4 bytes; must be at most 3"):
-        read_file(tmp_path / "file", limit=3)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"file: cannot be read: No such file"):
         read_file(tmp_path / "file", limit=3)
 
 
@@ -39,13 +34,6 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
         read_file(tmp_path / "pipe", limit=3)
 
 
-@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null"])
-def test_a_link_to_a_device_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(name)
-    with pytest.raises(CharlmError, match="link: is not a regular file"):
-        read_file(tmp_path / "link", limit=3)
-
-
 def test_a_link_is_followed_by_default(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     (tmp_path / "link").symlink_to("file")
@@ -57,26 +45,6 @@ def test_a_link_is_refused_if_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     with pytest.raises(CharlmError, match="link: is a link; must be the file itself"):
         read_file(tmp_path / "link", limit=3, follow_links=False)
-
-
-def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("link")
-    with pytest.raises(CharlmError, match="link: cannot be read: Too many levels"):
-        read_file(tmp_path / "link", limit=3)
-
-
-def test_no_file_stays_open(tmp_path: Path) -> None:
-    before = len([*Path("/proc/self/fd").iterdir()])
-    for name in (".", "missing"):
-        with pytest.raises(CharlmError):
-            read_file(tmp_path / name, limit=3)
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
-
-
-def test_a_file_is_read_as_a_stream(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"one\ntwo\n")
-    with open_file(tmp_path / "file") as file:
-        assert [*file] == [b"one\n", b"two\n"]
 
 
 def test_an_error_of_the_system_while_a_stream_is_read_names_the_file(tmp_path: Path) -> None:
@@ -160,10 +128,6 @@ def test_no_descriptor_stays_open(root: Path) -> None:
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
-def test_paths_without_a_link_are_accepted(root: Path) -> None:
-    refuse_links(root, "inner/file", "inner/missing", "missing")
-
-
 def test_a_log_grows_by_records_also_when_it_is_opened_again(tmp_path: Path) -> None:
     for record in (b"one\n", b"two\n"):
         log = Log(tmp_path / "log")
@@ -171,14 +135,6 @@ def test_a_log_grows_by_records_also_when_it_is_opened_again(tmp_path: Path) -> 
         log.sync()
         log.close()
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
-
-
-def test_the_size_of_a_log_includes_what_earlier_processes_wrote(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"one\n")
-    log = Log(tmp_path / "log")
-    log.write(b"two\n")
-    assert log.size == 8
-    log.close()
 
 
 def test_nothing_of_a_record_that_cannot_be_written_stays(tmp_path: Path) -> None:
@@ -206,8 +162,3 @@ def test_a_log_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "logs/log").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CharlmError, match="logs/log: is a link"):
         Log(tmp_path / "logs/log")
-
-
-def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="nowhere/log: cannot be written: No such file or directory"):
-        Log(tmp_path / "nowhere/log")

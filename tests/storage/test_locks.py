@@ -55,13 +55,6 @@ def test_the_lock_of_a_killed_process_does_not_block(tmp_path: Path) -> None:
         assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text(encoding="utf-8")
 
 
-def test_the_lock_ends_with_the_block(tmp_path: Path) -> None:
-    with only_writer(tmp_path):
-        pass
-    with hold_elsewhere(tmp_path) as process:
-        process.kill()
-
-
 def test_a_file_system_without_locks_is_not_taken_for_another_writer(tmp_path: Path) -> None:
     def refuse(*_: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -81,13 +74,6 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: P
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_a_lock_that_leads_nowhere_makes_no_file_there(tmp_path: Path) -> None:
-    (tmp_path / ".lock").symlink_to("mine.txt")
-    with pytest.raises(CharlmError, match=r"\.lock: is a link"), only_writer(tmp_path):
-        pass
-    assert not (tmp_path / "mine.txt").exists()
-
-
 def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path) -> None:
     removed: list[int] = []
 
@@ -104,11 +90,6 @@ def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path)
     ):
         pass
     assert removed
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"missing/\.lock: cannot be written: "), only_writer(tmp_path / "missing"):
-        pass
 
 
 def test_a_claim_holds_until_it_is_released(tmp_path: Path) -> None:

@@ -36,12 +36,6 @@ def test_folder_is_removed_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_was_renamed_away_is_no_error(tmp_path: Path) -> None:
-    with scratch_folder(tmp_path / "out") as folder:
-        folder.rename(tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
 def test_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -72,9 +66,3 @@ def test_link_under_the_name_of_a_scratch_folder_stays_and_what_it_leads_to(tmp_
     remove_abandoned(tmp_path / "out")
     assert link.is_symlink()
     assert (tmp_path / "precious/file").exists()
-
-
-def test_folder_cannot_be_made_where_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"), scratch_folder(tmp_path / "missing/out"):
-        pass
-    assert list(tmp_path.iterdir()) == []

@@ -16,19 +16,6 @@ def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() ->
     assert second.T.tolist() == [[3, 4, 5, 6], [9, 10, 11, 12]]
 
 
-def test_windows_are_int32_for_any_dtype_of_the_ids() -> None:
-    batches = Batches(length=13, batch_size=2, sequence_length=3, seed=0)
-    windows = batches.windows(np.zeros(13, np.uint8), epoch=0, first=0, count=2)
-    assert windows.dtype == np.int32
-    assert windows.shape == (2, 4, 2)
-
-
-def test_an_epoch_has_the_steps_and_a_step_the_characters_that_fit() -> None:
-    batches = Batches(length=1000, batch_size=4, sequence_length=10, seed=0)
-    assert batches.characters_per_step == 40
-    assert batches.steps_per_epoch == 24
-
-
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_windows_in_several_calls_are_those_of_one_call(shuffle: bool) -> None:
     batches, ids = Batches(length=100, batch_size=2, sequence_length=5, seed=3, shuffle=shuffle), np.arange(100)
@@ -85,12 +72,6 @@ def test_an_epoch_predicts_nearly_every_character_and_none_twice(
     assert len(targets) > length - 1 - 2 * batches.characters_per_step
     np.testing.assert_array_equal(windows[:, :-1] + 1, windows[:, 1:])
     np.testing.assert_array_equal(windows[1:, 0], windows[:-1, -1])
-
-
-def test_a_text_that_is_long_enough_is_cut_as_configured() -> None:
-    batches, change = fit_batches(10_000, batch_size=8, sequence_length=16, seed=5)
-    assert batches == Batches(length=10_000, batch_size=8, sequence_length=16, seed=5)
-    assert change is None
 
 
 @pytest.mark.parametrize(

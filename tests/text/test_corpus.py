@@ -49,12 +49,6 @@ def test_splits_have_the_sizes_of_the_decimal_fractions(
     assert [end - start for start, end in splits.values()] == expected
 
 
-def test_train_validation_and_test_follow_each_other_in_the_text(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "abcdefghij", validation_fraction=0.2, test_fraction=0.1)
-    parts = [corpus.vocabulary.decode(corpus.split(name)) for name in ("train", "validation", "test")]
-    assert parts == ["abcdefg", "hi", "j"]
-
-
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"^split valid: there are train, validation, test"):
         make_corpus(tmp_path, "abc").split("valid")
@@ -93,20 +87,6 @@ def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
     assert isinstance(corpus.ids, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         corpus.ids[0] = 1
-
-
-def test_a_corpus_can_be_moved(tmp_path: Path) -> None:
-    make_corpus(tmp_path, "abc")
-    (tmp_path / "out").rename(tmp_path / "moved")
-    assert text_of(open_corpus(tmp_path / "moved")) == "abc"
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "vocabulary.json", "ids.bin"])
-def test_a_missing_file_of_a_corpus_is_named(tmp_path: Path, name: str) -> None:
-    make_corpus(tmp_path, "abc")
-    (tmp_path / "out" / name).unlink()
-    with pytest.raises(CharlmError, match=f"{name}: cannot be read: No such file"):
-        open_corpus(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +129,6 @@ def test_a_file_that_is_not_a_manifest_is_refused_in_one_line(tmp_path: Path, te
     with pytest.raises(CharlmError, match=r"manifest\.json: not the manifest of a corpus: .+$") as caught:
         open_corpus(tmp_path / "out")
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_a_manifest_with_another_dtype_than_the_vocabulary_is_refused(tmp_path: Path) -> None:
-    make_corpus(tmp_path, "abc")
-    path = tmp_path / "out" / "manifest.json"
-    path.write_text(path.read_text().replace("uint8", "uint16"))
-    with pytest.raises(CharlmError, match="are not of the same corpus"):
-        open_corpus(tmp_path / "out")
 
 
 def test_truncated_ids_are_refused(tmp_path: Path) -> None:
@@ -209,20 +181,6 @@ def test_in_a_larger_corpus_an_id_beyond_the_vocabulary_is_refused_in_the_part_t
         opened.check_ids(np.asarray(unchecked[None]).astype(np.int32))
 
 
-def test_a_corpus_whose_vocabulary_fills_its_dtype_has_no_id_beyond_it(tmp_path: Path) -> None:
-    make_corpus(tmp_path, bytes(range(256)), level="byte")
-    corpus = open_corpus(tmp_path / "out", checked_bytes=0)
-    assert len(corpus.split("train")) == 230
-
-
-def test_a_corpus_that_is_cut_while_in_use_is_refused_before_it_is_searched(tmp_path: Path) -> None:
-    make_corpus(tmp_path, "abc")
-    corpus = open_corpus(tmp_path / "out", checked_bytes=0)
-    os.truncate(corpus.folder / "ids.bin", 1)
-    with pytest.raises(CharlmError, match=r"ids\.bin: was cut to 1 bytes while in use"):
-        corpus.split("train")
-
-
 def test_a_vocabulary_of_another_corpus_is_refused(tmp_path: Path) -> None:
     make_corpus(tmp_path, "abc")
     (tmp_path / "other").mkdir()
@@ -252,12 +210,6 @@ def change_manifest(corpus: Corpus, **values: Any) -> Corpus:
 def test_settings_that_are_left_out_are_those_of_the_corpus(tmp_path: Path, made: dict[str, Any]) -> None:
     corpus = make_corpus(tmp_path, "abba" * 10, **made)
     assert settle_corpus_settings(corpus, CorpusConfig()) == CorpusConfig(**made)
-
-
-def test_a_written_setting_that_is_the_one_of_the_corpus_is_accepted(tmp_path: Path) -> None:
-    made = CorpusConfig(level="byte", validation_fraction=0.3)
-    corpus = make_corpus(tmp_path, "abba" * 10, level="byte", validation_fraction=0.3)
-    assert settle_corpus_settings(corpus, made) == made
 
 
 @pytest.mark.parametrize(

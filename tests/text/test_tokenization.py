@@ -7,7 +7,6 @@ import json
 import sys
 import tempfile
 import tracemalloc
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from limits import file_size_limit
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.corpus import is_corpus
-from charlm.text.documents import Document
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 
@@ -32,12 +29,6 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 # Ids and vocabulary
-
-
-def test_ids_are_given_in_the_order_of_code_points(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "banana!")
-    assert corpus.vocabulary.characters == ("!", "a", "b", "n")
-    assert corpus.ids.tolist() == [2, 1, 3, 1, 3, 1, 0]
 
 
 @SEEDED
@@ -65,14 +56,6 @@ def test_level_byte_keeps_any_bytes(contents: list[bytes]) -> None:
         assert corpus.ids.tolist() == expected
 
 
-@SEEDED
-@given(any_text.filter(bool), st.sampled_from(["NFC", "NFKC"]))
-def test_normalised_text_is_that_of_unicodedata(text: str, form: Any) -> None:
-    text = text.removeprefix("\ufeff") or "e\u0301"
-    with tempfile.TemporaryDirectory() as folder:
-        assert text_of(make_corpus(Path(folder), text, normalize=form)) == unicodedata.normalize(form, text)
-
-
 @pytest.mark.parametrize(
     "text",
     ["a", "中文字符", "e\u0301👩🏽\u200d💻🇨🇭", "one\r\ntwo\r\n", "a\x00b", "odd length", "x" * 3_000_001],
@@ -80,23 +63,6 @@ def test_normalised_text_is_that_of_unicodedata(text: str, form: Any) -> None:
 )
 def test_a_text_is_kept_as_it_is(tmp_path: Path, text: str) -> None:
     assert text_of(make_corpus(tmp_path, text)) == text
-
-
-def test_a_text_in_latin_1_is_read(tmp_path: Path) -> None:
-    assert text_of(make_corpus(tmp_path, "naïve".encode("latin-1"), encoding="latin-1")) == "naïve"
-
-
-def test_a_text_in_utf_16_is_read(tmp_path: Path) -> None:
-    assert text_of(make_corpus(tmp_path, "naïve 中".encode("utf-16"), encoding="utf-16")) == "naïve 中"
-
-
-def test_a_byte_order_mark_at_the_start_of_a_document_is_dropped(tmp_path: Path) -> None:
-    assert text_of(make_corpus(tmp_path, "\ufeffab", "\ufeffcd")) == "abcd"
-
-
-def test_one_document_has_no_reserved_id(tmp_path: Path) -> None:
-    vocabulary = make_corpus(tmp_path, "ab").vocabulary
-    assert (vocabulary.unknown_id, vocabulary.end_of_text_id) == (None, None)
 
 
 def test_empty_documents_are_skipped(tmp_path: Path) -> None:
@@ -110,10 +76,6 @@ def test_characters_below_min_count_become_the_unknown_id(tmp_path: Path) -> Non
     assert corpus.vocabulary.characters == ("a", "b", None)
     assert corpus.vocabulary.unknown_id == 2
     assert corpus.ids.tolist() == [0, 0, 1, 1, 2, 2]
-
-
-def test_there_is_no_unknown_id_if_no_character_is_rare(tmp_path: Path) -> None:
-    assert make_corpus(tmp_path, "aabb", min_count=2).vocabulary.unknown_id is None
 
 
 def test_min_count_counts_over_all_documents(tmp_path: Path) -> None:
@@ -161,11 +123,6 @@ def test_settings_that_do_not_apply_at_level_byte_are_refused(
         make_corpus(tmp_path, "ab", level="byte", **settings)
 
 
-def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^corpus\.encoding: found 'utf-9'"):
-        make_corpus(tmp_path, "ab", encoding="utf-9")
-
-
 # Sources
 
 
@@ -193,21 +150,10 @@ def test_the_corpus_may_be_inside_a_source(tmp_path: Path) -> None:
     assert text_of(tokenize([str(tmp_path)], tmp_path / "out", CorpusConfig())) == "a"
 
 
-def test_temporary_files_inside_a_source_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.txt").write_text("a")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b")))
-    assert text_of(tokenize(["-", str(tmp_path)], tmp_path / "out", CorpusConfig())) == "ba"
-
-
 def test_a_corpus_as_a_source_is_refused(tmp_path: Path) -> None:
     make_corpus(tmp_path, "ab")
     with pytest.raises(CharlmError, match="out: is a corpus that charlm tokenize wrote, not text"):
         tokenize([str(tmp_path)], tmp_path / "again", CorpusConfig())
-
-
-def test_one_binary_file_in_a_folder_is_named_with_the_offset(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"01\.txt: not valid utf-8 at byte 4 \(0x89\)"):
-        make_corpus(tmp_path, "text", b"text\x89PNG", "text")
 
 
 @pytest.mark.parametrize("texts", [(), ("",), ("", b"\xef\xbb\xbf")])
@@ -235,15 +181,6 @@ def tokenize_with(act: Callable[[], object], source: Path, out: Path) -> None:
     """Tokenize a file of one block; `act` is called when the first pass has read it."""
     actions = iter([act])
     tokenize([str(source)], out, CorpusConfig(), advance=lambda _: next(actions, lambda: None)())
-
-
-def test_a_folder_that_cannot_be_read_is_named_and_not_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path("x" * 300)  # longer than a name may be, which also root cannot look up
-    monkeypatch.chdir("/")
-    with pytest.raises(CharlmError, match=r"^x+: cannot be read: File name too long$"):
-        is_corpus(path)
-    with pytest.raises(CharlmError, match=r"^missing: cannot be read: No such file or directory$"):
-        Document("missing", Path("/missing")).file_bytes()
 
 
 def test_each_block_is_counted_in_both_passes(tmp_path: Path) -> None:
@@ -280,12 +217,6 @@ def test_ids_are_stored_little_endian(tmp_path: Path) -> None:
 def test_the_corpus_may_be_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert text_of(make_corpus(tmp_path, "abc")) == "abc"
-
-
-def test_missing_folders_above_the_corpus_are_made(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a")
-    tokenize([str(tmp_path / "a.txt")], tmp_path / "x" / "y" / "out", CorpusConfig())
-    assert is_corpus(tmp_path / "x" / "y" / "out")
 
 
 @pytest.mark.parametrize("occupied", ["out", "out/file"])

@@ -1,10 +1,8 @@
 """Characters <-> ids, and vocabulary.json."""
 
-import contextlib
 import json
 import os
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +13,7 @@ from charlm.errors import CharlmError
 from charlm.text.vocabulary import (
     UNKNOWN_GLYPH,
     Vocabulary,
-    describe_character,
     parse_vocabulary,
-    read_vocabulary,
     smallest_dtype,
 )
 
@@ -29,24 +25,9 @@ SEEDED = settings(derandomize=True, deadline=None, max_examples=100)
 characters = st.characters(exclude_categories=["Cs"])
 
 
-def test_ids_are_the_positions_in_the_vocabulary() -> None:
-    assert ABC.encode("cab").tolist() == [2, 0, 1]
-
-
-def test_an_empty_text_has_no_ids() -> None:
-    assert ABC.encode("").shape == (0,)
-
-
 @SEEDED
 @given(st.text(characters, min_size=1))
 def test_an_encoded_text_is_decoded_to_the_same_text(text: str) -> None:
-    vocabulary = Vocabulary(level="char", characters=tuple(sorted(set(text))))
-    assert vocabulary.decode(vocabulary.encode(text)) == text
-
-
-@SEEDED
-@given(st.binary(min_size=1).map(os.fsdecode) | st.text(st.characters(), min_size=1))
-def test_an_encoded_text_with_surrogates_is_decoded_to_the_same_text(text: str) -> None:
     vocabulary = Vocabulary(level="char", characters=tuple(sorted(set(text))))
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
@@ -58,22 +39,9 @@ def test_at_level_byte_the_ids_of_an_argument_are_its_bytes_even_if_they_are_not
 
 
 @SEEDED
-@given(st.text(st.characters()))
-def test_any_text_is_encoded_to_valid_ids_or_refused(text: str) -> None:
-    for vocabulary in (ABC, RESERVED, BYTES):
-        with contextlib.suppress(CharlmError):
-            ids = vocabulary.encode(text)
-            assert all(0 <= index < len(vocabulary) for index in ids.tolist())
-
-
-@SEEDED
 @given(st.text(characters))
 def test_a_text_encoded_at_level_byte_is_decoded_to_the_same_text(text: str) -> None:
     assert BYTES.decode(BYTES.encode(text)) == text
-
-
-def test_level_byte_has_one_id_for_each_byte_of_utf_8() -> None:
-    assert BYTES.encode("é中").tolist() == [0xC3, 0xA9, 0xE4, 0xB8, 0xAD]
 
 
 def test_an_unknown_character_is_named_with_its_position() -> None:
@@ -87,21 +55,12 @@ def test_skipped_characters_are_counted_unless_there_is_an_id_for_them() -> None
     assert Vocabulary("byte", tuple(map(chr, range(256)))).count_skipped("axbx€") == 0
 
 
-def test_the_position_of_an_unknown_character_includes_what_came_before() -> None:
-    with pytest.raises(CharlmError, match=r"character 1,003 of x\.txt, 'é'"):
-        ABC.encode("abé", name="x.txt", start=1000)
-
-
 def test_an_unknown_character_may_be_left_out() -> None:
     assert ABC.encode("aéb", unknown="skip").tolist() == [0, 1]
 
 
 def test_an_unknown_character_becomes_the_unknown_id_if_there_is_one() -> None:
     assert RESERVED.encode("axb").tolist() == [0, 2, 1]
-
-
-def test_in_a_vocabulary_without_characters_every_character_is_unknown() -> None:
-    assert Vocabulary(level="char", characters=(None,), unknown_id=0).encode("ab").tolist() == [0, 0]
 
 
 def test_the_unknown_id_is_decoded_as_the_replacement_character() -> None:
@@ -114,12 +73,6 @@ def test_the_end_of_text_id_is_decoded_as_nothing() -> None:
 
 def test_bytes_that_are_not_utf_8_are_decoded_as_the_replacement_character() -> None:
     assert BYTES.decode(np.array([0x61, 0xFF, 0x62])) == "a\ufffdb"
-
-
-def test_a_decoder_holds_back_a_character_until_all_its_bytes_have_arrived() -> None:
-    decoder = BYTES.decoder()
-    pieces = [decoder.decode(np.array([byte])) for byte in "é😀".encode()]
-    assert pieces == ["", "é", "", "", "", "😀"]
 
 
 def test_a_decoder_returns_incomplete_bytes_at_the_end_as_the_replacement_character() -> None:
@@ -141,14 +94,6 @@ def test_decoding_piece_by_piece_gives_the_same_text_as_decoding_at_once() -> No
 )
 def test_the_dtype_is_the_smallest_that_holds_every_id(size: int, dtype: str) -> None:
     assert smallest_dtype(size) == np.dtype(dtype)
-
-
-def test_a_character_that_is_not_printable_is_described_by_its_code_point() -> None:
-    assert describe_character("\x00") == "U+0000"
-
-
-def test_a_printable_character_is_described_by_itself_and_its_code_point() -> None:
-    assert describe_character("é") == "'é' (U+00E9)"
 
 
 @SEEDED
@@ -215,22 +160,6 @@ def test_any_json_is_a_vocabulary_or_refused_in_one_line(change: dict[str, objec
         assert parse_vocabulary(vocabulary.to_json(), origin="x") == vocabulary
     assert message.startswith("x: not a vocabulary: ")
     assert len(message.splitlines()) == 1
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"vocabulary\.json: cannot be read: No such file"):
-        read_vocabulary(tmp_path / "vocabulary.json")
-
-
-def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "vocabulary.json").write_bytes(b"\xff")
-    with pytest.raises(CharlmError, match=r"vocabulary\.json: cannot be read: not UTF-8"):
-        read_vocabulary(tmp_path / "vocabulary.json")
-
-
-def test_a_vocabulary_is_read_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "vocabulary.json").write_text(RESERVED.to_json(), encoding="utf-8")
-    assert read_vocabulary(tmp_path / "vocabulary.json") == RESERVED
 
 
 # extend

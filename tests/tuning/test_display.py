@@ -34,12 +34,6 @@ def test_the_bar_shows_the_time_the_present_trial_and_the_best(capsys: pytest.Ca
     assert "50 of 100 s, trial 7 at 50%: 2.400, best 1.2346 (trial 3)" in captured.err
 
 
-def test_the_bar_ends_at_the_time_of_the_search(capsys: pytest.CaptureFixture[str]) -> None:
-    with Display(10, say=lambda _: None, show_progress=True, clock=ticking(25)) as display:
-        display.show_evaluation(0, 1.0, 2.0)
-    assert "100%" in capsys.readouterr().err
-
-
 def test_a_line_that_cannot_be_written_is_dropped() -> None:
     def fail(_line: str) -> None:
         raise BrokenPipeError

@@ -7,7 +7,6 @@ from tuning.spaces import SPACE, TEXT
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
-from charlm.text.corpus import open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.tuning.folder import prepare_folder, write_recipe
 from charlm.tuning.space import Space, load_space
@@ -39,13 +38,6 @@ def test_a_corpus_on_disk_is_used_where_it_is(space: Space, tmp_path: Path) -> N
     corpus, _ = prepare_folder(tmp_path / "out", space, [tmp_path / "corpus"])
     assert corpus.folder == tmp_path / "corpus"
     assert names(tmp_path / "out") == ["search.json"]
-
-
-def test_the_preparation_of_a_killed_process_is_taken_up(space: Space, tmp_path: Path) -> None:
-    prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-    (tmp_path / "out" / "search.json").unlink()
-    prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-    assert names(tmp_path / "out") == ["corpus", "search.json"]
 
 
 def test_a_folder_with_something_else_is_refused(space: Space, tmp_path: Path) -> None:
@@ -81,9 +73,3 @@ def test_a_recipe_is_written_without_its_defaults_and_reads_back_the_same(space:
     config = load_config(tmp_path / "best.yaml")
     assert config == space.config(settings)
     assert (config.training.steps, config.training.optimizer.learning_rate) == (7, 0.5)
-
-
-def test_the_text_of_a_search_is_whole(space: Space, tmp_path: Path) -> None:
-    prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-    corpus = open_corpus(tmp_path / "out" / "corpus")
-    assert corpus.vocabulary.decode(corpus.ids) == TEXT

@@ -43,16 +43,6 @@ def pixels(picture: Picture, colour: str) -> NDArray[np.int64]:
     return np.argwhere((np.abs(picture - 255 * np.array(to_rgb(colour))) < 1).all(axis=2))
 
 
-def test_a_row_of_charts_has_three_settings() -> None:
-    trial = complete(0, 2.0)
-    heights = []
-    for count in (1, 3, 4):
-        keys = [f"model.rate{index}" for index in range(count)]
-        trial.params = dict.fromkeys(keys, 0.003)
-        heights.append(draw_search([trial], dict.fromkeys(keys, SEARCH[RATE])).shape[0])
-    assert heights[0] == heights[1] < heights[2]
-
-
 def test_the_line_of_the_best_so_far_falls_from_left_to_right_and_never_rises() -> None:
     picture = draw_search([complete(0, 2.2), complete(1, 2.4), complete(2, 2.0), complete(3, 2.3)], SEARCH)
     history = pixels(picture[40:260], BEST)  # without the legend above it
@@ -78,8 +68,3 @@ def test_pruned_trials_have_another_mark_and_failed_ones_none() -> None:
     assert len(pixels(pruned, PRUNED)) > len(pixels(without, PRUNED)) > 0  # the legend has one
     assert len(pixels(pruned, COMPLETE)) > 0
     assert np.array_equal(failed, without)
-
-
-def test_a_loss_that_is_not_finite_is_left_out() -> None:
-    trials = [complete(0, 2.0), complete(1, float("inf"))]
-    assert np.array_equal(draw_search(trials, SEARCH), draw_search(trials[:1], SEARCH))

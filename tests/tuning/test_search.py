@@ -1,7 +1,6 @@
 """A search with the fake engine: what it finds, when it ends, and how it goes on after it was interrupted."""
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,8 @@ from tuning.searches import TRIAL_SECONDS, SearchFolder, numbers
 from tuning.spaces import SPACE
 
 from charlm.config.file import load_config
-from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.runs.comparison import summarize
-from charlm.training.signals import StopRequest
 
 pytestmark = pytest.mark.slow
 
@@ -46,11 +43,6 @@ def test_trials_are_runs_of_equal_length_that_can_be_compared(searching: SearchF
         assert summary.settings[RATE] == trial.values[RATE]
         assert summary.settings["training.steps"] == 50
         assert summary.settings["training.evaluate_every"] == 5
-
-
-def test_all_trials_read_one_corpus(searching: SearchFolder) -> None:
-    result = searching.run(trials=2)
-    assert {(trial.run or Path()).joinpath("corpus").resolve() for trial in result.trials} == {searching.out / "corpus"}
 
 
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
@@ -156,15 +148,6 @@ def test_a_trial_whose_process_crashed_is_run_again_and_none_is_lost(searching: 
     assert [(trial.values, trial.nats_per_char) for trial in result.trials] == undisturbed(searching, trials=3)
 
 
-def test_a_process_that_crashed_before_it_knew_its_values_loses_no_trial(searching: SearchFolder) -> None:
-    def crash(_config: Config) -> float:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        searching.run(seconds_per_step=crash)
-    assert [trial.state for trial in searching.run(trials=1).trials] == ["complete"]
-
-
 def test_values_that_were_tried_are_not_tried_again_and_the_search_ends_when_all_were(searching: SearchFolder) -> None:
     searching.space = SPACE.replace("{float: [1e-4, 1e-1], log: true}", "{categorical: [1e-3, 2e-3, 4e-3]}")
     result = searching.run()
@@ -255,15 +238,3 @@ def test_a_journal_that_is_a_link_is_refused(searching: SearchFolder, tmp_path: 
     (searching.out / "study.journal").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CharlmError, match=r"study\.journal: is a link"):
         searching.run(trials=2)
-
-
-def test_a_reason_of_an_earlier_training_does_not_end_the_first_trial(searching: SearchFolder) -> None:
-    def give_reason(request: StopRequest) -> None:
-        request.reason = "an earlier one"
-
-    assert searching.run(trials=1, change=give_reason).reason == "enough trials"
-
-
-def test_the_time_counts_by_the_real_clock_unless_a_test_says_otherwise(searching: SearchFolder) -> None:
-    result = searching.run(seconds=0.2, clock=time.monotonic)
-    assert result.reason == "the time is over"

@@ -128,17 +128,6 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, te
     assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"none\.yaml: cannot be read: No such file"):
-        load_space(tmp_path / "none.yaml")
-
-
-def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "space.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(CharlmError, match=r"space\.yaml: cannot be read as a search space: not UTF-8"):
-        load_space(tmp_path / "space.yaml")
-
-
 @pytest.mark.parametrize(
     ("text", "inside", "outside"),
     [
