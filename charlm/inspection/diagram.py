@@ -113,6 +113,16 @@ def _part(
     return Part(name, kind, widths[1], widths[0], reads, weights, equation, count)
 
 
+def weight_rows(diagram: Diagram) -> list[tuple[object, ...]]:
+    """Return the name, symbol, shape and number of parameters of each tensor, and those of all."""
+    rows: list[tuple[object, ...]] = [
+        (weight.name, weight.symbol, f" {TIMES} ".join(map(str, weight.shape)), weight.parameters)
+        for part in diagram.parts
+        for weight in part.weights
+    ]
+    return [*rows, ("all", "", "", diagram.parameters)]
+
+
 def draw_network(diagram: Diagram) -> "Figure":
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
     parts = _shown(diagram.parts)

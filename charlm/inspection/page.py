@@ -19,7 +19,7 @@ from charlm.errors import CharlmError
 from charlm.inspection.look import image, look, png_file, share_limits, svg_file, theme_css
 from charlm.inspection.passages import equation, folded, reader_data, safe, table, units_data, visible
 from charlm.inspection.report import SECTIONS
-from charlm.inspection.sections.section import Chart, Report, Section, Table, given
+from charlm.inspection.sections.section import Chart, Report, Section, Table
 from charlm.storage.atomic import write_file, write_folder
 
 if TYPE_CHECKING:
@@ -88,10 +88,11 @@ def draw_charts(reports: Sequence[Report]) -> "dict[str, Figure]":
     """Return every figure by the name of its file, without ending: `NAME` for one run, `NAME-1`, ... for several."""
     reports = [_with_bytes_named(report) for report in reports]
     figures: dict[str, Figure] = {}
-    for chart in (chart for section in SECTIONS for chart in section.charts):
-        for run, figure in enumerate(_draw(chart, reports), 1):
-            if figure is not None:
-                figures[chart.name if len(reports) == 1 else f"{chart.name}-{run}"] = figure
+    for section in SECTIONS:
+        for chart in section.charts:
+            for run, figure in enumerate(_draw(section, chart, reports), 1):
+                if figure is not None:
+                    figures[chart.name if len(reports) == 1 else f"{chart.name}-{run}"] = figure
     return figures
 
 
@@ -172,7 +173,7 @@ def _notes(report: Report, *, is_named: bool) -> str:
 
 def _section(section: Section, reports: Sequence[Report]) -> str:
     """Return a section with a column for each run; "" if it is optional and no run has it."""
-    figures = [_draw(chart, reports) for chart in section.charts]
+    figures = [_draw(section, chart, reports) for chart in section.charts]
     bodies = [_body(section, report, [same[run] for same in figures], run=run) for run, report in enumerate(reports)]
     if section.is_optional and not any(bodies):
         return ""
@@ -195,22 +196,20 @@ def _body(section: Section, report: Report, figures: "Sequence[Figure | None]", 
         if figure is not None
     ]
     view = section.view(report, run) if section.view else ""
-    return "".join([*drawn, view, *(_table(each, report) for each in section.tables)])
+    return "".join([*drawn, view, *(_table(section, each, report) for each in section.tables)])
 
 
-def _table(numbers: Table, report: Report) -> str:
-    arguments = given(report, numbers.of)
-    rows = [] if arguments is None else numbers.rows(*arguments)
+def _table(section: Section, numbers: Table, report: Report) -> str:
+    rows = section.rows(numbers, report)
     if not rows:
         return ""
-    html = table(numbers.head, rows, caption=numbers.caption)
+    html = table(tuple(numbers.columns), rows, caption=numbers.caption)
     return folded(f"Numbers: {numbers.caption}", html) if numbers.is_folded else html
 
 
-def _draw(chart: Chart, reports: Sequence[Report]) -> "list[Figure | None]":
+def _draw(section: Section, chart: Chart, reports: Sequence[Report]) -> "list[Figure | None]":
     """Return the figure of a chart for each run; None if the report lacks what it shows."""
-    every = (given(report, chart.of) for report in reports)
-    figures = [None if arguments is None else chart.draw(*arguments) for arguments in every]
+    figures = [section.draw(chart, report) for report in reports]
     if chart.shares_limits:
         share_limits([figure for figure in figures if figure is not None])
     return figures

@@ -18,7 +18,7 @@ from charlm.errors import CharlmError
 from charlm.inspection.page import draw_charts, render_page, write_page
 from charlm.inspection.passages import number
 from charlm.inspection.report import SECTIONS, to_json
-from charlm.inspection.sections.section import Section, given
+from charlm.inspection.sections.section import Section
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
 
@@ -147,8 +147,7 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
         number(cell)
         for section in SECTIONS
         for numbers in section.tables
-        if (arguments := given(found, numbers.of)) is not None
-        for row in numbers.rows(*arguments)
+        for row in section.rows(numbers, found)
         for cell in row
         if isinstance(cell, int | float) and np.isfinite(cell)
     }

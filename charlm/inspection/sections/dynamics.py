@@ -8,9 +8,10 @@ import numpy as np
 from charlm.inspection.fixed_points import FixedPoint, FixedPoints, find_fixed_points
 from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, WIDTH, canvas, legend, rule, series
 from charlm.inspection.passages import visible
-from charlm.inspection.reading import FEW_STATES
-from charlm.inspection.sections.section import Chart, Quantity, Rows, Section, Table, fields, layer_name
+from charlm.inspection.reading import FEW_STATES, Reading
+from charlm.inspection.sections.section import Chart, Quantity, Rows, Section, Table, layer_name
 from charlm.inspection.stability import Lyapunov, RecurrentSpectrum, lyapunov, recurrent_spectra
+from charlm.network.gradients import Trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,46 +87,50 @@ def _kind(point: FixedPoint) -> str:
 
 def spectrum_rows(trained: Sequence[RecurrentSpectrum], initial: Sequence[RecurrentSpectrum] | None) -> Rows:
     """Return a row for each recurrent kernel, trained and untrained."""
-    radii = ("effective_radius", "effective_radius_low", "effective_radius_high")
     return [
-        (f"{layer_name(each.layer)}{label}", *row)
-        for label, spectra in (("", trained), (", untrained", initial or ()))
-        for each, row in zip(
-            spectra, fields(spectra, "spectral_radius", "largest_singular_value", "non_normality", *radii), strict=True
+        (
+            f"{layer_name(each.layer)}{label}",
+            *(each.spectral_radius, each.largest_singular_value, each.non_normality),
+            *(each.effective_radius, each.effective_radius_low, each.effective_radius_high),
         )
+        for label, spectra in (("", trained), (", untrained", initial or ()))
+        for each in spectra
     ]
 
 
 def lyapunov_rows(trained: Lyapunov, initial: Lyapunov | None) -> Rows:
     """Return the largest exponent, trained and untrained."""
     return [
-        (
-            name,
-            float(found.exponents[0]) if len(found.exponents) else None,
-            found.time_constant,
-            found.dimensions,
-            found.steps,
-        )
+        (name, float(found.exponents[0]), found.time_constant, found.dimensions, found.steps)
         for name, found in (("trained", trained), ("untrained", initial))
         if found is not None
     ]
 
 
+def held_rows(found: FixedPoints, characters: Sequence[str | None]) -> Rows:
+    """Return a row for each character."""
+    return [
+        (visible(characters[each.id]), each.outcome, each.period, each.settling_characters) for each in found.characters
+    ]
+
+
 def point_rows(found: FixedPoints, characters: Sequence[str | None]) -> Rows:
     """Return a row for each point of each character."""
-    points = [(held, point) for held in found.characters for point in held.points]
     return [
         (
             visible(characters[held.id]),
             "fixed" if point.is_fixed else "slow",
-            point.speed,
-            point.spectral_radius,
-            point.unstable_directions,
-            point.starts,
+            *(point.speed, point.spectral_radius, point.unstable_directions, point.starts),
             " ".join(visible(characters[index]) for index, _ in point.likeliest),
         )
-        for held, point in points
+        for held in found.characters
+        for point in held.points
     ]
+
+
+def make_spectra(reading: Reading, trace: Trace) -> tuple[RecurrentSpectrum, ...]:
+    """Return the spectrum of each layer."""
+    return recurrent_spectra(trace, positions=reading.limits.spectrum_positions)
 
 
 SPECTRUM = Section(
@@ -135,31 +140,16 @@ SPECTRUM = Section(
     "An eigenvalue inside the circle is a direction that V alone forgets; outside, one that it amplifies "
     "until f flattens it.",
     (
-        Quantity(
-            "spectrum",
-            lambda reading: recurrent_spectra(reading.trace, positions=reading.limits.spectrum_positions),
-            missing=(),
-        ),
-        Quantity(
-            "initial_spectrum",
-            lambda reading: recurrent_spectra(reading.initial_trace, positions=reading.limits.spectrum_positions),
-            missing=(),
-        ),
+        Quantity("spectrum", lambda reading: make_spectra(reading, reading.trace), missing=()),
+        Quantity("initial_spectrum", lambda reading: make_spectra(reading, reading.initial_trace), missing=()),
     ),
-    (
-        Chart(
-            "eigenvalues",
-            "eigenvalues of V in the complex plane, with the unit circle",
-            ("spectrum",),
-            draw_eigenvalues,
-        ),
-    ),
+    (Chart("eigenvalues", "eigenvalues of V in the complex plane, with the unit circle", draw_eigenvalues),),
     (
         Table(
             "The recurrent kernels",
             ("layer", "radius of V", "largest singular value", "non-normality", "radius of V D", "least", "most"),
-            ("spectrum", "initial_spectrum"),
             spectrum_rows,
+            ("spectrum", "initial_spectrum"),
             is_folded=False,
         ),
     ),
@@ -173,13 +163,13 @@ LYAPUNOV = Section(
         Quantity("lyapunov", lambda reading: lyapunov(reading.trace)),
         Quantity("initial_lyapunov", lambda reading: lyapunov(reading.initial_trace, most_steps=INITIAL_STEPS)),
     ),
-    (Chart("lyapunov", "Lyapunov exponents by rank", ("lyapunov", "initial_lyapunov"), draw_lyapunov),),
+    (Chart("lyapunov", "Lyapunov exponents by rank", draw_lyapunov, ("lyapunov", "initial_lyapunov")),),
     (
         Table(
             "The largest exponent",
             ("weights", "exponent", "time constant, characters", "dimensions", "characters read"),
-            ("lyapunov", "initial_lyapunov"),
             lyapunov_rows,
+            ("lyapunov", "initial_lyapunov"),
             is_folded=False,
         ),
     ),
@@ -199,26 +189,23 @@ FIXED_POINTS = Section(
         Chart(
             "fixed-points",
             "spectral radius at the fixed and slow points of each character",
-            ("fixed_points", "characters"),
             lambda found, characters: draw_fixed_points(found, characters) if found.characters else None,
+            ("fixed_points", "characters"),
         ),
     ),
     (
         Table(
             "What the state does",
             ("held", "outcome", "period", "settles after"),
+            held_rows,
             ("fixed_points", "characters"),
-            lambda found, characters: [
-                (visible(characters[each.id]), each.outcome, each.period, each.settling_characters)
-                for each in found.characters
-            ],
             is_folded=False,
         ),
         Table(
             "The points",
             ("held", "kind", "speed", "radius", "unstable directions", "starts", "expects"),
-            ("fixed_points", "characters"),
             point_rows,
+            ("fixed_points", "characters"),
         ),
     ),
 )

@@ -11,19 +11,18 @@ from charlm.evaluation.protocols import only_finite
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import Calibration, calibrate
 from charlm.inspection.curves import Curves, Level, measure_levels, read_curves
-from charlm.inspection.diagram import Diagram, draw_network, draw_up
+from charlm.inspection.diagram import draw_network, draw_up, weight_rows
 from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, canvas, legend, rule, series
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss
 from charlm.inspection.passages import folded, reader, safe
 from charlm.inspection.reading import Reading
-from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table, fields
+from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table
 from charlm.inspection.surprise import Predictions, predict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TIMES = " \N{MULTIPLICATION SIGN} "
 Division = Callable[[LossByClass], Sequence[ClassLoss]]
 
 
@@ -141,13 +140,6 @@ def draw_temperature(calibration: Calibration) -> "Figure":
     return figure
 
 
-def weight_rows(network: Diagram) -> Rows:
-    """Return a row for each tensor, and one for all."""
-    weights = [weight for part in network.parts for weight in part.weights]
-    rows = [(weight.name, weight.symbol, TIMES.join(map(str, weight.shape)), weight.parameters) for weight in weights]
-    return [*rows, ("all", "", "", network.parameters)]
-
-
 def curve_rows(curves: Curves) -> Rows:
     """Return a row for each evaluation and each simple model, and one for the gap."""
     steps, nats = curves.validation.steps.tolist(), curves.validation.nats_per_char.tolist()
@@ -185,18 +177,13 @@ def _loss_chart(name: str, title: str, divide: Division) -> Chart:
         """Draw a division; None if it has no class."""
         return draw_loss(divide(loss), mean=loss.nats_per_char, ngram_order=loss.ngram_order) if divide(loss) else None
 
-    return Chart(f"loss-by-{name}", f"nats per character {title}", ("loss_by_class",), draw)
+    return Chart(f"loss-by-{name}", f"nats per character {title}", draw)
 
 
-def _loss_table(title: str, divide: Division) -> Table:
-    def rows(loss: LossByClass) -> Rows:
-        """Return a row for each class."""
-        return fields(divide(loss), "name", "characters", "nats_per_char", "ngram_nats_per_char", "share_of_loss")
-
-    head = ("class", "characters", "nats", "n-gram nats", "share of loss")
-    return Table(f"Nats per character {title}", head, ("loss_by_class",), rows)
-
-
+LOSS_COLUMNS = {
+    **{"class": "name", "characters": "characters", "nats": "nats_per_char", "n-gram nats": "ngram_nats_per_char"},
+    "share of loss": "share_of_loss",
+}
 DIVISIONS: tuple[tuple[str, str, Division], ...] = (
     ("class", "by what the character is", lambda loss: loss.by_class),
     ("word-place", "by the number of the letter in its word", lambda loss: loss.by_word_place),
@@ -208,16 +195,8 @@ NETWORK = Section(
     "h_t = f(x_t U + h_{t-1} V + b), logits_t = h_t W + c, h_0 = 0",
     "The loop on the left is the same weights at every step on the right: that is all a recurrent network is.",
     (Quantity("network", lambda reading: draw_up(reading.parameters)),),
-    (
-        Chart(
-            "network",
-            "the network rolled and unrolled, with the shapes of its weights",
-            ("network",),
-            draw_network,
-            shares_limits=False,
-        ),
-    ),
-    (Table("Parameters", ("tensor", "symbol", "shape", "parameters"), ("network",), weight_rows),),
+    (Chart("network", "the network rolled and unrolled, with the shapes of its weights", draw_network, (), False),),
+    (Table("Parameters", ("tensor", "symbol", "shape", "parameters"), weight_rows),),
 )
 CURVES = Section(
     "curves",
@@ -226,8 +205,8 @@ CURVES = Section(
     "Where the curve falls below a level, the network predicts better than that simple model; "
     "the shaded gap between training and validation is what it has learnt by heart.",
     (Quantity("curves", make_curves),),
-    (Chart("curves", "loss on training and validation text by step", ("curves",), draw_curves),),
-    (Table("Losses in nats per character", ("loss", "nats"), ("curves",), curve_rows),),
+    (Chart("curves", "loss on training and validation text by step", draw_curves),),
+    (Table("Losses in nats per character", ("loss", "nats"), curve_rows),),
     view_samples,
 )
 SURPRISE = Section(
@@ -246,7 +225,7 @@ LOSS = Section(
     "a diamond left of the end of a bar is a class that counting n-grams predicts better.",
     (Quantity("loss_by_class", make_loss),),
     tuple(_loss_chart(*division) for division in DIVISIONS),
-    tuple(_loss_table(title, divide) for _, title, divide in DIVISIONS),
+    tuple(Table(f"Nats per character {title}", LOSS_COLUMNS, divide) for _, title, divide in DIVISIONS),
 )
 CALIBRATION = Section(
     "calibration",
@@ -256,21 +235,15 @@ CALIBRATION = Section(
     "a best temperature above 1 says the same in one number.",
     (Quantity("calibration", lambda reading: calibrate(reading.parameters, reading.ids, reading.states)),),
     (
-        Chart(
-            "reliability",
-            "how often the likeliest character is right, by its probability",
-            ("calibration",),
-            draw_reliability,
-        ),
-        Chart("temperature", "loss by temperature", ("calibration",), draw_temperature),
+        Chart("reliability", "how often the likeliest character is right, by its probability", draw_reliability),
+        Chart("temperature", "loss by temperature", draw_temperature),
     ),
     (
-        Table("Calibration", ("quantity", "value"), ("calibration",), calibration_rows, is_folded=False),
+        Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),
         Table(
             "Reliability",
-            ("from", "to", "positions", "probability", "right"),
-            ("calibration",),
-            lambda found: fields(found.bins, "low", "high", "positions", "confidence", "accuracy"),
+            {"from": "low", "to": "high", "positions": "positions", "probability": "confidence", "right": "accuracy"},
+            lambda found: found.bins,
         ),
     ),
 )

@@ -25,9 +25,10 @@ from charlm.inspection.look import (
 )
 from charlm.inspection.passages import visible
 from charlm.inspection.reading import MOST_POSITIONS, Reading
-from charlm.inspection.sections.section import Chart, Quantity, Rows, Section, Table, columns, layer_name
+from charlm.inspection.sections.section import Chart, Quantity, Rows, Section, Table, layer_name
 from charlm.inspection.surprise import Edit, edit_text
-from charlm.inspection.vanishing import GradientByLag, TruncationBias, gradient_by_lag, truncation_bias
+from charlm.inspection.vanishing import GradientByLag, Path, TruncationBias, gradient_by_lag, truncation_bias
+from charlm.network.gradients import Trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +37,11 @@ TRUNCATION_TEXTS, TRUNCATION_CHARACTERS = 8, 257
 MEMORY_TEXTS = 16
 EDIT_CHARACTERS = 32
 """How many characters after an edit are drawn."""
+
+
+def make_gradient(reading: Reading, trace: Trace, *, path: Path = "state") -> GradientByLag:
+    """Follow the gradients of predictions back."""
+    return gradient_by_lag(trace, positions=reading.limits.gradient_positions, path=path)
 
 
 def make_truncation(reading: Reading) -> TruncationBias:
@@ -209,16 +215,19 @@ def draw_edits(edits: Sequence[Edit], characters: Sequence[str | None]) -> "Figu
 
 def lag_rows(found: GradientByLag) -> Rows:
     """Return a row for each layer and lag."""
-    by_layer = ((curve.layer, columns("lag", "median", "low", "high")(curve)) for curve in found.layers)
-    return [(layer_name(layer), *row) for layer, rows in by_layer for row in rows]
+    return [
+        (layer_name(curve.layer), *row)
+        for curve in found.layers
+        for row in zip(*(values.tolist() for values in (curve.lag, curve.median, curve.low, curve.high)), strict=True)
+    ]
 
 
 def context_rows(found: UsableContext) -> Rows:
     """Return a row for each number of characters given."""
     ngrams = dict(zip((found.ngram_order - 1).tolist(), found.ngram_nats.tolist(), strict=True))
     saved = [None, *found.bits_saved.tolist()]
-    losses = columns("characters", "nats", "nats_other_state")(found)
-    return [(*row, bits, ngrams.get(row[0])) for row, bits in zip(losses, saved, strict=True)]
+    losses = zip(found.characters.tolist(), found.nats.tolist(), found.nats_other_state.tolist(), saved, strict=True)
+    return [(k, *row, ngrams.get(k)) for k, *row in losses]
 
 
 def verdict_rows(found: ImpulseResponse) -> Rows:
@@ -233,11 +242,12 @@ def verdict_rows(found: ImpulseResponse) -> Rows:
 
 def edit_rows(edits: Sequence[Edit], characters: Sequence[str | None]) -> Rows:
     """Return a row for each character from each edit on."""
-    by_edit = (columns("positions", "ids", "nats_before", "nats_after")(edit) for edit in edits)
     return [
-        (position, visible(characters[index]), before, after)  # type: ignore[call-overload]
-        for rows in by_edit
-        for position, index, before, after in rows
+        (position, visible(characters[index]), before, after)
+        for edit in edits
+        for position, index, before, after in zip(
+            edit.positions.tolist(), edit.ids.tolist(), edit.nats_before.tolist(), edit.nats_after.tolist(), strict=True
+        )
     ]
 
 
@@ -249,37 +259,28 @@ GRADIENT = Section(
     "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
     "one that rises means that it explodes.",
     (
-        Quantity(
-            "gradient_by_lag",
-            lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
-        ),
-        Quantity(
-            "gradient_by_lag_layer",
-            lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions, path="layer"),
-        ),
-        Quantity(
-            "initial_gradient_by_lag",
-            lambda reading: gradient_by_lag(reading.initial_trace, positions=reading.limits.gradient_positions),
-        ),
+        Quantity("gradient_by_lag", lambda reading: make_gradient(reading, reading.trace)),
+        Quantity("gradient_by_lag_layer", lambda reading: make_gradient(reading, reading.trace, path="layer")),
+        Quantity("initial_gradient_by_lag", lambda reading: make_gradient(reading, reading.initial_trace)),
     ),
     (
         Chart(
             "gradient-by-lag",
             "gradient by lag along the whole state",
-            ("gradient_by_lag", "initial_gradient_by_lag"),
             draw_gradient_by_lag,
+            ("gradient_by_lag", "initial_gradient_by_lag"),
         ),
         Chart(
             "gradient-by-lag-layer",
             "gradient by lag through the recurrence of each layer alone",
-            ("gradient_by_lag_layer",),
             draw_gradient_of_layers,
+            ("gradient_by_lag_layer",),
         ),
     ),
     (
-        Table("Along the whole state", LAG_HEAD, ("gradient_by_lag",), lag_rows),
-        Table("Through one layer", LAG_HEAD, ("gradient_by_lag_layer",), lag_rows),
-        Table("Untrained", LAG_HEAD, ("initial_gradient_by_lag",), lag_rows),
+        Table("Along the whole state", LAG_HEAD, lag_rows),
+        Table("Through one layer", LAG_HEAD, lag_rows, ("gradient_by_lag_layer",)),
+        Table("Untrained", LAG_HEAD, lag_rows, ("initial_gradient_by_lag",)),
     ),
 )
 TRUNCATION = Section(
@@ -288,15 +289,8 @@ TRUNCATION = Section(
     "angle(g_{window}, g_{full}), |g_{window}| / |g_{full}|, g = dL/d(weights)",
     "Once the angle is near 0 degrees a longer window teaches nothing more: what came before adds no gradient.",
     (Quantity("truncation", make_truncation),),
-    (Chart("truncation", "angle and length of the truncated gradient by window", ("truncation",), draw_truncation),),
-    (
-        Table(
-            "All weights",
-            ("window", "angle, degrees", "length ratio"),
-            ("truncation",),
-            columns("window", "angle_degrees", "length_ratio"),
-        ),
-    ),
+    (Chart("truncation", "angle and length of the truncated gradient by window", draw_truncation),),
+    (Table("All weights", {"window": "window", "angle, degrees": "angle_degrees", "length ratio": "length_ratio"}),),
 )
 CONTEXT = Section(
     "usable_context",
@@ -305,19 +299,11 @@ CONTEXT = Section(
     "Where the curve becomes flat the network uses nothing that lies further back; "
     "where a square lies below it, counting n-grams uses that context better.",
     (Quantity("usable_context", make_context),),
-    (
-        Chart(
-            "usable-context",
-            "nats per character by the number of characters given",
-            ("usable_context",),
-            draw_usable_context,
-        ),
-    ),
+    (Chart("usable-context", "nats per character by the number of characters given", draw_usable_context),),
     (
         Table(
             "Nats per character",
             ("characters given", "zero state", "other state", "bits saved", "n-gram"),
-            ("usable_context",),
             context_rows,
         ),
     ),
@@ -329,22 +315,10 @@ IMPULSE = Section(
     "A replaced character fades from the state, and sooner from the prediction; "
     "as long as the dashed line follows, the network acts as a linear filter.",
     (Quantity("impulse_response", lambda reading: impulse_response(reading.trace)),),
+    (Chart("impulse-response", "change of the state and of the prediction by lag", draw_impulse_response),),
     (
-        Chart(
-            "impulse-response",
-            "change of the state and of the prediction by lag",
-            ("impulse_response",),
-            draw_impulse_response,
-        ),
-    ),
-    (
-        Table("Verdict", ("quantity", "value"), ("impulse_response",), verdict_rows, is_folded=False),
-        Table(
-            "By lag",
-            ("lag", "|dh|", "linear", "KL, nats"),
-            ("impulse_response",),
-            columns("lag", "state", "linear", "kl"),
-        ),
+        Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),
+        Table("By lag", {"lag": "lag", "|dh|": "state", "linear": "linear", "KL, nats": "kl"}),
     ),
 )
 MEMORY = Section(
@@ -354,15 +328,8 @@ MEMORY = Section(
     "The shaded area is what the state still holds of the character k steps back; "
     "compare it with the usable context, which is what the predictions make of it.",
     (Quantity("memory", make_memory),),
-    (Chart("memory", "accuracy of a linear read-out by lag", ("memory",), draw_memory),),
-    (
-        Table(
-            "Read-out by lag",
-            ("lag", "right", "commonest", "memory"),
-            ("memory",),
-            columns("lag", "accuracy", "commonest", "memory"),
-        ),
-    ),
+    (Chart("memory", "accuracy of a linear read-out by lag", draw_memory),),
+    (Table("Read-out by lag", {"lag": "lag", "right": "accuracy", "commonest": "commonest", "memory": "memory"}),),
 )
 EDIT = Section(
     "edits",
@@ -370,7 +337,7 @@ EDIT = Section(
     "nats_t(changed text) \N{MINUS SIGN} nats_t(text)",
     "The shaded area is the ripple: it ends where the network has forgotten the changed character.",
     (Quantity("edits", make_edits, is_essential=True, missing=()),),
-    (Chart("edits", "surprise before and after each edit", ("edits", "characters"), draw_edits),),
-    (Table("Nats by position", ("position", "character", "before", "after"), ("edits", "characters"), edit_rows),),
+    (Chart("edits", "surprise before and after each edit", draw_edits, ("edits", "characters")),),
+    (Table("Nats by position", ("position", "character", "before", "after"), edit_rows, ("edits", "characters")),),
     is_optional=True,
 )

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, YELLOW, canvas, legend, rule
 from charlm.inspection.passages import browser, gallery, visible
 from charlm.inspection.reading import FEW_STATES, MOST_STATES, Reading
-from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table, fields, layer_name
+from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table, layer_name
 from charlm.inspection.states import (
     CharacterMap,
     LayerSaturation,
@@ -145,17 +145,10 @@ def feature_rows(units: Units) -> Rows:
     """Return a row for the best unit on each feature."""
     return [
         (
-            each.feature,
-            f"{layer_name(best.layer)}, unit {best.unit}",
-            best.score,
-            best.strength,
-            best.strength_given_character,
-            each.chance.shifted,
-            each.chance.random_labels,
-            each.chance.shifted_given_character,
-            each.chance.untrained,
-            each.chance.untrained_given_character,
-            each.units_beyond_chance,
+            *(each.feature, f"{layer_name(best.layer)}, unit {best.unit}"),
+            *(best.score, best.strength, best.strength_given_character),
+            *(each.chance.shifted, each.chance.random_labels, each.chance.shifted_given_character),
+            *(each.chance.untrained, each.chance.untrained_given_character, each.units_beyond_chance),
         )
         for each in units.features
         for best in each.best[:1]
@@ -164,9 +157,13 @@ def feature_rows(units: Units) -> Rows:
 
 def saturation_rows(saturation: Saturation) -> Rows:
     """Return a row for each layer."""
-    names = ("units", "saturated_share", "always_saturated_units", "dead_units", "participation_ratio")
-    rows = fields(saturation.layers, *names)
-    return [(layer_name(each.layer), *row) for each, row in zip(saturation.layers, rows, strict=True)]
+    return [
+        (
+            *(layer_name(each.layer), each.units, each.saturated_share, each.always_saturated_units),
+            *(each.dead_units, each.participation_ratio),
+        )
+        for each in saturation.layers
+    ]
 
 
 def view_units(report: Report, run: int) -> str:
@@ -188,7 +185,6 @@ UNITS = Section(
         Chart(
             "units",
             "strength of the best unit on each feature, and what chance gives",
-            ("units",),
             lambda units: draw_features(units) if units.features else None,
         ),
     ),
@@ -199,7 +195,6 @@ UNITS = Section(
                 *("feature", "unit", "score", "strength", "given the character", "shifted", "random labels"),
                 *("shifted, given the character", "untrained", "untrained, given the character", "units beyond chance"),
             ),
-            ("units",),
             feature_rows,
         ),
     ),
@@ -211,18 +206,12 @@ SATURATION = Section(
     "share of |h| > 0.9; participation ratio (sum l_i)^2 / sum l_i^2 of the covariance of h",
     "Outputs at the ends of the range pass no gradient, since f' is near 0 there; "
     "the participation ratio says how many directions the states fill.",
-    (
-        Quantity(
-            "saturation",
-            lambda reading: measure_saturation(reading.few_states, reading.parameters.activation),
-        ),
-    ),
-    (Chart("saturation", "histogram of the outputs of each layer", ("saturation",), draw_saturation),),
+    (Quantity("saturation", lambda reading: measure_saturation(reading.few_states, reading.parameters.activation)),),
+    (Chart("saturation", "histogram of the outputs of each layer", draw_saturation),),
     (
         Table(
             "By layer",
             ("layer", "units", "saturated", "always saturated", "dead", "participation ratio"),
-            ("saturation",),
             saturation_rows,
             is_folded=False,
         ),
@@ -243,8 +232,8 @@ TRAJECTORY = Section(
         Chart(
             "trajectory",
             "the state after each character in two components",
-            ("trajectory", "characters"),
             draw_trajectory,
+            ("trajectory", "characters"),
             shares_limits=False,
         ),
     ),
@@ -260,8 +249,8 @@ CHARACTER_MAP = Section(
         Chart(
             "character-map",
             "the characters by input row and by output column",
-            ("character_map", "characters"),
             draw_character_map,
+            ("character_map", "characters"),
             shares_limits=False,
         ),
     ),

@@ -4,7 +4,7 @@ A quantity, its figures and its tables stand in one place: one more is a functio
 one of the modules beside this one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,9 @@ class Chart:
     """Unique among all charts; the beginning of the names of its files."""
     label: str
     """What it shows, for a screen reader."""
-    of: tuple[str, ...]
-    """The arguments of `draw`, as `Report.get` has them; nothing is drawn without the first one."""
     draw: "Callable[..., Figure | None]"
+    of: tuple[str, ...] = ()
+    """The arguments of `draw`, as `Report.get` has them; () = the first quantity of the section."""
     shares_limits: bool = True
     """Whether the axes of all runs get the same limits."""
 
@@ -74,12 +74,24 @@ class Table:
     """A table that is made for each run."""
 
     caption: str
-    head: tuple[str, ...]
-    of: tuple[str, ...]
-    """The arguments of `rows`, as `Report.get` has them; there is no table without the first one."""
-    rows: Callable[..., Rows]
+    columns: Mapping[str, str] | tuple[str, ...]
+    """The fields by the heads of their columns; or the heads alone, if `items` returns whole rows."""
+    items: Callable[..., Iterable[Any]] | None = None
+    """Returns what has a row each; None = the fields are arrays, with a row for each of their elements."""
+    of: tuple[str, ...] = ()
+    """The arguments of `items`, as `Report.get` has them; () = the first quantity of the section."""
     is_folded: bool = True
     """Whether the reader has to open it."""
+
+    def rows(self, *arguments: Any) -> Rows:
+        """Return the rows, given the quantities of `of`."""
+        if isinstance(self.columns, tuple):
+            assert self.items is not None
+            return list(self.items(*arguments))
+        names = self.columns.values()
+        if self.items is None:
+            return list(zip(*(getattr(arguments[0], name).tolist() for name in names), strict=True))
+        return [tuple(getattr(item, name) for name in names) for item in self.items(*arguments)]
 
 
 @dataclass(frozen=True)
@@ -101,21 +113,20 @@ class Section:
     is_optional: bool = False
     """Whether it is left out, not reported as missing, if no run has it."""
 
+    def draw(self, chart: Chart, report: Report) -> "Figure | None":
+        """Return a figure; None if the report lacks what it shows."""
+        arguments = self._arguments(report, chart.of)
+        return chart.draw(*arguments) if arguments else None
 
-def given(report: Report, names: Sequence[str]) -> list[Any] | None:
-    """Return the arguments of a chart or a table; None if the report lacks the first one, or it is empty."""
-    first, *others = (report.get(name) for name in names)
-    return None if first is None or first == () else [first, *others]
+    def rows(self, table: Table, report: Report) -> Rows:
+        """Return the rows of a table; none if the report lacks what it shows."""
+        arguments = self._arguments(report, table.of)
+        return table.rows(*arguments) if arguments else ()
 
-
-def columns(*names: str) -> Callable[[Any], Rows]:
-    """Return what makes rows of the arrays of a quantity, by their names."""
-    return lambda found: list(zip(*(getattr(found, name).tolist() for name in names), strict=True))
-
-
-def fields(items: Sequence[Any], *names: str) -> Rows:
-    """Return a row of the fields of each item, by their names."""
-    return [tuple(getattr(item, name) for name in names) for item in items]
+    def _arguments(self, report: Report, names: Sequence[str]) -> list[Any]:
+        """Return the quantities of these names; none if the report lacks the first one, or it is empty."""
+        first, *others = [report.get(name) for name in names or [self.quantities[0].name]]
+        return [] if first is None or first == () else [first, *others]
 
 
 def layer_name(layer: int) -> str:
