@@ -20,8 +20,6 @@ SYMBOLS = {
     **{"logits.kernel": "W", "logits.bias": "c"},
 }
 """The names of tensors in the equations, by the whole name or its last part."""
-MAX_BOXES = 6
-"""More parts than this are drawn as the lowest ones, a gap, and the highest ones."""
 EDGE = {"one-hot": MUTED, "embedding": GREEN, "rnn": BLUE, "logits": ORANGE}
 TIMES = "\N{MULTIPLICATION SIGN}"
 _HALF_HEIGHT = 0.3
@@ -125,7 +123,7 @@ def weight_rows(diagram: Diagram) -> list[tuple[object, ...]]:
 
 def draw_network(diagram: Diagram) -> "Figure":
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
-    parts = _shown(diagram.parts)
+    parts = diagram.parts
     figure, ((left, right),) = canvas(1, 2, height=0.9 + 0.72 * len(parts))
     for axes, title in ((left, "rolled"), (right, "unrolled")):
         axes.set_axis_off()
@@ -133,13 +131,6 @@ def draw_network(diagram: Diagram) -> "Figure":
     _draw_rolled(left, parts, has_skips=diagram.skip_connections)
     _draw_unrolled(right, parts)
     return figure
-
-
-def _shown(parts: Sequence[Part]) -> list[Part | None]:
-    """Return the parts, or the outer ones around a None that stands for the others."""
-    if len(parts) <= MAX_BOXES:
-        return list(parts)
-    return [*parts[: MAX_BOXES // 2], None, *parts[-(MAX_BOXES // 2) :]]
 
 
 def _box(axes: "Axes", x: float, y: float, *, part: Part, width: float, text: str) -> None:
@@ -166,12 +157,9 @@ def _arrow(
     axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})
 
 
-def _draw_rolled(axes: "Axes", parts: Sequence[Part | None], *, has_skips: bool) -> None:
+def _draw_rolled(axes: "Axes", parts: Sequence[Part], *, has_skips: bool) -> None:
     axes.set(xlim=(-1.55, 1.75), ylim=(-0.75, len(parts) - 0.2))
     for level, part in enumerate(parts):
-        if part is None:
-            axes.text(0, level, "\N{VERTICAL ELLIPSIS}", ha="center", va="center")
-            continue
         _box(axes, 0, level, part=part, width=2.0, text=_label(part))
         if part.kind == "rnn":
             _arrow(axes, (1.0, level + 0.15), (1.0, level - 0.15), bend=-2.2, colour=BLUE)
@@ -182,9 +170,9 @@ def _draw_rolled(axes: "Axes", parts: Sequence[Part | None], *, has_skips: bool)
         _draw_skips(axes, parts)
 
 
-def _draw_skips(axes: "Axes", parts: Sequence[Part | None]) -> None:
+def _draw_skips(axes: "Axes", parts: Sequence[Part]) -> None:
     """Draw the input to every layer above the lowest, and the outputs of all layers but the highest to the logits."""
-    layers = [level for level, part in enumerate(parts) if part is not None and part.kind == "rnn"]
+    layers = [level for level, part in enumerate(parts) if part.kind == "rnn"]
     source, top = layers[0] - 1, len(parts) - 1
     for level in layers[1:]:
         _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=_bend(level - source))
@@ -204,13 +192,10 @@ def _label(part: Part) -> str:
     return f"{head}\n{shapes}" if shapes else head
 
 
-def _draw_unrolled(axes: "Axes", parts: Sequence[Part | None]) -> None:
+def _draw_unrolled(axes: "Axes", parts: Sequence[Part]) -> None:
     axes.set(xlim=(-0.75, 2.75), ylim=(-0.75, len(parts) - 0.2))
     for column, time in enumerate(("t\N{MINUS SIGN}1", "t", "t+1")):
         for level, part in enumerate(parts):
-            if part is None:
-                axes.text(column, level, "\N{VERTICAL ELLIPSIS}", ha="center", va="center")
-                continue
             _box(axes, column, level, part=part, width=0.6, text=_symbol(part))
             if part.kind == "rnn":
                 for start in ((-0.7,) if column == 0 else ()) + (column + 0.3,):

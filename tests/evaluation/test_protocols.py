@@ -26,22 +26,11 @@ def write(path: Path, text: str) -> Path:
 # Protocols
 
 
-def test_stream_reads_the_text_once_from_start_to_end(bundle: Bundle) -> None:
-    scores = np.concatenate(list(score_ids(bundle.parameters, IDS, protocol="stream", window=2)))
-    np.testing.assert_array_equal(scores, np.concatenate(list(score_stream(bundle.parameters, IDS))))
-    assert len(scores) == 4
-
-
 def test_windows_are_read_from_the_zero_state(bundle: Bundle) -> None:
     scores = np.concatenate(list(score_ids(bundle.parameters, IDS, protocol="windows", window=2)))
     halves = [*score_stream(bundle.parameters, IDS[:3]), *score_stream(bundle.parameters, IDS[2:])]
     np.testing.assert_allclose(scores, np.concatenate(halves), atol=1e-6)
     np.testing.assert_array_equal(scores, np.concatenate(list(score_windows(bundle.parameters, IDS, window=2))))
-
-
-def test_text_of_one_character_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(CharlmError, match="at least 2"):
-        list(score_ids(bundle.parameters, np.array([1]), protocol="stream", window=2))
 
 
 def test_loss_that_is_not_finite_is_refused(bundle: Bundle) -> None:
@@ -106,12 +95,6 @@ def test_text_is_divided_like_a_corpus_of_it(split: Split, trained_run: Path, tm
     name, ids = ids_to_score(copy, read_bundle(copy), text, split=split, unknown="error")
     assert name == f"{split} part of {text}"
     np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(split))
-
-
-def test_part_of_a_short_text_may_be_empty(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
-    text = write(tmp_path / "text.txt", "abba")
-    _, ids = ids_to_score(bundle_folder, bundle, text, split="test", unknown="error")
-    assert len(ids) == 0
 
 
 def test_text_is_read_from_standard_input(bundle: Bundle, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

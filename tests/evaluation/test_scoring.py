@@ -26,10 +26,6 @@ def test_bits_and_perplexity_follow_from_nats() -> None:
     assert score.perplexity == pytest.approx(4)
 
 
-def test_perplexity_is_infinite_if_it_is_too_large_for_a_float() -> None:
-    assert Score(nats_per_char=1e4, characters=1).perplexity == math.inf
-
-
 def test_mean_is_over_characters_not_blocks() -> None:
     assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
 
@@ -44,11 +40,6 @@ def test_stream_scores_each_id_given_all_ids_before_it(random_parameters: Random
     parameters = random_parameters(layers=2)
     scores = np.concatenate(list(score_stream(parameters, TEXT, block=block)))
     np.testing.assert_allclose(scores, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
-
-
-def test_scores_of_a_stream_come_in_blocks(random_parameters: RandomParameters) -> None:
-    blocks = list(score_stream(random_parameters(), TEXT, block=25))
-    assert [len(block) for block in blocks] == [25, 25, 9]
 
 
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
@@ -161,18 +152,6 @@ def test_bytes_are_numbers() -> None:
         {"position": 1, "byte": 255, "nats": 0.25},
         {"position": 2, "byte": None, "reserved": "end of text", "nats": 0.5},
     ]
-
-
-def test_characters_that_are_not_ascii_are_escaped() -> None:
-    written: list[bytes] = []
-    list(record_surprise(blocks(1), np.array([0, 1]), Vocabulary("char", ("a", "é")), written.append))
-    assert written == [b'{"position": 1, "character": "\\u00e9", "nats": 0.25}\n']
-
-
-def test_blocks_are_passed_on_unchanged(vocabulary: Vocabulary) -> None:
-    columns = np.array([[0.25], [0.5]], np.float32)
-    passed_on = list(record_surprise([columns], np.array([0, 1, 2]), vocabulary, lambda _: None))
-    assert passed_on == [columns]
 
 
 def test_each_block_is_written_before_it_is_passed_on(vocabulary: Vocabulary) -> None:

@@ -110,9 +110,3 @@ def test_every_position_is_in_a_bin(random_parameters: RandomParameters) -> None
     assert sum(each.positions for each in found.bins) == found.positions == 200
     assert all(each.low - 1e-9 <= each.confidence <= each.high + 1e-9 for each in found.bins)
     assert found.bins[-1].high == 1
-
-
-def test_a_vocabulary_of_one_character_is_certain(random_parameters: RandomParameters) -> None:
-    found = calibration_of(random_parameters(vocabulary_size=1), np.zeros(5, int))
-    assert found.nats_per_char == found.best_nats_per_char == found.expected_error == 0
-    assert np.isfinite(found.temperature)

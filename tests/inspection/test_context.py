@@ -57,12 +57,6 @@ def test_the_ngrams_of_order_k_plus_1_score_the_same_characters(random_parameter
     assert found.ngram_nats == pytest.approx([scores[order][15:].mean() for order in (2, 3, 9)])
 
 
-def test_a_text_of_two_characters_has_a_context_of_one(random_parameters: RandomParameters) -> None:
-    found = usable_context(random_parameters(), np.array([1, 2]))
-    assert found.characters.tolist() == [1]
-    assert len(found.bits_saved) == len(found.ngram_nats) == 0
-
-
 def test_a_register_remembers_its_depth_and_nothing_else() -> None:
     trace = traced(shift_register(4), random_ids(3000).reshape(300, 10))
     found = linear_memory(trace, lags=range(7))
@@ -80,11 +74,6 @@ def test_a_network_without_recurrence_remembers_the_last_character() -> None:
 def test_the_examples_are_divided_into_fitted_tuned_and_tested() -> None:
     found = linear_memory(traced(shift_register(2), random_ids(110)), lags=(0, 10))
     assert (found.fitted, found.tested) == (60, 20)
-
-
-def test_lags_beyond_half_of_the_text_are_left_out() -> None:
-    found = linear_memory(traced(shift_register(2), random_ids(30)), lags=(0, 1, 15, 16))
-    assert found.lag.tolist() == [0, 1, 15]
 
 
 def test_always_guessing_the_only_character_leaves_nothing_to_remember() -> None:

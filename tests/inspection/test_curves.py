@@ -69,11 +69,6 @@ def test_a_long_run_keeps_points_spread_over_all_of_it(tmp_path: Path) -> None:
     assert found.training.steps.tolist() == [1, 334, 667, 1000]
 
 
-def test_damaged_metrics_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="line 1 is not a JSON object"):
-        read_curves(make_run(tmp_path / "run", metrics="nonsense\n"))
-
-
 def test_levels_are_the_baselines_and_the_uniform_distribution() -> None:
     levels = levels_of(TRAINING)
     found = {level.name: level.nats_per_char for level in levels}
@@ -118,10 +113,6 @@ def test_samples_are_spread_from_the_first_to_the_last(run: Path) -> None:
 def test_all_samples_are_returned_if_there_are_few(run: Path) -> None:
     assert [sample.step for sample in read_samples(run, max_samples=99)] == list(TEXTS)
     assert [sample.step for sample in read_samples(run, max_samples=1)] == [10]
-
-
-def test_a_long_text_is_cut(run: Path) -> None:
-    assert {sample.text for sample in read_samples(run, max_characters=5)} == {"text "}
 
 
 def test_of_several_tags_the_one_that_came_first_is_shown(tmp_path: Path) -> None:

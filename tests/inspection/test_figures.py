@@ -7,16 +7,14 @@ import pytest
 from inspection.reports import CHARACTERS, report
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Annotation
 
-from charlm.inspection.diagram import MAX_BOXES, draw_network
+from charlm.inspection.diagram import draw_network
 from charlm.inspection.sections.dynamics import draw_eigenvalues, draw_fixed_points, draw_lyapunov
 from charlm.inspection.sections.prediction import draw_curves, draw_loss, draw_reliability, draw_temperature
 from charlm.inspection.sections.reach import (
     draw_edits,
     draw_gradient_by_lag,
     draw_impulse_response,
-    draw_memory,
     draw_truncation,
     draw_usable_context,
 )
@@ -108,21 +106,6 @@ def test_the_half_life_is_written_at_its_lag(whole: Report) -> None:
     assert "half-life 1" in texts(draw_impulse_response(whole.get("impulse_response")))
 
 
-def test_a_response_that_is_zero_from_the_start_can_be_drawn(whole: Report) -> None:
-    nothing = np.zeros(9)
-    response = replace(
-        whole.get("impulse_response"), state=nothing, state_low=nothing, state_high=nothing, linear=nothing, kl=nothing
-    )
-    assert draw_impulse_response(response).axes[0].get_yscale() == "linear"
-
-
-def test_memory_is_drawn_beside_the_commonest_character(whole: Report) -> None:
-    memory = whole.get("memory")
-    figure = draw_memory(memory)
-    assert line(figure, "read-out from the state") == (memory.lag.tolist(), memory.accuracy.tolist())
-    assert line(figure, "commonest character")[1] == memory.commonest.tolist()
-
-
 def test_an_edit_shows_the_nats_and_the_characters_from_it_on(whole: Report) -> None:
     figure = draw_edits([*whole.get("edits"), *whole.get("edits")], CHARACTERS)
     assert len(figure.axes) == 2
@@ -137,10 +120,6 @@ def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) 
     points = figure.axes[0].lines[0]
     assert np.asarray(points.get_xdata()).tolist() == whole.get("spectrum")[0].eigenvalues.real.tolist()
     assert figure.axes[0].get_xlim()[1] > 1
-
-
-def test_an_odd_number_of_layers_leaves_no_empty_axes() -> None:
-    assert len(draw_eigenvalues(report(layers=3).get("spectrum")).axes) == 3
 
 
 def test_an_exponent_of_minus_infinity_is_left_out(whole: Report) -> None:
@@ -169,14 +148,6 @@ def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Rep
     low, high = figure.axes[0].get_ylim()
     assert names["5-gram"] - names["bz2"] >= 0.05 * (high - low)
     assert line(figure, "validation") == ([15, 30], [2.6, 1.9])
-
-
-def test_a_run_without_an_evaluation_has_a_curve_of_training_alone(whole: Report) -> None:
-    nothing = replace(
-        whole.get("curves").validation, steps=np.zeros(0, int), epochs=np.zeros(0), nats_per_char=np.zeros(0)
-    )
-    figure = draw_curves(replace(whole.get("curves"), validation=nothing))
-    assert line(figure, "training")[0] == [10, 20, 30]
 
 
 def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) -> None:
@@ -221,16 +192,3 @@ def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> N
     assert "rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5" in found
     assert "V\n5\N{MULTIPLICATION SIGN}5" in found
     assert found.count("h") == 6  # two layers at three steps
-
-
-def test_a_deep_network_is_drawn_with_a_gap() -> None:
-    figure = draw_network(report(layers=40).get("network"))
-    assert texts(figure).count("\N{VERTICAL ELLIPSIS}") == 4
-    assert len([text for text in texts(figure) if text.startswith("rnn.")]) == MAX_BOXES - 2
-
-
-def test_skip_connections_lead_to_boxes_and_not_into_the_gap() -> None:
-    diagram = replace(report(layers=40).get("network"), skip_connections=True)
-    arrows = [text for text in draw_network(diagram).axes[0].texts if isinstance(text, Annotation)]
-    ends = {round(arrow.xy[1]) for arrow in arrows if arrow.xy[0] == -1.0}
-    assert ends == {2, 4, 5, 6}  # above the lowest layer: one more, the gap at 3, two more, and the logits

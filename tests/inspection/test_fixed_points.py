@@ -107,11 +107,6 @@ def test_a_contracting_state_settles_when_it_is_near_its_end() -> None:
     assert held.state[0] == pytest.approx([0], abs=1e-12)
 
 
-def test_a_state_that_does_not_move_has_settled_at_once() -> None:
-    (held,) = hold_character(network([[1.0]]), 0, (np.array([[0.7]]),))
-    assert (held.outcome, held.settling_characters) == ("settles", 0)
-
-
 def test_a_rotation_by_a_quarter_has_a_cycle_of_four() -> None:
     (held,) = hold_character(network([[0, 1], [-1, 0]]), 0, (np.array([[1.0, 0.0]]),))
     assert (held.outcome, held.period, held.settling_characters) == ("cycles", 4, None)

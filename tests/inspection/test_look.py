@@ -27,7 +27,6 @@ from charlm.inspection.look import (
     power,
     share_limits,
     svg_file,
-    theme_css,
 )
 
 
@@ -192,7 +191,3 @@ def test_a_character_that_the_font_lacks_is_drawn_without_a_warning() -> None:
 def test_what_an_image_shows_is_told_without_markup_or_controls() -> None:
     with look():
         assert 'alt="a &lt; &quot;b\\u202e\\x1b"' in image(drawing(), label='a < "b\u202e\x1b')
-
-
-def test_the_theme_has_every_colour_twice() -> None:
-    assert theme_css().count("--blue:#") == theme_css().count("--ink:#") == 2

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +64,6 @@ def test_the_policy_forbids_every_connection_and_names_the_one_style_and_script(
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert policy[directive] == f"'sha256-{digest}'"
     assert json.loads(data)
-
-
-def test_the_script_is_small() -> None:
-    assert len(files("charlm.inspection").joinpath("assets", "page.js").read_bytes()) < 10_000
 
 
 def test_nothing_on_the_page_leads_elsewhere_or_needs_what_the_policy_forbids() -> None:
@@ -166,17 +161,6 @@ def test_a_table_shows_the_numbers_of_the_report() -> None:
 def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
     found = replace(text_report(), characters=("a", "\xc3", *CHARACTERS[2:]), level="byte")
     assert data_of(render_page([found]))[0]["labels"][:2] == ["a", "\\xc3"]  # type: ignore[index]
-
-
-def test_what_was_left_out_is_said() -> None:
-    assert "The text was cut after 60 of 1,000 characters." in render_page([text_report()])
-
-
-def test_a_line_of_any_length_has_places_to_break() -> None:
-    css = files("charlm.inspection").joinpath("assets", "page.css").read_text()
-    passage = css.partition(".passage {")[2].partition("}")[0]
-    assert "overflow-wrap: anywhere" in passage
-    assert "pre-wrap" in passage
 
 
 def test_a_text_with_nothing_to_predict_makes_a_page() -> None:

@@ -12,7 +12,6 @@ from inspection.reports import CHARACTERS, report
 from charlm.inspection.passages import (
     browser,
     equation,
-    folded,
     gallery,
     levels,
     number,
@@ -74,10 +73,6 @@ def test_indices_of_an_equation_are_set_lower_and_higher() -> None:
     )
 
 
-def test_an_equation_is_escaped() -> None:
-    assert "a &lt; b &amp; c" in equation("a < b & c")
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -99,10 +94,6 @@ def test_a_table_escapes_texts_and_sets_numbers_to_the_right() -> None:
     assert '<th scope="col">&lt;a&gt;</th>' in html
     assert '<td>&lt;i&gt;</td><td class="number">2</td>' in html
     assert '<td class="number">\N{EN DASH}</td>' in html
-
-
-def test_a_summary_is_escaped() -> None:
-    assert folded("<b>", "<p>x</p>") == "<details><summary>&lt;b&gt;</summary><p>x</p></details>"
 
 
 def test_levels_rise_with_the_size_and_keep_the_sign() -> None:

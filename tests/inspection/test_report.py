@@ -79,11 +79,6 @@ def test_an_edit_outside_the_text_that_is_read_is_refused(bundle: Bundle) -> Non
         inspect_run(subject(bundle, edits=((120, 1),)), limits=SMALL, only=["edits"])
 
 
-def test_an_edit_has_its_ripple(bundle: Bundle) -> None:
-    found = inspect_run(subject(bundle, edits=((7, 2), (9, 0))), only=["edits"])
-    assert [(edit.position, edit.after) for edit in found.get("edits")] == [(7, 2), (9, 0)]
-
-
 def test_a_config_that_cannot_be_drawn_anew_leaves_out_the_initial_network_alone(bundle: Bundle) -> None:
     unreadable = replace(bundle, config="model: {units: none}")
     only = ["initial_gradient_by_lag", "initial_lyapunov", "initial_spectrum", "units"]

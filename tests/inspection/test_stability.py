@@ -49,16 +49,6 @@ def test_the_effective_radius_counts_the_slopes() -> None:
     assert (found.effective_radius_low, found.effective_radius_high) == pytest.approx((radii.min(), radii.max()))
 
 
-def test_a_linear_layer_has_the_effective_radius_of_its_kernel() -> None:
-    found = spectrum_of(one_layer(0.7 * np.eye(3)), positions=3)
-    assert found.effective_radius == pytest.approx(found.spectral_radius)
-
-
-def test_every_layer_has_its_spectrum(random_parameters: RandomParameters) -> None:
-    found = recurrent_spectra(traced(random_parameters(layers=3), random_ids(20, ids=5)))
-    assert [layer.layer for layer in found] == [0, 1, 2]
-
-
 def test_a_small_matrix_has_all_its_eigenvalues_largest_first() -> None:
     found = leading_eigenvalues(np.array([[0.0, 2, 0], [-2, 0, 0], [0, 0, 3]]))
     assert np.abs(found) == pytest.approx([3, 2, 2])
@@ -102,22 +92,11 @@ def test_their_sum_is_the_mean_logarithm_of_the_determinant(
     assert found.steps == 299
 
 
-def test_a_rotation_neither_grows_nor_shrinks_and_has_no_time_constant_below_zero() -> None:
-    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
-    found = lyapunov(traced(one_layer(rotation), random_ids(200)))
-    np.testing.assert_allclose(found.exponents, 0, atol=1e-6)
-
-
 def test_the_time_constant_is_that_of_the_slowest_direction() -> None:
     found = lyapunov(traced(one_layer(np.diag([0.9, 0.5, 0.1])), random_ids(300)))
     assert found.time_constant == pytest.approx(-1 / np.log(0.9), rel=1e-4)
     grown = lyapunov(traced(one_layer(np.diag([1.1, 0.5])), random_ids(300)))
     assert grown.time_constant is None
-
-
-def test_a_shift_register_forgets_at_once() -> None:
-    found = lyapunov(traced(shift_register(3), random_ids(300)))
-    assert found.exponents.max() < -10
 
 
 def test_the_first_exponents_of_a_large_state_are_those_of_all(random_parameters: RandomParameters) -> None:

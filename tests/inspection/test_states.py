@@ -82,13 +82,6 @@ def test_a_dead_unit_is_one_that_is_0_at_every_position(random_parameters: Rando
     assert layer.edges[[0, -1]].tolist() == [0, 2]
 
 
-def test_every_layer_is_measured_on_the_beginning_of_the_text(random_parameters: RandomParameters) -> None:
-    found = saturation_of(random_parameters(layers=3, units=4), IDS[:100])
-    assert [(layer.layer, layer.units, layer.counts.sum()) for layer in found.layers] == [
-        (index, 4, 400) for index in range(3)
-    ]
-
-
 @pytest.mark.parametrize("scales", [[1, 1, 1, 1], [1, 0, 0, 0], [3, 2, 1, 0], [5, 1, 1, 1]], ids=str)
 @pytest.mark.parametrize("count", [3, 2000], ids=["few states", "many states"])
 def test_participation_ratio_is_that_of_the_eigenvalues_of_the_covariance(scales: list[float], count: int) -> None:
@@ -96,12 +89,6 @@ def test_participation_ratio_is_that_of_the_eigenvalues_of_the_covariance(scales
     eigenvalues = np.linalg.eigvalsh(np.cov(states.T))
     expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
     assert participation_ratio(states) == pytest.approx(expected)
-
-
-def test_states_that_do_not_vary_fill_no_dimension(random_parameters: RandomParameters) -> None:
-    found = saturation_of(one_layer(random_parameters(), [[0.5, 1.0]] * 5), IDS)
-    assert found.layers[0].participation_ratio == pytest.approx(0, abs=1e-6)
-    assert saturation_of(random_parameters(), IDS[:1]).layers[0].participation_ratio == 0
 
 
 LETTERS = Vocabulary(level="char", characters=tuple("\n !.abcdefgh"))
@@ -130,17 +117,6 @@ def test_points_are_the_states_seen_along_the_directions_of_most_variance(random
     np.testing.assert_allclose(np.abs(found.points), np.abs(sentence @ directions[:2].T), atol=1e-5)
     assert len(found.background) <= 500
     assert found.layer == 1
-
-
-def test_a_network_without_memory_is_at_the_same_point_after_the_same_character(
-    random_parameters: RandomParameters,
-) -> None:
-    parameters = random_parameters(vocabulary_size=12)
-    layer = Layer(parameters.layers[0].kernel, np.zeros((4, 4), np.float32), None)
-    found = path_of(replace(parameters, layers=(layer,)), LETTERS.encode(SENTENCE * 3))
-    for character in set(found.ids.tolist()):
-        places = found.points[found.ids == character]
-        np.testing.assert_allclose(places, np.broadcast_to(places[0], places.shape), atol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["a", ".", "...", " . . ", "abc" * 100, "." * 100])
@@ -176,14 +152,6 @@ def test_vectors_that_do_not_differ_all_lie_at_the_origin(vectors: list[list[flo
     plane = fit_plane(np.array(vectors))
     assert plane.explained == (0, 0)
     assert not plane.project(np.array(vectors)).any()
-
-
-def test_vectors_on_a_line_have_a_second_coordinate_of_zero() -> None:
-    vectors = np.outer([1.0, 2, 4], [3, 4])
-    plane = fit_plane(vectors)
-    assert plane.explained == pytest.approx((1, 0))
-    np.testing.assert_allclose(plane.project(vectors)[:, 1], 0)
-    assert fit_plane(np.array([[1.0], [2]])).explained == (1, 0)
 
 
 SOME = np.array([1, 1, 1, 2, 2, 0])
@@ -223,13 +191,6 @@ def test_of_a_large_vocabulary_the_commonest_characters_are_placed(
     found = map_characters(random_parameters(), SOME, vocabulary, max_characters=2)
     assert found.ids.tolist() == [1, 2]
     assert found.by_output.points.shape == (2, 2)
-
-
-def test_a_vocabulary_of_one_character_is_placed_at_the_origin(random_parameters: RandomParameters) -> None:
-    one = Vocabulary(level="char", characters=("\x1b",))
-    found = map_characters(random_parameters(vocabulary_size=1), np.zeros(3, int), one)
-    assert found.by_input.points.tolist() == [[0, 0]]
-    assert found.kinds == ("other",)
 
 
 @pytest.mark.parametrize(

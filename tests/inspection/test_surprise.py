@@ -67,11 +67,6 @@ def test_a_register_is_influenced_by_the_place_that_it_reads_alone() -> None:
     assert (np.delete(found.influence[5:], 2, axis=1) == 0).all()
 
 
-def test_the_number_of_rows_at_once_changes_nothing(random_parameters: RandomParameters) -> None:
-    trace = traced(random_parameters(), random_ids(40, ids=5))
-    np.testing.assert_allclose(predict(trace, rows=7).influence, predict(trace).influence, atol=1e-12)
-
-
 @pytest.mark.parametrize("position", [0, 1, 9, 19])
 def test_the_nats_are_those_of_the_two_texts(random_parameters: RandomParameters, position: int) -> None:
     parameters, ids = random_parameters(layers=2), random_ids(20, ids=5)

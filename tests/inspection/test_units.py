@@ -117,10 +117,3 @@ def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, id
     assert units.features == ()
     assert units.interpretable == ()
     assert len(units.excerpt) == len(ids)
-
-
-def test_a_long_text_of_one_character_has_finite_scores(random_parameters: RandomParameters) -> None:
-    units = scores_of(random_parameters(vocabulary_size=10), np.full(400, 3), shifts=5)
-    scores = [score for feature in units.features for score in feature.best]
-    assert scores
-    assert np.isfinite([(score.score, score.strength, score.strength_given_character) for score in scores]).all()

@@ -102,12 +102,6 @@ def test_a_window_of_the_whole_text_has_no_bias(random_parameters: RandomParamet
     assert found.angle_degrees[0] > 1
 
 
-def test_a_network_without_recurrence_has_no_bias_at_any_length() -> None:
-    found = truncation_bias(traced(one_layer(np.zeros((3, 3))), random_ids(20)))
-    np.testing.assert_allclose(found.angle_degrees, 0, atol=1e-5)
-    np.testing.assert_allclose(found.recurrent_length_ratio, 1)
-
-
 def test_the_angle_is_that_between_the_flattened_gradients(random_parameters: RandomParameters) -> None:
     trace = traced(random_parameters(layers=2), random_ids(17, ids=5))
     short, full = (

@@ -11,8 +11,7 @@ from conftest import RandomParameters
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.network.ensemble import Ensemble, EnsembleStepper, join_networks, make_stepper, read_blocks, read_pieces
-from charlm.network.stepper import Stepper
+from charlm.network.ensemble import Ensemble, join_networks, make_stepper, read_blocks, read_pieces
 from charlm.text.vocabulary import Vocabulary
 
 IDS = np.random.default_rng(2).integers(0, 5, (6, 3))  # [T, B]
@@ -63,16 +62,6 @@ def test_the_stepper_gives_the_logits_of_a_step_but_for_forbidden_ids(ensemble: 
         logits = np.atleast_2d(stepper.logits)
         assert (logits[:, 2] == -np.inf).all()
         np.testing.assert_allclose(np.delete(logits, 2, 1), np.delete(expected, 2, 1), rtol=1e-4, atol=1e-5)
-
-
-def test_a_network_and_an_ensemble_get_their_own_stepper(ensemble: Ensemble) -> None:
-    network = ensemble.networks[0]
-    assert isinstance(make_stepper(network, network.zero_state(1)), Stepper)
-    assert isinstance(make_stepper(ensemble, ensemble.zero_state(1)), EnsembleStepper)
-
-
-def test_the_width_is_that_of_the_widest_array(ensemble: Ensemble) -> None:
-    assert (ensemble.width, ensemble.vocabulary_size) == (6, 5)
 
 
 def test_a_bundle_alone_is_its_network_and_several_are_an_ensemble(bundle: Bundle) -> None:

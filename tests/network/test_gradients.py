@@ -9,7 +9,7 @@ from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, traced
 from numpy.typing import NDArray
 
-from charlm.network.gradients import DERIVATIVES, Trace, follow_back, lag_curves, push_forward, read_text, slope
+from charlm.network.gradients import DERIVATIVES, follow_back, lag_curves, push_forward, read_text, slope
 from charlm.network.rnn import Parameters
 
 IDS = [0, 3, 1, 1, 4, 2, 0, 2]
@@ -62,13 +62,6 @@ def test_texts_side_by_side_do_not_touch_each_other(random_parameters: RandomPar
     np.testing.assert_allclose(both.outputs[1][:, 1], alone.outputs[1][:, 0], atol=1e-12)
 
 
-def test_a_text_goes_on_from_a_state(random_parameters: RandomParameters) -> None:
-    exact = random_parameters(layers=2).cast(np.float64)
-    whole, start = read_text(exact, SHORT), read_text(exact, SHORT[:3])
-    rest = read_text(exact, SHORT[3:], state=tuple(output[-1] for output in start.outputs))
-    np.testing.assert_allclose(rest.logits, whole.logits[3:], atol=1e-12)
-
-
 AT = 5
 """The step whose prediction is followed back, of character AT + 1."""
 KINDS: list[dict[str, Any]] = [
@@ -112,40 +105,6 @@ def test_one_layer_alone_is_followed_by_its_own_jacobians(random_parameters: Ran
             gain = trace.slopes[layer][AT - lag + 1, 0]
             jacobian = weights.recurrent_kernel.astype(float) @ np.diag(gain)  # dh_t / dh_{t-1} = V D_t, rows
             np.testing.assert_allclose(flow[lag][layer], jacobian @ flow[lag - 1][layer], atol=1e-12)
-
-
-def torch_gradients(parameters: Parameters, trace: Trace, *, across_layers: bool) -> list[list[NDArray[Any]]]:
-    """Return dL/dh by lag and layer, by automatic differentiation of the two-layer tanh network in torch."""
-    torch = pytest.importorskip("torch", reason="missing: torch")
-
-    def tensor(values: Any) -> Any:
-        return torch.tensor(values.astype(np.float64))
-
-    states = [[torch.zeros(layer.units, dtype=torch.float64) for layer in parameters.layers]]
-    for time in range(AT + 1):
-        below, now = tensor(np.eye(parameters.vocabulary_size)[IDS[time]]), []
-        for layer, previous in zip(parameters.layers, states[-1], strict=True):
-            total = below @ tensor(layer.kernel) + previous @ tensor(layer.recurrent_kernel) + tensor(layer.bias)
-            now.append(torch.tanh(total).requires_grad_())
-            now[-1].retain_grad()
-            below = now[-1] if across_layers or time == AT else now[-1].detach()
-        states.append(now)
-    logits = states[-1][-1] @ tensor(parameters.logits_kernel) + tensor(parameters.logits_bias)
-    torch.nn.functional.cross_entropy(logits[None], torch.tensor([IDS[AT + 1]])).backward()
-    return [[state.grad.numpy() for state in states[AT + 1 - lag]] for lag in range(5)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("across_layers", [True, False])
-def test_both_paths_are_those_of_automatic_differentiation(
-    random_parameters: RandomParameters, *, across_layers: bool
-) -> None:
-    parameters = random_parameters(layers=2, scale=0.7)
-    trace = traced(parameters, IDS)
-    expected = torch_gradients(parameters, trace, across_layers=across_layers)
-    for found, wanted in zip(followed(parameters, across_layers=across_layers), expected, strict=True):
-        for gradient, by_torch in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(gradient, by_torch, atol=1e-12)
 
 
 def test_a_difference_moves_as_two_readings_do(random_parameters: RandomParameters) -> None:

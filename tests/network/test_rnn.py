@@ -78,14 +78,6 @@ def test_unroll_equals_step(random_parameters: RandomParameters, network: dict[s
         np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
-def test_two_windows_with_a_carried_state_equal_one_window(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(layers=2)
-    whole, _ = unroll(parameters, IDS, zero_state(parameters, 3))
-    first, state = unroll(parameters, IDS[:4], zero_state(parameters, 3))
-    second, _ = unroll(parameters, IDS[4:], state)
-    np.testing.assert_allclose(np.concatenate([first, second]), whole, atol=1e-6)
-
-
 def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(layers=2)
     _, state = unroll(parameters, IDS, zero_state(parameters, 3))
@@ -107,13 +99,6 @@ def test_ids_may_have_any_integer_type(random_parameters: RandomParameters) -> N
     parameters = random_parameters()
     state = zero_state(parameters, 3)
     np.testing.assert_array_equal(unroll(parameters, IDS.astype(np.uint8), state)[0], unroll(parameters, IDS, state)[0])
-
-
-def test_state_before_the_first_character_is_zero(random_parameters: RandomParameters) -> None:
-    first, second = zero_state(random_parameters(layers=2), 3)
-    assert first.shape == second.shape == (3, 4)
-    assert first.dtype == np.float32
-    assert not first.any()
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -179,10 +164,6 @@ def test_nats_are_minus_the_logarithm_of_the_softmax() -> None:
     result = nats(logits, targets)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, rtol=1e-5)
-
-
-def test_equal_logits_give_the_logarithm_of_their_number() -> None:
-    assert nats(np.zeros((1, 8), np.float32), np.array([5])) == pytest.approx(math.log(8))
 
 
 def test_large_logits_do_not_overflow() -> None:
