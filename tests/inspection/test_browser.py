@@ -105,14 +105,15 @@ def test_nothing_is_requested_no_script_fails_and_nothing_is_wider_than_the_wind
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_letters_stand_out_from_the_paper_in_both_themes(driver: Driver, page: Path, theme: str) -> None:
     open_page(driver, page, theme=theme)
-    colours = driver.execute_script(
-        "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
-        "getComputedStyle(document.querySelector('svg.chart text')).fill,"
-        "getComputedStyle(document.querySelector('svg.chart .stroke-blue')).stroke]"
+    paper, ink, turned, width = driver.execute_script(
+        "const body = getComputedStyle(document.body), chart = document.querySelector('img.chart');"
+        "return [body.backgroundColor, body.color, getComputedStyle(chart).filter, chart.naturalWidth]"
     )
-    paper, *others = (sum(map(int, colour[4:-1].split(","))) / 3 for colour in colours)
-    assert (paper > 200) == (theme == "light")
-    assert all(abs(paper - other) > 70 for other in others)
+    light, dark = (sum(map(int, colour[4:-1].split(","))) / 3 for colour in (paper, ink))
+    assert (light > 200) == (theme == "light")
+    assert abs(light - dark) > 70
+    assert turned == ("none" if theme == "light" else "invert(1) hue-rotate(180deg)")
+    assert width > 0
 
 
 def test_pointing_at_a_character_shows_its_alternatives_and_what_decided_it(driver: Driver, page: Path) -> None:
