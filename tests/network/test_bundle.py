@@ -217,20 +217,24 @@ def test_impossible_architecture_is_refused(bundle_folder: Path, fields: dict[st
 
 
 SHAPES = r"model\.json: damaged: `shapes` are not the shapes of `architecture`"
-WHOLE = [
-    *(({"architecture": value}, r"model\.json: damaged: `architecture`") for value in ([], 3, "x", None, {})),
-    *(({"shapes": value}, SHAPES) for value in (None, [], {}, "x", 3)),
-    *(({"format": value}, "reads format 1: use the version of charlm") for value in (2, 0, "1", None, [1])),
-    *(
-        ({"sha256": value}, r"weights\.safetensors: damaged: its SHA-256")
-        for value in (None, [], {}, {"../weights.safetensors": "0" * 64})
-    ),
-]
+DAMAGED = r"weights\.safetensors: damaged: its SHA-256"
+WHOLE: dict[tuple[str, str], list[Any]] = {
+    ("architecture", r"model\.json: damaged: `architecture`"): [[], 3, "x", None, {}],
+    ("shapes", SHAPES): [None, [], {}, "x", 3],
+    ("format", "reads format 1: use the version of charlm"): [2, 0, "1", None, [1]],
+    ("sha256", DAMAGED): [None, [], {}, {"../weights.safetensors": "0" * 64}],
+}
 
 
-@pytest.mark.parametrize(("change", "message"), WHOLE, ids=str)
-def test_field_of_model_json_with_another_value_is_refused(bundle_folder: Path, change: Model, message: str) -> None:
-    change_model(bundle_folder, lambda model: model.update(change))
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [(key, value, message) for (key, message), values in WHOLE.items() for value in values],
+    ids=str,
+)
+def test_field_of_model_json_with_another_value_is_refused(
+    bundle_folder: Path, key: str, value: Any, message: str
+) -> None:
+    change_model(bundle_folder, lambda model: model.update({key: value}))
     check_refused(bundle_folder, message)
 
 
