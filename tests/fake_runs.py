@@ -10,12 +10,11 @@ from typing import Any
 
 from fake_engine import FakeEngine, FakeEngines, Faults
 
-from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
+from charlm.api.preparation import prepare
 from charlm.runs.initial import read_initial, read_parent
-from charlm.runs.run import Run, begin_run, open_run
+from charlm.runs.run import Run, begin_run, folder_aside, open_run
 from charlm.training import loop
-from charlm.training.engine import beginning_with
+from charlm.training.engine import Engine
 from charlm.training.loop import Outcome
 from charlm.training.signals import stop_on_signal
 
@@ -76,17 +75,28 @@ def train(
     folder.mkdir()
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
-    config = load_config(find_recipe("tiny"), overrides=[*SMALL, *overrides])
-    model = None if parent is None else read_parent(parent)
-    run = begin_run(folder / "run", config, source, parent=model)
+    run = begin(folder / "run", *overrides, text=source, parent=parent)
     return _train(
         run, engines or FakeEngines(faults or Faults()), resume=False, available_bytes=available_bytes, clock=clock
     )
 
 
+def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None) -> Run:
+    """Begin a run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
+    with folder_aside(folder) as aside:
+        model = None if parent is None else read_parent(parent)
+        prepared = prepare(text, recipe="tiny", overrides=[*SMALL, *overrides], aside=aside, parent=model)
+        return begin_run(folder, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
+
+
 def resume(folder: Path, *overrides: str, faults: Faults | None = None) -> Trained:
     """Resume the run in a folder."""
     return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), resume=True)
+
+
+def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
+    """Make the engine of a run."""
+    return loop.new_engine(run.config, run.corpus, engines or FakeEngines(), say=lambda _: None)
 
 
 def _train(
@@ -99,9 +109,18 @@ def _train(
 ) -> Trained:
     said: list[str] = []
     with stop_on_signal() as request:
+        first = read_initial(run.folder, run.config)
+        engine = loop.new_engine(
+            run.config,
+            run.corpus,
+            engines,
+            first_weights=first,
+            say=said.append,
+            measure_memory=lambda: available_bytes,
+        )
         outcome = loop.train(
             run,
-            beginning_with(engines, read_initial(run.folder, run.config)),
+            engine,
             resume=resume,
             request=request,
             say=said.append,

@@ -46,7 +46,7 @@ def test_the_most_likely_text_of_a_golden_bundle_has_not_changed(folder: Path, b
 
 def test_the_checkpoint_of_the_newest_format_has_the_weights_of_the_last_bundle() -> None:
     kept = checkpoints.restore(NEWEST / "run/checkpoints", warn=pytest.fail)
-    assert kept.progress.step == 10
+    assert kept.facts.progress.step == 10
     for name, tensor in read_bundle(NEWEST / "run/last").parameters.tensors().items():
         np.testing.assert_array_equal(kept.tensors[f"weights/{name}"], tensor)
 

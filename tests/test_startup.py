@@ -81,7 +81,7 @@ def test_information_does_not_wait_for_tensorflow_or_numpy(arguments: Sequence[s
 
 
 def test_comparing_does_not_import_tensorflow(trained_run: Path) -> None:
-    assert imported_by_command("compare", trained_run).isdisjoint(TENSORFLOW)
+    assert imported_by_command("runs", trained_run).isdisjoint(TENSORFLOW)
 
 
 @pytest.mark.parametrize("name", ["c", "torch", "html"])

@@ -8,15 +8,16 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE
 from charlm.runs.folder import CORPUS, RUNS, TENSORBOARD, TENSORBOARD_FILES, find_run, find_runs
+from charlm.runs.summary import text_name
 from charlm.storage.atomic import write_file
 from charlm.text.corpus import read_manifest
-from charlm.training.hparams import Value, event_file, experiment, settings_beyond_defaults
+from charlm.training.tensorboard import Value, event_file, experiment, settings_beyond_defaults
 
 TABLE_FILE = "events.columns.tfevents"
 """Holds the columns of the table of runs; in the folder of one of them, so that it is no run of its own."""
@@ -131,7 +132,7 @@ def _settings(run: Path) -> dict[str, Value]:
     """Return the settings of a run for the table; none if its config cannot be read."""
     text = "?"
     with contextlib.suppress(CharlmError, IndexError):
-        text = PurePath(read_manifest(run / CORPUS).sources[0].name).name
+        text = text_name([source.name for source in read_manifest(run / CORPUS).sources])
     try:
         return settings_beyond_defaults(load_config(run / CONFIG_FILE, follow_links=False), text=text)
     except CharlmError:

@@ -3,30 +3,46 @@
 import contextlib
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from charlm.api.preparation import Preparation, prepare
 from charlm.api.sources import Overrides, Text, as_several, as_sources
-from charlm.config.file import parse_config
+from charlm.config.file import load_config, parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.hardware import core_count, usable_precision
-from charlm.runs.folder import CORPUS, find_run, new_folder
-from charlm.runs.initial import Parent, load_run_config, read_initial, read_parent
-from charlm.runs.run import Run, begin_run, discard_run, open_run
+from charlm.hardware import usable_precision
+from charlm.runs.folder import CORPUS, RUNS, find_run, new_folder, newest_unfinished_run
+from charlm.runs.initial import Parent, read_initial, read_parent
+from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run, open_verified
+from charlm.text.corpus import Corpus, is_corpus
+from charlm.text.tokenization import tokenize
+from charlm.text.vocabulary import parse_vocabulary
 from charlm.training import loop
-from charlm.training.cluster import Cluster, WorkerLostError, check_agreement, facts_to_agree_on, settle_cluster_parts
-from charlm.training.engine import beginning_with
-from charlm.training.loop import Outcome
-from charlm.training.signals import stop_on_signal
-from charlm.training.steps import WindowReader, fit_training_batches
+from charlm.training.cluster import (
+    AgreementError,
+    Cluster,
+    Followed,
+    WorkerLostError,
+    check_agreement,
+    facts_to_agree_on,
+)
+from charlm.training.loop import Outcome, new_engine
+from charlm.training.signals import Stopped, StopRequest, stop_on_signal
+from charlm.training.steps import WindowReader
 
 if TYPE_CHECKING:
     from charlm.engine.distribution import Machines
     from charlm.engine.leader import Commander
+
+Say = Callable[[str], None]
+
+
+class PeerFailedError(CharlmError):
+    """Another machine could not begin."""
 
 
 @contextlib.contextmanager
@@ -69,9 +85,9 @@ def train(
     init: str | Path | None = None,
     run: str | Path | None = None,
     resume: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
     show_progress: bool = False,
-) -> Outcome | str:
+) -> Outcome | Followed:
     """Train a model on several machines, each of which calls this with the same arguments but for `cluster.task`.
 
     Args:
@@ -81,7 +97,8 @@ def train(
         recipe: A name in configs/, or a YAML file.
         overrides: Values that replace those of the recipe, or on a resume those of the run.
         init: As in `charlm.api.training.train`; every machine reads its own copy of the model. None on a resume.
-        run: The folder of the run, which only the chief writes; None = a new one under runs/, or the newest.
+        run: The folder of the run, which only the chief writes; None = a new one under runs/, or on a resume the newest
+            that has not ended.
         resume: Whether to continue the run from its newest checkpoint.
         say: Takes a line for the user.
         show_progress: Whether to show bars on standard error.
@@ -91,114 +108,130 @@ def train(
 
     Raises:
         WorkerLostError: another machine is lost or never came.
+        PeerFailedError: another machine could not begin.
         CharlmError: the machines do not agree, or as in `charlm.api.training.train`.
 
     """
-    path = find_recipe(str(recipe))
+    given = as_several(overrides)
+    if not resume:
+        load_config(find_recipe(str(recipe)), overrides=given)  # a mistake is found before the others are waited for
     parent = None if init is None else read_parent(Path(init))
-    config = None if resume else load_run_config(path, parent, overrides=as_several(overrides))
-    if not cluster.is_chief:
-        if not resume or text is not None:
-            return join(cluster, as_sources(text), config=config, parent=parent)
-        folder = find_run(None if run is None else Path(run))
-        return join(cluster, [folder / CORPUS], config=config)
+    folder = None if run is None else Path(run)
+    with connected(cluster) as machines, stop_on_signal() as request:
+        prepare_here = partial(
+            prepare,
+            text,
+            recipe=recipe,
+            overrides=given,
+            parent=parent,
+            workers=len(cluster.addresses),
+            say=say,
+            show_progress=show_progress,
+        )
+        if not cluster.is_chief:
+            with tempfile.TemporaryDirectory() as aside:
+                return _follow(machines, prepare_here, text, folder, Path(aside), resume=resume, request=request)
+        if resume:
+            return _lead_on(machines, folder, given, request=request, say=say, show_progress=show_progress)
+        return _lead(machines, prepare_here, folder, parent, request=request, say=say, show_progress=show_progress)
 
-    def begin() -> Run:
-        """Begin the run, or open it."""
-        if config is None:
-            return open_run(find_run(None if run is None else Path(run)), overrides=as_several(overrides))
-        settled = settle_cluster_parts(config, workers=len(cluster.addresses), cores=core_count())
-        folder = new_folder(path.stem) if run is None else Path(run)
-        return begin_run(folder, settled, *as_sources(text), parent=parent, say=say, progress=show_progress)
 
-    return lead(cluster, begin, resume=resume, say=say, show_progress=show_progress)
-
-
-def lead(
-    cluster: Cluster,
-    begin: Callable[[], Run],
+def _lead(
+    machines: "Machines",
+    prepare_here: Callable[..., Preparation],
+    folder: Path | None,
+    parent: Parent | None,
     *,
-    resume: bool,
-    say: Callable[[str], None],
+    request: StopRequest,
+    say: Say,
     show_progress: bool,
 ) -> Outcome:
-    """Train a run as the chief of a cluster.
+    """Begin a run as the chief, and train it."""
+    with _telling_of_failure(machines), folder_aside(folder or RUNS / "new") as aside:
+        prepared = prepare_here(aside=aside)
+        _agree(machines, prepared.corpus, prepared.config)
+        place = folder or new_folder(str(prepared.config.recipe))
+        run = begin_run(place, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
+    try:
+        return _train(machines, run, resume=False, request=request, say=say, show_progress=show_progress)
+    except Exception:
+        discard_run(run)
+        raise
 
-    Args:
-        cluster: The machines; this is the first.
-        begin: Begins the run, or opens it if `resume`; called when all machines are connected.
-        resume: Whether to continue from the newest checkpoint.
-        say: Takes a line for the user.
-        show_progress: Whether to show a bar on standard error.
 
-    Raises:
-        WorkerLostError: another machine is lost or never came.
-        CharlmError: the machines do not agree, or as in `charlm.api.training.train`.
+def _lead_on(
+    machines: "Machines", folder: Path | None, overrides: Any, *, request: StopRequest, say: Say, show_progress: bool
+) -> Outcome:
+    """Continue a run as the chief."""
+    with _telling_of_failure(machines):
+        run = open_run(newest_unfinished_run() if folder is None else find_run(folder), overrides=overrides)
+        _exchange(machines, {"corpus": run.config.corpus.model_dump(), "vocabulary": run.corpus.vocabulary.to_json()})
+        _agree(machines, run.corpus, run.config)
+    return _train(machines, run, resume=True, request=request, say=say, show_progress=show_progress)
 
-    """
-    with connected(cluster) as machines, stop_on_signal() as request:
-        from charlm.engine.leader import Commander, LeaderEngine
 
-        run = begin()
-        try:
-            _agree(machines, run, config=run.config)
-            commander = Commander(machines, request, steps_per_call=run.config.training.steps_per_call)
-            make_engine = beginning_with(
-                partial(LeaderEngine, commander=commander), read_initial(run.folder, run.config)
-            )
-            with _telling_the_end(commander) as tell:
-                outcome = loop.train(
-                    run, make_engine, resume=resume, request=request, say=say, show_progress=show_progress
-                )
-                tell(outcome.reason)
-        except Exception:
-            discard_run(run)
-            raise
+def _train(
+    machines: "Machines", run: Run, *, resume: bool, request: StopRequest, say: Say, show_progress: bool
+) -> Outcome:
+    """Train a run as the chief."""
+    from charlm.engine.leader import Commander, LeaderEngine
+
+    commander = Commander(machines, request, steps_per_call=run.config.training.steps_per_call)
+    with _telling_the_end(commander):
+        engine = new_engine(
+            run.config,
+            run.corpus,
+            partial(LeaderEngine, commander=commander),
+            first_weights=read_initial(run.folder, run.config),
+            say=say,
+        )
+        outcome = loop.train(run, engine, resume=resume, request=request, say=say, show_progress=show_progress)
+        commander.end(Followed(outcome.reason, 0 if outcome.signal is None else 128 + outcome.signal))
     return outcome
 
 
-def join(
-    cluster: Cluster, sources: Sequence[str | Path], *, config: Config | None, parent: Parent | None = None
-) -> str:
-    """Train a run as another machine of a cluster than the chief.
+def _follow(
+    machines: "Machines",
+    prepare_here: Callable[..., Preparation],
+    text: Text,
+    folder: Path | None,
+    aside: Path,
+    *,
+    resume: bool,
+    request: StopRequest,
+) -> Followed:
+    """Train a run as another machine than the chief."""
+    from charlm.engine.keras_engine import KerasEngine
+    from charlm.engine.leader import follow
 
-    Args:
-        cluster: The machines; this is not the first.
-        sources: The text of this machine: what `tokenize` takes, or one folder that it wrote.
-        config: Every setting; None = those of the chief, as on a resume.
-        parent: The model whose weights the run begins with. It decides the vocabulary; its weights come from the chief.
-
-    Returns:
-        Why the run has ended, for the user.
-
-    Raises:
-        WorkerLostError: another machine is lost or never came.
-        CharlmError: the machines do not agree, or the text cannot be read.
-
-    """
-    with connected(cluster) as machines, stop_on_signal() as request, tempfile.TemporaryDirectory() as folder:
-        from charlm.engine.keras_engine import KerasEngine
-        from charlm.engine.leader import follow
-
-        run = begin_run(Path(folder) / "run", config or Config(), *sources, parent=parent)
-        settled = None if config is None else _settle(config, run.config)
-        chiefs = _agree(machines, run, config=settled)
-        batches, _ = fit_training_batches(run.corpus, chiefs)
-        engine = KerasEngine(
-            chiefs,
-            batches,
-            vocabulary_size=len(run.corpus.vocabulary),
-            precision=usable_precision(chiefs.training.precision)[0],
-            machine=machines,
-        )
-        with request.deferred():
-            return follow(engine, machines, WindowReader(run.corpus, batches, engine.rows), request=request)
+    with _telling_of_failure(machines):
+        if resume:
+            corpus, config = _own_corpus(machines, text, folder, aside), None
+        else:
+            prepared = prepare_here(aside=aside)
+            corpus, config = prepared.corpus, prepared.config
+        chiefs = _agree(machines, corpus, config)
+    engine = new_engine(chiefs, corpus, partial(KerasEngine, machine=machines), say=lambda _: None)
+    assert isinstance(engine, KerasEngine)
+    with request.deferred():
+        return follow(engine, machines, WindowReader(corpus, engine.batches, engine.rows), request=request)
 
 
-def _agree(machines: "Machines", run: Run, *, config: Config | None) -> Config:
+def _own_corpus(machines: "Machines", text: Text, folder: Path | None, aside: Path) -> Corpus:
+    """Return the text of a resumed run on this machine, which the user names or which is in the folder of the run."""
+    sources = [find_run(folder) / CORPUS] if text is None else as_sources(text)
+    chiefs = _exchange(machines, {})[0]
+    if len(sources) == 1 and is_corpus(Path(sources[0])):
+        return open_verified(Path(sources[0]))
+    settings = Config().corpus.model_validate(chiefs["corpus"])
+    known = parse_vocabulary(chiefs["vocabulary"], origin=machines.cluster.name(0))
+    return tokenize([str(source) for source in sources], aside / CORPUS, settings, known=known)
+
+
+def _agree(machines: "Machines", corpus: Corpus, config: Config | None) -> Config:
     """Check that all machines would train the same; return the config of the chief."""
-    facts = facts_to_agree_on(run, config=config, precision=usable_precision("bfloat16")[0])
-    everyones = machines.exchange_facts(facts)
+    facts = facts_to_agree_on(corpus, config=config, precision=usable_precision("bfloat16")[0])
+    everyones = _exchange(machines, facts)
     check_agreement(machines.cluster, everyones)
     chiefs = parse_config(everyones[0]["config"], origin=machines.cluster.name(0))
     if chiefs.training.has_soft_targets:
@@ -209,25 +242,37 @@ def _agree(machines: "Machines", run: Run, *, config: Config | None) -> Config:
     return chiefs
 
 
-def _settle(config: Config, begun: Config) -> Config:
-    """Return a config with what `begin_run` has settled, except `training.parts`, which the chief decides."""
-    training = begun.training.model_copy(update={"parts": config.training.parts})
-    return begun.model_copy(update={"training": training})
+def _exchange(machines: "Machines", facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what every machine has passed; raise PeerFailedError if one of them says that it could not begin."""
+    everyones = machines.exchange_facts(facts)
+    for task, found in enumerate(everyones):
+        if "error" in found:
+            raise PeerFailedError(f"{machines.cluster.name(task)} could not begin: {found['error']}")
+    return everyones
 
 
 @contextlib.contextmanager
-def _telling_the_end(commander: "Commander") -> Iterator[Callable[[str], None]]:
-    """Tell the other machines why the run has ended, also if that is an error of the block.
-
-    Yields:
-        A function that takes the reason.
-
-    """
+def _telling_of_failure(machines: "Machines") -> Iterator[None]:
+    """Tell the other machines if this one cannot begin; they wait for what it passes next."""
     try:
-        yield commander.end
+        yield
+    except (WorkerLostError, PeerFailedError, AgreementError):
+        raise
+    except (CharlmError, Stopped) as error:
+        with contextlib.suppress(CharlmError):
+            machines.exchange_facts({"error": str(error)})
+        raise
+
+
+@contextlib.contextmanager
+def _telling_the_end(commander: "Commander") -> Iterator[None]:
+    """Tell the other machines if an error ends the run."""
+    try:
+        yield
     except WorkerLostError:
         raise
     except BaseException as error:
         with contextlib.suppress(CharlmError):
-            commander.end(f"{commander.machines.cluster.name(0)} has ended the run: {error}")
+            code = getattr(error, "exit_code", 1)
+            commander.end(Followed(f"{commander.machines.cluster.name(0)} has ended the run: {error}", code))
         raise

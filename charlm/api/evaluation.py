@@ -1,6 +1,6 @@
 """The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import Baselines, measure_baselines
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
 from charlm.evaluation.scoring import Score, mean_score, record_surprise, score_stream
-from charlm.runs.comparison import Order, ReportError, RunSummary, sort_summaries, summarize_all
-from charlm.runs.folder import find_runs
 from charlm.runs.run import run_corpus
-from charlm.runs.seeds import gather_seeds
 from charlm.text.vocabulary import Unknown
 
 if TYPE_CHECKING:
@@ -109,32 +106,6 @@ def evaluate(
         static = mean_score(only_finite(score_stream(model.bundle.parameters, ids))) if dynamic else None
     others = _measure_baselines(model, ids) if baselines else None
     return Evaluation(name, score, others, static, sum(skipped), rate)
-
-
-def compare(
-    runs: Sequence[str | Path] = (),
-    *,
-    sort: Order = "score",
-    seeds: bool = False,
-    report: ReportError | None = None,
-) -> list[RunSummary]:
-    """Return how far some runs have come.
-
-    Args:
-        runs: Run folders, or parts of their names under runs/; none = all under runs/.
-        sort: The order: lowest loss (score), first name or shortest training (time) first.
-        seeds: Whether runs that differ in their seed alone become one summary, with the mean and the deviation.
-        report: Called with the folder and the error of each run that cannot be read, which is then left out; None = the
-            error is raised.
-
-    Raises:
-        CharlmError: there is no run; or `report` is None, and a folder is not a run or a file of it is damaged.
-
-    """
-    check_choice("sort", sort, Order)
-    folders = [Path(run) for run in runs] or find_runs()
-    found = summarize_all(folders, report=report)
-    return sort_summaries(gather_seeds(found) if seeds else found, sort)
 
 
 def _score_dynamically(model: Model, ids: NDArray[Any]) -> "DynamicScores":

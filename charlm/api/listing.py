@@ -1,29 +1,32 @@
-"""All runs under a folder, and how each is."""
+"""Runs, and how far each has come."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from charlm.errors import CharlmError
-from charlm.runs.comparison import ReportError
-from charlm.runs.folder import RUNS, find_runs
-from charlm.runs.status import RunStatus, read_status, shipped_recipes
+from charlm.runs.folder import find_run, find_runs
+from charlm.runs.summary import RunSummary, summarize
+
+ReportError = Callable[[Path, CharlmError], object]
+"""Takes the folder of a run that cannot be read, and the reason."""
 
 
-def list_runs(under: str | Path = RUNS, *, report: ReportError | None = None) -> list[RunStatus]:
-    """Return how each run under a folder is, the newest first.
+def list_runs(runs: Iterable[str | Path] = (), *, report: ReportError | None = None) -> list[RunSummary]:
+    """Return how far runs have come, the newest first.
 
     Args:
-        under: The folder that holds the runs.
+        runs: Their folders, or parts of their names under runs/; none = all under runs/.
         report: Called with the folder and the error of each run that cannot be read, which is then left out; None = the
             error is raised.
 
     Raises:
-        CharlmError: there is no run; or `report` is None, and a file of a run is damaged.
+        CharlmError: there is no run; or `report` is None, and a run cannot be read.
 
     """
-    recipes, found = shipped_recipes(), []
-    for folder in find_runs(Path(under)):
+    found = []
+    for folder in [Path(run) for run in runs] or find_runs():
         try:
-            found.append(read_status(folder, recipes))
+            found.append(summarize(find_run(folder)))
         except CharlmError as error:
             if report is None:
                 raise

@@ -5,21 +5,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from charlm.api.beginning import begin
-from charlm.api.sources import Overrides, Text, start_engine
-from charlm.api.teachers import teacher_seconds
+from charlm.api.preparation import prepare
+from charlm.api.sources import Overrides, Text
+from charlm.api.training import count_devices, start_engine
 from charlm.config.recipes import RecipeAdvice
-from charlm.hardware import memory_bytes, peak_memory_bytes, usable_precision
+from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.batches import Batches
 from charlm.text.findings import TextFacts, describe_text
+from charlm.training.clock import Stopwatch
 from charlm.training.schedule import total_steps
 from charlm.training.signals import stop_on_signal
-from charlm.training.soft_targets import open_soft_targets
-from charlm.training.stopwatch import Stopwatch
-from charlm.training.timing import STEP_SECONDS, Costs, rehearse
+from charlm.training.steps import fit_training_batches
+from charlm.training.teachers import teacher_seconds
+from charlm.training.timing import STEP_SECONDS, Costs, measure
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,13 @@ class Plan:
     precision: str
     """Of the matrix products, on this machine: float32 or bfloat16."""
     start_seconds: float
-    """From the text to the first step: tokenizing it, TensorFlow, what the teachers say of it, the graph."""
+    """From the text to the first step: tokenizing it, TensorFlow, the network, its graph."""
     costs: Costs
     """How long a step, an evaluation and a checkpoint take on this machine."""
     run_seconds: float
     """How long the run takes after its start, evaluations and checkpoints included."""
     teacher_seconds: float
-    """How long the teachers take that the run trains before its start; 0 = it trains none."""
+    """How long the teachers take that the run trains first, and their reading of the text; 0 = it trains none."""
     memory_bytes: int
     """The most memory that this process has held, the timed steps included."""
     advice: RecipeAdvice
@@ -58,7 +57,7 @@ class Plan:
     @property
     def parameters(self) -> int:
         """The number of weights."""
-        return int(sum(np.prod(shape, dtype=np.int64) for shape in self.architecture.shapes().values()))
+        return self.architecture.size
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
@@ -114,34 +113,30 @@ def plan(
     """
     watch = Stopwatch()
     with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
-        beginning = begin(
+        prepared = prepare(
             text,
             recipe=recipe,
             overrides=overrides,
-            minutes=None,
-            folder=Path(folder) / "run",
-            request=request,
+            aside=Path(folder),
+            cores=lambda config: count_devices(config, request),
             show_progress=show_progress,
         )
-        begun = beginning.run
-        facts = describe_text(begun.corpus)
-        make_engine = start_engine(request, device=begun.config.training.device)
-        with request.at_once():
-            if not begun.config.training.own_teachers:  # those are not trained yet; a step takes as long without them
-                open_soft_targets(begun, available_bytes=memory_bytes())
+        config, corpus = prepared.config, prepared.corpus
+        facts, settings = describe_text(corpus), config.training
+        make_engine = start_engine(request, device=settings.device)
+        engine = prepared.new_engine(make_engine, request=request, say=lambda _: None)
         watch.lap("start")
-        teachers = teacher_seconds(begun, make_engine, request=request, step_seconds=step_seconds)
-        rehearsal = rehearse(begun.config, begun.corpus, make_engine, request=request, step_seconds=step_seconds)
-        memory, settings, batches = peak_memory_bytes(), begun.config.training, rehearsal.batches
-        costs = rehearsal.costs
-        start_seconds = watch.laps["start"] + costs.start_seconds
-        if beginning.minutes is None:
-            steps = total_steps(settings.epochs, settings.steps, batches)
-        else:
-            steps = costs.steps_within(settings, 60 * beginning.minutes - start_seconds)
+        teachers = teacher_seconds(config, corpus, make_engine, request=request, step_seconds=step_seconds)
+        costs = measure(config, corpus, engine, request=request, step_seconds=step_seconds)
+        memory, start_seconds = peak_memory_bytes(), watch.laps["start"] + costs.start_seconds
+    batches, _ = fit_training_batches(corpus, config)
+    if prepared.minutes is None:
+        steps = total_steps(settings.epochs, settings.steps, batches)
+    else:
+        steps = costs.steps_within(settings, 60 * prepared.minutes - start_seconds)
     return Plan(
         text=facts,
-        architecture=architecture(begun.config, facts.vocabulary),
+        architecture=architecture(config, facts.vocabulary),
         batches=batches,
         steps=steps,
         precision=usable_precision(settings.precision)[0],
@@ -150,6 +145,6 @@ def plan(
         run_seconds=costs.run_seconds(settings, steps),
         teacher_seconds=teachers,
         memory_bytes=memory,
-        advice=beginning.advice,
-        is_advised=beginning.is_advised,
+        advice=prepared.advice,
+        is_advised=prepared.is_advised,
     )

@@ -1,15 +1,15 @@
-"""The forms in which the library takes a text and settings, and the engine that trains."""
+"""The forms in which the library takes a text and settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.config.schema import Config
-from charlm.runs.run import with_parts
-from charlm.text.corpus import Corpus
-from charlm.training.engine import EngineFactory
-from charlm.training.signals import StopRequest
+from charlm.config.schema import CorpusConfig
+from charlm.runs.initial import Parent, check_level
+from charlm.runs.run import open_verified
+from charlm.text.corpus import Corpus, is_corpus, settle_corpus_settings
+from charlm.text.tokenization import tokenize
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
 """Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
@@ -40,32 +40,36 @@ def overridden_keys(overrides: Iterable[str] | Mapping[str, Any]) -> set[str]:
     return {override.partition("=")[0].strip() for override in overrides}
 
 
-def start_engine(request: StopRequest, *, device: str = "cpu") -> EngineFactory:
-    """Import TensorFlow, and return what makes the engine of a run on a device; raises Stopped if a signal comes."""
-    with request.at_once():
-        from charlm.engine import runtime
-
-        runtime.start(device=device)
-        from charlm.engine.keras_engine import KerasEngine
-    return KerasEngine
-
-
-def settle_cards(config: Config, request: StopRequest) -> Config:
-    """Return a config with a part of the batch for each graphics card, if it trains on them and names no parts.
+def make_corpus(
+    text: Text, folder: Path, settings: CorpusConfig, *, parent: Parent | None = None, show_progress: bool = False
+) -> tuple[Corpus, CorpusConfig]:
+    """Open a corpus, or turn a text into one.
 
     Args:
-        config: Every setting; one that trains on the processor is returned as it is.
-        request: The stop request of a `stop_on_signal` block.
+        text: What is trained on.
+        folder: Where the corpus is written if there is none yet.
+        settings: The section `corpus` of the config.
+        parent: The model whose weights training begins with: it decides the level, its characters keep their ids, and
+            the text gets ids for those that it lacks.
+        show_progress: Whether to show a bar on standard error.
+
+    Returns:
+        The corpus, and the settings it was made with.
 
     Raises:
-        CharlmError: there is no graphics card.
-        Stopped: a signal came while TensorFlow started.
+        CharlmError: the text cannot be read, a setting is not that of the corpus, or the level not that of the parent.
 
     """
-    if config.training.device == "cpu":
-        return config
-    start_engine(request, device=config.training.device)
-    from charlm.engine.devices import devices_for
-
-    cards = devices_for(config.training.device)
-    return config if config.training.parts is not None else with_parts(config, len(cards))
+    sources = as_sources(text)
+    if len(sources) == 1 and is_corpus(Path(sources[0])):
+        corpus = open_verified(Path(sources[0]))
+        return corpus, settle_corpus_settings(corpus, settings)
+    known = None
+    if parent is not None:
+        known = parent.bundle.vocabulary
+        if "level" in settings.model_fields_set:
+            check_level(settings.level, parent)
+        settings = settings.model_copy(update={"level": known.level})
+    return tokenize(
+        [str(source) for source in sources], folder, settings, known=known, progress=show_progress
+    ), settings

@@ -3,24 +3,30 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from charlm.api.beginning import begin
-from charlm.api.minutes import check_minutes, fit_to_minutes
-from charlm.api.sources import Overrides, Text, as_several, start_engine
-from charlm.api.teachers import train_teachers
+from charlm.api.preparation import Preparation, check_minutes, prepare
+from charlm.api.sources import Overrides, Text, as_several
 from charlm.config.file import load_config
-from charlm.config.recipes import RecipeAdvice, find_recipe
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import Config
 from charlm.engine.runtime import check_tensorflow
-from charlm.runs.folder import find_run, is_run
+from charlm.errors import CharlmError
+from charlm.hardware import core_count
+from charlm.runs.folder import RUNS, find_run, is_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import read_initial, read_parent
-from charlm.runs.run import Run, discard_run, open_run
+from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
-from charlm.training.display import wrap
-from charlm.training.engine import beginning_with
-from charlm.training.loop import Outcome
+from charlm.training.clock import Stopwatch
+from charlm.training.engine import Engine, EngineFactory
+from charlm.training.loop import Outcome, new_engine
 from charlm.training.signals import Stopped, StopRequest, stop_on_signal
-from charlm.training.stopwatch import Stopwatch
+from charlm.training.steps import fit_training_batches
+from charlm.training.teachers import teacher_seconds, train_teachers
+from charlm.training.timing import STEP_SECONDS, measure
+
+TIMED_SHARE = 0.05
+"""The share of the minutes in which steps are timed, at most."""
 
 
 def tokenize(
@@ -46,8 +52,7 @@ def tokenize(
     """
     several = [sources] if isinstance(sources, str | Path) else sources
     config = load_config(find_recipe(str(recipe)), overrides=as_several(overrides))
-    names = [str(source) for source in several]
-    return write_corpus(names, Path(out), config.corpus, progress=show_progress)
+    return write_corpus([str(source) for source in several], Path(out), config.corpus, progress=show_progress)
 
 
 def train(
@@ -87,51 +92,47 @@ def train(
         CharlmError: TensorFlow is not installed, a key, a value or the text is not right, there is no graphics card for
             `training.device: gpu`, `minutes` is given together with an override of the length or is too short, `init`
             is no model or does not fit the overrides or the text, a file cannot be written, or training has diverged;
-            before the first checkpoint, the run is removed again.
-        Stopped: a signal came before the first step; it is a KeyboardInterrupt. The run can be resumed.
+            before the first checkpoint, nothing is left behind.
+        Stopped: a signal came before the first step; it is a KeyboardInterrupt. Nothing is left behind, or a run that
+            can be resumed.
 
     """
     check_tensorflow()
     watch = Stopwatch()
     with stop_on_signal() as request:
-        given = as_several(overrides)
         if minutes is not None:
-            check_minutes(minutes, given)
-        begun = begin(
-            text,
-            recipe=recipe,
-            overrides=given,
-            minutes=minutes,
-            parent=None if init is None else read_parent(Path(init)),
-            folder=None if run is None else Path(run),
-            request=request,
-            say=say,
-            show_progress=show_progress,
-        )
-        if begun.is_advised:
-            for line in _describe_advice(begun.advice):
-                say(line)
-        try:
-            return _train(
-                begun.run,
-                resume=False,
-                minutes=begun.minutes,
-                request=request,
+            check_minutes(minutes, given := as_several(overrides))
+            overrides = given
+        with folder_aside(RUNS / "new" if run is None else Path(run)) as aside:
+            prepared = prepare(
+                text,
+                recipe=recipe,
+                overrides=overrides,
+                aside=aside,
+                parent=None if init is None else read_parent(Path(init)),
+                minutes=minutes,
+                cores=lambda config: count_devices(config, request),
                 say=say,
                 show_progress=show_progress,
-                watch=watch,
+            )
+            for line in prepared.describe_advice():
+                say(line)
+            watch.lap("text")
+            config, make_engine = prepared.config, start_engine(request, device=prepared.config.training.device)
+            watch.lap("TensorFlow")
+            engine = prepared.new_engine(make_engine, request=request, say=say)
+            watch.lap("network")
+            if prepared.minutes is not None:
+                config = _fit_to_minutes(prepared, engine, make_engine, watch=watch, request=request, say=say)
+            folder = new_folder(str(config.recipe)) if run is None else Path(run)
+            begun = begin_run(folder, config, prepared.corpus, aside=aside, first=prepared.first)
+        try:
+            return _train(
+                begun, make_engine, engine, request=request, say=say, show_progress=show_progress, watch=watch
             )
         except Exception:
-            discard_run(begun.run)
+            discard_run(begun)
             raise
-
-
-def _describe_advice(advice: RecipeAdvice) -> list[str]:
-    """Return the lines that tell the user which recipe the text gets, why, and what is better."""
-    lines = wrap(f"recipe: {advice.recipe}: {advice.reason}")
-    if advice.better is not None:
-        lines.append(f"better, in about {advice.better.times:g} times the time: -c {advice.better.recipe}")
-    return lines
 
 
 def resume(
@@ -144,7 +145,8 @@ def resume(
     """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
 
     Args:
-        run: The folder of the run, or a part of its name under runs/; None = the newest.
+        run: The folder of the run, or a part of its name under runs/; None = the newest that has not ended, or the
+            newest if all have.
         overrides: Values that replace those of the run's config.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
@@ -157,33 +159,93 @@ def resume(
     """
     watch = Stopwatch()
     with stop_on_signal() as request:
-        begun = open_run(find_run(None if run is None else Path(run)), overrides=as_several(overrides))
-        return _train(begun, resume=True, request=request, say=say, show_progress=show_progress, watch=watch)
+        folder = newest_unfinished_run() if run is None else find_run(Path(run))
+        begun = open_run(folder, overrides=as_several(overrides))
+        watch.lap("text")
+        make_engine = start_engine(request, device=begun.config.training.device)
+        watch.lap("TensorFlow")
+        with request.at_once():
+            first = read_initial(begun.folder, begun.config)
+            engine = new_engine(begun.config, begun.corpus, make_engine, first_weights=first, say=say)
+        watch.lap("network")
+        return _train(
+            begun, make_engine, engine, resume=True, request=request, say=say, show_progress=show_progress, watch=watch
+        )
+
+
+def start_engine(request: StopRequest, *, device: str = "cpu") -> EngineFactory:
+    """Import TensorFlow, and return what makes the engine of a run on a device; raises Stopped if a signal comes."""
+    with request.at_once():
+        from charlm.engine import runtime
+
+        runtime.start(device=device)
+        from charlm.engine.keras_engine import KerasEngine
+    return KerasEngine
+
+
+def count_devices(config: Config, request: StopRequest) -> int:
+    """Return how many cores or graphics cards compute the parts of a batch.
+
+    Raises:
+        CharlmError: the config asks for graphics cards, and there is none.
+        Stopped: a signal came while TensorFlow started to look for them.
+
+    """
+    if config.training.device == "cpu":
+        return core_count()
+    start_engine(request, device=config.training.device)
+    from charlm.engine.distribution import devices_for
+
+    return len(devices_for(config.training.device))
+
+
+def _fit_to_minutes(
+    prepared: Preparation,
+    engine: Engine,
+    make_engine: EngineFactory,
+    *,
+    watch: Stopwatch,
+    request: StopRequest,
+    say: Callable[[str], None],
+) -> Config:
+    """Return the config with the number of steps that fits into the minutes, in place of the length that it gave."""
+    assert prepared.minutes is not None
+    config, corpus, minutes = prepared.config, prepared.corpus, prepared.minutes
+    settings, timed = config.training, min(STEP_SECONDS, 60 * minutes * TIMED_SHARE)
+    costs = measure(config, corpus, engine, request=request, step_seconds=timed)
+    teachers = teacher_seconds(config, corpus, make_engine, request=request, step_seconds=timed)
+    watch.lap("timing")
+    spent = sum(watch.laps.values()) + teachers
+    steps = costs.steps_within(settings, 60 * minutes - spent)
+    if steps == 0:
+        needed = spent + costs.run_seconds(settings, 1)
+        raise CharlmError(f"--minutes {minutes:g}: the start and one step take {needed / 60:.2g} minutes; give more")
+    batches, _ = fit_training_batches(corpus, config)
+    say(
+        f"{minutes:g} minutes: {steps:,} steps of {1000 * costs.step_seconds:.3g} ms, "
+        f"{steps / batches.steps_per_epoch:.3g} epochs, in place of the length in the config"
+    )
+    return config.model_copy(update={"training": settings.model_copy(update={"steps": steps, "epochs": None})})
 
 
 def _train(
     run: Run,
+    make_engine: EngineFactory,
+    engine: Engine,
     *,
-    resume: bool,
+    resume: bool = False,
     request: StopRequest,
     say: Callable[[str], None],
     show_progress: bool,
     watch: Stopwatch,
-    minutes: float | None = None,
 ) -> Outcome:
-    """Train with the Keras engine; a Stopped that comes of it names the run, if that can be resumed."""
-    watch.lap("text")
+    """Train the teachers of a run, then the run; a Stopped that comes of it names the run, which can be resumed."""
     try:
-        make_engine = start_engine(request, device=run.config.training.device)
-        watch.lap("TensorFlow")
         if run.config.training.own_teachers:
             train_teachers(run, make_engine, request=request, say=say, show_progress=show_progress)
             watch.lap("teachers")
-        make_engine = beginning_with(make_engine, read_initial(run.folder, run.config))
-        if minutes is not None:
-            run, make_engine = fit_to_minutes(run, make_engine, minutes=minutes, watch=watch, request=request, say=say)
         return loop.train(
-            run, make_engine, resume=resume, request=request, say=say, show_progress=show_progress, watch=watch
+            run, engine, resume=resume, request=request, say=say, show_progress=show_progress, watch=watch
         )
     except Stopped as stopped:
         stopped.run = run.folder if is_run(run.folder) else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.api.sources import settle_cards, start_engine
+from charlm.api.training import count_devices, start_engine
 from charlm.config.recipes import DEFAULT_CORPUS, find_space
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
@@ -97,4 +97,5 @@ def _fix_parts(space: "Space", request: StopRequest) -> "Space":
     config = space.config()
     if config.training.device == "cpu" or "training.parts" in space.search:
         return space
-    return replace(space, fixed={**space.fixed, "training.parts": settle_cards(config, request).training.parts})
+    parts = config.training.parts or count_devices(config, request)
+    return replace(space, fixed={**space.fixed, "training.parts": parts})

@@ -15,7 +15,7 @@ from charlm.cli.command import Commands
 COMMANDS = {
     "Train": ("train", "plan", "tokenize", "tune"),
     "Use a model": ("sample", "evaluate", "serve", "export", "import"),
-    "Look at runs": ("runs", "compare", "inspect", "tensorboard"),
+    "Look at runs": ("runs", "inspect", "tensorboard"),
     "Help yourself": ("config", "info", "completion"),
 }
 """The commands by the title under which help lists them."""

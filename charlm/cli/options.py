@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
-from charlm.cli.output import LogFormat, log_settings
+from charlm.cli.output import log_settings
 from charlm.cli.suggestions import suggest_recipes, suggest_runs, suggest_settings
 
 
@@ -90,41 +90,19 @@ host_option = click.option(
 )
 
 
-def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that decide what it prints on standard error; `charlm.cli.output` obeys them."""
+def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option --quiet; `charlm.cli.output` obeys it."""
 
-    def record(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-        """Return what keeps the value of an option as an attribute of the settings."""
-        return lambda _, _param, value: setattr(log_settings(), name, value)
+    def record(_context: click.Context, _parameter: click.Parameter, is_quiet: bool) -> None:
+        log_settings().is_quiet = is_quiet
 
-    options = [
-        click.option(
-            *("-q", "--quiet"),
-            is_flag=True,
-            expose_value=False,
-            callback=record("is_quiet"),
-            help="Print nothing but the result and errors.",
-        ),
-        click.option(
-            *("-v", "--verbose"),
-            is_flag=True,
-            expose_value=False,
-            callback=record("is_verbose"),
-            help="Also print the machine and the versions in use.",
-        ),
-        click.option(
-            "--log-format",
-            type=click.Choice(get_args(LogFormat)),
-            default="text",
-            show_default=True,
-            expose_value=False,
-            callback=record("format"),
-            help="Form of the messages on standard error: text, or a JSON object a line with time, level and message.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return click.option(
+        *("-q", "--quiet"),
+        is_flag=True,
+        expose_value=False,
+        callback=record,
+        help="Print nothing but the result and errors.",
+    )(command)
 
 
 def recipe_option(default: str) -> Decorator:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Literal
 
 import click
 
@@ -15,24 +14,17 @@ class OutputClosedError(Exception):
     """The reader of standard output has gone: there is nobody to print for, and nothing is wrong."""
 
 
-LogFormat = Literal["text", "json"]
-
-
 class LogSettings:
-    """What of its messages a command prints, and how."""
+    """What of its messages a command prints."""
 
     def __init__(self) -> None:
         self.is_quiet = False
         """Whether only errors are printed."""
-        self.is_verbose = False
-        """Whether details are printed as well."""
-        self.format: LogFormat = "text"
 
     @property
     def shows_progress(self) -> bool:
-        """Whether progress bars are shown: on a terminal that can move its cursor, beside messages in plain text."""
-        is_plain = not self.is_quiet and self.format == "text"
-        return is_plain and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        """Whether progress bars are shown: on a terminal that can move its cursor, unless the command is quiet."""
+        return not self.is_quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def log_settings() -> LogSettings:
@@ -47,32 +39,12 @@ def log_settings() -> LogSettings:
 def say(message: str) -> None:
     """Print a message of `charlm` on standard error, in one line; a write error is ignored."""
     if not log_settings().is_quiet:
-        _log(message, level="info")
-
-
-def say_machine() -> None:
-    """Print the machine and the versions in use, if the command is verbose."""
-    if log_settings().is_verbose:
-        from charlm.hardware import describe_machine
-
-        for name, value in describe_machine().items():
-            say(f"{name}: {value}")
+        say_error(message)
 
 
 def say_error(message: str) -> None:
     """Print why a command failed, like `say`, but also if it is quiet."""
-    _log(message, level="error")
-
-
-def _log(message: str, *, level: str) -> None:
-    if log_settings().format == "json":
-        import datetime  # here: neither is needed for a message in plain text
-        import json
-
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        print_aside(json.dumps({"time": now, "level": level, "message": message}))
-    else:
-        print_aside(f"charlm: {message}")
+    print_aside(f"charlm: {message}")
 
 
 def print_aside(line: str) -> None:

@@ -1,85 +1,163 @@
-"""`charlm runs`: the runs under runs/, as a table and as JSON."""
+"""`charlm runs`: runs as tables, one for each text, as JSON and as comma-separated values."""
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.layout import Record, lay_out
-from charlm.cli.options import json_option
+from charlm.cli.options import json_option, runs_argument
 from charlm.cli.output import print_result, say
-from charlm.cli.table import cut, describe_size, terminal_width
+from charlm.cli.table import align, cut, describe_size, fill, terminal_width, text_width
 from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:
-    from charlm.runs.status import RunStatus
+    from charlm.runs.summary import RunSummary, RunText
 
-HEADS = Record("run", ("state", "step", "nats", "size", "age"), ("recipe", "text"))
-MAX_TEXT_WIDTH = 40
+HEADS = ("run", "state", "step", "nats", "chars/s", "weights", "size", "age", "recipe")
+MAX_WIDTH = 40
+"""Columns of a name, a setting or its value."""
+MAX_SETTINGS = 8
+"""Differing settings that are shown of a run; --json has all."""
 EXAMPLES = {
     "charlm runs": "all runs under runs/, the newest first",
-    "charlm runs --json": "the same for a script, with sizes in bytes and ages in seconds",
+    "charlm runs tiny default": "two runs, by parts of their names",
+    "charlm runs --csv > runs.csv": "a table for another program, with every digit",
 }
 
 
 @click.command(cls=Command, examples=EXAMPLES)
+@runs_argument
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table of comma-separated values with every digit.")
 @json_option
 @click.pass_context
-def runs(context: click.Context, *, as_json: bool) -> None:
-    """List the runs under runs/: state, step, score, size, age, recipe, text.
+def runs(context: click.Context, *, runs: tuple[Path, ...], as_csv: bool, as_json: bool) -> None:
+    """List runs: state, step, score, speed, weights, size, age, recipe, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
-    that of its best model in nats per character, the age the time since the last line of its log. The recipe is the one
-    of those that charlm comes with whose settings differ least, and how many do. A run that cannot be read is left out,
-    with a line on standard error.
+    that of its best model in nats per character, the size that of its folder, the age the time since the last line of
+    its log. Runs on different texts are in separate tables, since their losses do not compare. A run that cannot be
+    read is left out, with a line on standard error; the exit code is 1 if such a run was named, or if none is left.
     """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other; give one of them")
     from charlm.api.listing import list_runs
+    from charlm.runs.summary import group_by_text
 
-    def report(_: Path, error: CharlmError) -> None:
+    unreadable: list[Path] = []
+
+    def report(folder: Path, error: CharlmError) -> None:
         """Tell the user why a run is left out."""
         say(str(error))
+        unreadable.append(folder)
 
-    found = list_runs(report=report)
-    if not found:
+    found = group_by_text(list_runs(runs, report=report))
+    if found and as_json:
+        print_result(json.dumps([row for group in found for row in _rows(group)], allow_nan=False))
+    elif found and as_csv:
+        print_result(*_csv_lines([row for group in found for row in _rows(group)]))
+    elif found:
+        texts, width = [group[0].text for group in found], terminal_width()
+        for index, group in enumerate(found):
+            heading = fill(_heading(group[0].text, texts), width=width)
+            print_result(*([""] if index else []), *heading, *_table(group, width=width))
+    if not found or (runs and unreadable):
         context.exit(1)
-    print_result(*([json.dumps([_as_json(run) for run in found])] if as_json else _table(found)))
 
 
-def _as_json(run: "RunStatus") -> dict[str, Any]:
-    return {
-        "name": run.summary.folder.name,
-        "state": run.state,
-        "step": run.step,
-        "nats_per_char": run.summary.nats_per_char,
-        "best_step": run.summary.step,
-        "recipe": run.recipe,
-        "changed_settings": run.changed_settings,
-        "text": None if run.summary.text is None else run.summary.text.name,
-        "disk_bytes": run.disk_bytes,
-        "age_seconds": run.age_seconds,
-        "run": str(run.summary.folder),
-    }
+def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
+    """Return runs on one text as plain data, with the settings in which they differ."""
+    from charlm.runs.summary import differing_settings
+
+    keys = differing_settings(group)
+    return [
+        {
+            "name": run.folder.name,
+            "state": run.state,
+            "step": run.step,
+            "split": run.split,
+            "nats_per_char": run.nats_per_char,
+            "best_step": run.best_step,
+            "seconds": run.seconds,
+            "characters_per_second": run.characters_per_second,
+            "weights": run.weights,
+            "disk_bytes": run.disk_bytes,
+            "age_seconds": run.age_seconds,
+            "recipe": run.recipe,
+            "text": None if run.text is None else run.text.name,
+            "text_sha256": None if run.text is None else run.text.sha256,
+            "settings": {key: run.settings.get(key) for key in keys},
+            "run": str(run.folder),
+        }
+        for run in group
+    ]
 
 
-def _table(found: Sequence["RunStatus"]) -> Iterable[str]:
-    (table,) = lay_out(HEADS, [[_record(run) for run in found]], width=terminal_width())
+def _csv_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a head and a line for each run, with a column for each differing setting."""
+    flat = [
+        {**row, **{key: json.dumps(value) for key, value in row["settings"].items()}, "settings": None} for row in rows
+    ]
+    file = io.StringIO()
+    columns = [key for key in dict.fromkeys(key for row in flat for key in row) if key != "settings"]
+    writer = csv.DictWriter(file, columns, lineterminator="\n", restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(flat)
+    return file.getvalue().splitlines()
+
+
+def _table(group: Sequence["RunSummary"], *, width: int) -> list[str]:
+    """Return a line for each run, or a list if that is too wide; the differing settings below each."""
+    rows = [HEADS, *(_cells(row) for row in _rows(group))]
+    lines = align(rows, text_columns={0, 1, len(HEADS) - 1})
+    is_narrow = any(text_width(line) > width for line in lines)
+    table = [] if is_narrow else lines[:1]
+    for row, cells, line in zip(_rows(group), rows[1:], lines[1:], strict=True):
+        figures = [f"{head} {cell}" for head, cell in zip(HEADS[1:], cells[1:], strict=True) if cell != "-"]
+        table += [cells[0], *fill(figures, width=width, indent=2)] if is_narrow else [line]
+        shown = list(row["settings"].items())[:MAX_SETTINGS]
+        settings = [f"{_cut(key)} {_cut(json.dumps(value, ensure_ascii=False))}" for key, value in shown]
+        if (more := len(row["settings"]) - len(shown)) > 0:
+            settings.append(f"and {more} more")
+        table += fill(settings, width=width, indent=2)
     return table
 
 
-def _record(run: "RunStatus") -> Record:
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     from charlm.training.display import duration
 
-    summary = run.summary
-    figures = [
-        run.state,
-        None if run.step is None else f"{run.step:,.0f}",
-        None if summary.nats_per_char is None else f"{summary.nats_per_char:.4f}",
-        describe_size(run.disk_bytes),
-        duration(run.age_seconds),
-    ]
-    changed = f", {run.changed_settings} changed" if run.changed_settings else ""
-    text = None if summary.text is None else cut(harmless(summary.text.name), MAX_TEXT_WIDTH)
-    return Record(harmless(summary.folder.name), figures, [f"{run.recipe}{changed}", text])
+    def cell(key: str, pattern: str) -> str:
+        return "-" if row[key] is None else format(row[key], pattern)
+
+    return (
+        _cut(row["name"]),
+        row["state"],
+        cell("step", ",.0f"),
+        cell("nats_per_char", ".4f"),
+        cell("characters_per_second", ",.0f"),
+        cell("weights", ","),
+        describe_size(row["disk_bytes"]),
+        duration(row["age_seconds"]),
+        _cut(row["recipe"] or "-"),
+    )
+
+
+def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[str]:
+    """Return the name of a text, and what distinguishes it from others of the same name."""
+    if text is None:
+        return ["text: not known"]
+    parts = [f"text: {text.name}"]
+    others = [other for other in texts if other is not None and other is not text and other.name == text.name]
+    if any(other.sha256 != text.sha256 for other in others):
+        parts.append(f"sha256 {text.sha256[:8]}")
+    if any(other.sha256 == text.sha256 for other in others):
+        parts.append(f"validation from {text.validation[0]:,} to {text.validation[1]:,}")
+    return [_cut(part) for part in parts]
+
+
+def _cut(text: str) -> str:
+    return cut(harmless(text), MAX_WIDTH)

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, log_options, recipe_option, set_option
-from charlm.cli.output import log_settings, print_result, say_machine
+from charlm.cli.options import FOLDER, quiet_option, recipe_option, set_option
+from charlm.cli.output import log_settings, print_result
 
 EXAMPLES = {
     "charlm tokenize book.txt --out corpus": "a corpus of one document",
@@ -26,7 +26,7 @@ EXAMPLES = {
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; it must be missing or empty.")
 @recipe_option("default")
 @set_option
-@log_options
+@quiet_option
 def tokenize(paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
     """Turn text into a corpus on disk.
 
@@ -36,7 +36,6 @@ def tokenize(paths: tuple[str, ...], out: Path, recipe: str | None, overrides: t
     """
     from charlm.api.training import tokenize
 
-    say_machine()
     corpus = tokenize(
         paths,
         out,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, Decorator, corpus_argument, log_options, recipe_option, set_option
-from charlm.cli.output import log_settings, print_result, say, say_machine
+from charlm.cli.options import FOLDER, Decorator, corpus_argument, quiet_option, recipe_option, set_option
+from charlm.cli.output import log_settings, print_result, say
 from charlm.cli.suggestions import suggest_runs
 from charlm.cli.table import cut
 
@@ -77,7 +77,7 @@ EXAMPLES = {
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
 @_seconds_option("--worker-timeout", 30, "Time without an answer after which a machine is lost, and training ends.")
 @_seconds_option("--start-timeout", 120, "Time to wait for all machines at the start.")
-@log_options
+@quiet_option
 def train(
     *,
     corpus: tuple[Path, ...],
@@ -105,9 +105,9 @@ def train(
             "--minutes plans a new run on one machine; one that is resumed or shared has its number of steps"
         )
     from charlm.api import training
+    from charlm.training.cluster import Followed
     from charlm.training.signals import Stopped
 
-    say_machine()
     shows_progress = log_settings().shows_progress
     try:
         if machines is not None:
@@ -141,10 +141,10 @@ def train(
         if stopped.run is not None:
             say(f"{stopped}; {_how_to_resume(stopped.run)}")
         raise
-    if isinstance(outcome, str):
-        say(outcome)
-    else:
-        _print_outcome(outcome)
+    if isinstance(outcome, Followed):
+        say(outcome.reason)
+        sys.exit(outcome.exit_code)
+    _print_outcome(outcome)
 
 
 def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, start_seconds: float) -> "Cluster | None":

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, corpus_argument, json_option, log_options, refuse_empty
-from charlm.cli.output import log_settings, print_result, say, say_machine
+from charlm.cli.options import FOLDER, corpus_argument, json_option, quiet_option, refuse_empty
+from charlm.cli.output import log_settings, print_result, say
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult, TrialSummary
@@ -52,7 +52,7 @@ EXAMPLES = {
     help="Database for the study, as Optuna takes it.  [default: a journal in the folder]",
 )
 @json_option
-@log_options
+@quiet_option
 def tune(
     *,
     space: Path,
@@ -73,7 +73,6 @@ def tune(
     from charlm.api import tuning
     from charlm.training.signals import Stopped
 
-    say_machine()
     try:
         result = tuning.tune(
             space,

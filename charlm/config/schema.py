@@ -202,20 +202,13 @@ class EarlyStoppingConfig(_Section):
 
 
 class DivergenceConfig(_Section):
-    """When training has diverged, and how it continues: from an earlier checkpoint, with a lower learning rate.
-
-    A loss or a gradient norm that is not finite always counts as divergence.
-    """
+    """When training has diverged, and ends with an error; a loss or a gradient that is not finite always counts."""
 
     tolerance_nats: Annotated[float, Field(gt=0)] | None = 1.0
     """Nats per character by which the mean training loss of `patience_steps` steps may exceed the lowest such mean;
     null = no limit."""
     patience_steps: Positive = 200
     """Steps over which the training loss is averaged before it is compared, so that a short peak does no harm."""
-    rate_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Factor by which the learning rates are multiplied each time."""
-    max_rollbacks: Annotated[int, Field(ge=0, le=100)] = 3
-    """How many times training goes back to a checkpoint before it fails."""
 
 
 class TrainingConfig(_Section):
@@ -239,9 +232,6 @@ class TrainingConfig(_Section):
     least one of them must be given."""
     steps: Resumable[Positive | None] = None
     """Steps, that is updates of the weights; null = no limit. See epochs."""
-    max_minutes: Resumable[Annotated[float, Field(gt=0)] | None] = None
-    """Minutes of training, evaluations and earlier sessions included, after which the run ends early; null = no limit.
-    The learning rates do not depend on it."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
     loss_temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -305,7 +295,7 @@ class TrainingConfig(_Section):
     @model_validator(mode="after")
     def _end_somewhere(self) -> "TrainingConfig":
         if self.epochs is None and self.steps is None:
-            raise ValueError("epochs or steps must be given (max_minutes only ends a run early)")
+            raise ValueError("epochs or steps must be given")
         return self
 
 
@@ -336,6 +326,8 @@ NOT_OF_TEACHERS = {
 class Config(_Section):
     """Everything that determines a run, except the text."""
 
+    recipe: str | None = None
+    """Name of the recipe that the run began with; `charlm train` sets it."""
     seed: Seed = 1
     """Seed of every random choice in a run: first weights, dropout, starts of the windows, generated text."""
     corpus: CorpusConfig = CorpusConfig()

@@ -4,29 +4,28 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
-from charlm.engine.average import WeightAverage
-from charlm.engine.devices import devices_for
-from charlm.engine.distribution import Machine
+from charlm.engine.distribution import Machine, devices_for
 from charlm.engine.model import (
     CharacterRNN,
     State,
     build_model,
+    named_seeds,
     named_weights,
     to_parameters,
     zero_state,
 )
 from charlm.engine.muon import Muon
-from charlm.engine.names import named_seeds, named_slots
 from charlm.engine.objective import make_objective
-from charlm.engine.optimizer import build_optimizer
+from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
@@ -210,3 +209,29 @@ def _names_in_order(model: CharacterRNN) -> list[str]:
     """Return the names of the trained weights in the order of `model.trainable_variables`."""
     names = {id(variable): name for name, variable in named_weights(model).items()}
     return [names[id(variable)] for variable in model.trainable_variables]
+
+
+def named_slots(optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every variable of a built optimizer by its name.
+
+    Args:
+        optimizer: An optimizer built on the trainable variables of a model, in any order.
+        weights: These variables by their names in weights.safetensors.
+
+    Returns:
+        The variables. A slot, which belongs to a weight, is named after the weight and the optimizer's attribute, as in
+        `rnn.0.kernel/momentums`; any other variable after the attribute alone, as in `iterations`.
+
+    """
+    own = {id(variable) for variable in optimizer.variables}
+    names = {id(variable): name for name, variable in weights.items()}
+    order = [names[id(variable)] for variable in optimizer._trainable_variables]
+    named: dict[str, Any] = {}
+    for attribute, value in vars(optimizer).items():
+        slot = attribute.strip("_")
+        if id(value) in own:
+            named[slot] = value
+        elif isinstance(value, Sequence) and len(value) == len(order) and attribute != "_variables":
+            named |= {f"{name}/{slot}": part for name, part in zip(order, value, strict=True) if id(part) in own}
+    assert {id(variable) for variable in named.values()} == own, "a variable of the optimizer has no name"
+    return named

@@ -19,6 +19,7 @@ from charlm.config.schema import Config
 from charlm.engine.distribution import Machines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.text.batches import Batches
+from charlm.training.cluster import Followed
 from charlm.training.engine import StepMetrics, Tensors
 from charlm.training.signals import StopRequest
 
@@ -57,7 +58,7 @@ class Commander:
 
         Args:
             command: What they do next.
-            first: For STEPS, the number of steps before the first of these.
+            first: For STEPS, the number of steps before the first of these; for END, the exit code.
             rates: For STEPS, the learning rate of each step, float32 [K].
 
         Raises:
@@ -71,10 +72,10 @@ class Commander:
         if received and self._request.signal is None:
             self._request.signal = Signals(received[0])
 
-    def end(self, reason: str) -> None:
-        """Tell the others that the run has ended, and why."""
-        self.send(Command.END)
-        self.machines.broadcast(reason.encode())
+    def end(self, how: Followed) -> None:
+        """Tell the others that the run has ended, and how."""
+        self.send(Command.END, first=how.exit_code)
+        self.machines.broadcast(how.reason.encode())
 
 
 class LeaderEngine(KerasEngine):
@@ -131,7 +132,7 @@ class LeaderEngine(KerasEngine):
         return super().tensors()
 
 
-def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *, request: StopRequest) -> str:
+def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *, request: StopRequest) -> Followed:
     """Do what the chief tells until the run ends.
 
     Args:
@@ -141,7 +142,7 @@ def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *
         request: A signal that it records is passed on to the chief, which ends the run.
 
     Returns:
-        Why the run has ended, for the user.
+        How the run has ended.
 
     Raises:
         WorkerLostError: the chief or another machine is lost.
@@ -165,4 +166,4 @@ def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *
             case Command.TENSORS:
                 engine.tensors()
             case Command.END:
-                return machines.broadcast(b"").decode()
+                return Followed(machines.broadcast(b"").decode(), first)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from charlm.config.schema import Config, ModelConfig
 from charlm.engine.construction import build_embedding, build_layer
-from charlm.engine.dropout import dropout_mask
+from charlm.engine.layers import dropout_mask
 from charlm.engine.recurrence import Tensor, multiply
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
@@ -165,3 +165,26 @@ def to_parameters(model: CharacterRNN, *, averages: Sequence[Any] | None = None)
 def zero_state(model: CharacterRNN, batch: int) -> State:
     """Return the state before the first character: zeros, [batch, H] for each layer."""
     return tuple(tf.zeros((batch, layer.units)) for layer in model.rnn)
+
+
+def named_seeds(model: CharacterRNN) -> dict[str, Any]:
+    """Return the state of each random generator of a network by name: `model`, and `rnn.i` for layer i."""
+    generators = {"model": model.seed}
+    generators |= {f"rnn.{index}": layer.cell.seed_generator for index, layer in enumerate(model.rnn)}
+    return {name: generator.state for name, generator in generators.items()}
+
+
+def draws_per_part(model: CharacterRNN) -> dict[str, tuple[Any, int]]:
+    """Return how often each random generator of a network draws for a part of a batch in training.
+
+    Returns:
+        The state of each generator that draws, uint32 [2], and the number of draws, by the names of `named_seeds`.
+
+    """
+    seeds = named_seeds(model)
+    before = {name: state.numpy() for name, state in seeds.items()}
+    model.predict_window(tf.zeros((2, 1), tf.int32), zero_state(model, 1), training=True)
+    draws = {name: (state, int(state.numpy()[1] - before[name][1])) for name, state in seeds.items()}
+    for name, state in seeds.items():
+        state.assign(before[name])
+    return {name: (state, count) for name, (state, count) in draws.items() if count}

@@ -1,14 +1,20 @@
-"""The optimizer by its Keras name, with its arguments checked. Its learning rate is set at every step."""
+"""The optimizer by its Keras name, with its arguments checked, and the average of the weights that it updates.
+
+The learning rate is set at every step.
+"""
 
 import inspect
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from charlm.config.schema import OptimizerConfig
 from charlm.engine.muon import Muon
+from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError, nearest, shorten
 
 _NOT_OFFERED = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # these wrap other optimizers
@@ -112,3 +118,29 @@ def _is_pattern(value: Any) -> bool:
         return isinstance(value, str) and bool(re.compile(value))
     except (re.error, OverflowError, RecursionError):
         return False
+
+
+class WeightAverage:
+    """The moving averages of trained variables; they start at the present values.
+
+    Args:
+        weights: The trained Keras variables, float32 of any shape.
+        momentum: The limit of m_t, 0 or more and less than 1; 0 makes the average equal to the weights.
+
+    """
+
+    def __init__(self, weights: Sequence[Any], momentum: float) -> None:
+        self.weights, self.momentum = list(weights), momentum
+        self.variables = [keras.Variable(weight, trainable=False, name=f"average_{weight.name}") for weight in weights]
+        """The average of each weight, in the same order."""
+
+    def of(self, weight: Any) -> Any:
+        """Return the variable that holds the average of a weight."""
+        return next(a for a, w in zip(self.variables, self.weights, strict=True) if w is weight)
+
+    def update(self, step: Tensor) -> None:
+        """Update the averages after step t, an integer scalar of 1 or more."""
+        count = tf.cast(step, tf.float32)
+        share = 1 - tf.minimum(self.momentum, (1 + count) / (10 + count))
+        for average, weight in zip(self.variables, self.weights, strict=True):
+            average.assign_add(share * (weight - average))

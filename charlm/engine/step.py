@@ -16,11 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from charlm.engine.average import WeightAverage
 from charlm.engine.distribution import Machine
-from charlm.engine.model import CharacterRNN, State
-from charlm.engine.names import draws_per_part
+from charlm.engine.model import CharacterRNN, State, draws_per_part
 from charlm.engine.objective import Objective, mean_nats
+from charlm.engine.optimizer import WeightAverage
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError
 from charlm.text.batches import Batches

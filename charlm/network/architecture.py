@@ -43,6 +43,11 @@ class Architecture:
         outputs = self.units * (self.layers if self.skip_connections else 1)
         return shapes | {"logits.kernel": (outputs, self.vocabulary_size), "logits.bias": (self.vocabulary_size,)}
 
+    @property
+    def size(self) -> int:
+        """The number of weights."""
+        return sum(map(math.prod, self.shapes().values()))
+
     def settings(self) -> dict[str, Any]:
         """Return the settings of a config that describe this architecture, by dotted keys."""
         return {

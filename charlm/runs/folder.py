@@ -105,6 +105,17 @@ def newest_run(under: Path = RUNS) -> Path:
     return max(find_runs(under), key=lambda run: (run / METRICS_FILE).stat().st_mtime_ns)
 
 
+def newest_unfinished_run(under: Path = RUNS) -> Path:
+    """Return the newest run under a folder that has not reached its end, or the newest if all have.
+
+    Raises:
+        CharlmError: there is no run.
+
+    """
+    runs = find_runs(under)
+    return max(runs, key=lambda run: (not (run / ENDED_FILE).is_file(), (run / METRICS_FILE).stat().st_mtime_ns))
+
+
 def find_runs(under: Path = RUNS) -> list[Path]:
     """Return all runs under a folder, sorted by name; raises CharlmError if there is no run."""
     names = run_names(under)

@@ -15,7 +15,7 @@ from charlm.config.schema import Config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.network.architecture import architecture
-from charlm.network.bundle import Bundle, read_bundle, weights_sha256, write_bundle
+from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.rnn import Parameters
 from charlm.network.transfer import count_matches, match_ids, transfer
 from charlm.runs.folder import INIT, find_bundle
@@ -70,13 +70,8 @@ def load_run_config(path: Path, parent: Parent | None, *, overrides: Iterable[st
     return config
 
 
-def settle_first_weights(config: Config, parent: Parent | None) -> Config:
-    """Return a config whose `training.first_weights` names the parent, if there is one.
-
-    Raises:
-        CharlmError: the config names another model.
-
-    """
+def check_first_weights(config: Config, parent: Parent | None) -> None:
+    """Raise CharlmError if `training.first_weights` names another model than the parent."""
     given, actual = config.training.first_weights, None if parent is None else parent.sha256
     if given not in (None, actual):
         found = "no model is given" if parent is None else f"{parent.folder} has other weights"
@@ -84,40 +79,38 @@ def settle_first_weights(config: Config, parent: Parent | None) -> Config:
             f"training.first_weights: found {show_value(given)}, but {found}; name the model that has these weights "
             f"with --init, or set training.first_weights=null"
         )
-    return config.model_copy(update={"training": config.training.model_copy(update={"first_weights": actual})})
 
 
-def settle_level(config: Config, parent: Parent) -> Config:
-    """Return a config whose `corpus.level` is that of the parent; raises CharlmError if it was given and differs."""
-    level = parent.bundle.vocabulary.level
-    if "level" in config.corpus.model_fields_set:
-        _check_level(config.corpus.level, parent)
-    return config.model_copy(update={"corpus": config.corpus.model_copy(update={"level": level})})
+def check_level(found: str, parent: Parent) -> None:
+    """Raise CharlmError if the level of a text is not that of the parent."""
+    if found != (level := parent.bundle.vocabulary.level):
+        raise CharlmError(
+            f"corpus.level: found {found}; must be {level}, as in {parent.folder}, whose weights training begins with"
+        )
 
 
-def write_initial(folder: Path, config: Config, corpus: Corpus, parent: Parent, *, say: Callable[[str], None]) -> None:
-    """Write the bundle init/ of a run: the weights of the parent, for the vocabulary of the corpus.
+def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callable[[str], None]) -> Bundle:
+    """Return the bundle init/ of a run: the weights of the parent, for the vocabulary of the corpus.
 
     Args:
-        folder: The folder of the run.
+        parent: The model.
         config: Every setting of the run, of the same shape as the parent.
         corpus: Its text.
-        parent: The model.
         say: Takes a line for the user: how many characters were matched.
 
     Raises:
-        CharlmError: the levels of the corpus and the parent differ, or the bundle cannot be written.
+        CharlmError: the levels of the corpus and the parent differ.
 
     """
     known, vocabulary = parent.bundle.vocabulary, corpus.vocabulary
-    _check_level(vocabulary.level, parent)
+    check_level(vocabulary.level, parent)
     counts = count_ids(corpus.split("train"), len(vocabulary))
     matching = count_matches(known, vocabulary, counts)
     noun = "characters" if vocabulary.level == "char" else "bytes"
     say(f"init: {parent.folder}: {noun}: {matching.kept} kept, {matching.new} new, {matching.unused} unused")
     parameters = transfer(parent.bundle.parameters, match_ids(known, vocabulary), counts, seed=config.seed)
     shape = architecture(config, len(vocabulary))
-    write_bundle(folder / INIT, Bundle(shape, parameters, vocabulary, dump_config(config), {"step": 0, "epoch": 0.0}))
+    return Bundle(shape, parameters, vocabulary, dump_config(config), {"step": 0, "epoch": 0.0})
 
 
 def read_initial(folder: Path, config: Config) -> Parameters | None:
@@ -128,10 +121,3 @@ def read_initial(folder: Path, config: Config) -> Parameters | None:
 
     """
     return None if config.training.first_weights is None else read_bundle(folder / INIT).parameters
-
-
-def _check_level(found: str, parent: Parent) -> None:
-    if found != (level := parent.bundle.vocabulary.level):
-        raise CharlmError(
-            f"corpus.level: found {found}; must be {level}, as in {parent.folder}, whose weights training begins with"
-        )

@@ -1,23 +1,24 @@
 """The exact state of a run, saved and restored: everything that decides how training continues.
 
 A checkpoint is a folder checkpoints/step-N of two files: state.safetensors (weights, optimizer slots, random seeds and
-hidden state, each by its name) and progress.json (position, scores, sizes of the log files, versions, checksum). The
-newest few are kept. If one is damaged, the one before it is used, and the user is told.
+hidden state, each by its name) and progress.json (`Facts`: position, scores, sizes of the log files, versions,
+checksum). The newest few are kept. If one is damaged, the one before it is used, and the user is told.
 """
 
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from charlm.config.mistakes import demand
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, shorten
 from charlm.network.bundle import MAX_HEADER_BYTES
@@ -25,16 +26,19 @@ from charlm.runs.folder import STEPS
 from charlm.storage.atomic import remove_folder, sha256, write_folder
 from charlm.storage.files import read_file
 from charlm.training.engine import Shapes, Tensors
-from charlm.training.progress import Progress, check_progress_file
 
+MAX_COUNT = 1 << 53
+"""The largest count in progress.json: a float holds every smaller one exactly."""
 FORMAT = 2
-"""In format 1, names were positions in Keras's lists, whose order has changed (keras pull requests 21232 and 21247)."""
+"""Another number in progress.json is refused."""
 KEPT = 3
-"""The number of regular checkpoints that are kept."""
+"""The number of checkpoints that are kept."""
 STATE, PROGRESS = "state.safetensors", "progress.json"
 MAX_PROGRESS_BYTES = 1 << 26
 MAX_NUMBER_BYTES = 8
 """The largest size of a number in a tensor."""
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, Field(ge=0)]
 
 
 class OtherNetworkError(CharlmError):
@@ -57,56 +61,84 @@ class OtherFormatError(CharlmError):
         )
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Progress(_Fields):
+    """How far a run is; the only state of the training loop that is resumed. One that is missing has its default."""
+
+    step: Count = 0
+    """The number of steps taken."""
+    seconds: Seconds = 0.0
+    """The time of training alone, without evaluation and start-up."""
+    elapsed_seconds: Seconds = 0.0
+    """The time since the first step, evaluations included, over all resumptions."""
+    best_nats: float | None = None
+    """The lowest loss on the validation text so far, in nats per character."""
+    best_step: Count = 0
+    """The step of that loss."""
+    evaluations_without_best: Count = 0
+    """The number of evaluations since that loss."""
+    evaluated_step: Count = 0
+    """The step of the last complete evaluation; one that a signal cut short is repeated on resume."""
+    pending_losses: list[float] = []
+    """The losses of the steps since the last log line, in nats per character."""
+    train_nats: float = 0.0
+    """The training loss of the last log line, in nats per character."""
+    last_norm: float = 0.0
+    """The gradient norm of the last step, before clipping."""
+    logged_seconds: Seconds = 0.0
+    """`seconds` at the last log line."""
+    watched_losses: list[float] = []
+    """The losses of the steps since the mean loss was last compared with the lowest, in nats per character."""
+    lowest_nats: float | None = None
+    """The lowest mean training loss of `patience_steps` steps, in nats per character."""
+
+
+class Facts(_Fields):
+    """What a progress.json holds."""
+
+    format: int = FORMAT
+    versions: dict[str, str | None]
+    """Of charlm and its dependencies that wrote this; for the reader, never checked. None = missing."""
+    config: Config
+    """Every setting of the run at this step."""
+    corpus: dict[str, Any]
+    """The text of the run, see `charlm.runs.run.corpus_identity`."""
+    progress: Progress
+    file_sizes: dict[str, Annotated[int, Field(ge=0, lt=1 << 63)]]
+    """The number of bytes of each log file at this step, by path inside the run."""
+    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
+    """Of state.safetensors; `save` fills it."""
+
+
+class Checkpoint(NamedTuple):
     """The state of a run after a step."""
 
     tensors: Tensors
     """The state of the engine."""
-    progress: Progress
-    file_sizes: Mapping[str, int]
-    """The number of bytes of each log file at this step, by path inside the run."""
-    parts: int = 1
-    """The number of parts that a batch is split into."""
-    versions: Mapping[str, str | None] = field(default_factory=dict)
-    """The versions of charlm and its dependencies that wrote this; for the reader, never checked. None = missing."""
-    config: Config | None = None
-    """Every setting of the run at this step; None = written by an earlier version of charlm."""
-    corpus: Mapping[str, Any] | None = None
-    """The text of the run, see `charlm.runs.run.corpus_identity`; None as for `config`."""
+    facts: Facts
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, period: int = 1) -> None:
+def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of a step, and remove all but the newest few.
 
     Args:
         folder: The checkpoints of a run.
         checkpoint: The state to write; it replaces one of the same step.
-        period: Besides the newest checkpoint, the newest KEPT of those at a multiple of `period` steps are kept: which
-            step training rolls back to must not depend on when the run was interrupted.
 
     Raises:
         CharlmError: the checkpoint cannot be written.
         ValueError: a number in the progress is not finite.
 
     """
-    state = safetensors.numpy.save(checkpoint.tensors)
-    facts = {
-        "format": FORMAT,
-        "versions": dict(checkpoint.versions),
-        "parts": checkpoint.parts,
-        "config": None if checkpoint.config is None else checkpoint.config.model_dump(mode="json"),
-        "corpus": checkpoint.corpus,
-        "progress": asdict(checkpoint.progress),
-        "file_sizes": dict(checkpoint.file_sizes),
-        "sha256": {STATE: sha256(state)},
-    }
-    body = json.dumps(facts, indent=2, allow_nan=False)
+    state, step = safetensors.numpy.save(checkpoint.tensors), checkpoint.facts.progress.step
+    facts = checkpoint.facts.model_copy(update={"sha256": {STATE: sha256(state)}})
+    body = json.dumps(facts.model_dump(mode="json"), indent=2, allow_nan=False)
     sealed = f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n'
-    write_folder(folder / _name(checkpoint.progress.step), {STATE: state, PROGRESS: sealed.encode()})
-    steps = saved_steps(folder)
-    regular = sorted(steps, key=lambda step: (step % period == 0, step), reverse=True)
-    for old in {*steps[1:]} - {*regular[:KEPT]}:
+    write_folder(folder / _name(step), {STATE: state, PROGRESS: sealed.encode()})
+    for old in saved_steps(folder)[KEPT:]:
         remove_folder(folder / _name(old))
 
 
@@ -124,13 +156,6 @@ def saved_steps(folder: Path) -> list[int]:
     except OSError as error:
         raise CharlmError(f"{folder}: cannot be read: {error.strerror}") from None
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
-
-
-def remove_after(folder: Path, step: int) -> None:
-    """Remove the checkpoints after a step, the newest first."""
-    for later in saved_steps(folder):
-        if later > step:
-            remove_folder(folder / _name(later))
 
 
 def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None = None) -> Checkpoint:
@@ -176,23 +201,25 @@ def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
             raise CharlmError(f"{path / PROGRESS}: damaged: its checksum is wrong")
         if type(facts["format"]) is int and facts["format"] != FORMAT:
             raise OtherFormatError(path, facts["format"])
-        contents = check_progress_file(facts, origin=str(path / PROGRESS))
-        progress = contents.to_progress()
-        if path.name != _name(progress.step):
-            raise CharlmError(f"{path / PROGRESS}: damaged: it is of step {progress.step:,}, not of this folder")
-        return Checkpoint(
-            tensors=_read_tensors(path, contents.sha256[STATE], shapes),
-            progress=progress,
-            file_sizes=contents.file_sizes,
-            parts=contents.parts,
-            versions=contents.versions,
-            config=contents.config,
-            corpus=contents.corpus,
-        )
+        found = _check(facts, path / PROGRESS)
+        if path.name != _name(found.progress.step):
+            raise CharlmError(f"{path / PROGRESS}: damaged: it is of step {found.progress.step:,}, not of this folder")
+        return Checkpoint(_read_tensors(path, found.sha256[STATE], shapes), found)
     except OSError as error:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise CharlmError(f"{path}: damaged: {type(error).__name__}: {error}") from None
+
+
+def _check(facts: Any, path: Path) -> Facts:
+    """Return the contents of a progress.json; raise CharlmError that names the first field that is not right."""
+    try:
+        return Facts.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        found = shorten(first["input"])
+        raise CharlmError(f"{path}: damaged: {shorten(key)[1:-1]}: found {found}; {demand(first)}") from None
 
 
 def _read_tensors(path: Path, checksum: str, shapes: Shapes | None) -> Tensors:

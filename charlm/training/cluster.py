@@ -4,9 +4,12 @@ Worker 0 is the chief: it owns the folder of the run and decides every step. The
 and compute their share of each batch. `charlm.engine.distribution` connects them.
 """
 
+import contextlib
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +19,8 @@ from charlm.config.schema import Config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError, shorten
 from charlm.hardware import versions
-from charlm.runs.run import Run, corpus_identity, default_parts, with_parts
+from charlm.runs.run import corpus_identity
+from charlm.text.corpus import Corpus
 
 ADDRESS = re.compile(r"[A-Za-z0-9.\-_]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 MAX_WORKERS = 256
@@ -26,6 +30,20 @@ class WorkerLostError(CharlmError):
     """A machine of the cluster does not answer; the exit code of the command is 3."""
 
     exit_code = 3
+
+
+class AgreementError(CharlmError):
+    """The machines of a cluster would not train the same; every one of them finds that out."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How a run has ended for a machine that is not the chief."""
+
+    reason: str
+    """Why, for the user."""
+    exit_code: int
+    """That of the chief: 0 = it is done, 128 + n = signal n has ended it, 1 = an error."""
 
 
 @dataclass(frozen=True)
@@ -105,18 +123,18 @@ def cluster_of_environment(
         ) from None
 
 
-def facts_to_agree_on(run: Run, *, config: Config | None, precision: str) -> dict[str, Any]:
+def facts_to_agree_on(corpus: Corpus, *, config: Config | None, precision: str) -> dict[str, Any]:
     """Return what must be the same on every machine: versions, the text, and every setting.
 
     Args:
-        run: Its corpus is used.
+        corpus: The text.
         config: Every setting as the user gave it; None = the chief decides, as it does on a resume.
         precision: The precision of matrix products that this processor is capable of.
 
     """
     return {
         "versions": {"charlm": __version__, **versions("tensorflow", "keras")},
-        "corpus": {**corpus_identity(run.corpus), "vocabulary": run.corpus.vocabulary.to_json()},
+        "corpus": {**corpus_identity(corpus), "vocabulary": corpus.vocabulary.to_json()},
         "precision": precision,
         "config": None if config is None else config.model_dump(mode="json"),
     }
@@ -125,28 +143,30 @@ def facts_to_agree_on(run: Run, *, config: Config | None, precision: str) -> dic
 def check_agreement(cluster: Cluster, facts: Sequence[Mapping[str, Any]]) -> None:
     """Check that all machines would train the same.
 
-    The chief decides `training.parts` if another machine has None, and every setting if another has no config.
+    The chief decides `training.parts`, and every setting if another machine has no config.
 
     Args:
         cluster: The machines.
         facts: What `facts_to_agree_on` returned on each of them, in order.
 
     Raises:
-        CharlmError: one differs from the chief; the message names the worker and the first difference. Or they would
+        AgreementError: one differs from the chief; the message names the worker and the first difference. Or they would
             train on graphics cards.
 
     """
     if (device := facts[0]["config"]["training"]["device"]) != "cpu":
-        raise CharlmError(f"training.device: found {device}; must be cpu, as several machines share a batch by cores")
+        raise AgreementError(
+            f"training.device: found {device}; must be cpu, as several machines share a batch by cores"
+        )
     for task, found in enumerate(facts):
         for key, (theirs, chiefs) in _differences(found, facts[0]).items():
-            if theirs is None and key in {"config", "config.training.parts"}:
+            if key == "config.training.parts" or (theirs is None and key == "config"):
                 continue
             if key.startswith("corpus."):
-                raise CharlmError(
+                raise AgreementError(
                     f"{cluster.name(task)}: another text or split than on {cluster.name(0)}; give each the same"
                 )
-            raise CharlmError(
+            raise AgreementError(
                 f"{cluster.name(task)}: {key.removeprefix('config.')}: found {show_value(theirs)}; must be "
                 f"{show_value(chiefs)}, as on {cluster.name(0)}"
             )
@@ -163,31 +183,110 @@ def _differences(found: Any, wanted: Any, prefix: str = "") -> dict[str, tuple[A
     return differences
 
 
-def settle_cluster_parts(config: Config, *, workers: int, cores: int) -> Config:
-    """Return a config whose `training.parts` is a number that all workers have a share of.
+GREETING = b"charlm %d\n"
+MAX_GREETING_BYTES = 64
+GO = b"go\n"
+RETRY_SECONDS = 0.2
+PATIENCE_SECONDS = 5.0
+"""How long a connection may take to send its greeting; a stranger's is dropped."""
 
-    Args:
-        config: Every setting; if `training.parts` is None, each worker gets the `default_parts` of its rows.
-        workers: The number of machines, 1 or more.
-        cores: The cores of the chief.
+
+def wait_for_all(cluster: Cluster) -> None:
+    """Return when every machine of a cluster has called this.
 
     Raises:
-        CharlmError: there are fewer parts than workers.
+        WorkerLostError: a machine has not come within `cluster.start_seconds`; the message names it.
+        CharlmError: the address of this machine cannot be used, or another machine has the same --task.
 
     """
-    parts = config.training.parts or cluster_parts(config.training.batch_size, workers=workers, cores=cores)
-    if parts < workers:
-        raise CharlmError(f"training.parts: found {parts}; must be at least {workers}, one for each worker")
-    return with_parts(config, parts)
+    deadline = time.monotonic() + cluster.start_seconds
+    if cluster.is_chief:
+        _receive_others(cluster, deadline)
+    else:
+        _listen(cluster).close()  # a port in use is found out now, and not by TensorFlow
+        _report_to_chief(cluster, deadline)
 
 
-def cluster_parts(batch_size: int, *, workers: int, cores: int) -> int:
-    """Return into how many parts the workers cut a batch unless `training.parts` says it: the `default_parts` of each.
+def _receive_others(cluster: Cluster, deadline: float) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(_listen(cluster)))
+        arrived: dict[int, socket.socket] = {}
+        while len(arrived) < len(cluster.addresses) - 1:
+            connection, task = _accept(listener, cluster, arrived, deadline)
+            if task not in range(1, len(cluster.addresses)):
+                connection.close()
+                continue
+            if task in arrived:
+                line = f"{cluster.name(task)}: two machines have --task {task}; each needs its own"
+                _answer({**arrived, -1: connection}, line)
+                raise CharlmError(line)
+            arrived[task] = stack.enter_context(contextlib.closing(connection))
+        listener.close()
+        _answer(arrived, GO.decode())
 
-    Args:
-        batch_size: The rows of a batch, 1 or more.
-        workers: The number of machines, 1 or more.
-        cores: The cores of each of them.
 
-    """
-    return workers * default_parts(batch_size // workers, cores=cores)
+def _accept(
+    listener: socket.socket, cluster: Cluster, arrived: Mapping[int, socket.socket], deadline: float
+) -> tuple[socket.socket, int]:
+    """Return a new connection and the task that it sends, -1 if it sends anything else."""
+    listener.settimeout(max(0.01, deadline - time.monotonic()))
+    try:
+        connection, _ = listener.accept()
+    except TimeoutError:
+        missing = [task for task in range(1, len(cluster.addresses)) if task not in arrived]
+        names = ", ".join(map(cluster.name, missing))
+        line = f"{names}: has not come within {cluster.start_seconds:g} s; start it, or wait longer: --start-timeout"
+        _answer(arrived, line)
+        raise WorkerLostError(line) from None
+    connection.settimeout(PATIENCE_SECONDS)
+    try:
+        greeting = connection.recv(MAX_GREETING_BYTES).split()
+        return connection, int(greeting[1]) if len(greeting) == 2 and greeting[0] == GREETING.split()[0] else -1
+    except (OSError, ValueError):
+        return connection, -1
+
+
+def _answer(connections: Mapping[int, socket.socket], line: str) -> None:
+    for connection in connections.values():
+        with contextlib.suppress(OSError):
+            connection.sendall(line.encode())
+
+
+def _report_to_chief(cluster: Cluster, deadline: float) -> None:
+    host, port = _parts(cluster.addresses[0])
+    late = WorkerLostError(
+        f"{cluster.name(0)}: has not come within {cluster.start_seconds:g} s; start it, or wait longer: --start-timeout"
+    )
+    while True:
+        if (remaining := deadline - time.monotonic()) <= 0:
+            raise late
+        try:
+            with socket.create_connection((host, port), timeout=remaining) as connection:
+                connection.sendall(GREETING % cluster.task)
+                connection.settimeout(cluster.start_seconds + PATIENCE_SECONDS)  # the chief may have come later
+                answer = connection.makefile("rb").read(1000).decode(errors="replace").strip()
+        except (OSError, TimeoutError):
+            answer = ""
+        if answer == GO.decode().strip():
+            return
+        if answer:
+            raise WorkerLostError(answer)
+        time.sleep(RETRY_SECONDS)
+
+
+def _listen(cluster: Cluster) -> socket.socket:
+    """Return a socket that listens at the address of this machine."""
+    host, port = _parts(cluster.addresses[cluster.task])
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=len(cluster.addresses)
+        )
+    except OSError as error:
+        raise CharlmError(
+            f"{cluster.name(cluster.task)}: cannot listen there: {error.strerror}; is the port in use, or --task wrong?"
+        ) from None
+
+
+def _parts(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

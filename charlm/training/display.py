@@ -4,7 +4,6 @@ Losses are in nats per character. A line that cannot be written is dropped: trai
 """
 
 import contextlib
-import math
 import os
 import sys
 import textwrap
@@ -19,7 +18,7 @@ from charlm.network.architecture import architecture
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.text.findings import RARE, TextFacts
-from charlm.training.progress import Progress
+from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
 
 Say = Callable[[str], None]
@@ -35,6 +34,10 @@ MIN_WORDS_COLUMNS = 12
 """The shortest part of a sample that is worth its place."""
 PREFIX_COLUMNS = len("charlm: ")
 """What the command line puts before a line."""
+LONG_SECONDS = 900.0
+"""A run that takes longer should be what the user wants."""
+CLOSE_NATS, FAR_NATS = 0.05, 0.3
+"""The training loss counts as close to the validation loss, or as far below it."""
 
 
 def above_bar(say: Say) -> Say:
@@ -70,13 +73,13 @@ def describe_run(run: Run, facts: TextFacts, batches: Batches, *, steps: int) ->
         steps: The steps of the whole run.
 
     """
-    model = run.config.model
+    model, shape = run.config.model, architecture(run.config, len(run.corpus.vocabulary))
     return [
         f"corpus: {run.corpus.size_summary}",
         *_describe_rare(facts.rare),
         f"splits: {run.corpus.splits_summary}",
         *(line for finding in facts.findings for line in wrap(finding.line)),
-        f"model: {model.layers} x {model.units} units, {count_weights(run):,} weights",
+        f"model: {model.layers} x {model.units} units, {shape.size:,} weights",
         f"steps: {steps:,} of {batches.batch_size} x {batches.sequence_length} characters, "
         f"{batches.steps_per_epoch:,} an epoch",
     ]
@@ -96,19 +99,12 @@ def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
     return textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def count_weights(run: Run) -> int:
-    """Return the number of weights of the network of a run."""
-    shapes = architecture(run.config, len(run.corpus.vocabulary)).shapes()
-    return sum(map(math.prod, shapes.values()))
-
-
 def describe_evaluation(
     progress: Progress,
     *,
     schedule: Schedule,
     validation_nats: float | None,
     is_best: bool,
-    max_minutes: float | None = None,
     sample: str = "",
     columns: int = COLUMNS - PREFIX_COLUMNS,
 ) -> str:
@@ -122,15 +118,12 @@ def describe_evaluation(
         schedule: The steps of the whole run and of an epoch.
         validation_nats: The loss on the validation text in nats per character; None if there is no such text.
         is_best: Whether the evaluation is the best so far.
-        max_minutes: The minutes after which the run ends early; None = no limit.
         sample: What the network writes; the line has its beginning.
         columns: The width of the line.
 
     """
     spent = progress.elapsed_seconds
     left = spent / max(progress.step, 1) * (schedule.total - progress.step)
-    if max_minutes is not None:
-        left = min(left, max(0.0, 60 * max_minutes - spent))
     epoch = f"epoch {progress.step / schedule.steps_per_epoch:.1f}"
     train = f"train {progress.train_nats:.3f}"
     loss = train if validation_nats is None else f"validation {validation_nats:.3f}"
@@ -274,3 +267,35 @@ def bar_format(
         if len(line.replace("{bar}", " " * BAR_COLUMNS)) <= columns:
             return line
     return loss or position
+
+
+def advise_on_time(seconds_left: float) -> list[str]:
+    """Return lines for the user on how long a run takes, and on what to do if that is long."""
+    lines = [f"about {duration(seconds_left)} to go"]
+    if seconds_left > LONG_SECONDS:
+        lines.append("Ctrl-C stops the run and saves it; --minutes 10 fits one into less time")
+    return lines
+
+
+def advise_on_end(progress: Progress, *, split: str) -> list[str]:
+    """Return lines for the user on what would help: another length, another network, or nothing.
+
+    Args:
+        progress: The progress at the end.
+        split: The text that the best loss was measured on, validation or train.
+
+    """
+    best = progress.best_nats
+    if split != "validation" or best is None:
+        return []
+    if 2 * progress.best_step <= progress.step:
+        return [
+            f"the best was at step {progress.best_step:,} of {progress.step:,}: the text is small for this recipe;",
+            "use fewer training.epochs or model.units, more dropout, or early stopping",
+        ]
+    losses = f"training loss {progress.train_nats:.3f}, validation loss {best:.3f}"
+    if progress.train_nats < best - FAR_NATS:
+        return [f"{losses}: much is learnt by heart;", "more dropout or fewer model.units may help"]
+    if progress.best_step == progress.step and progress.train_nats > best - CLOSE_NATS:
+        return [f"{losses}: little is learnt by heart;", "more training.epochs or model.units would help"]
+    return []

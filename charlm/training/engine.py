@@ -107,23 +107,3 @@ class EngineFactory(Protocol):
             CharlmError: the config asks for something that the framework does not have.
 
         """
-
-
-def beginning_with(make_engine: EngineFactory, parameters: Parameters | None) -> EngineFactory:
-    """Return a factory of engines that begin with some weights.
-
-    Args:
-        make_engine: Makes an engine.
-        parameters: The weights, of the shapes that the engines have; None = newly drawn ones.
-
-    """
-    if parameters is None:
-        return make_engine
-
-    def make(config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> Engine:
-        """Make an engine, and replace its weights."""
-        engine = make_engine(config, batches, vocabulary_size=vocabulary_size, precision=precision)
-        engine.begin_with(parameters.tensors())
-        return engine
-
-    return make

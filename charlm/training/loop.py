@@ -11,32 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
-from charlm.config.schema import EarlyStoppingConfig
+from charlm.config.schema import Config, EarlyStoppingConfig
+from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes, usable_precision
+from charlm.network.architecture import architecture
+from charlm.network.rnn import Parameters
 from charlm.runs.folder import CHECKPOINTS, check_no_links
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
-from charlm.training import divergence
-from charlm.training.advice import advise_on_evaluations, advise_on_time
-from charlm.training.display import (
-    ProgressBar,
-    Say,
-    above_bar,
-    count_weights,
-    describe_run,
-)
-from charlm.training.divergence import DivergenceError
-from charlm.training.engine import EngineFactory
-from charlm.training.estimate import Estimate
-from charlm.training.memory import check_memory
-from charlm.training.progress import Progress
+from charlm.text.corpus import Corpus
+from charlm.training.checkpoints import Progress
+from charlm.training.clock import Estimate, Stopwatch
+from charlm.training.display import ProgressBar, Say, above_bar, advise_on_time, describe_run
+from charlm.training.engine import Engine, EngineFactory
 from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import StopRequest
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner, fit_training_batches
-from charlm.training.stopwatch import Stopwatch
+
+TWO_SLOTS = {"adam", "adamw", "adamax", "nadam", "lamb"}
+"""Optimizers that keep two numbers for each weight with any arguments."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +56,70 @@ class Outcome:
     """What the network of the last evaluation has written; empty if nothing."""
 
 
+def new_engine(
+    config: Config,
+    corpus: Corpus,
+    make_engine: EngineFactory,
+    *,
+    first_weights: Parameters | None = None,
+    say: Say,
+    measure_memory: Callable[[], int | None] = memory_bytes,
+) -> Engine:
+    """Make the engine of a run, and say what of the config does not fit this text or this processor.
+
+    Args:
+        config: Every setting of the run; `training.parts` is a number.
+        corpus: Its text.
+        make_engine: Makes the engine.
+        first_weights: The weights that training begins with, of the shapes that the config gives; None = they are
+            drawn at random.
+        say: Called with each line for the user.
+        measure_memory: Returns the memory of the machine in bytes; None = not known.
+
+    Raises:
+        CharlmError: the text is too short, the network does not fit into the memory, or the config asks for something
+            that the engine does not have.
+
+    """
+    batches, shrunk = fit_training_batches(corpus, config)
+    vocabulary_size = len(corpus.vocabulary)
+    check_memory(config, vocabulary_size, available_bytes=measure_memory())
+    precision, replaced = usable_precision(config.training.precision)
+    engine = make_engine(config, batches, vocabulary_size=vocabulary_size, precision=precision)
+    if first_weights is not None:
+        engine.begin_with(first_weights.tensors())
+    for line in filter(None, (shrunk, replaced)):
+        say(line)
+    return engine
+
+
+def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:
+    """Check that there is enough memory to train a network.
+
+    Counted are 4 bytes for each weight, for its gradient, and for each slot of the optimizer. That is a lower limit.
+
+    Args:
+        config: Every setting of the run.
+        vocabulary_size: V, the number of ids.
+        available_bytes: The memory of the machine; None = not known, and nothing is refused.
+
+    Raises:
+        CharlmError: more memory is needed than there is.
+
+    """
+    weights, optimizer = architecture(config, vocabulary_size).size, config.training.optimizer.name
+    numbers = 4 if optimizer.lower() in TWO_SLOTS else 2
+    needed = 4 * numbers * weights
+    if available_bytes is not None and needed > available_bytes:
+        raise CharlmError(
+            f"model: {weights:,} weights; training them with {optimizer} needs at least {needed / 1e9:,.1f} GB of "
+            f"memory, and there is {available_bytes / 1e9:,.1f} GB: lower model.units or model.layers"
+        )
+
+
 def train(
     run: Run,
-    make_engine: EngineFactory,
+    engine: Engine,
     *,
     resume: bool,
     request: StopRequest,
@@ -77,20 +134,19 @@ def train(
 
     Args:
         run: Its folder, config and corpus.
-        make_engine: Makes the engine, which computes the steps.
+        engine: What computes the steps, in its first state; see `new_engine`.
         resume: Whether to continue from the newest checkpoint.
         request: The stop request of a `stop_on_signal` block.
         say: Called with each line for the user.
         show_progress: Whether to show a bar on standard error.
         watch: The stopwatch that has measured the start so far; None = a new one.
         measure_memory: Returns the memory of the machine in bytes; None = not known.
-        clock: Returns the time in seconds, for `training.max_minutes`.
+        clock: Returns the time in seconds.
         on_evaluation: Called after each evaluation; it may end the run by `request.reason`.
 
     Raises:
-        CharlmError: the config asks for something that the engine does not have, a teacher cannot be used, the network
-            does not fit into the memory, the text is too short, training has diverged for good, or a file cannot be
-            written. The last checkpoint is then as it was.
+        CharlmError: a teacher cannot be used, training has diverged, or a file cannot be written. The last checkpoint
+            is then as it was.
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
@@ -100,21 +156,18 @@ def train(
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
         with request.at_once():
-            available = measure_memory()
-            soft_targets = open_soft_targets(run, available_bytes=available, say=say)
+            soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=say)
             if soft_targets is not None:
                 watch.lap("teachers")
             training = Training(
                 run,
-                make_engine,
+                engine,
                 soft_targets=soft_targets,
                 request=request,
                 say=say,
-                available_bytes=available,
                 clock=clock,
                 on_evaluation=on_evaluation,
             )
-        watch.lap("network")
         with contextlib.closing(training.recorder.outputs):
             with request.at_once():
                 training.prepare(resume=resume)
@@ -139,57 +192,46 @@ class Training:
 
     Args:
         run: Its folder, config and corpus.
-        make_engine: Makes the engine.
+        engine: What computes the steps.
         soft_targets: What `open_soft_targets` returned; None = none, or steps that are only timed.
         request: The stop request of a `stop_on_signal` block.
         say: Called with each line for the user.
-        available_bytes: The memory of the machine; None = not known.
         clock: Returns the time in seconds.
         on_evaluation: Called after each evaluation.
 
     Raises:
-        CharlmError: the text is too short, the network does not fit into the memory, or the engine cannot be made.
+        CharlmError: the text is too short.
 
     """
 
     def __init__(
         self,
         run: Run,
-        make_engine: EngineFactory,
+        engine: Engine,
         *,
         soft_targets: SoftTargets | None = None,
         request: StopRequest,
         say: Say,
-        available_bytes: int | None,
         clock: Callable[[], float],
         on_evaluation: OnEvaluation,
     ) -> None:
-        self.run, self.request, self.say, self.clock = run, request, say, clock
+        self.run, self.engine, self.request, self.say, self.clock = run, engine, request, say, clock
         self.settings = run.config.training
         self.progress = Progress()
         self.stopped_by: Signals | None = None
-        self.batches, shrunk = fit_training_batches(run.corpus, run.config)
-        vocabulary_size = len(run.corpus.vocabulary)
-        check_memory(run.config, vocabulary_size, available_bytes=available_bytes)
-        precision, replaced = usable_precision(self.settings.precision)
+        self.batches, _ = fit_training_batches(run.corpus, run.config)
         self.schedule = make_schedule(self.settings, self.batches)
-        self.engine = make_engine(run.config, self.batches, vocabulary_size=vocabulary_size, precision=precision)
-        self.steps = StepRunner(run, self.engine, self.batches, self.schedule, soft_targets=soft_targets)
+        self.steps = StepRunner(run, engine, self.batches, self.schedule, soft_targets=soft_targets)
         self.recorder = Recorder(
             run,
-            self.engine,
+            engine,
             self.batches,
             self.schedule,
-            rates=self.steps.rates,
             last_change=lambda: self.steps.last_change,
             request=request,
             say=say,
             on_evaluation=on_evaluation,
         )
-        for line in filter(None, (shrunk, replaced)):
-            say(line)
-        if self.recorder.validator.validation is None:
-            say("there is no validation text: best/ has the lowest training loss")
         self.stopping = _early_stopping(run)
 
     @property
@@ -207,6 +249,8 @@ class Training:
                 fit the config or the text, or a file cannot be written.
 
         """
+        if self.recorder.validator.validation is None:
+            self.say("there is no validation text: best/ has the lowest training loss")
         if resume and self.recorder.outputs.has_checkpoint():
             self.progress = self.recorder.outputs.resume()
             self.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
@@ -214,12 +258,10 @@ class Training:
             self.recorder.outputs.begin()
             for line in describe_run(self.run, self.recorder.report.facts(), self.batches, steps=self.schedule.total):
                 self.say(line)
-            if self.run.config.training.first_weights is not None:
+            if self.settings.first_weights is not None:
                 self.recorder.record_start(self.progress)
         if self.stopping is not None and self.stopping.min_weights_per_character:
             self.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
-        if advice := advise_on_evaluations(self.schedule):
-            self.say(advice)
         self.engine.build()
         if simple := self.recorder.report.simple_nats():
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
@@ -233,7 +275,7 @@ class Training:
         """Take steps until the run ends, and save; return why it ended.
 
         Raises:
-            CharlmError: training has diverged for good, or a file cannot be read or written.
+            CharlmError: training has diverged, or a file cannot be read or written.
             Stopped: a second signal came.
 
         """
@@ -241,38 +283,21 @@ class Training:
         estimate = Estimate(self.schedule.total)
         with self.request.deferred():
             while True:
-                try:
-                    self.recorder.record_due(self.progress)
-                    if reason := self._ending():
-                        self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
-                        return reason
-                    self.steps.take_steps(self.progress)
-                except DivergenceError as diverged:
-                    self._roll_back(diverged)
+                self.recorder.record_due(self.progress)
+                if reason := self._ending():
+                    self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
+                    return reason
+                self.steps.take_steps(self.progress)
                 elapsed = self.clock() - started
                 self.progress.elapsed_seconds = earlier + elapsed
                 if (seconds_left := estimate.update(self.progress.step, elapsed)) is not None:
-                    for line in advise_on_time(self._limited(seconds_left)):
+                    for line in advise_on_time(seconds_left):
                         self.say(line)
                 bar.update(self.progress)
 
-    def _roll_back(self, diverged: DivergenceError) -> None:
-        """Return to a checkpoint and lower the learning rates; raise CharlmError if that was done too often."""
-        settings = self.settings.divergence
-        if len(self.progress.rollbacks) >= settings.max_rollbacks:
-            raise divergence.too_many_rollbacks(diverged, self.progress)
-        self.progress = self.recorder.outputs.roll_back(diverged, self.progress)
-        scale = f"{divergence.rate_scale(self.progress, settings):g}"
-        self.say(f"{diverged}; continuing from step {self.progress.step:,} with the learning rate times {scale}")
-
-    def _limited(self, seconds_left: float) -> float:
-        """Return how long the run still takes, given how long its steps do."""
-        minutes = self.settings.max_minutes
-        return seconds_left if minutes is None else min(seconds_left, 60 * minutes - self.progress.elapsed_seconds)
-
     def _ending(self) -> str | None:
         """Return why the run ends here, or None."""
-        progress, stopping, minutes = self.progress, self.stopping, self.settings.max_minutes
+        progress, stopping = self.progress, self.stopping
         if progress.evaluated_step == progress.step >= self.schedule.total:
             return "all steps done"
         if self.request.reason is not None:
@@ -282,8 +307,6 @@ class Training:
         if self.request.signal is not None:
             self.stopped_by = self.request.signal
             return f"stopped by {self.request.signal.name}"
-        if minutes is not None and progress.elapsed_seconds >= 60 * minutes:
-            return f"training.max_minutes: the limit of {minutes:g} minutes is reached"
         return None
 
 
@@ -293,5 +316,5 @@ def _early_stopping(run: Run) -> EarlyStoppingConfig | None:
     if stopping is None:
         return None
     start, end = run.corpus.splits["train"]
-    is_small = count_weights(run) >= stopping.min_weights_per_character * (end - start)
-    return stopping if is_small else None
+    weights = architecture(run.config, len(run.corpus.vocabulary)).size
+    return stopping if weights >= stopping.min_weights_per_character * (end - start) else None

@@ -1,7 +1,13 @@
-"""The files that training writes: the log files, the checkpoints, and the bundles best/ and last/."""
+"""The files that training writes: metrics.jsonl, TensorBoard's events, checkpoints, and the bundles best/ and last/.
 
-import contextlib
+The log files are append-only. A checkpoint records the size of each. A resumed run cuts off what was written after the
+checkpoint, so that no step is missing or occurs twice.
+"""
+
+import json
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,20 +20,23 @@ from charlm.errors import CharlmError
 from charlm.hardware import versions
 from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.network.bundle import Bundle, write_bundle
-from charlm.network.rnn import Parameters
-from charlm.runs.folder import CHECKPOINTS, CORPUS, check_no_links, results
+from charlm.network.rnn import Floats, Parameters
+from charlm.runs.folder import CHECKPOINTS, CORPUS, ENDED_FILE, METRICS_FILE, TENSORBOARD, check_no_links, results
+from charlm.runs.metrics import MetricsLog, with_bits
 from charlm.runs.run import Run, corpus_identity, write_config
-from charlm.training import checkpoints, divergence
-from charlm.training.checkpoints import Checkpoint
-from charlm.training.divergence import DivergenceError
+from charlm.runs.summary import text_name
+from charlm.storage.atomic import write_file
+from charlm.storage.files import open_for_writing, refuse_links, writing
+from charlm.training import checkpoints
+from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.engine import Engine
-from charlm.training.kept_best import keep_best, put_back_best
-from charlm.training.logs import RunLogs, rewind
-from charlm.training.progress import Progress
+from charlm.training.steps import DivergenceError
+from charlm.training.tensorboard import EventLog, settings_beyond_defaults, write_projector, write_row
+from charlm.training.views import Views
 
 
 class RunOutputs:
-    """Writes the state of a run to its folder, and restores it from there.
+    """Writes the state of a run to its folder, and restores it from there; raises CharlmError if a file cannot be used.
 
     Args:
         run: Its folder, config and corpus.
@@ -38,24 +47,23 @@ class RunOutputs:
 
     """
 
-    logs: RunLogs
-    """The open log files; there are none before `begin` or `resume`."""
-
     def __init__(
         self, run: Run, engine: Engine, *, steps_per_epoch: int, split: str, warn: Callable[[str], None]
     ) -> None:
         self.run, self.config, self.engine, self.split, self.warn = run, run.config, engine, split, warn
         self.steps_per_epoch = steps_per_epoch
         self.checkpoints = run.folder / CHECKPOINTS
-        self._open_files = contextlib.ExitStack()
+        self._metrics: MetricsLog | None = None
         self._copied: tuple[int, Parameters] | None = None
         """A step and its weights, copied once for everything that needs them at that step."""
         self._corpus = corpus_identity(run.corpus)
-        self._versions = {"charlm": __version__, **versions("numpy", "tensorflow", "keras")}
 
     def close(self) -> None:
         """Close the log files."""
-        self._open_files.close()
+        if self._metrics is not None:
+            self.events.close()
+            self._metrics.close()
+            self._metrics = None
 
     def has_checkpoint(self) -> bool:
         """Return whether there is a checkpoint, whole or damaged; raises CharlmError if that cannot be found out."""
@@ -74,10 +82,9 @@ class RunOutputs:
                 f"{self.checkpoints}: no checkpoint to continue from, but the run has {', '.join(found)}, which would "
                 f"be overwritten; put the checkpoints back, or start a new run"
             )
-        write_config(self.run.folder, self.config)
         self._open_logs({})
-        self.logs.describe(self.config, self.engine.graph())
-        self.logs.describe_settings(self.config, self.run.corpus)
+        self.events.describe(self.config, self.engine.graph())
+        self._describe_settings()
 
     def resume(self) -> Progress:
         """Restore the newest undamaged checkpoint, and return its progress; say which settings have changed since.
@@ -87,40 +94,17 @@ class RunOutputs:
                 settings that a resume may not change.
 
         """
-        progress = self._restore(say=self.warn)
-        write_config(self.run.folder, self.config)
-        self.logs.describe_settings(self.config, self.run.corpus)
-        put_back_best(self.run.folder)
-        best = self.run.folder / "best"
-        if progress.best_nats is not None and not best.is_dir():
+        checkpoint = checkpoints.restore(self.checkpoints, warn=self.warn, shapes=self.engine.shapes())
+        changes, progress = self._check_same_run(checkpoint.facts), checkpoint.facts.progress
+        self.engine.restore(checkpoint.tensors)
+        self._copied = None
+        self._open_logs(checkpoint.facts.file_sizes)
+        if changes:
+            self._note_changes(changes, step=progress.step)
+        self._describe_settings()
+        if progress.best_nats is not None and not (self.run.folder / "best").is_dir():
             self._restore_best(progress)
         return progress
-
-    def roll_back(self, diverged: DivergenceError, progress: Progress) -> Progress:
-        """Restore a checkpoint from before training diverged, remove those after it, and log the rollback.
-
-        Args:
-            diverged: Why training is rolled back.
-            progress: The present progress.
-
-        Returns:
-            The progress of the checkpoint, with the best score and the rollbacks of the present one.
-
-        Raises:
-            CharlmError: there is no checkpoint.
-
-        """
-        saved, period = checkpoints.saved_steps(self.checkpoints), self.config.training.checkpoint_every
-        if not saved:
-            raise divergence.no_checkpoint(diverged)
-        target = divergence.rollback_step(saved, period=period, progress=progress)
-        checkpoints.remove_after(self.checkpoints, target)
-        restored = self._restore()
-        for rollback in divergence.carry_over(
-            diverged, earlier=progress, restored=restored, settings=self.config.training.divergence
-        ):
-            self.logs.note(rollback)
-        return restored
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint and the bundle last/.
@@ -132,30 +116,19 @@ class RunOutputs:
         """
         tensors = self.engine.tensors()
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-            message = f"not every weight is finite at step {progress.step:,}"
-            raise DivergenceError(message, step=progress.step)
-        checkpoint = Checkpoint(
-            tensors=tensors,
-            progress=progress,
-            file_sizes=self.logs.sizes(),
-            parts=self.config.training.parts or 1,
+            raise DivergenceError(f"not every weight is finite at step {progress.step:,}")
+        facts = Facts(
+            versions={"charlm": __version__, **versions("numpy", "tensorflow", "keras")},
             config=self.config,
             corpus=self._corpus,
-            versions=self._versions,
+            progress=progress,
+            file_sizes=self._log_sizes(),
         )
-        checkpoints.save(self.checkpoints, checkpoint, period=self.config.training.checkpoint_every)
+        checkpoints.save(self.checkpoints, Checkpoint(tensors, facts))
         write_bundle(self.run.folder / "last", self.bundle(progress))
 
-    def save_best(self, progress: Progress, *, is_extra: bool = False) -> None:
-        """Write the bundle best/.
-
-        Args:
-            progress: The present progress; its best score is that of the present network.
-            is_extra: Whether only the clock has caused the evaluation; then a resumed run gets back the best/ before.
-
-        """
-        if is_extra:
-            keep_best(self.run.folder)
+    def save_best(self, progress: Progress) -> None:
+        """Write the bundle best/; the best score in `progress` is that of the present network."""
         write_bundle(self.run.folder / "best", self.bundle(progress))
 
     def bundle(self, progress: Progress) -> Bundle:
@@ -175,42 +148,58 @@ class RunOutputs:
             facts=facts,
         )
 
-    def _restore(self, *, say: Callable[[str], None] = lambda _: None) -> Progress:
-        """Restore the newest undamaged checkpoint, cut the log files to their sizes at that step, and log changes."""
-        checkpoint = checkpoints.restore(self.checkpoints, warn=self.warn, shapes=self.engine.shapes())
-        changes = self._check_same_run(checkpoint)
-        self.engine.restore(checkpoint.tensors)
-        self._copied = None
-        self._open_logs(checkpoint.file_sizes)
-        if changes:
-            for key, (old, new) in changes.items():
-                say(f"{key}: was {show_value(old)}, is now {show_value(new)}")
-            self.logs.note(
-                {
-                    "event": "settings",
-                    "step": checkpoint.progress.step,
-                    "split": None,
-                    "nats_per_char": None,
-                    "changes": {key: {"from": old, "to": new} for key, (old, new) in changes.items()},
-                }
-            )
-        return checkpoint.progress
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Write a log line or an evaluation, for instance {"step": 5, "split": "train", "nats_per_char": 2.5, ...}."""
+        metrics = with_bits(metrics)
+        self._write_metrics(metrics)
+        self.events.log(metrics)
 
-    def _check_same_run(self, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
+    def show(self, views: Views, *, step: int) -> None:
+        """Write what TensorBoard shows of an evaluation, and histograms of the weights."""
+        weights = {f"weights/{name}": values for name, values in self.engine.weights().items()}
+        self.events.show(Views(histograms=weights), step=step)
+        self.events.show(views, step=step)
+
+    def show_characters(self, points: Floats) -> None:
+        """Write a point for each character, float32 [V, width], for TensorBoard's projector."""
+        model = self.config.model
+        name = "embedding" if model.embedding else "rows of rnn.0.kernel"
+        write_projector(self.run.folder / TENSORBOARD, self.run.corpus.vocabulary, points, name=name)
+
+    def end(self, step: int) -> None:
+        """Write that the run is complete at a step. A resumed run takes this back: it is later than its checkpoint."""
+        write_file(self.run.folder / ENDED_FILE, (json.dumps({"step": step}) + "\n").encode())
+        self.events.end()
+
+    def _describe_settings(self) -> None:
+        """Write config.yaml and the row of the table of runs, at the start and at each resumption."""
+        write_config(self.run.folder, self.config)
+        text = text_name([source.name for source in self.run.corpus.manifest.sources])
+        settings = settings_beyond_defaults(self.config, text=text)
+        write_row(self.run.folder / TENSORBOARD, settings, run=self.run.folder.resolve().name)
+
+    def _note_changes(self, changes: Mapping[str, tuple[Any, Any]], *, step: int) -> None:
+        """Say and log which settings have changed."""
+        for key, (old, new) in changes.items():
+            self.warn(f"{key}: was {show_value(old)}, is now {show_value(new)}")
+        event = {
+            "event": "settings",
+            "step": step,
+            "split": None,
+            "nats_per_char": None,
+            "changes": {key: {"from": old, "to": new} for key, (old, new) in changes.items()},
+        }
+        self._write_metrics(event)
+        self.events.show_text("settings", "\n".join(f"{key}: {value}" for key, value in event.items()), step=step)
+
+    def _check_same_run(self, facts: Facts) -> dict[str, tuple[Any, Any]]:
         """Check that a checkpoint is of this text and these settings; return the settings that have changed since."""
-        if checkpoint.parts != self.config.training.parts:
-            raise CharlmError(
-                f"training.parts: found {self.config.training.parts}; must be {checkpoint.parts}, as at the start of "
-                f"the run: another number changes the last bits of sums"
-            )
-        if checkpoint.corpus is not None and checkpoint.corpus != self._corpus:
+        if facts.corpus != self._corpus:
             raise CharlmError(
                 f"{self.run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new "
                 f"run"
             )
-        if checkpoint.config is None:
-            return {}
-        return check_resume(checkpoint.config, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
+        return check_resume(facts.config, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
 
     def _restore_best(self, progress: Progress) -> None:
         """Write best/ again if the present weights are the best; if not, let the next evaluation write it."""
@@ -225,6 +214,61 @@ class RunOutputs:
 
     def _open_logs(self, sizes: Mapping[str, int]) -> None:
         """Cut the log files to these sizes, and open them."""
-        self._open_files.close()
+        self.close()
         rewind(self.run.folder, sizes)
-        self.logs = self._open_files.enter_context(contextlib.closing(RunLogs(self.run.folder)))
+        self._metrics = MetricsLog(self.run.folder / METRICS_FILE)
+        self.events = EventLog(self.run.folder / TENSORBOARD)
+
+    def _write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        assert self._metrics is not None, "the logs are not open"
+        self._metrics.write(metrics)
+
+    def _log_sizes(self) -> dict[str, int]:
+        """Return the number of bytes of each log file, by path inside the run, when all of them are on the disk."""
+        assert self._metrics is not None, "the logs are not open"
+        self._metrics.sync()
+        self.events.sync()
+        return {str(path.relative_to(self.run.folder)): path.stat().st_size for path in log_files(self.run.folder)}
+
+
+def log_files(run: Path) -> list[Path]:
+    """Return the paths of metrics.jsonl and of all event files of a run."""
+    return [run / METRICS_FILE, *sorted((run / TENSORBOARD).glob("*.tfevents.*"))]
+
+
+def rewind(run: Path, sizes: Mapping[str, int]) -> None:
+    """Cut the log files of a run to the sizes that they had before, and remove those that did not exist.
+
+    Args:
+        run: The folder of the run.
+        sizes: The number of bytes of each file, by path inside the run.
+
+    Raises:
+        CharlmError: a file is a link, which could lead out of the run (then nothing is cut); or it cannot be cut.
+
+    """
+    names = [str(path.relative_to(run)) for path in log_files(run)]
+    refuse_links(run, TENSORBOARD, *names)
+    for name in names:
+        size = sizes.get(name, 0)
+        if not size and name != METRICS_FILE:
+            _remove(run / name)
+        else:
+            _cut(run / name, size)
+    _remove(run / ENDED_FILE)
+
+
+def _remove(path: Path) -> None:
+    with writing(path):
+        path.unlink(missing_ok=True)
+
+
+def _cut(path: Path, size: int) -> None:
+    """Cut a file that is longer than `size` bytes."""
+    descriptor = open_for_writing(path, os.O_WRONLY)
+    try:
+        with writing(path):
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)

@@ -5,12 +5,20 @@ parts decides: the first 2^k of them are added, then the others, then both sums,
 below their number; and likewise within each half. A span is a node of this tree: a range of parts whose sum is needed.
 A machine adds whole spans of its own parts, so that only these sums are exchanged: one for each machine if every
 machine has 2^k parts.
+
+`default_parts` says into how many parts a batch is cut.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.hardware import core_count
+
 Sum = TypeVar("Sum")
+MIN_ROWS = 8
+"""The rows that a part of a batch has at least, unless the batch has fewer; see `default_parts`."""
 
 
 def own_parts(parts: int, *, machines: int, task: int) -> range:
@@ -66,3 +74,39 @@ def add_in_order(span: range, sums: Mapping[range, Sum], *, add: Callable[[Sum, 
 def _halves(span: range) -> tuple[range, range]:
     middle = span.start + (1 << (len(span) - 1).bit_length() - 1)
     return range(span.start, middle), range(middle, span.stop)
+
+
+def default_parts(rows: int, *, cores: int) -> int:
+    """Return the number of parts into which a machine cuts its rows: one for each core, of MIN_ROWS rows or more.
+
+    A product with few rows leaves most of a core idle. Beside parts of 32 rows, a core is 94% as fast with 16 rows, 73%
+    with 8 and 51% with 4 (measured with 512 units). The cores that get no part are free for other work.
+
+    Args:
+        rows: The rows of a batch that the machine computes, 1 or more.
+        cores: The cores of the machine, 1 or more.
+
+    """
+    return max(1, min(cores, rows // MIN_ROWS))
+
+
+def fill_parts(config: Config, *, workers: int = 1, cores: int | None = None) -> Config:
+    """Return a config whose `training.parts` is a number: if it was None, that of `default_parts` for each worker.
+
+    The number of parts decides the order of the sums and thereby their last bits. It is kept in the run, so that the
+    run can continue on another machine with the same results.
+
+    Args:
+        config: Every setting.
+        workers: The number of machines that share the batch, 1 or more.
+        cores: The cores, or cards, of each of them; None = those of this machine.
+
+    Raises:
+        CharlmError: there are fewer parts than workers.
+
+    """
+    settings, each = config.training, core_count() if cores is None else cores
+    parts = settings.parts or workers * default_parts(settings.batch_size // workers, cores=each)
+    if parts < workers:
+        raise CharlmError(f"training.parts: found {parts}; must be at least {workers}, one for each worker")
+    return config.model_copy(update={"training": settings.model_copy(update={"parts": parts})})

@@ -25,6 +25,14 @@ class Schedule:
     evaluate_every: int
     checkpoint_every: int
     steps_per_epoch: int
+    peak_rate: float
+    """The highest learning rate."""
+    decay: ScheduleConfig
+    """How the learning rate changes with the step."""
+
+    def rates(self, first: int, count: int) -> NDArray[np.float32]:
+        """Return the learning rates of the `count` steps after the first `first` ones, float32 [count]."""
+        return learning_rates(self.peak_rate, self.decay, first=first, count=count, total=self.total)
 
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` steps, and before every evaluation."""
@@ -59,17 +67,14 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
         evaluate_every=settings.evaluate_every or evaluation_period(total),
         checkpoint_every=settings.checkpoint_every,
         steps_per_epoch=batches.steps_per_epoch,
+        peak_rate=settings.optimizer.learning_rate,
+        decay=settings.schedule,
     )
-
-
-def enough_evaluations(total: int) -> int:
-    """Return the steps between two evaluations with which a run of `total` steps has at least ENOUGH_EVALUATIONS."""
-    return max(1, total // ENOUGH_EVALUATIONS)
 
 
 def evaluation_period(total: int) -> int:
     """Return the steps between two evaluations of a run of `total` steps if `training.evaluate_every` is None."""
-    return min(MAX_EVALUATE_EVERY, enough_evaluations(total))
+    return min(MAX_EVALUATE_EVERY, max(1, total // ENOUGH_EVALUATIONS))
 
 
 def total_steps(epochs: int | None, steps: int | None, batches: Batches) -> int:

@@ -10,13 +10,14 @@ Axes: N characters, V vocabulary.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.ensemble import Network, check_vocabulary, join_networks, read_pieces
@@ -25,6 +26,7 @@ from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, check
 from charlm.runs.run import Run
 from charlm.storage.atomic import open_aside, remove, write_file
 from charlm.storage.files import file_sha256, read_file
+from charlm.text.corpus import Corpus
 
 DTYPE = np.dtype("<f2")
 STREAMS, WARM_UP = 256, 512
@@ -70,10 +72,11 @@ def open_soft_targets(
     if not settings.has_soft_targets:
         return None
     check_no_links(run.folder)
-    facts, path, shape = _read_facts(run.folder), run.folder / SOFT_TARGETS, _shape(run)
+    facts, path, shape = _read_facts(run.folder), run.folder / SOFT_TARGETS, _shape(run.corpus)
     if facts is None or not _is_whole(path, facts, shape):
         _check_memory(shape, available_bytes)
-        teachers = _read_teachers(run)
+        own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
+        teachers = _read_teachers([*map(Path, settings.teachers), *own], run.corpus)
         _check_same_teachers(run, teachers, facts)
         say(f"teachers: {len(teachers)}, reading the training text")
         temperature = settings.teacher_temperature
@@ -86,12 +89,25 @@ def keeps_soft_targets(run: Run) -> bool:
     """Return whether a run has its soft targets, so that its teachers are needed no more."""
     check_no_links(run.folder)
     facts = _read_facts(run.folder)
-    return facts is not None and _is_whole(run.folder / SOFT_TARGETS, facts, _shape(run))
+    return facts is not None and _is_whole(run.folder / SOFT_TARGETS, facts, _shape(run.corpus))
 
 
-def _shape(run: Run) -> tuple[int, int]:
-    """Return the shape [N, V] of the soft targets of a run."""
-    return len(run.corpus.split("train", check=False)) - 1, len(run.corpus.vocabulary)
+def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
+    """Check, before a run begins, that it can learn from its teachers.
+
+    Raises:
+        CharlmError: one that is named cannot be read or has another vocabulary than the text, or there is too little
+            memory for the soft targets.
+
+    """
+    if config.training.has_soft_targets:
+        _read_teachers(map(Path, config.training.teachers), corpus)
+        _check_memory(_shape(corpus), available_bytes)
+
+
+def _shape(corpus: Corpus) -> tuple[int, int]:
+    """Return the shape [N, V] of the soft targets for a text."""
+    return len(corpus.split("train", check=False)) - 1, len(corpus.vocabulary)
 
 
 def _is_whole(path: Path, facts: Facts, shape: tuple[int, int]) -> bool:
@@ -100,17 +116,15 @@ def _is_whole(path: Path, facts: Facts, shape: tuple[int, int]) -> bool:
     return is_as_large and file_sha256(path) == facts.sha256
 
 
-def _read_teachers(run: Run) -> dict[Path, Bundle]:
-    """Return the teachers of a run by their folders; their vocabulary is that of the text."""
-    settings = run.config.training
-    own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
+def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, Bundle]:
+    """Return some teachers by their folders; their vocabulary is that of the text."""
     try:
-        folders = [find_bundle(path) for path in [*map(Path, settings.teachers), *own]]
+        folders = [find_bundle(path) for path in paths]
     except CharlmError as error:
         raise CharlmError(f"training.teachers: {error}") from None
     teachers = {folder: read_bundle(folder) for folder in folders}
     for folder, bundle in teachers.items():
-        check_vocabulary(folder, bundle.vocabulary, run.corpus.vocabulary, expected_by="the text")
+        check_vocabulary(folder, bundle.vocabulary, corpus.vocabulary, expected_by="the text")
     return teachers
 
 

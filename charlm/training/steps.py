@@ -1,26 +1,39 @@
-"""The steps of a run: which windows they read, at which learning rates, and how many in one call of the engine.
+"""The steps of a run: which windows they read, how many in one call of the engine, and whether training has diverged.
 
-How steps are grouped into calls depends on the clock; what they compute does not.
+How steps are grouped into calls depends on the clock; what they compute does not. Losses are checked one by one, so
+that this is repeatable too.
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config
+from charlm.config.schema import Config, DivergenceConfig
+from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus
-from charlm.training import divergence
+from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
-from charlm.training.progress import Progress
-from charlm.training.schedule import Schedule, learning_rates
+from charlm.training.schedule import Schedule
 from charlm.training.soft_targets import SoftTargets
-from charlm.training.step_change import StepChange
+from charlm.training.views import StepChange
 
+ADVICE = (
+    "lower training.optimizer.learning_rate or training.clip_norm, or change the initializers of the network; the last "
+    "checkpoint is whole, and --resume -s training.optimizer.learning_rate=X goes on from it"
+)
 SECONDS_PER_CALL = 0.5
 """If a call would take longer than this, it gets fewer steps, so that a signal is answered soon."""
+
+
+class DivergenceError(CharlmError):
+    """Training has diverged."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}: training has diverged: {ADVICE}")
 
 
 def fit_training_batches(corpus: Corpus, config: Config) -> tuple[Batches, str | None]:
@@ -116,7 +129,7 @@ class StepRunner:
         before = self._engine.weights() if self._schedule.evaluates_at(first + count) else None
         metrics = self._engine.take_steps(
             self._read_windows(first, count),
-            self.rates(progress, first, count),
+            self._schedule.rates(first, count),
             reset_state=first % self._batches.steps_per_epoch == 0,
             soft_targets=self._read_soft_targets(first, count),
         )
@@ -128,7 +141,7 @@ class StepRunner:
         if before is not None:
             self.last_change = StepChange(progress.step, metrics.last_norms, before, self._engine.weights())
         results = zip(metrics.losses, metrics.norms, strict=True)
-        divergence.check_steps(results, first=first, progress=progress, settings=self._settings.divergence)
+        check_steps(results, first=first, progress=progress, settings=self._settings.divergence)
 
     def _read_soft_targets(self, first: int, count: int) -> SoftTargets | None:
         """Return the soft targets of the windows that `WindowReader` reads, float16 [count, T, rows, V]."""
@@ -138,23 +151,34 @@ class StepRunner:
         positions = self._batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
         return np.asarray(self._soft_targets[positions[:, :-1]])
 
-    def rates(self, progress: Progress, first: int, count: int) -> NDArray[np.float32]:
-        """Return the learning rates of steps: those of the schedule, lowered by every rollback.
 
-        Args:
-            progress: Has the rollbacks so far.
-            first: The steps before the first of these, 0 or more.
-            count: The number of steps.
+def check_steps(
+    results: Iterable[tuple[float, float]], *, first: int, progress: Progress, settings: DivergenceConfig
+) -> None:
+    """Check the results of steps, and record them in `progress`.
 
-        Returns:
-            float32 [count].
+    Args:
+        results: The loss in nats per character and the gradient norm of each step.
+        first: The number of steps before these.
+        progress: Holds the losses since the last comparison and the lowest mean so far; both are updated.
+        settings: When a loss counts as too high.
 
-        """
-        rates = learning_rates(
-            self._settings.optimizer.learning_rate,
-            self._settings.schedule,
-            first=first,
-            count=count,
-            total=self._schedule.total,
-        )
-        return rates * np.float32(divergence.rate_scale(progress, self._settings.divergence))
+    Raises:
+        DivergenceError: a loss or norm is not finite, or the mean loss of `patience_steps` steps is more than
+            `tolerance_nats` above the lowest.
+
+    """
+    for step, (loss, norm) in enumerate(results, first + 1):
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergenceError(f"the loss is {loss} and the gradient norm {norm} at step {step:,}")
+        progress.watched_losses.append(loss)
+        if len(progress.watched_losses) < settings.patience_steps:
+            continue
+        nats, lowest = float(np.mean(progress.watched_losses)), progress.lowest_nats
+        if lowest is not None and settings.tolerance_nats is not None and nats > lowest + settings.tolerance_nats:
+            raise DivergenceError(
+                f"the loss is {nats:.3f} in the {settings.patience_steps:,} steps before step {step:,}, and was "
+                f"{lowest:.3f}"
+            )
+        progress.lowest_nats = nats if lowest is None else min(lowest, nats)
+        progress.watched_losses = []

@@ -16,18 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charlm.config.schema import Config, TrainingConfig
-from charlm.hardware import memory_bytes
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.run import Run
-from charlm.text.batches import Batches
 from charlm.text.corpus import Corpus
-from charlm.training.divergence import DivergenceError
-from charlm.training.engine import Engine, EngineFactory
+from charlm.training.checkpoints import Progress
+from charlm.training.engine import Engine
 from charlm.training.loop import Training
-from charlm.training.progress import Progress
 from charlm.training.recorder import ignore_evaluation
-from charlm.training.schedule import evaluation_period
+from charlm.training.schedule import ENOUGH_EVALUATIONS, MAX_EVALUATE_EVERY, evaluation_period
 from charlm.training.signals import StopRequest
+from charlm.training.steps import DivergenceError
 
 STEP_SECONDS = 3.0
 """How long steps are timed, at least."""
@@ -46,7 +44,7 @@ class Costs:
     checkpoint_seconds: float
     """One checkpoint, with the bundle last/."""
     start_seconds: float
-    """Making the engine, and its first call."""
+    """Building the engine, and its first call."""
 
     def run_seconds(self, settings: TrainingConfig, steps: int) -> float:
         """Return how long a run takes after its start.
@@ -61,51 +59,50 @@ class Costs:
         return steps * self.step_seconds + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one."""
+        """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
 
-        def duration(steps: int) -> float:
-            return self.run_seconds(settings, steps)
+        With a fixed period of evaluations the time rises with the steps. The default period grows with the steps, and
+        the time falls where it does; but for each period it rises, so that each is searched by itself.
+        """
+        if settings.evaluate_every is not None:
+            return self._search(settings, seconds, range(1, MAX_STEPS))
+        last = ENOUGH_EVALUATIONS * MAX_EVALUATE_EVERY  # from here on the period is MAX_EVALUATE_EVERY
+        periods = [range(1, 2 * ENOUGH_EVALUATIONS)]
+        periods += [
+            range(first, first + ENOUGH_EVALUATIONS)
+            for first in range(2 * ENOUGH_EVALUATIONS, last, ENOUGH_EVALUATIONS)
+        ]
+        return max(self._search(settings, seconds, steps) for steps in [*periods, range(last, MAX_STEPS)])
 
-        return max(0, bisect.bisect_right(range(MAX_STEPS), seconds, key=duration) - 1)
+    def _search(self, settings: TrainingConfig, seconds: float, steps: range) -> int:
+        """Return the largest number in a range over which the time rises that fits; 0 = none."""
+        fits = bisect.bisect_right(steps, seconds, key=lambda count: self.run_seconds(settings, count))
+        return steps[fits - 1] if fits else 0
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """A few steps of a run, timed and undone."""
-
-    costs: Costs
-    batches: Batches
-    """How the training text is cut into windows."""
-    engine: Engine
-    """In the state before its first step, so that the run can use it."""
-
-
-def rehearse(
+def measure(
     config: Config,
     corpus: Corpus,
-    make_engine: EngineFactory,
+    engine: Engine,
     *,
     request: StopRequest,
     step_seconds: float = STEP_SECONDS,
-    measure_memory: Callable[[], int | None] = memory_bytes,
     clock: Callable[[], float] = time.perf_counter,
-) -> Rehearsal:
+) -> Costs:
     """Take some steps of a run, evaluate and save it, all in a temporary folder that is removed.
 
     The engine is then set back: a run that uses it ends with the same bytes as one with a new engine.
 
     Args:
-        config: Every setting of the run; `settle_parts` has completed it.
+        config: Every setting of the run; `training.parts` is a number.
         corpus: Its text.
-        make_engine: Makes the engine.
-        request: The stop request of a `stop_on_signal` block; a signal ends the rehearsal at once.
+        engine: The engine of the run, in its first state.
+        request: The stop request of a `stop_on_signal` block; a signal ends the measurement at once.
         step_seconds: How long to take steps, at least. The first call of the engine comes before that.
-        measure_memory: Returns the memory of the machine in bytes; None = not known.
         clock: Returns the time in seconds.
 
     Raises:
-        CharlmError: the config asks for something that the engine does not have, the network does not fit into the
-            memory, the text is too short, or the temporary folder cannot be written.
+        CharlmError: the temporary folder cannot be written.
         Stopped: a signal came.
 
     """
@@ -115,22 +112,21 @@ def rehearse(
         (Path(folder) / METRICS_FILE).touch()
         training = Training(
             Run(Path(folder), config.model_copy(update={"training": endless}), corpus),
-            make_engine,
+            engine,
             request=request,
             say=lambda _: None,
-            available_bytes=measure_memory(),
             clock=clock,
             on_evaluation=ignore_evaluation,
         )
         with contextlib.closing(training.recorder.outputs):
             training.prepare(resume=False)
-            first_state = training.engine.tensors()
+            first_state = engine.tensors()
             _time_steps(training, 0.0, clock)  # the first call is slower than the others
             start = clock() - started
             step = _time_steps(training, step_seconds, clock)
-            training.engine.restore(first_state)
+            engine.restore(first_state)
             checkpoint, evaluation = _time_records(training, clock)
-    return Rehearsal(Costs(step, evaluation, checkpoint, start), training.batches, training.engine)
+    return Costs(step, evaluation, checkpoint, start)
 
 
 def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) -> float:

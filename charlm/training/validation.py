@@ -1,22 +1,20 @@
-"""The validation of a network in training: its score, a sample, and whether the score is the best so far."""
+"""The validation of a network in training: its score, samples, whether it is the best, and the scores to beat."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
+from charlm.evaluation.baselines import NGRAM_ORDER, compressed_nats, ngram_nats
 from charlm.evaluation.scoring import estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
-from charlm.training.progress import Progress
+from charlm.text.corpus import Corpus
+from charlm.text.findings import TextFacts, describe_text
+from charlm.text.vocabulary import Ids
+from charlm.training.checkpoints import Progress
 from charlm.training.samples import WrittenSample, temperatures, write_sample
-
-
-class Validation(NamedTuple):
-    """The result of one evaluation."""
-
-    nats_per_char: float | None
-    """The loss on the validation text; None if there is no validation text."""
-    sample: WrittenSample | None
-    """A sampled text; None if `sampling.length` is 0."""
 
 
 class Validator:
@@ -37,17 +35,18 @@ class Validator:
         self.split = "train" if self.validation is None else "validation"
         """The text that the best score is measured on: validation, or train if there is no validation text."""
 
-    def evaluate(self, bundle: Bundle) -> Validation:
-        """Score the validation text, and sample a text."""
-        return Validation(self.score(bundle), self.sample(bundle, temperature=self.config.sampling.temperature))
-
     def score(self, bundle: Bundle) -> float | None:
         """Return the loss on the validation text in nats per character; None if there is no such text."""
-        return None if self.validation is None else estimate_stream(bundle.parameters, self.validation).nats_per_char
+        if self.validation is None:
+            return None
+        with np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
+            return estimate_stream(bundle.parameters, self.validation).nats_per_char
 
-    def sample(self, bundle: Bundle, *, temperature: float) -> WrittenSample | None:
-        """Sample a text at a temperature, 0 or more; None if `sampling.length` is 0."""
-        return write_sample(bundle, self.config.sampling, seed=self.config.seed, temperature=temperature)
+    def sample(self, bundle: Bundle, *, temperature: float | None = None) -> WrittenSample | None:
+        """Sample a text at a temperature, None = that of the config; None if `sampling.length` is 0."""
+        settings = self.config.sampling
+        at = settings.temperature if temperature is None else temperature
+        return write_sample(bundle, settings, seed=self.config.seed, temperature=at)
 
     def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.
@@ -69,3 +68,56 @@ class Validator:
         else:
             progress.evaluations_without_best += 1
         return is_best
+
+
+NGRAM = f"{NGRAM_ORDER}-gram"
+MAX_TRAINING_CHARACTERS = 1_000_000
+"""The simple models learn from the end of the training text; a 5-gram model of so much takes a third of a second."""
+
+
+class TextReport:
+    """A look at the text of a run, which begins when the object is made.
+
+    Args:
+        corpus: The text.
+        validation: The ids that the run is evaluated on, integers [n], n >= 2; None = there is no such text.
+
+    """
+
+    def __init__(self, corpus: Corpus, validation: Ids | None) -> None:
+        worker = ThreadPoolExecutor(max_workers=1)
+        self._facts = worker.submit(describe_text, corpus)
+        self._simple_nats = worker.submit(score_simple_models, corpus, validation)
+        worker.shutdown(wait=False)
+
+    def facts(self) -> TextFacts:
+        """Return the facts about the text when they are known.
+
+        Raises:
+            CharlmError: an id is not in the vocabulary, or ids.bin has become shorter.
+
+        """
+        return self._facts.result()
+
+    def simple_nats(self) -> Mapping[str, float]:
+        """Return the scores of simple models when they are known, see `score_simple_models`."""
+        return self._simple_nats.result()
+
+
+def score_simple_models(corpus: Corpus, validation: Ids | None) -> dict[str, float]:
+    """Return what a 5-gram model (interpolated modified Kneser-Ney) and bz2 score on the validation text.
+
+    Args:
+        corpus: The text; both learn from the end of its training part.
+        validation: Ids, integers [n], n >= 2; None = there is no such text.
+
+    Returns:
+        Nats per character by the names 5-gram and bz2; empty without a validation text.
+
+    """
+    if validation is None:
+        return {}
+    training = corpus.split("train", check=False)[-MAX_TRAINING_CHARACTERS:]
+    corpus.check_ids(training)
+    ngram = ngram_nats(validation, training, vocabulary_size=len(corpus.vocabulary))
+    return {NGRAM: ngram, **compressed_nats(validation, corpus.vocabulary, training, names=("bz2",))}

@@ -1,15 +1,32 @@
-"""What TensorBoard shows of an evaluation: plain data by tag, and what each tag means."""
+"""What TensorBoard shows of an evaluation: plain data by tag, and what each tag means.
 
-from collections.abc import Mapping
+`charlm.training.tensorboard` writes it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Floats
+from charlm.network.gradients import LARGEST_SLOPES, LagCurve, lag_curves, read_text
+from charlm.network.rnn import Floats, Parameters
+from charlm.network.spectrum import spectral_radius
+from charlm.runs.run import Run
+from charlm.text.vocabulary import Ids
+from charlm.training.pictures import Picture, draw_lags, draw_surprise
+from charlm.training.samples import WrittenSample
+from charlm.training.validation import MAX_TRAINING_CHARACTERS, NGRAM, TextReport
 
-Picture = NDArray[np.uint8]
-"""Red, green and blue, uint8 [height, width, 3]."""
+WINDOWS, WARM_UP, LAGS = 16, 32, 48
+"""B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""
+STRIDE = 6
+"""Every so many characters, the states are counted in the histogram."""
+SATURATED_BELOW = 0.19
+"""As a share of the largest slope: where tanh has |h| > 0.9, since 1 - 0.9 ** 2 = 0.19."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +63,158 @@ DESCRIPTIONS: Mapping[str, str] = {
 def description(tag: str) -> str | None:
     """Return what a tag means, or None if that needs no words."""
     return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class StepChange:
+    """The weights before and after one step, and its gradient."""
+
+    step: int
+    """The number of steps after it."""
+    gradient_norms: Mapping[str, float]
+    """The norm of the gradient of each tensor before clipping, by its name; empty if the engine does not know it."""
+    before: Mapping[str, Floats]
+    """The weights by their names in weights.safetensors."""
+    after: Mapping[str, Floats]
+
+    def scalars(self) -> dict[str, float]:
+        """Return the norms of each layer, and their ratios to the norm of its weights, by tags for TensorBoard.
+
+        A layer is all tensors with the same name before the last dot: kernel, recurrent kernel and bias. The update is
+        what the optimizer adds to the weights in the step.
+        """
+        weights: dict[str, float] = {}
+        updates: dict[str, float] = {}
+        for name, after in self.after.items():
+            weights[name] = _norm(self.before[name])
+            updates[name] = _norm(after - self.before[name])
+        found: dict[str, float] = {}
+        for kind, norms in (("gradient", self.gradient_norms), ("update", updates)):
+            sizes = _by_layer(weights)
+            for layer, norm in _by_layer(norms).items():
+                found[f"{kind}_norm/{layer}"] = norm
+                found[f"{kind}_to_weights/{layer}"] = norm / max(sizes[layer], 1e-30)
+        return found
+
+
+def _norm(values: Floats) -> float:
+    return float(np.linalg.norm(values))
+
+
+def _by_layer(norms: Mapping[str, float]) -> dict[str, float]:
+    """Return the norm of all tensors of each layer together, given the norm of each tensor."""
+    squares: dict[str, float] = {}
+    for name, norm in norms.items():
+        layer = name.rpartition(".")[0] or name
+        squares[layer] = squares.get(layer, 0.0) + norm * norm
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class LayerProbe:
+    """What one layer did."""
+
+    states: Floats
+    """A sample of its outputs h, float32 of any shape."""
+    saturated_share: float
+    """The share of units and positions at which the slope of the activation is below 0.19 of its largest."""
+    gradient: LagCurve
+
+
+def choose_windows(ids: NDArray[Any]) -> NDArray[Any] | None:
+    """Return evenly spaced windows of a text, integers [T + 1, B]; None if it has fewer than 2 ids."""
+    length = min(WARM_UP + LAGS, len(ids) - 1)
+    if length < 1:
+        return None
+    windows = sliding_window_view(ids, length + 1)
+    starts = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(np.int64))
+    return np.asarray(windows[starts].T, np.int64)
+
+
+def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
+    """Read windows with a network, and follow the gradient of the last prediction of each back.
+
+    Args:
+        parameters: The weights.
+        windows: What `choose_windows` returned.
+
+    Returns:
+        What each layer did, lowest first.
+
+    """
+    with np.errstate(all="ignore"):  # weights that are not finite show as NaN
+        trace = read_text(parameters, windows)
+        end = len(windows) - 1
+        lags, texts = min(LAGS, end), np.arange(windows.shape[1])
+        curves = lag_curves(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
+        limit = SATURATED_BELOW * LARGEST_SLOPES.get(parameters.activation, 1.0)
+        return [
+            LayerProbe(output[end - lags : end : STRIDE], float((slope[end - lags : end] < limit).mean()), curve)
+            for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True)
+        ]
+
+
+class Viewer:
+    """Makes the views of a run.
+
+    Args:
+        run: Its text.
+        validation: The ids that the run is evaluated on, integers [n], n >= 2; None = there is no such text, and the
+            training text is read instead.
+        report: What simple models score on the same text.
+
+    """
+
+    def __init__(self, run: Run, validation: Ids | None, report: TextReport) -> None:
+        training = run.corpus.split("train", check=False)
+        self._windows = choose_windows(training[:MAX_TRAINING_CHARACTERS] if validation is None else validation)
+        self._report = report
+
+    def summary(self, *, sample: WrittenSample | None, change: StepChange | None, best_nats: float | None) -> Views:
+        """Return what is shown at every evaluation, since it takes next to no time.
+
+        Args:
+            sample: The sampled text, or None.
+            change: What the last step did; None = not known.
+            best_nats: The lowest loss so far in nats per character, or None.
+
+        """
+        scalars = {} if change is None else change.scalars()
+        if NGRAM in self._report.simple_nats():
+            scalars[f"nats_per_char/{NGRAM}"] = self._report.simple_nats()[NGRAM]
+        if best_nats is not None:
+            scalars["best_nats_per_char"] = best_nats
+        if sample is None:
+            return Views(scalars=scalars)
+        pictures = {"surprise": draw_surprise(sample.glyphs, sample.nats)} if sample.glyphs else {}
+        return Views(scalars=scalars, pictures=pictures, texts={"sample": sample.text})
+
+    def details(self, parameters: Parameters, samples: Sequence[WrittenSample]) -> Views:
+        """Return what is shown of a network if there is time for it.
+
+        Args:
+            parameters: The network that is evaluated: the average of the weights if one is kept.
+            samples: Texts at other temperatures.
+
+        """
+        layers = [] if self._windows is None else probe(parameters, self._windows)
+        scalars = {
+            f"spectral_radius/rnn.{index}": spectral_radius(layer.recurrent_kernel)
+            for index, layer in enumerate(parameters.layers)
+        }
+        scalars |= {f"saturated/rnn.{index}": layer.saturated_share for index, layer in enumerate(layers)}
+        return Views(
+            scalars=scalars,
+            histograms={f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)},
+            pictures={"gradient_by_lag": draw_lags([layer.gradient for layer in layers])} if layers else {},
+            texts={f"sample/temperature_{sample.temperature:g}": sample.text for sample in samples},
+        )
+
+
+def input_rows(parameters: Parameters) -> Floats:
+    """Return what tells the characters apart for the network, float32 [V, width].
+
+    It is the embedding if there is one; else the rows of the kernel of the first layer, one for each character.
+    """
+    rows = parameters.layers[0].kernel if parameters.embedding is None else parameters.embedding
+    return np.asarray(rows, np.float32)

@@ -16,10 +16,8 @@ from charlm.storage.locks import taking_turns
 from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
-from charlm.training.events import picture_pb
-from charlm.training.hparams import event_file
-from charlm.training.pictures import encode_png
-from charlm.training.views import Picture
+from charlm.training.pictures import Picture, encode_png
+from charlm.training.tensorboard import event_file, picture_pb
 from charlm.tuning.space import Space
 
 SEARCH_FILE, BEST_FILE, PICTURE_FILE = "search.json", "best.yaml", "search.png"

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from charlm.training.views import Picture
+from charlm.training.pictures import Picture
 from charlm.tuning.space import Range
 
 COLUMNS = 3

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from charlm.errors import CharlmError, harmless
 from charlm.storage.locks import taking_turns
+from charlm.training.checkpoints import Progress
 from charlm.training.loop import Outcome
-from charlm.training.progress import Progress
 from charlm.tuning.display import Display
 from charlm.tuning.folder import BEST_FILE, write_picture, write_recipe
 from charlm.tuning.picture import draw_search

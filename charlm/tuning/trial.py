@@ -19,14 +19,13 @@ import numpy as np
 
 from charlm.config.file import flatten
 from charlm.config.schema import Config
-from charlm.hardware import memory_bytes, usable_precision
-from charlm.runs.run import begin_run, settle_parts
+from charlm.runs.run import begin_run, folder_aside
 from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus
 from charlm.training import loop
 from charlm.training.engine import EngineFactory
-from charlm.training.loop import Outcome
-from charlm.training.memory import check_memory
+from charlm.training.loop import Outcome, new_engine
+from charlm.training.parts import fill_parts
 from charlm.training.recorder import OnEvaluation
 from charlm.training.signals import StopRequest
 from charlm.tuning.space import Space
@@ -62,7 +61,7 @@ def plan_trial(place: Workplace, values: Mapping[str, Any]) -> dict[str, Any]:
         CharlmError: the values are not valid together, or the engine cannot use them.
 
     """
-    seconds = place.seconds_per_step(settle_parts(place.space.config({**values, **_length(EVALUATIONS)})))
+    seconds = place.seconds_per_step(fill_parts(place.space.config({**values, **_length(EVALUATIONS)})))
     steps = max(EVALUATIONS, round(place.trial_seconds / seconds))
     return {**place.space.fixed, **values, **_length(steps)}
 
@@ -101,11 +100,14 @@ def train_trial(
         Stopped: a signal came before the first step.
 
     """
-    config = place.space.config({**settings, "sampling.length": 0})  # sampled texts take time, and nobody reads them
-    run = begin_run(folder, config, place.corpus.folder)
+    # sampled texts take time, and nobody reads them
+    config = fill_parts(place.space.config({**settings, "sampling.length": 0}))
+    engine = new_engine(config, place.corpus, place.make_engine, say=say)
+    with folder_aside(folder) as aside:
+        run = begin_run(folder, config, place.corpus, aside=aside)
     return loop.train(
         run,
-        place.make_engine,
+        engine,
         resume=False,
         request=place.request,
         say=say,
@@ -147,14 +149,12 @@ class StepTimer:
         return self._known[key]
 
     def _measure(self, config: Config) -> float:
-        settings, vocabulary_size = config.training, len(self._corpus.vocabulary)
+        settings = config.training
         ids = self._corpus.split("train", check=False)
         batches, _ = fit_batches(
             len(ids), batch_size=settings.batch_size, sequence_length=settings.sequence_length, seed=config.seed
         )
-        check_memory(config, vocabulary_size, available_bytes=memory_bytes())
-        precision, _ = usable_precision(settings.precision)
-        engine = self._make_engine(config, batches, vocabulary_size=vocabulary_size, precision=precision)
+        engine = new_engine(config, self._corpus, self._make_engine, say=lambda _: None)
         engine.build()
         count = min(settings.steps_per_call, batches.steps_per_epoch)
         windows = batches.windows(ids, epoch=0, first=0, count=count)  # [K, T + 1, B]

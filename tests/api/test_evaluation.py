@@ -1,4 +1,4 @@
-"""`evaluate` and `compare`: what they return, and what they refuse."""
+"""`evaluate`: what it returns, and what it refuses."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import charlm
-from charlm.api.evaluation import Evaluation, compare
+from charlm.api.evaluation import Evaluation
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import Score
 
@@ -103,28 +103,3 @@ def test_an_argument_out_of_range_is_refused(
 def test_a_text_that_is_not_a_file_is_refused(model: charlm.Model, tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"missing\.txt: no such file"):
         charlm.evaluate(model, tmp_path / "missing.txt")
-
-
-# compare
-
-
-def test_runs_are_compared_in_the_order_that_is_asked_for(trained_run: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).symlink_to(trained_run)
-    summaries = compare([tmp_path / "b", str(tmp_path / "a")], sort="name")
-    assert [summary.folder.name for summary in summaries] == ["a", "b"]
-    assert summaries[0].nats_per_char == summaries[1].nats_per_char is not None
-
-
-def test_without_names_all_runs_under_runs_are_compared(
-    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/one").symlink_to(trained_run)
-    monkeypatch.chdir(tmp_path)
-    assert [summary.folder for summary in compare()] == [Path("runs/one")]
-
-
-def test_an_unknown_order_is_refused(trained_run: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^sort: found 'beauty'; must be score, name or time$"):
-        compare([trained_run], sort="beauty")  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The speed of sampling, of the start of a process, and of tokenizing.
 
-    python tests/bench/sampling.py
-    python tests/bench/sampling.py --units 512 --megabytes 2000
+    PYTHONPATH=tests python tests/bench/sampling.py
+    PYTHONPATH=tests python tests/bench/sampling.py --units 512 --megabytes 2000
 
 Three tables: characters a second of `generate` for one text and for 64 at once, beside a bare loop of the NumPy calls
 that no sampler can do without; milliseconds from the start of a process to the first character of `charlm sample` and
@@ -20,7 +20,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from rounds import REPETITIONS, Figures, numbers, parser, per_second, print_table
+from bench.rounds import REPETITIONS, Figures, Workloads, numbers, parser, per_second, print_table
 
 VOCABULARY = 65
 MIXED = [
@@ -170,7 +170,10 @@ def main() -> None:
         rounds=given.rounds,
         derive=lambda _, figures: figures | {"ratio": figures["charlm"] / figures["bare loop"]},
     )
-    starts = {"sample, to a character": [(first_character, {})], "train, to a step": [(first_step, {})]}
+    starts: dict[str, Workloads] = {
+        "sample, to a character": [(first_character, {})],
+        "train, to a step": [(first_step, {})],
+    }
     print_table(starts, columns={"ms": ".0f"}, rounds=given.rounds)
     texts = {name: [(tokenize, {"alphabet": name, "megabytes": given.megabytes})] for name in ALPHABETS}
     print_table(texts, columns={"MB/s": ".0f", "peak MB": ".0f"}, rounds=given.rounds)

@@ -1,6 +1,6 @@
 """Where the time of a recipe's training step goes.
 
-    python tests/bench/step_parts.py -c shakespeare
+    PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare
 
 Some parts of a step cannot run alone: there is no backward pass without a forward pass. So pieces are compiled, most of
 which contain another, and a part is a difference of pieces: the logits and the loss are the forward pass with them,
@@ -13,7 +13,7 @@ Axes: B batch, T time, V vocabulary.
 from collections.abc import Callable
 from typing import Any
 
-from rounds import Figures, parser, per_second, print_table
+from bench.rounds import Figures, parser, per_second, print_table
 
 VOCABULARY = 65
 PARTS = {
@@ -129,7 +129,7 @@ def main() -> None:
     given = options.parse_args()
 
     def derive(_label: str, pieces: Figures) -> Figures:
-        figures = {}
+        figures: Figures = {}
         for part, (whole, *removed) in PARTS.items():
             milliseconds = pieces[whole] - sum(pieces[name] for name in removed)
             figures |= {f"{part}, ms": milliseconds, f"{part}, share": milliseconds / pieces["step"]}

@@ -1,5 +1,6 @@
 """The scripts that measure speed run, and print every figure of their tables."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def test_a_script_prints_a_line_for_each_thing_that_it_measures(
     script: str, arguments: list[str], lines: list[str]
 ) -> None:
     command = [sys.executable, str(FOLDER / script), "--rounds", "1", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows if row[0] in lines] == lines

@@ -1,7 +1,7 @@
 """The speed of charlm's training step, beside stock Keras, PyTorch if it is installed, and the machine's peak.
 
-    python tests/bench/training.py
-    python tests/bench/training.py --units 512 --layers 2 --batch 64
+    PYTHONPATH=tests python tests/bench/training.py
+    PYTHONPATH=tests python tests/bench/training.py --units 512 --layers 2 --batch 64
 
 A table in characters a second, by the number of units. The networks are the same except for the input, which charlm
 looks up in the kernel and the others in an embedding. A step is the forward and the backward pass, clipping the
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from rounds import Figures, Workloads, numbers, parser, per_second, print_table
+from bench.rounds import Figures, Workloads, numbers, parser, per_second, print_table
 
 VOCABULARY = 65
 """The distinct characters of the Tiny Shakespeare text."""
@@ -42,8 +42,8 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: str) ->
     from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
     from charlm.engine.keras_engine import KerasEngine
     from charlm.hardware import core_count
-    from charlm.runs.run import default_parts
     from charlm.text.batches import Batches
+    from charlm.training.parts import default_parts
 
     settings = TrainingConfig(
         steps=1,
@@ -127,14 +127,15 @@ def peak(*, precision: str) -> Figures:
     parts = tf.cast(rng.standard_normal((cores, max(1, LARGE // cores), LARGE), np.float32), precision)
     right = tf.cast(rng.standard_normal((LARGE, LARGE), np.float32), precision)
 
-    @tf.function(autograph=False)
     def multiply(parts: Any, right: Any) -> list[Any]:
         """Multiply each part; return a number of each product, so that all are computed and none is copied."""
         return [tf.matmul(part, right)[0, 0] for part in tf.unstack(parts)]
 
+    compiled = tf.function(multiply, autograph=False)
+
     def run(turns: int) -> None:
         for _ in range(turns):
-            for number in multiply(parts, right):
+            for number in compiled(parts, right):
                 number.numpy()
 
     operations = 2 * parts.shape[0] * parts.shape[1] * LARGE**2

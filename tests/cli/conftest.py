@@ -14,9 +14,10 @@ from charlm.config.schema import Config, CorpusConfig, ModelConfig
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import parameters_from_tensors
-from charlm.runs.run import begin_run
+from charlm.runs.run import begin_run, folder_aside
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
+from charlm.training.parts import fill_parts
 
 CONTENTS = {
     "text.txt": b"abba\n" * 50,
@@ -79,7 +80,9 @@ def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "future/model.json").write_text(json.dumps({"format": 99}), encoding="utf-8")
 
     tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
-    begin_run(place / "begun", Config(), place / "text.txt")
+    with folder_aside(place / "begun") as aside:
+        corpus = tokenize([str(place / "text.txt")], aside / "corpus", CorpusConfig())
+        begin_run(place / "begun", fill_parts(Config()), corpus, aside=aside)
     (place / "lost").mkdir()
     (place / "lost/config.yaml").write_text(dump_config(Config()), encoding="utf-8")
     (place / "lost/metrics.jsonl").touch()

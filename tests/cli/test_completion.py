@@ -53,7 +53,7 @@ def complete(line: str) -> list[str]:
         ("charlm train -c shakespeare-h", ["file,", "shakespeare-hour"]),
         ("charlm sample mi", ["file,", "mine"]),
         ("charlm sample runs/mi", ["file,", "runs/mine"]),
-        ("charlm compare mine 2001", ["file,", "20010203-120000-tiny"]),
+        ("charlm runs mine 2001", ["file,", "20010203-120000-tiny"]),
         ("charlm train --resume --run mi", ["file,", "mine"]),
         ("charlm completion ", list(SHELLS)),
     ],

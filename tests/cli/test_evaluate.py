@@ -19,7 +19,7 @@ from charlm.config.schema import Config, CorpusConfig
 from charlm.evaluation.baselines import measure_baselines
 from charlm.evaluation.scoring import Score, mean_score, score_stream
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
-from charlm.runs.run import begin_run
+from charlm.runs.run import begin_run, folder_aside
 from charlm.text.corpus import open_corpus
 from charlm.text.tokenization import tokenize
 
@@ -217,7 +217,8 @@ def test_an_ensemble_is_scored_by_the_mean_of_the_logits(bundle: Bundle, tmp_pat
 
 @pytest.mark.usefixtures("place")
 def test_corpus_that_is_not_that_of_the_run_is_refused() -> None:
-    begin_run(Path("run"), Config(), Path("corpus"))
+    with folder_aside(Path("run")) as aside:
+        begin_run(Path("run"), Config(), open_corpus(Path("corpus")), aside=aside)
     shutil.copytree("bundle", "run/best")
     shutil.rmtree("corpus")
     tokenize(["other.txt"], Path("corpus"), CorpusConfig())

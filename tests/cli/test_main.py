@@ -17,22 +17,21 @@ from charlm.cli.help import HelpPage
 from charlm.cli.main import main
 
 OPTIONS = {
-    "tokenize": "--out -c --config -s --set -q --quiet -v --verbose --log-format",
+    "tokenize": "--out -c --config -s --set -q --quiet",
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
-    "--start-timeout -q --quiet -v --verbose --log-format",
+    "--start-timeout -q --quiet",
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --interactive --checkpoint --unknown --raw --copies --json",
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --surprise --json",
-    "compare": "--sort --seeds --csv --json",
     "inspect": "--text --out --edit --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
-    "tune": "--minutes --trials --trial-minutes --out --storage --json -q --quiet -v --verbose --log-format",
+    "tune": "--minutes --trials --trial-minutes --out --storage --json -q --quiet",
     "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
     "tensorboard": "--host --port",
-    "runs": "--json",
+    "runs": "--csv --json",
     "info": "--json",
     "completion": "",
     "config list": "--json",
@@ -46,14 +45,13 @@ USAGES = {
     "plan": "[CORPUS]...",
     "sample": "[RUN]",
     "evaluate": "[RUN] [TEXT]",
-    "compare": "[RUNS]...",
     "inspect": "[RUNS]...",
     "export": "[RUN]",
     "import": "FILE",
     "tune": "SPACE.yaml [CORPUS]...",
     "serve": "[RUNS]...",
     "tensorboard": "[RUNS]...",
-    "runs": "",
+    "runs": "[RUNS]...",
     "info": "",
     "completion": "{bash|zsh|fish}",
     "config list": "",
@@ -76,10 +74,6 @@ CHOICES = {
     ("inspect", "unknown"): ["error", "skip"],
     ("serve", "checkpoint"): ["best", "last"],
     ("serve", "unknown"): ["error", "skip"],
-    ("compare", "sort"): ["score", "name", "time"],
-    ("train", "log_format"): ["text", "json"],
-    ("tune", "log_format"): ["text", "json"],
-    ("tokenize", "log_format"): ["text", "json"],
 }
 
 

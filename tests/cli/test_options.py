@@ -15,7 +15,7 @@ sample ''                     | '[RUN]': the path is empty
 evaluate ''                   | '[RUN]': the path is empty
 evaluate bundle ''            | '[TEXT]': the path is empty
 evaluate bundle --surprise '' | '--surprise': the path is empty
-compare ''                    | '[RUNS]...': the path is empty
+runs ''                    | '[RUNS]...': the path is empty
 tensorboard ''                | '[RUNS]...': the path is empty
 """)
 def test_an_empty_path_is_refused(line: str, expected: str) -> None:

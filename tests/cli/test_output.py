@@ -1,6 +1,5 @@
 """Where a command prints, and which errors are blamed on standard output."""
 
-import json
 import os
 import pty
 import subprocess
@@ -11,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from charlm.cli.command import Command, Commands
-from charlm.cli.options import log_options
-from charlm.cli.output import LogFormat, LogSettings, print_aside, print_result, say, say_machine, write_result
+from charlm.cli.options import quiet_option
+from charlm.cli.output import LogSettings, print_aside, print_result, say, write_result
 from charlm.errors import CharlmError
 
 WRITE = """
@@ -87,17 +86,16 @@ def test_what_is_said_to_a_full_disk_is_dropped() -> None:
     assert (done.returncode, done.stdout) == (0, "done\n")
 
 
-# The options of messages
+# The option --quiet
 
 
 def run_talker(*options: str) -> Result:
-    """Run a command that prints a message, the machine if it is verbose and a result, and fails."""
+    """Run a command that prints a message and a result, and fails."""
 
     @click.command(cls=Command)
-    @log_options
+    @quiet_option
     def talker() -> None:
         """Talk."""
-        say_machine()
         say("a message")
         print_result("a result")
         raise CharlmError("why it failed")
@@ -113,30 +111,14 @@ def test_a_quiet_command_prints_its_result_and_errors_alone() -> None:
     assert plain.stderr == "charlm: a message\ncharlm: why it failed\n"
 
 
-def test_a_verbose_command_names_the_machine() -> None:
-    assert "charlm: cores: " in run_talker("--verbose").stderr
-
-
-def test_messages_are_json_objects_with_their_time_and_level() -> None:
-    lines = [json.loads(line) for line in run_talker("--log-format", "json").stderr.splitlines()]
-    assert [(line["level"], line["message"]) for line in lines] == [("info", "a message"), ("error", "why it failed")]
-    assert all(line["time"].endswith("+00:00") for line in lines)
-
-
 @pytest.mark.parametrize(
-    ("is_quiet", "log_format", "terminal", "is_shown"),
-    [
-        (False, "text", "xterm", True),
-        (False, "text", "dumb", False),
-        (True, "text", "xterm", False),
-        (False, "json", "xterm", False),
-    ],
+    ("is_quiet", "terminal", "is_shown"), [(False, "xterm", True), (False, "dumb", False), (True, "xterm", False)]
 )
-def test_bars_are_shown_beside_plain_text_on_a_terminal_that_moves_its_cursor(
-    is_quiet: bool, log_format: LogFormat, terminal: str, is_shown: bool, monkeypatch: pytest.MonkeyPatch
+def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(
+    is_quiet: bool, terminal: str, is_shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = LogSettings()
-    settings.is_quiet, settings.format = is_quiet, log_format
+    settings.is_quiet = is_quiet
     monkeypatch.setenv("TERM", terminal)
     ours, its = pty.openpty()
     with os.fdopen(its, "w") as stream:

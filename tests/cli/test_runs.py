@@ -1,11 +1,12 @@
 """`charlm runs`: the runs under runs/, as a table and as JSON."""
 
+import csv
 import json
 import os
 from pathlib import Path
 
 import pytest
-from commands import charlm, check_failure, messages
+from commands import charlm, check_failure, check_usage_error, messages
 from run_folders import make_run, make_scored_run
 
 from charlm.network.bundle import Bundle
@@ -22,8 +23,9 @@ def test_each_run_is_a_line_the_newest_first(bundle: Bundle) -> None:
     make_scored_run(Path("runs/old"), bundle, 1.5)
     os.utime("runs/old/metrics.jsonl", (0, 0))
     (make_run(Path("runs/new")) / "ended.json").touch()
-    heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines())
-    assert heads == ["run", "state", "step", "nats", "size", "age", "recipe", "text"]
+    text, heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:4])
+    assert text == ["text:", "not", "known"]
+    assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "size", "age", "recipe"]
     assert new[:4] == ["new", "done", "-", "-"]
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
 
@@ -48,7 +50,7 @@ def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> N
     make_run(Path("runs/good"))
     (make_run(Path("runs/bad")) / "config.yaml").write_text("units: 3", encoding="utf-8")
     command = charlm("runs")
-    assert (command.exit_code, len(command.stdout.splitlines())) == (0, 2)
+    assert (command.exit_code, len(command.stdout.splitlines())) == (0, 3)
     (message,) = messages(command)
     assert message.startswith("charlm: runs/bad/config.yaml: units: unknown key")
 
@@ -60,3 +62,42 @@ def test_it_is_a_failure_if_there_is_no_run() -> None:
 def test_names_cannot_steer_the_terminal() -> None:
     make_run(Path("runs/red\x1b[31m"))
     assert charlm("runs").stdout.replace("\n", "").isprintable()
+
+
+def make_runs(bundle: Bundle) -> None:
+    make_scored_run(Path("runs/narrow"), bundle, 1.5, units=3)
+    make_scored_run(Path("runs/wide"), bundle, 1.25, units=4)
+
+
+def test_settings_that_differ_are_listed_below_each_run(bundle: Bundle) -> None:
+    make_runs(bundle)
+    assert [line for line in charlm("runs").stdout.splitlines() if line.startswith("  ")] in (
+        ["  model.units 3", "  model.units 4"],
+        ["  model.units 4", "  model.units 3"],
+    )
+
+
+def test_runs_are_named_by_parts_of_their_names(bundle: Bundle) -> None:
+    make_runs(bundle)
+    assert [run["name"] for run in json.loads(charlm("runs", "wid", "--json").stdout)] == ["wide"]
+    assert charlm("runs", "wid", "none").exit_code == 1
+
+
+def test_csv_has_a_column_for_each_figure_and_setting_that_differs(bundle: Bundle) -> None:
+    make_runs(bundle)
+    rows = {row["name"]: row for row in csv.DictReader(charlm("runs", "--csv").stdout.splitlines())}
+    assert {name: (row["nats_per_char"], row["model.units"]) for name, row in rows.items()} == {
+        "narrow": ("1.5", "3"),
+        "wide": ("1.25", "4"),
+    }
+
+
+def test_csv_and_json_exclude_each_other() -> None:
+    check_usage_error("runs --csv --json", "--csv and --json exclude each other")
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_no_line_is_wider_than_the_terminal(columns: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    make_runs(bundle)
+    assert max(map(len, charlm("runs").stdout.splitlines())) <= int(columns)

@@ -101,7 +101,7 @@ tokenize text.txt --out out -s corpus.min_count=1e3            | corpus.min_coun
 tokenize text.txt --out out -s seed=9223372036854775808        | not valid YAML: a number is too large
 tokenize text.txt --out out -s seed=2001-01-01                 | seed: found '2001-01-01' (text)
 tokenize text.txt --out out -s 'seed=!!set {a}'                | --set seed: line 1
-tokenize text.txt --out out -s a.b.c.d.e.f=1                   | a: unknown key; there are seed, corpus
+tokenize text.txt --out out -s a.b.c.d.e.f=1                   | a: unknown key; there are recipe, seed
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
     check_failure(line, expected)

@@ -11,7 +11,7 @@ from commands import charlm, check_failure, check_usage_error, messages, run_lin
 from charlm.config.schema import Config, CorpusConfig
 from charlm.engine import runtime
 from charlm.runs.folder import is_run
-from charlm.runs.run import begin_run
+from charlm.runs.run import begin_run, folder_aside
 from charlm.text.corpus import open_corpus
 from charlm.text.tokenization import tokenize
 
@@ -113,7 +113,8 @@ def test_a_failed_resumption_does_not_touch_the_config() -> None:
 
 @pytest.mark.usefixtures("place")
 def test_another_corpus_in_the_place_of_the_runs_own_is_refused() -> None:
-    begin_run(Path("run"), Config(), Path("corpus"))
+    with folder_aside(Path("run")) as aside:
+        begin_run(Path("run"), Config(), open_corpus(Path("corpus")), aside=aside)
     shutil.copytree("bundle", "run/best")
     shutil.rmtree("corpus")
     tokenize(["other.txt"], Path("corpus"), CorpusConfig())
@@ -140,7 +141,6 @@ train text.txt -r out -c pipe.yaml                             | pipe.yaml: is n
 train text.txt -r out -s model=[]                              | model: found [] (a list)
 train text.txt -r out -s model.units=\u0663                    | model.units: found '\u0663' (text)
 train text.txt -r out -s sampling.temperature=.inf             | sampling.temperature: found inf
-train text.txt -r out -s training.max_minutes=0                | training.max_minutes: found 0
 train text.txt -r out -s model.rnn.bias_initializer=3          | model.rnn.bias_initializer: found 3
 train text.txt -r out -c endless.yaml                          | endless.yaml: training: epochs or steps
 train text.txt -r out -s seed=-1                               | seed: found -1

@@ -67,7 +67,7 @@ def test_a_file_too_large_for_a_config_is_refused(file: Path) -> None:
         ("model: {rnn: {activatoin: tanh}}", "did you mean model.rnn.activation?"),
         ("training: {epochs: 1, units: 3}", "training.units: unknown key; did you mean model.units?"),
         ("learning_rate: 1", "learning_rate: unknown key; did you mean training.optimizer.learning_rate?"),
-        ("xyzzy: 1", "xyzzy: unknown key; there are seed, corpus, model, training, sampling"),
+        ("xyzzy: 1", "xyzzy: unknown key; there are recipe, seed, corpus, model, training, sampling"),
         ("model: {xyzzy: 1}", "model.xyzzy: unknown key; there are layers, units, embedding"),
         ("1: 2", "1: found 1 (a whole number); a key must be text"),
     ],

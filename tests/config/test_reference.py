@@ -181,7 +181,6 @@ def test_the_defaults_on_the_page_are_those_of_the_config(rows: Rows) -> None:
         ("training.teachers", "list of texts"),
         ("training.early_stopping", "section or null"),
         ("training.schedule.final_fraction", "number, above 0, at most 1"),
-        ("training.divergence.rate_factor", "number, above 0, below 1"),
     ],
 )
 def test_the_values_of_a_setting_are_described(rows: Rows, key: str, values: str) -> None:

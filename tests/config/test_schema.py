@@ -92,11 +92,6 @@ def test_fractions_that_leave_no_training_text_are_refused() -> None:
         parse("corpus: {validation_fraction: 0.5, test_fraction: 0.5}")
 
 
-def test_a_training_without_epochs_or_steps_is_refused() -> None:
-    with pytest.raises(CharlmError, match="training: epochs or steps must be given"):
-        parse("training: {max_minutes: 3}")
-
-
 def test_numpy_has_every_activation_that_a_config_can_name() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 

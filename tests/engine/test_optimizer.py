@@ -5,9 +5,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
-from charlm.engine.optimizer import build_optimizer
+from charlm.engine.muon import MARGIN, Muon, Quintic, minimax_quintic, polar_polynomials
+from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.errors import CharlmError
 
 NAMES = ["adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "muon", "nadam"]
@@ -110,3 +113,169 @@ def test_what_keras_does_not_have_is_refused_with_the_key_and_a_valid_choice(
 def test_the_refusal_of_an_unknown_name_lists_all_names() -> None:
     with pytest.raises(CharlmError, match=f"there are {', '.join(NAMES[:11])}.*sgd"):
         optimizer(name="?")
+
+
+SHAPES = [(6, 6), (12, 5), (5, 12), (1, 7)]
+
+
+def gradient(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_float32_its_steps_are_those_of_keras(shape: tuple[int, int]) -> None:
+    ours, theirs = (keras.Variable(np.ones(shape, np.float32)) for _ in range(2))
+    optimizers = [build(learning_rate=0.01, weight_decay=0.1, momentum=0.9) for build in (Muon, keras.optimizers.Muon)]
+    for step in range(3):
+        for optimizer, variable in zip(optimizers, (ours, theirs), strict=True):
+            optimizer.apply([tf.constant(gradient(shape, step))], [variable])
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_step_is_nearly_orthogonal(shape: tuple[int, int], precision: str) -> None:
+    optimizer = Muon()
+    optimizer.precision = precision
+    wanted = gradient(shape)
+    found = optimizer.zeropower_via_newtonschulz5(wanted, 5).numpy()
+    u, sizes, v = np.linalg.svd(wanted, full_matrices=False)
+    assert found.dtype == np.float32
+    # The iteration keeps the axes, and gives singular values between 0.7 and 1.2, except if they were tiny before.
+    large = sizes > 0.05 * np.linalg.norm(sizes)
+    inside = np.diag(u.T @ found @ v.T)[large]
+    assert np.all((inside > 0.6) & (inside < 1.3))
+    assert np.linalg.svd(found, compute_uv=False).max() < 1.3
+
+
+def test_bfloat16_rounds_the_products() -> None:
+    rounding = Muon()
+    rounding.precision = "bfloat16"
+    exact, rounded = (o.zeropower_via_newtonschulz5(gradient((8, 8)), 5).numpy() for o in (Muon(), rounding))
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(exact, rounded, atol=0.1)
+
+
+def test_a_gradient_of_zero_gives_a_step_of_zero() -> None:
+    assert not Muon().zeropower_via_newtonschulz5(np.zeros((4, 4), np.float32), 5).numpy().any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_name_muon_means_this_class_at_the_precision_of_training(precision: str) -> None:
+    built = build_optimizer(OptimizerConfig(name="muon"), precision=precision)
+    assert isinstance(built, Muon)
+    assert built.precision == precision
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_with_a_floor_three_steps_bring_the_singular_values_above_it_near_1(
+    shape: tuple[int, int], precision: str
+) -> None:
+    optimizer = Muon(polar_floor=0.01)
+    optimizer.precision = precision
+    wanted = gradient(shape)
+    found = optimizer.zeropower_via_newtonschulz5(wanted, 3).numpy()
+    u, sizes, v = np.linalg.svd(wanted, full_matrices=False)
+    assert sizes.min() > 0.01 * np.linalg.norm(sizes)
+    inside = np.diag(u.T @ found @ v.T)
+    assert np.all((inside > 0.6) & (inside < 1.4))
+
+
+@pytest.mark.parametrize("floor", [0, 1, -0.1, 2])
+def test_a_floor_outside_0_to_1_is_refused_with_the_value(floor: float) -> None:
+    with pytest.raises(CharlmError, match=rf"training\.optimizer: polar_floor: found {floor}; must be more than 0"):
+        build_optimizer(OptimizerConfig.model_validate({"name": "muon", "polar_floor": floor}))
+
+
+def test_the_arguments_of_keras_are_known_beside_the_floor() -> None:
+    settings = {"name": "muon", "polar_floor": 0.01, "ns_steps": 3, "momentum": 0.9}
+    built = build_optimizer(OptimizerConfig.model_validate(settings))
+    assert (built.polar_floor, built.ns_steps, built.momentum) == (0.01, 3, 0.9)
+    assert Muon.from_config(built.get_config()).polar_floor == 0.01
+
+
+def values(polynomial: Quintic, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Evaluate by NumPy's own polynomials."""
+    a, b, c = polynomial
+    return np.polynomial.Polynomial([0, a, 0, b, 0, c])(x)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 1.0), (0.3, 1.7), (0.9, 1.1)])
+def test_a_minimax_polynomial_has_its_largest_error_four_times_with_alternating_signs(low: float, high: float) -> None:
+    x = np.linspace(low, high, 20001)
+    error = 1 - values(minimax_quintic(low, high), x)
+    size = np.abs(error).max()
+    signs = np.sign(error[np.abs(error) > size * (1 - 1e-6)])
+    assert 1 + np.count_nonzero(np.diff(signs)) == 4  # Chebyshev: as many as coefficients, and one
+
+
+def test_for_an_interval_that_is_nearly_a_point_both_derivatives_are_zero_there() -> None:
+    a, b, c = minimax_quintic(0.9999, 1.0)
+    polynomial = np.polynomial.Polynomial([0, a, 0, b, 0, c])
+    assert [polynomial(1.0), polynomial.deriv()(1.0), polynomial.deriv(2)(1.0)] == pytest.approx([1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("steps", "floor", "error"), [(3, 0.01, 0.33), (4, 0.005, 0.14), (5, 0.001, 0.21), (8, 0.001, 1e-6)]
+)
+def test_together_they_bring_the_whole_interval_near_1(steps: int, floor: float, error: float) -> None:
+    x = np.geomspace(floor, 1, 10_001)
+    for polynomial in polar_polynomials(steps, floor):
+        x = values(polynomial, x)
+    assert np.abs(x - 1).max() < error
+
+
+def test_they_bring_it_nearer_than_the_same_polynomial_every_time() -> None:
+    jordan = Quintic(3.4445, -4.7750, 2.0315)
+    ours = theirs = np.geomspace(0.01, 1, 1001)
+    for polynomial in polar_polynomials(3, 0.01):
+        ours, theirs = values(polynomial, ours), values(jordan, theirs)
+    assert np.abs(ours - 1).max() < 0.33
+    assert np.abs(theirs - 1).max() > 0.55
+
+
+def test_a_value_just_above_the_interval_is_not_amplified_beyond_it() -> None:
+    x = np.array([MARGIN])
+    for polynomial in polar_polynomials(4, 0.01)[:-1]:
+        x = values(polynomial, x)
+        assert x < 2
+
+
+def test_no_steps_are_no_polynomials() -> None:
+    assert polar_polynomials(0, 0.01) == []
+
+
+def averages_of(values: list[float], momentum: float) -> list[float]:
+    """Return the average of a weight that starts at 0, after each of its values."""
+    weight = keras.Variable(np.zeros(3, np.float32))
+    average = WeightAverage([weight], momentum)
+    found = []
+    for step, value in enumerate(values, start=1):
+        weight.assign(np.full(3, value))
+        average.update(tf.constant(step))
+        found.append(float(average.variables[0][0]))
+    return found
+
+
+def test_the_average_starts_at_the_weights() -> None:
+    weight = keras.Variable(np.arange(4, dtype=np.float32))
+    np.testing.assert_array_equal(WeightAverage([weight], 0.9).variables[0].numpy(), [0, 1, 2, 3])
+
+
+def test_the_average_follows_the_equation() -> None:
+    expected, average = [], 0.0
+    values = [1.0, -2.0, 3.0, 5.0]
+    for step, value in enumerate(values, start=1):
+        momentum = min(0.25, (1 + step) / (10 + step))
+        average = momentum * average + (1 - momentum) * value
+        expected.append(average)
+    assert averages_of(values, 0.25) == pytest.approx(expected, rel=1e-6)
+
+
+def test_with_a_momentum_of_zero_the_average_equals_the_weights() -> None:
+    assert averages_of([1.0, 4.0, -3.0], 0.0) == [1.0, 4.0, -3.0]
+
+
+def test_the_average_of_weights_that_oscillate_is_near_their_mean() -> None:
+    assert abs(averages_of([1.0, -1.0] * 50, 0.9)[-1]) < 0.06

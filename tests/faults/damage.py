@@ -29,8 +29,7 @@ from charlm.sampling.generation import generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 from charlm.training import checkpoints
-from charlm.training.checkpoints import Checkpoint
-from charlm.training.progress import Progress
+from charlm.training.checkpoints import Checkpoint, Facts, Progress
 
 
 def _flip(bits: int) -> Callable[[bytes, int], bytes]:
@@ -116,14 +115,15 @@ def make_checkpoints(folder: Path) -> Callable[[], str]:
         tensors = {"model.0": rng.standard_normal((2, 3)).astype(np.float32), "seed": np.array([step, 5])}
         progress = Progress(step=step, seconds=0.1 * step, best_nats=1 / 3, pending_losses=[1.5, 2.5])
         sizes = {"metrics.jsonl": 100 * step}
-        checkpoints.save(folder, Checkpoint(tensors, progress, sizes))
+        facts = Facts(versions={}, config=Config(), corpus={}, progress=progress, file_sizes=sizes)
+        checkpoints.save(folder, Checkpoint(tensors, facts))
         saved[step] = ({name: tensor.tobytes() for name, tensor in tensors.items()}, progress, sizes)
 
     def check() -> str:
         warnings: list[str] = []
         kept = checkpoints.restore(folder, warn=warnings.append)
-        progress = kept.progress
-        found = ({name: tensor.tobytes() for name, tensor in kept.tensors.items()}, progress, kept.file_sizes)
+        progress = kept.facts.progress
+        found = ({name: tensor.tobytes() for name, tensor in kept.tensors.items()}, progress, kept.facts.file_sizes)
         assert found == saved[progress.step], "restored with a change"
         assert len(warnings) == 2 - progress.step, f"warnings: {warnings}"
         for warning in warnings:

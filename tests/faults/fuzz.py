@@ -26,9 +26,12 @@ from charlm.config.schema import Config
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError, harmless
 from charlm.network.bundle import read_bundle
-from charlm.runs.run import begin_run, open_run, settle_parts
+from charlm.runs.folder import CORPUS
+from charlm.runs.run import begin_run, folder_aside, open_run
+from charlm.text.tokenization import tokenize
 from charlm.training import loop
 from charlm.training.engine import EngineFactory
+from charlm.training.parts import fill_parts
 from charlm.training.signals import stop_on_signal
 
 Values = Mapping[str, Any]
@@ -166,7 +169,7 @@ def check(values: Values, make_engine: EngineFactory) -> str:
             _train(Path(scratch) / "run", config, text, make_engine)
         except CharlmError as error:
             return _refused(error)
-        expected = settle_parts(config)
+        expected = fill_parts(config)
         assert open_run(Path(scratch) / "run").config == expected
         for name in ("best", "last"):
             if name == "last" or (Path(scratch) / "run/best").is_dir():
@@ -189,11 +192,14 @@ def _merged(config: Config, values: Values) -> dict[str, Any]:
 
 
 def _train(folder: Path, config: Config, text: Path, make_engine: EngineFactory) -> None:
-    run = begin_run(folder, config, text)
-    with stop_on_signal() as request:
+    with stop_on_signal() as request, folder_aside(folder) as aside:
+        corpus = tokenize([str(text)], aside / CORPUS, config.corpus)
+        config = fill_parts(config)
+        engine = loop.new_engine(config, corpus, make_engine, say=lambda _: None, measure_memory=lambda: 1 << 30)
+        run = begin_run(folder, config, corpus, aside=aside)
         loop.train(
             run,
-            make_engine,
+            engine,
             resume=False,
             request=request,
             say=lambda line: None,

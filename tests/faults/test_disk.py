@@ -43,7 +43,7 @@ def assert_error_in_one_line(ended: "subprocess.CompletedProcess[str]", reason: 
 
 def assert_files_are_valid(run: Path) -> None:
     """Read the newest checkpoint, both bundles and every line of metrics.jsonl."""
-    assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).progress.step >= 20
+    assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step >= 20
     assert [read_bundle(run / name).facts["step"] >= 20 for name in ("best", "last")] == [True, True]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [line["step"] for line in lines if line["split"] == "train"]

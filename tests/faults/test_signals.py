@@ -57,14 +57,14 @@ def test_a_signal_makes_a_run_save_and_say_how_to_continue(number: signal.Signal
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}" in said
     assert said.endswith(f"charlm: continue with: charlm train --resume --run {run}\n")
-    assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).progress.step >= 10
+    assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step >= 10
 
 
 def test_a_run_stopped_by_a_signal_can_be_finished(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with training("-c", "tiny", "-s", "training.steps=100000", "-r", run) as process:
         stop(process, signal.SIGINT, run=run)
-    step = checkpoints.restore(run / "checkpoints", warn=pytest.fail).progress.step
+    step = checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step
     with training("--resume", "-r", run, "-s", f"training.steps={step + 5}") as process:
         said = process.communicate()[1]
     assert process.returncode == 0, said

@@ -10,7 +10,6 @@ its number, let this script write the next folder, and commit both. The script n
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,8 +79,9 @@ def _make_run(folder: Path) -> None:
         shutil.rmtree(run / TENSORBOARD)
         for path in run.glob(".*"):
             path.unlink()
-        sizes = {METRICS_FILE: kept.file_sizes[METRICS_FILE]}
-        checkpoints.save(run / CHECKPOINTS, replace(kept, file_sizes=sizes))
+        sizes = {METRICS_FILE: kept.facts.file_sizes[METRICS_FILE]}
+        facts = kept.facts.model_copy(update={"file_sizes": sizes})
+        checkpoints.save(run / CHECKPOINTS, checkpoints.Checkpoint(kept.tensors, facts))
         shutil.copytree(run, folder)
 
 

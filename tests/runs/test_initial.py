@@ -1,12 +1,12 @@
 """A run that begins with the weights of another model."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from charlm.api.preparation import prepare
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, CorpusConfig
@@ -15,7 +15,7 @@ from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import parameters_from_tensors
 from charlm.runs.initial import load_run_config, read_initial, read_parent
-from charlm.runs.run import Run, begin_run, open_run
+from charlm.runs.run import Run, begin_run, folder_aside, open_run
 from charlm.storage.atomic import sha256
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
@@ -35,14 +35,22 @@ def byte_folder(tmp_path: Path) -> Path:
     return tmp_path / "bytes"
 
 
-def begin(tmp_path: Path, parent: Path, text: str, *, said: list[str] | None = None, **overrides: Any) -> Run:
-    """Begin the run `run` on a text with the recipe tiny and settings with __ for the dot."""
-    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+def begin(
+    tmp_path: Path, parent: Path | None, text: str | Path, *, said: list[str] | None = None, **overrides: Any
+) -> Run:
+    """Begin the run `run` on a text or corpus with the recipe tiny and settings with __ for the dot."""
+    if isinstance(text, str):
+        (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+        text = tmp_path / "text.txt"
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
-    model = read_parent(parent)
-    config = load_run_config(TINY, model, overrides=settings)
-    lines = [] if said is None else said
-    return begin_run(tmp_path / "run", config, tmp_path / "text.txt", parent=model, say=lines.append)
+    model, lines, folder = (
+        None if parent is None else read_parent(parent),
+        [] if said is None else said,
+        tmp_path / "run",
+    )
+    with folder_aside(folder) as aside:
+        prepared = prepare(text, recipe=TINY, overrides=settings, aside=aside, parent=model, say=lines.append)
+        return begin_run(folder, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
 
 
 def test_without_a_parent_the_config_is_that_of_the_recipe() -> None:
@@ -120,36 +128,37 @@ def test_a_level_that_is_not_that_of_the_parent_is_refused(tmp_path: Path, byte_
 def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, bundle_folder: Path) -> None:
     (tmp_path / "text.txt").write_text("xbb" * 9, encoding="utf-8")
     corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
-    parent, said = read_parent(bundle_folder), list[str]()
-    run = begin_run(tmp_path / "run", load_run_config(TINY, parent), corpus.folder, parent=parent, say=said.append)
+    said: list[str] = []
+    run = begin(tmp_path, bundle_folder, corpus.folder, said=said)
     assert run.corpus.vocabulary.characters == ("b", "x")
     assert said == [f"init: {bundle_folder}: characters: 1 kept, 1 new, 2 unused"]
     first = read_initial(run.folder, run.config)
     assert first is not None
-    assert first.logits_bias[0] == parent.bundle.parameters.logits_bias[2]
+    assert first.logits_bias[0] == read_bundle(bundle_folder).parameters.logits_bias[2]
 
 
 def test_a_corpus_of_another_level_is_refused(tmp_path: Path, byte_folder: Path) -> None:
     (tmp_path / "text.txt").write_text("abba", encoding="utf-8")
     corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
-    parent = read_parent(byte_folder)
     with pytest.raises(CharlmError, match=r"^corpus\.level: found char; must be byte"):
-        begin_run(tmp_path / "run", load_run_config(TINY, parent), corpus.folder, parent=parent)
+        begin(tmp_path, byte_folder, corpus.folder)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, bundle_folder: Path) -> None:
     with pytest.raises(CharlmError, match=r"^training\.first_weights: found 'abc', but .*bundle has other weights"):
         begin(tmp_path, bundle_folder, "abba\n", training__first_weights="abc")
-    config = load_config(TINY, overrides={"training.first_weights": "abc"})
     with pytest.raises(CharlmError, match=r"^training\.first_weights: found 'abc', but no model is given; name"):
-        begin_run(tmp_path / "run", config, tmp_path / "text.txt")
+        begin(tmp_path, None, "abba\n", training__first_weights="abc")
 
 
 def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_path: Path, bundle_folder: Path) -> None:
     run = begin(tmp_path, bundle_folder, "abba\n" * 5)
-    parent = read_parent(bundle_folder)
-    again = begin_run(
-        tmp_path / "again", load_run_config(run.folder / "config.yaml", parent), tmp_path / "text.txt", parent=parent
+    again = prepare(
+        tmp_path / "text.txt",
+        recipe=run.folder / "config.yaml",
+        overrides=(),
+        aside=tmp_path,
+        parent=read_parent(bundle_folder),
     )
-    assert replace(again, folder=run.folder, corpus=run.corpus) == run
+    assert again.config.model_copy(update={"recipe": "tiny"}) == run.config

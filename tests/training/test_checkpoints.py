@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.storage.atomic import sha256
 from charlm.training import checkpoints
-from charlm.training.checkpoints import KEPT, Checkpoint, OtherFormatError, OtherNetworkError
+from charlm.training.checkpoints import KEPT, Checkpoint, Facts, OtherFormatError, OtherNetworkError, Progress
 from charlm.training.engine import Shapes, Tensors
-from charlm.training.progress import Progress
 
 SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
 
 
+def facts_of(progress: Progress) -> Facts:
+    versions = {"charlm": "1", "keras": None}
+    return Facts(versions=versions, config=Config(), corpus={"n": 1}, progress=progress, file_sizes=SIZES)
+
+
 def save(folder: Path, *steps: int) -> None:
     for step in steps:
-        checkpoints.save(folder, Checkpoint({"step": np.array(step)}, Progress(step=step), SIZES))
+        checkpoints.save(folder, Checkpoint({"step": np.array(step)}, facts_of(Progress(step=step))))
 
 
 def names(folder: Path) -> list[str]:
@@ -33,8 +37,8 @@ def names(folder: Path) -> list[str]:
 
 def restored_step(folder: Path, *, warnings: list[str] | None = None) -> int:
     found = checkpoints.restore(folder, warn=pytest.fail if warnings is None else warnings.append)
-    assert int(found.tensors["step"]) == found.progress.step
-    return found.progress.step
+    assert int(found.tensors["step"]) == found.facts.progress.step
+    return found.facts.progress.step
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "int64", "uint8", "uint32", "bool"])
@@ -44,7 +48,7 @@ def test_tensors_of_every_dtype_are_restored_to_the_bit(dtype: str, shape: tuple
     count = int(np.prod(shape))
     tensor = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 256, (count, kind.itemsize), np.uint8)
     saved: Tensors = {"x": tensor.view(kind).reshape(shape)}
-    checkpoints.save(tmp_path, Checkpoint(saved, Progress(), {}))
+    checkpoints.save(tmp_path, Checkpoint(saved, facts_of(Progress())))
     found = checkpoints.restore(tmp_path, warn=pytest.fail).tensors["x"]
     assert (found.dtype, found.shape, found.tobytes()) == (kind, shape, saved["x"].tobytes())
 
@@ -53,9 +57,9 @@ def test_everything_but_the_tensors_is_restored_exactly(tmp_path: Path) -> None:
     progress = Progress(
         step=3, seconds=0.1, elapsed_seconds=1 / 3, best_nats=np.nextafter(1.5, 2), pending_losses=[0.1, 1e-300]
     )
-    saved = Checkpoint({}, progress, SIZES, parts=3, versions={"charlm": "1", "keras": None})
-    checkpoints.save(tmp_path, saved)
-    assert checkpoints.restore(tmp_path, warn=pytest.fail) == saved
+    facts = facts_of(progress)
+    checkpoints.save(tmp_path, Checkpoint({}, facts))
+    assert checkpoints.restore(tmp_path, warn=pytest.fail).facts.model_copy(update={"sha256": {}}) == facts
 
 
 def test_the_newest_checkpoint_is_restored(tmp_path: Path) -> None:
@@ -68,24 +72,6 @@ def test_only_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == [f"step-{step:09d}" for step in range(3, KEPT + 3)]
 
 
-def test_a_checkpoint_outside_the_period_does_not_replace_a_regular_one(tmp_path: Path) -> None:
-    for step in (10, 20, 30, 33, 34):
-        checkpoints.save(tmp_path, Checkpoint({}, Progress(step=step), SIZES), period=10)
-    assert checkpoints.saved_steps(tmp_path) == [34, 30, 20, 10]
-
-
-def test_the_next_checkpoint_replaces_one_outside_the_period(tmp_path: Path) -> None:
-    for step in (20, 30, 33, 40):
-        checkpoints.save(tmp_path, Checkpoint({}, Progress(step=step), SIZES), period=10)
-    assert checkpoints.saved_steps(tmp_path) == [40, 30, 20]
-
-
-def test_checkpoints_after_a_step_can_be_removed(tmp_path: Path) -> None:
-    save(tmp_path, 1, 2, 3)
-    checkpoints.remove_after(tmp_path, 1)
-    assert names(tmp_path) == ["step-000000001"]
-
-
 def test_files_with_other_names_are_not_checkpoints(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / "step-of-mine").mkdir()
@@ -93,13 +79,15 @@ def test_files_with_other_names_are_not_checkpoints(tmp_path: Path) -> None:
 
 
 def test_progress_with_a_number_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    progress = Progress()
+    progress.best_nats = np.inf
     with pytest.raises(ValueError, match="not JSON compliant"):
-        checkpoints.save(tmp_path, Checkpoint({}, Progress(best_nats=np.inf), SIZES))
+        checkpoints.save(tmp_path, Checkpoint({}, facts_of(progress)))
 
 
 def test_saving_a_step_again_replaces_its_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    checkpoints.save(tmp_path, Checkpoint({"step": np.array(1), "more": np.array(2)}, Progress(step=1), SIZES))
+    checkpoints.save(tmp_path, Checkpoint({"step": np.array(1), "more": np.array(2)}, facts_of(Progress(step=1))))
     assert set(checkpoints.restore(tmp_path, warn=pytest.fail).tensors) == {"step", "more"}
 
 
@@ -168,17 +156,6 @@ def replace_value(path: Path, keys: Sequence[str], value: Any) -> None:
     (path / "progress.json").write_text(f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n')
 
 
-ROLLBACK = {
-    "event": "rollback",
-    "step": 1,
-    "split": None,
-    "nats_per_char": 1.5,
-    "from_step": 2,
-    "rate_scale": 0.5,
-    "reason": "the loss is inf",
-}
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -197,9 +174,6 @@ ROLLBACK = {
         ("progress.pending_losses", None),
         ("progress.pending_losses", [1.5, None]),
         ("progress.watched_losses", {"0": 1.5}),
-        ("progress.rollbacks", [[]]),
-        ("progress.rollbacks", [{}]),
-        ("progress.rollbacks", [ROLLBACK, {**ROLLBACK, "step": "1"}]),
         ("progress.more", 1),
         ("progress", []),
         ("file_sizes", []),
@@ -207,9 +181,6 @@ ROLLBACK = {
         ("file_sizes", {"metrics.jsonl": -1}),
         ("file_sizes", {"metrics.jsonl": 5.5}),
         ("file_sizes", {"metrics.jsonl": 1 << 63}),
-        ("parts", 0),
-        ("parts", "1"),
-        ("parts", None),
         ("versions", None),
         ("versions", {"charlm": 1}),
         ("config", {"model": {"units": "many"}}),
@@ -243,14 +214,7 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
 def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
     save(tmp_path, 1)
     replace_value(tmp_path / "step-000000001", ["progress"], {"step": 1, "best_nats": 1.5})
-    assert checkpoints.restore(tmp_path, warn=pytest.fail).progress == Progress(step=1, best_nats=1.5)
-
-
-def test_rollbacks_are_restored_as_they_were(tmp_path: Path) -> None:
-    saved = Checkpoint({}, Progress(step=1, rollbacks=[ROLLBACK, {**ROLLBACK, "nats_per_char": None}]), SIZES)
-    checkpoints.save(tmp_path, saved)
-    found = checkpoints.restore(tmp_path, warn=pytest.fail).progress.rollbacks
-    assert [[*record.items()] for record in found] == [[*record.items()] for record in saved.progress.rollbacks]
+    assert checkpoints.restore(tmp_path, warn=pytest.fail).facts.progress == Progress(step=1, best_nats=1.5)
 
 
 JSON_VALUES = st.recursive(
@@ -265,9 +229,8 @@ JSON_VALUES = st.recursive(
     max_leaves=5,
 )
 PLACES = [
-    *(["progress", name] for name in asdict(Progress())),
-    *(["progress", "rollbacks", name] for name in ROLLBACK),
-    *([name] for name in ("versions", "parts", "config", "corpus", "progress", "file_sizes", "sha256", "more")),
+    *(["progress", name] for name in Progress().model_dump()),
+    *([name] for name in ("versions", "config", "corpus", "progress", "file_sizes", "sha256", "more")),
     *(["file_sizes", name] for name in SIZES),
     ["sha256", "state.safetensors"],
 ]
@@ -279,17 +242,14 @@ def test_any_value_in_place_of_another_is_restored_with_its_type_or_counts_as_da
     keys: list[str], value: Any, tmp_path: Path
 ) -> None:
     save(tmp_path, 1, 2)
-    if "rollbacks" in keys[:-1]:
-        keys, value = keys[:-1], [{**ROLLBACK, keys[-1]: value}]
     replace_value(tmp_path / "step-000000002", keys, value)
     warnings: list[str] = []
     found = checkpoints.restore(tmp_path, warn=warnings.append)
-    assert found.progress.step == (1 if warnings else 2)
-    for name, default in asdict(Progress()).items():
-        restored = getattr(found.progress, name)
+    assert found.facts.progress.step == (1 if warnings else 2)
+    for name, default in Progress().model_dump().items():
+        restored = getattr(found.facts.progress, name)
         assert type(restored) in ({float, type(None)} if default is None else {type(default)}), name
-    assert all(type(size) is int and size >= 0 for size in found.file_sizes.values())
-    assert type(found.parts) is int
+    assert all(type(size) is int and size >= 0 for size in found.facts.file_sizes.values())
 
 
 @pytest.mark.parametrize("number", [1, 3])

@@ -4,14 +4,12 @@ import json
 
 import pytest
 
-from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.training.cluster import (
     Cluster,
     check_agreement,
     cluster_of_environment,
     parse_cluster,
-    settle_cluster_parts,
 )
 
 CLUSTER = Cluster(("a:1", "b:2"), 0)
@@ -119,12 +117,3 @@ def test_several_machines_do_not_train_on_graphics_cards() -> None:
     facts = FACTS | {"config": {"seed": 1, "training": {"device": "gpu", "parts": 4, "steps": 3}}}
     with pytest.raises(CharlmError, match=r"^training\.device: found gpu; must be cpu"):
         check_agreement(CLUSTER, [facts, facts])
-
-
-def test_parts_are_the_cores_of_all_workers_unless_they_are_given() -> None:
-    assert settle_cluster_parts(Config(), workers=3, cores=2).training.parts == 6
-    assert settle_cluster_parts(Config(), workers=3, cores=16).training.parts == 6  # 64 rows: 2 parts for 21 of them
-    given = Config.model_validate({"training": {"steps": 1, "parts": 4}})
-    assert settle_cluster_parts(given, workers=3, cores=2).training.parts == 4
-    with pytest.raises(CharlmError, match=r"training\.parts: found 4; must be at least 5, one for each worker"):
-        settle_cluster_parts(given, workers=5, cores=2)

@@ -16,21 +16,24 @@ from pathlib import Path
 import pytest
 from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
 
+from charlm.config.schema import ScheduleConfig
 from charlm.text.batches import Batches
+from charlm.training.checkpoints import Progress
 from charlm.training.display import (
     ProgressBar,
     above_bar,
+    advise_on_end,
+    advise_on_time,
     bar_format,
     describe_evaluation,
     duration,
     line_columns,
     wrap,
 )
-from charlm.training.progress import Progress
 from charlm.training.schedule import Schedule
 
 BATCHES = Batches(length=327, batch_size=4, sequence_length=4, seed=1)
-SCHEDULE = Schedule(total=50, log_every=5, evaluate_every=10, checkpoint_every=10, steps_per_epoch=STEPS_PER_EPOCH)
+SCHEDULE = Schedule(50, 5, 10, 10, STEPS_PER_EPOCH, peak_rate=1.0, decay=ScheduleConfig())
 
 Shown = Callable[[], str]
 
@@ -52,7 +55,7 @@ def test_the_user_is_told_the_size_of_the_corpus_the_model_and_the_run(reference
 
 def test_the_user_is_told_how_long_the_start_takes(reference: Trained) -> None:
     (ready,) = [line for line in reference.said if line.startswith("ready")]
-    assert re.fullmatch(r"ready in [\d.]+ s \(network [\d.]+, graph [\d.]+\)", ready)
+    assert re.fullmatch(r"ready in [\d.]+ s \(graph [\d.]+\)", ready)
 
 
 def test_the_user_is_told_which_characters_are_rare_and_what_is_wrong_with_the_text(tmp_path: Path) -> None:
@@ -211,12 +214,6 @@ def test_an_evaluation_without_a_validation_text_is_told_with_its_training_loss(
     assert line == "epoch 3.0, 1m00s left: train 1.250 nats"
 
 
-def test_the_time_left_ends_with_max_minutes() -> None:
-    progress = Progress(step=300, elapsed_seconds=600)
-    line = describe_evaluation(progress, schedule=schedule(1200), validation_nats=1.0, is_best=False, max_minutes=15)
-    assert ", 5m00s left: " in line
-
-
 @pytest.mark.parametrize("validation_nats", [None, 12.345])
 @pytest.mark.parametrize("is_best", [False, True])
 def test_the_line_of_an_evaluation_fits_any_width_and_has_the_loss(
@@ -263,3 +260,46 @@ def test_the_line_of_an_evaluation_does_not_wrap_at_80_columns(step: int) -> Non
     line = describe_evaluation(progress, schedule=schedule(2 * step), validation_nats=1.2345, is_best=True)
     assert len(f"charlm: {line}") <= 80
     assert line.endswith(", best")
+
+
+def test_a_long_run_is_told_how_to_end_it_and_how_to_take_less_time() -> None:
+    assert advise_on_time(90) == ["about 1m30s to go"]
+    first, second = advise_on_time(3600)
+    assert first == "about 1h00m to go"
+    assert second.startswith("Ctrl-C stops the run and saves it; --minutes")
+
+
+@pytest.mark.parametrize(
+    ("train_nats", "best_step", "expected"),
+    [
+        (1.0, 700, "more dropout or fewer model.units may help"),
+        (1.98, 768, "more training.epochs or model.units would help"),
+        (2.3, 768, "more training.epochs or model.units would help"),
+    ],
+)
+def test_the_losses_at_the_end_say_what_would_help(train_nats: float, best_step: int, expected: str) -> None:
+    progress = Progress(step=768, best_step=best_step, best_nats=2.0, train_nats=train_nats)
+    losses, advice = advise_on_end(progress, split="validation")
+    assert losses.startswith(f"training loss {train_nats:.3f}, validation loss 2.000: ")
+    assert advice == expected
+
+
+def test_a_best_long_before_the_end_is_told() -> None:
+    progress = Progress(step=768, best_step=64, best_nats=2.0)
+    advice = advise_on_end(progress, split="validation")
+    assert advice == [
+        "the best was at step 64 of 768: the text is small for this recipe;",
+        "use fewer training.epochs or model.units, more dropout, or early stopping",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("progress", "split"),
+    [
+        pytest.param(Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.9), "validation", id="a late best"),
+        pytest.param(Progress(step=768, best_step=64, best_nats=2.0), "train", id="no validation text"),
+        pytest.param(Progress(step=768), "validation", id="no best"),
+    ],
+)
+def test_an_end_at_which_nothing_is_wrong_has_no_advice(progress: Progress, split: str) -> None:
+    assert advise_on_end(progress, split=split) == []

@@ -1,4 +1,4 @@
-"""The training loop with a fake engine: repeatable to the bit, however it is interrupted, and clear about its end."""
+"""A network that does not fit into the memory is refused if the memory is known."""
 
 import math
 import os
@@ -8,14 +8,40 @@ from pathlib import Path
 
 import pytest
 from fake_engine import FakeEngines, Faults, crash_after, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, engine_of, resume, train
 
+from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
-from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
 from charlm.training import loop
-from charlm.training.progress import Progress
+from charlm.training.checkpoints import Progress
+from charlm.training.loop import check_memory
 from charlm.training.signals import stop_on_signal
+
+WEIGHTS = (3 * 2 + 2 * 2 + 2) + (2 * 3 + 3)
+
+
+def config(optimizer: str = "adam") -> Config:
+    return Config(
+        model=ModelConfig(units=2), training=TrainingConfig(epochs=1, optimizer=OptimizerConfig(name=optimizer))
+    )
+
+
+@pytest.mark.parametrize(("optimizer", "numbers"), [("adam", 4), ("AdamW", 4), ("sgd", 2)])
+def test_a_network_that_just_fits_is_accepted_and_with_a_byte_less_it_is_refused(optimizer: str, numbers: int) -> None:
+    check_memory(config(optimizer), 3, available_bytes=4 * numbers * WEIGHTS)
+    with pytest.raises(CharlmError, match=f"^model: {WEIGHTS} weights; training them with {optimizer} needs"):
+        check_memory(config(optimizer), 3, available_bytes=4 * numbers * WEIGHTS - 1)
+
+
+def test_the_error_says_how_much_memory_is_needed_and_available() -> None:
+    large = Config(model=ModelConfig(units=20_000))
+    with pytest.raises(CharlmError, match=r"at least 6\.4 GB of memory, and there is 2\.0 GB: lower model\.units"):
+        check_memory(large, 3, available_bytes=2_000_000_000)
+
+
+def test_nothing_is_refused_if_the_memory_is_not_known() -> None:
+    check_memory(Config(model=ModelConfig(units=60_000)), 3, available_bytes=None)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -144,12 +170,12 @@ def test_a_file_in_place_of_the_checkpoints_is_named(tmp_path: Path) -> None:
 
 def test_a_new_run_does_not_start_over_one_that_another_process_has_trained_meanwhile(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
-    before = contents(trained.folder)
+    before, run = contents(trained.folder), open_run(trained.folder)
     with (
         pytest.raises(CharlmError, match="no checkpoint to continue from, but the run has best/"),
         stop_on_signal() as r,
     ):
-        loop.train(open_run(trained.folder), FakeEngines(), resume=False, request=r, say=lambda _: None)
+        loop.train(run, engine_of(run), resume=False, request=r, say=lambda _: None)
     assert contents(trained.folder) == before
 
 
@@ -229,22 +255,6 @@ def test_a_run_that_stopped_early_takes_no_steps_on_resume(tmp_path: Path) -> No
     assert resume(stopped.folder).outcome.progress.step == stopped.outcome.progress.step == 20
 
 
-def test_max_minutes_ends_a_run_with_an_evaluation_and_a_checkpoint(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.max_minutes=1e-9")
-    assert "max_minutes" in trained.outcome.reason
-    assert list(trained.validation()) == [1]
-    assert (trained.folder / "checkpoints/step-000000001").is_dir()
-    assert read_bundle(trained.folder / "best").facts["step"] == 1
-
-
-def test_a_run_ended_by_the_clock_is_resumed_like_an_uninterrupted_one(reference: Trained, tmp_path: Path) -> None:
-    ended = train(tmp_path / "run", "training.max_minutes=1e-9")
-    resumed = resume(ended.folder, "training.max_minutes=null")
-    assert resumed.repeatable_metrics == reference.repeatable_metrics
-    weights = {name: data for name, data in reference.files().items() if name.endswith("weights.safetensors")}
-    assert resumed.files() | weights == resumed.files()
-
-
 def test_a_text_cut_during_training_ends_it_with_an_error_that_names_the_file(tmp_path: Path) -> None:
     ids = tmp_path / "run/run/corpus/ids.bin"
     faults = Faults(after_call=lambda step: os.truncate(ids, 3) if step == 10 else None)
@@ -273,7 +283,7 @@ def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_
 
         outcome = loop.train(
             run,
-            FakeEngines(),
+            engine_of(run),
             resume=True,
             request=request,
             say=lambda _: None,

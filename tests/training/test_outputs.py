@@ -1,18 +1,18 @@
-"""The files that training writes: checkpoints, the bundles best/ and last/, and what a resume does with them."""
+"""The log files of a run: their contents, and how they are cut to the sizes in a checkpoint."""
 
 import json
-import math
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from fake_engine import Faults, crash_after
+from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import TEXT, Trained, resume, train
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from charlm.config.file import load_config
 from charlm.config.schema import CorpusConfig
@@ -23,6 +23,112 @@ from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
 from charlm.text.tokenization import tokenize
 from charlm.training import checkpoints
+from charlm.training.outputs import rewind
+
+SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard/events.out.tfevents.1", "tensorboard"])
+def test_a_link_among_the_log_files_is_refused_and_nothing_is_cut(name: str, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (run / "tensorboard").mkdir(parents=True)
+    for log in SIZES:
+        (run / log).write_text("0123456789")
+    (run / name).rename(elsewhere)
+    (run / name).symlink_to(elsewhere)
+    with pytest.raises(CharlmError, match=f"{name}: is a link"):
+        rewind(run, SIZES)
+    assert {(run / log).read_text() for log in SIZES} == {"0123456789"}
+
+
+def test_rewinding_cuts_log_files_and_removes_later_event_files(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("metrics.jsonl", "tensorboard/events.out.tfevents.1", "tensorboard/events.out.tfevents.2"):
+        (tmp_path / name).write_text("0123456789")
+    (tmp_path / "tensorboard/notes.txt").write_text("mine")
+    rewind(tmp_path, SIZES)
+    assert (tmp_path / "metrics.jsonl").read_text() == "01234"
+    assert (tmp_path / "tensorboard/events.out.tfevents.1").read_text() == "0123456"
+    assert names(tmp_path / "tensorboard") == ["events.out.tfevents.1", "notes.txt"]
+
+
+def test_rewinding_to_the_start_leaves_an_empty_metrics_file_and_no_event_file(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("metrics.jsonl", "tensorboard/events.out.tfevents.1"):
+        (tmp_path / name).write_text("0123456789")
+    rewind(tmp_path, {})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+    assert names(tmp_path / "tensorboard") == []
+
+
+def test_rewinding_never_makes_a_file_longer(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("012")
+    rewind(tmp_path, SIZES)
+    assert (tmp_path / "metrics.jsonl").read_text() == "012"
+
+
+def read_events(run: Path) -> Any:
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return events
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def steps_of(run: Path, tag: str) -> list[int]:
+    return [event.step for event in read_events(run).Tensors(tag)]
+
+
+def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
+    alone = train(tmp_path / "run", "sampling.length=8")
+    metrics = read_metrics(alone.folder)
+    shutil.rmtree(alone.folder / "checkpoints/step-000000050")  # as if it had crashed before
+    resume(alone.folder)
+    assert steps_of(alone.folder, "nats_per_char/train") == [*range(5, 51, 5)]
+    assert steps_of(alone.folder, "nats_per_char/validation") == [*range(10, 51, 10)]
+    assert steps_of(alone.folder, "sample") == [*range(10, 51, 10)]
+    assert [line["step"] for line in read_metrics(alone.folder)] == [line["step"] for line in metrics]
+
+
+def test_a_continued_run_appends_to_its_logs(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run")
+    resume(trained.folder, "training.steps=70")
+    assert steps_of(trained.folder, "nats_per_char/train") == [*range(5, 71, 5)]
+    assert read_bundle(trained.folder / "last").facts["step"] == 70
+
+
+def test_sampling_can_be_turned_off_on_resume(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "sampling.length=8")
+    resume(trained.folder, "training.steps=70", "sampling.length=0")
+    assert steps_of(trained.folder, "sample") == [*range(10, 51, 10)]
+
+
+def row_of(run: Path) -> Any:
+    content = read_events(run).summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    return plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+
+
+def test_a_run_resumed_with_other_steps_shows_them_and_is_complete_again(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run")
+    assert row_of(trained.folder).hparams["training.steps"].number_value == 50
+    interrupted = resume(trained.folder, "training.steps=70", faults=interrupt_after(60))
+    assert interrupted.outcome.signal is not None
+    assert row_of(trained.folder).hparams["training.steps"].number_value == 70
+    assert "_hparams_/session_end_info" not in read_events(trained.folder).summary_metadata
+    resume(trained.folder)
+    assert "_hparams_/session_end_info" in read_events(trained.folder).summary_metadata
+
+
+def test_the_change_of_a_step_is_logged_at_every_evaluation_however_calls_are_grouped(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run", "training.steps_per_call=7", "training.evaluate_every=9")
+    assert steps_of(trained.folder, "update_norm/logits") == [9, 18, 27, 36, 45, 50]
+
 
 # Best and last
 
@@ -44,14 +150,6 @@ def test_best_holds_the_weights_of_the_lowest_validation_loss(tmp_path: Path) ->
     assert best.facts["score"] == {"split": "validation", "nats_per_char": progress.best_nats}
 
 
-def test_a_validation_loss_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
-    faults = Faults(weights=lambda step: math.nan if step in {10, 30} else 1.0)
-    trained = train(tmp_path / "run", faults=faults)
-    validation = {step: nats for step, nats in trained.validation().items() if nats is not None}
-    assert [*validation] == [20, 40, 50]
-    assert trained.outcome.progress.best_nats == min(validation.values())
-
-
 def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
     last = read_bundle(reference.folder / "last")
     newest = reference.folder / "checkpoints/step-000000050/state.safetensors"
@@ -65,9 +163,9 @@ def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
 
 def test_a_checkpoint_records_the_parts_and_the_versions(reference: Trained) -> None:
     kept = checkpoints.restore(reference.folder / "checkpoints", warn=pytest.fail)
-    assert kept.parts == 2
-    assert kept.versions.keys() == {"charlm", "numpy", "tensorflow", "keras"}
-    assert kept.versions["numpy"] == np.__version__
+    assert kept.facts.config.training.parts == 2
+    assert kept.facts.versions.keys() == {"charlm", "numpy", "tensorflow", "keras"}
+    assert kept.facts.versions["numpy"] == np.__version__
 
 
 def test_a_resume_cannot_change_the_number_of_parts(tmp_path: Path) -> None:
@@ -123,14 +221,15 @@ def changes(trained: Trained) -> list[dict[str, Any]]:
 
 def test_settings_that_a_resume_changes_are_logged_and_said(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
-    resumed = resume(trained.folder, "training.steps=20", "training.max_minutes=5")
+    resumed = resume(trained.folder, "training.steps=20", "training.log_every=7")
     assert "training.steps: was 10, is now 20" in resumed.said
-    assert "training.max_minutes: was null, is now 5.0" in resumed.said
+    assert "training.log_every: was 5, is now 7" in resumed.said
     (event,) = changes(resumed)
+    assert steps_of(trained.folder, "settings") == [10]
     assert event["step"] == 10
     assert event["changes"] == {
         "training.steps": {"from": 10, "to": 20},
-        "training.max_minutes": {"from": None, "to": 5.0},
+        "training.log_every": {"from": 5, "to": 7},
     }
 
 
@@ -144,13 +243,6 @@ def test_changed_settings_are_logged_once_also_if_the_resumed_run_crashes(tmp_pa
 
 def test_a_resume_that_changes_nothing_logs_no_settings(tmp_path: Path) -> None:
     assert changes(resume(train(tmp_path / "run", "training.steps=10").folder)) == []
-
-
-def test_a_checkpoint_of_an_earlier_version_has_no_settings_and_no_text_and_is_resumed(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    old = checkpoints.restore(trained.folder / "checkpoints", warn=pytest.fail)
-    checkpoints.save(trained.folder / "checkpoints", replace(old, config=None, corpus=None))
-    assert resume(trained.folder, "training.steps=20").outcome.progress.step == 20
 
 
 def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import operator
 import numpy as np
 import pytest
 
-from charlm.training.parts import add_in_order, own_parts, own_spans, spans_of
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.training.parts import add_in_order, default_parts, fill_parts, own_parts, own_spans, spans_of
 
 
 def part(index: int) -> range:
@@ -59,3 +61,17 @@ def test_any_number_of_machines_gives_the_bits_of_one(parts: int, machines: int)
     }
     every = range(parts)
     assert add_in_order(every, sums, add=operator.add) == add_in_order(every, alone, add=operator.add)
+
+
+@pytest.mark.parametrize(("rows", "cores", "parts"), [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2), (1, 1, 1)])
+def test_each_core_gets_a_part_of_8_rows_or_more(rows: int, cores: int, parts: int) -> None:
+    assert default_parts(rows, cores=cores) == parts
+
+
+def test_parts_are_the_cores_of_all_workers_unless_they_are_given() -> None:
+    assert fill_parts(Config(), workers=3, cores=2).training.parts == 6
+    assert fill_parts(Config(), workers=3, cores=16).training.parts == 6  # 64 rows: 2 parts for 21 of them
+    given = Config.model_validate({"training": {"steps": 1, "parts": 4}})
+    assert fill_parts(given, workers=3, cores=2).training.parts == 4
+    with pytest.raises(CharlmError, match=r"training\.parts: found 4; must be at least 5, one for each worker"):
+        fill_parts(given, workers=5, cores=2)

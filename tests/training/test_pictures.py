@@ -1,28 +1,23 @@
-"""Pictures as pixels: what can be read off them, and that any text and any curve gives one."""
+"""The pictures of an evaluation: what can be read from their pixels."""
 
 import io
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from charlm.network.gradients import LagCurve
 from charlm.training.pictures import (
-    BLANK,
     CELL_HEIGHT,
     CELL_WIDTH,
     COLUMNS,
-    LEFT,
     MARGIN,
-    PLOT_HEIGHT,
-    PLOT_WIDTH,
-    TOP,
-    _glyph,
+    Picture,
     draw_lags,
     draw_surprise,
     encode_png,
 )
-from charlm.training.views import Picture
 
 
 def background(picture: Picture, row: int, column: int) -> NDArray[np.uint8]:
@@ -35,9 +30,8 @@ def curve(values: NDArray[np.float64]) -> LagCurve:
 
 
 def test_a_png_is_read_back_as_the_same_pixels() -> None:
-    image = pytest.importorskip("PIL.Image", reason="missing: Pillow")
     picture = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
-    np.testing.assert_array_equal(np.asarray(image.open(io.BytesIO(encode_png(picture)))), picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_png(picture)))), picture)
 
 
 def test_a_more_surprising_character_is_darker() -> None:
@@ -60,45 +54,31 @@ def test_the_glyphs_are_drawn_on_their_cells() -> None:
     changed = np.argwhere((plain != drawn).any(-1))
     assert changed.min(0).tolist() >= [MARGIN, MARGIN]
     assert changed.max(0).tolist() < [MARGIN + CELL_HEIGHT, MARGIN + CELL_WIDTH + 2]
-    assert len(changed) > 30
+    assert len(changed) > 20
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\u202e", "\N{CJK UNIFIED IDEOGRAPH-4E00}", "", "\ud800", "\0"])
-def test_what_the_font_lacks_is_an_open_square(character: str) -> None:
-    np.testing.assert_array_equal(_glyph(character)[0], _glyph(BLANK)[0])
-
-
-def test_an_empty_text_and_nats_that_are_not_finite_are_drawn() -> None:
-    assert draw_surprise("", np.zeros(0, np.float32)).dtype == np.uint8
-    assert draw_surprise("ab", np.array([np.nan, np.inf], np.float32)).dtype == np.uint8
-
-
-def darkest_row(picture: Picture, share: float) -> float:
-    """Return the height of the curve in the plot at a share of its width, 0 at the top and 1 at the bottom."""
-    column = picture[TOP : TOP + PLOT_HEIGHT, LEFT + round(share * (PLOT_WIDTH - 1))].astype(int).sum(-1)
-    return float(column.argmin() / PLOT_HEIGHT)
-
-
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_a_curve_that_falls_by_the_same_factor_is_a_straight_line(share: float) -> None:
-    falling = 10.0 ** (-4 * np.linspace(0, 1, 65))
-    picture = draw_lags(["rnn.0"], [LagCurve(0, np.arange(65), falling, falling, falling)])
-    assert darkest_row(picture, share) == pytest.approx(share, abs=0.02)
+@pytest.mark.parametrize("text", ["", "ab", "\x1b\u202e", "\N{CJK UNIFIED IDEOGRAPH-4E00}", "\ud800\0"])
+def test_any_text_is_drawn_with_nats_of_any_kind(text: str) -> None:
+    nats = np.array([np.nan, np.inf], np.float32)[: len(text)]
+    assert draw_surprise(text, nats).dtype == np.uint8
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        *(np.ones(64), np.full(64, np.nan), np.zeros(64), np.ones(1)),
+        *(np.exp(-np.arange(64.0)), np.ones(64), np.full(64, np.nan), np.zeros(64), np.ones(1)),
         *(np.full(9, np.inf), 1e30 ** np.arange(4.0), -np.ones(3)),
     ],
-    ids=["constant", "nan", "zero", "single", "infinite", "huge", "negative"],
+    ids=["falling", "constant", "nan", "zero", "single", "infinite", "huge", "negative"],
 )
-def test_any_curve_gives_a_picture_of_the_same_size(values: NDArray[np.float64]) -> None:
-    usual = draw_lags(["rnn.0"], [curve(np.exp(-np.arange(64.0)))])
-    assert draw_lags(["rnn.0"], [curve(values)]).shape == usual.shape
+def test_any_curves_give_a_picture_of_the_same_size(values: NDArray[np.float64]) -> None:
+    assert draw_lags([curve(values)] * 8).shape == (280, 420, 3)
 
 
-def test_many_layers_are_drawn() -> None:
-    picture = draw_lags([f"rnn.{index}" for index in range(64)], [curve(np.exp(-np.arange(9.0)))] * 64)
-    assert picture.dtype == np.uint8
+def test_a_curve_that_falls_by_the_same_factor_falls_in_a_straight_line() -> None:
+    falling = 10.0 ** (-4 * np.linspace(0, 1, 65))
+    blue = (draw_lags([LagCurve(0, np.arange(65), falling, falling, falling)]) == (0, 114, 178)).all(
+        -1
+    )  # of the line of layer 0
+    rows, columns = np.nonzero(blue[60:-60, 100:-60])
+    assert np.corrcoef(rows, columns)[0, 1] > 0.99

@@ -53,12 +53,6 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
     ]
 
 
-def test_the_user_is_told_once_that_the_learning_rate_is_still_high(reference: Trained, tmp_path: Path) -> None:
-    constant = train(tmp_path / "constant", "training.schedule.name=constant").said
-    told = [sum("most of the gain comes late" in line for line in said) for said in (reference.said, constant)]
-    assert told == [1, 0]
-
-
 def test_the_words_that_the_network_writes_stand_in_the_outcome(tmp_path: Path) -> None:
     sample = train(tmp_path / "run", "sampling.length=30").outcome.sample
     assert len(sample) == 30

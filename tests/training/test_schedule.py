@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charlm.config.schema import ScheduleConfig, TrainingConfig
+from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
 from charlm.training.schedule import Schedule, learning_rates, make_schedule, total_steps
 
-SCHEDULE = Schedule(total=50, log_every=5, evaluate_every=12, checkpoint_every=20, steps_per_epoch=23)
+SCHEDULE = Schedule(50, 5, 12, 20, steps_per_epoch=23, peak_rate=1.0, decay=ScheduleConfig())
 BATCHES = Batches(length=327, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 20
 
@@ -23,8 +23,10 @@ def test_a_run_ends_at_the_first_of_two_limits(epochs: int | None, steps: int | 
 
 
 def test_a_schedule_follows_the_config_and_the_text() -> None:
-    settings = TrainingConfig(epochs=3, log_every=2, evaluate_every=3, checkpoint_every=4)
-    assert make_schedule(settings, BATCHES) == Schedule(60, 2, 3, 4, STEPS_PER_EPOCH)
+    settings = TrainingConfig(
+        optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluate_every=3, checkpoint_every=4
+    )
+    assert make_schedule(settings, BATCHES) == Schedule(60, 2, 3, 4, STEPS_PER_EPOCH, 0.5, settings.schedule)
 
 
 @pytest.mark.parametrize("total", [1, 7, 19, 20, 39, 96, 768, 9_999, 10_000, 123_456])

@@ -12,14 +12,13 @@ import pytest
 import reference as definition
 from conftest import RandomParameters
 from fake_engine import interrupt_after
-from fake_runs import SMALL, Trained, resume, train
+from fake_runs import Trained, resume, train
+from fake_runs import begin as begin_a_run
 
-from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle, write_bundle
 from charlm.network.ensemble import Ensemble
-from charlm.runs.run import Run, begin_run
+from charlm.runs.run import Run
 from charlm.training.soft_targets import compute_soft_targets, open_soft_targets
 
 IDS = np.random.default_rng(5).integers(0, 5, 61)
@@ -35,10 +34,10 @@ def teacher(reference: Trained, tmp_path: Path) -> Path:
 def begin(folder: Path, teacher: Path | None, *, text: str = TEXT, weight: float = 0.5) -> Run:
     """Begin a run with a teacher."""
     teachers = "" if teacher is None else str(teacher)
-    overrides = [*SMALL, f"training.teachers=[{teachers}]", f"training.teacher_weight={weight}"]
+    overrides = [f"training.teachers=[{teachers}]", f"training.teacher_weight={weight}"]
     folder.mkdir()
     (folder / "text.txt").write_text(text, encoding="utf-8")
-    return begin_run(folder / "run", load_config(find_recipe("tiny"), overrides=overrides), folder / "text.txt")
+    return begin_a_run(folder / "run", *overrides, text=folder / "text.txt")
 
 
 def stop_taught_run(folder: Path, teacher: Path) -> Trained:
@@ -136,9 +135,9 @@ def test_the_facts_name_the_weights_of_each_teacher(tmp_path: Path, teacher: Pat
 
 
 def test_a_teacher_with_another_vocabulary_is_refused(tmp_path: Path, teacher: Path) -> None:
-    run = begin(tmp_path / "run", teacher, text="abcdf " * 20)
     with pytest.raises(CharlmError, match=r"teacher/vocabulary.json: id 5 is 'e' instead of 'f'; must be .* the text"):
-        open_soft_targets(run, available_bytes=None)
+        begin(tmp_path / "run", teacher, text="abcdf " * 20)
+    assert not (tmp_path / "run/run").exists()
 
 
 @pytest.mark.parametrize("kind", ["missing", "pipe", "device", "links"])
@@ -152,9 +151,8 @@ def test_a_teacher_is_only_ever_read_as_a_bundle(kind: str, tmp_path: Path, teac
         path.mkdir()
         for file in teacher.iterdir():
             (path / file.name).symlink_to(file)
-    run = begin(tmp_path / "run", path)
     with pytest.raises(CharlmError, match=r"no such folder|is a link"):
-        open_soft_targets(run, available_bytes=None)
+        begin(tmp_path / "run", path)
 
 
 def test_soft_targets_that_do_not_fit_into_the_memory_are_refused(tmp_path: Path, teacher: Path) -> None:

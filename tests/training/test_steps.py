@@ -1,8 +1,6 @@
-"""The steps of a run: their windows, their learning rates, and how they are grouped into calls of the engine.
+"""Which windows the steps of a run read, how they are grouped into calls, and what counts as diverged."""
 
-Axes: B batch, T time, K steps in one call.
-"""
-
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,18 +8,97 @@ import numpy as np
 import pytest
 from corpora import make_corpus
 from fake_engine import FakeEngine, Faults
+from fake_runs import resume, train
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config, OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.config.schema import Config, DivergenceConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.text.corpus import open_corpus
-from charlm.training.divergence import DivergenceError
+from charlm.training import checkpoints
+from charlm.training.checkpoints import Progress
 from charlm.training.engine import StepMetrics
-from charlm.training.progress import Progress
 from charlm.training.schedule import make_schedule
-from charlm.training.steps import SECONDS_PER_CALL, StepRunner
+from charlm.training.steps import SECONDS_PER_CALL, DivergenceError, StepRunner, check_steps
+
+SETTINGS = DivergenceConfig(tolerance_nats=1.0, patience_steps=2)
+RATE = 2e-3
+
+
+def check(*losses: float, settings: DivergenceConfig = SETTINGS, progress: Progress | None = None) -> Progress:
+    """Check losses in a single call, after those in `progress` if it is given."""
+    progress = progress or Progress()
+    check_steps([(loss, 1.0) for loss in losses], first=progress.step, progress=progress, settings=settings)
+    progress.step += len(losses)
+    return progress
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_counts_as_diverged(loss: float) -> None:
+    with pytest.raises(DivergenceError, match=f"^the loss is {loss} and the gradient norm 1.0 at step 2:"):
+        check(3.0, loss, 3.0)
+
+
+@pytest.mark.parametrize("norm", [math.nan, math.inf])
+def test_a_gradient_norm_that_is_not_finite_counts_as_diverged(norm: float) -> None:
+    with pytest.raises(DivergenceError, match=f"the gradient norm {norm} at step 8"):
+        check_steps([(3.0, norm)], first=7, progress=Progress(), settings=SETTINGS)
+
+
+def test_a_mean_loss_far_above_the_lowest_counts_as_diverged() -> None:
+    with pytest.raises(DivergenceError, match=r"2\.600 in the 2 steps before step 6, and was 1\.500"):
+        check(2.0, 2.0, 1.0, 2.0, 2.5, 2.7)
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        pytest.param((1.0, 1.0, 5.0, -2.0), id="a peak that passes"),
+        pytest.param((1.0, 1.0, 2.0, 2.0), id="a loss exactly at the tolerance"),
+        pytest.param((9.0, 9.0, 1.0, 1.0), id="a high loss at the start"),
+        pytest.param((1.0, 1.0, 9.0), id="a high loss for less than the patience"),
+    ],
+)
+def test_training_has_not_diverged_with(losses: tuple[float, ...]) -> None:
+    check(*losses)
+
+
+def test_the_result_does_not_depend_on_how_losses_are_grouped_into_calls() -> None:
+    progress = check(1.0)
+    for loss in (1.0, 9.0):
+        check(loss, progress=progress)
+    with pytest.raises(DivergenceError, match="before step 4"):
+        check(9.0, progress=progress)
+
+
+def test_without_a_tolerance_any_finite_loss_is_accepted() -> None:
+    check(1.0, 1.0, 99.0, 99.0, settings=SETTINGS.model_copy(update={"tolerance_nats": None}))
+
+
+# A run that diverges
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        (Faults(loss=lambda step, _: math.nan if step == 25 else None), "the loss is nan .* at step 25: training has"),
+        (Faults(loss=lambda step, _: 9.0 if step > 20 else None), r"the loss is 9\.000 in the 5 steps before step 25"),
+        (Faults(state=lambda step: math.inf if step >= 20 else 0.0), "not every weight is finite at step 20"),
+        (Faults(weights=lambda step: math.nan if step >= 20 else 1.0), "not every weight is finite at step 20"),
+    ],
+)
+def test_a_run_that_diverges_ends_with_advice_and_a_whole_checkpoint_before_it(
+    faults: Faults, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergenceError, match=rf"^{message}.* lower training\.optimizer\.learning_rate"):
+        train(tmp_path / "run", "training.divergence.patience_steps=5", faults=faults)
+    kept = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
+    assert kept.facts.progress.step in {10, 20}
+    assert all(np.isfinite(tensor).all() for tensor in kept.tensors.values())
+    resumed = resume(tmp_path / "run/run", f"training.optimizer.learning_rate={RATE / 2}")
+    assert resumed.outcome.reason == "all steps done"
+
 
 STEPS_PER_EPOCH = 8
 TEXT = "abc" * 21 + "ab"
@@ -149,13 +226,6 @@ def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> Non
         steps.take_steps(progress)
     assert (progress.step, progress.seconds, progress.last_norm) == (4, 0.5, 2.0)
     assert progress.pending_losses == [1.5] * 4
-
-
-def test_every_rollback_lowers_the_rates_of_the_schedule(tmp_path: Path) -> None:
-    engine, steps = make(tmp_path)
-    steps.take_steps(Progress(rollbacks=[{"step": 0}, {"step": 0}]))
-    assert engine.calls[0].rates == pytest.approx([0.5 / 4])
-    assert engine.calls[0].rates.dtype == np.float32
 
 
 def test_a_diverged_loss_is_raised_after_the_steps_are_counted(tmp_path: Path) -> None:

@@ -5,17 +5,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_engine import FakeEngines, Faults
-from fake_runs import SMALL, TEXT
+from fake_runs import TEXT, begin
 
-from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
 from charlm.config.schema import TrainingConfig
-from charlm.errors import CharlmError
-from charlm.runs.run import Run, begin_run
+from charlm.runs.run import Run
+from charlm.training.loop import new_engine
 from charlm.training.signals import StopRequest
-from charlm.training.timing import MAX_STEPS, Costs, Rehearsal, rehearse
+from charlm.training.timing import MAX_STEPS, Costs, measure
 
 COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0, start_seconds=1000.0)
 SETTINGS = TrainingConfig(steps=1, evaluate_every=5, checkpoint_every=3)
@@ -35,12 +34,30 @@ def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> No
     assert COSTS.steps_within(SETTINGS, math.inf) == MAX_STEPS - 1
 
 
+def test_of_many_cost_models_none_plans_too_much_or_less_than_95_percent_of_what_fits() -> None:
+    rng, settings = np.random.default_rng(0), TrainingConfig(steps=1)
+    for _ in range(300):
+        step, evaluation, checkpoint = 10 ** rng.uniform([-3, -2, -2], [1, 2, 1])
+        costs = Costs(step, evaluation, checkpoint, start_seconds=0.0)
+        seconds = 10 ** rng.uniform(0, 5)
+        planned = costs.steps_within(settings, seconds)
+        most = max(
+            (steps for steps in _candidates(planned) if costs.run_seconds(settings, steps) <= seconds), default=0
+        )
+        assert planned >= 0.95 * most
+        assert planned == 0 or costs.run_seconds(settings, planned) <= seconds
+
+
+def _candidates(planned: int) -> range:
+    """Return numbers of steps up to far more than were planned."""
+    return range(1, 20 * planned + 1000, max(1, planned // 100))
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Begin a small run."""
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    config = load_config(find_recipe("tiny"), overrides=[*SMALL, "training.steps=3"])
-    return begin_run(tmp_path / "run", config, tmp_path / "text.txt")
+    return begin(tmp_path / "run", "training.steps=3", text=tmp_path / "text.txt")
 
 
 def ticking(seconds: float) -> Callable[[], float]:
@@ -54,33 +71,25 @@ def ticking(seconds: float) -> Callable[[], float]:
     return clock
 
 
-def rehearse_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0, memory: int | None = None) -> Rehearsal:
-    return rehearse(
-        run.config,
-        run.corpus,
-        engines,
-        request=StopRequest(),
-        step_seconds=seconds,
-        measure_memory=lambda: memory,
-        clock=ticking(1.0),
-    )
+def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0) -> Costs:
+    engine = new_engine(run.config, run.corpus, engines, say=pytest.fail)
+    return measure(run.config, run.corpus, engine, request=StopRequest(), step_seconds=seconds, clock=ticking(1.0))
 
 
 def test_steps_are_timed_beyond_the_length_of_the_run_and_the_first_call_is_not(run: Run) -> None:
     taken: list[int] = []
-    rehearsal = rehearse_with(FakeEngines(Faults(after_call=taken.append)), run)
+    costs = measure_with(FakeEngines(Faults(after_call=taken.append)), run)
     first, *_, last = taken
     assert last > 3
-    assert rehearsal.costs.step_seconds == (len(taken) - 1) / (last - first)  # a second a call
+    assert costs.step_seconds == (len(taken) - 1) / (last - first)  # a second a call
 
 
 def test_the_engine_is_left_in_its_first_state(run: Run) -> None:
     engines = FakeEngines()
-    rehearsal = rehearse_with(engines, run)
-    new = engines(run.config, rehearsal.batches, vocabulary_size=len(run.corpus.vocabulary), precision="float32")
-    assert {name: tensor.tobytes() for name, tensor in rehearsal.engine.tensors().items()} == {
-        name: tensor.tobytes() for name, tensor in new.tensors().items()
-    }
+    measure_with(engines, run)
+    new_engine(run.config, run.corpus, engines, say=pytest.fail)
+    used, new = ({name: tensor.tobytes() for name, tensor in engine.tensors().items()} for engine in engines.made)
+    assert used == new
 
 
 def test_nothing_is_written_to_the_run_or_left_in_the_temporary_folder(
@@ -89,16 +98,10 @@ def test_nothing_is_written_to_the_run_or_left_in_the_temporary_folder(
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
-    rehearse_with(FakeEngines(), run)
+    measure_with(FakeEngines(), run)
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_steps_that_diverge_are_timed_all_the_same(run: Run) -> None:
-    rehearsal = rehearse_with(FakeEngines(Faults(loss=lambda _step, _rate: math.nan)), run)
-    assert rehearsal.costs.step_seconds > 0
-
-
-def test_a_network_that_does_not_fit_into_the_memory_is_refused(run: Run) -> None:
-    with pytest.raises(CharlmError, match=r"lower model\.units or model\.layers"):
-        rehearse_with(FakeEngines(), run, memory=100)
+    assert measure_with(FakeEngines(Faults(loss=lambda _step, _rate: math.nan)), run).step_seconds > 0

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from corpora import make_corpus
 
+from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, EarlyStoppingConfig, TrainingConfig
+from charlm.evaluation.baselines import measure_baselines
 from charlm.runs.run import Run
-from charlm.training.progress import Progress
-from charlm.training.validation import Validator
+from charlm.text.findings import describe_text
+from charlm.training.checkpoints import Progress
+from charlm.training.validation import TextReport, Validator
 
 
 def validator(folder: Path, *, min_delta: float = 0.0, text: str = "abcd" * 10) -> Validator:
@@ -39,3 +42,16 @@ def test_the_first_finite_loss_is_the_best(nats: float, is_best: bool, tmp_path:
 @pytest.mark.parametrize(("text", "split"), [("abcd" * 10, "validation"), ("ab", "train")])
 def test_the_training_text_is_used_if_there_is_no_validation_text(text: str, split: str, tmp_path: Path) -> None:
     assert validator(tmp_path, text=text).split == split
+
+
+def test_the_report_is_that_of_the_text_and_of_the_baselines(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000])
+    validation = corpus.split("validation")
+    report = TextReport(corpus, validation)
+    expected = measure_baselines(validation, corpus.vocabulary, corpus.split("train")).nats_per_char
+    assert report.simple_nats() == pytest.approx({name: expected[name] for name in ("5-gram", "bz2")})
+    assert report.facts() == describe_text(corpus)
+
+
+def test_without_a_validation_text_nothing_is_scored(tmp_path: Path) -> None:
+    assert TextReport(make_corpus(tmp_path, "abba" * 50), None).simple_nats() == {}

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from charlm.training.views import Picture
+from charlm.training.pictures import Picture
 from charlm.tuning.picture import BEST, MARKS, draw_search
 from charlm.tuning.space import Range
 

@@ -15,7 +15,7 @@ from tuning.spaces import SPACE
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
-from charlm.runs.comparison import summarize
+from charlm.runs.summary import summarize
 
 pytestmark = pytest.mark.slow
 

@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.runs.folder import CORPUS, ENDED_FILE, TEACHERS, is_run
-from charlm.runs.run import Run, begin_run, open_run
+from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run
+from charlm.runs.run import Run, begin_run, folder_aside, open_run
+from charlm.text.corpus import Corpus
 from charlm.training import loop
 from charlm.training.engine import EngineFactory
+from charlm.training.loop import new_engine
 from charlm.training.schedule import total_steps
 from charlm.training.signals import Stopped, StopRequest
 from charlm.training.soft_targets import keeps_soft_targets
-from charlm.training.timing import rehearse
+from charlm.training.steps import fit_training_batches
+from charlm.training.timing import measure
 
 
 def train_teachers(
@@ -46,40 +49,52 @@ def train_teachers(
         folder = run.folder / TEACHERS / str(seed)
         config = run.config.of_teacher(seed)
         is_begun = is_run(folder)
-        teacher = open_run(folder) if is_begun else begin_run(folder, config, run.folder / CORPUS)
+        if is_begun:
+            teacher = open_run(folder)
+        else:
+            with folder_aside(folder) as aside:
+                teacher = begin_run(folder, config, run.corpus, aside=aside)
         _check_is_teacher(teacher, config, run)
         if (folder / ENDED_FILE).is_file():
             continue
         say(f"teacher {number} of {len(seeds)}: {folder}")
-        outcome = loop.train(
-            teacher, make_engine, resume=is_begun, request=request, say=say, show_progress=show_progress
-        )
+        engine = new_engine(config, run.corpus, make_engine, say=say)
+        outcome = loop.train(teacher, engine, resume=is_begun, request=request, say=say, show_progress=show_progress)
         if outcome.signal is not None:
             raise Stopped(outcome.signal)
 
 
-def teacher_seconds(run: Run, make_engine: EngineFactory, *, request: StopRequest, step_seconds: float) -> float:
-    """Return how long the teachers take that a run would train, from a few timed steps of one; 0 = there are none.
+def teacher_seconds(
+    config: Config, corpus: Corpus, make_engine: EngineFactory, *, request: StopRequest, step_seconds: float
+) -> float:
+    """Return how long the teachers take that a run would train, and their reading of the text; 0 = there are none.
+
+    A few steps of one are timed. Reading the training text takes as long as evaluating so many characters.
 
     Args:
-        run: A run that has begun.
+        config: Every setting of the run.
+        corpus: Its text.
         make_engine: Makes the engine.
         request: The stop request of a `stop_on_signal` block.
         step_seconds: How long to time steps, at least.
 
     Raises:
-        CharlmError: what `rehearse` raises.
+        CharlmError: what `new_engine` and `measure` raise.
         Stopped: a signal came.
 
     """
-    seeds = run.config.training.own_teachers
+    seeds = config.training.own_teachers
     if not seeds:
         return 0.0
-    config = run.config.of_teacher(seeds[0])
-    rehearsal = rehearse(config, run.corpus, make_engine, request=request, step_seconds=step_seconds)
-    steps = total_steps(config.training.epochs, config.training.steps, rehearsal.batches)
-    costs = rehearsal.costs
-    return len(seeds) * (costs.start_seconds + costs.run_seconds(config.training, steps))
+    teacher = config.of_teacher(seeds[0])
+    engine = new_engine(teacher, corpus, make_engine, say=lambda _: None)
+    costs = measure(teacher, corpus, engine, request=request, step_seconds=step_seconds)
+    batches, _ = fit_training_batches(corpus, teacher)
+    steps = total_steps(teacher.training.epochs, teacher.training.steps, batches)
+    sizes = {name: len(corpus.split(name, check=False)) for name in ("train", "validation")}
+    evaluated = min(sizes["validation"], config.training.evaluate_characters)
+    reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0
+    return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)
 
 
 def _check_is_teacher(teacher: Run, config: Config, run: Run) -> None:

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 from fake_engine import FakeEngines, Faults, interrupt_after
-from fake_runs import SMALL, TEXT
+from fake_runs import TEXT
+from fake_runs import begin as begin_a_run
 
-from charlm.api.teachers import teacher_seconds, train_teachers
-from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
-from charlm.runs.run import Run, begin_run, discard_run, open_run
+from charlm.runs.run import Run, discard_run, open_run
 from charlm.training.signals import Stopped, stop_on_signal
 from charlm.training.soft_targets import open_soft_targets
+from charlm.training.teachers import teacher_seconds, train_teachers
 
 SETTINGS = "training.teacher_settings={model: {units: 4}, training: {steps: 30}}"
 
@@ -22,8 +21,8 @@ def begin(folder: Path, *overrides: str) -> Run:
     """Begin a run with two teachers of its own, of 4 units and 30 steps."""
     folder.mkdir()
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    config = load_config(find_recipe("tiny"), overrides=[*SMALL, "training.teacher_seeds=[2, 3]", SETTINGS, *overrides])
-    return begin_run(folder / "run", config, folder / "text.txt")
+    settings = ("training.teacher_seeds=[2, 3]", SETTINGS, *overrides)
+    return begin_a_run(folder / "run", *settings, text=folder / "text.txt")
 
 
 def teach(run: Run, faults: Faults | None = None) -> list[str]:
@@ -101,13 +100,6 @@ def test_a_run_that_is_refused_keeps_the_teachers_that_it_has_trained(tmp_path: 
     assert (run.folder / "config.yaml").is_file()
 
 
-def test_a_run_that_is_refused_before_its_teachers_are_begun_is_removed(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a")
-    (run.folder / "teachers").mkdir()
-    discard_run(run)
-    assert not run.folder.exists()
-
-
 def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> None:
     run, other = begin(tmp_path / "a"), begin(tmp_path / "b", "model.activation_penalty=0.1")
     teach(other)
@@ -129,5 +121,13 @@ def test_a_link_in_the_place_of_a_teacher_is_refused(tmp_path: Path, name: str) 
 def test_their_time_is_that_of_each_of_them(tmp_path: Path) -> None:
     run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teacher_seeds=[]")
     with stop_on_signal() as request:
-        assert teacher_seconds(run, FakeEngines(Faults()), request=request, step_seconds=0) > 0
-        assert teacher_seconds(none, FakeEngines(Faults()), request=request, step_seconds=0) == 0
+        assert teacher_seconds(run.config, run.corpus, FakeEngines(), request=request, step_seconds=0) > 0
+        assert teacher_seconds(none.config, none.corpus, FakeEngines(), request=request, step_seconds=0) == 0
+
+
+def test_a_run_can_be_moved_while_a_teacher_trains(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a")
+    with pytest.raises(Stopped):
+        teach(run, interrupt_after(15))
+    moved = run.folder.rename(tmp_path / "elsewhere")
+    assert len(teach(open_run(moved))) == 2

@@ -1,0 +1,131 @@
+"""What is settled before a training: its text, its config with nothing left open, and its engine."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charlm.api.sources import Overrides, Text, as_several, make_corpus, overridden_keys
+from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
+from charlm.config.schema import Config
+from charlm.errors import CharlmError
+from charlm.hardware import core_count, memory_bytes
+from charlm.network.bundle import Bundle
+from charlm.runs.folder import CORPUS
+from charlm.runs.initial import Parent, adapt_parent, check_first_weights, load_run_config
+from charlm.text.corpus import Corpus
+from charlm.training.display import wrap
+from charlm.training.engine import Engine, EngineFactory
+from charlm.training.loop import new_engine
+from charlm.training.parts import fill_parts
+from charlm.training.signals import StopRequest
+from charlm.training.soft_targets import check_teachers
+
+LENGTH = ("training.epochs", "training.steps")
+"""The settings that `minutes` decides."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A training that could begin."""
+
+    corpus: Corpus
+    config: Config
+    """Every setting, with nothing left open."""
+    first: Bundle | None
+    """The weights that training begins with; None = they are drawn at random."""
+    advice: RecipeAdvice
+    """What suits a text of its size."""
+    is_advised: bool
+    """Whether the config follows the advice, because no recipe was named."""
+    minutes: float | None
+    """How long the training is to take; None = as long as its config says."""
+
+    def describe_advice(self) -> list[str]:
+        """Return the lines that tell the user which recipe the text gets and why, if it follows the advice."""
+        if not self.is_advised:
+            return []
+        lines, better = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}"), self.advice.better
+        if better is not None:
+            lines.append(f"better, in about {better.times:g} times the time: -c {better.recipe}")
+        return lines
+
+    def new_engine(self, make_engine: EngineFactory, *, request: StopRequest, say: Callable[[str], None]) -> Engine:
+        """Make the engine, with the weights that training begins with; raises as `charlm.training.loop.new_engine`."""
+        first = None if self.first is None else self.first.parameters
+        with request.at_once():
+            return new_engine(self.config, self.corpus, make_engine, first_weights=first, say=say)
+
+
+def prepare(
+    text: Text,
+    *,
+    recipe: str | Path | None,
+    overrides: Overrides,
+    aside: Path,
+    parent: Parent | None = None,
+    minutes: float | None = None,
+    workers: int = 1,
+    cores: Callable[[Config], int] = lambda _: core_count(),
+    say: Callable[[str], None] = lambda _: None,
+    show_progress: bool = False,
+) -> Preparation:
+    """Read the text, and settle every setting of a training. A mistake in a setting is found before the text is read.
+
+    Args:
+        text: As for `charlm.train`.
+        recipe: A name in configs/, or a YAML file; None = the recipe that suits the text, for the plays that come with
+            charlm `default`.
+        overrides: Values that replace those of the recipe.
+        aside: An existing folder; the text is tokenized into its folder corpus/.
+        parent: The model whose weights training begins with, and which decides the shape of the network; None = random
+            weights.
+        minutes: How long the training is to take; None = as long as the recipe or the advice says.
+        workers: The number of machines that share the batch.
+        cores: Returns the cores, or graphics cards, of each that compute parts of a batch.
+        say: Takes a line for the user.
+        show_progress: Whether to show a bar on standard error while the text is tokenized.
+
+    Raises:
+        CharlmError: a key or a value is not right, the parent does not fit the overrides or the text, the text or a
+            teacher cannot be read, or the soft targets of the teachers do not fit into the memory.
+
+    """
+    path, given = find_recipe(str(recipe or DEFAULT_RECIPE)), as_several(overrides)
+    config = load_run_config(path, parent, overrides=given)
+    check_first_weights(config, parent)
+    corpus, settings = make_corpus(text, aside / CORPUS, config.corpus, parent=parent, show_progress=show_progress)
+    start, end = corpus.splits["train"]
+    advice = suited_recipe(end - start)
+    is_advised = recipe is None and text is not None
+    if is_advised:
+        path = find_recipe(advice.recipe)
+        config = load_run_config(path, parent, overrides=given)
+        if minutes is None and not overridden_keys(given) & {*LENGTH}:
+            minutes = advice.minutes
+    training = config.training.model_copy(update={"first_weights": None if parent is None else parent.sha256})
+    config = config.model_copy(update={"recipe": path.stem, "corpus": settings, "training": training})
+    config = fill_parts(config, workers=workers, cores=cores(config))
+    check_teachers(config, corpus, available_bytes=memory_bytes())
+    first = None if parent is None else adapt_parent(parent, config, corpus, say=say)
+    return Preparation(corpus, config, first, advice, is_advised, minutes)
+
+
+def check_minutes(minutes: float, overrides: Iterable[str] | Mapping[str, Any]) -> None:
+    """Check the minutes that a run is to take.
+
+    Args:
+        minutes: More than 0.
+        overrides: `KEY=VALUE` texts or a mapping of dotted keys; they must leave the length of the run alone.
+
+    Raises:
+        CharlmError: the minutes are not a number more than 0, or an override gives the length.
+
+    """
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise CharlmError(f"--minutes {minutes:g}: must be a number more than 0")
+    given = overridden_keys(overrides)
+    for key in LENGTH:
+        if key in given:
+            raise CharlmError(f"--minutes {minutes:g}: decides {key}, which --set gives as well; leave one of them out")

@@ -1,0 +1,154 @@
+"""What `charlm runs` tells of each run: its state, score, speed, text and settings, and in which settings runs differ.
+
+The score is that of the bundle best/: it belongs to weights that can be used. Step, time and speed are from the last
+line of metrics.jsonl, which may be growing. A value that a run does not have yet is None. The files may come from a
+stranger: what is read is bounded in size, and a value that is not possible is None or a CharlmError.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from charlm.config.file import flatten, load_config
+from charlm.errors import CharlmError
+from charlm.network.architecture import CONFIG_FILE, MODEL
+from charlm.network.bundle import read_model
+from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, check_is_run
+from charlm.runs.metrics import read_speed, read_step, to_number
+from charlm.storage.locks import is_held
+from charlm.text.corpus import is_corpus, read_manifest
+
+State = Literal["training", "stopped", "done"]
+"""training: a process trains it now; done: it has reached its end; stopped: neither, so that it can be resumed."""
+
+
+@dataclass(frozen=True)
+class RunText:
+    """The text of a run. Two are equal if losses on them compare: the ids and the validation part are the same."""
+
+    name: str = field(compare=False)
+    """The name of the document or, if there are several, of their folder; for the user."""
+    sha256: str
+    """Of the ids."""
+    validation: tuple[int, int]
+    """Start and end of the validation text, as positions in the ids."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How far a run has come."""
+
+    folder: Path
+    state: State
+    step: float | None
+    """The last step in the log; None if there is none."""
+    split: str | None
+    """The text of the score: validation, or train if there is no validation text."""
+    nats_per_char: float | None
+    """The score of best/."""
+    best_step: float | None
+    """The step of the score."""
+    seconds: float | None
+    """The time of training, without evaluations and start-up."""
+    characters_per_second: float | None
+    weights: int | None
+    """The number of weights."""
+    disk_bytes: int
+    """The size of all files in the folder; what links lead to is not counted."""
+    age_seconds: float
+    """The time since the last line of the log."""
+    recipe: str | None
+    """The name of the recipe that the run began with."""
+    text: RunText | None
+    """None if the run has no corpus, for instance because it was copied without."""
+    settings: Mapping[str, Any]
+    """Every setting by its dotted key."""
+
+
+def summarize(folder: Path, *, now: Callable[[], float] = time.time) -> RunSummary:
+    """Summarize the run in a folder.
+
+    Args:
+        folder: The folder.
+        now: Returns the time in seconds since 1970.
+
+    Raises:
+        CharlmError: the folder is not a run, or a file of the run is missing, damaged or a link.
+
+    """
+    try:
+        check_is_run(folder)
+        config, metrics = load_config(folder / CONFIG_FILE, follow_links=False), folder / METRICS_FILE
+        speed, model, score = read_speed(metrics), *_read_score(folder / "best")
+        ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
+        return RunSummary(
+            folder,
+            state="training" if is_held(folder) else ended,
+            step=read_step(metrics),
+            split=score.get("split"),
+            nats_per_char=to_number(score.get("nats_per_char")),
+            best_step=to_number(model.get("step")),
+            seconds=speed.seconds,
+            characters_per_second=speed.characters_per_second,
+            weights=sum(map(math.prod, model["shapes"].values())) if model else None,
+            disk_bytes=_disk_bytes(folder),
+            age_seconds=max(0.0, now() - metrics.stat().st_mtime),
+            recipe=config.recipe,
+            text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
+            settings={key: value for key, value in flatten(config).items() if key != "recipe"},
+        )
+    except OSError as error:
+        raise CharlmError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
+
+
+def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
+    """Group summaries by the text of the run; groups, and summaries in a group, are in the order of their first run."""
+    groups: dict[RunText | None, list[RunSummary]] = {}
+    for summary in summaries:
+        groups.setdefault(summary.text, []).append(summary)
+    return list(groups.values())
+
+
+def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return the keys of the settings that differ between runs, in the order of a config."""
+    keys = dict.fromkeys(key for summary in summaries for key in summary.settings)
+    return [key for key in keys if len({json.dumps(summary.settings.get(key)) for summary in summaries}) > 1]
+
+
+def text_name(documents: Sequence[str]) -> str:
+    """Return a name for some documents together, given their names."""
+    if len(documents) < 2:
+        return PurePath(documents[0]).name if documents else "without a name"
+    try:
+        folder = PurePath(os.path.commonpath(documents)).name
+    except ValueError:  # some paths are absolute, some are not
+        folder = ""
+    if folder:
+        return f"{folder}, {len(documents):,} documents"
+    return f"{PurePath(documents[0]).name} and {len(documents) - 1:,} more"
+
+
+def _read_text(corpus: Path) -> RunText:
+    manifest = read_manifest(corpus)
+    name = text_name([source.name for source in manifest.sources])
+    return RunText(name, manifest.ids_sha256, manifest.splits["validation"])
+
+
+def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the model.json of a bundle, and the score in it; both are empty before the first evaluation."""
+    if not os.path.lexists(best):
+        return {}, {}
+    model = read_model(best)
+    score = model.get("score") or {}
+    if not isinstance(score, dict) or score.get("split") not in (None, "train", "validation"):
+        raise CharlmError(f"{best / MODEL}: damaged: `score` is not that of the split train or validation")
+    return model, score
+
+
+def _disk_bytes(folder: Path) -> int:
+    return sum(os.lstat(Path(place, name)).st_size for place, _, names in os.walk(folder) for name in names)

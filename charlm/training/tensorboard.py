@@ -1,0 +1,321 @@
+"""TensorBoard's event files, written without TensorFlow.
+
+`tf.summary` would notice a full disk late, leave half an event in the file, and raise its own kind of error.
+"""
+
+import io
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalars
+from tensorboard.plugins.histogram import metadata as histograms
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.image import metadata as images
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util.tensor_util import make_tensor_proto
+
+from charlm.config.file import dump_config
+from charlm.config.resume import changed_settings
+from charlm.config.schema import Config
+from charlm.network.rnn import Floats
+from charlm.storage.atomic import sync_folder, write_file
+from charlm.storage.files import Log, writing
+from charlm.text.vocabulary import Vocabulary
+from charlm.training.pictures import Picture, encode_png
+from charlm.training.views import Views, description
+
+BUCKETS = 30
+"""The number of buckets of a histogram, as in TensorBoard."""
+SCALARS = ("learning_rate", "gradient_norm", "characters_per_second")
+"""Optional figures of a log line."""
+CHARTS = {
+    "loss": {
+        "nats per character, beside a 5-gram model": r"nats_per_char/.+",
+        "best so far": r"best_nats_per_char",
+    },
+    "steps": {
+        "norm of the gradient": r"gradient_norm/.+",
+        "gradient / weights": r"gradient_to_weights/.+",
+        "update / weights": r"update_to_weights/.+",
+        "learning rate": r"learning_rate",
+    },
+    "network": {
+        "spectral radius of the recurrent kernel": r"spectral_radius/.+",
+        "share of saturated units": r"saturated/.+",
+    },
+}
+"""The charts of the tab CUSTOM SCALARS: a pattern of tags by title, by category."""
+ROW_FILE = "events.hparams.tfevents"
+"""Before the other event files in alphabetical order: TensorBoard may read only the last one again."""
+Value = bool | float | str
+TEXT = "text"
+"""The name of the text, beside the settings: losses on other texts do not compare."""
+METRICS = ("best_nats_per_char", "nats_per_char/validation", "nats_per_char/train", "characters_per_second")
+"""The tags of the figures in the table, in order."""
+_LEFT_OUT = {"training.parts"}  # the number of cores of a machine
+PROJECTOR, LABELS, POINTS = "projector_config.pbtxt", "characters.labels.tsv", "characters.points.tsv"
+MAX_POINTS = 2000
+"""The projector becomes slow with more; the first ids are shown."""
+READABLE = {
+    " ": "\N{OPEN BOX}",
+    "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
+    "\t": "\N{RIGHTWARDS ARROW TO BAR}",
+    "\r": "\N{LEFTWARDS ARROW}",
+}
+"""Labels of characters that would not be seen."""
+
+
+class EventLog:
+    """A new event file in the folder tensorboard/ of a run; its methods raise CharlmError if it cannot be written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
+        self._write(Event(file_version="brain.Event:2"))
+
+    def describe(self, config: Config, graph: bytes) -> None:
+        """Write what does not change during a run: the layout of the charts, the config as text, and the graph.
+
+        Args:
+            config: Every setting.
+            graph: A serialized GraphDef; if it is empty, nothing is written.
+
+        """
+        self._show(layout_pb(), step=0)
+        self._show(text_pb("config", _preformatted(dump_config(config))), step=0)
+        if graph:
+            self._write(Event(graph_def=graph))
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Write a log line or an evaluation as scalars.
+
+        Args:
+            metrics: step, split, nats_per_char, bits_per_char, and any of SCALARS.
+
+        """
+        scalars = {f"{name}/{metrics['split']}": metrics[name] for name in ("nats_per_char", "bits_per_char")}
+        scalars |= {name: metrics[name] for name in SCALARS if name in metrics}
+        for tag, value in scalars.items():
+            self._show(scalar_pb(tag, value), step=metrics["step"])
+
+    def show_text(self, tag: str, text: str, *, step: int) -> None:
+        """Write a text that TensorBoard shows as it is, not as Markdown."""
+        self._show(text_pb(tag, _preformatted(text)), step=step)
+
+    def show(self, views: Views, *, step: int) -> None:
+        """Write what is shown of an evaluation."""
+        for tag, value in views.scalars.items():
+            self._show(scalar_pb(tag, value, description=description(tag)), step=step)
+        for tag, values in views.histograms.items():
+            self._show(histogram_pb(tag, values), step=step)
+        for tag, picture in views.pictures.items():
+            self._show(picture_pb(tag, picture), step=step)
+        for tag, text in views.texts.items():
+            self.show_text(tag, text, step=step)
+
+    def end(self) -> None:
+        """Write that the run is complete."""
+        self._show(session_end(), step=0)
+
+    def sync(self) -> None:
+        """Return when all events and the name of the file are on the disk."""
+        self._log.sync()
+        with writing(self._folder):
+            sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
+
+    def _show(self, summary: Summary, *, step: int) -> None:
+        self._write(Event(step=step, summary=summary))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        RecordWriter(self._log).write(event.SerializeToString())
+
+
+def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
+    """Return the histogram that TensorBoard would make of the finite values, with a thirtieth of the memory.
+
+    Args:
+        tag: Its name in TensorBoard.
+        values: float32 of any shape.
+
+    """
+    finite = values[np.isfinite(values)]
+    ends = (np.float64(finite.min()), np.float64(finite.max())) if finite.size else None  # float32 may overflow
+    counts, edges = np.histogram(finite, BUCKETS, range=ends)
+    rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    summary = Summary()
+    metadata = histograms.create_summary_metadata(display_name=None, description=description(tag))
+    summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(rows, dtype=np.float64))
+    return summary
+
+
+def picture_pb(tag: str, picture: Picture) -> Summary:
+    """Return a picture, uint8 [height, width, 3], as TensorBoard shows it."""
+    height, width, _ = picture.shape
+    summary = Summary()
+    summary.value.add(
+        tag=tag,
+        metadata=images.create_summary_metadata(display_name=None, description=description(tag)),
+        tensor=make_tensor_proto([str(width).encode(), str(height).encode(), encode_png(picture)], dtype=np.object_),
+    )
+    return summary
+
+
+def layout_pb() -> Summary:
+    """Return the charts of the tab CUSTOM SCALARS, the same for every run."""
+    layout = layout_pb2.Layout()
+    for title, charts in CHARTS.items():
+        category = layout.category.add(title=title)
+        for name, pattern in charts.items():
+            category.chart.add(title=name, multiline=layout_pb2.MultilineChartContent(tag=[pattern]))
+    summary = Summary()
+    summary.value.add(
+        tag=custom_scalars.CONFIG_SUMMARY_TAG,
+        metadata=custom_scalars.create_summary_metadata(),
+        tensor=make_tensor_proto([layout.SerializeToString()], dtype=np.object_),
+    )
+    return summary
+
+
+def _preformatted(text: str) -> str:
+    """Return a text as a Markdown code block, which TensorBoard shows as it is."""
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def settings_beyond_defaults(config: Config, *, text: str) -> dict[str, Value]:
+    """Return the settings that are not the defaults, by dotted keys, and the name of the text."""
+    defaults = Config()
+    changes = {key: new for key, (_, new) in changed_settings(defaults, config).items() if key not in _LEFT_OUT}
+    found = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in changes.items()}
+    return {TEXT: text, **found}
+
+
+def write_row(folder: Path, settings: Mapping[str, Value], *, run: str) -> None:
+    """Write the row of a run, replacing the one before.
+
+    Args:
+        folder: The folder of its event files, which exists.
+        settings: What `settings_beyond_defaults` returned.
+        run: The name of the run, which is the id of the row.
+
+    Raises:
+        CharlmError: the file cannot be written, or is a link.
+
+    """
+    start = plugin_data_pb2.SessionStartInfo(group_name=run, start_time_secs=time.time())
+    for key, value in settings.items():
+        if isinstance(value, bool):
+            start.hparams[key].bool_value = value
+        elif isinstance(value, str):
+            start.hparams[key].string_value = value
+        else:
+            start.hparams[key].number_value = value
+    content = plugin_data_pb2.HParamsPluginData(session_start_info=start)
+    write_file(folder / ROW_FILE, event_file(_summary(metadata.SESSION_START_INFO_TAG, content)))
+
+
+def session_end() -> Summary:
+    """Return the message that a run is complete."""
+    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
+    return _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
+
+
+def experiment(runs: Iterable[Mapping[str, Value]]) -> Summary:
+    """Return the columns of a table of several runs: the score first, and every setting that one of them has.
+
+    Args:
+        runs: The settings of each run, as `settings_beyond_defaults` returns them.
+
+    """
+    values: dict[str, list[Value]] = {}
+    rows = list(runs)
+    for settings in rows:
+        for key, value in settings.items():
+            values.setdefault(key, []).append(value)
+    message = api_pb2.Experiment()
+    for key, found in values.items():
+        info = message.hparam_infos.add(name=key, type=_common_type(found))
+        info.differs = len({*found}) > 1 or len(found) < len(rows)
+        if info.type != api_pb2.DATA_TYPE_FLOAT64:
+            is_text = info.type == api_pb2.DATA_TYPE_STRING
+            info.domain_discrete.extend(dict.fromkeys(str(value) if is_text else value for value in found))
+    for tag in METRICS:
+        message.metric_infos.add(name=api_pb2.MetricName(tag=tag))
+    return _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=message))
+
+
+def _common_type(values: Sequence[Value]) -> int:
+    """Return TensorBoard's type for the values of a column: text if they are of several types."""
+    types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    found = {int(types.get(type(value), api_pb2.DATA_TYPE_FLOAT64)) for value in values}
+    return found.pop() if len(found) == 1 else int(api_pb2.DATA_TYPE_STRING)
+
+
+def event_file(summary: Summary) -> bytes:
+    """Return the bytes of an event file that holds one summary."""
+    file = io.BytesIO()
+    writer = RecordWriter(file)
+    for event in (Event(file_version="brain.Event:2"), Event(summary=summary)):
+        event.wall_time = time.time()
+        writer.write(event.SerializeToString())
+    return file.getvalue()
+
+
+def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
+    summary = Summary()
+    summary.value.add(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR)
+    return summary
+
+
+def label_characters(vocabulary: Vocabulary) -> list[str]:
+    """Return a label for each id, none of them blank: a space is an open box, a line break an arrow."""
+    reserved = {vocabulary.unknown_id: "unknown", vocabulary.end_of_text_id: "end of text"}
+    return [
+        reserved.get(index, "reserved") if character is None else _label(character)
+        for index, character in enumerate(vocabulary.characters)
+    ]
+
+
+def _label(character: str) -> str:
+    if character in READABLE:
+        return READABLE[character]
+    return character if character.isprintable() and character.strip() else f"U+{ord(character):04X}"
+
+
+def write_projector(folder: Path, vocabulary: Vocabulary, rows: Floats, *, name: str) -> None:
+    """Write a point for each character for the projector, replacing those before.
+
+    Args:
+        folder: The folder of the event files, which exists.
+        vocabulary: The characters.
+        rows: The points, float32 [V, width].
+        name: What they are called.
+
+    Raises:
+        CharlmError: a file cannot be written, or is a link.
+
+    """
+    labels = label_characters(vocabulary)[:MAX_POINTS]
+    shape = [len(labels), rows.shape[1]]
+    config = ProjectorConfig()
+    config.embeddings.add(tensor_name=name, tensor_path=POINTS, tensor_shape=shape, metadata_path=LABELS)
+    write_file(folder / LABELS, "".join(f"{label}\n" for label in labels).encode())
+    lines: Sequence[Sequence[float]] = rows[:MAX_POINTS].tolist()
+    write_file(folder / POINTS, "".join("\t".join(map("{:.5g}".format, line)) + "\n" for line in lines).encode())
+    write_file(folder / PROJECTOR, str(config).encode())  # the text form of the message

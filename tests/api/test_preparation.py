@@ -1,0 +1,135 @@
+"""What is settled before a training: the recipe that a text gets, every setting, and the time."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import charlm
+from charlm.api.preparation import Preparation, check_minutes, prepare
+from charlm.config.file import load_config
+from charlm.config.recipes import CONFIGS, DEFAULT_CORPUS, SUITED, find_recipe, recipe_names
+from charlm.errors import CharlmError
+
+SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
+QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.checkpoint_every": 1000}
+
+
+def prepare_with(characters: int | None, **arguments: Any) -> Preparation:
+    """Prepare a training on a text of some characters; None = without a text."""
+    if characters is not None:
+        Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
+    Path("aside").mkdir()
+    text = None if characters is None else Path("text.txt")
+    return prepare(text, **{"recipe": None, "overrides": (), "aside": Path("aside"), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("characters", "recipe", "minutes"),
+    [(SHORT, "small", None), (MEDIUM, "default", None), (LONG, "shakespeare", None), (LONGEST, "5mb", 10)],
+)
+def test_a_text_alone_gets_the_recipe_for_its_size(characters: int, recipe: str, minutes: float | None) -> None:
+    prepared, expected = prepare_with(characters), load_config(find_recipe(recipe))
+    assert (prepared.is_advised, prepared.config.recipe, prepared.minutes) == (True, recipe, minutes)
+    assert prepared.config.model == expected.model
+    assert prepared.config.training.optimizer == expected.training.optimizer
+    assert prepared.config.training.parts is not None
+
+
+@pytest.mark.parametrize("overrides", [["model.units=9", "corpus.min_count=2"], {"model.units": 9}])
+def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None:
+    config = prepare_with(SHORT, overrides=overrides).config
+    assert config.model.units == 9
+    assert config.training.batch_size == load_config(find_recipe("small")).training.batch_size
+    assert config.corpus.min_count == (2 if isinstance(overrides, list) else 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "minutes"),
+    [({"minutes": 3}, 3), ({"overrides": ["training.epochs=1"]}, None), ({"overrides": {"training.steps": 9}}, None)],
+)
+def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advice(
+    arguments: dict[str, Any], minutes: float | None
+) -> None:
+    assert prepare_with(LONGEST, **arguments).minutes == minutes
+
+
+@pytest.mark.parametrize(("characters", "recipe"), [(LONG, "tiny"), (None, None)])
+def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: int | None, recipe: str | None) -> None:
+    prepared = prepare_with(characters, recipe=recipe)
+    assert prepared.describe_advice() == []
+    assert prepared.config.model == load_config(find_recipe(recipe or "default")).model
+    assert prepared.config.recipe == (recipe or "default")
+
+
+def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:
+    with pytest.raises(CharlmError, match="epochs or steps must be given"):
+        prepare("missing.txt", recipe=None, overrides=["training.epochs=null"], aside=Path())
+
+
+def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
+    Path("text.txt").write_text("abba\n" * 99, encoding="utf-8")
+    corpus = charlm.tokenize("text.txt", "corpus", overrides=["corpus.level=byte", "corpus.validation_fraction=0.25"])
+    config = prepare(corpus, recipe="tiny", overrides=(), aside=Path()).config
+    assert (config.corpus.level, config.corpus.validation_fraction) == ("byte", 0.25)
+    with pytest.raises(CharlmError, match=r"corpus\.level: found 'char', but .*corpus was made with 'byte'"):
+        prepare("corpus", recipe="tiny", overrides=["corpus.level=char"], aside=Path())
+
+
+@pytest.mark.parametrize("advice", [advice for _, advice in SUITED], ids=lambda advice: advice.options)
+def test_every_advice_is_a_recipe_that_comes_with_charlm(advice: Any) -> None:
+    load_config(find_recipe(advice.recipe))
+    if advice.better is not None:
+        load_config(find_recipe(advice.better.recipe))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_no_recipe_decides_how_a_text_becomes_a_corpus(name: str) -> None:
+    """A text is tokenized before its size tells which recipe suits it."""
+    assert "\ncorpus:" not in (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+# Minutes
+
+
+@pytest.mark.parametrize("minutes", [0, -1, math.nan, math.inf])
+def test_minutes_must_be_a_number_more_than_0(minutes: float) -> None:
+    with pytest.raises(CharlmError, match=r"^--minutes .*: must be a number more than 0$"):
+        check_minutes(minutes, [])
+
+
+@pytest.mark.parametrize("overrides", [["model.units=3", " training.steps = 5"], {"training.epochs": 5}])
+def test_the_length_is_not_given_twice(overrides: Any) -> None:
+    with pytest.raises(CharlmError, match=r"^--minutes 3: decides training\.(steps|epochs), which --set gives"):
+        check_minutes(3, overrides)
+
+
+@pytest.mark.slow
+def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_the_bit(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
+    settings = {**QUICK, "model.layer_dropout": 0.1, "model.layers": 2, "training.average_momentum": 0.9}
+    said: list[str] = []
+    timed = charlm.train(
+        tmp_path / "text.txt",
+        recipe="tiny",
+        overrides=settings,
+        minutes=0.5,
+        run=tmp_path / "timed",
+        say=said.append,
+    )
+    config = charlm.load(tmp_path / "timed").config
+    assert (config.training.steps, config.training.epochs) == (timed.progress.step, None)
+    assert timed.reason == "all steps done"
+    assert any(line.startswith(f"0.5 minutes: {timed.progress.step:,} steps of ") for line in said)
+
+    charlm.train(tmp_path / "text.txt", recipe=tmp_path / "timed/config.yaml", run=tmp_path / "again")
+    weights = [(tmp_path / name / "last/weights.safetensors").read_bytes() for name in ("timed", "again")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_a_time_that_the_start_takes_up_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^--minutes 0.0001: the start and one step take .* minutes; give more$"):
+        charlm.train(recipe="tiny", minutes=0.0001, run=tmp_path / "deep/run")
+    assert list(tmp_path.iterdir()) == []

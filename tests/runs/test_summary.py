@@ -1,0 +1,101 @@
+"""What `charlm runs` tells of a run, from its files, which may be growing or come from a stranger."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from run_folders import make_run, make_scored_run, metrics_line
+
+from charlm.errors import CharlmError
+from charlm.network.bundle import Bundle
+from charlm.runs.summary import RunSummary, RunText, differing_settings, group_by_text, summarize, text_name
+from charlm.storage.locks import only_writer
+
+
+@pytest.fixture
+def scored(tmp_path: Path, bundle: Bundle) -> Path:
+    """Make a run with a score."""
+    return make_scored_run(tmp_path / "run", bundle, 1.5)
+
+
+def test_a_run_has_the_score_of_best_and_the_step_and_speed_of_its_log(scored: Path, bundle: Bundle) -> None:
+    os.utime(scored / "metrics.jsonl", (100, 100))
+    found = summarize(scored, now=lambda: 130.0)
+    assert (found.split, found.nats_per_char, found.best_step, found.step) == ("validation", 1.5, 7, 9)
+    assert (found.seconds, found.characters_per_second, found.age_seconds) == (2.0, 500.0, 30.0)
+    assert found.weights == bundle.parameters.size
+    assert found.disk_bytes == sum(path.stat().st_size for path in scored.rglob("*") if path.is_file())
+
+
+def test_a_run_that_is_not_evaluated_yet_has_no_score(tmp_path: Path) -> None:
+    found = summarize(make_run(tmp_path / "run"))
+    assert (found.step, found.nats_per_char, found.weights, found.seconds, found.text) == (None,) * 5
+
+
+def test_a_run_is_training_done_or_stopped(scored: Path) -> None:
+    assert summarize(scored).state == "stopped"
+    with only_writer(scored):
+        assert summarize(scored).state == "training"
+    (scored / "ended.json").touch()
+    assert summarize(scored).state == "done"
+
+
+def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None:
+    found = summarize(trained_run)
+    assert found.text is not None
+    assert (found.text.name, found.recipe, found.state) == ("text.txt", "tiny", "done")
+    assert found.settings["corpus.test_fraction"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "contents"),
+    [
+        ("config.yaml", "units: 3"),
+        ("metrics.jsonl", "[]\n"),
+        ("best/model.json", "{}"),
+        ("metrics.jsonl", None),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, contents: str | None, scored: Path) -> None:
+    path = scored / name
+    path.unlink()
+    if contents is None:
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text(contents, encoding="utf-8")
+    with pytest.raises(CharlmError):
+        summarize(scored)
+
+
+@pytest.mark.parametrize("value", ['"fast"', "-1", "1e30", "NaN", "null", "[]"])
+def test_a_figure_that_is_not_possible_is_not_known(value: str, scored: Path) -> None:
+    (scored / "metrics.jsonl").write_text(metrics_line(step=1).replace("1}", f'1, "seconds": {value}}}'))
+    assert summarize(scored).seconds is None
+
+
+def run(folder: str, text: RunText | None, **settings: object) -> RunSummary:
+    blank = dict.fromkeys(RunSummary.__dataclass_fields__)
+    return RunSummary(**{**blank, "folder": Path(folder), "text": text, "settings": settings})  # type: ignore[arg-type]
+
+
+def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
+    one, other = RunText("a", "x", (8, 10)), RunText("b", "y", (8, 10))
+    runs = [run("1", one, units=3, seed=1), run("2", other, units=5), run("3", replace(one, name="c"), units=4, seed=1)]
+    groups = group_by_text(runs)
+    assert [[str(found.folder) for found in group] for group in groups] == [["1", "3"], ["2"]]
+    assert [differing_settings(group) for group in groups] == [["units"], []]
+
+
+@pytest.mark.parametrize(
+    ("documents", "name"),
+    [
+        ([], "without a name"),
+        (["books/a.txt"], "a.txt"),
+        (["books/a.txt", "books/b.txt"], "books, 2 documents"),
+        (["a.txt", "b.txt", "c.txt"], "a.txt and 2 more"),
+        (["/a.txt", "b.txt"], "a.txt and 1 more"),
+    ],
+)
+def test_documents_together_have_a_name(documents: list[str], name: str) -> None:
+    assert text_name(documents) == name
