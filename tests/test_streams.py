@@ -107,7 +107,7 @@ def test_text_in_an_argument_is_utf_8_in_a_locale_that_has_only_ascii(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["sample", "-n", "0", "--ignore-end"], ["sample", "-n", "9", "--json"], ["runs"], ["compare", "--json"]],
+    [["sample", "-n", "0", "--ignore-end"], ["sample", "-n", "9", "--json"], ["runs"], ["runs", "--json"]],
 )
 def test_a_reader_of_results_that_has_gone_is_no_error(arguments: list[str], trained_run: Path) -> None:
     command, *options = arguments
