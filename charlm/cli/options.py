@@ -1,5 +1,6 @@
 """The options and arguments that several commands share."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,20 @@ class NonEmptyPath(click.Path):
         if value == "":
             self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Finite(click.FloatRange):
+    """A number in a range that is neither NaN, which click takes for one in any range, nor infinite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a float, or fail with a usage error."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+POSITIVE = Finite(min=0, min_open=True)
 
 
 def as_utf8(text: str) -> str:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, Decorator, corpus_argument, quiet_option, recipe_option, set_option
+from charlm.cli.options import (
+    FOLDER,
+    POSITIVE,
+    Decorator,
+    Finite,
+    corpus_argument,
+    quiet_option,
+    recipe_option,
+    set_option,
+)
 from charlm.cli.output import log_settings, print_result, say
 from charlm.cli.suggestions import suggest_runs
 from charlm.cli.table import cut
@@ -24,9 +33,7 @@ SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
 
 def _seconds_option(name: str, default: float, text: str) -> Decorator:
     """Return an option for a time limit of a cluster, at least 2 seconds."""
-    return click.option(
-        name, type=click.FloatRange(min=2), default=default, show_default=True, metavar="SECONDS", help=text
-    )
+    return click.option(name, type=Finite(min=2), default=default, show_default=True, metavar="SECONDS", help=text)
 
 
 SECTIONS = {
@@ -64,7 +71,7 @@ EXAMPLES = {
 )
 @click.option(
     "--minutes",
-    type=float,
+    type=POSITIVE,
     help="Minutes that the whole call takes: as many steps are taken as fit.  [default: no limit]",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, corpus_argument, json_option, quiet_option, refuse_empty
+from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, json_option, quiet_option, refuse_empty
 from charlm.cli.output import log_settings, print_result, say
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult, TrialSummary
-
-MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
-
 
 SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out storage"}
 EXAMPLES = {
@@ -33,7 +30,7 @@ EXAMPLES = {
     help="YAML file that names a recipe, and settings with ranges; or space, the one that comes with charlm.",
 )
 @corpus_argument
-@click.option("--minutes", type=MINUTES, required=True, help="Minutes after which this call ends.")
+@click.option("--minutes", type=POSITIVE, required=True, help="Minutes after which this call ends.")
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -41,7 +38,7 @@ EXAMPLES = {
 )
 @click.option(
     "--trial-minutes",
-    type=MINUTES,
+    type=POSITIVE,
     help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes]",
 )
 @click.option("--out", type=FOLDER, help="Folder of the search.  [default: runs/tune-<name of the space>]")

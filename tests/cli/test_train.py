@@ -163,7 +163,6 @@ train text.txt -r out -s training.precision=float16            | training.precis
 train text.txt -r out -s sampling.top_p=2                      | sampling.top_p: found 2
 train corpus -r out -s corpus.level=byte                       | corpus.level: found 'byte', but corpus was
 train corpus -r out -s corpus.validation_fraction=0.2          | corpus.validation_fraction: found 0.2, but corpus was
-train text.txt -r out --minutes nan                            | --minutes nan: must be a number more than 0
 train text.txt -r out --minutes 3 -s training.steps=9          | --minutes 3: decides training.steps
 train text.txt -r out --init nowhere                           | nowhere: no such folder
 train text.txt -r out --init no-model.json                     | no-model.json
