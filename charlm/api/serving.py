@@ -27,8 +27,9 @@ def serve(
     unknown: Unknown = "error",
     limits: Limits | None = None,
     allowed_hosts: Sequence[str] = (),
-    announce: Announce = lambda url, models: None,
+    key: str | None = None,
     say: Callable[[str], object] = lambda _: None,
+    announce: Announce = lambda url, models: None,
 ) -> None:
     """Answer requests until Ctrl-C or SIGTERM, then finish those that were begun. Must be called in the main thread.
 
@@ -36,26 +37,27 @@ def serve(
 
     Args:
         runs: Runs or bundle folders, or parts of the names of runs; none = the newest run under runs/.
-        host: The address to listen at; anything but loopback is open to the network, without a password.
+        host: The address to listen at; anything but loopback is open to the network.
         port: 0 to 65535; 0 = any free one.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of a prompt that a model does not know: refuse the request (error) or leave
             the character out (skip).
         limits: What is bounded; None = the defaults.
         allowed_hosts: Names by which the server may be reached, besides localhost and addresses.
+        key: What requests must bring, as the key of OpenAI's clients; None = nothing.
+        say: Takes a line for the user: a warning if the address is open to the network and there is no key.
         announce: Called with the URL and the names of the models when the server listens.
-        say: Takes a line if something fails later.
 
     Raises:
         CharlmError: starlette or uvicorn is missing, there is no model, one is damaged, two have the same name, or the
-            address is taken.
+            address is taken; or writing has failed later.
 
     """
     check_choice("unknown", unknown, Unknown)
     bounds = limits or Limits()
     models = _load_models(runs, checkpoint)
     try:
-        from charlm.serving.server import Slots, listen, run_server, url_of
+        from charlm.serving.server import Slots, is_loopback, listen, run_server, url_of
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise CharlmError(f"charlm serve needs {package}, which is not installed: {INSTALL}") from None
@@ -64,8 +66,10 @@ def serve(
     listener = listen(host, port)
     with listener:
         listener.listen(2048)
+        if key is None and not is_loopback(listener):
+            say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY or --key-file")
         announce(url_of(listener), tuple(slots))
-        run_server(slots, listener, limits=bounds, page=page, allowed_hosts=[host, *allowed_hosts], say=say)
+        run_server(slots, listener, limits=bounds, page=page, allowed_hosts=[host, *allowed_hosts], key=key)
 
 
 def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str, Model]:

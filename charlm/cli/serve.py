@@ -1,5 +1,6 @@
 """`charlm serve`: an OpenAI-compatible endpoint and a page."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -7,11 +8,14 @@ from typing import Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import checkpoint_option, host_option, models_argument, unknown_option
+from charlm.cli.options import FOLDER, POSITIVE, checkpoint_option, host_option, models_argument, unknown_option
 from charlm.cli.output import print_result, say
+from charlm.errors import CharlmError
+
+MAX_KEY_BYTES = 4096
 
 SECTIONS = {
-    "The address": "host port allowed_hosts",
+    "The address": "host port allowed_hosts key_file",
     "Load": "slots queue threads",
     "Limits of a request": "max_prompt max_tokens max_seconds",
     "The models": "checkpoint unknown",
@@ -19,7 +23,7 @@ SECTIONS = {
 EXAMPLES = {
     "charlm serve": "the newest run at http://127.0.0.1:8000",
     "charlm serve small large --port 0": "two models, at any free port",
-    "charlm serve --host 0.0.0.0 --allow-host my.example.org": "open to the network, without a password",
+    "charlm serve --host 0.0.0.0 --key-file key.txt": "open to the network, for those who have the key",
 }
 
 
@@ -39,6 +43,12 @@ EXAMPLES = {
     multiple=True,
     metavar="NAME",
     help="Name by which the server may be reached, besides localhost and addresses; can be repeated.",
+)
+@click.option(
+    "--key-file",
+    type=FOLDER,
+    metavar="FILE",
+    help="File with the key that requests must bring.  [default: the variable CHARLM_API_KEY; without it, no key]",
 )
 @click.option(
     "--slots",
@@ -70,7 +80,7 @@ EXAMPLES = {
 )
 @click.option(
     "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     default=300.0,
     show_default=True,
     help="The most seconds that an answer may take.",
@@ -90,6 +100,7 @@ def serve(
     host: str,
     port: int,
     allowed_hosts: tuple[str, ...],
+    key_file: Path | None,
     slots: int,
     queue: int,
     max_prompt: int,
@@ -115,11 +126,31 @@ def serve(
         port=port,
         checkpoint=checkpoint,
         unknown=unknown,
-        limits=Limits(slots=slots, waiting=queue, prompt_characters=max_prompt, tokens=max_tokens, seconds=max_seconds),
+        limits=Limits(
+            slots=slots,
+            waiting=queue,
+            prompt_characters=max_prompt,
+            tokens=max_tokens,
+            answer_values=max(Limits.answer_values, slots * max_tokens),
+            seconds=max_seconds,
+        ),
         allowed_hosts=allowed_hosts,
-        announce=_announce,
+        key=_read_key(key_file),
         say=say,
+        announce=_announce,
     )
+
+
+def _read_key(file: Path | None) -> str | None:
+    """Return the key in a file, or else in the environment; None if there is none."""
+    from charlm.storage.files import read_file
+
+    if file is None:
+        return os.environ.get("CHARLM_API_KEY") or None
+    key = read_file(file, limit=MAX_KEY_BYTES).decode("utf-8", "surrogateescape").strip()
+    if not key:
+        raise CharlmError(f"{file}: holds no key")
+    return key
 
 
 def _announce(url: str, models: Sequence[str]) -> None:

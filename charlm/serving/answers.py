@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,11 +41,13 @@ class AnswerForm:
     answer_id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, texts: Sequence[Sequence[Piece]], usage: Usage) -> dict[str, Any]:
-        """Return the answer that holds the pieces of all texts."""
-        choices = [self._choice(index, _join(pieces)) for index, pieces in enumerate(texts)]
+    def whole(self, texts: Sequence[Sequence[Piece]], usage: Usage) -> Iterator[bytes]:
+        """Yield the answer that holds the pieces of all texts, as JSON in parts, one for each text."""
         name = "text_completion" if self.kind == "completion" else "chat.completion"
-        return {**self._head(name), "choices": choices, "usage": usage.to_json()}
+        yield _dump(self._head(name))[:-1] + b',"choices":['
+        for index, pieces in enumerate(texts):
+            yield (b"," if index else b"") + _dump(self._choice(index, _join(pieces)))
+        yield b'],"usage":' + _dump(usage.to_json()) + b"}"
 
     def opening_events(self, count: int) -> bytes:
         """Return the events with which a streamed answer of a number of texts begins: in a chat, the roles."""
@@ -101,7 +103,11 @@ def legacy_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
 
 def to_event(content: Mapping[str, Any]) -> bytes:
     """Return a server-sent event with a JSON object."""
-    return b"data: " + json.dumps(content, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + _dump(content) + b"\n\n"
+
+
+def _dump(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _join(pieces: Sequence[Piece]) -> Piece:

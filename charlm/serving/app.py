@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlm.serving.answers import DONE, to_event
-from charlm.serving.guard import check_host, check_origin
+from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.plan import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
@@ -24,6 +24,8 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+OPEN_PATHS = ("/", "/health")
+"""What needs no key: neither says anything about the models."""
 DISCARDED_BODIES = 32
 """How many times the largest body is read and dropped before a body that is too large is refused: a client that is
 still sending would not see the refusal."""
@@ -61,14 +63,19 @@ class Service:
 
     async def list_models(self, _: Request) -> Response:
         """GET /v1/models."""
-        return json_response({"object": "list", "data": [_model_object(model) for model in self._models.values()]})
+        return json_response({"object": "list", "data": [self._describe(model) for model in self._models.values()]})
 
     async def show_model(self, request: Request) -> Response:
         """GET /v1/models/NAME."""
         model = self._models.get(request.path_params["name"])
         if model is None:
             raise RequestError(404, "no such model", param="model", code="model_not_found")
-        return json_response(_model_object(model))
+        return json_response(self._describe(model))
+
+    def _describe(self, model: ServedModel) -> dict[str, Any]:
+        """Return the object of a model, with what a request may ask for."""
+        limits = {name: getattr(self._limits, name) for name in ("prompt_characters", "tokens", "answer_values")}
+        return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm", "limits": limits}
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
@@ -113,7 +120,11 @@ class Service:
         texts: list[list[Piece]] = [[] for _ in plan.jobs]
         async for index, piece in pieces:
             texts[index].append(piece)
-        return json_response(plan.form.whole(texts, self._answering.usage(plan)))
+        parts = []
+        for part in plan.form.whole(texts, self._answering.usage(plan)):
+            parts.append(part)
+            await asyncio.sleep(0)  # other requests go on meanwhile
+        return json_response(b"".join(parts))
 
     async def _open_stream(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         """Return the stream once it has its first piece: until then it can still be refused."""
@@ -137,8 +148,8 @@ class Service:
 class _Guard:
     """What happens to every request before and after its handler."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]) -> None:
-        self._app, self._allowed_hosts = app, allowed_hosts
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str], key: str | None) -> None:
+        self._app, self._allowed_hosts, self._key = app, allowed_hosts, key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -154,18 +165,21 @@ class _Guard:
         try:
             check_host(headers.get(b"host"), self._allowed_hosts)
             check_origin(headers.get(b"origin"), headers[b"host"])
+            if self._key is not None and scope["path"] not in OPEN_PATHS:
+                check_key(headers.get(b"authorization"), self._key)
         except RequestError as error:
             await error_response(error)(scope, receive, send_safely)
             return
         await self._app(scope, receive, send_safely)
 
 
-def make_app(service: Service, *, allowed_hosts: Sequence[str]) -> ASGIApp:
+def make_app(service: Service, *, allowed_hosts: Sequence[str], key: str | None = None) -> ASGIApp:
     """Return the application.
 
     Args:
         service: The handlers.
         allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
+        key: What requests must bring; None = nothing.
 
     """
     app = Starlette(
@@ -177,8 +191,4 @@ def make_app(service: Service, *, allowed_hosts: Sequence[str]) -> ASGIApp:
             Exception: lambda _, error: error_response(RequestError(500, "the server has made a mistake")),
         },
     )
-    return _Guard(app, allowed_hosts)
-
-
-def _model_object(model: ServedModel) -> dict[str, Any]:
-    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm"}
+    return _Guard(app, allowed_hosts, key)

@@ -8,6 +8,7 @@ uvicorn closes a connection that is idle between two requests, but waits without
 """
 
 import asyncio
+import hmac
 import ipaddress
 from collections.abc import Iterable
 from typing import Any
@@ -57,6 +58,22 @@ def check_origin(origin: str | None, host: str) -> None:
         is_own = False
     if not is_own:
         raise RequestError(403, f"Origin: found {origin[:100]!r}; must be this server", code="origin_not_allowed")
+
+
+def check_key(authorization: str | None, key: str) -> None:
+    """Refuse a request that does not bring the key of the server, as the clients of OpenAI do.
+
+    Args:
+        authorization: The header, which must be `Bearer KEY`; None if there is none.
+        key: The key; it is compared in constant time.
+
+    Raises:
+        RequestError: with status 401.
+
+    """
+    found = (authorization or "").partition(" ")[2].strip()
+    if not hmac.compare_digest(found.encode("utf-8", "surrogateescape"), key.encode("utf-8", "surrogateescape")):
+        raise RequestError(401, "Authorization: must be Bearer and the key of this server", code="invalid_api_key")
 
 
 def host_name(host: str) -> str | None:

@@ -80,6 +80,8 @@ def plan_request(
     length, seed = _length(wanted, limits), new_seed() if wanted.seed is None else wanted.seed
     sampler = Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p)
     prompts = [_encode(prompt, model, limits, name="messages" if is_chat else "prompt") for prompt in given]
+    echoed = sum(len(prompt.ids) for prompt in prompts) if echo else 0
+    _check_answer(wanted.n * (length * len(prompts) + echoed), likeliest, limits)
     jobs, texts = [], []
     for prompt in prompts:
         for index in range(wanted.n):
@@ -169,6 +171,19 @@ def _check_count(texts: int, limits: Limits) -> None:
     room = limits.slots + limits.waiting
     if texts > room:
         raise RequestError(400, f"n: {texts} texts at once, over all prompts; this server takes {room}", param="n")
+
+
+def _check_answer(characters: int, likeliest: int | None, limits: Limits) -> None:
+    """Refuse an answer that would take much memory, and time that the other texts wait for."""
+    values = characters * (1 if likeliest is None else 2 + likeliest)
+    if values > limits.answer_values:
+        logprobs = "" if likeliest is None else f", each with {1 + likeliest} log-probabilities"
+        raise RequestError(
+            400,
+            f"max_tokens: the answer would have {characters:,} characters over all texts{logprobs}: {values:,} values; "
+            f"this server writes {limits.answer_values:,} at most",
+            param="max_tokens",
+        )
 
 
 def _length(wanted: CompletionRequest | ChatRequest, limits: Limits) -> int:

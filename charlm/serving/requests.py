@@ -35,6 +35,8 @@ class Limits:
     """Characters of a prompt."""
     tokens: int = 4096
     """Characters that a request may ask for, per text."""
+    answer_values: int = 1 << 20
+    """Values in an answer: its characters, those of echoed prompts included, and the log-probabilities of each."""
     seconds: float = 300.0
     """How long a request may take, from the moment that its body was read."""
     body_bytes: int = 1 << 20
@@ -138,7 +140,7 @@ class Sampling(_Strict):
     model: str | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=MAX_SEED)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None

@@ -19,9 +19,10 @@ EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Cont
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """Return an answer that is a JSON value."""
-    body = json.dumps(content, separators=(",", ":"))  # in ASCII: a message may quote half of a surrogate pair
-    return Response(body, status, media_type="application/json", headers={"Cache-Control": "no-store"})
+    """Return an answer that is a JSON value; bytes are JSON already."""
+    if not isinstance(content, bytes):
+        content = json.dumps(content, separators=(",", ":"))  # in ASCII: a message may quote half of a surrogate pair
+    return Response(content, status, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def error_response(error: RequestError) -> Response:
@@ -29,6 +30,8 @@ def error_response(error: RequestError) -> Response:
     response = json_response(error.to_json(), error.status)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if error.status in {408, 413}:
         response.headers["Connection"] = "close"  # the rest of the body is not read
     return response

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import numpy as np
@@ -40,6 +40,7 @@ class Scheduler:
         batches: The slots of each model, by its name.
         max_waiting: The most jobs that wait for a slot, 0 or more.
         deliver: Takes the reports, in the stepping thread; it must not wait.
+        on_failure: Is called in the stepping thread when it fails, after its jobs were told.
         clock: Tells the time in seconds.
 
     """
@@ -50,14 +51,17 @@ class Scheduler:
         *,
         max_waiting: int,
         deliver: Callable[[Reports], None],
+        on_failure: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.failure: Exception | None = None
         """What has ended the stepping thread before it was closed: nothing works without it."""
         self._batches, self._max_waiting = batches, max_waiting
-        self._deliver, self._clock = deliver, clock
+        self._deliver, self._on_failure, self._clock = deliver, on_failure, clock
         self._waiting: dict[str, deque[Job]] = {name: deque() for name in batches}
         self._cancelled: deque[Job] = deque()
+        self._requests: dict[Job, Sequence[Job]] = {}
+        """The jobs that were submitted together, by each of them that is not done."""
         self._changed = threading.Condition()
         self._is_closed = False
         self._reported = clock()
@@ -102,6 +106,7 @@ class Scheduler:
             if len(jobs) > room or self.failure is not None or self._is_closed:
                 raise QueueFullError
             waiting.extend(jobs)
+            self._requests |= dict.fromkeys(jobs, jobs)
             self._changed.notify()
 
     def cancel(self, jobs: Sequence[Job]) -> None:
@@ -121,6 +126,7 @@ class Scheduler:
             with self._changed:
                 jobs = [*in_slots, *(job for jobs in self._waiting.values() for job in jobs)]
             self._deliver([(job, Chunk(_NO_IDS, reason="failed")) for job in jobs])
+            self._on_failure()
 
     def _admit(self) -> bool:
         """Wait for jobs, fill free slots with them and drop those that were given up; return whether to go on."""
@@ -131,16 +137,24 @@ class Scheduler:
             while self._cancelled:
                 self._drop(self._cancelled.popleft())
             for name, batch in self._batches.items():
-                while self._waiting[name] and not batch.is_full:
-                    batch.add(self._waiting[name][0])
-                    self._waiting[name].popleft()  # afterwards: if the thread fails, the job is still known
+                while not batch.is_full and (job := self._next(name)) is not None:
+                    batch.add(job)
+                    self._waiting[name].remove(job)  # afterwards: if the thread fails, the job is still known
             return not self._is_closed
+
+    def _next(self, name: str) -> Job | None:
+        """Return the first job that may have a slot: an eighth of the slots is kept from the texts of one request."""
+        batch = self._batches[name]
+        held = Counter(id(self._requests[job]) for job in batch.jobs())
+        most = batch.slots - batch.slots // 8
+        return next((job for job in self._waiting[name] if held[id(self._requests[job])] < most), None)
 
     def _drop(self, job: Job) -> None:
         for name, batch in self._batches.items():
             if job in self._waiting[name]:
                 self._waiting[name].remove(job)
             batch.remove(job)
+        self._requests.pop(job, None)
 
     def _step(self) -> None:
         """Step every batch that has texts, and hand on what is due."""
@@ -152,6 +166,9 @@ class Scheduler:
             if len(batch):
                 batch.step()
                 reports += batch.take_reports(everything=is_due)
+        for job, chunk in reports:
+            if chunk.reason is not None:
+                self._requests.pop(job, None)
         if reports:
             self._deliver(reports)
 
@@ -240,10 +257,10 @@ class Answering:
         """
         has_begun = False
         inbox = self._inboxes.open(plan.jobs, waits_for_end=plan.waits_for_end)
+        self._submit(plan)
         alarm = asyncio.get_running_loop().call_later(self._limits.seconds, inbox.expire)
         unfinished = dict(zip(plan.jobs, range(len(plan.jobs)), strict=True))
         try:
-            self._submit(plan)
             while unfinished:
                 reports = await inbox.take()
                 has_begun = has_begun or bool(reports)
@@ -255,6 +272,7 @@ class Answering:
                             del unfinished[job]
                         if piece != _NOTHING:
                             yield index, piece
+                        await asyncio.sleep(0)  # other requests go on meanwhile
                 if inbox.is_late and not has_begun:
                     raise _busy("no text began within the time limit")
                 if inbox.is_late:
@@ -282,6 +300,7 @@ class Answering:
         try:
             self._scheduler.submit(plan.model, plan.jobs)
         except QueueFullError:
+            self._inboxes.close(plan.jobs)
             raise _busy("every slot and every place in the queue is taken") from None
 
 
@@ -293,4 +312,4 @@ def _check(chunk: Chunk) -> None:
     if chunk.reason == "not finite":
         raise RequestError(422, "the weights are not finite here: no character can be chosen", code="not_finite")
     if chunk.reason == "failed":
-        raise RequestError(500, "the server has failed; it must be started again")
+        raise RequestError(500, "the server has failed, and ends")

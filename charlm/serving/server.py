@@ -1,9 +1,11 @@
 """The server from its socket to its end: uvicorn on one thread, the stepping thread beside it."""
 
+import gc
+import ipaddress
 import logging
 import resource
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -18,6 +20,8 @@ from charlm.serving.scheduler import Answering, Inboxes, Scheduler
 
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
+GARBAGE_THRESHOLDS = (700, 10, 10)
+"""Python's own; a command starts with rarer searches, after which circles of old requests would stay for long."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def is_loopback(listener: socket.socket) -> bool:
+    """Return whether only this machine can reach a listening socket."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
 def url_of(listener: socket.socket) -> str:
     """Return the address of a listening socket as a URL."""
     host, port = listener.getsockname()[:2]
@@ -62,12 +71,13 @@ def run_server(
     limits: Limits,
     page: bytes,
     allowed_hosts: Sequence[str] = (),
+    key: str | None = None,
     drain_seconds: int = 30,
-    say: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; then take no more, and finish those that were begun.
 
-    Must be called in the main thread. It lets the process open as many files as it may.
+    Must be called in the main thread. It lets the process open as many files as it may, and has Python look for circles
+    of objects as often as it does by default.
 
     Args:
         slots: The models by name, at least one.
@@ -75,14 +85,24 @@ def run_server(
         limits: The bounds.
         page: The HTML page at /.
         allowed_hosts: Names besides localhost by which the server may be reached.
+        key: What requests must bring; None = nothing.
         drain_seconds: How long it waits in the end for requests that were begun.
-        say: Takes a line if the stepping thread fails.
+
+    Raises:
+        CharlmError: the stepping thread has failed; the requests that were begun got an error.
 
     """
+    gc.freeze()  # what the start has made stays
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     max_connections = _raise_file_limit() - FILES_BESIDE_CONNECTIONS
     inboxes = Inboxes()
     batches = {name: one.batch for name, one in slots.items()}
-    scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=inboxes.deliver)
+
+    def end() -> None:
+        """End the server after the answers that were begun."""
+        server.should_exit = True
+
+    scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=inboxes.deliver, on_failure=end)
     service = Service(
         {name: one.model for name, one in slots.items()},
         scheduler,
@@ -92,7 +112,7 @@ def run_server(
     )
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(
-        make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts]),
+        make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts], key=key),
         http=bounded_protocol(read_seconds=limits.read_seconds, max_connections=max_connections),
         ws="none",
         lifespan="off",
@@ -103,13 +123,14 @@ def run_server(
         timeout_graceful_shutdown=drain_seconds,
         h11_max_incomplete_event_size=16_384,
     )
+    server = uvicorn.Server(config)
     scheduler.start()
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     finally:
         scheduler.close()
-    if scheduler.failure is not None:
-        say(f"the stepping thread has failed: {type(scheduler.failure).__name__}: {scheduler.failure}")
+        if (failure := scheduler.failure) is not None:  # a signal that came afterwards does not hide it
+            raise CharlmError(f"the stepping thread has failed: {type(failure).__name__}: {failure}") from None
 
 
 def _raise_file_limit() -> int:

@@ -28,7 +28,7 @@ OPTIONS = {
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out --storage --json -q --quiet",
-    "serve": "--host --port --allow-host --slots --queue --max-prompt --max-tokens --max-seconds --threads "
+    "serve": "--host --port --allow-host --key-file --slots --queue --max-prompt --max-tokens --max-seconds --threads "
     "--checkpoint --unknown",
     "tensorboard": "--host --port",
     "runs": "--csv --json",

@@ -19,6 +19,8 @@ serve cut-weights.safetensors         | cut-weights.safetensors/weights.safetens
 serve linked                          | linked/config.yaml
 serve bundle bundle                   | bundle: another model is called bundle too; rename one of the folders
 serve                                 | runs/: no run here
+serve bundle --key-file empty.txt     | empty.txt: holds no key
+serve bundle --key-file missing       | missing: cannot be read
 """
 )
 def test_what_is_not_a_model_is_refused_in_a_line(line: str, expected: str) -> None:
@@ -32,6 +34,8 @@ serve --port x           | 'x' is not a valid integer
 serve --slots 0          | 0 is not in the range
 serve --queue -1         | -1 is not in the range
 serve --max-seconds 0    | 0
+serve --max-seconds nan  | nan is not a finite number
+serve --max-seconds inf  | inf is not a finite number
 serve --threads 0        | 0 is not in the range
 serve --unknown ignore   | 'ignore' is not one of
 serve --checkpoint first | 'first' is not one of

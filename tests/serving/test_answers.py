@@ -1,6 +1,7 @@
 """The objects of the OpenAI API."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from charlm.serving.answers import AnswerForm, Usage
@@ -17,8 +18,13 @@ def events(data: bytes) -> list[Any]:
     return [json.loads(part.removeprefix("data: ")) for part in parts]
 
 
+def whole(form: AnswerForm, texts: Sequence[Sequence[Piece]], usage: Usage) -> Any:
+    """Return an answer that is not streamed."""
+    return json.loads(b"".join(form.whole(texts, usage)))
+
+
 def test_a_completion_joins_the_pieces_of_each_text() -> None:
-    answer = COMPLETION.whole([[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]], Usage(3, 4))
+    answer = whole(COMPLETION, [[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]], Usage(3, 4))
     assert answer == {
         "id": "cmpl-1",
         "object": "text_completion",
@@ -35,7 +41,7 @@ def test_a_completion_joins_the_pieces_of_each_text() -> None:
 def test_tokens_are_written_in_the_legacy_form() -> None:
     form = AnswerForm("completion", "plays", has_logprobs=True)
     pieces = [Piece("a", (Token("a", None, None, 0),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}, 1),))]
-    assert form.whole([pieces], Usage(0, 2))["choices"][0]["logprobs"] == {
+    assert whole(form, [pieces], Usage(0, 2))["choices"][0]["logprobs"] == {
         "tokens": ["a", "b"],
         "token_logprobs": [None, -1.0],
         "top_logprobs": [None, {"c": -0.5, "b": -1.0}],
@@ -44,7 +50,7 @@ def test_tokens_are_written_in_the_legacy_form() -> None:
 
 
 def test_a_chat_is_a_message_of_the_assistant() -> None:
-    answer = CHAT.whole([[Piece("a\n", (), "stop")]], Usage(3, 4))
+    answer = whole(CHAT, [[Piece("a\n", (), "stop")]], Usage(3, 4))
     assert (answer["id"], answer["object"]) == ("chatcmpl-1", "chat.completion")
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "a\n", "refusal": None}
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
-from charlm.serving.guard import check_host, check_origin
+from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.requests import RequestError
 
 
@@ -47,3 +47,12 @@ def test_requests_of_pages_of_other_sites_are_refused(origin: str) -> None:
     with pytest.raises(RequestError) as caught:
         check_origin(origin, "localhost:8000")
     assert caught.value.status == 403
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "secret", "Bearer secret2", "Bearer s\xe9cret"])
+def test_a_request_without_the_key_is_refused_and_the_key_is_not_told(header: str | None) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_key(header, "secret")
+    assert caught.value.status == 401
+    assert "secret" not in caught.value.message
+    check_key("Bearer secret", "secret")

@@ -11,7 +11,7 @@ from charlm.serving.plan import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.text.vocabulary import Unknown, Vocabulary
 
-LIMITS = Limits(slots=2, waiting=3, prompt_characters=6, tokens=10)
+LIMITS = Limits(slots=2, waiting=3, prompt_characters=6, tokens=10, answer_values=60)
 
 
 def model(name: str = "first", *, unknown: Unknown = "error", unknown_id: int | None = None) -> ServedModel:
@@ -72,6 +72,8 @@ def test_the_prompt_is_scored_if_it_is_echoed_with_log_probabilities() -> None:
         ({"prompt": [10**30]}, "prompt"),
         ({"prompt": "a", "max_tokens": 11}, "max_tokens"),
         ({"prompt": ["a", "b"], "n": 3}, "n"),
+        ({"prompt": ["a", "b"], "n": 2, "max_tokens": 10, "logprobs": 0}, "max_tokens"),
+        ({"prompt": ["ababab", "ababab"], "n": 2, "max_tokens": 10, "echo": True}, "max_tokens"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options"),
     ],
     ids=str,

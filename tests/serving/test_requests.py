@@ -62,6 +62,7 @@ def test_stop_is_a_text_or_a_list(stop: Any, stops: tuple[str, ...]) -> None:
         {"top_p": 0},
         {"top_p": 1.1},
         {"top_k": 0},
+        {"top_k": 10**29},
         {"min_p": 2},
         {"n": 0},
         {"n": 129},

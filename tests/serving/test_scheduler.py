@@ -86,6 +86,16 @@ def test_jobs_beyond_the_queue_are_refused_all_or_none(scheduler: Scheduler) -> 
     assert scheduler.waiting == 5
 
 
+def test_one_request_does_not_take_every_slot(random_parameters: RandomParameters, delivered: Delivered) -> None:
+    made = Scheduler({"m": Batch(random_parameters(), slots=8)}, max_waiting=20, deliver=delivered)
+    made.submit("m", [job(10**9) for _ in range(12)])
+    made.submit("m", [job(3)])
+    made.start()
+    assert delivered.wait_for_ends(1) == ["length"]
+    assert (made.active, made.waiting) == (7, 5)
+    made.close()
+
+
 def test_a_job_that_was_given_up_frees_its_slot(scheduler: Scheduler, delivered: Delivered) -> None:
     endless, waiting = [job(10**9), job(10**9)], [job(), job()]
     scheduler.submit("m", [*endless, *waiting])
@@ -163,7 +173,7 @@ def parameters(random_parameters: RandomParameters) -> Parameters:
 
 @pytest.fixture
 def place(parameters: Parameters) -> Iterator[Place]:
-    made = Place(parameters, Limits(slots=3, waiting=2, tokens=10**9))
+    made = Place(parameters, Limits(slots=3, waiting=2, tokens=10**9, answer_values=10**10))
     yield made
     made.scheduler.close()
 
@@ -204,7 +214,7 @@ def test_a_request_is_put_off_if_there_is_no_room(place: Place) -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"stream": True}], ids=str)
 def test_a_text_ends_where_it_is_when_the_time_is_over(parameters: Parameters, fields: dict[str, Any]) -> None:
-    place = Place(parameters, Limits(slots=1, waiting=0, tokens=10**9, seconds=0.3))
+    place = Place(parameters, Limits(slots=1, waiting=0, tokens=10**9, answer_values=10**10, seconds=0.3))
     plan = place.plan(prompt="a", max_tokens=10**8, **fields)
 
     async def collect() -> tuple[int, Any]:

@@ -134,6 +134,63 @@ def test_the_page_has_a_policy_that_lets_it_load_nothing_from_elsewhere(server: 
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_a_server_with_a_key_answers_those_who_bring_it(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret\n", encoding="utf-8")
+    with serving(trained_run, "--key-file", str(tmp_path / "key")) as (_, port):
+        assert call(port, "GET", "/health")[0] == call(port, "GET", "/")[0] == 200
+        for headers, status in (
+            ({}, 401),
+            ({"Authorization": "Bearer no"}, 401),
+            ({"Authorization": "Bearer secret"}, 200),
+        ):
+            assert call(port, "GET", "/v1/models", **headers)[0] == status
+            assert call(port, "POST", "/v1/completions", {"max_tokens": 1}, **headers)[0] == status
+
+
+FAILING = """
+import sys
+from charlm.__main__ import clean_up_on_signals
+from charlm.api.model import load
+from charlm.errors import CharlmError
+from charlm.sampling.batch import Batch
+from charlm.serving.plan import ServedModel
+from charlm.serving.requests import Limits
+from charlm.serving.server import Slots, listen, run_server, url_of
+
+class Failing(Batch):
+    def step(self):
+        raise ZeroDivisionError("by zero")
+
+model = load(sys.argv[1])
+clean_up_on_signals()
+slots = {"m": Slots(ServedModel("m", model.vocabulary, 0), Failing(model.bundle.parameters, slots=2))}
+with listen("127.0.0.1", 0) as listener:
+    listener.listen()
+    print(url_of(listener), flush=True)
+    try:
+        run_server(slots, listener, limits=Limits(), page=b"")
+    except CharlmError as error:
+        sys.exit(str(error))
+"""
+
+
+def test_a_stepping_thread_that_fails_ends_the_server_with_its_cause(trained_run: Path) -> None:
+    command = [sys.executable, "-c", FAILING, str(trained_run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        status, answer = complete(int(process.stdout.readline().rpartition(":")[2]))
+        process.send_signal(signal.SIGTERM)  # too late to hide the cause
+        _, messages = process.communicate(timeout=SECONDS)
+    assert (status, answer["error"]["message"]) == (500, "the server has failed, and ends")
+    assert (process.returncode, messages) == (1, "the stepping thread has failed: ZeroDivisionError: by zero\n")
+
+
+def test_a_number_beyond_all_bounds_is_refused_and_the_server_goes_on(server: Server) -> None:
+    status, answer = complete(server.port, top_k=10**29, max_tokens=3)
+    assert (status, answer["error"]["param"]) == (400, "top_k")
+    assert complete(server.port)[0] == 200
+
+
 # Clients that do not do their part
 
 

@@ -19,8 +19,9 @@ class EndpointSource {
     const prompt = [...this.text].slice(-CONTEXT).join("");
     let body = JSON.stringify({ model: this.model, prompt, ...settings });
     if (seed !== null) body = `${body.slice(0, -1)},"seed":${seed}}`;  // a BigInt, which JSON.stringify refuses
-    const request = { method: "POST", headers: { "Content-Type": "application/json" }, body, signal: this.controller.signal };
-    const response = await fetch("v1/completions", request);
+    const headers = { "Content-Type": "application/json", ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}) };
+    const response = await fetch("v1/completions", { method: "POST", headers, body, signal: this.controller.signal });
+    if (response.status === 401 && (this.key = window.prompt("The key of this server:"))) return this.ask(settings, seed);
     if (!response.ok) throw new Error((await response.json()).error.message);
     return response;
   }
