@@ -1,7 +1,7 @@
 """A folder of links to the event files of runs, which TensorBoard shows as one run each, under the name of its folder.
 
 TensorBoard's own `--logdir_spec` turns the projector off and its fast loader with it (tensorboard issue 5438), and
-`--logdir` on the runs would add /tensorboard to each name. The columns of the table of runs are those of all of them.
+`--logdir` on the runs would add /tensorboard to each name.
 """
 
 import contextlib
@@ -10,17 +10,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from charlm.config.file import load_config
 from charlm.errors import CharlmError
-from charlm.network.architecture import CONFIG_FILE
-from charlm.runs.folder import CORPUS, RUNS, TENSORBOARD, TENSORBOARD_FILES, find_run, find_runs
-from charlm.runs.summary import text_name
-from charlm.storage.atomic import write_file
-from charlm.text.corpus import read_manifest
-from charlm.training.tensorboard import Value, event_file, experiment, settings_beyond_defaults
-
-TABLE_FILE = "events.columns.tfevents"
-"""Holds the columns of the table of runs; in the folder of one of them, so that it is no run of its own."""
+from charlm.runs.folder import RUNS, TENSORBOARD, TENSORBOARD_FILES, find_run, find_runs
 
 
 class Board:
@@ -34,7 +25,6 @@ class Board:
 
     def __init__(self, folder: Path, runs: Sequence[Path]) -> None:
         self.folder, self._runs = folder, runs
-        self._shown: dict[str, Path] = {}
 
     def refresh(self) -> None:
         """Link what has been added since the last call, and remove links to what has gone.
@@ -48,10 +38,8 @@ class Board:
         shown = _by_name([*runs, *searches])
         for name, run in shown.items():
             _link_files(run / TENSORBOARD, self.folder / name)
-        if shown != self._shown:
-            table = event_file(experiment(_settings(run) for run in shown.values() if run not in searches))
-            write_file(self.folder / next(iter(shown)) / TABLE_FILE, table)
-        self._shown = shown
+        for name in {path.name for path in self.folder.iterdir()} - shown.keys():
+            shutil.rmtree(self.folder / name)
 
 
 @contextlib.contextmanager
@@ -109,7 +97,7 @@ def _link_files(events: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     files = {path.name: path for pattern in TENSORBOARD_FILES for path in events.glob(pattern) if _is_own(path)}
     for shown in list(folder.iterdir()):
-        if shown.name not in files and shown.name != TABLE_FILE:
+        if shown.name not in files:
             shown.unlink()
     for name, path in files.items():
         if "tfevents" not in name:
@@ -126,14 +114,3 @@ def _copy_if_newer(path: Path, copy: Path) -> None:
 def _is_own(path: Path) -> bool:
     """Return whether a path is a file of the run, and no link, which could lead anywhere."""
     return path.is_file() and not path.is_symlink()
-
-
-def _settings(run: Path) -> dict[str, Value]:
-    """Return the settings of a run for the table; none if its config cannot be read."""
-    text = "?"
-    with contextlib.suppress(CharlmError, IndexError):
-        text = text_name([source.name for source in read_manifest(run / CORPUS).sources])
-    try:
-        return settings_beyond_defaults(load_config(run / CONFIG_FILE, follow_links=False), text=text)
-    except CharlmError:
-        return {}

@@ -7,10 +7,9 @@ import contextlib
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 from types import TracebackType
-from typing import Any
 
 from tqdm import tqdm
 
@@ -24,8 +23,6 @@ from charlm.training.schedule import Schedule
 Say = Callable[[str], None]
 """Takes a line for the user."""
 
-BAR_COLUMNS = 10
-"""The smallest bar that is worth its place."""
 COLUMNS = 80
 """The width of a line if standard error is not a terminal, or its width is not known."""
 SHOWN_RARE = 3
@@ -108,46 +105,26 @@ def describe_evaluation(
     sample: str = "",
     columns: int = COLUMNS - PREFIX_COLUMNS,
 ) -> str:
-    """Return the line for an evaluation.
-
-    As much is shown as fits: the sample is cut or goes first, then the unit, the time left, the training loss if there
-    is a validation loss, whether it is the best, and the epoch. The loss stays in any case.
+    """Return the line for an evaluation, cut to the width of the terminal.
 
     Args:
         progress: The step, the time spent, and the training loss.
-        schedule: The steps of the whole run and of an epoch.
+        schedule: The steps of the whole run.
         validation_nats: The loss on the validation text in nats per character; None if there is no such text.
         is_best: Whether the evaluation is the best so far.
-        sample: What the network writes; the line has its beginning.
+        sample: What the network writes; the line ends with its beginning.
         columns: The width of the line.
 
     """
-    spent = progress.elapsed_seconds
-    left = spent / max(progress.step, 1) * (schedule.total - progress.step)
-    epoch = f"epoch {progress.step / schedule.steps_per_epoch:.1f}"
-    train = f"train {progress.train_nats:.3f}"
-    loss = train if validation_nats is None else f"validation {validation_nats:.3f}"
-    losses = loss if validation_nats is None else f"{train}, {loss}"
-    best = ", best" if is_best else ""
-    line = f"{epoch}, {duration(left)} left: {losses}{best}"
-    words = " ".join(sample.split())[: max(0, columns - len(line) - 3)]
-    return _first_that_fits(
-        (
-            *([f'{line} "{words}"'] if len(words) >= MIN_WORDS_COLUMNS else []),
-            f"{epoch}, {duration(left)} left: {losses} nats{best}",
-            line,
-            f"{epoch}: {losses}{best}",
-            f"{epoch}: {loss}{best}",
-            f"{epoch}: {loss}",
-            loss,
-        ),
-        columns,
+    left = progress.elapsed_seconds / max(progress.step, 1) * (schedule.total - progress.step)
+    validation = "" if validation_nats is None else f", validation {validation_nats:.3f}"
+    best, words = ", best" if is_best else "", " ".join(sample.split())
+    line = (
+        f"step {progress.step:,} of {schedule.total:,}, {duration(left)} left: "
+        f"train {progress.train_nats:.3f}{validation}{best}"
     )
-
-
-def _first_that_fits(lines: Sequence[str], columns: int) -> str:
-    """Return the first line of at most this width, or the last."""
-    return next((line for line in lines if len(line) <= columns), lines[-1])
+    room = columns - len(line) - len(' ""')
+    return f'{line} "{words[:room]}"' if words and room >= MIN_WORDS_COLUMNS else line[:columns]
 
 
 def duration(seconds: float) -> str:
@@ -162,111 +139,40 @@ def duration(seconds: float) -> str:
 
 
 class ProgressBar:
-    """A bar over all steps that a run will take; a context manager. It fits any width from 16 columns up.
+    """A bar over all steps that a run will take; a context manager.
 
     Args:
         batches: How the training text is cut into windows.
         schedule: Decides the length of the run.
         progress: Where the run is when the bar appears.
         disable: Whether to show nothing.
-        columns: The width; None = that of the terminal.
 
     """
 
-    def __init__(
-        self, batches: Batches, schedule: Schedule, progress: Progress, *, disable: bool, columns: int | None = None
-    ) -> None:
-        self._bar: _Bar | None = None
-        with contextlib.suppress(OSError):
-            self._bar = _Bar(
-                total=schedule.total,
-                initial=progress.step,
-                disable=disable,
-                ncols=columns,
-                dynamic_ncols=columns is None,
-                smoothing=0.1,
-                characters_per_step=batches.characters_per_step,
-            )
+    def __init__(self, batches: Batches, schedule: Schedule, progress: Progress, *, disable: bool) -> None:
+        self._characters_per_step = batches.characters_per_step
+        self._bar = tqdm(
+            total=schedule.total,
+            initial=progress.step,
+            disable=disable,
+            dynamic_ncols=True,
+            bar_format="{percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}",
+        )
 
     def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         with contextlib.suppress(OSError):
-            if self._bar is not None:
-                self._bar.close()
+            self._bar.close()
 
     def update(self, progress: Progress) -> None:
-        """Show the step and the last loss."""
+        """Show the step, the speed in characters per second and the last loss in nats per character."""
+        loss = [progress.train_nats, *progress.pending_losses][-1]
+        speed = progress.step * self._characters_per_step / max(progress.seconds, 1e-9)
         with contextlib.suppress(OSError):
-            if self._bar is not None:
-                self._bar.loss_nats = [progress.train_nats, *progress.pending_losses][-1]
-                self._bar.update(progress.step - self._bar.n)
-
-
-class _Bar(tqdm):  # type: ignore[type-arg]  # generic for the type checker alone
-    """A bar that counts steps, with the text of `bar_format` at its side."""
-
-    def __init__(self, *, characters_per_step: int, **settings: Any) -> None:
-        self.characters_per_step = characters_per_step
-        self.loss_nats: float | None = None
-        """The last loss in nats per character; None = not known yet."""
-        super().__init__(**settings)
-
-    @property
-    def format_dict(self) -> Any:
-        """Return what tqdm needs to know to draw the bar."""
-        facts = super().format_dict
-        elapsed, done = facts["elapsed"], facts["n"] - facts.get("initial", 0)
-        rate = facts.get("rate") or (done / elapsed if elapsed else 0)  # steps a second
-        facts["bar_format"] = bar_format(
-            facts["n"],
-            facts["total"],
-            seconds_left=(facts["total"] - facts["n"]) / rate if rate else None,
-            characters_per_second=rate * self.characters_per_step if rate else None,
-            loss_nats=self.loss_nats,
-            columns=facts.get("ncols") or COLUMNS,
-        )
-        return facts
-
-
-def bar_format(
-    step: int,
-    total: int,
-    *,
-    seconds_left: float | None,
-    characters_per_second: float | None,
-    loss_nats: float | None,
-    columns: int,
-) -> str:
-    """Return the progress line as a format of tqdm, in which {bar} stands for the bar.
-
-    As much is shown as fits: the speed goes first, then the bar, the time left, the step, and the loss last.
-
-    Args:
-        step: The number of steps taken.
-        total: The steps of the whole run.
-        seconds_left: The time until the end; None = not known.
-        characters_per_second: The speed of training; None = not known.
-        loss_nats: The last loss in nats per character; None = not known.
-        columns: The width of the line.
-
-    """
-    bar = f"{100 * step // total:3}%|{{bar}}| "
-    position = f"step {step:,} of {total:,}"
-    left = "" if seconds_left is None else f"{duration(seconds_left)} left"
-    speed = "" if characters_per_second is None else f"{tqdm.format_sizeof(characters_per_second)} char/s"
-    loss = "" if loss_nats is None else f"loss {loss_nats:.3f} nats"
-    for start, *parts in (
-        (bar, position, left, speed, loss),
-        (bar, position, left, loss),
-        ("", position, left, loss),
-        ("", position, loss),
-    ):
-        line = start + ", ".join(filter(None, parts))
-        if len(line.replace("{bar}", " " * BAR_COLUMNS)) <= columns:
-            return line
-    return loss or position
+            self._bar.set_postfix_str(f"{tqdm.format_sizeof(speed)} char/s, loss {loss:.3f} nats", refresh=False)
+            self._bar.update(progress.step - self._bar.n)
 
 
 def advise_on_time(seconds_left: float) -> list[str]:

@@ -5,7 +5,7 @@
 
 import io
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,6 @@ ROW_FILE = "events.hparams.tfevents"
 Value = bool | float | str
 TEXT = "text"
 """The name of the text, beside the settings: losses on other texts do not compare."""
-METRICS = ("best_nats_per_char", "nats_per_char/validation", "nats_per_char/train", "characters_per_second")
-"""The tags of the figures in the table, in order."""
 _LEFT_OUT = {"training.parts"}  # the number of cores of a machine
 PROJECTOR, LABELS, POINTS = "projector_config.pbtxt", "characters.labels.tsv", "characters.points.tsv"
 MAX_POINTS = 2000
@@ -234,37 +232,6 @@ def session_end() -> Summary:
     """Return the message that a run is complete."""
     end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
     return _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
-
-
-def experiment(runs: Iterable[Mapping[str, Value]]) -> Summary:
-    """Return the columns of a table of several runs: the score first, and every setting that one of them has.
-
-    Args:
-        runs: The settings of each run, as `settings_beyond_defaults` returns them.
-
-    """
-    values: dict[str, list[Value]] = {}
-    rows = list(runs)
-    for settings in rows:
-        for key, value in settings.items():
-            values.setdefault(key, []).append(value)
-    message = api_pb2.Experiment()
-    for key, found in values.items():
-        info = message.hparam_infos.add(name=key, type=_common_type(found))
-        info.differs = len({*found}) > 1 or len(found) < len(rows)
-        if info.type != api_pb2.DATA_TYPE_FLOAT64:
-            is_text = info.type == api_pb2.DATA_TYPE_STRING
-            info.domain_discrete.extend(dict.fromkeys(str(value) if is_text else value for value in found))
-    for tag in METRICS:
-        message.metric_infos.add(name=api_pb2.MetricName(tag=tag))
-    return _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=message))
-
-
-def _common_type(values: Sequence[Value]) -> int:
-    """Return TensorBoard's type for the values of a column: text if they are of several types."""
-    types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
-    found = {int(types.get(type(value), api_pb2.DATA_TYPE_FLOAT64)) for value in values}
-    return found.pop() if len(found) == 1 else int(api_pb2.DATA_TYPE_STRING)
 
 
 def event_file(summary: Summary) -> bytes:

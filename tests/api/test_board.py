@@ -1,14 +1,12 @@
 """The folder of links that TensorBoard shows."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.plugins.hparams import metadata
 
-from charlm.api.board import TABLE_FILE, Board, open_board
+from charlm.api.board import Board, open_board
 from charlm.config.file import dump_config, parse_config
 from charlm.errors import CharlmError
 
@@ -28,15 +26,6 @@ def make_run(folder: Path, **model: Any) -> Path:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def columns(folder: Path) -> set[str]:
-    """Return the columns of the table of runs in a folder."""
-    events = [Event.FromString(record) for record in RawEventFileLoader(str(folder / TABLE_FILE)).Load()]
-    (value,) = [value for event in events for value in event.summary.value]
-    return {
-        info.name for info in metadata.parse_experiment_plugin_data(value.metadata.plugin_data.content).hparam_infos
-    }
 
 
 @pytest.fixture
@@ -72,6 +61,9 @@ def test_without_names_all_runs_are_shown_also_those_that_begin_later(place: Pat
         make_run(place / "runs/two")
         board.refresh()
         assert names(board.folder) == ["one", "two"]
+        shutil.rmtree(place / "runs/one")
+        board.refresh()
+        assert names(board.folder) == ["two"]
 
 
 def test_files_that_are_added_changed_or_removed_are_followed(place: Path) -> None:
@@ -82,7 +74,7 @@ def test_files_that_are_added_changed_or_removed_are_followed(place: Path) -> No
         (run / "tensorboard/characters.points.tsv").write_text("changed")
         board.refresh()
         shown = board.folder / "one"
-        assert names(shown) == ["characters.points.tsv", TABLE_FILE, "events.out.tfevents.2"]
+        assert names(shown) == ["characters.points.tsv", "events.out.tfevents.2"]
         assert (shown / "characters.points.tsv").read_text() == "changed"
 
 
@@ -97,29 +89,16 @@ def test_nothing_else_in_the_folder_of_a_stranger_is_shown(place: Path) -> None:
     (run / "tensorboard/notes.txt").touch()
     (run / "tensorboard/events.out.tfevents.9").symlink_to(place / "secret")
     with open_board([run]) as board:
-        assert names(board.folder / "one") == ["characters.points.tsv", TABLE_FILE, EVENTS]
+        assert names(board.folder / "one") == ["characters.points.tsv", EVENTS]
 
 
-def test_the_table_has_the_settings_of_all_runs(place: Path) -> None:
-    with open_board([make_run(place / "one", units=3), make_run(place / "two", layers=2)]) as board:
-        assert columns(board.folder / "one") == {"text", "model.units", "model.layers"}
-
-
-def test_the_picture_of_a_search_is_shown_beside_its_trials_and_is_no_row_of_the_table(place: Path) -> None:
+def test_the_picture_of_a_search_is_shown_beside_its_trials(place: Path) -> None:
     trials = [make_run(place / "tune-mine" / name, units=3) for name in ("trial-0000", "trial-0001")]
     (place / "tune-mine/tensorboard").mkdir()
     (place / "tune-mine/tensorboard/events.search.tfevents").touch()
     with open_board(trials) as board:
         assert names(board.folder) == ["trial-0000", "trial-0001", "tune-mine"]
         assert names(board.folder / "tune-mine") == ["events.search.tfevents"]
-        assert columns(board.folder / "trial-0000") == {"text", "model.units"}
-
-
-def test_a_run_whose_config_cannot_be_read_is_shown_all_the_same(place: Path) -> None:
-    run = make_run(place / "one")
-    (run / "config.yaml").write_text("model: 3")
-    with open_board([run, make_run(place / "two", units=3)]) as board:
-        assert columns(board.folder / "one") == {"text", "model.units"}
 
 
 def test_a_folder_that_is_no_run_and_no_runs_at_all_are_refused(place: Path) -> None:

@@ -5,7 +5,7 @@
     PYTHONPATH=tests python tests/faults/attack.py --kind link
 
 Each attack gets a copy of a run that was interrupted, with files beside it that must stay as they are. In a process of
-its own, whose time and memory are limited, the run is sampled, evaluated, compared and resumed with the fake engine.
+its own, whose time and memory are limited, the run is sampled, evaluated, listed and resumed with the fake engine.
 Each of these must be refused in one line, or do what it does with an untouched run; where checksums were made right or
 there are none, other results are allowed. A traceback, a hang, a file touched outside the run and a result that differs
 without a word are failures.
@@ -46,9 +46,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sample last": ("sample", "run", "-n", "20", "--seed", "1", "--checkpoint", "last", "--copies", "--json"),
     "evaluate": ("evaluate", "run", "--json"),
     "evaluate text": ("evaluate", "run", f"{OUTSIDE}/precious", "--unknown", "skip", "--checkpoint", "last"),
-    "compare": ("compare", "run", "--json"),
+    "runs": ("runs", "run", "--json"),
 }
-UNSEALED = {"compare": ("metrics.jsonl", "config.yaml", "tensorboard", "corpus")}
+UNSEALED = {"runs": ("metrics.jsonl", "config.yaml", "tensorboard", "corpus")}
 """Files without a checksum that a command shows as they are."""
 
 

@@ -51,10 +51,10 @@ def test_a_change_outside_the_run_is_noticed(tmp_path: Path) -> None:
 )
 def test_what_a_command_did_is_told_apart(found: tuple[str, object], kind: str) -> None:
     attack = Attack("link", "best", "a link", lambda _: None)
-    assert outcome("compare", found, ("done", ["x", ""]), attack).kind == kind
+    assert outcome("runs", found, ("done", ["x", ""]), attack).kind == kind
 
 
 def test_a_process_that_fails_is_a_traceback(tmp_path: Path) -> None:
     found = in_a_process(tmp_path)
-    assert set(found) == {"sample best", "sample last", "evaluate", "evaluate text", "compare", "resume"}
+    assert set(found) == {"sample best", "sample last", "evaluate", "evaluate text", "runs", "resume"}
     assert {kind for kind, _ in found.values()} == {"refused"}

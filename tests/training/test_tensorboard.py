@@ -29,12 +29,9 @@ from charlm.training.tensorboard import (
     BUCKETS,
     LABELS,
     MAX_POINTS,
-    METRICS,
     POINTS,
     PROJECTOR,
     ROW_FILE,
-    Value,
-    experiment,
     histogram_pb,
     label_characters,
     session_end,
@@ -259,24 +256,6 @@ def test_the_end_says_that_the_run_is_complete() -> None:
     end = metadata.parse_session_end_info_plugin_data(value.metadata.plugin_data.content)
     assert end.status == api_pb2.STATUS_SUCCESS
     assert end.end_time_secs > 1e9
-
-
-def test_the_columns_are_those_of_all_runs_with_the_score_first() -> None:
-    runs: list[dict[str, Value]] = [
-        {"text": "a", "model.units": 7, "x": 1},
-        {"text": "a", "model.units": 8, "x": "none"},
-        {"text": "a"},
-    ]
-    (value,) = experiment(runs).value
-    found = metadata.parse_experiment_plugin_data(value.metadata.plugin_data.content)
-    assert [metric.name.tag for metric in found.metric_infos] == [*METRICS]
-    assert METRICS[0] == "best_nats_per_char"
-    columns = {info.name: (info.type, info.differs) for info in found.hparam_infos}
-    assert columns == {
-        "text": (api_pb2.DATA_TYPE_STRING, False),
-        "model.units": (api_pb2.DATA_TYPE_FLOAT64, True),
-        "x": (api_pb2.DATA_TYPE_STRING, True),
-    }
 
 
 def test_every_label_can_be_seen() -> None:
