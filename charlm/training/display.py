@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from itertools import islice
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -151,23 +152,28 @@ class ProgressBar:
 
     def __init__(self, batches: Batches, schedule: Schedule, progress: Progress, *, disable: bool) -> None:
         self._characters_per_step = batches.characters_per_step
-        self._bar = tqdm(
-            total=schedule.total,
-            initial=progress.step,
-            disable=disable,
-            dynamic_ncols=True,
-            bar_format="{percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}",
-        )
+        self._bar: tqdm[Any] | None = None
+        with contextlib.suppress(OSError):
+            self._bar = tqdm(
+                total=schedule.total,
+                initial=progress.step,
+                disable=disable,
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}",
+            )
 
     def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):
-            self._bar.close()
+        if self._bar is not None:
+            with contextlib.suppress(OSError):
+                self._bar.close()
 
     def update(self, progress: Progress) -> None:
         """Show the step, the speed in characters per second and the last loss in nats per character."""
+        if self._bar is None:
+            return
         loss = [progress.train_nats, *progress.pending_losses][-1]
         speed = progress.step * self._characters_per_step / max(progress.seconds, 1e-9)
         with contextlib.suppress(OSError):

@@ -112,7 +112,7 @@ def test_overrides_replace_values_of_the_recipe(training: Training) -> None:
 
 def test_what_the_user_should_know_is_said_line_by_line(training: Training) -> None:
     assert any(line.startswith("corpus: 1,000 characters") for line in training.said)
-    assert any(line.startswith("epoch ") for line in training.said)
+    assert any(line.startswith("step ") for line in training.said)
     assert not any("\n" in line for line in training.said)
 
 
