@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import score_stream, score_windows
 from charlm.network.architecture import CONFIG_FILE
@@ -17,10 +16,10 @@ from charlm.network.bundle import Bundle
 from charlm.network.ensemble import Network
 from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
-from charlm.text.corpus import split_positions
+from charlm.text.corpus import Corpus, is_corpus, open_corpus, split_positions
 from charlm.text.decoding import check_encoding, texts
 from charlm.text.documents import find_documents
-from charlm.text.vocabulary import Unknown, Vocabulary
+from charlm.text.vocabulary import Level, Unknown, Vocabulary
 
 ScoringProtocol = Literal["stream", "windows"]
 Split = Literal["train", "validation", "test"]
@@ -79,8 +78,8 @@ def ids_to_score(
     Args:
         folder: The folder of the bundle.
         bundle: The model that scores the text.
-        text: A file, a folder of files, or - for standard input, decoded as the config of the bundle says; None = the
-            text of the run that the bundle belongs to.
+        text: A file, a folder of files, or - for standard input, decoded as the config of the bundle says; or a corpus
+            that `tokenize` wrote; None = the text of the run that the bundle belongs to.
         split: Which part of the text; None = all of `text`, or the validation part of the run's own text.
         unknown: What to do with a character that the model does not know: error, or skip it.
         report_skipped: Called with the number of characters that were skipped, for each piece of the text.
@@ -90,7 +89,7 @@ def ids_to_score(
 
     Raises:
         CharlmError: there is no such text, the model does not know a character of it and `unknown` is error, or the
-            config has another level than the vocabulary.
+            config or the corpus has another level than the vocabulary.
 
     """
     if text is None:
@@ -105,35 +104,55 @@ def ids_to_score(
             f"{folder / CONFIG_FILE}: not the config of this model: corpus.level {config.level} instead of "
             f"{bundle.vocabulary.level}, the level of its vocabulary"
         )
-    if config.level == "char":
-        check_encoding(config.encoding, key=f"{folder / CONFIG_FILE}: corpus.encoding")
-    ids = _read_ids(str(text), bundle.vocabulary, config, unknown=unknown, report_skipped=report_skipped)
-    if split is None:
-        return str(text), ids
-    start, end = split_positions(len(ids), config)[split]
-    return f"{split} part of {text}", ids[start:end]
+    name = str(text) if split is None else f"{split} part of {text}"
+    with tempfile.TemporaryDirectory() as scratch:
+        if is_corpus(text):
+            documents = _corpus_documents(open_corpus(text), split, level=config.level)
+            return name, _encode(documents, bundle.vocabulary, unknown=unknown, report_skipped=report_skipped)
+        if config.level == "char":
+            check_encoding(config.encoding, key=f"{folder / CONFIG_FILE}: corpus.encoding")
+        files = find_documents([str(text)], spool=Path(scratch) / "stdin")
+        documents = (
+            (file.name, texts(file.read(advance=lambda _: None), config, name=file.name, is_fixed=True))
+            for file in files
+        )
+        ids = _encode(documents, bundle.vocabulary, unknown=unknown, report_skipped=report_skipped)
+    start, end = (0, len(ids)) if split is None else split_positions(len(ids), config)[split]
+    return name, ids[start:end]
 
 
-def _read_ids(
-    source: str,
-    vocabulary: Vocabulary,
-    config: CorpusConfig,
-    *,
-    unknown: Unknown,
-    report_skipped: Callable[[int], object],
+Documents = Iterable[tuple[str, Iterable[str]]]
+"""Texts in pieces, each with its name for the user; at level byte, code points are byte values."""
+
+
+def _corpus_documents(corpus: Corpus, split: Split | None, *, level: Level) -> Documents:
+    """Yield the documents of a part of a corpus."""
+    vocabulary = corpus.vocabulary
+    if vocabulary.level != level:
+        raise CharlmError(f"{corpus.folder}: level {vocabulary.level}; must be {level}, that of the model")
+    ids = corpus.ids if split is None else corpus.split(split)
+    corpus.check_ids(ids)
+    code_points = np.array([ord(glyph or "\0") for glyph in vocabulary.glyphs], "<u4")
+    ends = np.flatnonzero(ids == (len(vocabulary) if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id))
+    for start, end in zip([0, *(ends + 1)], [*ends, len(ids)], strict=True):
+        yield str(corpus.folder), [code_points[ids[start:end]].tobytes().decode("utf-32-le")]
+
+
+def _encode(
+    documents: Documents, vocabulary: Vocabulary, *, unknown: Unknown, report_skipped: Callable[[int], object]
 ) -> NDArray[Any]:
-    """Return the ids of a file, of the files of a folder one after the other, or of standard input (`-`)."""
-    with tempfile.TemporaryDirectory() as spool:
-        documents = find_documents([source], spool=Path(spool) / "stdin")
-        parts: list[NDArray[Any]] = []
-        for document in documents:
-            start = 0
-            for text in texts(document.read(advance=lambda _: None), config, name=document.name):
-                if vocabulary.level == "byte":
-                    parts.append(np.frombuffer(text.encode("latin-1"), np.uint8))
-                    continue
-                ids = vocabulary.encode(text, unknown=unknown, name=document.name, start=start)
-                report_skipped(len(text) - len(ids))
-                parts.append(ids.astype(vocabulary.dtype))
-                start += len(text)
+    """Return the ids of documents; between two is the end_of_text id, as in training, if the vocabulary has one."""
+    parts: list[NDArray[Any]] = []
+    for number, (name, pieces) in enumerate(documents):
+        if number and vocabulary.end_of_text_id is not None:
+            parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
+        start = 0
+        for text in pieces:
+            if vocabulary.level == "byte":
+                parts.append(np.frombuffer(text.encode("latin-1"), np.uint8).astype(vocabulary.dtype))
+                continue
+            ids = vocabulary.encode(text, unknown=unknown, name=name, start=start)
+            report_skipped(len(text) - len(ids))
+            parts.append(ids.astype(vocabulary.dtype))
+            start += len(text)
     return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)

@@ -58,7 +58,7 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
         )
 
 
-def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterator[str]:
+def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str, is_fixed: bool = False) -> Iterator[str]:
     """Yield the text of a document in pieces.
 
     At level byte the text is the bytes decoded as Latin-1, so that code points are byte values.
@@ -67,6 +67,7 @@ def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterat
         blocks: The bytes of the document in blocks of any size, none of them empty.
         config: Its level, encoding and normal form.
         name: What messages call the document.
+        is_fixed: Whether the config is that of a model, so that messages do not advise another one.
 
     Raises:
         CharlmError: Python does not have the encoding; or as `decode` and `normalize` do.
@@ -75,11 +76,13 @@ def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str) -> Iterat
     if config.level == "char":
         check_encoding(config.encoding)
     encoding = config.encoding if config.level == "char" else "latin-1"
-    pieces = decode(blocks, encoding=encoding, name=name)
-    return pieces if config.normalize == "none" else normalize(pieces, form=config.normalize, name=name)
+    pieces = decode(blocks, encoding=encoding, name=name, is_fixed=is_fixed)
+    if config.normalize == "none":
+        return pieces
+    return normalize(pieces, form=config.normalize, name=name, is_fixed=is_fixed)
 
 
-def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str]:
+def decode(blocks: Iterable[bytes], *, encoding: str, name: str, is_fixed: bool = False) -> Iterator[str]:
     """Yield the decoded text of a document in pieces.
 
     Line ends stay as they are; a byte order mark at the start is dropped.
@@ -88,6 +91,7 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str
         blocks: The bytes of the document in blocks of any size, none of them empty.
         encoding: A name that `check_encoding` accepts.
         name: What messages call the document.
+        is_fixed: As in `texts`.
 
     Raises:
         CharlmError: the bytes are not valid in this encoding; the message names the offset of the first invalid byte
@@ -103,7 +107,9 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str) -> Iterator[str
             text = decoder.decode(block, final=not block)
         except UnicodeError as error:
             problem = _describe(error, encoding=encoding, end=end)
-            raise CharlmError(f"{name}: {problem}; {_advise(encoding=encoding, head=head)}") from None
+            raise CharlmError(
+                f"{name}: {problem}; {_advise(encoding=encoding, head=head, is_fixed=is_fixed)}"
+            ) from None
         if text and not started:
             started = True
             text = text.removeprefix(BYTE_ORDER_MARK)
@@ -119,9 +125,11 @@ def _describe(error: UnicodeError, *, encoding: str, end: int) -> str:
     return f"not valid {encoding} at byte {offset} (0x{error.object[error.start]:02X})"
 
 
-def _advise(*, encoding: str, head: bytes) -> str:
+def _advise(*, encoding: str, head: bytes, is_fixed: bool) -> str:
     current = codecs.lookup(encoding).name
     others = [other for other in _likely_encodings(head) if codecs.lookup(other).name != current]
+    if is_fixed:
+        return f"the model reads {encoding}: convert the text, which may be {' or '.join(others)}"
     return (
         f"if the text is in another encoding, try -s corpus.encoding={' or '.join(others)}; "
         f"for data that is not text, -s corpus.level=byte"
@@ -138,7 +146,7 @@ def _likely_encodings(head: bytes) -> Sequence[str]:
     return "utf-8", "cp1252", "latin-1"
 
 
-def normalize(texts: Iterable[str], *, form: Form, name: str) -> Iterator[str]:
+def normalize(texts: Iterable[str], *, form: Form, name: str, is_fixed: bool = False) -> Iterator[str]:
     """Yield a text in a Unicode normal form, in pieces that joined are the normal form of the whole text.
 
     The end of a piece is held back from the last position at which the text may be cut.
@@ -147,6 +155,7 @@ def normalize(texts: Iterable[str], *, form: Form, name: str) -> Iterator[str]:
         texts: The text in pieces of any size.
         form: The normal form.
         name: What the message of an error starts with.
+        is_fixed: As in `texts`.
 
     Raises:
         CharlmError: more than 4,096 characters in a row combine with the one before.
@@ -158,9 +167,9 @@ def normalize(texts: Iterable[str], *, form: Form, name: str) -> Iterator[str]:
         text = held + piece
         joining = np.flatnonzero(~safe[code_points(text)])
         if np.any(joining[LONGEST_RUN:] - joining[:-LONGEST_RUN] == LONGEST_RUN):
+            advice = "" if is_fixed else "; -s corpus.normalize=none leaves them as they are"
             raise CharlmError(
-                f"{name}: more than {LONGEST_RUN:,} combining characters in a row, too many for {form}; "
-                f"-s corpus.normalize=none leaves them as they are"
+                f"{name}: more than {LONGEST_RUN:,} combining characters in a row, too many for {form}{advice}"
             )
         cut = len(text) - 1
         while cut > 0 and not safe[ord(text[cut])]:

@@ -4,15 +4,18 @@ import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.protocols import Split, ids_to_score, only_finite, score_ids
 from charlm.evaluation.scoring import score_stream, score_windows
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.text.corpus import open_corpus
+from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 
 IDS = np.array([1, 2, 0, 2, 1])
@@ -103,12 +106,69 @@ def test_text_is_read_from_standard_input(bundle: Bundle, bundle_folder: Path, m
     assert (name, ids.tolist()) == ("-", [1, 2, 2, 1, 0])
 
 
-def test_files_of_a_folder_are_read_one_after_the_other(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """Write a folder of three texts, the second of which is empty."""
     (tmp_path / "texts").mkdir()
-    write(tmp_path / "texts/1.txt", "ab")
-    write(tmp_path / "texts/2.txt", "b\n")
-    _, ids = ids_to_score(bundle_folder, bundle, tmp_path / "texts", split=None, unknown="error")
-    assert ids.tolist() == [1, 2, 2, 0]
+    for name, text in {"1.txt": "ab", "2.txt": "", "3.txt": "b\nabba\n"}.items():
+        write(tmp_path / "texts" / name, text)
+    return tmp_path / "texts"
+
+
+def test_between_the_files_of_a_folder_is_the_end_of_a_text(bundle: Bundle, bundle_folder: Path, texts: Path) -> None:
+    _, ids = ids_to_score(bundle_folder, bundle, texts, split=None, unknown="error")
+    assert ids.tolist() == [1, 2, 4, 4, 2, 0, 1, 2, 2, 1, 0]
+    without = Vocabulary("char", ("\n", "a", "b"))
+    _, ids = ids_to_score(bundle_folder, replace(bundle, vocabulary=without), texts, split=None, unknown="error")
+    assert ids.tolist() == [1, 2, 2, 0, 1, 2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("split", [None, "train", "validation"])
+def test_a_corpus_is_scored_as_its_texts_are(
+    split: Split | None, bundle: Bundle, bundle_folder: Path, texts: Path, tmp_path: Path
+) -> None:
+    write(texts / "2.txt", "aaa")
+    corpus = tokenize([str(texts)], tmp_path / "corpus", CorpusConfig())
+    other = replace(bundle, vocabulary=Vocabulary("char", ("b", None, "a", "\n"), end_of_text_id=1))
+    (_, expected), (name, found) = (
+        ids_to_score(bundle_folder, other, path, split=split, unknown="error") for path in (texts, corpus.folder)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert name.endswith(str(corpus.folder))
+
+
+def test_a_character_of_a_corpus_that_the_model_does_not_know_is_named(
+    bundle: Bundle, bundle_folder: Path, tmp_path: Path
+) -> None:
+    corpus = tokenize([str(write(tmp_path / "text.txt", "abXb"))], tmp_path / "corpus", CorpusConfig())
+    other, skipped = replace(bundle, vocabulary=Vocabulary("char", ("a", "b"))), list[int]()
+    with pytest.raises(CharlmError, match=r"character 3 of .*/corpus, 'X'"):
+        ids_to_score(bundle_folder, other, corpus.folder, split=None, unknown="error")
+    settings: dict[str, Any] = {"split": None, "unknown": "skip", "report_skipped": skipped.append}
+    assert ids_to_score(bundle_folder, other, corpus.folder, **settings)[1].tolist() == [0, 1, 1]
+    assert skipped == [1]
+
+
+def test_a_corpus_of_bytes_is_for_a_model_of_bytes(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+    config = CorpusConfig(level="byte")
+    corpus = tokenize([str(write(tmp_path / "text.txt", "é\n"))], tmp_path / "corpus", config)
+    with pytest.raises(CharlmError, match=r"/corpus: level byte; must be char, that of the model"):
+        ids_to_score(bundle_folder, bundle, corpus.folder, split=None, unknown="error")
+    of_bytes = replace(
+        bundle,
+        vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))),
+        config=bundle.config.replace("level: char", "level: byte"),
+    )
+    _, ids = ids_to_score(bundle_folder, of_bytes, corpus.folder, split=None, unknown="error")
+    assert bytes(ids) == "é\n".encode()
+
+
+def test_advice_about_a_text_does_not_name_settings_that_the_model_has_fixed(
+    bundle: Bundle, bundle_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"abb\xe9")
+    with pytest.raises(CharlmError, match=r"the model reads utf-8: convert the text, which may be cp1252 or latin-1$"):
+        ids_to_score(bundle_folder, bundle, tmp_path / "latin.txt", split=None, unknown="error")
 
 
 def test_line_ends_are_read_unchanged(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
