@@ -175,6 +175,9 @@ def find_bundle(run: Path | None, *, checkpoint: BundleName = "best") -> Path:
     folder = shipped.get(str(run)) or find_run(run)
     if is_bundle(folder):
         return folder
+    if folder.is_file():
+        command = f"charlm evaluate RUN {as_argument(folder)}"
+        raise CharlmError(f"{folder}: a file, not a run; put the run first, and the text after it: {command}")
     if not folder.is_dir():
         raise CharlmError(f"{folder}: no such folder; must be a run or a bundle")
     bundle = folder / checkpoint

@@ -235,6 +235,13 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
         find_bundle(tmp_path / "nowhere")
 
 
+def test_a_text_in_the_place_of_a_run_is_refused_with_where_it_goes(tmp_path: Path) -> None:
+    text = tmp_path / "my text.txt"
+    text.touch()
+    with pytest.raises(CharlmError, match=r"a file, not a run; .*: charlm evaluate RUN '.*/my text\.txt'$"):
+        find_bundle(text)
+
+
 def test_a_name_that_no_run_has_is_refused() -> None:
     make_run(Path("runs/plays"))
     with pytest.raises(CharlmError, match="nowhere: no such folder, and no run has this in its name"):
