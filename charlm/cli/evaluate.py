@@ -179,6 +179,7 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int 
         given = found.baselines.given_characters
         figures["baselines"] = found.baselines.nats_per_char
         figures["baselines_given"] = {"characters": given, "of": found.baselines.training_characters}
+        figures["baselines_uncertain"] = list(found.baselines.uncertain)
     return json.dumps(figures)
 
 
@@ -213,3 +214,5 @@ def _table(score: "Score", baselines: "Baselines") -> Iterator[str]:
         yield f"  the others were given the last {given:,} of the {of:,} characters of the training text"
     else:
         yield f"  the others were given the {of:,} characters of the training text"
+    if baselines.uncertain:
+        yield f"  the text is too short or too uniform to be compared with {', '.join(baselines.uncertain)}"

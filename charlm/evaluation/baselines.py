@@ -38,6 +38,8 @@ NGRAM_ORDER = 5
 COMPRESSORS = ("zlib", "bz2", "lzma")
 BLOCK = 1 << 18
 """How many ids are encoded or scored at once."""
+MIN_ADDED_BYTES = 200
+"""What a compressor adds is a whole number of bytes, and a few more or less by the headers of its blocks."""
 ZLIB_WINDOW_BYTES = 1 << 15
 MAX_LZMA_DICTIONARY_BYTES = 1 << 26  # as xz -9; the encoder takes about eleven times as much memory
 
@@ -52,6 +54,8 @@ class Baselines:
     """How many characters of the training text they learned from."""
     training_characters: int
     """The length of the training text; 0 if it is not known."""
+    uncertain: tuple[str, ...] = ()
+    """The compressors for which the text is too short or too uniform: it adds less than MIN_ADDED_BYTES."""
 
 
 class _Compressor(Protocol):
@@ -83,10 +87,12 @@ def measure_baselines(
     known = ids[:0] if training is None else training
     training = known[-max_training_characters:]
     found = compressed_nats(ids, vocabulary, training)
+    least = 8 * math.log(2) * MIN_ADDED_BYTES / (len(ids) - 1)
+    uncertain = tuple(name for name, nats in found.items() if nats < least)
     if len(training):
         found["unigram"] = unigram_nats(ids, training, vocabulary_size=len(vocabulary))
         found[f"{NGRAM_ORDER}-gram"] = ngram_nats(ids, training, vocabulary_size=len(vocabulary))
-    return Baselines(found, len(training), len(known))
+    return Baselines(found, len(training), len(known), uncertain)
 
 
 def ngram_nats(ids: Ids, training: Ids, *, vocabulary_size: int, order: int = NGRAM_ORDER) -> float:
@@ -142,7 +148,7 @@ def compressed_nats(
         names: Which compressors, of COMPRESSORS.
 
     Returns:
-        The mean nats by the name of the compressor.
+        The mean nats by the name of the compressor, 0 or more.
 
     """
     given = b"".join(text_bytes(training, vocabulary)) + b"".join(text_bytes(ids[:1], vocabulary))
@@ -166,7 +172,8 @@ def _lzma(dictionary: int) -> _Compressor:
 
 
 def _added_bytes(make: Callable[[], _Compressor], before: bytes, text: Callable[[], Iterator[bytes]]) -> int:
-    return _size(make(), itertools.chain([before], text())) - _size(make(), iter([before]))
+    """Return how many bytes a text adds: 0 if more text takes less, as the end of a block can make it."""
+    return max(0, _size(make(), itertools.chain([before], text())) - _size(make(), iter([before])))
 
 
 def _size(compressor: _Compressor, blocks: Iterator[bytes]) -> int:

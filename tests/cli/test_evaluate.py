@@ -128,6 +128,13 @@ def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Pa
     assert "the 16,000 characters of the training text" in note
 
 
+def test_a_text_too_short_for_a_compressor_is_said_to_be(bundle_folder: Path, tmp_path: Path) -> None:
+    text = write(tmp_path / "text.txt", "abba")
+    assert figures(bundle_folder, text, "--baselines")["baselines_uncertain"] == ["zlib", "bz2", "lzma"]
+    last = charlm("evaluate", bundle_folder, text, "--baselines").stdout.splitlines()[-1]
+    assert last == "  the text is too short or too uniform to be compared with zlib, bz2, lzma"
+
+
 def test_bundle_without_its_run_has_only_compressors_as_baselines(trained_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
     text = trained_run.parent / "text.txt"

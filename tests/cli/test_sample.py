@@ -352,7 +352,7 @@ sample bundle --min-p nan             | --min-p nan
 sample bundle -t 1e999                | --temperature inf
 sample loop                           | loop: no such folder
 sample LONG                           | /model.json: File name too long
-sample red\x1b[31m.txt                | red\\x1b[31m.txt: no such folder
+sample red\x1b[31m.txt                | red\\x1b[31m.txt: a file, not a run
 sample nan                            | logits.bias: holds values that are not finite
 sample linked                         | linked/config.yaml: is a link
 sample edited                         | edited/model.json: damaged: its own SHA-256

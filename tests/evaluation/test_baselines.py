@@ -52,6 +52,25 @@ def test_score_of_a_compressor_without_a_training_text_is_that_of_the_text_alone
     assert found["bz2"] == pytest.approx(nats_per_char(len(bz2.compress(PLAYS[30_000:].encode())), 9_999), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("training", "text"),
+    [(TRAINING, TEXT[:2]), (TRAINING, np.zeros(5_000, int)), (np.zeros(50_000, int), np.zeros(5_000, int))],
+    ids=["short", "uniform", "as before"],
+)
+def test_a_text_too_short_or_too_uniform_for_a_compressor_is_not_below_zero_and_uncertain(
+    training: np.ndarray, text: np.ndarray
+) -> None:
+    found = measure_baselines(text, LETTERS, training)
+    assert found.uncertain == ("zlib", "bz2", "lzma")
+    assert min(found.nats_per_char.values()) >= 0
+    assert measure_baselines(TEXT, LETTERS, TRAINING).uncertain == ()
+
+
+def test_a_compressor_that_takes_less_for_more_text_adds_nothing() -> None:
+    given = (LETTERS.encode(PLAYS[:length]) for length in range(100, 400))
+    assert min(compressed_nats(TEXT[:2], LETTERS, ids, names=("bz2",))["bz2"] for ids in given) == 0
+
+
 def test_text_of_bytes_is_compressed_unchanged_with_a_zero_byte_for_each_end_of_text() -> None:
     blocks = text_bytes(np.array([0xC3, 0xA9, 256, 0x41, 0xFF]), BYTES, block=2)
     assert list(blocks) == [b"\xc3\xa9", b"\0A", b"\xff"]
