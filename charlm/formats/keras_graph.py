@@ -138,6 +138,7 @@ class _Graph:
         if kind == "CategoryEncoding":
             self._check(name, "output_mode", self._settings(name)["output_mode"], ("one_hot",))
         if kind == "Embedding":
+            self._check(name, "mask_zero", self._settings(name).get("mask_zero", False), (False,))  # it skips id 0
             self._embedding = self._folders[name]
         if self._input not in {None, name}:
             raise _unsupported(name, f"a second input beside {shorten(self._input)}; must be one")

@@ -238,7 +238,7 @@ def test_corpus_that_is_not_that_of_the_run_is_refused() -> None:
 @table("""
 evaluate                                         | runs/: no run here
 evaluate missing                                 | missing: no such folder
-evaluate text.txt                                | put the run first, and the text after it: charlm evaluate RUN text.txt
+evaluate text.txt                                | text.txt: a file, not a run; put the run first
 evaluate begun                                   | begun: no best/ in this run yet
 evaluate bundle                                  | bundle: a bundle without its run
 evaluate bundle missing.txt                      | missing.txt: no such file or folder

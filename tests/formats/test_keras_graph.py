@@ -56,6 +56,10 @@ def test_an_activation_may_be_an_object() -> None:
         (sequential(INPUT, rnn("r", activation="gelu"), dense("d")), r"activations 'gelu' below it"),
         (sequential(INPUT, rnn("r"), rnn("s", activation="relu"), dense("d")), r"activations .* below it"),
         (sequential(INPUT, rnn("r"), dense("d", activation="relu")), r"layer 'd': activation is 'relu'"),
+        (
+            sequential(INPUT, layer("Embedding", "e", mask_zero=True), rnn("r"), dense("d")),
+            r"layer 'e': mask_zero is True; must be False",
+        ),
         (sequential(INPUT, rnn("r", use_bias="no"), dense("d")), r"layer 'r': use_bias is 'no'"),
         (sequential(INPUT, layer("CategoryEncoding", "c", output_mode="multi_hot"), rnn("r"), dense("d")), "multi_hot"),
         (sequential(INPUT, rnn("r"), layer("Embedding", "e"), rnn("s"), dense("d")), r"layer 'e': must read the input"),
