@@ -93,6 +93,7 @@ def _subject(
         text_name=name,
         ids=ids,
         training_ids=None if corpus is None else corpus.split("train"),
+        validation_ids=None if corpus is None else corpus.split("validation"),
         run=model.folder.parent if is_of_run else None,
         edits=tuple((position, _id(model, character)) for position, character in edits),
     )

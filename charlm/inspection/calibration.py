@@ -6,6 +6,8 @@ confident (Guo et al. 2017, "On calibration of modern neural networks").
 Axes: T predictions, V vocabulary.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +54,8 @@ class Calibration:
     """The mean of |confidence - accuracy| over the positions, bin by bin, from 0 to 1."""
     temperature: float
     """The temperature with the lowest loss on the text, within the range of `temperatures`."""
+    is_at_end: bool
+    """Whether that is an end of the range, so that a temperature beyond it may be better."""
     nats_per_char: float
     """The loss at temperature 1."""
     best_nats_per_char: float
@@ -83,13 +87,18 @@ def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State, *, bins
     return Calibration(
         positions=len(targets),
         bins=reliability,
-        expected_error=sum(b.positions * abs(b.confidence - b.accuracy) for b in reliability) / len(targets),
+        expected_error=_expected_error(reliability) if np.isfinite(logits).all() else math.nan,
         temperature=best,
+        is_at_end=bool(np.isclose(best, TEMPERATURES, rtol=1e-3).any()),
         nats_per_char=_mean_nats(logits, targets, 1.0),
         best_nats_per_char=_mean_nats(logits, targets, best),
         temperatures=temperatures,
         nats_by_temperature=np.array([_mean_nats(logits, targets, float(each)) for each in temperatures]),
     )
+
+
+def _expected_error(bins: Sequence[Bin]) -> float:
+    return sum(b.positions * abs(b.confidence - b.accuracy) for b in bins) / sum(b.positions for b in bins)
 
 
 def best_temperature(logits: Values, targets: NDArray[np.int64], *, low: float, high: float) -> float:

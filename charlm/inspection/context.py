@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.errors import CharlmError
 from charlm.network.gradients import Trace
 from charlm.network.rnn import Parameters, State, nats, step, zero_state
 
@@ -135,6 +136,9 @@ def linear_memory(trace: Trace, *, lags: Sequence[int] = LAGS, ridges: Sequence[
         lags: The k, rising, each 0 or more; those above T / 2 are left out.
         ridges: The penalties to try, each above 0, relative to the mean variance of the outputs.
 
+    Raises:
+        CharlmError: the states are not finite, or their squares are not.
+
     Returns:
         The accuracy by lag. Always guessing the commonest character of the first 8 tenths is what it is compared with.
 
@@ -181,6 +185,8 @@ def _answers(states: Values, fitted: NDArray[np.int64], size: int, ridges: Seque
     count = fitted.shape[1]
     centred = states - states[:count].mean(0)
     gram = centred[:count].T @ centred[:count]
+    if not np.isfinite(gram).all():
+        raise CharlmError("the states are not finite, or too large")
     variance = max(float(np.trace(gram)) / len(gram), 1e-12)
     inverses = [np.linalg.inv(gram + ridge * variance * np.eye(len(gram))) for ridge in ridges]
     answers = np.empty((len(ridges), len(fitted), len(states) - count), np.int64)

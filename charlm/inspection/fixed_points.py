@@ -32,7 +32,11 @@ NEAR = 1e-3
 REPETITIONS = 400
 LONGEST_PERIOD = 32
 RETURNED = 1e-5
-"""The distance, relative to 1 + |h|, up to which a state counts as having come back."""
+"""The distance, relative to 1 + |h|, up to which a state counts as having come back to a cycle."""
+APPROACH = 0.99
+"""How much nearer a state must have come to a point in the last half of the repetitions to settle there in the end."""
+BORDERLINE = 0.02
+"""If the spectral radius of a large layer, which is known to 1%, is nearer to 1, all eigenvalues are computed."""
 STILL = 1e-13
 LARGEST = 1e6
 """The |h| above which a state counts as growing without end."""
@@ -73,12 +77,14 @@ class HeldCharacter:
     id: int
     """The character."""
     outcome: Outcome
-    """What becomes of most states of a text when the character is repeated: it settles at a point, cycles through the
-    same few states, wanders without coming back in 400 repetitions, or grows without end."""
+    """What becomes of most states of a text when the character is repeated: it settles at a point, or comes nearer to
+    it all the time; cycles through the same few states; wanders without coming back in 400 repetitions; or grows
+    without end."""
     period: int | None
     """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
     settling_characters: int | None
-    """After how many repetitions the state has settled to within 1e-3 of its size; None if it does not settle."""
+    """After how many repetitions the state is within 1e-3 of its size from the point; None if it does not settle, or
+    not in 400 repetitions."""
     points: tuple[FixedPoint, ...]
     """Those that most states led to first, at most MOST_POINTS."""
 
@@ -133,11 +139,10 @@ def _describe_character(parameters: Parameters, index: int, states: State) -> He
     outcomes = [each.outcome for each in held]
     common = max(held, key=lambda each: outcomes.count(each.outcome))
     settling = [each.settling_characters for each in held if each.outcome == common.outcome]
-    ends = _count_distinct([(each.state, 1) for each in held if each.outcome != "grows"])
-    begins = [(tuple(layer[number] for layer in states), 1) for number in range(len(held))]
-    searched = [(find_point(parameters, index, start), count) for start, count in (*ends, *begins)]
-    found = {id(point.state): point for point, _ in searched if point is not None}
-    points = _count_distinct([(point.state, count) for point, count in searched if point is not None])
+    begins = [find_point(parameters, index, tuple(layer[number] for layer in states)) for number in range(len(held))]
+    points = [point for point in (*(each.point for each in held), *begins) if point is not None]
+    found = {id(point.state): point for point in points}
+    counted = _count_distinct([point.state for point in points])
     return HeldCharacter(
         id=index,
         outcome=common.outcome,
@@ -145,7 +150,7 @@ def _describe_character(parameters: Parameters, index: int, states: State) -> He
         settling_characters=_median(settling),
         points=tuple(
             describe_point(parameters, index, found[id(state)], starts=count)
-            for state, count in sorted(points, key=lambda each: -each[1])[:MOST_POINTS]
+            for state, count in sorted(counted, key=lambda each: -each[1])[:MOST_POINTS]
         ),
     )
 
@@ -155,15 +160,15 @@ def _median(values: Sequence[int | None]) -> int | None:
     return known[len(known) // 2] if known else None
 
 
-def _count_distinct(states: Sequence[tuple[State, int]]) -> list[tuple[State, int]]:
-    """Return the states that differ, each with the sum of the numbers of those that are the same."""
+def _count_distinct(states: Sequence[State]) -> list[tuple[State, int]]:
+    """Return the states that differ, each with the number of those that are the same."""
     found: list[tuple[State, int]] = []
-    for state, count in states:
+    for state in states:
         same = next((number for number, (other, _) in enumerate(found) if _is_same(state, other)), None)
         if same is None:
-            found.append((state, count))
+            found.append((state, 1))
         else:
-            found[same] = found[same][0], found[same][1] + count
+            found[same] = found[same][0], found[same][1] + 1
     return found
 
 
@@ -180,9 +185,9 @@ class Held:
     period: int | None
     """The length of the cycle; 1 if the state settles; None if it wanders or grows."""
     settling_characters: int | None
-    """After how many repetitions the state stays within NEAR of its end; None unless it settles."""
-    state: State
-    """The state after the last repetition, [H] for each layer."""
+    """After how many repetitions the state stays within NEAR of the point; None if it does not, or does not settle."""
+    point: Point | None
+    """The fixed or slow point that a search finds from the state after the last repetition."""
 
 
 def hold_character(
@@ -194,7 +199,7 @@ def hold_character(
         parameters: The weights, float64.
         index: The id of the character.
         states: The states to begin at, [S, H] for each layer.
-        repetitions: How often it is read; more than LONGEST_PERIOD. A state that has not come back by then wanders.
+        repetitions: How often it is read; more than LONGEST_PERIOD.
 
     Returns:
         What became of each state.
@@ -210,23 +215,39 @@ def hold_character(
             if np.abs(path[-1] - path[-2]).max() <= STILL:
                 break  # all states have settled
     joined = np.stack(path)
-    return tuple(_outcome(joined[:, number], tuple(layer[number] for layer in now)) for number in range(len(ids)))
+    ends = [tuple(layer[number] for layer in now) for number in range(len(ids))]
+    return tuple(_outcome(parameters, index, joined[:, number], end) for number, end in enumerate(ends))
 
 
-def _outcome(path: NDArray[np.floating[Any]], state: State) -> Held:
+def _outcome(parameters: Parameters, index: int, path: NDArray[np.floating[Any]], end: State) -> Held:
     """Return what became of a state with a path of states of all layers, [repetitions + 1, H of all layers]."""
     if not np.abs(path[-1]).max() <= LARGEST:
-        return Held("grows", None, None, state)
+        return Held("grows", None, None, None)
     scale = 1 + float(np.linalg.norm(path[-1]))
+    point = find_point(parameters, index, end)
+    if point is None or not point.is_fixed:
+        point = find_point(parameters, index, _extrapolate(path, end)) or point
+    if point is not None and point.is_fixed:
+        distances = np.linalg.norm(path - np.concatenate(point.state), axis=1)
+        is_away = distances > NEAR * scale
+        if not is_away[-1]:
+            return Held("settles", 1, int(np.flatnonzero(is_away)[-1]) + 1 if is_away.any() else 0, point)
+        later = distances[len(distances) // 2 :]
+        if later[-1] < APPROACH * later[0] and (np.diff(later) < 0).all():
+            return Held("settles", 1, None, point)
     returns = np.linalg.norm(path[-2 : -2 - LONGEST_PERIOD : -1] - path[-1], axis=1) <= RETURNED * scale
-    if not returns.any():
-        return Held("wanders", None, None, state)
     period = int(returns.argmax()) + 1
-    if period > 1:
-        return Held("cycles", period, None, state)
-    is_away = np.linalg.norm(path - path[-1], axis=1) > NEAR * scale
-    settled = int(np.flatnonzero(is_away)[-1]) + 1 if is_away.any() else 0
-    return Held("settles", 1, settled, state)
+    if returns.any() and period > 1:
+        return Held("cycles", period, None, point)
+    return Held("wanders", None, None, point)
+
+
+def _extrapolate(path: NDArray[np.floating[Any]], end: State) -> State:
+    """Return where a path leads whose steps go on to shrink by the same factor: a search from afar ends too early."""
+    step, before = path[-1] - path[-2], float(np.linalg.norm(path[-2] - path[-3]))
+    factor = float(np.linalg.norm(step)) / before if before else 1.0
+    limit = path[-1] + step * (factor / (1 - factor) if factor < 1 else 0)
+    return tuple(np.split(limit, np.cumsum([len(layer) for layer in end])[:-1]))
 
 
 def describe_point(parameters: Parameters, index: int, point: Point, *, starts: int) -> FixedPoint:
@@ -264,5 +285,9 @@ def _eigenvalues(parameters: Parameters, index: int, state: State) -> list[NDArr
         if number:
             total = total + state[number - 1] @ parameters.below_kernels[number]
         slopes = slope(parameters.activation, total, ACTIVATIONS[parameters.activation](total))
-        found.append(leading_eigenvalues(layer.recurrent_kernel * slopes))
+        jacobian = layer.recurrent_kernel * slopes
+        leading = leading_eigenvalues(jacobian)
+        if len(leading) < len(jacobian) and abs(abs(leading[0]) - 1) < BORDERLINE:
+            leading = np.linalg.eigvals(jacobian).astype(np.complex128)
+        found.append(leading)
     return found

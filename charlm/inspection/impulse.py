@@ -35,8 +35,9 @@ class ImpulseResponse:
     """The same by the linear prediction dh_{t+1} = dh_t V D_{t+1}, begun with dh at lag 0: float64 [K]."""
     kl: Values
     """KL divergence of the next character's distribution before and after the change, in nats, mean: float64 [K]."""
-    verdict: Literal["finite", "infinite"]
-    """finite: from some lag on, at every position, the linear prediction is zero, and the change up to rounding."""
+    verdict: Literal["finite", "infinite"] | None
+    """finite: from some lag on, at every position, the linear prediction is zero, and the change up to rounding; None
+    if no replacement changes the state."""
     length: int | None
     """The first lag at which a finite response is zero; None if it is infinite, as far as it was followed."""
     half_life: float | None
@@ -85,7 +86,7 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
 
 def _no_response(lags: int) -> ImpulseResponse:
     none = np.full(lags, np.nan)
-    return ImpulseResponse(np.arange(lags), none, none, none, none, none, "infinite", None, None, 0)
+    return ImpulseResponse(np.arange(lags), none, none, none, none, none, None, None, None, 0)
 
 
 def _replacements(trace: Trace, steps: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:

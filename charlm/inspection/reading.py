@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import count_ngrams, score_ngrams
+from charlm.evaluation.baselines import NGrams, count_ngrams, score_ngrams
 from charlm.inspection.states import read_states
 from charlm.inspection.untrained import draw_initial
 from charlm.network.bundle import Bundle
@@ -46,6 +46,8 @@ class Subject:
     """The text, integers [n], n >= 2."""
     training_ids: NDArray[Any] | None = None
     """The text that the network was trained on, integers [m]; None if it is not known."""
+    validation_ids: NDArray[Any] | None = None
+    """The text that the run is evaluated on, integers [v]; None if it is not known."""
     run: Path | None = None
     """The folder of the run; None for a bundle without its run."""
     edits: tuple[tuple[int, int], ...] = ()
@@ -106,6 +108,7 @@ class Reading:
         known = subject.training_ids
         self.training_ids = None if known is None or not len(known) else known[-self.limits.training_characters :]
         self._ngram_nats: dict[int, NDArray[np.float64]] = {}
+        self._ngrams: dict[int, NGrams] = {}
 
     @cached_property
     def trace(self) -> Trace:
@@ -143,11 +146,16 @@ class Reading:
 
     def ngram_nats(self, order: int) -> NDArray[np.float64]:
         """Return the nats of ids 1 to n - 1 by n-grams of an order that are counted on the training text."""
-        assert self.training_ids is not None
         if order not in self._ngram_nats:
-            model = count_ngrams(self.training_ids, vocabulary_size=len(self.vocabulary), order=order)
-            self._ngram_nats[order] = np.concatenate([*score_ngrams(model, self.ids)])
+            self._ngram_nats[order] = self.score_by_ngrams(self.ids, order)
         return self._ngram_nats[order]
+
+    def score_by_ngrams(self, ids: NDArray[Any], order: int) -> NDArray[np.float64]:
+        """Return the nats of all ids of a text but the first by these n-grams."""
+        assert self.training_ids is not None
+        if order not in self._ngrams:
+            self._ngrams[order] = count_ngrams(self.training_ids, vocabulary_size=len(self.vocabulary), order=order)
+        return np.concatenate([*score_ngrams(self._ngrams[order], ids)])
 
     def read(self, ids: NDArray[np.int64]) -> Trace:
         """Return a text [T], or texts side by side [T, B], read with their derivatives."""
@@ -167,7 +175,7 @@ class Reading:
         """Return what the limits leave out, each a sentence."""
         limits, whole = self.limits, len(self.subject.ids)
         read = (
-            ("Losses by class and baselines", limits.characters, f"{limits.characters:,} of {whole:,}"),
+            ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
             ("Surprise, gradients, impulse response, exponents", limits.positions, f"{limits.positions:,}"),
             ("Units, calibration", MOST_STATES, f"{MOST_STATES:,}"),
             ("Saturation, trajectory, fixed points", FEW_STATES, f"{FEW_STATES:,}"),

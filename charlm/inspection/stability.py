@@ -97,7 +97,7 @@ def non_normality(matrix: Values, eigenvalues: NDArray[np.complex128]) -> float:
     """
     square = float((matrix**2).sum())
     normal = float((np.abs(eigenvalues) ** 2).sum())
-    return float(np.sqrt(max(0.0, square - normal) / square)) if square else 0.0
+    return float(np.sqrt(np.maximum(0.0, square - normal) / square)) if square else 0.0
 
 
 def leading_eigenvalues(matrix: NDArray[np.floating[Any]], *, seed: int = 0) -> NDArray[np.complex128]:

@@ -3,6 +3,7 @@
 Axes: T the characters of a text, H units, V the characters on the map.
 """
 
+import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +15,21 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.inspection.features import SENTENCE_ENDS, is_vowel
+from charlm.network.gradients import SATURATED_BELOW
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.text.vocabulary import Vocabulary
 
 Values = NDArray[np.float64]
 
-THRESHOLD = 0.9
 BINS = 40
 BOUNDED: Mapping[str, tuple[float, float]] = {"tanh": (-1, 1), "softsign": (-1, 1), "sigmoid": (0, 1)}
 """The activations whose outputs have a size of at most 1, with their ranges."""
+BORDERS: Mapping[str, tuple[float, float]] = {
+    "tanh": (-math.sqrt(1 - SATURATED_BELOW), math.sqrt(1 - SATURATED_BELOW)),  # f' = 1 - h^2
+    "softsign": (math.sqrt(SATURATED_BELOW) - 1, 1 - math.sqrt(SATURATED_BELOW)),  # f' = (1 - |h|)^2
+    "sigmoid": (0.5 - math.sqrt(1 - SATURATED_BELOW) / 2, 0.5 + math.sqrt(1 - SATURATED_BELOW) / 2),  # f' = h (1 - h)
+}
+"""The outputs below and above which f' is less than SATURATED_BELOW of its largest."""
 BACKGROUND = 500
 """How many states the background of a path has, at most."""
 SENTENCE = (30, 120)
@@ -61,7 +68,7 @@ class LayerSaturation:
     units: int
     """H."""
     saturated_share: float | None
-    """Share of outputs where |h| > 0.9, from 0 to 1; None if the outputs are not bounded by 1."""
+    """Share of outputs at which f' is below `threshold`, from 0 to 1; None if the outputs are not bounded by 1."""
     always_saturated_units: int | None
     """Units whose output is saturated at every position; None as above."""
     dead_units: int | None
@@ -82,7 +89,9 @@ class Saturation:
     positions: int
     """T."""
     threshold: float
-    """The size above which an output counts as saturated."""
+    """The share of the largest f' below which an output is saturated: where tanh has |h| > 0.9."""
+    borders: tuple[float, float] | None
+    """The outputs below and above which that is so; None if the outputs are not bounded by 1."""
     layers: tuple[LayerSaturation, ...]
 
 
@@ -95,11 +104,12 @@ def measure_saturation(outputs: State, activation: str) -> Saturation:
 
     """
     layers = (_measure(layer, output, activation) for layer, output in enumerate(outputs))
-    return Saturation(positions=len(outputs[0]), threshold=THRESHOLD, layers=tuple(layers))
+    return Saturation(len(outputs[0]), SATURATED_BELOW, BORDERS.get(activation), tuple(layers))
 
 
 def _measure(layer: int, outputs: Floats, activation: str) -> LayerSaturation:
-    is_saturated = np.abs(outputs) > THRESHOLD if activation in BOUNDED else None
+    borders = BORDERS.get(activation)
+    is_saturated = None if borders is None else (outputs < borders[0]) | (outputs > borders[1])
     limits = BOUNDED.get(activation) or (float(outputs.min()), float(outputs.max()))
     counts, edges = np.histogram(outputs, BINS, range=limits)
     return LayerSaturation(

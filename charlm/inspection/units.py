@@ -103,7 +103,7 @@ class LayerOutputs:
     values: NDArray[np.float64]
     """h_t, [T, H], rounded to two decimals."""
     features: tuple[str | None, ...]
-    """The feature that each unit follows most closely; None if it is not beyond chance on any."""
+    """The feature that each unit follows most closely; None if it is not beyond chance, or not learnt, on any."""
     strengths: NDArray[np.float64]
     """The strength of each unit on that feature, [H]; 0 if there is none."""
 
@@ -120,8 +120,8 @@ class Units:
     """Those that vary in the text; a yes/no feature occurs, and is missing, MIN_COUNT times or more. None if the text
     has fewer than MIN_POSITIONS characters."""
     interpretable: tuple[UnitScore, ...]
-    """The strongest score of each of the most interpretable units, strongest first; all are beyond chance. Those that
-    are learnt come first."""
+    """The strongest score of each of the most interpretable units, strongest first; all are beyond chance, and learnt
+    as far as that is known."""
     excerpt_start: int
     """The position of the excerpt's first character in the text."""
     excerpt: NDArray[np.int64]
@@ -192,6 +192,11 @@ class _Scores:
     """As in UnitScore, [N]."""
     is_learnt: NDArray[np.bool_] | None
     """As in UnitScore, [N]."""
+
+    @property
+    def follows(self) -> NDArray[np.bool_]:
+        """Whether each unit is beyond chance, and learnt as far as that is known, [N]."""
+        return self.is_beyond_chance if self.is_learnt is None else self.is_learnt
 
 
 def _rank(outputs: State, ids: NDArray[Any]) -> tuple[Ranked, Ranked]:
@@ -269,20 +274,17 @@ def _best(scores: _Scores, widths: Sequence[int]) -> tuple[UnitScore, ...]:
 
 
 def _most_interpretable(scores: Sequence[_Scores], widths: Sequence[int]) -> tuple[UnitScore, ...]:
-    """Return the best score of each unit that is beyond chance, at most MOST_INTERPRETABLE; see `Units.interpretable`.
+    """Return the best score of each unit that follows a feature, at most MOST_INTERPRETABLE.
 
     Only the BEST units of each feature are considered.
     """
-
-    def order(score: UnitScore) -> tuple[bool, float]:
-        return score.is_learnt is False, -score.strength
-
     chosen: dict[tuple[int, int], UnitScore] = {}
-    for score in (score for found in scores for score in _best(found, widths) if score.is_beyond_chance):
-        known = chosen.setdefault((score.layer, score.unit), score)
-        if order(score) < order(known):
-            chosen[score.layer, score.unit] = score
-    return tuple(sorted(chosen.values(), key=order)[:MOST_INTERPRETABLE])
+    for found in scores:
+        for score in _best(found, widths):
+            place = score.layer, score.unit
+            if found.follows[sum(widths[: score.layer]) + score.unit]:
+                chosen[place] = max(chosen.get(place, score), score, key=lambda each: each.strength)
+    return tuple(sorted(chosen.values(), key=lambda score: -score.strength)[:MOST_INTERPRETABLE])
 
 
 def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: int) -> tuple[int, int]:
@@ -298,7 +300,7 @@ def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: in
 
 def _layers(excerpt: State | Sequence[Any], scores: Sequence[_Scores]) -> tuple[LayerOutputs, ...]:
     widths = [output.shape[1] for output in excerpt]
-    strengths = np.array([np.where(found.is_beyond_chance, found.strength, 0) for found in scores])
+    strengths = np.array([np.where(found.follows, found.strength, 0) for found in scores])
     strengths = strengths if len(scores) else np.zeros((1, sum(widths)))
     best = strengths.argmax(0)
     highest = strengths.max(0)

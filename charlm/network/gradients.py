@@ -29,6 +29,8 @@ DERIVATIVES: Mapping[str, Callable[[Floats, Floats], Any]] = {
 """f'(a) by the name of f, from a and h = f(a); at a kink the slope of one side."""
 LARGEST_SLOPES = {"sigmoid": 1 / 4}
 """The largest f'(a) by the name of f, where it is not 1."""
+SATURATED_BELOW = 0.19
+"""As a share of the largest f'(a): where tanh has |h| > 0.9, since 1 - 0.9 ** 2 = 0.19."""
 
 
 def slope(activation: str, a: Floats, h: Floats) -> Floats:

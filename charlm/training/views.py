@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from charlm.network.gradients import LARGEST_SLOPES, LagCurve, lag_curves, read_text
+from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text
 from charlm.network.rnn import Floats, Parameters
 from charlm.network.spectrum import spectral_radius
 from charlm.runs.run import Run
@@ -25,8 +25,6 @@ WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""
 STRIDE = 6
 """Every so many characters, the states are counted in the histogram."""
-SATURATED_BELOW = 0.19
-"""As a share of the largest slope: where tanh has |h| > 0.9, since 1 - 0.9 ** 2 = 0.19."""
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,16 @@ def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, units: 
         "initial_lyapunov": Lyapunov(np.array([0.02, -0.1, -0.8]), layers * units, None, 100),
         "spectrum": tuple(_spectrum(random, layer, units) for layer in range(layers)),
         "units": _units(random, ids[:20], layers, units),
-        "saturation": Saturation(length, 0.9, tuple(_saturation(layer, units) for layer in range(layers))),
+        "saturation": Saturation(
+            length, 0.19, (-0.9, 0.9), tuple(_saturation(layer, units) for layer in range(layers))
+        ),
         "trajectory": Trajectory(
             layers - 1, 4, ids[4:16], random.normal(size=(12, 2)), random.normal(size=(50, 2)), (0.31, 0.22)
         ),
         "fixed_points": _fixed_points(),
         "loss_by_class": _loss(),
         "calibration": Calibration(
-            50, (Bin(0.2, 0.4, 20, 0.31, 0.25), Bin(0.8, 1.0, 30, 0.93, 0.9)), 0.042, 1.07, 1.5, 1.48,
+            50, (Bin(0.2, 0.4, 20, 0.31, 0.25), Bin(0.8, 1.0, 30, 0.93, 0.9)), 0.042, 1.07, False, 1.5, 1.48,
             np.array([0.5, 1.0, 2.0]), np.array([2.0, 1.5, 1.8]),
         ),
         "curves": Curves(

@@ -88,6 +88,21 @@ def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: Rand
     assert found.best_nats_per_char <= found.nats_by_temperature.min() + 1e-9
 
 
+@pytest.mark.parametrize(("temperature", "is_at_end"), [(1.0, False), (0.05, True), (100.0, True)])
+def test_a_best_temperature_at_the_end_of_the_range_is_said_to_be(
+    random_parameters: RandomParameters, temperature: float, *, is_at_end: bool
+) -> None:
+    parameters = random_parameters(units=8, seed=3)
+    assert calibration_of(sharpened(parameters, temperature), written_by(parameters)).is_at_end == is_at_end
+
+
+def test_logits_that_are_not_finite_give_an_error_that_is_not_either(random_parameters: RandomParameters) -> None:
+    parameters = replace(random_parameters(), logits_bias=np.array([3e38, -3e38, 0, 0, 0], np.float32))
+    with np.errstate(all="ignore"):
+        broken = replace(parameters, logits_kernel=parameters.logits_kernel * np.float32(3e38))
+        assert np.isnan(calibration_of(broken, np.array([1, 2, 0, 1])).expected_error)
+
+
 def test_bins_count_how_often_the_likeliest_character_was_right(random_parameters: RandomParameters) -> None:
     parameters = random_parameters()
     constant = replace(

@@ -9,6 +9,7 @@ from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
 from numpy.typing import NDArray
 
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, score_ngrams
 from charlm.inspection.context import linear_memory, usable_context
 
@@ -80,3 +81,8 @@ def test_always_guessing_the_only_character_leaves_nothing_to_remember() -> None
     found = linear_memory(traced(shift_register(2), np.zeros(40, np.int64)), lags=(0, 1))
     assert found.commonest.tolist() == [1, 1]
     assert found.memory == pytest.approx([0, 0])
+
+
+def test_states_that_are_not_finite_have_no_memory() -> None:
+    with np.errstate(all="ignore"), pytest.raises(CharlmError, match="the states are not finite"):
+        linear_memory(traced(one_layer(1e30 * np.eye(3)), random_ids(60)), lags=(0, 1))

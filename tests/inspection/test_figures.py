@@ -15,6 +15,7 @@ from charlm.inspection.sections.reach import (
     draw_edits,
     draw_gradient_by_lag,
     draw_impulse_response,
+    draw_memory,
     draw_truncation,
     draw_usable_context,
 )
@@ -104,6 +105,13 @@ def test_a_finite_response_is_drawn_to_its_end_on_linear_axes(whole: Report) -> 
 
 def test_the_half_life_is_written_at_its_lag(whole: Report) -> None:
     assert "half-life 1" in texts(draw_impulse_response(whole.get("impulse_response")))
+
+
+def test_what_the_state_holds_is_shaded_only_where_the_read_out_is_better_than_guessing(whole: Report) -> None:
+    memory = whole.get("memory")
+    worse = replace(memory, accuracy=memory.commonest - 0.1)
+    (shaded,) = draw_memory(worse).axes[0].collections[0].get_paths()
+    assert np.ptp(shaded.vertices[:, 1]) == pytest.approx(0)
 
 
 def test_an_edit_shows_the_nats_and_the_characters_from_it_on(whole: Report) -> None:

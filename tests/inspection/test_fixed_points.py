@@ -104,7 +104,22 @@ def test_a_contracting_state_settles_when_it_is_near_its_end() -> None:
     (held,) = hold_character(network([[0.5]]), 0, (np.array([[1.0]]),))
     assert (held.outcome, held.period) == ("settles", 1)
     assert held.settling_characters == 10  # 0.5 ** 10 < 1e-3 < 0.5 ** 9
-    assert held.state[0] == pytest.approx([0], abs=1e-12)
+    assert held.point is not None
+    assert held.point.state[0] == pytest.approx([0], abs=1e-12)
+
+
+@pytest.mark.parametrize(("factor", "characters"), [(0.982, 381), (0.9999, None)])
+def test_a_state_that_comes_nearer_to_a_point_ever_more_slowly_settles(factor: float, characters: int | None) -> None:
+    (held,) = hold_character(network([[factor]]), 0, (np.array([[1.0]]),))
+    assert (held.outcome, held.settling_characters) == ("settles", characters)  # 0.982 ** 381 < 1e-3
+
+
+def test_a_radius_near_1_of_a_large_layer_is_exact(random_parameters: RandomParameters) -> None:
+    kernel = np.random.default_rng(0).standard_normal((300, 300))
+    kernel *= 0.998 / np.abs(np.linalg.eigvals(kernel)).max()
+    (held,) = find_fixed_points(network(kernel.tolist()), np.zeros(2, int), (np.ones((2, 300)),)).characters
+    assert held.points[0].spectral_radius == pytest.approx(0.998, abs=1e-5)  # the kernel is rounded to float32
+    assert held.points[0].is_stable
 
 
 def test_a_rotation_by_a_quarter_has_a_cycle_of_four() -> None:

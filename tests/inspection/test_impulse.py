@@ -55,7 +55,7 @@ def test_the_linear_prediction_is_that_of_a_small_change(random_parameters: Rand
 
 def test_a_text_of_one_character_has_no_response() -> None:
     found = impulse_response(traced(one_layer(np.eye(2)), np.zeros(30, np.int64)))
-    assert found.positions == 0
+    assert (found.positions, found.verdict) == (0, None)
     assert np.isnan(found.state).all()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from inspection.networks import random_ids
 from inspection.reports import CHARACTERS, bare, report
 from numpy.typing import NDArray
+from run_folders import make_run
 
 from charlm.errors import CharlmError
+from charlm.evaluation.baselines import measure_baselines
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.passages import to_plain
 from charlm.inspection.reading import Limits, Subject, limits_for
@@ -34,7 +37,7 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     assert len(found.get("surprise").nats) == 119
     assert len(found.get("usable_context").ngram_order) > 1
     assert found.notes == (
-        "Losses by class and baselines: the first 300 of 400 characters.",
+        "Losses by class: the first 300 of 400 characters.",
         "Surprise, gradients, impulse response, exponents: the first 120 characters.",
         "N-grams: counted on the last 400 characters of the training text.",
         "Curves: missing: a bundle without its run has no learning curves.",
@@ -53,6 +56,20 @@ def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> 
     found = inspect_run(subject(bundle), limits=SMALL, only=["loss_by_class"])
     expected = mean_score(score_stream(bundle.parameters, random_ids(400)[:300])).nats_per_char
     assert found.get("loss_by_class").nats_per_char == pytest.approx(expected)
+
+
+def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    run, training, own = make_run(tmp_path / "run"), random_ids(500, seed=9), random_ids(80, seed=4)
+    known = subject(bundle, run=run, training_ids=training, validation_ids=own)
+    found = inspect_run(known, limits=SMALL, only=["curves"]).get("curves").levels
+    expected = measure_baselines(own, bundle.vocabulary, training[-400:]).nats_per_char
+    assert {level.name: level.nats_per_char for level in found} == {
+        "uniform": pytest.approx(np.log(5)),
+        **{name: pytest.approx(expected[name]) for name in ("unigram", "5-gram", "bz2")},
+    }
+    assert inspect_run(replace(known, validation_ids=None), limits=SMALL, only=["curves"]).get("curves").levels == ()
 
 
 @pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])

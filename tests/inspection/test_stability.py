@@ -7,7 +7,13 @@ import pytest
 from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
 
-from charlm.inspection.stability import RecurrentSpectrum, leading_eigenvalues, lyapunov, recurrent_spectra
+from charlm.inspection.stability import (
+    RecurrentSpectrum,
+    leading_eigenvalues,
+    lyapunov,
+    non_normality,
+    recurrent_spectra,
+)
 from charlm.network.rnn import Parameters
 
 
@@ -36,6 +42,11 @@ def test_henrici_of_a_triangle_is_its_part_above_the_diagonal() -> None:
     found = spectrum_of(one_layer(np.array([[3.0, 4.0], [0.0, 2.0]])))
     assert found.eigenvalues.tolist() == pytest.approx([3, 2])
     assert found.non_normality == pytest.approx(4 / np.sqrt(29))
+
+
+def test_henrici_of_values_that_are_not_finite_is_not_finite() -> None:
+    with np.errstate(all="ignore"):
+        assert np.isnan(non_normality(np.full((2, 2), 1e300), np.array([1e300 + 0j, 0])))
 
 
 def test_the_effective_radius_counts_the_slopes() -> None:

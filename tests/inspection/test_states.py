@@ -74,6 +74,17 @@ def test_saturated_outputs_and_units_are_counted(random_parameters: RandomParame
     assert layer.edges[[0, -1]].tolist() == [-1, 1]
 
 
+@pytest.mark.parametrize(("activation", "border"), [("tanh", 0.9), ("sigmoid", 0.95), ("softsign", 0.5641)])
+def test_an_output_is_saturated_by_its_slope(activation: str, border: float) -> None:
+    """The largest slope of sigmoid is 1/4, and h(1 - h) is 0.19 of it at 0.05 and 0.95."""
+    outputs = np.array([[border + 1e-3, border - 1e-3]], np.float32)
+    mirrored = 1 - outputs if activation == "sigmoid" else -outputs
+    found = measure_saturation((np.concatenate([outputs, mirrored]),), activation)
+    assert found.borders is not None
+    assert found.borders[1] == pytest.approx(border, abs=1e-4)
+    assert (found.layers[0].saturated_share, found.layers[0].always_saturated_units) == (0.5, 1)
+
+
 def test_a_dead_unit_is_one_that_is_0_at_every_position(random_parameters: RandomParameters) -> None:
     kernel: list[list[float]] = [[-1.0, -1, 2], [-2, -1, 2], [-3, 1, 2], [0, -1, 2], [-5, -1, 2]]
     (layer,) = saturation_of(one_layer(random_parameters(activation="relu"), kernel), IDS).layers

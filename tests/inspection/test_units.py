@@ -75,6 +75,17 @@ def test_with_random_labels_no_unit_passes_what_chance_gives(random_parameters: 
     assert not units.layers[1].strengths.any()
 
 
+def test_every_unit_that_is_listed_is_beyond_chance_and_learnt(random_parameters: RandomParameters) -> None:
+    before = random_parameters(vocabulary_size=10, units=12, scale=0.3)
+    after, ids = with_latch(before, unit=7), bracketed_text()
+    alone, compared = scores_of(after, ids, shifts=20), scores_of(after, ids, untrained=before, shifts=20)
+    assert all(score.is_beyond_chance for score in alone.interpretable)
+    assert all(score.is_learnt for score in compared.interpretable)
+    assert 0 < len(compared.interpretable) < len(alone.interpretable)
+    listed = {score.unit for score in alone.interpretable} - {score.unit for score in compared.interpretable}
+    assert {compared.layers[0].features[unit] for unit in listed} == {None}  # as the untrained network follows them
+
+
 def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_character(
     random_parameters: RandomParameters,
 ) -> None:

@@ -15,7 +15,7 @@ from charlm.inspection.diagram import draw_network, draw_up, weight_rows
 from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, canvas, legend, rule, series
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss
 from charlm.inspection.passages import folded, reader, safe
-from charlm.inspection.reading import Reading
+from charlm.inspection.reading import MOST_CHARACTERS, Reading
 from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table
 from charlm.inspection.surprise import Predictions, predict
 
@@ -30,7 +30,13 @@ def make_curves(reading: Reading) -> Curves:
     """Read the learning curves; refuse a bundle without its run."""
     if reading.subject.run is None:
         raise CharlmError("a bundle without its run has no learning curves")
-    levels = measure_levels(reading.ids, reading.vocabulary, reading.training_ids, reading.ngram_nats)
+    ids = reading.subject.validation_ids
+    if ids is None or len(ids) < 2:  # other texts do not compare with the losses of the run
+        return read_curves(reading.subject.run)
+    ids = np.asarray(ids[:MOST_CHARACTERS], np.int64)
+    levels = measure_levels(
+        ids, reading.vocabulary, reading.training_ids, lambda order: reading.score_by_ngrams(ids, order)
+    )
     return read_curves(reading.subject.run, levels=levels)
 
 
@@ -128,7 +134,7 @@ def draw_temperature(calibration: Calibration) -> "Figure":
     axes.plot(calibration.temperatures, calibration.nats_by_temperature, **series(0))
     axes.plot(calibration.temperature, calibration.best_nats_per_char, marker="o", color=ORANGE)
     axes.annotate(
-        f"best: {calibration.temperature:.4g}",
+        f"best: {calibration.temperature:.4g}{', the end of the range' if calibration.is_at_end else ''}",
         (calibration.temperature, calibration.best_nats_per_char),
         xytext=(0, 9),
         textcoords="offset points",
@@ -151,7 +157,7 @@ def curve_rows(curves: Curves) -> Rows:
 def calibration_rows(found: Calibration) -> Rows:
     """Return the figures of a calibration."""
     return (
-        ("best temperature", found.temperature),
+        (f"best temperature{', the end of the range that was tried' if found.is_at_end else ''}", found.temperature),
         ("nats per character at it", found.best_nats_per_char),
         ("nats per character at temperature 1", found.nats_per_char),
         ("expected calibration error", found.expected_error),

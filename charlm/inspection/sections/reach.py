@@ -184,7 +184,8 @@ def draw_memory(memory: Memory) -> "Figure":
     figure, ((axes,),) = canvas()
     axes.plot(memory.lag, memory.accuracy, marker="o", markersize=3, label="read-out from the state", **series(0))
     axes.plot(memory.lag, memory.commonest, label="commonest character", **series(1))
-    axes.fill_between(memory.lag, memory.commonest, memory.accuracy, color=BLUE, alpha=0.15, linewidth=0)
+    held = np.maximum(memory.accuracy, memory.commonest)
+    axes.fill_between(memory.lag, memory.commonest, held, color=BLUE, alpha=0.15, linewidth=0)
     axes.set(xlabel="lag k, characters", ylabel="share of right answers", ylim=(0, 1.02))
     legend(figure)
     return figure

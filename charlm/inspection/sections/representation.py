@@ -78,15 +78,16 @@ def draw_saturation(saturation: Saturation) -> "Figure":
     count = len(saturation.layers)
     figure, rows = canvas(count, height=0.6 + 1.35 * count)
     for (axes,), layer in zip(rows, saturation.layers, strict=True):
-        _draw_histogram(axes, layer, saturation.threshold)
+        _draw_histogram(axes, layer, saturation.borders)
     rows[-1][0].set_xlabel("output h")
     return figure
 
 
-def _draw_histogram(axes: "Axes", layer: LayerSaturation, threshold: float) -> None:
+def _draw_histogram(axes: "Axes", layer: LayerSaturation, borders: tuple[float, float] | None) -> None:
     share = layer.counts / max(1, layer.counts.sum())
     centres, widths = (layer.edges[1:] + layer.edges[:-1]) / 2, np.diff(layer.edges)
-    is_extreme = (np.abs(centres) > threshold) if layer.saturated_share is not None else np.zeros(len(centres), bool)
+    low, high = borders or (-np.inf, np.inf)
+    is_extreme = (centres < low) | (centres > high)
     for chosen, colour in ((~is_extreme, BLUE), (is_extreme, ORANGE)):
         if chosen.any():
             axes.bar(centres[chosen], share[chosen], width=widths[chosen], color=colour, alpha=0.85)
@@ -178,8 +179,9 @@ UNITS = Section(
     "units",
     "What single units follow",
     "strength = |2 AUC \N{MINUS SIGN} 1| of h_t[unit] for a feature of the text, or |rank correlation|",
-    "A unit follows a feature if its bar ends to the right of every mark of chance; "
-    "the round dot is what is left when the character just read is accounted for.",
+    "The units named here are beyond what shifted texts give, and closer than those of the untrained network; where "
+    "random labels reach further than the bar, it is the round dot, which accounts for the character just read, that "
+    "is beyond chance.",
     (Quantity("units", make_units),),
     (
         Chart(
@@ -203,7 +205,7 @@ UNITS = Section(
 SATURATION = Section(
     "saturation",
     "Saturation and dimension",
-    "share of |h| > 0.9; participation ratio (sum l_i)^2 / sum l_i^2 of the covariance of h",
+    "share of f'(a) < 0.19 max f'; participation ratio (sum l_i)^2 / sum l_i^2 of the covariance of h",
     "Outputs at the ends of the range pass no gradient, since f' is near 0 there; "
     "the participation ratio says how many directions the states fill.",
     (Quantity("saturation", lambda reading: measure_saturation(reading.few_states, reading.parameters.activation)),),
