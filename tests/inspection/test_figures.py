@@ -111,7 +111,7 @@ def test_what_the_state_holds_is_shaded_only_where_the_read_out_is_better_than_g
     memory = whole.get("memory")
     worse = replace(memory, accuracy=memory.commonest - 0.1)
     (shaded,) = draw_memory(worse).axes[0].collections[0].get_paths()
-    assert np.ptp(shaded.vertices[:, 1]) == pytest.approx(0)
+    assert np.ptp(np.asarray(shaded.vertices)[:, 1]) == pytest.approx(0)
 
 
 def test_an_edit_shows_the_nats_and_the_characters_from_it_on(whole: Report) -> None:
