@@ -3,7 +3,7 @@
 import reprlib
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Harmless format characters: words of Persian and Hindi need them, and emoji."""
@@ -60,3 +60,26 @@ def _controls(character: str) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def check_choice(name: str, found: str, choices: Any) -> None:
+    """Refuse a value that is not one of a Literal type.
+
+    Args:
+        name: The argument, for the message.
+        found: Its value.
+        choices: The Literal type, for instance `Split`.
+
+    Raises:
+        CharlmError: the value is not one of the choices.
+
+    """
+    check_name(name, found, get_args(choices))
+
+
+def check_name(name: str, found: str, names: Iterable[str]) -> None:
+    """Refuse a value that is not one of some names; raises CharlmError like `check_choice`."""
+    *others, last = names
+    if found not in (*others, last):
+        allowed = f"{', '.join(others)} or {last}" if others else last
+        raise CharlmError(f"{name}: found {shorten(found)}; must be {allowed}")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api.arguments import check_choice
 from charlm.api.model import Model
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_choice
 from charlm.evaluation.baselines import Baselines, measure_baselines
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
 from charlm.evaluation.scoring import Score, mean_score, record_surprise, score_stream

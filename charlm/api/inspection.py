@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, check_choice, harmless
 from charlm.evaluation.protocols import ids_to_score
 from charlm.inspection import report as reporting
 from charlm.inspection.reading import Subject

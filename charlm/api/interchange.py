@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, check_choice, harmless
 from charlm.formats.card import CardFacts, Source, hub_files
 from charlm.formats.html import Precision, round_weights
 from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network

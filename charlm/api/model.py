@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api.arguments import check_choice
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_choice
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks

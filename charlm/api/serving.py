@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from charlm.api.arguments import check_choice
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_choice
 from charlm.formats.html import endpoint_page, summarize
 from charlm.network.architecture import MODEL
 from charlm.runs.folder import BUNDLES, BundleName, is_run

@@ -1,4 +1,4 @@
-"""The classes of `charlm` and of its commands: every error becomes one line and an exit code.
+"""The classes of `charlm` and of its commands: help in sections, and every error as one line and an exit code.
 
 0        done, or the reader of standard output has gone
 1        an error, told in a line on standard error
@@ -15,12 +15,57 @@ from itertools import chain
 from typing import Any
 
 import click
+from click.types import FloatParamType, IntParamType
 
-from charlm.cli.help import HelpPage
 from charlm.cli.output import OutputClosedError, say_error, write_result, writing_output
 from charlm.errors import CharlmError, harmless
 
 HELP_OPTION_NAMES = ["-h", "--help"]
+
+
+class HelpPage(click.Command):
+    """A command whose help has its options in sections and ends with examples.
+
+    Args:
+        sections: The names of parameters, separated by spaces, by the title of their section. Options that no section
+            names come last.
+        examples: What a command line does, by the command line.
+
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        sections: Mapping[str, str] | None = None,
+        examples: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self.sections, self.examples = sections or {}, examples or {}
+        for option in self.params:
+            if isinstance(option.type, IntParamType):
+                option.metavar = option.metavar or "N"
+            elif isinstance(option.type, FloatParamType):
+                option.metavar = option.metavar or "X"
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, each section under its title."""
+        rest = {option.name: option for option in self.get_params(ctx) if isinstance(option, click.Option)}
+        sections = {title: [rest.pop(name) for name in names.split()] for title, names in self.sections.items()}
+        sections["Other options" if sections else "Options"] = list(rest.values())
+        for title, options in sections.items():
+            records = [option.get_help_record(ctx) for option in options]
+            with formatter.section(title):
+                formatter.write_dl([record for record in records if record is not None])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each command line unbroken above what it does."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for command, meaning in self.examples.items():
+                    formatter.write(f"{'':>{formatter.current_indent}}{command}\n")
+                    with formatter.indentation():
+                        formatter.write_text(meaning)
 
 
 class Command(HelpPage):

@@ -5,10 +5,8 @@ import json
 import click
 
 from charlm.cli.command import Command, Commands
-from charlm.cli.options import json_option, set_option
-from charlm.cli.output import print_result, say
-from charlm.cli.suggestions import suggest_recipes
-from charlm.cli.table import terminal_width
+from charlm.cli.options import json_option, set_option, suggest_recipes
+from charlm.cli.output import print_result, say, terminal_width
 
 EXAMPLES = {
     "charlm config list": "the recipes that charlm comes with",

@@ -20,8 +20,7 @@ from charlm.cli.options import (
     unknown_option,
     with_option,
 )
-from charlm.cli.output import print_aside, print_result, say, write_result
-from charlm.cli.table import align
+from charlm.cli.output import align, print_aside, print_result, say, write_result
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation

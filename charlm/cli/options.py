@@ -1,4 +1,7 @@
-"""The options and arguments that several commands share."""
+"""The arguments and options that several commands share, and what a shell completes for them.
+
+Completion reads recipes and settings from the files that come with charlm: it must be fast.
+"""
 
 import math
 import os
@@ -7,9 +10,42 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from charlm.cli.output import log_settings
-from charlm.cli.suggestions import suggest_recipes, suggest_runs, suggest_settings
+
+Suggestions = list[CompletionItem[str]]
+FILES: CompletionItem[str] = CompletionItem("", type="file")
+
+
+def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
+    """Return the recipes that come with charlm, and files."""
+    from charlm.config.recipes import describe_recipe, recipe_names
+
+    names = [name for name in recipe_names() if name.startswith(incomplete)]
+    return [FILES, *(CompletionItem(name, help=describe_recipe(name)) for name in names)]
+
+
+def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
+    """Return the runs under runs/ and the models that come with charlm, and files."""
+    from charlm.config.recipes import shipped_models
+    from charlm.runs.folder import RUNS, run_names
+
+    names = [*run_names(), *shipped_models(), *(f"{RUNS}/{name}" for name in run_names() if "/" in incomplete)]
+    return [FILES, *(CompletionItem(name) for name in names if name.startswith(incomplete))]
+
+
+def suggest_settings(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
+    """Return `KEY=` for the keys that begin so, or `KEY=VALUE` for the values of a key that has a few."""
+    from charlm.config.reference import known_values, read_settings
+
+    settings = read_settings()
+    key, equals, _value = incomplete.partition("=")
+    if equals:
+        texts = [f"{key}={value}" for value in known_values(settings.get(key, {}))]
+        return [CompletionItem(text) for text in texts if text.startswith(incomplete)]
+    keys = [name for name in settings if name.startswith(incomplete)]
+    return [CompletionItem(f"{name}=", help=settings[name]["description"]) for name in keys]
 
 
 class NonEmptyPath(click.Path):

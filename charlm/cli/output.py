@@ -1,13 +1,18 @@
-"""Where commands print: results on standard output, everything else on standard error."""
+"""Where commands print (results on standard output, everything else on standard error), and how wide a table may be."""
 
 import contextlib
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import click
 
 from charlm.errors import CharlmError, harmless
+
+MIN_WIDTH = 40
+"""The narrowest terminal that output is laid out for."""
 
 
 class OutputClosedError(Exception):
@@ -96,3 +101,92 @@ def writing_output() -> Iterator[None]:
 def _drop_output() -> None:
     """Discard what could not be written to standard output; else Python tries again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def terminal_width() -> int:
+    """Return the columns of the terminal: at least 40, and 80 if there is no terminal; COLUMNS overrides both."""
+    return max(MIN_WIDTH, shutil.get_terminal_size().columns)
+
+
+def describe_size(count: int) -> str:
+    """Return a number of bytes in kilobytes or megabytes, for instance 1,234.6 MB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
+
+
+def text_width(text: str) -> int:
+    """Return the columns that a text takes: two for a wide character of East Asia, none for a combining mark."""
+    return len(text) if text.isascii() else sum(map(_character_width, text))
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text that takes at most so many columns, 1 or more; an ellipsis ends one that was longer."""
+    return text if text_width(text) <= width else f"{next(fold(text, width - 1))}…"
+
+
+def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) -> list[str]:
+    """Align the cells of a table.
+
+    Args:
+        rows: Rows of equal length, at least one.
+        text_columns: The indices of the columns that hold text and are aligned to the left; figures go to the right.
+
+    Returns:
+        A line for each row, without spaces at the end.
+
+    """
+    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell}{' ' * (width - text_width(cell))}"
+            if index in text_columns
+            else f"{' ' * (width - text_width(cell))}{cell}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
+    """Write items one after the other, separated by commas, in lines of a limited width.
+
+    An item is broken only if it is wider than a line: between words, and inside a word that is wider than a line.
+
+    Args:
+        items: Any number of items.
+        width: The columns of a line, more than `indent`, which must leave room for two.
+        indent: Spaces at the start of each line.
+
+    """
+    lines: list[str] = []
+    room = width - indent
+    for index, item in enumerate(items):
+        for piece in _pieces(item if index == len(items) - 1 else f"{item},", room):
+            if lines and text_width(lines[-1]) + 1 + text_width(piece) <= room:
+                lines[-1] += f" {piece}"
+            else:
+                lines.append(piece)
+    return [f"{' ' * indent}{line}" for line in lines]
+
+
+def _pieces(item: str, width: int) -> Iterable[str]:
+    if text_width(item) <= width:
+        return [item]
+    return [piece for word in item.split() for piece in fold(word, width)]
+
+
+def fold(text: str, width: int) -> Iterator[str]:
+    """Yield the pieces of a text that take at most so many columns each, 2 or more; an empty text is one piece."""
+    piece, used = "", 0
+    for character in text:
+        columns = _character_width(character)
+        if used + columns > width:
+            yield piece
+            piece, used = "", 0
+        piece, used = piece + character, used + columns
+    yield piece
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1

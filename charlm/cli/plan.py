@@ -10,8 +10,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import corpus_argument, json_option, recipe_option, set_option
-from charlm.cli.output import log_settings, print_result
-from charlm.cli.table import fill, terminal_width
+from charlm.cli.output import fill, log_settings, print_result, terminal_width
 
 if TYPE_CHECKING:
     from charlm.api.planning import Plan

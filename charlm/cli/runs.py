@@ -11,8 +11,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import json_option, runs_argument
-from charlm.cli.output import print_result, say
-from charlm.cli.table import align, cut, describe_size, fill, terminal_width, text_width
+from charlm.cli.output import align, cut, describe_size, fill, print_result, say, terminal_width, text_width
 from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:

@@ -16,10 +16,9 @@ from charlm.cli.options import (
     quiet_option,
     recipe_option,
     set_option,
+    suggest_runs,
 )
-from charlm.cli.output import log_settings, print_result, say
-from charlm.cli.suggestions import suggest_runs
-from charlm.cli.table import cut
+from charlm.cli.output import cut, log_settings, print_result, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charlm.cli.table import MIN_WIDTH, cut, fold
+from charlm.cli.output import MIN_WIDTH, cut, fold
 from charlm.errors import harmless
 
 if TYPE_CHECKING:

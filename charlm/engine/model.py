@@ -10,8 +10,7 @@ import keras
 import tensorflow as tf
 
 from charlm.config.schema import Config, ModelConfig
-from charlm.engine.construction import build_embedding, build_layer
-from charlm.engine.layers import dropout_mask
+from charlm.engine.layers import build_embedding, build_layer, dropout_mask
 from charlm.engine.recurrence import Tensor, multiply
 from charlm.network.rnn import Parameters, parameters_from_tensors
 

@@ -13,11 +13,10 @@ from charlm.training.clock import Allowance
 from charlm.training.display import Say, advise_on_end, describe_evaluation, line_columns
 from charlm.training.engine import Engine
 from charlm.training.outputs import RunOutputs
-from charlm.training.samples import WrittenSample
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Stopped, StopRequest
 from charlm.training.steps import DivergenceError
-from charlm.training.validation import TextReport, Validator
+from charlm.training.validation import TextReport, Validator, WrittenSample
 from charlm.training.views import StepChange, Viewer, input_rows
 
 OnEvaluation = Callable[[Progress, float], object]

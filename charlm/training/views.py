@@ -18,8 +18,7 @@ from charlm.network.spectrum import spectral_radius
 from charlm.runs.run import Run
 from charlm.text.vocabulary import Ids
 from charlm.training.pictures import Picture, draw_lags, draw_surprise
-from charlm.training.samples import WrittenSample
-from charlm.training.validation import MAX_TRAINING_CHARACTERS, NGRAM, TextReport
+from charlm.training.validation import MAX_TRAINING_CHARACTERS, NGRAM, TextReport, WrittenSample
 
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""

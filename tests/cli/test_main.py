@@ -12,8 +12,7 @@ from commands import all_commands, charlm, check_usage_error, run_line, table
 from pages import parse_command
 
 from charlm import __version__
-from charlm.cli.command import Command
-from charlm.cli.help import HelpPage
+from charlm.cli.command import Command, HelpPage
 from charlm.cli.main import main
 
 OPTIONS = {

@@ -24,8 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults.soak import read_process
-
 from charlm.hardware import PRODUCT_THREADS
 
 SAMPLE = """
@@ -48,6 +46,22 @@ while time.perf_counter() - wall < seconds:
 print(streams * steps / (time.perf_counter() - wall), streams * steps / (time.process_time() - cpu))
 """
 PROMPT = "The ferry lies on the mud, and nobody comes. "
+
+
+class Reading(NamedTuple):
+    """The resources of a process at one moment."""
+
+    resident_mb: float
+    open_files: int
+    threads: int
+
+
+def read_process(pid: int) -> Reading:
+    """Return the present resources of a process, from /proc."""
+    process = Path("/proc") / str(pid)
+    status = dict(line.split(":", 1) for line in (process / "status").read_text(encoding="utf-8").splitlines())
+    resident_mb = int(status["VmRSS"].split()[0]) / 1024
+    return Reading(resident_mb, len(list((process / "fd").iterdir())), int(status["Threads"]))
 
 
 @dataclass

@@ -5,8 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from faults.serve_load import Tally, load, make_body, measure_sample, percentile, serving
-from faults.soak import read_process
+from faults.serve_load import Tally, load, make_body, measure_sample, percentile, read_process, serving
 
 pytestmark = pytest.mark.slow
 

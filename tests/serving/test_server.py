@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.serve_load import serving
-from faults.soak import read_process
+from faults.serve_load import read_process, serving
 from serving.conftest import Server
 
 pytestmark = pytest.mark.slow

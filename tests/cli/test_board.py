@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charlm.api.board import Board, open_board
+from charlm.cli.tensorboard import Board, open_board
 from charlm.config.file import dump_config, parse_config
 from charlm.errors import CharlmError
 

@@ -4,8 +4,7 @@ from typing import Literal
 
 import pytest
 
-from charlm.api.arguments import check_choice, check_name
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_choice, check_name
 
 
 def test_a_name_of_the_list_passes() -> None:
