@@ -191,7 +191,8 @@ def _section(section: Section, reports: Sequence[Report]) -> str:
 def _body(section: Section, report: Report, figures: "Sequence[Figure | None]", *, run: int) -> str:
     """Return what a section shows of a run; "" if there is nothing."""
     drawn = [
-        f"<figure>{image(figure, label=f'{report.name}: {chart.label}')}</figure>"
+        f"<figure>{image(figure, label=f'{report.name}: {chart.label}')}"
+        f"<figcaption>{safe(chart.label[0].upper() + chart.label[1:])}.</figcaption></figure>"
         for chart, figure in zip(section.charts, figures, strict=True)
         if figure is not None
     ]

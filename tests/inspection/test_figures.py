@@ -149,6 +149,14 @@ def test_the_path_of_the_state_carries_its_characters(whole: Report) -> None:
     assert "31%" in figure.axes[0].get_xlabel()
 
 
+def test_states_far_from_all_others_do_not_press_the_path_together(whole: Report) -> None:
+    path = whole.get("trajectory")
+    far = replace(path, background=np.concatenate([path.background, [[1e4, 0.0]]]))
+    low, high = draw_trajectory(far, CHARACTERS).axes[0].get_xlim()
+    assert high < 100
+    assert low < path.points[0, 0] < high
+
+
 def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Report) -> None:
     figure = draw_curves(whole.get("curves"))
     names = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}

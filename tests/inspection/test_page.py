@@ -180,7 +180,7 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     assert list(draw_charts(reports)) == [f"{name}-{run}" for name in charts for run in (1, 2)]
     page = render_page(reports)
     assert page.count('class="chart"') == 2 * len(charts)
-    assert page.count(" alt=") == 2 * len(charts)
+    assert page.count(" alt=") == page.count("<figcaption>") == 2 * len(charts)
     assert not re.search(r' style="', page)
     assert "NaN" not in page
 

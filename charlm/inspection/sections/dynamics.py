@@ -147,7 +147,15 @@ SPECTRUM = Section(
     (
         Table(
             "The recurrent kernels",
-            ("layer", "radius of V", "largest singular value", "non-normality", "radius of V D", "least", "most"),
+            (
+                "layer",
+                "radius of V",
+                "largest singular value",
+                "non-normality",
+                "radius of V D",
+                "least of V D",
+                "most of V D",
+            ),
             spectrum_rows,
             ("spectrum", "initial_spectrum"),
             is_folded=False,

@@ -136,11 +136,13 @@ def draw_temperature(calibration: Calibration) -> "Figure":
     axes.annotate(
         f"best: {calibration.temperature:.4g}{', the end of the range' if calibration.is_at_end else ''}",
         (calibration.temperature, calibration.best_nats_per_char),
-        xytext=(0, 9),
+        xytext=(0, -7),  # below the curve, which is convex
         textcoords="offset points",
         ha="left" if calibration.temperature < calibration.temperatures.mean() else "right",
+        va="top",
         fontsize=8,
     )
+    axes.margins(y=0.25)
     rule(axes, x=1)
     axes.set(xlabel="temperature", ylabel="nats per character")
     return figure

@@ -267,13 +267,13 @@ GRADIENT = Section(
     (
         Chart(
             "gradient-by-lag",
-            "gradient by lag along the whole state",
+            "gradient by lag along the whole state; a band holds 8 of 10 predictions",
             draw_gradient_by_lag,
             ("gradient_by_lag", "initial_gradient_by_lag"),
         ),
         Chart(
             "gradient-by-lag-layer",
-            "gradient by lag through the recurrence of each layer alone",
+            "gradient by lag through the recurrence of each layer alone; a band holds 8 of 10 predictions",
             draw_gradient_of_layers,
             ("gradient_by_lag_layer",),
         ),
@@ -316,7 +316,13 @@ IMPULSE = Section(
     "A replaced character fades from the state, and sooner from the prediction; "
     "as long as the dashed line follows, the network acts as a linear filter.",
     (Quantity("impulse_response", lambda reading: impulse_response(reading.trace)),),
-    (Chart("impulse-response", "change of the state and of the prediction by lag", draw_impulse_response),),
+    (
+        Chart(
+            "impulse-response",
+            "change of the state (the band holds 8 of 10 replacements) and of the prediction by lag",
+            draw_impulse_response,
+        ),
+    ),
     (
         Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),
         Table("By lag", {"lag": "lag", "|dh|": "state", "linear": "linear", "KL, nats": "kl"}),
@@ -329,7 +335,13 @@ MEMORY = Section(
     "The shaded area is what the state still holds of the character k steps back; "
     "compare it with the usable context, which is what the predictions make of it.",
     (Quantity("memory", make_memory),),
-    (Chart("memory", "accuracy of a linear read-out by lag", draw_memory),),
+    (
+        Chart(
+            "memory",
+            "accuracy of a linear read-out by lag; with more text to fit it to, it could be better",
+            draw_memory,
+        ),
+    ),
     (Table("Read-out by lag", {"lag": "lag", "right": "accuracy", "commonest": "commonest", "memory": "memory"}),),
 )
 EDIT = Section(

@@ -105,6 +105,11 @@ def draw_trajectory(path: Trajectory, characters: Sequence[str | None]) -> "Figu
         axes.text(x, y, visible(characters[index]), ha="center", va="center", fontsize=9, clip_on=True)
     if len(path.points):
         axes.plot(*path.points[0], marker="o", markersize=11, markerfacecolor="none", markeredgecolor=ORANGE)
+    low, high = np.percentile(np.concatenate([path.points, path.background]), [2, 98], axis=0)
+    low, high = np.minimum(low, path.points[0]), np.maximum(high, path.points[0])  # the ring is always in view
+    for limit, start, end in ((axes.set_xlim, low[0], high[0]), (axes.set_ylim, low[1], high[1])):
+        margin = (end - start) / 8 or 1.0  # outliers are cut off
+        limit(start - margin, end + margin)
     first, second = (f"{100 * share:.4g}%" for share in path.explained)
     axes.set(xlabel=f"first component ({first} of the variance)", ylabel=f"second component ({second})")
     return figure
@@ -233,7 +238,7 @@ TRAJECTORY = Section(
     (
         Chart(
             "trajectory",
-            "the state after each character in two components",
+            "the state of the highest layer after each character of a sentence, and at other places of the text",
             draw_trajectory,
             ("trajectory", "characters"),
             shares_limits=False,

@@ -61,7 +61,7 @@ class Chart:
     name: str
     """Unique among all charts; the beginning of the names of its files."""
     label: str
-    """What it shows, for a screen reader."""
+    """What it shows: the caption, and what a screen reader says."""
     draw: "Callable[..., Figure | None]"
     of: tuple[str, ...] = ()
     """The arguments of `draw`, as `Report.get` has them; () = the first quantity of the section."""
