@@ -13,7 +13,9 @@ MAX_CONFIG_BYTES = 100_000
 MAX_DEPTH = 32
 """Mappings and lists inside each other. A schema of settings needs 5."""
 MAX_DIGITS = 200
-"""Characters of a whole number: 64 bits in base 2, with many an underscore."""
+"""Characters of a whole number, far more than 64 bits have."""
+PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)")
+"""What YAML 1.1 and 1.2 read as the same whole number."""
 TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 _KINDS = {
     "null": "null",
@@ -85,9 +87,24 @@ class _Loader(yaml.SafeLoader):
         """Return a whole number; one that does not fit into 64 bits is refused."""
         text = self.construct_scalar(node)
         value = None if len(text) > MAX_DIGITS else super().construct_yaml_int(node)
+        if value is not None and not PLAIN_INTEGER.fullmatch(text):
+            raise self._disagreement(node)
         if value is None or not -(2**63) <= value < 2**63:
             raise yaml.MarkedYAMLError(problem="a number is too large", problem_mark=node.start_mark)
         return int(value)
+
+    def construct_yaml_float(self, node: Any) -> float:
+        """Return a number; one in base 60, or with underscores, is refused."""
+        if set(self.construct_scalar(node)) & set(":_"):
+            raise self._disagreement(node)
+        return float(super().construct_yaml_float(node))
+
+    def _disagreement(self, node: Any) -> yaml.MarkedYAMLError:
+        """Return the refusal of a number that is octal, binary or in base 60, or has underscores, in YAML 1.1 alone."""
+        problem = (
+            f"readers of YAML disagree about {shorten(node.value)}; write a number in decimal digits, quote a text"
+        )
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
     def construct_yaml_str(self, node: Any) -> str:
         """Return a text; a surrogate in it, which no encoding of Unicode can hold, is refused."""
@@ -98,6 +115,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
 
 

@@ -31,6 +31,13 @@ def test_plain_yaml_is_read(text: str, value: Any) -> None:
     assert parse(text) == value
 
 
+@pytest.mark.parametrize("text", ["010", "1:30", "-1:30.5", "1_000", "1_0.5", "0b11", "00", "!!int '08'"])
+def test_a_number_about_which_readers_of_yaml_disagree_is_refused(text: str) -> None:
+    with pytest.raises(CharlmError, match=r"(readers of YAML disagree about|is not a whole number)"):
+        parse(f"seed: {text}")
+    assert parse("seed: '010'") == {"seed": "010"}
+
+
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", "1.e-3"])
 def test_a_number_may_be_written_with_an_exponent(text: str) -> None:
     assert parse(text) == 0.001
