@@ -20,7 +20,8 @@ from charlm.training.loop import Outcome
 from charlm.tuning.display import Display
 from charlm.tuning.folder import BEST_FILE, write_picture, write_recipe
 from charlm.tuning.picture import draw_search
-from charlm.tuning.study import ERROR, SECONDS, SETTINGS, TURN, Study, Turn, values_of_recipe
+from charlm.tuning.space import values_of_recipe
+from charlm.tuning.study import ERROR, SECONDS, SETTINGS, TURN, Study, Turn
 from charlm.tuning.trial import EVALUATIONS, Workplace, evaluation_index, plan_trial, train_trial
 
 MAX_FAILURES = 3

@@ -18,10 +18,10 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 
-from charlm.config.file import load_config
+from charlm.config.file import flatten, load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
-from charlm.config.yaml import MAX_CONFIG_BYTES, parse_yaml
+from charlm.config.yaml import MAX_CONFIG_BYTES, parse_yaml, show_value
 from charlm.errors import CharlmError, nearest, shorten
 from charlm.storage.files import read_file
 
@@ -85,8 +85,8 @@ def load_space(path: Path) -> Space:
         path: A file of at most 100,000 bytes, UTF-8. The path of a recipe in it is relative to its folder.
 
     Raises:
-        CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, or a key or a value
-            at an end of a range is not valid.
+        CharlmError: the file cannot be read or is not of the form above, the recipe cannot be read, a key or a value at
+            an end of a range is not valid, or a range leaves out the value of the recipe.
 
     """
     try:
@@ -102,6 +102,7 @@ def load_space(path: Path) -> Space:
     found = path.parent / recipe if is_file else find_recipe(recipe)
     space = Space(path, found, fixed=sections.get("fixed") or {}, search=ranges)
     _check_keys(space)
+    _check_recipe(space)
     return space
 
 
@@ -201,6 +202,28 @@ def _check_keys(space: Space) -> None:
             if message.startswith("--set"):
                 message = f"{space.path}: {section}: {message.removeprefix('--set').lstrip(': ')}"
             raise CharlmError(message) from None
+
+
+def values_of_recipe(space: Space) -> dict[str, Any]:
+    """Return the values that the recipe has, of the settings that are searched: the first trial."""
+    settings = flatten(space.config())
+    return {key: settings[key] for key in space.search if key in settings}
+
+
+def _check_recipe(space: Space) -> None:
+    """Check that the recipe is in the space: the search begins with it, so that its result is never worse."""
+    values = values_of_recipe(space)
+    for key, one in space.search.items():
+        if key not in values:
+            raise CharlmError(
+                f"{space.path}: search: {key}: {space.recipe.name} does not set it, and a search begins with the "
+                f"recipe; name a recipe that sets it"
+            )
+        if not contains(one, values[key]):
+            raise CharlmError(
+                f"{space.path}: search: {key}: leaves out {show_value(values[key])}, the value of {space.recipe.name}, "
+                f"and a search begins with the recipe; widen the range, or name another recipe"
+            )
 
 
 def _examples(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -22,12 +22,11 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from charlm.config.file import flatten
 from charlm.errors import CharlmError
 from charlm.storage.atomic import remove_folder
 from charlm.storage.files import open_for_writing
 from charlm.storage.locks import lock, taking_turns
-from charlm.tuning.space import Space, contains
+from charlm.tuning.space import Space, values_of_recipe
 
 JOURNAL, TURN = "study.journal", ".turn"
 RANDOM_TRIALS = 8
@@ -209,12 +208,6 @@ class Study:
     def is_here(self, trial: FrozenTrial) -> bool:
         """Return whether the run of a trial is in this folder."""
         return trial.user_attrs.get(OUT) == self._place
-
-
-def values_of_recipe(space: Space) -> dict[str, Any]:
-    """Return the values that the recipe itself has, of the settings whose range has them."""
-    settings = flatten(space.config())
-    return {key: settings[key] for key, one in space.search.items() if key in settings and contains(one, settings[key])}
 
 
 LINE_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from charlm.config.recipes import find_space
 from charlm.errors import CharlmError
-from charlm.tuning.space import contains, load_space
+from charlm.tuning.space import contains, load_space, values_of_recipe
 
 RATE = "training.optimizer.learning_rate"
 
@@ -27,7 +27,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_the_space_that_comes_with_charlm_is_valid() -> None:
     space = load_space(find_space("space"))
-    assert space.config() == load_space(find_space("space")).config()
+    assert space.search.keys() == values_of_recipe(space).keys()
     assert len(space.search) >= 5
 
 
@@ -54,7 +54,7 @@ def test_each_kind_of_range_is_read(tmp_path: Path) -> None:
 
 
 def test_the_recipe_is_default_unless_the_file_names_one(tmp_path: Path) -> None:
-    assert load_space(write(tmp_path, "search: {model.units: {int: [8, 16]}}")).recipe.stem == "default"
+    assert load_space(write(tmp_path, "search: {model.units: {int: [8, 256]}}")).recipe.stem == "default"
 
 
 def test_a_recipe_file_is_found_beside_the_space(tmp_path: Path) -> None:
@@ -110,6 +110,8 @@ UNITS = "{model.units: {int: [8, 16]}}"
         (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", "log needs numbers above 0"),
         (f"search: {{{RATE}: {{float: [.nan, 1]}}}}", "float: found [nan, 1]; must be finite"),
         (f"search: {{{RATE}: {{float: [1, .inf]}}}}", "float: found [1, inf]; must be finite"),
+        ("search: {model.layers: {int: [1, 3]}}", "model.layers: leaves out 4, the value of default.yaml"),
+        ("search: {training.optimizer.nesterov: {categorical: [true, false]}}", "default.yaml does not set it"),
         ("search: {training.steps: {int: [1, 9]}}", "training.steps: how long a trial trains is --trial-minutes"),
         (f"fixed: {{training.epochs: 3}}\nsearch: {UNITS}", "fixed: training.epochs: how long a trial trains"),
         (f"fixed: {{training.early_stopping.patience: 3}}\nsearch: {UNITS}", "a search ends hopeless trials itself"),
@@ -139,7 +141,9 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, te
 def test_a_range_knows_its_values(tmp_path: Path, text: str, inside: list[object], outside: list[object]) -> None:
     range_of = {"int": "model.units", "float": RATE, "categorical": "training.clip_norm"}
     key = range_of[text[1:].partition(":")[0]]
-    one = load_space(write(tmp_path, f"search: {{{key}: {text}}}")).search[key]
+    recipe = "model: {units: 8}\ntraining: {epochs: 1, clip_norm: 1, optimizer: {learning_rate: 0.1}}"
+    (tmp_path / "mine.yaml").write_text(recipe, encoding="utf-8")
+    one = load_space(write(tmp_path, f"recipe: mine.yaml\nsearch: {{{key}: {text}}}")).search[key]
     assert all(contains(one, value) for value in inside)
     assert not any(contains(one, value) for value in outside)
 
