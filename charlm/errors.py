@@ -46,6 +46,11 @@ def shorten(value: Any) -> str:
     return _LIMITED.repr(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, for instance `1 step` or `1,000 steps`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the word that is spelt most like the given one, or None if none is similar."""
     import difflib  # here, so that a start without a mistake does not wait for it

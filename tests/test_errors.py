@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, harmless, nearest, shorten
+from charlm.errors import CharlmError, counted, harmless, nearest, shorten
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,7 @@ def test_a_long_value_is_cut() -> None:
 @pytest.mark.parametrize(("word", "expected"), [("unit", "units"), ("uints", "units"), ("qqq", None)])
 def test_the_nearest_word_is_one_that_is_spelt_alike_or_none(word: str, expected: str | None) -> None:
     assert nearest(word, ["layers", "units"]) == expected
+
+
+def test_a_noun_fits_its_number() -> None:
+    assert [counted(number, "step") for number in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]

@@ -13,7 +13,7 @@ from charlm.serving.plan import ServedModel
 from charlm.serving.requests import Limits
 from charlm.text.vocabulary import Unknown
 
-INSTALL = "pip install 'charlm-simplernn[serve]'"
+INSTALL = "pip install '.[serve]'"
 Announce = Callable[[str, Sequence[str]], object]
 
 

@@ -9,7 +9,7 @@ from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.engine.runtime import check_tensorflow
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.hardware import core_count
 from charlm.runs.folder import RUNS, find_run, is_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import read_initial, read_parent
@@ -219,10 +219,10 @@ def _fit_to_minutes(
     steps = costs.steps_within(settings, 60 * minutes - spent)
     if steps == 0:
         needed = spent + costs.run_seconds(settings, 1)
-        raise CharlmError(f"--minutes {minutes:g}: the start and one step take {needed / 60:.2g} minutes; give more")
+        raise CharlmError(f"--minutes {minutes:g}: the start and one step take {needed / 60:.2g} min; give more")
     batches, _ = fit_training_batches(corpus, config)
     say(
-        f"{minutes:g} minutes: {steps:,} steps of {1000 * costs.step_seconds:.3g} ms, "
+        f"{minutes:g} min: {counted(steps, 'step')} of {1000 * costs.step_seconds:.3g} ms, "
         f"{steps / batches.steps_per_epoch:.3g} epochs, in place of the length in the config"
     )
     return config.model_copy(update={"training": settings.model_copy(update={"steps": steps, "epochs": None})})

@@ -65,7 +65,7 @@ def tune(
         raise CharlmError(f"--trial-minutes: found {trial_minutes:g}; must be at most half of --minutes, {minutes:g}")
     path = find_space(str(space))
     if importlib.util.find_spec("optuna") is None:
-        raise CharlmError("charlm tune needs Optuna: pip install 'charlm-simplernn[tune]'")
+        raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
     from charlm.tuning.display import Display
     from charlm.tuning.folder import prepare_folder
     from charlm.tuning.search import Search

@@ -15,12 +15,14 @@ from charlm.cli.options import (
     NonEmptyPath,
     checkpoint_option,
     describe_skipped,
+    is_given,
     json_option,
     run_argument,
     unknown_option,
     with_option,
 )
 from charlm.cli.output import align, print_aside, print_result, say, write_result
+from charlm.errors import counted
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
@@ -108,6 +110,8 @@ def evaluate(
     Lower is better: 0 nats would mean that every character was foreseen. bits = nats / ln 2, perplexity = exp(nats).
     Scores compare only if the text and the way of reading it are the same.
     """
+    if protocol != "windows" and is_given("window"):
+        raise click.UsageError("--window is the length of the windows of --protocol windows; add that, or leave it out")
     if dynamic and protocol != "stream":
         raise click.UsageError("--dynamic reads the text as a stream; leave out --protocol windows")
     if dynamic and others:
@@ -187,7 +191,7 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
     if found.dynamic_rate is not None:
         how = f"stream, learning at a rate of {found.dynamic_rate:g}"
     names = " + ".join(map(str, (model.folder, *model.others)))
-    yield f"{names}: {found.text}, {found.score.characters:,} characters, {how}"
+    yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
     yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)
 
 

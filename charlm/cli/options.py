@@ -101,6 +101,11 @@ def refuse_empty(_: click.Context, param: click.Parameter, value: str | None) ->
     return value
 
 
+def is_given(name: str) -> bool:
+    """Return whether an option of the command that runs is on its command line, not left to its default."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
 FOLDER = NonEmptyPath(path_type=Path)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -3,6 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -10,22 +11,27 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import (
+    Finite,
     checkpoint_option,
     decode_utf8,
     describe_skipped,
+    is_given,
     json_option,
     run_argument,
     unknown_option,
 )
 from charlm.cli.output import print_aside, print_result, say, write_result
-from charlm.errors import CharlmError, harmless, shorten
+from charlm.errors import CharlmError, counted, harmless, shorten
 
 if TYPE_CHECKING:
     from charlm.api.model import Model
     from charlm.sampling.copies import Copies
     from charlm.sampling.generation import Generation
     from charlm.sampling.growing import Sample
+    from charlm.sampling.sampler import Sampler
 
+Show = Callable[[bytes], str | bytes]
+"""Prepares the UTF-8 of a text, or the bytes of a model, for standard output."""
 MAX_PROMPT_BYTES = 1 << 24
 INTERACTIVE_LENGTH = 40
 """Characters that --interactive goes on by at a time, unless --length says otherwise."""
@@ -65,7 +71,7 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
 @click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @run_argument
 @click.option("-p", "--prompt", default="", callback=decode_utf8, help="Text to continue.  [default: a new line]")
-@click.option("--prompt-file", type=_PromptFile("rb"), help="UTF-8 file to read the prompt from; - = standard input.")
+@click.option("--prompt-file", type=_PromptFile("rb"), help="File to read the prompt from; - = standard input.")
 @click.option(
     "-n",
     "--length",
@@ -78,22 +84,27 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
 @click.option(
     "-t",
     "--temperature",
-    type=float,
+    type=Finite(min=0),
     help="Below 1 is safer, above 1 is wilder than the model; 0 = always the most likely character.  "
     "[default: sampling.temperature of the model's recipe, 0.8 in all that come with charlm]",
 )
-@click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely characters.  [default: all]")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Choose among the K most likely characters.  [default: all]",
+)
 @click.option(
     "--top-p",
-    type=float,
+    type=Finite(0, 1, min_open=True),
     metavar="P",
-    help="Choose among the fewest characters whose probabilities add up to P, 0 to 1.  [default: all]",
+    help="Choose among the fewest characters whose probabilities add up to P.  [default: all]",
 )
 @click.option(
     "--min-p",
-    type=float,
+    type=Finite(0, 1),
     metavar="P",
-    help="Leave out characters less likely than P times the most likely one, 0 to 1.  [default: none]",
+    help="Leave out characters less likely than P times the most likely one.  [default: none]",
 )
 @click.option(
     "--seed",
@@ -158,62 +169,97 @@ def sample(
         raise click.UsageError("-n 0 has no end; leave out --samples, --json and --copies")
     import secrets
 
-    import numpy as np
-
     from charlm.api.model import MAX_SEED, load
     from charlm.sampling.sampler import Sampler
 
     model = load(run, checkpoint=checkpoint)
+    if prompt_file is not None and model.vocabulary.level == "char":
+        prompt = _as_characters(prompt, prompt_file)
     training_ids = model.training_ids(wanted_by="--copies") if copies else None
-    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
-    sampler = Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p)
+    wanted = _Wanted(
+        prompt,
+        length,
+        Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
+        secrets.randbelow(MAX_SEED) if seed is None else seed,
+        stop,
+        ignore_end,
+        unknown,
+    )
     show = _displayer(raw=raw, level=model.vocabulary.level)
     if interactive:
-        from charlm.cli.writing import write_together
-        from charlm.sampling.writing import Settings
-
-        steps = length if _is_given("length") else INTERACTIVE_LENGTH
-        text = write_together(prompt, Settings(model.bundle, sampler, seed, steps, unknown))
-        write_result(show(_to_bytes(f"{text}\n")))
+        _interact(model, wanted, show)
         return
     if unknown == "skip" and (skipped := model.vocabulary.count_skipped(prompt)):
         say(describe_skipped(skipped, "the prompt"))
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        if samples == 1:
-            generation = model.stream(
-                prompt,
-                length=length,
-                sampler=sampler,
-                seed=seed,
-                stop=stop,
-                ignore_end=ignore_end,
-                unknown=unknown,
-                keep_text=as_json or copies,
-            )
-            if as_json:
-                deque(generation, maxlen=0)  # until it ends
-            else:
-                _stream(generation, prompt=prompt, show=show)
-            texts = [generation.sample]
-        else:
-            texts = model.generate_samples(
-                prompt,
-                samples=samples,
-                length=length,
-                sampler=sampler,
-                seed=seed,
-                stop=stop,
-                ignore_end=ignore_end,
-                unknown=unknown,
-            )
+    if samples == 1:
+        texts = [_write_one(model, wanted, show=None if as_json else show, keep_text=as_json or copies)]
+    else:
+        texts = _write_several(model, wanted, samples)
     found = None if training_ids is None else model.find_copies([_escaped(text.data) for text in texts], training_ids)
     if as_json:
-        _print_json(model, texts, prompt=prompt, seed=seed, copies=found)
+        _print_json(model, texts, prompt=prompt, seed=wanted.seed, copies=found)
         return
     if samples > 1:
         _print_blocks(texts, prompt=prompt, show=show)
     for line in _copy_lines(found) if found else ():
         print_aside(line)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked of the model."""
+
+    prompt: str
+    length: int
+    sampler: "Sampler"
+    seed: int
+    stop: str | None
+    ignore_end: bool
+    unknown: Literal["error", "skip"]
+
+
+def _interact(model: "Model", wanted: _Wanted, show: "Show") -> None:
+    from charlm.cli.writing import write_together
+    from charlm.sampling.writing import Settings
+
+    steps = wanted.length if is_given("length") else INTERACTIVE_LENGTH
+    settings = Settings(model.bundle, wanted.sampler, wanted.seed, steps, wanted.unknown)
+    write_result(show(_to_bytes(f"{write_together(wanted.prompt, settings)}\n")))
+
+
+def _write_one(model: "Model", wanted: _Wanted, *, show: "Show | None", keep_text: bool) -> "Sample":
+    """Write a text as it is generated, or only generate it if `show` is None."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        generation = model.stream(
+            wanted.prompt,
+            length=wanted.length,
+            sampler=wanted.sampler,
+            seed=wanted.seed,
+            stop=wanted.stop,
+            ignore_end=wanted.ignore_end,
+            unknown=wanted.unknown,
+            keep_text=keep_text,
+        )
+        if show is None:
+            deque(generation, maxlen=0)  # until it ends
+        else:
+            _stream(generation, prompt=wanted.prompt, show=show)
+    return generation.sample
+
+
+def _write_several(model: "Model", wanted: _Wanted, samples: int) -> "list[Sample]":
+    return model.generate_samples(
+        wanted.prompt,
+        samples=samples,
+        length=wanted.length,
+        sampler=wanted.sampler,
+        seed=wanted.seed,
+        stop=wanted.stop,
+        ignore_end=wanted.ignore_end,
+        unknown=wanted.unknown,
+    )
 
 
 def _check_interactive(length: int, *, has_others: bool) -> None:
@@ -226,13 +272,8 @@ def _check_interactive(length: int, *, has_others: bool) -> None:
         raise click.UsageError("--interactive: needs a terminal; standard input or standard error is none")
 
 
-def _is_given(name: str) -> bool:
-    """Return whether an option is on the command line."""
-    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-
-
 def _read_instead_of(prompt: str, file: IO[bytes]) -> str:
-    """Return the text of --prompt-file; there must be no --prompt."""
+    """Return the text of --prompt-file, surrogates for bytes that are not UTF-8; there must be no --prompt."""
     if prompt:
         raise click.UsageError("--prompt and --prompt-file exclude each other; give one of them")
     try:
@@ -241,13 +282,19 @@ def _read_instead_of(prompt: str, file: IO[bytes]) -> str:
         raise CharlmError(f"{file.name}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_PROMPT_BYTES:
         raise CharlmError(f"{file.name}: more than {MAX_PROMPT_BYTES:,} bytes; a prompt must be shorter")
+    return _escaped(data)
+
+
+def _as_characters(text: str, file: IO[bytes]) -> str:
+    """Return the text of a file without its byte order mark; refuse bytes that are not UTF-8."""
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise CharlmError(f"{file.name}: not UTF-8 at byte {error.start}") from None
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CharlmError(f"{file.name}: not UTF-8 at byte {len(_to_bytes(text[: error.start]))}") from None
+    return text.removeprefix("\ufeff")
 
 
-def _displayer(*, raw: bool, level: str) -> "Callable[[bytes], str | bytes]":
+def _displayer(*, raw: bool, level: str) -> "Show":
     r"""Return the function that prepares the UTF-8 of a text, or the bytes of a model, for standard output.
 
     A terminal would obey the escape sequences in a text, so it gets them as \\x1b.
@@ -257,7 +304,7 @@ def _displayer(*, raw: bool, level: str) -> "Callable[[bytes], str | bytes]":
     return (lambda data: data) if level == "byte" else _escaped  # characters get the encoding of standard output
 
 
-def _stream(generation: "Generation", *, prompt: str, show: "Callable[[bytes], str | bytes]") -> None:
+def _stream(generation: "Generation", *, prompt: str, show: "Show") -> None:
     try:
         write_result(show(_to_bytes(prompt)))
         for piece in generation.as_bytes():
@@ -267,7 +314,7 @@ def _stream(generation: "Generation", *, prompt: str, show: "Callable[[bytes], s
             write_result("\n")
 
 
-def _print_blocks(texts: "Sequence[Sample]", *, prompt: str, show: "Callable[[bytes], str | bytes]") -> None:
+def _print_blocks(texts: "Sequence[Sample]", *, prompt: str, show: "Show") -> None:
     for number, text in enumerate(texts, start=1):
         print_aside(f"--- sample {number} of {len(texts)} ---")
         write_result(show(_to_bytes(prompt) + text.data))
@@ -322,6 +369,6 @@ def _copy_lines(copies: "Sequence[Copies]") -> Iterator[str]:
         longest = "no character does"
         if copy.position is not None:
             place = f"at position {copy.position:,}"
-            longest = f"the longest has {copy.characters:,} characters, {place}: {shorten(copy.text)}"
+            longest = f"the longest has {counted(copy.characters, 'character')}, {place}: {shorten(copy.text)}"
         share = f"{copy.share:.1%} occurs in the training text in spans of {MIN_SPAN} or more"
         yield f"{which}{share}; {longest}"

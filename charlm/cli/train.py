@@ -19,6 +19,7 @@ from charlm.cli.options import (
     suggest_runs,
 )
 from charlm.cli.output import cut, log_settings, print_result, say
+from charlm.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -169,7 +170,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     from charlm.runs.folder import as_argument
 
     progress, folder = outcome.progress, outcome.folder
-    say(f"{outcome.reason}: {progress.step:,} steps in {progress.seconds:.1f} s of training")
+    say(f"{outcome.reason}: {counted(progress.step, 'step')} in {progress.seconds:.1f} s of training")
     if outcome.signal is not None:
         say(_how_to_resume(folder))
         sys.exit(128 + outcome.signal)

@@ -11,6 +11,7 @@ import click
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, json_option, quiet_option, refuse_empty
 from charlm.cli.output import log_settings, print_result, say
+from charlm.errors import counted
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult, TrialSummary
@@ -95,7 +96,7 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
 
     ended = sum(trial.state in {"complete", "pruned"} for trial in result.trials)
     pruned = sum(trial.state == "pruned" for trial in result.trials)
-    say(f"{result.reason}: {ended:,} {'trial' if ended == 1 else 'trials'}, {pruned:,} of them pruned")
+    say(f"{result.reason}: {counted(ended, 'trial')}, {pruned:,} of them pruned")
     best = result.best
     if best is None:
         say(f"{result.out}: no trial is complete yet; the same command goes on with the search")
@@ -105,7 +106,7 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
             f"{result.recipe}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity "
             f"{perplexity(nats):.2f}) on the validation text: trial {best.number} of {ended:,}"
         )
-    say(f"compare the trials with: charlm compare {shlex.quote(str(result.out))}/trial-*")
+    say(f"compare the trials with: charlm runs {shlex.quote(str(result.out))}/trial-*")
     if result.signal is not None:
         sys.exit(128 + result.signal)
     if best is None:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from charlm.config.schema import ModelConfig
 from charlm.engine.model import CharacterRNN, State, named_weights, to_parameters, zero_state
 from charlm.engine.recurrence import Tensor
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
@@ -160,7 +160,7 @@ def score_dynamic(
 
     """
     if len(ids) < 2:
-        raise CharlmError(f"a text of {len(ids)} characters: at least 2 are needed for a score")
+        raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
     if training_ids is None or len(training_ids) <= segment:
         raise CharlmError(
             "--dynamic needs the training text of the run that the bundle came from: evaluate the bundle in its run"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.network.ensemble import BLOCK, VALUES_AT_ONCE, Network, read_blocks, read_pieces
 from charlm.network.rnn import Floats, State, bits, nats, perplexity
 from charlm.text.vocabulary import Vocabulary
@@ -162,7 +162,7 @@ def _read(
 
 def _check_length(ids: NDArray[Any]) -> None:
     if len(ids) < 2:
-        raise CharlmError(f"a text of {len(ids)} characters: at least 2 are needed for a score")
+        raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
 
 
 LINES_AT_ONCE = 1 << 14

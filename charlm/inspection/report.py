@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.inspection.passages import to_plain
 from charlm.inspection.reading import Limits, Reading, Subject
 from charlm.inspection.sections import dynamics, prediction, reach, representation
@@ -46,7 +46,8 @@ def inspect_run(
 
     """
     if len(subject.ids) < 2:
-        raise CharlmError(f"{subject.text_name}: {len(subject.ids)} characters: at least 2 are needed for a report")
+        found = counted(len(subject.ids), "character")
+        raise CharlmError(f"{subject.text_name}: {found}: at least 2 are needed for a report")
     reading = Reading(subject, limits)
     found: dict[str, Any] = {}
     notes = reading.left_out()

@@ -109,7 +109,7 @@ def generate(
 
     """
     if seed < 0:
-        raise CharlmError(f"--seed {seed}: must be 0 or more")
+        raise CharlmError(f"seed: found {seed}; must be 0 or more")
     if len({*forbidden}) == parameters.vocabulary_size:
         raise CharlmError("no character to choose: the vocabulary has only reserved ids")
     _, state = read_prompt(parameters, prompt_ids)
@@ -211,7 +211,7 @@ def generate_text(
 
     """
     if length < 0:
-        raise CharlmError(f"--length {length}: must be 0 (endless) or more")
+        raise CharlmError(f"length: found {length}; must be 0 (endless) or more")
     ids = generate(
         bundle.parameters,
         encode_prompt(bundle.vocabulary, prompt, unknown=unknown),
@@ -257,9 +257,9 @@ def generate_texts(
         CharlmError: as `generate_text`, or the logits are not finite.
 
     """
-    for name, value, least in (("--samples", samples, 1), ("--seed", seed, 0), ("--length", length, 1)):
+    for name, value, least in (("samples", samples, 1), ("seed", seed, 0), ("length", length, 1)):
         if value < least:
-            raise CharlmError(f"{name} {value}: must be {least} or more")
+            raise CharlmError(f"{name}: found {value}; must be {least} or more")
     vocabulary, parameters = bundle.vocabulary, bundle.parameters
     _, state = read_prompt(parameters, encode_prompt(vocabulary, prompt, unknown=unknown))
     end_id = None if ignore_end else vocabulary.end_of_text_id

@@ -32,7 +32,7 @@ class Sampler:
     """The settings of the choice; None = the filter is not applied.
 
     Raises:
-        CharlmError: a value is out of range; the message names the option.
+        CharlmError: a value is out of range; the message names the setting.
 
     """
 
@@ -47,13 +47,13 @@ class Sampler:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise CharlmError(f"--temperature {self.temperature}: must be a number, 0 or more")
+            raise CharlmError(f"temperature: found {self.temperature}; must be a number, 0 or more")
         if self.top_k is not None and self.top_k < 1:
-            raise CharlmError(f"--top-k {self.top_k}: must be 1 or more")
+            raise CharlmError(f"top_k: found {self.top_k}; must be 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise CharlmError(f"--top-p {self.top_p}: must be above 0 and at most 1")
+            raise CharlmError(f"top_p: found {self.top_p}; must be above 0 and at most 1")
         if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise CharlmError(f"--min-p {self.min_p}: must be from 0 to 1")
+            raise CharlmError(f"min_p: found {self.min_p}; must be from 0 to 1")
 
 
 @dataclass(frozen=True)

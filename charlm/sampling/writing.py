@@ -142,7 +142,7 @@ def choices(draft: Draft, settings: Settings) -> list[Choice]:
 
 
 def press(draft: Draft, key: str, settings: Settings) -> Draft:
-    """Return the draft after a key.
+    """Return the draft after a key; once it is done, no key changes it.
 
     Args:
         draft: The draft before.
@@ -153,6 +153,8 @@ def press(draft: Draft, key: str, settings: Settings) -> Draft:
         CharlmError: the weights of the model are not finite.
 
     """
+    if draft.is_done:
+        return draft
     draft = replace(draft, notice="")
     if draft.typed is not None:
         return _type(draft, draft.typed, key, settings)

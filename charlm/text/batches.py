@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 
 SHORT_WINDOW = 16
 """Characters. Of a short text, windows are made this short before the number of streams is reduced."""
@@ -114,7 +114,7 @@ def fit_batches(
     """
     pairs = length - 1
     if pairs < 1:
-        raise CharlmError(f"the training text has {length} characters; at least 2 are needed to predict one")
+        raise CharlmError(f"the training text has {counted(length, 'character')}; at least 2 are needed to predict one")
     time = min(sequence_length, max(1, pairs // batch_size, min(pairs, SHORT_WINDOW)))
     batch = max(1, min(batch_size, pairs // time))
     batches = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)

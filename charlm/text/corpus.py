@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from charlm.config.mistakes import demand
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, counted, shorten
 from charlm.storage.files import read_file
 from charlm.text.decoding import check_encoding
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
@@ -177,17 +177,13 @@ class Corpus:
         text = f"{self.manifest.characters:,} bytes"
         if self.vocabulary.level == "char":
             distinct = sum(character is not None for character in self.vocabulary.characters)
-            text = f"{_count(self.manifest.characters, 'character')}, {distinct:,} distinct"
-        return f"{text}, {_count(len(self.manifest.sources), 'document')}"
+            text = f"{counted(self.manifest.characters, 'character')}, {distinct:,} distinct"
+        return f"{text}, {counted(len(self.manifest.sources), 'document')}"
 
     @property
     def splits_summary(self) -> str:
         """The ids in each split, for the user."""
         return ", ".join(f"{name} {end - start:,}" for name, (start, end) in self.splits.items())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def is_corpus(path: Path) -> bool:

@@ -122,7 +122,7 @@ class Vocabulary:
         position = int(np.argmax(missing))
         raise CharlmError(
             f"character {start + position + 1:,} of {name}, {describe_character(text[position])}, was not in the "
-            f"training text; --unknown skip leaves such characters out"
+            f"training text; leave it out, or all such characters with --unknown skip, from Python unknown='skip'"
         )
 
     def decode(self, ids: NDArray[Any]) -> str:

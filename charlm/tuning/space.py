@@ -176,7 +176,7 @@ def _numbers(kind: str, bounds: Any, *, log: Any, step: Any) -> IntDistribution 
 def contains(one: Range, value: Any) -> bool:
     """Return whether a value is one of those that a range tries."""
     if isinstance(one, CategoricalDistribution):
-        return any(type(choice) is type(value) and choice == value for choice in one.choices)
+        return any(choice == value and isinstance(choice, bool) == isinstance(value, bool) for choice in one.choices)
     if isinstance(one, FloatDistribution):
         return type(value) in {int, float} and one.low <= value <= one.high
     return type(value) is int and one.low <= value <= one.high and (value - one.low) % one.step == 0

@@ -121,7 +121,7 @@ def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_t
     config = charlm.load(tmp_path / "timed").config
     assert (config.training.steps, config.training.epochs) == (timed.progress.step, None)
     assert timed.reason == "all steps done"
-    assert any(line.startswith(f"0.5 minutes: {timed.progress.step:,} steps of ") for line in said)
+    assert any(line.startswith(f"0.5 min: {timed.progress.step:,} steps of ") for line in said)
 
     charlm.train(tmp_path / "text.txt", recipe=tmp_path / "timed/config.yaml", run=tmp_path / "again")
     weights = [(tmp_path / name / "last/weights.safetensors").read_bytes() for name in ("timed", "again")]
@@ -130,6 +130,6 @@ def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_t
 
 @pytest.mark.slow
 def test_a_time_that_the_start_takes_up_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^--minutes 0.0001: the start and one step take .* minutes; give more$"):
+    with pytest.raises(CharlmError, match=r"^--minutes 0.0001: the start and one step take .* min; give more$"):
         charlm.train(recipe="tiny", minutes=0.0001, run=tmp_path / "deep/run")
     assert list(tmp_path.iterdir()) == []

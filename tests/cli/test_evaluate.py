@@ -270,6 +270,7 @@ evaluate bundle --split all                      | '--split'
 evaluate bundle --protocol backwards             | '--protocol'
 evaluate bundle --window 0                       | '--window'
 evaluate bundle --window many                    | '--window'
+evaluate bundle --window 100                     | --window is the length of the windows of --protocol windows
 evaluate bundle --dynamic --protocol windows     | --dynamic reads the text as a stream
 evaluate bundle --dynamic --with bundle          | --dynamic evaluates a single model; leave out --with
 evaluate bundle --dynamic --dynamic-rate 1       | No such option

@@ -293,6 +293,12 @@ def test_a_pipe_gets_the_bytes_of_a_byte_model_as_they_are(encoding: str, byte_m
     assert (process.returncode, said, text[:1], len(text)) == (0, b"", b"\xff", 301)
 
 
+def test_a_prompt_file_of_a_byte_model_has_any_bytes(byte_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt").write_bytes(b"\xef\xbb\xbfa\xff")
+    command = charlm("sample", byte_model, "--prompt-file", tmp_path / "prompt", "-n", 1)
+    assert command.stdout_bytes.startswith(b"\xef\xbb\xbfa\xff")
+
+
 def test_the_bytes_in_a_pipe_are_those_that_the_model_chose(byte_model: Path) -> None:
     command = charlm("sample", byte_model, "-n", 300, "--seed", 1)
     expected = model_bytes(byte_model, 300)
@@ -346,23 +352,12 @@ sample bundle --prompt-file latin.txt | latin.txt: not UTF-8 at byte 3
 sample bundle --prompt-file other.txt | character 3 of the text, 'X' (U+0058)
 sample bundle -p \udcff               | character 1 of the text, U+DCFF
 sample bundle --prompt-file /dev/zero | /dev/zero: more than 16,777,216 bytes
-sample bundle --top-k -1              | --top-k -1
-sample bundle --top-p nan             | --top-p nan
-sample bundle --min-p nan             | --min-p nan
-sample bundle -t 1e999                | --temperature inf
 sample loop                           | loop: no such folder
 sample LONG                           | /model.json: File name too long
 sample red\x1b[31m.txt                | red\\x1b[31m.txt: a file, not a run
 sample nan                            | logits.bias: holds values that are not finite
 sample linked                         | linked/config.yaml: is a link
 sample edited                         | edited/model.json: damaged: its own SHA-256
-sample bundle -t -1                   | --temperature -1
-sample bundle -t nan                  | --temperature nan
-sample bundle -t inf                  | --temperature inf
-sample bundle --top-k 0               | --top-k 0
-sample bundle --top-p 0               | --top-p 0
-sample bundle --top-p 1.5             | --top-p 1.5
-sample bundle --min-p 2               | --min-p 2
 sample no-model.json                  | no-model.json: neither a run nor a bundle
 sample no-weights.safetensors         | weights.safetensors: cannot be read: No such file
 sample no-vocabulary.json             | vocabulary.json: cannot be read: No such file
@@ -389,6 +384,12 @@ sample bundle --seed 1.5                  | '--seed'
 sample bundle --red\x1b[31m               | --red\\x1b[31m
 sample bundle -n many                     | '--length'
 sample bundle -t warm                     | '--temperature'
+sample bundle --top-k 0                   | '--top-k': 0 is not in the range
+sample bundle --top-p 0                   | '--top-p': 0
+sample bundle --top-p 1.5                 | '--top-p': 1.5
+sample bundle --min-p nan                 | nan is not a finite number
+sample bundle -t -1                       | '--temperature': -1
+sample bundle -t inf                      | inf is not a finite number
 sample bundle --top-k some                | '--top-k'
 sample bundle --seed -1                   | '--seed'
 sample bundle --samples 0                 | '--samples'

@@ -53,5 +53,5 @@ def test_a_missing_package_is_named_with_what_installs_it(bundle_folder: Path, p
     command = [sys.executable, "-c", program, "serve", str(bundle_folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
-    expected = f"charlm: charlm serve needs {package}, which is not installed: pip install 'charlm-simplernn[serve]'\n"
+    expected = f"charlm: charlm serve needs {package}, which is not installed: pip install '.[serve]'\n"
     assert done.stderr == expected

@@ -80,7 +80,8 @@ def test_forbidden_id_is_never_chosen(random_parameters: RandomParameters, sampl
 
 
 @pytest.mark.parametrize(
-    ("message", "options"), [("--seed -1", {"seed": -1}), ("no character to choose", {"forbidden": range(5)})]
+    ("message", "options"),
+    [("seed: found -1", {"seed": -1}), ("no character to choose", {"forbidden": range(5)})],
 )
 def test_wrong_options_are_refused_before_anything_is_generated(
     random_parameters: RandomParameters, message: str, options: dict[str, Any]
@@ -133,7 +134,7 @@ def test_the_first_of_several_samples_is_the_text_that_is_written_alone(
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"seed": -1}, {"length": 0}])
 def test_numbers_out_of_range_are_refused(bundle: Bundle, wrong: dict[str, Any]) -> None:
     (name,) = wrong
-    with pytest.raises(CharlmError, match=f"--{name} {wrong[name]}: must be"):
+    with pytest.raises(CharlmError, match=f"{name}: found {wrong[name]}; must be"):
         generate_texts(bundle, sampler=GREEDY, **{"samples": 2, "seed": 0, "length": 5, **wrong})
 
 
@@ -197,7 +198,7 @@ def test_sample_ends_at_the_length() -> None:
 
 
 def test_negative_length_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(CharlmError, match="--length -1: must be 0"):
+    with pytest.raises(CharlmError, match="length: found -1; must be 0"):
         generate_text(bundle, length=-1, sampler=Sampler(), seed=0)
 
 

@@ -65,19 +65,19 @@ def logits_of(*shares: float) -> Floats:
 @pytest.mark.parametrize(
     ("option", "values"),
     [
-        ("--temperature", {"temperature": -0.1}),
-        ("--temperature", {"temperature": math.nan}),
-        ("--temperature", {"temperature": math.inf}),
-        ("--top-k", {"top_k": 0}),
-        ("--top-p", {"top_p": 0.0}),
-        ("--top-p", {"top_p": 1.01}),
-        ("--top-p", {"top_p": math.nan}),
-        ("--min-p", {"min_p": -0.1}),
-        ("--min-p", {"min_p": 1.1}),
+        ("temperature", {"temperature": -0.1}),
+        ("temperature", {"temperature": math.nan}),
+        ("temperature", {"temperature": math.inf}),
+        ("top_k", {"top_k": 0}),
+        ("top_p", {"top_p": 0.0}),
+        ("top_p", {"top_p": 1.01}),
+        ("top_p", {"top_p": math.nan}),
+        ("min_p", {"min_p": -0.1}),
+        ("min_p", {"min_p": 1.1}),
     ],
 )
 def test_value_out_of_range_is_refused_with_its_option(option: str, values: dict[str, float]) -> None:
-    with pytest.raises(CharlmError, match=f"{option} {next(iter(values.values()))}: must be"):
+    with pytest.raises(CharlmError, match=f"{option}: found {next(iter(values.values()))}; must be"):
         Sampler(**values)  # type: ignore[arg-type]
 
 

@@ -148,6 +148,12 @@ def test_a_character_that_the_model_does_not_know_is_named_and_can_be_mended(bun
 # The rest
 
 
+def test_keys_after_the_end_change_nothing(settings: Settings) -> None:
+    draft = press_all(begin("ab", settings), "1q", settings)
+    assert draft.is_done
+    assert press_all(draft, " 1ttyped", settings) == draft
+
+
 def test_a_key_without_a_meaning_is_told_until_the_next_one(settings: Settings) -> None:
     draft = press(begin("a", settings), "x", settings)
     assert draft.notice == "this key does nothing"

@@ -135,7 +135,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, te
     [
         ("{int: [8, 16], step: 4}", [8, 12, 16], [7, 9, 20, 8.0, True, None, "8"]),
         ("{float: [0.1, 2]}", [0.1, 1, 1.5, 2], [0, 2.1, True, None, "1"]),
-        ("{categorical: [1, 2.5, null]}", [1, 2.5, None], [True, 1.0, "relu", 0]),
+        ("{categorical: [1, 2.5, null]}", [1, 1.0, 2.5, None], [True, "relu", 0]),
     ],
 )
 def test_a_range_knows_its_values(tmp_path: Path, text: str, inside: list[object], outside: list[object]) -> None:
