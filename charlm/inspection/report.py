@@ -46,8 +46,8 @@ def inspect_run(
 
     """
     if len(subject.ids) < 2:
-        found = counted(len(subject.ids), "character")
-        raise CharlmError(f"{subject.text_name}: {found}: at least 2 are needed for a report")
+        short = counted(len(subject.ids), "character")
+        raise CharlmError(f"{subject.text_name}: {short}: at least 2 are needed for a report")
     reading = Reading(subject, limits)
     found: dict[str, Any] = {}
     notes = reading.left_out()
