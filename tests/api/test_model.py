@@ -43,10 +43,6 @@ def test_a_run_is_loaded_by_its_best_model_unless_the_last_is_asked_for(trained_
     assert charlm.load(str(trained_run), checkpoint="last").folder == trained_run / "last"
 
 
-def test_a_bundle_is_loaded_by_its_folder(bundle_folder: Path) -> None:
-    assert charlm.load(bundle_folder).folder == bundle_folder
-
-
 def test_without_a_path_the_newest_run_under_runs_is_loaded(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,25 +57,10 @@ def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
         charlm.load(tmp_path / "missing")
 
 
-def test_an_unknown_checkpoint_is_refused(trained_run: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^checkpoint: found 'first'; must be best or last$"):
-        charlm.load(trained_run, checkpoint="first")  # type: ignore[arg-type]
-
-
-def test_a_model_has_its_vocabulary_and_its_config(trained: charlm.Model) -> None:
-    assert {"\n", "a", "T"} <= set(trained.vocabulary.characters)
-    assert trained.config.training.steps == 60
-    assert trained.config.corpus.test_fraction == 0.1
-
-
 def test_a_damaged_config_is_refused_when_it_is_asked_for(bundle: Bundle, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", replace(bundle, config="modle: {units: 3}"))
     with pytest.raises(CharlmError, match=r"bundle/config.yaml: modle: unknown key; did you mean model\?"):
         _ = charlm.load(tmp_path / "bundle").config
-
-
-def test_a_model_shows_where_it_lies_and_how_large_it_is(model: charlm.Model) -> None:
-    assert repr(model) == f"<Model {model.folder}: 2 x 4 units, 5 ids>"
 
 
 # Generating
@@ -91,15 +72,6 @@ def test_a_text_is_the_same_in_pieces_and_as_a_whole(trained: charlm.Model) -> N
     assert (len(pieces), len("".join(pieces))) == (50, 50)
 
 
-def test_the_whole_text_includes_the_pieces_that_were_iterated_over(trained: charlm.Model) -> None:
-    text = trained.generate("The ferry", length=50, seed=1)
-    first = next(text) + next(text)
-    whole = str(text)
-    assert whole.startswith(first)
-    assert whole == str(trained.generate("The ferry", length=50, seed=1))
-    assert (str(text), list(text)) == (whole, [])
-
-
 def test_the_bytes_of_a_text_are_its_utf_8(trained: charlm.Model) -> None:
     text = trained.generate("The ferry", length=50, seed=1)
     assert bytes(text) == str(text).encode()
@@ -109,12 +81,6 @@ def test_a_text_is_the_one_that_the_command_writes(trained: charlm.Model) -> Non
     options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
     text = trained.generate("The ferry", length=50, seed=1, temperature=0.5, top_k=5, top_p=0.9, min_p=0.01)
     assert command("sample", trained.folder, *options).stdout == f"The ferry{text}"
-
-
-def test_the_same_seed_gives_the_same_text_and_no_seed_another(trained: charlm.Model) -> None:
-    first, again, other = (str(trained.generate(seed=seed, length=50)) for seed in (1, 1, 2))
-    assert first == again != other
-    assert str(trained.generate(length=50)) != str(trained.generate(length=50))
 
 
 def test_temperature_0_gives_the_most_likely_text(trained: charlm.Model) -> None:
@@ -131,32 +97,6 @@ def test_a_text_without_end_is_not_waited_for(trained: charlm.Model) -> None:
     with pytest.raises(CharlmError, match=r"^length=0 generates without end"):
         str(text)
     assert next(text)
-
-
-def test_a_text_ends_before_the_stop_text(trained: charlm.Model) -> None:
-    whole = str(trained.generate(temperature=0, length=50))
-    stop = whole[20:22]
-    text = trained.generate(temperature=0, length=50, stop=stop)
-    assert text.stopped_by is None
-    assert str(text) == whole[: whole.index(stop)]
-    assert text.stopped_by == "stop text"
-
-
-def test_no_piece_is_empty(trained: charlm.Model) -> None:
-    whole = str(trained.generate(temperature=0, length=50))
-    stop = whole[20:30]
-    pieces = list(trained.generate(temperature=0, length=50, stop=stop))
-    assert "" not in pieces
-    assert "".join(pieces) == whole[: whole.index(stop)]
-
-
-def test_a_text_ends_where_the_model_ends_it_unless_that_is_ignored(model: charlm.Model) -> None:
-    text = model.generate(seed=0, length=500)
-    assert len(str(text)) < 500
-    assert text.stopped_by == "end of text"
-    text = model.generate(seed=0, length=500, ignore_end=True)
-    assert len(str(text)) >= 500
-    assert text.stopped_by == "length"
 
 
 @pytest.mark.parametrize(
@@ -214,24 +154,6 @@ def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(trained: charlm.M
     np.testing.assert_allclose(trained.score(TEXT), expected, atol=2e-5)
 
 
-def test_a_window_begins_at_the_zero_state(trained: charlm.Model) -> None:
-    scores = trained.score(TEXT, protocol="windows", window=10)
-    np.testing.assert_allclose(scores[:10], trained.score(TEXT[:11]), atol=2e-5)
-    np.testing.assert_allclose(scores[10:20], trained.score(TEXT[10:21]), atol=2e-5)
-
-
-def test_ids_score_like_the_text_that_they_stand_for(trained: charlm.Model) -> None:
-    ids = trained.vocabulary.encode(TEXT)
-    np.testing.assert_array_equal(trained.score(ids), trained.score(TEXT))
-    np.testing.assert_array_equal(trained.score(ids.tolist()), trained.score(TEXT))
-
-
-def test_a_score_is_a_float32_for_each_character_but_the_first(trained: charlm.Model) -> None:
-    scores = trained.score("The")
-    assert scores.shape == (2,)
-    assert scores.dtype == np.float32
-
-
 @pytest.mark.parametrize(
     ("text", "settings", "message"),
     [
@@ -271,13 +193,6 @@ def test_steps_give_the_logits_of_the_whole_text(trained: charlm.Model) -> None:
     np.testing.assert_allclose(np.stack(rows), expected, atol=2e-5)
 
 
-def test_streams_of_a_batch_do_not_depend_on_each_other(trained: charlm.Model) -> None:
-    first, second = trained.vocabulary.encode("Th")
-    together, _ = trained.step(np.array([first, second]))
-    for row, index in zip(together, (first, second), strict=True):
-        np.testing.assert_allclose(row, trained.step([index])[0][0], atol=1e-6)
-
-
 def test_the_state_is_an_argument_and_a_result_that_is_not_changed(model: charlm.Model) -> None:
     state = model.zero_state(3)
     assert [layer.shape for layer in state] == [(3, 4), (3, 4)]
@@ -285,11 +200,6 @@ def test_the_state_is_an_argument_and_a_result_that_is_not_changed(model: charlm
     _, after = model.step([0, 1, 2], state)
     assert all((layer == 0).all() for layer in state)
     assert all((layer != 0).any() for layer in after)
-
-
-def test_an_empty_text_has_no_logits(model: charlm.Model) -> None:
-    assert model.logits("").shape == (0, 5)
-    assert model.logits([]).shape == (0, 5)
 
 
 @pytest.mark.parametrize(
@@ -324,17 +234,6 @@ def test_the_training_text_is_that_of_the_run(trained: charlm.Model, trained_run
     text = (trained_run.parent / "text.txt").read_text(encoding="utf-8")
     ids = trained.training_ids(wanted_by="this test")
     assert trained.vocabulary.decode(ids) == text[: int(len(text) * 0.8)]
-
-
-def test_a_bundle_without_its_run_has_no_training_text(model: charlm.Model) -> None:
-    with pytest.raises(CharlmError, match="a bundle without its run: this test needs the training text"):
-        model.training_ids(wanted_by="this test")
-
-
-def test_copies_of_the_training_text_are_found(trained: charlm.Model, trained_run: Path) -> None:
-    text = (trained_run.parent / "text.txt").read_text(encoding="utf-8")[100:160]
-    (copies,) = trained.find_copies([text], trained.training_ids(wanted_by="this test"))
-    assert (copies.characters, copies.share) == (60, 1)
 
 
 # Ensembles

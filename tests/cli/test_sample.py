@@ -52,10 +52,6 @@ def test_the_prompt_comes_first_and_then_exactly_length_characters(length: int, 
     assert len(text) == len("The ferry") + length
 
 
-def test_without_a_prompt_only_new_text_is_written(trained_run: Path) -> None:
-    assert len(sample(trained_run, "-n", 20)) == 20
-
-
 def test_without_a_temperature_that_of_the_recipe_is_used(bundle: Bundle, tmp_path: Path) -> None:
     write_bundle(tmp_path / "cool", replace(bundle, config="sampling: {temperature: 0.25}"))
     texts = [
@@ -63,42 +59,6 @@ def test_without_a_temperature_that_of_the_recipe_is_used(bundle: Bundle, tmp_pa
         for options in ((), ("-t", 0.25), ("-t", 0.8))
     ]
     assert texts[0] == texts[1] != texts[2]
-
-
-def test_temperature_0_always_gives_the_same_text(trained_run: Path) -> None:
-    first, second = (sample(trained_run, "-t", 0, "-n", 50) for _ in range(2))
-    assert first == second
-
-
-def test_the_same_seed_repeats_the_text_and_another_seed_does_not(trained_run: Path) -> None:
-    first, again, other = (sample(trained_run, "--seed", seed, "-n", 50) for seed in (1, 1, 2))
-    assert first == again != other
-
-
-def test_without_a_seed_every_text_is_different(trained_run: Path) -> None:
-    assert sample(trained_run, "-n", 50) != sample(trained_run, "-n", 50)
-
-
-@pytest.mark.parametrize("option", [["--top-k", 1], ["--top-p", 1e-9], ["--min-p", 1]])
-def test_the_tightest_filter_leaves_the_most_likely_text(option: list[str | float], trained_run: Path) -> None:
-    assert sample(trained_run, *option, "-n", 30) == sample(trained_run, "-t", 0, "-n", 30)
-
-
-def test_a_text_ends_before_the_stop_text(trained_run: Path) -> None:
-    whole = sample(trained_run, "-t", 0, "-n", 50)
-    stop = whole[20:22]
-    assert sample(trained_run, "-t", 0, "-n", 50, "--stop", stop) == whole[: whole.index(stop)]
-
-
-def test_a_bundle_gives_the_text_that_its_run_gives(trained_run: Path) -> None:
-    run, bundle = (sample(folder, "--seed", 1) for folder in (trained_run, trained_run / "best"))
-    assert run == bundle
-
-
-def test_a_text_ends_where_the_model_ends_it_unless_that_is_ignored(bundle_folder: Path) -> None:
-    endings = {sample_json(bundle_folder, "--seed", seed)["samples"][0]["stopped_by"] for seed in range(3)}
-    assert endings == {"end of text"}
-    assert len(sample(bundle_folder, "--ignore-end", "-n", 500)) >= 500
 
 
 # Prompts
@@ -117,11 +77,6 @@ def test_the_line_ends_of_a_prompt_are_kept_and_a_byte_order_mark_is_not(trained
 
 def test_a_prompt_comes_from_standard_input(trained_run: Path) -> None:
     assert sample(trained_run, "--prompt-file", "-", "-n", 1, stdin="The ferry").startswith("The ferry")
-
-
-def test_an_empty_prompt_file_is_no_prompt(trained_run: Path) -> None:
-    piped = sample(trained_run, "--prompt-file", "-", "-n", 20, "--seed", 1, stdin="")
-    assert piped == sample(trained_run, "-n", 20, "--seed", 1)
 
 
 def test_unknown_characters_of_the_prompt_are_skipped_if_that_is_asked_for(trained_run: Path) -> None:
@@ -154,11 +109,6 @@ def test_json_is_one_object_and_nothing_else(trained_run: Path) -> None:
     assert (found["bundle"], found["prompt"], found["seed"]) == (str(trained_run / "best"), "The", 5)
     (only,) = found["samples"]
     assert (len(only["text"]), only["characters"], only["stopped_by"]) == (10, 10, "length")
-
-
-def test_json_tells_the_seed_that_repeats_the_text(trained_run: Path) -> None:
-    found = sample_json(trained_run, "-n", 30)
-    assert sample(trained_run, "-n", 30, "--seed", found["seed"]) == found["samples"][0]["text"]
 
 
 # Terminals and pipes
@@ -212,15 +162,6 @@ def test_characters_that_change_the_direction_of_writing_are_escaped_on_a_termin
 def test_json_sends_no_control_character_to_a_terminal(escaping: Path) -> None:
     shown = on_a_terminal(escaping, "-p", "\x9b\x7f\u202e", "-n", "2", "--unknown", "skip", "--json")
     assert all(0x20 <= byte < 0x7F for byte in shown.rstrip(b"\r\n"))
-
-
-def test_an_extreme_temperature_gives_no_warning(bundle_folder: Path) -> None:
-    with start(bundle_folder, "-t", "1e-320", "-n", "5", "--ignore-end") as process:
-        assert process.communicate(timeout=60)[1] == b""
-
-
-def test_raw_writes_control_characters_to_a_terminal_as_they_are(escaping: Path) -> None:
-    assert on_a_terminal(escaping, "-n", "2", "--raw") == b"\x1b\x1b\r\n"
 
 
 def test_a_pipe_gets_control_characters_as_they_are(escaping: Path) -> None:
@@ -299,13 +240,6 @@ def test_a_prompt_file_of_a_byte_model_has_any_bytes(byte_model: Path, tmp_path:
     assert command.stdout_bytes.startswith(b"\xef\xbb\xbfa\xff")
 
 
-def test_the_bytes_in_a_pipe_are_those_that_the_model_chose(byte_model: Path) -> None:
-    command = charlm("sample", byte_model, "-n", 300, "--seed", 1)
-    expected = model_bytes(byte_model, 300)
-    assert b"\xff" in expected or expected != expected.decode("utf-8", "replace").encode()
-    assert command.stdout_bytes == expected
-
-
 def test_several_samples_of_a_byte_model_are_its_bytes(byte_model: Path) -> None:
     command = charlm("sample", byte_model, "-n", 50, "--seed", 1, "--samples", 2)
     first = command.stdout_bytes[:50]
@@ -321,14 +255,6 @@ def test_json_has_bytes_that_are_not_utf_8_in_base64(byte_model: Path) -> None:
     assert b"a\xff" + base64.b64decode(only["bytes_base64"]) == written
     assert (found["prompt"], only["text"]) == ("a\ufffd", written[2:].decode("utf-8", "replace"))
     assert only["characters"] == len(only["text"])
-
-
-def test_json_has_no_base64_for_text(trained_run: Path) -> None:
-    found = sample_json(trained_run, "-n", 5)
-    assert (set(found), set(found["samples"][0])) == (
-        {"bundle", "prompt", "seed", "samples"},
-        {"text", "characters", "stopped_by"},
-    )
 
 
 def test_a_terminal_gets_the_bytes_of_a_byte_model_only_with_raw(byte_model: Path) -> None:

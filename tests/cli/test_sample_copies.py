@@ -35,21 +35,6 @@ def test_a_line_about_each_text_is_written_to_standard_error(
         assert line.startswith(f"{start}0.0% occurs in the training text in spans of 20 or more; the longest has ")
 
 
-def test_text_without_end_is_refused(trained_run: Path) -> None:
-    command = charlm("sample", trained_run, "-n", 0, "--copies")
-    assert command.exit_code == 2
-    assert "-n 0 has no end" in command.stderr
-
-
-def test_bundle_without_its_run_is_refused_before_any_text_is_written(trained_run: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
-    command = charlm("sample", copy, "--copies")
-    assert (command.exit_code, command.stdout) == (1, "")
-    assert command.stderr == (
-        f"charlm: {copy}: a bundle without its run: --copies needs the training text; name the run\n"
-    )
-
-
 def test_a_text_that_is_not_that_of_the_run_is_refused_before_any_text_is_written(
     trained_run: Path, tmp_path: Path
 ) -> None:

@@ -36,13 +36,6 @@ def test_the_page_has_the_text_the_choices_by_number_and_the_keys(settings: Sett
     assert "q quit" in lines[-1]
 
 
-def test_the_page_has_continuations_with_line_breaks_as_escapes(settings: Settings) -> None:
-    settings.bundle.parameters.logits_bias[4] = -1000  # no end of the text
-    draft = press(begin("ab", settings), "s", settings)
-    lines = page(draft, settings, columns=80, lines=24)
-    assert all(re.fullmatch(r"\d  (a|b|\\n)*", line) for line in lines[2:6])
-
-
 def test_while_typing_the_page_has_what_was_typed_in_place_of_the_choices(settings: Settings) -> None:
     draft = press(press(begin("ab", settings), "t", settings), "ba", settings)
     assert page(draft, settings, columns=80, lines=24)[1:] == ["", "type: ba▏", "", "enter add  escape leave it out"]
@@ -112,10 +105,3 @@ def test_in_a_terminal_the_user_types_goes_back_and_quits_with_the_text(bundle_f
 def test_ctrl_d_ends_with_the_text_and_ctrl_c_without_it(bundle_folder: Path) -> None:
     assert drive(bundle_folder, b"\x04")[:2] == (0, "ab\n")
     assert drive(bundle_folder, b"\x03")[:2] == (130, "")
-
-
-@pytest.mark.slow
-def test_a_terminal_without_a_screen_gets_the_pages_one_after_the_other(bundle_folder: Path) -> None:
-    code, _, shown = drive(bundle_folder, b"1", b"q", term="dumb")
-    assert code == 0
-    assert "\x1b" not in shown
