@@ -11,8 +11,8 @@ import safetensors.numpy
 from charlm.api.interchange import export, import_model, model_name
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
-from charlm.formats.torch import export_torch, to_state_dict
-from charlm.network.bundle import Bundle, bundle_files
+from charlm.formats.torch import to_state_dict
+from charlm.network.bundle import Bundle
 
 HUB = {"README.md", "LICENSE", "config.yaml", "model.json", "vocabulary.json", "weights.safetensors"}
 
@@ -43,18 +43,6 @@ def test_a_file_name_of_the_format_gives_that_file_alone(model: Model, tmp_path:
     written = export(model, tmp_path / "page.html", format="html")
     assert names_in(tmp_path) == {"bundle", "page.html"}
     assert written.files == {"index.html": (tmp_path / "page.html").stat().st_size}
-
-
-@pytest.mark.parametrize("name", ["x.onnx", "x.html", "x.keras"])
-def test_a_file_name_of_another_format_is_refused(model: Model, tmp_path: Path, name: str) -> None:
-    with pytest.raises(CharlmError, match=f"--out .*{name}: the format c must be a folder"):
-        export(model, tmp_path / name, format="c")
-
-
-def test_an_empty_folder_may_exist(model: Model, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    export(model, tmp_path / "out", format="c")
-    assert names_in(tmp_path / "out") > HUB
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "page"])
@@ -99,12 +87,6 @@ def test_a_check_that_fails_leaves_nothing_behind(
     ):
         export(model, tmp_path / "out", format="c", check=True)
     assert names_in(tmp_path) == {"bundle", "cc"}
-
-
-def test_a_check_without_its_program_is_refused(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CharlmError, match="--check: needs a C compiler"):
-        export(model, tmp_path / "out", format="c", check=True)
 
 
 @pytest.mark.slow
@@ -172,8 +154,3 @@ def test_an_import_that_is_refused_leaves_nothing_behind(state_dict: Path, tmp_p
     with pytest.raises(CharlmError):
         import_model(state_dict, tmp_path / "out", vocabulary=tmp_path / "vocabulary.json")
     assert names_in(tmp_path) == {"x.safetensors", "vocabulary.json"}
-
-
-def test_what_is_exported_for_pytorch_can_be_imported(bundle: Bundle, state_dict: Path) -> None:
-    assert export_torch(bundle)["model.safetensors"] == state_dict.read_bytes()
-    assert "weights.safetensors" in bundle_files(bundle)

@@ -71,10 +71,3 @@ def test_nothing_is_left_behind(trained_run: Path, tmp_path: Path, monkeypatch: 
 def test_a_network_that_does_not_fit_into_the_memory_is_refused(trained_run: Path) -> None:
     with pytest.raises(CharlmError, match=r"model: .* weights; training them with adam needs at least"):
         plan(trained_run / "corpus", recipe="tiny", overrides={"model.units": 65536})
-
-
-def test_the_config_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(CharlmError, match=r"did you mean model\.units"):
-        plan(overrides="model.unit=3")
-    assert list(tmp_path.iterdir()) == []

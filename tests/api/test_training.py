@@ -105,11 +105,6 @@ def test_the_loss_of_the_outcome_is_that_of_the_run(training: Training) -> None:
     assert training.outcome.progress.best_nats == min(losses)
 
 
-def test_overrides_replace_values_of_the_recipe(training: Training) -> None:
-    config = charlm.load(training.outcome.folder).config
-    assert (config.training.steps, config.corpus.test_fraction) == (5, 0.1)
-
-
 def test_what_the_user_should_know_is_said_line_by_line(training: Training) -> None:
     assert any(line.startswith("corpus: 1,000 characters") for line in training.said)
     assert any(line.startswith("step ") for line in training.said)
@@ -150,11 +145,6 @@ def test_a_run_is_not_trained_over(training: Training) -> None:
     folder = training.outcome.folder
     with pytest.raises(CharlmError, match="holds a run"):
         charlm.train(folder.parent / "text.txt", recipe="tiny", run=folder)
-
-
-def test_a_recipe_that_does_not_exist_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"tiyn: no such recipe or YAML file; did you mean tiny\?"):
-        charlm.train(tmp_path, recipe="tiyn")
 
 
 @pytest.mark.slow

@@ -37,10 +37,6 @@ def test_options_are_in_their_sections_in_the_order_of_the_section_and_the_rest_
     assert firsts == ["Size:", "--width", "--height", "Other", "--colour", "-h,"]
 
 
-def test_a_command_without_sections_has_one_list_of_options() -> None:
-    assert "Options:" in help_of(Command("call", params=[click.Option(["--x"], help="Some value.")]))
-
-
 def test_numbers_are_called_n_and_x() -> None:
     text = "\n".join(help_of(draw))
     assert "--width N " in text
@@ -79,11 +75,6 @@ def fail_with(error: BaseException) -> Result:
     return run(fail)
 
 
-def test_a_command_that_ends_without_an_error_has_exit_code_0() -> None:
-    command = run(lambda: click.echo("text"))
-    assert (command.exit_code, command.stdout, command.stderr) == (0, "text\n", "")
-
-
 def test_an_error_outside_the_program_is_a_line_and_exit_code_1() -> None:
     command = fail_with(CharlmError("text.txt: no such file"))
     assert (command.exit_code, command.stdout, command.stderr) == (1, "", "charlm: text.txt: no such file\n")
@@ -99,10 +90,6 @@ def test_an_error_of_the_system_without_a_file_is_not_taken_for_standard_output(
     assert (command.exit_code, command.stderr) == (1, "charlm: No space left on device\n")
 
 
-def test_an_error_of_the_system_without_a_reason_is_named_by_its_kind() -> None:
-    assert fail_with(TimeoutError()).stderr == "charlm: TimeoutError\n"
-
-
 def test_a_pipe_that_is_not_standard_output_is_an_error() -> None:
     command = fail_with(BrokenPipeError(errno.EPIPE, "Broken pipe"))
     assert (command.exit_code, command.stderr) == (1, "charlm: Broken pipe\n")
@@ -111,12 +98,6 @@ def test_a_pipe_that_is_not_standard_output_is_an_error() -> None:
 def test_a_reader_of_standard_output_that_has_gone_is_not_an_error() -> None:
     command = fail_with(OutputClosedError())
     assert (command.exit_code, command.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_a_command_has_help_outside_its_group_too(flag: str) -> None:
-    command = CliRunner().invoke(Command("call", help="Call."), [flag])
-    assert (command.exit_code, command.stdout.splitlines()[0]) == (0, "Usage: call [OPTIONS]")
 
 
 def test_a_usage_error_has_exit_code_2_and_escaped_control_characters() -> None:

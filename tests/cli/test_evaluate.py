@@ -12,16 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import charlm, check_failure, check_usage_error, run_line, table
+from commands import charlm, check_failure, check_usage_error, table
 
-from charlm.api import evaluation
-from charlm.config.schema import Config, CorpusConfig
 from charlm.evaluation.baselines import measure_baselines
-from charlm.evaluation.scoring import Score, mean_score, score_stream
+from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
-from charlm.runs.run import begin_run, folder_aside
 from charlm.text.corpus import open_corpus
-from charlm.text.tokenization import tokenize
 
 BASELINES = {"zlib", "bz2", "lzma", "unigram", "5-gram"}
 
@@ -64,24 +60,12 @@ def test_text_is_read_from_standard_input(bundle_folder: Path, tmp_path: Path) -
     assert piped["nats_per_char"] == from_file["nats_per_char"]
 
 
-def test_last_bundle_is_scored_if_asked_for(trained_run: Path) -> None:
-    found = figures(trained_run, "--checkpoint", "last", "--split", "test")
-    assert found["nats_per_char"] == pytest.approx(stream_nats(trained_run, "test", checkpoint="last"))
-
-
 def test_json_has_the_score_and_the_protocol(trained_run: Path) -> None:
     found = figures(trained_run, "--protocol", "windows", "--window", "100")
     assert set(found) >= {"nats_per_char", "bits_per_char", "perplexity", "characters"}
     assert (found["protocol"], found["window"]) == ("windows", 100)
     assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))
     assert found["perplexity"] == pytest.approx(math.exp(found["nats_per_char"]))
-
-
-def test_infinite_perplexity_is_null_in_json(bundle: Bundle, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "b", with_bias(bundle, 1000, 0, 0, 0, 0))
-    found = figures(tmp_path / "b", write(tmp_path / "text.txt", "abab"))
-    assert found["nats_per_char"] == pytest.approx(1000, rel=0.1)
-    assert found["perplexity"] is None
 
 
 def test_printed_score_is_that_of_the_json(trained_run: Path) -> None:
@@ -97,12 +81,6 @@ def test_number_of_characters_left_out_is_said(trained_run: Path, tmp_path: Path
     command = charlm("evaluate", trained_run, text, "--unknown", "skip", "--json")
     assert command.stderr == f"charlm: 2 characters of {text} that the model does not know were left out\n"
     assert json.loads(command.stdout)["skipped_characters"] == 2
-
-
-def test_name_of_a_run_with_an_escape_sequence_does_not_reach_the_terminal(trained_run: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(trained_run, tmp_path / "red\x1b[31m")
-    assert charlm("evaluate", run).stdout.startswith(f"{tmp_path}/red\\x1b[31m/best: ")
-    assert "\x1b" not in charlm("evaluate", run, "--surprise", "-").stderr
 
 
 # --baselines, --surprise, --dynamic, --with
@@ -157,12 +135,6 @@ def test_surprise_on_standard_output_moves_the_score_to_standard_error(extra: Se
     assert len([json.loads(line) for line in command.stdout.splitlines()]) == 1_999
 
 
-def test_surprise_replaces_an_existing_file(bundle_folder: Path, tmp_path: Path) -> None:
-    target = write(tmp_path / "nats.jsonl", "old")
-    figures(bundle_folder, write(tmp_path / "text.txt", "abba"), "--surprise", target)
-    assert [line["character"] for line in lines(target)] == ["b", "b", "a"]
-
-
 def test_surprise_written_to_a_link_keeps_the_link(bundle_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real.jsonl")
     figures(bundle_folder, write(tmp_path / "text.txt", "abba"), "--surprise", tmp_path / "link")
@@ -198,15 +170,6 @@ def test_dynamic_evaluation_reports_its_rate_and_the_score_without_it(trained_ru
     assert (found["static_nats_per_char"], static["dynamic"]) == (pytest.approx(static["nats_per_char"]), None)
 
 
-def test_dynamic_evaluation_that_does_harm_says_so(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = evaluation.Evaluation("text", Score(3.5, 10), None, Score(3.25, 10), dynamic_rate=0.5)
-    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: found)
-    command = charlm("evaluate", trained_run, "--dynamic")
-    assert "learning at a rate of 0.5\n" in command.stdout
-    expected = "--dynamic does harm here: 3.5000 nats per character, 3.2500 without it; leave it out"
-    assert command.stderr == f"charlm: {expected}\n"
-
-
 def test_an_ensemble_is_scored_by_the_mean_of_the_logits(bundle: Bundle, tmp_path: Path) -> None:
     text = write(tmp_path / "text.txt", "abba\nab")
     write_bundle(tmp_path / "one", with_bias(bundle, 0, 1, 2, -3, 0))
@@ -220,18 +183,6 @@ def test_an_ensemble_is_scored_by_the_mean_of_the_logits(bundle: Bundle, tmp_pat
 
 
 # Errors
-
-
-@pytest.mark.usefixtures("place")
-def test_corpus_that_is_not_that_of_the_run_is_refused() -> None:
-    with folder_aside(Path("run")) as aside:
-        begin_run(Path("run"), Config(), open_corpus(Path("corpus")), aside=aside)
-    shutil.copytree("bundle", "run/best")
-    shutil.rmtree("corpus")
-    tokenize(["other.txt"], Path("corpus"), CorpusConfig())
-    command = run_line("evaluate run")
-    assert command.exit_code == 1
-    assert "run/corpus: not the corpus that the run" in command.stderr
 
 
 @pytest.mark.usefixtures("place")

@@ -34,7 +34,7 @@ def test_a_check_says_the_largest_difference_and_what_rounding_changed(bundle_fo
 @pytest.mark.usefixtures("place")
 @table("""
 export missing --format c --out out            | missing: no such folder
-export text.txt --format c --out out           | text.txt: no such folder; must be a run or a bundle
+export text.txt --format c --out out           | text.txt: a file, not a run
 export bundle --format c --out bundle          | bundle: exists already; name a new or an empty folder
 export bundle --format html --out two.html/x.html | two.html/x.html: cannot be written
 export bundle --format c --out text.txt        | text.txt: exists already

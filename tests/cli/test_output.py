@@ -16,12 +16,10 @@ from charlm.cli.output import (
     align,
     cut,
     fill,
-    print_aside,
     print_result,
     say,
     terminal_width,
     text_width,
-    write_result,
 )
 from charlm.errors import CharlmError
 
@@ -59,12 +57,6 @@ def test_a_line_of_a_result_has_no_control_characters(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
 
 
-def test_a_result_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    write_result("ab")
-    print_result("c", "d")
-    assert capsys.readouterr() == ("abc\nd\n", "")
-
-
 def test_what_is_said_goes_to_standard_error_with_control_characters_escaped(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -72,19 +64,9 @@ def test_what_is_said_goes_to_standard_error_with_control_characters_escaped(
     assert capsys.readouterr() == ("", "charlm: a\\x1b[31m\n")
 
 
-def test_a_line_aside_has_no_prefix(capsys: pytest.CaptureFixture[str]) -> None:
-    print_aside("a\x1b[31m")
-    assert capsys.readouterr() == ("", "a\\x1b[31m\n")
-
-
 def test_a_full_disk_is_blamed_on_standard_output_and_told_once() -> None:
     done = shell('"$@" > /dev/full', WRITE)
     assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
-
-
-def test_a_disk_that_is_full_before_the_text_is_flushed_is_blamed_on_standard_output() -> None:
-    done = shell('"$@" > /dev/full', BLAME)
-    assert (done.returncode, done.stderr) == (0, "standard output: No space left on device\n")
 
 
 def test_a_pipe_without_a_reader_is_told_from_a_full_disk() -> None:
@@ -139,21 +121,9 @@ def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(
     os.close(ours)
 
 
-def test_no_bar_is_shown_if_standard_error_is_no_terminal() -> None:
-    assert not LogSettings().shows_progress
-
-
 def test_figures_are_aligned_to_the_right_and_text_to_the_left() -> None:
     rows = [["run", "loss"], ["a", "1.50"], ["longer", "12.00"]]
     assert align(rows, text_columns={0}) == ["run      loss", "a        1.50", "longer  12.00"]
-
-
-def test_all_columns_hold_figures_by_default() -> None:
-    assert align([["a", "b"], ["100", "1"]]) == ["  a  b", "100  1"]
-
-
-def test_a_line_has_no_spaces_at_its_end() -> None:
-    assert align([["a", "long text"], ["b", "short"]], text_columns={0, 1}) == ["a  long text", "b  short"]
 
 
 def test_wide_characters_and_combining_marks_are_aligned_by_their_columns() -> None:
@@ -193,14 +163,6 @@ def test_text_that_is_too_wide_is_cut(text: str, width: int, expected: str) -> N
 
 def test_items_fill_lines_and_are_separated_by_commas() -> None:
     assert fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
-
-
-def test_lines_are_indented() -> None:
-    assert fill(["a 1", "b 2"], width=6, indent=2) == ["  a 1,", "  b 2"]
-
-
-def test_no_item_is_no_line() -> None:
-    assert fill([], width=9) == []
 
 
 def test_item_that_is_wider_than_a_line_is_broken_between_words() -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, run_line, table
+from commands import check_failure, check_usage_error, run_line, table
 
 from charlm.api.planning import Plan
 from charlm.cli.plan import SHOWN, _lines
@@ -87,7 +87,3 @@ plan --steps | No such option
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)
-
-
-def test_the_help_says_that_nothing_is_trained() -> None:
-    assert "nothing is trained" in " ".join(charlm("plan", "--help").stdout.split())

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, messages, run_line, table
+from commands import charlm, check_failure, check_usage_error, run_line, table
 
 from charlm.config.schema import Config, CorpusConfig
 from charlm.engine import runtime
-from charlm.runs.folder import is_run
 from charlm.runs.run import begin_run, folder_aside
 from charlm.text.corpus import open_corpus
 from charlm.text.tokenization import tokenize
@@ -58,39 +57,6 @@ def test_a_missing_graphics_card_is_answered_before_a_run_begins(tmp_path: Path)
         "training.device: found gpu; must be cpu, as TensorFlow has no graphics card in this process",
     )
     assert not (tmp_path / "run").exists()
-
-
-def test_a_corpus_that_tokenize_wrote_is_trained_on(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
-    charlm("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1")
-    trained = charlm("train", tmp_path / "corpus", "-c", "tiny", "-s", "training.steps=5", "-r", tmp_path / "run")
-    assert trained.exit_code == 0, trained.stderr
-    assert is_run(tmp_path / "run")
-    assert json.loads(charlm("evaluate", tmp_path / "run", "--split", "test", "--json").stdout)["characters"] == 24
-
-
-@pytest.mark.slow
-def test_several_texts_are_trained_on_as_documents_of_one_corpus(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.txt").write_text(f"{name}bba\n" * 50, encoding="utf-8")
-    trained = charlm(
-        *("train", tmp_path / "a.txt", tmp_path / "b.txt", "-c", "tiny", "-s", "training.steps=2"),
-        *("-r", tmp_path / "red\x1b[31m"),
-    )
-    assert trained.exit_code == 0
-    assert all(line.isprintable() for line in trained.stdout.splitlines())
-    assert "red\\x1b[31m: " in trained.stdout
-    sources = open_corpus(tmp_path / "red\x1b[31m/corpus").manifest.sources
-    assert [Path(source.name).name for source in sources] == ["a.txt", "b.txt"]
-
-
-@pytest.mark.parametrize("override", ["training.optimizer.name=adma", "model.rnn.kernel_initializer=hee_normal"])
-def test_what_keras_does_not_know_is_one_line_too(override: str, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
-    command = charlm("train", tmp_path / "text.txt", "-c", "tiny", "-s", override, "-r", tmp_path / "run")
-    assert (command.exit_code, command.stdout) == (1, "")
-    (message,) = messages(command)
-    assert message.startswith(f"charlm: {override.partition('=')[0]}: found ")
 
 
 @pytest.mark.usefixtures("place")

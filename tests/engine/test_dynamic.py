@@ -1,7 +1,5 @@
 """Dynamic evaluation: it never looks ahead, and it updates the weights as the equations say."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -144,12 +142,6 @@ def test_a_character_missing_in_the_training_text_does_not_make_the_weights_dive
     assert dynamic(relu, ids, training_ids, rate=2e-4, decay=0.01).max() < 100
 
 
-def test_config_yaml_has_no_say_in_the_network(bundle: Bundle) -> None:
-    other = replace(bundle, config="model: {layers: 64, units: 8000, rnn: {activation: relu}}")
-    one, two = (dynamic(each, text(30), text(20, seed=1), rate=0.01, decay=0.01) for each in (bundle, other))
-    np.testing.assert_array_equal(one, two)
-
-
 @pytest.mark.parametrize(
     ("length", "training_ids", "message"),
     [
@@ -163,10 +155,3 @@ def test_texts_that_are_missing_or_too_short_are_refused(
 ) -> None:
     with pytest.raises(CharlmError, match=message):
         score_dynamic(bundle, text(length), training_ids=training_ids)
-
-
-def test_a_network_that_does_not_fit_into_the_memory_is_refused(bundle: Bundle) -> None:
-    needed = 4 * 7 * bundle.parameters.size
-    with pytest.raises(CharlmError, match=r"^--dynamic: [\d,]+ weights need at least"):
-        score_dynamic(bundle, text(9), training_ids=text(30), available_bytes=needed - 1)
-    score_dynamic(bundle, text(9), training_ids=text(30), available_bytes=needed)

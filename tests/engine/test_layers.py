@@ -154,14 +154,6 @@ def test_dropout_and_bias_have_the_meaning_that_they_have_in_keras(options: dict
         assert_same(call(ours, inputs, state, training=True), call(stock, inputs, state, training=True))
 
 
-@pytest.mark.parametrize("unroll", [True, False])
-@pytest.mark.parametrize("options", [{}, OPTIONS[-1]], ids=str)
-def test_the_initial_state_is_zero_by_default(options: dict[str, Any], unroll: bool) -> None:
-    ours, stock = pair(**options, unroll=unroll)
-    inputs = normal(B, T, D)
-    assert_same(call(ours, inputs, training=True), call(stock, inputs, training=True))
-
-
 @pytest.mark.parametrize("options", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}], ids=str)
 def test_dropout_is_applied_only_in_training(options: dict[str, Any]) -> None:
     (dropping, _), (plain, _) = pair(**options), pair()
@@ -193,19 +185,6 @@ def test_a_masked_step_is_left_out_as_in_keras() -> None:
     inputs = normal(B, T, D)
     assert_same(call(ours, inputs, mask=mask), call(stock, inputs, mask=mask))
     assert not np.allclose(ours(inputs, mask=mask)[0], ours(inputs)[0])
-
-
-def test_going_backwards_is_as_in_keras() -> None:
-    ours, stock = pair(go_backwards=True)
-    assert_same(call(ours, normal(B, T, D)), call(stock, normal(B, T, D)))
-
-
-def test_a_window_of_unknown_length_is_read_as_in_keras() -> None:
-    ours, stock = pair()
-    of_any_length = tf.function(ours, input_signature=[tf.TensorSpec((B, None, D))])
-    for time in (1, 7):
-        ours_read, stock_read = of_any_length(normal(B, time, D)), stock(normal(B, time, D))
-        assert_same([np.array(tensor) for tensor in ours_read], [np.array(tensor) for tensor in stock_read])
 
 
 def test_the_activity_regularizer_is_applied_although_keras_drops_it() -> None:

@@ -10,14 +10,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine.networks import B, V, build, config, layer_weights, random_ids, random_state, read, shared, take_step
+from engine.networks import B, V, build, random_ids, random_state, read, shared, take_step
 from numpy.typing import NDArray
 
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine.model import CharacterRNN, named_weights, to_parameters, zero_state
 from charlm.evaluation.scoring import mean_score
 from charlm.network import rnn
-from charlm.network.architecture import architecture
 from charlm.network.rnn import nats
 from charlm.sampling.generation import generate
 from charlm.sampling.sampler import Sampler
@@ -181,11 +180,6 @@ def test_the_penalties_are_the_mean_squares_of_outputs_and_of_their_changes() ->
     assert float(model.regularization(outputs)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_window_of_one_character_has_no_temporal_penalty() -> None:
-    model = build(temporal_activation_penalty=3.0)
-    assert float(model.regularization([tf.ones((1, B, 8))])) == 0
-
-
 # Weights
 
 
@@ -204,11 +198,6 @@ def test_the_seed_decides_the_weights() -> None:
         assert weights.any() == (not np.array_equal(weights, other))
 
 
-def test_layers_have_different_initial_weights() -> None:
-    _, second, third = layer_weights(shared(layers=3), "kernel")
-    assert not np.array_equal(second, third)
-
-
 def test_the_weights_have_the_names_of_weights_safetensors() -> None:
     """Other programs use these names: a change needs a new format number in `charlm.network.bundle`."""
     names = list(to_parameters(shared(layers=2, embedding=4)).tensors())
@@ -223,18 +212,6 @@ def test_the_weights_have_the_names_of_weights_safetensors() -> None:
         "logits.kernel",
         "logits.bias",
     ]
-
-
-@pytest.mark.parametrize("network", STRUCTURES, ids=str)
-def test_the_weights_have_the_shapes_of_the_architecture(network: dict[str, Any]) -> None:
-    tensors = to_parameters(shared(**network)).tensors()
-    assert {name: tensor.shape for name, tensor in tensors.items()} == architecture(config(**network), V).shapes()
-    assert {tensor.dtype.name for tensor in tensors.values()} == {"float32"}
-
-
-def test_keras_and_the_numpy_engine_have_the_same_number_of_weights() -> None:
-    model = shared(**STRUCTURES[-1])
-    assert to_parameters(model).size == model.count_params()
 
 
 def test_parameters_are_a_copy_that_training_does_not_change() -> None:

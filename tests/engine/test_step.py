@@ -203,11 +203,6 @@ def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_gradient_below_the_clip_norm_is_not_scaled() -> None:
-    assert_close(Trainer(clip_norm=100.0).update(random_windows(1)), Trainer().update(random_windows(1)))
-
-
-@pytest.mark.usefixtures("eagerly")
 def test_each_step_uses_its_own_learning_rate() -> None:
     trainer = Trainer()
     windows, state = np.repeat(random_windows(1), 2, axis=0), zero_state(trainer.model, B)
@@ -339,22 +334,6 @@ def twenty_steps(trainer: RandomTrainer) -> Arrays:
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_to_the_bit(twenty_steps: Arrays) -> None:
     assert_identical(train(RandomTrainer(), 1, 20), twenty_steps)
-
-
-@pytest.mark.parametrize(("calls", "steps_per_call"), [(20, 1), (4, 5)])
-def test_the_number_of_calls_does_not_change_a_bit(
-    calls: int, steps_per_call: int, trainer: RandomTrainer, twenty_steps: Arrays
-) -> None:
-    assert_identical(train(trainer, calls, steps_per_call), twenty_steps)
-
-
-def test_no_steps_change_nothing(trainer: RandomTrainer) -> None:
-    trainer.restart()
-    before, state = trainer.values(), tuple(layer + 0.1 for layer in zero_state(trainer.model, B))
-    results = trainer.take(random_windows(0), state=state)
-    assert results.losses.shape == results.gradient_norms.shape == (0,)
-    assert_identical([np.array(layer) for layer in results.state], [np.array(layer) for layer in state])
-    assert_identical(trainer.values(), before)
 
 
 # Streams that start from the zero state

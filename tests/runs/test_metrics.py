@@ -63,18 +63,9 @@ def test_speed_is_that_of_the_last_line(tmp_path: Path) -> None:
     assert read(tmp_path, *lines) == Speed(seconds=2.0, characters_per_second=15.0)
 
 
-def test_file_without_lines_has_no_speed(tmp_path: Path) -> None:
-    assert read(tmp_path, "") == Speed(None, None)
-
-
 def test_line_that_is_still_being_written_is_ignored(tmp_path: Path) -> None:
     half = '{"characters": 90, "seconds": 9'
     assert read(tmp_path, metrics_line(characters=30, seconds=2.0), half).seconds == 2.0
-
-
-def test_line_without_seconds_is_ignored(tmp_path: Path) -> None:
-    lines = [metrics_line(characters=30, seconds=2.0), metrics_line(event="rollback", step=0)]
-    assert read(tmp_path, *lines) == Speed(2.0, 15.0)
 
 
 @pytest.mark.parametrize("last", ['"seconds"\n', '{"seconds":\n', "[" * 9999 + '"seconds"\n'])
@@ -104,11 +95,6 @@ def test_line_that_begins_before_the_part_that_is_read_is_ignored(tmp_path: Path
     assert read(tmp_path, metrics_line(characters=90, seconds=2.0), long) == Speed(None, None)
 
 
-def test_every_line_of_a_file_that_is_read_whole_counts(tmp_path: Path) -> None:
-    line = metrics_line(characters=30, seconds=2.0)
-    assert read(tmp_path, line, " " * (TAIL_BYTES - len(line) - 1) + "\n") == Speed(2.0, 15.0)
-
-
 def test_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(metrics_line(characters=30, seconds=2.0))
     (tmp_path / "metrics.jsonl").symlink_to("secret")
@@ -121,18 +107,9 @@ def test_seconds_that_are_not_a_number_are_none(seconds: Any, tmp_path: Path) ->
     assert read(tmp_path, metrics_line(characters=1, seconds=seconds)) == Speed(None, None)
 
 
-def test_speed_after_no_time_is_unknown(tmp_path: Path) -> None:
-    assert read(tmp_path, metrics_line(characters=1, seconds=0.0)) == Speed(0.0, None)
-
-
 @pytest.mark.parametrize(("characters", "seconds"), [(10**17, 1e-3), (1, 5e-324)])
 def test_speed_that_is_not_possible_is_unknown(characters: int, seconds: float, tmp_path: Path) -> None:
     assert read(tmp_path, metrics_line(characters=characters, seconds=seconds)) == Speed(seconds, None)
-
-
-@pytest.mark.parametrize("value", [0, 3, 2.5])
-def test_number_is_returned_unchanged(value: float) -> None:
-    assert to_number(value) == value
 
 
 @pytest.mark.parametrize("value", [None, "1", True, [1], math.nan, -math.inf, -3, 1e30])
@@ -155,13 +132,6 @@ def test_a_line_that_is_not_an_object_is_refused_with_its_number(tmp_path: Path,
     path.write_text('{"step": 1}\n' + line + "\n", encoding="utf-8")
     with pytest.raises(CharlmError, match=r"metrics\.jsonl: damaged: line 2 is not a JSON object$"):
         read_metrics(path)
-
-
-def test_a_link_is_not_followed_for_all_lines_either(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_text('{"step": 1}\n', encoding="utf-8")
-    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CharlmError, match="is a link"):
-        read_metrics(tmp_path / "metrics.jsonl")
 
 
 # The step

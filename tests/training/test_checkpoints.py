@@ -85,18 +85,6 @@ def test_progress_with_a_number_that_is_not_finite_is_not_saved(tmp_path: Path) 
         checkpoints.save(tmp_path, Checkpoint({}, facts_of(progress)))
 
 
-def test_saving_a_step_again_replaces_its_checkpoint(tmp_path: Path) -> None:
-    save(tmp_path, 1)
-    checkpoints.save(tmp_path, Checkpoint({"step": np.array(1), "more": np.array(2)}, facts_of(Progress(step=1))))
-    assert set(checkpoints.restore(tmp_path, warn=pytest.fail).tensors) == {"step", "more"}
-
-
-def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
-    save(tmp_path, 1)
-    (tmp_path / ".step-000000002.1234.tmp").mkdir()
-    assert restored_step(tmp_path) == 1
-
-
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -260,15 +248,6 @@ def test_the_newest_checkpoint_in_another_format_is_refused_with_what_to_do(numb
         checkpoints.restore(tmp_path, warn=pytest.fail)
 
 
-def test_each_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    save(tmp_path, 1, 2, 3)
-    for step in (2, 3):
-        empty(tmp_path / f"step-{step:09d}/state.safetensors")
-    warnings: list[str] = []
-    assert restored_step(tmp_path, warnings=warnings) == 1
-    assert ["step-000000003" in warnings[0], "step-000000002" in warnings[1]] == [True, True]
-
-
 def test_restoring_is_refused_if_every_checkpoint_is_damaged(tmp_path: Path) -> None:
     save(tmp_path, 1)
     empty(tmp_path / "step-000000001/progress.json")
@@ -342,9 +321,3 @@ def test_tensors_of_other_shapes_are_refused(shapes: Shapes, tmp_path: Path) -> 
     save(tmp_path, 1)
     with pytest.raises(OtherNetworkError):
         checkpoints.restore(tmp_path, warn=pytest.fail, shapes=shapes)
-
-
-def test_progress_is_plain_json(tmp_path: Path) -> None:
-    save(tmp_path, 1)
-    sealed = json.loads((tmp_path / "step-000000001/progress.json").read_text())
-    assert sealed["checkpoint"]["progress"]["step"] == 1

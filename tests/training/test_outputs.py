@@ -22,7 +22,6 @@ from charlm.hardware import core_count
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
 from charlm.text.tokenization import tokenize
-from charlm.training import checkpoints
 from charlm.training.outputs import rewind
 
 SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
@@ -56,21 +55,6 @@ def test_rewinding_cuts_log_files_and_removes_later_event_files(tmp_path: Path) 
     assert names(tmp_path / "tensorboard") == ["events.out.tfevents.1", "notes.txt"]
 
 
-def test_rewinding_to_the_start_leaves_an_empty_metrics_file_and_no_event_file(tmp_path: Path) -> None:
-    (tmp_path / "tensorboard").mkdir()
-    for name in ("metrics.jsonl", "tensorboard/events.out.tfevents.1"):
-        (tmp_path / name).write_text("0123456789")
-    rewind(tmp_path, {})
-    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
-    assert names(tmp_path / "tensorboard") == []
-
-
-def test_rewinding_never_makes_a_file_longer(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text("012")
-    rewind(tmp_path, SIZES)
-    assert (tmp_path / "metrics.jsonl").read_text() == "012"
-
-
 def read_events(run: Path) -> Any:
     events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
@@ -94,19 +78,6 @@ def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
     assert steps_of(alone.folder, "nats_per_char/validation") == [*range(10, 51, 10)]
     assert steps_of(alone.folder, "sample") == [*range(10, 51, 10)]
     assert [line["step"] for line in read_metrics(alone.folder)] == [line["step"] for line in metrics]
-
-
-def test_a_continued_run_appends_to_its_logs(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run")
-    resume(trained.folder, "training.steps=70")
-    assert steps_of(trained.folder, "nats_per_char/train") == [*range(5, 71, 5)]
-    assert read_bundle(trained.folder / "last").facts["step"] == 70
-
-
-def test_sampling_can_be_turned_off_on_resume(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "sampling.length=8")
-    resume(trained.folder, "training.steps=70", "sampling.length=0")
-    assert steps_of(trained.folder, "sample") == [*range(10, 51, 10)]
 
 
 def row_of(run: Path) -> Any:
@@ -159,13 +130,6 @@ def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
 
 
 # Checkpoints
-
-
-def test_a_checkpoint_records_the_parts_and_the_versions(reference: Trained) -> None:
-    kept = checkpoints.restore(reference.folder / "checkpoints", warn=pytest.fail)
-    assert kept.facts.config.training.parts == 2
-    assert kept.facts.versions.keys() == {"charlm", "numpy", "tensorflow", "keras"}
-    assert kept.facts.versions["numpy"] == np.__version__
 
 
 def test_a_resume_cannot_change_the_number_of_parts(tmp_path: Path) -> None:
@@ -241,10 +205,6 @@ def test_changed_settings_are_logged_once_also_if_the_resumed_run_crashes(tmp_pa
     assert len(changes(resume(trained.folder))) == 1
 
 
-def test_a_resume_that_changes_nothing_logs_no_settings(tmp_path: Path) -> None:
-    assert changes(resume(train(tmp_path / "run", "training.steps=10").folder)) == []
-
-
 def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     shutil.rmtree(trained.folder / "corpus")
@@ -252,13 +212,6 @@ def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> Non
     tokenize([str(tmp_path / "other.txt")], trained.folder / "corpus", CorpusConfig())
     with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
         resume(trained.folder, "training.steps=20")
-
-
-def test_a_manifest_that_names_no_documents_does_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
-    run = train(tmp_path / "a", "training.steps=5").folder
-    path = run / "corpus/manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"sources": []}), encoding="utf-8")
-    assert resume(run, "training.steps=10").outcome.progress.step == 10
 
 
 def test_the_same_text_with_another_split_is_refused(tmp_path: Path) -> None:
@@ -290,13 +243,6 @@ def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluat
 
 
 # Links
-
-
-def test_the_overrides_of_a_resume_are_written_to_the_config(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    resumed = resume(trained.folder, "training.steps=20")
-    assert resumed.outcome.progress.step == 20
-    assert load_config(trained.folder / "config.yaml").training.steps == 20
 
 
 @pytest.mark.parametrize(

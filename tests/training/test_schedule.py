@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
@@ -95,26 +94,8 @@ def test_the_fall_begins_after_the_warm_up() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["cosine", "exponential"])
-@pytest.mark.parametrize(("total", "warmup_steps"), [(2, 0), (1000, 0), (1000, 100), (1000, 998)])
-def test_the_last_step_has_the_final_fraction_of_the_peak(name: str, total: int, warmup_steps: int) -> None:
-    schedule = ScheduleConfig.model_validate({"name": name, "warmup_steps": warmup_steps, "final_fraction": 0.03})
-    assert learning_rates(0.5, schedule, first=total - 1, count=1, total=total) == pytest.approx(0.015)
-
-
 @pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])
 def test_the_rates_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
     whole = rates(0, 20, 20, name=name, warmup_steps=5)
     chunks = [rates(first, count, 20, name=name, warmup_steps=5) for first, count in ((0, 3), (3, 0), (3, 10), (13, 7))]
     assert [rate for chunk in chunks for rate in chunk] == whole
-
-
-@pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])
-@pytest.mark.parametrize("warmup_steps", [0, 1, 5, 50])
-@pytest.mark.parametrize("total", [1, 2, 6])
-def test_the_rate_is_never_zero_nor_above_the_peak(name: str, warmup_steps: int, total: int) -> None:
-    assert all(0 < rate <= 1 for rate in rates(0, total, total, name=name, warmup_steps=warmup_steps))
-
-
-def test_rates_are_float32() -> None:
-    assert learning_rates(1e-3, ScheduleConfig(), first=0, count=3, total=9).dtype == np.float32

@@ -60,11 +60,6 @@ def test_they_are_the_probabilities_of_the_mean_of_the_logits(
     np.testing.assert_allclose(found, expected, atol=5e-4)
 
 
-def test_without_teachers_or_weight_there_are_none(tmp_path: Path, teacher: Path) -> None:
-    assert open_soft_targets(begin(tmp_path / "a", None), available_bytes=None) is None
-    assert open_soft_targets(begin(tmp_path / "b", teacher, weight=0), available_bytes=None) is None
-
-
 # A run with teachers
 
 
