@@ -8,7 +8,7 @@ shapes, but one vocabulary. A long text is read in blocks one after the other, o
 Axes: B batch, T time, V vocabulary, H units. All arrays are float32 unless said otherwise.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,6 @@ from charlm.errors import CharlmError, shorten
 from charlm.network.architecture import VOCABULARY_FILE
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters, State
-from charlm.network.stepper import Stepper
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -87,42 +86,6 @@ class Ensemble:
         results = [read(network, ids, part) for network, part in zip(self.networks, self.split(state), strict=True)]
         logits = _mean([logits for logits, _ in results])
         return logits, tuple(layer for _, part in results for layer in part)
-
-
-class EnsembleStepper:
-    """What `Stepper` is for a network: streams that are read one character at a time.
-
-    Args:
-        ensemble: The networks.
-        state: The state to begin at; it is not changed.
-        forbidden: Ids whose logits are always minus infinity.
-
-    """
-
-    def __init__(self, ensemble: Ensemble, state: State, *, forbidden: Iterable[int] = ()) -> None:
-        forbidden = set(forbidden)
-        self._steppers = [
-            Stepper(network, part, forbidden=forbidden)
-            for network, part in zip(ensemble.networks, ensemble.split(state), strict=True)
-        ]
-
-    @property
-    def logits(self) -> Floats:
-        """The logits after the last character read, [B, V] or [V], in a buffer that the next access overwrites."""
-        return _mean([stepper.logits for stepper in self._steppers])
-
-    def advance(self, ids: Any) -> None:
-        """Read the next character in each stream: ids, integers [B], or an int if there is one stream."""
-        for stepper in self._steppers:
-            stepper.advance(ids)
-
-
-def make_stepper(network: Network, state: State, *, forbidden: Iterable[int] = ()) -> Stepper | EnsembleStepper:
-    """Return the stepper of a network or an ensemble, to begin at a state; see `Stepper`."""
-    if isinstance(network, Ensemble):
-        return EnsembleStepper(network, state, forbidden=forbidden)
-    assert isinstance(network, Parameters)
-    return Stepper(network, state, forbidden=forbidden)
 
 
 def join_networks(bundles: Mapping[Path, Bundle]) -> Network:

@@ -1,4 +1,4 @@
-"""Derivatives of the network in NumPy: a text read with its slopes, and gradients followed back through it.
+"""Derivatives of the network in NumPy: a text read with its slopes, gradients followed back, and the radius of V.
 
     a_t = x_t U + h_{t-1} V + b,  h_t = f(a_t),  D_t = diag f'(a_t)
     g_t = dL/dh_t,  d_t = dL/da_t = g_t D_t,  and from t to t - 1 through one layer: g_{t-1} = d_t V^T    (Werbos 1990)
@@ -8,6 +8,7 @@ the weights, float32 or float64 (`Parameters.cast`). Axes: T time, B texts, P ro
 layers, V vocabulary, E embedding, H units.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -248,3 +249,34 @@ def lag_curves(
             low, median, high = np.percentile(known / known[0], [10, 50, 90], axis=1)
         curves.append(LagCurve(layer, np.arange(lags), median, low, high))
     return tuple(curves)
+
+
+def spectral_radius(matrix: Floats, *, squarings: int = 8) -> float:
+    """Estimate the largest size of an eigenvalue from repeated squares, many times faster than all eigenvalues.
+
+        rho = lim |M^k|^(1/k)   (Gelfand 1941), here (|M^(2n)| / |M^n|)^(1/n) with n = 2^(squarings - 1)
+
+    The ratio leaves out the constant factor of |M^k|, so that it is exact for an orthogonal matrix. Each square is
+    scaled to a Frobenius norm of 1, so that nothing overflows.
+
+    Args:
+        matrix: float32 [H, H].
+        squarings: How often to square, 1 or more; the error falls by half each time.
+
+    Returns:
+        The radius, 0 or more; NaN if a value of the matrix is not finite.
+
+    """
+    norm = float(np.linalg.norm(matrix))
+    if norm == 0 or not math.isfinite(norm):
+        return norm if norm == 0 else math.nan
+    power, log_norm, growth = matrix / np.float32(norm), math.log(norm), 0.0
+    for squaring in range(squarings):
+        power = power @ power
+        norm = float(np.linalg.norm(power))
+        if norm == 0:  # all eigenvalues are 0, or float32 ends here
+            return 0.0
+        power /= np.float32(norm)
+        before, log_norm = log_norm, 2 * log_norm + math.log(norm)
+        growth = (log_norm - before) / 2**squaring
+    return math.exp(growth)

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text
+from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text, spectral_radius
 from charlm.network.rnn import Floats, Parameters
-from charlm.network.spectrum import spectral_radius
 from charlm.runs.run import Run
 from charlm.text.vocabulary import Ids
 from charlm.training.pictures import Picture, draw_lags, draw_surprise

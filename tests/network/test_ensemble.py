@@ -11,7 +11,7 @@ from conftest import RandomParameters
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.network.ensemble import Ensemble, join_networks, make_stepper, read_blocks, read_pieces
+from charlm.network.ensemble import Ensemble, join_networks, read_blocks, read_pieces
 from charlm.text.vocabulary import Vocabulary
 
 IDS = np.random.default_rng(2).integers(0, 5, (6, 3))  # [T, B]
@@ -50,18 +50,6 @@ def test_reading_does_not_change_the_state_it_starts_from(ensemble: Ensemble) ->
     ensemble.step(IDS[0], state)
     for layer, expected in zip(state, before, strict=True):
         np.testing.assert_array_equal(layer, expected)
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_the_stepper_gives_the_logits_of_a_step_but_for_forbidden_ids(ensemble: Ensemble, batch: int) -> None:
-    _, state = ensemble.unroll(IDS[:, :batch], ensemble.zero_state(batch))
-    stepper = make_stepper(ensemble, state, forbidden=[2])
-    for ids in IDS[:, :batch]:
-        expected, state = ensemble.step(ids, state)
-        stepper.advance(ids if batch > 1 else int(ids[0]))
-        logits = np.atleast_2d(stepper.logits)
-        assert (logits[:, 2] == -np.inf).all()
-        np.testing.assert_allclose(np.delete(logits, 2, 1), np.delete(expected, 2, 1), rtol=1e-4, atol=1e-5)
 
 
 def test_a_bundle_alone_is_its_network_and_several_are_an_ensemble(bundle: Bundle) -> None:
