@@ -34,7 +34,7 @@ def inspect(
 
     Args:
         runs: Runs or bundle folders, or parts of the names of runs; none = the newest run under runs/.
-        text: A file, a folder of files, or - for standard input; None = the validation text of each run.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
             (skip).

@@ -52,7 +52,7 @@ EXAMPLES = {
     "text",
     required=False,
     type=NonEmptyPath(path_type=Path, allow_dash=True),
-    help="File, folder of files, or - for standard input.  [default: the text that the run was trained on]",
+    help="File, folder of files, corpus, or - for standard input.  [default: the text that the run was trained on]",
 )
 @click.option(
     "--split",
