@@ -58,8 +58,8 @@ def evaluate(
 
     Args:
         model: What `charlm.load` returned.
-        text: A file, a folder of files, a corpus, or - for standard input; None = the text that the model was trained on, if it
-            lies in its run.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the text that the model was trained
+            on, if it lies in its run.
         split: The part of the text to score; None = all of `text`, or the validation part of the run's own.
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: Characters in a window, 1 or more.

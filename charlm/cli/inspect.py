@@ -48,7 +48,8 @@ EXAMPLES = {
     "--text",
     type=FOLDER,
     metavar="FILE",
-    help="Text to read: a file, a folder of files, a corpus, or - for standard input.  [default: the validation text of each run]",
+    help="Text to read: a file, a folder of files, a corpus, or - for standard input.  "
+    "[default: the validation text of each run]",
 )
 @click.option(
     "--out",
