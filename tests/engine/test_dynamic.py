@@ -147,7 +147,7 @@ def test_a_character_missing_in_the_training_text_does_not_make_the_weights_dive
     [
         (10, None, "--dynamic needs the training text of the run"),
         (10, text(20), "--dynamic needs the training text of the run"),
-        (1, text(21), "a text of 1 characters"),
+        (1, text(21), "a text of 1 character:"),
     ],
 )
 def test_texts_that_are_missing_or_too_short_are_refused(
