@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["CharlmError", "Model", "__version__", "evaluate", "load", "resume", "tokenize", "train"]
 
 _MODULES = {
