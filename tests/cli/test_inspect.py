@@ -37,12 +37,6 @@ def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
 
 
 @pytest.mark.slow
-def test_several_runs_stand_side_by_side() -> None:
-    found = as_json("bundle", "bundle", "--text", "text.txt")
-    assert [report["name"] for report in found["runs"]] == ["bundle", "bundle"]
-
-
-@pytest.mark.slow
 def test_edits_change_one_character_each() -> None:
     found = as_json("bundle", "--text", "text.txt", "--edit", "3=b", "--edit", r"5=\n")
     assert [(edit["position"], found["characters"][edit["after"]]) for edit in found["edits"]] == [(3, "b"), (5, "\n")]
@@ -95,17 +89,6 @@ def test_wrong_usage_is_refused(line: str, expected: str) -> None:
     """
 )
 def test_an_error_is_told_in_a_line(line: str, expected: str) -> None:
-    check_failure(line, expected)
-
-
-@pytest.mark.slow
-@table(
-    """
-    inspect bundle --text text.txt --out bundle          | bundle: holds files that are not a report
-    inspect bundle --text text.txt --out text.txt        | text.txt: neither a folder nor a name that ends in .html
-    """
-)
-def test_a_place_for_the_page_that_holds_something_else_is_refused(line: str, expected: str) -> None:
     check_failure(line, expected)
 
 

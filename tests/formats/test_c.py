@@ -24,11 +24,6 @@ def test_the_weights_begin_with_the_sizes_and_have_every_number(bundle: Bundle) 
     assert np.frombuffer(data[48:68], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
 
 
-def test_the_program_is_the_same_for_every_bundle(make_bundle: BundleMaker) -> None:
-    programs = {export_c(make_bundle(characters=characters))["run.c"] for characters in ("ab", STRANGE)}
-    assert len(programs) == 1
-
-
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Build the program, without a warning, and with checks of every access to memory."""

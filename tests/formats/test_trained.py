@@ -91,13 +91,6 @@ def test_the_logits_over_10000_characters_are_those_of_charlm(model: Model, tmp_
     assert found["rounding_difference"] == 0
 
 
-def test_the_page_in_float16_differs_by_rounding_alone(model: Model, tmp_path: Path) -> None:
-    command = charlm("export", model.folder, "--format", "html", "--out", tmp_path / "x.html", "--check", "--json")
-    found = json.loads(command.stdout)["check"]
-    assert found["largest_difference"] <= 1e-5
-    assert 0 < found["rounding_difference"] < 1e-2
-
-
 @pytest.mark.parametrize("name", ["onnx", "torch", "keras", "c"])
 def test_the_most_likely_text_is_that_of_charlm(model: Model, tmp_path: Path, name: str) -> None:
     assert charlm("export", model.folder, "--format", name, "--out", tmp_path / "out").exit_code == 0
@@ -114,13 +107,3 @@ def test_the_code_in_the_model_card_runs_and_can_go_on_from_its_state(
     (code,) = code_blocks((tmp_path / "out" / "README.md").read_text(encoding="utf-8"), "python")
     program = f"{code}\n{code.splitlines()[-1]}\nassert logits.shape == (1, 1, 64), logits.shape"
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "out", check=True, capture_output=True)
-
-
-@pytest.mark.parametrize(("name", "file"), [("torch", "model.safetensors"), ("keras", "model.keras")])
-def test_an_export_that_is_imported_writes_the_same_text(model: Model, tmp_path: Path, name: str, file: str) -> None:
-    charlm("export", model.folder, "--format", name, "--out", tmp_path / "out")
-    vocabulary = tmp_path / "out" / "vocabulary.json"
-    command = charlm("import", tmp_path / "out" / file, "--vocabulary", vocabulary, "--out", tmp_path / "back")
-    assert command.exit_code == 0, command.stderr
-    texts = {charlm("sample", folder, "--seed", 1).stdout for folder in (model.folder, tmp_path / "back")}
-    assert len(texts) == 1

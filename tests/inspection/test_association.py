@@ -71,14 +71,6 @@ def test_equal_values_share_the_mean_of_their_ranks_in_each_group() -> None:
     assert centred_ranks(values, groups).tolist() == [[0.5, -1, 0.5, 0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("kind", ["yes/no", "number"])
-def test_what_does_not_vary_has_no_association(outputs: np.ndarray, kind: str) -> None:
-    alone = np.zeros(40, int)
-    constant = rank_outputs(np.ones((1, 40)), alone)
-    assert associate(constant, FEATURE[None], kind).tolist() == [[0]]  # type: ignore[arg-type]
-    assert not associate(rank_outputs(outputs, alone), np.ones((2, 40)), kind).any()  # type: ignore[arg-type]
-
-
 def test_a_shifted_feature_keeps_its_order_round_the_end_and_never_lies_near_its_place() -> None:
     values = np.arange(100.0)
     shifted = shift_feature(values, count=50, rng=np.random.default_rng(0))

@@ -150,14 +150,6 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
     assert shown <= known
 
 
-def test_a_table_shows_the_numbers_of_the_report() -> None:
-    found = report()
-    lyapunov = found.get("lyapunov")
-    page = render_page([text_report(lyapunov=lyapunov, loss_by_class=found.get("loss_by_class"))])
-    assert f'<td class="number">{number(float(lyapunov.exponents[0]))}</td>' in page
-    assert f'<td class="number">{number(1.4)}</td><td class="number">{number(1.7)}</td>' in page
-
-
 def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
     found = replace(text_report(), characters=("a", "\xc3", *CHARACTERS[2:]), level="byte")
     assert data_of(render_page([found]))[0]["labels"][:2] == ["a", "\\xc3"]  # type: ignore[index]
