@@ -1,1 +1,1 @@
-"""The HTTP endpoint: it answers as the OpenAI API does, and serves a page that writes."""
+"""The HTTP endpoint: it answers as the OpenAI API does, beside a page that writes by the same requests."""
