@@ -9,7 +9,7 @@ from charlm.formats.html import endpoint_page, summarize
 from charlm.network.architecture import MODEL
 from charlm.runs.folder import BUNDLES, BundleName, is_run
 from charlm.sampling.batch import Batch
-from charlm.serving.plan import ServedModel
+from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
 from charlm.text.vocabulary import Unknown
 

@@ -66,9 +66,8 @@ def tune(
     path = find_space(str(space))
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
-    from charlm.tuning.display import Display
-    from charlm.tuning.folder import prepare_folder
-    from charlm.tuning.search import Search
+    from charlm.tuning.search import Display, Search
+    from charlm.tuning.search_folder import prepare_folder
     from charlm.tuning.space import load_space
     from charlm.tuning.study import Study
     from charlm.tuning.trial import StepTimer, Workplace

@@ -220,7 +220,7 @@ class _Wanted:
 
 def _interact(model: "Model", wanted: _Wanted, show: "Show") -> None:
     from charlm.cli.writing import write_together
-    from charlm.sampling.writing import Settings
+    from charlm.sampling.drafts import Settings
 
     steps = wanted.length if is_given("length") else INTERACTIVE_LENGTH
     settings = Settings(model.bundle, wanted.sampler, wanted.seed, steps, wanted.unknown)

@@ -1,6 +1,6 @@
 """`charlm sample --interactive`: shows a draft on the terminal, and reads the keys of the user.
 
-What a key does is left to `charlm.sampling.writing`. The page goes to standard error, so that standard output can be a
+What a key does is left to `charlm.sampling.drafts`. The page goes to standard error, so that standard output can be a
 file for the text.
 """
 
@@ -20,7 +20,7 @@ from charlm.cli.output import MIN_WIDTH, cut, fold
 from charlm.errors import harmless
 
 if TYPE_CHECKING:
-    from charlm.sampling.writing import Choice, Draft, Settings
+    from charlm.sampling.drafts import Choice, Draft, Settings
     from charlm.text.vocabulary import Vocabulary
 
 KEYS = (
@@ -51,7 +51,7 @@ def write_together(prompt: str, settings: "Settings") -> str:
     """
     import numpy as np
 
-    from charlm.sampling.writing import begin, press, text_of
+    from charlm.sampling.drafts import begin, press, text_of
 
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         draft = begin(prompt, settings)
@@ -77,7 +77,7 @@ def page(draft: "Draft", settings: "Settings", *, columns: int, lines: int) -> l
         lines: The height of the terminal; at least one line of the text is shown.
 
     """
-    from charlm.sampling.writing import choices, text_of
+    from charlm.sampling.drafts import choices, text_of
 
     width, vocabulary = max(MIN_WIDTH, columns), settings.bundle.vocabulary
     if draft.typed is not None:
@@ -93,7 +93,7 @@ def page(draft: "Draft", settings: "Settings", *, columns: int, lines: int) -> l
 
 
 def _describe(choice: "Choice", vocabulary: "Vocabulary") -> str:
-    from charlm.sampling.writing import decode
+    from charlm.sampling.drafts import decode
 
     text = _readable(decode(choice.ids, vocabulary))
     if choice.probability is None:

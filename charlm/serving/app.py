@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlm.serving.answers import DONE, to_event
 from charlm.serving.guard import check_host, check_key, check_origin
-from charlm.serving.plan import Plan, ServedModel, plan_request
+from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
 from charlm.serving.scheduler import Answering, Scheduler

@@ -15,7 +15,7 @@ import numpy as np
 
 from charlm.sampling.batch import Batch, Chunk, Job
 from charlm.serving.answers import Usage
-from charlm.serving.plan import Plan
+from charlm.serving.jobs import Plan
 from charlm.serving.requests import Limits, RequestError
 from charlm.serving.text import Piece
 

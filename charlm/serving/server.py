@@ -14,7 +14,7 @@ from charlm.errors import CharlmError
 from charlm.sampling.batch import Batch
 from charlm.serving.app import Service, make_app
 from charlm.serving.guard import bounded_protocol
-from charlm.serving.plan import ServedModel
+from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
 from charlm.serving.scheduler import Answering, Inboxes, Scheduler
 

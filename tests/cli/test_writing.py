@@ -12,8 +12,8 @@ from commands import check_usage_error, table
 
 from charlm.cli.writing import page
 from charlm.network.bundle import Bundle
+from charlm.sampling.drafts import Settings, begin, press
 from charlm.sampling.sampler import Sampler
-from charlm.sampling.writing import Settings, begin, press
 
 PROGRAM = """
 import fcntl, termios

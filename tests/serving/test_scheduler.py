@@ -16,7 +16,7 @@ from charlm.network.rnn import Parameters
 from charlm.sampling.batch import Batch, Chunk, Job
 from charlm.sampling.generation import generate_texts
 from charlm.sampling.sampler import Sampler
-from charlm.serving.plan import Plan, ServedModel, plan_request
+from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.scheduler import Answering, Inboxes, QueueFullError, Reports, Scheduler
 from charlm.text.vocabulary import Vocabulary

@@ -148,7 +148,7 @@ from charlm.__main__ import clean_up_on_signals
 from charlm.api.model import load
 from charlm.errors import CharlmError
 from charlm.sampling.batch import Batch
-from charlm.serving.plan import ServedModel
+from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
 from charlm.serving.server import Slots, listen, run_server, url_of
 

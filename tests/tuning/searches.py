@@ -10,9 +10,8 @@ from tuning.spaces import SPACE, TEXT
 from charlm.config.schema import Config
 from charlm.text.corpus import Corpus
 from charlm.training.signals import StopRequest, stop_on_signal
-from charlm.tuning.display import Display
-from charlm.tuning.folder import prepare_folder
-from charlm.tuning.search import Search, SearchResult
+from charlm.tuning.search import Display, Search, SearchResult
+from charlm.tuning.search_folder import prepare_folder
 from charlm.tuning.space import Space, load_space
 from charlm.tuning.study import Study
 from charlm.tuning.trial import Workplace

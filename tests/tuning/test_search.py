@@ -6,9 +6,6 @@ from pathlib import Path
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-pytest.importorskip("optuna", reason="missing: optuna")
-
 from tuning.clocks import ticking
 from tuning.searches import TRIAL_SECONDS, SearchFolder, numbers
 from tuning.spaces import SPACE
@@ -16,6 +13,10 @@ from tuning.spaces import SPACE
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
 from charlm.runs.summary import summarize
+from charlm.tuning.search import Display
+
+pytest.importorskip("optuna", reason="missing: optuna")
+
 
 pytestmark = pytest.mark.slow
 
@@ -236,3 +237,39 @@ def test_a_journal_that_is_a_link_is_refused(searching: SearchFolder, tmp_path: 
     (searching.out / "study.journal").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CharlmError, match=r"study\.journal: is a link"):
         searching.run(trials=2)
+
+
+def test_each_trial_has_a_line_when_it_begins_and_one_when_it_ends() -> None:
+    said: list[str] = []
+    with Display(60, say=said.append, show_progress=False) as display:
+        display.show_start(0, {"model.units": 8, "training.optimizer.learning_rate": 0.00123456})
+        display.show_evaluation(0, 0.5, 2.5)
+        display.show_best(0, 2.0)
+        display.show_end(0, "2.0000 nats per character")
+        display.show_start(1, {"model.embedding": None})
+        display.show_end(1, "pruned")
+    assert said == [
+        "trial 0: units 8, learning_rate 0.001235",
+        "trial 0: 2.0000 nats per character; best 2.0000 (trial 0)",
+        "trial 1: embedding None",
+        "trial 1: pruned; best 2.0000 (trial 0)",
+    ]
+
+
+def test_the_bar_shows_the_time_the_present_trial_and_the_best(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(100, say=lambda _: None, show_progress=True, clock=ticking(25)) as display:
+        display.show_best(3, 1.23456)
+        display.show_evaluation(7, 0.4, 2.5)
+        display.show_evaluation(7, 0.5, 2.4)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "25 of 100 s, trial 7 at 40%: 2.500, best 1.2346 (trial 3)" in captured.err
+    assert "50 of 100 s, trial 7 at 50%: 2.400, best 1.2346 (trial 3)" in captured.err
+
+
+def test_a_line_that_cannot_be_written_is_dropped() -> None:
+    def fail(_line: str) -> None:
+        raise BrokenPipeError
+
+    with Display(10, say=fail, show_progress=False) as display:
+        display.show_end(0, "pruned")

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("optuna", reason="missing: optuna")
 from corpora import make_corpus
 from fake_engine import FakeEngine, FakeEngines
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from charlm.text.batches import Batches
 from charlm.text.corpus import Corpus
 from charlm.training.engine import StepMetrics
 from charlm.training.signals import stop_on_signal
-from charlm.tuning.folder import prepare_folder
+from charlm.tuning.search_folder import prepare_folder
 from charlm.tuning.space import load_space
 from charlm.tuning.trial import EVALUATIONS, StepTimer, Workplace, evaluation_index, plan_trial, speed_key, train_trial
 

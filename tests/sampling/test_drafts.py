@@ -8,8 +8,8 @@ import pytest
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import unroll, zero_state
+from charlm.sampling.drafts import BACKSPACE, ESCAPE, LEFT, Draft, Settings, begin, choices, press, text_of
 from charlm.sampling.sampler import Sampler
-from charlm.sampling.writing import BACKSPACE, ESCAPE, LEFT, Draft, Settings, begin, choices, press, text_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from charlm.sampling.batch import Job
 from charlm.sampling.sampler import Sampler
-from charlm.serving.plan import Plan, ServedModel, plan_request
+from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.text.vocabulary import Unknown, Vocabulary
 
