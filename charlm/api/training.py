@@ -1,5 +1,6 @@
 """From text to a trained model: tokenize, train, resume."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from charlm.training.timing import STEP_SECONDS, measure
 
 TIMED_SHARE = 0.05
 """The share of the minutes in which steps are timed, at most."""
+FEW_STEPS = 200
+"""With fewer steps, a network learns little more than how often each character occurs."""
 
 
 def tokenize(
@@ -225,6 +228,10 @@ def _fit_to_minutes(
         f"{minutes:g} min: {counted(steps, 'step')} of {1000 * costs.step_seconds:.3g} ms, "
         f"{steps / batches.steps_per_epoch:.3g} epochs, in place of the length in the config"
     )
+    if steps < FEW_STEPS:
+        enough = (spent + costs.run_seconds(settings, FEW_STEPS)) / 60
+        longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
+        say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
     return config.model_copy(update={"training": settings.model_copy(update={"steps": steps, "epochs": None})})
 
 

@@ -185,12 +185,12 @@ def _print_outcome(outcome: "Outcome") -> None:
     for line in _lines_of(outcome.sample):
         say(f"it writes: {line}")
     run = as_argument(folder)
-    say(f"the model lies in {as_argument(folder / 'best')}")
+    if progress.best_step == progress.step:  # the loss was still falling
+        longer = f"-s training.epochs=null -s training.steps={2 * progress.step}"
+        say(f"train longer: charlm train --resume -r {run} {longer}")
     say(f"see how it learnt: charlm tensorboard {run}")
     say(f"see what it does: charlm inspect {run} --out report.html")
-    say(f"score a text: charlm evaluate {run} TEXT")
-    say(f"train longer: charlm train --resume -r {run} -s training.epochs=N")
-    say(f"write text with: charlm sample {run}")
+    say(f"write text: charlm sample {run}")
 
 
 def _compare(nats: float, simple_nats: "Mapping[str, float]") -> "Iterator[str]":

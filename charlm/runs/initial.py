@@ -18,8 +18,15 @@ from charlm.network.architecture import architecture
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.rnn import Parameters
 from charlm.network.transfer import count_matches, match_ids, transfer
-from charlm.runs.folder import INIT, find_bundle
-from charlm.text.corpus import Corpus, count_ids
+from charlm.runs.folder import CORPUS, INIT, find_bundle, is_run
+from charlm.text.corpus import Corpus, count_ids, open_corpus
+from charlm.text.findings import spaced
+from charlm.text.vocabulary import Ids
+
+PASSAGES, PASSAGE_SIZE = 20, 50
+"""How many passages of the validation text are looked for in what the parent has read, and their length in ids."""
+MAX_SEARCHED = 20_000_000
+"""How many characters of the text of the parent are searched, at most."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callabl
         parent: The model.
         config: Every setting of the run, of the same shape as the parent.
         corpus: Its text.
-        say: Takes a line for the user: how many characters were matched.
+        say: Takes lines for the user: how many characters were matched, and whether the parent knows the validation
+            text.
 
     Raises:
         CharlmError: the levels of the corpus and the parent differ.
@@ -108,9 +116,33 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callabl
     matching = count_matches(known, vocabulary, counts)
     noun = "characters" if vocabulary.level == "char" else "bytes"
     say(f"init: {parent.folder}: {noun}: {matching.kept} kept, {matching.new} new, {matching.unused} unused")
+    if has_read(parent, corpus):
+        say("init: it has been trained on the validation text of this run, so every score here is too good")
     parameters = transfer(parent.bundle.parameters, match_ids(known, vocabulary), counts, seed=config.seed)
     shape = architecture(config, len(vocabulary))
     return Bundle(shape, parameters, vocabulary, dump_config(config), {"step": 0, "epoch": 0.0})
+
+
+def has_read(parent: Parent, corpus: Corpus) -> bool:
+    """Return whether the parent was trained on most of the validation text of a corpus.
+
+    Some passages of it are looked for in the training text of the parent, if the parent lies in a run that can be read.
+    """
+    run, ids = parent.folder.parent, corpus.split("validation")
+    if not (len(ids) and is_run(run)):
+        return False
+    try:
+        read = open_corpus(run / CORPUS)
+        text = _glyphs(read, read.split("train", at_most=MAX_SEARCHED))
+    except CharlmError:
+        return False
+    found = [_glyphs(corpus, passage) in text for passage in spaced(ids, count=PASSAGES, size=PASSAGE_SIZE)]
+    return 2 * sum(found) > len(found)
+
+
+def _glyphs(corpus: Corpus, ids: Ids) -> str:
+    glyphs = corpus.vocabulary.glyphs
+    return "".join([glyphs[index] for index in ids.tolist()])
 
 
 def read_initial(folder: Path, config: Config) -> Parameters | None:

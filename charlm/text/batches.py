@@ -120,6 +120,7 @@ def fit_batches(
     batches = Batches(length=length, batch_size=batch, sequence_length=time, seed=seed, shuffle=shuffle)
     if (batch, time) == (batch_size, sequence_length):
         return batches, None
-    return batches, (
-        f"short text: batch {batch} instead of {batch_size}, windows of {time} instead of {sequence_length}"
+    sizes = (("batches", batch, batch_size), ("windows", time, sequence_length))
+    return batches, "short text: " + ", ".join(
+        f"{name} of {found} instead of {wanted}" for name, found, wanted in sizes if found != wanted
     )

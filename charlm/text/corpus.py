@@ -168,16 +168,16 @@ class Corpus:
 
     @property
     def summary(self) -> str:
-        """One line for the user: the size of the text, its distinct characters, and the splits."""
+        """One line for the user: the size of the text, its vocabulary, and the splits."""
         return f"{self.size_summary}: {self.splits_summary}"
 
     @property
     def size_summary(self) -> str:
-        """The size of the text, its distinct characters and its documents, for the user."""
+        """The size of the text, its vocabulary and its documents, for the user."""
         text = f"{self.manifest.characters:,} bytes"
         if self.vocabulary.level == "char":
             distinct = sum(character is not None for character in self.vocabulary.characters)
-            text = f"{counted(self.manifest.characters, 'character')}, {distinct:,} distinct"
+            text = f"{counted(self.manifest.characters, 'character')}, a vocabulary of {distinct:,}"
         return f"{text}, {counted(len(self.manifest.sources), 'document')}"
 
     @property

@@ -200,6 +200,11 @@ def advise_on_end(progress: Progress, *, split: str) -> list[str]:
     best = progress.best_nats
     if split != "validation" or best is None:
         return []
+    if progress.best_step == 0:
+        return [
+            "no evaluation was better than the weights that training began with, which are in best/;",
+            "use a lower training.optimizer.learning_rate, or the model as it is",
+        ]
     if 2 * progress.best_step <= progress.step:
         return [
             f"the best was at step {progress.best_step:,} of {progress.step:,}: the text is small for this recipe;",

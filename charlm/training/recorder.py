@@ -73,10 +73,16 @@ class Recorder:
         """The step and the evaluated step of the last checkpoint."""
 
     def record_start(self, progress: Progress) -> None:
-        """Log and say what a network that begins with the weights of another model scores before the first step."""
+        """Log and say what a network that begins with the weights of another model scores; it is the first best one.
+
+        The checkpoint comes first: without one, a run that has best/ could not be resumed.
+        """
         nats = self.validator.score(self.outputs.bundle(progress))
         if nats is not None:
             self.outputs.log(self._position(progress, "validation", nats))
+            self.validator.update_best(nats, progress)
+            self._save(progress)
+            self.outputs.save_best(progress)
             self._say(f"step 0: validation {nats:.3f} nats")
 
     def record_due(self, progress: Progress) -> None:

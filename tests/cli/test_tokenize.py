@@ -10,7 +10,7 @@ def test_the_corpus_is_summarized_on_standard_output(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
     command = charlm("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus", "-s", "corpus.test_fraction=0.1")
     assert command.stdout == (
-        f"{tmp_path}/corpus: 250 characters, 3 distinct, 1 document: train 200, validation 25, test 25\n"
+        f"{tmp_path}/corpus: 250 characters, a vocabulary of 3, 1 document: train 200, validation 25, test 25\n"
     )
 
 
@@ -23,7 +23,7 @@ def test_the_corpus_section_of_a_recipe_decides(tmp_path: Path) -> None:
 
 def test_a_dash_reads_standard_input(tmp_path: Path) -> None:
     command = charlm("tokenize", "-", "--out", tmp_path / "corpus", stdin=b"abba")
-    assert "corpus: 4 characters, 2 distinct" in command.stdout
+    assert "corpus: 4 characters, a vocabulary of 2" in command.stdout
 
 
 @pytest.mark.usefixtures("place")

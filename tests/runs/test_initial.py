@@ -137,6 +137,20 @@ def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, bundle_folder: Path) 
     assert first.logits_bias[0] == read_bundle(bundle_folder).parameters.logits_bias[2]
 
 
+def test_a_parent_that_has_read_the_validation_text_is_told_and_one_of_another_text_is_not(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    rng = np.random.default_rng(0)
+    book, other = ("".join(rng.choice(list("abc"), 6000)) for _ in range(2))
+    begin(tmp_path, None, book).folder.rename(tmp_path / "parent")
+    write_bundle(tmp_path / "parent/best", bundle)
+    for text, is_told in ((book[3000:5000], True), (other, False)):
+        said: list[str] = []
+        begin(tmp_path, tmp_path / "parent", text, said=said, corpus__validation_fraction=0.5)
+        assert ("it has been trained on the validation text" in "".join(said)) == is_told
+        (tmp_path / "run").rename(tmp_path / text[:9])
+
+
 def test_a_corpus_of_another_level_is_refused(tmp_path: Path, byte_folder: Path) -> None:
     (tmp_path / "text.txt").write_text("abba", encoding="utf-8")
     corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())

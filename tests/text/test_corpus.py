@@ -60,9 +60,9 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
         (
             ["banana" * 200],
             {},
-            "1,200 characters, 3 distinct, 1 document: train 1,080, validation 120, test 0",
+            "1,200 characters, a vocabulary of 3, 1 document: train 1,080, validation 120, test 0",
         ),
-        (["a"], {}, "1 character, 1 distinct, 1 document: train 1, validation 0, test 0"),
+        (["a"], {}, "1 character, a vocabulary of 1, 1 document: train 1, validation 0, test 0"),
         (["ab", "c"], {"level": "byte"}, "3 bytes, 2 documents: train 3, validation 1, test 0"),
     ],
 )

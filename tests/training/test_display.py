@@ -45,7 +45,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
 
 def test_the_user_is_told_the_size_of_the_corpus_the_model_and_the_run(reference: Trained) -> None:
     corpus, splits, model, steps, *_ = reference.said
-    assert corpus == "corpus: 364 characters, 6 distinct, 1 document"
+    assert corpus == "corpus: 364 characters, a vocabulary of 6, 1 document"
     assert splits == "splits: train 327, validation 37, test 0"
     weights = (6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)
     assert model == f"model: 1 x 8 units, {weights} weights"

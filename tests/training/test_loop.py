@@ -1,4 +1,4 @@
-"""A network that does not fit into the memory is refused if the memory is known."""
+"""A run is the same whenever it is interrupted and whatever it started from; and what ends or refuses it."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, engine_of, resume, train
 
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
+from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
 from charlm.training import loop
 from charlm.training.checkpoints import Progress
@@ -268,7 +269,7 @@ def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_
 
 def test_a_text_too_short_for_its_windows_gets_shorter_ones_and_the_user_is_told(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.sequence_length=64", text=TEXT[:60])
-    assert "short text: batch 3 instead of 4, windows of 16 instead of 64" in trained.said
+    assert "short text: batches of 3 instead of 4, windows of 16 instead of 64" in trained.said
     assert trained.outcome.progress.step == 50
 
 
@@ -294,6 +295,15 @@ def test_a_run_begins_with_the_weights_and_the_loss_of_another_model(reference: 
     child = train(tmp_path / "child", parent=reference.folder / "last")
     assert child.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
     assert "step 0: validation" in "".join(child.said)
+
+
+def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
+    reference: Trained, tmp_path: Path
+) -> None:
+    child = train(tmp_path / "child", "training.early_stopping.min_delta=10", parent=reference.folder / "last")
+    assert child.outcome.progress.best_step == 0
+    assert read_bundle(child.folder / "best").facts["step"] == 0
+    assert "no evaluation was better than the weights that training began with" in "".join(child.said)
 
 
 def test_a_run_that_begins_with_another_model_is_resumed_to_the_bit_without_it(
