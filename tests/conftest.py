@@ -3,6 +3,7 @@
 Without TensorFlow, the tests of the engine and those that train are left out.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
@@ -48,10 +49,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+FOLDERS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test in an empty folder of its own, so that what lies in the checkout (runs/) changes nothing."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    # A number of our own: pytest's would list all folders so far before each test.
+    monkeypatch.chdir(tmp_path_factory.mktemp(f"empty-{next(FOLDERS)}", numbered=False))
 
 
 @pytest.fixture

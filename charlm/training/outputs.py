@@ -56,7 +56,7 @@ class RunOutputs:
         self._metrics: MetricsLog | None = None
         self._copied: tuple[int, Parameters] | None = None
         """A step and its weights, copied once for everything that needs them at that step."""
-        self._corpus = corpus_identity(run.corpus)
+        self._corpus, self._config_text = corpus_identity(run.corpus), dump_config(run.config)
 
     def close(self) -> None:
         """Close the log files."""
@@ -144,7 +144,7 @@ class RunOutputs:
             architecture=architecture(self.config, len(vocabulary)),
             parameters=self._copied[1],
             vocabulary=vocabulary,
-            config=dump_config(self.config),
+            config=self._config_text,
             facts=facts,
         )
 
