@@ -186,8 +186,7 @@ def _print_outcome(outcome: "Outcome") -> None:
         say(f"it writes: {line}")
     run = as_argument(folder)
     if progress.best_step == progress.step:  # the loss was still falling
-        longer = f"-s training.epochs=null -s training.steps={2 * progress.step}"
-        say(f"train longer: charlm train --resume -r {run} {longer}")
+        say(f"train longer: charlm train --resume -r {run} {' '.join(f'-s {setting}' for setting in outcome.longer)}")
     say(f"see how it learnt: charlm tensorboard {run}")
     say(f"see what it does: charlm inspect {run} --out report.html")
     say(f"write text: charlm sample {run}")

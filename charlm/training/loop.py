@@ -54,6 +54,8 @@ class Outcome:
     """What simple models score on the validation text, in nats per character, by name; empty if there is none."""
     sample: str
     """What the network of the last evaluation has written; empty if nothing."""
+    longer: tuple[str, ...]
+    """The settings with which a resume trains twice as long, for instance ("training.epochs=10",)."""
 
 
 def new_engine(
@@ -184,6 +186,11 @@ def train(
         signal=training.stopped_by,
         simple_nats=training.recorder.report.simple_nats(),
         sample="" if training.recorder.sample is None else training.recorder.sample.text,
+        longer=tuple(
+            f"training.{name}={2 * limit}"
+            for name, limit in (("epochs", training.settings.epochs), ("steps", training.settings.steps))
+            if limit is not None
+        ),
     )
 
 

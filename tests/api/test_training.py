@@ -153,7 +153,7 @@ def test_a_run_is_not_trained_over(training: Training) -> None:
     ("text", "overrides", "message"),
     [
         (TEXT, {"training.optimizer.name": "adamm"}, r"training\.optimizer\.name: found 'adamm'; did you mean adam"),
-        ("ab", {"corpus.validation_fraction": 0.5}, "the training text has 1 characters; at least 2 are needed"),
+        ("ab", {"corpus.validation_fraction": 0.5}, "the training text has 1 character; at least 2 are needed"),
     ],
     ids=["optimizer", "text"],
 )
