@@ -5,6 +5,7 @@ Without TensorFlow, the tests of the engine and those that train are left out.
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome, report.longrepr = "failed", f"{item.nodeid}: {reason}"
     return report
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what the tests start inherits it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOLDERS = itertools.count()
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tensorboard.backend.event_processing import event_accumulator
+
 from charlm.config.file import dump_config, parse_config
 from charlm.network.bundle import Bundle, write_bundle
 
@@ -29,3 +31,15 @@ def make_scored_run(
     facts = {"step": 7, "epoch": 1.0, "score": {"split": split, "nats_per_char": nats}}
     write_bundle(run / "best", Bundle(**{**vars(bundle), "facts": facts}))
     return run
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of the metrics.jsonl of a run."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def read_events(run: Path) -> Any:
+    """Return what TensorBoard reads of a run, every tensor of it."""
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return events

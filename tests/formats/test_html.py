@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chromium import chromium
 from formats.networks import STRANGE, BundleMaker, write_export
 
 from charlm.api.model import Model, load
@@ -189,20 +189,8 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    """Start a headless Chromium that records its errors and requests."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
-    for program in ("chromium", "chromedriver"):
-        if shutil.which(program) is None:
-            pytest.skip(f"missing: {program}")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    started = webdriver.Chrome(options=options, service=service)
-    yield started
-    started.quit()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """The page in headless Chromium, wide and narrow, light and dark: by mouse and by keyboard, without any network."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import chromium
 from inspection.reports import CHARACTERS, report
 
 from charlm.inspection.page import write_page
@@ -17,27 +17,10 @@ Driver = Any
 LONG_NAME = "runs/" + "long" * 60
 
 
-def program(*names: str) -> str:
-    """Return the path of the first of these programs that exists, or skip the test."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip(f"missing: {names[0]}")
-    return found
-
-
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Driver]:
-    """Start a Chromium that writes down its requests and the errors of scripts."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("chromium", "chromium-browser", "google-chrome")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=program("chromedriver"))
-    browser = webdriver.Chrome(options=options, service=service)
-    yield browser
-    browser.quit()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """The page, driven in a headless browser: it writes, stops, goes on from a chosen character, and loads nothing else."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chromium import chromium
 from serving.conftest import Server
 
 pytestmark = pytest.mark.slow
@@ -77,18 +77,8 @@ class Page:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="missing: selenium")
-    for program in ("chromium", "chromedriver"):
-        if shutil.which(program) is None:
-            pytest.skip(f"missing: {program}")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield made
-    made.quit()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The log files of a run: their contents, and how they are cut to the sizes in a checkpoint."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import safetensors.numpy
 from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import TEXT, Trained, resume, train
-from tensorboard.backend.event_processing import event_accumulator
+from run_folders import read_events, read_metrics
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from charlm.config.file import load_config
@@ -53,16 +52,6 @@ def test_rewinding_cuts_log_files_and_removes_later_event_files(tmp_path: Path) 
     assert (tmp_path / "metrics.jsonl").read_text() == "01234"
     assert (tmp_path / "tensorboard/events.out.tfevents.1").read_text() == "0123456"
     assert names(tmp_path / "tensorboard") == ["events.out.tfevents.1", "notes.txt"]
-
-
-def read_events(run: Path) -> Any:
-    events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
-    events.Reload()
-    return events
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def steps_of(run: Path, tag: str) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import charlm
 from google.protobuf import text_format  # type: ignore[import-untyped]
-from tensorboard.backend.event_processing import event_accumulator
+from run_folders import read_events, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -42,16 +42,6 @@ from charlm.training.tensorboard import (
 
 PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
 WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
-
-
-def read_events(run: Path) -> Any:
-    events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
-    events.Reload()
-    return events
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def steps_of(events: Any, tag: str) -> list[int]:
