@@ -30,6 +30,7 @@ def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_pat
 def test_a_run_whose_loss_still_falls_says_how_to_train_longer(trained_run: Path, tmp_path: Path) -> None:
     given = ("-s", "training.steps=20", "-s", "training.epochs=5")
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", *given, "-r", tmp_path / "run")
+    assert command.exit_code == 0, command.stderr
     (advice,) = re.findall("train longer: charlm (.*)", command.stderr)
     longer = charlm(*advice.split())
     assert longer.exit_code == 0, longer.stderr
