@@ -60,6 +60,12 @@ def processor_name(*, cpuinfo: Path = CPUINFO) -> str:
     return next(iter(models), platform.processor() or platform.machine())
 
 
+def processor_flags(*, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
+    """Return what decides about the instructions of the processor: the flags in `cpuinfo`, or its name."""
+    flags = [value for key, value in _read_pairs(cpuinfo) if key in {"flags", "Features"}]
+    return tuple(sorted({*flags[0].split()})) if flags else (processor_name(cpuinfo=cpuinfo),)
+
+
 def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ) -> bool:
     """Return whether products of bfloat16 have instructions of their own.
 
@@ -70,7 +76,7 @@ def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] =
     """
     if environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BFLOAT16:
         return False
-    return any(BFLOAT16_FLAGS & {*value.split()} for key, value in _read_pairs(cpuinfo) if key == "flags")
+    return bool(BFLOAT16_FLAGS & {*processor_flags(cpuinfo=cpuinfo)})
 
 
 def usable_precision(wanted: str, *, cpuinfo: Path = CPUINFO) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """Training one run on several machines: the chief trains it, the others follow."""
 
 import contextlib
+import dataclasses
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from charlm.api.sources import Overrides, Text, as_several, as_sources
 from charlm.config.file import load_config, parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
+from charlm.engine.kernel import settle_kernel
 from charlm.errors import CharlmError
 from charlm.hardware import usable_precision
 from charlm.runs.folder import CORPUS, RUNS, find_run, new_folder, newest_unfinished_run
@@ -165,6 +167,7 @@ def _lead_on(
     """Continue a run as the chief."""
     with _telling_of_failure(machines):
         run = open_run(newest_unfinished_run() if folder is None else find_run(folder), overrides=overrides)
+        run = dataclasses.replace(run, config=settle_kernel(run.config, say=say, is_recorded=True))
         _exchange(machines, {"corpus": run.config.corpus.model_dump(), "vocabulary": run.corpus.vocabulary.to_json()})
         _agree(machines, run.corpus, run.config)
     return _train(machines, run, resume=True, request=request, say=say, show_progress=show_progress)

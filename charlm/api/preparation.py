@@ -9,6 +9,7 @@ from typing import Any
 from charlm.api.sources import Overrides, Text, as_several, make_corpus, overridden_keys
 from charlm.config.recipes import DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
 from charlm.config.schema import Config
+from charlm.engine.kernel import settle_kernel
 from charlm.errors import CharlmError
 from charlm.hardware import core_count, memory_bytes
 from charlm.network.bundle import Bundle
@@ -106,7 +107,7 @@ def prepare(
             minutes = advice.minutes
     training = config.training.model_copy(update={"first_weights": None if parent is None else parent.sha256})
     config = config.model_copy(update={"recipe": path.stem, "corpus": settings, "training": training})
-    config = fill_parts(config, workers=workers, cores=cores(config))
+    config = settle_kernel(fill_parts(config, workers=workers, cores=cores(config)), say=say)
     check_teachers(config, corpus, available_bytes=memory_bytes())
     first = None if parent is None else adapt_parent(parent, config, corpus, say=say)
     return Preparation(corpus, config, first, advice, is_advised, minutes)

@@ -9,6 +9,7 @@ from charlm.api.sources import Overrides, Text, as_several
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
+from charlm.engine.kernel import settle_kernel
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, counted
 from charlm.hardware import core_count
@@ -169,7 +170,8 @@ def resume(
         watch.lap("TensorFlow")
         with request.at_once():
             first = read_initial(begun.folder, begun.config)
-            engine = new_engine(begun.config, begun.corpus, make_engine, first_weights=first, say=say)
+            config = settle_kernel(begun.config, say=say, is_recorded=True)
+            engine = new_engine(config, begun.corpus, make_engine, first_weights=first, say=say)
         watch.lap("network")
         return _train(
             begun, make_engine, engine, resume=True, request=request, say=say, show_progress=show_progress, watch=watch

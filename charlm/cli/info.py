@@ -13,6 +13,7 @@ from charlm.cli.command import Command
 from charlm.cli.options import json_option
 from charlm.cli.output import align, print_result
 from charlm.config.recipes import CONFIGS
+from charlm.engine.compiler import describe_kernel
 from charlm.hardware import describe_machine, memory_bytes, multiplies_bfloat16, versions
 from charlm.runs.folder import RUNS
 
@@ -37,6 +38,7 @@ def describe_installation() -> dict[str, str | int | bool | list[str] | None]:
         "platform": platform.platform(),
         "memory_bytes": memory_bytes(),
         "bfloat16": multiplies_bfloat16(),
+        "kernel": describe_kernel(),
         "package": str(Path(charlm.__file__).parent),
         "recipes": str(CONFIGS),
         "runs": str(RUNS.resolve()),

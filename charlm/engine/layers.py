@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 
 from charlm.config.schema import ModelConfig, RnnConfig
+from charlm.engine.compiled import scan_compiled
+from charlm.engine.kernel import ACTIVATIONS
 from charlm.engine.recurrence import Tensor, multiply, scan
 from charlm.errors import CharlmError, shorten
 
@@ -53,6 +55,7 @@ class SimpleRNN(keras.layers.SimpleRNN):
         precision: The precision of matrix products, float32 or bfloat16; see `charlm.engine.recurrence.multiply`.
         weight_dropout: The share, 0 to 1, of the recurrent kernel that `read` drops in training, one mask for a whole
             window (Merity et al. 2017); `inner_loop` ignores it.
+        compiled: Whether `read` computes the recurrence by kernel.c in training, if it has the activation.
         named: Keyword arguments of `keras.layers.SimpleRNN`.
 
     """
@@ -63,11 +66,13 @@ class SimpleRNN(keras.layers.SimpleRNN):
         activity_regularizer: Any = None,
         precision: str = "float32",
         weight_dropout: float = 0.0,
+        compiled: bool = False,
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
         self.precision = precision
         self.weight_dropout = weight_dropout
+        self.is_compiled = compiled and self.activation.__name__ in ACTIVATIONS
         # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
         self.activity_regularizer = keras.regularizers.get(activity_regularizer)
 
@@ -119,13 +124,15 @@ class SimpleRNN(keras.layers.SimpleRNN):
             training: Whether dropout is applied.
 
         Returns:
-            The outputs h_1 to h_T, [T, B, H].
+            The outputs h_1 to h_T, [T, B, H]; in `precision` if kernel.c computes them.
 
         """
         kernel = tf.convert_to_tensor(self.cell.kernel)
         batch, inputs = state.shape[0], kernel.shape[0]
         mask = self._mask(self.dropout, (batch, inputs)) if training else None
         width = 0 if below is None else below.shape[-1]
+        if training and self.is_compiled:
+            return self._read_compiled(below, ids, state, kernel, mask)
         input_projection = 0.0
         if below is not None:
             below = below if mask is None else below * mask[:, :width]
@@ -140,6 +147,34 @@ class SimpleRNN(keras.layers.SimpleRNN):
             input_projection += _look_up_masked(kernel[width:], ids, mask[:, width:]) + bias
         recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
         return self._scan(input_projection, state, recurrent_mask, self._weight_mask() if training else None)
+
+    def _read_compiled(
+        self, below: Tensor | None, ids: Tensor | None, state: Tensor, kernel: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Do the same with kernel.c, which adds the bias and the rows of one-hot characters itself."""
+        batch, width = state.shape[0], 0 if below is None else below.shape[-1]
+        bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros(self.units)
+        projection = None
+        if below is not None:
+            below = tf.cast(below, self.precision)
+            below = below if mask is None else below * tf.cast(mask[:, :width], self.precision)
+            flat = tf.matmul(tf.reshape(below, [-1, width]), tf.cast(kernel[:width], self.precision))
+            projection = tf.reshape(flat, [-1, batch, self.units])
+        table = bias[None] if ids is None or mask is not None else kernel[width:] + bias
+        if ids is not None and mask is not None:
+            characters = tf.cast(_look_up_masked(kernel[width:], ids, mask[:, width:]), self.precision)
+            projection, ids = characters if projection is None else projection + characters, None
+        weight_mask, matrix = self._weight_mask(), tf.convert_to_tensor(self.cell.recurrent_kernel)
+        return scan_compiled(
+            projection,
+            ids,
+            table,
+            matrix if weight_mask is None else matrix * weight_mask,
+            state,
+            activation=self.activation.__name__,
+            recurrent_mask=self._mask(self.recurrent_dropout, (batch, self.units)),
+            precision=self.precision,
+        )
 
     def _scan(
         self,
@@ -161,7 +196,12 @@ class SimpleRNN(keras.layers.SimpleRNN):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments from which an equal layer can be made."""
-        return {**super().get_config(), "precision": self.precision, "weight_dropout": self.weight_dropout}
+        return {
+            **super().get_config(),
+            "precision": self.precision,
+            "weight_dropout": self.weight_dropout,
+            "compiled": self.is_compiled,
+        }
 
     def _mask(self, rate: float, shape: tuple[int, ...]) -> Tensor | None:
         return keras.random.dropout(tf.ones(shape), rate, seed=self.cell.seed_generator) if rate else None
@@ -198,7 +238,9 @@ def build_embedding(config: ModelConfig, vocabulary_size: int) -> keras.layers.E
     return embedding
 
 
-def build_layer(config: ModelConfig, index: int, *, input_width: int, precision: str = "float32") -> SimpleRNN:
+def build_layer(
+    config: ModelConfig, index: int, *, input_width: int, precision: str = "float32", compiled: bool = False
+) -> SimpleRNN:
     """Return a layer of the stack with drawn weights and the arguments in `model.rnn`.
 
     Args:
@@ -206,6 +248,7 @@ def build_layer(config: ModelConfig, index: int, *, input_width: int, precision:
         index: The position of the layer, 0 is the lowest.
         input_width: The width of the network's input: V for one-hot characters, E for an embedding.
         precision: The precision of matrix products, float32 or bfloat16.
+        compiled: Whether kernel.c computes the recurrence in training, if it has the activation.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, a value of `model.rnn`; the message names the key.
@@ -227,6 +270,7 @@ def build_layer(config: ModelConfig, index: int, *, input_width: int, precision:
         name=f"rnn_{index}",
         precision=precision,
         weight_dropout=config.weight_dropout,
+        compiled=compiled,
         **arguments,
     )
     layer.build((None, None, below + direct))

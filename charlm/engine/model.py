@@ -30,13 +30,16 @@ class CharacterRNN(keras.Model):
         config: The settings of the network.
         vocabulary_size: V, the number of ids.
         precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
+        compiled: Whether `charlm.engine.kernel` computes the recurrence in training.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint.
 
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32") -> None:
+    def __init__(
+        self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32", compiled: bool = False
+    ) -> None:
         super().__init__(name="character_rnn")
         self.settings = config
         self.precision = precision
@@ -44,7 +47,8 @@ class CharacterRNN(keras.Model):
         width = config.embedding or vocabulary_size
         self.embedding = build_embedding(config, vocabulary_size) if config.embedding else None
         self.rnn = [
-            build_layer(config, index, input_width=width, precision=precision) for index in range(config.layers)
+            build_layer(config, index, input_width=width, precision=precision, compiled=compiled)
+            for index in range(config.layers)
         ]
         self.logits = keras.layers.Dense(vocabulary_size, name="logits")
         self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
@@ -70,11 +74,12 @@ class CharacterRNN(keras.Model):
         outputs = self.read(ids, state, training=training)
         features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
         if training and self.settings.output_dropout:
-            features *= dropout_mask(tuple(features.shape), self.settings.output_dropout, self.seed)
+            mask = dropout_mask(tuple(features.shape), self.settings.output_dropout, self.seed)
+            features *= tf.cast(mask, features.dtype)
         flat = tf.reshape(features, [-1, features.shape[-1]])
         logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
         logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
-        return logits, outputs, tuple(output[-1] for output in outputs)
+        return logits, outputs, tuple(tf.cast(output[-1], tf.float32) for output in outputs)
 
     def read(self, ids: Tensor, state: State, *, training: bool) -> list[Tensor]:
         """Return the outputs of each layer, [T, B, H], for the arguments of `predict_window`."""
@@ -83,7 +88,9 @@ class CharacterRNN(keras.Model):
         for layer, first in zip(self.rnn, state, strict=True):
             below = [self._drop_between_layers(outputs[-1], training)] if outputs else []
             reads_input = not outputs or self.settings.skip_connections
-            dense = [*below, embedded] if reads_input and embedded is not None else below
+            dense = below
+            if reads_input and embedded is not None:
+                dense = [*below, tf.cast(embedded, below[0].dtype) if below else embedded]
             output = layer.read(
                 tf.concat(dense, -1) if dense else None,
                 ids if reads_input and embedded is None else None,
@@ -97,7 +104,7 @@ class CharacterRNN(keras.Model):
         rate = self.settings.layer_dropout
         if not (training and rate):
             return below
-        return below * dropout_mask(tuple(below.shape[1:]), rate, self.seed)
+        return below * tf.cast(dropout_mask(tuple(below.shape[1:]), rate, self.seed), below.dtype)
 
     def regularization(self, outputs: list[Tensor]) -> Tensor:
         """Return what regularizers and penalties add to the loss, a scalar, for the outputs [T, B, H] of each layer.
@@ -105,6 +112,7 @@ class CharacterRNN(keras.Model):
         As in Keras, an activity regularizer is divided by B.
         """
         penalties = list(self.losses)
+        outputs = [tf.cast(output, tf.float32) for output in outputs]  # kernel.c may have rounded them
         if self.settings.activation_penalty:
             penalties.append(self.settings.activation_penalty * tf.reduce_mean(tf.square(outputs[-1])))
         if self.settings.temporal_activation_penalty and outputs[-1].shape[0] > 1:
@@ -120,7 +128,7 @@ def build_model(config: Config, vocabulary_size: int, *, precision: str = "float
     """Return the network that a config describes, with weights drawn from the config's seed.
 
     Args:
-        config: Every setting; `model` and `seed` are used.
+        config: Every setting; `model`, `seed` and `training.kernel` are used.
         vocabulary_size: V, the number of ids.
         precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
 
@@ -130,7 +138,8 @@ def build_model(config: Config, vocabulary_size: int, *, precision: str = "float
 
     """
     keras.utils.set_random_seed(config.seed)
-    return CharacterRNN(config.model, vocabulary_size, precision=precision)
+    compiled = config.training.kernel == "compiled"
+    return CharacterRNN(config.model, vocabulary_size, precision=precision, compiled=compiled)
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:

@@ -60,7 +60,7 @@ ROW_FILE = "events.hparams.tfevents"
 Value = bool | float | str
 TEXT = "text"
 """The name of the text, beside the settings: losses on other texts do not compare."""
-_LEFT_OUT = {"training.parts"}  # the number of cores of a machine
+_LEFT_OUT = {"training.parts", "training.kernel"}  # what a machine has: its cores, and a C compiler
 PROJECTOR, LABELS, POINTS = "projector_config.pbtxt", "characters.labels.tsv", "characters.points.tsv"
 MAX_POINTS = 2000
 """The projector becomes slow with more; the first ids are shown."""

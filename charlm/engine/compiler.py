@@ -1,0 +1,143 @@
+"""A C compiler that the machine may have, and the library that it makes of kernel.c.
+
+It is compiled when it is first used, for the processor at hand, so that it uses all of its instructions and nobody has
+to build a wheel for each. It is kept in the user's cache folder.
+"""
+
+import contextlib
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from charlm.errors import CharlmError
+from charlm.hardware import processor_flags
+
+SOURCE = Path(__file__).with_name("kernel.c")
+OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+COMPILERS = ("cc", "gcc", "clang")
+COMPILE_SECONDS = 120
+"""How long the compiler may take."""
+Library = TypeVar("Library")
+
+
+def open_library(load: Callable[[Path], Library]) -> tuple[Library, str | None]:
+    """Return the library, compiled if the cache folder does not have it yet.
+
+    Args:
+        load: Loads it; raises OSError if it is no library.
+
+    Returns:
+        What `load` returns, and a line for the user if it was compiled now.
+
+    Raises:
+        CharlmError: there is no C compiler, it fails, or the library cannot be written or loaded.
+
+    """
+    command = find_compiler()
+    folder, problem = cache_folder()
+    kept = None if folder is None else folder / f"kernel-{_identity(command)}.so"
+    if kept is not None and kept.is_file():
+        with contextlib.suppress(OSError):  # not a library, for whatever reason: compile it again
+            return load(kept), None
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="charlm-kernel-") as aside:
+        library = _compile(command, Path(aside))
+        if kept is not None:
+            from charlm.storage.atomic import write_file
+
+            write_file(kept, library.read_bytes())
+        try:
+            loaded = load(kept or library)
+        except OSError as error:
+            raise CharlmError(f"{kept or library}: cannot be loaded: {error}") from None
+    seconds, place = (
+        time.monotonic() - started,
+        f"for this process alone: {problem}" if problem else f"kept in {folder}",
+    )
+    return loaded, f"kernel: compiled for this processor by {command[0]} in {seconds:.1f} s, {place}"
+
+
+def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the command of the C compiler: $CC, cc, gcc or clang.
+
+    Raises:
+        CharlmError: there is none.
+
+    """
+    try:
+        named = shlex.split(environ.get("CC", ""))
+    except ValueError:
+        named = []
+    for command in [named] if named else [[name] for name in COMPILERS]:
+        if shutil.which(command[0], path=environ.get("PATH")):
+            return command
+    looked = f"CC={environ['CC']}" if named else ", ".join(COMPILERS)
+    raise CharlmError(f"no C compiler (looked for {looked}); one would make training faster")
+
+
+def describe_kernel() -> str:
+    """Return what computes the recurrence in training on this machine, in words."""
+    try:
+        return f"compiled by {shlex.join(find_compiler())}"
+    except CharlmError as error:
+        return f"TensorFlow's: {error}"
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, str | None]:
+    """Return the folder that keeps the library, made if it is missing; or None, and why it cannot be trusted or used.
+
+    It is charlm/ in $XDG_CACHE_HOME or ~/.cache. What lies in it is run, so nobody else may write there.
+    """
+    given = environ.get("XDG_CACHE_HOME", "")
+    folder = (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "charlm"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        facts = folder.lstat()
+    except (OSError, RuntimeError) as error:
+        return None, f"{folder}: {getattr(error, 'strerror', None) or error}"
+    if folder.is_symlink():
+        return None, f"{folder} is a link"
+    if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        return None, f"{folder} can be written by others"
+    return (folder, None) if os.access(folder, os.W_OK) else (None, f"{folder} cannot be written")
+
+
+def _compile(command: list[str], folder: Path) -> Path:
+    """Return the library, compiled in a folder; raises as `load_kernel`."""
+    library = folder / "kernel.so"
+    try:
+        done = subprocess.run(
+            [*command, *OPTIONS, *_flags(), "-o", library, SOURCE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMPILE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {error}") from None
+    if done.returncode or not library.is_file():
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), f"exit code {done.returncode}")
+        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason}")
+    return library
+
+
+def _flags() -> list[str]:
+    """Return the options in $CFLAGS, which come after ours: -march=x86-64-v3 holds the kernel to older instructions."""
+    return os.environ.get("CFLAGS", "").split()
+
+
+def _identity(command: list[str]) -> str:
+    """Return a name for what the library depends on: the source, the compiler and the processor."""
+    found = shutil.which(command[0]) or command[0]
+    facts = (SOURCE.read_text(encoding="utf-8"), command, os.path.realpath(found), Path(found).stat().st_mtime_ns)
+    return hashlib.sha256(repr((*facts, OPTIONS, _flags(), processor_flags())).encode()).hexdigest()[:20]

@@ -1,0 +1,273 @@
+"""kernel.c against float64 NumPy, and how it is compiled, kept and loaded.
+
+Axes: T time, R rows, H units.
+"""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
+from charlm.engine import compiler
+from charlm.engine import kernel as module
+from charlm.engine.compiler import cache_folder, describe_kernel
+from charlm.engine.kernel import ACTIVATIONS, Kernel, load_kernel, settle_kernel
+from charlm.errors import CharlmError
+
+SHAPES = [(1, 1, 1), (5, 1, 7), (3, 7, 16), (4, 13, 333), (2, 33, 65), (3, 40, 96)]
+"""T, R, H: also those that are no multiple of a block, a panel or a tile."""
+FUNCTIONS: dict[str, Any] = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0), "linear": lambda a: a} | {
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a))
+}
+SLOPES: dict[str, Any] = {"tanh": lambda h: 1 - h * h, "relu": lambda h: 1.0 * (h > 0), "linear": np.ones_like} | {
+    "sigmoid": lambda h: h * (1 - h)
+}
+IDS = 9
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Kernel:
+    if not any(shutil.which(name) for name in compiler.COMPILERS):
+        pytest.skip("missing: a C compiler")
+    return load_kernel()
+
+
+@dataclass
+class Window:
+    """The arguments of a call, and the same recurrence in float64."""
+
+    shape: tuple[int, int, int]
+    activation: str = "tanh"
+    has_ids: bool = True
+    has_mask: bool = False
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(0)
+        time, rows, units = self.shape
+
+        def normal(*shape: int) -> NDArray[Any]:
+            return rng.standard_normal(shape).astype(np.float32)
+
+        self.matrix = normal(units, units) * np.float32(0.7 / units**0.5)
+        self.state, self.d_outputs = normal(rows, units) / 2, normal(*self.shape)
+        self.projection = None if self.has_ids and not self.has_mask else normal(*self.shape)
+        self.ids = rng.integers(0, IDS, (time, rows), np.int32) if self.has_ids else None
+        self.table = normal(IDS if self.has_ids else 1, units)
+        kept = rng.random((rows, units)) > 0.3
+        self.mask = (kept / 0.7).astype(np.float32) if self.has_mask else None
+
+    @property
+    def _places(self) -> NDArray[Any]:
+        return np.zeros(self.shape[:2], int) if self.ids is None else self.ids
+
+    def reference(self) -> NDArray[np.float64]:
+        states, mask = [self.state.astype(np.float64)], 1 if self.mask is None else self.mask
+        for time, ids in enumerate(self._places):
+            given = self.table[ids] + (0 if self.projection is None else self.projection[time])
+            states.append(FUNCTIONS[self.activation](given + (states[-1] * mask) @ self.matrix))
+        return np.array(states)
+
+    def reference_gradients(self, states: NDArray[Any]) -> tuple[NDArray[np.float64], ...]:
+        mask, found = 1 if self.mask is None else self.mask, []
+        d_state = np.zeros(states.shape[1:])
+        for state, d_output in zip(states[:0:-1].astype(np.float64), self.d_outputs[::-1], strict=True):
+            found.append(SLOPES[self.activation](state) * (d_output + d_state))
+            d_state = mask * (found[-1] @ self.matrix.T.astype(np.float64))
+        d_arguments, d_table = np.array(found[::-1]), np.zeros(self.table.shape)
+        np.add.at(d_table, self._places.ravel(), d_arguments.reshape(-1, self.shape[2]))
+        return d_arguments, d_table, d_state
+
+    def forward(self, kernel: Kernel, *, outputs: NDArray[Any] | None = None) -> NDArray[Any]:
+        projection = self.projection
+        if projection is not None and outputs is not None:
+            projection = projection.astype(outputs.dtype)
+        arrays: dict[str, Any] = {"projection": projection, "ids": self.ids, "table": self.table, "matrix": self.matrix}
+        arrays |= {"state": self.state, "mask": self.mask}
+        return kernel.forward(**arrays, activation=self.activation, outputs=outputs)
+
+    def backward(self, kernel: Kernel, states: NDArray[Any], *, bfloat16: bool = False) -> tuple[NDArray[Any], ...]:
+        d_outputs = self.d_outputs.astype(ml_dtypes.bfloat16 if bfloat16 else np.float32)
+        arrays: dict[str, Any] = {"ids": self.ids, "matrix": self.matrix, "states": states, "mask": self.mask}
+        options: dict[str, Any] = {"rows": len(self.table), "activation": self.activation, "bfloat16": bfloat16}
+        return kernel.backward(d_outputs=d_outputs, **arrays, **options)
+
+
+@pytest.mark.parametrize("has_mask", [False, True])
+@pytest.mark.parametrize("has_ids", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_states_and_gradients_are_those_of_float64(
+    shape: tuple[int, int, int], activation: str, has_ids: bool, has_mask: bool, kernel: Kernel
+) -> None:
+    window = Window(shape, activation, has_ids, has_mask)
+    states = window.forward(kernel)
+    np.testing.assert_allclose(states, window.reference(), atol=1e-5, rtol=1e-5)
+    for found, expected in zip(window.backward(kernel, states), window.reference_gradients(states), strict=True):
+        np.testing.assert_allclose(found, expected, atol=3e-5, rtol=3e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bfloat16_changes_states_and_gradients_only_by_rounding(shape: tuple[int, int, int], kernel: Kernel) -> None:
+    if not kernel.has_bfloat16:
+        pytest.skip("this processor does not multiply bfloat16")
+    window = Window(shape, has_mask=True)
+    outputs = np.empty((shape[0] + 1, *shape[1:]), ml_dtypes.bfloat16)
+    states = window.forward(kernel, outputs=outputs)
+    np.testing.assert_allclose(states, window.reference(), atol=0.03)
+    np.testing.assert_array_equal(outputs, states.astype(ml_dtypes.bfloat16))
+    for found, expected in zip(
+        window.backward(kernel, states, bfloat16=True), window.reference_gradients(states), strict=True
+    ):
+        np.testing.assert_allclose(found.astype(np.float32), expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_the_gradient_of_a_weight_is_the_central_difference_of_the_loss(kernel: Kernel) -> None:
+    window = Window((4, 3, 5), has_mask=True)
+    states = window.forward(kernel)
+    d_arguments, _, d_state = window.backward(kernel, states)
+    previous = states[:-1] * window.mask
+    d_matrix = previous.reshape(-1, 5).T @ d_arguments.reshape(-1, 5)
+
+    def loss() -> float:
+        return float((window.reference()[1:] * window.d_outputs).sum())
+
+    for array, gradient, place in ((window.matrix, d_matrix, (1, 3)), (window.state, d_state, (2, 4))):
+        before, difference = array[place], np.float32(2**-10)
+        array[place] = before + difference
+        above = loss()
+        array[place] = before - difference
+        below = loss()
+        array[place] = before
+        assert gradient[place] == pytest.approx((above - below) / (2 * difference), rel=1e-3)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(bfloat16: bool, kernel: Kernel) -> None:
+    window = Window((3, 40, 130), has_ids=False)
+
+    def states(rows: slice) -> NDArray[Any]:
+        part = Window((3, 40, 130), has_ids=False)
+        assert window.projection is not None
+        part.projection, part.state = np.ascontiguousarray(window.projection[:, rows]), window.state[rows]
+        shape = (4, len(part.state), 130)
+        return part.forward(kernel, outputs=np.empty(shape, ml_dtypes.bfloat16) if bfloat16 else None)
+
+    everything = states(slice(None))
+    for rows in (slice(0, 1), slice(3, 20), slice(7, 40)):
+        np.testing.assert_array_equal(states(rows), everything[:, rows])
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the cache folder, which is not there yet, of a process that has not loaded the kernel."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "load_kernel", load_kernel.__wrapped__)
+    return tmp_path / "cache" / "charlm"
+
+
+def load(said: list[str]) -> str:
+    """Return what computes the recurrence of a config that leaves it open; `said` takes the lines for the user."""
+    return settle_kernel(Config(), say=said.append).training.kernel
+
+
+def test_the_kernel_is_compiled_once_and_again_if_what_was_kept_is_no_library(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    said: list[str] = []
+    assert load(said) == load(said) == "compiled"
+    (library,) = cache.iterdir()
+    assert len(said) == 1
+    assert said[0].startswith("kernel: compiled for this processor by ")
+    assert said[0].endswith(f" s, kept in {cache}")
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    folder, _ = cache_folder()
+    assert folder is not None
+    (folder / library.name).write_text("no library")
+    assert load(said) == "compiled"
+    assert len(said) == 2
+    assert [path.read_bytes()[:4] for path in folder.iterdir()] == [b"\x7fELF"]
+
+
+@pytest.mark.parametrize("case", ["link", "open to others", "a file"])
+def test_a_cache_folder_that_cannot_be_trusted_is_not_used(
+    case: str, cache: Path, tmp_path: Path, kernel: Kernel
+) -> None:
+    cache.parent.mkdir()
+    if case == "link":
+        (tmp_path / "elsewhere").mkdir()
+        cache.symlink_to(tmp_path / "elsewhere")
+    elif case == "a file":
+        cache.write_text("")
+    else:
+        cache.mkdir()
+        cache.chmod(0o777)
+    said: list[str] = []
+    assert load(said) == "compiled"
+    reasons = {"link": f"{cache} is a link", "open to others": f"{cache} can be written by others"}
+    assert said[0].endswith(f"for this process alone: {reasons.get(case, f'{cache}: File exists')}")
+    assert case == "a file" or not [*cache.iterdir()]
+
+
+def test_a_folder_that_is_not_absolute_is_no_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder({"XDG_CACHE_HOME": "caches"}) == (tmp_path / ".cache" / "charlm", None)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("missing-compiler", "no C compiler (looked for CC=missing-compiler); one would make training faster"),
+        ("false", "false: cannot compile kernel.c: exit code 1"),
+    ],
+)
+def test_without_a_compiler_tensorflow_computes_it_and_the_user_is_told(
+    command: str, reason: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", command)
+    said: list[str] = []
+    assert load(said) == "tensorflow"
+    assert said == [f"kernel: TensorFlow's: {reason}"]
+
+    wanted = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
+    with pytest.raises(CharlmError) as refused:
+        settle_kernel(wanted, say=said.append)
+    assert str(refused.value) == f"training.kernel: found compiled; must be tensorflow: {reason}"
+    assert settle_kernel(wanted, say=said.append, is_recorded=True).training.kernel == "tensorflow"
+    assert said[1] == f"kernel: TensorFlow goes on where a compiled one began, so bits will differ: {reason}"
+
+
+def test_what_the_kernel_does_not_do_is_computed_by_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    softsign = Config(model=ModelConfig(rnn=RnnConfig(activation="softsign")))
+    cards = Config(training=TrainingConfig(epochs=1, device="gpu"))
+    assert [settle_kernel(config, say=said.append).training.kernel for config in (softsign, cards)] == 2 * [
+        "tensorflow"
+    ]
+    assert not said
+    monkeypatch.setenv("CC", "missing-compiler")
+    assert describe_kernel().startswith("TensorFlow's: no C compiler")
+    monkeypatch.setenv("CC", f"{sys.executable} -m")
+    assert describe_kernel() == f"compiled by {sys.executable} -m"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["-march=native", "-march=native -mno-amx-tile -mno-amx-bf16", "-march=x86-64-v3"])
+def test_the_sanitizers_find_nothing(options: str, tmp_path: Path, kernel: Kernel) -> None:
+    """The tiles of AMX are not instrumented: the second case reads the same arrays by instructions that are."""
+    program = Path(__file__).with_name("run_kernel.c")
+    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", str(compiler.SOURCE.parent)]
+    command = [*compiler.find_compiler(), "-std=gnu11", "-O1", "-g", *options.split(), *checks]
+    subprocess.run([*command, "-o", tmp_path / "run", program, "-lm"], check=True)
+    done = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "648 windows\n"
