@@ -115,7 +115,7 @@ def _compile(command: list[str], folder: Path) -> Path:
     library = folder / "kernel.so"
     try:
         done = subprocess.run(
-            [*command, *OPTIONS, *_flags(), "-o", library, SOURCE],
+            [*command, *compiler_options(), "-o", library, SOURCE],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -131,13 +131,13 @@ def _compile(command: list[str], folder: Path) -> Path:
     return library
 
 
-def _flags() -> list[str]:
-    """Return the options in $CFLAGS, which come after ours: -march=x86-64-v3 holds the kernel to older instructions."""
-    return os.environ.get("CFLAGS", "").split()
+def compiler_options() -> list[str]:
+    """Return ours, then those in $CFLAGS: -march=x86-64-v3 there holds the kernel to older instructions."""
+    return [*OPTIONS, *os.environ.get("CFLAGS", "").split()]
 
 
 def _identity(command: list[str]) -> str:
     """Return a name for what the library depends on: the source, the compiler and the processor."""
     found = shutil.which(command[0]) or command[0]
     facts = (SOURCE.read_text(encoding="utf-8"), command, os.path.realpath(found), Path(found).stat().st_mtime_ns)
-    return hashlib.sha256(repr((*facts, OPTIONS, _flags(), processor_flags())).encode()).hexdigest()[:20]
+    return hashlib.sha256(repr((*facts, compiler_options(), processor_flags())).encode()).hexdigest()[:20]

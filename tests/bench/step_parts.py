@@ -1,6 +1,7 @@
 """Where the time of a recipe's training step goes.
 
     PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare
+    PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare --kernel tensorflow
 
 Some parts of a step cannot run alone: there is no backward pass without a forward pass. So pieces are compiled, most of
 which contain another, and a part is a difference of pieces: the logits and the loss are the forward pass with them,
@@ -29,14 +30,14 @@ PARTS = {
 """Each part of a step: a piece of `step`, and the pieces to subtract from it."""
 
 
-def step(*, recipe: str) -> Figures:
+def step(*, recipe: str, kernel: str) -> Figures:
     """Measure the milliseconds of every piece of a step, with random weights and characters."""
     from charlm.config.file import load_config
     from charlm.config.recipes import find_recipe
     from charlm.engine import runtime
     from charlm.hardware import core_count, usable_precision
 
-    config = load_config(find_recipe(recipe), overrides={"training.parts": core_count()})
+    config = load_config(find_recipe(recipe), overrides={"training.parts": core_count(), "training.kernel": kernel})
     runtime.start()
     pieces = make_pieces(config, precision=usable_precision(config.training.precision)[0])
 
@@ -80,11 +81,11 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
         return shares.split(tf.constant(windows[0]), engine.state)
 
     def forward() -> Any:
-        outputs = [plain.read(part[:-1], state, training=False) for part, state in parts()]
-        return [[output[-1] for output in layers] for layers in outputs]
+        outputs = [plain.read(part[:-1], state, training=True) for part, state in parts()]
+        return [[tf.cast(output[-1], tf.float32) for output in layers] for layers in outputs]
 
     def loss() -> Any:
-        predicted = [(part[1:], plain.predict_window(part[:-1], state, training=False)) for part, state in parts()]
+        predicted = [(part[1:], plain.predict_window(part[:-1], state, training=True)) for part, state in parts()]
         return [mean_nats(targets, logits) for targets, (logits, _, _) in predicted]
 
     def gradients(model: Any) -> Callable[[], Any]:
@@ -126,6 +127,7 @@ def main() -> None:
     """Print the table: milliseconds of each part, and its share of the step."""
     options = parser(__doc__, step)
     options.add_argument("-c", "--config", default="shakespeare", help="a recipe")
+    options.add_argument("--kernel", choices=["compiled", "tensorflow"], default="compiled")
     given = options.parse_args()
 
     def derive(_label: str, pieces: Figures) -> Figures:
@@ -136,7 +138,8 @@ def main() -> None:
         return figures
 
     columns = {f"{part}, {unit}": form for unit, form in (("ms", ".2f"), ("share", ".2f")) for part in PARTS}
-    print_table({given.config: [(step, {"recipe": given.config})]}, columns=columns, rounds=given.rounds, derive=derive)
+    workload = (step, {"recipe": given.config, "kernel": given.kernel})
+    print_table({given.config: [workload]}, columns=columns, rounds=given.rounds, derive=derive)
 
 
 if __name__ == "__main__":

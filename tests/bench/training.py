@@ -8,31 +8,35 @@ looks up in the kernel and the others in an embedding. A step is the forward and
 gradient to a norm of 1, and Adam. charlm runs in float32 and, if the processor multiplies it, in bfloat16; the others
 in float32.
 
-The peak is the speed of a product of 4096 x 4096 matrices on all cores. A share of it counts six operations for each
-weight and character: two for the prediction, four for the gradient. ONEDNN_MAX_CPU_ISA=AVX2 measures charlm and the
-peak as on a processor that has no more than AVX2.
+The peak is that of the processor: the product of kernel.c on a block that stays in the cache, on all cores. A share of
+it counts six operations for each weight and character: two for the prediction, four for the gradient.
+CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2 measures charlm and the peak as on a processor that has no more than
+AVX2; --kernel tensorflow measures charlm without its kernel.
 
 Axes: B batch, T time, V vocabulary, H units.
 """
 
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from bench.rounds import Figures, Workloads, numbers, parser, per_second, print_table
 
+Kernel = Literal["compiled", "tensorflow"]
 VOCABULARY = 65
 """The distinct characters of the Tiny Shakespeare text."""
 EMBEDDING = 64
 LEARNING_RATE = 1e-3
-LARGE = 4096
 COLUMNS = {
     **{"charlm": ",.0f", "Keras": ",.0f", "PyTorch": ",.0f", "charlm/peer": ".2f", "charlm/peak": ".0%"},
     **{"charlm bfloat16": ",.0f", "bfloat16/peer": ".2f", "bfloat16/peak": ".0%"},
 }
 
 
-def charlm(*, units: int, layers: int, batch: int, time: int, precision: str) -> Figures:
+def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, kernel: Kernel) -> Figures:
     """Measure the step that `charlm train` takes, with the default number of steps in one call."""
     from charlm.engine import runtime
 
@@ -50,6 +54,7 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: str) ->
         optimizer=OptimizerConfig(name="adam", learning_rate=LEARNING_RATE),
         clip_norm=1.0,
         parts=default_parts(batch, cores=core_count()),
+        kernel=kernel,
     )
     config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
@@ -109,37 +114,18 @@ def torch(*, units: int, layers: int, batch: int, time: int) -> Figures:
     return {"PyTorch": batch * time * per_second(run)}
 
 
-def peak(*, precision: str) -> Figures:
-    """Measure operations per second of a large product, whose rows are shared by the cores as a batch is in training.
-
-    oneDNN's kernels are those of training, also if ONEDNN_MAX_CPU_ISA holds them to older instructions.
-    """
-    from charlm.engine import runtime
-
-    runtime.start()
-    import numpy as np
-    import tensorflow as tf
-
+def peak() -> Figures:
+    """Measure the operations per second of all cores at once, by the product of kernel.c on a block in the cache."""
+    from charlm.engine.compiler import SOURCE, compiler_options, find_compiler
     from charlm.hardware import core_count
 
-    cores = core_count()
-    rng = np.random.default_rng(0)
-    parts = tf.cast(rng.standard_normal((cores, max(1, LARGE // cores), LARGE), np.float32), precision)
-    right = tf.cast(rng.standard_normal((LARGE, LARGE), np.float32), precision)
-
-    def multiply(parts: Any, right: Any) -> list[Any]:
-        """Multiply each part; return a number of each product, so that all are computed and none is copied."""
-        return [tf.matmul(part, right)[0, 0] for part in tf.unstack(parts)]
-
-    compiled = tf.function(multiply, autograph=False)
-
-    def run(turns: int) -> None:
-        for _ in range(turns):
-            for number in compiled(parts, right):
-                number.numpy()
-
-    operations = 2 * parts.shape[0] * parts.shape[1] * LARGE**2
-    return {f"peak {precision}": operations * per_second(run, min_turns=1)}
+    with tempfile.TemporaryDirectory() as folder:
+        program, source = Path(folder, "peak"), Path(__file__).with_name("peak.c")
+        options = [option for option in compiler_options() if option not in {"-shared", "-fPIC"}]
+        subprocess.run([*find_compiler(), *options, "-I", SOURCE.parent, "-o", program, source], check=True)
+        cores = [subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(core_count())]
+        lines = [[float(word) for word in core.communicate()[0].split()] for core in cores]
+    return dict(zip(("peak float32", "peak bfloat16"), map(sum, zip(*lines, strict=True)), strict=False))
 
 
 def random_ids(*shape: int) -> Any:
@@ -180,6 +166,7 @@ def main() -> None:
     options.add_argument("--layers", type=int, default=1)
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--time", type=int, default=100)
+    options.add_argument("--kernel", choices=["compiled", "tensorflow"], default="compiled")
     given = options.parse_args()
     from charlm.hardware import multiplies_bfloat16
 
@@ -189,9 +176,8 @@ def main() -> None:
     def line(units: int) -> Workloads:
         network: Mapping[str, int] = {"units": units, **shape}
         others = [keras, torch] if find_spec("torch") else [keras]
-        ours = [(charlm, {**network, "precision": precision}) for precision in precisions]
-        peaks = [(peak, {"precision": precision}) for precision in precisions]
-        return [*ours, *((other, network) for other in others), *peaks]
+        ours = [(charlm, {**network, "precision": precision, "kernel": given.kernel}) for precision in precisions]
+        return [*ours, *((other, network) for other in others), (peak, {})]
 
     print("training, characters/s:", ", ".join(f"{name} {value}" for name, value in shape.items()))
     print_table(
