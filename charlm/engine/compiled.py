@@ -23,7 +23,7 @@ def scan_compiled(
     activation: str,
     recurrent_mask: Tensor | None = None,
     precision: str = "float32",
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Run the recurrence h_t = f(projection_t + table[ids_t] + (h_{t-1} * mask) V).
 
     Args:
@@ -37,13 +37,16 @@ def scan_compiled(
         precision: The precision of products and outputs, float32 or bfloat16; sums are float32.
 
     Returns:
-        The outputs h_1 to h_T, [T, B, H] in `precision`.
+        The outputs h_1 to h_T, [T, B, H] in `precision`, twice: if two layers read them, each takes its own, and the
+        kernel adds the two gradients, which TensorFlow is slow to add in bfloat16.
 
     """
     scan = _Scan(ids, recurrent_mask, activation, precision)
     if projection is None:
-        return tf.custom_gradient(scan.run_without_projection)(table, recurrent_kernel, state)
-    return tf.custom_gradient(scan.run)(projection, table, recurrent_kernel, state)
+        first, second = tf.custom_gradient(scan.run_without_projection)(table, recurrent_kernel, state)
+    else:
+        first, second = tf.custom_gradient(scan.run)(projection, table, recurrent_kernel, state)
+    return first, second
 
 
 class _Scan:
@@ -55,26 +58,28 @@ class _Scan:
         self.precision = precision
         self.kernel = load_kernel()
 
-    def run_without_projection(self, table: Tensor, matrix: Tensor, state: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+    def run_without_projection(
+        self, table: Tensor, matrix: Tensor, state: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Callable[..., Any]]:
         """Return what `run` returns, where there is no layer below."""
         outputs, gradient = self.run(None, table, matrix, state)
-        return outputs, lambda d_outputs: gradient(d_outputs)[1:]
+        return outputs, lambda *d_outputs: gradient(*d_outputs)[1:]
 
     def run(
         self, projection: Tensor | None, table: Tensor, matrix: Tensor, state: Tensor
-    ) -> tuple[Tensor, Callable[..., Any]]:
-        """Return the outputs [T, B, H], and the function from their gradient to those of the arguments."""
+    ) -> tuple[tuple[Tensor, Tensor], Callable[..., Any]]:
+        """Return the outputs [T, B, H] twice, and the function from their gradients to those of the arguments."""
         states, outputs = self._forward(projection, table, matrix, state)
         units = matrix.shape[0]
 
-        def gradient(d_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        def gradient(d_outputs: Tensor, d_others: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             """Return the gradients by the projection, the table, the recurrent kernel and h_0."""
-            d_arguments, d_table, d_state = self._backward(d_outputs, table, matrix, states)
+            d_arguments, d_table, d_state = self._backward(d_outputs, d_others, table, matrix, states)
             previous = outputs[:-1] if self.mask is None else outputs[:-1] * tf.cast(self.mask, self.dtype)
             flat = (tf.reshape(tensor, [-1, units]) for tensor in (previous, d_arguments))
             return d_arguments, d_table, multiply(*flat, precision=self.precision, transpose_a=True), d_state
 
-        return outputs[1:], gradient
+        return (outputs[1:], tf.identity(outputs[1:])), gradient
 
     def _forward(
         self, projection: Tensor | None, table: Tensor, matrix: Tensor, state: Tensor
@@ -98,11 +103,12 @@ class _Scan:
         return found[0], found[-1]
 
     def _backward(
-        self, d_outputs: Tensor, table: Tensor, matrix: Tensor, states: Tensor
+        self, d_outputs: Tensor, d_others: Tensor, table: Tensor, matrix: Tensor, states: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return dL/d projection [T, B, H], dL/d table [V, H] and dL/dh_0 [B, H]."""
         options = {"rows": table.shape[0], "activation": self.activation, "bfloat16": self.bfloat16}
-        inputs = {"d_outputs": d_outputs, "ids": self.ids, "matrix": matrix, "states": states, "mask": self.mask}
+        inputs = {"d_outputs": d_outputs, "d_others": d_others, "ids": self.ids, "matrix": matrix, "states": states}
+        inputs |= {"mask": self.mask}
         found = _call(
             lambda arrays: self.kernel.backward(**arrays, **options), inputs, [self.dtype, tf.float32, tf.float32]
         )

@@ -4,8 +4,8 @@
      backward   a_t = f'(h_t) (d_t + m (a_{t+1} V^T))         t = T to 1, a_{T+1} = 0;   then dL/dh_0 = m (a_1 V^T)
 
    p is the product of the layer below with its weights, if there is one; the table has the rows of the one-hot
-   characters, bias included, or the bias alone. d_t = dL/dh_t from above, a_t = dL/d(argument of f), m is the mask of
-   recurrent dropout. dL/dtable is the sum of a_t over the places of each id.
+   characters, bias included, or the bias alone. d_t = dL/dh_t from above, in two summands since two layers read h;
+   a_t = dL/d(argument of f); m is the mask of recurrent dropout. dL/dtable is the sum of a_t over the places of each id.
 
    Both directions are one loop: a matrix [R, H] times a matrix that is the same at every time, and then something for
    each element. That matrix is packed once into panels of COLUMNS columns. A block of sums stays in registers; every sum
@@ -53,7 +53,7 @@ typedef struct {
     const float *matrix, *mask;      /* V [H, H]; m [R, H] or NULL */
     const int32_t *ids;              /* [T, R], or NULL: the table has one row */
     float *table, *states, *d_state; /* [ids, H]: backward, dL/dtable; h_0 to h_T [T + 1, R, H]; [R, H] */
-    void *given, *out;               /* [T, R, H]: p or NULL, and a copy of h or NULL; backward, d and a */
+    void *given, *also, *out; /* [T, R, H]: p or NULL, nothing, a copy of h or NULL; backward, d in two summands, a */
 } Layer;
 
 typedef struct { /* what is the same at every time */
@@ -187,7 +187,8 @@ INLINE void finish(const Layer *l, const Plan *p, const float *sums, float *next
             value *= mask;
         } else if (t < 0) store(l->d_state, in_row, value * mask, count, 0);
         else {
-            value = (value * mask + load(l->given, place, count, b)) * slope(f, load(l->states, above, count, 0));
+            value = value * mask + load(l->given, place, count, b) + load(l->also, place, count, b);
+            value *= slope(f, load(l->states, above, count, 0));
             store(l->out, place, value, count, b);
             store(line, unit, load(line, unit, count, 0) + value, count, 0);
         }

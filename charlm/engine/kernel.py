@@ -29,7 +29,10 @@ class _Layer(ctypes.Structure):
     _fields_: ClassVar = [
         *((name, ctypes.c_long) for name in ("time", "rows", "units")),
         *((name, ctypes.c_int) for name in ("activation", "bfloat16")),
-        *((name, ctypes.c_void_p) for name in ("matrix", "mask", "ids", "table", "states", "d_state", "given", "out")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("matrix", "mask", "ids", "table", "states", "d_state", "given", "also", "out")
+        ),
     ]
 
 
@@ -95,6 +98,7 @@ class Kernel:
         self,
         *,
         d_outputs: Array,
+        d_others: Array,
         ids: Array | None,
         rows: int,
         matrix: Array,
@@ -106,7 +110,9 @@ class Kernel:
         """Compute the gradients of the loss L.
 
         Args:
-            d_outputs: dL/dh_1 to dL/dh_T without what passes through later times, [T, R, H], rounded.
+            d_outputs: dL/dh_1 to dL/dh_T without what passes through later times, [T, R, H], rounded; the kernel adds
+                `d_others` to it.
+            d_others: The same by way of another reader of h.
             ids: As for `forward`.
             rows: The height of the table.
             matrix: As for `forward`.
@@ -124,7 +130,7 @@ class Kernel:
         self._run(
             *(True, activation, bfloat16),
             {"matrix": matrix, "mask": mask, "ids": ids, "table": d_table, "states": states, "given": d_outputs}
-            | {"out": d_arguments, "d_state": d_state},
+            | {"also": d_others, "out": d_arguments, "d_state": d_state},
         )
         return d_arguments, d_table, d_state
 

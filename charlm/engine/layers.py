@@ -111,7 +111,7 @@ class SimpleRNN(keras.layers.SimpleRNN):
         sequence = tf.transpose(outputs if self.return_sequences else outputs[-1:], [1, 0, 2])
         return outputs[-1], sequence, [outputs[-1]]
 
-    def read(self, below: Tensor | None, ids: Tensor | None, state: Tensor, *, training: bool) -> Tensor:
+    def read(self, below: Tensor | None, ids: Tensor | None, state: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
         """Read a window in time-major order.
 
         The kernel has D + V rows: the first D are for dense inputs, the others for one-hot characters, whose rows are
@@ -124,7 +124,8 @@ class SimpleRNN(keras.layers.SimpleRNN):
             training: Whether dropout is applied.
 
         Returns:
-            The outputs h_1 to h_T, [T, B, H]; in `precision` if kernel.c computes them.
+            The outputs h_1 to h_T, [T, B, H], in `precision` if kernel.c computes them; twice, for two readers, see
+            `charlm.engine.compiled.scan_compiled`.
 
         """
         kernel = tf.convert_to_tensor(self.cell.kernel)
@@ -146,11 +147,12 @@ class SimpleRNN(keras.layers.SimpleRNN):
         else:
             input_projection += _look_up_masked(kernel[width:], ids, mask[:, width:]) + bias
         recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
-        return self._scan(input_projection, state, recurrent_mask, self._weight_mask() if training else None)
+        outputs = self._scan(input_projection, state, recurrent_mask, self._weight_mask() if training else None)
+        return outputs, outputs
 
     def _read_compiled(
         self, below: Tensor | None, ids: Tensor | None, state: Tensor, kernel: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Do the same with kernel.c, which adds the bias and the rows of one-hot characters itself."""
         batch, width = state.shape[0], 0 if below is None else below.shape[-1]
         bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros(self.units)

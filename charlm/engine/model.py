@@ -85,13 +85,14 @@ class CharacterRNN(keras.Model):
         """Return the outputs of each layer, [T, B, H], for the arguments of `predict_window`."""
         embedded = None if self.embedding is None else self.embedding(ids)
         outputs: list[Tensor] = []
+        last = None
         for layer, first in zip(self.rnn, state, strict=True):
-            below = [self._drop_between_layers(outputs[-1], training)] if outputs else []
+            below: list[Tensor] = [] if last is None else [self._drop_between_layers(last, training)]
             reads_input = not outputs or self.settings.skip_connections
             dense = below
             if reads_input and embedded is not None:
                 dense = [*below, tf.cast(embedded, below[0].dtype) if below else embedded]
-            output = layer.read(
+            last, output = layer.read(
                 tf.concat(dense, -1) if dense else None,
                 ids if reads_input and embedded is None else None,
                 first,

@@ -20,14 +20,14 @@ int main(void) {
     EACH(a, 2) EACH(b, 3) EACH(c, 6) EACH(f, 3) EACH(kind, 6) {
         const long T = times[a], R = rows[b], H = units[c], bytes = has_bfloat16 && kind % 2 ? 2 : 4, ids = kind / 2;
         Layer l = {T, R, H, (int)f, kind % 2, numbers(H * H, 4), ids == 2 ? numbers(R * H, 4) : 0, 0,
-                   numbers(5 * H, 4), numbers((T + 1) * R * H, 4), numbers(R * H, 4), 0, numbers((T + 1) * R * H, bytes)};
+                   numbers(5 * H, 4), numbers((T + 1) * R * H, 4), numbers(R * H, 4), 0, 0, numbers((T + 1) * R * H, bytes)};
         int32_t *places = malloc(4 * T * R);
         EACH(i, T * R) places[i] = (int32_t)(i % 5);
         if (ids) l.ids = places;
         else l.given = numbers(T * R * H, bytes);
         if (run(&l, 0)) return 1;
         void *d = numbers(T * R * H, bytes), *outputs = l.out, *given = l.given;
-        l.given = d;
+        l.given = l.also = d;
         l.out = numbers(T * R * H, bytes);
         if (run(&l, 1)) return 1;
         void *all_of_them[] = {(void *)l.matrix, (void *)l.mask, places, l.table, l.states, l.d_state, d, l.out, outputs, given};

@@ -94,10 +94,11 @@ class Window:
         return kernel.forward(**arrays, activation=self.activation, outputs=outputs)
 
     def backward(self, kernel: Kernel, states: NDArray[Any], *, bfloat16: bool = False) -> tuple[NDArray[Any], ...]:
-        d_outputs = self.d_outputs.astype(ml_dtypes.bfloat16 if bfloat16 else np.float32)
+        dtype = ml_dtypes.bfloat16 if bfloat16 else np.float32
+        d_outputs, d_others = ((self.d_outputs * np.float32(share)).astype(dtype) for share in (0.75, 0.25))
         arrays: dict[str, Any] = {"ids": self.ids, "matrix": self.matrix, "states": states, "mask": self.mask}
         options: dict[str, Any] = {"rows": len(self.table), "activation": self.activation, "bfloat16": bfloat16}
-        return kernel.backward(d_outputs=d_outputs, **arrays, **options)
+        return kernel.backward(d_outputs=d_outputs, d_others=d_others, **arrays, **options)
 
 
 @pytest.mark.parametrize("has_mask", [False, True])

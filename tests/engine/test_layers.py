@@ -235,7 +235,7 @@ def test_a_lookup_gives_the_same_as_a_product_with_one_hot_inputs(
     ids = np.random.default_rng(4).integers(0, V, (T, B))
 
     def read(state: Any, below: Any = None) -> Any:
-        return ours.read(below, tf.constant(ids) if vocabulary else None, state, training=True)
+        return ours.read(below, tf.constant(ids) if vocabulary else None, state, training=True)[0]
 
     def multiply(state: Any, below: Any = None) -> Any:
         inputs = tf.concat([*([] if below is None else [below]), tf.one_hot(ids, vocabulary)], -1)
@@ -254,8 +254,8 @@ def test_read_applies_dropout_only_in_training() -> None:
     plain, _ = pair(inputs=V)
     ids, state = tf.constant(np.random.default_rng(4).integers(0, V, (T, B))), normal(B, H)
     assert_same(
-        [dropping.read(None, ids, state, training=False).numpy()],
-        [plain.read(None, ids, state, training=True).numpy()],
+        [dropping.read(None, ids, state, training=False)[0].numpy()],
+        [plain.read(None, ids, state, training=True)[0].numpy()],
     )
 
 
