@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
-from commands import charlm
+from commands import all_commands, charlm
 from pages import (
     PAGES,
     ROOT,
@@ -54,6 +54,13 @@ def test_quoted_commands_and_their_options_exist(page: Path) -> None:
             parse_command(arguments)
         except (click.UsageError, KeyError) as error:
             pytest.fail(f"charlm {' '.join(arguments)}: {error}")
+
+
+@every_page
+def test_options_named_in_running_text_are_those_of_a_command(page: Path) -> None:
+    named = set(re.findall(r"`(--[a-z-]+)", page.read_text(encoding="utf-8")))
+    known = {option for command in all_commands().values() for parameter in command.params for option in parameter.opts}
+    assert named - known <= {"--help"}
 
 
 @every_page
