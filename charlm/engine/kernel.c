@@ -19,6 +19,9 @@
 #include <string.h>
 #ifdef __AVX512BF16__
 #include <immintrin.h>
+#define BFLOAT16 1
+#else
+#define BFLOAT16 0
 #endif
 #ifdef __AMX_BF16__
 #include <sys/syscall.h>
@@ -136,10 +139,28 @@ INLINE void multiply(const Plan *p, const float *left, const float *panel, float
             }
     else
 #endif
-        for (long k = 0; k < p->width; k++, panel += vectors * WIDTH)
-            EACH(r, rows) EACH(v, vectors) sum[r][v] += left[r * p->width + k] * *(const vector *)(panel + v * WIDTH);
+        for (long k = 0; k < p->width; k++, panel += vectors * WIDTH) {
+            vector right[VECTORS];
+            EACH(v, vectors) right[v] = *(const vector *)(panel + v * WIDTH);
+            EACH(r, rows) EACH(v, vectors) sum[r][v] += left[r * p->width + k] * right[v];
+        }
     EACH(r, rows) EACH(v, vectors) *(vector *)(sums + r * COLUMNS + v * WIDTH) = sum[r][v];
 }
+
+/* The same for each number of rows and vectors, as functions of their own, in which the sums get all registers. */
+typedef void Multiply(const Plan *, const float *, const float *, float *);
+#define MULTIPLY(r, v) static __attribute__((noinline)) void multiply_##r##_##v( \
+    const Plan *p, const float *left, const float *panel, float *sums) { multiply(p, left, panel, sums, r, v); }
+#if VECTORS == 4
+#define FOR_VECTORS(do, r) do(r, 1) do(r, 2) do(r, 3) do(r, 4)
+#else
+#define FOR_VECTORS(do, r) do(r, 1) do(r, 2)
+#endif
+#define NAME(r, v) multiply_##r##_##v,
+#define NAMES(r) {FOR_VECTORS(NAME, r)}
+FOR_VECTORS(MULTIPLY, 1) FOR_VECTORS(MULTIPLY, 2) FOR_VECTORS(MULTIPLY, 3)
+FOR_VECTORS(MULTIPLY, 4) FOR_VECTORS(MULTIPLY, 5) FOR_VECTORS(MULTIPLY, 6)
+static Multiply *const multiplies[ROWS][VECTORS] = {NAMES(1), NAMES(2), NAMES(3), NAMES(4), NAMES(5), NAMES(6)};
 
 #ifdef __AMX_BF16__
 /* The same for TILES rows, by tiles of 16 rows and 16 columns, four at a time. */
@@ -196,8 +217,6 @@ INLINE void finish(const Layer *l, const Plan *p, const float *sums, float *next
     }
 }
 
-#define MULTIPLY(r, v) case (r) * 8 + (v): multiply(p, block, panel, sums, r, v); break;
-#define BLOCKS(v) MULTIPLY(1, v) MULTIPLY(2, v) MULTIPLY(3, v) MULTIPLY(4, v) MULTIPLY(5, v) MULTIPLY(6, v)
 #define FINISH(f) finish(l, p, sums, next, t, f, row, rows, column, vectors)
 
 static void step(const Layer *l, const Plan *p, const float *left, float *next, long t) {
@@ -215,12 +234,7 @@ static void step(const Layer *l, const Plan *p, const float *left, float *next, 
             if (p->tiles) multiply_tiles(p, block, panel, sums, vectors);
             else
 #endif
-            switch (rows * 8 + vectors) {
-                BLOCKS(1) BLOCKS(2)
-#if VECTORS == 4
-                BLOCKS(3) BLOCKS(4)
-#endif
-            }
+            multiplies[rows - 1][vectors - 1](p, block, panel, sums);
             if (l->activation == TANH) FINISH(TANH);
             else if (l->activation == RELU) FINISH(RELU);
             else if (l->activation == SIGMOID) FINISH(SIGMOID);
@@ -252,10 +266,7 @@ static void pack(const Layer *l, const Plan *p) {
 
 /* Run a layer over a window; 1 = there is not enough memory. */
 int run(const Layer *l, int backward) {
-    Plan p = {.backward = backward};
-#ifdef __AVX512BF16__
-    p.bfloat16 = l->bfloat16;
-#endif
+    Plan p = {.backward = backward, .bfloat16 = l->bfloat16 && BFLOAT16};
 #ifdef __AMX_BF16__
     p.tiles = p.bfloat16 && use_tiles();
 #endif
@@ -285,8 +296,4 @@ int run(const Layer *l, int backward) {
 }
 
 /* Whether `bfloat16` means anything: whether this was compiled for a processor that multiplies it. */
-#ifdef __AVX512BF16__
-const int has_bfloat16 = 1;
-#else
-const int has_bfloat16 = 0;
-#endif
+const int has_bfloat16 = BFLOAT16;
