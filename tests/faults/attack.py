@@ -43,7 +43,7 @@ MAX_MESSAGE = 2000
 FAILURES = ("traceback", "hang", "outside", "silent", "message")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "sample best": ("sample", "run", "-n", "20", "--seed", "1", "-t", "0.7", "--json"),
-    "sample last": ("sample", "run", "-n", "20", "--seed", "1", "--checkpoint", "last", "--copies", "--json"),
+    "sample last": ("sample", "run", "-n", "20", "--seed", "1", "--checkpoint", "last", "--json"),
     "evaluate": ("evaluate", "run", "--json"),
     "evaluate text": ("evaluate", "run", f"{OUTSIDE}/precious", "--unknown", "skip", "--checkpoint", "last"),
     "runs": ("runs", "run", "--json"),

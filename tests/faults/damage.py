@@ -25,7 +25,7 @@ from charlm.errors import CharlmError
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import parameters_from_tensors
-from charlm.sampling.generation import generate_text
+from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 from charlm.training import checkpoints
@@ -99,12 +99,10 @@ def make_bundle(folder: Path) -> Callable[[], str]:
 
 def _everything(bundle: Bundle) -> Any:
     """Return the contents of a bundle and the text that it generates."""
-    generation = generate_text(bundle, length=20, sampler=Sampler(temperature=0), seed=0, ignore_end=True)
-    for _ in generation:
-        pass
+    text = str(generate_text(bundle, TextRequest(20, Sampler(temperature=0), seed=0, ignore_end=True)))
     tensors = {name: tensor.tobytes() for name, tensor in bundle.parameters.tensors().items()}
     facts = (bundle.architecture, bundle.vocabulary, bundle.config, bundle.facts)
-    return facts, tensors, generation.sample.text
+    return facts, tensors, text
 
 
 def make_checkpoints(folder: Path) -> Callable[[], str]:
