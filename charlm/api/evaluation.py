@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from charlm.api.model import Model
 from charlm.errors import CharlmError, check_choice
 from charlm.evaluation.baselines import Baselines, measure_baselines
+from charlm.evaluation.copies import Copies, find_copies
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
 from charlm.evaluation.scoring import Score, mean_score, record_surprise, score_stream
 from charlm.runs.run import run_corpus
@@ -35,6 +36,10 @@ class Evaluation:
     """How many characters were left out of the text, because the model does not know them."""
     dynamic_rate: float | None = None
     """The learning rate of dynamic evaluation; None = the weights stayed as they were."""
+    copies: Copies | None = None
+    """What of the text occurs in the training text; None if it was not asked for."""
+    longest_copy: str = ""
+    """The longest span that occurs there."""
 
     @property
     def is_harmed(self) -> bool:
@@ -52,6 +57,7 @@ def evaluate(
     unknown: Unknown = "error",
     dynamic: bool = False,
     baselines: bool = False,
+    copies: bool = False,
     write_surprise: Callable[[bytes], object] | None = None,
 ) -> Evaluation:
     """Score a model on a text in a file; for a text in memory there is `Model.score`.
@@ -67,12 +73,13 @@ def evaluate(
         dynamic: Whether the weights learn from each segment of the stream after it has been scored. Needs TensorFlow
             and the run. It can do harm: `Evaluation.static` is the score without it.
         baselines: Whether to add what compressors and n-gram models score.
+        copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
         write_surprise: Takes JSON lines with the loss of each character, in whole lines; None = not wanted.
 
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
-            known, a loss is not finite; or, with `dynamic`, there is no training text, the model is an ensemble, or
-            there is too little memory.
+            known, a loss is not finite; with `dynamic` or `copies`, there is no training text; with `dynamic`, the
+            model is an ensemble, or there is too little memory.
 
     """
     check_choice("protocol", protocol, ScoringProtocol)
@@ -83,6 +90,10 @@ def evaluate(
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
     if dynamic and model.others:
         raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
+    corpus = run_corpus(model.folder, model.bundle) if dynamic or baselines or copies else None
+    training = None if corpus is None else corpus.split("train")
+    if copies and training is None:
+        raise CharlmError(f"{model.folder}: a bundle without its run: --copies needs the training text; name the run")
     skipped: list[int] = []
     name, ids = ids_to_score(
         model.folder,
@@ -95,7 +106,7 @@ def evaluate(
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         rate = None
         if dynamic:
-            rate, blocks = _score_dynamically(model, ids)
+            rate, blocks = _score_dynamically(model, ids, training)
             blocks = only_finite(blocks, advice="score the text without --dynamic")
         else:
             blocks = score_ids(model.network, ids, protocol=protocol, window=window)
@@ -103,20 +114,18 @@ def evaluate(
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
         score = mean_score(blocks)
         static = mean_score(only_finite(score_stream(model.bundle.parameters, ids))) if dynamic else None
-    others = _measure_baselines(model, ids) if baselines else None
-    return Evaluation(name, score, others, static, sum(skipped), rate)
+    others = measure_baselines(ids, model.vocabulary, training) if baselines else None
+    copied = find_copies(ids, training) if copies and training is not None else None
+    longest = ""
+    if copied is not None and copied.start is not None:
+        longest = model.vocabulary.decode(ids[copied.start : copied.start + copied.length])
+    return Evaluation(name, score, others, static, sum(skipped), rate, copied, longest)
 
 
-def _score_dynamically(model: Model, ids: NDArray[Any]) -> "DynamicScores":
+def _score_dynamically(model: Model, ids: NDArray[Any], training: NDArray[Any] | None) -> "DynamicScores":
     from charlm.engine import runtime
 
     runtime.start()
     from charlm.engine.dynamic import score_dynamic
 
-    corpus = run_corpus(model.folder, model.bundle)
-    return score_dynamic(model.bundle, ids, training_ids=None if corpus is None else corpus.split("train"))
-
-
-def _measure_baselines(model: Model, ids: NDArray[Any]) -> Baselines:
-    corpus = run_corpus(model.folder, model.bundle)
-    return measure_baselines(ids, model.vocabulary, None if corpus is None else corpus.split("train"))
+    return score_dynamic(model.bundle, ids, training_ids=training)

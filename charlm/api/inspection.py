@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice, harmless
+from charlm.errors import CharlmError, check_choice
 from charlm.evaluation.protocols import ids_to_score
 from charlm.inspection import report as reporting
 from charlm.inspection.reading import Subject
@@ -26,7 +26,6 @@ def inspect(
     text: str | Path | None = None,
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
-    edits: Sequence[tuple[int, str]] = (),
     progress: Progress = lambda done, parts, name: None,
     report_skipped: Callable[[int], object] = lambda _: None,
 ) -> list[Report]:
@@ -38,13 +37,12 @@ def inspect(
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
             (skip).
-        edits: Characters to change, one at a time: the position from 0, and the character to put there.
         progress: Called before each part of a report.
         report_skipped: Called with the number of characters that a model has left out.
 
     Raises:
         CharlmError: there is no model, or it is damaged; the text cannot be read, has less than 2 characters or one
-            that is not known; an edit lies outside the text that is read; or a loss is not finite.
+            that is not known; or a loss is not finite.
 
     """
     check_choice("unknown", unknown, Unknown)
@@ -53,9 +51,8 @@ def inspect(
         raise CharlmError("standard input can be read for one run only: name a file")
     reports: list[Report] = []
     for path in paths:
-        subject = _subject(
-            load(path, checkpoint=checkpoint), path, text, unknown=unknown, edits=edits, report_skipped=report_skipped
-        )
+        model = load(path, checkpoint=checkpoint)
+        subject = _subject(model, path, text, unknown=unknown, report_skipped=report_skipped)
         done = len(reports) * len(QUANTITIES)
         reports.append(_report(subject, done, len(paths) * len(QUANTITIES), progress))
     return reports
@@ -72,7 +69,6 @@ def _subject(
     text: str | Path | None,
     *,
     unknown: Unknown,
-    edits: Sequence[tuple[int, str]],
     report_skipped: Callable[[int], object],
 ) -> Subject:
     name, ids = ids_to_score(
@@ -94,17 +90,7 @@ def _subject(
         training_ids=None if corpus is None else corpus.split("train"),
         validation_ids=None if corpus is None else corpus.split("validation"),
         run=model.folder.parent if is_of_run else None,
-        edits=tuple((position, _id(model, character)) for position, character in edits),
     )
-
-
-def _id(model: Model, character: str) -> int:
-    """Return the id of a character that an edit puts into the text."""
-    ids = model.vocabulary.encode(character, name=f"the edit to {harmless(character)}")
-    if len(ids) != 1:
-        found = f"{len(ids)} bytes" if model.vocabulary.level == "byte" else f"{len(ids)} characters"
-        raise CharlmError(f"edit to {harmless(character)}: found {found}; must be one")
-    return int(ids[0])
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:

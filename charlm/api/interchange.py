@@ -6,7 +6,7 @@ Axes: T time.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, harmless
-from charlm.formats.card import CardFacts, Source, hub_files
+from charlm.formats.card import CardFacts, hub_files
 from charlm.formats.html import Precision, round_weights
 from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
 from charlm.formats.registry import Check, Format, FormatName, check_export, find_format
@@ -25,14 +25,11 @@ from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
 from charlm.sampling.sampler import Sampler
 from charlm.storage.atomic import write_file, write_folder
 from charlm.storage.files import writing
-from charlm.text.corpus import Corpus
 
 CHECKED_CHARACTERS = 10_000
 """T, the length of the text that --check reads."""
 SUFFIXES = {".html", ".onnx", ".keras"}
 """What the name of a single file ends in; any other name is that of a folder."""
-SAMPLE_CHARACTERS = 400
-"""The length of the text that the model card shows."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +78,11 @@ def export(
     is_file = _is_single_file(path, found, format)
     _check_is_free(path, may_be_empty_folder=not is_file)
     files = found.export(model.bundle)
-    corpus = run_corpus(model.folder, model.bundle)
     others: dict[str, bytes] = {}
     if not is_file:
-        others = hub_files(model.bundle, _card_facts(model, found, title=title, files=files, corpus=corpus))
+        others = hub_files(model.bundle, CardFacts(title, found.program, found.usage, tuple(files)))
     stored: Precision = precision if format == "html" else "float32"
-    checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
+    checked = _check(model, found, {**others, **files}, stored) if check else None
     if is_file:
         (data,) = files.values()
         write_file(path, data)
@@ -149,29 +145,12 @@ def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
             raise CharlmError(f"{path}: exists already; name {place}, or delete this one")
 
 
-def _card_facts(
-    model: Model, found: Format, *, title: str, files: Mapping[str, bytes], corpus: Corpus | None
-) -> CardFacts:
-    sources = corpus.manifest.sources if corpus is not None else ()
-    sample = model.generate(length=SAMPLE_CHARACTERS, temperature=0.8, seed=1)
-    return CardFacts(
-        title=title,
-        program=found.program,
-        usage=found.usage,
-        files=tuple(files),
-        sources=tuple(Source(PurePath(s.name).name, s.characters, s.sha256) for s in sources),  # not where it lay
-        sample=str(sample),
-    )
-
-
-def _check(
-    model: Model, found: Format, files: Mapping[str, bytes], precision: Precision, corpus: Corpus | None
-) -> Check:
+def _check(model: Model, found: Format, files: Mapping[str, bytes], precision: Precision) -> Check:
     """Compare the logits of the other program with those of charlm; raise CharlmError if they differ."""
     parameters = model.bundle.parameters
     check = check_export(
         files,
-        _text_to_check(model, corpus),
+        _text_to_check(model),
         parameters=parameters,
         stored=round_weights(parameters, precision),
         program=found.program,
@@ -185,8 +164,9 @@ def _check(
     return check
 
 
-def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
+def _text_to_check(model: Model) -> NDArray[Any]:
     """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
+    corpus = run_corpus(model.folder, model.bundle)
     if corpus is not None:
         for split in ("validation", "train"):
             ids = corpus.split(split, at_most=CHECKED_CHARACTERS)

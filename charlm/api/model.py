@@ -4,7 +4,7 @@ Axes: B batch, T time, V vocabulary, H units.
 """
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,14 @@ from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks
 from charlm.network.rnn import Floats, State
 from charlm.runs.folder import BundleName, find_bundle
-from charlm.sampling.generation import Generation, generate_text, generate_texts
-from charlm.sampling.growing import Sample, StoppedBy
+from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, generate_texts
+from charlm.sampling.growing import Sample
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 if TYPE_CHECKING:
     from charlm.config.schema import Config
     from charlm.evaluation.protocols import ScoringProtocol
-    from charlm.sampling.copies import Copies
 
 MAX_SEED = 2**32
 
@@ -50,41 +49,6 @@ def load(
     folders = [first, *(find_bundle(Path(other), checkpoint=checkpoint) for other in others)]
     bundles = {folder: read_bundle(folder) for folder in folders}
     return Model(first, bundles.pop(first), others=bundles)
-
-
-class GeneratedText(Iterator[str]):
-    """A text as it is generated: iterate over it for pieces as they come, or call `str` for the whole text.
-
-    The prompt is not part of the text. A piece has one character or more: characters are held back as long as they
-    could be the beginning of the stop text, and bytes as long as they do not make a character. Bytes that are not UTF-8
-    are U+FFFD; `bytes` of the text has them as they are.
-    """
-
-    def __init__(self, generation: Generation, *, is_endless: bool) -> None:
-        self._generation, self._is_endless = generation, is_endless
-        self._pieces = iter(generation)
-
-    def __next__(self) -> str:
-        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            return next(piece for piece in self._pieces if piece)
-
-    def __str__(self) -> str:
-        """Return the whole text, including the pieces that were iterated over before."""
-        if self._is_endless:
-            raise CharlmError("length=0 generates without end: iterate over the text, or give a length")
-        for _ in self:
-            pass
-        return self._generation.sample.text
-
-    def __bytes__(self) -> bytes:
-        """Return the whole text in UTF-8; at level byte, the bytes that the model chose."""
-        str(self)
-        return self._generation.sample.data
-
-    @property
-    def stopped_by(self) -> StoppedBy | None:
-        """What ended the text: its length, the stop text or the model; None as long as it can go on."""
-        return self._generation.sample.stopped_by
 
 
 class Model:
@@ -235,100 +199,30 @@ class Model:
                 the temperature is left to a config.yaml that is not a config.
 
         """
-        generation = self.stream(
-            prompt,
-            length=length,
-            sampler=Sampler(self.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
+        wanted = TextRequest(
+            length,
+            Sampler(self.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
             seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
-            stop=stop,
+            prompt=prompt,
+            stop=stop or "",
             ignore_end=ignore_end,
             unknown=unknown,
-            keep_text=length > 0,
         )
-        return GeneratedText(generation, is_endless=length == 0)
+        return self.write(wanted)
 
-    def stream(
-        self,
-        prompt: str,
-        *,
-        length: int,
-        sampler: Sampler,
-        seed: int,
-        stop: str | None = None,
-        ignore_end: bool = False,
-        unknown: Unknown = "error",
-        keep_text: bool = True,
-    ) -> Generation:
+    def write(self, wanted: TextRequest) -> GeneratedText:
         """Generate a text piece by piece: `charlm.sampling.generation.generate_text`, which says what is raised."""
+        self._refuse_ensemble()
+        return generate_text(self.bundle, wanted)
+
+    def write_several(self, wanted: TextRequest, *, samples: int) -> list[Sample]:
+        """Generate texts side by side: `charlm.sampling.generation.generate_texts`, which says what is raised."""
+        self._refuse_ensemble()
+        return generate_texts(self.bundle, wanted, samples=samples)
+
+    def _refuse_ensemble(self) -> None:
         if self.others:
             raise CharlmError(f"generate: {1 + len(self.others)} models; an ensemble is only scored")
-        check_choice("unknown", unknown, Unknown)
-        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            return generate_text(
-                self.bundle,
-                prompt=prompt,
-                length=length,
-                sampler=sampler,
-                seed=seed,
-                stop=stop,
-                ignore_end=ignore_end,
-                unknown=unknown,
-                keep_text=keep_text,
-            )
-
-    def generate_samples(
-        self,
-        prompt: str,
-        *,
-        samples: int,
-        length: int,
-        sampler: Sampler,
-        seed: int,
-        stop: str | None = None,
-        ignore_end: bool = False,
-        unknown: Unknown = "error",
-    ) -> list[Sample]:
-        """Generate texts side by side: `charlm.sampling.generation.generate_texts`, which says what is raised."""
-        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            return generate_texts(
-                self.bundle,
-                samples=samples,
-                prompt=prompt,
-                length=length,
-                sampler=sampler,
-                seed=seed,
-                stop=stop,
-                ignore_end=ignore_end,
-                unknown=unknown,
-            )
-
-    def training_ids(self, *, wanted_by: str) -> NDArray[Any]:
-        """Return the text that the model was trained on.
-
-        Args:
-            wanted_by: The option that needs it, for the error message.
-
-        Returns:
-            Integers [n], memory-mapped.
-
-        Raises:
-            CharlmError: the bundle does not lie in its run.
-
-        """
-        from charlm.runs.run import run_corpus
-
-        corpus = run_corpus(self.folder, self.bundle)
-        if corpus is None:
-            raise CharlmError(
-                f"{self.folder}: a bundle without its run: {wanted_by} needs the training text; name the run"
-            )
-        return corpus.split("train")
-
-    def find_copies(self, texts: Sequence[str], training_ids: NDArray[Any]) -> list["Copies"]:
-        """Return how much of each text occurs word for word in the training text, integers [n]."""
-        from charlm.sampling.copies import find_copies
-
-        return find_copies(texts, training_ids, self.vocabulary)
 
     def _encode(self, text: str | NDArray[Any] | Sequence[int], unknown: Unknown) -> NDArray[Any]:
         check_choice("unknown", unknown, Unknown)

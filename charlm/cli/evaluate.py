@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ from charlm.cli.options import (
     with_option,
 )
 from charlm.cli.output import align, print_aside, print_result, say, write_result
-from charlm.errors import counted
+from charlm.errors import counted, shorten
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
@@ -36,7 +37,7 @@ STANDARD_OUTPUT = Path("-")
 SECTIONS = {
     "The text": "split unknown",
     "How it is read": "protocol window checkpoint others dynamic",
-    "Results": "baselines surprise as_json",
+    "Results": "baselines copies surprise as_json",
 }
 EXAMPLES = {
     "charlm evaluate": "the score of the newest run on its validation text",
@@ -84,6 +85,9 @@ EXAMPLES = {
 )
 @click.option("--baselines", is_flag=True, help="Add the scores of compressors and n-gram models on the same text.")
 @click.option(
+    "--copies", is_flag=True, help="Add how much of the text occurs word for word in the training text; needs the run."
+)
+@click.option(
     "--surprise",
     type=NonEmptyPath(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE",
@@ -102,6 +106,7 @@ def evaluate(
     unknown: Literal["error", "skip"],
     dynamic: bool,
     baselines: bool,
+    copies: bool,
     surprise: Path | None,
     as_json: bool,
 ) -> None:
@@ -130,6 +135,7 @@ def evaluate(
             unknown=unknown,
             dynamic=dynamic,
             baselines=baselines,
+            copies=copies,
             write_surprise=write_surprise,
         )
     if as_json:
@@ -183,6 +189,8 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int 
         figures["baselines"] = found.baselines.nats_per_char
         figures["baselines_given"] = {"characters": given, "of": found.baselines.training_characters}
         figures["baselines_uncertain"] = list(found.baselines.uncertain)
+    if found.copies is not None:
+        figures["copies"] = {**asdict(found.copies), "text": found.longest_copy}
     return json.dumps(figures)
 
 
@@ -193,6 +201,14 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
     names = " + ".join(map(str, (model.folder, *model.others)))
     yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
     yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)
+    if (copies := found.copies) is not None:
+        from charlm.evaluation.copies import MIN_SPAN
+
+        longest = "no character does"
+        if copies.position is not None:
+            place = f"at position {copies.position:,}"
+            longest = f"the longest has {counted(copies.length, 'character')}, {place}: {shorten(found.longest_copy)}"
+        yield f"  {copies.share:.1%} occurs in the training text in spans of {MIN_SPAN} or more; {longest}"
 
 
 def _score_lines(score: "Score") -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,27 +17,13 @@ if TYPE_CHECKING:
     from charlm.api.inspection import Progress
 
 BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
-ESCAPES = {r"\n": "\n", r"\t": "\t", r"\r": "\r", r"\\": "\\"}
 
 
-def parse_edits(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
-    """Return the position and the character of each POSITION=CHARACTER, or fail with a usage error."""
-    edits = []
-    for value in values:
-        position, equals, written = value.partition("=")
-        character = ESCAPES.get(written, written)
-        if not (equals and re.fullmatch("[0-9]{1,9}", position) and len(character) == 1):
-            message = rf"found {value}; must be POSITION=CHARACTER, for instance 120=e, or 120=\n for a line break"
-            raise click.BadParameter(message, param=param)
-        edits.append((int(position), character))
-    return tuple(edits)
-
-
-SECTIONS = {"What is read": "text edits unknown checkpoint", "Results": "out as_json"}
+SECTIONS = {"What is read": "text unknown checkpoint", "Results": "out as_json"}
 EXAMPLES = {
     "charlm inspect --out report.html": "a page about the newest run",
     "charlm inspect small large --out report.html": "two runs side by side",
-    "charlm inspect --text mytext.txt --edit 120=e --json": "the numbers, for another text and a changed character",
+    "charlm inspect --text mytext.txt --json": "the numbers, for another text",
 }
 
 
@@ -57,14 +42,6 @@ EXAMPLES = {
     metavar="FILE.html|DIR",
     help="Page to write: FILE.html, or a folder, which also gets each figure as a file.",
 )
-@click.option(
-    "--edit",
-    "edits",
-    callback=parse_edits,
-    multiple=True,
-    metavar="POSITION=CHARACTER",
-    help="Change one character of the text, counted from 0, and show the effect; can be repeated.",
-)
 @checkpoint_option
 @unknown_option("the text")
 @json_option
@@ -73,7 +50,6 @@ def inspect(
     runs: tuple[Path, ...],
     text: Path | None,
     out: Path | None,
-    edits: tuple[tuple[int, str], ...],
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     as_json: bool,
@@ -101,7 +77,6 @@ def inspect(
             text=text,
             checkpoint=checkpoint,
             unknown=unknown,
-            edits=edits,
             progress=progress,
             report_skipped=report_skipped,
         )

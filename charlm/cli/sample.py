@@ -1,9 +1,7 @@
 """`charlm sample`: text as it is generated, plain and as JSON."""
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -21,14 +19,12 @@ from charlm.cli.options import (
     unknown_option,
 )
 from charlm.cli.output import print_aside, print_result, say, write_result
-from charlm.errors import CharlmError, counted, harmless, shorten
+from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:
     from charlm.api.model import Model
-    from charlm.sampling.copies import Copies
-    from charlm.sampling.generation import Generation
+    from charlm.sampling.generation import GeneratedText, TextRequest
     from charlm.sampling.growing import Sample
-    from charlm.sampling.sampler import Sampler
 
 Show = Callable[[bytes], str | bytes]
 """Prepares the UTF-8 of a text, or the bytes of a model, for standard output."""
@@ -51,7 +47,7 @@ SECTIONS = {
     "The text": "prompt prompt_file length stop samples seed unknown ignore_end",
     "How characters are chosen": "temperature top_k top_p min_p",
     "The model": "checkpoint",
-    "Output": "interactive raw copies as_json",
+    "Output": "interactive raw as_json",
 }
 EXAMPLES = {
     "charlm sample": "500 characters from the newest run",
@@ -133,7 +129,6 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
     is_flag=True,
     help="Write control characters, and bytes that are not UTF-8, to a terminal as they are; else they are escaped.",
 )
-@click.option("--copies", is_flag=True, help="Report how much of each text occurs word for word in the training text.")
 @json_option
 def sample(
     *,
@@ -153,7 +148,6 @@ def sample(
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     raw: bool,
-    copies: bool,
     as_json: bool,
 ) -> None:
     """Write text from a trained model, as it is generated.
@@ -163,109 +157,49 @@ def sample(
     if prompt_file is not None:
         prompt = _read_instead_of(prompt, prompt_file)
     if interactive:
-        others_given = as_json or copies or samples > 1 or stop is not None or ignore_end
-        _check_interactive(length, has_others=bool(others_given))
-    elif length == 0 and (as_json or copies or samples > 1):
-        raise click.UsageError("-n 0 has no end; leave out --samples, --json and --copies")
+        _check_interactive(length, has_others=as_json or samples > 1 or bool(stop) or ignore_end)
+    elif length == 0 and (as_json or samples > 1):
+        raise click.UsageError("-n 0 has no end; leave out --samples and --json")
     import secrets
 
     from charlm.api.model import MAX_SEED, load
+    from charlm.sampling.generation import TextRequest
     from charlm.sampling.sampler import Sampler
 
     model = load(run, checkpoint=checkpoint)
     if prompt_file is not None and model.vocabulary.level == "char":
         prompt = _as_characters(prompt, prompt_file)
-    training_ids = model.training_ids(wanted_by="--copies") if copies else None
-    wanted = _Wanted(
-        prompt,
-        length,
+    wanted = TextRequest(
+        INTERACTIVE_LENGTH if interactive and not is_given("length") else length,
         Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
-        secrets.randbelow(MAX_SEED) if seed is None else seed,
-        stop,
-        ignore_end,
-        unknown,
+        seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
+        prompt=prompt,
+        stop=stop or "",
+        ignore_end=ignore_end,
+        unknown=unknown,
     )
     show = _displayer(raw=raw, level=model.vocabulary.level)
     if interactive:
-        _interact(model, wanted, show)
+        from charlm.cli.writing import write_together
+
+        write_result(show(_to_bytes(f"{write_together(model.bundle, wanted)}\n")))
         return
     if unknown == "skip" and (skipped := model.vocabulary.count_skipped(prompt)):
         say(describe_skipped(skipped, "the prompt"))
-    if samples == 1:
-        texts = [_write_one(model, wanted, show=None if as_json else show, keep_text=as_json or copies)]
-    else:
-        texts = _write_several(model, wanted, samples)
-    found = None if training_ids is None else model.find_copies([_escaped(text.data) for text in texts], training_ids)
-    if as_json:
-        _print_json(model, texts, prompt=prompt, seed=wanted.seed, copies=found)
+    if samples == 1 and not as_json:
+        _stream(model.write(wanted), prompt=prompt, show=show)
         return
-    if samples > 1:
+    texts = [model.write(wanted).finish()] if samples == 1 else model.write_several(wanted, samples=samples)
+    if as_json:
+        _print_json(model, texts, wanted)
+    else:
         _print_blocks(texts, prompt=prompt, show=show)
-    for line in _copy_lines(found) if found else ():
-        print_aside(line)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What is asked of the model."""
-
-    prompt: str
-    length: int
-    sampler: "Sampler"
-    seed: int
-    stop: str | None
-    ignore_end: bool
-    unknown: Literal["error", "skip"]
-
-
-def _interact(model: "Model", wanted: _Wanted, show: "Show") -> None:
-    from charlm.cli.writing import write_together
-    from charlm.sampling.drafts import Settings
-
-    steps = wanted.length if is_given("length") else INTERACTIVE_LENGTH
-    settings = Settings(model.bundle, wanted.sampler, wanted.seed, steps, wanted.unknown)
-    write_result(show(_to_bytes(f"{write_together(wanted.prompt, settings)}\n")))
-
-
-def _write_one(model: "Model", wanted: _Wanted, *, show: "Show | None", keep_text: bool) -> "Sample":
-    """Write a text as it is generated, or only generate it if `show` is None."""
-    import numpy as np
-
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        generation = model.stream(
-            wanted.prompt,
-            length=wanted.length,
-            sampler=wanted.sampler,
-            seed=wanted.seed,
-            stop=wanted.stop,
-            ignore_end=wanted.ignore_end,
-            unknown=wanted.unknown,
-            keep_text=keep_text,
-        )
-        if show is None:
-            deque(generation, maxlen=0)  # until it ends
-        else:
-            _stream(generation, prompt=wanted.prompt, show=show)
-    return generation.sample
-
-
-def _write_several(model: "Model", wanted: _Wanted, samples: int) -> "list[Sample]":
-    return model.generate_samples(
-        wanted.prompt,
-        samples=samples,
-        length=wanted.length,
-        sampler=wanted.sampler,
-        seed=wanted.seed,
-        stop=wanted.stop,
-        ignore_end=wanted.ignore_end,
-        unknown=wanted.unknown,
-    )
 
 
 def _check_interactive(length: int, *, has_others: bool) -> None:
     """Refuse --interactive without a terminal, without a length, or with others of the options."""
     if has_others:
-        raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end, --copies and --json")
+        raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end and --json")
     if length == 0:
         raise click.UsageError("--interactive: -n is how far the model goes on at a time; must be 1 or more")
     if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -304,10 +238,10 @@ def _displayer(*, raw: bool, level: str) -> "Show":
     return (lambda data: data) if level == "byte" else _escaped  # characters get the encoding of standard output
 
 
-def _stream(generation: "Generation", *, prompt: str, show: "Show") -> None:
+def _stream(text: "GeneratedText", *, prompt: str, show: "Show") -> None:
     try:
         write_result(show(_to_bytes(prompt)))
-        for piece in generation.as_bytes():
+        for piece in text.as_bytes():
             write_result(show(piece))
     finally:  # after Ctrl-C too, so that the prompt of the shell starts a line
         if sys.stdout.isatty():
@@ -321,21 +255,15 @@ def _print_blocks(texts: "Sequence[Sample]", *, prompt: str, show: "Show") -> No
         write_result("\n")
 
 
-def _print_json(
-    model: "Model", texts: "Sequence[Sample]", *, prompt: str, seed: int, copies: "Sequence[Copies] | None"
-) -> None:
+def _print_json(model: "Model", texts: "Sequence[Sample]", wanted: "TextRequest") -> None:
     import json  # here: the first character of a text comes sooner
-    from dataclasses import asdict
 
     found: list[dict[str, Any]] = [
         {**_json_text(text.data, key="text"), "characters": text.characters, "stopped_by": text.stopped_by}
         for text in texts
     ]
-    if copies is not None:
-        for text, copy in zip(found, copies, strict=True):
-            text["copies"] = asdict(copy)
-    prompts = _json_text(_to_bytes(prompt), key="prompt", bytes_key="prompt_bytes_base64")
-    print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": seed, "samples": found}))
+    prompts = _json_text(_to_bytes(wanted.prompt), key="prompt", bytes_key="prompt_bytes_base64")
+    print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": wanted.seed, "samples": found}))
 
 
 def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:
@@ -359,16 +287,3 @@ def _escaped(data: bytes) -> str:
 
 def _readable(data: bytes) -> str:
     return data.decode("utf-8", "replace")
-
-
-def _copy_lines(copies: "Sequence[Copies]") -> Iterator[str]:
-    from charlm.sampling.copies import MIN_SPAN
-
-    for number, copy in enumerate(copies, start=1):
-        which = f"sample {number} of {len(copies)}: " if len(copies) > 1 else ""
-        longest = "no character does"
-        if copy.position is not None:
-            place = f"at position {copy.position:,}"
-            longest = f"the longest has {counted(copy.characters, 'character')}, {place}: {shorten(copy.text)}"
-        share = f"{copy.share:.1%} occurs in the training text in spans of {MIN_SPAN} or more"
-        yield f"{which}{share}; {longest}"

@@ -20,14 +20,12 @@ from charlm.cli.output import MIN_WIDTH, cut, fold
 from charlm.errors import harmless
 
 if TYPE_CHECKING:
-    from charlm.sampling.drafts import Choice, Draft, Settings
+    from charlm.network.bundle import Bundle
+    from charlm.sampling.drafts import Draft
+    from charlm.sampling.generation import TextRequest
     from charlm.text.vocabulary import Vocabulary
 
-KEYS = (
-    "1-9 choose  space go on  t type",
-    "s continuations, again: others  c characters",
-    "backspace back  u undo  q quit",
-)
+KEYS = "1-9 choose  space go on  t type", "u undo  q quit"
 MAX_KEYS_BYTES = 1 << 16
 COLUMNS, LINES = 80, 24
 """Of a terminal that does not say its size."""
@@ -37,12 +35,12 @@ END = ("", "\x04")
 SPACES = {" ": "space", "\n": "new line", "\t": "tab", "\r": "carriage return"}
 
 
-def write_together(prompt: str, settings: "Settings") -> str:
+def write_together(bundle: "Bundle", wanted: "TextRequest") -> str:
     """Let the user write on a terminal together with a model, and return the text.
 
     Args:
-        prompt: The beginning of the text.
-        settings: The model, and how it is asked.
+        bundle: The model.
+        wanted: The beginning of the text, and how the model goes on.
 
     Raises:
         CharlmError: the model does not know a character of the prompt, or its weights are not finite.
@@ -54,55 +52,51 @@ def write_together(prompt: str, settings: "Settings") -> str:
     from charlm.sampling.drafts import begin, press, text_of
 
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        draft = begin(prompt, settings)
+        draft = begin(bundle, wanted)
         with _keyboard() as read_keys, _screen() as show:
             while not draft.is_done:
                 columns, lines = os.get_terminal_size(sys.stderr.fileno())
-                show(page(draft, settings, columns=columns or COLUMNS, lines=lines or LINES))
+                show(page(draft, columns=columns or COLUMNS, lines=lines or LINES))
                 keys = read_keys()
                 if keys in END:
                     break
                 for key in _separate(keys, is_typing=draft.typed is not None):
-                    draft = press(draft, key, settings)
-    return text_of(draft, settings.bundle.vocabulary)
+                    draft = press(draft, key)
+    return text_of(draft)
 
 
-def page(draft: "Draft", settings: "Settings", *, columns: int, lines: int) -> list[str]:
+def page(draft: "Draft", *, columns: int, lines: int) -> list[str]:
     """Return what a terminal shows of a draft: the end of its text, the choices, and the keys.
 
     Args:
         draft: The text in progress.
-        settings: The model, and how it is asked.
         columns: The width of the terminal; lines are at least 40 columns wide.
         lines: The height of the terminal; at least one line of the text is shown.
 
     """
     from charlm.sampling.drafts import choices, text_of
 
-    width, vocabulary = max(MIN_WIDTH, columns), settings.bundle.vocabulary
+    width = max(MIN_WIDTH, columns)
     if draft.typed is not None:
         below = [f"type: {harmless(draft.typed)}▏", draft.notice, TYPING]
     else:
-        offered = enumerate(choices(draft, settings), start=1)
-        below = [f"{number}  {_describe(choice, vocabulary)}" for number, choice in offered]
+        vocabulary, offered = draft.bundle.vocabulary, enumerate(choices(draft), start=1)
+        below = [f"{number}  {share:6.1%}  {_describe(index, vocabulary)}" for number, (index, share) in offered]
         below += [draft.notice, *KEYS]
-    text = harmless(_readable(text_of(draft, vocabulary)), keep="\n\t").expandtabs()
+    text = harmless(_readable(text_of(draft)), keep="\n\t").expandtabs()
     above = [piece for line in f"{text}▏".split("\n") for piece in fold(line, width)]
     room = max(1, lines - len(below) - 2)
     return [*above[-room:], "", *(cut(harmless(line), width) for line in below)]
 
 
-def _describe(choice: "Choice", vocabulary: "Vocabulary") -> str:
-    from charlm.sampling.drafts import decode
-
-    text = _readable(decode(choice.ids, vocabulary))
-    if choice.probability is None:
-        return text
-    (index,) = choice.ids
-    name = "end of text" if index == vocabulary.end_of_text_id else SPACES.get(text, text)
-    if vocabulary.level == "byte" and not text.isascii():
-        name = f"byte {index:02X}"
-    return f"{choice.probability:6.1%}  {name}"
+def _describe(index: int, vocabulary: "Vocabulary") -> str:
+    """Return the name of an id that the user can choose."""
+    if index == vocabulary.end_of_text_id:
+        return "end of text"
+    glyph = vocabulary.glyphs[index]
+    if vocabulary.level == "byte" and not glyph.isascii():
+        return f"byte {index:02X}"
+    return SPACES.get(glyph, glyph)
 
 
 def _readable(text: str) -> str:

@@ -22,15 +22,6 @@ CARD, LICENSE = "README.md", "LICENSE"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A document of the training text, for the card."""
-
-    name: str
-    characters: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class CardFacts:
     """What the card says beyond the bundle."""
 
@@ -42,10 +33,6 @@ class CardFacts:
     """How to use the export, in Markdown."""
     files: tuple[str, ...]
     """The names of the files of the export."""
-    sources: tuple[Source, ...] = ()
-    """The training text; empty if it is not known."""
-    sample: str = ""
-    """A text that the model has written."""
 
 
 def hub_files(bundle: Bundle, facts: CardFacts) -> dict[str, bytes]:
@@ -69,13 +56,10 @@ def model_card(bundle: Bundle, facts: CardFacts) -> str:
         _others(facts.files),
         "## Score",
         _score(bundle.facts),
-        "## Data",
-        _data(facts.sources),
         "## How it was trained",
         f"```sh\ncharlm train TEXT -c {CONFIG_FILE}\n```",
         f"The settings, {CONFIG_FILE}:",
         fenced(bundle.config, "yaml"),
-        *(["## A text that it has written", fenced(facts.sample, "text")] if facts.sample else []),
         "## License",
         f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
         "have terms of its own; if it has, change the license at the head of this page.",
@@ -126,15 +110,6 @@ def _score(facts: Mapping[str, Any]) -> str:
     after = "" if score.step is None else f", after {score.step:,} steps"
     nats = score.nats_per_char
     return f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on the {text} text{after}."
-
-
-def _data(sources: tuple[Source, ...]) -> str:
-    if not sources:
-        return "Not known: the bundle was exported without its run."
-    shown = sources[:20]
-    rows = [f"| {escape_markdown(s.name)} | {s.characters:,} | `{escape_markdown(s.sha256)}` |" for s in shown]
-    more = [f"\nand {len(sources) - len(shown):,} more documents."] if len(sources) > len(shown) else []
-    return "\n".join(["| document | characters | SHA-256 |", "|---|---|---|", *rows, *more])
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The graph in the config.json of a `.keras` file -> which layers are the network of charlm.
 
-The graph is followed from the output layer down. It must be: ids or one-hot characters, an embedding if there is one,
-SimpleRNN layers one above the other, a Dense layer; with skip connections each SimpleRNN above the first reads
-[below, x], and the Dense layer reads all of them. Dropout layers are passed over: they do nothing after training.
+It must be: ids or one-hot characters, an embedding if there is one, SimpleRNN layers one above the other, a Dense
+layer; with skip connections each SimpleRNN above the first reads [below, x], and the Dense layer reads all of them.
+Dropout layers are passed over: they do nothing after training.
 """
 
 import re
@@ -18,7 +18,19 @@ from charlm.network.rnn import ACTIVATIONS
 MAX_KERAS_LAYERS = 10 * MAX_LAYERS
 _PASSED = {"Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization"}
 """Layers that change nothing after training."""
-_ONE_HOT = {"OneHot", "CategoryEncoding"}
+_INPUTS: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    **{"InputLayer": {}, "OneHot": {}, "CategoryEncoding": {"output_mode": ("one_hot",)}},
+    "Embedding": {"mask_zero": (False, None)},  # it would skip id 0
+}
+_ALLOWED: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    **_INPUTS,
+    **{kind: {} for kind in _PASSED},
+    "SimpleRNN": {"go_backwards": (False,), "use_bias": (True, False)},
+    "Concatenate": {"axis": (-1, 2)},
+    "Dense": {"activation": ("linear", "softmax"), "use_bias": (True, False)},
+    **{"Softmax": {}, "Activation": {"activation": ("softmax",)}},  # above the Dense layer
+}
+"""The layers of a network of charlm, with the settings that some of them must have."""
 
 
 class UnsupportedLayerError(Exception):
@@ -48,140 +60,83 @@ class Stack:
 
 
 def read_stack(config: Mapping[str, Any]) -> Stack:
-    """Return the layers that a config.json describes.
+    """Return the layers that a config.json describes; they must be listed from the input up, as Keras writes them.
 
     Raises:
         UnsupportedLayerError: the model has other layers, or they are connected in another way.
-        KeyError, TypeError, ValueError, IndexError, AttributeError: the config is not as Keras writes it.
+        KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError: the config is not as Keras writes
+            it.
 
     """
     if config["class_name"] not in {"Sequential", "Functional", "Model"}:
         raise UnsupportedLayerError(
             f"a model of class {shorten(config['class_name'])}; must be Sequential or Functional"
         )
-    return _Graph(config["class_name"] == "Sequential", config["config"]).stack()
+    listed = config["config"]["layers"]
+    if len(listed) > MAX_KERAS_LAYERS:
+        raise UnsupportedLayerError(f"{len(listed)} layers; must be {MAX_KERAS_LAYERS} at most")
+    layers = {layer["config"]["name"]: layer for layer in listed}
+    for name, layer in layers.items():
+        _check_layer(name, layer["class_name"], layer["config"])
+    order, skip_connections = _connections(layers, is_sequential=config["class_name"] == "Sequential")
+    source, *network = order
+    activations = {_activation(layers[name]["config"]) for name in network[:-1]}
+    if not (len(activations) == 1 and activations <= ACTIVATIONS.keys()):
+        raise _unsupported(network[0], f"activations {', '.join(map(shorten, activations))}; must be one of charlm")
+    folders = dict(zip(layers, _folders(listed), strict=True))
+    records = [LayerRecord(folders[name], layers[name]["config"]["use_bias"]) for name in network]
+    return Stack(
+        embedding=folders[source] if layers[source]["class_name"] == "Embedding" else None,
+        rnn=tuple(records[:-1]),
+        logits=records[-1],
+        activation=activations.pop(),
+        skip_connections=skip_connections,
+    )
 
 
-Value = tuple[str, ...]
-"""What flows from a layer: the names of the layers whose outputs are joined in it."""
-
-
-class _Graph:
-    """The layers by name, and what has been found of the network on the way down from the output."""
-
-    def __init__(self, is_sequential: bool, config: Mapping[str, Any]) -> None:
-        layers = config["layers"]
-        if len(layers) > MAX_KERAS_LAYERS:
-            raise UnsupportedLayerError(f"{len(layers)} layers; must be {MAX_KERAS_LAYERS} at most")
-        self._layers = {layer["config"]["name"]: layer for layer in layers}
-        self._folders = dict(zip(self._layers, _folders(layers), strict=True))
-        names = list(self._layers)
-        self._sources = (
-            {name: names[max(index - 1, 0) : index] for index, name in enumerate(names)}
-            if is_sequential
-            else {name: _sources(layer) for name, layer in self._layers.items()}
-        )
-        self._output = names[-1] if is_sequential else _output(config["output_layers"])
-        self._input: str | None = None
-        self._embedding: str | None = None
-        self._rnn: dict[str, Value] = {}  # what each SimpleRNN reads, lowest first
-
-    def stack(self) -> Stack:
-        """Follow the graph down from its output."""
-        name = self._output
-        while self._kind(name) in _PASSED or self._is_softmax(name):
-            name = self._source(name)
-        if self._kind(name) != "Dense":
-            raise _unsupported(name, f"found {self._kind(name)}; the output must be a Dense layer")
-        self._check(name, "activation", _activation(self._settings(name)), ("linear", "softmax"))
-        features = self._value(self._source(name))
-        activations = {_activation(self._settings(rnn)) for rnn in self._rnn}
-        if not (len(activations) == 1 and activations <= ACTIVATIONS.keys()):
-            raise _unsupported(
-                name, f"activations {', '.join(map(shorten, activations))} below it; must be one of charlm"
-            )
-        return Stack(
-            embedding=self._embedding,
-            rnn=tuple(self._record(rnn) for rnn in self._rnn),
-            logits=self._record(name),
-            activation=activations.pop(),
-            skip_connections=self._has_skips(name, features),
-        )
-
-    def _has_skips(self, logits: str, features: Value) -> bool:
-        """Return whether every layer reads the input and the logits read every layer; refuse what is in between."""
-        layers = list(self._rnn)
-        are_reading = [len(read) > 1 for read in list(self._rnn.values())[1:]]
-        if features == (layers[-1],) and not any(are_reading):
-            return False
-        if features == tuple(layers) and all(are_reading):
-            return True
-        raise _unsupported(logits, f"reads {shorten(features)}; with skip connections all layers must have them")
-
-    def _value(self, name: str) -> Value:
-        """Return what a layer gives on, and note the SimpleRNN layers below it."""
-        kind = self._kind(name)
-        if kind in _PASSED:
-            return self._value(self._source(name))
-        if kind == "SimpleRNN":
-            return self._recurrent(name)
-        if kind == "Concatenate":
-            self._check(name, "axis", self._settings(name)["axis"], (-1, 2))
-            return tuple(part for source in self._sources[name] for part in self._value(source))
-        if kind in {"InputLayer", "Embedding", *_ONE_HOT}:
-            return self._read_input(name, kind)
+def _check_layer(name: str, kind: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a layer that charlm does not have, or with settings that it does not have."""
+    if kind not in _ALLOWED:
         raise _unsupported(name, f"found {kind}; charlm has SimpleRNN, Embedding and Dense layers")
-
-    def _read_input(self, name: str, kind: str) -> Value:
-        if kind != "InputLayer" and self._sources[name] and self._kind(self._source(name)) != "InputLayer":
-            raise _unsupported(name, "must read the input of the model")
-        if kind == "CategoryEncoding":
-            self._check(name, "output_mode", self._settings(name)["output_mode"], ("one_hot",))
-        if kind == "Embedding":
-            self._check(name, "mask_zero", self._settings(name).get("mask_zero", False), (False,))  # it skips id 0
-            self._embedding = self._folders[name]
-        if self._input not in {None, name}:
-            raise _unsupported(name, f"a second input beside {shorten(self._input)}; must be one")
-        self._input = name
-        return (name,)
-
-    def _recurrent(self, name: str) -> Value:
-        if name not in self._rnn:
-            self._check(name, "go_backwards", self._settings(name)["go_backwards"], (False,))
-            read = self._value(self._source(name))
-            below = list(self._rnn)[-1:]
-            if read not in ([tuple(below), (*below, self._input)] if below else [(self._input,)]):
-                raise _unsupported(name, f"reads {shorten(read)}; must be the layer below, or that and the input")
-            self._rnn[name] = read
-        return (name,)
-
-    def _record(self, name: str) -> LayerRecord:
-        use_bias = self._settings(name)["use_bias"]
-        self._check(name, "use_bias", use_bias, (True, False))
-        return LayerRecord(self._folders[name], use_bias)
-
-    def _kind(self, name: str) -> str:
-        return str(self._layers[name]["class_name"])
-
-    def _settings(self, name: str) -> Mapping[str, Any]:
-        settings: Mapping[str, Any] = self._layers[name]["config"]
-        return settings
-
-    def _is_softmax(self, name: str) -> bool:
-        kind = self._kind(name)
-        return kind == "Softmax" or (kind == "Activation" and _activation(self._settings(name)) == "softmax")
-
-    def _source(self, name: str) -> str:
-        """Return the one layer that a layer reads."""
-        sources = self._sources[name]
-        if len(sources) != 1:
-            raise _unsupported(name, f"reads {len(sources)} layers; must be one")
-        return sources[0]
-
-    @staticmethod
-    def _check(name: str, key: str, found: Any, allowed: Sequence[Any]) -> None:
+    for key, allowed in _ALLOWED[kind].items():
+        found = _activation(settings) if key == "activation" else settings.get(key)
         if found not in allowed:
             raise _unsupported(name, f"{key} is {shorten(found)}; must be {' or '.join(map(shorten, allowed))}")
+
+
+def _connections(layers: Mapping[str, Mapping[str, Any]], *, is_sequential: bool) -> tuple[list[str], bool]:
+    """Return the names of what the first SimpleRNN reads, the SimpleRNN layers and the Dense layer; and has_skips."""
+    kinds = {name: layer["class_name"] for name, layer in layers.items()}
+    names = list(layers)
+    sources = {
+        name: names[max(index - 1, 0) : index] if is_sequential else _sources(name, layer)
+        for index, (name, layer) in enumerate(layers.items())
+    }
+
+    def read(name: str) -> tuple[str, ...]:
+        """Return what a layer reads; Dropout and Concatenate layers in between are passed over."""
+        parts: list[str] = []
+        for source in sources[name]:
+            parts += read(source) if kinds[source] in {*_PASSED, "Concatenate"} else [source]
+        return tuple(parts)
+
+    rnn = [name for name in names if kinds[name] == "SimpleRNN"]
+    dense = [name for name in names if kinds[name] == "Dense"]
+    if not rnn or len(dense) != 1:
+        raise UnsupportedLayerError(f"{len(rnn)} SimpleRNN and {len(dense)} Dense layers; must be 1 or more, and 1")
+    first = read(rnn[0])
+    if len(first) != 1 or kinds[first[0]] not in _INPUTS or any(kinds[x] != "InputLayer" for x in read(first[0])):
+        raise _unsupported(rnn[0], f"reads {shorten(first)}; must be the input of the model, or its embedding")
+    found = [read(name) for name in (*rnn[1:], *dense)]
+    plain, skipping = [(name,) for name in rnn], [*((name, *first) for name in rnn[:-1]), tuple(rnn)]
+    for name, parts, *expected in zip((*rnn[1:], *dense), found, plain, skipping, strict=True):
+        if parts not in expected:
+            raise _unsupported(
+                name, f"reads {shorten(parts)}; must be {shorten(expected[0])} or {shorten(expected[1])}"
+            )
+    if found not in (plain, skipping):
+        raise _unsupported(dense[0], "with skip connections, all layers must have them")
+    return [*first, *rnn, *dense], found != plain
 
 
 def _unsupported(name: str, problem: str) -> UnsupportedLayerError:
@@ -211,21 +166,15 @@ def _snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _sources(layer: Mapping[str, Any]) -> list[str]:
+def _sources(name: str, layer: Mapping[str, Any]) -> list[str]:
     """Return the names of the layers that a layer of a functional model reads; initial states are left out."""
     nodes = layer["inbound_nodes"]
     if not nodes:
         return []
     if len(nodes) > 1:
-        raise _unsupported(layer["config"]["name"], "is used more than once")
+        raise _unsupported(name, "is used more than once")
     read = nodes[0]["args"][0]
     histories = [tensor["config"]["keras_history"] for tensor in (read if isinstance(read, list) else [read])]
     if any(history[2] != 0 for history in histories):
-        raise _unsupported(layer["config"]["name"], "reads a state; must be the outputs of a layer")
+        raise _unsupported(name, "reads a state; must be the outputs of a layer")
     return [str(history[0]) for history in histories]
-
-
-def _output(layers: Any) -> str:
-    """Return the name of the layer of the first output; in a config it stands alone or in a list."""
-    first = layers[0]
-    return str(first if isinstance(first, str) else first[0])

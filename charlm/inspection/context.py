@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.gradients import Trace
-from charlm.network.rnn import Parameters, State, nats, step, zero_state
+from charlm.network.rnn import Parameters, advance, nats, zero_state
 
 Values = NDArray[np.float64]
 
 CONTEXTS = tuple(1 << power for power in range(10))
 """1, 2, 4, ... 512 characters."""
-ELSEWHERE = 64
-"""How many characters of another place are read to get a state from there."""
 HIGHEST_ORDER = 9
 """The longest n-grams that are counted."""
 LAGS = (*range(16), *range(16, 33, 2), 40, 48, 64)
@@ -35,8 +33,6 @@ class UsableContext:
     """k = 1, 2, 4, ..., int64 [n]."""
     nats: Values
     """Nats per character from the zero state, float64 [n]."""
-    nats_other_state: Values
-    """Nats per character from the state that another place of the text has left, float64 [n]."""
     bits_saved: Values
     """Bits per character that each doubling of k saves, from the zero state: float64 [n - 1]."""
     ngram_order: NDArray[np.int64]
@@ -65,21 +61,15 @@ def usable_context(
         positions: How many characters to score at most, 1 or more, evenly spaced.
         ngram_nats: Returns the nats of ids 1 to n - 1 by the n-grams of an order, float64 [n - 1]; None = no n-grams.
 
-    Returns:
-        The mean losses. `nats_other_state` begins at the state that 64 characters leave, half a text away.
-
     """
     reach = [k for k in characters if k <= max(1, 3 * (len(ids) - 1) // 4)]
     targets = np.unique(np.linspace(reach[-1], len(ids) - 1, min(positions, len(ids) - reach[-1])).astype(np.int64))
-    zero = zero_state(parameters, len(targets))
-    other = _state_elsewhere(parameters, ids, targets)
-    from_zero, from_other = ([_nats(parameters, ids, targets, k, state) for k in reach] for state in (zero, other))
+    from_zero = [_nats(parameters, ids, targets, k) for k in reach]
     orders = [k + 1 for k in reach if ngram_nats is not None and k < HIGHEST_ORDER]
     by_ngrams = [float(ngram_nats(order)[targets - 1].mean()) for order in orders if ngram_nats is not None]
     return UsableContext(
         characters=np.array(reach),
         nats=np.array(from_zero),
-        nats_other_state=np.array(from_other),
         bits_saved=-np.diff(from_zero) / np.log(2),
         ngram_order=np.array(orders, np.int64),
         ngram_nats=np.array(by_ngrams),
@@ -87,21 +77,12 @@ def usable_context(
     )
 
 
-def _nats(parameters: Parameters, ids: NDArray[Any], targets: NDArray[np.int64], k: int, state: State) -> float:
-    """Return the mean loss of the targets, each given the k characters before it and a state, [P, H] for each layer."""
-    for back in range(k, 0, -1):
-        logits, state = step(parameters, ids[targets - back], state)
-    return float(nats(logits, ids[targets].astype(np.int64)).mean(dtype=np.float64))
-
-
-def _state_elsewhere(parameters: Parameters, ids: NDArray[Any], targets: NDArray[np.int64]) -> State:
-    """Return the state after 64 characters, or fewer, that begin half a text away from each target."""
-    length = min(ELSEWHERE, len(ids) // 2)
-    starts = (targets + len(ids) // 2) % (len(ids) - length)
+def _nats(parameters: Parameters, ids: NDArray[Any], targets: NDArray[np.int64], k: int) -> float:
+    """Return the mean loss of the targets, each given only the k characters before it."""
     state = zero_state(parameters, len(targets))
-    for offset in range(length):
-        _, state = step(parameters, ids[starts + offset], state)
-    return state
+    for back in range(k, 0, -1):
+        _, state = advance(parameters, ids[targets - back], state)
+    return float(nats(parameters.logits(state), ids[targets].astype(np.int64)).mean(dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from charlm.inspection.look import BLUE, GREEN, MUTED, ORANGE, canvas
+from charlm.inspection.look import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
 from charlm.network.rnn import Parameters
 
 if TYPE_CHECKING:
@@ -46,12 +46,7 @@ class Part:
     kind: PartKind
     outputs: int
     """The width of its output."""
-    inputs: int
-    """The width of its input, the state not counted; V for one-hot and embedding."""
-    reads: tuple[str, ...]
-    """The names of the parts whose outputs it reads, in the order in which they are joined; empty for the first one."""
     weights: tuple[Weight, ...]
-    equation: str
     parameters: int
 
 
@@ -69,46 +64,22 @@ class Diagram:
 
 def draw_up(parameters: Parameters) -> Diagram:
     """List the parts of a network, from the input to the logits."""
-    size, layers = parameters.vocabulary_size, parameters.layers
-    are_joined = parameters.skip_connections and len(layers) > 1
-    if parameters.embedding is None:
-        parts = [_part(parameters, "one-hot", "one-hot", (size, size), equation="x_t = one-hot(id_t)")]
-    else:
-        widths = (size, parameters.embedding.shape[1])
-        parts = [_part(parameters, "embedding", "embedding", widths, equation="x_t = E[id_t]")]
-    source = parts[0].name
-    for index, layer in enumerate(layers):
-        reads: tuple[str, ...] = (parts[-1].name, source) if index and are_joined else (parts[-1].name,)
-        x = "x_t" if index == 0 else "[h_t below, x_t]" if are_joined else "h_t below"
-        bias = "" if layer.bias is None else " + b"
-        equation = f"h_t = {parameters.activation}({x} U + h_{{t-1}} V{bias})"
-        widths = (len(layer.kernel), layer.units)
-        parts.append(_part(parameters, f"rnn.{index}", "rnn", widths, equation=equation, reads=reads))
-    names = tuple(part.name for part in parts[1:])
-    equation = f"logits_t = {'[h_t of all layers]' if are_joined else 'h_t'} W + c"
-    reads = names if are_joined else names[-1:]
-    widths = (len(parameters.logits_kernel), size)
-    parts.append(_part(parameters, "logits", "logits", widths, equation=equation, reads=reads))
-    return Diagram(tuple(parts), parameters.activation, parameters.skip_connections, parameters.size)
+    source: PartKind = "one-hot" if parameters.embedding is None else "embedding"
+    width = parameters.vocabulary_size if parameters.embedding is None else parameters.embedding.shape[1]
+    layers = [_part(parameters, f"rnn.{index}", "rnn", layer.units) for index, layer in enumerate(parameters.layers)]
+    top = _part(parameters, "logits", "logits", parameters.vocabulary_size)
+    parts = (_part(parameters, source, source, width), *layers, top)
+    return Diagram(parts, parameters.activation, parameters.skip_connections, parameters.size)
 
 
-def _part(
-    parameters: Parameters,
-    name: str,
-    kind: PartKind,
-    widths: tuple[int, int],
-    *,
-    equation: str,
-    reads: tuple[str, ...] = (),
-) -> Part:
-    """Return a part with the tensors of its name; `widths` are those of its input and its output."""
+def _part(parameters: Parameters, name: str, kind: PartKind, outputs: int) -> Part:
+    """Return a part with the tensors of its name."""
     weights = tuple(
         Weight(each, SYMBOLS.get(each) or SYMBOLS[each.rpartition(".")[2]], tensor.shape, tensor.size)
         for each, tensor in parameters.tensors().items()
         if each == name or each.startswith(f"{name}.")
     )
-    count = sum(weight.parameters for weight in weights)
-    return Part(name, kind, widths[1], widths[0], reads, weights, equation, count)
+    return Part(name, kind, outputs, weights, sum(weight.parameters for weight in weights))
 
 
 def weight_rows(diagram: Diagram) -> list[tuple[object, ...]]:
@@ -124,10 +95,9 @@ def weight_rows(diagram: Diagram) -> list[tuple[object, ...]]:
 def draw_network(diagram: Diagram) -> "Figure":
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
     parts = diagram.parts
-    figure, ((left, right),) = canvas(1, 2, height=0.9 + 0.72 * len(parts))
-    for axes, title in ((left, "rolled"), (right, "unrolled")):
+    figure, (left, right) = canvas("Rolled", "Unrolled", columns=2, height=0.72 * len(parts), left=RIGHT)
+    for axes in (left, right):
         axes.set_axis_off()
-        axes.set_title(title, loc="left")
     _draw_rolled(left, parts, has_skips=diagram.skip_connections)
     _draw_unrolled(right, parts)
     return figure

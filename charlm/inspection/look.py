@@ -39,8 +39,11 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 3)))
 """Of the lines of SERIES, in the same order."""
 
-WIDTH, HEIGHT = 4.8, 3.0
-"""Inches; a figure fills the width of a phone, and the letters stay readable."""
+WIDTH, HEIGHT = 4.8, 2.1
+"""Inches, of a figure and of one drawing area; it fills the width of a phone, and its letters stay readable."""
+LEFT, RIGHT, TOP, BOTTOM, GAP, LEGEND_LINE = 0.78, 0.15, 0.3, 0.45, 0.65, 0.2
+"""Inches round a drawing area, between two of them, and of a line of the legend. They are fixed: to compute them from
+the letters, as matplotlib can, takes longer than all the rest."""
 DOTS_PER_INCH = 160
 FLOOR = 1e-10
 """Of logarithmic axes: less than this is rounding, and would press the rest together."""
@@ -90,24 +93,36 @@ def look() -> Iterator[None]:
 
 
 def canvas(
-    rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float = HEIGHT
-) -> "tuple[Figure, NDArray[Any]]":
+    *titles: str, columns: int = 1, height: float = HEIGHT, left: float = LEFT, right: float = RIGHT
+) -> "tuple[Figure, list[Axes]]":
     """Return an empty figure and its axes.
 
     Args:
-        rows: Of axes.
-        columns: Of axes.
-        width: Inches.
-        height: Inches.
-
-    Returns:
-        The figure, and an object array [rows, columns] of axes.
+        titles: Of the axes, row by row.
+        columns: How many axes stand side by side.
+        height: Of each axes in inches, without what is written round it.
+        left: Inches for what is written left of the axes.
+        right: Inches for what is written right of them.
 
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    rows = -(-len(titles) // columns)
+    whole = rows * height + (rows - 1) * GAP + TOP + BOTTOM
+    width = (WIDTH - left - right - (columns - 1) * GAP) / columns
+    figure = Figure(figsize=(WIDTH, whole))
+    figure.subplots_adjust(
+        left / WIDTH, BOTTOM / whole, 1 - right / WIDTH, 1 - TOP / whole, wspace=GAP / width, hspace=GAP / height
+    )
+    found = [figure.add_subplot(rows, columns, place) for place in range(1, len(titles) + 1)]
+    for axes, title in zip(found, titles, strict=True):
+        axes.set_title(title, loc="left")
+    return figure, found
+
+
+def room_for(labels: Sequence[str]) -> float:
+    """Return the inches that names of rows need left of the axes."""
+    return 0.2 + 0.075 * max(map(len, labels))
 
 
 def theme_css() -> str:
@@ -187,7 +202,7 @@ def log_scale(axes: "Axes", *values: ArrayLike) -> None:
     if least > 0:
         axes.set_yscale("log")
         if least < FLOOR:
-            axes.set_ylim(bottom=FLOOR)
+            axes.set_ylim(FLOOR, 3 * max(float(curve.max()) for curve in shown if curve.size))
         axes.yaxis.set_major_formatter(lambda value, _: power(value))
         axes.yaxis.set_minor_formatter("")
 
@@ -217,10 +232,15 @@ def rule(axes: "Axes", *, y: float | None = None, x: float | None = None) -> Non
 
 
 def legend(figure: "Figure", *, columns: int = 3) -> None:
-    """Draw a legend of all axes above them, where it hides nothing; none if nothing has a label."""
+    """Draw a legend of all axes above them, and make the figure so much higher; none if nothing has a label."""
     named: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
-    if named:
-        figure.legend(list(named.values()), list(named), loc="outside upper left", ncols=columns)
+    if not named:
+        return
+    before, edges = figure.get_figheight(), figure.subplotpars
+    after = before + LEGEND_LINE * -(-len(named) // columns)
+    figure.set_figheight(after)
+    figure.subplots_adjust(bottom=edges.bottom * before / after, top=edges.top * before / after)
+    figure.legend(list(named.values()), list(named), loc="upper left", ncols=columns, borderaxespad=0.2)

@@ -172,11 +172,9 @@ def _notes(report: Report, *, is_named: bool) -> str:
 
 
 def _section(section: Section, reports: Sequence[Report]) -> str:
-    """Return a section with a column for each run; "" if it is optional and no run has it."""
+    """Return a section with a column for each run."""
     figures = [_draw(section, chart, reports) for chart in section.charts]
     bodies = [_body(section, report, [same[run] for same in figures], run=run) for run, report in enumerate(reports)]
-    if section.is_optional and not any(bodies):
-        return ""
     missing = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
     runs = "".join(
         f'<div class="run">{f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""}{body or missing}</div>'

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from charlm.errors import CharlmError
 from charlm.evaluation.baselines import NGrams, count_ngrams, score_ngrams
 from charlm.inspection.states import read_states
-from charlm.inspection.untrained import draw_initial
 from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
 from charlm.network.rnn import Parameters, State
@@ -27,8 +25,6 @@ MOST_LOGITS = 20_000_000
 """That are held at once; takes 160 MB in float64."""
 MOST_STATES = 5_000
 """States of every layer that are held at once."""
-FEW_STATES = 2_000
-"""States that are looked at one by one."""
 DOUBLE_UP_TO = 1_500_000
 """Up to how many weights the derivatives are computed in float64."""
 
@@ -50,8 +46,6 @@ class Subject:
     """The text that the run is evaluated on, integers [v]; None if it is not known."""
     run: Path | None = None
     """The folder of the run; None for a bundle without its run."""
-    edits: tuple[tuple[int, int], ...] = ()
-    """Characters to change: position in the text, and the id to put there."""
 
 
 @dataclass(frozen=True)
@@ -120,30 +114,6 @@ class Reading:
         """The outputs of every layer at the beginning of the text, float32 [up to 5,000, H]."""
         return read_states(self.parameters, self.ids[:MOST_STATES])
 
-    @property
-    def few_states(self) -> State:
-        """The first of these, float32 [up to 2,000, H]."""
-        return tuple(output[:FEW_STATES] for output in self.states)
-
-    @cached_property
-    def initial(self) -> Parameters:
-        """A network with weights drawn anew by the initializers of the config."""
-        return draw_initial(self.subject.bundle.parse_config(), len(self.vocabulary))
-
-    @cached_property
-    def initial_trace(self) -> Trace:
-        """The beginning of the text, read by that network."""
-        return read_text(self.initial.cast(self.limits.dtype), self.ids[: self.limits.positions // 2])
-
-    @cached_property
-    def initial_states(self) -> State | None:
-        """What that network makes of the part of the text of `states`; None if it cannot be drawn."""
-        try:
-            initial = self.initial
-        except CharlmError:  # the quantities that are of this network say what is wrong
-            return None
-        return read_states(initial, self.ids[:MOST_STATES])
-
     def ngram_nats(self, order: int) -> NDArray[np.float64]:
         """Return the nats of ids 1 to n - 1 by n-grams of an order that are counted on the training text."""
         if order not in self._ngram_nats:
@@ -177,8 +147,7 @@ class Reading:
         read = (
             ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
             ("Surprise, gradients, impulse response, exponents", limits.positions, f"{limits.positions:,}"),
-            ("Units, calibration", MOST_STATES, f"{MOST_STATES:,}"),
-            ("Saturation, trajectory, fixed points", FEW_STATES, f"{FEW_STATES:,}"),
+            ("Units, saturation, calibration", MOST_STATES, f"{MOST_STATES:,}"),
         )
         notes = [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
         known, used = self.subject.training_ids, self.training_ids

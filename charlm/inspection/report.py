@@ -14,9 +14,9 @@ from charlm.inspection.surprise import Predictions
 
 SECTIONS = (
     *(prediction.NETWORK, prediction.CURVES, prediction.SURPRISE, prediction.LOSS, prediction.CALIBRATION),
-    *(reach.GRADIENT, reach.TRUNCATION, reach.CONTEXT, reach.IMPULSE, reach.MEMORY, reach.EDIT),
-    *(dynamics.SPECTRUM, dynamics.LYAPUNOV, dynamics.FIXED_POINTS),
-    *(representation.UNITS, representation.SATURATION, representation.TRAJECTORY, representation.CHARACTER_MAP),
+    *(reach.GRADIENT, reach.TRUNCATION, reach.CONTEXT, reach.IMPULSE, reach.MEMORY),
+    *(dynamics.SPECTRUM, dynamics.LYAPUNOV),
+    *(representation.UNITS, representation.SATURATION, representation.CHARACTER_MAP),
 )
 """In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""
 QUANTITIES: tuple[Quantity, ...] = tuple(
@@ -41,8 +41,7 @@ def inspect_run(
         progress: Called with the name of each quantity before it is made, in the order of QUANTITIES.
 
     Raises:
-        CharlmError: the text has less than 2 characters, a position of an edit lies outside the part that is read, or
-            the losses are not finite.
+        CharlmError: the text has less than 2 characters, or the losses are not finite.
 
     """
     if len(subject.ids) < 2:
@@ -78,21 +77,19 @@ def to_json(report: Report) -> dict[str, Any]:
     """Return a report as an object for `json.dumps`.
 
     The keys are the names of the quantities and of the fields of their data, all the way down, with three exceptions:
-    `surprise` is a list with an object for each character (position, character, nats, likeliest, influence), each
-    gradient by lag a list with an object for each layer (path, positions, layer, lag, median, low, high), and
+    `surprise` is a list with an object for each character (position, character, nats, likeliest, influence),
+    `gradient_by_lag` a list with an object for each layer (positions, layer, lag, median, low, high), and
     `spectral_radius` repeats that of each layer. Numbers have 7 significant digits; one that is not finite is null. Ids
     are indices of `characters`.
     """
     names = ("name", "text_name", "characters", "activation", "notes", "level")
     plain: dict[str, Any] = {name: to_plain(getattr(report, name)) for name in names}
-    plain |= {each.name: to_plain(report.found.get(each.name, each.missing)) for each in QUANTITIES}
-    for name in ("gradient_by_lag", "gradient_by_lag_layer", "initial_gradient_by_lag"):
-        if (found := plain[name]) is not None:
-            shared = {"path": found["path"], "positions": found["positions"]}
-            plain[name] = [shared | layer for layer in found["layers"]]
+    plain |= {each.name: to_plain(report.found.get(each.name)) for each in QUANTITIES}
+    if (found := plain["gradient_by_lag"]) is not None:
+        plain["gradient_by_lag"] = [{"positions": found["positions"]} | layer for layer in found["layers"]]
     if (predictions := report.get("surprise")) is not None:
         plain["surprise"] = _surprise(predictions, report.characters)
-    plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"]]
+    plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"] or ()]
     return plain
 
 

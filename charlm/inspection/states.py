@@ -1,4 +1,4 @@
-"""The states of a network on a text: how they are spread, their path through a sentence, and a map of the characters.
+"""The states of a network on a text: how they are spread; and a map of the characters.
 
 Axes: T the characters of a text, H units, V the characters on the map.
 """
@@ -7,14 +7,13 @@ import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.features import SENTENCE_ENDS, is_vowel
+from charlm.inspection.features import is_vowel
 from charlm.network.gradients import SATURATED_BELOW
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.text.vocabulary import Vocabulary
@@ -30,10 +29,6 @@ BORDERS: Mapping[str, tuple[float, float]] = {
     "sigmoid": (0.5 - math.sqrt(1 - SATURATED_BELOW) / 2, 0.5 + math.sqrt(1 - SATURATED_BELOW) / 2),  # f' = h (1 - h)
 }
 """The outputs below and above which f' is less than SATURATED_BELOW of its largest."""
-BACKGROUND = 500
-"""How many states the background of a path has, at most."""
-SENTENCE = (30, 120)
-"""The least and the most characters of the sentence."""
 MAX_CHARACTERS = 200
 """The most characters on the map."""
 
@@ -170,60 +165,6 @@ def fit_plane(vectors: Floats) -> Plane:
             axes[index] = axis / np.linalg.norm(axis) * np.sign(axis[np.abs(axis).argmax()])
             shares[index] = float(variance) / total
     return Plane(mean, axes, (shares[0], shares[1]))
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """The state of a layer while it reads a sentence, in two principal components."""
-
-    layer: int
-    start: int
-    """The position of the sentence in the text."""
-    ids: NDArray[np.int64]
-    """The sentence, int64 [T]."""
-    points: Values
-    """The state after each character, [T, 2]."""
-    background: Values
-    """States at other positions of the text, in the same components, [at most 500, 2]."""
-    explained: tuple[float, float]
-    """The share of the variance of all states that each component has, from 0 to 1."""
-
-
-def follow_state(outputs: State, ids: NDArray[Any], vocabulary: Vocabulary) -> Trajectory:
-    """Follow the state of the highest layer through one sentence of a text.
-
-    The sentence is the first one whose length lies in SENTENCE; if there is none, it is the beginning of the text.
-
-    Args:
-        outputs: The outputs of each layer on the text, [T, H], T >= 1.
-        ids: The text, integers [T].
-        vocabulary: The characters by id.
-
-    """
-    states = outputs[-1]
-    plane = fit_plane(states)
-    start, end = _choose_sentence(ids, vocabulary)
-    return Trajectory(
-        layer=len(outputs) - 1,
-        start=start,
-        ids=ids[start:end],
-        points=plane.project(states[start:end]),
-        background=plane.project(states[:: -(-len(states) // BACKGROUND)]),
-        explained=plane.explained,
-    )
-
-
-def _choose_sentence(ids: NDArray[np.int64], vocabulary: Vocabulary) -> tuple[int, int]:
-    """Return where a sentence starts and ends."""
-    shortest, longest = SENTENCE
-    ends = [index for index, glyph in enumerate(vocabulary.glyphs) if glyph in SENTENCE_ENDS]
-    blanks = [index for index, glyph in enumerate(vocabulary.glyphs) if glyph.isspace()]
-    borders = np.flatnonzero(np.isin(ids, ends)) + 1
-    for begin, end in pairwise(borders.tolist()):
-        start = begin + int(np.argmin(np.isin(ids[begin:end], blanks)))
-        if shortest <= end - start <= longest:
-            return start, end
-    return 0, min(longest, len(ids))
 
 
 @dataclass(frozen=True, eq=False)

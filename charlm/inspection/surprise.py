@@ -1,4 +1,4 @@
-"""The surprise of each character of a text, what was likelier, what decided it, and the ripple of a changed character.
+"""The surprise of each character of a text, what was likelier, and what decided it.
 
     nats_t = -log softmax(logits_{t-1})[id_t]
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.gradients import Trace, follow_back, read_text, through_inputs
+from charlm.network.gradients import Trace, follow_back, through_inputs
 
 Values = NDArray[np.float64]
 
@@ -85,53 +85,3 @@ def _influence(trace: Trace, steps: NDArray[np.int64], *, lags: int) -> Values:
     by_lag = np.stack(norms, axis=-1).astype(np.float64)
     peaks = by_lag.max(-1, keepdims=True)
     return np.asarray(np.divide(by_lag, peaks, out=np.zeros_like(by_lag), where=peaks > 0))
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """The ripple of one changed character in the nats of the characters from it on."""
-
-    position: int
-    """Of the changed character in the text, from 0."""
-    before: int
-    """Its id in the text."""
-    after: int
-    """The id that replaced it."""
-    positions: NDArray[np.int64]
-    """The changed position and those after it, int64 [N]."""
-    ids: NDArray[np.int64]
-    """The ids there in the text as it was, int64 [N]."""
-    nats_before: Values
-    """The surprise of each in the text as it was, float64 [N]; NaN at position 0, which is not predicted."""
-    nats_after: Values
-    """The surprise of each in the changed text, float64 [N]."""
-
-
-def edit_text(trace: Trace, position: int, after: int, *, reach: int = 200) -> Edit:
-    """Change one character of a text, and score it and those after it again.
-
-    Args:
-        trace: One text, read.
-        position: Of the character to change, 0 to T - 1.
-        after: The id to put there, 0 to V - 1.
-        reach: How many characters after it to score, at most; 0 or more.
-
-    """
-    end = min(len(trace.ids), position + reach + 1)
-    ids = trace.ids[position:end, 0]
-    changed = np.concatenate([[after], ids[1:]])
-    state = tuple(output[position - 1] for output in trace.outputs) if position else trace.before
-    again = read_text(trace.parameters, changed, state=state)
-    predictions = trace.logits[max(0, position - 1) : end - 1, 0]
-    predictions_after = np.concatenate([trace.logits[max(0, position - 1) : position, 0], again.logits[:-1, 0]])
-    unpredicted = [np.nan] * (position == 0)
-    scored = slice(len(unpredicted), None)
-    return Edit(
-        position=position,
-        before=int(ids[0]),
-        after=after,
-        positions=np.arange(position, end),
-        ids=ids,
-        nats_before=np.concatenate([unpredicted, nats_of(predictions, ids[scored])]),
-        nats_after=np.concatenate([unpredicted, nats_of(predictions_after, changed[scored])]),
-    )

@@ -51,10 +51,6 @@ class Chance:
     tells one character from another."""
     shifted_given_character: float
     """As `shifted`, for strengths among positions with the same character."""
-    untrained: float | None
-    """The strength of the strongest unit of the network before training; None if it is not known."""
-    untrained_given_character: float | None
-    """As `untrained`, for strengths among positions with the same character."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +71,6 @@ class UnitScore:
     is_beyond_chance: bool
     """Whether the strength exceeds `shifted`, and the character just read does not explain it: the strength also
     exceeds `random_labels`, or the strength given the character exceeds `shifted_given_character`."""
-    is_learnt: bool | None
-    """Whether it is beyond chance, and closer than before training: the strength exceeds `untrained`, or the strength
-    given the character exceeds `untrained_given_character`. None if these are not known."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ class LayerOutputs:
     values: NDArray[np.float64]
     """h_t, [T, H], rounded to two decimals."""
     features: tuple[str | None, ...]
-    """The feature that each unit follows most closely; None if it is not beyond chance, or not learnt, on any."""
+    """The feature that each unit follows most closely; None if it is not beyond chance on any."""
     strengths: NDArray[np.float64]
     """The strength of each unit on that feature, [H]; 0 if there is none."""
 
@@ -120,8 +113,7 @@ class Units:
     """Those that vary in the text; a yes/no feature occurs, and is missing, MIN_COUNT times or more. None if the text
     has fewer than MIN_POSITIONS characters."""
     interpretable: tuple[UnitScore, ...]
-    """The strongest score of each of the most interpretable units, strongest first; all are beyond chance, and learnt
-    as far as that is known."""
+    """The strongest score of each of the most interpretable units, strongest first; all are beyond chance."""
     excerpt_start: int
     """The position of the excerpt's first character in the text."""
     excerpt: NDArray[np.int64]
@@ -134,7 +126,6 @@ def score_units(
     ids: NDArray[Any],
     vocabulary: Vocabulary,
     *,
-    untrained: State | None = None,
     features: Sequence[Feature] | None = None,
     shifts: int = SHIFTS,
     seed: int = 0,
@@ -145,7 +136,6 @@ def score_units(
         outputs: The outputs of each layer on the text, [T, H]; T may be 0.
         ids: The text, integers [T].
         vocabulary: The characters by id.
-        untrained: The outputs of a network before training, to compare with; None = there is none.
         features: The features, each [T]; None = those of `features_of`.
         shifts: How many circular shifts, and as many random labels, chance is estimated from; 1 or more.
         seed: Of the shifts and labels.
@@ -154,8 +144,7 @@ def score_units(
     found = features_of(ids, vocabulary) if features is None else features
     rng = np.random.default_rng(seed)
     ranked = _rank(outputs, ids)
-    before = None if untrained is None else _rank(untrained, ids)
-    scores = [_score(feature, ranked, before, count=shifts, rng=rng) for feature in found if _is_frequent(feature)]
+    scores = [_score(feature, ranked, count=shifts, rng=rng) for feature in found if _is_frequent(feature)]
     widths = [output.shape[1] for output in outputs]
     start, length = _choose_excerpt(ids, vocabulary, units=sum(widths))
     return Units(
@@ -190,13 +179,6 @@ class _Scores:
     """The strength among positions with the same character, [N]."""
     is_beyond_chance: NDArray[np.bool_]
     """As in UnitScore, [N]."""
-    is_learnt: NDArray[np.bool_] | None
-    """As in UnitScore, [N]."""
-
-    @property
-    def follows(self) -> NDArray[np.bool_]:
-        """Whether each unit is beyond chance, and learnt as far as that is known, [N]."""
-        return self.is_beyond_chance if self.is_learnt is None else self.is_learnt
 
 
 def _rank(outputs: State, ids: NDArray[Any]) -> tuple[Ranked, Ranked]:
@@ -208,37 +190,25 @@ def _rank(outputs: State, ids: NDArray[Any]) -> tuple[Ranked, Ranked]:
 def _score(
     feature: Feature,
     units: tuple[Ranked, Ranked],
-    untrained: tuple[Ranked, Ranked] | None,
     *,
     count: int,
     rng: np.random.Generator,
 ) -> _Scores:
     """Score all units on a feature; chance is estimated from `count` circular shifts, and as many random labels."""
     alone, by_character = units
-    association, strength, given = _strengths(units, feature)
-    before = None if untrained is None else _strengths(untrained, feature)
+    association, given = (associate(ranked, feature.values[None], feature.kind)[:, 0] for ranked in units)
+    strength, given = np.abs(association), np.abs(given)
     shifted = shift_feature(feature.values, count=count, rng=rng)
     labels = label_characters(feature.values, by_character.groups, count=count, rng=rng)
     chance = Chance(
         shifted=chance_level(alone, shifted, feature.kind),
         random_labels=chance_level(alone, labels, feature.kind),
         shifted_given_character=chance_level(by_character, shifted, feature.kind),
-        untrained=None if before is None else float(before[1].max()),
-        untrained_given_character=None if before is None else float(before[2].max()),
     )
     is_beyond = (strength > chance.shifted) & (
         (strength > chance.random_labels) | (given > chance.shifted_given_character)
     )
-    is_learnt = None
-    if before is not None:
-        is_learnt = is_beyond & ((strength > before[1].max()) | (given > before[2].max()))
-    return _Scores(feature, chance, association, strength, given, is_beyond, is_learnt)
-
-
-def _strengths(units: tuple[Ranked, Ranked], feature: Feature) -> tuple[Values, Values, Values]:
-    """Return the association of all units with a feature, its size, and its size given the character, [N] each."""
-    association, given = (associate(ranked, feature.values[None], feature.kind)[:, 0] for ranked in units)
-    return association, np.abs(association), np.abs(given)
+    return _Scores(feature, chance, association, strength, given, is_beyond)
 
 
 def _summarize(scores: _Scores, widths: Sequence[int]) -> FeatureScores:
@@ -267,7 +237,6 @@ def _best(scores: _Scores, widths: Sequence[int]) -> tuple[UnitScore, ...]:
             strength=float(scores.strength[index]),
             strength_given_character=float(scores.given_character[index]),
             is_beyond_chance=bool(scores.is_beyond_chance[index]),
-            is_learnt=None if scores.is_learnt is None else bool(scores.is_learnt[index]),
         )
         found.append(score)
     return tuple(found)
@@ -282,7 +251,7 @@ def _most_interpretable(scores: Sequence[_Scores], widths: Sequence[int]) -> tup
     for found in scores:
         for score in _best(found, widths):
             place = score.layer, score.unit
-            if found.follows[sum(widths[: score.layer]) + score.unit]:
+            if score.is_beyond_chance:
                 chosen[place] = max(chosen.get(place, score), score, key=lambda each: each.strength)
     return tuple(sorted(chosen.values(), key=lambda score: -score.strength)[:MOST_INTERPRETABLE])
 
@@ -300,7 +269,7 @@ def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: in
 
 def _layers(excerpt: State | Sequence[Any], scores: Sequence[_Scores]) -> tuple[LayerOutputs, ...]:
     widths = [output.shape[1] for output in excerpt]
-    strengths = np.array([np.where(found.follows, found.strength, 0) for found in scores])
+    strengths = np.array([np.where(found.is_beyond_chance, found.strength, 0) for found in scores])
     strengths = strengths if len(scores) else np.zeros((1, sum(widths)))
     best = strengths.argmax(0)
     highest = strengths.max(0)

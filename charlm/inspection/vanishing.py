@@ -8,7 +8,7 @@ border of a window. Axes: T time, B texts, V vocabulary, E embedding, H units.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,18 @@ from charlm.network.rnn import Floats, State, zero_state
 
 Values = NDArray[np.float64]
 Gradients = dict[str, Floats]
-Path = Literal["layer", "state"]
-"""What a gradient flows through: the recurrence of one layer alone, or the whole state of all layers."""
 
 
 @dataclass(frozen=True, eq=False)
 class GradientByLag:
-    """The curves of all layers along one path."""
+    """How the gradients of a text's predictions reach each layer at earlier characters."""
 
-    path: Path
     layers: tuple[LagCurve, ...]
     positions: int
     """How many predictions were followed back."""
 
 
-def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128, path: Path = "state") -> GradientByLag:
+def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -> GradientByLag:
     """Follow the gradients of evenly spaced predictions of a text back, and compare their norms with those at t.
 
     Args:
@@ -40,15 +37,13 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128, p
         positions: How many predictions to follow at most, 1 or more. Those that have fewer characters before them than
             the largest lag are left out, half of a short text at most.
         max_lag: The largest k, at most; it is less for a short text.
-        path: layer follows dh_t/dh_{t-1} = V D_t of each layer alone; state follows the whole network, that is all of
-            dL_t/dh_{t-k} as automatic differentiation has it.
 
     """
     last = len(trace.ids) - 2
     first = min(max_lag, last // 2)
     steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
     lags = min(max_lag, int(steps.min())) + 1
-    return GradientByLag(path, lag_curves(trace, steps, lags=lags, across_layers=path == "state"), len(steps))
+    return GradientByLag(lag_curves(trace, steps, lags=lags), len(steps))
 
 
 @dataclass(frozen=True, eq=False)

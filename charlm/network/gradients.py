@@ -116,16 +116,13 @@ def through_logits(parameters: Parameters, by_logits: Floats) -> State:
     )
 
 
-def step_back(
-    parameters: Parameters, arriving: State, slopes: State, *, across_layers: bool = True
-) -> tuple[State, State]:
+def step_back(parameters: Parameters, arriving: State, slopes: State) -> tuple[State, State]:
     """Take the gradient of one time step back through the activations, from the top layer down.
 
     Args:
         parameters: The weights.
         arriving: What reaches h of each layer from later characters and from the logits, [P, H].
         slopes: f'(a) of each layer at this time, [P, H].
-        across_layers: Whether the gradient goes on from each layer to the one below, at the same time.
 
     Returns:
         g = dL/dh and d = dL/da of each layer, [P, H].
@@ -133,7 +130,7 @@ def step_back(
     """
     gradients, changes = list(arriving), list(arriving)
     for layer in reversed(range(len(arriving))):
-        if across_layers and layer + 1 < len(arriving):
+        if layer + 1 < len(arriving):
             gradients[layer] = arriving[layer] + changes[layer + 1] @ parameters.below_kernels[layer + 1].T
         changes[layer] = gradients[layer] * slopes[layer]
     return tuple(gradients), tuple(changes)
@@ -145,12 +142,7 @@ def through_time(parameters: Parameters, changes: State) -> State:
 
 
 def follow_back(
-    trace: Trace,
-    steps: NDArray[np.int64],
-    *,
-    lags: int,
-    texts: NDArray[np.int64] | int = 0,
-    across_layers: bool = True,
+    trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> Iterator[tuple[State, State]]:
     """Follow the gradients of the losses of single predictions back, all of them side by side.
 
@@ -160,8 +152,6 @@ def follow_back(
             zero.
         lags: How many steps to yield, the first being t itself.
         texts: In which text each prediction was made, int64 [P].
-        across_layers: Whether the gradient flows between the layers at the steps before t; else only through each
-            layer's own recurrence. At t itself, it always does.
 
     Yields:
         For k = 0, 1, ..., lags - 1: dL_t/dh_{t-k} and dL_t/da_{t-k} of each layer, [P, H].
@@ -175,7 +165,7 @@ def follow_back(
         now = steps - lag
         inside = (now >= 0)[:, None]
         slopes = tuple(np.where(inside, gain[np.maximum(now, 0), texts], 0) for gain in trace.slopes)
-        gradients, changes = step_back(parameters, arriving, slopes, across_layers=across_layers or lag == 0)
+        gradients, changes = step_back(parameters, arriving, slopes)
         yield tuple(np.where(inside, gradient, 0) for gradient in gradients), changes
         arriving = through_time(parameters, changes)
 
@@ -228,18 +218,13 @@ class LagCurve:
 
 
 def lag_curves(
-    trace: Trace,
-    steps: NDArray[np.int64],
-    *,
-    lags: int,
-    texts: NDArray[np.int64] | int = 0,
-    across_layers: bool = True,
+    trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
 ) -> tuple[LagCurve, ...]:
     """Return the curve of each layer over some predictions; the arguments are those of `follow_back`.
 
     A prediction whose gradient at t is zero is left out of the layer's percentiles.
     """
-    flow = follow_back(trace, steps, lags=lags, texts=texts, across_layers=across_layers)
+    flow = follow_back(trace, steps, lags=lags, texts=texts)
     norms = np.array([[np.linalg.norm(layer, axis=-1) for layer in gradients] for gradients, _ in flow], np.float64)
     curves = []
     for layer in range(norms.shape[1]):

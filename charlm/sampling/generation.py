@@ -9,18 +9,19 @@ Axes: V vocabulary, H units.
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_choice
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters, State, unroll, zero_state
 from charlm.network.stepper import Stepper
 from charlm.sampling.batch import Batch, Job
-from charlm.sampling.growing import GrowingSample, Sample, readable, to_bytes
+from charlm.sampling.growing import GrowingSample, Sample, StoppedBy, readable, to_bytes
 from charlm.sampling.sampler import Sampler, make_chooser, not_finite
 from charlm.text.vocabulary import Unknown, Vocabulary
 
@@ -125,118 +126,130 @@ def _uniforms(seed: int) -> Iterator[float]:
         yield from stream.random(DRAWS).tolist()
 
 
-class Generation:
-    """A text as it is generated: iterate over it for its new pieces.
+@dataclass(frozen=True)
+class TextRequest:
+    """A text that is wanted.
 
-    A piece is "" while bytes or a possible beginning of the stop text are held back.
-
-    Args:
-        ids: Yields the next id.
-        vocabulary: The characters by id.
-        length: The number of ids after which the text ends; 0 = none.
-        stop: The text before which the text ends; "" = none.
-        ignore_end: Whether an end-of-text id becomes a blank line, instead of ending the text.
-        keep_text: Whether `sample` has the text; without it, an endless text takes no memory.
+    Raises:
+        CharlmError: a number is out of range; the message names the field.
 
     """
 
-    def __init__(
-        self,
-        ids: Iterator[int],
-        vocabulary: Vocabulary,
-        *,
-        length: int,
-        stop: str = "",
-        ignore_end: bool = False,
-        keep_text: bool = True,
-    ) -> None:
-        self._ids, self._length, self._level = ids, length, vocabulary.level
-        self._growing = GrowingSample(vocabulary, stop=stop, ignore_end=ignore_end, keep_text=keep_text)
+    length: int
+    """The most ids to choose, 0 or more: characters, or bytes at level byte; 0 = without end."""
+    sampler: Sampler
+    """How each id is chosen."""
+    seed: int
+    """Of the random numbers, 0 or more."""
+    prompt: str = ""
+    """The text to continue; `encode_prompt` says what an empty one means."""
+    stop: str = ""
+    """The text before which the text ends; "" = none."""
+    ignore_end: bool = False
+    """Whether an end-of-text id becomes a blank line, instead of ending the text."""
+    unknown: Unknown = "error"
+    """What to do with a character of the prompt that the model does not know: refuse it (error) or leave it out
+    (skip)."""
 
-    def __iter__(self) -> Iterator[str]:
-        pieces = self._escaped()
-        return pieces if self._level == "char" else map(readable, pieces)
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise CharlmError(f"seed: found {self.seed}; must be 0 or more")
+        if self.length < 0:
+            raise CharlmError(f"length: found {self.length}; must be 0 (endless) or more")
+        check_choice("unknown", self.unknown, Unknown)
+
+
+class GeneratedText(Iterator[str]):
+    """A text as it is generated: iterate over it for pieces as they come, or call `str` for the whole text.
+
+    The prompt is not part of the text. A piece has one character or more: characters are held back as long as they
+    could be the beginning of the stop text, and bytes as long as they do not make a character. Bytes that are not UTF-8
+    are U+FFFD; `bytes` of the text has them as they are.
+    """
+
+    def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, wanted: TextRequest) -> None:
+        self._ids, self._length, self._chosen = ids, wanted.length, 0
+        self._growing = GrowingSample(
+            vocabulary,
+            stop=wanted.stop,
+            ignore_end=wanted.ignore_end,
+            keep_text=wanted.length > 0,  # an endless text takes no memory
+        )
+
+    def __next__(self) -> str:
+        if piece := self._next_piece():
+            return readable(piece)
+        raise StopIteration
 
     def as_bytes(self) -> Iterator[bytes]:
-        """Yield the same pieces in UTF-8; at level byte, the bytes that the model chose."""
-        return map(to_bytes, self._escaped())
+        """Yield the pieces in UTF-8; at level byte, the bytes that the model chose."""
+        while piece := self._next_piece():
+            yield to_bytes(piece)
 
-    def _escaped(self) -> Iterator[str]:
-        """Yield the pieces, with surrogates in place of bytes that are not UTF-8, as surrogateescape has them."""
-        for step, index in enumerate(self._ids, start=1):
-            yield self._growing.add(index, is_last=step == self._length)
-            if self._growing.stopped_by:
-                return
+    def _next_piece(self) -> str:
+        """Return the next piece, with surrogates in place of bytes that are not UTF-8; "" at the end."""
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+            while not self._growing.stopped_by and (index := next(self._ids, None)) is not None:
+                self._chosen += 1
+                if piece := self._growing.add(index, is_last=self._chosen == self._length):
+                    return piece
+        return ""
 
-    @property
-    def sample(self) -> Sample:
-        """The text as far as it has been generated."""
+    def __str__(self) -> str:
+        """Return the whole text, including the pieces that were iterated over before."""
+        return self.finish().text
+
+    def __bytes__(self) -> bytes:
+        """Return the whole text in UTF-8; at level byte, the bytes that the model chose."""
+        return self.finish().data
+
+    def finish(self) -> Sample:
+        """Generate the rest of the text, and return all of it.
+
+        Raises:
+            CharlmError: the text has no end.
+
+        """
+        if self._length == 0:
+            raise CharlmError("length=0 generates without end: iterate over the text, or give a length")
+        for _ in self:
+            pass
         return self._growing.sample
 
+    @property
+    def stopped_by(self) -> StoppedBy | None:
+        """What ended the text: its length, the stop text or the model; None as long as it can go on."""
+        return self._growing.stopped_by
 
-def generate_text(
-    bundle: Bundle,
-    *,
-    prompt: str = "",
-    length: int,
-    sampler: Sampler,
-    seed: int,
-    stop: str | None = None,
-    ignore_end: bool = False,
-    unknown: Unknown = "error",
-    keep_text: bool = True,
-) -> Generation:
-    """Generate a text that follows a prompt.
+
+def generate_text(bundle: Bundle, wanted: TextRequest) -> GeneratedText:
+    """Generate a text piece by piece.
 
     It ends after `length` ids, just before the stop text, or when the model chooses the end-of-text id. The unknown id
     is never chosen.
 
     Args:
         bundle: The model.
-        prompt: The text to continue; `encode_prompt` says what an empty one means.
-        length: The number of ids to choose, 0 or more: characters, or bytes at level byte; 0 = without end.
-        sampler: How each id is chosen.
-        seed: 0 or more.
-        stop: The text before which the text ends; None or "" = none.
-        ignore_end: Whether an end-of-text id becomes a blank line, instead of ending the text.
-        unknown: What to do with a character of the prompt that the model does not know: error, or skip it.
-        keep_text: Whether `Generation.sample` has the text; without it, an endless text takes no memory.
-
-    Returns:
-        The text as it is generated.
+        wanted: The text.
 
     Raises:
-        CharlmError: a number is out of range, the model does not know a character of the prompt and `unknown` is error,
-            or the vocabulary has only reserved ids.
+        CharlmError: the model does not know a character of the prompt and `unknown` is error, or the vocabulary has
+            only reserved ids.
 
     """
-    if length < 0:
-        raise CharlmError(f"length: found {length}; must be 0 (endless) or more")
-    ids = generate(
-        bundle.parameters,
-        encode_prompt(bundle.vocabulary, prompt, unknown=unknown),
-        sampler=sampler,
-        length=length or None,
-        seed=seed,
-        forbidden=forbidden_ids(bundle.vocabulary),
-    )
-    return Generation(
-        ids, bundle.vocabulary, length=length, stop=stop or "", ignore_end=ignore_end, keep_text=keep_text
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        ids = generate(
+            bundle.parameters,
+            encode_prompt(bundle.vocabulary, wanted.prompt, unknown=wanted.unknown),
+            sampler=wanted.sampler,
+            length=wanted.length or None,
+            seed=wanted.seed,
+            forbidden=forbidden_ids(bundle.vocabulary),
+        )
+    return GeneratedText(ids, bundle.vocabulary, wanted)
 
 
-def generate_texts(
-    bundle: Bundle,
-    *,
-    samples: int,
-    prompt: str = "",
-    length: int,
-    sampler: Sampler,
-    seed: int,
-    stop: str | None = None,
-    ignore_end: bool = False,
-    unknown: Unknown = "error",
-) -> list[Sample]:
+def generate_texts(bundle: Bundle, wanted: TextRequest, *, samples: int) -> list[Sample]:
     """Generate several texts that follow a prompt, side by side.
 
     Sample k has its own random numbers, from (seed, k): it is the same to the bit for any number of samples. Sample 0
@@ -244,41 +257,38 @@ def generate_texts(
 
     Args:
         bundle: The model.
+        wanted: Each text; its length is 1 or more.
         samples: The number of texts, 1 or more.
-        prompt: As for `generate_text`, as all others; `length` is 1 or more.
-        length: The number of ids to choose in each.
-        sampler: How each id is chosen.
-        seed: 0 or more.
-        stop: The text before which a text ends.
-        ignore_end: Whether an end-of-text id becomes a blank line.
-        unknown: What to do with a character of the prompt that the model does not know.
 
     Raises:
         CharlmError: as `generate_text`, or the logits are not finite.
 
     """
-    for name, value, least in (("samples", samples, 1), ("seed", seed, 0), ("length", length, 1)):
-        if value < least:
-            raise CharlmError(f"{name}: found {value}; must be {least} or more")
+    for name, value in (("samples", samples), ("length", wanted.length)):
+        if value < 1:
+            raise CharlmError(f"{name}: found {value}; must be 1 or more")
     vocabulary, parameters = bundle.vocabulary, bundle.parameters
-    _, state = read_prompt(parameters, encode_prompt(vocabulary, prompt, unknown=unknown))
-    end_id = None if ignore_end else vocabulary.end_of_text_id
-    slots = min(samples, SLOTS)
-    batch = Batch(parameters, slots=slots, forbidden=forbidden_ids(vocabulary), end_id=end_id)
-    nothing = np.zeros(0, np.int64)
-    jobs = [Job(nothing, length, sampler, (seed, index), state=state) for index in range(samples)]
-    texts = {job: GrowingSample(vocabulary, stop=stop or "", ignore_end=ignore_end) for job in jobs}
-    waiting = deque(jobs)
-    while waiting or len(batch):
-        while waiting and not batch.is_full:
-            batch.add(waiting.popleft())
-        batch.step()
-        for job, chunk in batch.take_reports():
-            if chunk.reason == "not finite":
-                raise not_finite()
-            texts[job].extend(chunk.ids.tolist(), ends=chunk.reason == "length")
-            if texts[job].stopped_by and chunk.reason is None:
-                batch.remove(job)
+    end_id = None if wanted.ignore_end else vocabulary.end_of_text_id
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+        _, state = read_prompt(parameters, encode_prompt(vocabulary, wanted.prompt, unknown=wanted.unknown))
+        slots = min(samples, SLOTS)
+        batch = Batch(parameters, slots=slots, forbidden=forbidden_ids(vocabulary), end_id=end_id)
+        nothing = np.zeros(0, np.int64)
+        jobs = [
+            Job(nothing, wanted.length, wanted.sampler, (wanted.seed, index), state=state) for index in range(samples)
+        ]
+        texts = {job: GrowingSample(vocabulary, stop=wanted.stop, ignore_end=wanted.ignore_end) for job in jobs}
+        waiting = deque(jobs)
+        while waiting or len(batch):
+            while waiting and not batch.is_full:
+                batch.add(waiting.popleft())
+            batch.step()
+            for job, chunk in batch.take_reports():
+                if chunk.reason == "not finite":
+                    raise not_finite()
+                texts[job].extend(chunk.ids.tolist(), ends=chunk.reason == "length")
+                if texts[job].stopped_by and chunk.reason is None:
+                    batch.remove(job)
     return [texts[job].sample for job in jobs]
 
 

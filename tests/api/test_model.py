@@ -13,6 +13,8 @@ import charlm
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import Floats, parameters_from_tensors
+from charlm.sampling.generation import TextRequest
+from charlm.sampling.sampler import Sampler
 
 TEXT = "The ferry crossed the river.\n"
 
@@ -227,15 +229,6 @@ def test_a_state_of_another_batch_or_model_is_refused(model: charlm.Model) -> No
         model.step([0], model.zero_state()[:1])
 
 
-# The training text
-
-
-def test_the_training_text_is_that_of_the_run(trained: charlm.Model, trained_run: Path) -> None:
-    text = (trained_run.parent / "text.txt").read_text(encoding="utf-8")
-    ids = trained.training_ids(wanted_by="this test")
-    assert trained.vocabulary.decode(ids) == text[: int(len(text) * 0.8)]
-
-
 # Ensembles
 
 
@@ -268,6 +261,8 @@ def test_an_ensemble_can_be_stepped_by_hand(pair: tuple[Path, Path]) -> None:
 def test_an_ensemble_generates_nothing(pair: tuple[Path, Path]) -> None:
     with pytest.raises(CharlmError, match=r"^generate: 2 models; an ensemble is only scored$"):
         charlm.load(pair[0], others=pair[1:]).generate("ab")
+    with pytest.raises(CharlmError, match=r"^generate: 2 models; an ensemble is only scored$"):
+        charlm.load(pair[0], others=pair[1:]).write_several(TextRequest(5, Sampler(), seed=0), samples=2)
 
 
 def test_an_ensemble_is_not_scored_dynamically(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -106,6 +106,16 @@ def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Pa
     assert "the 16,000 characters of the training text" in note
 
 
+def test_copies_are_told_with_their_place_in_the_training_text(trained_run: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(trained_run / "corpus")
+    copied = corpus.vocabulary.decode(corpus.split("train")[100:150])
+    text = write(tmp_path / "text.txt", f"QQ{copied}")
+    found = figures(trained_run, text, "--copies")["copies"]
+    assert found == {"share": 50 / 52, "length": 50, "text": copied, "start": 2, "position": 100}
+    last = charlm("evaluate", trained_run, text, "--copies").stdout.splitlines()[-1]
+    assert last.startswith("  96.2% occurs in the training text in spans of 20 or more; the longest has 50 characters")
+
+
 def test_a_text_too_short_for_a_compressor_is_said_to_be(bundle_folder: Path, tmp_path: Path) -> None:
     text = write(tmp_path / "text.txt", "abba")
     assert figures(bundle_folder, text, "--baselines")["baselines_uncertain"] == ["zlib", "bz2", "lzma"]
@@ -209,6 +219,7 @@ evaluate cut-weights.safetensors text.txt        | weights.safetensors: damaged
 evaluate bundle text.txt --surprise no/where     | no/where: cannot be written: No such file
 evaluate bundle text.txt --surprise LONG         | File name too long
 evaluate bundle text.txt --dynamic               | needs the training text
+evaluate bundle text.txt --copies                | bundle: a bundle without its run: --copies needs
 """)
 def test_failure_is_one_line_that_names_its_cause(line: str, expected: str) -> None:
     check_failure(line, expected)

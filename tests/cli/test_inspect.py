@@ -37,12 +37,6 @@ def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
 
 
 @pytest.mark.slow
-def test_edits_change_one_character_each() -> None:
-    found = as_json("bundle", "--text", "text.txt", "--edit", "3=b", "--edit", r"5=\n")
-    assert [(edit["position"], found["characters"][edit["after"]]) for edit in found["edits"]] == [(3, "b"), (5, "\n")]
-
-
-@pytest.mark.slow
 def test_characters_that_are_left_out_are_told() -> None:
     command = charlm("inspect", "bundle", "--text", "other.txt", "--unknown", "skip", "--json")
     assert command.exit_code == 0
@@ -53,12 +47,6 @@ def test_characters_that_are_left_out_are_told() -> None:
 @table(
     r"""
     inspect bundle --text text.txt                       | --out FILE.html
-    inspect bundle --json --edit 3                       | must be POSITION=CHARACTER
-    inspect bundle --json --edit =a                      | must be POSITION=CHARACTER
-    inspect bundle --json --edit -1=a                    | must be POSITION=CHARACTER
-    inspect bundle --json --edit 3=ab                    | must be POSITION=CHARACTER
-    inspect bundle --json --edit 3=                      | must be POSITION=CHARACTER
-    inspect bundle --json --edit 9999999999=a            | must be POSITION=CHARACTER
     inspect bundle --out ''                              | the path is empty
     inspect bundle --text '' --json                      | the path is empty
     inspect bundle --json --checkpoint middle            | 'middle'
@@ -83,8 +71,6 @@ def test_wrong_usage_is_refused(line: str, expected: str) -> None:
     inspect bundle --text other.txt --json               | character 3 of other.txt, 'X'
     inspect bundle --text empty.txt --json               | 0 characters: at least 2 are needed
     inspect bundle --text latin.txt --json               | latin.txt
-    inspect bundle --text text.txt --json --edit 3=X     | 'X' (U+0058)
-    inspect bundle --text text.txt --json --edit 250=a   | edit at 250: the position must be from 0 to 249
     inspect bundle bundle --text - --json                | standard input can be read for one run only
     """
 )

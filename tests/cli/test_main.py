@@ -21,9 +21,10 @@ OPTIONS = {
     "--start-timeout -q --quiet",
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
-    "--ignore-end --interactive --checkpoint --unknown --raw --copies --json",
-    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --surprise --json",
-    "inspect": "--text --out --edit --checkpoint --unknown --json",
+    "--ignore-end --interactive --checkpoint --unknown --raw --json",
+    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --copies --surprise "
+    "--json",
+    "inspect": "--text --out --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out --storage --json -q --quiet",

@@ -293,7 +293,6 @@ sample cut-weights.safetensors        | weights.safetensors: damaged
 sample cut-vocabulary.json            | vocabulary.json: damaged
 sample cut-config.yaml                | config.yaml: damaged
 sample future                         | future/model.json: format 99
-sample bundle --copies                | bundle: a bundle without its run: --copies needs
 sample bundle --prompt-file /proc/self/mem                     | /proc/self/mem: cannot be read
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
@@ -327,7 +326,6 @@ sample bundle -p a --prompt-file text.txt | exclude each other
 sample bundle -n 0 --json                 | -n 0 has no end
 sample bundle -n 0 --samples 2            | -n 0 has no end
 sample bundle empty                       | unexpected extra argument
-sample bundle -n 0 --copies               | -n 0 has no end
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)

@@ -12,7 +12,8 @@ from commands import check_usage_error, table
 
 from charlm.cli.writing import page
 from charlm.network.bundle import Bundle
-from charlm.sampling.drafts import Settings, begin, press
+from charlm.sampling.drafts import Draft, begin, press
+from charlm.sampling.generation import TextRequest
 from charlm.sampling.sampler import Sampler
 
 PROGRAM = """
@@ -24,35 +25,35 @@ main()
 
 
 @pytest.fixture
-def settings(bundle: Bundle) -> Settings:
-    return Settings(bundle, Sampler(), seed=1, length=5)
+def draft(bundle: Bundle) -> Draft:
+    return begin(bundle, TextRequest(5, Sampler(), seed=1, prompt="ab\na"))
 
 
-def test_the_page_has_the_text_the_choices_by_number_and_the_keys(settings: Settings) -> None:
-    lines = page(begin("ab\na", settings), settings, columns=80, lines=24)
+def test_the_page_has_the_text_the_choices_by_number_and_the_keys(draft: Draft) -> None:
+    lines = page(draft, columns=80, lines=24)
     assert lines[:3] == ["ab", "a▏", ""]
     assert sorted(line.split("%  ")[1] for line in lines[3:7]) == ["a", "b", "end of text", "new line"]
     assert [line.split()[0] for line in lines[3:7]] == ["1", "2", "3", "4"]
     assert "q quit" in lines[-1]
 
 
-def test_while_typing_the_page_has_what_was_typed_in_place_of_the_choices(settings: Settings) -> None:
-    draft = press(press(begin("ab", settings), "t", settings), "ba", settings)
-    assert page(draft, settings, columns=80, lines=24)[1:] == ["", "type: ba▏", "", "enter add  escape leave it out"]
+def test_while_typing_the_page_has_what_was_typed_in_place_of_the_choices(draft: Draft) -> None:
+    typing = press(press(draft, "t"), "ba")
+    assert page(typing, columns=80, lines=24)[2:] == ["", "type: ba▏", "", "enter add  escape leave it out"]
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 12), (40, 3)])
-def test_the_page_fits_the_terminal_and_shows_the_end_of_the_text(settings: Settings, columns: int, lines: int) -> None:
-    shown = page(begin("ab\n" * 100 + "abba" * 99, settings), settings, columns=columns, lines=lines)
+def test_the_page_fits_the_terminal_and_shows_the_end_of_the_text(bundle: Bundle, columns: int, lines: int) -> None:
+    long = begin(bundle, TextRequest(5, Sampler(), seed=1, prompt="ab\n" * 100 + "abba" * 99))
+    shown = page(long, columns=columns, lines=lines)
     assert len(shown) <= max(lines, 11)
     assert max(map(len, shown)) <= columns
     assert "".join(shown).partition("▏")[0].endswith("abba")
 
 
-def test_the_page_obeys_no_escape_sequence_of_the_text(settings: Settings) -> None:
-    draft = begin("ab", Settings(settings.bundle, Sampler(), seed=1, length=5))
-    draft = press(press(draft, "t", settings), "\x9b31m", settings)
-    assert all(line.isprintable() for line in page(draft, settings, columns=80, lines=24))
+def test_the_page_obeys_no_escape_sequence_of_the_text(draft: Draft) -> None:
+    typing = press(press(draft, "t"), "\x9b31m")
+    assert all(line.isprintable() for line in page(typing, columns=80, lines=24))
 
 
 # The command
@@ -60,7 +61,7 @@ def test_the_page_obeys_no_escape_sequence_of_the_text(settings: Settings) -> No
 
 @table("""
 sample bundle --interactive             | --interactive: needs a terminal
-sample bundle --interactive --json      | --interactive: leave out --samples, --stop, --ignore-end, --copies and
+sample bundle --interactive --json      | --interactive: leave out --samples, --stop, --ignore-end and --json
 sample bundle --interactive --stop a    | --interactive: leave out
 sample bundle --interactive -n 0        | --interactive: -n is how far the model goes on at a time
 """)
@@ -95,8 +96,8 @@ def drive(folder: Path, *keys: bytes, term: str = "xterm") -> tuple[int, str, st
 
 @pytest.mark.slow
 def test_in_a_terminal_the_user_types_goes_back_and_quits_with_the_text(bundle_folder: Path) -> None:
-    code, result, shown = drive(bundle_folder, b"t", b"b", b"a", b"\r", b"\x7f", b"q")
-    assert (code, result) == (0, "abb\n")
+    code, result, shown = drive(bundle_folder, b"t", b"b", b"a", b"\r", b"t", b"a", b"\r", b"\x7f", b"q")
+    assert (code, result) == (0, "abba\n")
     assert shown.startswith("\x1b[?1049h")
     assert "abba▏" in shown
 

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from commands import charlm
 from fake_engine import interrupt_after
 from fake_runs import resume, train
-from faults.attacks import OUTSIDE, Attack, links, planted_links, replacements
+from faults.attacks import OUTSIDE, Attack, damaged_bytes, links, planted_links, replacements
 from faults.wrong_configs import config_fields, yaml_texts
 from faults.wrong_values import ids, json_types, tensors
 
@@ -43,7 +43,7 @@ MAX_MESSAGE = 2000
 FAILURES = ("traceback", "hang", "outside", "silent", "message")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "sample best": ("sample", "run", "-n", "20", "--seed", "1", "-t", "0.7", "--json"),
-    "sample last": ("sample", "run", "-n", "20", "--seed", "1", "--checkpoint", "last", "--copies", "--json"),
+    "sample last": ("sample", "run", "-n", "20", "--seed", "1", "--checkpoint", "last", "--json"),
     "evaluate": ("evaluate", "run", "--json"),
     "evaluate text": ("evaluate", "run", f"{OUTSIDE}/precious", "--unknown", "skip", "--checkpoint", "last"),
     "runs": ("runs", "run", "--json"),
@@ -89,6 +89,12 @@ def attacks(run: Path) -> list[Attack]:
         *(attack for name in names for attack in links(name)),
         *planted_links(names),
         *(attack for name in names for attack in replacements(name, is_folder=(run / name).is_dir())),
+        *(
+            attack
+            for name in names
+            if (run / name).is_file()
+            for attack in damaged_bytes(name, (run / name).stat().st_size)
+        ),
         *json_types(run),
         *config_fields(),
         *yaml_texts(),

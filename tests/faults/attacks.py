@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 OUTSIDE = "outside"
@@ -123,6 +124,27 @@ def replacements(name: str, *, is_folder: bool) -> Iterator[Attack]:
     if not is_folder:
         for change, edit in FILE_EDITS.items():
             yield Attack("replaced", name, change, _editor(name, edit), may_differ=may_differ)
+
+
+def damaged_bytes(name: str, size: int) -> Iterator[Attack]:
+    """Yield the attacks that damage single bytes of a file, spread over it."""
+    may_differ = name in {"metrics.jsonl", ".lock", "vocabulary.json"} or name.startswith(("corpus", "tensor"))
+    edits: dict[str, Callable[[bytes, int], bytes]] = {
+        **{f"bits {bits:#x} flipped": partial(_flip, bits=bits) for bits in (0x01, 0x20, 0x80, 0xFF)},
+        "removed": lambda data, at: data[:at] + data[at + 1 :],
+        "and all after it cut off": lambda data, at: data[:at],
+    }
+    for at in sorted({0, size - 1, *range(0, size, max(1, size // 8))} if size else ()):
+        for change, edit in edits.items():
+            yield Attack("byte", name, f"byte {at:,} {change}", _editor(name, _at(edit, at)), may_differ=may_differ)
+
+
+def _at(edit: Callable[[bytes, int], bytes], at: int) -> Callable[[bytes], bytes]:
+    return lambda data: edit(data, at)
+
+
+def _flip(data: bytes, at: int, *, bits: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
 
 
 FILE_EDITS: dict[str, Callable[[bytes], bytes]] = {

@@ -2,7 +2,6 @@
 
     python tests/faults/kill.py --kills 25
     python tests/faults/kill.py --kills 10 --signal INT
-    python tests/faults/kill.py --lost-messages 10
 
 There are three kinds of moments: while the process starts, while it trains, and as soon as there is a temporary file
 that it is writing. The results must be the same to the byte: bundles, state, metrics, TensorBoard's steps, samples.
@@ -110,19 +109,6 @@ def train_with_stops(
     return folder / "run", done
 
 
-def train_with_lost_messages(folder: Path, *, steps: int, rng: random.Random) -> Path:
-    """Train to the end, while the reader of standard error goes away at a random moment; return the run."""
-    folder.mkdir()
-    command = start_or_resume(folder, steps=steps)
-    after = rng.randint(-1, steps)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        _wait_for(process, lambda: newest_step(folder / "run") >= after, seconds=60)
-        assert process.stderr is not None
-        process.stderr.close()
-        assert process.wait(timeout=100) == 0
-    return folder / "run"
-
-
 def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str, rng: random.Random) -> Stop:
     run = folder / "run"
     before = newest_step(run)
@@ -212,11 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--signal", choices=["KILL", "INT", "TERM", "HUP"], default="KILL")
-    parser.add_argument("--lost-messages", type=int, metavar="N", help="lose standard error in N runs instead")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    if options.lost_messages:
-        sys.exit(_lose_messages(options.lost_messages, seed=options.seed))
     steps = STEPS_PER_KILL * (options.kills + 2)
     with tempfile.TemporaryDirectory() as scratch:
         uninterrupted = train_uninterrupted(Path(scratch) / "uninterrupted", steps=steps)
@@ -234,19 +217,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(stops)} stops, {inside} inside a write; the slowest took {slowest.seconds:.2f} s ({slowest.moment})")
     print(f"differs: {', '.join(found)}" if found else "the same to the byte")
     sys.exit(1 if found else 0)
-
-
-def _lose_messages(times: int, *, seed: int) -> int:
-    """Compare runs that lose their standard error with an undisturbed one; return 1 if one of them differs."""
-    rng = random.Random(seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        undisturbed = train_uninterrupted(Path(scratch) / "undisturbed", steps=STEPS_PER_KILL)
-        found: set[str] = set()
-        for index in range(times):
-            run = train_with_lost_messages(Path(scratch) / f"lost-{index}", steps=STEPS_PER_KILL, rng=rng)
-            found.update(differences(undisturbed, run))
-    print(f"standard error lost in {times} runs; " + (f"differs: {', '.join(sorted(found))}" if found else "the same"))
-    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
     PYTHONPATH=tests python tests/faults/serve_load.py RUN
     PYTHONPATH=tests python tests/faults/serve_load.py RUN --clients 200 --slots 64 --seconds 30 --requests 10000
 
-Half of the requests are streamed, half are not; prompts and lengths differ. The speed is that of all texts together,
-beside that of `charlm sample` for as many texts at once, which is measured before and after.
+Half of the requests are streamed, half are not; prompts and lengths differ. The speed is that of all texts together.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import signal
 import statistics
@@ -24,27 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charlm.hardware import PRODUCT_THREADS
-
-SAMPLE = """
-import sys, time
-import numpy as np
-import charlm
-from charlm.sampling.batch import Batch, Job
-from charlm.sampling.sampler import Sampler
-run, streams, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-parameters = charlm.load(run).bundle.parameters
-batch = Batch(parameters, slots=streams)
-for index in range(streams):
-    batch.add(Job(np.zeros(1, int), 10**9, Sampler(), (0, index)))
-for _ in range(50):
-    batch.step()
-wall, cpu, steps = time.perf_counter(), time.process_time(), 0
-while time.perf_counter() - wall < seconds:
-    batch.step()
-    steps += 1
-print(streams * steps / (time.perf_counter() - wall), streams * steps / (time.process_time() - cpu))
-"""
 PROMPT = "The ferry lies on the mud, and nobody comes. "
 
 
@@ -177,30 +154,6 @@ async def load(port: int, *, clients: int, seconds: float, requests: int, most: 
     return tally, time.perf_counter() - started
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Characters per second."""
-
-    wall: float
-    """Of the clock."""
-    cpu: float
-    """Of processor time, which other programs on the machine disturb less."""
-
-
-def measure_sample(run: Path, streams: int, *, seconds: float, threads: int) -> Speed:
-    """Measure `generate`, the loop of `charlm sample`, with the weights of a run, as a number of texts at once."""
-    command = [sys.executable, "-c", SAMPLE, str(run), str(streams), str(seconds)]
-    environment = {**os.environ, **dict.fromkeys(PRODUCT_THREADS, str(threads))}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return Speed(*map(float, done.stdout.split()))
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def percentile(values: Sequence[float], percent: int) -> float:
     """Return the value that so many percent of the values do not exceed."""
     return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
@@ -217,37 +170,22 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=400, help="the most characters of a text")
     parser.add_argument("--requests", type=int, default=10_000, help="of short texts, for the memory")
     options = parser.parse_args()
-    before = measure_sample(options.run, options.slots, seconds=5, threads=options.threads)
     with serving(options.run, "--slots", str(options.slots), "--threads", str(options.threads)) as (process, port):
-        cpu = cpu_seconds(process.pid)
         long = load(port, clients=options.clients, seconds=options.seconds, requests=10**9, most=options.characters)
         tally, seconds = asyncio.run(long)
-        cpu = cpu_seconds(process.pid) - cpu
         readings = [read_process(process.pid)]
         short = Tally()
         for _ in range(5):
             part, _ = asyncio.run(load(port, clients=64, seconds=1e9, requests=options.requests // 5, most=10))
             short.statuses += part.statuses
             readings.append(read_process(process.pid))
-    after = measure_sample(options.run, options.slots, seconds=5, threads=options.threads)
-    rate = tally.steady_characters / options.seconds
+    waits = tally.first_seconds
     print(f"answers in {seconds:.1f} s: {dict(tally.statuses)}; failures: {tally.failures()}")
-    report(tally, Speed(rate, tally.characters / cpu), (before, after))
+    print(f"first character: median {statistics.median(waits):.3f} s, 99th percentile {percentile(waits, 99):.3f} s")
+    print(f"characters a second: {tally.steady_characters / options.seconds:,.0f}")
     print(f"{options.requests} short requests: {dict(short.statuses)}")
     print("memory, MB:", *(f"{reading.resident_mb:.1f}" for reading in readings))
     print("open files:", *(reading.open_files for reading in readings))
-
-
-def report(tally: Tally, speed: Speed, samples: Sequence[Speed]) -> None:
-    """Print how long clients waited, and the speed beside that of `charlm sample`."""
-    waits = tally.first_seconds
-    print(f"first character: median {statistics.median(waits):.3f} s, 99th percentile {percentile(waits, 99):.3f} s")
-    for name, rate, others in (
-        ("second", speed.wall, [sample.wall for sample in samples]),
-        ("second of processor time", speed.cpu, [sample.cpu for sample in samples]),
-    ):
-        beside = " and ".join(f"{other:,.0f}" for other in others)
-        print(f"characters a {name}: {rate:,.0f}; charlm sample {beside}; ratio {rate / statistics.mean(others):.2f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from faults.attacks import Attack
 
 pytestmark = pytest.mark.slow
 
-KINDS = {"link", "planted link", "replaced", "type", "config", "YAML", "tensors", "ids"}
+KINDS = {"link", "planted link", "replaced", "byte", "type", "config", "YAML", "tensors", "ids"}
 
 
 def test_an_attack_is_refused_in_a_line_or_without_effect() -> None:

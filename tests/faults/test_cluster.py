@@ -70,6 +70,41 @@ def test_a_run_of_one_machine_goes_on_with_two_and_sigterm_to_any_ends_both(text
     assert "stopped by SIGTERM" in why
 
 
+LOSSES = ((2, 1, signal.SIGKILL), (2, 0, signal.SIGKILL), (1, 0, signal.SIGKILL), (3, 2, signal.SIGSTOP))
+"""How many workers train, which one is lost, and how."""
+
+
+def test_if_one_is_lost_the_others_end_and_the_run_goes_on_to_the_same_bytes(
+    alone: Path, text: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for index, (workers, lost, number) in enumerate(LOSSES):
+        addresses = free_addresses(workers)
+        processes = start(
+            range(workers) if workers > 1 else [None],
+            None if index else text,
+            run,
+            steps=STEPS,
+            addresses=addresses,
+            options=["--worker-timeout", "10"],
+            resume=bool(index),
+        )
+        with killed_at_the_end(processes):
+            wait_for_checkpoint(run, processes, step=40 * index + 20)
+            processes[lost].send_signal(number)
+            others = [finish(process) for process in processes if process is not processes[lost]]
+            processes[lost].send_signal(signal.SIGCONT)
+            code, _ = finish(processes[lost])
+        assert [ended for ended, _ in others] == [WORKER_LOST] * (workers - 1)
+        for _, printed in others:
+            assert f"worker {lost} ({addresses[lost]}): lost; continue with --resume" in printed
+            assert "Traceback" not in printed
+        assert code == (WORKER_LOST if number == signal.SIGSTOP else -number)
+    (last,) = start([None], None, run, steps=STEPS, resume=True)
+    assert finish(last)[0] == 0
+    assert differences(alone, run) == []
+
+
 def test_other_settings_and_another_text_are_named(text: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text(text.read_text(encoding="utf-8")[1:], encoding="utf-8")

@@ -1,11 +1,10 @@
-"""The short form of the load script: no failed request, and memory that does not grow; speed is not tested here."""
+"""The short form of the load script: no failed request, and memory that does not grow."""
 
 import asyncio
-import random
 from pathlib import Path
 
 import pytest
-from faults.serve_load import Tally, load, make_body, measure_sample, percentile, read_process, serving
+from faults.serve_load import load, read_process, serving
 
 pytestmark = pytest.mark.slow
 
@@ -33,27 +32,3 @@ def test_requests_beyond_the_queue_are_put_off_and_not_failed(trained_run: Path)
     assert tally.statuses[503] > 0
     assert tally.statuses[200] > 0
     assert tally.failures() == 0
-
-
-def test_the_speed_of_sample_is_measured(bundle_folder: Path) -> None:
-    speed = measure_sample(bundle_folder, 4, seconds=0.2, threads=1)
-    assert speed.wall > 100
-    assert speed.cpu > 100
-
-
-def test_a_tally_counts_what_is_neither_an_answer_nor_put_off() -> None:
-    tally = Tally()
-    tally.statuses.update({200: 5, 503: 3, 500: 1, "broken": 2, "ConnectionResetError": 1})
-    assert tally.failures() == 4
-
-
-def test_bodies_differ_and_are_the_same_in_every_run() -> None:
-    bodies = [[make_body(random.Random(seed), number, most=10) for number in range(4)] for seed in (0, 0)]
-    assert bodies[0] == bodies[1]
-    assert [body["stream"] for body in bodies[0]] == [True, False, True, False]
-    assert all(5 <= body["max_tokens"] <= 10 for body in bodies[0])
-
-
-def test_a_percentile_is_a_value_that_so_many_do_not_exceed() -> None:
-    assert percentile(range(1, 101), 99) == 100
-    assert percentile([3.0], 50) == 3.0

@@ -22,7 +22,7 @@ from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import parameters_from_tensors
 from charlm.runs.folder import CHECKPOINTS, METRICS_FILE, TENSORBOARD
-from charlm.sampling.generation import generate_text
+from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 from charlm.training import checkpoints
@@ -87,11 +87,9 @@ def _make_run(folder: Path) -> None:
 
 def _describe(bundle: Bundle) -> dict[str, object]:
     """Return all weights by the names of their tensors, and the most likely text."""
-    generation = generate_text(bundle, length=40, sampler=Sampler(temperature=0), seed=0, ignore_end=True)
-    for _ in generation:
-        pass
+    text = str(generate_text(bundle, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True)))
     weights = {name: tensor.tolist() for name, tensor in bundle.parameters.tensors().items()}
-    return {"weights": weights, "text": generation.sample.text}
+    return {"weights": weights, "text": text}
 
 
 if __name__ == "__main__":

@@ -31,13 +31,6 @@ def test_a_shift_register_uses_no_more_than_the_place_that_it_reads(depth: int) 
     np.testing.assert_allclose(found.bits_saved, [0, np.log2(3), 0, 0, 0], atol=1e-4)
 
 
-def test_another_state_is_no_better_than_chance_until_it_has_left_the_register() -> None:
-    ids = random_ids(300)
-    found = usable_context(shift_register(8, reads=3), ids, characters=(1, 8, 16), positions=60)
-    assert found.nats_other_state[0] > found.nats[0] == pytest.approx(np.log(3), rel=1e-5)
-    assert found.nats_other_state[1:] == pytest.approx(found.nats[1:], rel=1e-5)
-
-
 def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameters) -> None:
     parameters, ids = random_parameters(layers=2), random_ids(12, ids=5)
     found = usable_context(parameters, ids, characters=(1, 2, 4), positions=100)

@@ -63,7 +63,7 @@ def test_every_colour_of_letters_and_lines_stands_out_from_the_paper(name: str) 
 def test_the_users_own_settings_do_not_count_and_come_back() -> None:
     with matplotlib.rc_context({"font.size": 40, "axes.grid": False}):
         with look():
-            figure, ((axes,),) = canvas()
+            figure, (axes,) = canvas("a")
             assert axes.title.get_fontsize() == 9
         assert matplotlib.rcParams["font.size"] == 40
     assert isinstance(figure, Figure)
@@ -76,8 +76,8 @@ def test_no_module_imports_pyplot() -> None:
 
 
 def test_figures_of_several_runs_share_their_limits() -> None:
-    first, ((one,),) = canvas()
-    second, ((two,),) = canvas()
+    first, (one,) = canvas("a")
+    second, (two,) = canvas("a")
     one.plot([0, 1], [0, 10])
     two.plot([0, 5], [-3, 1])
     share_limits([first, second])
@@ -87,8 +87,8 @@ def test_figures_of_several_runs_share_their_limits() -> None:
 
 
 def test_an_axis_that_runs_downwards_keeps_its_direction() -> None:
-    first, ((one,),) = canvas()
-    second, ((two,),) = canvas()
+    first, (one,) = canvas("a")
+    second, (two,) = canvas("a")
     for axes, bottom in ((one, 3), (two, 5)):
         axes.plot([0, 1], [0, 1])
         axes.set_ylim(bottom, 0)
@@ -97,14 +97,14 @@ def test_an_axis_that_runs_downwards_keeps_its_direction() -> None:
 
 
 def test_figures_with_other_axes_or_scales_keep_their_limits() -> None:
-    first, ((one,),) = canvas()
-    second, ((two,),) = canvas()
+    first, (one,) = canvas("a")
+    second, (two,) = canvas("a")
     one.plot([1, 2], [1, 2])
     two.plot([1, 2], [1, 1000])
     two.set_yscale("log")
     before = one.get_ylim()
     share_limits([first, second])
-    share_limits([first, canvas(2)[0]])
+    share_limits([first, canvas("a", "b")[0]])
     assert one.get_ylim() == before
 
 
@@ -114,7 +114,7 @@ def test_what_a_logarithmic_axis_cannot_show_is_left_out() -> None:
 
 
 def test_an_axis_without_a_positive_value_stays_linear() -> None:
-    _, ((axes,),) = canvas()
+    _, (axes,) = canvas("a")
     log_scale(axes, [0.0, 0.0])
     assert axes.get_yscale() == "linear"
     log_scale(axes, [0.0, 1.0])
@@ -122,7 +122,7 @@ def test_an_axis_without_a_positive_value_stays_linear() -> None:
 
 
 def test_what_is_below_the_floor_does_not_press_the_rest_together() -> None:
-    _, ((axes,),) = canvas()
+    _, (axes,) = canvas("a")
     axes.plot([0, 1], [1e-40, 1.0])
     log_scale(axes, [1e-40, 1.0])
     assert axes.get_ylim()[0] == FLOOR
@@ -145,7 +145,7 @@ def test_powers_of_ten_are_written_without_mathematical_markup(value: float, lab
 
 def test_a_label_is_in_the_legend_once() -> None:
     with look():
-        figure, ((upper,), (lower,)) = canvas(2)
+        figure, (upper, lower) = canvas("a", "b")
         for axes in (upper, lower):
             axes.plot([0, 1], [0, 1], label="the same")
         legend(figure)
@@ -153,7 +153,7 @@ def test_a_label_is_in_the_legend_once() -> None:
 
 
 def test_there_is_no_legend_without_a_label() -> None:
-    figure, _ = canvas()
+    figure, _ = canvas("a")
     legend(figure)
     assert not figure.legends
 
@@ -161,7 +161,7 @@ def test_there_is_no_legend_without_a_label() -> None:
 def drawing(text: str = "a") -> Figure:
     """Return a figure with a line, a shaded area, a marker and a text."""
     with look():
-        figure, ((axes,),) = canvas()
+        figure, (axes,) = canvas("a")
         axes.plot([0, 1, 2], [1, 3, 2], color=BLUE, marker="o", label="line")
         axes.fill_between([0, 1], [0, 0], [1, 1], color=ORANGE, alpha=0.2)
         axes.text(1, 1, text, color=INK, fontsize=7, fontweight="bold")

@@ -119,10 +119,9 @@ def test_names_of_sections_and_charts_are_unique() -> None:
     assert len(set(charts)) == len(charts)
 
 
-def test_a_part_that_a_report_lacks_is_said_to_be_missing_and_an_edit_is_not() -> None:
+def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
     page = render_page([text_report()])
-    assert page.count("Not available for this run") == len(SECTIONS) - 2
-    assert 'id="edits"' not in page
+    assert page.count("Not available for this run") == len(SECTIONS) - 1
 
 
 def numbers_in(value: object) -> Iterator[float]:

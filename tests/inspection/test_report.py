@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from inspection.networks import random_ids
-from inspection.reports import CHARACTERS, bare, report
+from inspection.reports import CHARACTERS, SMALL, bare, report
 from numpy.typing import NDArray
 from run_folders import make_run
 
@@ -16,11 +16,9 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import measure_baselines
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.passages import to_plain
-from charlm.inspection.reading import Limits, Subject, limits_for
+from charlm.inspection.reading import Subject, limits_for
 from charlm.inspection.report import QUANTITIES, inspect_run, to_json
 from charlm.network.bundle import Bundle
-
-SMALL = Limits(300, 120, 20, 20, 2, 3000, 400, np.float64)
 
 
 def subject(bundle: Bundle, *, length: int = 400, **changes: Any) -> Subject:
@@ -46,10 +44,7 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
     found = inspect_run(subject(bundle, length=5001), limits=replace(SMALL, characters=9999), only=[])
-    assert found.notes[1:] == (
-        "Units, calibration: the first 5,000 characters.",
-        "Saturation, trajectory, fixed points: the first 2,000 characters.",
-    )
+    assert found.notes[1:] == ("Units, saturation, calibration: the first 5,000 characters.",)
 
 
 def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:
@@ -89,20 +84,6 @@ def test_weights_that_are_too_large_are_refused(bundle: Bundle) -> None:
     bundle.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
         inspect_run(subject(bundle), only=["surprise"])
-
-
-def test_an_edit_outside_the_text_that_is_read_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(CharlmError, match="edit at 120: the position must be from 0 to 119"):
-        inspect_run(subject(bundle, edits=((120, 1),)), limits=SMALL, only=["edits"])
-
-
-def test_a_config_that_cannot_be_drawn_anew_leaves_out_the_initial_network_alone(bundle: Bundle) -> None:
-    unreadable = replace(bundle, config="model: {units: none}")
-    only = ["initial_gradient_by_lag", "initial_lyapunov", "initial_spectrum", "units"]
-    found = inspect_run(subject(unreadable, length=100), limits=SMALL, only=only)
-    assert to_json(found)["initial_spectrum"] == []
-    assert found.get("units") is not None
-    assert sum("Initial" in note for note in found.notes) == 3
 
 
 @pytest.mark.parametrize("units", [1, 3])
@@ -165,7 +146,7 @@ def test_each_character_has_its_surprise_and_what_was_likelier() -> None:
 def test_each_layer_has_its_gradient_by_lag_and_its_radius() -> None:
     found = to_json(report(layers=3))
     assert [curve["layer"] for curve in found["gradient_by_lag"]] == [0, 1, 2]
-    assert found["gradient_by_lag"][0]["median"][:2] == [1.0, 0.6]
+    assert found["gradient_by_lag"][0]["median"][0] == 1
     assert found["spectral_radius"] == [pytest.approx(layer["spectral_radius"]) for layer in found["spectrum"]]
 
 

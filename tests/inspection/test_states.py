@@ -1,4 +1,4 @@
-"""States: how they are spread, their path through a sentence, and characters with known places."""
+"""States: how they are spread; and characters with known places."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,9 +10,7 @@ from conftest import RandomParameters
 from charlm.errors import CharlmError
 from charlm.inspection.states import (
     Saturation,
-    Trajectory,
     fit_plane,
-    follow_state,
     map_characters,
     map_kind,
     measure_saturation,
@@ -100,44 +98,6 @@ def test_participation_ratio_is_that_of_the_eigenvalues_of_the_covariance(scales
     eigenvalues = np.linalg.eigvalsh(np.cov(states.T))
     expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
     assert participation_ratio(states) == pytest.approx(expected)
-
-
-LETTERS = Vocabulary(level="char", characters=tuple("\n !.abcdefgh"))
-SENTENCE = "abcd efgh abcd efgh abcd efgh abcd!"
-
-
-def path_of(parameters: Parameters, ids: np.ndarray) -> Trajectory:
-    return follow_state(read_states(parameters, ids), ids, LETTERS)
-
-
-def test_the_first_whole_sentence_of_a_fair_length_is_followed(random_parameters: RandomParameters) -> None:
-    text = "ab. cd.\n " + SENTENCE + "\nabc " * 40 + "."
-    found = path_of(random_parameters(vocabulary_size=12), LETTERS.encode(text))
-    assert found.start == 9
-    assert LETTERS.decode(found.ids) == SENTENCE
-    assert len(found.points) == len(SENTENCE)
-
-
-def test_points_are_the_states_seen_along_the_directions_of_most_variance(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(vocabulary_size=12, layers=2, units=5)
-    ids = LETTERS.encode((SENTENCE + " ") * 20)
-    found = path_of(parameters, ids)
-    states = read_states(parameters, ids)[1].astype(np.float64)
-    _, _, directions = np.linalg.svd(states - states.mean(0), full_matrices=False)
-    sentence = states[found.start : found.start + len(found.ids)] - states.mean(0)
-    np.testing.assert_allclose(np.abs(found.points), np.abs(sentence @ directions[:2].T), atol=1e-5)
-    assert len(found.background) <= 500
-    assert found.layer == 1
-
-
-@pytest.mark.parametrize("text", ["a", ".", "...", " . . ", "abc" * 100, "." * 100])
-def test_a_text_without_a_sentence_is_followed_from_its_beginning(
-    random_parameters: RandomParameters, text: str
-) -> None:
-    found = path_of(random_parameters(vocabulary_size=12), LETTERS.encode(text))
-    assert found.start == 0
-    assert LETTERS.decode(found.ids) == text[:120]
-    assert np.isfinite(found.points).all()
 
 
 @pytest.mark.parametrize("shape", [(50, 6), (6, 50)], ids=["many vectors", "long vectors"])

@@ -1,4 +1,4 @@
-"""The surprise of a text, what was likelier, which characters decided it, and the ripple of an edit."""
+"""The surprise of a text, what was likelier, and which characters decided it."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
 
 from charlm.evaluation.scoring import score_stream
-from charlm.inspection.surprise import edit_text, predict
+from charlm.inspection.surprise import predict
 from charlm.network.rnn import parameters_from_tensors
 
 
@@ -65,21 +65,3 @@ def test_a_register_is_influenced_by_the_place_that_it_reads_alone() -> None:
     lags = found.influence[5:].argmax(1)
     assert (lags == 2).all()
     assert (np.delete(found.influence[5:], 2, axis=1) == 0).all()
-
-
-@pytest.mark.parametrize("position", [0, 1, 9, 19])
-def test_the_nats_are_those_of_the_two_texts(random_parameters: RandomParameters, position: int) -> None:
-    parameters, ids = random_parameters(layers=2), random_ids(20, ids=5)
-    found = edit_text(traced(parameters, ids), position, 3)
-    changed = ids.copy()
-    changed[position] = 3
-    for values, text in ((found.nats_before, ids), (found.nats_after, changed)):
-        expected = [np.nan, *reference.nats(parameters, text.tolist())]
-        np.testing.assert_allclose(values, expected[position:], rtol=1e-6)
-    assert found.positions.tolist() == [*range(position, 20)]
-    assert (found.before, found.after) == (ids[position], 3)
-
-
-def test_the_ripple_ends_at_its_reach(random_parameters: RandomParameters) -> None:
-    trace = traced(random_parameters(), random_ids(20, ids=5))
-    assert edit_text(trace, 4, 0, reach=6).positions.tolist() == [*range(4, 11)]

@@ -13,12 +13,6 @@ from charlm.inspection.vanishing import gradient_by_lag, truncation_bias, weight
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
 
-def test_both_paths_are_the_same_in_a_single_layer(random_parameters: RandomParameters) -> None:
-    trace = traced(random_parameters(), random_ids(60, ids=5))
-    state, layer = (gradient_by_lag(trace, max_lag=9, path=path) for path in ("state", "layer"))
-    np.testing.assert_array_equal(state.layers[0].median, layer.layers[0].median)
-
-
 def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
     curve = gradient_by_lag(trace, positions=7, max_lag=10).layers[0]

@@ -1,7 +1,8 @@
 """The ids and the text that follow a prompt."""
 
+import tracemalloc
 from dataclasses import replace
-from itertools import takewhile
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import step
-from charlm.sampling.generation import Generation, encode_prompt, generate, generate_text, generate_texts, read_prompt
+from charlm.sampling.generation import (
+    GeneratedText,
+    TextRequest,
+    encode_prompt,
+    generate,
+    generate_text,
+    generate_texts,
+    read_prompt,
+)
+from charlm.sampling.growing import Sample
 from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary
 
@@ -30,11 +40,10 @@ def endless(bundle: Bundle) -> Bundle:
     return replace(bundle, vocabulary=Vocabulary("char", tuple("abcde")))
 
 
-def scripted(script: str | list[int], *, vocabulary: Vocabulary = LETTERS, **options: Any) -> Generation:
-    """Return a Generation whose model writes the given text, or list of ids."""
+def scripted(script: str | list[int], *, vocabulary: Vocabulary = LETTERS, **options: Any) -> GeneratedText:
+    """Return the text of a model that writes a text, or a list of ids; it ends with the last of them."""
     ids = vocabulary.encode(script).tolist() if isinstance(script, str) else script
-    length = options.pop("length", 0)
-    return Generation(iter(ids[: length or None]), vocabulary, length=length, **options)
+    return GeneratedText(iter(ids), vocabulary, TextRequest(len(ids), GREEDY, seed=0, **options))
 
 
 # Ids
@@ -96,16 +105,16 @@ def test_weights_that_are_not_finite_are_refused(bundle: Bundle, sampler: Sample
     with pytest.raises(CharlmError, match="not finite"):
         list(generate(broken, PROMPT, sampler=sampler, length=1, seed=0))
     with pytest.raises(CharlmError, match="not finite"):
-        generate_texts(replace(bundle, parameters=broken), samples=3, length=1, sampler=sampler, seed=0)
+        generate_texts(replace(bundle, parameters=broken), TextRequest(1, sampler, seed=0), samples=3)
 
 
 # Several texts
 
 
 def test_a_sample_does_not_depend_on_the_number_of_samples(bundle: Bundle) -> None:
-    def texts(samples: int, **options: Any) -> list[str]:
-        wanted = {"prompt": "ab", "length": 300, "sampler": Sampler(temperature=2), "seed": 1, "ignore_end": True}
-        return [sample.text for sample in generate_texts(bundle, samples=samples, **{**wanted, **options})]
+    def texts(samples: int, *, seed: int = 1) -> list[str]:
+        wanted = TextRequest(300, Sampler(temperature=2), seed, prompt="ab", ignore_end=True)
+        return [sample.text for sample in generate_texts(bundle, wanted, samples=samples)]
 
     many = texts(70)  # more than there are slots
     assert texts(2) == many[:2]
@@ -114,28 +123,38 @@ def test_a_sample_does_not_depend_on_the_number_of_samples(bundle: Bundle) -> No
     assert texts(2, seed=2) != texts(2)
 
 
-@pytest.mark.parametrize("stop", [None, "ba"])
+@pytest.mark.parametrize("stop", ["", "ba"])
 @pytest.mark.parametrize("ignore_end", [False, True])
 def test_the_first_of_several_samples_is_the_text_that_is_written_alone(
-    bundle: Bundle, stop: str | None, ignore_end: bool
+    bundle: Bundle, stop: str, *, ignore_end: bool
 ) -> None:
     for seed in range(5):
-        alone = generate_text(
-            bundle, prompt="ab", length=40, sampler=Sampler(), seed=seed, stop=stop, ignore_end=ignore_end
-        )
+        wanted = TextRequest(40, Sampler(), seed, prompt="ab", stop=stop, ignore_end=ignore_end)
+        alone = generate_text(bundle, wanted)
         pieces = list(alone)
-        first, _ = generate_texts(
-            bundle, samples=2, prompt="ab", length=40, sampler=Sampler(), seed=seed, stop=stop, ignore_end=ignore_end
-        )
-        assert first == alone.sample
+        first, _ = generate_texts(bundle, wanted, samples=2)
+        assert first == alone.finish()
         assert "".join(pieces) == first.text
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 0}, {"seed": -1}, {"length": 0}])
-def test_numbers_out_of_range_are_refused(bundle: Bundle, wrong: dict[str, Any]) -> None:
-    (name,) = wrong
-    with pytest.raises(CharlmError, match=f"{name}: found {wrong[name]}; must be"):
-        generate_texts(bundle, sampler=GREEDY, **{"samples": 2, "seed": 0, "length": 5, **wrong})
+@pytest.mark.parametrize(("name", "number"), [("samples", 0), ("length", 0)])
+def test_several_texts_need_an_end(bundle: Bundle, name: str, number: int) -> None:
+    given = {"samples": 2, "length": 5, name: number}
+    with pytest.raises(CharlmError, match=f"{name}: found 0; must be 1 or more"):
+        generate_texts(bundle, TextRequest(given["length"], GREEDY, seed=0), samples=given["samples"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed: found -1; must be 0 or more"),
+        ({"length": -1}, "length: found -1; must be 0"),
+        ({"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
+    ],
+)
+def test_a_request_out_of_range_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(CharlmError, match=message):
+        TextRequest(**{"length": 5, "sampler": GREEDY, "seed": 0, **wrong})
 
 
 # Prompts
@@ -168,8 +187,7 @@ def test_unknown_characters_of_a_prompt_are_skipped_if_asked_for() -> None:
 
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
 def test_text_follows_the_ids_of_the_prompt(bundle: Bundle, prompt: str) -> None:
-    generation = generate_text(bundle, prompt=prompt, length=30, sampler=Sampler(), seed=3, unknown="skip")
-    pieces = list(generation)
+    pieces = list(generate_text(bundle, TextRequest(30, Sampler(), seed=3, prompt=prompt, unknown="skip")))
     expected = generate(
         bundle.parameters,
         encode_prompt(bundle.vocabulary, prompt, unknown="skip"),
@@ -183,96 +201,84 @@ def test_text_follows_the_ids_of_the_prompt(bundle: Bundle, prompt: str) -> None
 
 def test_unknown_character_of_the_prompt_is_refused(endless: Bundle) -> None:
     with pytest.raises(CharlmError, match=r"'x' \(U\+0078\)"):
-        generate_text(endless, prompt="axb", length=1, sampler=GREEDY, seed=0)
+        generate_text(endless, TextRequest(1, GREEDY, seed=0, prompt="axb"))
 
 
 def test_unknown_id_is_never_chosen(bundle: Bundle) -> None:
-    generation = generate_text(bundle, length=500, sampler=Sampler(temperature=9), seed=0, ignore_end=True)
-    assert set("".join(piece for piece in generation)) == {"\n", "a", "b"}
+    wanted = TextRequest(500, Sampler(temperature=9), seed=0, ignore_end=True)
+    assert set(str(generate_text(bundle, wanted))) == {"\n", "a", "b"}
 
 
 def test_sample_ends_at_the_length() -> None:
-    generation = scripted("abab", length=3)
-    assert list(generation) == ["a", "b", "a"]
-    assert (generation.sample.text, generation.sample.characters, generation.sample.stopped_by) == ("aba", 3, "length")
-
-
-def test_negative_length_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(CharlmError, match="length: found -1; must be 0"):
-        generate_text(bundle, length=-1, sampler=Sampler(), seed=0)
+    text = GeneratedText(iter([1, 2, 1, 2]), LETTERS, TextRequest(3, GREEDY, seed=0))
+    assert list(text) == ["a", "b", "a"]
+    assert text.finish() == Sample("aba", 3, "length", b"aba")
 
 
 def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
-    generation = scripted("aaabaa", stop="aab")
-    assert list(generation) == ["", "", "a", ""]
-    assert (generation.sample.text, generation.sample.characters, generation.sample.stopped_by) == ("a", 1, "stop text")
+    text = scripted("aaabaa", stop="aab")
+    assert list(text) == ["a"]
+    assert text.finish() == Sample("a", 1, "stop text", b"a")
 
 
 def test_text_held_back_is_released_when_it_cannot_become_the_stop_text() -> None:
-    assert list(scripted("aab\n", stop="abb", length=4)) == ["", "a", "", "ab\n"]
+    assert list(scripted("aab\n", stop="abb")) == ["a", "ab\n"]
 
 
 def test_text_held_back_is_released_at_the_end_of_the_text() -> None:
-    generation = scripted([2, 1, 4, 1], stop="aab")
-    assert list(generation) == ["b", "", "a"]
-    assert generation.sample.stopped_by == "end of text"
+    text = scripted([2, 1, 4, 1], stop="aab")
+    assert list(text) == ["b", "a"]
+    assert text.stopped_by == "end of text"
 
 
 @settings(derandomize=True, deadline=None)
 @given(text=st.text("ab", min_size=1, max_size=20), stop=st.text("ab", min_size=1, max_size=5))
 def test_sample_ends_just_before_the_first_stop_text(text: str, stop: str) -> None:
-    generation = scripted(text, stop=stop, length=len(text))
-    pieces = "".join(piece for piece in generation)
-    assert pieces == generation.sample.text == text.split(stop, 1)[0]
-    assert generation.sample.stopped_by == ("stop text" if stop in text else "length")
+    found = scripted(text, stop=stop)
+    assert "".join(found) == str(found) == text.split(stop, 1)[0]
+    assert found.stopped_by == ("stop text" if stop in text else "length")
 
 
 def test_ignored_end_of_text_becomes_a_blank_line() -> None:
-    generation = scripted([1, 4, 2], ignore_end=True, length=3)
-    assert list(generation) == ["a", "\n\n", "b"]
-    assert (generation.sample.text, generation.sample.characters) == ("a\n\nb", 4)
+    text = scripted([1, 4, 2], ignore_end=True)
+    assert list(text) == ["a", "\n\n", "b"]
+    assert text.finish().characters == 4
 
 
 def test_stop_text_may_contain_an_ignored_end_of_text() -> None:
-    generation = scripted([1, 4, 2], ignore_end=True, stop="\n\nb")
-    assert list(generation) == ["a", "", ""]
-    assert generation.sample.stopped_by == "stop text"
+    text = scripted([1, 4, 2], ignore_end=True, stop="\n\nb")
+    assert (list(text), text.stopped_by) == (["a"], "stop text")
 
 
 def test_bytes_are_held_back_until_they_make_a_character() -> None:
-    generation = scripted("aé€", vocabulary=BYTES, length=6)
-    assert list(generation) == ["a", "", "é", "", "", "€"]
-    assert (generation.sample.text, generation.sample.characters) == ("aé€", 3)
+    text = scripted("aé€", vocabulary=BYTES)
+    assert list(text) == ["a", "é", "€"]
+    assert text.finish().characters == 3
 
 
 def test_incomplete_character_before_an_end_of_text_becomes_a_replacement_character() -> None:
     ids = [*"€".encode()[:2], 256, ord("a")]
-    generation = scripted(ids, vocabulary=BYTES, ignore_end=True, length=4)
-    assert list(generation) == ["", "", "\ufffd\n\n", "a"]
+    assert list(scripted(ids, vocabulary=BYTES, ignore_end=True)) == ["\ufffd\n\n", "a"]
 
 
-def test_text_that_is_not_kept_is_still_yielded_in_pieces() -> None:
-    generation = scripted("ab", length=2, keep_text=False)
-    assert list(generation) == ["a", "b"]
-    assert (generation.sample.text, generation.sample.characters, generation.sample.stopped_by) == ("", 2, "length")
-
-
-def test_length_of_zero_has_no_end(bundle: Bundle) -> None:
-    generation = generate_text(bundle, length=0, sampler=Sampler(), seed=0, ignore_end=True)
-    assert sum(1 for _ in takewhile(lambda pair: pair[0] < 1000, enumerate(generation))) == 1000
+def test_length_of_zero_has_no_end_and_takes_no_memory(bundle: Bundle) -> None:
+    text = generate_text(bundle, TextRequest(0, Sampler(), seed=0, ignore_end=True))
+    tracemalloc.start()
+    assert sum(1 for _ in islice(text, 5000)) == 5000
+    assert tracemalloc.get_traced_memory()[0] < 40_000
+    tracemalloc.stop()
+    with pytest.raises(CharlmError, match="length=0 generates without end"):
+        str(text)
 
 
 @given(st.binary(min_size=1, max_size=20))
 def test_bytes_of_a_sample_are_those_that_the_model_chose(data: bytes) -> None:
-    script, length = list(data), len(data)
-    generation = scripted(script, vocabulary=BYTES, length=length)
-    assert b"".join(piece for piece in generation.as_bytes()) == data
-    sample = generation.sample
-    text = data.decode("utf-8", "replace")
-    assert (sample.data, sample.text, sample.characters) == (data, text, len(text))
-    assert "".join(piece for piece in scripted(script, vocabulary=BYTES, length=length)) == text
+    assert b"".join(scripted(list(data), vocabulary=BYTES).as_bytes()) == data
+    text, expected = scripted(list(data), vocabulary=BYTES), data.decode("utf-8", "replace")
+    assert "".join(text) == expected
+    assert text.finish() == Sample(expected, len(expected), "length", data)
 
 
 def test_stop_text_may_be_a_byte_that_is_not_utf_8() -> None:
-    generation = scripted([0x61, 0xFF, 0x62], vocabulary=BYTES, stop=b"\xff".decode("utf-8", "surrogateescape"))
-    assert list(generation.as_bytes()) == [b"a", b""]
+    text = scripted([0x61, 0xFF, 0x62], vocabulary=BYTES, stop=b"\xff".decode("utf-8", "surrogateescape"))
+    assert list(text.as_bytes()) == [b"a"]

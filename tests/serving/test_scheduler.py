@@ -14,7 +14,7 @@ from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Parameters
 from charlm.sampling.batch import Batch, Chunk, Job
-from charlm.sampling.generation import generate_texts
+from charlm.sampling.generation import TextRequest, generate_texts
 from charlm.sampling.sampler import Sampler
 from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import CompletionRequest, Limits, RequestError, parse_request
@@ -181,9 +181,8 @@ def place(parameters: Parameters) -> Iterator[Place]:
 @pytest.mark.parametrize("fields", [{}, {"stream": True}, {"stop": "dd"}], ids=str)
 def test_texts_are_those_that_sample_writes(place: Place, parameters: Parameters, fields: dict[str, Any]) -> None:
     bundle = Bundle(Architecture(5, 2, 4, None, True, "tanh", False), parameters, VOCABULARY, "")
-    expected = generate_texts(
-        bundle, prompt="ab", length=100, sampler=Sampler(), seed=3, samples=2, stop=fields.get("stop")
-    )
+    wanted = TextRequest(100, Sampler(), seed=3, prompt="ab", stop=fields.get("stop", ""))
+    expected = generate_texts(bundle, wanted, samples=2)
     texts = asyncio.run(place.texts(prompt="ab", max_tokens=100, seed=3, n=2, **fields))
     assert texts == [sample.text for sample in expected]
 

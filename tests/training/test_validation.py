@@ -13,7 +13,7 @@ from charlm.evaluation.baselines import measure_baselines
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import nats, unroll, zero_state
 from charlm.runs.run import Run
-from charlm.sampling.generation import encode_prompt, generate_text
+from charlm.sampling.generation import TextRequest, encode_prompt, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
@@ -33,10 +33,8 @@ def test_the_text_is_that_of_charlm_sample(bundle: Bundle) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2)
     first = write_sample(bundle, settings, seed=3, temperature=0.8)
     assert first is not None
-    generation = generate_text(bundle, prompt="ab", length=30, sampler=Sampler(0.8, top_k=2), seed=3)
-    for _ in generation:
-        pass
-    assert (first.temperature, first.text) == (0.8, "ab" + generation.sample.text)
+    text = generate_text(bundle, TextRequest(30, Sampler(0.8, top_k=2), seed=3, prompt="ab"))
+    assert (first.temperature, first.text) == (0.8, f"ab{text}")
 
 
 def test_without_a_length_there_is_no_text(bundle: Bundle) -> None:

@@ -1,7 +1,7 @@
 """What was built, how it learnt, and how well it predicts."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import Calibration, calibrate
 from charlm.inspection.curves import Curves, Level, measure_levels, read_curves
 from charlm.inspection.diagram import draw_network, draw_up, weight_rows
-from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, canvas, legend, rule, series
+from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, canvas, legend, room_for, rule, series
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss
 from charlm.inspection.passages import folded, reader, safe
 from charlm.inspection.reading import MOST_CHARACTERS, Reading
@@ -59,11 +59,11 @@ def make_loss(reading: Reading) -> LossByClass:
 
 def draw_curves(curves: Curves) -> "Figure":
     """Draw the loss on training and validation text over a run, the gap between them, and simple models as lines."""
-    figure, ((axes,),) = canvas(height=3.4)
+    figure, (axes,) = canvas("Loss over the run", height=2.6, right=0.7)
     training, validation = curves.training, curves.validation
     for index, (name, curve) in enumerate((("training", training), ("validation", validation))):
         if len(curve.steps):
-            marker = {"marker": "o", "markersize": 3} if len(curve.steps) < 40 else {}
+            marker: dict[str, Any] = {"marker": "o", "markersize": 3} if len(curve.steps) < 40 else {}
             axes.plot(curve.steps, curve.nats_per_char, label=name, **series(index), **marker)
     if len(training.steps) and len(validation.steps):
         below = np.interp(validation.steps, training.steps, training.nats_per_char)
@@ -87,26 +87,28 @@ def _draw_levels(axes: "Axes", levels: Sequence[Level]) -> None:
         axes.text(1.015, place, level.name, transform=where, va="center", fontsize=8, color=MUTED)
 
 
-def draw_loss(classes: Sequence[ClassLoss], *, mean: float, ngram_order: int | None) -> "Figure":
+def draw_loss(classes: Sequence[ClassLoss], *, title: str, mean: float, ngram_order: int | None) -> "Figure":
     """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark.
 
     Args:
         classes: One division of the text.
+        title: Of the figure.
         mean: Nats per character of the whole text, a line.
         ngram_order: The order of the n-gram model; None if there is none.
 
     """
-    figure, ((axes,),) = canvas(height=0.8 + 0.27 * max(3, len(classes)))
+    labels = [f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes]
+    figure, (axes,) = canvas(title, height=0.27 * max(3, len(classes)), left=room_for(labels))
     rows = np.arange(len(classes))
     axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
     by_ngrams = [(each.ngram_nats_per_char, row) for row, each in enumerate(classes)]
     known = [(nats, row) for nats, row in by_ngrams if nats is not None]
     if known:
         across, up = zip(*known, strict=True)
-        style = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
+        style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
         axes.plot(across, up, label=f"{ngram_order}-gram", **style)
     rule(axes, x=mean)
-    axes.set_yticks(rows, [f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes], color=INK)
+    axes.set_yticks(rows, labels, color=INK)
     axes.set(xlabel="nats per character (%: share of all nats)", ylim=(len(classes) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     legend(figure)
@@ -115,7 +117,7 @@ def draw_loss(classes: Sequence[ClassLoss], *, mean: float, ngram_order: int | N
 
 def draw_reliability(calibration: Calibration) -> "Figure":
     """Draw how often the likeliest character is right, by the probability that it was given."""
-    figure, ((axes,),) = canvas(height=3.6)
+    figure, (axes,) = canvas("Reliability", height=2.8)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
     confidence = [each.confidence for each in calibration.bins]
     accuracy = [each.accuracy for each in calibration.bins]
@@ -130,7 +132,7 @@ def draw_reliability(calibration: Calibration) -> "Figure":
 
 def draw_temperature(calibration: Calibration) -> "Figure":
     """Draw the loss by temperature, with the best one marked."""
-    figure, ((axes,),) = canvas(height=2.4)
+    figure, (axes,) = canvas("Loss by temperature", height=1.6)
     axes.plot(calibration.temperatures, calibration.nats_by_temperature, **series(0))
     axes.plot(calibration.temperature, calibration.best_nats_per_char, marker="o", color=ORANGE)
     axes.annotate(
@@ -183,7 +185,8 @@ def view_reader(report: Report, run: int) -> str:
 def _loss_chart(name: str, title: str, divide: Division) -> Chart:
     def draw(loss: LossByClass) -> "Figure | None":
         """Draw a division; None if it has no class."""
-        return draw_loss(divide(loss), mean=loss.nats_per_char, ngram_order=loss.ngram_order) if divide(loss) else None
+        mean, order = loss.nats_per_char, loss.ngram_order
+        return draw_loss(divide(loss), title=f"Loss {title}", mean=mean, ngram_order=order) if divide(loss) else None
 
     return Chart(f"loss-by-{name}", f"nats per character {title}", draw)
 

@@ -1,7 +1,6 @@
 """How far back a network learns and remembers."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,10 +9,7 @@ from charlm.inspection.context import LAGS, Memory, UsableContext, linear_memory
 from charlm.inspection.impulse import ImpulseResponse, impulse_response
 from charlm.inspection.look import (
     BLUE,
-    INK,
     MUTED,
-    ORANGE,
-    WIDTH,
     band,
     canvas,
     doubling_scale,
@@ -23,25 +19,15 @@ from charlm.inspection.look import (
     rule,
     series,
 )
-from charlm.inspection.passages import visible
 from charlm.inspection.reading import MOST_POSITIONS, Reading
 from charlm.inspection.sections.section import Chart, Quantity, Rows, Section, Table, layer_name
-from charlm.inspection.surprise import Edit, edit_text
-from charlm.inspection.vanishing import GradientByLag, Path, TruncationBias, gradient_by_lag, truncation_bias
-from charlm.network.gradients import Trace
+from charlm.inspection.vanishing import GradientByLag, TruncationBias, gradient_by_lag, truncation_bias
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRUNCATION_TEXTS, TRUNCATION_CHARACTERS = 8, 257
 MEMORY_TEXTS = 16
-EDIT_CHARACTERS = 32
-"""How many characters after an edit are drawn."""
-
-
-def make_gradient(reading: Reading, trace: Trace, *, path: Path = "state") -> GradientByLag:
-    """Follow the gradients of predictions back."""
-    return gradient_by_lag(trace, positions=reading.limits.gradient_positions, path=path)
 
 
 def make_truncation(reading: Reading) -> TruncationBias:
@@ -66,46 +52,23 @@ def make_memory(reading: Reading) -> Memory:
     return linear_memory(reading.read(texts))
 
 
-def make_edits(reading: Reading) -> tuple[Edit, ...]:
-    """Follow the ripples of the edits; refuse one outside the part of the text that is followed."""
-    last = len(reading.trace.ids) - 1
-    outside = [position for position, _ in reading.subject.edits if not 0 <= position <= last]
-    if outside:
-        raise CharlmError(f"edit at {outside[0]}: the position must be from 0 to {last}")
-    return tuple(edit_text(reading.trace, position, after) for position, after in reading.subject.edits)
-
-
-def draw_gradient_by_lag(trained: GradientByLag, initial: GradientByLag | None = None) -> "Figure":
-    """Draw how the gradient of a loss shrinks or grows on its way back, for each layer.
-
-    Args:
-        trained: The curves of the trained network.
-        initial: Those of the same network with weights drawn anew; thin lines.
-
-    """
-    figure, ((axes,),) = canvas()
-    for index, curve in enumerate(trained.layers):
+def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
+    """Draw how the gradient of a loss shrinks or grows on its way back, for each layer."""
+    figure, (axes,) = canvas("The gradient of a loss, k characters before it")
+    for index, curve in enumerate(found.layers):
         style = series(index)
         band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
         axes.plot(curve.lag, positive(curve.median), label=layer_name(curve.layer), **style)
-    for index, curve in enumerate(initial.layers if initial else ()):
-        style = {**series(index), "color": MUTED, "linewidth": 1.1}
-        axes.plot(curve.lag, positive(curve.median), label=f"{layer_name(curve.layer)}, untrained", **style)
-    log_scale(axes, *(curve.median for curve in trained.layers))
+    log_scale(axes, *(values for curve in found.layers for values in (curve.median, curve.high)))
     rule(axes, y=1)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
-    legend(figure, columns=2)
+    legend(figure)
     return figure
-
-
-def draw_gradient_of_layers(found: GradientByLag) -> "Figure | None":
-    """Draw the path through each layer alone; in a network of one layer it is that of the whole state."""
-    return draw_gradient_by_lag(found) if len(found.layers) > 1 else None
 
 
 def draw_truncation(bias: TruncationBias) -> "Figure":
     """Draw the angle and the length of the truncated gradient beside the full one, by window length."""
-    figure, ((upper,), (lower,)) = canvas(2, height=4.2)
+    figure, (upper, lower) = canvas("Angle to the full gradient", "Length", height=1.5)
     upper.plot(bias.window, bias.angle_degrees, marker="o", markersize=3.5, label="all weights", **series(0))
     lower.plot(bias.window, bias.length_ratio, marker="o", markersize=3.5, **series(0))
     pairs = zip(bias.recurrent_angle_degrees, bias.recurrent_length_ratio, strict=True)
@@ -115,28 +78,28 @@ def draw_truncation(bias: TruncationBias) -> "Figure":
     rule(lower, y=1)
     for axes in (upper, lower):
         doubling_scale(axes, bias.window)
+        axes.set_xlabel("window, characters")
     upper.set(ylabel="angle, degrees", ylim=(0, None))
-    lower.set(xlabel="window, characters", ylabel="length / full length")
+    lower.set_ylabel("length / full length")
     legend(figure)
     return figure
 
 
 def draw_usable_context(context: UsableContext) -> "Figure":
     """Draw the loss by the number of characters given, and what each doubling of it saves."""
-    figure, ((upper,), (lower,)) = canvas(2, height=4.6)
-    upper.plot(context.characters, context.nats, marker="o", markersize=3.5, label="zero state", **series(0))
-    upper.plot(context.characters, context.nats_other_state, label="state of another place", **series(1))
+    figure, (upper, lower) = canvas("Loss, given k characters", "What a doubling of k saves", height=1.6)
+    upper.plot(context.characters, context.nats, marker="o", markersize=3.5, label="network", **series(0))
     if context.ngram_order.size:
-        style = {"linestyle": "", "marker": "s", "markersize": 4.5, "color": series(2)["color"]}
+        style: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 4.5, "color": series(1)["color"]}
         upper.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
     centres = np.sqrt(context.characters[:-1] * context.characters[1:])
     lower.bar(centres, context.bits_saved, width=0.5 * centres, color=BLUE)
     for axes in (upper, lower):
         doubling_scale(axes, context.characters)
-        axes.set_xlim(0.8, 1.25 * context.characters[-1])
+        axes.set(xlim=(0.8, 1.25 * context.characters[-1]), xlabel="k, characters given")
     rule(lower, y=0)
-    upper.set(ylabel="nats per character")
-    lower.set(xlabel="k, characters given", ylabel="bits saved by doubling")
+    upper.set_ylabel("nats per character")
+    lower.set_ylabel("bits per character")
     legend(figure, columns=2)
     return figure
 
@@ -147,10 +110,11 @@ def draw_impulse_response(response: ImpulseResponse) -> "Figure":
     A finite response is drawn on linear axes, which show that it ends; an infinite one on logarithmic axes, on which a
     constant factor for each character is a straight line.
     """
-    figure, ((upper,), (lower,)) = canvas(2, height=4.4)
+    figure, (upper, lower) = canvas("Change of the state", "Change of the prediction", height=1.5)
     style, length = series(0), response.length
     if length is not None:
-        end, dots = 2 * length + 6, {"marker": "o", "markersize": 4.0}
+        end = 2 * length + 6
+        dots: dict[str, Any] = {"marker": "o", "markersize": 4.0}
         upper.plot(response.lag[:end], response.state[:end], label="|dh|", **style, **dots)
         upper.plot(response.lag[:end], response.linear[:end], label="linear prediction", **series(1))
         lower.plot(response.lag[:end], response.kl[:end], **style, **dots)
@@ -173,43 +137,20 @@ def draw_impulse_response(response: ImpulseResponse) -> "Figure":
                 fontsize=8,
                 color=MUTED,
             )
-    upper.set_ylabel("|dh| / |dh| at lag 0")
-    lower.set(xlabel="lag, characters", ylabel="KL of prediction, nats")
+    upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
+    lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
     legend(figure)
     return figure
 
 
 def draw_memory(memory: Memory) -> "Figure":
     """Draw how often a linear read-out names the character k steps back."""
-    figure, ((axes,),) = canvas()
+    figure, (axes,) = canvas("The character k steps back, read off the state")
     axes.plot(memory.lag, memory.accuracy, marker="o", markersize=3, label="read-out from the state", **series(0))
     axes.plot(memory.lag, memory.commonest, label="commonest character", **series(1))
     held = np.maximum(memory.accuracy, memory.commonest)
     axes.fill_between(memory.lag, memory.commonest, held, color=BLUE, alpha=0.15, linewidth=0)
     axes.set(xlabel="lag k, characters", ylabel="share of right answers", ylim=(0, 1.02))
-    legend(figure)
-    return figure
-
-
-def draw_edits(edits: Sequence[Edit], characters: Sequence[str | None]) -> "Figure":
-    """Draw the surprise of each character before and after each edit.
-
-    Args:
-        edits: One or more.
-        characters: The character of each id.
-
-    """
-    figure, rows = canvas(len(edits), width=WIDTH, height=0.4 + 2.0 * len(edits))
-    for (axes,), edit in zip(rows, edits, strict=True):
-        count = min(EDIT_CHARACTERS, len(edit.ids))
-        places, before, after = np.arange(count), edit.nats_before[:count], edit.nats_after[:count]
-        axes.plot(places, before, label="as it was", **series(0))
-        axes.plot(places, after, marker="o", markersize=3, label="changed", **series(1))
-        axes.fill_between(places, before, after, color=ORANGE, alpha=0.18, linewidth=0)
-        axes.set_xticks(places, [visible(characters[index]) for index in edit.ids[:count]], fontsize=8, color=INK)
-        old, new = (visible(characters[index]) for index in (edit.before, edit.after))
-        axes.set_title(f"at {edit.position:,}: {old} becomes {new}", loc="left")
-        axes.set(ylabel="nats", ylim=(0, None))
     legend(figure)
     return figure
 
@@ -227,7 +168,7 @@ def context_rows(found: UsableContext) -> Rows:
     """Return a row for each number of characters given."""
     ngrams = dict(zip((found.ngram_order - 1).tolist(), found.ngram_nats.tolist(), strict=True))
     saved = [None, *found.bits_saved.tolist()]
-    losses = zip(found.characters.tolist(), found.nats.tolist(), found.nats_other_state.tolist(), saved, strict=True)
+    losses = zip(found.characters.tolist(), found.nats.tolist(), saved, strict=True)
     return [(k, *row, ngrams.get(k)) for k, *row in losses]
 
 
@@ -241,18 +182,6 @@ def verdict_rows(found: ImpulseResponse) -> Rows:
     )
 
 
-def edit_rows(edits: Sequence[Edit], characters: Sequence[str | None]) -> Rows:
-    """Return a row for each character from each edit on."""
-    return [
-        (position, visible(characters[index]), before, after)
-        for edit in edits
-        for position, index, before, after in zip(
-            edit.positions.tolist(), edit.ids.tolist(), edit.nats_before.tolist(), edit.nats_after.tolist(), strict=True
-        )
-    ]
-
-
-LAG_HEAD = ("layer", "lag", "median", "10%", "90%")
 GRADIENT = Section(
     "gradient_by_lag",
     "The gradient by lag",
@@ -260,29 +189,13 @@ GRADIENT = Section(
     "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
     "one that rises means that it explodes.",
     (
-        Quantity("gradient_by_lag", lambda reading: make_gradient(reading, reading.trace)),
-        Quantity("gradient_by_lag_layer", lambda reading: make_gradient(reading, reading.trace, path="layer")),
-        Quantity("initial_gradient_by_lag", lambda reading: make_gradient(reading, reading.initial_trace)),
-    ),
-    (
-        Chart(
-            "gradient-by-lag",
-            "gradient by lag along the whole state; a band holds 8 of 10 predictions",
-            draw_gradient_by_lag,
-            ("gradient_by_lag", "initial_gradient_by_lag"),
-        ),
-        Chart(
-            "gradient-by-lag-layer",
-            "gradient by lag through the recurrence of each layer alone; a band holds 8 of 10 predictions",
-            draw_gradient_of_layers,
-            ("gradient_by_lag_layer",),
+        Quantity(
+            "gradient_by_lag",
+            lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
         ),
     ),
-    (
-        Table("Along the whole state", LAG_HEAD, lag_rows),
-        Table("Through one layer", LAG_HEAD, lag_rows, ("gradient_by_lag_layer",)),
-        Table("Untrained", LAG_HEAD, lag_rows, ("initial_gradient_by_lag",)),
-    ),
+    (Chart("gradient-by-lag", "gradient by lag; a band holds 8 of 10 predictions", draw_gradient_by_lag),),
+    (Table("Gradient by lag", ("layer", "lag", "median", "10%", "90%"), lag_rows),),
 )
 TRUNCATION = Section(
     "truncation",
@@ -304,7 +217,7 @@ CONTEXT = Section(
     (
         Table(
             "Nats per character",
-            ("characters given", "zero state", "other state", "bits saved", "n-gram"),
+            ("characters given", "network", "bits saved", "n-gram"),
             context_rows,
         ),
     ),
@@ -343,14 +256,4 @@ MEMORY = Section(
         ),
     ),
     (Table("Read-out by lag", {"lag": "lag", "right": "accuracy", "commonest": "commonest", "memory": "memory"}),),
-)
-EDIT = Section(
-    "edits",
-    "An edit and its ripple",
-    "nats_t(changed text) \N{MINUS SIGN} nats_t(text)",
-    "The shaded area is the ripple: it ends where the network has forgotten the changed character.",
-    (Quantity("edits", make_edits, is_essential=True, missing=()),),
-    (Chart("edits", "surprise before and after each edit", draw_edits, ("edits", "characters")),),
-    (Table("Nats by position", ("position", "character", "before", "after"), edit_rows, ("edits", "characters")),),
-    is_optional=True,
 )

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, YELLOW, canvas, legend, rule
+from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, YELLOW, canvas, legend, room_for, rule
 from charlm.inspection.passages import browser, gallery, visible
-from charlm.inspection.reading import FEW_STATES, MOST_STATES, Reading
+from charlm.inspection.reading import MOST_STATES, Reading
 from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table, layer_name
 from charlm.inspection.states import (
     CharacterMap,
     LayerSaturation,
     Projection,
     Saturation,
-    Trajectory,
-    follow_state,
     map_characters,
     measure_saturation,
 )
@@ -34,25 +32,23 @@ KIND_COLOURS = {
 
 
 def make_units(reading: Reading) -> Units:
-    """Score the units on features of the text, beside those of an untrained network."""
-    ids = reading.ids[:MOST_STATES]
-    return score_units(reading.states, ids, reading.vocabulary, untrained=reading.initial_states)
+    """Score the units on features of the text."""
+    return score_units(reading.states, reading.ids[:MOST_STATES], reading.vocabulary)
 
 
 def draw_features(units: Units) -> "Figure":
     """Draw how closely the best unit follows each feature, beside what chance gives."""
-    figure, ((axes,),) = canvas(height=1.2 + 0.28 * max(3, len(units.features)))
+    names = [each.feature for each in units.features]
+    figure, (axes,) = canvas("The best unit on each feature", height=0.28 * max(3, len(names)), left=room_for(names))
     rows = np.arange(len(units.features))
     best = [each.best[0].strength if each.best else np.nan for each in units.features]
     given = [each.best[0].strength_given_character if each.best else np.nan for each in units.features]
     chances = [each.chance for each in units.features]
-    untrained = [np.nan if each.untrained is None else each.untrained for each in chances]
     axes.barh(rows, best, height=0.6, color=BLUE, alpha=0.3, label="best unit")
     _mark(axes, given, rows, marker="o", colour=BLUE, label="given the character")
     _mark(axes, [each.shifted for each in chances], rows, marker="|", colour=ORANGE, label="chance: shifted")
     _mark(axes, [each.random_labels for each in chances], rows, marker="x", colour=PURPLE, label="chance: labels")
-    _mark(axes, untrained, rows, marker="D", colour=GREEN, label="untrained network")
-    axes.set_yticks(rows, [each.feature for each in units.features], color=INK)
+    axes.set_yticks(rows, names, color=INK)
     axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", xlim=(0, 1.02))
     axes.set_ylim(len(units.features) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -75,11 +71,9 @@ def _mark(axes: "Axes", values: Sequence[float], rows: ArrayLike, *, marker: str
 
 def draw_saturation(saturation: Saturation) -> "Figure":
     """Draw a histogram of the outputs of each layer."""
-    count = len(saturation.layers)
-    figure, rows = canvas(count, height=0.6 + 1.35 * count)
-    for (axes,), layer in zip(rows, saturation.layers, strict=True):
+    figure, found = canvas(*(f"Outputs of {layer_name(each.layer)}" for each in saturation.layers), height=0.85)
+    for axes, layer in zip(found, saturation.layers, strict=True):
         _draw_histogram(axes, layer, saturation.borders)
-    rows[-1][0].set_xlabel("output h")
     return figure
 
 
@@ -91,28 +85,7 @@ def _draw_histogram(axes: "Axes", layer: LayerSaturation, borders: tuple[float, 
     for chosen, colour in ((~is_extreme, BLUE), (is_extreme, ORANGE)):
         if chosen.any():
             axes.bar(centres[chosen], share[chosen], width=widths[chosen], color=colour, alpha=0.85)
-    axes.set_title(layer_name(layer.layer), loc="left")
-    axes.set_ylabel("share")
-
-
-def draw_trajectory(path: Trajectory, characters: Sequence[str | None]) -> "Figure":
-    """Draw the path of the state through a sentence, each point with the character just read."""
-    figure, ((axes,),) = canvas(height=4.2)
-    if len(path.background):
-        axes.plot(*path.background.T, linestyle="", marker=".", markersize=2.5, color=MUTED, alpha=0.45)
-    axes.plot(*path.points.T, color=BLUE, linewidth=0.9, alpha=0.75)
-    for (x, y), index in zip(path.points, path.ids, strict=True):
-        axes.text(x, y, visible(characters[index]), ha="center", va="center", fontsize=9, clip_on=True)
-    if len(path.points):
-        axes.plot(*path.points[0], marker="o", markersize=11, markerfacecolor="none", markeredgecolor=ORANGE)
-    low, high = np.percentile(np.concatenate([path.points, path.background]), [2, 98], axis=0)
-    low, high = np.minimum(low, path.points[0]), np.maximum(high, path.points[0])  # the ring is always in view
-    for limit, start, end in ((axes.set_xlim, low[0], high[0]), (axes.set_ylim, low[1], high[1])):
-        margin = (end - start) / 8 or 1.0  # outliers are cut off
-        limit(start - margin, end + margin)
-    first, second = (f"{100 * share:.4g}%" for share in path.explained)
-    axes.set(xlabel=f"first component ({first} of the variance)", ylabel=f"second component ({second})")
-    return figure
+    axes.set(xlabel="output h", ylabel="share of outputs")
 
 
 def draw_character_map(found: CharacterMap, characters: Sequence[str | None]) -> "Figure":
@@ -123,13 +96,9 @@ def draw_character_map(found: CharacterMap, characters: Sequence[str | None]) ->
         characters: The character of each id.
 
     """
-    figure, ((upper,), (lower,)) = canvas(2, height=7.2)
-    for axes, projection, title in (
-        (upper, found.by_input, "as input: rows of U"),
-        (lower, found.by_output, "as output: columns of W"),
-    ):
-        _draw_map(axes, found, projection, characters)
-        axes.set_title(title, loc="left")
+    figure, (upper, lower) = canvas("As input: rows of U", "As output: columns of W", height=2.9)
+    _draw_map(upper, found, found.by_input, characters)
+    _draw_map(lower, found, found.by_output, characters)
     for kind in dict.fromkeys(found.kinds):
         upper.plot([], [], linestyle="", marker="s", markersize=5, color=KIND_COLOURS.get(kind, INK), label=kind)
     legend(figure, columns=4)
@@ -154,7 +123,7 @@ def feature_rows(units: Units) -> Rows:
             *(each.feature, f"{layer_name(best.layer)}, unit {best.unit}"),
             *(best.score, best.strength, best.strength_given_character),
             *(each.chance.shifted, each.chance.random_labels, each.chance.shifted_given_character),
-            *(each.chance.untrained, each.chance.untrained_given_character, each.units_beyond_chance),
+            each.units_beyond_chance,
         )
         for each in units.features
         for best in each.best[:1]
@@ -184,9 +153,8 @@ UNITS = Section(
     "units",
     "What single units follow",
     "strength = |2 AUC \N{MINUS SIGN} 1| of h_t[unit] for a feature of the text, or |rank correlation|",
-    "The units named here are beyond what shifted texts give, and closer than those of the untrained network; where "
-    "random labels reach further than the bar, it is the round dot, which accounts for the character just read, that "
-    "is beyond chance.",
+    "The units named here are beyond what shifted texts give; where random labels reach further than the bar, "
+    "it is the round dot, which accounts for the character just read, that is beyond chance.",
     (Quantity("units", make_units),),
     (
         Chart(
@@ -200,7 +168,7 @@ UNITS = Section(
             "The best unit on each feature",
             (
                 *("feature", "unit", "score", "strength", "given the character", "shifted", "random labels"),
-                *("shifted, given the character", "untrained", "untrained, given the character", "units beyond chance"),
+                *("shifted, given the character", "units beyond chance"),
             ),
             feature_rows,
         ),
@@ -213,7 +181,7 @@ SATURATION = Section(
     "share of f'(a) < 0.19 max f'; participation ratio (sum l_i)^2 / sum l_i^2 of the covariance of h",
     "Outputs at the ends of the range pass no gradient, since f' is near 0 there; "
     "the participation ratio says how many directions the states fill.",
-    (Quantity("saturation", lambda reading: measure_saturation(reading.few_states, reading.parameters.activation)),),
+    (Quantity("saturation", lambda reading: measure_saturation(reading.states, reading.parameters.activation)),),
     (Chart("saturation", "histogram of the outputs of each layer", draw_saturation),),
     (
         Table(
@@ -221,27 +189,6 @@ SATURATION = Section(
             ("layer", "units", "saturated", "always saturated", "dead", "participation ratio"),
             saturation_rows,
             is_folded=False,
-        ),
-    ),
-)
-TRAJECTORY = Section(
-    "trajectory",
-    "The state's path through a sentence",
-    "z_t = (h_t \N{MINUS SIGN} mean h) P, P the first two principal components",
-    "The path begins at the ring; where characters of one kind lie together, the state tells them from the others.",
-    (
-        Quantity(
-            "trajectory",
-            lambda reading: follow_state(reading.few_states, reading.ids[:FEW_STATES], reading.vocabulary),
-        ),
-    ),
-    (
-        Chart(
-            "trajectory",
-            "the state of the highest layer after each character of a sentence, and at other places of the text",
-            draw_trajectory,
-            ("trajectory", "characters"),
-            shares_limits=False,
         ),
     ),
 )

@@ -27,8 +27,6 @@ class Quantity:
     """Returns plain data; raises CharlmError or LinAlgError if the quantity cannot be made."""
     is_essential: bool = False
     """Whether there is no report without it: it is made first, and its error is that of the report."""
-    missing: Any = None
-    """What the JSON has if it could not be made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +108,6 @@ class Section:
     tables: tuple[Table, ...] = ()
     view: Callable[[Report, int], str] | None = None
     """Returns HTML, given a report and its number on the page; "" if the report lacks it."""
-    is_optional: bool = False
-    """Whether it is left out, not reported as missing, if no run has it."""
 
     def draw(self, chart: Chart, report: Report) -> "Figure | None":
         """Return a figure; None if the report lacks what it shows."""
@@ -124,9 +120,9 @@ class Section:
         return table.rows(*arguments) if arguments else ()
 
     def _arguments(self, report: Report, names: Sequence[str]) -> list[Any]:
-        """Return the quantities of these names; none if the report lacks the first one, or it is empty."""
+        """Return the quantities of these names; none if the report lacks the first one."""
         first, *others = [report.get(name) for name in names or [self.quantities[0].name]]
-        return [] if first is None or first == () else [first, *others]
+        return [] if first is None else [first, *others]
 
 
 def layer_name(layer: int) -> str:
