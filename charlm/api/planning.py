@@ -1,6 +1,7 @@
 """What a training would do, without doing it: sizes, memory, steps and time. `Plan.to_json` is what a program reads."""
 
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.batches import Batches
 from charlm.text.findings import TextFacts, describe_text
-from charlm.training.clock import Stopwatch
 from charlm.training.schedule import total_steps
 from charlm.training.signals import stop_on_signal
 from charlm.training.steps import fit_training_batches
@@ -111,7 +111,7 @@ def plan(
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    watch = Stopwatch()
+    started = time.perf_counter()
     with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
         prepared = prepare(
             text,
@@ -125,10 +125,10 @@ def plan(
         facts, settings = describe_text(corpus), config.training
         make_engine = start_engine(request, device=settings.device)
         engine = prepared.new_engine(make_engine, request=request, say=lambda _: None)
-        watch.lap("start")
+        start_seconds = time.perf_counter() - started
         teachers = teacher_seconds(config, corpus, make_engine, request=request, step_seconds=step_seconds)
         costs = measure(config, corpus, engine, request=request, step_seconds=step_seconds)
-        memory, start_seconds = peak_memory_bytes(), watch.laps["start"] + costs.start_seconds
+        memory, start_seconds = peak_memory_bytes(), start_seconds + costs.start_seconds
     batches, _ = fit_training_batches(corpus, config)
     if prepared.minutes is None:
         steps = total_steps(settings.epochs, settings.steps, batches)

@@ -1,6 +1,7 @@
 """From text to a trained model: tokenize, train, resume."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
-from charlm.training.clock import Stopwatch
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import Outcome, new_engine
 from charlm.training.signals import Stopped, StopRequest, stop_on_signal
@@ -101,7 +101,7 @@ def train(
 
     """
     check_tensorflow()
-    watch = Stopwatch()
+    started = time.perf_counter()
     with stop_on_signal() as request:
         if minutes is not None:
             check_minutes(minutes, given := as_several(overrides))
@@ -120,19 +120,14 @@ def train(
             )
             for line in prepared.describe_advice():
                 say(line)
-            watch.lap("text")
             config, make_engine = prepared.config, start_engine(request, device=prepared.config.training.device)
-            watch.lap("TensorFlow")
             engine = prepared.new_engine(make_engine, request=request, say=say)
-            watch.lap("network")
             if prepared.minutes is not None:
-                config = _fit_to_minutes(prepared, engine, make_engine, watch=watch, request=request, say=say)
+                config = _fit_to_minutes(prepared, engine, make_engine, started=started, request=request, say=say)
             folder = new_folder(str(config.recipe)) if run is None else Path(run)
             begun = begin_run(folder, config, prepared.corpus, aside=aside, first=prepared.first)
         try:
-            return _train(
-                begun, make_engine, engine, request=request, say=say, show_progress=show_progress, watch=watch
-            )
+            return _train(begun, make_engine, engine, request=request, say=say, show_progress=show_progress)
         except Exception:
             discard_run(begun)
             raise
@@ -160,20 +155,14 @@ def resume(
         Stopped: a signal came before the first step; it is a KeyboardInterrupt.
 
     """
-    watch = Stopwatch()
     with stop_on_signal() as request:
         folder = newest_unfinished_run() if run is None else find_run(Path(run))
         begun = open_run(folder, overrides=as_several(overrides))
-        watch.lap("text")
         make_engine = start_engine(request, device=begun.config.training.device)
-        watch.lap("TensorFlow")
         with request.at_once():
             first = read_initial(begun.folder, begun.config)
             engine = new_engine(begun.config, begun.corpus, make_engine, first_weights=first, say=say)
-        watch.lap("network")
-        return _train(
-            begun, make_engine, engine, resume=True, request=request, say=say, show_progress=show_progress, watch=watch
-        )
+        return _train(begun, make_engine, engine, resume=True, request=request, say=say, show_progress=show_progress)
 
 
 def start_engine(request: StopRequest, *, device: str = "cpu") -> EngineFactory:
@@ -207,18 +196,20 @@ def _fit_to_minutes(
     engine: Engine,
     make_engine: EngineFactory,
     *,
-    watch: Stopwatch,
+    started: float,
     request: StopRequest,
     say: Callable[[str], None],
 ) -> Config:
-    """Return the config with the number of steps that fits into the minutes, in place of the length that it gave."""
+    """Return the config with the number of steps that fits into the minutes, in place of the length that it gave.
+
+    The minutes began at `started`, in seconds of `time.perf_counter`.
+    """
     assert prepared.minutes is not None
     config, corpus, minutes = prepared.config, prepared.corpus, prepared.minutes
     settings, timed = config.training, min(STEP_SECONDS, 60 * minutes * TIMED_SHARE)
     costs = measure(config, corpus, engine, request=request, step_seconds=timed)
     teachers = teacher_seconds(config, corpus, make_engine, request=request, step_seconds=timed)
-    watch.lap("timing")
-    spent = sum(watch.laps.values()) + teachers
+    spent = time.perf_counter() - started + teachers
     steps = costs.steps_within(settings, 60 * minutes - spent)
     if steps == 0:
         needed = spent + costs.run_seconds(settings, 1)
@@ -244,16 +235,12 @@ def _train(
     request: StopRequest,
     say: Callable[[str], None],
     show_progress: bool,
-    watch: Stopwatch,
 ) -> Outcome:
     """Train the teachers of a run, then the run; a Stopped that comes of it names the run, which can be resumed."""
     try:
         if run.config.training.own_teachers:
             train_teachers(run, make_engine, request=request, say=say, show_progress=show_progress)
-            watch.lap("teachers")
-        return loop.train(
-            run, engine, resume=resume, request=request, say=say, show_progress=show_progress, watch=watch
-        )
+        return loop.train(run, engine, resume=resume, request=request, say=say, show_progress=show_progress)
     except Stopped as stopped:
         stopped.run = run.folder if is_run(run.folder) else None
         raise

@@ -28,8 +28,6 @@ INIT = "init"
 SOFT_TARGETS, SOFT_TARGETS_FACTS = "soft_targets.bin", "soft_targets.json"
 TEACHERS = "teachers"
 """The runs of the teachers that a run trains, by their seeds."""
-TENSORBOARD_FILES = ("*.tfevents*", "projector_config.pbtxt", "characters.*.tsv")
-"""Patterns of the names that files in TENSORBOARD have."""
 BundleName = Literal["best", "last"]
 BUNDLES: tuple[BundleName, ...] = get_args(BundleName)
 STEPS = "step-*"

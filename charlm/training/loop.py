@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+from typing import NoReturn
+
+from tqdm import tqdm
 
 from charlm.config.schema import Config, EarlyStoppingConfig
 from charlm.errors import CharlmError
@@ -21,9 +24,9 @@ from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
+from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
-from charlm.training.clock import Estimate, Stopwatch
-from charlm.training.display import ProgressBar, Say, above_bar, advise_on_time, describe_run
+from charlm.training.display import Say, above_bar, describe_run, progress_bar, update_bar
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
 from charlm.training.schedule import make_schedule
@@ -127,7 +130,6 @@ def train(
     request: StopRequest,
     say: Say,
     show_progress: bool = True,
-    watch: Stopwatch | None = None,
     measure_memory: Callable[[], int | None] = memory_bytes,
     clock: Callable[[], float] = time.monotonic,
     on_evaluation: OnEvaluation = ignore_evaluation,
@@ -141,7 +143,6 @@ def train(
         request: The stop request of a `stop_on_signal` block.
         say: Called with each line for the user.
         show_progress: Whether to show a bar on standard error.
-        watch: The stopwatch that has measured the start so far; None = a new one.
         measure_memory: Returns the memory of the machine in bytes; None = not known.
         clock: Returns the time in seconds.
         on_evaluation: Called after each evaluation; it may end the run by `request.reason`.
@@ -152,15 +153,13 @@ def train(
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
-    watch, say = watch or Stopwatch(), above_bar(say)
+    say = above_bar(say)
     with only_writer(run.folder):
         check_no_links(run.folder)
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
         with request.at_once():
             soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=say)
-            if soft_targets is not None:
-                watch.lap("teachers")
             training = Training(
                 run,
                 engine,
@@ -173,9 +172,7 @@ def train(
         with contextlib.closing(training.recorder.outputs):
             with request.at_once():
                 training.prepare(resume=resume)
-            watch.lap("graph")
-            say(f"ready in {watch}")
-            with training.progress_bar(disable=not show_progress) as bar:
+            with progress_bar(training.schedule, training.progress, disable=not show_progress) as bar:
                 reason = training.advance(bar)
     return Outcome(
         folder=run.folder,
@@ -184,8 +181,8 @@ def train(
         split=training.recorder.validator.split,
         reason=reason,
         signal=training.stopped_by,
-        simple_nats=training.recorder.report.simple_nats(),
-        sample="" if training.recorder.sample is None else training.recorder.sample.text,
+        simple_nats=training.recorder.validator.simple_nats,
+        sample=training.recorder.sample,
         longer=tuple(
             f"training.{name}={2 * limit}"
             for name, limit in (("epochs", training.settings.epochs), ("steps", training.settings.steps))
@@ -263,22 +260,18 @@ class Training:
             self.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
-            for line in describe_run(self.run, self.recorder.report.facts(), self.batches, steps=self.schedule.total):
+            for line in describe_run(self.run, describe_text(self.run.corpus), self.batches, steps=self.schedule.total):
                 self.say(line)
             if self.settings.first_weights is not None:
                 self.recorder.record_start(self.progress)
         if self.stopping is not None and self.stopping.min_weights_per_character:
             self.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         self.engine.build()
-        if simple := self.recorder.report.simple_nats():
+        if simple := self.recorder.validator.simple_nats:
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
             self.say(f"to beat: {scores} nats on the validation text")
 
-    def progress_bar(self, *, disable: bool) -> ProgressBar:
-        """Return the progress bar of this run."""
-        return ProgressBar(self.batches, self.schedule, self.progress, disable=disable)
-
-    def advance(self, bar: ProgressBar) -> str:
+    def advance(self, bar: "tqdm[NoReturn]") -> str:
         """Take steps until the run ends, and save; return why it ended.
 
         Raises:
@@ -287,7 +280,6 @@ class Training:
 
         """
         started, earlier = self.clock(), self.progress.elapsed_seconds
-        estimate = Estimate(self.schedule.total)
         with self.request.deferred():
             while True:
                 self.recorder.record_due(self.progress)
@@ -295,12 +287,8 @@ class Training:
                     self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
                     return reason
                 self.steps.take_steps(self.progress)
-                elapsed = self.clock() - started
-                self.progress.elapsed_seconds = earlier + elapsed
-                if (seconds_left := estimate.update(self.progress.step, elapsed)) is not None:
-                    for line in advise_on_time(seconds_left):
-                        self.say(line)
-                bar.update(self.progress)
+                self.progress.elapsed_seconds = earlier + self.clock() - started
+                update_bar(bar, self.progress, characters_per_step=self.batches.characters_per_step)
 
     def _ending(self) -> str | None:
         """Return why the run ends here, or None."""

@@ -20,7 +20,7 @@ from charlm.errors import CharlmError
 from charlm.hardware import versions
 from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.network.bundle import Bundle, write_bundle
-from charlm.network.rnn import Floats, Parameters
+from charlm.network.rnn import Parameters
 from charlm.runs.folder import CHECKPOINTS, CORPUS, ENDED_FILE, METRICS_FILE, TENSORBOARD, check_no_links, results
 from charlm.runs.metrics import MetricsLog, with_bits
 from charlm.runs.run import Run, corpus_identity, write_config
@@ -31,7 +31,7 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.engine import Engine
 from charlm.training.steps import DivergenceError
-from charlm.training.tensorboard import EventLog, settings_beyond_defaults, write_projector, write_row
+from charlm.training.tensorboard import EventLog, settings_beyond_defaults, write_row
 from charlm.training.views import Views
 
 
@@ -159,12 +159,6 @@ class RunOutputs:
         weights = {f"weights/{name}": values for name, values in self.engine.weights().items()}
         self.events.show(Views(histograms=weights), step=step)
         self.events.show(views, step=step)
-
-    def show_characters(self, points: Floats) -> None:
-        """Write a point for each character, float32 [V, width], for TensorBoard's projector."""
-        model = self.config.model
-        name = "embedding" if model.embedding else "rows of rnn.0.kernel"
-        write_projector(self.run.folder / TENSORBOARD, self.run.corpus.vocabulary, points, name=name)
 
     def end(self, step: int) -> None:
         """Write that the run is complete at a step. A resumed run takes this back: it is later than its checkpoint."""

@@ -5,7 +5,7 @@
 
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.histogram import metadata as histograms
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.image import metadata as images
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -27,12 +26,9 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from charlm.config.file import dump_config
 from charlm.config.resume import changed_settings
 from charlm.config.schema import Config
-from charlm.network.rnn import Floats
 from charlm.storage.atomic import sync_folder, write_file
 from charlm.storage.files import Log, writing
-from charlm.text.vocabulary import Vocabulary
-from charlm.training.pictures import Picture, encode_png
-from charlm.training.views import Views, description
+from charlm.training.views import Picture, Views, description
 
 BUCKETS = 30
 """The number of buckets of a histogram, as in TensorBoard."""
@@ -61,16 +57,6 @@ Value = bool | float | str
 TEXT = "text"
 """The name of the text, beside the settings: losses on other texts do not compare."""
 _LEFT_OUT = {"training.parts"}  # the number of cores of a machine
-PROJECTOR, LABELS, POINTS = "projector_config.pbtxt", "characters.labels.tsv", "characters.points.tsv"
-MAX_POINTS = 2000
-"""The projector becomes slow with more; the first ids are shown."""
-READABLE = {
-    " ": "\N{OPEN BOX}",
-    "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
-    "\t": "\N{RIGHTWARDS ARROW TO BAR}",
-    "\r": "\N{LEFTWARDS ARROW}",
-}
-"""Labels of characters that would not be seen."""
 
 
 class EventLog:
@@ -163,6 +149,15 @@ def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
     return summary
 
 
+def encode_png(picture: Picture) -> bytes:
+    """Return a picture as a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
 def picture_pb(tag: str, picture: Picture) -> Summary:
     """Return a picture, uint8 [height, width, 3], as TensorBoard shows it."""
     height, width, _ = picture.shape
@@ -248,41 +243,3 @@ def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
     summary = Summary()
     summary.value.add(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR)
     return summary
-
-
-def label_characters(vocabulary: Vocabulary) -> list[str]:
-    """Return a label for each id, none of them blank: a space is an open box, a line break an arrow."""
-    reserved = {vocabulary.unknown_id: "unknown", vocabulary.end_of_text_id: "end of text"}
-    return [
-        reserved.get(index, "reserved") if character is None else _label(character)
-        for index, character in enumerate(vocabulary.characters)
-    ]
-
-
-def _label(character: str) -> str:
-    if character in READABLE:
-        return READABLE[character]
-    return character if character.isprintable() and character.strip() else f"U+{ord(character):04X}"
-
-
-def write_projector(folder: Path, vocabulary: Vocabulary, rows: Floats, *, name: str) -> None:
-    """Write a point for each character for the projector, replacing those before.
-
-    Args:
-        folder: The folder of the event files, which exists.
-        vocabulary: The characters.
-        rows: The points, float32 [V, width].
-        name: What they are called.
-
-    Raises:
-        CharlmError: a file cannot be written, or is a link.
-
-    """
-    labels = label_characters(vocabulary)[:MAX_POINTS]
-    shape = [len(labels), rows.shape[1]]
-    config = ProjectorConfig()
-    config.embeddings.add(tensor_name=name, tensor_path=POINTS, tensor_shape=shape, metadata_path=LABELS)
-    write_file(folder / LABELS, "".join(f"{label}\n" for label in labels).encode())
-    lines: Sequence[Sequence[float]] = rows[:MAX_POINTS].tolist()
-    write_file(folder / POINTS, "".join("\t".join(map("{:.5g}".format, line)) + "\n" for line in lines).encode())
-    write_file(folder / PROJECTOR, str(config).encode())  # the text form of the message

@@ -23,7 +23,7 @@ from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
 from charlm.training.loop import Training
 from charlm.training.recorder import ignore_evaluation
-from charlm.training.schedule import ENOUGH_EVALUATIONS, MAX_EVALUATE_EVERY, evaluation_period
+from charlm.training.schedule import evaluation_period
 from charlm.training.signals import StopRequest
 from charlm.training.steps import DivergenceError
 
@@ -59,25 +59,12 @@ class Costs:
         return steps * self.step_seconds + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
+        """Return a number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
 
-        With a fixed period of evaluations the time rises with the steps. The default period grows with the steps, and
-        the time falls where it does; but for each period it rises, so that each is searched by itself.
+        It is the largest if the period of evaluations is fixed, and close to it with the default period, with which the
+        time falls a little wherever the period grows.
         """
-        if settings.evaluate_every is not None:
-            return self._search(settings, seconds, range(1, MAX_STEPS))
-        last = ENOUGH_EVALUATIONS * MAX_EVALUATE_EVERY  # from here on the period is MAX_EVALUATE_EVERY
-        periods = [range(1, 2 * ENOUGH_EVALUATIONS)]
-        periods += [
-            range(first, first + ENOUGH_EVALUATIONS)
-            for first in range(2 * ENOUGH_EVALUATIONS, last, ENOUGH_EVALUATIONS)
-        ]
-        return max(self._search(settings, seconds, steps) for steps in [*periods, range(last, MAX_STEPS)])
-
-    def _search(self, settings: TrainingConfig, seconds: float, steps: range) -> int:
-        """Return the largest number in a range over which the time rises that fits; 0 = none."""
-        fits = bisect.bisect_right(steps, seconds, key=lambda count: self.run_seconds(settings, count))
-        return steps[fits - 1] if fits else 0
+        return bisect.bisect_right(range(1, MAX_STEPS), seconds, key=lambda steps: self.run_seconds(settings, steps))
 
 
 def measure(

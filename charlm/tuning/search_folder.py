@@ -25,8 +25,8 @@ from charlm.storage.locks import taking_turns
 from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
-from charlm.training.pictures import Picture, encode_png
-from charlm.training.tensorboard import event_file, picture_pb
+from charlm.training.tensorboard import encode_png, event_file, picture_pb
+from charlm.training.views import Picture
 from charlm.tuning.space import Range, Space
 
 SEARCH_FILE, BEST_FILE, PICTURE_FILE = "search.json", "best.yaml", "search.png"

@@ -10,33 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import charlm
-from google.protobuf import text_format  # type: ignore[import-untyped]
 from run_folders import read_events, read_metrics
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb as tensorboard_histogram_pb
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util.tensor_util import make_ndarray
 
 from charlm.config.file import parse_config
 from charlm.config.schema import Config
-from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
-from charlm.text.vocabulary import Vocabulary
 from charlm.training.tensorboard import (
     BUCKETS,
-    LABELS,
-    MAX_POINTS,
-    POINTS,
-    PROJECTOR,
     ROW_FILE,
     histogram_pb,
-    label_characters,
     session_end,
     settings_beyond_defaults,
-    write_projector,
     write_row,
 )
 
@@ -104,7 +94,7 @@ def test_the_row_of_the_run_has_its_settings_beyond_the_defaults(events: Any) ->
         *(f"{kind}/{layer}" for kind in ("gradient_norm", "update_norm") for layer in ("rnn.0", "logits")),
         *(f"{kind}_to_weights/{layer}" for kind in ("gradient", "update") for layer in ("rnn.0", "logits")),
         *("spectral_radius/rnn.0", "saturated/rnn.0", "nats_per_char/5-gram", "best_nats_per_char"),
-        *("state/rnn.0", "gradient_by_lag", "surprise", "sample/temperature_0.5", "sample/temperature_1"),
+        *("state/rnn.0", "gradient_by_lag", "sample/temperature_0.5", "sample/temperature_1"),
     ],
 )
 def test_every_view_is_written_at_every_evaluation(tag: str, events: Any) -> None:
@@ -130,9 +120,8 @@ def test_the_n_gram_model_scores_what_evaluate_says(events: Any, trained_run: Pa
     assert [*values_of(events, "nats_per_char/5-gram").values()] == pytest.approx([expected, expected], rel=1e-6)
 
 
-@pytest.mark.parametrize("tag", ["gradient_by_lag", "surprise"])
-def test_a_picture_is_a_png_of_the_size_that_is_said(tag: str, events: Any) -> None:
-    width, height, png = events.Tensors(tag)[-1].tensor_proto.string_val
+def test_a_picture_is_a_png_of_the_size_that_is_said(events: Any) -> None:
+    width, height, png = events.Tensors("gradient_by_lag")[-1].tensor_proto.string_val
     assert png.startswith(b"\x89PNG")
     assert struct.unpack(">II", png[16:24]) == (int(width), int(height))
 
@@ -209,37 +198,3 @@ def test_the_end_says_that_the_run_is_complete() -> None:
     end = metadata.parse_session_end_info_plugin_data(value.metadata.plugin_data.content)
     assert end.status == api_pb2.STATUS_SUCCESS
     assert end.end_time_secs > 1e9
-
-
-def test_every_label_can_be_seen() -> None:
-    characters = ("a", " ", "\n", "\t", "\r", "\x1b", "\u202e", "\u3000", None, None)
-    labels = label_characters(Vocabulary("char", characters, unknown_id=8, end_of_text_id=9))
-    assert labels == ["a", "␣", "↵", "⇥", "←", "U+001B", "U+202E", "U+3000", "unknown", "end of text"]
-    assert len({*labels}) == len(labels)
-
-
-def test_the_files_belong_together(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    rows = np.random.default_rng(0).standard_normal((len(vocabulary), 3)).astype(np.float32)
-    write_projector(tmp_path, vocabulary, rows, name="embedding")
-    config = text_format.Parse((tmp_path / PROJECTOR).read_text(encoding="utf-8"), ProjectorConfig())
-    (embedding,) = config.embeddings
-    assert (embedding.tensor_name, embedding.tensor_path, embedding.metadata_path) == ("embedding", POINTS, LABELS)
-    assert list(embedding.tensor_shape) == [5, 3]
-    np.testing.assert_allclose(np.loadtxt(tmp_path / POINTS, delimiter="\t"), rows, rtol=1e-4)
-    assert len((tmp_path / LABELS).read_text(encoding="utf-8").splitlines()) == len(rows)
-
-
-def test_a_large_vocabulary_is_cut(tmp_path: Path) -> None:
-    characters = tuple(chr(0x4E00 + index) for index in range(MAX_POINTS + 5))
-    write_projector(tmp_path, Vocabulary("char", characters), np.zeros((MAX_POINTS + 5, 1), np.float32), name="rows")
-    for name in (LABELS, POINTS):
-        assert len((tmp_path / name).read_text(encoding="utf-8").splitlines()) == MAX_POINTS
-
-
-@pytest.mark.parametrize("name", [PROJECTOR, LABELS, POINTS])
-def test_a_link_is_not_followed(name: str, tmp_path: Path, vocabulary: Vocabulary) -> None:
-    (tmp_path / "elsewhere").write_text("kept")
-    (tmp_path / name).symlink_to("elsewhere")
-    with pytest.raises(CharlmError, match=f"{name}: is a link"):
-        write_projector(tmp_path, vocabulary, np.zeros((5, 1), np.float32), name="rows")
-    assert (tmp_path / "elsewhere").read_text() == "kept"

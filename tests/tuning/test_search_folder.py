@@ -16,7 +16,7 @@ from tuning.spaces import SPACE, TEXT
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
 from charlm.text.tokenization import tokenize
-from charlm.training.pictures import Picture
+from charlm.training.views import Picture
 from charlm.tuning.search_folder import BEST, MARKS, draw_search, prepare_folder, write_recipe
 from charlm.tuning.space import Range, Space, load_space
 
