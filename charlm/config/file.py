@@ -9,9 +9,8 @@ from pydantic_core import ErrorDetails
 
 from charlm.config.mistakes import demand, path_of
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config
-from charlm.config.yaml import MAX_CONFIG_BYTES, check_values, dump_yaml, parse_yaml, show_value
+from charlm.config.yaml import check_values, dump_yaml, parse_yaml, read_yaml, show_value
 from charlm.errors import CharlmError, nearest
-from charlm.storage.files import read_file
 
 
 def load_config(
@@ -103,11 +102,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def _read_mapping(path: Path, *, follow_links: bool) -> dict[str, Any]:
-    try:
-        text = read_file(path, limit=MAX_CONFIG_BYTES, follow_links=follow_links).decode("utf-8")
-    except UnicodeDecodeError:
-        raise CharlmError(f"{path}: cannot be read as a config: not UTF-8 text") from None
-    values = parse_yaml(text, origin=str(path))
+    values = read_yaml(path, follow_links=follow_links)
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -3,11 +3,13 @@
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from charlm.errors import CharlmError, shorten
+from charlm.storage.files import read_file
 
 MAX_CONFIG_BYTES = 100_000
 MAX_DEPTH = 32
@@ -155,6 +157,24 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise CharlmError(f"{origin}: {_describe(error)}") from None
+
+
+def read_yaml(path: Path, *, follow_links: bool = True) -> Any:
+    """Return the value that a YAML file holds.
+
+    Args:
+        path: A file of at most 100,000 bytes, UTF-8.
+        follow_links: Whether `path` may be a link.
+
+    Raises:
+        CharlmError: the file cannot be read, or as `parse_yaml`.
+
+    """
+    try:
+        text = read_file(path, limit=MAX_CONFIG_BYTES, follow_links=follow_links).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CharlmError(f"{path}: cannot be read as YAML: not UTF-8 text") from None
+    return parse_yaml(text, origin=str(path))
 
 
 def check_values(values: Mapping[str, Any], *, origin: str) -> None:

@@ -50,8 +50,6 @@ DESCRIPTIONS: Mapping[str, str] = {
     "gradient_by_lag": "|dL_t/dh_(t-k)| / |dL_t/dh_t| by the lag k in characters: how far back the gradient of one "
     "prediction reaches. Line: median of the windows; band: 10th to 90th percentile.",
     "nats_per_char/5-gram": "What a 5-gram model (interpolated modified Kneser-Ney) scores on the same text.",
-    "search": "The loss of each trial of a search, and by each setting; a ring marks the best trial, a cross the last "
-    "loss of one that was pruned.",
     "best_nats_per_char": "The lowest loss of all evaluations so far.",
 }
 """What a tag, or all tags that begin with it and a slash, mean; TensorBoard shows it beside the chart."""
