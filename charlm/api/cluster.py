@@ -17,8 +17,8 @@ from charlm.errors import CharlmError
 from charlm.hardware import usable_precision
 from charlm.runs.folder import CORPUS, RUNS, find_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import Parent, read_initial, read_parent
-from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run, open_verified
-from charlm.text.corpus import Corpus, is_corpus
+from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run
+from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import parse_vocabulary
 from charlm.training import loop
@@ -222,7 +222,7 @@ def _own_corpus(machines: "Machines", text: Text, folder: Path | None, aside: Pa
     sources = [find_run(folder) / CORPUS] if text is None else as_sources(text)
     chiefs = _exchange(machines, {})[0]
     if len(sources) == 1 and is_corpus(Path(sources[0])):
-        return open_verified(Path(sources[0]))
+        return open_corpus(Path(sources[0]))
     settings = Config().corpus.model_validate(chiefs["corpus"])
     known = parse_vocabulary(chiefs["vocabulary"], origin=machines.cluster.name(0))
     return tokenize([str(source) for source in sources], aside / CORPUS, settings, known=known)

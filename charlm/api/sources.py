@@ -7,8 +7,7 @@ from typing import Any
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import CorpusConfig
 from charlm.runs.initial import Parent, check_level
-from charlm.runs.run import open_verified
-from charlm.text.corpus import Corpus, is_corpus, settle_corpus_settings
+from charlm.text.corpus import Corpus, is_corpus, open_corpus, settle_corpus_settings
 from charlm.text.tokenization import tokenize
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
@@ -62,7 +61,7 @@ def make_corpus(
     """
     sources = as_sources(text)
     if len(sources) == 1 and is_corpus(Path(sources[0])):
-        corpus = open_verified(Path(sources[0]))
+        corpus = open_corpus(Path(sources[0]))
         return corpus, settle_corpus_settings(corpus, settings)
     known = None
     if parent is not None:

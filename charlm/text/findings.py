@@ -6,7 +6,10 @@ Axes: V vocabulary.
 """
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +78,11 @@ def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFact
         max_counted: The length in ids up to which its characters are counted.
 
     Raises:
-        CharlmError: an id is not in the vocabulary, or ids.bin has become shorter.
+        CharlmError: ids.bin has become shorter.
 
     """
     rare = None
     if len(corpus.ids) <= max_counted:
-        corpus.check_ids(corpus.ids)
         rare = _rare(corpus.vocabulary.characters, count_ids(corpus.ids, len(corpus.vocabulary)).tolist())
     return TextFacts(
         summary=corpus.summary,
@@ -107,23 +109,21 @@ def find_problems(corpus: Corpus, rare: Mapping[str, int] | None) -> list[Findin
         rare: The count of each rare character, None = not counted.
 
     Raises:
-        CharlmError: an id is not in the vocabulary, or ids.bin has become shorter.
+        CharlmError: ids.bin has become shorter.
 
     """
     corpus.check_size()
-    parts = spaced(corpus.ids, count=PARTS, size=MAX_CHARACTERS // PARTS)
-    for part in parts:
-        corpus.check_ids(part)
-    seen, vocabulary = np.concatenate(parts), corpus.vocabulary
-    found = [*_check_repeats(seen), *_check_validation(corpus)]
+    seen = np.concatenate(spaced(corpus.ids, count=PARTS, size=MAX_CHARACTERS // PARTS))
+    vocabulary, found = corpus.vocabulary, list[Finding]()
     if vocabulary.level == "char":
+        characters = [character or "" for character in vocabulary.characters]
+        text = "".join([characters[index] for index in seen.tolist()])
         found = [
-            *_check_encoding(seen, vocabulary, encoding=corpus.manifest.encoding),
+            *_check_encoding(text, encoding=corpus.manifest.encoding),
             *_check_rare(rare or {}, vocabulary),
-            *_check_line_ends(seen, vocabulary),
-            *found,
+            *_check_line_ends(text),
         ]
-    return found
+    return [*found, *_check_repeats(seen), *_check_validation(corpus)]
 
 
 def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
@@ -141,60 +141,32 @@ def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
     return [ids[start : start + size] for start in starts]
 
 
-CONTROLS = range(0x80, 0xA0)
-"""The code points of Latin-1's control characters, which are letters and quotes in cp1252."""
-CONTINUATION = 1
-"""What stands for a byte of UTF-8 that continues a sequence."""
-
-
-def _check_encoding(ids: Ids, vocabulary: Vocabulary, *, encoding: str) -> Iterator[Finding]:
+def _check_encoding(text: str, *, encoding: str) -> Iterator[Finding]:
     """Find UTF-8 that was read as cp1252 or Latin-1, cp1252 that was read as Latin-1, and characters that are lost."""
-    sequences, share = _utf8_sequences(ids, vocabulary)
-    if sequences >= MIN_OCCURRENCES and share > 0.5:
+    runs = Counter(re.findall(r"[^\x00-\x7f]+", text))
+    mended = {run: mended for run in runs if (mended := _decode_again(run)) is not None}
+    characters = sum(len(mended[run]) * runs[run] for run in mended)
+    misread, others = (sum(len(run) * runs[run] for run in some) for some in (mended, runs.keys() - mended.keys()))
+    if characters >= MIN_OCCURRENCES and misread > others:
         if codecs.lookup(encoding).name == "utf-8":
             advice = "decode it once more: iconv -f UTF-8 -t CP1252 TEXT > NEWTEXT"
         else:
             advice = "-s corpus.encoding=utf-8"
-        yield Finding("encoding", f"{sequences:,} characters are UTF-8 that was read as another encoding", advice)
+        yield Finding("encoding", f"{characters:,} characters are UTF-8 that was read as another encoding", advice)
         return
-    if controls := _count(ids, vocabulary, map(chr, CONTROLS)):
+    if controls := len(re.findall(r"[\x80-\x9f]", text)):
         yield Finding("encoding", f"{controls:,} characters are controls of Latin-1", "-s corpus.encoding=cp1252")
-    if lost := _count(ids, vocabulary, UNKNOWN_GLYPH):
+    if lost := text.count(UNKNOWN_GLYPH):
         found = f"{lost:,} characters are U+FFFD, which another program wrote for what it could not decode"
         yield Finding("encoding", found, "take the original text, with -s corpus.encoding=NAME")
 
 
-def _utf8_sequences(ids: Ids, vocabulary: Vocabulary) -> tuple[int, float]:
-    """Return how many sequences of characters are UTF-8 if cp1252 encodes them, as those of an accented letter are.
-
-    Returns:
-        Their number, and the share of them among the characters that cp1252 encodes as a byte from 0x80 on.
-
-    """
-    kinds = np.array([_kind_of_byte(character) for character in vocabulary.characters], np.int8)[ids]
-    continues = np.append(kinds[1:] == CONTINUATION, [False, False])
-    pairs = int(np.count_nonzero((kinds == 2) & continues[:-1]))
-    triples = int(np.count_nonzero((kinds == 3) & continues[:-1] & continues[1:]))
-    return pairs + triples, (2 * pairs + 3 * triples) / max(1, int(np.count_nonzero(kinds)))
-
-
-def _kind_of_byte(character: str | None) -> int:
-    """Return what the byte of a character in cp1252 is in UTF-8: CONTINUATION, the length of what it leads, or 0.
-
-    The five bytes that cp1252 does not have are the control characters of Latin-1.
-    """
-    byte = 0
-    if character is not None:
-        byte = ord(character) if ord(character) in CONTROLS else next(iter(character.encode("cp1252", "ignore")), 0)
-    if 0x80 <= byte < 0xC0:
-        return CONTINUATION
-    return 2 if 0xC2 <= byte < 0xE0 else 3 if 0xE0 <= byte < 0xF0 else 0
-
-
-def _count(ids: Ids, vocabulary: Vocabulary, characters: Iterable[str]) -> int:
-    """Return how many of some ids are those of some characters."""
-    wanted = {*characters}
-    return int(np.count_nonzero(np.array([character in wanted for character in vocabulary.characters])[ids]))
+def _decode_again(text: str) -> str | None:
+    """Return the text of which another one is the UTF-8, read as cp1252 or Latin-1; None if it is not such a text."""
+    for encoding in ("cp1252", "latin-1"):
+        with contextlib.suppress(UnicodeError):
+            return text.encode(encoding).decode("utf-8")
+    return None
 
 
 def _check_rare(rare: Mapping[str, int], vocabulary: Vocabulary) -> Iterator[Finding]:
@@ -205,12 +177,10 @@ def _check_rare(rare: Mapping[str, int], vocabulary: Vocabulary) -> Iterator[Fin
         yield Finding("rare characters", found, f"-s corpus.min_count={RARE} gives them one id")
 
 
-def _check_line_ends(ids: Ids, vocabulary: Vocabulary) -> Iterator[Finding]:
+def _check_line_ends(text: str) -> Iterator[Finding]:
     """Find line ends of more than one kind."""
-    characters = np.array([character or "" for character in vocabulary.characters])
-    is_return, is_feed = (characters == "\r")[ids], (characters == "\n")[ids]
-    both = int(np.count_nonzero(is_return[:-1] & is_feed[1:]))
-    counts = {r"\r\n": both, r"\n": int(is_feed.sum()) - both, r"\r": int(is_return.sum()) - both}
+    both = text.count("\r\n")
+    counts = {r"\r\n": both, r"\n": text.count("\n") - both, r"\r": text.count("\r") - both}
     kinds = [f"{count:,} {name}" for name, count in counts.items() if count >= MIN_OCCURRENCES]
     if len(kinds) > 1:
         yield Finding("line ends", f"mixed: {', '.join(kinds)}", "make them one kind: tr -d '\\r' < TEXT > NEWTEXT")
@@ -299,7 +269,7 @@ class Shift:
 
 def _check_validation(corpus: Corpus) -> Iterator[Finding]:
     """Find a validation text of another kind than the training text."""
-    training, validation = (corpus.split(name, check=False) for name in ("train", "validation"))
+    training, validation = (corpus.split(name) for name in ("train", "validation"))
     shift = measure_shift(training, validation, vocabulary_size=len(corpus.vocabulary))
     if shift is not None and shift.is_large:
         found = (

@@ -64,7 +64,7 @@ class Recorder:
         self._last_change = last_change
         self.validator = Validator(run)
         self._detail_seconds = 0.0
-        training = run.corpus.split("train", check=False)[:MAX_TRAINING_CHARACTERS]
+        training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
         self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
         self.sample = ""
         """The text that the network of the last evaluation has written."""

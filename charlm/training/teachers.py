@@ -91,7 +91,7 @@ def teacher_seconds(
     costs = measure(teacher, corpus, engine, request=request, step_seconds=step_seconds)
     batches, _ = fit_training_batches(corpus, teacher)
     steps = total_steps(teacher.training.epochs, teacher.training.steps, batches)
-    sizes = {name: len(corpus.split(name, check=False)) for name in ("train", "validation")}
+    sizes = {name: len(corpus.split(name)) for name in ("train", "validation")}
     evaluated = min(sizes["validation"], config.training.evaluate_characters)
     reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0
     return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)

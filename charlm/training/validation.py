@@ -128,7 +128,6 @@ def score_simple_models(corpus: Corpus, validation: Ids | None) -> dict[str, flo
     """
     if validation is None:
         return {}
-    training = corpus.split("train", check=False)[-MAX_TRAINING_CHARACTERS:]
-    corpus.check_ids(training)
+    training = corpus.split("train")[-MAX_TRAINING_CHARACTERS:]
     ngram = ngram_nats(validation, training, vocabulary_size=len(corpus.vocabulary))
     return {NGRAM: ngram, **compressed_nats(validation, corpus.vocabulary, training, names=("bz2",))}
