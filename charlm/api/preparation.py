@@ -46,9 +46,9 @@ class Preparation:
         """Return the lines that tell the user which recipe the text gets and why, if it follows the advice."""
         if not self.is_advised:
             return []
-        lines, better = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}"), self.advice.better
-        if better is not None:
-            lines.append(f"better, in about {better.times:g} times the time: -c {better.recipe}")
+        lines = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}")
+        if self.advice.better is not None:
+            lines.append(f"better, in about {self.advice.times:g} times the time: -c {self.advice.better}")
         return lines
 
     def new_engine(self, make_engine: EngineFactory, *, request: StopRequest, say: Callable[[str], None]) -> Engine:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charlm.config.file import dump_config, load_config
-from charlm.config.resume import check_resume
+from charlm.config.file import check_resume, dump_config, load_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from charlm import __version__
-from charlm.config.file import dump_config
-from charlm.config.resume import check_resume
+from charlm.config.file import check_resume, dump_config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.hardware import versions

@@ -23,8 +23,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from charlm.config.file import dump_config
-from charlm.config.resume import changed_settings
+from charlm.config.file import changed_settings, dump_config
 from charlm.config.schema import Config
 from charlm.storage.atomic import sync_folder, write_file
 from charlm.storage.files import Log, writing

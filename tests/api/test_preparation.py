@@ -81,7 +81,7 @@ def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
 def test_every_advice_is_a_recipe_that_comes_with_charlm(advice: Any) -> None:
     load_config(find_recipe(advice.recipe))
     if advice.better is not None:
-        load_config(find_recipe(advice.better.recipe))
+        load_config(find_recipe(advice.better))
 
 
 @pytest.mark.parametrize("name", recipe_names())
