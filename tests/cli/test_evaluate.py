@@ -194,20 +194,13 @@ evaluate begun                                   | begun: no best/ in this run y
 evaluate bundle                                  | bundle: a bundle without its run
 evaluate bundle missing.txt                      | missing.txt: no such file or folder
 evaluate bundle empty.txt                        | at least 2
-evaluate bundle empty                            | at least 2
 evaluate bundle latin.txt                        | latin.txt: not valid utf-8
 evaluate bundle other.txt                        | 'X' (U+0058)
 evaluate bundle nul.txt                          | character 3 of nul.txt, U+0000
 evaluate bundle late.txt                         | character 1,500,001 of late.txt, 'X' (U+0058)
-evaluate bundle pipe                             | pipe: is not a regular file
-evaluate bundle loop                             | loop: no such file or folder
 evaluate bundle bundle                           | of bundle/
 evaluate huge text.txt                           | the loss is inf: the weights are too large
-evaluate linked text.txt                         | linked/config.yaml: is a link
-evaluate bundle text.txt --split test            | at least 2
-evaluate cut-weights.safetensors text.txt        | weights.safetensors: damaged
 evaluate bundle text.txt --surprise no/where     | no/where: cannot be written: No such file
-evaluate bundle text.txt --surprise LONG         | File name too long
 evaluate bundle text.txt --dynamic               | needs the training text
 """)
 def test_failure_is_one_line_that_names_its_cause(line: str, expected: str) -> None:
@@ -216,15 +209,12 @@ def test_failure_is_one_line_that_names_its_cause(line: str, expected: str) -> N
 
 @pytest.mark.usefixtures("place")
 @table("""
-evaluate bundle text.txt more                    | unexpected extra argument
 evaluate bundle --split all                      | '--split'
 evaluate bundle --protocol backwards             | '--protocol'
 evaluate bundle --window 0                       | '--window'
-evaluate bundle --window many                    | '--window'
 evaluate bundle --window 100                     | --window is the length of the windows of --protocol windows
 evaluate bundle --dynamic --protocol windows     | --dynamic reads the text as a stream
 evaluate bundle --dynamic --with bundle          | --dynamic evaluates a single model; leave out --with
-evaluate bundle --dynamic --dynamic-rate 1       | No such option
 """)
 def test_wrong_usage_names_the_option(line: str, expected: str) -> None:
     check_usage_error(line, expected)

@@ -212,13 +212,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--characters", type=int, default=400, help="the most characters of a text")
     parser.add_argument("--requests", type=int, default=10_000, help="of short texts, for the memory")
     options = parser.parse_args()
     before = measure_sample(options.run, options.slots, seconds=5, threads=options.threads)
-    with serving(options.run, "--slots", str(options.slots), "--threads", str(options.threads)) as (process, port):
+    with serving(options.run, "--slots", str(options.slots)) as (process, port):
         cpu = cpu_seconds(process.pid)
         long = load(port, clients=options.clients, seconds=options.seconds, requests=10**9, most=options.characters)
         tally, seconds = asyncio.run(long)
