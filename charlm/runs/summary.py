@@ -19,7 +19,7 @@ from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE, MODEL
 from charlm.network.bundle import read_model
 from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, check_is_run
-from charlm.runs.metrics import read_speed, read_step, to_number
+from charlm.runs.metrics import read_position, to_number
 from charlm.storage.locks import is_held
 from charlm.text.corpus import is_corpus, read_manifest
 
@@ -84,17 +84,17 @@ def summarize(folder: Path, *, now: Callable[[], float] = time.time) -> RunSumma
     try:
         check_is_run(folder)
         config, metrics = load_config(folder / CONFIG_FILE, follow_links=False), folder / METRICS_FILE
-        speed, model, score = read_speed(metrics), *_read_score(folder / "best")
+        position, model, score = read_position(metrics), *_read_score(folder / "best")
         ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
         return RunSummary(
             folder,
             state="training" if is_held(folder) else ended,
-            step=read_step(metrics),
+            step=position.step,
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
             best_step=to_number(model.get("step")),
-            seconds=speed.seconds,
-            characters_per_second=speed.characters_per_second,
+            seconds=position.seconds,
+            characters_per_second=position.characters_per_second,
             weights=sum(map(math.prod, model["shapes"].values())) if model else None,
             disk_bytes=_disk_bytes(folder),
             age_seconds=max(0.0, now() - metrics.stat().st_mtime),

@@ -16,16 +16,15 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.histogram import metadata as histograms
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from charlm.config.file import changed_settings, dump_config
+from charlm.config.file import dump_config
 from charlm.config.schema import Config
-from charlm.storage.atomic import sync_folder, write_file
+from charlm.storage.atomic import sync_folder
 from charlm.storage.files import Log, writing
 from charlm.training.views import Picture, Views, description
 
@@ -50,12 +49,6 @@ CHARTS = {
     },
 }
 """The charts of the tab CUSTOM SCALARS: a pattern of tags by title, by category."""
-ROW_FILE = "events.hparams.tfevents"
-"""Before the other event files in alphabetical order: TensorBoard may read only the last one again."""
-Value = bool | float | str
-TEXT = "text"
-"""The name of the text, beside the settings: losses on other texts do not compare."""
-_LEFT_OUT = {"training.parts"}  # the number of cores of a machine
 
 
 class EventLog:
@@ -107,10 +100,6 @@ class EventLog:
             self._show(picture_pb(tag, picture), step=step)
         for tag, text in views.texts.items():
             self.show_text(tag, text, step=step)
-
-    def end(self) -> None:
-        """Write that the run is complete."""
-        self._show(session_end(), step=0)
 
     def sync(self) -> None:
         """Return when all events and the name of the file are on the disk."""
@@ -188,57 +177,3 @@ def layout_pb() -> Summary:
 def _preformatted(text: str) -> str:
     """Return a text as a Markdown code block, which TensorBoard shows as it is."""
     return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def settings_beyond_defaults(config: Config, *, text: str) -> dict[str, Value]:
-    """Return the settings that are not the defaults, by dotted keys, and the name of the text."""
-    defaults = Config()
-    changes = {key: new for key, (_, new) in changed_settings(defaults, config).items() if key not in _LEFT_OUT}
-    found = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in changes.items()}
-    return {TEXT: text, **found}
-
-
-def write_row(folder: Path, settings: Mapping[str, Value], *, run: str) -> None:
-    """Write the row of a run, replacing the one before.
-
-    Args:
-        folder: The folder of its event files, which exists.
-        settings: What `settings_beyond_defaults` returned.
-        run: The name of the run, which is the id of the row.
-
-    Raises:
-        CharlmError: the file cannot be written, or is a link.
-
-    """
-    start = plugin_data_pb2.SessionStartInfo(group_name=run, start_time_secs=time.time())
-    for key, value in settings.items():
-        if isinstance(value, bool):
-            start.hparams[key].bool_value = value
-        elif isinstance(value, str):
-            start.hparams[key].string_value = value
-        else:
-            start.hparams[key].number_value = value
-    content = plugin_data_pb2.HParamsPluginData(session_start_info=start)
-    write_file(folder / ROW_FILE, event_file(_summary(metadata.SESSION_START_INFO_TAG, content)))
-
-
-def session_end() -> Summary:
-    """Return the message that a run is complete."""
-    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
-    return _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
-
-
-def event_file(summary: Summary) -> bytes:
-    """Return the bytes of an event file that holds one summary."""
-    file = io.BytesIO()
-    writer = RecordWriter(file)
-    for event in (Event(file_version="brain.Event:2"), Event(summary=summary)):
-        event.wall_time = time.time()
-        writer.write(event.SerializeToString())
-    return file.getvalue()
-
-
-def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
-    summary = Summary()
-    summary.value.add(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR)
-    return summary

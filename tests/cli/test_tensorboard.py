@@ -126,21 +126,6 @@ def test_the_layout_of_the_charts_is_served(address: str) -> None:
     assert [category["title"] for category in layout["category"]] == ["loss", "steps", "network"]
 
 
-@pytest.mark.slow
-def test_the_table_has_a_row_for_each_run_with_the_score(address: str) -> None:
-    ask(f"{address}/data/plugin/scalars/tags", until="other")
-    body = json.dumps({"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "sliceSize": 10}).encode()
-    request = urllib.request.Request(
-        f"{address}/experiment/x/data/plugin/hparams/session_groups", body, {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        groups = json.load(response)["sessionGroups"]
-    for group in groups:
-        assert group["hparams"]["model.units"] == 16
-        assert group["metricValues"][0]["name"]["tag"] == "best_nats_per_char"
-    assert [group["name"] for group in groups] == ["run"]  # the copy has the row of its original
-
-
 @pytest.mark.usefixtures("place")
 @table("""
 tensorboard          | runs/: no run here

@@ -11,26 +11,13 @@ import numpy as np
 import pytest
 from commands import charlm
 from run_folders import read_events, read_metrics
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb as tensorboard_histogram_pb
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
-from charlm.config.file import parse_config
-from charlm.config.schema import Config
 from charlm.network.bundle import read_bundle
-from charlm.training.tensorboard import (
-    BUCKETS,
-    ROW_FILE,
-    histogram_pb,
-    session_end,
-    settings_beyond_defaults,
-    write_row,
-)
+from charlm.training.tensorboard import BUCKETS, histogram_pb
 
-PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
 WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
 
 
@@ -75,17 +62,6 @@ def test_a_sample_is_shown_as_a_code_block_at_every_evaluation(events: Any) -> N
 def test_the_config_is_shown_as_it_is(events: Any, trained_run: Path) -> None:
     shown = "".join(line.removeprefix("    ") + "\n" for line in text_of(events, "config").splitlines())
     assert shown == (trained_run / "config.yaml").read_text(encoding="utf-8")
-
-
-def test_the_row_of_the_run_has_its_settings_beyond_the_defaults(events: Any) -> None:
-    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    row = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-    assert row.group_name == "run"
-    assert {key: value.number_value or value.string_value for key, value in row.hparams.items()} == {
-        **{"text": "text.txt", "recipe": "tiny", "corpus.test_fraction": 0.1, "model.units": 16, "sampling.length": 80},
-        **{"training.batch_size": 8, "training.sequence_length": 16, "training.epochs": "None", "training.steps": 60},
-        **{"training.evaluate_every": 30, "training.checkpoint_every": 30, "training.log_every": 10},
-    }
 
 
 @pytest.mark.parametrize(
@@ -161,40 +137,3 @@ def test_a_histogram_may_span_more_than_the_range_of_float32() -> None:
     values = np.array([-3e38, 0, 0, 3e38], np.float32)
     counts = make_ndarray(histogram_pb("x", values).value[0].tensor)[:, 2]
     assert (counts[0], counts[BUCKETS // 2], counts[-1], counts.sum()) == (1, 2, 1, 4)
-
-
-def config(**values: Any) -> Config:
-    return parse_config(values, origin="test")
-
-
-def read_row(folder: Path) -> Any:
-    """Return the session_start_info in the row of a folder."""
-    events = [Event.FromString(record) for record in RawEventFileLoader(str(folder / ROW_FILE)).Load()]
-    (value,) = [value for event in events for value in event.summary.value]
-    assert value.tag == metadata.SESSION_START_INFO_TAG
-    return metadata.parse_session_start_info_plugin_data(value.metadata.plugin_data.content)
-
-
-def test_only_settings_that_are_not_the_defaults_are_shown_and_the_text() -> None:
-    found = settings_beyond_defaults(
-        config(model={"units": 7, "skip_connections": True}, training={"epochs": 10, "parts": 4}), text="a.txt"
-    )
-    assert found == {"text": "a.txt", "model.units": 7, "model.skip_connections": True}
-
-
-def test_a_row_has_the_name_of_its_run_and_is_replaced(tmp_path: Path) -> None:
-    write_row(tmp_path, {"text": "a", "model.units": 7, "training.shuffle": True}, run="first")
-    row = read_row(tmp_path)
-    assert row.group_name == "first"
-    assert row.hparams["model.units"].number_value == 7
-    assert row.hparams["training.shuffle"].bool_value is True
-    assert row.hparams["text"].string_value == "a"
-    write_row(tmp_path, {"text": "a"}, run="first")
-    assert list(read_row(tmp_path).hparams) == ["text"]
-
-
-def test_the_end_says_that_the_run_is_complete() -> None:
-    (value,) = session_end().value
-    end = metadata.parse_session_end_info_plugin_data(value.metadata.plugin_data.content)
-    assert end.status == api_pb2.STATUS_SUCCESS
-    assert end.end_time_secs > 1e9
