@@ -112,22 +112,25 @@ def plan(
 
     """
     started = time.perf_counter()
-    with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
+    with (
+        stop_on_signal(show_progress=show_progress) as session,
+        tempfile.TemporaryDirectory(prefix="charlm-") as folder,
+    ):
         prepared = prepare(
             text,
             recipe=recipe,
             overrides=overrides,
             aside=Path(folder),
-            cores=lambda config: count_devices(config, request),
-            show_progress=show_progress,
+            cores=lambda config: count_devices(config, session),
+            session=session,
         )
         config, corpus = prepared.config, prepared.corpus
         facts, settings = describe_text(corpus), config.training
-        make_engine = start_engine(request, device=settings.device)
-        engine = prepared.new_engine(make_engine, request=request, say=lambda _: None)
+        make_engine = start_engine(session, device=settings.device)
+        engine = prepared.new_engine(make_engine, session=session)
         start_seconds = time.perf_counter() - started
-        teachers = teacher_seconds(config, corpus, make_engine, request=request, step_seconds=step_seconds)
-        costs = measure(config, corpus, engine, request=request, step_seconds=step_seconds)
+        teachers = teacher_seconds(config, corpus, make_engine, session=session, step_seconds=step_seconds)
+        costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
         memory, start_seconds = peak_memory_bytes(), start_seconds + costs.start_seconds
     batches, _ = fit_training_batches(corpus, config)
     if prepared.minutes is None:

@@ -19,7 +19,7 @@ from charlm.training.display import wrap
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import new_engine
 from charlm.training.parts import fill_parts
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Session
 from charlm.training.soft_targets import check_teachers
 
 LENGTH = ("training.epochs", "training.steps")
@@ -51,11 +51,11 @@ class Preparation:
             lines.append(f"better, in about {self.advice.times:g} times the time: -c {self.advice.better}")
         return lines
 
-    def new_engine(self, make_engine: EngineFactory, *, request: StopRequest, say: Callable[[str], None]) -> Engine:
+    def new_engine(self, make_engine: EngineFactory, *, session: Session) -> Engine:
         """Make the engine, with the weights that training begins with; raises as `charlm.training.loop.new_engine`."""
         first = None if self.first is None else self.first.parameters
-        with request.at_once():
-            return new_engine(self.config, self.corpus, make_engine, first_weights=first, say=say)
+        with session.at_once():
+            return new_engine(self.config, self.corpus, make_engine, first_weights=first, say=session.say)
 
 
 def prepare(
@@ -64,12 +64,11 @@ def prepare(
     recipe: str | Path | None,
     overrides: Overrides,
     aside: Path,
+    session: Session,
     parent: Parent | None = None,
     minutes: float | None = None,
     workers: int = 1,
     cores: Callable[[Config], int] = lambda _: core_count(),
-    say: Callable[[str], None] = lambda _: None,
-    show_progress: bool = False,
 ) -> Preparation:
     """Read the text, and settle every setting of a training. A mistake in a setting is found before the text is read.
 
@@ -79,13 +78,12 @@ def prepare(
             charlm `default`.
         overrides: Values that replace those of the recipe.
         aside: An existing folder; the text is tokenized into its folder corpus/.
+        session: The user of the training.
         parent: The model whose weights training begins with, and which decides the shape of the network; None = random
             weights.
         minutes: How long the training is to take; None = as long as the recipe or the advice says.
         workers: The number of machines that share the batch.
         cores: Returns the cores, or graphics cards, of each that compute parts of a batch.
-        say: Takes a line for the user.
-        show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
         CharlmError: a key or a value is not right, the parent does not fit the overrides or the text, the text or a
@@ -95,7 +93,9 @@ def prepare(
     path, given = find_recipe(str(recipe or DEFAULT_RECIPE)), as_several(overrides)
     config = load_run_config(path, parent, overrides=given)
     check_first_weights(config, parent)
-    corpus, settings = make_corpus(text, aside / CORPUS, config.corpus, parent=parent, show_progress=show_progress)
+    corpus, settings = make_corpus(
+        text, aside / CORPUS, config.corpus, parent=parent, show_progress=session.show_progress
+    )
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
     is_advised = recipe is None and text is not None
@@ -108,7 +108,7 @@ def prepare(
     config = config.model_copy(update={"recipe": path.stem, "corpus": settings, "training": training})
     config = fill_parts(config, workers=workers, cores=cores(config))
     check_teachers(config, corpus, available_bytes=memory_bytes())
-    first = None if parent is None else adapt_parent(parent, config, corpus, say=say)
+    first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
     return Preparation(corpus, config, first, advice, is_advised, minutes)
 
 

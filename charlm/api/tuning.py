@@ -13,7 +13,7 @@ from charlm.config.recipes import DEFAULT_CORPUS, find_space
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
-from charlm.training.signals import StopRequest, stop_on_signal
+from charlm.training.signals import Session, stop_on_signal
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult
@@ -73,8 +73,8 @@ def tune(
 
     sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
-    with stop_on_signal() as request:
-        loaded = _fix_parts(loaded, request)
+    with stop_on_signal(say) as session:
+        loaded = _fix_parts(loaded, session)
         corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
         study = Study(folder, loaded, identity)
         asked = None if trial_minutes is None else 60 * trial_minutes
@@ -83,9 +83,8 @@ def tune(
         return Search(
             study,
             corpus,
-            start_engine(request, device=loaded.config().training.device),
-            request,
-            say,
+            start_engine(session, device=loaded.config().training.device),
+            session,
             command,
             seconds=60 * minutes,
             trial_seconds=trial_seconds,
@@ -93,10 +92,10 @@ def tune(
         ).run()
 
 
-def _fix_parts(space: "Space", request: StopRequest) -> "Space":
+def _fix_parts(space: "Space", session: Session) -> "Space":
     """Return a space that fixes a part of the batch for each graphics card, if its trials train on them."""
     config = space.config()
     if config.training.device == "cpu" or "training.parts" in space.search:
         return space
-    parts = config.training.parts or count_devices(config, request)
+    parts = config.training.parts or count_devices(config, session)
     return replace(space, fixed={**space.fixed, "training.parts": parts})

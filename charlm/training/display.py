@@ -5,9 +5,8 @@ Losses are in nats per character.
 
 import contextlib
 import os
-import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import NoReturn
 
@@ -20,9 +19,6 @@ from charlm.text.findings import RARE, TextFacts
 from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
 
-Say = Callable[[str], None]
-"""Takes a line for the user."""
-
 COLUMNS = 80
 """The width of a line if standard error is not a terminal, or its width is not known."""
 SHOWN_RARE = 3
@@ -33,16 +29,6 @@ PREFIX_COLUMNS = len("charlm: ")
 """What the command line puts before a line."""
 CLOSE_NATS, FAR_NATS = 0.05, 0.3
 """The training loss counts as close to the validation loss, or as far below it."""
-
-
-def above_bar(say: Say) -> Say:
-    """Return a function that prints a line above the progress bar."""
-
-    def say_above(line: str) -> None:
-        with tqdm.external_write_mode(sys.stderr):
-            say(line)
-
-    return say_above
 
 
 def line_columns(descriptor: int = 2) -> int:

@@ -26,11 +26,11 @@ from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
-from charlm.training.display import Say, above_bar, describe_run, progress_bar, update_bar
+from charlm.training.display import describe_run, progress_bar, update_bar
 from charlm.training.engine import Engine, EngineFactory
-from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
+from charlm.training.recorder import Recorder
 from charlm.training.schedule import make_schedule
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Say, Session
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner, fit_training_batches
 
@@ -127,12 +127,9 @@ def train(
     engine: Engine,
     *,
     resume: bool,
-    request: StopRequest,
-    say: Say,
-    show_progress: bool = True,
+    session: Session,
     measure_memory: Callable[[], int | None] = memory_bytes,
     clock: Callable[[], float] = time.monotonic,
-    on_evaluation: OnEvaluation = ignore_evaluation,
 ) -> Outcome:
     """Train, or continue training, until a limit of the config or a signal.
 
@@ -140,12 +137,9 @@ def train(
         run: Its folder, config and corpus.
         engine: What computes the steps, in its first state; see `new_engine`.
         resume: Whether to continue from the newest checkpoint.
-        request: The stop request of a `stop_on_signal` block.
-        say: Called with each line for the user.
-        show_progress: Whether to show a bar on standard error.
+        session: Its user, from a `stop_on_signal` block.
         measure_memory: Returns the memory of the machine in bytes; None = not known.
         clock: Returns the time in seconds.
-        on_evaluation: Called after each evaluation; it may end the run by `request.reason`.
 
     Raises:
         CharlmError: a teacher cannot be used, training has diverged, or a file cannot be written. The last checkpoint
@@ -153,26 +147,23 @@ def train(
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
-    say = above_bar(say)
     with only_writer(run.folder):
         check_no_links(run.folder)
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
-        with request.at_once():
-            soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=say)
+        with session.at_once():
+            soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=session.say)
             training = Training(
                 run,
                 engine,
                 soft_targets=soft_targets,
-                request=request,
-                say=say,
+                session=session,
                 clock=clock,
-                on_evaluation=on_evaluation,
             )
         with contextlib.closing(training.recorder.outputs):
-            with request.at_once():
+            with session.at_once():
                 training.prepare(resume=resume)
-            with progress_bar(training.schedule, training.progress, disable=not show_progress) as bar:
+            with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
     return Outcome(
         folder=run.folder,
@@ -198,10 +189,8 @@ class Training:
         run: Its folder, config and corpus.
         engine: What computes the steps.
         soft_targets: What `open_soft_targets` returned; None = none, or steps that are only timed.
-        request: The stop request of a `stop_on_signal` block.
-        say: Called with each line for the user.
+        session: Its user.
         clock: Returns the time in seconds.
-        on_evaluation: Called after each evaluation.
 
     Raises:
         CharlmError: the text is too short.
@@ -214,12 +203,10 @@ class Training:
         engine: Engine,
         *,
         soft_targets: SoftTargets | None = None,
-        request: StopRequest,
-        say: Say,
+        session: Session,
         clock: Callable[[], float],
-        on_evaluation: OnEvaluation,
     ) -> None:
-        self.run, self.engine, self.request, self.say, self.clock = run, engine, request, say, clock
+        self.run, self.engine, self.session, self.clock = run, engine, session, clock
         self.settings = run.config.training
         self.progress = Progress()
         self.stopped_by: Signals | None = None
@@ -232,9 +219,7 @@ class Training:
             self.batches,
             self.schedule,
             last_change=lambda: self.steps.last_change,
-            request=request,
-            say=say,
-            on_evaluation=on_evaluation,
+            session=session,
         )
         self.stopping = _early_stopping(run)
 
@@ -254,22 +239,22 @@ class Training:
 
         """
         if self.recorder.validator.validation is None:
-            self.say("there is no validation text: best/ has the lowest training loss")
+            self.session.say("there is no validation text: best/ has the lowest training loss")
         if resume and self.recorder.outputs.has_checkpoint():
             self.progress = self.recorder.outputs.resume()
-            self.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
+            self.session.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
             for line in describe_run(self.run, describe_text(self.run.corpus), self.batches, steps=self.schedule.total):
-                self.say(line)
+                self.session.say(line)
             if self.settings.first_weights is not None:
                 self.recorder.record_start(self.progress)
         if self.stopping is not None and self.stopping.min_weights_per_character:
-            self.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
+            self.session.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         self.engine.build()
         if simple := self.recorder.validator.simple_nats:
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
-            self.say(f"to beat: {scores} nats on the validation text")
+            self.session.say(f"to beat: {scores} nats on the validation text")
 
     def advance(self, bar: "tqdm[NoReturn]") -> str:
         """Take steps until the run ends, and save; return why it ended.
@@ -280,7 +265,7 @@ class Training:
 
         """
         started, earlier = self.clock(), self.progress.elapsed_seconds
-        with self.request.deferred():
+        with self.session.deferred():
             while True:
                 self.recorder.record_due(self.progress)
                 if reason := self._ending():
@@ -295,13 +280,13 @@ class Training:
         progress, stopping = self.progress, self.stopping
         if progress.evaluated_step == progress.step >= self.schedule.total:
             return "all steps done"
-        if self.request.reason is not None:
-            return self.request.reason
+        if self.session.reason is not None:
+            return self.session.reason
         if stopping is not None and progress.evaluations_without_best >= stopping.patience:
             return f"no new best in {stopping.patience} evaluations"
-        if self.request.signal is not None:
-            self.stopped_by = self.request.signal
-            return f"stopped by {self.request.signal.name}"
+        if self.session.signal is not None:
+            self.stopped_by = self.session.signal
+            return f"stopped by {self.session.signal.name}"
         return None
 
 

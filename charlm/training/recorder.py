@@ -10,24 +10,17 @@ from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
-from charlm.training.display import Say, advise_on_end, describe_evaluation, line_columns
+from charlm.training.display import advise_on_end, describe_evaluation, line_columns
 from charlm.training.engine import Engine
 from charlm.training.outputs import RunOutputs
 from charlm.training.schedule import Schedule
-from charlm.training.signals import Stopped, StopRequest
+from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
 from charlm.training.validation import MAX_TRAINING_CHARACTERS, Validator
 from charlm.training.views import StepChange, choose_windows, details, summary
 
 DETAIL_SHARE = 0.02
 """The share of the time of training that the details of evaluations may take."""
-OnEvaluation = Callable[[Progress, float], object]
-"""Is called after an evaluation with the progress and the loss that decides which network is the best, in nats per
-character: that on the validation text, or the training loss if there is no such text."""
-
-
-def ignore_evaluation(_progress: Progress, _nats: float) -> None:
-    """Do nothing after an evaluation."""
 
 
 class Recorder:
@@ -41,9 +34,7 @@ class Recorder:
         batches: How the training text is cut into windows.
         schedule: When something is due.
         last_change: Returns what the last step before the last evaluation did, or None.
-        request: The stop request of a `stop_on_signal` block; a signal cuts an evaluation short.
-        say: Called with each line for the user.
-        on_evaluation: Called after each evaluation.
+        session: Its user; a signal cuts an evaluation short.
 
     """
 
@@ -55,13 +46,10 @@ class Recorder:
         schedule: Schedule,
         *,
         last_change: Callable[[], StepChange | None],
-        request: StopRequest,
-        say: Say,
-        on_evaluation: OnEvaluation,
+        session: Session,
     ) -> None:
         self._corpus, self._batches, self._schedule = run.corpus, batches, schedule
-        self._request, self._say, self._on_evaluation = request, say, on_evaluation
-        self._last_change = last_change
+        self._session, self._last_change = session, last_change
         self.validator = Validator(run)
         self._detail_seconds = 0.0
         training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
@@ -69,7 +57,7 @@ class Recorder:
         self.sample = ""
         """The text that the network of the last evaluation has written."""
         self.outputs = RunOutputs(
-            run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=say
+            run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=session.say
         )
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
@@ -85,7 +73,7 @@ class Recorder:
             self.validator.update_best(nats, progress)
             self._save(progress)
             self.outputs.save_best(progress)
-            self._say(f"step 0: validation {nats:.3f} nats")
+            self._session.say(f"step 0: validation {nats:.3f} nats")
 
     def record_due(self, progress: Progress) -> None:
         """Log, evaluate and save if it is due at this step and not done yet."""
@@ -104,7 +92,7 @@ class Recorder:
             self._evaluate(progress)
             self.outputs.end(progress.step)
             for line in advise_on_end(progress, split=self.validator.split):
-                self._say(line)
+                self._session.say(line)
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step
@@ -136,7 +124,7 @@ class Recorder:
             return
         self._corpus.check_size()
         try:
-            with self._request.at_once():
+            with self._session.at_once():
                 bundle = self.outputs.bundle(progress)
                 nats = self._score(bundle, progress.step)
                 sample = self.validator.sample(bundle)
@@ -150,7 +138,7 @@ class Recorder:
             self.outputs.save_best(progress)
         self._show(sample, progress)
         progress.evaluated_step, self.sample = progress.step, sample
-        self._say(
+        self._session.say(
             describe_evaluation(
                 progress,
                 schedule=self._schedule,
@@ -160,7 +148,7 @@ class Recorder:
                 columns=line_columns(),
             )
         )
-        self._on_evaluation(progress, score)
+        self._session.on_evaluation(progress, score)
 
     def _score(self, bundle: Bundle, step: int) -> float | None:
         """Return the validation loss of a network; raise DivergenceError if it, or a weight, is not finite."""

@@ -22,9 +22,8 @@ from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
 from charlm.training.loop import Training
-from charlm.training.recorder import ignore_evaluation
 from charlm.training.schedule import evaluation_period
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Session
 from charlm.training.steps import DivergenceError
 
 STEP_SECONDS = 3.0
@@ -72,7 +71,7 @@ def measure(
     corpus: Corpus,
     engine: Engine,
     *,
-    request: StopRequest,
+    session: Session,
     step_seconds: float = STEP_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Costs:
@@ -84,7 +83,7 @@ def measure(
         config: Every setting of the run; `training.parts` is a number.
         corpus: Its text.
         engine: The engine of the run, in its first state.
-        request: The stop request of a `stop_on_signal` block; a signal ends the measurement at once.
+        session: Of a `stop_on_signal` block; a signal ends the measurement at once. Nothing is said.
         step_seconds: How long to take steps, at least. The first call of the engine comes before that.
         clock: Returns the time in seconds.
 
@@ -94,16 +93,14 @@ def measure(
 
     """
     endless = config.training.model_copy(update={"steps": MAX_STEPS, "epochs": None})
-    with tempfile.TemporaryDirectory(prefix="charlm-") as folder, request.at_once():
+    with tempfile.TemporaryDirectory(prefix="charlm-") as folder, session.at_once():
         started = clock()
         (Path(folder) / METRICS_FILE).touch()
         training = Training(
             Run(Path(folder), config.model_copy(update={"training": endless}), corpus),
             engine,
-            request=request,
-            say=lambda _: None,
+            session=Session(),
             clock=clock,
-            on_evaluation=ignore_evaluation,
         )
         with contextlib.closing(training.recorder.outputs):
             training.prepare(resume=False)

@@ -19,10 +19,9 @@ from charlm.storage.atomic import write_file
 from charlm.storage.locks import taking_turns
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
-from charlm.training.display import Say
 from charlm.training.engine import EngineFactory
 from charlm.training.loop import Outcome
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Session
 from charlm.tuning.space import Space, values_of_recipe
 from charlm.tuning.study import ERROR, SECONDS, SETTINGS, TURN, Study, Turn
 from charlm.tuning.trial import TimeStep, evaluation_index, plan_trial, time_step, train_trial
@@ -86,8 +85,7 @@ class Search:
         study: Its trials.
         corpus: The text.
         make_engine: Makes the engine of each trial.
-        request: The stop request of a `stop_on_signal` block.
-        say: Takes a line for the user.
+        session: Its user, from a `stop_on_signal` block.
         command: What trains on the same text with a recipe, without the recipe.
         seconds: The time that the search has.
         trial_seconds: How long each trial trains, without evaluations and start-up.
@@ -100,8 +98,7 @@ class Search:
     study: Study
     corpus: Corpus
     make_engine: EngineFactory
-    request: StopRequest
-    say: Say
+    session: Session
     command: str
     seconds: float
     trial_seconds: float
@@ -142,10 +139,10 @@ class Search:
 
     def _train(self, turn: Turn, deadline: float) -> Outcome | None:
         """Train a trial and tell the study how it ended; return None if it has failed."""
-        space, request = self.study.space, self.request
-        request.reason = None
+        space, session = self.study.space, self.session
+        session.reason = None
         tried = ", ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in turn.values.items())
-        self.say(f"trial {turn.number}: {tried}")
+        session.say(f"trial {turn.number}: {tried}")
         try:
             settings, engine = plan_trial(
                 space,
@@ -153,7 +150,7 @@ class Search:
                 self.corpus,
                 self.make_engine,
                 seconds=self.trial_seconds,
-                request=request,
+                session=session,
                 time_step=self.time_step,
             )
 
@@ -163,12 +160,13 @@ class Search:
                 if progress.step >= settings["training.steps"]:
                     return
                 if is_hopeless:
-                    request.reason = HOPELESS
+                    session.reason = HOPELESS
                 elif self.clock() >= deadline:
-                    request.reason = TIME_IS_OVER
+                    session.reason = TIME_IS_OVER
 
+            session.on_evaluation = watch
             folder = self.study.folder(turn.number)
-            outcome = train_trial(folder, space, settings, self.corpus, engine, request=request, on_evaluation=watch)
+            outcome = train_trial(folder, space, settings, self.corpus, engine, session=session)
         except CharlmError as error:
             self._fail(turn, str(error))
             return None
@@ -190,11 +188,11 @@ class Search:
         self._failures.clear()
         best = self._write_best()
         result = "pruned" if outcome.reason == HOPELESS else f"{nats:.4f} nats per character"
-        self.say(f"trial {turn.number}: {result}{best}")
+        self.session.say(f"trial {turn.number}: {result}{best}")
 
     def _fail(self, turn: Turn, reason: str) -> None:
         self.study.fail(turn, reason)
-        self.say(f"trial {turn.number}: failed: {reason}")
+        self.session.say(f"trial {turn.number}: failed: {reason}")
         self._failures.append(reason)
         if len(self._failures) >= MAX_FAILURES:
             raise CharlmError(f"{self.study.out}: the last {MAX_FAILURES} trials have failed; the last one: {reason}")

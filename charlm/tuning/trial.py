@@ -18,8 +18,7 @@ from charlm.training import loop
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import Outcome, new_engine
 from charlm.training.parts import fill_parts
-from charlm.training.recorder import OnEvaluation
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Session
 from charlm.training.timing import STEP_SECONDS, measure
 from charlm.tuning.space import Space
 
@@ -27,13 +26,13 @@ EVALUATIONS = 10
 """In a whole trial."""
 TIMED_SHARE = 0.05
 """The share of the time of a trial for which steps are timed, at most."""
-TimeStep = Callable[[Config, Corpus, Engine, StopRequest, float], float]
+TimeStep = Callable[[Config, Corpus, Engine, Session, float], float]
 """Returns how long a step takes, from steps that are taken for some seconds and undone."""
 
 
-def time_step(config: Config, corpus: Corpus, engine: Engine, request: StopRequest, seconds: float) -> float:
+def time_step(config: Config, corpus: Corpus, engine: Engine, session: Session, seconds: float) -> float:
     """Return how long a step of a trial takes; a `TimeStep`, which raises as `charlm.training.timing.measure`."""
-    return measure(config, corpus, engine, request=request, step_seconds=seconds).step_seconds
+    return measure(config, corpus, engine, session=session, step_seconds=seconds).step_seconds
 
 
 def plan_trial(
@@ -43,7 +42,7 @@ def plan_trial(
     make_engine: EngineFactory,
     *,
     seconds: float,
-    request: StopRequest,
+    session: Session,
     time_step: TimeStep = time_step,
 ) -> tuple[dict[str, Any], Engine]:
     """Decide the length of a trial.
@@ -54,7 +53,7 @@ def plan_trial(
         corpus: The text.
         make_engine: Makes the engine.
         seconds: How long the trial is to train, without evaluations and start-up.
-        request: The stop request of a `stop_on_signal` block.
+        session: Of a `stop_on_signal` block.
         time_step: Returns how long a step takes.
 
     Returns:
@@ -68,7 +67,7 @@ def plan_trial(
     """
     config = _config(space, {**values, **_length(EVALUATIONS)})
     engine = new_engine(config, corpus, make_engine, say=lambda _: None)
-    step_seconds = time_step(config, corpus, engine, request, min(STEP_SECONDS, TIMED_SHARE * seconds))
+    step_seconds = time_step(config, corpus, engine, session, min(STEP_SECONDS, TIMED_SHARE * seconds))
     steps = max(EVALUATIONS, round(seconds / step_seconds))
     return {**space.fixed, **values, **_length(steps)}, engine
 
@@ -96,14 +95,7 @@ def evaluation_index(step: int, settings: Mapping[str, Any]) -> int:
 
 
 def train_trial(
-    folder: Path,
-    space: Space,
-    settings: Mapping[str, Any],
-    corpus: Corpus,
-    engine: Engine,
-    *,
-    request: StopRequest,
-    on_evaluation: OnEvaluation,
+    folder: Path, space: Space, settings: Mapping[str, Any], corpus: Corpus, engine: Engine, *, session: Session
 ) -> Outcome:
     """Train a trial as a new run in a folder.
 
@@ -113,8 +105,7 @@ def train_trial(
         settings: What `plan_trial` returned, with the engine.
         corpus: The text.
         engine: The engine in its first state.
-        request: Ends the run early.
-        on_evaluation: Is called after each evaluation.
+        session: Ends the run early; nothing is said of it.
 
     Raises:
         CharlmError: training has diverged, or a file cannot be written.
@@ -123,12 +114,5 @@ def train_trial(
     """
     with folder_aside(folder) as aside:
         run = begin_run(folder, _config(space, settings), corpus, aside=aside)
-    return loop.train(
-        run,
-        engine,
-        resume=False,
-        request=request,
-        say=lambda _: None,
-        show_progress=False,
-        on_evaluation=on_evaluation,
-    )
+    with session.silent():
+        return loop.train(run, engine, resume=False, session=session)

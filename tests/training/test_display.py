@@ -16,7 +16,6 @@ from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
 from charlm.config.schema import ScheduleConfig
 from charlm.training.checkpoints import Progress
 from charlm.training.display import (
-    above_bar,
     advise_on_end,
     describe_evaluation,
     duration,
@@ -26,6 +25,7 @@ from charlm.training.display import (
     wrap,
 )
 from charlm.training.schedule import Schedule
+from charlm.training.signals import Session
 
 SCHEDULE = Schedule(50, 5, 10, 10, STEPS_PER_EPOCH, peak_rate=1.0, decay=ScheduleConfig())
 
@@ -86,7 +86,7 @@ def test_the_bar_of_a_resumed_run_starts_at_its_step(shown: Shown) -> None:
 
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar(SCHEDULE, Progress(), disable=False):
-        above_bar(print)("a line")
+        Session(print).say("a line")
     printed = capsys.readouterr()
     assert printed.out == "a line\n"
     assert printed.err.count("step 0 of 50") == 3  # drawn, drawn again below the line, and drawn when it is closed

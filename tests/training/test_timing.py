@@ -12,7 +12,7 @@ from fake_runs import TEXT, begin
 from charlm.config.schema import TrainingConfig
 from charlm.runs.run import Run
 from charlm.training.loop import new_engine
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Session
 from charlm.training.timing import MAX_STEPS, Costs, measure
 
 COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0, start_seconds=1000.0)
@@ -60,7 +60,7 @@ def ticking(seconds: float) -> Callable[[], float]:
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0) -> Costs:
     engine = new_engine(run.config, run.corpus, engines, say=pytest.fail)
-    return measure(run.config, run.corpus, engine, request=StopRequest(), step_seconds=seconds, clock=ticking(1.0))
+    return measure(run.config, run.corpus, engine, session=Session(), step_seconds=seconds, clock=ticking(1.0))
 
 
 def test_steps_are_timed_beyond_the_length_of_the_run_and_the_first_call_is_not(run: Run) -> None:

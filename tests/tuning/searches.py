@@ -78,13 +78,12 @@ class SearchFolder:
 
         study, corpus = self.open()
         trial_seconds = study.settle_trial_seconds(None, default=TRIAL_SECONDS)
-        with stop_on_signal() as request:
+        with stop_on_signal(self.said.append) as session:
             return Search(
                 study,
                 corpus,
                 FakeEngines(faults or Faults()),
-                request,
-                self.said.append,
+                session,
                 "charlm train text.txt",
                 seconds=seconds,
                 trial_seconds=trial_seconds,

@@ -10,7 +10,7 @@ from fake_engine import FakeEngines
 from tuning.searches import SearchFolder
 
 from charlm.config.file import load_config
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Session
 from charlm.tuning.trial import EVALUATIONS, evaluation_index, plan_trial, train_trial
 
 RATE = "training.optimizer.learning_rate"
@@ -27,7 +27,7 @@ def test_the_steps_fill_the_time_and_there_are_at_most_ten_evaluations(
     settings, _ = plan_trial(
         *(study.space, {RATE: 0.5}, corpus, FakeEngines()),
         seconds=trial,
-        request=StopRequest(),
+        session=Session(),
         time_step=lambda *_: step,
     )
     assert (settings["training.steps"], settings["training.evaluate_every"]) == (steps, every)
@@ -39,10 +39,8 @@ def test_the_steps_fill_the_time_and_there_are_at_most_ten_evaluations(
 
 def test_a_trial_takes_the_steps_that_were_timed_and_writes_no_sampled_texts(tmp_path: Path) -> None:
     study, corpus = SearchFolder(tmp_path).open()
-    space, request = study.space, StopRequest()
-    settings, engine = plan_trial(space, {RATE: 0.05}, corpus, FakeEngines(), seconds=0.01, request=request)
-    outcome = train_trial(
-        tmp_path / "run", space, settings, corpus, engine, request=request, on_evaluation=lambda *_: None
-    )
+    space, session = study.space, Session()
+    settings, engine = plan_trial(space, {RATE: 0.05}, corpus, FakeEngines(), seconds=0.01, session=session)
+    outcome = train_trial(tmp_path / "run", space, settings, corpus, engine, session=session)
     assert outcome.progress.step == settings["training.steps"] >= EVALUATIONS
     assert load_config(tmp_path / "run/config.yaml").sampling.length == 0
