@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.api.preparation import Preparation, prepare
-from charlm.api.sources import Overrides, Text, as_several, as_sources
+from charlm.api.preparation import Overrides, Preparation, Text, as_several, as_sources, prepare
 from charlm.config.file import load_config, parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config

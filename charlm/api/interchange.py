@@ -19,7 +19,7 @@ from charlm.formats.html import Precision, round_weights
 from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
 from charlm.formats.registry import Check, Format, FormatName, check_export, find_format
 from charlm.network.bundle import write_bundle
-from charlm.runs.folder import BUNDLES, is_run
+from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
 from charlm.sampling.sampler import Sampler
@@ -65,8 +65,7 @@ def export(
         format: html, onnx, torch, keras or c.
         precision: How html stores the weights, float16 or float32; the others always have float32.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
-            characters: the validation text of the run, its training text if that is too short, or a text that the model
-            writes if it is not in its run.
+            characters that the model writes.
 
     Raises:
         CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
@@ -75,7 +74,7 @@ def export(
     """
     check_choice("format", format, FormatName)
     check_choice("precision", precision, Precision)
-    title = model_name(model)
+    title = harmless(model_name(model.folder)) or "charlm"
     found = find_format(format, title=title, precision=precision)
     path = Path(out)
     is_file = _is_single_file(path, found, format)
@@ -86,20 +85,13 @@ def export(
     if not is_file:
         others = hub_files(model.bundle, _card_facts(model, found, title=title, files=files, corpus=corpus))
     stored: Precision = precision if format == "html" else "float32"
-    checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
+    checked = _check(model, found, {**others, **files}, stored) if check else None
     if is_file:
         (data,) = files.values()
         write_file(path, data)
     else:
         write_folder(path, {**others, **files})
     return Export(path, {name: len(data) for name, data in files.items()}, checked)
-
-
-def model_name(model: Model) -> str:
-    """Return the name of a model for people: that of its run, or of its folder."""
-    folder = model.folder.resolve()
-    named = folder.parent if folder.name in BUNDLES and is_run(folder.parent) else folder
-    return harmless(named.name) or "charlm"
 
 
 def import_model(
@@ -164,14 +156,12 @@ def _card_facts(
     )
 
 
-def _check(
-    model: Model, found: Format, files: Mapping[str, bytes], precision: Precision, corpus: Corpus | None
-) -> Check:
+def _check(model: Model, found: Format, files: Mapping[str, bytes], precision: Precision) -> Check:
     """Compare the logits of the other program with those of charlm; raise CharlmError if they differ."""
     parameters = model.bundle.parameters
     check = check_export(
         files,
-        _text_to_check(model, corpus),
+        _text_to_check(model),
         parameters=parameters,
         stored=round_weights(parameters, precision),
         program=found.program,
@@ -185,13 +175,8 @@ def _check(
     return check
 
 
-def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
-    """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
-    if corpus is not None:
-        for split in ("validation", "train"):
-            ids = corpus.split(split, at_most=CHECKED_CHARACTERS)
-            if len(ids) >= CHECKED_CHARACTERS or (split == "train" and len(ids)):
-                return np.asarray(ids, np.int64)
+def _text_to_check(model: Model) -> NDArray[Any]:
+    """Return the text that --check reads, integers [T]."""
     vocabulary = model.vocabulary
     generated = generate(
         model.bundle.parameters,

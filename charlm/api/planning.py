@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.api.preparation import prepare
-from charlm.api.sources import Overrides, Text
+from charlm.api.preparation import Overrides, Text, prepare
 from charlm.api.training import count_devices, start_engine
 from charlm.config.recipes import RecipeAdvice
 from charlm.hardware import peak_memory_bytes, usable_precision

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from charlm.api.preparation import Preparation, check_minutes, prepare
-from charlm.api.sources import Overrides, Text, as_several
+from charlm.api.preparation import Overrides, Preparation, Text, as_several, check_minutes, prepare
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config

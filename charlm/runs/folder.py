@@ -98,6 +98,12 @@ def results(run: Path) -> list[str]:
     return found
 
 
+def model_name(bundle: Path) -> str:
+    """Return the name of a model, given the folder of its bundle: that of its run, or else of the folder."""
+    folder = bundle.resolve()
+    return folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
+
+
 def newest_run(under: Path = RUNS) -> Path:
     """Return the run under a folder to which metrics were written last; raises CharlmError if there is no run."""
     return max(find_runs(under), key=lambda run: (run / METRICS_FILE).stat().st_mtime_ns)

@@ -9,7 +9,7 @@ import codecs
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.text.corpus import Corpus, count_ids
-from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids, Vocabulary
+from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids
 
 MAX_COUNTED = 1 << 26
 """In a longer text, characters are not counted: that would take seconds, and memory for all that is mapped."""
@@ -30,8 +30,6 @@ MIN_OCCURRENCES = 5
 """What occurs less often is taken for chance."""
 RARE = 10
 """Characters that occur less often than this count as rare: a network hardly learns when they come."""
-MAX_RARE_SHARE = 0.2
-"""The largest share of the distinct characters that may be rare without a word."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Finding:
     """A possible problem in a text: it would make a network worse."""
 
     subject: str
-    """encoding, rare characters, line ends, repeated passages or validation text."""
+    """encoding, line ends, repeated passages or validation text."""
     found: str
     """In a few words, for the user."""
     advice: str
@@ -91,7 +89,7 @@ def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFact
         vocabulary=len(corpus.vocabulary),
         splits={name: end - start for name, (start, end) in corpus.splits.items()},
         rare=rare,
-        findings=find_problems(corpus, rare),
+        findings=find_problems(corpus),
     )
 
 
@@ -101,12 +99,11 @@ def _rare(characters: Sequence[str | None], counts: Sequence[int]) -> dict[str, 
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def find_problems(corpus: Corpus, rare: Mapping[str, int] | None) -> list[Finding]:
+def find_problems(corpus: Corpus) -> list[Finding]:
     """Return the possible problems in a text.
 
     Args:
         corpus: The text.
-        rare: The count of each rare character, None = not counted.
 
     Raises:
         CharlmError: ids.bin has become shorter.
@@ -120,7 +117,6 @@ def find_problems(corpus: Corpus, rare: Mapping[str, int] | None) -> list[Findin
         text = "".join([characters[index] for index in seen.tolist()])
         found = [
             *_check_encoding(text, encoding=corpus.manifest.encoding),
-            *_check_rare(rare or {}, vocabulary),
             *_check_line_ends(text),
         ]
     return [*found, *_check_repeats(seen), *_check_validation(corpus)]
@@ -167,14 +163,6 @@ def _decode_again(text: str) -> str | None:
         with contextlib.suppress(UnicodeError):
             return text.encode(encoding).decode("utf-8")
     return None
-
-
-def _check_rare(rare: Mapping[str, int], vocabulary: Vocabulary) -> Iterator[Finding]:
-    """Find a vocabulary of which much is rare."""
-    distinct = sum(character is not None for character in vocabulary.characters)
-    if len(rare) > max(MIN_OCCURRENCES, MAX_RARE_SHARE * distinct):
-        found = f"{len(rare):,} of {distinct:,} distinct characters occur fewer than {RARE} times"
-        yield Finding("rare characters", found, f"-s corpus.min_count={RARE} gives them one id")
 
 
 def _check_line_ends(text: str) -> Iterator[Finding]:

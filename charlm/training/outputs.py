@@ -101,7 +101,11 @@ class RunOutputs:
             self._note_changes(changes, step=progress.step)
         write_config(self.run.folder, self.config)
         if progress.best_nats is not None and not (self.run.folder / "best").is_dir():
-            self._restore_best(progress)
+            self.warn(
+                f"{self.run.folder / 'best'}: missing; if training goes on, the next evaluation writes it again; until "
+                f"then use --checkpoint last"
+            )
+            progress.best_nats = None
         return progress
 
     def save(self, progress: Progress) -> None:
@@ -184,17 +188,6 @@ class RunOutputs:
                 f"run"
             )
         return check_resume(facts.config, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
-
-    def _restore_best(self, progress: Progress) -> None:
-        """Write best/ again if the present weights are the best; if not, let the next evaluation write it."""
-        if progress.best_step == progress.step:
-            self.save_best(progress)
-            return
-        self.warn(
-            f"{self.run.folder / 'best'}: missing, and the weights of step {progress.best_step:,} with it; if training "
-            f"goes on, the next evaluation writes it again; until then use --checkpoint last"
-        )
-        progress.best_nats = None
 
     def _open_logs(self, sizes: Mapping[str, int]) -> None:
         """Cut the log files to these sizes, and open them."""

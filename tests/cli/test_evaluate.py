@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,20 +125,6 @@ def test_bundle_without_its_run_has_only_compressors_as_baselines(trained_run: P
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-
-
-@pytest.mark.parametrize("extra", [[], ["--json"]])
-def test_surprise_on_standard_output_moves_the_score_to_standard_error(extra: Sequence[str], trained_run: Path) -> None:
-    command = charlm("evaluate", trained_run, "--surprise", "-", *extra)
-    assert command.stderr == charlm("evaluate", trained_run, *extra).stdout
-    assert len([json.loads(line) for line in command.stdout.splitlines()]) == 1_999
-
-
-def test_surprise_written_to_a_link_keeps_the_link(bundle_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("real.jsonl")
-    figures(bundle_folder, write(tmp_path / "text.txt", "abba"), "--surprise", tmp_path / "link")
-    assert (tmp_path / "link").is_symlink()
-    assert len(lines(tmp_path / "real.jsonl")) == 3
 
 
 def test_surprise_is_written_into_a_pipe(bundle_folder: Path, tmp_path: Path) -> None:
