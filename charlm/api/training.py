@@ -14,7 +14,7 @@ from charlm.errors import CharlmError, counted
 from charlm.hardware import core_count
 from charlm.runs.folder import RUNS, find_run, is_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import read_initial, read_parent
-from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run
+from charlm.runs.run import Run, begin_run, discarded_if_refused, folder_aside, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
@@ -102,14 +102,14 @@ def train(
     check_tensorflow()
     started = time.perf_counter()
     with stop_on_signal(say, show_progress=show_progress) as session:
+        given = as_several(overrides)
         if minutes is not None:
-            check_minutes(minutes, given := as_several(overrides))
-            overrides = given
+            check_minutes(minutes, given)
         with folder_aside(RUNS / "new" if run is None else Path(run)) as aside:
             prepared = prepare(
                 text,
                 recipe=recipe,
-                overrides=overrides,
+                overrides=given,
                 aside=aside,
                 parent=None if init is None else read_parent(Path(init)),
                 minutes=minutes,
@@ -124,11 +124,8 @@ def train(
                 config = _fit_to_minutes(prepared, engine, make_engine, started=started, session=session)
             folder = new_folder(str(config.recipe)) if run is None else Path(run)
             begun = begin_run(folder, config, prepared.corpus, aside=aside, first=prepared.first)
-        try:
+        with discarded_if_refused(begun):
             return _train(begun, make_engine, engine, session=session)
-        except Exception:
-            discard_run(begun)
-            raise
 
 
 def resume(

@@ -118,10 +118,10 @@ def train(
     shows_progress = log_settings().shows_progress
     try:
         if cluster is not None:
-            from charlm.api import cluster as clusters
+            from charlm.api import machines
             from charlm.training.cluster import parse_cluster
 
-            outcome = clusters.train(
+            outcome = machines.train(
                 parse_cluster(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout),
                 corpus or None,
                 recipe=recipe or "default",

@@ -130,6 +130,16 @@ def check_is_free(folder: Path) -> None:
             raise CharlmError(f"{folder}: is not empty; name another")
 
 
+@contextlib.contextmanager
+def discarded_if_refused(run: Run) -> Iterator[None]:
+    """If an error ends the block, remove the run if it has nothing but its beginning."""
+    try:
+        yield
+    except Exception:
+        discard_run(run)
+        raise
+
+
 def discard_run(run: Run) -> None:
     """Remove a run that has nothing but its beginning, because it was refused; any other run is left as it is."""
     with contextlib.suppress(CharlmError, OSError), only_writer(run.folder):

@@ -28,8 +28,8 @@ from charlm.storage.files import Log, open_for_writing, refuse_links, writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.engine import Engine
+from charlm.training.events import EventLog
 from charlm.training.steps import DivergenceError
-from charlm.training.tensorboard import EventLog
 from charlm.training.views import Views
 
 

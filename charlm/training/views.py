@@ -1,6 +1,6 @@
 """What TensorBoard shows of an evaluation: plain data by tag, and what each tag means.
 
-`charlm.training.tensorboard` writes it.
+`charlm.training.events` writes it.
 """
 
 import math

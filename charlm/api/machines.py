@@ -16,7 +16,7 @@ from charlm.errors import CharlmError
 from charlm.hardware import usable_precision
 from charlm.runs.folder import CORPUS, RUNS, find_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import Parent, read_initial, read_parent
-from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run
+from charlm.runs.run import Run, begin_run, discarded_if_refused, folder_aside, open_run
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import parse_vocabulary
@@ -146,11 +146,8 @@ def _lead(
         _agree(machines, prepared.corpus, prepared.config)
         place = folder or new_folder(str(prepared.config.recipe))
         run = begin_run(place, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
-    try:
+    with discarded_if_refused(run):
         return _train(machines, run, resume=False, session=session)
-    except Exception:
-        discard_run(run)
-        raise
 
 
 def _lead_on(machines: "Machines", folder: Path | None, overrides: Any, *, session: Session) -> Outcome:

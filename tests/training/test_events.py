@@ -16,7 +16,7 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb as tensorboard
 from tensorboard.util.tensor_util import make_ndarray
 
 from charlm.network.bundle import read_bundle
-from charlm.training.tensorboard import BUCKETS, histogram_pb
+from charlm.training.events import BUCKETS, histogram_pb
 
 WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
 
