@@ -16,7 +16,7 @@ from charlm.runs.run import Run, begin_run, folder_aside, open_run
 from charlm.training import loop
 from charlm.training.engine import Engine
 from charlm.training.loop import Outcome
-from charlm.training.signals import stop_on_signal
+from charlm.training.signals import Session, stop_on_signal
 
 STEPS_PER_EPOCH = 20
 TEXT = "".join(
@@ -85,7 +85,9 @@ def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None)
     """Begin a run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
     with folder_aside(folder) as aside:
         model = None if parent is None else read_parent(parent)
-        prepared = prepare(text, recipe="tiny", overrides=[*SMALL, *overrides], aside=aside, parent=model)
+        prepared = prepare(
+            text, recipe="tiny", overrides=[*SMALL, *overrides], aside=aside, parent=model, session=Session()
+        )
         return begin_run(folder, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
 
 
@@ -108,7 +110,7 @@ def _train(
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     said: list[str] = []
-    with stop_on_signal() as request:
+    with stop_on_signal(said.append) as session:
         first = read_initial(run.folder, run.config)
         engine = loop.new_engine(
             run.config,
@@ -122,9 +124,7 @@ def _train(
             run,
             engine,
             resume=resume,
-            request=request,
-            say=said.append,
-            show_progress=False,
+            session=session,
             measure_memory=lambda: available_bytes,
             clock=clock,
         )

@@ -23,6 +23,7 @@ Progress = Callable[[int, int, str], object]
 def inspect(
     runs: Sequence[str | Path] = (),
     *,
+    out: str | Path | None = None,
     text: str | Path | None = None,
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
@@ -33,6 +34,8 @@ def inspect(
 
     Args:
         runs: Runs or bundle folders, or parts of the names of runs; none = the newest run under runs/.
+        out: The page to write, on which the runs stand side by side: a name that ends in .html; or a folder, which also
+            gets every figure as a file; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
@@ -42,25 +45,31 @@ def inspect(
 
     Raises:
         CharlmError: there is no model, or it is damaged; the text cannot be read, has less than 2 characters or one
-            that is not known; or a loss is not finite.
+            that is not known; a loss is not finite; or the page cannot be written, or would replace something else.
 
     """
     check_choice("unknown", unknown, Unknown)
     paths: Sequence[str | Path | None] = runs or [None]
     if text is not None and str(text) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only: name a file")
+    if out is not None:
+        from charlm.inspection import page  # matplotlib takes a second to import
+
+        page.check_place(Path(out))
     reports: list[Report] = []
+    made, parts = itertools.count(), len(paths) * len(QUANTITIES)
     for path in paths:
         model = load(path, checkpoint=checkpoint)
         subject = _subject(model, path, text, unknown=unknown, report_skipped=report_skipped)
-        done = len(reports) * len(QUANTITIES)
-        reports.append(_report(subject, done, len(paths) * len(QUANTITIES), progress))
+
+        def show(name: str, of: str = subject.name) -> None:
+            """Count a part of a report before it is made."""
+            progress(next(made), parts, f"{of}: {name}")
+
+        reports.append(inspect_run(subject, progress=show))
+    if out is not None:
+        page.write_page(reports, Path(out))
     return reports
-
-
-def _report(subject: Subject, done: int, parts: int, progress: Progress) -> Report:
-    made = itertools.count(done)
-    return inspect_run(subject, progress=lambda name: progress(next(made), parts, f"{subject.name}: {name}"))
 
 
 def _subject(
@@ -97,26 +106,3 @@ def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: the report itself if there is one, else {"runs": [...]}."""
     found = [reporting.to_json(report) for report in reports]
     return found[0] if len(found) == 1 else {"runs": found}
-
-
-def check_place(out: str | Path) -> None:
-    """Raise CharlmError if `write_page` would refuse a place because of what is there: before a report is made."""
-    from charlm.inspection import page
-
-    page.check_place(Path(out))
-
-
-def write_page(reports: Sequence[Report], out: str | Path) -> None:
-    """Write reports as a page: one file, or a folder with every figure beside it.
-
-    Args:
-        reports: One or more; they stand side by side.
-        out: A name that ends in .html, or a folder.
-
-    Raises:
-        CharlmError: the file or folder cannot be written, or the folder holds something else than a report.
-
-    """
-    from charlm.inspection import page  # matplotlib takes a second to import
-
-    page.write_page(reports, Path(out))

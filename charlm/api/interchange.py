@@ -19,8 +19,7 @@ from charlm.formats.html import Precision, round_weights
 from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
 from charlm.formats.registry import Check, Format, FormatName, check_export, find_format
 from charlm.network.bundle import write_bundle
-from charlm.runs.folder import BUNDLES, is_run
-from charlm.runs.run import run_corpus
+from charlm.runs.folder import model_name
 from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
 from charlm.sampling.sampler import Sampler
 from charlm.storage.atomic import write_file, write_folder
@@ -62,8 +61,7 @@ def export(
         format: html, onnx, torch, keras or c.
         precision: How html stores the weights, float16 or float32; the others always have float32.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
-            characters: the validation text of the run, its training text if that is too short, or a text that the model
-            writes if it is not in its run.
+            characters that the model writes.
 
     Raises:
         CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
@@ -72,7 +70,7 @@ def export(
     """
     check_choice("format", format, FormatName)
     check_choice("precision", precision, Precision)
-    title = model_name(model)
+    title = harmless(model_name(model.folder)) or "charlm"
     found = find_format(format, title=title, precision=precision)
     path = Path(out)
     is_file = _is_single_file(path, found, format)
@@ -89,13 +87,6 @@ def export(
     else:
         write_folder(path, {**others, **files})
     return Export(path, {name: len(data) for name, data in files.items()}, checked)
-
-
-def model_name(model: Model) -> str:
-    """Return the name of a model for people: that of its run, or of its folder."""
-    folder = model.folder.resolve()
-    named = folder.parent if folder.name in BUNDLES and is_run(folder.parent) else folder
-    return harmless(named.name) or "charlm"
 
 
 def import_model(
@@ -165,13 +156,7 @@ def _check(model: Model, found: Format, files: Mapping[str, bytes], precision: P
 
 
 def _text_to_check(model: Model) -> NDArray[Any]:
-    """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
-    corpus = run_corpus(model.folder, model.bundle)
-    if corpus is not None:
-        for split in ("validation", "train"):
-            ids = corpus.split(split, at_most=CHECKED_CHARACTERS)
-            if len(ids) >= CHECKED_CHARACTERS or (split == "train" and len(ids)):
-                return np.asarray(ids, np.int64)
+    """Return the text that --check reads, integers [T]."""
     vocabulary = model.vocabulary
     generated = generate(
         model.bundle.parameters,

@@ -1,19 +1,18 @@
 """What a training would do, without doing it: sizes, memory, steps and time. `Plan.to_json` is what a program reads."""
 
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.api.preparation import prepare
-from charlm.api.sources import Overrides, Text
+from charlm.api.preparation import Overrides, Text, prepare
 from charlm.api.training import count_devices, start_engine
 from charlm.config.recipes import RecipeAdvice
 from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.batches import Batches
 from charlm.text.findings import TextFacts, describe_text
-from charlm.training.clock import Stopwatch
 from charlm.training.schedule import total_steps
 from charlm.training.signals import stop_on_signal
 from charlm.training.steps import fit_training_batches
@@ -111,24 +110,27 @@ def plan(
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    watch = Stopwatch()
-    with stop_on_signal() as request, tempfile.TemporaryDirectory(prefix="charlm-") as folder:
+    started = time.perf_counter()
+    with (
+        stop_on_signal(show_progress=show_progress) as session,
+        tempfile.TemporaryDirectory(prefix="charlm-") as folder,
+    ):
         prepared = prepare(
             text,
             recipe=recipe,
             overrides=overrides,
             aside=Path(folder),
-            cores=lambda config: count_devices(config, request),
-            show_progress=show_progress,
+            cores=lambda config: count_devices(config, session),
+            session=session,
         )
         config, corpus = prepared.config, prepared.corpus
         facts, settings = describe_text(corpus), config.training
-        make_engine = start_engine(request, device=settings.device)
-        engine = prepared.new_engine(make_engine, request=request, say=lambda _: None)
-        watch.lap("start")
-        teachers = teacher_seconds(config, corpus, make_engine, request=request, step_seconds=step_seconds)
-        costs = measure(config, corpus, engine, request=request, step_seconds=step_seconds)
-        memory, start_seconds = peak_memory_bytes(), watch.laps["start"] + costs.start_seconds
+        make_engine = start_engine(session, device=settings.device)
+        engine = prepared.new_engine(make_engine, session=session)
+        start_seconds = time.perf_counter() - started
+        teachers = teacher_seconds(config, corpus, make_engine, session=session, step_seconds=step_seconds)
+        costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
+        memory, start_seconds = peak_memory_bytes(), start_seconds + costs.start_seconds
     batches, _ = fit_training_batches(corpus, config)
     if prepared.minutes is None:
         steps = total_steps(settings.epochs, settings.steps, batches)

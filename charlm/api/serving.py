@@ -7,7 +7,7 @@ from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice
 from charlm.formats.html import endpoint_page, summarize
 from charlm.network.architecture import MODEL
-from charlm.runs.folder import BUNDLES, BundleName, is_run
+from charlm.runs.folder import BundleName, model_name
 from charlm.sampling.batch import Batch
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
@@ -80,12 +80,6 @@ def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str
             raise CharlmError(f"{model.folder}: another model is called {name} too; rename one of the folders")
         models[name] = model
     return models
-
-
-def model_name(bundle: Path) -> str:
-    """Return what requests call a model: the name of its run, or of its folder if it does not lie in a run."""
-    folder = bundle.resolve()
-    return folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
 
 
 def _served(name: str, model: Model, unknown: Unknown) -> ServedModel:

@@ -1,11 +1,11 @@
 """From text to a trained model: tokenize, train, resume."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from charlm.api.preparation import Preparation, check_minutes, prepare
-from charlm.api.sources import Overrides, Text, as_several
+from charlm.api.preparation import Overrides, Preparation, Text, as_several, check_minutes, prepare
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
@@ -15,14 +15,13 @@ from charlm.errors import CharlmError, counted
 from charlm.hardware import core_count
 from charlm.runs.folder import RUNS, find_run, is_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import read_initial, read_parent
-from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run
+from charlm.runs.run import Run, begin_run, discarded_if_refused, folder_aside, open_run
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
-from charlm.training.clock import Stopwatch
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import Outcome, new_engine
-from charlm.training.signals import Stopped, StopRequest, stop_on_signal
+from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.steps import fit_training_batches
 from charlm.training.teachers import teacher_seconds, train_teachers
 from charlm.training.timing import STEP_SECONDS, measure
@@ -102,41 +101,32 @@ def train(
 
     """
     check_tensorflow()
-    watch = Stopwatch()
-    with stop_on_signal() as request:
+    started = time.perf_counter()
+    with stop_on_signal(say, show_progress=show_progress) as session:
+        given = as_several(overrides)
         if minutes is not None:
-            check_minutes(minutes, given := as_several(overrides))
-            overrides = given
+            check_minutes(minutes, given)
         with folder_aside(RUNS / "new" if run is None else Path(run)) as aside:
             prepared = prepare(
                 text,
                 recipe=recipe,
-                overrides=overrides,
+                overrides=given,
                 aside=aside,
                 parent=None if init is None else read_parent(Path(init)),
                 minutes=minutes,
-                cores=lambda config: count_devices(config, request),
-                say=say,
-                show_progress=show_progress,
+                cores=lambda config: count_devices(config, session),
+                session=session,
             )
             for line in prepared.describe_advice():
-                say(line)
-            watch.lap("text")
-            config, make_engine = prepared.config, start_engine(request, device=prepared.config.training.device)
-            watch.lap("TensorFlow")
-            engine = prepared.new_engine(make_engine, request=request, say=say)
-            watch.lap("network")
+                session.say(line)
+            config, make_engine = prepared.config, start_engine(session, device=prepared.config.training.device)
+            engine = prepared.new_engine(make_engine, session=session)
             if prepared.minutes is not None:
-                config = _fit_to_minutes(prepared, engine, make_engine, watch=watch, request=request, say=say)
+                config = _fit_to_minutes(prepared, engine, make_engine, started=started, session=session)
             folder = new_folder(str(config.recipe)) if run is None else Path(run)
             begun = begin_run(folder, config, prepared.corpus, aside=aside, first=prepared.first)
-        try:
-            return _train(
-                begun, make_engine, engine, request=request, say=say, show_progress=show_progress, watch=watch
-            )
-        except Exception:
-            discard_run(begun)
-            raise
+        with discarded_if_refused(begun):
+            return _train(begun, make_engine, engine, session=session)
 
 
 def resume(
@@ -161,26 +151,20 @@ def resume(
         Stopped: a signal came before the first step; it is a KeyboardInterrupt.
 
     """
-    watch = Stopwatch()
-    with stop_on_signal() as request:
+    with stop_on_signal(say, show_progress=show_progress) as session:
         folder = newest_unfinished_run() if run is None else find_run(Path(run))
         begun = open_run(folder, overrides=as_several(overrides))
-        watch.lap("text")
-        make_engine = start_engine(request, device=begun.config.training.device)
-        watch.lap("TensorFlow")
-        with request.at_once():
+        make_engine = start_engine(session, device=begun.config.training.device)
+        with session.at_once():
             first = read_initial(begun.folder, begun.config)
-            config = settle_kernel(begun.config, say=say, is_recorded=True)
-            engine = new_engine(config, begun.corpus, make_engine, first_weights=first, say=say)
-        watch.lap("network")
-        return _train(
-            begun, make_engine, engine, resume=True, request=request, say=say, show_progress=show_progress, watch=watch
-        )
+            config = settle_kernel(begun.config, say=session.say, is_recorded=True)
+            engine = new_engine(config, begun.corpus, make_engine, first_weights=first, say=session.say)
+        return _train(begun, make_engine, engine, resume=True, session=session)
 
 
-def start_engine(request: StopRequest, *, device: str = "cpu") -> EngineFactory:
+def start_engine(session: Session, *, device: str = "cpu") -> EngineFactory:
     """Import TensorFlow, and return what makes the engine of a run on a device; raises Stopped if a signal comes."""
-    with request.at_once():
+    with session.at_once():
         from charlm.engine import runtime
 
         runtime.start(device=device)
@@ -188,7 +172,7 @@ def start_engine(request: StopRequest, *, device: str = "cpu") -> EngineFactory:
     return KerasEngine
 
 
-def count_devices(config: Config, request: StopRequest) -> int:
+def count_devices(config: Config, session: Session) -> int:
     """Return how many cores or graphics cards compute the parts of a batch.
 
     Raises:
@@ -198,7 +182,7 @@ def count_devices(config: Config, request: StopRequest) -> int:
     """
     if config.training.device == "cpu":
         return core_count()
-    start_engine(request, device=config.training.device)
+    start_engine(session, device=config.training.device)
     from charlm.engine.distribution import devices_for
 
     return len(devices_for(config.training.device))
@@ -209,31 +193,32 @@ def _fit_to_minutes(
     engine: Engine,
     make_engine: EngineFactory,
     *,
-    watch: Stopwatch,
-    request: StopRequest,
-    say: Callable[[str], None],
+    started: float,
+    session: Session,
 ) -> Config:
-    """Return the config with the number of steps that fits into the minutes, in place of the length that it gave."""
+    """Return the config with the number of steps that fits into the minutes, in place of the length that it gave.
+
+    The minutes began at `started`, in seconds of `time.perf_counter`.
+    """
     assert prepared.minutes is not None
     config, corpus, minutes = prepared.config, prepared.corpus, prepared.minutes
     settings, timed = config.training, min(STEP_SECONDS, 60 * minutes * TIMED_SHARE)
-    costs = measure(config, corpus, engine, request=request, step_seconds=timed)
-    teachers = teacher_seconds(config, corpus, make_engine, request=request, step_seconds=timed)
-    watch.lap("timing")
-    spent = sum(watch.laps.values()) + teachers
+    costs = measure(config, corpus, engine, session=session, step_seconds=timed)
+    teachers = teacher_seconds(config, corpus, make_engine, session=session, step_seconds=timed)
+    spent = time.perf_counter() - started + teachers
     steps = costs.steps_within(settings, 60 * minutes - spent)
     if steps == 0:
         needed = spent + costs.run_seconds(settings, 1)
         raise CharlmError(f"--minutes {minutes:g}: the start and one step take {needed / 60:.2g} min; give more")
     batches, _ = fit_training_batches(corpus, config)
-    say(
+    session.say(
         f"{minutes:g} min: {counted(steps, 'step')} of {1000 * costs.step_seconds:.3g} ms, "
         f"{steps / batches.steps_per_epoch:.3g} epochs, in place of the length in the config"
     )
     if steps < FEW_STEPS:
         enough = (spent + costs.run_seconds(settings, FEW_STEPS)) / 60
         longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
-        say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
+        session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
     return config.model_copy(update={"training": settings.model_copy(update={"steps": steps, "epochs": None})})
 
 
@@ -243,19 +228,13 @@ def _train(
     engine: Engine,
     *,
     resume: bool = False,
-    request: StopRequest,
-    say: Callable[[str], None],
-    show_progress: bool,
-    watch: Stopwatch,
+    session: Session,
 ) -> Outcome:
     """Train the teachers of a run, then the run; a Stopped that comes of it names the run, which can be resumed."""
     try:
         if run.config.training.own_teachers:
-            train_teachers(run, make_engine, request=request, say=say, show_progress=show_progress)
-            watch.lap("teachers")
-        return loop.train(
-            run, engine, resume=resume, request=request, say=say, show_progress=show_progress, watch=watch
-        )
+            train_teachers(run, make_engine, session=session)
+        return loop.train(run, engine, resume=resume, session=session)
     except Stopped as stopped:
         stopped.run = run.folder if is_run(run.folder) else None
         raise

@@ -13,7 +13,7 @@ from charlm.config.recipes import DEFAULT_CORPUS, find_space
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
-from charlm.training.signals import StopRequest, stop_on_signal
+from charlm.training.signals import Session, stop_on_signal
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult
@@ -31,7 +31,6 @@ def tune(
     trials: int | None = None,
     trial_minutes: float | None = None,
     out: str | Path | None = None,
-    storage: str | None = None,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
 ) -> "SearchResult":
@@ -48,9 +47,8 @@ def tune(
         trial_minutes: How long each trial trains, more than 0 and at most half of `minutes`; None = what the search
             has, for a new one a twentieth of `minutes`.
         out: The folder of the search; None = tune- and the name of the space, under runs/.
-        storage: The URL of a database for the study, as Optuna takes it; None = a journal in the folder.
         say: Takes a line for the user, for instance `print`.
-        show_progress: Whether to show bars on standard error.
+        show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
         CharlmError: Optuna or TensorFlow is not installed, the space, the text or an argument is not right, the folder
@@ -66,35 +64,38 @@ def tune(
     path = find_space(str(space))
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
-    from charlm.tuning.search import Display, Search
-    from charlm.tuning.search_folder import prepare_folder
+    from charlm.tuning.search import Search
     from charlm.tuning.space import load_space
-    from charlm.tuning.study import Study
-    from charlm.tuning.trial import StepTimer, Workplace
+    from charlm.tuning.study import Study, prepare_folder
 
     loaded = load_space(path)
     check_tensorflow()
 
     sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
-    with stop_on_signal() as request:
-        loaded = _fix_parts(loaded, request)
+    with stop_on_signal(say) as session:
+        loaded = _fix_parts(loaded, session)
         corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
-        study = Study(folder, loaded, identity, storage=storage)
+        study = Study(folder, loaded, identity)
         asked = None if trial_minutes is None else 60 * trial_minutes
         trial_seconds = study.settle_trial_seconds(asked, default=60 * minutes / TRIALS)
         command = " ".join(["charlm train", *([] if text is None else [shlex.quote(str(one)) for one in sources])])
-        with Display(60 * minutes, say=say, show_progress=show_progress) as display:
-            make_engine = start_engine(request, device=loaded.config().training.device)
-            timer = StepTimer(corpus, make_engine)
-            place = Workplace(loaded, corpus, make_engine, timer.seconds_per_step, trial_seconds, request)
-            return Search(study, place, display, command, seconds=60 * minutes, trials=trials).run()
+        return Search(
+            study,
+            corpus,
+            start_engine(session, device=loaded.config().training.device),
+            session,
+            command,
+            seconds=60 * minutes,
+            trial_seconds=trial_seconds,
+            trials=trials,
+        ).run()
 
 
-def _fix_parts(space: "Space", request: StopRequest) -> "Space":
+def _fix_parts(space: "Space", session: Session) -> "Space":
     """Return a space that fixes a part of the batch for each graphics card, if its trials train on them."""
     config = space.config()
     if config.training.device == "cpu" or "training.parts" in space.search:
         return space
-    parts = config.training.parts or count_devices(config, request)
+    parts = config.training.parts or count_devices(config, session)
     return replace(space, fixed={**space.fixed, "training.parts": parts})

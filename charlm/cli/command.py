@@ -20,11 +20,9 @@ from click.types import FloatParamType, IntParamType
 from charlm.cli.output import OutputClosedError, say_error, write_result, writing_output
 from charlm.errors import CharlmError, harmless
 
-HELP_OPTION_NAMES = ["-h", "--help"]
 
-
-class HelpPage(click.Command):
-    """A command whose help has its options in sections and ends with examples.
+class Command(click.Command):
+    """A command of `charlm`, or their group, whose help has its options in sections and ends with examples.
 
     Args:
         sections: The names of parameters, separated by spaces, by the title of their section. Options that no section
@@ -48,6 +46,15 @@ class HelpPage(click.Command):
             elif isinstance(option.type, FloatParamType):
                 option.metavar = option.metavar or "X"
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Return the names of the option for help."""
+        return ["-h", "--help"]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, or print the help or the version and exit."""
+        with writing_output(), _harmless_usage_errors():
+            return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each section under its title."""
         rest = {option.name: option for option in self.get_params(ctx) if isinstance(option, click.Option)}
@@ -68,20 +75,7 @@ class HelpPage(click.Command):
                         formatter.write_text(meaning)
 
 
-class Command(HelpPage):
-    """A command of `charlm`."""
-
-    def get_help_option_names(self, ctx: click.Context) -> list[str]:
-        """Return the names of the option for help, the same inside and outside the group."""
-        return HELP_OPTION_NAMES
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments, or print the help and exit."""
-        with writing_output(), _harmless_usage_errors():
-            return super().parse_args(ctx, args)
-
-
-class Commands(HelpPage, click.Group):
+class Commands(Command, click.Group):
     """A group of commands; those that are not added to it are imported when they are asked for.
 
     Args:
@@ -127,19 +121,10 @@ class Commands(HelpPage, click.Group):
                 formatter.write_dl(rows)
         super().format_options(ctx, formatter)
 
-    def get_help_option_names(self, ctx: click.Context) -> list[str]:
-        """Return the names of the option for help."""
-        return HELP_OPTION_NAMES
-
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command line, or answer a shell that asks for completions."""
         with _exit_codes():
             return super().main(*args, **settings)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments before the name of the command, or print the help or the version and exit."""
-        with writing_output(), _harmless_usage_errors():
-            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named, and write what is left of its results."""

@@ -3,8 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +21,7 @@ from charlm.cli.options import (
     unknown_option,
     with_option,
 )
-from charlm.cli.output import align, print_aside, print_result, say, write_result
+from charlm.cli.output import align, print_result, say
 from charlm.errors import counted, shorten
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from charlm.evaluation.scoring import Score
 
 OURS = "this model"
-STANDARD_OUTPUT = Path("-")
 
 SECTIONS = {
     "The text": "split unknown",
@@ -89,9 +87,9 @@ EXAMPLES = {
 )
 @click.option(
     "--surprise",
-    type=NonEmptyPath(path_type=Path, dir_okay=False, allow_dash=True),
+    type=NonEmptyPath(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File to write the nats of each character to, as JSON lines; - = standard output.",
+    help="File to write the nats of each character to, as JSON lines.",
 )
 @json_option
 def evaluate(
@@ -125,7 +123,9 @@ def evaluate(
     from charlm.api.model import load
 
     model = load(run, checkpoint=checkpoint, others=others)
-    with _surprise_writer(surprise) as write_surprise:
+    from charlm.storage.atomic import open_aside
+
+    with contextlib.nullcontext() if surprise is None else open_aside(surprise) as write_surprise:
         found = evaluation.evaluate(
             model,
             text,
@@ -143,11 +143,7 @@ def evaluate(
         lines = iter([_as_json(model, found, protocol=protocol, window=windows)])
     else:
         lines = _lines(model, found, protocol=protocol, window=window)
-    if surprise == STANDARD_OUTPUT:
-        for line in lines:
-            print_aside(line)
-    else:
-        print_result(*lines)
+    print_result(*lines)
     if found.skipped_characters:
         say(describe_skipped(found.skipped_characters, str(text)))
     if found.static is not None and found.is_harmed:
@@ -155,17 +151,6 @@ def evaluate(
             f"--dynamic does harm here: {found.score.nats_per_char:.4f} nats per character, "
             f"{found.static.nats_per_char:.4f} without it; leave it out"
         )
-
-
-def _surprise_writer(target: Path | None) -> "AbstractContextManager[Callable[[bytes], object] | None]":
-    """Return a block that yields the function that writes the lines of --surprise, or None if they are not wanted."""
-    if target is None:
-        return contextlib.nullcontext(None)
-    if target == STANDARD_OUTPUT:
-        return contextlib.nullcontext(lambda lines: write_result(lines.decode("ascii")))
-    from charlm.storage.atomic import open_aside
-
-    return open_aside(target)
 
 
 def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int | None) -> str:

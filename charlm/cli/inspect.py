@@ -69,19 +69,16 @@ def inspect(
         if count:
             say(describe_skipped(count, "the text"))
 
-    if out is not None:
-        inspection.check_place(out)
     with _progress_bar() as progress:
         reports = inspection.inspect(
             runs,
+            out=out,
             text=text,
             checkpoint=checkpoint,
             unknown=unknown,
             progress=progress,
             report_skipped=report_skipped,
         )
-    if out is not None:
-        inspection.write_page(reports, out)
     if as_json:
         print_result(json.dumps(inspection.to_json(reports), allow_nan=False))
     elif out is not None:

@@ -94,13 +94,6 @@ def decode_utf8(_: click.Context, _param: click.Parameter, value: Any) -> Any:
     return value if value is None else as_utf8(value)
 
 
-def refuse_empty(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return the value of an option, or fail with a usage error if it is empty, for the same reason."""
-    if value == "":
-        raise click.BadParameter("the value is empty", param=param)
-    return value
-
-
 def is_given(name: str) -> bool:
     """Return whether an option of the command that runs is on its command line, not left to its default."""
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
@@ -167,7 +160,7 @@ def recipe_option(default: str) -> Decorator:
         "-c",
         "--config",
         "recipe",
-        callback=refuse_empty,
+        type=NonEmptyPath(),
         shell_complete=suggest_recipes,
         metavar="NAME|FILE",
         help=f"Recipe: a name of those that charlm comes with, or a YAML file.  [default: {default}]",

@@ -4,13 +4,15 @@ import contextlib
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import click
 
 from charlm.errors import CharlmError, harmless
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 MIN_WIDTH = 40
 """The narrowest terminal that output is laid out for."""
 
@@ -149,29 +151,18 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) 
 def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
     """Write items one after the other, separated by commas, in lines of a limited width.
 
-    An item is broken only if it is wider than a line: between words, and inside a word that is wider than a line.
+    An item is broken only if it is wider than a line.
 
     Args:
         items: Any number of items.
-        width: The columns of a line, more than `indent`, which must leave room for two.
+        width: The columns of a line, more than `indent`.
         indent: Spaces at the start of each line.
 
     """
-    lines: list[str] = []
-    room = width - indent
-    for index, item in enumerate(items):
-        for piece in _pieces(item if index == len(items) - 1 else f"{item},", room):
-            if lines and text_width(lines[-1]) + 1 + text_width(piece) <= room:
-                lines[-1] += f" {piece}"
-            else:
-                lines.append(piece)
-    return [f"{' ' * indent}{line}" for line in lines]
-
-
-def _pieces(item: str, width: int) -> Iterable[str]:
-    if text_width(item) <= width:
-        return [item]
-    return [piece for word in item.split() for piece in fold(word, width)]
+    whole = ", ".join(item.replace(" ", NO_BREAK) for item in items)
+    before = " " * indent
+    lines = textwrap.wrap(whole, width, initial_indent=before, subsequent_indent=before, break_on_hyphens=False)
+    return [line.replace(NO_BREAK, " ").rstrip() for line in lines]
 
 
 def fold(text: str, width: int) -> Iterator[str]:

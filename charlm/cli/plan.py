@@ -104,7 +104,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     taken = "taken" if plan.is_advised else "would be taken without -c"
     yield "recipe", [f"{advice.options} suits {characters:,} characters of training and is {taken}: {advice.reason}"]
     if advice.better is not None:
-        yield "better", [f"-c {advice.better.recipe}", f"about {advice.better.times:g} times as long"]
+        yield "better", [f"-c {advice.better}", f"about {advice.times:g} times as long"]
 
 
 def _rare(counts: dict[str, int] | None) -> Iterator[str]:

@@ -44,8 +44,7 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_csv: bool, as_jso
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other; give one of them")
-    from charlm.api.listing import list_runs
-    from charlm.runs.summary import group_by_text
+    from charlm.runs.summary import group_by_text, list_runs
 
     unreadable: list[Path] = []
 

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, POSITIVE, checkpoint_option, host_option, models_argument, unknown_option
+from charlm.cli.options import FOLDER, checkpoint_option, host_option, models_argument, unknown_option
 from charlm.cli.output import print_result, say
 from charlm.errors import CharlmError
 
@@ -16,8 +16,7 @@ MAX_KEY_BYTES = 4096
 
 SECTIONS = {
     "The address": "host port allowed_hosts key_file",
-    "Load": "slots queue threads",
-    "Limits of a request": "max_prompt max_tokens max_seconds",
+    "Load": "slots queue max_tokens",
     "The models": "checkpoint unknown",
 }
 EXAMPLES = {
@@ -65,32 +64,11 @@ EXAMPLES = {
     help="Number of texts that may wait for a slot; further requests are answered with 503.",
 )
 @click.option(
-    "--max-prompt",
-    type=click.IntRange(min=1),
-    default=65_536,
-    show_default=True,
-    help="The most characters that a prompt may have.",
-)
-@click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
     default=4096,
     show_default=True,
     help="The most characters that a text may have.",
-)
-@click.option(
-    "--max-seconds",
-    type=POSITIVE,
-    default=300.0,
-    show_default=True,
-    help="The most seconds that an answer may take.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Cores that share a product of matrices; more than 1 helps if nothing else needs them.",
 )
 @checkpoint_option
 @unknown_option("a prompt")
@@ -103,10 +81,7 @@ def serve(
     key_file: Path | None,
     slots: int,
     queue: int,
-    max_prompt: int,
     max_tokens: int,
-    max_seconds: float,
-    threads: int,
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
 ) -> None:
@@ -116,7 +91,7 @@ def serve(
     """
     from charlm.hardware import limit_product_threads
 
-    limit_product_threads(threads)  # before NumPy is imported
+    limit_product_threads(1)  # before NumPy is imported; the other cores have the HTTP work, and other models
     from charlm.api import serving
     from charlm.serving.requests import Limits
 
@@ -129,10 +104,8 @@ def serve(
         limits=Limits(
             slots=slots,
             waiting=queue,
-            prompt_characters=max_prompt,
             tokens=max_tokens,
             answer_values=max(Limits.answer_values, slots * max_tokens),
-            seconds=max_seconds,
         ),
         allowed_hosts=allowed_hosts,
         key=_read_key(key_file),

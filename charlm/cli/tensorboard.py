@@ -1,11 +1,10 @@
-"""`charlm tensorboard`: runs TensorBoard on a folder of links to the event files of runs.
+"""`charlm tensorboard`: runs TensorBoard on a folder of links to the tensorboard/ of runs, named as the runs.
 
-It shows each folder as one run under the name of the folder. TensorBoard's own `--logdir_spec` turns the projector off
-and its fast loader with it (tensorboard issue 5438), and `--logdir` on the runs would add /tensorboard to each name.
+TensorBoard's own `--logdir_spec` turns its fast loader off (tensorboard issue 5438), and `--logdir` on the runs would
+add /tensorboard to each name.
 """
 
 import contextlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +19,10 @@ import click
 from charlm.cli.command import Command
 from charlm.cli.options import host_option, runs_argument
 from charlm.errors import CharlmError
-from charlm.runs.folder import RUNS, TENSORBOARD, TENSORBOARD_FILES, find_run, find_runs
+from charlm.runs.folder import RUNS, TENSORBOARD, find_run, find_runs
 
 REFRESH_SECONDS = 5.0
-"""How often runs and files that are new are linked."""
+"""How often new runs are linked."""
 KEPT = "images=100000,text=100000"
 """TensorBoard keeps all pictures and texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
 PROGRAM = """
@@ -43,66 +42,31 @@ EXAMPLES = {
 }
 
 
-class Board:
-    """A folder that shows the event files of runs, and of the searches that trained them.
+def link_runs(folder: Path, runs: Sequence[Path]) -> None:
+    """Make a folder show the event files of runs, and nothing else.
 
     Args:
-        folder: An empty folder.
-        runs: The runs; none = all under runs/, those that begin later included.
-
-    """
-
-    def __init__(self, folder: Path, runs: Sequence[Path]) -> None:
-        self.folder, self._runs = folder, runs
-
-    def refresh(self) -> None:
-        """Link what has been added since the last call, and remove links to what has gone.
-
-        Raises:
-            CharlmError: there is no run, or one that was named is not a run.
-
-        """
-        runs = self._runs or _runs_with_events()
-        searches = _searches(runs)
-        shown = _by_name([*runs, *searches])
-        for name, run in shown.items():
-            _link_files(run / TENSORBOARD, self.folder / name)
-        for name in {path.name for path in self.folder.iterdir()} - shown.keys():
-            shutil.rmtree(self.folder / name)
-
-
-@contextlib.contextmanager
-def open_board(runs: Sequence[Path]) -> Iterator[Board]:
-    """Make a board in a temporary folder, which is removed after the block.
-
-    Args:
-        runs: The runs, or parts of their names under runs/; none = all under runs/.
+        folder: A folder that only this function writes.
+        runs: The runs; none = all under runs/ that have been trained by now.
 
     Raises:
-        CharlmError: there is no run, or one that was named is not a run.
+        CharlmError: there is no run.
 
     """
-    runs = [find_run(run) for run in runs]
-    for run in runs:
-        if not (run / TENSORBOARD).is_dir():
-            raise CharlmError(f"{run}: not a run: there is no {TENSORBOARD}/ in it")
-    with tempfile.TemporaryDirectory(prefix="charlm-board-") as folder:
-        board = Board(Path(folder), runs)
-        board.refresh()
-        yield board
+    shown = _by_name(runs or _trained_runs())
+    for link in list(folder.iterdir()):
+        if link.name not in shown:
+            link.unlink()
+    for name, run in shown.items():
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(run / TENSORBOARD)
 
 
-def _runs_with_events() -> list[Path]:
+def _trained_runs() -> list[Path]:
     found = sorted(run for run in find_runs() if (run / TENSORBOARD).is_dir())
     if not found:
         raise CharlmError(f"{RUNS}/: no run here has been trained; train one with: charlm train")
     return found
-
-
-def _searches(runs: Iterable[Path]) -> list[Path]:
-    """Return the folders of the searches whose trials are among some runs, if they have a picture for TensorBoard."""
-    folders = sorted({run.resolve().parent for run in runs})
-    return [folder for folder in folders if (folder / TENSORBOARD).is_dir()]
 
 
 def _by_name(runs: Iterable[Path]) -> dict[str, Path]:
@@ -116,33 +80,6 @@ def _by_name(runs: Iterable[Path]) -> dict[str, Path]:
             name += "+"
         found[name] = place
     return found
-
-
-def _link_files(events: Path, folder: Path) -> None:
-    """Make a folder show the files that charlm writes to another, and no others.
-
-    Event files are links. Those of the projector are copies: it refuses files outside the folder.
-    """
-    folder.mkdir(exist_ok=True)
-    files = {path.name: path for pattern in TENSORBOARD_FILES for path in events.glob(pattern) if _is_own(path)}
-    for shown in list(folder.iterdir()):
-        if shown.name not in files:
-            shown.unlink()
-    for name, path in files.items():
-        if "tfevents" not in name:
-            _copy_if_newer(path, folder / name)
-        elif not (folder / name).is_symlink():
-            (folder / name).symlink_to(path)
-
-
-def _copy_if_newer(path: Path, copy: Path) -> None:
-    if not copy.exists() or copy.stat().st_mtime_ns != path.stat().st_mtime_ns:
-        shutil.copy2(path, copy, follow_symlinks=False)
-
-
-def _is_own(path: Path) -> bool:
-    """Return whether a path is a file of the run, and no link, which could lead anywhere."""
-    return path.is_file() and not path.is_symlink()
 
 
 @click.command(cls=Command, examples=EXAMPLES)
@@ -160,8 +97,13 @@ def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
 
     Runs that begin later appear if none is named. Ctrl-C ends it.
     """
-    with open_board(runs) as board:
-        code = serve(command(board.folder, host=host, port=port), board.refresh)
+    runs = tuple(find_run(run) for run in runs)
+    for run in runs:
+        if not (run / TENSORBOARD).is_dir():
+            raise CharlmError(f"{run}: not a run: there is no {TENSORBOARD}/ in it")
+    with tempfile.TemporaryDirectory(prefix="charlm-board-") as folder:
+        link_runs(Path(folder), runs)
+        code = serve(command(Path(folder), host=host, port=port), lambda: link_runs(Path(folder), runs))
     sys.exit(code if code >= 0 else 128 - code)
 
 

@@ -24,7 +24,6 @@ from charlm.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from charlm.training.cluster import Cluster
     from charlm.training.loop import Outcome
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
@@ -79,7 +78,7 @@ EXAMPLES = {
     "--cluster",
     metavar="HOST:PORT,...",
     help="Machines that share the run, the chief first; the command is the same on each but for --task.  "
-    "[default: TF_CONFIG]",
+    "[default: this machine alone]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
 @_seconds_option("--worker-timeout", 30, "Time without an answer after which a machine is lost, and training ends.")
@@ -104,10 +103,11 @@ def train(
     A run is a folder with the settings, the text as ids, the log of training, and the models best/ and last/. Ctrl-C
     writes a checkpoint first; --resume goes on from there as if nothing had happened.
     """
-    machines = _machines(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
-    if resume and (recipe is not None or init is not None or (corpus and machines is None)):
+    if task is not None and cluster is None:
+        raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
+    if resume and (recipe is not None or init is not None or (corpus and cluster is None)):
         raise click.UsageError("--resume continues with the corpus, config and weights of the run; leave them out")
-    if minutes is not None and (resume or machines is not None):
+    if minutes is not None and (resume or cluster is not None):
         raise click.UsageError(
             "--minutes plans a new run on one machine; one that is resumed or shared has its number of steps"
         )
@@ -117,11 +117,12 @@ def train(
 
     shows_progress = log_settings().shows_progress
     try:
-        if machines is not None:
-            from charlm.api import cluster as clusters
+        if cluster is not None:
+            from charlm.api import machines
+            from charlm.training.cluster import parse_cluster
 
-            outcome = clusters.train(
-                machines,
+            outcome = machines.train(
+                parse_cluster(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout),
                 corpus or None,
                 recipe=recipe or "default",
                 overrides=overrides,
@@ -152,17 +153,6 @@ def train(
         say(outcome.reason)
         sys.exit(outcome.exit_code)
     _print_outcome(outcome)
-
-
-def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, start_seconds: float) -> "Cluster | None":
-    """Return the machines of --cluster or of TF_CONFIG; None = this machine alone."""
-    from charlm.training.cluster import cluster_of_environment, parse_cluster
-
-    if task is not None and cluster is None:
-        raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
-    if cluster is None:
-        return cluster_of_environment(lost_seconds=lost_seconds, start_seconds=start_seconds)
-    return parse_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
 
 
 def _print_outcome(outcome: "Outcome") -> None:

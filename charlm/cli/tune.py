@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, json_option, quiet_option, refuse_empty
+from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, json_option, quiet_option
 from charlm.cli.output import log_settings, print_result, say
 from charlm.errors import counted
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult, TrialSummary
 
-SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out storage"}
+SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out"}
 EXAMPLES = {
     "charlm tune space mytext.txt --minutes 60": "an hour over the search space that comes with charlm",
     "charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine": "at most 20 trials of another space",
@@ -43,12 +43,6 @@ EXAMPLES = {
     help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes]",
 )
 @click.option("--out", type=FOLDER, help="Folder of the search.  [default: runs/tune-<name of the space>]")
-@click.option(
-    "--storage",
-    metavar="URL",
-    callback=refuse_empty,
-    help="Database for the study, as Optuna takes it.  [default: a journal in the folder]",
-)
 @json_option
 @quiet_option
 def tune(
@@ -59,7 +53,6 @@ def tune(
     trials: int | None,
     trial_minutes: float | None,
     out: Path | None,
-    storage: str | None,
     as_json: bool,
 ) -> None:
     """Search for a better recipe.
@@ -79,7 +72,6 @@ def tune(
             trials=trials,
             trial_minutes=trial_minutes,
             out=out,
-            storage=storage,
             say=say,
             show_progress=log_settings().shows_progress,
         )
@@ -130,6 +122,6 @@ def _trial_to_json(trial: "TrialSummary") -> dict[str, Any]:
         "nats_per_char": trial.nats_per_char,
         "seconds": trial.seconds,
         "settings": dict(trial.values),
-        "run": None if trial.run is None else str(trial.run),
+        "run": str(trial.run),
         "error": trial.error,
     }

@@ -1,17 +1,16 @@
-"""A YAML text or file -> a `Config` and back, and the messages for keys and values that are not valid."""
+"""A YAML text or file -> a `Config` and back, the messages for what is not valid, and what a resume may change."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from charlm.config.mistakes import demand, path_of
-from charlm.config.schema import DECIDED_BY_THE_TASK, Config
-from charlm.config.yaml import MAX_CONFIG_BYTES, check_values, dump_yaml, parse_yaml, show_value
-from charlm.errors import CharlmError, nearest
-from charlm.storage.files import read_file
+from charlm.config.schema import DECIDED_BY_THE_TASK, RESUMABLE, Config
+from charlm.config.yaml import MAX_DEPTH, as_yaml, dump_yaml, parse_yaml, read_yaml, show_value
+from charlm.errors import CharlmError, nearest, shorten
 
 
 def load_config(
@@ -37,7 +36,10 @@ def load_config(
     """
     values = _read_mapping(path, follow_links=follow_links)
     config = parse_config(values, origin=str(path))
-    pairs = list(overrides.items()) if isinstance(overrides, Mapping) else [_parse(text) for text in overrides]
+    if isinstance(overrides, Mapping):
+        pairs = [(key, as_yaml(value, origin=f"--set {key}")) for key, value in overrides.items()]
+    else:
+        pairs = [_parse(text) for text in overrides]
     if not pairs and not inherited:
         return config
     for key, value in [*inherited.items(), *pairs]:
@@ -56,7 +58,6 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
         CharlmError: a key is unknown or a value is not valid; the message describes the first of them.
 
     """
-    check_values(values, origin=origin)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -74,7 +75,6 @@ def find_mistakes(path: Path) -> list[str]:
     """
     try:
         values = _read_mapping(path, follow_links=True)
-        check_values(values, origin=str(path))
         Config.model_validate(values)
     except ValidationError as error:
         return [f"{path}: {line}" for line in _descriptions(error)]
@@ -88,26 +88,66 @@ def dump_config(config: Config) -> str:
     return dump_yaml(config.model_dump(mode="json"))
 
 
-def flatten(config: Config) -> dict[str, Any]:
-    """Return the settings of a config by dotted keys; an empty section counts as a value."""
-
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        """Yield the dotted key and the value of each setting in a section."""
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                yield from walk(f"{prefix}.{key}" if prefix else key, inner)
+def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
+    """Return the settings of a config, or of a section whose key is `before`, by dotted keys, as JSON has them."""
+    found: dict[str, Any] = {}
+    for name in (*type(section).model_fields, *(section.model_extra or {})):
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            found |= flatten(value, f"{before}{name}.")
         else:
-            yield prefix, value
+            found[before + name] = list(value) if isinstance(value, tuple) else value
+    return found
 
-    return dict(walk("", config.model_dump(mode="json")))
+
+def changed_settings(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the old and the new value of each setting that differs, by dotted keys; a missing one is None.
+
+    An argument of an optimizer that is missing on one side differs even from None.
+    """
+    old, new = flatten(before), flatten(after)
+    differing = (key for key in {**old, **new} if (key in old, old.get(key)) != (key in new, new.get(key)))
+    return {key: (old.get(key), new.get(key)) for key in differing}
+
+
+def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str, tuple[Any, Any]]:
+    """Refuse to resume a run with settings that a resume may not change.
+
+    Args:
+        before: The settings that the run has.
+        after: The settings to continue with.
+        origin: What the message of an error starts with, for instance a file and a colon.
+
+    Returns:
+        The old and the new value of each setting that changes, by dotted keys.
+
+    Raises:
+        CharlmError: a setting differs that is not marked as Resumable.
+
+    """
+    changes = changed_settings(before, after)
+    for key, (old, new) in changes.items():
+        if not is_resumable(key):
+            raise CharlmError(
+                f"{origin}{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: "
+                f"it decided the steps that have been taken; leave it as it was, or start a new run"
+            )
+    return changes
+
+
+def is_resumable(key: str) -> bool:
+    """Return whether a setting, given by its dotted key, or a section around it is marked as Resumable."""
+    section: Any = Config
+    for name in key.split("."):
+        field = section.model_fields.get(name)
+        if field is None or RESUMABLE in field.metadata:
+            return field is not None
+        section = field.annotation
+    return False
 
 
 def _read_mapping(path: Path, *, follow_links: bool) -> dict[str, Any]:
-    try:
-        text = read_file(path, limit=MAX_CONFIG_BYTES, follow_links=follow_links).decode("utf-8")
-    except UnicodeDecodeError:
-        raise CharlmError(f"{path}: cannot be read as a config: not UTF-8 text") from None
-    values = parse_yaml(text, origin=str(path))
+    values = read_yaml(path, follow_links=follow_links)
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -126,6 +166,8 @@ def _parse(override: str) -> tuple[str, Any]:
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
     """Set the value of a dotted key in nested mappings."""
     *sections, last = key.split(".")
+    if len(sections) > MAX_DEPTH:
+        raise CharlmError(f"--set {shorten(key)}: nested more than {MAX_DEPTH} deep")
     for section in sections:
         inner = values.setdefault(section, {})
         if inner is None:

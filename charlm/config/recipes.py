@@ -84,16 +84,6 @@ def _is_file_name(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Alternative:
-    """A recipe that takes longer than another, and scores better."""
-
-    recipe: str
-    """A name in configs/."""
-    times: float
-    """How many times as long it takes, roughly."""
-
-
-@dataclass(frozen=True)
 class RecipeAdvice:
     """A recipe that suits a text, and why."""
 
@@ -103,8 +93,10 @@ class RecipeAdvice:
     """For the user."""
     minutes: float | None = None
     """How long to train in place of the length in the recipe; None = as the recipe says."""
-    better: Alternative | None = None
-    """What to take with more time, or None."""
+    better: str | None = None
+    """A recipe that scores better and takes longer, or None."""
+    times: float = 1.0
+    """How many times as long that takes, roughly."""
 
     @property
     def options(self) -> str:
@@ -125,7 +117,8 @@ SUITED = (
         RecipeAdvice(
             "shakespeare",
             "four narrow layers learn a text of about a million characters in minutes",
-            better=Alternative("shakespeare-15m", times=6),
+            better="shakespeare-15m",
+            times=6,
         ),
     ),
     (

@@ -41,34 +41,38 @@ def json_schema() -> dict[str, Any]:
 def read_settings(path: Path = SCHEMA) -> dict[str, Setting]:
     """Return the schema of each setting by its dotted key; a section is not a setting."""
     schema = json.loads(path.read_text(encoding="utf-8"))
-    return dict(_settings(schema, schema["$defs"]))
+    return {
+        join(key, name): setting
+        for key, section in _sections("", schema, schema["$defs"])
+        for name, setting in section["properties"].items()
+        if section_name(setting) is None
+    }
 
 
 def known_values(setting: Setting) -> list[str]:
     """Return the words that a setting can have as YAML: its choices, true and false, null; none for a number."""
-    return [value for choice in setting.get("anyOf", [setting]) for value in _words(choice)]
+    words = {"boolean": ["true", "false"], "null": ["null"]}
+    choices = setting.get("anyOf", [setting])
+    return [word for choice in choices for word in choice.get("enum") or words.get(choice.get("type", ""), [])]
 
 
-def _settings(section: Setting, sections: Mapping[str, Setting], before: str = "") -> Iterator[tuple[str, Setting]]:
+def _sections(key: str, section: Setting, definitions: Setting) -> Iterator[tuple[str, Setting]]:
+    """Yield the dotted key and the schema of a section, and of the sections inside it."""
+    yield key, section
     for name, setting in section["properties"].items():
-        key = f"{before}{name}"
-        inner = section_name(setting)
-        if inner is None:
-            yield key, setting
-        else:
-            yield from _settings(sections[inner], sections, f"{key}.")
+        if inner := section_name(setting):
+            yield from _sections(join(key, name), definitions[inner], definitions)
+
+
+def join(key: str, name: str) -> str:
+    """Return the dotted key of what a section, given by its key, holds under a name."""
+    return f"{key}.{name}" if key else name
 
 
 def section_name(setting: Setting) -> str | None:
     """Return the definition to which the schema of a setting refers if the setting is a section, None for a value."""
     references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
     return references[0].rpartition("/")[2] if references else None
-
-
-def _words(choice: Setting) -> list[str]:
-    kinds = {"boolean": ["true", "false"], "null": ["null"]}
-    words: list[str] = choice.get("enum") or kinds.get(choice.get("type", ""), [])
-    return words
 
 
 INTRODUCTION = """\
@@ -112,39 +116,23 @@ def settings_page() -> str:
     return "\n".join([INTRODUCTION, *sections])
 
 
-def _sections(key: str, section: Setting, definitions: Setting) -> Iterator[tuple[str, Setting]]:
-    """Yield the dotted key and the schema of a section, and of the sections inside it."""
-    yield key, section
-    for name, setting in section["properties"].items():
-        if inner := section_name(setting):
-            yield from _sections(_join(key, name), definitions[inner], definitions)
-
-
-def _join(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name
-
-
 def _describe_section(key: str, section: Setting, definitions: Setting) -> str:
     """Return the heading of a section, what it is for, and a table of its settings."""
+    from charlm.config.schema import DECIDED_BY_THE_TASK
+
     lines = [f"## {key or 'Top level'}", "", section["description"], ""]
     if key == "model.rnn":
-        lines += [*_decided_by_the_task(), ""]
+        reasons = [f"- `{name}`: {reason}" for name, reason in DECIDED_BY_THE_TASK.items()]
+        lines += ["These arguments of the layer are not settings:", "", *reasons, ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, setting in section["properties"].items():
         meaning = setting["description"]
         if section_name(setting):
-            whole = _join(key, name)
+            whole = join(key, name)
             meaning = f"{meaning} See [{whole}](#{whole.replace('.', '')})."
         cells = (f"`{name}`", _describe_values(setting), f"`{_describe_default(setting, definitions)}`", meaning)
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
-
-
-def _decided_by_the_task() -> list[str]:
-    from charlm.config.schema import DECIDED_BY_THE_TASK
-
-    reasons = [f"- `{name}`: {reason}" for name, reason in DECIDED_BY_THE_TASK.items()]
-    return ["These arguments of the layer are not settings:", "", *reasons]
 
 
 def _describe_values(setting: Setting) -> str:

@@ -7,10 +7,9 @@ the fields are the text of docs/settings.md.
 
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from charlm.config.mistakes import demand, path_of
-from charlm.config.named import Named
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
@@ -25,6 +24,30 @@ NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 Penalty = Annotated[float, Field(ge=0, le=1e30)]
 """The factor of a penalty; float32 must hold it and what it is multiplied with."""
+
+
+def _check_named(value: Any) -> Any:
+    """Refuse further keys of a mapping, such as `module`, which Keras may import."""
+    if isinstance(value, dict) and not (
+        isinstance(value.get("class_name"), str) and value.keys() <= {"class_name", "config"}
+    ):
+        raise ValueError("a mapping must have class_name and may have config, and nothing else")
+    return value
+
+
+_ClassAndConfig = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"class_name": {"type": "string"}, "config": {}},
+            "required": ["class_name"],
+            "additionalProperties": False,
+        }
+    ),
+]
+Named = Annotated[str | _ClassAndConfig | None, AfterValidator(_check_named)]
+"""A Keras object: its name, a mapping with `class_name` and `config`, or None."""
 
 T = TypeVar("T")
 RESUMABLE = "may change when a run is resumed"

@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from charlm.errors import CharlmError, shorten
+from charlm.storage.files import read_file
 
 MAX_CONFIG_BYTES = 100_000
 MAX_DEPTH = 32
@@ -16,7 +17,6 @@ MAX_DIGITS = 200
 """Characters of a whole number, far more than 64 bits have."""
 PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)")
 """What YAML 1.1 and 1.2 read as the same whole number."""
-TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 _KINDS = {
     "null": "null",
     "bool": "true or false",
@@ -55,7 +55,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
         if self.depth >= MAX_DEPTH and self.check_event(yaml.CollectionStartEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -94,10 +94,13 @@ class _Loader(yaml.SafeLoader):
         return int(value)
 
     def construct_yaml_float(self, node: Any) -> float:
-        """Return a number; one in base 60, or with underscores, is refused."""
+        """Return a number; one in base 60, with underscores, or not finite is refused."""
         if set(self.construct_scalar(node)) & set(":_"):
             raise self._disagreement(node)
-        return float(super().construct_yaml_float(node))
+        value = float(super().construct_yaml_float(node))
+        if not math.isfinite(value):
+            raise yaml.MarkedYAMLError(problem=f"{value} is not a finite number", problem_mark=node.start_mark)
+        return value
 
     def _disagreement(self, node: Any) -> yaml.MarkedYAMLError:
         """Return the refusal of a number that is octal, binary or in base 60, or has underscores, in YAML 1.1 alone."""
@@ -109,7 +112,7 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_str(self, node: Any) -> str:
         """Return a text; a surrogate in it, which no encoding of Unicode can hold, is refused."""
         text = super().construct_yaml_str(node)
-        if _has_surrogate(text):
+        if any("\ud800" <= character <= "\udfff" for character in text):
             raise yaml.MarkedYAMLError(problem="half of a surrogate pair", problem_mark=node.start_mark)
         return str(text)
 
@@ -146,7 +149,8 @@ def parse_yaml(text: str, *, origin: str) -> Any:
 
     Raises:
         CharlmError: the text is longer, not YAML, nested more than 32 deep, or has an alias, a repeated key, a tag that
-            its value does not fit, or a number of more than 64 bits; the message names the line and column.
+            its value does not fit, or a number that is not finite or has more than 64 bits; the message names the line
+            and column.
 
     """
     if len(text) > MAX_CONFIG_BYTES:
@@ -157,52 +161,42 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         raise CharlmError(f"{origin}: {_describe(error)}") from None
 
 
-def check_values(values: Mapping[str, Any], *, origin: str) -> None:
-    """Check that values are what `parse_yaml` could have read, so that they can be written and read back.
+def read_yaml(path: Path, *, follow_links: bool = True) -> Any:
+    """Return the value that a YAML file holds.
 
     Args:
-        values: A mapping of keys to values, mappings and lists.
-        origin: What the message of an error starts with.
+        path: A file of at most 100,000 bytes, UTF-8.
+        follow_links: Whether `path` may be a link.
 
     Raises:
-        CharlmError: a value is of another kind, nested more than 32 deep, a whole number of more than 64 bits, a number
-            that is not finite, or a text with half of a surrogate pair; the message names its dotted key.
+        CharlmError: the file cannot be read, or as `parse_yaml`.
 
     """
-    pending: list[tuple[tuple[Any, ...], Any]] = [((), values)]
-    while pending:
-        path, value = pending.pop()
-        if problem := _problem(value, depth=len(path)):
-            keys = [str(part) for part in path if not isinstance(part, int)]  # without positions in lists
-            raise CharlmError(f"{origin}: {shorten('.'.join(keys))[1:-1]}: {problem}")
-        if isinstance(value, Mapping):
-            pending += [((*path, key), inner) for key, inner in value.items()]
-        elif isinstance(value, list | tuple):
-            pending += [((*path, index), inner) for index, inner in enumerate(value)]
-
-
-def _problem(value: Any, *, depth: int) -> str | None:
-    """Return why YAML cannot express a value, or None; what it contains is not looked at."""
-    if isinstance(value, Mapping | list | tuple):
-        return TOO_DEEP if depth >= MAX_DEPTH else None
-    if isinstance(value, str):
-        return f"found {shorten(value)}; must not hold half of a surrogate pair" if _has_surrogate(value) else None
-    if isinstance(value, int):  # True and False as well
-        return None if -(2**63) <= value < 2**63 else f"found {shorten(value)}; must fit into 64 bits"
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"found {value}; must be a finite number"
-    if value is None:
-        return None
-    return f"found {shorten(value)} (a {type(value).__name__}); must be a text, a number, a list or a mapping"
-
-
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text = read_file(path, limit=MAX_CONFIG_BYTES, follow_links=follow_links).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CharlmError(f"{path}: cannot be read as YAML: not UTF-8 text") from None
+    return parse_yaml(text, origin=str(path))
 
 
 def dump_yaml(values: Any) -> str:
     """Return a mapping as YAML, its keys in their order; `parse_yaml` reads it back."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def as_yaml(value: Any, *, origin: str) -> Any:
+    """Return a value of a program as YAML would hold it, so that it can be written and read back; a tuple is a list.
+
+    Raises:
+        CharlmError: YAML cannot express the value, or as `parse_yaml`; the message starts with `origin`.
+
+    """
+    try:
+        text = dump_yaml(value)
+    except yaml.YAMLError:
+        kind = f"{shorten(value)} (a {type(value).__name__})"
+        raise CharlmError(f"{origin}: found {kind}; must be a text, a number, a list or a mapping") from None
+    return parse_yaml(text, origin=origin)
 
 
 def show_value(value: Any) -> str:

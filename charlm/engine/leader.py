@@ -21,7 +21,7 @@ from charlm.engine.keras_engine import KerasEngine
 from charlm.text.batches import Batches
 from charlm.training.cluster import Followed
 from charlm.training.engine import StepMetrics, Tensors
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Session
 
 ReadWindows = Callable[[int, int], NDArray[np.int32]]
 """(steps before the first, K) -> the windows of K steps, int32 [K, T + 1, rows of this machine]."""
@@ -45,13 +45,13 @@ class Commander:
 
     Args:
         machines: The machines of the cluster; this is the chief.
-        request: Records a signal that another machine has received.
+        session: Records a signal that another machine has received.
         steps_per_call: The most steps of a call.
 
     """
 
-    def __init__(self, machines: Machines, request: StopRequest, *, steps_per_call: int) -> None:
-        self.machines, self._request, self._steps_per_call = machines, request, steps_per_call
+    def __init__(self, machines: Machines, session: Session, *, steps_per_call: int) -> None:
+        self.machines, self._session, self._steps_per_call = machines, session, steps_per_call
 
     def send(self, command: Command, *, first: int = 0, rates: NDArray[np.float32] = NO_RATES) -> None:
         """Send a command to the others, and record a signal that one of them has received.
@@ -69,8 +69,8 @@ class Commander:
         padding = np.zeros(self._steps_per_call - len(rates), np.int32)
         words = np.concatenate([head, np.asarray(rates, np.float32).view(np.int32), padding])
         received = [int(answer) for answer in self.machines.exchange(words)[1:, 0] if answer]
-        if received and self._request.signal is None:
-            self._request.signal = Signals(received[0])
+        if received and self._session.signal is None:
+            self._session.signal = Signals(received[0])
 
     def end(self, how: Followed) -> None:
         """Tell the others that the run has ended, and how."""
@@ -132,14 +132,14 @@ class LeaderEngine(KerasEngine):
         return super().tensors()
 
 
-def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *, request: StopRequest) -> Followed:
+def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *, session: Session) -> Followed:
     """Do what the chief tells until the run ends.
 
     Args:
         engine: The engine of this machine.
         machines: The machines of the cluster; this is not the chief.
         read_windows: Reads the windows of this machine from its own copy of the text.
-        request: A signal that it records is passed on to the chief, which ends the run.
+        session: A signal that it records is passed on to the chief, which ends the run.
 
     Returns:
         How the run has ended.
@@ -152,7 +152,7 @@ def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *
     per_epoch = engine.batches.steps_per_epoch
     while True:
         answer = np.zeros(4 + engine.settings.steps_per_call, np.int32)
-        answer[0] = request.signal or 0
+        answer[0] = session.signal or 0
         message = machines.exchange(answer)[0]
         first, count = int(message[1]) * WORD + int(message[2]), int(message[3])
         match Command(message[0]):

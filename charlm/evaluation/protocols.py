@@ -131,7 +131,6 @@ def _corpus_documents(corpus: Corpus, split: Split | None, *, level: Level) -> D
     if vocabulary.level != level:
         raise CharlmError(f"{corpus.folder}: level {vocabulary.level}; must be {level}, that of the model")
     ids = corpus.ids if split is None else corpus.split(split)
-    corpus.check_ids(ids)
     code_points = np.array([ord(glyph or "\0") for glyph in vocabulary.glyphs], "<u4")
     ends = np.flatnonzero(ids == (len(vocabulary) if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id))
     for start, end in zip([0, *(ends + 1)], [*ends, len(ids)], strict=True):

@@ -28,8 +28,6 @@ INIT = "init"
 SOFT_TARGETS, SOFT_TARGETS_FACTS = "soft_targets.bin", "soft_targets.json"
 TEACHERS = "teachers"
 """The runs of the teachers that a run trains, by their seeds."""
-TENSORBOARD_FILES = ("*.tfevents*", "projector_config.pbtxt", "characters.*.tsv")
-"""Patterns of the names that files in TENSORBOARD have."""
 BundleName = Literal["best", "last"]
 BUNDLES: tuple[BundleName, ...] = get_args(BundleName)
 STEPS = "step-*"
@@ -98,6 +96,12 @@ def results(run: Path) -> list[str]:
     except OSError as error:
         raise CharlmError(f"{error.filename}: cannot be read: {error.strerror}") from None
     return found
+
+
+def model_name(bundle: Path) -> str:
+    """Return the name of a model, given the folder of its bundle: that of its run, or else of the folder."""
+    folder = bundle.resolve()
+    return folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
 
 
 def newest_run(under: Path = RUNS) -> Path:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
-from charlm.network.rnn import bits
-from charlm.storage.files import Log, open_file, read_file
+from charlm.storage.files import open_file, read_file
 
 TAIL_BYTES = 1 << 20
 """How much of the end of a metrics.jsonl is read: thousands of lines."""
@@ -19,65 +18,39 @@ MAX_BYTES = 64 << 20
 """The largest metrics.jsonl that is read as a whole: hundreds of thousands of lines."""
 
 
-class MetricsLog:
-    """The metrics.jsonl of a run, open for appending; its methods raise CharlmError if it cannot be written."""
-
-    def __init__(self, path: Path) -> None:
-        self._log = Log(path)
-
-    def write(self, metrics: Mapping[str, Any]) -> None:
-        """Append an object; a number that is not finite becomes null, since JSON cannot express it."""
-        finite = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in metrics.items()
-        }
-        self._log.write((json.dumps(finite, allow_nan=False) + "\n").encode())
-
-    def sync(self) -> None:
-        """Return when all lines are on the disk."""
-        self._log.sync()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._log.close()
-
-
-def with_bits(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metrics that have nats_per_char, with bits_per_char added."""
-    return {**metrics, "bits_per_char": bits(metrics["nats_per_char"])}
+def to_line(metrics: Mapping[str, Any]) -> bytes:
+    """Return an object as a line; a number that is not finite becomes null, since JSON cannot express it."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()
+    }
+    return (json.dumps(finite, allow_nan=False) + "\n").encode()
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How long and how fast a run has trained, without evaluations and start-up; None = not known yet."""
+class Position:
+    """How far a run is, and how fast it has trained, without evaluations and start-up; None = not known yet."""
 
+    step: float | None
     seconds: float | None
     characters_per_second: float | None
     """The mean over the whole run."""
 
 
-def read_speed(path: Path) -> Speed:
-    """Return the speed of a run from the last whole line with `seconds` in its metrics.jsonl, which may be growing.
+def read_position(path: Path) -> Position:
+    """Return how far a run is from the last whole lines of its metrics.jsonl, which may be growing.
 
     Only the last MiB of the file is read; if no line there has `seconds`, the speed is not known.
 
     Raises:
-        CharlmError: the file cannot be read, is a link, or that line is not a JSON object.
+        CharlmError: the file cannot be read, is a link, or one of these lines is not a JSON object.
 
     """
-    metrics = _parse(next((line for line in reversed(_last_lines(path)) if b'"seconds"' in line), b"{}"), path)
-    seconds, characters = (to_number(metrics.get(key)) for key in ("seconds", "characters"))
-    return Speed(seconds, to_number(characters / seconds) if characters is not None and seconds else None)
-
-
-def read_step(path: Path) -> float | None:
-    """Return the last step in a metrics.jsonl, which may be growing, from its last whole line; None if it has none.
-
-    Raises:
-        CharlmError: the file cannot be read, is a link, or that line is not a JSON object.
-
-    """
-    return to_number(_parse(next(reversed(_last_lines(path)), b"{}"), path).get("step"))
+    lines = _last_lines(path)
+    last = next(reversed(lines), b"{}")
+    timed = _parse(next((line for line in reversed(lines) if b'"seconds"' in line), b"{}"), path)
+    seconds, characters = (to_number(timed.get(key)) for key in ("seconds", "characters"))
+    speed = to_number(characters / seconds) if characters is not None and seconds else None
+    return Position(to_number(_parse(last, path).get("step")), seconds, speed)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -89,13 +62,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     found = []
     for number, line in enumerate(read_file(path, limit=MAX_BYTES, follow_links=False).split(b"\n")[:-1], 1):
-        try:
-            metrics = json.loads(line)
-        except (ValueError, RecursionError):
-            metrics = None
-        if not isinstance(metrics, dict):
-            raise CharlmError(f"{path}: damaged: line {number:,} is not a JSON object")
-        found.append(metrics)
+        found.append(_parse(line, path, which=f"line {number:,}"))
     return found
 
 
@@ -104,14 +71,14 @@ def to_number(value: Any) -> int | float | None:
     return value if type(value) in {int, float} and 0 <= value < 1e18 else None
 
 
-def _parse(line: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object in one of the last lines."""
+def _parse(line: bytes, path: Path, *, which: str = "its last line") -> dict[str, Any]:
+    """Return the JSON object in a line; raise CharlmError if there is none."""
     try:
         metrics = json.loads(line)
     except (ValueError, RecursionError):
         metrics = None
     if not isinstance(metrics, dict):
-        raise CharlmError(f"{path}: damaged: its last line is not a JSON object")
+        raise CharlmError(f"{path}: damaged: {which} is not a JSON object")
     return metrics
 
 

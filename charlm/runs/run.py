@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charlm.config.file import dump_config, load_config
-from charlm.config.resume import check_resume
+from charlm.config.file import check_resume, dump_config, load_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
@@ -24,7 +23,7 @@ from charlm.runs.folder import (
     results,
 )
 from charlm.storage.atomic import remove_folder, sync_folder, write_file
-from charlm.storage.files import file_sha256, writing
+from charlm.storage.files import writing
 from charlm.storage.locks import LOCK, only_writer
 from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
@@ -131,6 +130,16 @@ def check_is_free(folder: Path) -> None:
             raise CharlmError(f"{folder}: is not empty; name another")
 
 
+@contextlib.contextmanager
+def discarded_if_refused(run: Run) -> Iterator[None]:
+    """If an error ends the block, remove the run if it has nothing but its beginning."""
+    try:
+        yield
+    except Exception:
+        discard_run(run)
+        raise
+
+
 def discard_run(run: Run) -> None:
     """Remove a run that has nothing but its beginning, because it was refused; any other run is left as it is."""
     with contextlib.suppress(CharlmError, OSError), only_writer(run.folder):
@@ -157,7 +166,7 @@ def open_run(folder: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ())
         load_config(folder / CONFIG_FILE, overrides=values, follow_links=False) for values in ((), overrides)
     )
     check_resume(before, config)
-    corpus = open_verified(folder / CORPUS)
+    corpus = open_corpus(folder / CORPUS)
     if corpus.vocabulary != read_vocabulary(folder / VOCABULARY_FILE):
         raise CharlmError(f"{folder / CORPUS}: not the corpus that the run began with; start a new run")
     return Run(folder, config, corpus)
@@ -182,7 +191,7 @@ def run_corpus(folder: Path, bundle: Bundle) -> Corpus | None:
     path = folder.parent / CORPUS
     if not is_run(folder.parent) or not is_corpus(path):
         return None
-    corpus = open_verified(path)
+    corpus = open_corpus(path)
     trained_on = bundle.facts.get(CORPUS, corpus_identity(corpus))  # an imported model does not have it
     if corpus.vocabulary != bundle.vocabulary or trained_on != corpus_identity(corpus):
         raise CharlmError(f"{path}: not the corpus that the run was trained on: put it back, or name a text to score")
@@ -195,16 +204,3 @@ def corpus_identity(corpus: Corpus) -> dict[str, Any]:
         "ids_sha256": corpus.manifest.ids_sha256,
         "splits": {name: list(borders) for name, borders in corpus.splits.items()},
     }
-
-
-def open_verified(folder: Path) -> Corpus:
-    """Open a corpus; raise CharlmError if ids.bin is not the file that its manifest describes.
-
-    The file is read, not mapped, so that a large one does not count as memory of this process.
-    """
-    corpus = open_corpus(folder)
-    if file_sha256(folder / "ids.bin") != corpus.manifest.ids_sha256:
-        raise CharlmError(
-            f"{folder / 'ids.bin'}: damaged: its SHA-256 is not the one in manifest.json: tokenize the text again"
-        )
-    return corpus

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -18,8 +18,8 @@ from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE, MODEL
 from charlm.network.bundle import read_model
-from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, check_is_run
-from charlm.runs.metrics import read_speed, read_step, to_number
+from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, check_is_run, find_run, find_runs
+from charlm.runs.metrics import read_position, to_number
 from charlm.storage.locks import is_held
 from charlm.text.corpus import is_corpus, read_manifest
 
@@ -84,17 +84,17 @@ def summarize(folder: Path, *, now: Callable[[], float] = time.time) -> RunSumma
     try:
         check_is_run(folder)
         config, metrics = load_config(folder / CONFIG_FILE, follow_links=False), folder / METRICS_FILE
-        speed, model, score = read_speed(metrics), *_read_score(folder / "best")
+        position, model, score = read_position(metrics), *_read_score(folder / "best")
         ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
         return RunSummary(
             folder,
             state="training" if is_held(folder) else ended,
-            step=read_step(metrics),
+            step=position.step,
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
             best_step=to_number(model.get("step")),
-            seconds=speed.seconds,
-            characters_per_second=speed.characters_per_second,
+            seconds=position.seconds,
+            characters_per_second=position.characters_per_second,
             weights=sum(map(math.prod, model["shapes"].values())) if model else None,
             disk_bytes=_disk_bytes(folder),
             age_seconds=max(0.0, now() - metrics.stat().st_mtime),
@@ -152,3 +152,30 @@ def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _disk_bytes(folder: Path) -> int:
     return sum(os.lstat(Path(place, name)).st_size for place, _, names in os.walk(folder) for name in names)
+
+
+ReportError = Callable[[Path, CharlmError], object]
+"""Takes the folder of a run that cannot be read, and the reason."""
+
+
+def list_runs(runs: Iterable[str | Path] = (), *, report: ReportError | None = None) -> list[RunSummary]:
+    """Return how far runs have come, the newest first.
+
+    Args:
+        runs: Their folders, or parts of their names under runs/; none = all under runs/.
+        report: Called with the folder and the error of each run that cannot be read, which is then left out; None = the
+            error is raised.
+
+    Raises:
+        CharlmError: there is no run; or `report` is None, and a run cannot be read.
+
+    """
+    found = []
+    for folder in [Path(run) for run in runs] or find_runs():
+        try:
+            found.append(summarize(find_run(folder)))
+        except CharlmError as error:
+            if report is None:
+                raise
+            report(folder, error)
+    return sorted(found, key=lambda run: run.age_seconds)

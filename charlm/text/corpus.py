@@ -4,11 +4,11 @@ A corpus is a folder with `ids.bin` (little-endian unsigned integers and nothing
 `manifest.json`. Making one from text is left to `charlm.text.tokenization`.
 """
 
-import codecs
 import contextlib
+import hashlib
 import math
 import reprlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from charlm.config.mistakes import demand
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, counted, shorten
-from charlm.storage.files import read_file
+from charlm.storage.files import open_file, read_file
 from charlm.text.decoding import check_encoding
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
 
@@ -28,10 +28,8 @@ FORMAT = 1
 SPLITS = ("train", "validation", "test")
 MAX_MANIFEST_BYTES = 1 << 30
 """Enough for millions of documents."""
-CHECKED_BYTES = 64 << 20
-"""Up to this size, ids.bin is searched for ids out of range when it is opened, else as far as it is read."""
 BLOCK = 1 << 20
-"""Ids that are searched or counted at a time: NumPy converts those that it counts to int64 first."""
+"""Bytes that are read at a time, and ids that are counted: NumPy converts those to int64 first."""
 
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -109,51 +107,30 @@ class Corpus:
     ids: Ids
     """[size], memory-mapped and read-only: uint8, uint16 or uint32, the smallest that holds the vocabulary."""
     manifest: Manifest
-    is_checked: bool = False
-    """Whether all ids are known to be in the vocabulary."""
 
     @property
     def splits(self) -> dict[str, tuple[int, int]]:
         """Start and end of train, validation and test in `ids`."""
         return self.manifest.splits
 
-    def split(self, name: str, *, at_most: int | None = None, check: bool = True) -> Ids:
+    def split(self, name: str, *, at_most: int | None = None) -> Ids:
         """Return the ids of a part of the text.
 
         Args:
             name: train, validation or test.
             at_most: The number of ids at its beginning to return, 0 or more; None = all.
-            check: Whether to check that the ids are in the vocabulary, if that is not known. Without it, the caller
-                passes what it reads to `check_ids`.
 
         Returns:
             A view of `ids`, [n]; n may be 0.
 
         Raises:
-            CharlmError: there is no such part, an id is not in the vocabulary, or ids.bin has become shorter.
+            CharlmError: there is no such part.
 
         """
         if name not in self.splits:
             raise CharlmError(f"split {name}: there are {', '.join(SPLITS)}")
         start, end = self.splits[name]
-        ids = self.ids[start:end][:at_most]
-        if check and not self.is_checked:
-            self.check_size()
-            self.check_ids(ids)
-        return ids
-
-    def check_ids(self, ids: NDArray[Any]) -> None:
-        """Raise CharlmError unless some ids of this corpus, integers of any shape, are 0 to V - 1."""
-        end = len(self.vocabulary)
-        if self.is_checked or end > np.iinfo(ids.dtype).max:
-            return
-        for start in range(0, len(ids), BLOCK):
-            block = ids[start : start + BLOCK]
-            extremes = (block.max(), block.min()) if ids.dtype.kind == "i" else (block.max(),)
-            for found in extremes:
-                if not 0 <= found < end:
-                    path = self.folder / "ids.bin"
-                    raise CharlmError(f"{path}: holds id {found}; the vocabulary ends at {end - 1}: tokenize again")
+        return self.ids[start:end][:at_most]
 
     def check_size(self) -> None:
         """Raise CharlmError if ids.bin has become shorter: reading it would end the process with SIGBUS.
@@ -225,16 +202,16 @@ def split_positions(size: int, config: CorpusConfig) -> dict[str, tuple[int, int
     }
 
 
-def open_corpus(folder: Path, *, checked_bytes: int = CHECKED_BYTES) -> Corpus:
+def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
     """Open a folder that `tokenize` wrote.
 
     Args:
         folder: The folder.
-        checked_bytes: Size of ids.bin up to which it is searched for ids that are not in the vocabulary. Of a larger
-            one, `Corpus.split` searches the part that is asked for.
+        verify: Whether to read ids.bin once, and refuse it unless it is the file that the manifest describes. Only for
+            a file that this process has just written there is no need.
 
     Raises:
-        CharlmError: a file is missing or damaged, or the files do not belong together.
+        CharlmError: a file is missing or damaged, the files do not belong together, or an id is not in the vocabulary.
 
     """
     manifest = read_manifest(folder)
@@ -252,10 +229,23 @@ def open_corpus(folder: Path, *, checked_bytes: int = CHECKED_BYTES) -> Corpus:
     except OSError as error:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
     corpus = Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
-    if found > checked_bytes:
-        return corpus
-    corpus.check_ids(ids)
-    return replace(corpus, is_checked=True)
+    if verify:
+        _verify(corpus)
+    return corpus
+
+
+def _verify(corpus: Corpus) -> None:
+    """Check the contents of ids.bin: the file is read, not mapped, so that it does not count as memory in use."""
+    path, digest, largest = corpus.folder / "ids.bin", hashlib.sha256(), 0
+    with open_file(path) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            largest = max(largest, int(np.frombuffer(block, corpus.ids.dtype).max()))
+    if digest.hexdigest() != corpus.manifest.ids_sha256:
+        raise CharlmError(f"{path}: damaged: its SHA-256 is not the one in manifest.json: tokenize the text again")
+    if largest >= len(corpus.vocabulary):
+        end = len(corpus.vocabulary) - 1
+        raise CharlmError(f"{path}: holds id {largest}; the vocabulary ends at {end}: tokenize again")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -291,24 +281,12 @@ def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
         check_encoding(manifest.encoding, key=f"{corpus.folder / 'manifest.json'}: encoding")
     made = CorpusConfig(**{key: getattr(manifest, key) for key in CorpusConfig.model_fields})
     for key in CorpusConfig.model_fields:
-        if key in given.model_fields_set and not _agree(key, getattr(given, key), getattr(made, key), made):
+        if key in given.model_fields_set and getattr(given, key) != getattr(made, key):
             raise CharlmError(
                 f"corpus.{key}: found {shorten(getattr(given, key))}, but {corpus.folder} was made with "
                 f"{shorten(getattr(made, key))}; leave the setting out, or tokenize the text again"
             )
     return made
-
-
-def _agree(key: str, given: Any, made: Any, settings: CorpusConfig) -> bool:
-    """Return whether two values of a setting mean the same."""
-    if key != "encoding" or given == made:
-        return bool(given == made)
-    if settings.level == "byte":  # the encoding is not used
-        return True
-    try:
-        return codecs.lookup(given).name == codecs.lookup(made).name
-    except (LookupError, ValueError):
-        return False
 
 
 def count_ids(ids: NDArray[Any], size: int) -> NDArray[np.int64]:

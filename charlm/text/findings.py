@@ -6,7 +6,10 @@ Axes: V vocabulary.
 """
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.text.corpus import Corpus, count_ids
-from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids, Vocabulary
+from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids
 
 MAX_COUNTED = 1 << 26
 """In a longer text, characters are not counted: that would take seconds, and memory for all that is mapped."""
@@ -27,8 +30,6 @@ MIN_OCCURRENCES = 5
 """What occurs less often is taken for chance."""
 RARE = 10
 """Characters that occur less often than this count as rare: a network hardly learns when they come."""
-MAX_RARE_SHARE = 0.2
-"""The largest share of the distinct characters that may be rare without a word."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Finding:
     """A possible problem in a text: it would make a network worse."""
 
     subject: str
-    """encoding, rare characters, line ends, repeated passages or validation text."""
+    """encoding, line ends, repeated passages or validation text."""
     found: str
     """In a few words, for the user."""
     advice: str
@@ -75,12 +76,11 @@ def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFact
         max_counted: The length in ids up to which its characters are counted.
 
     Raises:
-        CharlmError: an id is not in the vocabulary, or ids.bin has become shorter.
+        CharlmError: ids.bin has become shorter.
 
     """
     rare = None
     if len(corpus.ids) <= max_counted:
-        corpus.check_ids(corpus.ids)
         rare = _rare(corpus.vocabulary.characters, count_ids(corpus.ids, len(corpus.vocabulary)).tolist())
     return TextFacts(
         summary=corpus.summary,
@@ -89,7 +89,7 @@ def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFact
         vocabulary=len(corpus.vocabulary),
         splits={name: end - start for name, (start, end) in corpus.splits.items()},
         rare=rare,
-        findings=find_problems(corpus, rare),
+        findings=find_problems(corpus),
     )
 
 
@@ -99,31 +99,27 @@ def _rare(characters: Sequence[str | None], counts: Sequence[int]) -> dict[str, 
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def find_problems(corpus: Corpus, rare: Mapping[str, int] | None) -> list[Finding]:
+def find_problems(corpus: Corpus) -> list[Finding]:
     """Return the possible problems in a text.
 
     Args:
         corpus: The text.
-        rare: The count of each rare character, None = not counted.
 
     Raises:
-        CharlmError: an id is not in the vocabulary, or ids.bin has become shorter.
+        CharlmError: ids.bin has become shorter.
 
     """
     corpus.check_size()
-    parts = spaced(corpus.ids, count=PARTS, size=MAX_CHARACTERS // PARTS)
-    for part in parts:
-        corpus.check_ids(part)
-    seen, vocabulary = np.concatenate(parts), corpus.vocabulary
-    found = [*_check_repeats(seen), *_check_validation(corpus)]
+    seen = np.concatenate(spaced(corpus.ids, count=PARTS, size=MAX_CHARACTERS // PARTS))
+    vocabulary, found = corpus.vocabulary, list[Finding]()
     if vocabulary.level == "char":
+        characters = [character or "" for character in vocabulary.characters]
+        text = "".join([characters[index] for index in seen.tolist()])
         found = [
-            *_check_encoding(seen, vocabulary, encoding=corpus.manifest.encoding),
-            *_check_rare(rare or {}, vocabulary),
-            *_check_line_ends(seen, vocabulary),
-            *found,
+            *_check_encoding(text, encoding=corpus.manifest.encoding),
+            *_check_line_ends(text),
         ]
-    return found
+    return [*found, *_check_repeats(seen), *_check_validation(corpus)]
 
 
 def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
@@ -141,76 +137,38 @@ def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
     return [ids[start : start + size] for start in starts]
 
 
-CONTROLS = range(0x80, 0xA0)
-"""The code points of Latin-1's control characters, which are letters and quotes in cp1252."""
-CONTINUATION = 1
-"""What stands for a byte of UTF-8 that continues a sequence."""
-
-
-def _check_encoding(ids: Ids, vocabulary: Vocabulary, *, encoding: str) -> Iterator[Finding]:
+def _check_encoding(text: str, *, encoding: str) -> Iterator[Finding]:
     """Find UTF-8 that was read as cp1252 or Latin-1, cp1252 that was read as Latin-1, and characters that are lost."""
-    sequences, share = _utf8_sequences(ids, vocabulary)
-    if sequences >= MIN_OCCURRENCES and share > 0.5:
+    runs = Counter(re.findall(r"[^\x00-\x7f]+", text))
+    mended = {run: mended for run in runs if (mended := _decode_again(run)) is not None}
+    characters = sum(len(mended[run]) * runs[run] for run in mended)
+    misread, others = (sum(len(run) * runs[run] for run in some) for some in (mended, runs.keys() - mended.keys()))
+    if characters >= MIN_OCCURRENCES and misread > others:
         if codecs.lookup(encoding).name == "utf-8":
             advice = "decode it once more: iconv -f UTF-8 -t CP1252 TEXT > NEWTEXT"
         else:
             advice = "-s corpus.encoding=utf-8"
-        yield Finding("encoding", f"{sequences:,} characters are UTF-8 that was read as another encoding", advice)
+        yield Finding("encoding", f"{characters:,} characters are UTF-8 that was read as another encoding", advice)
         return
-    if controls := _count(ids, vocabulary, map(chr, CONTROLS)):
+    if controls := len(re.findall(r"[\x80-\x9f]", text)):
         yield Finding("encoding", f"{controls:,} characters are controls of Latin-1", "-s corpus.encoding=cp1252")
-    if lost := _count(ids, vocabulary, UNKNOWN_GLYPH):
+    if lost := text.count(UNKNOWN_GLYPH):
         found = f"{lost:,} characters are U+FFFD, which another program wrote for what it could not decode"
         yield Finding("encoding", found, "take the original text, with -s corpus.encoding=NAME")
 
 
-def _utf8_sequences(ids: Ids, vocabulary: Vocabulary) -> tuple[int, float]:
-    """Return how many sequences of characters are UTF-8 if cp1252 encodes them, as those of an accented letter are.
-
-    Returns:
-        Their number, and the share of them among the characters that cp1252 encodes as a byte from 0x80 on.
-
-    """
-    kinds = np.array([_kind_of_byte(character) for character in vocabulary.characters], np.int8)[ids]
-    continues = np.append(kinds[1:] == CONTINUATION, [False, False])
-    pairs = int(np.count_nonzero((kinds == 2) & continues[:-1]))
-    triples = int(np.count_nonzero((kinds == 3) & continues[:-1] & continues[1:]))
-    return pairs + triples, (2 * pairs + 3 * triples) / max(1, int(np.count_nonzero(kinds)))
+def _decode_again(text: str) -> str | None:
+    """Return the text of which another one is the UTF-8, read as cp1252 or Latin-1; None if it is not such a text."""
+    for encoding in ("cp1252", "latin-1"):
+        with contextlib.suppress(UnicodeError):
+            return text.encode(encoding).decode("utf-8")
+    return None
 
 
-def _kind_of_byte(character: str | None) -> int:
-    """Return what the byte of a character in cp1252 is in UTF-8: CONTINUATION, the length of what it leads, or 0.
-
-    The five bytes that cp1252 does not have are the control characters of Latin-1.
-    """
-    byte = 0
-    if character is not None:
-        byte = ord(character) if ord(character) in CONTROLS else next(iter(character.encode("cp1252", "ignore")), 0)
-    if 0x80 <= byte < 0xC0:
-        return CONTINUATION
-    return 2 if 0xC2 <= byte < 0xE0 else 3 if 0xE0 <= byte < 0xF0 else 0
-
-
-def _count(ids: Ids, vocabulary: Vocabulary, characters: Iterable[str]) -> int:
-    """Return how many of some ids are those of some characters."""
-    wanted = {*characters}
-    return int(np.count_nonzero(np.array([character in wanted for character in vocabulary.characters])[ids]))
-
-
-def _check_rare(rare: Mapping[str, int], vocabulary: Vocabulary) -> Iterator[Finding]:
-    """Find a vocabulary of which much is rare."""
-    distinct = sum(character is not None for character in vocabulary.characters)
-    if len(rare) > max(MIN_OCCURRENCES, MAX_RARE_SHARE * distinct):
-        found = f"{len(rare):,} of {distinct:,} distinct characters occur fewer than {RARE} times"
-        yield Finding("rare characters", found, f"-s corpus.min_count={RARE} gives them one id")
-
-
-def _check_line_ends(ids: Ids, vocabulary: Vocabulary) -> Iterator[Finding]:
+def _check_line_ends(text: str) -> Iterator[Finding]:
     """Find line ends of more than one kind."""
-    characters = np.array([character or "" for character in vocabulary.characters])
-    is_return, is_feed = (characters == "\r")[ids], (characters == "\n")[ids]
-    both = int(np.count_nonzero(is_return[:-1] & is_feed[1:]))
-    counts = {r"\r\n": both, r"\n": int(is_feed.sum()) - both, r"\r": int(is_return.sum()) - both}
+    both = text.count("\r\n")
+    counts = {r"\r\n": both, r"\n": text.count("\n") - both, r"\r": text.count("\r") - both}
     kinds = [f"{count:,} {name}" for name, count in counts.items() if count >= MIN_OCCURRENCES]
     if len(kinds) > 1:
         yield Finding("line ends", f"mixed: {', '.join(kinds)}", "make them one kind: tr -d '\\r' < TEXT > NEWTEXT")
@@ -299,7 +257,7 @@ class Shift:
 
 def _check_validation(corpus: Corpus) -> Iterator[Finding]:
     """Find a validation text of another kind than the training text."""
-    training, validation = (corpus.split(name, check=False) for name in ("train", "validation"))
+    training, validation = (corpus.split(name) for name in ("train", "validation"))
     shift = measure_shift(training, validation, vocabulary_size=len(corpus.vocabulary))
     if shift is not None and shift.is_large:
         found = (

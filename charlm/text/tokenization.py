@@ -93,7 +93,7 @@ def tokenize(
             folder.rename(target)
     except OSError as error:
         raise CharlmError(f"{out}: cannot be written: {error.strerror}") from None
-    return open_corpus(out)
+    return open_corpus(out, verify=False)
 
 
 def _check(config: CorpusConfig) -> None:

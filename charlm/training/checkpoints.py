@@ -8,7 +8,7 @@ checksum). The newest few are kept. If one is damaged, the one before it is used
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -41,24 +41,8 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class OtherNetworkError(CharlmError):
-    """A checkpoint is of another network, optimizer or batch size."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            f"{folder}: the checkpoint is of another network, optimizer or batch size: to resume the run, leave model, "
-            f"training.optimizer.name and training.batch_size as they were"
-        )
-
-
-class OtherFormatError(CharlmError):
-    """An undamaged checkpoint is of a format that this version of charlm does not read."""
-
-    def __init__(self, folder: Path, found: int) -> None:
-        super().__init__(
-            f"{folder}: checkpoint format {shorten(found)}; this version of charlm reads format {FORMAT}: finish the "
-            f"run with the version that started it, or start a new run (best/ and last/ of this run stay readable)"
-        )
+class OtherCheckpointError(CharlmError):
+    """An undamaged checkpoint is of another network or format: the one before it would not do either."""
 
 
 class _Fields(BaseModel):
@@ -167,26 +151,18 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
         shapes: The shapes that the tensors must have, by name; None = any.
 
     Raises:
-        OtherNetworkError: the tensors of the newest undamaged checkpoint have other shapes.
-        OtherFormatError: the newest undamaged checkpoint is of another format.
+        OtherCheckpointError: the newest undamaged checkpoint has tensors of other shapes, or another format.
         CharlmError: there is no undamaged checkpoint.
 
     """
-    for path, found in _candidates(folder, shapes):
-        if not isinstance(found, CharlmError):
-            return found
-        warn(f"{found}; going back to the checkpoint before {path.name}")
-    raise CharlmError(f"{folder}: no whole checkpoint to continue from; start a new run")
-
-
-def _candidates(folder: Path, shapes: Shapes | None) -> Iterator[tuple[Path, Checkpoint | CharlmError]]:
     for path in (folder / _name(step) for step in saved_steps(folder)):
         try:
-            yield path, _read(path, shapes)
-        except (OtherNetworkError, OtherFormatError):
+            return _read(path, shapes)
+        except OtherCheckpointError:
             raise
         except CharlmError as error:
-            yield path, error
+            warn(f"{error}; going back to the checkpoint before {path.name}")
+    raise CharlmError(f"{folder}: no whole checkpoint to continue from; start a new run")
 
 
 def _name(step: int) -> str:
@@ -200,7 +176,11 @@ def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
         if sealed["sha256"] != sha256(json.dumps(facts, indent=2).encode()):
             raise CharlmError(f"{path / PROGRESS}: damaged: its checksum is wrong")
         if type(facts["format"]) is int and facts["format"] != FORMAT:
-            raise OtherFormatError(path, facts["format"])
+            raise OtherCheckpointError(
+                f"{path}: checkpoint format {facts['format']}; this version of charlm reads format {FORMAT}: finish "
+                f"the run with the version that started it, or start a new run (best/ and last/ of this run stay "
+                f"readable)"
+            )
         found = _check(facts, path / PROGRESS)
         if path.name != _name(found.progress.step):
             raise CharlmError(f"{path / PROGRESS}: damaged: it is of step {found.progress.step:,}, not of this folder")
@@ -227,11 +207,18 @@ def _read_tensors(path: Path, checksum: str, shapes: Shapes | None) -> Tensors:
     if shapes is not None:
         limit = MAX_HEADER_BYTES + MAX_NUMBER_BYTES * sum(map(math.prod, shapes.values()))
     if (path / STATE).stat().st_size > limit:
-        raise OtherNetworkError(path.parent)
+        raise _other_network(path.parent)
     state = read_file(path / STATE, limit=limit, follow_links=False)
     if sha256(state) != checksum:
         raise CharlmError(f"{path / STATE}: damaged: its SHA-256 is not the one in {PROGRESS}")
     tensors: dict[str, NDArray[np.generic]] = safetensors.numpy.load(state)
     if shapes is not None and {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
-        raise OtherNetworkError(path.parent)
+        raise _other_network(path.parent)
     return tensors
+
+
+def _other_network(folder: Path) -> OtherCheckpointError:
+    return OtherCheckpointError(
+        f"{folder}: the checkpoint is of another network, optimizer or batch size: to resume the run, leave model, "
+        f"training.optimizer.name and training.batch_size as they were"
+    )

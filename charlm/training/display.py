@@ -1,16 +1,14 @@
 """What the user sees of a training: its size, a progress bar on standard error, and a line an evaluation.
 
-Losses are in nats per character. A line that cannot be written is dropped: training goes on.
+Losses are in nats per character.
 """
 
 import contextlib
 import os
-import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
-from types import TracebackType
-from typing import Any
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -21,9 +19,6 @@ from charlm.text.findings import RARE, TextFacts
 from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
 
-Say = Callable[[str], None]
-"""Takes a line for the user."""
-
 COLUMNS = 80
 """The width of a line if standard error is not a terminal, or its width is not known."""
 SHOWN_RARE = 3
@@ -32,20 +27,8 @@ MIN_WORDS_COLUMNS = 12
 """The shortest part of a sample that is worth its place."""
 PREFIX_COLUMNS = len("charlm: ")
 """What the command line puts before a line."""
-LONG_SECONDS = 900.0
-"""A run that takes longer should be what the user wants."""
 CLOSE_NATS, FAR_NATS = 0.05, 0.3
 """The training loss counts as close to the validation loss, or as far below it."""
-
-
-def above_bar(say: Say) -> Say:
-    """Return a function that prints a line above the progress bar."""
-
-    def say_above(line: str) -> None:
-        with contextlib.suppress(OSError), tqdm.external_write_mode(sys.stderr):
-            say(line)
-
-    return say_above
 
 
 def line_columns(descriptor: int = 2) -> int:
@@ -139,54 +122,23 @@ def duration(seconds: float) -> str:
     return f"{rest}s"
 
 
-class ProgressBar:
-    """A bar over all steps that a run will take; a context manager.
-
-    Args:
-        batches: How the training text is cut into windows.
-        schedule: Decides the length of the run.
-        progress: Where the run is when the bar appears.
-        disable: Whether to show nothing.
-
-    """
-
-    def __init__(self, batches: Batches, schedule: Schedule, progress: Progress, *, disable: bool) -> None:
-        self._characters_per_step = batches.characters_per_step
-        self._bar: tqdm[Any] | None = None
-        with contextlib.suppress(OSError):
-            self._bar = tqdm(
-                total=schedule.total,
-                initial=progress.step,
-                disable=disable,
-                dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}",
-            )
-
-    def __enter__(self) -> "ProgressBar":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        if self._bar is not None:
-            with contextlib.suppress(OSError):
-                self._bar.close()
-
-    def update(self, progress: Progress) -> None:
-        """Show the step, the speed in characters per second and the last loss in nats per character."""
-        if self._bar is None:
-            return
-        loss = [progress.train_nats, *progress.pending_losses][-1]
-        speed = progress.step * self._characters_per_step / max(progress.seconds, 1e-9)
-        with contextlib.suppress(OSError):
-            self._bar.set_postfix_str(f"{tqdm.format_sizeof(speed)} char/s, loss {loss:.3f} nats", refresh=False)
-            self._bar.update(progress.step - self._bar.n)
+def progress_bar(schedule: Schedule, progress: Progress, *, disable: bool) -> "tqdm[NoReturn]":
+    """Return a bar over all steps that a run will take, which starts where the run is; a context manager."""
+    return tqdm(
+        total=schedule.total,
+        initial=progress.step,
+        disable=disable,
+        dynamic_ncols=True,
+        bar_format="{percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}",
+    )
 
 
-def advise_on_time(seconds_left: float) -> list[str]:
-    """Return lines for the user on how long a run takes, and on what to do if that is long."""
-    lines = [f"about {duration(seconds_left)} to go"]
-    if seconds_left > LONG_SECONDS:
-        lines.append("Ctrl-C stops the run and saves it; --minutes 10 fits one into less time")
-    return lines
+def update_bar(bar: "tqdm[NoReturn]", progress: Progress, *, characters_per_step: int) -> None:
+    """Show the step, the speed in characters per second and the last loss in nats per character."""
+    loss = [progress.train_nats, *progress.pending_losses][-1]
+    speed = progress.step * characters_per_step / max(progress.seconds, 1e-9)
+    bar.set_postfix_str(f"{tqdm.format_sizeof(speed)} char/s, loss {loss:.3f} nats", refresh=False)
+    bar.update(progress.step - bar.n)
 
 
 def advise_on_end(progress: Progress, *, split: str) -> list[str]:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+from typing import NoReturn
+
+from tqdm import tqdm
 
 from charlm.config.schema import Config, EarlyStoppingConfig
 from charlm.errors import CharlmError
@@ -21,13 +24,13 @@ from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
+from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
-from charlm.training.clock import Estimate, Stopwatch
-from charlm.training.display import ProgressBar, Say, above_bar, advise_on_time, describe_run
+from charlm.training.display import describe_run, progress_bar, update_bar
 from charlm.training.engine import Engine, EngineFactory
-from charlm.training.recorder import OnEvaluation, Recorder, ignore_evaluation
+from charlm.training.recorder import Recorder
 from charlm.training.schedule import make_schedule
-from charlm.training.signals import StopRequest
+from charlm.training.signals import Say, Session
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner, fit_training_batches
 
@@ -124,13 +127,9 @@ def train(
     engine: Engine,
     *,
     resume: bool,
-    request: StopRequest,
-    say: Say,
-    show_progress: bool = True,
-    watch: Stopwatch | None = None,
+    session: Session,
     measure_memory: Callable[[], int | None] = memory_bytes,
     clock: Callable[[], float] = time.monotonic,
-    on_evaluation: OnEvaluation = ignore_evaluation,
 ) -> Outcome:
     """Train, or continue training, until a limit of the config or a signal.
 
@@ -138,13 +137,9 @@ def train(
         run: Its folder, config and corpus.
         engine: What computes the steps, in its first state; see `new_engine`.
         resume: Whether to continue from the newest checkpoint.
-        request: The stop request of a `stop_on_signal` block.
-        say: Called with each line for the user.
-        show_progress: Whether to show a bar on standard error.
-        watch: The stopwatch that has measured the start so far; None = a new one.
+        session: Its user, from a `stop_on_signal` block.
         measure_memory: Returns the memory of the machine in bytes; None = not known.
         clock: Returns the time in seconds.
-        on_evaluation: Called after each evaluation; it may end the run by `request.reason`.
 
     Raises:
         CharlmError: a teacher cannot be used, training has diverged, or a file cannot be written. The last checkpoint
@@ -152,30 +147,23 @@ def train(
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
-    watch, say = watch or Stopwatch(), above_bar(say)
     with only_writer(run.folder):
         check_no_links(run.folder)
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
-        with request.at_once():
-            soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=say)
-            if soft_targets is not None:
-                watch.lap("teachers")
+        with session.at_once():
+            soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=session.say)
             training = Training(
                 run,
                 engine,
                 soft_targets=soft_targets,
-                request=request,
-                say=say,
+                session=session,
                 clock=clock,
-                on_evaluation=on_evaluation,
             )
         with contextlib.closing(training.recorder.outputs):
-            with request.at_once():
+            with session.at_once():
                 training.prepare(resume=resume)
-            watch.lap("graph")
-            say(f"ready in {watch}")
-            with training.progress_bar(disable=not show_progress) as bar:
+            with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
     return Outcome(
         folder=run.folder,
@@ -184,8 +172,8 @@ def train(
         split=training.recorder.validator.split,
         reason=reason,
         signal=training.stopped_by,
-        simple_nats=training.recorder.report.simple_nats(),
-        sample="" if training.recorder.sample is None else training.recorder.sample.text,
+        simple_nats=training.recorder.validator.simple_nats,
+        sample=training.recorder.sample,
         longer=tuple(
             f"training.{name}={2 * limit}"
             for name, limit in (("epochs", training.settings.epochs), ("steps", training.settings.steps))
@@ -201,10 +189,8 @@ class Training:
         run: Its folder, config and corpus.
         engine: What computes the steps.
         soft_targets: What `open_soft_targets` returned; None = none, or steps that are only timed.
-        request: The stop request of a `stop_on_signal` block.
-        say: Called with each line for the user.
+        session: Its user.
         clock: Returns the time in seconds.
-        on_evaluation: Called after each evaluation.
 
     Raises:
         CharlmError: the text is too short.
@@ -217,12 +203,10 @@ class Training:
         engine: Engine,
         *,
         soft_targets: SoftTargets | None = None,
-        request: StopRequest,
-        say: Say,
+        session: Session,
         clock: Callable[[], float],
-        on_evaluation: OnEvaluation,
     ) -> None:
-        self.run, self.engine, self.request, self.say, self.clock = run, engine, request, say, clock
+        self.run, self.engine, self.session, self.clock = run, engine, session, clock
         self.settings = run.config.training
         self.progress = Progress()
         self.stopped_by: Signals | None = None
@@ -235,9 +219,7 @@ class Training:
             self.batches,
             self.schedule,
             last_change=lambda: self.steps.last_change,
-            request=request,
-            say=say,
-            on_evaluation=on_evaluation,
+            session=session,
         )
         self.stopping = _early_stopping(run)
 
@@ -257,28 +239,24 @@ class Training:
 
         """
         if self.recorder.validator.validation is None:
-            self.say("there is no validation text: best/ has the lowest training loss")
+            self.session.say("there is no validation text: best/ has the lowest training loss")
         if resume and self.recorder.outputs.has_checkpoint():
             self.progress = self.recorder.outputs.resume()
-            self.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
+            self.session.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
-            for line in describe_run(self.run, self.recorder.report.facts(), self.batches, steps=self.schedule.total):
-                self.say(line)
+            for line in describe_run(self.run, describe_text(self.run.corpus), self.batches, steps=self.schedule.total):
+                self.session.say(line)
             if self.settings.first_weights is not None:
                 self.recorder.record_start(self.progress)
         if self.stopping is not None and self.stopping.min_weights_per_character:
-            self.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
+            self.session.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         self.engine.build()
-        if simple := self.recorder.report.simple_nats():
+        if simple := self.recorder.validator.simple_nats:
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
-            self.say(f"to beat: {scores} nats on the validation text")
+            self.session.say(f"to beat: {scores} nats on the validation text")
 
-    def progress_bar(self, *, disable: bool) -> ProgressBar:
-        """Return the progress bar of this run."""
-        return ProgressBar(self.batches, self.schedule, self.progress, disable=disable)
-
-    def advance(self, bar: ProgressBar) -> str:
+    def advance(self, bar: "tqdm[NoReturn]") -> str:
         """Take steps until the run ends, and save; return why it ended.
 
         Raises:
@@ -287,33 +265,28 @@ class Training:
 
         """
         started, earlier = self.clock(), self.progress.elapsed_seconds
-        estimate = Estimate(self.schedule.total)
-        with self.request.deferred():
+        with self.session.deferred():
             while True:
                 self.recorder.record_due(self.progress)
                 if reason := self._ending():
                     self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
                     return reason
                 self.steps.take_steps(self.progress)
-                elapsed = self.clock() - started
-                self.progress.elapsed_seconds = earlier + elapsed
-                if (seconds_left := estimate.update(self.progress.step, elapsed)) is not None:
-                    for line in advise_on_time(seconds_left):
-                        self.say(line)
-                bar.update(self.progress)
+                self.progress.elapsed_seconds = earlier + self.clock() - started
+                update_bar(bar, self.progress, characters_per_step=self.batches.characters_per_step)
 
     def _ending(self) -> str | None:
         """Return why the run ends here, or None."""
         progress, stopping = self.progress, self.stopping
         if progress.evaluated_step == progress.step >= self.schedule.total:
             return "all steps done"
-        if self.request.reason is not None:
-            return self.request.reason
+        if self.session.reason is not None:
+            return self.session.reason
         if stopping is not None and progress.evaluations_without_best >= stopping.patience:
             return f"no new best in {stopping.patience} evaluations"
-        if self.request.signal is not None:
-            self.stopped_by = self.request.signal
-            return f"stopped by {self.request.signal.name}"
+        if self.session.signal is not None:
+            self.stopped_by = self.session.signal
+            return f"stopped by {self.session.signal.name}"
         return None
 
 

@@ -13,25 +13,23 @@ from typing import Any
 import numpy as np
 
 from charlm import __version__
-from charlm.config.file import dump_config
-from charlm.config.resume import check_resume
+from charlm.config.file import check_resume, dump_config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.hardware import versions
 from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.network.bundle import Bundle, write_bundle
-from charlm.network.rnn import Floats, Parameters
+from charlm.network.rnn import Parameters, bits
 from charlm.runs.folder import CHECKPOINTS, CORPUS, ENDED_FILE, METRICS_FILE, TENSORBOARD, check_no_links, results
-from charlm.runs.metrics import MetricsLog, with_bits
+from charlm.runs.metrics import to_line
 from charlm.runs.run import Run, corpus_identity, write_config
-from charlm.runs.summary import text_name
 from charlm.storage.atomic import write_file
-from charlm.storage.files import open_for_writing, refuse_links, writing
+from charlm.storage.files import Log, open_for_writing, refuse_links, writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.engine import Engine
+from charlm.training.events import EventLog
 from charlm.training.steps import DivergenceError
-from charlm.training.tensorboard import EventLog, settings_beyond_defaults, write_projector, write_row
 from charlm.training.views import Views
 
 
@@ -53,7 +51,7 @@ class RunOutputs:
         self.run, self.config, self.engine, self.split, self.warn = run, run.config, engine, split, warn
         self.steps_per_epoch = steps_per_epoch
         self.checkpoints = run.folder / CHECKPOINTS
-        self._metrics: MetricsLog | None = None
+        self._metrics: Log | None = None
         self._copied: tuple[int, Parameters] | None = None
         """A step and its weights, copied once for everything that needs them at that step."""
         self._corpus, self._config_text = corpus_identity(run.corpus), dump_config(run.config)
@@ -84,7 +82,7 @@ class RunOutputs:
             )
         self._open_logs({})
         self.events.describe(self.config, self.engine.graph())
-        self._describe_settings()
+        write_config(self.run.folder, self.config)
 
     def resume(self) -> Progress:
         """Restore the newest undamaged checkpoint, and return its progress; say which settings have changed since.
@@ -101,9 +99,13 @@ class RunOutputs:
         self._open_logs(checkpoint.facts.file_sizes)
         if changes:
             self._note_changes(changes, step=progress.step)
-        self._describe_settings()
+        write_config(self.run.folder, self.config)
         if progress.best_nats is not None and not (self.run.folder / "best").is_dir():
-            self._restore_best(progress)
+            self.warn(
+                f"{self.run.folder / 'best'}: missing; if training goes on, the next evaluation writes it again; until "
+                f"then use --checkpoint last"
+            )
+            progress.best_nats = None
         return progress
 
     def save(self, progress: Progress) -> None:
@@ -150,7 +152,7 @@ class RunOutputs:
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Write a log line or an evaluation, for instance {"step": 5, "split": "train", "nats_per_char": 2.5, ...}."""
-        metrics = with_bits(metrics)
+        metrics = {**metrics, "bits_per_char": bits(metrics["nats_per_char"])}
         self._write_metrics(metrics)
         self.events.log(metrics)
 
@@ -160,23 +162,9 @@ class RunOutputs:
         self.events.show(Views(histograms=weights), step=step)
         self.events.show(views, step=step)
 
-    def show_characters(self, points: Floats) -> None:
-        """Write a point for each character, float32 [V, width], for TensorBoard's projector."""
-        model = self.config.model
-        name = "embedding" if model.embedding else "rows of rnn.0.kernel"
-        write_projector(self.run.folder / TENSORBOARD, self.run.corpus.vocabulary, points, name=name)
-
     def end(self, step: int) -> None:
         """Write that the run is complete at a step. A resumed run takes this back: it is later than its checkpoint."""
         write_file(self.run.folder / ENDED_FILE, (json.dumps({"step": step}) + "\n").encode())
-        self.events.end()
-
-    def _describe_settings(self) -> None:
-        """Write config.yaml and the row of the table of runs, at the start and at each resumption."""
-        write_config(self.run.folder, self.config)
-        text = text_name([source.name for source in self.run.corpus.manifest.sources])
-        settings = settings_beyond_defaults(self.config, text=text)
-        write_row(self.run.folder / TENSORBOARD, settings, run=self.run.folder.resolve().name)
 
     def _note_changes(self, changes: Mapping[str, tuple[Any, Any]], *, step: int) -> None:
         """Say and log which settings have changed."""
@@ -201,27 +189,16 @@ class RunOutputs:
             )
         return check_resume(facts.config, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
 
-    def _restore_best(self, progress: Progress) -> None:
-        """Write best/ again if the present weights are the best; if not, let the next evaluation write it."""
-        if progress.best_step == progress.step:
-            self.save_best(progress)
-            return
-        self.warn(
-            f"{self.run.folder / 'best'}: missing, and the weights of step {progress.best_step:,} with it; if training "
-            f"goes on, the next evaluation writes it again; until then use --checkpoint last"
-        )
-        progress.best_nats = None
-
     def _open_logs(self, sizes: Mapping[str, int]) -> None:
         """Cut the log files to these sizes, and open them."""
         self.close()
         rewind(self.run.folder, sizes)
-        self._metrics = MetricsLog(self.run.folder / METRICS_FILE)
+        self._metrics = Log(self.run.folder / METRICS_FILE)
         self.events = EventLog(self.run.folder / TENSORBOARD)
 
     def _write_metrics(self, metrics: Mapping[str, Any]) -> None:
         assert self._metrics is not None, "the logs are not open"
-        self._metrics.write(metrics)
+        self._metrics.write(to_line(metrics))
 
     def _log_sizes(self) -> dict[str, int]:
         """Return the number of bytes of each log file, by path inside the run, when all of them are on the disk."""

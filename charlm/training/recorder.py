@@ -1,5 +1,6 @@
 """What happens between the steps of a run: it is logged, evaluated and saved when that is due."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,23 +10,17 @@ from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
-from charlm.training.clock import Allowance
-from charlm.training.display import Say, advise_on_end, describe_evaluation, line_columns
+from charlm.training.display import advise_on_end, describe_evaluation, line_columns
 from charlm.training.engine import Engine
 from charlm.training.outputs import RunOutputs
 from charlm.training.schedule import Schedule
-from charlm.training.signals import Stopped, StopRequest
+from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
-from charlm.training.validation import TextReport, Validator, WrittenSample
-from charlm.training.views import StepChange, Viewer, input_rows
+from charlm.training.validation import MAX_TRAINING_CHARACTERS, Validator
+from charlm.training.views import StepChange, choose_windows, details, summary
 
-OnEvaluation = Callable[[Progress, float], object]
-"""Is called after an evaluation with the progress and the loss that decides which network is the best, in nats per
-character: that on the validation text, or the training loss if there is no such text."""
-
-
-def ignore_evaluation(_progress: Progress, _nats: float) -> None:
-    """Do nothing after an evaluation."""
+DETAIL_SHARE = 0.02
+"""The share of the time of training that the details of evaluations may take."""
 
 
 class Recorder:
@@ -39,9 +34,7 @@ class Recorder:
         batches: How the training text is cut into windows.
         schedule: When something is due.
         last_change: Returns what the last step before the last evaluation did, or None.
-        request: The stop request of a `stop_on_signal` block; a signal cuts an evaluation short.
-        say: Called with each line for the user.
-        on_evaluation: Called after each evaluation.
+        session: Its user; a signal cuts an evaluation short.
 
     """
 
@@ -53,21 +46,18 @@ class Recorder:
         schedule: Schedule,
         *,
         last_change: Callable[[], StepChange | None],
-        request: StopRequest,
-        say: Say,
-        on_evaluation: OnEvaluation,
+        session: Session,
     ) -> None:
         self._corpus, self._batches, self._schedule = run.corpus, batches, schedule
-        self._request, self._say, self._on_evaluation = request, say, on_evaluation
-        self._last_change = last_change
+        self._session, self._last_change = session, last_change
         self.validator = Validator(run)
-        self._allowance = Allowance()
-        self.report = TextReport(run.corpus, self.validator.validation)
-        self._viewer = Viewer(run, self.validator.validation, self.report)
-        self.sample: WrittenSample | None = None
+        self._detail_seconds = 0.0
+        training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
+        self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
+        self.sample = ""
         """The text that the network of the last evaluation has written."""
         self.outputs = RunOutputs(
-            run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=say
+            run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=session.say
         )
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
@@ -83,7 +73,7 @@ class Recorder:
             self.validator.update_best(nats, progress)
             self._save(progress)
             self.outputs.save_best(progress)
-            self._say(f"step 0: validation {nats:.3f} nats")
+            self._session.say(f"step 0: validation {nats:.3f} nats")
 
     def record_due(self, progress: Progress) -> None:
         """Log, evaluate and save if it is due at this step and not done yet."""
@@ -102,7 +92,7 @@ class Recorder:
             self._evaluate(progress)
             self.outputs.end(progress.step)
             for line in advise_on_end(progress, split=self.validator.split):
-                self._say(line)
+                self._session.say(line)
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step
@@ -134,7 +124,7 @@ class Recorder:
             return
         self._corpus.check_size()
         try:
-            with self._request.at_once():
+            with self._session.at_once():
                 bundle = self.outputs.bundle(progress)
                 nats = self._score(bundle, progress.step)
                 sample = self.validator.sample(bundle)
@@ -148,17 +138,17 @@ class Recorder:
             self.outputs.save_best(progress)
         self._show(sample, progress)
         progress.evaluated_step, self.sample = progress.step, sample
-        self._say(
+        self._session.say(
             describe_evaluation(
                 progress,
                 schedule=self._schedule,
                 validation_nats=nats,
                 is_best=is_best,
-                sample="" if sample is None else sample.text,
+                sample=sample,
                 columns=line_columns(),
             )
         )
-        self._on_evaluation(progress, score)
+        self._session.on_evaluation(progress, score)
 
     def _score(self, bundle: Bundle, step: int) -> float | None:
         """Return the validation loss of a network; raise DivergenceError if it, or a weight, is not finite."""
@@ -169,26 +159,28 @@ class Recorder:
             raise DivergenceError(f"the validation loss is {nats} at step {step:,}")
         return nats
 
-    def _show(self, sample: WrittenSample | None, progress: Progress) -> None:
+    def _show(self, sample: str, progress: Progress) -> None:
         """Show TensorBoard what the network of an evaluation is like; details only as far as they cost little time.
 
-        The details of the first evaluation and of the last are always shown.
+        The details of the first evaluation and of the last are always shown, others while all of them together have
+        taken less than DETAIL_SHARE of the time of training.
         """
         step, change = progress.step, self._last_change()
         is_known = change is not None and change.step == step
-        self.outputs.show(
-            self._viewer.summary(sample=sample, change=change if is_known else None, best_nats=progress.best_nats),
-            step=step,
+        views = summary(
+            sample=sample,
+            change=change if is_known else None,
+            best_nats=progress.best_nats,
+            simple_nats=self.validator.simple_nats,
         )
-        if step >= self._schedule.total or self._allowance.allows(progress.seconds):
-            with self._allowance.spend():
-                bundle = self.outputs.bundle(progress)
-                texts = [
-                    self.validator.sample(bundle, temperature=other) for other in self.validator.other_temperatures
-                ]
-                details = self._viewer.details(bundle.parameters, [text for text in texts if text])
-                self.outputs.events.show(details, step=step)
-                self.outputs.show_characters(input_rows(bundle.parameters))
+        self.outputs.show(views, step=step)
+        if step >= self._schedule.total or self._detail_seconds <= DETAIL_SHARE * progress.seconds:
+            started = time.perf_counter()
+            bundle = self.outputs.bundle(progress)
+            others = self.validator.other_temperatures
+            texts = {other: self.validator.sample(bundle, temperature=other) for other in others} if sample else {}
+            self.outputs.events.show(details(bundle.parameters, self._windows, texts), step=step)
+            self._detail_seconds += time.perf_counter() - started
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {

@@ -1,16 +1,26 @@
-"""What ends a run before its last step: Ctrl-C, SIGTERM and SIGHUP, or the program itself.
+"""A training as its user has it: what is said, and what ends it before its last step.
 
-Signals end the program at once if nothing can be lost, otherwise after the present step.
+Ctrl-C, SIGTERM and SIGHUP end the program at once if nothing can be lost, otherwise after the present step.
 """
 
 import contextlib
 import signal as signals
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from tqdm import tqdm
+
+from charlm.training.checkpoints import Progress
+
+Say = Callable[[str], None]
+"""Takes a line for the user."""
+OnEvaluation = Callable[[Progress, float], object]
+"""Is called after an evaluation with the progress and the loss that decides which network is the best, in nats per
+character: that on the validation text, or the training loss if there is no such text."""
 CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
 
@@ -25,10 +35,24 @@ class Stopped(KeyboardInterrupt):
         """The folder of the run that was stopped, if it exists."""
 
 
-@dataclass
-class StopRequest:
-    """The signal that has asked the program to end, and what the next signal does; or why the program ends the run."""
+def keep_silent(_line: str) -> None:
+    """Say nothing."""
 
+
+def ignore_evaluation(_progress: Progress, _nats: float) -> None:
+    """Do nothing after an evaluation."""
+
+
+@dataclass
+class Session:
+    """What the user of a training is told, and the signal or the reason that ends it."""
+
+    tell: Say = keep_silent
+    """Takes a line for the user."""
+    show_progress: bool = False
+    """Whether to show bars on standard error."""
+    on_evaluation: OnEvaluation = ignore_evaluation
+    """Called after each evaluation; it may end the run by `reason`."""
     signal: signals.Signals | None = None
     """The last signal, or None."""
     is_deferred: bool = False
@@ -36,6 +60,20 @@ class StopRequest:
     reason: str | None = None
     """Why the run is to end after the present step, for the user; set by the program that trains it, None = it is not.
     """
+
+    def say(self, line: str) -> None:
+        """Tell the user a line, above the progress bar."""
+        with tqdm.external_write_mode(sys.stderr):
+            self.tell(line)
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Say and show nothing during a block."""
+        before, self.tell, self.show_progress = (self.tell, self.show_progress), keep_silent, False
+        try:
+            yield
+        finally:
+            self.tell, self.show_progress = before
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -71,23 +109,27 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
-    """Handle signals during a block, at once unless the request defers them.
+def stop_on_signal(tell: Say = keep_silent, *, show_progress: bool = False) -> Iterator[Session]:
+    """Handle signals during a block, at once unless the session defers them.
 
     An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread Python allows no handlers: signals are
     left as they are.
 
+    Args:
+        tell: Takes a line for the user.
+        show_progress: Whether to show bars on standard error.
+
     Yields:
-        The stop request.
+        The session.
 
     """
-    request = StopRequest()
+    session = Session(tell, show_progress)
     caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
         caught = []
-    before = {number: signals.signal(number, request._handle) for number in caught}
+    before = {number: signals.signal(number, session._handle) for number in caught}
     try:
-        yield request
+        yield session
     finally:
         for number, handler in before.items():
             signals.signal(number, handler)

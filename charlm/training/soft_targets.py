@@ -107,7 +107,7 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
 
 def _shape(corpus: Corpus) -> tuple[int, int]:
     """Return the shape [N, V] of the soft targets for a text."""
-    return len(corpus.split("train", check=False)) - 1, len(corpus.vocabulary)
+    return len(corpus.split("train")) - 1, len(corpus.vocabulary)
 
 
 def _is_whole(path: Path, facts: Facts, shape: tuple[int, int]) -> bool:

@@ -39,7 +39,7 @@ class DivergenceError(CharlmError):
 def fit_training_batches(corpus: Corpus, config: Config) -> tuple[Batches, str | None]:
     """Return how the training text of a corpus is cut into windows; see `charlm.text.batches.fit_batches`."""
     return fit_batches(
-        len(corpus.split("train", check=False)),
+        len(corpus.split("train")),
         batch_size=config.training.batch_size,
         sequence_length=config.training.sequence_length,
         seed=config.seed,
@@ -48,7 +48,7 @@ def fit_training_batches(corpus: Corpus, config: Config) -> tuple[Batches, str |
 
 
 class WindowReader:
-    """Reads the windows of steps from the training text, and checks them.
+    """Reads the windows of steps from the training text.
 
     Args:
         corpus: The text.
@@ -59,7 +59,7 @@ class WindowReader:
 
     def __init__(self, corpus: Corpus, batches: Batches, rows: slice) -> None:
         self._corpus, self._batches, self._rows = corpus, batches, rows
-        self._ids = corpus.split("train", check=False)
+        self._ids = corpus.split("train")
 
     def __call__(self, first: int, count: int) -> NDArray[np.int32]:
         """Return windows of one epoch, int32 [count, T + 1, rows].
@@ -69,14 +69,12 @@ class WindowReader:
             count: The number of steps.
 
         Raises:
-            CharlmError: the text on the disk has become shorter, or has an id that is not in the vocabulary.
+            CharlmError: the text on the disk has become shorter.
 
         """
         self._corpus.check_size()
         epoch, window = divmod(first, self._batches.steps_per_epoch)
-        windows = self._batches.windows(self._ids, epoch=epoch, first=window, count=count, rows=self._rows)
-        self._corpus.check_ids(windows)
-        return windows
+        return self._batches.windows(self._ids, epoch=epoch, first=window, count=count, rows=self._rows)
 
 
 class StepRunner:
@@ -114,7 +112,7 @@ class StepRunner:
         The step before an evaluation is taken alone, so that its effect on the weights can be measured.
 
         Raises:
-            CharlmError: the text on the disk has become shorter, or has an id that is not in the vocabulary.
+            CharlmError: the text on the disk has become shorter.
             DivergenceError: one of these steps shows that training has diverged.
 
         """

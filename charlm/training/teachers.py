@@ -1,7 +1,5 @@
 """The teachers that a run trains before it begins: runs of their own, in its folder teachers/."""
 
-from collections.abc import Callable
-
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run
@@ -11,20 +9,13 @@ from charlm.training import loop
 from charlm.training.engine import EngineFactory
 from charlm.training.loop import new_engine
 from charlm.training.schedule import total_steps
-from charlm.training.signals import Stopped, StopRequest
+from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import keeps_soft_targets
 from charlm.training.steps import fit_training_batches
 from charlm.training.timing import measure
 
 
-def train_teachers(
-    run: Run,
-    make_engine: EngineFactory,
-    *,
-    request: StopRequest,
-    say: Callable[[str], None],
-    show_progress: bool = False,
-) -> None:
+def train_teachers(run: Run, make_engine: EngineFactory, *, session: Session) -> None:
     """Train the teachers that a run asks for with `training.teacher_seeds`, one after the other.
 
     Teachers that are there are left as they are, and one that was interrupted goes on. Nothing is trained once the run
@@ -33,9 +24,7 @@ def train_teachers(
     Args:
         run: A run that has begun.
         make_engine: Makes the engine of each.
-        request: The stop request of a `stop_on_signal` block.
-        say: Takes a line for the user.
-        show_progress: Whether to show bars on standard error.
+        session: Its user, from a `stop_on_signal` block.
 
     Raises:
         CharlmError: a teacher cannot be trained, or a folder of teachers/ is another run.
@@ -57,15 +46,15 @@ def train_teachers(
         _check_is_teacher(teacher, config, run)
         if (folder / ENDED_FILE).is_file():
             continue
-        say(f"teacher {number} of {len(seeds)}: {folder}")
-        engine = new_engine(config, run.corpus, make_engine, say=say)
-        outcome = loop.train(teacher, engine, resume=is_begun, request=request, say=say, show_progress=show_progress)
+        session.say(f"teacher {number} of {len(seeds)}: {folder}")
+        engine = new_engine(config, run.corpus, make_engine, say=session.say)
+        outcome = loop.train(teacher, engine, resume=is_begun, session=session)
         if outcome.signal is not None:
             raise Stopped(outcome.signal)
 
 
 def teacher_seconds(
-    config: Config, corpus: Corpus, make_engine: EngineFactory, *, request: StopRequest, step_seconds: float
+    config: Config, corpus: Corpus, make_engine: EngineFactory, *, session: Session, step_seconds: float
 ) -> float:
     """Return how long the teachers take that a run would train, and their reading of the text; 0 = there are none.
 
@@ -75,7 +64,7 @@ def teacher_seconds(
         config: Every setting of the run.
         corpus: Its text.
         make_engine: Makes the engine.
-        request: The stop request of a `stop_on_signal` block.
+        session: Of a `stop_on_signal` block; nothing is said.
         step_seconds: How long to time steps, at least.
 
     Raises:
@@ -88,10 +77,10 @@ def teacher_seconds(
         return 0.0
     teacher = config.of_teacher(seeds[0])
     engine = new_engine(teacher, corpus, make_engine, say=lambda _: None)
-    costs = measure(teacher, corpus, engine, request=request, step_seconds=step_seconds)
+    costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds)
     batches, _ = fit_training_batches(corpus, teacher)
     steps = total_steps(teacher.training.epochs, teacher.training.steps, batches)
-    sizes = {name: len(corpus.split(name, check=False)) for name in ("train", "validation")}
+    sizes = {name: len(corpus.split(name)) for name in ("train", "validation")}
     evaluated = min(sizes["validation"], config.training.evaluate_characters)
     reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0
     return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)

@@ -22,9 +22,8 @@ from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
 from charlm.training.loop import Training
-from charlm.training.recorder import ignore_evaluation
-from charlm.training.schedule import ENOUGH_EVALUATIONS, MAX_EVALUATE_EVERY, evaluation_period
-from charlm.training.signals import StopRequest
+from charlm.training.schedule import evaluation_period
+from charlm.training.signals import Session
 from charlm.training.steps import DivergenceError
 
 STEP_SECONDS = 3.0
@@ -59,25 +58,12 @@ class Costs:
         return steps * self.step_seconds + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
+        """Return a number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
 
-        With a fixed period of evaluations the time rises with the steps. The default period grows with the steps, and
-        the time falls where it does; but for each period it rises, so that each is searched by itself.
+        It is the largest if the period of evaluations is fixed, and close to it with the default period, with which the
+        time falls a little wherever the period grows.
         """
-        if settings.evaluate_every is not None:
-            return self._search(settings, seconds, range(1, MAX_STEPS))
-        last = ENOUGH_EVALUATIONS * MAX_EVALUATE_EVERY  # from here on the period is MAX_EVALUATE_EVERY
-        periods = [range(1, 2 * ENOUGH_EVALUATIONS)]
-        periods += [
-            range(first, first + ENOUGH_EVALUATIONS)
-            for first in range(2 * ENOUGH_EVALUATIONS, last, ENOUGH_EVALUATIONS)
-        ]
-        return max(self._search(settings, seconds, steps) for steps in [*periods, range(last, MAX_STEPS)])
-
-    def _search(self, settings: TrainingConfig, seconds: float, steps: range) -> int:
-        """Return the largest number in a range over which the time rises that fits; 0 = none."""
-        fits = bisect.bisect_right(steps, seconds, key=lambda count: self.run_seconds(settings, count))
-        return steps[fits - 1] if fits else 0
+        return bisect.bisect_right(range(1, MAX_STEPS), seconds, key=lambda steps: self.run_seconds(settings, steps))
 
 
 def measure(
@@ -85,7 +71,7 @@ def measure(
     corpus: Corpus,
     engine: Engine,
     *,
-    request: StopRequest,
+    session: Session,
     step_seconds: float = STEP_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Costs:
@@ -97,7 +83,7 @@ def measure(
         config: Every setting of the run; `training.parts` is a number.
         corpus: Its text.
         engine: The engine of the run, in its first state.
-        request: The stop request of a `stop_on_signal` block; a signal ends the measurement at once.
+        session: Of a `stop_on_signal` block; a signal ends the measurement at once. Nothing is said.
         step_seconds: How long to take steps, at least. The first call of the engine comes before that.
         clock: Returns the time in seconds.
 
@@ -107,16 +93,14 @@ def measure(
 
     """
     endless = config.training.model_copy(update={"steps": MAX_STEPS, "epochs": None})
-    with tempfile.TemporaryDirectory(prefix="charlm-") as folder, request.at_once():
+    with tempfile.TemporaryDirectory(prefix="charlm-") as folder, session.at_once():
         started = clock()
         (Path(folder) / METRICS_FILE).touch()
         training = Training(
             Run(Path(folder), config.model_copy(update={"training": endless}), corpus),
             engine,
-            request=request,
-            say=lambda _: None,
+            session=Session(),
             clock=clock,
-            on_evaluation=ignore_evaluation,
         )
         with contextlib.closing(training.recorder.outputs):
             training.prepare(resume=False)

@@ -2,21 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from charlm.config.schema import SamplingConfig
 from charlm.evaluation.baselines import NGRAM_ORDER, compressed_nats, ngram_nats
 from charlm.evaluation.scoring import estimate_stream
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, nats
 from charlm.runs.run import Run
-from charlm.sampling.generation import choose_ids, encode_prompt, forbidden_ids, read_prompt
+from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.corpus import Corpus
-from charlm.text.findings import TextFacts, describe_text
 from charlm.text.vocabulary import Ids
 from charlm.training.checkpoints import Progress
 
@@ -29,65 +25,10 @@ MAX_TRAINING_CHARACTERS = 1_000_000
 """The simple models learn from the end of the training text; a 5-gram model of so much takes a third of a second."""
 
 
-@dataclass(frozen=True, eq=False)
-class WrittenSample:
-    """A sampled text."""
-
-    temperature: float
-    text: str
-    """The prompt included."""
-    glyphs: tuple[str, ...]
-    """Its characters without the prompt; at level byte, one of U+0000 to U+00FF for each byte."""
-    nats: Floats
-    """-ln p of each of them at temperature 1, float32 [number of glyphs]."""
-
-
 def temperatures(configured: float) -> tuple[float, ...]:
     """Return three different temperatures, that of the config first."""
     others = [INSTEAD if temperature == configured else temperature for temperature in BESIDE]
     return (configured, *others)
-
-
-def write_sample(bundle: Bundle, settings: SamplingConfig, *, seed: int, temperature: float) -> WrittenSample | None:
-    """Sample a text; None if `sampling.length` is 0.
-
-    The text is that of `charlm.sampling.generation.generate_text`, up to rounding.
-
-    Args:
-        bundle: The network.
-        settings: The section `sampling` of the config; its temperature is not used.
-        seed: 0 or more.
-        temperature: 0 or more.
-
-    Raises:
-        CharlmError: the logits are not finite.
-
-    """
-    if not settings.length:
-        return None
-    vocabulary, parameters = bundle.vocabulary, bundle.parameters
-    _, state = read_prompt(parameters, encode_prompt(vocabulary, settings.prompt, unknown="skip"))
-    chosen: list[int] = []
-    logits: list[Floats] = []
-    for index, row in choose_ids(
-        parameters,
-        state,
-        sampler=Sampler(temperature, settings.top_k, settings.top_p, settings.min_p),
-        uniforms=np.random.default_rng([seed, 0]).random(settings.length).tolist(),
-        forbidden=forbidden_ids(vocabulary),
-    ):
-        chosen.append(index)
-        logits.append(row.copy())
-        if index == vocabulary.end_of_text_id:
-            break
-    count = len(chosen) - (chosen[-1] == vocabulary.end_of_text_id)
-    ids = np.array(chosen)
-    return WrittenSample(
-        temperature,
-        settings.prompt + vocabulary.decode(ids[:count]),
-        tuple(vocabulary.glyphs[index] for index in chosen[:count]),
-        nats(np.stack(logits), ids)[:count],
-    )
 
 
 class Validator:
@@ -99,7 +40,7 @@ class Validator:
     """
 
     def __init__(self, run: Run) -> None:
-        self.config = run.config
+        self.run, self.config = run, run.config
         ids = run.corpus.split("validation", at_most=self.config.training.evaluate_characters)
         self.validation = ids if len(ids) > 1 else None
         """The ids of the validation text, integers [n]; None if there are fewer than 2."""
@@ -115,11 +56,36 @@ class Validator:
         with np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
             return estimate_stream(bundle.parameters, self.validation).nats_per_char
 
-    def sample(self, bundle: Bundle, *, temperature: float | None = None) -> WrittenSample | None:
-        """Sample a text at a temperature, None = that of the config; None if `sampling.length` is 0."""
+    @cached_property
+    def simple_nats(self) -> Mapping[str, float]:
+        """What simple models score on the validation text, see `score_simple_models`; it takes a second at first."""
+        return score_simple_models(self.run.corpus, self.validation)
+
+    def sample(self, bundle: Bundle, *, temperature: float | None = None) -> str:
+        """Sample a text, as `charlm sample` with the seed of the run does; empty if `sampling.length` is 0.
+
+        Args:
+            bundle: The network.
+            temperature: 0 or more; None = that of the config.
+
+        Returns:
+            The text with its prompt.
+
+        Raises:
+            CharlmError: the logits are not finite.
+
+        """
         settings = self.config.sampling
-        at = settings.temperature if temperature is None else temperature
-        return write_sample(bundle, settings, seed=self.config.seed, temperature=at)
+        if not settings.length:
+            return ""
+        sampler = Sampler(
+            settings.temperature if temperature is None else temperature,
+            settings.top_k,
+            settings.top_p,
+            settings.min_p,
+        )
+        wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt, unknown="skip")
+        return settings.prompt + "".join(generate_text(bundle, wanted))
 
     def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.
@@ -143,35 +109,6 @@ class Validator:
         return is_best
 
 
-class TextReport:
-    """A look at the text of a run, which begins when the object is made.
-
-    Args:
-        corpus: The text.
-        validation: The ids that the run is evaluated on, integers [n], n >= 2; None = there is no such text.
-
-    """
-
-    def __init__(self, corpus: Corpus, validation: Ids | None) -> None:
-        worker = ThreadPoolExecutor(max_workers=1)
-        self._facts = worker.submit(describe_text, corpus)
-        self._simple_nats = worker.submit(score_simple_models, corpus, validation)
-        worker.shutdown(wait=False)
-
-    def facts(self) -> TextFacts:
-        """Return the facts about the text when they are known.
-
-        Raises:
-            CharlmError: an id is not in the vocabulary, or ids.bin has become shorter.
-
-        """
-        return self._facts.result()
-
-    def simple_nats(self) -> Mapping[str, float]:
-        """Return the scores of simple models when they are known, see `score_simple_models`."""
-        return self._simple_nats.result()
-
-
 def score_simple_models(corpus: Corpus, validation: Ids | None) -> dict[str, float]:
     """Return what a 5-gram model (interpolated modified Kneser-Ney) and bz2 score on the validation text.
 
@@ -185,7 +122,6 @@ def score_simple_models(corpus: Corpus, validation: Ids | None) -> dict[str, flo
     """
     if validation is None:
         return {}
-    training = corpus.split("train", check=False)[-MAX_TRAINING_CHARACTERS:]
-    corpus.check_ids(training)
+    training = corpus.split("train")[-MAX_TRAINING_CHARACTERS:]
     ngram = ngram_nats(validation, training, vocabulary_size=len(corpus.vocabulary))
     return {NGRAM: ngram, **compressed_nats(validation, corpus.vocabulary, training, names=("bz2",))}

@@ -1,6 +1,6 @@
 """What TensorBoard shows of an evaluation: plain data by tag, and what each tag means.
 
-`charlm.training.tensorboard` writes it.
+`charlm.training.events` writes it.
 """
 
 import math
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text, spectral_radius
 from charlm.network.rnn import Floats, Parameters
-from charlm.runs.run import Run
-from charlm.text.vocabulary import Ids
-from charlm.training.pictures import Picture, draw_lags, draw_surprise
-from charlm.training.validation import MAX_TRAINING_CHARACTERS, NGRAM, TextReport, WrittenSample
+from charlm.training.validation import NGRAM
 
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""
 STRIDE = 6
 """Every so many characters, the states are counted in the histogram."""
+LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+LOWEST = 1e-8
+"""The lowest end of the axis of gradients."""
+Picture = NDArray[np.uint8]
+"""Red, green and blue, uint8 [height, width, 3]."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "state": "Outputs h of the units while the network reads validation text.",
     "gradient_by_lag": "|dL_t/dh_(t-k)| / |dL_t/dh_t| by the lag k in characters: how far back the gradient of one "
     "prediction reaches. Line: median of the windows; band: 10th to 90th percentile.",
-    "surprise": "The sampled text; the darker a character, the more nats it took the network to expect it.",
     "nats_per_char/5-gram": "What a 5-gram model (interpolated modified Kneser-Ney) scores on the same text.",
-    "search": "The loss of each trial of a search, and by each setting; a ring marks the best trial, a cross the last "
-    "loss of one that was pruned.",
     "best_nats_per_char": "The lowest loss of all evaluations so far.",
 }
 """What a tag, or all tags that begin with it and a slash, mean; TensorBoard shows it beside the chart."""
@@ -150,67 +149,74 @@ def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
         ]
 
 
-class Viewer:
-    """Makes the views of a run.
+def draw_lags(curves: Sequence[LagCurve]) -> Picture:
+    """Draw the gradient by lag: a line for the median of each layer, a band from the 10th to the 90th percentile.
 
     Args:
-        run: Its text.
-        validation: The ids that the run is evaluated on, integers [n], n >= 2; None = there is no such text, and the
-            training text is read instead.
-        report: What simple models score on the same text.
+        curves: The curve of each layer, lowest first; all of the same length K, at least 1.
 
     """
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    def __init__(self, run: Run, validation: Ids | None, report: TextReport) -> None:
-        training = run.corpus.split("train", check=False)
-        self._windows = choose_windows(training[:MAX_TRAINING_CHARACTERS] if validation is None else validation)
-        self._report = report
-
-    def summary(self, *, sample: WrittenSample | None, change: StepChange | None, best_nats: float | None) -> Views:
-        """Return what is shown at every evaluation, since it takes next to no time.
-
-        Args:
-            sample: The sampled text, or None.
-            change: What the last step did; None = not known.
-            best_nats: The lowest loss so far in nats per character, or None.
-
-        """
-        scalars = {} if change is None else change.scalars()
-        if NGRAM in self._report.simple_nats():
-            scalars[f"nats_per_char/{NGRAM}"] = self._report.simple_nats()[NGRAM]
-        if best_nats is not None:
-            scalars["best_nats_per_char"] = best_nats
-        if sample is None:
-            return Views(scalars=scalars)
-        pictures = {"surprise": draw_surprise(sample.glyphs, sample.nats)} if sample.glyphs else {}
-        return Views(scalars=scalars, pictures=pictures, texts={"sample": sample.text})
-
-    def details(self, parameters: Parameters, samples: Sequence[WrittenSample]) -> Views:
-        """Return what is shown of a network if there is time for it.
-
-        Args:
-            parameters: The network that is evaluated: the average of the weights if one is kept.
-            samples: Texts at other temperatures.
-
-        """
-        layers = [] if self._windows is None else probe(parameters, self._windows)
-        scalars = {
-            f"spectral_radius/rnn.{index}": spectral_radius(layer.recurrent_kernel)
-            for index, layer in enumerate(parameters.layers)
-        }
-        scalars |= {f"saturated/rnn.{index}": layer.saturated_share for index, layer in enumerate(layers)}
-        return Views(
-            scalars=scalars,
-            histograms={f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)},
-            pictures={"gradient_by_lag": draw_lags([layer.gradient for layer in layers])} if layers else {},
-            texts={f"sample/temperature_{sample.temperature:g}": sample.text for sample in samples},
-        )
+    with style.context(["default", {"font.family": ["DejaVu Sans"], "font.size": 9}]):
+        figure = Figure(figsize=(4.2, 2.8), dpi=100)
+        axes = figure.add_axes((0.2, 0.18, 0.77, 0.78))  # fixed: a layout that is computed takes most of the time
+        for layer, curve in enumerate(curves):
+            colour, lags = LAYER_COLOURS[layer % len(LAYER_COLOURS)], np.arange(len(curve.median))
+            axes.fill_between(lags, _drawable(curve.low), _drawable(curve.high), color=colour, alpha=0.2, linewidth=0)
+            axes.plot(lags, _drawable(curve.median), color=colour, label=f"rnn.{layer}")
+        axes.set(yscale="log", xlabel="lag k, characters", ylabel="|dL_t/dh_(t-k)| / |dL_t/dh_t|")
+        axes.legend(frameon=False)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.array(canvas.buffer_rgba())[:, :, :3]
 
 
-def input_rows(parameters: Parameters) -> Floats:
-    """Return what tells the characters apart for the network, float32 [V, width].
+def _drawable(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ratios as a logarithmic axis takes them: 0, and what is not known, is drawn at its lower end."""
+    return np.clip(np.nan_to_num(ratios, nan=0.0), LOWEST, 1 / LOWEST)
 
-    It is the embedding if there is one; else the rows of the kernel of the first layer, one for each character.
+
+def summary(
+    *, sample: str, change: StepChange | None, best_nats: float | None, simple_nats: Mapping[str, float]
+) -> Views:
+    """Return what is shown at every evaluation, since it takes next to no time.
+
+    Args:
+        sample: The sampled text, or "".
+        change: What the last step did; None = not known.
+        best_nats: The lowest loss so far in nats per character, or None.
+        simple_nats: What simple models score on the same text, by name.
+
     """
-    rows = parameters.layers[0].kernel if parameters.embedding is None else parameters.embedding
-    return np.asarray(rows, np.float32)
+    scalars = {} if change is None else change.scalars()
+    if NGRAM in simple_nats:
+        scalars[f"nats_per_char/{NGRAM}"] = simple_nats[NGRAM]
+    if best_nats is not None:
+        scalars["best_nats_per_char"] = best_nats
+    return Views(scalars=scalars, texts={"sample": sample} if sample else {})
+
+
+def details(parameters: Parameters, windows: NDArray[Any] | None, texts: Mapping[float, str]) -> Views:
+    """Return what is shown of a network if there is time for it.
+
+    Args:
+        parameters: The network that is evaluated: the average of the weights if one is kept.
+        windows: What `choose_windows` returned.
+        texts: Sampled texts by their temperatures.
+
+    """
+    layers = [] if windows is None else probe(parameters, windows)
+    scalars = {
+        f"spectral_radius/rnn.{index}": spectral_radius(layer.recurrent_kernel)
+        for index, layer in enumerate(parameters.layers)
+    }
+    scalars |= {f"saturated/rnn.{index}": layer.saturated_share for index, layer in enumerate(layers)}
+    return Views(
+        scalars=scalars,
+        histograms={f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)},
+        pictures={"gradient_by_lag": draw_lags([layer.gradient for layer in layers])} if layers else {},
+        texts={f"sample/temperature_{temperature:g}": text for temperature, text in texts.items()},
+    )

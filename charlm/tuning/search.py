@@ -3,29 +3,30 @@
 It may end at any moment, also by a kill. The next search in the same folder then runs the trial in training again.
 """
 
-import contextlib
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from tqdm import tqdm
 
+from charlm.config.yaml import dump_yaml
 from charlm.errors import CharlmError, harmless
+from charlm.storage.atomic import write_file
 from charlm.storage.locks import taking_turns
+from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
-from charlm.training.display import Say, above_bar
+from charlm.training.engine import EngineFactory
 from charlm.training.loop import Outcome
-from charlm.tuning.search_folder import BEST_FILE, draw_search, write_picture, write_recipe
-from charlm.tuning.space import values_of_recipe
+from charlm.training.signals import Session
+from charlm.tuning.space import Space, values_of_recipe
 from charlm.tuning.study import ERROR, SECONDS, SETTINGS, TURN, Study, Turn
-from charlm.tuning.trial import EVALUATIONS, Workplace, evaluation_index, plan_trial, train_trial
+from charlm.tuning.trial import TimeStep, evaluation_index, plan_trial, time_step, train_trial
 
+BEST_FILE = "best.yaml"
 MAX_FAILURES = 3
 """Trials that fail one after the other, after which something must be wrong with all of them."""
 HOPELESS, TIME_IS_OVER = "pruned: worse than the median of the other trials so far", "the time is over"
@@ -52,8 +53,8 @@ class TrialSummary:
     """Of training alone; None = not known yet."""
     values: Mapping[str, Any]
     """What was tried, by dotted keys."""
-    run: Path | None
-    """The folder of its run; None = another process has it in another folder."""
+    run: Path
+    """The folder of its run."""
     error: str | None
     """Why it has failed."""
 
@@ -76,91 +77,33 @@ class SearchResult:
     """The signal that ended it, or None."""
 
 
-class Display:
-    """A bar over the time of a search, and lines above it; a context manager.
-
-    Args:
-        seconds: The time that the search has.
-        say: Takes a line for the user.
-        show_progress: Whether to show the bar on standard error.
-        clock: Returns the time in seconds.
-
-    """
-
-    def __init__(
-        self, seconds: float, *, say: Say, show_progress: bool, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._say, self._clock, self._started = above_bar(say), clock, clock()
-        self._best, self._seconds = "", round(seconds)
-        self._bar: tqdm[NoReturn] | None = None
-        with contextlib.suppress(OSError):
-            self._bar = tqdm(
-                total=self._seconds,
-                disable=not show_progress,
-                dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} s{postfix}",
-            )
-
-    def __enter__(self) -> "Display":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):
-            if self._bar is not None:
-                self._bar.close()
-
-    def show_start(self, number: int, values: Mapping[str, Any]) -> None:
-        """Say that a trial begins."""
-        tried = ", ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in values.items())
-        self._say(f"trial {number}: {tried}")
-        self._update(f"trial {number}")
-
-    def show_evaluation(self, number: int, share: float, nats: float) -> None:
-        """Show how far a trial is, and its present loss."""
-        self._update(f"trial {number} at {share:.0%}: {nats:.3f}")
-
-    def show_end(self, number: int, result: str) -> None:
-        """Say how a trial ended."""
-        self._say(f"trial {number}: {result}{f'; {self._best}' if self._best else ''}")
-        self._update("")
-
-    def show_best(self, number: int, nats: float) -> None:
-        """Keep the best trial so far."""
-        self._best = f"best {nats:.4f} (trial {number})"
-
-    def _update(self, present: str) -> None:
-        with contextlib.suppress(OSError):
-            if self._bar is not None:
-                self._bar.set_postfix_str(", ".join(filter(None, (present, self._best))), refresh=False)
-                self._bar.n = min(round(self._clock() - self._started), self._seconds)
-                self._bar.refresh()
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 @dataclass
 class Search:
     """A search in progress.
 
     Args:
         study: Its trials.
-        place: What they share.
-        display: What the user sees.
+        corpus: The text.
+        make_engine: Makes the engine of each trial.
+        session: Its user, from a `stop_on_signal` block.
         command: What trains on the same text with a recipe, without the recipe.
         seconds: The time that the search has.
+        trial_seconds: How long each trial trains, without evaluations and start-up.
         trials: The number of trials that the study may have; None = any.
+        time_step: Returns how long a step takes.
         clock: Returns the time in seconds.
 
     """
 
     study: Study
-    place: Workplace
-    display: Display
+    corpus: Corpus
+    make_engine: EngineFactory
+    session: Session
     command: str
     seconds: float
+    trial_seconds: float
     trials: int | None = None
+    time_step: TimeStep = time_step
     clock: Callable[[], float] = time.monotonic
     _longest_seconds: float = 0.0
     _failures: list[str] = field(default_factory=list)
@@ -174,7 +117,7 @@ class Search:
 
         """
         deadline = self.clock() + self.seconds
-        self._write_findings()
+        self._write_best()
         while True:
             if self.clock() + self._longest_seconds > deadline:
                 return self.result(TIME_IS_OVER)
@@ -196,80 +139,87 @@ class Search:
 
     def _train(self, turn: Turn, deadline: float) -> Outcome | None:
         """Train a trial and tell the study how it ended; return None if it has failed."""
-        request = self.place.request
-        request.reason = None
+        space, session = self.study.space, self.session
+        session.reason = None
+        tried = ", ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in turn.values.items())
+        session.say(f"trial {turn.number}: {tried}")
         try:
-            settings = plan_trial(self.place, turn.values)
-            self.study.plan(turn, settings)
+            settings, engine = plan_trial(
+                space,
+                turn.values,
+                self.corpus,
+                self.make_engine,
+                seconds=self.trial_seconds,
+                session=session,
+                time_step=self.time_step,
+            )
 
             def watch(progress: Progress, nats: float) -> None:
                 """Report an evaluation to the study, and end a trial that is hopeless."""
-                index = evaluation_index(progress.step, settings)
-                is_hopeless = self.study.report(turn, index, nats)
-                self.display.show_evaluation(turn.number, index / EVALUATIONS, nats)
+                is_hopeless = self.study.report(turn, evaluation_index(progress.step, settings), nats)
                 if progress.step >= settings["training.steps"]:
                     return
                 if is_hopeless:
-                    request.reason = HOPELESS
+                    session.reason = HOPELESS
                 elif self.clock() >= deadline:
-                    request.reason = TIME_IS_OVER
+                    session.reason = TIME_IS_OVER
 
+            session.on_evaluation = watch
             folder = self.study.folder(turn.number)
-            self.display.show_start(turn.number, turn.values)
-            outcome = train_trial(self.place, folder, settings, say=lambda _: None, on_evaluation=watch)
+            outcome = train_trial(folder, space, settings, self.corpus, engine, session=session)
         except CharlmError as error:
             self._fail(turn, str(error))
             return None
-        self._tell(turn, outcome)
+        self._tell(turn, outcome, settings)
         return outcome
 
-    def _tell(self, turn: Turn, outcome: Outcome) -> None:
+    def _tell(self, turn: Turn, outcome: Outcome, settings: Mapping[str, Any]) -> None:
+        """Tell the study and the user how a trial ended; one that is run again has not ended."""
         if outcome.signal is not None or outcome.reason == TIME_IS_OVER:
             return
         seconds, nats = outcome.progress.seconds, outcome.progress.best_nats
+        if outcome.reason != HOPELESS and nats is None:
+            self._fail(turn, "no loss is a finite number")
+            return
         if outcome.reason == HOPELESS:
             self.study.prune(turn, seconds=seconds)
-            self._failures.clear()
-            self._write_findings()
-            self.display.show_end(turn.number, "pruned")
-        elif nats is None:
-            self._fail(turn, "no loss is a finite number")
         else:
-            self.study.complete(turn, nats, seconds=seconds)
-            self._failures.clear()
-            self._write_findings()
-            self.display.show_end(turn.number, f"{nats:.4f} nats per character")
+            self.study.complete(turn, nats or 0.0, seconds=seconds, settings=settings)
+        self._failures.clear()
+        best = self._write_best()
+        result = "pruned" if outcome.reason == HOPELESS else f"{nats:.4f} nats per character"
+        self.session.say(f"trial {turn.number}: {result}{best}")
 
     def _fail(self, turn: Turn, reason: str) -> None:
         self.study.fail(turn, reason)
-        self.display.show_end(turn.number, f"failed: {reason}")
+        self.session.say(f"trial {turn.number}: failed: {reason}")
         self._failures.append(reason)
         if len(self._failures) >= MAX_FAILURES:
             raise CharlmError(f"{self.study.out}: the last {MAX_FAILURES} trials have failed; the last one: {reason}")
 
-    def _write_findings(self) -> None:
-        """Write the recipe of the best trial of the whole study, and a picture of all trials."""
+    def _write_best(self) -> str:
+        """Write the recipe of the best trial of the whole study; return what to say of it."""
         with taking_turns(self.study.out / TURN):
             trials = self.study.trials()
             best = _best(trials)
-            if best is not None:
-                path = self.study.out / BEST_FILE
-                head = self._describe_best(best, trials, path)
-                write_recipe(path, self.place.space, best.user_attrs[SETTINGS], head=head)
-                write_picture(self.study.out, draw_search(trials, self.place.space.search))
-                self.display.show_best(best.number, best.value or 0.0)
+            if best is None:
+                return ""
+            path = self.study.out / BEST_FILE
+            head = self._describe_best(best, trials, path)
+            write_recipe(path, self.study.space, best.user_attrs[SETTINGS], head=head)
+            return f"; best {best.value:.4f} (trial {best.number})"
 
     def _describe_best(self, best: FrozenTrial, trials: list[FrozenTrial], path: Path) -> list[str]:
+        space = self.study.space
         ended = sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in trials)
         lines = [
             f"{self.command} -c {shlex.quote(str(path))}",
-            f"Trial {best.number} of {ended} of a search over {self.place.space.path.name}: {best.value:.4f} nats per "
-            f"character",
+            f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats per character",
             f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training.",
         ]
         first = trials[0]
-        values = values_of_recipe(self.place.space)
-        if first.state == TrialState.COMPLETE and first.params == values and first.number != best.number:
+        is_recipe = first.state == TrialState.COMPLETE and first.params == values_of_recipe(space)
+        if is_recipe and first.number != best.number:
             lines.append(f"The recipe that the search began with has {first.value:.4f} at equal time.")
         return [harmless(line) for line in lines]
 
@@ -293,7 +243,7 @@ class Search:
             nats_per_char=trial.value,
             seconds=trial.user_attrs.get(SECONDS),
             values=trial.params,
-            run=self.study.folder(trial.number) if self.study.is_here(trial) else None,
+            run=self.study.folder(trial.number),
             error=trial.user_attrs.get(ERROR),
         )
 
@@ -301,3 +251,25 @@ class Search:
 def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_recipe(path: Path, space: Space, settings: Mapping[str, Any], *, head: Sequence[str]) -> None:
+    """Write the recipe of a trial: what differs from the defaults, below some lines of comment.
+
+    Args:
+        path: The file; an old one is replaced.
+        space: What is searched.
+        settings: What differs from its recipe, by dotted keys.
+        head: The lines, each without a line break.
+
+    Raises:
+        CharlmError: the file cannot be written.
+
+    """
+    values = space.config(settings).model_dump(mode="json", exclude_defaults=True)
+    comment = "".join(f"# {line}\n" for line in head)
+    write_file(path, (comment + dump_yaml(values)).encode())

@@ -10,26 +10,32 @@
 Ranges are Optuna's distributions. Keys and values are checked here, before anything is trained.
 """
 
-import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import flatten, load_config
+from charlm.config.mistakes import demand, path_of
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
-from charlm.config.yaml import MAX_CONFIG_BYTES, parse_yaml, show_value
-from charlm.errors import CharlmError, nearest, shorten
-from charlm.storage.files import read_file
+from charlm.config.yaml import read_yaml, show_value
+from charlm.errors import CharlmError, shorten
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 FORMS = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
 OPTIONS = {"int": {"step", "log"}, "float": {"log"}, "categorical": set[str]()}
 """What may stand beside each kind of range."""
-MAX_CHOICES = 100
+TYPES: Mapping[str, set[type]] = {
+    "int": {int},
+    "float": {int, float},
+    "categorical": {str, int, float, bool, type(None)},
+}
+"""The types of the values of each kind of range."""
 
 _LENGTH = "how long a trial trains is --trial-minutes"
 _WATCHED = "a search evaluates its trials itself"
@@ -78,6 +84,16 @@ class Space:
         return {"recipe": self.config().model_dump(mode="json"), "search": ranges}
 
 
+class _File(BaseModel):
+    """The sections of the file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    recipe: str = "default"
+    fixed: dict[str, Any] = {}
+    search: Annotated[dict[str, Any], Field(min_length=1)]
+
+
 def load_space(path: Path) -> Space:
     """Read the space of a search from a YAML file.
 
@@ -90,87 +106,38 @@ def load_space(path: Path) -> Space:
 
     """
     try:
-        text = read_file(path, limit=MAX_CONFIG_BYTES).decode("utf-8")
-    except UnicodeDecodeError:
-        raise CharlmError(f"{path}: cannot be read as a search space: not UTF-8 text") from None
-    sections = _check_sections(parse_yaml(text, origin=str(path)), path)
-    recipe = sections.get("recipe", "default")
-    if not isinstance(recipe, str):
-        raise CharlmError(f"{path}: recipe: found {shorten(recipe)}; must be the name of a recipe or a YAML file")
-    is_file = Path(recipe).suffix in {".yaml", ".yml"}
-    ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections["search"].items()}
-    found = path.parent / recipe if is_file else find_recipe(recipe)
-    space = Space(path, found, fixed=sections.get("fixed") or {}, search=ranges)
+        sections = _File.model_validate(read_yaml(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = "".join(f"{part}: " for part in path_of(problem))
+        found = "" if problem["type"] == "missing" else f"found {shorten(problem['input'])}; "
+        raise CharlmError(f"{path}: {key}{found}{demand(problem)}") from None
+    ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections.search.items()}
+    is_file = Path(sections.recipe).suffix in {".yaml", ".yml"}
+    recipe = path.parent / sections.recipe if is_file else find_recipe(sections.recipe)
+    space = Space(path, recipe, fixed=sections.fixed, search=ranges)
     _check_keys(space)
     _check_recipe(space)
     return space
 
 
-def _check_sections(values: Any, path: Path) -> dict[str, Any]:
-    """Return the sections of the file, with mappings whose keys are texts in `search` and `fixed`."""
-    if not isinstance(values, dict):
-        raise CharlmError(f"{path}: holds {shorten(values)}; a search space is a mapping with the key search")
-    for key in values:
-        if key not in {"recipe", "fixed", "search"}:
-            near = nearest(str(key), ["recipe", "fixed", "search"])
-            hint = f"did you mean {near}?" if near else "there are recipe, fixed, search"
-            raise CharlmError(f"{path}: {key}: unknown key; {hint}")
-    for name in ("search", "fixed"):
-        section = values.get(name)
-        if section is None and name == "fixed":
-            continue
-        if not isinstance(section, dict) or not all(isinstance(key, str) for key in section):
-            raise CharlmError(f"{path}: {name}: found {shorten(section)}; must be a mapping of dotted keys")
-    if not values["search"]:
-        raise CharlmError(f"{path}: search: is empty; must have a setting with its range")
-    return values
-
-
 def _parse_range(origin: str, value: Any) -> Range:
     kinds = OPTIONS.keys() & value.keys() if isinstance(value, dict) else set[str]()
-    if len(kinds) != 1:
+    if len(kinds) != 1 or not value.keys() <= kinds | OPTIONS[min(kinds)]:
         raise CharlmError(f"{origin}: found {shorten(value)}; must be {FORMS}")
-    (kind,) = kinds
-    for name in value.keys() - {kind} - OPTIONS[kind]:
-        raise CharlmError(f"{origin}: {name}: found {shorten(value[name])}; there is no such key here")
+    kind = min(kinds)
+    values, options = value[kind], {name: option for name, option in value.items() if name != kind}
+    types = TYPES[kind]
+    if not isinstance(values, list) or (kind != "categorical" and len(values) != 2) or {*map(type, values)} - types:
+        raise CharlmError(f"{origin}: found {shorten(value)}; must be {FORMS}")
     try:
-        if kind == "categorical":
-            return _categorical(value[kind])
-        return _numbers(kind, value[kind], log=value.get("log", False), step=value.get("step", 1))
-    except ValueError as error:
-        raise CharlmError(f"{origin}: {kind}: found {shorten(value[kind])}; {error}") from None
-
-
-def _categorical(choices: Any) -> CategoricalDistribution:
-    if not isinstance(choices, list) or not 1 <= len(choices) <= MAX_CHOICES:
-        raise ValueError(f"must be a list of 1 to {MAX_CHOICES} values")
-    if any(isinstance(choice, list | dict) for choice in choices):
-        raise ValueError("must be texts, numbers, true, false or null")
-    if len({(type(choice), choice) for choice in choices}) < len(choices):
-        raise ValueError("a value occurs twice")
-    return CategoricalDistribution(choices)
-
-
-def _numbers(kind: str, bounds: Any, *, log: Any, step: Any) -> IntDistribution | FloatDistribution:
-    types, name = ({int}, "whole numbers") if kind == "int" else ({int, float}, "numbers")
-    if not isinstance(bounds, list) or len(bounds) != 2 or any(type(bound) not in types for bound in bounds):
-        raise ValueError(f"must be two {name}, [low, high]")
-    low, high = bounds
-    if not low < high or not math.isfinite(high - low):
-        raise ValueError("must be finite numbers, the first one less than the second, and not too far apart")
-    if type(log) is not bool:
-        raise ValueError("log must be true or false")
-    if log and low <= 0:
-        raise ValueError("log needs numbers above 0")
-    if kind == "float":
-        return FloatDistribution(low, high, log=log)
-    if type(step) is not int or step < 1 or (log and step != 1):
-        raise ValueError("step must be a whole number, 1 or more, and 1 with log")
-    if (high - low) % step:
-        raise ValueError(
-            f"the numbers must be a multiple of step apart, for instance {low} and {high - (high - low) % step}"
-        )
-    return IntDistribution(low, high, log=log, step=step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # with one, Optuna would change the range
+            if kind == "categorical":
+                return CategoricalDistribution(values)
+            return (IntDistribution if kind == "int" else FloatDistribution)(*values, **options)
+    except (ValueError, TypeError, Warning) as error:
+        raise CharlmError(f"{origin}: found {shorten(value)}; {str(error).splitlines()[0]}") from None
 
 
 def contains(one: Range, value: Any) -> bool:

@@ -1,34 +1,42 @@
-"""The study: which trials there are, what they found, and which values come next. Optuna keeps it and proposes them.
+"""The study of a search in its folder: which trials there are, what they found, and which values come next.
 
-Several processes may share a study. In one folder they take turns when they ask for a trial, and each trial is claimed
-by the process that trains it. The claim of a process that has ended is gone, so that the next process that asks runs
-its trial again. Processes in other folders, on other machines, share the study alone; each runs its own trials again.
+Optuna keeps the study and proposes the values. Several processes may search in one folder. They take turns when they
+ask for a trial, and each trial is claimed by the process that trains it. The claim of a process that has ended is gone,
+so that the next process that asks runs its trial again.
 """
 
 import hashlib
 import json
 import os
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import OptunaError
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.storage.atomic import remove_folder
-from charlm.storage.files import open_for_writing
+from charlm.runs.folder import CORPUS
+from charlm.runs.run import corpus_identity
+from charlm.storage.atomic import remove_folder, write_file
+from charlm.storage.files import open_for_writing, read_file, writing
 from charlm.storage.locks import lock, taking_turns
+from charlm.storage.scratch import scratch_folder
+from charlm.text.corpus import Corpus, is_corpus, open_corpus
+from charlm.text.tokenization import tokenize
 from charlm.tuning.space import Space, values_of_recipe
 
-JOURNAL, TURN = "study.journal", ".turn"
+SEARCH_FILE, JOURNAL = "search.json", "study.journal"
+PREPARING, TURN = ".preparing", ".turn"
+"""Lock files: of the text, and of the study."""
+MAX_BYTES = 1 << 20
+FORMAT = 1
 RANDOM_TRIALS = 8
 """Trials before the sampler learns from earlier ones."""
 PRUNING_TRIALS, PRUNING_INDEX = 4, 3
@@ -36,10 +44,69 @@ PRUNING_TRIALS, PRUNING_INDEX = 4, 3
 MAX_REPEATS = 100
 """Proposals of values that were tried before, in a row, after which there is nothing left to try."""
 SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
-OUT, SETTINGS, ERROR, SECONDS = "out", "settings", "error", "seconds"
+SETTINGS, ERROR, SECONDS = "settings", "error", "seconds"
 LEFT_OUT, TRIAL_SECONDS = "left_out", "trial_seconds"
 """The names of the attributes of trials, and of the study."""
+
+
+def prepare_folder(
+    out: Path, space: Space, sources: Sequence[str | Path], *, progress: bool = False
+) -> tuple[Corpus, dict[str, Any]]:
+    """Begin a search in a folder, or find that the same search has begun there.
+
+    Args:
+        out: The folder: missing, empty, or that of the same search.
+        space: What is searched.
+        sources: What `tokenize` takes, which is tokenized into corpus/; or one folder that it wrote.
+        progress: Whether to show a progress bar on standard error while the text is tokenized.
+
+    Returns:
+        The text, and what makes two searches the same, for JSON.
+
+    Raises:
+        CharlmError: the folder holds another search or something else, or the text cannot be read.
+
+    """
+    with writing(out):
+        is_new = not (out / SEARCH_FILE).exists()
+        if is_new and out.exists() and any(path.name[0] != "." and path.name != CORPUS for path in out.iterdir()):
+            raise CharlmError(f"{out}: is not empty, and not the folder of a search; name another --out")
+        out.mkdir(parents=True, exist_ok=True)
+    with taking_turns(out / PREPARING):
+        corpus = _prepare_corpus(out / CORPUS, space.config(), sources, progress=progress)
+        identity = {"format": FORMAT, **space.describe(), CORPUS: corpus_identity(corpus)}
+        written = (json.dumps(identity, indent=2) + "\n").encode()
+        path = out / SEARCH_FILE
+        if not path.exists():
+            write_file(path, written)
+        elif (found := _read(path)) != json.loads(written):
+            name = next((key for key in identity if found.get(key) != json.loads(written)[key]), "format")
+            raise CharlmError(f"{out}: holds a search with another {name}; name another --out, or delete this one")
+    return corpus, identity
+
+
+def _prepare_corpus(target: Path, config: Config, sources: Sequence[str | Path], *, progress: bool) -> Corpus:
+    """Return the text; if it was tokenized before, it is tokenized again to see whether it is the same."""
+    if len(sources) == 1 and is_corpus(Path(sources[0])):
+        return open_corpus(Path(sources[0]))
+    with scratch_folder(target) as scratch:
+        corpus = tokenize([str(source) for source in sources], scratch / "new", config.corpus, progress=progress)
+        if not target.exists():
+            with writing(target):
+                corpus.folder.rename(target)
+        elif corpus_identity(open_corpus(target)) != corpus_identity(corpus):
+            raise CharlmError(f"{target.parent}: holds a search with another text; name another --out")
+    return open_corpus(target)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(read_file(path, limit=MAX_BYTES, follow_links=False))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise CharlmError(f"{path}: damaged: not a JSON object; name another --out")
+    return found
 
 
 @dataclass
@@ -63,27 +130,25 @@ class Turn:
 
 
 class Study:
-    """A study, and the folder in which this process trains.
+    """A study in the folder of its search.
 
     Args:
         out: The folder of the search.
         space: What is searched.
         identity: What makes two searches the same, for JSON.
-        storage: The URL of a database; None = a journal in the folder.
 
     Raises:
-        CharlmError: the database or the journal cannot be opened.
+        CharlmError: the journal cannot be opened.
 
     """
 
-    def __init__(self, out: Path, space: Space, identity: Mapping[str, Any], *, storage: str | None) -> None:
+    def __init__(self, out: Path, space: Space, identity: Mapping[str, Any]) -> None:
         self.out, self.space = out, space
-        self._place = f"{platform.node()}:{out.resolve()}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         with taking_turns(out / TURN):
             self._study = optuna.create_study(
-                storage=_open_storage(out, storage),
+                storage=_open_journal(out / JOURNAL),
                 study_name=f"{space.path.stem}-{digest[:12]}",
                 direction="minimize",
                 load_if_exists=True,
@@ -136,11 +201,9 @@ class Study:
     def _enqueue_unfinished(self) -> None:
         """Let the values of trials whose processes have ended be tried again; what they have trained is removed."""
         for frozen in self._study.get_trials(states=(TrialState.RUNNING,)):
-            if not self.is_here(frozen):
-                continue
             held = lock(self._lock_file(frozen.number))
             if held is not None:
-                self._leave_out(Trial(self._study, frozen._trial_id), "its process has ended")
+                self._leave_out(Trial(self._study, frozen._trial_id))
                 remove_folder(self.folder(frozen.number))
                 self._study.enqueue_trial(frozen.params or values_of_recipe(self.space))
                 os.close(held)
@@ -154,30 +217,26 @@ class Study:
             held = lock(self._lock_file(trial.number))
             if held is None:
                 raise CharlmError(f"{self.out}: the lock of trial {trial.number} is held by another process")
-            trial.set_user_attr(OUT, self._place)
             others = [other for other in trials if other.number != trial.number and LEFT_OUT not in other.user_attrs]
             if not any(other.params == trial.params for other in others):  # what has failed would fail again
                 return Turn(trial, held, trial.params)
-            self._leave_out(trial, "the same values were tried before")
+            self._leave_out(trial)
             os.close(held)
         return None
 
-    def _leave_out(self, trial: Trial, reason: str) -> None:
+    def _leave_out(self, trial: Trial) -> None:
         """End a trial that does not count."""
         trial.set_user_attr(LEFT_OUT, True)
-        self._fail(trial, reason)
-
-    def plan(self, turn: Turn, settings: Mapping[str, Any]) -> None:
-        """Keep what a trial was planned with, for the best recipe."""
-        turn.trial.set_user_attr(SETTINGS, dict(settings))
+        self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def report(self, turn: Turn, index: int, nats: float) -> bool:
         """Report the loss at an evaluation, in nats per character; return whether the trial is hopeless."""
         turn.trial.report(nats, index)
         return turn.trial.should_prune()
 
-    def complete(self, turn: Turn, nats: float, *, seconds: float) -> None:
-        """End a trial with its lowest loss, in nats per character, after some seconds of training."""
+    def complete(self, turn: Turn, nats: float, *, seconds: float, settings: Mapping[str, Any]) -> None:
+        """End a trial with its lowest loss, in nats per character, after some seconds of training with settings."""
+        turn.trial.set_user_attr(SETTINGS, dict(settings))
         turn.trial.set_user_attr(SECONDS, seconds)
         self._study.tell(turn.trial, nats, skip_if_finished=True)
 
@@ -188,11 +247,8 @@ class Study:
 
     def fail(self, turn: Turn, reason: str) -> None:
         """End a trial that could not be trained."""
-        self._fail(turn.trial, reason)
-
-    def _fail(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr(ERROR, reason)
-        self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        turn.trial.set_user_attr(ERROR, reason)
+        self._study.tell(turn.trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def folder(self, number: int) -> Path:
         """Return the folder of the run of a trial that is trained here."""
@@ -204,10 +260,6 @@ class Study:
     def trials(self) -> list[FrozenTrial]:
         """Return all trials of the study that count, those of other processes included."""
         return [trial for trial in self._study.get_trials() if LEFT_OUT not in trial.user_attrs]
-
-    def is_here(self, trial: FrozenTrial) -> bool:
-        """Return whether the run of a trial is in this folder."""
-        return trial.user_attrs.get(OUT) == self._place
 
 
 LINE_BYTES = 1 << 20
@@ -249,18 +301,8 @@ class JournalLock:
         os.close(self._descriptor)
 
 
-def _open_storage(out: Path, url: str | None) -> BaseStorage:
+def _open_journal(path: Path) -> JournalStorage:
     try:
-        if url is None:
-            journal = out / JOURNAL
-            return JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalLock(journal)))  # type: ignore[arg-type]
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-        except SQLAlchemyError as error:
-            raise CharlmError(f"--storage: cannot be opened: {str(error).splitlines()[0]}") from None
-    except (OptunaError, ImportError) as error:
-        raise CharlmError(f"--storage: cannot be opened: {str(error).splitlines()[0]}") from None
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
     except (ValueError, LookupError, TypeError) as error:
-        raise CharlmError(f"{out / JOURNAL}: damaged: {error}; put a whole copy in its place") from None
+        raise CharlmError(f"{path}: damaged: {error}; put a whole copy in its place") from None

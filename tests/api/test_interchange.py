@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from charlm.api.interchange import export, import_model, model_name
+from charlm.api.interchange import export, import_model
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
 from charlm.formats.torch import to_state_dict
@@ -104,16 +104,13 @@ def test_wrong_names_are_refused(model: Model, tmp_path: Path) -> None:
         export(model, tmp_path / "out", format="html", precision="int4")  # type: ignore[arg-type]
 
 
-def test_a_model_has_the_name_of_its_run(trained_run: Path, model: Model) -> None:
-    assert model_name(load(trained_run)) == "run"
-    assert model_name(model) == "bundle"
-
-
 def test_a_name_that_is_not_utf8_or_controls_a_terminal_is_escaped(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"a\xff\x1b")
     model = Model(folder, bundle)
-    assert model_name(model) == r"a\udcff\x1b"
-    export(model, tmp_path / "page.html", format="html")
+    export(model, tmp_path / "out", format="c")
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "udcff" in card
+    assert "\x1b" not in card
 
 
 def test_the_card_does_not_say_where_the_text_lay(trained_run: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from charlm.api.preparation import Preparation, check_minutes, prepare
 from charlm.config.file import load_config
 from charlm.config.recipes import CONFIGS, DEFAULT_CORPUS, SUITED, find_recipe, recipe_names
 from charlm.errors import CharlmError
+from charlm.training.signals import Session
 
 SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.checkpoint_every": 1000}
@@ -22,7 +23,7 @@ def prepare_with(characters: int | None, **arguments: Any) -> Preparation:
         Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
     Path("aside").mkdir()
     text = None if characters is None else Path("text.txt")
-    return prepare(text, **{"recipe": None, "overrides": (), "aside": Path("aside"), **arguments})
+    return prepare(text, **{"recipe": None, "overrides": (), "aside": Path("aside"), "session": Session(), **arguments})
 
 
 @pytest.mark.parametrize(
@@ -65,23 +66,23 @@ def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: i
 
 def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:
     with pytest.raises(CharlmError, match="epochs or steps must be given"):
-        prepare("missing.txt", recipe=None, overrides=["training.epochs=null"], aside=Path())
+        prepare("missing.txt", recipe=None, overrides=["training.epochs=null"], aside=Path(), session=Session())
 
 
 def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
     Path("text.txt").write_text("abba\n" * 99, encoding="utf-8")
     corpus = charlm.tokenize("text.txt", "corpus", overrides=["corpus.level=byte", "corpus.validation_fraction=0.25"])
-    config = prepare(corpus, recipe="tiny", overrides=(), aside=Path()).config
+    config = prepare(corpus, recipe="tiny", overrides=(), aside=Path(), session=Session()).config
     assert (config.corpus.level, config.corpus.validation_fraction) == ("byte", 0.25)
     with pytest.raises(CharlmError, match=r"corpus\.level: found 'char', but .*corpus was made with 'byte'"):
-        prepare("corpus", recipe="tiny", overrides=["corpus.level=char"], aside=Path())
+        prepare("corpus", recipe="tiny", overrides=["corpus.level=char"], aside=Path(), session=Session())
 
 
 @pytest.mark.parametrize("advice", [advice for _, advice in SUITED], ids=lambda advice: advice.options)
 def test_every_advice_is_a_recipe_that_comes_with_charlm(advice: Any) -> None:
     load_config(find_recipe(advice.recipe))
     if advice.better is not None:
-        load_config(find_recipe(advice.better.recipe))
+        load_config(find_recipe(advice.better))
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from run_folders import make_scored_run
 
-from charlm.api.serving import model_name, serve
+from charlm.api.serving import serve
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, write_bundle
+from charlm.runs.folder import model_name
 
 
 def test_a_model_has_the_name_of_its_run_or_of_its_folder(bundle: Bundle, tmp_path: Path) -> None:

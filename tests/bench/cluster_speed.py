@@ -14,7 +14,7 @@ from pathlib import Path
 from faults.loopback import finish, free_addresses, killed_at_the_end, start
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.runs.metrics import read_speed
+from charlm.runs.metrics import read_position
 
 SHAPES = ((256, 32), (256, 256), (512, 64), (512, 256), (1024, 256))
 """Units and batch."""
@@ -51,7 +51,7 @@ def step_seconds(units: int, batch: int, *, workers: int) -> float:
             for process in processes:
                 code, printed = finish(process)
                 assert code == 0, printed
-        speed = read_speed(run / "metrics.jsonl").characters_per_second
+        speed = read_position(run / "metrics.jsonl").characters_per_second
     assert speed is not None
     return batch * WINDOW / speed
 

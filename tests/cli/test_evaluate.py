@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,20 +137,6 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
 
 
-@pytest.mark.parametrize("extra", [[], ["--json"]])
-def test_surprise_on_standard_output_moves_the_score_to_standard_error(extra: Sequence[str], trained_run: Path) -> None:
-    command = charlm("evaluate", trained_run, "--surprise", "-", *extra)
-    assert command.stderr == charlm("evaluate", trained_run, *extra).stdout
-    assert len([json.loads(line) for line in command.stdout.splitlines()]) == 1_999
-
-
-def test_surprise_written_to_a_link_keeps_the_link(bundle_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("real.jsonl")
-    figures(bundle_folder, write(tmp_path / "text.txt", "abba"), "--surprise", tmp_path / "link")
-    assert (tmp_path / "link").is_symlink()
-    assert len(lines(tmp_path / "real.jsonl")) == 3
-
-
 def test_surprise_is_written_into_a_pipe(bundle_folder: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -204,20 +189,13 @@ evaluate begun                                   | begun: no best/ in this run y
 evaluate bundle                                  | bundle: a bundle without its run
 evaluate bundle missing.txt                      | missing.txt: no such file or folder
 evaluate bundle empty.txt                        | at least 2
-evaluate bundle empty                            | at least 2
 evaluate bundle latin.txt                        | latin.txt: not valid utf-8
 evaluate bundle other.txt                        | 'X' (U+0058)
 evaluate bundle nul.txt                          | character 3 of nul.txt, U+0000
 evaluate bundle late.txt                         | character 1,500,001 of late.txt, 'X' (U+0058)
-evaluate bundle pipe                             | pipe: is not a regular file
-evaluate bundle loop                             | loop: no such file or folder
 evaluate bundle bundle                           | of bundle/
 evaluate huge text.txt                           | the loss is inf: the weights are too large
-evaluate linked text.txt                         | linked/config.yaml: is a link
-evaluate bundle text.txt --split test            | at least 2
-evaluate cut-weights.safetensors text.txt        | weights.safetensors: damaged
 evaluate bundle text.txt --surprise no/where     | no/where: cannot be written: No such file
-evaluate bundle text.txt --surprise LONG         | File name too long
 evaluate bundle text.txt --dynamic               | needs the training text
 evaluate bundle text.txt --copies                | bundle: a bundle without its run: --copies needs
 """)
@@ -227,15 +205,12 @@ def test_failure_is_one_line_that_names_its_cause(line: str, expected: str) -> N
 
 @pytest.mark.usefixtures("place")
 @table("""
-evaluate bundle text.txt more                    | unexpected extra argument
 evaluate bundle --split all                      | '--split'
 evaluate bundle --protocol backwards             | '--protocol'
 evaluate bundle --window 0                       | '--window'
-evaluate bundle --window many                    | '--window'
 evaluate bundle --window 100                     | --window is the length of the windows of --protocol windows
 evaluate bundle --dynamic --protocol windows     | --dynamic reads the text as a stream
 evaluate bundle --dynamic --with bundle          | --dynamic evaluates a single model; leave out --with
-evaluate bundle --dynamic --dynamic-rate 1       | No such option
 """)
 def test_wrong_usage_names_the_option(line: str, expected: str) -> None:
     check_usage_error(line, expected)

@@ -60,12 +60,8 @@ def test_wrong_usage_is_refused(line: str, expected: str) -> None:
 @table(
     r"""
     inspect nowhere --json                               | nowhere: no such folder
-    inspect LONG --json                                  | File name too long
-    inspect empty --json                                 | neither a run nor a bundle
     inspect begun --json                                 | begun: no best/ in this run yet
-    inspect nan --text text.txt --json                   | nan/weights.safetensors: tensor logits.bias: holds
     inspect huge --text text.txt --json                  | the weights are too large
-    inspect cut-model.json --text text.txt --json        | damaged
     inspect bundle --json                                | a bundle without its run
     inspect bundle --text nowhere.txt --json             | nowhere.txt
     inspect bundle --text other.txt --json               | character 3 of other.txt, 'X'

@@ -10,24 +10,14 @@ from charlm.cli.options import describe_skipped
 @table("""
 train ''                      | '[CORPUS]...': the path is empty
 train text.txt -r ''          | '--run': the path is empty
+train text.txt -c ''          | '--config': the path is empty
 tokenize text.txt --out ''    | '--out': the path is empty
 sample ''                     | '[RUN]': the path is empty
-evaluate ''                   | '[RUN]': the path is empty
 evaluate bundle ''            | '[TEXT]': the path is empty
 evaluate bundle --surprise '' | '--surprise': the path is empty
 runs ''                    | '[RUNS]...': the path is empty
-tensorboard ''                | '[RUNS]...': the path is empty
 """)
 def test_an_empty_path_is_refused(line: str, expected: str) -> None:
-    check_usage_error(line, expected)
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-train text.txt -c ''             | '--config': the value is empty
-tokenize text.txt --out x -c ''  | '--config': the value is empty
-""")
-def test_an_empty_value_does_not_mean_the_default(line: str, expected: str) -> None:
     check_usage_error(line, expected)
 
 

@@ -165,9 +165,5 @@ def test_items_fill_lines_and_are_separated_by_commas() -> None:
     assert fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
 
 
-def test_item_that_is_wider_than_a_line_is_broken_between_words() -> None:
-    assert fill(["a 1", "long_key 2345", "b 2"], width=9) == ["a 1,", "long_key", "2345, b 2"]
-
-
-def test_word_that_is_wider_than_a_line_is_broken() -> None:
-    assert fill(["abcdefgh", "日本語"], width=5) == ["abcde", "fgh,", "日本", "語"]
+def test_an_item_that_is_wider_than_a_line_is_broken() -> None:
+    assert fill(["a", "b cdefgh"], width=6, indent=1) == [" a, b", " cdefg", " h"]

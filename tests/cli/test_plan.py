@@ -73,7 +73,6 @@ def test_json_is_one_object_and_nothing_is_written() -> None:
 @table("""
 plan missing.txt            | missing.txt: no such file or folder
 plan latin.txt              | latin.txt: not valid utf-8
-plan text.txt -s model=[]   | model: found [] (a list)
 plan text.txt -c pipe.yaml  | pipe.yaml: is not a regular file
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:

@@ -12,11 +12,7 @@ from commands import check_failure, check_usage_error, table
 @table(
     """
 serve missing                         | missing: no such folder
-serve corpus                          | corpus: neither a run nor a bundle
 serve begun                           | begun: no best/ in this run yet
-serve edited                          | edited/model.json: damaged
-serve cut-weights.safetensors         | cut-weights.safetensors/weights.safetensors: damaged
-serve linked                          | linked/config.yaml
 serve bundle bundle                   | bundle: another model is called bundle too; rename one of the folders
 serve                                 | runs/: no run here
 serve bundle --key-file empty.txt     | empty.txt: holds no key
@@ -30,14 +26,8 @@ def test_what_is_not_a_model_is_refused_in_a_line(line: str, expected: str) -> N
 @table(
     """
 serve --port 65536       | 65536 is not in the range
-serve --port x           | 'x' is not a valid integer
 serve --slots 0          | 0 is not in the range
 serve --queue -1         | -1 is not in the range
-serve --max-seconds 0    | 0
-serve --max-seconds nan  | nan is not a finite number
-serve --max-seconds inf  | inf is not a finite number
-serve --threads 0        | 0 is not in the range
-serve --unknown ignore   | 'ignore' is not one of
 serve --checkpoint first | 'first' is not one of
 serve ''                 | the path is empty
 """

@@ -97,54 +97,24 @@ def test_another_corpus_in_the_place_of_the_runs_own_is_refused() -> None:
 @table("""
 train missing.txt -r out                                       | missing.txt: no such file or folder
 train text.txt missing.txt -r out                              | missing.txt: no such file or folder
-train text.txt corpus -r out                                   | corpus: is a corpus that charlm tokenize wrote
 train latin.txt -r out                                         | latin.txt: not valid utf-8
-train empty.txt -r out                                         | empty.txt: no text
-train empty -r out                                             | empty: no text
 train text.txt -r begun                                        | begun: holds a run; continue it with --resume
 train text.txt -r bundle                                       | bundle: is not empty; name another
-train text.txt -r text.txt                                     | text.txt: is not
 train text.txt -r text.txt/inside                              | text.txt/inside: cannot be written
-train pipe -r out                                              | pipe: is not a regular file
 train text.txt -r loop/run                                     | loop/run: cannot be written
-train text.txt -r out -c pipe.yaml                             | pipe.yaml: is not a regular file
-train text.txt -r out -s model=[]                              | model: found [] (a list)
 train text.txt -r out -s model.units=\u0663                    | model.units: found '\u0663' (text)
-train text.txt -r out -s sampling.temperature=.inf             | sampling.temperature: found inf
-train text.txt -r out -s model.rnn.bias_initializer=3          | model.rnn.bias_initializer: found 3
 train text.txt -r out -c endless.yaml                          | endless.yaml: training: epochs or steps
-train text.txt -r out -s seed=-1                               | seed: found -1
-train text.txt -r out -s seed.deep=1                           | seed: found {'deep': 1} (a mapping)
 train text.txt -r out -s model.unit=3                          | did you mean model.units?
-train text.txt -r out -s modle.units=3                         | did you mean model?
-train text.txt -r out -s model.units=0                         | model.units: found 0
 train text.txt -r out -s model.units=many                      | model.units: found 'many'
-train text.txt -r out -s model.units=3.5                       | model.units: found 3.5
-train text.txt -r out -s model.layers=65                       | model.layers: found 65
-train text.txt -r out -s model.rnn.activation=tan              | model.rnn.activation: found 'tan'
-train text.txt -r out -s model.rnn.dropout=1                   | model.rnn.dropout: found 1
-train text.txt -r out -s model.rnn.return_sequences=true       | model.rnn.return_sequences: unknown key here
-train text.txt -r out -s training.steps=0                      | training.steps: found 0
-train text.txt -r out -s training.batch_size=no                | training.batch_size: found false
-train text.txt -r out -s training.optimizer.learning_rate=.nan | training.optimizer.learning_rate: found nan
-train text.txt -r out -s training.schedule.name=linear         | training.schedule.name: found 'linear'
-train text.txt -r out -s training.clip_norm=-1                 | training.clip_norm: found -1
-train text.txt -r out -s training.precision=float16            | training.precision: found 'float16'
-train text.txt -r out -s sampling.top_p=2                      | sampling.top_p: found 2
 train corpus -r out -s corpus.level=byte                       | corpus.level: found 'byte', but corpus was
-train corpus -r out -s corpus.validation_fraction=0.2          | corpus.validation_fraction: found 0.2, but corpus was
 train text.txt -r out --minutes 3 -s training.steps=9          | --minutes 3: decides training.steps
 train text.txt -r out --init nowhere                           | nowhere: no such folder
-train text.txt -r out --init no-model.json                     | no-model.json
-train text.txt -r out --init cut-weights.safetensors           | cut-weights.safetensors/weights.safetensors
 train text.txt -r out --init edited                            | edited/model.json: damaged
-train text.txt -r out --init nan                               | holds values that are not finite
 train text.txt -r out --init bundle -s model.units=5           | model.units: found 5; must be 4, as in bundle
 train text.txt -r out --init bundle -s corpus.level=byte       | corpus.level: found byte; must be char, as in bundle
 train text.txt -r out -s training.first_weights=x              | training.first_weights: found 'x', but no model
 train --resume                                                 | runs/: no run here
 train --resume -r missing                                      | missing: not a run
-train --resume -r bundle                                       | bundle: not a run
 train --resume -r lost                                         | lost/corpus/manifest.json: cannot be read: No such file
 train --resume -r begun -s model.units=x                       | model.units: found 'x'
 """)
@@ -156,7 +126,6 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 @table("""
 train -s                   | requires an argument
 train --resume text.txt    | --resume continues with the corpus
-train --resume -c tiny     | --resume continues with the corpus
 train --resume --init run  | --resume continues with the corpus
 train --resume --minutes 3 | --minutes plans a new run
 train --minutes soon       | '--minutes'

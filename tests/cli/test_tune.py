@@ -38,7 +38,6 @@ def test_a_mistake_is_answered_in_a_line(line: str, expected: str) -> None:
 tune space.yaml none.txt --minutes 1                            | none.txt: no such file or folder
 tune space.yaml text.txt --minutes 1 --out full                 | full: is not empty, and not the folder of a search
 tune space.yaml text.txt --minutes 1 --out text.txt             | text.txt: cannot be written
-tune space.yaml text.txt --minutes 1 --storage nonsense         | --storage: cannot be opened: Could not parse
 """)
 def test_a_mistake_beside_the_space_is_answered_in_a_line(line: str, expected: str) -> None:
     pytest.importorskip("optuna", reason="missing: optuna")
@@ -52,7 +51,6 @@ tune space.yaml                                                 | Missing option
 tune space.yaml --minutes 0                                     | 0.0 is not in the range
 tune space.yaml --minutes 1 --trials 0                          | 0 is not in the range
 tune space.yaml --minutes 1 --trial-minutes -1                  | -1.0 is not in the range
-tune space.yaml --minutes 1 --storage ''                        | the value is empty
 """)
 def test_wrong_usage_is_refused(line: str, expected: str) -> None:
     check_usage_error(line, expected)

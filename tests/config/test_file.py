@@ -152,15 +152,11 @@ def test_the_value_of_an_override_is_yaml(file: Path, override: str, value: int 
         ("seed.x=3", "--set seed.x: seed is a value, not a section"),
         ("model.unit=3", "--set: model.unit: unknown key; did you mean model.units?"),
         ("model.units=many", "--set: model.units: found 'many' (text)"),
-        ("model..units=3", "--set"),
         ("seed=[", "--set seed: "),
         ("sampling.length=100001", "--set: sampling.length: found 100001 (a whole number); must be 100,000 or less"),
         ("seed=*x", "--set seed: line 1, column 1: not valid YAML: aliases are not allowed"),
-        ("seed=!!bool maybe", "--set seed: line 1, column 1: not valid YAML: 'maybe' is not true or false"),
-        ("seed=" + "1:" * 200 + "1.5", "--set seed: line 1, column 1: not valid YAML: "),
         ("seed=" + "[" * 270, "--set seed: line 1, column 33: not valid YAML: nested more than 32 deep"),
-        ("training.optimizer.x=" + "[" * 31 + "]" * 31, "--set: training.optimizer.x: nested more than 32 deep"),
-        ("training.optimizer" + ".x" * 5000 + "=1", "--set: training.optimizer.x.x"),
+        ("training.optimizer" + ".x" * 5000 + "=1", "--set 'training.optimizer.x.x"),
     ],
 )
 def test_a_wrong_override_is_refused(file: Path, override: str, message: str) -> None:

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from charlm.config.file import parse_config
-from charlm.config.resume import changed_settings, check_resume
+from charlm.config.file import changed_settings, check_resume, parse_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 
@@ -34,10 +33,6 @@ def test_an_argument_of_an_optimizer_that_is_null_is_not_one_that_is_missing() -
     [
         {"training__steps": 70},
         {"training__epochs": 11},
-        {"training__evaluate_every": 7},
-        {"training__checkpoint_every": 7},
-        {"training__evaluate_characters": 70},
-        {"training__log_every": 7},
         {"training__steps_per_call": 7},
         {"training__early_stopping": {"patience": 7}},
         {"training__optimizer__learning_rate": 0.07},
@@ -57,19 +52,10 @@ def test_setting_that_may_change_is_returned_with_both_values(settings: dict[str
         ({"seed": 2}, "seed: found 2; must be 1, as at the start of the run"),
         ({"model__units": 9}, "model.units: found 9; must be 512"),
         ({"model__rnn__activation": "relu"}, "model.rnn.activation: found 'relu'; must be 'tanh'"),
-        ({"model__rnn__dropout": 0.1}, "model.rnn.dropout: found 0.1; must be 0.0"),
-        ({"model__output_dropout": 0.1}, "model.output_dropout: found 0.1; must be 0.0"),
         ({"corpus__level": "byte"}, "corpus.level: found 'byte'; must be 'char'"),
         ({"training__shuffle": True}, "training.shuffle: found true; must be false"),
-        ({"training__batch_size": 3}, "training.batch_size: found 3; must be 64"),
-        ({"training__sequence_length": 3}, "training.sequence_length: found 3; must be 64"),
         ({"training__optimizer__name": "sgd"}, "training.optimizer.name: found 'sgd'; must be 'adam'"),
         ({"training__optimizer__weight_decay": 0.1}, "training.optimizer.weight_decay: found 0.1; must be null"),
-        ({"training__precision": "bfloat16"}, "training.precision: found 'bfloat16'; must be 'float32'"),
-        ({"training__parts": 3}, "training.parts: found 3; must be null"),
-        ({"training__loss_temperature": 0.9}, "training.loss_temperature: found 0.9; must be 1.0"),
-        ({"training__state_reset": 0.1}, "training.state_reset: found 0.1; must be 0.0"),
-        ({"training__average_momentum": 0.9}, "training.average_momentum: found 0.9; must be null"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -192,20 +192,12 @@ def _merged(config: Config, values: Values) -> dict[str, Any]:
 
 
 def _train(folder: Path, config: Config, text: Path, make_engine: EngineFactory) -> None:
-    with stop_on_signal() as request, folder_aside(folder) as aside:
+    with stop_on_signal() as session, folder_aside(folder) as aside:
         corpus = tokenize([str(text)], aside / CORPUS, config.corpus)
         config = fill_parts(config)
         engine = loop.new_engine(config, corpus, make_engine, say=lambda _: None, measure_memory=lambda: 1 << 30)
         run = begin_run(folder, config, corpus, aside=aside)
-        loop.train(
-            run,
-            engine,
-            resume=False,
-            request=request,
-            say=lambda line: None,
-            show_progress=False,
-            measure_memory=lambda: 1 << 30,
-        )
+        loop.train(run, engine, resume=False, session=session, measure_memory=lambda: 1 << 30)
 
 
 def _refused(error: CharlmError) -> str:

@@ -165,7 +165,6 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--characters", type=int, default=400, help="the most characters of a text")
     parser.add_argument("--requests", type=int, default=10_000, help="of short texts, for the memory")

@@ -12,7 +12,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, measure_baselines, score_ngrams
 from charlm.inspection.curves import MAX_RECORD_BYTES, Level, RunSample, measure_levels, read_curves, read_samples
 from charlm.text.vocabulary import Vocabulary
-from charlm.training.tensorboard import EventLog
+from charlm.training.events import EventLog
 
 LETTERS = Vocabulary(level="char", characters=tuple("abcdefghijklmnopqrstuvwxyz \n"))
 TRAINING = np.random.default_rng(0).choice(28, 20_000, p=np.arange(1, 29) / 406)

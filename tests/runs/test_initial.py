@@ -19,6 +19,7 @@ from charlm.runs.run import Run, begin_run, folder_aside, open_run
 from charlm.storage.atomic import sha256
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
+from charlm.training.signals import Session
 
 TINY = find_recipe("tiny")
 BYTES = Vocabulary("byte", tuple(map(chr, range(256))))
@@ -43,13 +44,10 @@ def begin(
         (tmp_path / "text.txt").write_text(text, encoding="utf-8")
         text = tmp_path / "text.txt"
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
-    model, lines, folder = (
-        None if parent is None else read_parent(parent),
-        [] if said is None else said,
-        tmp_path / "run",
-    )
+    model, folder = None if parent is None else read_parent(parent), tmp_path / "run"
+    session = Session() if said is None else Session(said.append)
     with folder_aside(folder) as aside:
-        prepared = prepare(text, recipe=TINY, overrides=settings, aside=aside, parent=model, say=lines.append)
+        prepared = prepare(text, recipe=TINY, overrides=settings, aside=aside, parent=model, session=session)
         return begin_run(folder, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
 
 
@@ -173,6 +171,7 @@ def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_pat
         recipe=run.folder / "config.yaml",
         overrides=(),
         aside=tmp_path,
+        session=Session(),
         parent=read_parent(bundle_folder),
     )
     assert again.config.model_copy(update={"recipe": "tiny"}) == run.config

@@ -10,57 +10,27 @@ import pytest
 from run_folders import metrics_line
 
 from charlm.errors import CharlmError
-from charlm.runs.metrics import TAIL_BYTES, MetricsLog, Speed, read_metrics, read_speed, read_step, to_number, with_bits
+from charlm.runs.metrics import TAIL_BYTES, Position, read_metrics, read_position, to_line, to_number
 
 
-def read(tmp_path: Path, *lines: str) -> Speed:
-    """Return the speed according to these contents of metrics.jsonl."""
+def read(tmp_path: Path, *lines: str) -> Position:
+    """Return how far a run is according to these contents of metrics.jsonl."""
     (tmp_path / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
-    return read_speed(tmp_path / "metrics.jsonl")
+    return read_position(tmp_path / "metrics.jsonl")
 
 
-def write(path: Path, *lines: dict[str, Any]) -> None:
-    log = MetricsLog(path)
-    for line in lines:
-        log.write(line)
-    log.sync()
-    log.close()
-
-
-# Writing
-
-
-def test_objects_are_appended_as_lines(tmp_path: Path) -> None:
-    write(tmp_path / "metrics.jsonl", {"step": 1, "split": "train"})
-    write(tmp_path / "metrics.jsonl", {"step": 2}, {"event": "rollback"})
-    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [{"step": 1, "split": "train"}, {"step": 2}, {"event": "rollback"}]
-
-
-def test_number_that_is_not_finite_is_null(tmp_path: Path) -> None:
-    write(tmp_path / "metrics.jsonl", {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5})
-    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"a": None, "b": None, "c": None, "d": 1.5}
-
-
-def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"nowhere/metrics\.jsonl: cannot be written: "):
-        MetricsLog(tmp_path / "nowhere/metrics.jsonl")
-
-
-def test_bits_are_added_to_metrics() -> None:
-    assert with_bits({"step": 1, "nats_per_char": math.log(2)}) == {
-        "step": 1,
-        "nats_per_char": math.log(2),
-        "bits_per_char": pytest.approx(1),
-    }
+def test_a_number_that_is_not_finite_is_null() -> None:
+    metrics = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5}
+    assert json.loads(to_line(metrics)) == {"a": None, "b": None, "c": None, "d": 1.5}
+    assert to_line(metrics).endswith(b"}\n")
 
 
 # Reading
 
 
-def test_speed_is_that_of_the_last_line(tmp_path: Path) -> None:
-    lines = [metrics_line(characters=10, seconds=1.0), metrics_line(characters=30, seconds=2.0)]
-    assert read(tmp_path, *lines) == Speed(seconds=2.0, characters_per_second=15.0)
+def test_speed_is_that_of_the_last_line_with_a_time_and_the_step_that_of_the_last_line(tmp_path: Path) -> None:
+    lines = [metrics_line(characters=10, seconds=1.0), metrics_line(characters=30, seconds=2.0), '{"step": 5}\n']
+    assert read(tmp_path, *lines) == Position(step=5, seconds=2.0, characters_per_second=15.0)
 
 
 def test_line_that_is_still_being_written_is_ignored(tmp_path: Path) -> None:
@@ -76,7 +46,7 @@ def test_last_line_that_is_not_an_object_is_refused(last: str, tmp_path: Path) -
 
 def test_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"metrics\.jsonl: cannot be read: No such file"):
-        read_speed(tmp_path / "metrics.jsonl")
+        read_position(tmp_path / "metrics.jsonl")
 
 
 def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None:
@@ -85,31 +55,31 @@ def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None
         file.seek(10 << 30)  # takes no room on the disk
         file.write(b"\n" + metrics_line(characters=30, seconds=2.0).encode())
     tracemalloc.start()
-    assert read_speed(path) == Speed(2.0, 15.0)
+    assert read_position(path) == Position(None, 2.0, 15.0)
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
 
 
 def test_line_that_begins_before_the_part_that_is_read_is_ignored(tmp_path: Path) -> None:
     long = metrics_line(text="x" * TAIL_BYTES, characters=30, seconds=2.0)
-    assert read(tmp_path, metrics_line(characters=90, seconds=2.0), long) == Speed(None, None)
+    assert read(tmp_path, metrics_line(characters=90, seconds=2.0), long) == Position(None, None, None)
 
 
 def test_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(metrics_line(characters=30, seconds=2.0))
     (tmp_path / "metrics.jsonl").symlink_to("secret")
     with pytest.raises(CharlmError, match=r"metrics\.jsonl: is a link; must be the file itself"):
-        read_speed(tmp_path / "metrics.jsonl")
+        read_position(tmp_path / "metrics.jsonl")
 
 
 @pytest.mark.parametrize("seconds", [None, "a", True, [1], math.nan, math.inf, -1.0, 10**400])
 def test_seconds_that_are_not_a_number_are_none(seconds: Any, tmp_path: Path) -> None:
-    assert read(tmp_path, metrics_line(characters=1, seconds=seconds)) == Speed(None, None)
+    assert read(tmp_path, metrics_line(characters=1, seconds=seconds)) == Position(None, None, None)
 
 
 @pytest.mark.parametrize(("characters", "seconds"), [(10**17, 1e-3), (1, 5e-324)])
 def test_speed_that_is_not_possible_is_unknown(characters: int, seconds: float, tmp_path: Path) -> None:
-    assert read(tmp_path, metrics_line(characters=characters, seconds=seconds)) == Speed(seconds, None)
+    assert read(tmp_path, metrics_line(characters=characters, seconds=seconds)) == Position(None, seconds, None)
 
 
 @pytest.mark.parametrize("value", [None, "1", True, [1], math.nan, -math.inf, -3, 1e30])
@@ -132,21 +102,3 @@ def test_a_line_that_is_not_an_object_is_refused_with_its_number(tmp_path: Path,
     path.write_text('{"step": 1}\n' + line + "\n", encoding="utf-8")
     with pytest.raises(CharlmError, match=r"metrics\.jsonl: damaged: line 2 is not a JSON object$"):
         read_metrics(path)
-
-
-# The step
-
-
-@pytest.mark.parametrize(
-    ("contents", "step"),
-    [("", None), ('{"step": 3}\n{"step": 5, "event": "rollback"}\n{"step": 7', 5), ('{"step": "x"}\n', None)],
-)
-def test_the_step_is_that_of_the_last_whole_line(tmp_path: Path, contents: str, step: int | None) -> None:
-    (tmp_path / "metrics.jsonl").write_text(contents, encoding="utf-8")
-    assert read_step(tmp_path / "metrics.jsonl") == step
-
-
-def test_a_last_line_that_is_no_object_is_damage(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text("[1]\n", encoding="utf-8")
-    with pytest.raises(CharlmError, match="damaged: its last line is not a JSON object"):
-        read_step(tmp_path / "metrics.jsonl")

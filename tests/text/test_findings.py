@@ -70,14 +70,6 @@ def test_characters_that_another_program_has_lost_are_counted(tmp_path: Path) ->
     assert found.found.startswith(f"{PLAYS.count('z')} characters are U+FFFD")
 
 
-def test_many_rare_characters_are_found_with_the_setting_that_merges_them(tmp_path: Path) -> None:
-    rare = "".join(map(chr, range(0x4E00, 0x4E00 + 30)))
-    (found,) = look(tmp_path, PLAYS[:70_000] + rare + PLAYS[70_000:])
-    assert found.subject == "rare characters"
-    assert "-s corpus.min_count=10" in found.advice
-    assert look(tmp_path / "merged", PLAYS[:70_000] + rare + PLAYS[70_000:], min_count=10) == []
-
-
 def test_mixed_line_ends_are_counted_by_kind(tmp_path: Path) -> None:
     lines = PLAYS.splitlines()
     text = "\r\n".join(lines[:1000]) + "\n" + "\n".join(lines[1000:]) + "\n" + 6 * "\r"

@@ -15,7 +15,7 @@ from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.storage.atomic import sha256
 from charlm.training import checkpoints
-from charlm.training.checkpoints import KEPT, Checkpoint, Facts, OtherFormatError, OtherNetworkError, Progress
+from charlm.training.checkpoints import KEPT, Checkpoint, Facts, OtherCheckpointError, Progress
 from charlm.training.engine import Shapes, Tensors
 
 SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
@@ -244,7 +244,7 @@ def test_any_value_in_place_of_another_is_restored_with_its_type_or_counts_as_da
 def test_the_newest_checkpoint_in_another_format_is_refused_with_what_to_do(number: int, tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
     replace_value(tmp_path / "step-000000002", ["format"], number)
-    with pytest.raises(OtherFormatError, match=f"step-000000002: checkpoint format {number}; .* start a new run"):
+    with pytest.raises(OtherCheckpointError, match=f"step-000000002: checkpoint format {number}; .* start a new run"):
         checkpoints.restore(tmp_path, warn=pytest.fail)
 
 
@@ -304,7 +304,7 @@ def test_a_file_in_place_of_the_folder_of_checkpoints_is_not_taken_for_an_empty_
 def test_a_state_file_too_large_for_the_shapes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     save(tmp_path, 1)
     os.truncate(tmp_path / "step-000000001/state.safetensors", 1 << 36)
-    with pytest.raises(OtherNetworkError, match="another network, optimizer or batch size"):
+    with pytest.raises(OtherCheckpointError, match="another network, optimizer or batch size"):
         checkpoints.restore(tmp_path, warn=pytest.fail, shapes={"step": ()})
 
 
@@ -319,5 +319,5 @@ def test_a_progress_file_of_unreasonable_size_counts_as_damaged(tmp_path: Path) 
 @pytest.mark.parametrize("shapes", [{"step": (1,)}, {"other": ()}, {}])
 def test_tensors_of_other_shapes_are_refused(shapes: Shapes, tmp_path: Path) -> None:
     save(tmp_path, 1)
-    with pytest.raises(OtherNetworkError):
+    with pytest.raises(OtherCheckpointError):
         checkpoints.restore(tmp_path, warn=pytest.fail, shapes=shapes)

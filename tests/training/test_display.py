@@ -1,37 +1,32 @@
-"""What the user sees of a training: its size, the times of its start, the progress bar, evaluations and advice."""
+"""What the user sees of a training: its size, the progress bar, evaluations and advice."""
 
-import contextlib
 import fcntl
 import os
 import pty
 import re
 import struct
-import sys
 import termios
 from collections.abc import Callable
 from dataclasses import replace
-from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 
 import pytest
 from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
 
 from charlm.config.schema import ScheduleConfig
-from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.display import (
-    ProgressBar,
-    above_bar,
     advise_on_end,
-    advise_on_time,
     describe_evaluation,
     duration,
     line_columns,
+    progress_bar,
+    update_bar,
     wrap,
 )
 from charlm.training.schedule import Schedule
+from charlm.training.signals import Session
 
-BATCHES = Batches(length=327, batch_size=4, sequence_length=4, seed=1)
 SCHEDULE = Schedule(50, 5, 10, 10, STEPS_PER_EPOCH, peak_rate=1.0, decay=ScheduleConfig())
 
 Shown = Callable[[], str]
@@ -50,11 +45,6 @@ def test_the_user_is_told_the_size_of_the_corpus_the_model_and_the_run(reference
     weights = (6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)
     assert model == f"model: 1 x 8 units, {weights} weights"
     assert steps == f"steps: 50 of 4 x 4 characters, {STEPS_PER_EPOCH} an epoch"
-
-
-def test_the_user_is_told_how_long_the_start_takes(reference: Trained) -> None:
-    (ready,) = [line for line in reference.said if line.startswith("ready")]
-    assert re.fullmatch(r"ready in [\d.]+ s \(graph [\d.]+\)", ready)
 
 
 def test_the_user_is_told_which_characters_are_rare_and_what_is_wrong_with_the_text(tmp_path: Path) -> None:
@@ -81,43 +71,22 @@ def test_a_long_line_is_wrapped_between_words() -> None:
 @pytest.mark.parametrize("step", [1, 25, 50])
 def test_the_bar_shows_the_step_the_speed_and_the_loss(step: int, shown: Shown) -> None:
     progress = Progress(step=step, seconds=0.5, train_nats=2.0, pending_losses=[1.5, 1.25])
-    with ProgressBar(BATCHES, SCHEDULE, Progress(), disable=False) as bar:
-        bar.update(progress)
+    with progress_bar(SCHEDULE, Progress(), disable=False) as bar:
+        update_bar(bar, progress, characters_per_step=16)
     line = shown().lstrip()
     assert line.startswith(f"{2 * step}%|")
     assert re.search(rf"\| step {step} of 50, [\d:?]+ left, [\d.]+k? char/s, loss 1\.250 nats$", line)
 
 
-def test_neither_the_bar_nor_a_line_that_cannot_be_written_ends_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Path("/dev/full").open("wb", buffering=0) as full:
-        lost = TextIOWrapper(BufferedWriter(full), encoding="utf-8", write_through=True)
-        with pytest.raises(OSError, match="No space left"):
-            print("a line", file=lost, flush=True)
-        monkeypatch.setattr(sys, "stderr", lost)
-        say = above_bar(lambda line: print(line, file=sys.stderr, flush=True))
-        with ProgressBar(BATCHES, SCHEDULE, Progress(), disable=False) as bar:
-            bar.update(Progress(step=10))
-            say("a line")
-        monkeypatch.undo()
-        with contextlib.suppress(OSError):
-            lost.close()
-
-
 def test_the_bar_of_a_resumed_run_starts_at_its_step(shown: Shown) -> None:
-    with ProgressBar(BATCHES, SCHEDULE, Progress(step=25), disable=False):
+    with progress_bar(SCHEDULE, Progress(step=25), disable=False):
         pass
     assert "50%" in shown()
 
 
-def test_a_disabled_bar_writes_nothing(shown: Shown) -> None:
-    with ProgressBar(BATCHES, SCHEDULE, Progress(), disable=True) as bar:
-        bar.update(Progress(step=10))
-    assert shown() == ""
-
-
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBar(BATCHES, SCHEDULE, Progress(), disable=False):
-        above_bar(print)("a line")
+    with progress_bar(SCHEDULE, Progress(), disable=False):
+        Session(print).say("a line")
     printed = capsys.readouterr()
     assert printed.out == "a line\n"
     assert printed.err.count("step 0 of 50") == 3  # drawn, drawn again below the line, and drawn when it is closed
@@ -186,13 +155,6 @@ def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
     os.close(ours)
     with Path(os.devnull).open("wb") as file:
         assert line_columns(file.fileno()) == 80 - len("charlm: ")
-
-
-def test_a_long_run_is_told_how_to_end_it_and_how_to_take_less_time() -> None:
-    assert advise_on_time(90) == ["about 1m30s to go"]
-    first, second = advise_on_time(3600)
-    assert first == "about 1h00m to go"
-    assert second.startswith("Ctrl-C stops the run and saves it; --minutes")
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,9 @@ def test_a_new_run_does_not_start_over_one_that_another_process_has_trained_mean
     before, run = contents(trained.folder), open_run(trained.folder)
     with (
         pytest.raises(CharlmError, match="no checkpoint to continue from, but the run has best/"),
-        stop_on_signal() as r,
+        stop_on_signal() as session,
     ):
-        loop.train(run, engine_of(run), resume=False, request=r, say=lambda _: None)
+        loop.train(run, engine_of(run), resume=False, session=session)
     assert contents(trained.folder) == before
 
 
@@ -242,21 +242,14 @@ def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_
 ) -> None:
     seen: list[tuple[int, float]] = []
     run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
-    with stop_on_signal() as request:
+    with stop_on_signal() as session:
 
         def watch(progress: Progress, nats: float) -> None:
             seen.append((progress.step, nats))
-            request.reason = "enough" if progress.step == step else None
+            session.reason = "enough" if progress.step == step else None
 
-        outcome = loop.train(
-            run,
-            engine_of(run),
-            resume=True,
-            request=request,
-            say=lambda _: None,
-            show_progress=False,
-            on_evaluation=watch,
-        )
+        session.on_evaluation = watch
+        outcome = loop.train(run, engine_of(run), resume=True, session=session)
     assert (outcome.reason, outcome.progress.step, outcome.signal) == ("enough", step, None)
     assert seen == list(reference.validation().items())[: step // 10]
     resumed = resume(run.folder)

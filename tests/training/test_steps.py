@@ -12,10 +12,8 @@ from fake_runs import resume, train
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, DivergenceConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
-from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
-from charlm.text.corpus import open_corpus
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Progress
 from charlm.training.engine import StepMetrics
@@ -156,22 +154,6 @@ def test_the_first_call_takes_one_step_and_the_others_as_many_as_allowed(tmp_pat
     for _ in range(3):
         steps.take_steps(Progress(step=0))
     assert counts(engine) == [1, 3, 3]
-
-
-def test_a_window_with_an_id_that_is_not_in_the_vocabulary_does_not_reach_the_engine(tmp_path: Path) -> None:
-    engine, _ = make(tmp_path)
-    ids = np.frombuffer((tmp_path / "out/ids.bin").read_bytes(), np.uint8).copy()
-    ids[5 * 4 :] = 3  # the fifth window ends with it, as an epoch starts at the first id or later
-    ids.tofile(tmp_path / "out/ids.bin")
-    config = TrainingConfig(steps=100, steps_per_call=1)
-    run = Run(tmp_path / "run", Config(training=config), open_corpus(tmp_path / "out", checked_bytes=0))
-    batches = Batches(length=len(ids), batch_size=1, sequence_length=4, seed=0)
-    steps, progress = StepRunner(run, engine, batches, make_schedule(config, batches)), Progress()
-    for _ in range(4):
-        steps.take_steps(progress)
-    with pytest.raises(CharlmError, match=r"ids\.bin: holds id 3; the vocabulary ends at 2"):
-        steps.take_steps(progress)
-    assert progress.step == len(engine.calls) == 4
 
 
 def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def begin(folder: Path, *overrides: str) -> Run:
 def teach(run: Run, faults: Faults | None = None) -> list[str]:
     """Train the teachers of a run; return what was said of each."""
     said: list[str] = []
-    with stop_on_signal() as request:
-        train_teachers(run, FakeEngines(faults or Faults()), request=request, say=said.append)
+    with stop_on_signal(said.append) as session:
+        train_teachers(run, FakeEngines(faults or Faults()), session=session)
     return [line for line in said if line.startswith("teacher ")]
 
 
@@ -120,9 +120,9 @@ def test_a_link_in_the_place_of_a_teacher_is_refused(tmp_path: Path, name: str) 
 
 def test_their_time_is_that_of_each_of_them(tmp_path: Path) -> None:
     run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teacher_seeds=[]")
-    with stop_on_signal() as request:
-        assert teacher_seconds(run.config, run.corpus, FakeEngines(), request=request, step_seconds=0) > 0
-        assert teacher_seconds(none.config, none.corpus, FakeEngines(), request=request, step_seconds=0) == 0
+    with stop_on_signal() as session:
+        assert teacher_seconds(run.config, run.corpus, FakeEngines(), session=session, step_seconds=0) > 0
+        assert teacher_seconds(none.config, none.corpus, FakeEngines(), session=session, step_seconds=0) == 0
 
 
 def test_a_run_can_be_moved_while_a_teacher_trains(tmp_path: Path) -> None:

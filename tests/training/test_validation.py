@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 from corpora import make_corpus
 
@@ -11,13 +10,11 @@ from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, EarlyStoppingConfig, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import measure_baselines
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import nats, unroll, zero_state
 from charlm.runs.run import Run
-from charlm.sampling.generation import TextRequest, encode_prompt, generate_text
+from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
-from charlm.training.validation import TextReport, Validator, temperatures, write_sample
+from charlm.training.validation import Validator, score_simple_models, temperatures
 
 
 @pytest.mark.parametrize(
@@ -29,35 +26,12 @@ def test_there_are_three_different_temperatures_the_configured_one_first(
     assert temperatures(configured) == expected
 
 
-def test_the_text_is_that_of_charlm_sample(bundle: Bundle) -> None:
-    settings = SamplingConfig(length=30, prompt="ab", top_k=2)
-    first = write_sample(bundle, settings, seed=3, temperature=0.8)
-    assert first is not None
-    text = generate_text(bundle, TextRequest(30, Sampler(0.8, top_k=2), seed=3, prompt="ab"))
-    assert (first.temperature, first.text) == (0.8, f"ab{text}")
-
-
-def test_without_a_length_there_is_no_text(bundle: Bundle) -> None:
-    assert write_sample(bundle, SamplingConfig(length=0), seed=1, temperature=0.8) is None
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_nats_are_those_of_the_text_read_again(bundle: Bundle, seed: int) -> None:
-    for temperature in (0, 0.5, 1, 2):
-        sample = write_sample(bundle, SamplingConfig(length=40, prompt="ba"), seed=seed, temperature=temperature)
-        assert sample is not None
-        assert "".join(sample.glyphs) == sample.text.removeprefix("ba")
-        assert len(sample.nats) == len(sample.glyphs)
-        ids = bundle.vocabulary.encode(sample.text)[:, None]
-        logits, _ = unroll(bundle.parameters, ids[:-1], zero_state(bundle.parameters, 1))
-        logits[..., bundle.vocabulary.unknown_id] = -np.inf  # never sampled
-        expected = nats(logits, ids[1:])[len(encode_prompt(bundle.vocabulary, "ba")) - 1 :, 0]
-        np.testing.assert_allclose(sample.nats, expected, atol=1e-5)
-
-
-def validator(folder: Path, *, min_delta: float = 0.0, text: str = "abcd" * 10) -> Validator:
+def validator(
+    folder: Path, *, min_delta: float = 0.0, text: str = "abcd" * 10, sampling: SamplingConfig | None = None
+) -> Validator:
     stopping = EarlyStoppingConfig(min_delta=min_delta)
-    config = Config(training=TrainingConfig(epochs=1, early_stopping=stopping))
+    training = TrainingConfig(epochs=1, early_stopping=stopping)
+    config = Config(training=training, sampling=sampling or SamplingConfig(), seed=3)
     return Validator(Run(folder / "run", config, make_corpus(folder, text)))
 
 
@@ -84,14 +58,20 @@ def test_the_training_text_is_used_if_there_is_no_validation_text(text: str, spl
     assert validator(tmp_path, text=text).split == split
 
 
-def test_the_report_is_that_of_the_text_and_of_the_baselines(tmp_path: Path) -> None:
+def test_the_sample_is_that_of_charlm_sample_with_its_prompt(bundle: Bundle, tmp_path: Path) -> None:
+    settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
+    expected = "".join(generate_text(bundle, TextRequest(30, Sampler(0.8, top_k=2), seed=3, prompt="ab")))
+    assert validator(tmp_path, sampling=settings).sample(bundle) == f"ab{expected}"
+
+
+def test_without_a_length_there_is_no_sample(bundle: Bundle, tmp_path: Path) -> None:
+    assert validator(tmp_path, sampling=SamplingConfig(length=0)).sample(bundle) == ""
+
+
+def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000])
     validation = corpus.split("validation")
-    report = TextReport(corpus, validation)
     expected = measure_baselines(validation, corpus.vocabulary, corpus.split("train")).nats_per_char
-    assert report.simple_nats() == pytest.approx({name: expected[name] for name in ("5-gram", "bz2")})
-    assert report.facts() == describe_text(corpus)
-
-
-def test_without_a_validation_text_nothing_is_scored(tmp_path: Path) -> None:
-    assert TextReport(make_corpus(tmp_path, "abba" * 50), None).simple_nats() == {}
+    found = score_simple_models(corpus, validation)
+    assert found == pytest.approx({name: expected[name] for name in ("5-gram", "bz2")})
+    assert score_simple_models(corpus, None) == {}

@@ -1,29 +1,37 @@
 """Small searches with the fake engine, in this process."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from fake_engine import FakeEngines, Faults
-from tuning.spaces import SPACE, TEXT
 
 from charlm.config.schema import Config
 from charlm.text.corpus import Corpus
-from charlm.training.signals import StopRequest, stop_on_signal
-from charlm.tuning.search import Display, Search, SearchResult
-from charlm.tuning.search_folder import prepare_folder
+from charlm.training.signals import stop_on_signal
+from charlm.tuning.search import Search, SearchResult
 from charlm.tuning.space import Space, load_space
-from charlm.tuning.study import Study
-from charlm.tuning.trial import Workplace
+from charlm.tuning.study import Study, prepare_folder
 
+TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))
+SPACE = """
+recipe: tiny
+fixed: {model.units: 8, training.batch_size: 4, training.sequence_length: 4, training.parts: 2}
+search:
+  training.optimizer.learning_rate: {float: [1e-4, 1e-1], log: true}
+"""
 SECONDS_PER_STEP = 0.5
 TRIAL_SECONDS = 25.0
 """50 steps, evaluated every 5."""
 
 
-def same_speed(_config: Config) -> float:
-    """Return how long a step takes in these searches."""
-    return SECONDS_PER_STEP
+def ticking(seconds: float) -> Callable[[], float]:
+    """Return a clock that goes on by some seconds each time it is read."""
+    ticks = count()
+    return lambda: seconds * next(ticks)
 
 
 @dataclass
@@ -33,7 +41,6 @@ class SearchFolder:
     folder: Path
     space: str = SPACE
     text: str = TEXT
-    storage: str | None = None
     said: list[str] = field(default_factory=list)
 
     @property
@@ -53,7 +60,7 @@ class SearchFolder:
         source.write_text(self.text, encoding="utf-8")
         space = self.load()
         corpus, identity = prepare_folder(self.out, space, [source])
-        return Study(self.out, space, identity, storage=self.storage), corpus
+        return Study(self.out, space, identity), corpus
 
     def run(
         self,
@@ -62,21 +69,28 @@ class SearchFolder:
         faults: Faults | None = None,
         seconds: float = 1000.0,
         clock: Callable[[], float] = lambda: 0.0,
-        change: Callable[[StopRequest], object] = lambda _: None,
-        seconds_per_step: Callable[[Config], float] = same_speed,
+        seconds_per_step: Callable[[Config], float] = lambda _: SECONDS_PER_STEP,
     ) -> SearchResult:
-        """Search; `change` gets the stop request before."""
+        """Search; a step takes as long as is said."""
+
+        def time_step(config: Config, *_: Any) -> float:
+            return seconds_per_step(config)
+
         study, corpus = self.open()
         trial_seconds = study.settle_trial_seconds(None, default=TRIAL_SECONDS)
-        with stop_on_signal() as request:
-            change(request)
-            engines = FakeEngines(faults or Faults())
-            place = Workplace(study.space, corpus, engines, seconds_per_step, trial_seconds, request)
-            with Display(seconds, say=self.said.append, show_progress=False) as display:
-                search = Search(
-                    study, place, display, "charlm train text.txt", seconds=seconds, trials=trials, clock=clock
-                )
-                return search.run()
+        with stop_on_signal(self.said.append) as session:
+            return Search(
+                study,
+                corpus,
+                FakeEngines(faults or Faults()),
+                session,
+                "charlm train text.txt",
+                seconds=seconds,
+                trial_seconds=trial_seconds,
+                trials=trials,
+                time_step=time_step,
+                clock=clock,
+            ).run()
 
 
 def numbers(result: SearchResult, state: str) -> Iterator[int]:

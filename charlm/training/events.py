@@ -5,7 +5,7 @@
 
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,17 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.histogram import metadata as histograms
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.image import metadata as images
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from charlm.config.file import dump_config
-from charlm.config.resume import changed_settings
 from charlm.config.schema import Config
-from charlm.network.rnn import Floats
-from charlm.storage.atomic import sync_folder, write_file
+from charlm.storage.atomic import sync_folder
 from charlm.storage.files import Log, writing
-from charlm.text.vocabulary import Vocabulary
-from charlm.training.pictures import Picture, encode_png
-from charlm.training.views import Views, description
+from charlm.training.views import Picture, Views, description
 
 BUCKETS = 30
 """The number of buckets of a histogram, as in TensorBoard."""
@@ -55,22 +49,6 @@ CHARTS = {
     },
 }
 """The charts of the tab CUSTOM SCALARS: a pattern of tags by title, by category."""
-ROW_FILE = "events.hparams.tfevents"
-"""Before the other event files in alphabetical order: TensorBoard may read only the last one again."""
-Value = bool | float | str
-TEXT = "text"
-"""The name of the text, beside the settings: losses on other texts do not compare."""
-_LEFT_OUT = {"training.parts", "training.kernel"}  # what a machine has: its cores, and a C compiler
-PROJECTOR, LABELS, POINTS = "projector_config.pbtxt", "characters.labels.tsv", "characters.points.tsv"
-MAX_POINTS = 2000
-"""The projector becomes slow with more; the first ids are shown."""
-READABLE = {
-    " ": "\N{OPEN BOX}",
-    "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
-    "\t": "\N{RIGHTWARDS ARROW TO BAR}",
-    "\r": "\N{LEFTWARDS ARROW}",
-}
-"""Labels of characters that would not be seen."""
 
 
 class EventLog:
@@ -123,10 +101,6 @@ class EventLog:
         for tag, text in views.texts.items():
             self.show_text(tag, text, step=step)
 
-    def end(self) -> None:
-        """Write that the run is complete."""
-        self._show(session_end(), step=0)
-
     def sync(self) -> None:
         """Return when all events and the name of the file are on the disk."""
         self._log.sync()
@@ -163,6 +137,15 @@ def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
     return summary
 
 
+def encode_png(picture: Picture) -> bytes:
+    """Return a picture as a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
 def picture_pb(tag: str, picture: Picture) -> Summary:
     """Return a picture, uint8 [height, width, 3], as TensorBoard shows it."""
     height, width, _ = picture.shape
@@ -194,95 +177,3 @@ def layout_pb() -> Summary:
 def _preformatted(text: str) -> str:
     """Return a text as a Markdown code block, which TensorBoard shows as it is."""
     return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def settings_beyond_defaults(config: Config, *, text: str) -> dict[str, Value]:
-    """Return the settings that are not the defaults, by dotted keys, and the name of the text."""
-    defaults = Config()
-    changes = {key: new for key, (_, new) in changed_settings(defaults, config).items() if key not in _LEFT_OUT}
-    found = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in changes.items()}
-    return {TEXT: text, **found}
-
-
-def write_row(folder: Path, settings: Mapping[str, Value], *, run: str) -> None:
-    """Write the row of a run, replacing the one before.
-
-    Args:
-        folder: The folder of its event files, which exists.
-        settings: What `settings_beyond_defaults` returned.
-        run: The name of the run, which is the id of the row.
-
-    Raises:
-        CharlmError: the file cannot be written, or is a link.
-
-    """
-    start = plugin_data_pb2.SessionStartInfo(group_name=run, start_time_secs=time.time())
-    for key, value in settings.items():
-        if isinstance(value, bool):
-            start.hparams[key].bool_value = value
-        elif isinstance(value, str):
-            start.hparams[key].string_value = value
-        else:
-            start.hparams[key].number_value = value
-    content = plugin_data_pb2.HParamsPluginData(session_start_info=start)
-    write_file(folder / ROW_FILE, event_file(_summary(metadata.SESSION_START_INFO_TAG, content)))
-
-
-def session_end() -> Summary:
-    """Return the message that a run is complete."""
-    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
-    return _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
-
-
-def event_file(summary: Summary) -> bytes:
-    """Return the bytes of an event file that holds one summary."""
-    file = io.BytesIO()
-    writer = RecordWriter(file)
-    for event in (Event(file_version="brain.Event:2"), Event(summary=summary)):
-        event.wall_time = time.time()
-        writer.write(event.SerializeToString())
-    return file.getvalue()
-
-
-def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> Summary:
-    summary = Summary()
-    summary.value.add(tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR)
-    return summary
-
-
-def label_characters(vocabulary: Vocabulary) -> list[str]:
-    """Return a label for each id, none of them blank: a space is an open box, a line break an arrow."""
-    reserved = {vocabulary.unknown_id: "unknown", vocabulary.end_of_text_id: "end of text"}
-    return [
-        reserved.get(index, "reserved") if character is None else _label(character)
-        for index, character in enumerate(vocabulary.characters)
-    ]
-
-
-def _label(character: str) -> str:
-    if character in READABLE:
-        return READABLE[character]
-    return character if character.isprintable() and character.strip() else f"U+{ord(character):04X}"
-
-
-def write_projector(folder: Path, vocabulary: Vocabulary, rows: Floats, *, name: str) -> None:
-    """Write a point for each character for the projector, replacing those before.
-
-    Args:
-        folder: The folder of the event files, which exists.
-        vocabulary: The characters.
-        rows: The points, float32 [V, width].
-        name: What they are called.
-
-    Raises:
-        CharlmError: a file cannot be written, or is a link.
-
-    """
-    labels = label_characters(vocabulary)[:MAX_POINTS]
-    shape = [len(labels), rows.shape[1]]
-    config = ProjectorConfig()
-    config.embeddings.add(tensor_name=name, tensor_path=POINTS, tensor_shape=shape, metadata_path=LABELS)
-    write_file(folder / LABELS, "".join(f"{label}\n" for label in labels).encode())
-    lines: Sequence[Sequence[float]] = rows[:MAX_POINTS].tolist()
-    write_file(folder / POINTS, "".join("\t".join(map("{:.5g}".format, line)) + "\n" for line in lines).encode())
-    write_file(folder / PROJECTOR, str(config).encode())  # the text form of the message

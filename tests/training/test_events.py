@@ -10,37 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import charlm
-from google.protobuf import text_format  # type: ignore[import-untyped]
 from run_folders import read_events, read_metrics
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb as tensorboard_histogram_pb
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util.tensor_util import make_ndarray
 
-from charlm.config.file import parse_config
-from charlm.config.schema import Config
-from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
-from charlm.text.vocabulary import Vocabulary
-from charlm.training.tensorboard import (
-    BUCKETS,
-    LABELS,
-    MAX_POINTS,
-    POINTS,
-    PROJECTOR,
-    ROW_FILE,
-    histogram_pb,
-    label_characters,
-    session_end,
-    settings_beyond_defaults,
-    write_projector,
-    write_row,
-)
+from charlm.training.events import BUCKETS, histogram_pb
 
-PER_CHAR = [f"{unit}_per_char/{split}" for unit in ("nats", "bits") for split in ("train", "validation")]
 WEIGHTS = ["rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel", "logits.bias"]
 
 
@@ -87,24 +64,13 @@ def test_the_config_is_shown_as_it_is(events: Any, trained_run: Path) -> None:
     assert shown == (trained_run / "config.yaml").read_text(encoding="utf-8")
 
 
-def test_the_row_of_the_run_has_its_settings_beyond_the_defaults(events: Any) -> None:
-    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    row = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-    assert row.group_name == "run"
-    assert {key: value.number_value or value.string_value for key, value in row.hparams.items()} == {
-        **{"text": "text.txt", "recipe": "tiny", "corpus.test_fraction": 0.1, "model.units": 16, "sampling.length": 80},
-        **{"training.batch_size": 8, "training.sequence_length": 16, "training.epochs": "None", "training.steps": 60},
-        **{"training.evaluate_every": 30, "training.checkpoint_every": 30, "training.log_every": 10},
-    }
-
-
 @pytest.mark.parametrize(
     "tag",
     [
         *(f"{kind}/{layer}" for kind in ("gradient_norm", "update_norm") for layer in ("rnn.0", "logits")),
         *(f"{kind}_to_weights/{layer}" for kind in ("gradient", "update") for layer in ("rnn.0", "logits")),
         *("spectral_radius/rnn.0", "saturated/rnn.0", "nats_per_char/5-gram", "best_nats_per_char"),
-        *("state/rnn.0", "gradient_by_lag", "surprise", "sample/temperature_0.5", "sample/temperature_1"),
+        *("state/rnn.0", "gradient_by_lag", "sample/temperature_0.5", "sample/temperature_1"),
     ],
 )
 def test_every_view_is_written_at_every_evaluation(tag: str, events: Any) -> None:
@@ -130,9 +96,8 @@ def test_the_n_gram_model_scores_what_evaluate_says(events: Any, trained_run: Pa
     assert [*values_of(events, "nats_per_char/5-gram").values()] == pytest.approx([expected, expected], rel=1e-6)
 
 
-@pytest.mark.parametrize("tag", ["gradient_by_lag", "surprise"])
-def test_a_picture_is_a_png_of_the_size_that_is_said(tag: str, events: Any) -> None:
-    width, height, png = events.Tensors(tag)[-1].tensor_proto.string_val
+def test_a_picture_is_a_png_of_the_size_that_is_said(events: Any) -> None:
+    width, height, png = events.Tensors("gradient_by_lag")[-1].tensor_proto.string_val
     assert png.startswith(b"\x89PNG")
     assert struct.unpack(">II", png[16:24]) == (int(width), int(height))
 
@@ -172,74 +137,3 @@ def test_a_histogram_may_span_more_than_the_range_of_float32() -> None:
     values = np.array([-3e38, 0, 0, 3e38], np.float32)
     counts = make_ndarray(histogram_pb("x", values).value[0].tensor)[:, 2]
     assert (counts[0], counts[BUCKETS // 2], counts[-1], counts.sum()) == (1, 2, 1, 4)
-
-
-def config(**values: Any) -> Config:
-    return parse_config(values, origin="test")
-
-
-def read_row(folder: Path) -> Any:
-    """Return the session_start_info in the row of a folder."""
-    events = [Event.FromString(record) for record in RawEventFileLoader(str(folder / ROW_FILE)).Load()]
-    (value,) = [value for event in events for value in event.summary.value]
-    assert value.tag == metadata.SESSION_START_INFO_TAG
-    return metadata.parse_session_start_info_plugin_data(value.metadata.plugin_data.content)
-
-
-def test_only_settings_that_are_not_the_defaults_are_shown_and_the_text() -> None:
-    found = settings_beyond_defaults(
-        config(model={"units": 7, "skip_connections": True}, training={"epochs": 10, "parts": 4}), text="a.txt"
-    )
-    assert found == {"text": "a.txt", "model.units": 7, "model.skip_connections": True}
-
-
-def test_a_row_has_the_name_of_its_run_and_is_replaced(tmp_path: Path) -> None:
-    write_row(tmp_path, {"text": "a", "model.units": 7, "training.shuffle": True}, run="first")
-    row = read_row(tmp_path)
-    assert row.group_name == "first"
-    assert row.hparams["model.units"].number_value == 7
-    assert row.hparams["training.shuffle"].bool_value is True
-    assert row.hparams["text"].string_value == "a"
-    write_row(tmp_path, {"text": "a"}, run="first")
-    assert list(read_row(tmp_path).hparams) == ["text"]
-
-
-def test_the_end_says_that_the_run_is_complete() -> None:
-    (value,) = session_end().value
-    end = metadata.parse_session_end_info_plugin_data(value.metadata.plugin_data.content)
-    assert end.status == api_pb2.STATUS_SUCCESS
-    assert end.end_time_secs > 1e9
-
-
-def test_every_label_can_be_seen() -> None:
-    characters = ("a", " ", "\n", "\t", "\r", "\x1b", "\u202e", "\u3000", None, None)
-    labels = label_characters(Vocabulary("char", characters, unknown_id=8, end_of_text_id=9))
-    assert labels == ["a", "␣", "↵", "⇥", "←", "U+001B", "U+202E", "U+3000", "unknown", "end of text"]
-    assert len({*labels}) == len(labels)
-
-
-def test_the_files_belong_together(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    rows = np.random.default_rng(0).standard_normal((len(vocabulary), 3)).astype(np.float32)
-    write_projector(tmp_path, vocabulary, rows, name="embedding")
-    config = text_format.Parse((tmp_path / PROJECTOR).read_text(encoding="utf-8"), ProjectorConfig())
-    (embedding,) = config.embeddings
-    assert (embedding.tensor_name, embedding.tensor_path, embedding.metadata_path) == ("embedding", POINTS, LABELS)
-    assert list(embedding.tensor_shape) == [5, 3]
-    np.testing.assert_allclose(np.loadtxt(tmp_path / POINTS, delimiter="\t"), rows, rtol=1e-4)
-    assert len((tmp_path / LABELS).read_text(encoding="utf-8").splitlines()) == len(rows)
-
-
-def test_a_large_vocabulary_is_cut(tmp_path: Path) -> None:
-    characters = tuple(chr(0x4E00 + index) for index in range(MAX_POINTS + 5))
-    write_projector(tmp_path, Vocabulary("char", characters), np.zeros((MAX_POINTS + 5, 1), np.float32), name="rows")
-    for name in (LABELS, POINTS):
-        assert len((tmp_path / name).read_text(encoding="utf-8").splitlines()) == MAX_POINTS
-
-
-@pytest.mark.parametrize("name", [PROJECTOR, LABELS, POINTS])
-def test_a_link_is_not_followed(name: str, tmp_path: Path, vocabulary: Vocabulary) -> None:
-    (tmp_path / "elsewhere").write_text("kept")
-    (tmp_path / name).symlink_to("elsewhere")
-    with pytest.raises(CharlmError, match=f"{name}: is a link"):
-        write_projector(tmp_path, vocabulary, np.zeros((5, 1), np.float32), name="rows")
-    assert (tmp_path / "elsewhere").read_text() == "kept"

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.api.preparation import Preparation, prepare
-from charlm.api.sources import Overrides, Text, as_several, as_sources
+from charlm.api.preparation import Overrides, Preparation, Text, as_several, as_sources, prepare
 from charlm.config.file import load_config, parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
@@ -19,8 +18,8 @@ from charlm.errors import CharlmError
 from charlm.hardware import usable_precision
 from charlm.runs.folder import CORPUS, RUNS, find_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import Parent, read_initial, read_parent
-from charlm.runs.run import Run, begin_run, discard_run, folder_aside, open_run, open_verified
-from charlm.text.corpus import Corpus, is_corpus
+from charlm.runs.run import Run, begin_run, discarded_if_refused, folder_aside, open_run
+from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import parse_vocabulary
 from charlm.training import loop
@@ -33,14 +32,12 @@ from charlm.training.cluster import (
     facts_to_agree_on,
 )
 from charlm.training.loop import Outcome, new_engine
-from charlm.training.signals import Stopped, StopRequest, stop_on_signal
+from charlm.training.signals import Say, Session, Stopped, stop_on_signal
 from charlm.training.steps import WindowReader
 
 if TYPE_CHECKING:
     from charlm.engine.distribution import Machines
     from charlm.engine.leader import Commander
-
-Say = Callable[[str], None]
 
 
 class PeerFailedError(CharlmError):
@@ -119,7 +116,7 @@ def train(
         load_config(find_recipe(str(recipe)), overrides=given)  # a mistake is found before the others are waited for
     parent = None if init is None else read_parent(Path(init))
     folder = None if run is None else Path(run)
-    with connected(cluster) as machines, stop_on_signal() as request:
+    with connected(cluster) as machines, stop_on_signal(say, show_progress=show_progress) as session:
         prepare_here = partial(
             prepare,
             text,
@@ -127,15 +124,14 @@ def train(
             overrides=given,
             parent=parent,
             workers=len(cluster.addresses),
-            say=say,
-            show_progress=show_progress,
+            session=session,
         )
         if not cluster.is_chief:
             with tempfile.TemporaryDirectory() as aside:
-                return _follow(machines, prepare_here, text, folder, Path(aside), resume=resume, request=request)
+                return _follow(machines, prepare_here, text, folder, Path(aside), resume=resume, session=session)
         if resume:
-            return _lead_on(machines, folder, given, request=request, say=say, show_progress=show_progress)
-        return _lead(machines, prepare_here, folder, parent, request=request, say=say, show_progress=show_progress)
+            return _lead_on(machines, folder, given, session=session)
+        return _lead(machines, prepare_here, folder, parent, session=session)
 
 
 def _lead(
@@ -144,9 +140,7 @@ def _lead(
     folder: Path | None,
     parent: Parent | None,
     *,
-    request: StopRequest,
-    say: Say,
-    show_progress: bool,
+    session: Session,
 ) -> Outcome:
     """Begin a run as the chief, and train it."""
     with _telling_of_failure(machines), folder_aside(folder or RUNS / "new") as aside:
@@ -154,41 +148,34 @@ def _lead(
         _agree(machines, prepared.corpus, prepared.config)
         place = folder or new_folder(str(prepared.config.recipe))
         run = begin_run(place, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
-    try:
-        return _train(machines, run, resume=False, request=request, say=say, show_progress=show_progress)
-    except Exception:
-        discard_run(run)
-        raise
+    with discarded_if_refused(run):
+        return _train(machines, run, resume=False, session=session)
 
 
-def _lead_on(
-    machines: "Machines", folder: Path | None, overrides: Any, *, request: StopRequest, say: Say, show_progress: bool
-) -> Outcome:
+def _lead_on(machines: "Machines", folder: Path | None, overrides: Any, *, session: Session) -> Outcome:
     """Continue a run as the chief."""
     with _telling_of_failure(machines):
         run = open_run(newest_unfinished_run() if folder is None else find_run(folder), overrides=overrides)
-        run = dataclasses.replace(run, config=settle_kernel(run.config, say=say, is_recorded=True))
+        run = dataclasses.replace(run, config=settle_kernel(run.config, say=session.say, is_recorded=True))
         _exchange(machines, {"corpus": run.config.corpus.model_dump(), "vocabulary": run.corpus.vocabulary.to_json()})
         _agree(machines, run.corpus, run.config)
-    return _train(machines, run, resume=True, request=request, say=say, show_progress=show_progress)
+    return _train(machines, run, resume=True, session=session)
 
 
-def _train(
-    machines: "Machines", run: Run, *, resume: bool, request: StopRequest, say: Say, show_progress: bool
-) -> Outcome:
+def _train(machines: "Machines", run: Run, *, resume: bool, session: Session) -> Outcome:
     """Train a run as the chief."""
     from charlm.engine.leader import Commander, LeaderEngine
 
-    commander = Commander(machines, request, steps_per_call=run.config.training.steps_per_call)
+    commander = Commander(machines, session, steps_per_call=run.config.training.steps_per_call)
     with _telling_the_end(commander):
         engine = new_engine(
             run.config,
             run.corpus,
             partial(LeaderEngine, commander=commander),
             first_weights=read_initial(run.folder, run.config),
-            say=say,
+            say=session.say,
         )
-        outcome = loop.train(run, engine, resume=resume, request=request, say=say, show_progress=show_progress)
+        outcome = loop.train(run, engine, resume=resume, session=session)
         commander.end(Followed(outcome.reason, 0 if outcome.signal is None else 128 + outcome.signal))
     return outcome
 
@@ -201,7 +188,7 @@ def _follow(
     aside: Path,
     *,
     resume: bool,
-    request: StopRequest,
+    session: Session,
 ) -> Followed:
     """Train a run as another machine than the chief."""
     from charlm.engine.keras_engine import KerasEngine
@@ -216,8 +203,8 @@ def _follow(
         chiefs = _agree(machines, corpus, config)
     engine = new_engine(chiefs, corpus, partial(KerasEngine, machine=machines), say=lambda _: None)
     assert isinstance(engine, KerasEngine)
-    with request.deferred():
-        return follow(engine, machines, WindowReader(corpus, engine.batches, engine.rows), request=request)
+    with session.deferred():
+        return follow(engine, machines, WindowReader(corpus, engine.batches, engine.rows), session=session)
 
 
 def _own_corpus(machines: "Machines", text: Text, folder: Path | None, aside: Path) -> Corpus:
@@ -225,7 +212,7 @@ def _own_corpus(machines: "Machines", text: Text, folder: Path | None, aside: Pa
     sources = [find_run(folder) / CORPUS] if text is None else as_sources(text)
     chiefs = _exchange(machines, {})[0]
     if len(sources) == 1 and is_corpus(Path(sources[0])):
-        return open_verified(Path(sources[0]))
+        return open_corpus(Path(sources[0]))
     settings = Config().corpus.model_validate(chiefs["corpus"])
     known = parse_vocabulary(chiefs["vocabulary"], origin=machines.cluster.name(0))
     return tokenize([str(source) for source in sources], aside / CORPUS, settings, known=known)

@@ -1,0 +1,65 @@
+"""The folder of a search: what it holds, and which folders are refused."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optuna", reason="missing: optuna")
+
+from tuning.searches import SPACE, TEXT
+
+from charlm.errors import CharlmError
+from charlm.text.tokenization import tokenize
+from charlm.tuning.space import Space, load_space
+from charlm.tuning.study import prepare_folder
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Space:
+    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    return load_space(tmp_path / "space.yaml")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_a_text_is_tokenized_once_and_found_to_be_the_same(space: Space, tmp_path: Path) -> None:
+    corpus, identity = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+    assert names(tmp_path / "out") == ["corpus", "search.json"]
+    written = (tmp_path / "out" / "corpus" / "ids.bin").stat().st_mtime_ns
+    again, same = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+    assert (again.folder, same) == (corpus.folder, identity)
+    assert (tmp_path / "out" / "corpus" / "ids.bin").stat().st_mtime_ns == written
+    assert names(tmp_path / "out") == ["corpus", "search.json"]
+
+
+def test_a_corpus_on_disk_is_used_where_it_is(space: Space, tmp_path: Path) -> None:
+    tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", space.config().corpus)
+    corpus, _ = prepare_folder(tmp_path / "out", space, [tmp_path / "corpus"])
+    assert corpus.folder == tmp_path / "corpus"
+    assert names(tmp_path / "out") == ["search.json"]
+
+
+def test_a_folder_with_something_else_is_refused(space: Space, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").touch()
+    with pytest.raises(CharlmError, match="out: is not empty, and not the folder of a search"):
+        prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+    assert names(tmp_path / "out") == ["letter.txt"]
+
+
+@pytest.mark.parametrize("contents", ["", "[]", "{", "null", '"x"', "[" * 5000])
+def test_a_damaged_description_is_refused(space: Space, tmp_path: Path, contents: str) -> None:
+    prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+    (tmp_path / "out" / "search.json").write_text(contents, encoding="utf-8")
+    with pytest.raises(CharlmError, match=r"search\.json: damaged"):
+        prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+
+
+def test_an_empty_description_is_that_of_another_search(space: Space, tmp_path: Path) -> None:
+    prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+    (tmp_path / "out" / "search.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CharlmError, match="out: holds a search with another format"):
+        prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
