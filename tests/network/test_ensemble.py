@@ -89,6 +89,17 @@ def test_blocks_give_the_logits_of_the_whole_text(block: int, values: int, rando
     np.testing.assert_allclose(blocks[-1][1][0], state[0], atol=1e-5)
 
 
+def test_streams_that_threads_read_have_the_logits_of_each_alone(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2)
+    ids = np.random.default_rng(0).integers(0, parameters.vocabulary_size, (9, 150))
+    state = tuple(np.random.default_rng(1).standard_normal((150, 4)).astype(np.float32) for _ in range(2))
+    blocks = [*read_blocks(parameters, ids, state, block=4)]
+    expected, last = parameters.unroll(ids, state)
+    np.testing.assert_allclose(np.concatenate([logits for logits, _ in blocks]), expected, atol=1e-5)
+    for found, layer in zip(blocks[-1][1], last, strict=True):
+        np.testing.assert_allclose(found, layer, atol=1e-5)
+
+
 @pytest.mark.parametrize(("streams", "warm_up"), [(1, 0), (7, 14), (64, 1), (64, 0)])
 def test_pieces_give_each_position_once(streams: int, warm_up: int, random_parameters: RandomParameters) -> None:
     pieces = [*read_pieces(random_parameters(), TEXT, streams=streams, warm_up=warm_up)]
