@@ -24,7 +24,7 @@ from charlm.network.rnn import ACTIVATIONS, Floats
 from charlm.text.vocabulary import Vocabulary
 
 PROGRAM, WEIGHTS = "run.c", "model.bin"
-USAGE = f'```sh\ncc -O3 {PROGRAM} -lm -o run\n./run {WEIGHTS} "The " 500\n```'
+USAGE = f'```sh\ncc -O3 {PROGRAM} -lm -o run\n./run {WEIGHTS} "The " 500 0.7\n```'
 MAGIC = b"CHARLM-1"
 RESERVED = 0xFFFFFFFF
 

@@ -46,7 +46,7 @@ def test_it_writes_what_charlm_writes_with_any_character(
     bundle = make_bundle(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
     folder = write_export(tmp_path / "export", bundle, export_c(bundle))
     expected = charlm("sample", folder, "-p", prompt, "-n", 200, "-t", 0)
-    assert run(program, folder / "model.bin", prompt, "200").stdout.decode() == expected.stdout
+    assert run(program, folder / "model.bin", prompt, "200", "0").stdout.decode() == expected.stdout
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_a_model_of_bytes_writes_its_bytes(
     bundle = make_bundle(vocabulary=BYTES, embedding=embedding, scale=2.0)
     folder = write_export(tmp_path / "export", bundle, export_c(bundle))
     expected = charlm("sample", folder, "-p", "é", "-n", 100, "-t", 0)
-    assert run(program, folder / "model.bin", "é", "100").stdout == expected.stdout_bytes
+    assert run(program, folder / "model.bin", "é", "100", "0").stdout == expected.stdout_bytes
 
 
 @pytest.mark.slow
@@ -67,14 +67,32 @@ def test_reserved_ids_end_the_text_or_are_never_chosen(bundle: Bundle, tmp_path:
         bundle.parameters.logits_bias[index] = logit
         folder = write_export(tmp_path / f"export-{index}", bundle, export_c(bundle))
         expected = charlm("sample", folder, "-p", "a", "-n", 50, "-t", 0)
-        assert run(program, folder / "model.bin", "a", "50").stdout.decode() == expected.stdout
+        assert run(program, folder / "model.bin", "a", "50", "0").stdout.decode() == expected.stdout
 
 
 @pytest.mark.slow
 def test_an_unknown_character_gets_the_unknown_id(bundle: Bundle, tmp_path: Path, program: Path) -> None:
     folder = write_export(tmp_path / "export", bundle, export_c(bundle))
     expected = charlm("sample", folder, "-p", "aXb", "-n", 50, "-t", 0)
-    assert run(program, folder / "model.bin", "aXb", "50").stdout.decode() == expected.stdout
+    assert run(program, folder / "model.bin", "aXb", "50", "0").stdout.decode() == expected.stdout
+
+
+@pytest.mark.slow
+def test_a_text_is_drawn_at_the_probabilities_of_the_network(bundle: Bundle, tmp_path: Path, program: Path) -> None:
+    for tensor in bundle.parameters.tensors().values():
+        tensor[:] = 0
+    bundle.parameters.logits_bias[:] = [0, np.log(2), np.log(4), 9, -np.inf]  # "\n", "a", "b", unknown, end of text
+    (tmp_path / "model.bin").write_bytes(export_c(bundle)["model.bin"])
+
+    def draw(*options: str) -> list[float]:
+        text = run(program, tmp_path / "model.bin", "a", "7000", *options).stdout.decode()[1:]
+        assert len(text) == 7000
+        return [text.count(character) / 7000 for character in "\nab"]
+
+    assert draw("1", "0", "3") == pytest.approx([1 / 7, 2 / 7, 4 / 7], abs=0.02)
+    assert draw("0.5", "0", "3") == pytest.approx([1 / 21, 4 / 21, 16 / 21], abs=0.02)
+    assert draw("1", "2", "3") == pytest.approx([0, 1 / 3, 2 / 3], abs=0.02)
+    assert draw("1", "0", "5") == draw("1", "0", "5") != draw("1", "0", "6")
 
 
 @pytest.mark.slow

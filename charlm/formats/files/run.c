@@ -1,17 +1,20 @@
 /* Writes text with a network that charlm has exported to model.bin. Build and run:
 
        cc -O3 run.c -lm -o run
-       ./run model.bin "The " 500         a prompt, and how many characters (bytes, for a model of bytes) to write
-       ./run model.bin --logits < ids     float32 logits after each of the int32 ids, for checks
+       ./run model.bin "The " 500           a prompt, and how many characters (bytes, for a model of bytes) to write
+       ./run model.bin "The " 500 0.7 20 1  the temperature too, among how many characters to choose, and the seed
+       ./run model.bin --logits < ids       float32 logits after each of the int32 ids, for checks
 
-   It always writes the most likely character, as `charlm sample -t 0` does. The recurrence of each layer is
-   h_t = f(x_t U + h_{t-1} V + b), the logits are h W + c (Elman 1990). */
+   At temperature 0 it writes the most likely character, as `charlm sample -t 0` does. Above, a character is drawn from
+   softmax(logits / temperature); a seed gives the same text again, but not that of charlm. The recurrence of each layer
+   is h_t = f(x_t U + h_{t-1} V + b), the logits are h W + c (Elman 1990). */
 
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { HEADER = 12, RESERVED = 0xFFFFFFFF };
 
@@ -75,7 +78,7 @@ static void read_model(const char *path) {
     vocabulary = head[2], layers = head[3], units = head[4], width = head[5], is_embedded = head[6];
     has_skips = head[7], activation = head[8], is_bytes = head[9], unknown_id = head[10], end_id = head[11];
     if (vocabulary < 1 || vocabulary > 1 << 21 || units < 1 || units > 1 << 21 || layers < 1 || layers > 64 ||
-        width < 1 || width > 1 << 21 || unknown_id >= vocabulary || end_id >= vocabulary || activation < 0 || activation > 13)
+        width < 1 || width > 1 << 21 || unknown_id >= vocabulary || end_id >= vocabulary || activation < 0 || activation > 5)
         fail("the model is damaged");
     characters = allocate(vocabulary, 4);
     read_exactly(file, characters, vocabulary);
@@ -154,6 +157,39 @@ static int most_likely(void) {
     return best;
 }
 
+/* Returns a number from 0 to below 1: splitmix64 (Steele, Lea and Flood 2014). */
+static double uniform(uint64_t *state) {
+    uint64_t z = *state += 0x9E3779B97F4A7C15;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
+    z = (z ^ z >> 27) * 0x94D049BB133111EB;
+    return (double)((z ^ z >> 31) >> 11) / 9007199254740992.0; /* 2^53 */
+}
+
+static int by_logit(const void *one, const void *other) {
+    float a = logits[*(const int *)one], b = logits[*(const int *)other];
+    return (a < b) - (a > b);
+}
+
+/* Draws an id among the `top` most likely ones (0 = all) at a temperature; the unknown id is never drawn. */
+static int draw(double temperature, long top, uint64_t *seed) {
+    static int *order;
+    int best = most_likely(), count = 0;
+    if (best < 0 || temperature <= 0) return best;
+    if (!order) order = allocate(vocabulary, sizeof *order);
+    for (int id = 0; id < vocabulary; id++)
+        if (id != unknown_id) order[count++] = id;
+    if (top > 0 && top < count) {
+        qsort(order, count, sizeof *order, by_logit);
+        count = top;
+    }
+    double total = 0, sum = 0;
+    for (int i = 0; i < count; i++) total += exp((logits[order[i]] - logits[best]) / temperature);
+    double bar = uniform(seed) * total;
+    for (int i = 0; i < count; i++)
+        if ((sum += exp((logits[order[i]] - logits[best]) / temperature)) > bar) return order[i];
+    return best;
+}
+
 /* Reads a text of some bytes from the zero state; returns how many characters it has. */
 static long read_text(const unsigned char *text, size_t size) {
     const unsigned char *end = text + size;
@@ -176,18 +212,20 @@ static void print_logits(void) {
 }
 
 int main(int count, char **arguments) {
-    if (count < 2) fail("usage: run model.bin [PROMPT] [LENGTH], or run model.bin --logits < ids");
+    if (count < 2) fail("usage: run model.bin [PROMPT [LENGTH [TEMPERATURE [TOP [SEED]]]]]");
     read_model(arguments[1]);
     if (count > 2 && !strcmp(arguments[2], "--logits")) return print_logits(), 0;
     const char *prompt = count > 2 ? arguments[2] : "";
-    long length = count > 3 ? atol(arguments[3]) : 500;
+    long length = count > 3 ? atol(arguments[3]) : 500, top = count > 5 ? atol(arguments[5]) : 0;
+    double temperature = count > 4 ? atof(arguments[4]) : 0.7;
+    uint64_t seed = count > 6 ? strtoull(arguments[6], NULL, 10) : (uint64_t)time(NULL);
     fputs(prompt, stdout);
     if (!read_text((const unsigned char *)prompt, strlen(prompt))) {
         int line_break = find_id('\n');
         advance(end_id >= 0 ? end_id : line_break >= 0 && line_break != unknown_id ? line_break : 0);
     }
     while (length-- > 0) {
-        int id = most_likely();
+        int id = draw(temperature, top, &seed);
         if (id < 0 || characters[id] == RESERVED) break; /* the model ends the text */
         write_character(characters[id]);
         advance(id);
