@@ -16,15 +16,30 @@ from charlm.errors import CharlmError
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import evaluate
+    from charlm.api.inspection import inspect
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
+    from charlm.runs.summary import list_runs
 
 __version__ = "0.2.0"
-__all__ = ["CharlmError", "Model", "__version__", "evaluate", "load", "resume", "tokenize", "train"]
+__all__ = [
+    "CharlmError",
+    "Model",
+    "__version__",
+    "evaluate",
+    "inspect",
+    "list_runs",
+    "load",
+    "resume",
+    "tokenize",
+    "train",
+]
 
 _MODULES = {
     "Model": "charlm.api.model",
     "evaluate": "charlm.api.evaluation",
+    "inspect": "charlm.api.inspection",
+    "list_runs": "charlm.runs.summary",
     "load": "charlm.api.model",
     "resume": "charlm.api.training",
     "tokenize": "charlm.api.training",

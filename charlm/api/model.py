@@ -3,8 +3,10 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
+import html
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from charlm.errors import CharlmError, check_choice
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks
-from charlm.network.rnn import Floats, State
+from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import BundleName, find_bundle
 from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, generate_texts
 from charlm.sampling.growing import Sample
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from charlm.evaluation.protocols import ScoringProtocol
 
 MAX_SEED = 2**32
+FULL_NATS = 8.0
+"""The surprise from which a character has the full colour."""
 
 
 def load(
@@ -49,6 +53,26 @@ def load(
     folders = [first, *(find_bundle(Path(other), checkpoint=checkpoint) for other in others)]
     bundles = {folder: read_bundle(folder) for folder in folders}
     return Model(first, bundles.pop(first), others=bundles)
+
+
+@dataclass(frozen=True, eq=False)
+class Surprise:
+    """How much each character of a text surprises a model."""
+
+    characters: tuple[str, ...]
+    """The text, T characters; at level byte one of U+0000 to U+00FF for each byte."""
+    nats: Floats
+    """-log p of each but the first, given those before it, float32 [T - 1]."""
+
+    def _repr_html_(self) -> str:
+        """Return the text as HTML: the darker the ground of a character, the greater its surprise; 8 nats are full."""
+        shares = [0.0, *np.clip(self.nats / FULL_NATS, 0, 1).tolist()]
+        spans = (
+            f'<span style="background:rgba(214,69,65,{share:.2f})" title="{FULL_NATS * share:.2f} nats">'
+            f"{html.escape(character)}</span>"
+            for character, share in zip(self.characters, shares, strict=True)
+        )
+        return f'<pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
 
 
 class Model:
@@ -161,6 +185,30 @@ class Model:
             blocks = score_ids(self.network, ids, protocol=protocol, window=window)
             return np.concatenate([block.ravel() for block in blocks])
 
+    def states(self, text: str | NDArray[Any] | Sequence[int], *, unknown: Unknown = "error") -> State:
+        """Return the hidden state of each layer after each character of a text, read from the zero state.
+
+        Args:
+            text: Characters, or ids, integers [T].
+            unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
+
+        Returns:
+            float32 [T, H] for each layer, lowest first.
+
+        Raises:
+            CharlmError: as for `logits`, or the model is an ensemble.
+
+        """
+        self._refuse_ensemble("states")
+        parameters = self.bundle.parameters
+        first = tuple(layer[0] for layer in parameters.zero_state(1))
+        return read_outputs(parameters, self._encode(text, unknown), first)
+
+    def surprise(self, text: str, *, unknown: Unknown = "error") -> "Surprise":
+        """Return the loss of each character of a text, which a notebook shows as coloured text; raises as `score`."""
+        ids = self._encode(text, unknown)
+        return Surprise(tuple(self.vocabulary.glyphs[index] for index in ids), self.score(ids))
+
     def generate(
         self,
         prompt: str = "",
@@ -212,17 +260,17 @@ class Model:
 
     def write(self, wanted: TextRequest) -> GeneratedText:
         """Generate a text piece by piece: `charlm.sampling.generation.generate_text`, which says what is raised."""
-        self._refuse_ensemble()
+        self._refuse_ensemble("generate")
         return generate_text(self.bundle, wanted)
 
     def write_several(self, wanted: TextRequest, *, samples: int) -> list[Sample]:
         """Generate texts side by side: `charlm.sampling.generation.generate_texts`, which says what is raised."""
-        self._refuse_ensemble()
+        self._refuse_ensemble("generate")
         return generate_texts(self.bundle, wanted, samples=samples)
 
-    def _refuse_ensemble(self) -> None:
+    def _refuse_ensemble(self, name: str) -> None:
         if self.others:
-            raise CharlmError(f"generate: {1 + len(self.others)} models; an ensemble is only scored")
+            raise CharlmError(f"{name}: {1 + len(self.others)} models; an ensemble is only scored")
 
     def _encode(self, text: str | NDArray[Any] | Sequence[int], unknown: Unknown) -> NDArray[Any]:
         check_choice("unknown", unknown, Unknown)

@@ -258,11 +258,36 @@ def test_an_ensemble_can_be_stepped_by_hand(pair: tuple[Path, Path]) -> None:
     np.testing.assert_allclose(logits[0], ensemble.logits([1, 2])[-1], atol=1e-5)
 
 
+def test_the_states_of_a_text_are_those_of_its_steps(bundle_folder: Path) -> None:
+    model = charlm.load(bundle_folder)
+    states = model.states("abba")
+    assert [layer.shape for layer in states] == [(4, 4), (4, 4)]
+    state = model.zero_state()
+    for time, index in enumerate(model.vocabulary.encode("abba")):
+        _, state = model.step([index], state)
+        for layer, expected in zip(states, state, strict=True):
+            np.testing.assert_allclose(layer[time], expected[0], atol=1e-6)
+
+
+def test_surprise_shows_each_character_escaped_with_its_nats(bundle_folder: Path) -> None:
+    model = charlm.load(bundle_folder)
+    found = model.surprise("ab\n")
+    assert found.characters == ("a", "b", "\n")
+    np.testing.assert_array_equal(found.nats, model.score("ab\n"))
+    shown = found._repr_html_()
+    assert shown.count("<span ") == 3
+    assert f'title="{found.nats[0]:.2f} nats">b</span>' in shown
+    escaped = replace(found, characters=("<", "&", '"'))._repr_html_()
+    assert all(character in escaped for character in (">&lt;<", ">&amp;<", ">&quot;<"))
+
+
 def test_an_ensemble_generates_nothing(pair: tuple[Path, Path]) -> None:
     with pytest.raises(CharlmError, match=r"^generate: 2 models; an ensemble is only scored$"):
         charlm.load(pair[0], others=pair[1:]).generate("ab")
     with pytest.raises(CharlmError, match=r"^generate: 2 models; an ensemble is only scored$"):
         charlm.load(pair[0], others=pair[1:]).write_several(TextRequest(5, Sampler(), seed=0), samples=2)
+    with pytest.raises(CharlmError, match=r"^states: 2 models; an ensemble is only scored$"):
+        charlm.load(pair[0], others=[pair[1]]).states("a")
 
 
 def test_an_ensemble_is_not_scored_dynamically(pair: tuple[Path, Path], tmp_path: Path) -> None:
