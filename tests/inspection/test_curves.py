@@ -1,6 +1,5 @@
 """Learning curves of runs whose metrics.jsonl was written by hand, and samples in event files."""
 
-import math
 import struct
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from run_folders import make_run, metrics_line
 
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import count_ngrams, measure_baselines, score_ngrams
+from charlm.evaluation.baselines import count_ngrams, score_ngrams
 from charlm.inspection.curves import MAX_RECORD_BYTES, Level, RunSample, measure_levels, read_curves, read_samples
 from charlm.text.vocabulary import Vocabulary
 from charlm.training.tensorboard import EventLog
@@ -69,17 +68,6 @@ def test_a_long_run_keeps_points_spread_over_all_of_it(tmp_path: Path) -> None:
     assert found.training.steps.tolist() == [1, 334, 667, 1000]
 
 
-def test_levels_are_the_baselines_and_the_uniform_distribution() -> None:
-    levels = levels_of(TRAINING)
-    found = {level.name: level.nats_per_char for level in levels}
-    expected = measure_baselines(TEXT, LETTERS, TRAINING).nats_per_char
-    assert found == {
-        "uniform": pytest.approx(math.log(28)),
-        **{name: pytest.approx(expected[name]) for name in ("unigram", "5-gram", "bz2")},
-    }
-    assert [level.nats_per_char for level in levels] == sorted(found.values(), reverse=True)
-
-
 def test_without_a_training_text_there_are_no_n_gram_levels() -> None:
     assert {level.name for level in levels_of(None)} == {"uniform", "bz2"}
     assert {level.name for level in levels_of(TRAINING[:0])} == {"uniform", "bz2"}
@@ -110,11 +98,6 @@ def test_samples_are_spread_from_the_first_to_the_last(run: Path) -> None:
     assert [sample.text for sample in found] == [TEXTS[sample.step] for sample in found]
 
 
-def test_all_samples_are_returned_if_there_are_few(run: Path) -> None:
-    assert [sample.step for sample in read_samples(run, max_samples=99)] == list(TEXTS)
-    assert [sample.step for sample in read_samples(run, max_samples=1)] == [10]
-
-
 def test_of_several_tags_the_one_that_came_first_is_shown(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "tensorboard")
     log.show_text("sample/temperature 0.8", "one", step=1)
@@ -143,13 +126,6 @@ def test_records_that_are_not_events_or_too_long_are_skipped(run: Path) -> None:
             file.write(struct.pack("<QI", len(data), 0) + data + bytes(4))
         file.write(struct.pack("<Q", 1 << 63) + b"sample")
     assert len(read_samples(run, max_samples=99)) == 10
-
-
-def test_a_run_without_samples_has_none(tmp_path: Path) -> None:
-    assert read_samples(tmp_path) == ()
-    (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "tensorboard" / "events.out.tfevents.1").write_bytes(b"")
-    assert read_samples(tmp_path) == ()
 
 
 def test_links_are_not_followed(run: Path, tmp_path: Path) -> None:
