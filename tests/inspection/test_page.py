@@ -17,7 +17,7 @@ from charlm.errors import CharlmError
 from charlm.inspection.page import draw_charts, render_page, write_page
 from charlm.inspection.passages import number
 from charlm.inspection.report import SECTIONS, to_json
-from charlm.inspection.sections.section import Section
+from charlm.inspection.section import Section
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
 

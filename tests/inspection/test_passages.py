@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from inspection.reports import CHARACTERS, report
 from charlm.inspection.passages import (
     browser,
     equation,
-    gallery,
     levels,
     number,
     passage,
@@ -121,13 +119,6 @@ def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
     assert [int(level) for level in data["influence"][2]] == np.rint(9 * found.influence[2]).tolist()
 
 
-def test_the_gallery_shows_the_interpretable_units_on_the_text() -> None:
-    units = report().get("units")
-    html = gallery(units, CHARACTERS)
-    assert "rnn.0, unit 0: vowel next, 0.93 (given the character 0.7)" in html
-    assert html.count("<span") == len(units.excerpt)
-
-
 def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
     units = report().get("units")
     layer = units_data(units)["layers"][0]
@@ -135,10 +126,6 @@ def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
         values = units.layers[0].values[:, unit]
         assert centre == np.median(values)
         assert scale == np.abs(values - centre).max()
-
-
-def test_without_an_interpretable_unit_the_gallery_says_so() -> None:
-    assert "No unit follows a feature" in gallery(replace(report().get("units"), interpretable=()), CHARACTERS)
 
 
 def test_the_browser_offers_every_layer_and_its_data_every_output() -> None:
