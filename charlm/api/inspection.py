@@ -11,7 +11,7 @@ from charlm.evaluation.protocols import ids_to_score
 from charlm.inspection import report as reporting
 from charlm.inspection.reading import Subject
 from charlm.inspection.report import QUANTITIES, inspect_run
-from charlm.inspection.sections.section import Report
+from charlm.inspection.section import Report
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown

@@ -19,7 +19,7 @@ from charlm.errors import CharlmError
 from charlm.inspection.look import image, look, png_file, share_limits, svg_file, theme_css
 from charlm.inspection.passages import equation, folded, reader_data, safe, table, units_data, visible
 from charlm.inspection.report import SECTIONS
-from charlm.inspection.sections.section import Chart, Report, Section, Table
+from charlm.inspection.section import Chart, Report, Section, Table
 from charlm.storage.atomic import write_file, write_folder
 
 if TYPE_CHECKING:

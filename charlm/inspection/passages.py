@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import harmless
 from charlm.inspection.surprise import Predictions
-from charlm.inspection.units import LayerOutputs, Units, UnitScore
+from charlm.inspection.units import LayerOutputs, Units
 
 SPACE, NEWLINE, TAB = "\N{OPEN BOX}", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW}"
 CIRCLE = "\N{DOTTED CIRCLE}"
@@ -28,8 +28,6 @@ DIGITS = 7
 LEVELS = 9
 """Of colour, above none."""
 NATS_PER_LEVEL = 0.75
-GALLERY_UNITS = 6
-GALLERY_CHARACTERS = 160
 _SIGNS = {" ": SPACE, "\n": NEWLINE, "\t": TAB}
 _INDEX = re.compile(r"([_^])(?:\{([^}]*)\}|(\w))")
 _TAGS = {"_": "sub", "^": "sup"}
@@ -152,21 +150,19 @@ def levels(values: NDArray[np.float64], *, scale: float) -> NDArray[np.int64]:
     )
 
 
-def passage(characters: Iterable[str | None], colours: Iterable[int], *, label: str, is_walked: bool = True) -> str:
-    """Return a text as HTML, an element for each character.
+def passage(characters: Iterable[str | None], colours: Iterable[int], *, label: str) -> str:
+    """Return a text as HTML, an element for each character; the Tab key stops at it, and the arrows walk through it.
 
     Args:
         characters: [T]; None for a reserved id.
         colours: The level of each, -9 to 9, [T].
         label: What the text is, for a screen reader.
-        is_walked: Whether the Tab key stops at it, and the script lets the reader walk through it.
 
     """
     spans = "".join(
         f"<span{_class(colour)}>{_shape(each)}</span>" for each, colour in zip(characters, colours, strict=True)
     )
-    stop = f' tabindex="0" role="group" aria-label="{safe(label)}"' if is_walked else ""
-    return f'<p class="passage"{stop}>{spans}</p>'
+    return f'<p class="passage" tabindex="0" role="group" aria-label="{safe(label)}">{spans}</p>'
 
 
 def _class(colour: int) -> str:
@@ -221,28 +217,6 @@ def reader_data(predictions: Predictions) -> dict[str, Any]:
         "probabilities": to_plain(predictions.probabilities),
         "influence": ["".join(map(str, row)) for row in shades.tolist()],
     }
-
-
-def gallery(units: Units, names: Sequence[str | None]) -> str:
-    """Return the most interpretable units, each shown on the beginning of the excerpt."""
-    shown = units.interpretable[:GALLERY_UNITS]
-    if not shown:
-        return '<p class="missing">No unit follows a feature beyond chance.</p>'
-    return '<p class="help">Orange: above the median output of the unit; blue: below.</p>' + "".join(
-        _on_text(score, units, names) for score in shown
-    )
-
-
-def _on_text(score: UnitScore, units: Units, names: Sequence[str | None]) -> str:
-    outputs = units.layers[score.layer]
-    centre, scale = _centre_and_scale(outputs, score.unit)
-    characters = [names[index] for index in units.excerpt[:GALLERY_CHARACTERS]]
-    colours = levels(outputs.values[:GALLERY_CHARACTERS, score.unit] - centre, scale=scale).tolist()
-    text = passage(characters, colours, label=f"unit {score.unit} on the text", is_walked=False)
-    return (
-        f"<h4>rnn.{score.layer}, unit {score.unit}: {safe(score.feature)}, {number(score.strength)} "
-        f"(given the character {number(score.strength_given_character)})</h4>{text}"
-    )
 
 
 def _centre_and_scale(outputs: LayerOutputs, unit: int) -> tuple[float, float]:

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 from charlm.errors import CharlmError, counted
+from charlm.inspection import prediction, reach, representation
 from charlm.inspection.passages import to_plain
 from charlm.inspection.reading import Limits, Reading, Subject
-from charlm.inspection.sections import dynamics, prediction, reach, representation
-from charlm.inspection.sections.section import Quantity, Report
+from charlm.inspection.section import Quantity, Report
 from charlm.inspection.surprise import Predictions
 
 SECTIONS = (
     *(prediction.NETWORK, prediction.CURVES, prediction.SURPRISE, prediction.LOSS, prediction.CALIBRATION),
     *(reach.GRADIENT, reach.TRUNCATION, reach.CONTEXT, reach.IMPULSE, reach.MEMORY),
-    *(dynamics.SPECTRUM, dynamics.LYAPUNOV),
+    *(reach.SPECTRUM, reach.LYAPUNOV),
     *(representation.UNITS, representation.SATURATION, representation.CHARACTER_MAP),
 )
 """In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""

@@ -32,7 +32,7 @@ from commands import charlm
 from fake_engine import interrupt_after
 from fake_runs import resume, train
 from faults.attacks import OUTSIDE, Attack, damaged_bytes, links, planted_links, replacements
-from faults.wrong_configs import config_fields, yaml_texts
+from faults.wrong_configs import config_fields
 from faults.wrong_values import ids, json_types, tensors
 
 from charlm.errors import CharlmError, harmless
@@ -97,7 +97,6 @@ def attacks(run: Path) -> list[Attack]:
         ),
         *json_types(run),
         *config_fields(),
-        *yaml_texts(),
         *tensors(run),
         *ids(run),
     ]

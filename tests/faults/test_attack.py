@@ -4,12 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from faults.attack import attacks, contents, in_a_process, make_victim, outcome, run
-from faults.attacks import Attack
+from faults.attack import attacks, contents, make_victim, run
 
 pytestmark = pytest.mark.slow
 
-KINDS = {"link", "planted link", "replaced", "byte", "type", "config", "YAML", "tensors", "ids"}
+KINDS = {"link", "planted link", "replaced", "byte", "type", "config", "tensors", "ids"}
 
 
 def test_an_attack_is_refused_in_a_line_or_without_effect() -> None:
@@ -34,27 +33,3 @@ def test_a_change_outside_the_run_is_noticed(tmp_path: Path) -> None:
     assert contents(tmp_path / "victim", but="run") == before
     (tmp_path / "victim/outside/precious").write_text("a bed cab ade\n", encoding="utf-8")
     assert contents(tmp_path / "victim", but="run") != before
-
-
-@pytest.mark.parametrize(
-    ("found", "kind"),
-    [
-        (("done", ["x", ""]), "unchanged"),
-        (("done", ["y", ""]), "silent"),
-        (("done", ["y", "charlm: seed: was 1, is now 2\n"]), "told"),
-        (("refused", "charlm: run/config.yaml: damaged\n"), "refused"),
-        (("refused", "damaged\n"), "message"),
-        (("refused", "charlm: \x1b[31m\n"), "message"),
-        (("traceback", "Traceback"), "traceback"),
-        (("hang", "30 s"), "hang"),
-    ],
-)
-def test_what_a_command_did_is_told_apart(found: tuple[str, object], kind: str) -> None:
-    attack = Attack("link", "best", "a link", lambda _: None)
-    assert outcome("runs", found, ("done", ["x", ""]), attack).kind == kind
-
-
-def test_a_process_that_fails_is_a_traceback(tmp_path: Path) -> None:
-    found = in_a_process(tmp_path)
-    assert set(found) == {"sample best", "sample last", "evaluate", "evaluate text", "runs", "resume"}
-    assert {kind for kind, _ in found.values()} == {"refused"}

@@ -1,4 +1,4 @@
-"""Attacks on config.yaml, of the run and of its bundles: values for every key, and YAML not meant for configs."""
+"""Attacks on config.yaml, of the run and of its bundles: values for every key."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,55 +50,3 @@ def _write_config(run: Path, text: str, bundles: tuple[str, ...]) -> None:
         (folder / "config.yaml").write_text(text, encoding="utf-8")
     for name in bundles:
         seal(run / name, "config.yaml")
-
-
-YAML_TEXTS = {
-    "a Python object": "!!python/object/apply:os.system ['true']\n",
-    "a Python name": "model: !!python/name:os.system\n",
-    "an unknown tag": "model: !mine {units: 3}\n",
-    "a tag that does not fit": "seed: !!int ''\n",
-    "a tag of another type": "seed: !!map 3\n",
-    "binary": "seed: !!binary '='\n",
-    "a set": "model: !!set {units}\n",
-    "pairs": "model: !!omap [units: 3]\n",
-    "a time": "seed: 2001-13-45\n",
-    "a base-60 number": "seed: " + ":".join(["1"] * 400) + "\n",
-    "octal and hexadecimal": "seed: 0x" + "f" * 4000 + "\n",
-    "nine levels of aliases": "a: &a [x, x]\n"
-    + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True)),
-    "an alias of itself": "model: &m {rnn: *m}\n",
-    "a missing alias": "model: *m\n",
-    "a merge": "model: {<<: {units: 3}}\n",
-    "a merge of itself": "model: &m {<<: *m}\n",
-    "a key twice": "seed: 1\nseed: 2\n",
-    "a list as a key": "? [1, 2]\n: 3\n",
-    "a mapping as a key": "? {a: b}\n: 3\n",
-    "no mapping": "- 1\n- 2\n",
-    "a single value": "3\n",
-    "nothing": "",
-    "two documents": "seed: 1\n---\nseed: 2\n",
-    "a directive": "%YAML 9.9\n---\nseed: 1\n",
-    "brackets": "seed: " + "[" * 20_000 + "\n",
-    "mappings": "seed: " + "{a: " * 5_000 + "\n",
-    "indentation": "".join(" " * n + "a:\n" for n in range(400)),
-    "a control character": "seed: '\x07'\n",
-    "a next-line character": "sampling: {prompt: 'a\x85b'}\n",
-    "a long line": "seed: " + "1" * 90_000 + "\n",
-    "too many bytes": "# " + "x" * 200_000 + "\n",
-    "a tab": "model:\n\tunits: 3\n",
-    "a question": "? \n",
-    "a block without an end": "seed: |9\n x\n",
-    "an anchor without a value": "seed: &x\n",
-    "a quote without an end": "seed: 'x\n",
-}
-
-
-def yaml_texts() -> Iterator[Attack]:
-    """Yield the attacks that put another YAML text in the place of a config.yaml."""
-    for name, text in YAML_TEXTS.items():
-        yield Attack("YAML", "config.yaml", name, _config_writer(text, ()))
-        yield Attack("YAML", "best/config.yaml", name, _config_writer(text, ("best", "last")), may_differ=True)
-
-
-def _config_writer(text: str, bundles: tuple[str, ...]) -> Callable[[Path], None]:
-    return lambda run: _write_config(run, text, bundles)

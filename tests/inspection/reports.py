@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from charlm.inspection.context import Memory
-from charlm.inspection.curves import Curve, Curves, Level, RunSample
+from charlm.inspection.curves import Curve, Curves, Level
 from charlm.inspection.reading import Limits, Subject
 from charlm.inspection.report import inspect_run
-from charlm.inspection.sections.section import Report
+from charlm.inspection.section import Report
 from charlm.inspection.units import Chance, FeatureScores, LayerOutputs, Units, UnitScore
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
@@ -58,7 +58,7 @@ def _make(length: int, layers: int) -> Report:
         Curve(np.array([10, 20, 30]), np.array([0.1, 0.2, 0.3]), np.array([3.0, 2.0, 1.5])),
         Curve(np.array([15, 30]), np.array([0.15, 0.3]), np.array([2.6, 1.9])),
         (Level("uniform", 4.1), Level("unigram", 3.3), Level("5-gram", 1.8), Level("bz2", 1.7)),
-        30, 1.9, 0.4, (RunSample(15, "</script><b>ab\x1b[31m"), RunSample(30, "a\u202eb")),
+        30, 1.9, 0.4,
     )  # fmt: skip
     share = np.asarray(0.95 ** np.arange(9), np.float64)
     memory = Memory(np.arange(9), share, np.full(9, 0.2), share - 0.05, np.full(9, 1e-3), 800, 200)

@@ -52,19 +52,6 @@ def test_association_with_a_number_is_the_correlation_of_the_ranks() -> None:
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_association_with_a_number_within_groups_is_the_correlation_of_the_ranks_there() -> None:
-    rng = np.random.default_rng(3)
-    values, feature = rng.random(40), rng.random(40) + GROUPS  # differs from group to group, not within one
-    ranks = np.zeros((2, 40))
-    for group in set(GROUPS.tolist()):
-        for row, numbers in enumerate((values, feature)):
-            inside = np.flatnonzero(group == GROUPS)
-            places = [int((numbers[inside] < numbers[i]).sum()) for i in inside]
-            ranks[row, inside] = np.array(places) - np.mean(places)
-    found = associate(rank_outputs(values[None], GROUPS), feature[None], "number")
-    assert found[0, 0] == pytest.approx(np.asarray(np.corrcoef(ranks))[0, 1], abs=1e-6)
-
-
 def test_equal_values_share_the_mean_of_their_ranks_in_each_group() -> None:
     values = np.array([[5.0, 1, 5, 2, 2, 2, 9]])
     groups = np.array([0, 0, 0, 1, 1, 1, 4])

@@ -51,17 +51,6 @@ def test_the_temperature_that_targets_were_drawn_with_is_found(predictions: tupl
     assert best_temperature(*predictions, low=0.25, high=4) == pytest.approx(1.7, rel=0.05)
 
 
-def test_the_temperature_is_the_best_one_of_a_fine_grid(predictions: tuple[np.ndarray, np.ndarray]) -> None:
-    logits, targets = predictions
-    grid = np.arange(1.5, 2, 0.001)
-    losses = []
-    for temperature in grid:
-        probabilities = np.exp(logits / temperature)
-        probabilities /= probabilities.sum(1, keepdims=True)
-        losses.append(-np.log(probabilities[np.arange(4000), targets]).mean())
-    assert best_temperature(logits, targets, low=0.25, high=4) == pytest.approx(grid[np.argmin(losses)], abs=0.001)
-
-
 @pytest.mark.parametrize(("right", "end"), [(0, 0.25), (1, 4.0)], ids=["always right", "always wrong"])
 def test_a_temperature_beyond_the_range_is_its_end(right: int, end: float) -> None:
     logits = np.array([[0, -1.0]] * 10)
@@ -117,11 +106,3 @@ def test_bins_count_how_often_the_likeliest_character_was_right(random_parameter
     assert only.confidence == pytest.approx(0.55)
     assert only.accuracy == pytest.approx(0.6)
     assert found.expected_error == pytest.approx(0.05)
-
-
-def test_every_position_is_in_a_bin(random_parameters: RandomParameters) -> None:
-    ids = np.random.default_rng(1).integers(0, 5, 300)
-    found = calibration_of(random_parameters(scale=4.0), ids, bins=7, count=200)
-    assert sum(each.positions for each in found.bins) == found.positions == 200
-    assert all(each.low - 1e-9 <= each.confidence <= each.high + 1e-9 for each in found.bins)
-    assert found.bins[-1].high == 1

@@ -65,17 +65,6 @@ def test_a_network_without_recurrence_remembers_the_last_character() -> None:
     assert found.accuracy[1] < 0.6
 
 
-def test_the_examples_are_divided_into_fitted_tuned_and_tested() -> None:
-    found = linear_memory(traced(shift_register(2), random_ids(110)), lags=(0, 10))
-    assert (found.fitted, found.tested) == (60, 20)
-
-
-def test_always_guessing_the_only_character_leaves_nothing_to_remember() -> None:
-    found = linear_memory(traced(shift_register(2), np.zeros(40, np.int64)), lags=(0, 1))
-    assert found.commonest.tolist() == [1, 1]
-    assert found.memory == pytest.approx([0, 0])
-
-
 def test_states_that_are_not_finite_have_no_memory() -> None:
     with np.errstate(all="ignore"), pytest.raises(CharlmError, match="the states are not finite"):
         linear_memory(traced(one_layer(1e30 * np.eye(3)), random_ids(60)), lags=(0, 1))

@@ -10,10 +10,10 @@ from inspection.reports import CHARACTERS, report
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from charlm.inspection.prediction import draw_loss
+from charlm.inspection.reach import draw_impulse_response, draw_memory
 from charlm.inspection.report import SECTIONS
-from charlm.inspection.sections.prediction import draw_loss
-from charlm.inspection.sections.reach import draw_impulse_response, draw_memory
-from charlm.inspection.sections.section import Report
+from charlm.inspection.section import Report
 
 DRAWN = {chart.name: (section, chart) for section in SECTIONS for chart in section.charts}
 

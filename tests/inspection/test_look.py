@@ -14,16 +14,13 @@ import charlm.inspection
 from charlm.inspection.look import (
     BLUE,
     COLOURS,
-    FLOOR,
     INK,
     ORANGE,
     canvas,
     image,
-    legend,
     log_scale,
     look,
     png_file,
-    positive,
     power,
     share_limits,
     svg_file,
@@ -86,16 +83,6 @@ def test_figures_of_several_runs_share_their_limits() -> None:
     assert one.get_ylim()[0] < -3 < 10 < one.get_ylim()[1]
 
 
-def test_an_axis_that_runs_downwards_keeps_its_direction() -> None:
-    first, (one,) = canvas("a")
-    second, (two,) = canvas("a")
-    for axes, bottom in ((one, 3), (two, 5)):
-        axes.plot([0, 1], [0, 1])
-        axes.set_ylim(bottom, 0)
-    share_limits([first, second])
-    assert one.get_ylim() == two.get_ylim() == (5, 0)
-
-
 def test_figures_with_other_axes_or_scales_keep_their_limits() -> None:
     first, (one,) = canvas("a")
     second, (two,) = canvas("a")
@@ -108,24 +95,12 @@ def test_figures_with_other_axes_or_scales_keep_their_limits() -> None:
     assert one.get_ylim() == before
 
 
-def test_what_a_logarithmic_axis_cannot_show_is_left_out() -> None:
-    found = positive([0.0, 1.0, -2.0, np.inf])
-    assert np.isnan(found).tolist() == [True, False, True, True]
-
-
 def test_an_axis_without_a_positive_value_stays_linear() -> None:
     _, (axes,) = canvas("a")
     log_scale(axes, [0.0, 0.0])
     assert axes.get_yscale() == "linear"
     log_scale(axes, [0.0, 1.0])
     assert axes.get_yscale() == "log"
-
-
-def test_what_is_below_the_floor_does_not_press_the_rest_together() -> None:
-    _, (axes,) = canvas("a")
-    axes.plot([0, 1], [1e-40, 1.0])
-    log_scale(axes, [1e-40, 1.0])
-    assert axes.get_ylim()[0] == FLOOR
 
 
 @pytest.mark.parametrize(
@@ -141,21 +116,6 @@ def test_what_is_below_the_floor_does_not_press_the_rest_together() -> None:
 )
 def test_powers_of_ten_are_written_without_mathematical_markup(value: float, label: str) -> None:
     assert power(value) == label
-
-
-def test_a_label_is_in_the_legend_once() -> None:
-    with look():
-        figure, (upper, lower) = canvas("a", "b")
-        for axes in (upper, lower):
-            axes.plot([0, 1], [0, 1], label="the same")
-        legend(figure)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["the same"]
-
-
-def test_there_is_no_legend_without_a_label() -> None:
-    figure, _ = canvas("a")
-    legend(figure)
-    assert not figure.legends
 
 
 def drawing(text: str = "a") -> Figure:
@@ -186,11 +146,6 @@ def test_an_image_is_a_whole_file_that_runs_nothing_and_loads_nothing() -> None:
         for name, value in element.attrib.items():
             assert not name.rpartition("}")[2].startswith("on")
             assert not name.endswith("href") or value.startswith("#")
-
-
-def test_letters_stay_letters() -> None:
-    with look():
-        assert b">b$x$&lt;</text>" in svg_file(drawing("b$x$<"))
 
 
 @pytest.mark.filterwarnings("error")

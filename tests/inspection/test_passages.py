@@ -2,8 +2,6 @@
 
 import math
 import re
-import unicodedata
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from inspection.reports import CHARACTERS, report
 from charlm.inspection.passages import (
     browser,
     equation,
-    gallery,
     levels,
     number,
     passage,
@@ -51,18 +48,8 @@ def test_every_character_has_a_label_that_can_be_seen(character: str | None, lab
     assert visible(character) == label
 
 
-def test_no_label_holds_a_blank_or_a_character_that_controls() -> None:
-    labels = [visible(chr(point)) for point in range(0x3100)]
-    assert all(labels)
-    assert not {unicodedata.category(c) for label in labels for c in label} & {"Cc", "Cf", "Cs", "Cn", "Zs", "Zl", "Zp"}
-
-
 def test_markup_and_quotes_are_escaped() -> None:
     assert safe("</script><b class='x\">&") == "&lt;/script&gt;&lt;b class=&#x27;x&quot;&gt;&amp;"
-
-
-def test_marks_that_turn_the_direction_are_shown_and_line_breaks_kept() -> None:
-    assert safe("a\u202eb\nc") == "a\\u202eb\nc"
 
 
 def test_indices_of_an_equation_are_set_lower_and_higher() -> None:
@@ -112,11 +99,6 @@ def test_markup_and_controls_in_a_text_are_shown_as_text() -> None:
     assert 'aria-label="&lt;it&gt;"' in html
 
 
-def test_only_a_text_that_the_script_walks_is_a_stop_of_the_tab_key() -> None:
-    assert "tabindex" in passage(["a"], [0], label="it")
-    assert "tabindex" not in passage(["a"], [0], label="it", is_walked=False)
-
-
 def test_a_character_is_coloured_by_its_nats() -> None:
     found = report().get("surprise")
     text = reader(found, CHARACTERS, run=0).split('role="group"')[1].split("</p>")[0]
@@ -137,19 +119,6 @@ def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
     assert [int(level) for level in data["influence"][2]] == np.rint(9 * found.influence[2]).tolist()
 
 
-def test_a_number_that_json_lacks_is_null() -> None:
-    found = report().get("surprise")
-    found.nats[1] = np.nan
-    assert reader_data(found)["nats"][1] is None
-
-
-def test_the_gallery_shows_the_interpretable_units_on_the_text() -> None:
-    units = report().get("units")
-    html = gallery(units, CHARACTERS)
-    assert "rnn.0, unit 0: vowel next, 0.93 (given the character 0.7)" in html
-    assert html.count("<span") == len(units.excerpt)
-
-
 def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
     units = report().get("units")
     layer = units_data(units)["layers"][0]
@@ -157,16 +126,6 @@ def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
         values = units.layers[0].values[:, unit]
         assert centre == np.median(values)
         assert scale == np.abs(values - centre).max()
-
-
-def test_without_an_interpretable_unit_the_gallery_says_so() -> None:
-    assert "No unit follows a feature" in gallery(replace(report().get("units"), interpretable=()), CHARACTERS)
-
-
-def test_without_an_interpretable_unit_the_browser_offers_no_list_of_them() -> None:
-    units = report().get("units")
-    assert "<label hidden>" not in browser(units, CHARACTERS, run=0)
-    assert "<label hidden>" in browser(replace(units, interpretable=()), CHARACTERS, run=0)
 
 
 def test_the_browser_offers_every_layer_and_its_data_every_output() -> None:

@@ -86,17 +86,6 @@ def test_weights_that_are_too_large_are_refused(bundle: Bundle) -> None:
         inspect_run(subject(bundle), only=["surprise"])
 
 
-@pytest.mark.parametrize("units", [1, 3])
-def test_large_networks_are_read_less(bundle: Bundle, units: int) -> None:
-    small = limits_for(bundle.parameters)
-    layer = bundle.parameters.layers[0]
-    wide = replace(layer, recurrent_kernel=np.zeros((units * 600, units * 600), np.float32))
-    large = limits_for(replace(bundle.parameters, layers=(wide, wide)))
-    assert large.context_positions <= small.context_positions == 600
-    assert large.spectrum_positions < small.spectrum_positions == 16
-    assert small.characters == 100_000
-
-
 def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
     """The logits of every position are held: 20 million of them."""
     many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))

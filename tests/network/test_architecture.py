@@ -1,10 +1,7 @@
 """The shapes of the tensors, and the architecture of a config."""
 
-from pathlib import Path
-
 import pytest
 
-from charlm.config.file import load_config
 from charlm.config.schema import Config
 from charlm.network.architecture import Architecture, architecture
 
@@ -34,12 +31,6 @@ def test_embedding_and_skip_connections_widen_the_kernels_and_the_bias_can_be_le
         "logits.kernel": (8, 5),
         "logits.bias": (5,),
     }
-
-
-def test_the_settings_of_an_architecture_give_the_same_architecture(tmp_path: Path) -> None:
-    wide = Architecture(5, layers=2, units=4, embedding=3, use_bias=False, activation="relu", skip_connections=True)
-    (tmp_path / "empty.yaml").touch()
-    assert architecture(load_config(tmp_path / "empty.yaml", overrides=wide.settings()), 5) == wide
 
 
 def test_architecture_is_that_of_the_config() -> None:

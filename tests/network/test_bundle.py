@@ -1,10 +1,8 @@
 """A trained model on disk: read whole, or refused in a line that names the file."""
 
 import contextlib
-import itertools
 import json
 import os
-import threading
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +14,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from bundles import change_model
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
-from charlm.network.architecture import Architecture, is_bundle
-from charlm.network.bundle import MAX_ATTEMPTS, Bundle, read_bundle, write_bundle
+from charlm.network.architecture import Architecture
+from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import ACTIVATIONS, parameters_from_tensors
 from charlm.storage.atomic import sha256
 from charlm.storage.files import read_file
@@ -116,26 +114,9 @@ def test_files_and_fields_are_those_of_the_format(bundle_folder: Path) -> None:
     assert model["sha256"].keys() == {*FILES}
 
 
-def test_safetensors_reads_the_weights_without_charlm(bundle_folder: Path, bundle: Bundle) -> None:
-    tensors = safetensors.numpy.load_file(bundle_folder / "weights.safetensors")
-    np.testing.assert_array_equal(tensors["logits.kernel"], bundle.parameters.logits_kernel)
-
-
-def test_weights_that_are_not_contiguous_are_written_correctly(bundle: Bundle, tmp_path: Path) -> None:
-    turned = np.asfortranarray(bundle.parameters.logits_kernel)
-    write_bundle(tmp_path / "b", replace(bundle, parameters=replace(bundle.parameters, logits_kernel=turned)))
-    np.testing.assert_array_equal(read_bundle(tmp_path / "b").parameters.logits_kernel, turned)
-
-
 def test_writing_replaces_an_existing_bundle(bundle_folder: Path, bundle: Bundle) -> None:
     write_bundle(bundle_folder, replace(bundle, facts={"step": 8}))
     assert read_bundle(bundle_folder).facts == {"step": 8}
-
-
-def test_folder_with_a_model_json_is_a_bundle(bundle_folder: Path, tmp_path: Path) -> None:
-    assert is_bundle(bundle_folder)
-    assert not is_bundle(tmp_path)
-    assert not is_bundle(tmp_path / "nowhere")
 
 
 def test_folder_of_a_bundle_may_be_a_link_and_the_fields_in_any_order(bundle_folder: Path, bundle: Bundle) -> None:
@@ -346,35 +327,6 @@ def test_file_that_is_not_the_vocabulary_is_refused(bundle_folder: Path, data: b
     check_refused(bundle_folder, rf"vocabulary\.json: .*{message}")
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-model_keys = st.sampled_from(["format", "architecture", "shapes", "sha256", "step", "epoch", "score", "charlm"])
-sizes = ["vocabulary_size", "layers", "units", "embedding", "use_bias", "activation", "skip_connections"]
-
-
-@settings(SEEDED, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(model_keys, json_values), st.dictionaries(st.sampled_from(sizes), json_values, max_size=2))
-def test_any_json_in_model_json_is_refused_in_one_line_or_does_not_change_the_architecture(
-    bundle_folder: Path, bundle: Bundle, change: dict[str, Any], fields: dict[str, Any]
-) -> None:
-    path = bundle_folder / "model.json"
-    before = path.read_text()
-    change_model(bundle_folder, lambda model: model["architecture"].update(fields))
-    change_model(bundle_folder, lambda model: model.update(change))
-    message = str(bundle_folder)
-    try:
-        assert read_bundle(bundle_folder).architecture == bundle.architecture
-    except CharlmError as error:
-        message = str(error)
-    path.write_text(before)
-    assert message.startswith(str(bundle_folder))
-    assert len(message.splitlines()) == 1
-    assert len(message) < 2000
-
-
 # A bundle that is replaced while it is read
 
 
@@ -410,41 +362,3 @@ def test_bundle_that_is_damaged_is_read_once(bundle_folder: Path) -> None:
     with pytest.raises(CharlmError, match=r"config\.yaml: damaged"):
         read_bundle(bundle_folder, read=reads)
     assert reads.names.count("weights.safetensors") == 1
-
-
-def test_bundle_that_is_replaced_during_each_attempt_is_refused_in_the_end(bundle_folder: Path, bundle: Bundle) -> None:
-    steps = itertools.count()
-
-    def replace_bundle(name: str) -> None:
-        if name == "config.yaml":
-            step = next(steps)
-            write_bundle(bundle_folder, replace(bundle, config=f"step: {step}\n", facts={"step": step}))
-
-    reads = Reads(before=replace_bundle)
-    with pytest.raises(CharlmError, match=r"config\.yaml: damaged: its SHA-256"):
-        read_bundle(bundle_folder, read=reads)
-    assert reads.names.count("config.yaml") == MAX_ATTEMPTS
-
-
-def test_bundle_is_read_whole_while_another_thread_replaces_it(bundle_folder: Path, bundle: Bundle) -> None:
-    stop = threading.Event()
-    written = 0
-
-    def replace_again_and_again() -> None:
-        nonlocal written
-        while not stop.is_set():
-            written += 1
-            write_bundle(bundle_folder, replace(bundle, config=f"step: {written}\n", facts={"step": written}))
-
-    writer = threading.Thread(target=replace_again_and_again)
-    write_bundle(bundle_folder, replace(bundle, config="step: 0\n", facts={"step": 0}))
-    writer.start()
-    read: list[Bundle] = []
-    try:
-        while len(read) < 100 or (written < 2 and writer.is_alive()):
-            read.append(read_bundle(bundle_folder))
-    finally:
-        stop.set()
-        writer.join()
-    assert all(one.config == f"step: {one.facts['step']}\n" for one in read)
-    assert written > 1

@@ -44,14 +44,6 @@ def test_a_text_can_be_read_in_parts_and_by_character(ensemble: Ensemble) -> Non
         np.testing.assert_allclose(logits, whole[time], atol=1e-5)
 
 
-def test_reading_does_not_change_the_state_it_starts_from(ensemble: Ensemble) -> None:
-    _, state = ensemble.unroll(IDS, ensemble.zero_state(3))
-    before = [layer.copy() for layer in state]
-    ensemble.step(IDS[0], state)
-    for layer, expected in zip(state, before, strict=True):
-        np.testing.assert_array_equal(layer, expected)
-
-
 def test_a_bundle_alone_is_its_network_and_several_are_an_ensemble(bundle: Bundle) -> None:
     assert join_networks({Path("a"): bundle}) is bundle.parameters
     joined = join_networks({Path("a"): bundle, Path("b"): bundle})
@@ -111,10 +103,3 @@ def test_pieces_give_the_logits_of_a_stream_if_the_network_forgets(random_parame
     expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
     for logits, positions in read_pieces(parameters, TEXT, streams=4, warm_up=20):
         np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
-
-
-def test_the_first_piece_starts_from_the_zero_state(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(scale=2.0)
-    expected, _ = parameters.unroll(TEXT[:1, None], parameters.zero_state(1))
-    logits, positions = next(read_pieces(parameters, TEXT, streams=5, warm_up=10))
-    np.testing.assert_allclose(logits[positions == 0][0], expected[0, 0], atol=1e-6)

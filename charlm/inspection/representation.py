@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, YELLOW, canvas, legend, room_for, rule
-from charlm.inspection.passages import browser, gallery, visible
+from charlm.inspection.passages import browser, visible
 from charlm.inspection.reading import MOST_STATES, Reading
-from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table, layer_name
+from charlm.inspection.section import Chart, Quantity, Report, Rows, Section, Table, layer_name
 from charlm.inspection.states import (
     CharacterMap,
     LayerSaturation,
@@ -142,11 +142,9 @@ def saturation_rows(saturation: Saturation) -> Rows:
 
 
 def view_units(report: Report, run: int) -> str:
-    """Return the most interpretable units on the text, and a browser of all."""
+    """Return the text coloured by any unit."""
     units: Units | None = report.get("units")
-    if units is None:
-        return ""
-    return gallery(units, report.characters) + browser(units, report.characters, run=run)
+    return "" if units is None else browser(units, report.characters, run=run)
 
 
 UNITS = Section(

@@ -14,9 +14,9 @@ from charlm.inspection.curves import Curves, Level, measure_levels, read_curves
 from charlm.inspection.diagram import draw_network, draw_up, weight_rows
 from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, canvas, legend, room_for, rule, series
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss
-from charlm.inspection.passages import folded, reader, safe
+from charlm.inspection.passages import reader
 from charlm.inspection.reading import MOST_CHARACTERS, Reading
-from charlm.inspection.sections.section import Chart, Quantity, Report, Rows, Section, Table
+from charlm.inspection.section import Chart, Quantity, Report, Rows, Section, Table
 from charlm.inspection.surprise import Predictions, predict
 
 if TYPE_CHECKING:
@@ -169,13 +169,6 @@ def calibration_rows(found: Calibration) -> Rows:
     )
 
 
-def view_samples(report: Report, _: int) -> str:
-    """Return the texts that the network wrote during training."""
-    curves: Curves | None = report.get("curves")
-    samples = () if curves is None else curves.samples
-    return "".join(folded(f"Written at step {each.step:,}", f"<pre>{safe(each.text)}</pre>") for each in samples)
-
-
 def view_reader(report: Report, run: int) -> str:
     """Return the text coloured by surprise."""
     found: Predictions | None = report.get("surprise")
@@ -218,7 +211,6 @@ CURVES = Section(
     (Quantity("curves", make_curves),),
     (Chart("curves", "loss on training and validation text by step", draw_curves),),
     (Table("Losses in nats per character", ("loss", "nats"), curve_rows),),
-    view_samples,
 )
 SURPRISE = Section(
     "surprise",
