@@ -183,13 +183,6 @@ def tokenize_with(act: Callable[[], object], source: Path, out: Path) -> None:
     tokenize([str(source)], out, CorpusConfig(), advance=lambda _: next(actions, lambda: None)())
 
 
-def test_each_block_is_counted_in_both_passes(tmp_path: Path) -> None:
-    counts: list[int] = []
-    sources = [str(write_texts(tmp_path, "abcde", "fg"))]
-    tokenize(sources, tmp_path / "out", CorpusConfig(), advance=counts.append, block_bytes=3)
-    assert counts == [3, 2, 2] * 2
-
-
 # The folder
 
 
@@ -207,11 +200,6 @@ def test_the_manifest_describes_the_corpus_and_its_sources(tmp_path: Path) -> No
     }
     assert (fields["format"], fields["characters"], fields["size"], fields["dtype"]) == (1, 5, 6, "uint8")
     assert fields["splits"] == {"train": [0, 5], "validation": [5, 6], "test": [6, 6]}
-
-
-def test_ids_are_stored_little_endian(tmp_path: Path) -> None:
-    make_corpus(tmp_path, b"\x01", b"\x02", level="byte")
-    assert (tmp_path / "out" / "ids.bin").read_bytes() == b"\x01\x00\x00\x01\x02\x00"
 
 
 def test_the_corpus_may_be_an_empty_folder(tmp_path: Path) -> None:
@@ -243,15 +231,6 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         tokenize_with(interrupt, path, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["sources"]
-
-
-def test_the_progress_bar_goes_to_standard_error_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.txt").write_text("a" * 5000)
-    tokenize([str(tmp_path / "a.txt")], tmp_path / "out", CorpusConfig(), progress=True)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "encoding: 100%" in captured.err
-    assert "10.0k/10.0k" in captured.err
 
 
 @pytest.mark.parametrize("text", ["The same line. ", "Тот же déjà vu 😀 "], ids=["ASCII", "mixed"])
