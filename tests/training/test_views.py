@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from charlm.network.gradients import LagCurve
 from charlm.network.rnn import Layer, Parameters
-from charlm.training.views import LAGS, WARM_UP, WINDOWS, StepChange, choose_windows, draw_lags, probe
+from charlm.training.views import LAGS, WARM_UP, WINDOWS, StepChange, choose_windows, probe, reach
 
 RandomParameters = Callable[..., Parameters]
 TEXT = np.random.default_rng(0).integers(0, 5, 4000).astype(np.uint8)
@@ -94,25 +93,13 @@ def test_weights_that_are_not_finite_give_nan_and_no_warning(random_parameters: 
     assert np.isnan(layer.gradient.median).all()
 
 
-def curve(values: NDArray[np.float64]) -> LagCurve:
-    return LagCurve(0, np.arange(len(values)), values, values / 2, values * 2)
-
-
 @pytest.mark.parametrize(
-    "values",
-    [np.exp(-np.arange(64.0)), np.full(64, np.nan), np.zeros(64), np.ones(1), np.full(9, np.inf), -np.ones(3)],
-    ids=["falling", "nan", "zero", "single", "infinite", "negative"],
+    ("median", "lag"),
+    [([1, 0.5, 0.09, 0.2], 2), ([1, 0.5, 0.2], 3), ([1, np.nan, 0.5], 1), ([np.nan], 0), ([1, np.inf, 0.0], 2)],
 )
-def test_any_curves_give_a_picture_of_the_same_size(values: NDArray[np.float64]) -> None:
-    assert draw_lags([curve(values)] * 8).shape == (280, 420, 3)
-
-
-def test_a_curve_that_falls_by_the_same_factor_falls_in_a_straight_line() -> None:
-    falling = 10.0 ** (-4 * np.linspace(0, 1, 65))
-    picture = draw_lags([LagCurve(0, np.arange(65), falling, falling, falling)])
-    blue = (picture == (0, 114, 178)).all(-1)  # the line of layer 0
-    rows, columns = np.nonzero(blue[60:-60, 100:-60])
-    assert np.corrcoef(rows, columns)[0, 1] > 0.99
+def test_the_gradient_reaches_to_the_first_lag_at_which_it_is_below_a_tenth(median: list[float], lag: int) -> None:
+    values = np.array(median)
+    assert reach(LagCurve(0, np.arange(len(values)), values, values, values)) == lag
 
 
 BEFORE = {
