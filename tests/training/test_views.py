@@ -61,13 +61,6 @@ def test_large_weights_saturate_and_small_ones_do_not(
     assert all(low <= layer.saturated_share <= high for layer in layers)
 
 
-def test_the_share_of_tanh_is_that_of_outputs_beyond_9_tenths(random_parameters: RandomParameters) -> None:
-    windows = choose_windows(TEXT)[: LAGS + 1]  # type: ignore[index]
-    (layer,) = probe(random_parameters(units=16), windows)
-    kept = np.abs(layer.states) > 0.9  # of every fourth character
-    assert layer.saturated_share == pytest.approx(kept.mean(), abs=0.05)
-
-
 def test_dead_units_count_as_saturated(random_parameters: RandomParameters) -> None:
     windows = choose_windows(TEXT)
     assert windows is not None
@@ -128,14 +121,3 @@ def test_a_layer_is_all_its_tensors_together() -> None:
             "update_to_weights/rnn.0": 0.5 / 3,
         }
     )
-
-
-def test_without_the_norms_of_an_engine_only_the_updates_are_known() -> None:
-    assert set(StepChange(7, {}, BEFORE, AFTER).scalars()) == {
-        f"{kind}/{layer}" for kind in ("update_norm", "update_to_weights") for layer in ("embedding", "rnn.0")
-    }
-
-
-def test_weights_of_zero_have_a_finite_ratio() -> None:
-    zeros = {name: np.zeros_like(values) for name, values in BEFORE.items()}
-    assert all(np.isfinite([*StepChange(7, {}, zeros, AFTER).scalars().values()]))
