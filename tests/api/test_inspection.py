@@ -41,8 +41,3 @@ def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path
 def test_an_edit_to_other_than_one_character_is_refused(bundle_folder: Path, text: Path, character: str) -> None:
     with pytest.raises(CharlmError, match=f"found {len(character)} characters; must be one"):
         inspect([bundle_folder], text=text, edits=[(3, character)])
-
-
-def test_a_wrong_choice_is_refused(bundle_folder: Path, text: Path) -> None:
-    with pytest.raises(CharlmError, match="unknown"):
-        inspect([bundle_folder], text=text, unknown="guess")  # type: ignore[arg-type]
