@@ -89,7 +89,6 @@ def _by_name(runs: Iterable[Path]) -> dict[str, Path]:
     "--port",
     type=click.IntRange(0, 65535),
     default=6006,
-    show_default=True,
     help="Port to listen at; 0 = any free one.",
 )
 def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:

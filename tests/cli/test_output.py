@@ -12,12 +12,13 @@ from click.testing import CliRunner, Result
 from charlm.cli.command import Command, Commands
 from charlm.cli.options import quiet_option
 from charlm.cli.output import (
-    LogSettings,
     align,
+    be_quiet,
     cut,
     fill,
     print_result,
     say,
+    shows_progress,
     terminal_width,
 )
 from charlm.errors import CharlmError
@@ -99,13 +100,13 @@ def test_a_quiet_command_prints_its_result_and_errors_alone() -> None:
 def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(
     is_quiet: bool, terminal: str, is_shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = LogSettings()
-    settings.is_quiet = is_quiet
     monkeypatch.setenv("TERM", terminal)
     ours, its = pty.openpty()
     with os.fdopen(its, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        assert settings.shows_progress == is_shown
+        with click.Context(click.Command("command")) as context:
+            be_quiet(context, click.Option(["--quiet"]), is_quiet)
+            assert shows_progress() == is_shown
         monkeypatch.undo()
     os.close(ours)
 
