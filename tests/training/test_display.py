@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
+from fake_runs import STEPS_PER_EPOCH, Trained, train
 
 from charlm.config.schema import ScheduleConfig
 from charlm.training.checkpoints import Progress
@@ -84,12 +84,6 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr()
     assert printed.out == "a line\n"
     assert printed.err.count("step 0 of 50") == 3  # drawn, drawn again below the line, and drawn when it is closed
-
-
-def test_a_resumed_run_tells_its_step_instead_of_its_size(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    changed = "training.steps: was 10, is now 20"
-    assert resume(trained.folder, "training.steps=20").said[:2] == [changed, "resumed at step 10 of 20"]
 
 
 # Evaluations and advice
