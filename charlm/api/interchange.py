@@ -65,7 +65,8 @@ def export(
         format: html, onnx, torch, keras or c.
         precision: How html stores the weights, float16 or float32; the others always have float32.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
-            characters that the model writes.
+            characters: the validation text of the run, its training text if that is too short, or a text that the model
+            writes if it is not in its run.
 
     Raises:
         CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
@@ -85,7 +86,7 @@ def export(
     if not is_file:
         others = hub_files(model.bundle, _card_facts(model, found, title=title, files=files, corpus=corpus))
     stored: Precision = precision if format == "html" else "float32"
-    checked = _check(model, found, {**others, **files}, stored) if check else None
+    checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
     if is_file:
         (data,) = files.values()
         write_file(path, data)
@@ -156,12 +157,14 @@ def _card_facts(
     )
 
 
-def _check(model: Model, found: Format, files: Mapping[str, bytes], precision: Precision) -> Check:
+def _check(
+    model: Model, found: Format, files: Mapping[str, bytes], precision: Precision, corpus: Corpus | None
+) -> Check:
     """Compare the logits of the other program with those of charlm; raise CharlmError if they differ."""
     parameters = model.bundle.parameters
     check = check_export(
         files,
-        _text_to_check(model),
+        _text_to_check(model, corpus),
         parameters=parameters,
         stored=round_weights(parameters, precision),
         program=found.program,
@@ -175,8 +178,13 @@ def _check(model: Model, found: Format, files: Mapping[str, bytes], precision: P
     return check
 
 
-def _text_to_check(model: Model) -> NDArray[Any]:
-    """Return the text that --check reads, integers [T]."""
+def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
+    """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
+    if corpus is not None:
+        for split in ("validation", "train"):
+            ids = corpus.split(split, at_most=CHECKED_CHARACTERS)
+            if len(ids) >= CHECKED_CHARACTERS or (split == "train" and len(ids)):
+                return np.asarray(ids, np.int64)
     vocabulary = model.vocabulary
     generated = generate(
         model.bundle.parameters,
