@@ -1,7 +1,6 @@
 """Unusual and malicious texts, through the real commands: trained on, sampled and scored, or refused in one line."""
 
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from commands import charlm
 from corpora import write_texts
 
 from charlm.network.bundle import Bundle, read_bundle
-from charlm.text.corpus import open_corpus
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +51,6 @@ def train(folder: Path, *texts: str | bytes, settings: tuple[str, ...] = ()) -> 
     [
         pytest.param(CHINESE * 20, len(CHINESE), id="Chinese"),
         pytest.param(EMOJI * 20, len(set(EMOJI)), id="emoji of several code points, and combining marks"),
-        pytest.param("no line ends here " * 20, len(set("no line ends here ")), id="one line"),
         pytest.param("a" * 200, 1, id="one distinct character"),
         pytest.param("\x00\x1b\x7f\u2028\ufeff" * 50, 5, id="control characters"),
     ],
@@ -67,60 +64,10 @@ def test_any_text_can_be_trained_on_sampled_and_scored(text: str, distinct: int,
     assert "characters" in json.loads(charlm("evaluate", run.folder, "--json").stdout)
 
 
-def test_any_bytes_can_be_trained_on_at_level_byte(tmp_path: Path) -> None:
-    run = train(tmp_path, random.Random(0).randbytes(1000), settings=("corpus.level=byte",))
-    assert len(run.bundle.vocabulary) == 256
-    assert charlm("sample", run.folder, "-p", "é", "-n", 20).stdout.startswith("é")
-
-
 def test_chinese_learnt_at_level_byte_is_sampled_in_complete_characters(tmp_path: Path) -> None:
     learnt = ("corpus.level=byte", "training.steps=300", "training.optimizer.learning_rate=0.03", "model.units=32")
     run = train(tmp_path, "天地玄黃" * 100, settings=learnt)
     assert set(run.sample("-t", 0, "-p", "天", "-n", 21)) <= set("天地玄黃")
-
-
-def test_normalisation_composes_letters_and_marks(tmp_path: Path) -> None:
-    run = train(tmp_path, "e\u0301e " * 50, settings=("corpus.normalize=NFC",))
-    assert run.bundle.vocabulary.characters == (" ", "e", "é")
-
-
-def test_line_ends_of_two_characters_stay_as_they_are(tmp_path: Path) -> None:
-    run = train(tmp_path, "one\r\ntwo\r\n" * 20)
-    assert {"\r", "\n"} <= set(run.bundle.vocabulary.characters)
-    assert charlm("sample", run.folder, "-p", "one\r\n", "-n", 1).stdout_bytes.startswith(b"one\r\n")
-
-
-def test_a_text_shorter_than_a_window_is_trained_on_with_a_line_for_the_user(tmp_path: Path) -> None:
-    run = train(tmp_path, "to be or not to be", settings=("training.sequence_length=64",))
-    assert "short text: " in run.printed
-
-
-def test_a_text_of_two_characters_can_be_trained_on(tmp_path: Path) -> None:
-    run = train(tmp_path, "ab", settings=("corpus.validation_fraction=0",))
-    assert set(run.sample()) <= set("ab")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        pytest.param("", "no text", id="empty"),
-        pytest.param("\ufeff", "no text", id="only a byte order mark"),
-        pytest.param("a", "at least 2", id="one character"),
-    ],
-)
-def test_a_text_with_nothing_to_learn_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    command = charlm("train", write_texts(tmp_path, text), *FIVE_STEPS, "-r", tmp_path / "run")
-    assert command.exit_code == 1
-    assert message in command.stderr.splitlines()[-1]
-
-
-@pytest.mark.parametrize("name", ["tokenize", "train"])
-def test_a_file_in_a_folder_that_is_not_text_is_named(name: str, tmp_path: Path) -> None:
-    sources = write_texts(tmp_path, "text", b"\x89PNG\r\n\x1a\n", "more text")
-    command = charlm(name, sources, "--out" if name == "tokenize" else "--run", tmp_path / "out")
-    assert command.exit_code == 1
-    assert f"charlm: {sources}/01.txt: not valid utf-8 at byte 0 (0x89)" in command.stderr
-    assert not (tmp_path / "out").exists()
 
 
 # Several texts
@@ -133,23 +80,12 @@ def two_texts(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(tmp_path_factory.mktemp("two"), *["abc"] * 40, settings=learnt)
 
 
-def test_the_end_of_a_text_has_an_id_of_its_own(two_texts: Trained) -> None:
-    vocabulary = two_texts.bundle.vocabulary
-    assert vocabulary.characters == ("a", "b", "c", None)
-    assert vocabulary.end_of_text_id == 3
-    assert (open_corpus(two_texts.folder / "corpus").ids == 3).sum() == 39
-
-
 def test_sampling_stops_at_the_end_of_a_text(two_texts: Trained) -> None:
     assert two_texts.sample("-t", 0) == "abc"
 
 
 def test_sampling_with_ignore_end_continues_after_the_end_of_a_text(two_texts: Trained) -> None:
     assert two_texts.sample("-t", 0, "--ignore-end") == "abc\n\n" * 5
-
-
-def test_a_prompt_is_continued_to_the_end_of_its_text(two_texts: Trained) -> None:
-    assert two_texts.sample("-t", 0, "-p", "ab") == "abc"
 
 
 def test_rare_characters_become_the_unknown_id_which_is_never_sampled(tmp_path: Path) -> None:

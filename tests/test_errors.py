@@ -1,12 +1,13 @@
 """What the user reads: one line without control characters, short values, and the nearest word."""
 
 import unicodedata
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, counted, harmless, nearest, shorten
+from charlm.errors import CharlmError, check_choice, check_name, counted, harmless, nearest, shorten
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,12 @@ def test_the_nearest_word_is_one_that_is_spelt_alike_or_none(word: str, expected
 
 def test_a_noun_fits_its_number() -> None:
     assert [counted(number, "step") for number in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]
+
+
+@pytest.mark.parametrize(("names", "expected"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
+def test_another_name_is_refused_with_those_that_would_do(names: list[str], expected: str) -> None:
+    check_name("part", "a", names)
+    with pytest.raises(CharlmError, match=f"^part: found 'x'; must be {expected}$"):
+        check_name("part", "x", names)
+    with pytest.raises(CharlmError, match=r"^split: found 'dev'; must be train or test$"):
+        check_choice("split", "dev", Literal["train", "test"])

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import charlm
@@ -14,7 +13,6 @@ from charlm.hardware import (
     limit_product_threads,
     memory_bytes,
     multiplies_bfloat16,
-    peak_memory_bytes,
     processor_name,
     usable_precision,
 )
@@ -97,17 +95,6 @@ def test_float32_replaces_bfloat16_with_a_line_for_the_user_if_the_processor_doe
     assert precision == "float32"
     assert line is not None
     assert line.startswith("training.precision: this processor has no bfloat16")
-
-
-# Memory
-
-
-def test_the_peak_of_the_memory_grows_with_what_is_held_at_once() -> None:
-    block = np.ones(1 << 26, np.uint8)
-    before = peak_memory_bytes()
-    assert before > block.nbytes
-    del block
-    assert peak_memory_bytes() >= before
 
 
 # Versions

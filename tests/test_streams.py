@@ -33,7 +33,7 @@ def shell(line: str, *arguments: str | Path, **environment: str) -> "subprocess.
     )
 
 
-@pytest.mark.parametrize("extra", [[], ["--json"], ["--samples", "2"]])
+@pytest.mark.parametrize("extra", [[], ["--json"]])
 def test_a_full_disk_behind_standard_output_is_one_line(extra: list[str], bundle_folder: Path) -> None:
     done = shell('"$@" > /dev/full', "sample", bundle_folder, "-n", "5", *extra)
     assert done.returncode == 1
@@ -53,11 +53,7 @@ def test_a_prompt_from_closed_standard_input_is_a_usage_error(bundle_folder: Pat
     assert done.stderr.endswith(b"Error: Invalid value for '--prompt-file': standard input is closed\n")
 
 
-def test_a_usage_error_that_cannot_be_told_is_an_exit_code() -> None:
-    assert shell('"$@" 2> /dev/full', "frobnicate").returncode in {1, 2}
-
-
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_error(closed: str, bundle_folder: Path) -> None:
     done = shell(f'"$@" {closed}', "sample", bundle_folder, "-n", "5", "-p", "ab")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -74,7 +70,7 @@ def test_a_file_does_not_take_the_number_of_a_closed_stream() -> None:
     assert done.stdout == b"3\n"
 
 
-@pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"PYTHONUTF8": "0", "LC_ALL": "C"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("environment", [{"PYTHONUTF8": "0", "LC_ALL": "C"}, {"TERM": "dumb"}])
 def test_a_locale_or_a_terminal_without_features_is_enough(environment: dict[str, str], bundle_folder: Path) -> None:
     done = shell('"$@"', "sample", bundle_folder, "-p", "aé", "-n", "3", "--unknown", "skip", **environment)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -95,7 +91,7 @@ def test_text_in_an_argument_is_utf_8_in_a_locale_that_has_only_ascii(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["sample", "-n", "0", "--ignore-end"], ["sample", "-n", "9", "--json"], ["runs"], ["runs", "--json"]],
+    [["sample", "-n", "0", "--ignore-end"], ["runs", "--json"]],
 )
 def test_a_reader_of_results_that_has_gone_is_no_error(arguments: list[str], trained_run: Path) -> None:
     command, *options = arguments
@@ -109,12 +105,6 @@ def test_a_message_that_the_encoding_cannot_express_is_still_a_line() -> None:
     assert done.stderr.count(b"\n") == 1
     assert done.stderr.startswith(b"charlm: ")
     assert done.stderr.endswith(b": no such folder; must be a run or a bundle\n")
-
-
-def test_a_message_is_written_as_soon_as_its_line_ends(tmp_path: Path) -> None:
-    with (tmp_path / "messages").open("wb") as file:
-        print("é中", file=open_messages(file.fileno(), encoding="latin-1"))
-        assert (tmp_path / "messages").read_bytes() == b"\xe9\\u4e2d\n"
 
 
 def test_messages_that_cannot_be_written_are_dropped() -> None:
@@ -139,7 +129,7 @@ def test_training_whose_terminal_is_closed_ends_like_any_other(trained_run: Path
     command = [sys.executable, "-c", code, "train", str(trained_run.parent / "text.txt"), *options]
     with subprocess.Popen(command, stderr=its, stdout=subprocess.PIPE, start_new_session=True) as process:
         os.close(its)
-        while b"ready in" not in os.read(ours, 1 << 16):
+        while b"to beat" not in os.read(ours, 1 << 16):
             assert process.poll() is None
         os.close(ours)
         assert process.wait(timeout=60) == 0
@@ -167,7 +157,7 @@ def test_training_whose_progress_bar_is_lost_ends_like_any_other(lost: str, trai
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("columns", [40, 80])
 def test_the_progress_and_the_evaluations_of_a_training_fit_the_terminal(
     columns: int, trained_run: Path, tmp_path: Path
 ) -> None:
@@ -213,16 +203,6 @@ def test_the_backend_and_the_number_format_of_the_user_do_not_change_a_training(
     done = shell('"$@"', "train", text, *options, HOME=str(tmp_path / "home"), KERAS_BACKEND="jax")
     assert done.returncode == 0, done.stderr
     assert results(tmp_path / "run") == results(trained_run)
-
-
-@pytest.mark.slow
-def test_training_leaves_no_temporary_files(trained_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "temporary").mkdir()
-    text = trained_run.parent / "text.txt"
-    options = ("-c", "tiny", "-s", "training.steps=2", "-r", tmp_path / "run")
-    done = shell('"$@"', "train", text, *options, TMPDIR=str(tmp_path / "temporary"))
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def results(run: Path) -> dict[str, bytes]:

@@ -20,10 +20,12 @@ from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vo
 from charlm.formats.registry import Check, Format, FormatName, check_export, find_format
 from charlm.network.bundle import write_bundle
 from charlm.runs.folder import model_name
+from charlm.runs.run import run_corpus
 from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
 from charlm.sampling.sampler import Sampler
 from charlm.storage.atomic import write_file, write_folder
 from charlm.storage.files import writing
+from charlm.text.corpus import Corpus
 
 CHECKED_CHARACTERS = 10_000
 """T, the length of the text that --check reads."""
@@ -61,7 +63,8 @@ def export(
         format: html, onnx, torch, keras or c.
         precision: How html stores the weights, float16 or float32; the others always have float32.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
-            characters that the model writes.
+            characters: the validation text of the run, its training text if that is too short, or a text that the model
+            writes if it is not in its run.
 
     Raises:
         CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
@@ -80,7 +83,8 @@ def export(
     if not is_file:
         others = hub_files(model.bundle, CardFacts(title, found.program, found.usage, tuple(files)))
     stored: Precision = precision if format == "html" else "float32"
-    checked = _check(model, found, {**others, **files}, stored) if check else None
+    corpus = run_corpus(model.folder, model.bundle) if check else None
+    checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
     if is_file:
         (data,) = files.values()
         write_file(path, data)
@@ -136,12 +140,14 @@ def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
             raise CharlmError(f"{path}: exists already; name {place}, or delete this one")
 
 
-def _check(model: Model, found: Format, files: Mapping[str, bytes], precision: Precision) -> Check:
+def _check(
+    model: Model, found: Format, files: Mapping[str, bytes], precision: Precision, corpus: Corpus | None
+) -> Check:
     """Compare the logits of the other program with those of charlm; raise CharlmError if they differ."""
     parameters = model.bundle.parameters
     check = check_export(
         files,
-        _text_to_check(model),
+        _text_to_check(model, corpus),
         parameters=parameters,
         stored=round_weights(parameters, precision),
         program=found.program,
@@ -155,8 +161,13 @@ def _check(model: Model, found: Format, files: Mapping[str, bytes], precision: P
     return check
 
 
-def _text_to_check(model: Model) -> NDArray[Any]:
-    """Return the text that --check reads, integers [T]."""
+def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
+    """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
+    if corpus is not None:
+        for split in ("validation", "train"):
+            ids = corpus.split(split, at_most=CHECKED_CHARACTERS)
+            if len(ids) >= CHECKED_CHARACTERS or (split == "train" and len(ids)):
+                return np.asarray(ids, np.int64)
     vocabulary = model.vocabulary
     generated = generate(
         model.bundle.parameters,

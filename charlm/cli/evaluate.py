@@ -62,7 +62,6 @@ EXAMPLES = {
     "--protocol",
     type=click.Choice(["stream", "windows"]),
     default="stream",
-    show_default=True,
     help="How to read the text: stream carries the state from start to end, "
     "windows reads each window from the zero state.",
 )
@@ -70,7 +69,6 @@ EXAMPLES = {
     "--window",
     type=click.IntRange(min=1),
     default=256,
-    show_default=True,
     help="Characters in a window, for --protocol windows.",
 )
 @checkpoint_option

@@ -43,7 +43,6 @@ EXAMPLES = {
     "--precision",
     type=click.Choice(["float16", "float32"]),
     default="float16",
-    show_default=True,
     help="Number format of the weights in html; the other formats always have float32.",
 )
 @checkpoint_option

@@ -34,7 +34,6 @@ EXAMPLES = {
     "--activation",
     type=click.Choice(["tanh", "relu"]),
     default="tanh",
-    show_default=True,
     help="The nonlinearity of a torch.nn.RNN, which its weights do not tell. A .keras file does.",
 )
 def import_(*, file: Path, vocabulary: Path, out: Path, activation: Literal["tanh", "relu"]) -> None:

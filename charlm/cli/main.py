@@ -26,7 +26,7 @@ EXAMPLES = {
 }
 
 
-@click.group(cls=Commands, names=COMMANDS, examples=EXAMPLES)
+@click.group(cls=Commands, names=COMMANDS, examples=EXAMPLES, context_settings={"show_default": True})
 @click.version_option(__version__, prog_name="charlm")
 def main() -> None:
     """Train, watch and sample character-level SimpleRNN language models.

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from charlm.cli.output import log_settings
+from charlm.cli.output import be_quiet
 
 Suggestions = list[CompletionItem[str]]
 FILES: CompletionItem[str] = CompletionItem("", type="file")
@@ -118,7 +118,6 @@ checkpoint_option = click.option(
     "--checkpoint",
     type=click.Choice(["best", "last"]),
     default="best",
-    show_default=True,
     help="Which model of a run to use: the one with the best score or the one of the last step.",
 )
 
@@ -134,24 +133,17 @@ with_option = click.option(
 host_option = click.option(
     "--host",
     default="127.0.0.1",
-    show_default=True,
     help="Address to listen at; 0.0.0.0 = reachable from other machines.",
 )
 
 
-def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option --quiet; `charlm.cli.output` obeys it."""
-
-    def record(_context: click.Context, _parameter: click.Parameter, is_quiet: bool) -> None:
-        log_settings().is_quiet = is_quiet
-
-    return click.option(
-        *("-q", "--quiet"),
-        is_flag=True,
-        expose_value=False,
-        callback=record,
-        help="Print nothing but the result and errors.",
-    )(command)
+quiet_option = click.option(
+    *("-q", "--quiet"),
+    is_flag=True,
+    expose_value=False,
+    callback=be_quiet,
+    help="Print nothing but the result and errors.",
+)
 
 
 def recipe_option(default: str) -> Decorator:
@@ -173,7 +165,6 @@ def unknown_option(text: str) -> Decorator:
         "--unknown",
         type=click.Choice(["error", "skip"]),
         default="error",
-        show_default=True,
         help=f"What to do with a character of {text} that the model does not know: refuse it or leave it out.",
     )
 

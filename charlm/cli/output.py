@@ -21,31 +21,25 @@ class OutputClosedError(Exception):
     """The reader of standard output has gone: there is nobody to print for, and nothing is wrong."""
 
 
-class LogSettings:
-    """What of its messages a command prints."""
-
-    def __init__(self) -> None:
-        self.is_quiet = False
-        """Whether only errors are printed."""
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether progress bars are shown: on a terminal that can move its cursor, unless the command is quiet."""
-        return not self.is_quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+def be_quiet(context: click.Context, _: click.Parameter, is_quiet: bool) -> None:
+    """Print only results and errors of the command that runs, if its option --quiet says so."""
+    context.meta[__name__] = is_quiet
 
 
-def log_settings() -> LogSettings:
-    """Return the settings of the command that runs, which its options may change; without a command, the defaults."""
+def is_quiet() -> bool:
+    """Return whether the command that runs prints only results and errors."""
     context = click.get_current_context(silent=True)
-    if context is None:
-        return LogSettings()
-    settings: LogSettings = context.meta.setdefault(__name__, LogSettings())
-    return settings
+    return context is not None and bool(context.meta.get(__name__))
+
+
+def shows_progress() -> bool:
+    """Return whether bars are shown: on a terminal that can move its cursor, unless the command is quiet."""
+    return not is_quiet() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def say(message: str) -> None:
     """Print a message of `charlm` on standard error, in one line; a write error is ignored."""
-    if not log_settings().is_quiet:
+    if not is_quiet():
         say_error(message)
 
 

@@ -10,7 +10,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import corpus_argument, json_option, recipe_option, set_option
-from charlm.cli.output import fill, log_settings, print_result, terminal_width
+from charlm.cli.output import fill, print_result, shows_progress, terminal_width
 
 if TYPE_CHECKING:
     from charlm.api.planning import Plan
@@ -49,7 +49,7 @@ def plan(
         corpus or None,
         recipe=recipe,
         overrides=overrides,
-        show_progress=log_settings().shows_progress,
+        show_progress=shows_progress(),
     )
     if as_json:
         print_result(json.dumps(found.to_json()))

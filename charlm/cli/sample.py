@@ -66,7 +66,14 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
 
 @click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @run_argument
-@click.option("-p", "--prompt", default="", callback=decode_utf8, help="Text to continue.  [default: a new line]")
+@click.option(
+    "-p",
+    "--prompt",
+    default="",
+    show_default=False,
+    callback=decode_utf8,
+    help="Text to continue.  [default: a new line]",
+)
 @click.option("--prompt-file", type=_PromptFile("rb"), help="File to read the prompt from; - = standard input.")
 @click.option(
     "-n",
@@ -74,7 +81,6 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
     type=click.IntRange(min=0),
     callback=_refuse_endless,
     default=500,
-    show_default=True,
     help="Number of characters to write; 0 = until stopped.",
 )
 @click.option(
@@ -107,9 +113,7 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
     type=click.IntRange(min=0),
     help="Seed of the random numbers: the same seed gives the same text.  [default: random]",
 )
-@click.option(
-    "--samples", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Number of texts to write."
-)
+@click.option("--samples", type=click.IntRange(1, 10_000), default=1, help="Number of texts to write.")
 @click.option(
     "--stop",
     metavar="TEXT",

@@ -33,7 +33,6 @@ EXAMPLES = {
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
-    show_default=True,
     help="Port to listen at; 0 = any free one.",
 )
 @click.option(
@@ -53,21 +52,18 @@ EXAMPLES = {
     "--slots",
     type=click.IntRange(1, 4096),
     default=64,
-    show_default=True,
     help="Number of texts that each model writes at once.",
 )
 @click.option(
     "--queue",
     type=click.IntRange(0, 1_000_000),
     default=256,
-    show_default=True,
     help="Number of texts that may wait for a slot; further requests are answered with 503.",
 )
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
     default=4096,
-    show_default=True,
     help="The most characters that a text may have.",
 )
 @checkpoint_option

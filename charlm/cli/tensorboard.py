@@ -23,8 +23,8 @@ from charlm.runs.folder import RUNS, TENSORBOARD, find_run, find_runs
 
 REFRESH_SECONDS = 5.0
 """How often new runs are linked."""
-KEPT = "images=100000,text=100000"
-"""TensorBoard keeps all pictures and texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
+KEPT = "text=100000"
+"""TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
 PROGRAM = """
 import sys, types
 sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
@@ -89,7 +89,6 @@ def _by_name(runs: Iterable[Path]) -> dict[str, Path]:
     "--port",
     type=click.IntRange(0, 65535),
     default=6006,
-    show_default=True,
     help="Port to listen at; 0 = any free one.",
 )
 def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:

@@ -6,7 +6,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, quiet_option, recipe_option, set_option
-from charlm.cli.output import log_settings, print_result
+from charlm.cli.output import print_result, shows_progress
 
 EXAMPLES = {
     "charlm tokenize book.txt --out corpus": "a corpus of one document",
@@ -41,6 +41,6 @@ def tokenize(paths: tuple[str, ...], out: Path, recipe: str | None, overrides: t
         out,
         recipe=recipe or "default",
         overrides=overrides,
-        show_progress=log_settings().shows_progress,
+        show_progress=shows_progress(),
     )
     print_result(f"{out}: {corpus.summary}")

@@ -18,7 +18,7 @@ from charlm.cli.options import (
     set_option,
     suggest_runs,
 )
-from charlm.cli.output import cut, log_settings, print_result, say
+from charlm.cli.output import cut, print_result, say, shows_progress
 from charlm.errors import counted
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
 
 def _seconds_option(name: str, default: float, text: str) -> Decorator:
     """Return an option for a time limit of a cluster, at least 2 seconds."""
-    return click.option(name, type=Finite(min=2), default=default, show_default=True, metavar="SECONDS", help=text)
+    return click.option(name, type=Finite(min=2), default=default, metavar="SECONDS", help=text)
 
 
 SECTIONS = {
@@ -115,7 +115,6 @@ def train(
     from charlm.training.cluster import Followed
     from charlm.training.signals import Stopped
 
-    shows_progress = log_settings().shows_progress
     try:
         if cluster is not None:
             from charlm.api import machines
@@ -130,10 +129,10 @@ def train(
                 run=folder,
                 resume=resume,
                 say=say,
-                show_progress=shows_progress,
+                show_progress=shows_progress(),
             )
         elif resume:
-            outcome = training.resume(folder, overrides=overrides, say=say, show_progress=shows_progress)
+            outcome = training.resume(folder, overrides=overrides, say=say, show_progress=shows_progress())
         else:
             outcome = training.train(
                 corpus or None,
@@ -143,7 +142,7 @@ def train(
                 init=init,
                 run=folder,
                 say=say,
-                show_progress=shows_progress,
+                show_progress=shows_progress(),
             )
     except Stopped as stopped:
         if stopped.run is not None:

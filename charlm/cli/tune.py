@@ -10,7 +10,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, json_option, quiet_option
-from charlm.cli.output import log_settings, print_result, say
+from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import counted
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def tune(
             trial_minutes=trial_minutes,
             out=out,
             say=say,
-            show_progress=log_settings().shows_progress,
+            show_progress=shows_progress(),
         )
     except Stopped as stopped:
         say(f"{stopped}; the same command goes on with the search")

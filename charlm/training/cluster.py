@@ -21,7 +21,6 @@ from charlm.runs.run import corpus_identity
 from charlm.text.corpus import Corpus
 
 ADDRESS = re.compile(r"[A-Za-z0-9.\-_]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
-MAX_WORKERS = 256
 
 
 class WorkerLostError(CharlmError):
@@ -49,7 +48,7 @@ class Cluster:
     """The machines that train a run together."""
 
     addresses: tuple[str, ...]
-    """HOST:PORT of every worker, 1 to 256; the first is the chief."""
+    """HOST:PORT of every worker; the first is the chief."""
     task: int
     """Which of them this process is, from 0."""
     lost_seconds: float = 30.0
@@ -77,17 +76,15 @@ def parse_cluster(addresses: str, task: int | None, *, lost_seconds: float, star
         start_seconds: See `Cluster`.
 
     Raises:
-        CharlmError: an address is not HOST:PORT, occurs twice, or there are too many; or the task is none of them.
+        CharlmError: an address is not HOST:PORT or occurs twice, or the task is none of them.
 
     """
     several = tuple(part.strip() for part in addresses.split(","))
     for address in several:
         if not ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 1 << 16:
             raise CharlmError(f"--cluster: found {shorten(address)}; must be HOST:PORT for each worker, with commas")
-        if several.count(address) > 1:
-            raise CharlmError(f"--cluster: {address} is named {several.count(address)} times; each worker has its own")
-    if len(several) > MAX_WORKERS:
-        raise CharlmError(f"--cluster: found {len(several)} workers; at most {MAX_WORKERS} can train together")
+    if len({*several}) < len(several):
+        raise CharlmError(f"--cluster: found {shorten(addresses)}; each worker must have an address of its own")
     if task is None:
         raise CharlmError("--task: missing; it says which worker of --cluster this is, counted from 0")
     if not 0 <= task < len(several):

@@ -3,7 +3,6 @@
 `tf.summary` would notice a full disk late, leave half an event in the file, and raise its own kind of error.
 """
 
-import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.histogram import metadata as histograms
-from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -26,7 +24,7 @@ from charlm.config.file import dump_config
 from charlm.config.schema import Config
 from charlm.storage.atomic import sync_folder
 from charlm.storage.files import Log, writing
-from charlm.training.views import Picture, Views, description
+from charlm.training.views import Views, description
 
 BUCKETS = 30
 """The number of buckets of a histogram, as in TensorBoard."""
@@ -46,6 +44,7 @@ CHARTS = {
     "network": {
         "spectral radius of the recurrent kernel": r"spectral_radius/.+",
         "share of saturated units": r"saturated/.+",
+        "lag at which the gradient falls below a tenth": r"gradient_reach/.+",
     },
 }
 """The charts of the tab CUSTOM SCALARS: a pattern of tags by title, by category."""
@@ -96,8 +95,6 @@ class EventLog:
             self._show(scalar_pb(tag, value, description=description(tag)), step=step)
         for tag, values in views.histograms.items():
             self._show(histogram_pb(tag, values), step=step)
-        for tag, picture in views.pictures.items():
-            self._show(picture_pb(tag, picture), step=step)
         for tag, text in views.texts.items():
             self.show_text(tag, text, step=step)
 
@@ -134,27 +131,6 @@ def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
     summary = Summary()
     metadata = histograms.create_summary_metadata(display_name=None, description=description(tag))
     summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(rows, dtype=np.float64))
-    return summary
-
-
-def encode_png(picture: Picture) -> bytes:
-    """Return a picture as a PNG file."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
-
-
-def picture_pb(tag: str, picture: Picture) -> Summary:
-    """Return a picture, uint8 [height, width, 3], as TensorBoard shows it."""
-    height, width, _ = picture.shape
-    summary = Summary()
-    summary.value.add(
-        tag=tag,
-        metadata=images.create_summary_metadata(display_name=None, description=description(tag)),
-        tensor=make_tensor_proto([str(width).encode(), str(height).encode(), encode_png(picture)], dtype=np.object_),
-    )
     return summary
 
 

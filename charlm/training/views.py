@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +20,8 @@ WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""
 STRIDE = 6
 """Every so many characters, the states are counted in the histogram."""
-LAYER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-LOWEST = 1e-8
-"""The lowest end of the axis of gradients."""
-Picture = NDArray[np.uint8]
-"""Red, green and blue, uint8 [height, width, 3]."""
+REACHED = 0.1
+"""The share of the gradient at lag 0 that counts as reached."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,6 @@ class Views:
     scalars: Mapping[str, float] = field(default_factory=dict)
     histograms: Mapping[str, Floats] = field(default_factory=dict)
     """Values of any shape."""
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,8 +43,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "saturated": "Share of the units and positions at which the slope of the activation is below 0.19 of its largest: "
     "|h| > 0.9 for tanh, an output of 0 for relu.",
     "state": "Outputs h of the units while the network reads validation text.",
-    "gradient_by_lag": "|dL_t/dh_(t-k)| / |dL_t/dh_t| by the lag k in characters: how far back the gradient of one "
-    "prediction reaches. Line: median of the windows; band: 10th to 90th percentile.",
+    "gradient_reach": "Lag k in characters at which |dL_t/dh_(t-k)| / |dL_t/dh_t|, the median of the windows, falls "
+    "below a tenth: how far back the gradient of one prediction reaches; 48 = at least so far.",
     "nats_per_char/5-gram": "What a 5-gram model (interpolated modified Kneser-Ney) scores on the same text.",
     "best_nats_per_char": "The lowest loss of all evaluations so far.",
 }
@@ -149,34 +145,10 @@ def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
         ]
 
 
-def draw_lags(curves: Sequence[LagCurve]) -> Picture:
-    """Draw the gradient by lag: a line for the median of each layer, a band from the 10th to the 90th percentile.
-
-    Args:
-        curves: The curve of each layer, lowest first; all of the same length K, at least 1.
-
-    """
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with style.context(["default", {"font.family": ["DejaVu Sans"], "font.size": 9}]):
-        figure = Figure(figsize=(4.2, 2.8), dpi=100)
-        axes = figure.add_axes((0.2, 0.18, 0.77, 0.78))  # fixed: a layout that is computed takes most of the time
-        for layer, curve in enumerate(curves):
-            colour, lags = LAYER_COLOURS[layer % len(LAYER_COLOURS)], np.arange(len(curve.median))
-            axes.fill_between(lags, _drawable(curve.low), _drawable(curve.high), color=colour, alpha=0.2, linewidth=0)
-            axes.plot(lags, _drawable(curve.median), color=colour, label=f"rnn.{layer}")
-        axes.set(yscale="log", xlabel="lag k, characters", ylabel="|dL_t/dh_(t-k)| / |dL_t/dh_t|")
-        axes.legend(frameon=False)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        return np.array(canvas.buffer_rgba())[:, :, :3]
-
-
-def _drawable(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ratios as a logarithmic axis takes them: 0, and what is not known, is drawn at its lower end."""
-    return np.clip(np.nan_to_num(ratios, nan=0.0), LOWEST, 1 / LOWEST)
+def reach(curve: LagCurve) -> int:
+    """Return the lag at which the median of a gradient by lag has fallen to a tenth; its length if it has not."""
+    below = np.flatnonzero(np.nan_to_num(curve.median, nan=0.0) < REACHED)
+    return int(below[0]) if len(below) else len(curve.median)
 
 
 def summary(
@@ -213,10 +185,11 @@ def details(parameters: Parameters, windows: NDArray[Any] | None, texts: Mapping
         f"spectral_radius/rnn.{index}": spectral_radius(layer.recurrent_kernel)
         for index, layer in enumerate(parameters.layers)
     }
-    scalars |= {f"saturated/rnn.{index}": layer.saturated_share for index, layer in enumerate(layers)}
+    for index, layer in enumerate(layers):
+        scalars[f"saturated/rnn.{index}"] = layer.saturated_share
+        scalars[f"gradient_reach/rnn.{index}"] = float(reach(layer.gradient))
     return Views(
         scalars=scalars,
         histograms={f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)},
-        pictures={"gradient_by_lag": draw_lags([layer.gradient for layer in layers])} if layers else {},
         texts={f"sample/temperature_{temperature:g}": text for temperature, text in texts.items()},
     )

@@ -41,20 +41,8 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
     assert (evaluation.text, evaluation.baselines) == (str(text), None)
 
 
-def test_without_a_text_the_validation_text_of_the_run_is_scored(trained_run: Path) -> None:
-    evaluation = charlm.evaluate(charlm.load(trained_run))
-    assert evaluation.text == "validation text of the run"
-    assert evaluation.score.characters == 2000 - 1
-
-
 def test_a_split_scores_a_part_of_the_text(model: charlm.Model, text: Path) -> None:
     assert charlm.evaluate(model, str(text), split="validation").score.characters == 4 - 1
-
-
-def test_baselines_are_added_if_they_are_asked_for(model: charlm.Model, text: Path) -> None:
-    baselines = charlm.evaluate(model, text, baselines=True).baselines
-    assert baselines is not None
-    assert {"zlib", "bz2", "lzma"} <= set(baselines.nats_per_char)
 
 
 def test_the_loss_of_each_character_is_written_if_it_is_asked_for(model: charlm.Model, text: Path) -> None:
@@ -98,8 +86,3 @@ def test_an_argument_out_of_range_is_refused(
 ) -> None:
     with pytest.raises(CharlmError, match=f"^{message}"):
         charlm.evaluate(model, text, **settings)
-
-
-def test_a_text_that_is_not_a_file_is_refused(model: charlm.Model, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"missing\.txt: no such file"):
-        charlm.evaluate(model, tmp_path / "missing.txt")

@@ -97,13 +97,6 @@ def test_a_bundle_without_its_run_is_checked_on_a_text_of_its_own(model: Model, 
     assert (check.program, check.characters) == ("C", 10_000)
 
 
-def test_wrong_names_are_refused(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="format: found 'gguf'; must be html, onnx, torch, keras or c"):
-        export(model, tmp_path / "out", format="gguf")  # type: ignore[arg-type]
-    with pytest.raises(CharlmError, match="precision: found 'int4'; must be float16 or float32"):
-        export(model, tmp_path / "out", format="html", precision="int4")  # type: ignore[arg-type]
-
-
 def test_a_name_that_is_not_utf8_or_controls_a_terminal_is_escaped(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"a\xff\x1b")
     model = Model(folder, bundle)
@@ -139,11 +132,6 @@ def test_an_imported_network_is_a_bundle_that_says_what_it_is(bundle: Bundle, st
     for name, tensor in bundle.parameters.tensors().items():
         np.testing.assert_array_equal(model.bundle.parameters.tensors()[name], tensor)
     assert model.logits("ab").shape == (2, 5)
-
-
-def test_an_import_into_a_folder_that_holds_something_is_refused(state_dict: Path, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="exists already"):
-        import_model(state_dict, tmp_path, vocabulary=tmp_path / "vocabulary.json")
 
 
 def test_an_import_that_is_refused_leaves_nothing_behind(state_dict: Path, tmp_path: Path) -> None:

@@ -56,14 +56,6 @@ def test_every_public_name_is_there() -> None:
     assert [*charlm.__all__] == sorted(charlm.__all__)
 
 
-def test_a_public_name_is_always_the_same_object() -> None:
-    from charlm.api.model import Model, load
-    from charlm.errors import CharlmError
-
-    assert (charlm.Model, charlm.load, charlm.CharlmError) == (Model, load, CharlmError)
-    assert charlm.load is charlm.load
-
-
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'charlm' has no attribute 'lode'"):
         _ = charlm.lode  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ import pytest
 from charlm.api.planning import Plan, plan
 from charlm.config.file import dump_config, load_config
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
 
 
@@ -65,9 +64,3 @@ def test_nothing_is_left_behind(trained_run: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     plan(trained_run / "corpus", recipe="tiny", step_seconds=0)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_a_network_that_does_not_fit_into_the_memory_is_refused(trained_run: Path) -> None:
-    with pytest.raises(CharlmError, match=r"model: .* weights; training them with adam needs at least"):
-        plan(trained_run / "corpus", recipe="tiny", overrides={"model.units": 65536})

@@ -1,7 +1,6 @@
 """A folder full of things that commands must refuse."""
 
 import gzip
-import json
 import os
 import shutil
 from pathlib import Path
@@ -50,8 +49,7 @@ def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / name).mkdir()
     for name in ("pipe", "pipe.yaml"):
         os.mkfifo(place / name)
-    for name, target in {"zero.yaml": "/dev/zero", "loop": "loop", "loop.yaml": "loop.yaml"}.items():
-        (place / name).symlink_to(target)
+    (place / "loop").symlink_to("loop")
 
     _write_bundle(place / "bundle")
     _write_bundle(place / "nan", bias=np.nan)
@@ -62,13 +60,10 @@ def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_bundle(place / "edited")
     model = (place / "edited/model.json").read_text(encoding="utf-8")
     (place / "edited/model.json").write_text(model.replace('"tanh"', '"relu"'), encoding="utf-8")
-    for name in ("model.json", "weights.safetensors", "vocabulary.json", "config.yaml"):
-        _write_bundle(place / f"no-{name}")
-        (place / f"no-{name}" / name).unlink()
-        _write_bundle(place / f"cut-{name}")
-        os.truncate(place / f"cut-{name}" / name, 20)
-    _write_bundle(place / "future")
-    (place / "future/model.json").write_text(json.dumps({"format": 99}), encoding="utf-8")
+    _write_bundle(place / "no-weights.safetensors")
+    (place / "no-weights.safetensors/weights.safetensors").unlink()
+    _write_bundle(place / "cut-config.yaml")
+    os.truncate(place / "cut-config.yaml/config.yaml", 20)
 
     tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
     with folder_aside(place / "begun") as aside:

@@ -85,16 +85,6 @@ def test_an_error_of_the_system_names_its_file() -> None:
     assert (command.exit_code, command.stderr) == (1, "charlm: text.txt: Permission denied\n")
 
 
-def test_an_error_of_the_system_without_a_file_is_not_taken_for_standard_output() -> None:
-    command = fail_with(OSError(errno.ENOSPC, "No space left on device"))
-    assert (command.exit_code, command.stderr) == (1, "charlm: No space left on device\n")
-
-
-def test_a_pipe_that_is_not_standard_output_is_an_error() -> None:
-    command = fail_with(BrokenPipeError(errno.EPIPE, "Broken pipe"))
-    assert (command.exit_code, command.stderr) == (1, "charlm: Broken pipe\n")
-
-
 def test_a_reader_of_standard_output_that_has_gone_is_not_an_error() -> None:
     command = fail_with(OutputClosedError())
     assert (command.exit_code, command.stderr) == (0, "")

@@ -8,7 +8,6 @@ from commands import charlm, check_failure, check_usage_error, messages, table
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe, recipe_names
-from charlm.config.reference import json_schema
 from charlm.config.yaml import parse_yaml
 
 
@@ -20,20 +19,10 @@ def test_every_recipe_is_listed_with_what_it_is_for() -> None:
     assert all(f"{recipe['name']} {recipe['description']}" in shown for recipe in found)
 
 
-def test_a_description_is_the_first_paragraph_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
-    (line,) = (line for line in charlm("config", "list").stdout.splitlines() if line.startswith("tiny"))
-    assert line.endswith("(Zen 3); validation 3.66 nats per character.")
-
-
 def test_a_recipe_is_shown_with_every_value() -> None:
     config = load_config(find_recipe("tiny"), overrides=["model.units=3"]).model_dump(mode="json")
     assert parse_yaml(charlm("config", "show", "tiny", "-s", "model.units=3").stdout, origin="test") == config
     assert json.loads(charlm("config", "show", "tiny", "-s", "model.units=3", "--json").stdout) == config
-
-
-def test_the_schema_is_printed() -> None:
-    assert json.loads(charlm("config", "schema").stdout) == json_schema()
 
 
 def test_every_mistake_of_a_file_is_a_line(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 from commands import charlm, check_failure, check_usage_error, table
 
-from charlm.evaluation.baselines import measure_baselines
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.text.corpus import open_corpus
@@ -48,17 +46,6 @@ def with_bias(bundle: Bundle, *bias: float) -> Bundle:
 # The text and the score
 
 
-def test_validation_text_is_the_default(trained_run: Path) -> None:
-    found = figures(trained_run)
-    assert (found["text"], found["characters"]) == ("validation text of the run", 1_999)
-
-
-def test_text_is_read_from_standard_input(bundle_folder: Path, tmp_path: Path) -> None:
-    from_file = figures(bundle_folder, write(tmp_path / "text.txt", "abba\n"))
-    piped = figures(bundle_folder, "-", stdin="abba\n")
-    assert piped["nats_per_char"] == from_file["nats_per_char"]
-
-
 def test_json_has_the_score_and_the_protocol(trained_run: Path) -> None:
     found = figures(trained_run, "--protocol", "windows", "--window", "100")
     assert set(found) >= {"nats_per_char", "bits_per_char", "perplexity", "characters"}
@@ -83,14 +70,6 @@ def test_number_of_characters_left_out_is_said(trained_run: Path, tmp_path: Path
 
 
 # --baselines, --surprise, --dynamic, --with
-
-
-def test_json_has_the_baselines_by_name(trained_run: Path) -> None:
-    corpus = open_corpus(trained_run / "corpus")
-    expected = measure_baselines(corpus.split("test"), corpus.vocabulary, corpus.split("train"))
-    found = figures(trained_run, "--split", "test", "--baselines")
-    assert found["baselines"] == pytest.approx(expected.nats_per_char)
-    assert found["baselines_given"] == {"characters": 16_000, "of": 16_000}
 
 
 def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Path) -> None:
@@ -122,17 +101,6 @@ def test_a_text_too_short_for_a_compressor_is_said_to_be(bundle_folder: Path, tm
     assert last == "  the text is too short or too uniform to be compared with zlib, bz2, lzma"
 
 
-def test_bundle_without_its_run_has_only_compressors_as_baselines(trained_run: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
-    text = trained_run.parent / "text.txt"
-    printed = charlm("evaluate", copy, text, "--baselines").stdout
-    assert "the training text is not known" in printed
-    assert "gram" not in "".join(printed.splitlines()[:-1])
-    found = figures(copy, text, "--baselines")
-    assert set(found["baselines"]) == {"zlib", "bz2", "lzma"}
-    assert found["baselines_given"] == {"characters": 0, "of": 0}
-
-
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
 
@@ -156,13 +124,6 @@ def test_no_file_is_left_if_the_loss_is_not_finite(bundle: Bundle, tmp_path: Pat
     assert command.exit_code == 1
     assert "the loss is inf" in command.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "text.txt"]
-
-
-def test_dynamic_evaluation_reports_its_rate_and_the_score_without_it(trained_run: Path) -> None:
-    static, found = figures(trained_run), figures(trained_run, "--dynamic")
-    assert found["dynamic"]["rate"] > 0
-    assert found["characters"] == static["characters"]
-    assert (found["static_nats_per_char"], static["dynamic"]) == (pytest.approx(static["nats_per_char"]), None)
 
 
 def test_an_ensemble_is_scored_by_the_mean_of_the_logits(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`charlm export`: what it prints, and what it refuses."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,6 @@ def test_the_files_and_their_sizes_are_printed(bundle_folder: Path, tmp_path: Pa
     sizes = {name: (tmp_path / "out" / name).stat().st_size for name in ("run.c", "model.bin")}
     assert command.stdout == f"{tmp_path}/out: run.c {sizes['run.c']:,} bytes, model.bin {sizes['model.bin']:,} bytes\n"
     assert command.stderr == ""
-
-
-def test_json_has_the_same(bundle_folder: Path, tmp_path: Path) -> None:
-    command = charlm("export", bundle_folder, "--format", "torch", "--out", tmp_path / "out", "--json")
-    found = json.loads(command.stdout)
-    assert found["path"] == str(tmp_path / "out")
-    assert set(found["files"]) == {"model.safetensors", "torch_network.py"}
-    assert found["check"] is None
 
 
 @pytest.mark.slow

@@ -82,15 +82,6 @@ def test_a_page_is_written_and_its_name_printed() -> None:
 
 
 @pytest.mark.slow
-def test_a_trained_run_is_shown_on_its_validation_text_with_its_curves(trained_run: Path) -> None:
-    found = as_json(trained_run)
-    assert found["text_name"] == "validation text of the run"
-    assert found["curves"]["validation"]["nats_per_char"]
-    assert found["usable_context"]["ngram_nats"]
-    assert len(found["surprise"]) == 1999
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("text", ["</script><b>", "\x1b[31m\x00\x07", "\u202eabc\u202c\u0301", "a" * 10_000_000])
 def test_a_hostile_text_gives_a_page_or_a_line(text: str) -> None:
     Path("hostile.txt").write_text(text, encoding="utf-8")

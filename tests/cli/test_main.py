@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import click
@@ -154,11 +152,6 @@ red\x1b[31m      | red\\x1b[31m
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)
-
-
-def test_the_module_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "charlm", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"charlm, version {__version__}\n"
 
 
 @pytest.mark.parametrize("line", ["", "config"])

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, messages
+from commands import charlm, check_usage_error, messages
 from run_folders import make_run, make_scored_run
 
 from charlm.network.bundle import Bundle
@@ -53,10 +53,6 @@ def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> N
     assert (command.exit_code, len(command.stdout.splitlines())) == (0, 3)
     (message,) = messages(command)
     assert message.startswith("charlm: runs/bad/config.yaml: units: unknown key")
-
-
-def test_it_is_a_failure_if_there_is_no_run() -> None:
-    check_failure("runs", "runs/: no run here")
 
 
 def test_names_cannot_steer_the_terminal() -> None:

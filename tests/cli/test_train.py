@@ -2,17 +2,13 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from commands import charlm, check_failure, check_usage_error, run_line, table
 
-from charlm.config.schema import Config, CorpusConfig
 from charlm.engine import runtime
-from charlm.runs.run import begin_run, folder_aside
 from charlm.text.corpus import open_corpus
-from charlm.text.tokenization import tokenize
 
 
 def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
@@ -69,28 +65,6 @@ def test_a_failure_leaves_nothing_behind(line: str) -> None:
     before = sorted(Path().rglob("*"))
     assert run_line(line).exit_code == 1
     assert sorted(Path().rglob("*")) == before
-
-
-@pytest.mark.usefixtures("place")
-def test_a_failed_resumption_does_not_touch_the_config() -> None:
-    Path("begun/checkpoints/step-000000001").mkdir(parents=True)
-    before = Path("begun/config.yaml").read_bytes()
-    command = run_line("train --resume -r begun -s training.epochs=5")
-    assert command.exit_code == 1
-    assert "no whole checkpoint" in command.stderr
-    assert Path("begun/config.yaml").read_bytes() == before
-
-
-@pytest.mark.usefixtures("place")
-def test_another_corpus_in_the_place_of_the_runs_own_is_refused() -> None:
-    with folder_aside(Path("run")) as aside:
-        begin_run(Path("run"), Config(), open_corpus(Path("corpus")), aside=aside)
-    shutil.copytree("bundle", "run/best")
-    shutil.rmtree("corpus")
-    tokenize(["other.txt"], Path("corpus"), CorpusConfig())
-    command = run_line("train --resume -r run")
-    assert command.exit_code == 1
-    assert "run/corpus: not the corpus that the run" in command.stderr
 
 
 @pytest.mark.usefixtures("place")

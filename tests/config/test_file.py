@@ -79,22 +79,6 @@ def test_an_unknown_key_is_refused_with_the_nearest_key_or_all_keys(file: Path, 
     assert str(error.value).startswith(f"{file}: ")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<<: 3",
-        "model: {units: 1, <<: {units: 2}}",
-        "seed: 2001-99-99",
-        '"\\e[31m\\n\\u2028": 1',
-    ],
-)
-def test_odd_keys_and_values_are_refused_in_one_line(file: Path, text: str) -> None:
-    with pytest.raises(CharlmError) as error:
-        load(file, text)
-    assert str(error.value).startswith(f"{file}: ")
-    assert len(str(error.value).splitlines()) == 1
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
@@ -166,19 +150,7 @@ def test_a_wrong_override_is_refused(file: Path, override: str, message: str) ->
     assert "\n" not in str(error.value)
 
 
-def test_a_mistake_in_the_file_is_not_blamed_on_an_override(file: Path) -> None:
-    with pytest.raises(CharlmError, match=r"some\.yaml: seed: found -1"):
-        load(file, "seed: -1", "model.units=3")
-
-
 # Back to YAML
-
-
-def test_flattened_settings_have_dotted_keys() -> None:
-    flat = flatten(Config())
-    assert flat["model.rnn.activation"] == "tanh"
-    assert flat["seed"] == 1
-    assert [key for key, value in flat.items() if isinstance(value, dict)] == ["training.teacher_settings"]
 
 
 finite_values = json_values.filter(lambda value: "Infinity" not in json.dumps(value))

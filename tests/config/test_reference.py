@@ -127,7 +127,6 @@ def test_every_setting_is_known_and_nothing_else() -> None:
         ("training.shuffle", ["true", "false"]),
         ("model.embedding", ["null"]),
         ("model.units", []),
-        ("corpus.encoding", []),
     ],
 )
 def test_the_words_that_a_setting_can_have_are_known(key: str, words: list[str]) -> None:

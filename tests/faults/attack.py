@@ -146,7 +146,7 @@ def _resume(run: Path) -> tuple[str, Any]:
     except CharlmError as error:
         return "refused", f"charlm: {error}\n"
     files = {name: data.hex() for name, data in trained.files().items()}
-    said = [line for line in trained.said if not line.startswith(("ready in", "step "))]
+    said = [line for line in trained.said if not line.startswith("step ")]
     return "done", [files, "".join(f"{line}\n" for line in said)]
 
 

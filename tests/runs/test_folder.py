@@ -59,13 +59,6 @@ def test_new_folder_is_named_by_the_time_and_the_config(tmp_path: Path) -> None:
     assert new_folder("tiny", under=tmp_path, now=noon) == tmp_path / "20010203-120000-tiny"
 
 
-def test_runs_of_the_same_second_are_numbered(tmp_path: Path) -> None:
-    for expected in ("20010203-120000-tiny", "20010203-120000-tiny-2", "20010203-120000-tiny-3"):
-        folder = new_folder("tiny", under=tmp_path, now=noon)
-        assert folder == tmp_path / expected
-        folder.mkdir()
-
-
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl"])
 def test_run_has_begun_once_it_has_a_config_and_metrics(tmp_path: Path, missing: str) -> None:
     run = make_run(tmp_path / "run")
@@ -130,10 +123,6 @@ def test_a_part_of_no_name_is_refused_with_the_nearest_run(several: Path) -> Non
 def test_a_path_that_exists_is_meant_before_any_name(several: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(several)
     assert find_run(Path("tune-space"), under=several) == Path("tune-space")
-
-
-def test_without_any_run_a_path_is_left_to_the_caller(tmp_path: Path) -> None:
-    assert find_run(Path("missing"), under=tmp_path / "nowhere") == Path("missing")
 
 
 @pytest.mark.parametrize("checkpoint", ["best", "last"])

@@ -9,7 +9,7 @@ import pytest
 from charlm.api.preparation import prepare
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config, CorpusConfig
+from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
@@ -61,10 +61,6 @@ def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(bundle_fol
     assert (config.training.steps, config.training.batch_size) == (7, load_config(TINY).training.batch_size)
 
 
-def test_an_override_that_agrees_with_the_parent_is_accepted(bundle_folder: Path) -> None:
-    assert load_run_config(TINY, read_parent(bundle_folder), overrides={"model.units": 4}).model.units == 4
-
-
 @pytest.mark.parametrize("override", ["model.units=5", "model.rnn.activation=relu", "model.embedding=3"])
 def test_an_override_of_the_shape_is_refused_with_its_key(bundle_folder: Path, override: str) -> None:
     key = override.partition("=")[0]
@@ -96,10 +92,6 @@ def test_the_run_names_the_weights_and_does_not_need_the_parent_any_more(tmp_pat
     opened = open_run(run.folder)
     assert opened.config == run.config
     assert read_initial(opened.folder, opened.config) is not None
-
-
-def test_a_run_without_a_parent_has_no_first_weights(tmp_path: Path) -> None:
-    assert read_initial(tmp_path, Config()) is None
 
 
 def test_a_damaged_init_is_refused(tmp_path: Path, bundle_folder: Path) -> None:
@@ -147,14 +139,6 @@ def test_a_parent_that_has_read_the_validation_text_is_told_and_one_of_another_t
         begin(tmp_path, tmp_path / "parent", text, said=said, corpus__validation_fraction=0.5)
         assert ("it has been trained on the validation text" in "".join(said)) == is_told
         (tmp_path / "run").rename(tmp_path / text[:9])
-
-
-def test_a_corpus_of_another_level_is_refused(tmp_path: Path, byte_folder: Path) -> None:
-    (tmp_path / "text.txt").write_text("abba", encoding="utf-8")
-    corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
-    with pytest.raises(CharlmError, match=r"^corpus\.level: found char; must be byte"):
-        begin(tmp_path, byte_folder, corpus.folder)
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, bundle_folder: Path) -> None:

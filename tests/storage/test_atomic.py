@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,6 @@ from charlm.storage.atomic import (
 )
 
 OLD, NEW = {"a": b"old", "only-old": b"x"}, {"a": b"new", "only-new": b"y"}
-
-
-class InterruptedMapping(Mapping[str, bytes]):
-    """Two files; before the second can be written, the user presses Ctrl-C."""
-
-    def __getitem__(self, name: str) -> bytes:
-        if name == "second":
-            raise KeyboardInterrupt
-        return b"new"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(("a", "second"))
-
-    def __len__(self) -> int:
-        return 2
 
 
 def write_in_pieces(target: Path, *pieces: bytes, error: BaseException | None = None) -> None:
@@ -65,15 +50,6 @@ def test_a_folder_replaces_the_old_one_with_all_its_files(target: Path) -> None:
     assert contents(target) == NEW
 
 
-def test_a_temporary_folder_that_a_crash_left_is_replaced(target: Path) -> None:
-    leftover = target.with_name(f".target.{os.getpid()}.tmp")
-    leftover.mkdir()
-    (leftover / "rest").touch()
-    write_folder(target, NEW)
-    assert contents(target) == NEW
-    assert list(target.parent.iterdir()) == [target]
-
-
 def test_the_old_folder_is_replaced_in_a_single_step(target: Path) -> None:
     seen = []
 
@@ -99,13 +75,6 @@ def test_a_full_disk_leaves_the_old_folder_and_is_named(target: Path) -> None:
         write_folder(target, files)
     assert contents(target) == OLD
     assert list(target.parent.iterdir()) == [target]
-
-
-@pytest.mark.parametrize(("write", "what"), [(write_folder, NEW), (write_file, b"new")])
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Callable[[Path, Any], None], what: Any) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(CharlmError, match="file/target: cannot be written: "):
-        write(tmp_path / "file" / "target", what)
 
 
 # Writing a file

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -42,19 +41,6 @@ def test_a_lock_is_held_while_its_process_lives(tmp_path: Path) -> None:
         assert not is_held(tmp_path)
 
 
-def test_a_lock_that_is_a_link_is_not_held(tmp_path: Path) -> None:
-    (tmp_path / ".lock").symlink_to("elsewhere")
-    assert not is_held(tmp_path)
-
-
-def test_the_lock_of_a_killed_process_does_not_block(tmp_path: Path) -> None:
-    with hold_elsewhere(tmp_path) as process:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    with only_writer(tmp_path):
-        assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text(encoding="utf-8")
-
-
 def test_a_file_system_without_locks_is_not_taken_for_another_writer(tmp_path: Path) -> None:
     def refuse(*_: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -64,14 +50,6 @@ def test_a_file_system_without_locks_is_not_taken_for_another_writer(tmp_path: P
         only_writer(tmp_path, flock=refuse),
     ):
         pass
-
-
-def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    (tmp_path / ".lock").symlink_to("mine.txt")
-    with pytest.raises(CharlmError, match=r"\.lock: is a link"), only_writer(tmp_path):
-        pass
-    assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path) -> None:

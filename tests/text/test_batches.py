@@ -44,16 +44,6 @@ def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
     assert len(set(turns)) == 4
 
 
-def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
-    def begins(seed: int, epoch: int) -> list[int]:
-        batches = Batches(length=1000, batch_size=4, sequence_length=5, seed=seed, shuffle=True)
-        return [int(start) // 5 for start in batches.windows(np.arange(1000), epoch=epoch, first=0, count=1)[0, 0]]
-
-    assert begins(1, 0) == begins(1, 0)
-    assert begins(1, 0) != begins(1, 1)
-    assert begins(1, 0) != begins(2, 0)
-
-
 @settings(derandomize=True, deadline=None)
 @given(
     length=st.integers(2, 300),
@@ -85,11 +75,6 @@ def test_a_short_text_gets_shorter_windows_then_fewer_streams_and_a_line_for_the
     assert (batches.batch_size, batches.sequence_length) == (batch, time)
     assert change is not None
     assert f"batches of {batch} instead of 8, windows of {time} instead of 100" in change
-
-
-def test_only_what_is_shorter_is_told() -> None:
-    _, change = fit_batches(641, batch_size=8, sequence_length=100, seed=0)
-    assert change == "short text: windows of 80 instead of 100"
 
 
 @pytest.mark.parametrize("length", [0, 1])

@@ -14,7 +14,6 @@ from corpora import make_corpus, text_of
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text.corpus import (
-    BLOCK,
     Corpus,
     count_ids,
     is_corpus,
@@ -31,11 +30,7 @@ from charlm.text.corpus import (
     [
         (1_115_394, 0.1, 0.0, [1_003_854, 111_540, 0]),
         (1_115_394, 0.05, 0.05, [1_003_854, 55_770, 55_770]),
-        (10, 0.3, 0.0, [7, 3, 0]),
         (10, 0.1, 0.2, [7, 1, 2]),
-        (10, 0.0, 0.2, [8, 0, 2]),
-        (10, 0.0, 0.0, [10, 0, 0]),
-        (3, 0.9, 0.0, [1, 2, 0]),
         (1, 0.1, 0.0, [1, 0, 0]),
         (1, 0.1, 0.8, [1, 0, 0]),
         (10**12, 0.1, 0.0, [9 * 10**11, 10**11, 0]),
@@ -95,9 +90,7 @@ def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
     [
         ({"format": 2}, "format: found 2; this version of charlm reads format 1"),
         ({"size": "3"}, "size: found '3'; must be a whole number"),
-        ({"size": 10**4300 - 1}, r"size: found 9+\.\.\.9+; must be less than 9,223,372,036,854,775,808"),
         ({"characters": 10**4300 - 1}, r"characters: found 9+\.\.\.9+; must be less than 9,223,372,036,854,775,808"),
-        ({"splits": {"train": [0, 10**4300 - 1]}}, r"splits: train: 1: found 9+\.\.\.9+; must be less than"),
         ({"characters": -1}, "characters: found -1; must be 0 or more"),
         ({"validation_fraction": 1.0}, r"validation_fraction: found 1\.0; must be less than 1"),
         (
@@ -108,8 +101,6 @@ def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
         ({"splits": {"train": [0, 3]}}, "splits must be train, validation and test"),
         ({"splits": {"train": [0, 2], "validation": [1, 3], "test": [3, 3]}}, "in order from 0 to 3"),
         ({"splits": {"train": [0, 3], "validation": [3, 2], "test": [2, 3]}}, "in order from 0 to 3"),
-        ({"splits": {"train": [0, 1], "validation": [1, 2], "test": [2, 2]}}, "in order from 0 to 3"),
-        ({"splits": {"train": [0, 1], "validation": [2, 3], "test": [3, 3]}}, "in order from 0 to 3"),
         ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "splits: train: 0: found -1; must be"),
     ],
 )
@@ -121,15 +112,6 @@ def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CharlmError, match=rf"manifest\.json: not the manifest of a corpus: .*{reason}"):
         open_corpus(tmp_path / "out")
-
-
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"format": 1}'])
-def test_a_file_that_is_not_a_manifest_is_refused_in_one_line(tmp_path: Path, text: bytes) -> None:
-    make_corpus(tmp_path, "abc")
-    (tmp_path / "out" / "manifest.json").write_bytes(text)
-    with pytest.raises(CharlmError, match=r"manifest\.json: not the manifest of a corpus: .+$") as caught:
-        open_corpus(tmp_path / "out")
-    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_truncated_ids_are_refused(tmp_path: Path) -> None:
@@ -235,8 +217,3 @@ def test_an_encoding_in_the_manifest_that_python_does_not_have_is_refused(tmp_pa
 
 def test_ids_that_do_not_occur_count_zero() -> None:
     assert count_ids(np.array([3, 1, 3], np.uint8), 5).tolist() == [0, 1, 0, 2, 0]
-
-
-def test_blocks_are_added_up() -> None:
-    ids = np.arange(2 * BLOCK + 3, dtype=np.uint32) % 3
-    assert count_ids(ids, 3).tolist() == [(len(ids) + 2) // 3, (len(ids) + 1) // 3, len(ids) // 3]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.decoding import LONGEST_RUN, Form, check_encoding, code_points, decode, normalize, texts
+from charlm.text.decoding import LONGEST_RUN, Form, check_encoding, decode, normalize, texts
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -47,10 +47,6 @@ def test_utf_16_with_a_byte_order_mark_is_read(encoding: str) -> None:
     assert decode_in_blocks(b"\xff\xfe" + "h中😀".encode("utf-16-le"), encoding=encoding) == "h中😀"
 
 
-def test_latin_1_is_read() -> None:
-    assert decode_in_blocks(b"caf\xe9", encoding="latin-1") == "café"
-
-
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_an_invalid_byte_is_named_with_its_offset_and_other_settings(size: int) -> None:
     message = (
@@ -59,12 +55,6 @@ def test_an_invalid_byte_is_named_with_its_offset_and_other_settings(size: int) 
     )
     with pytest.raises(CharlmError, match=f"^{re.escape(message)}$"):
         decode_in_blocks("\ufeff中文ab c".encode() + b"\xe9 and more", size=size)
-
-
-@pytest.mark.parametrize("size", [1, 2, 7])
-def test_a_character_cut_off_at_the_end_is_named_with_its_offset(size: int) -> None:
-    with pytest.raises(CharlmError, match=r"not valid utf-8 at byte 2 \(0xE4\)"):
-        decode_in_blocks(b"ab" + "中".encode()[:2], size=size)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +122,6 @@ def test_a_longer_run_of_marks_is_refused(size: int) -> None:
 
 
 # Code points and the settings of a corpus
-
-
-@pytest.mark.parametrize(("text", "dtype"), [("aZ\x7f", "uint8"), ("aé", "uint32"), ("中😀", "uint32"), ("", "uint8")])
-def test_code_points_are_those_of_the_characters(text: str, dtype: str) -> None:
-    assert code_points(text).tolist() == [ord(character) for character in text]
-    assert code_points(text).dtype == dtype
 
 
 def test_at_level_byte_code_points_are_byte_values() -> None:

@@ -65,24 +65,11 @@ def test_a_text_is_kept_as_it_is(tmp_path: Path, text: str) -> None:
     assert text_of(make_corpus(tmp_path, text)) == text
 
 
-def test_empty_documents_are_skipped(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "", "ab", b"\xef\xbb\xbf", "c", "")
-    assert corpus.ids.tolist() == [0, 1, 3, 2]
-    assert len(corpus.manifest.sources) == 2
-
-
 def test_characters_below_min_count_become_the_unknown_id(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "aabbc中", min_count=2)
     assert corpus.vocabulary.characters == ("a", "b", None)
     assert corpus.vocabulary.unknown_id == 2
     assert corpus.ids.tolist() == [0, 0, 1, 1, 2, 2]
-
-
-def test_min_count_counts_over_all_documents(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "ab", "ac", min_count=2)
-    assert corpus.vocabulary.characters == ("a", None, None)
-    assert (corpus.vocabulary.unknown_id, corpus.vocabulary.end_of_text_id) == (1, 2)
-    assert corpus.ids.tolist() == [0, 1, 2, 0, 1]
 
 
 def test_the_ids_of_a_known_vocabulary_are_taken_over(tmp_path: Path) -> None:
@@ -145,21 +132,10 @@ def test_sources_of_every_kind_make_one_corpus(tmp_path: Path, monkeypatch: pyte
     ]
 
 
-def test_the_corpus_may_be_inside_a_source(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a")
-    assert text_of(tokenize([str(tmp_path)], tmp_path / "out", CorpusConfig())) == "a"
-
-
 def test_a_corpus_as_a_source_is_refused(tmp_path: Path) -> None:
     make_corpus(tmp_path, "ab")
     with pytest.raises(CharlmError, match="out: is a corpus that charlm tokenize wrote, not text"):
         tokenize([str(tmp_path)], tmp_path / "again", CorpusConfig())
-
-
-@pytest.mark.parametrize("texts", [(), ("",), ("", b"\xef\xbb\xbf")])
-def test_sources_without_text_are_refused(tmp_path: Path, texts: tuple[str | bytes, ...]) -> None:
-    with pytest.raises(CharlmError, match=r"sources: no text$"):
-        make_corpus(tmp_path, *texts)
 
 
 @pytest.mark.parametrize("text", ["abd", "abcabc", "", "中"])
@@ -171,23 +147,10 @@ def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path, text:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_removed_between_the_passes_is_named(tmp_path: Path) -> None:
-    path = write_texts(tmp_path, "abc") / "00.txt"
-    with pytest.raises(CharlmError, match=r"00\.txt: cannot be read: No such file"):
-        tokenize_with(path.unlink, path, tmp_path / "out")
-
-
 def tokenize_with(act: Callable[[], object], source: Path, out: Path) -> None:
     """Tokenize a file of one block; `act` is called when the first pass has read it."""
     actions = iter([act])
     tokenize([str(source)], out, CorpusConfig(), advance=lambda _: next(actions, lambda: None)())
-
-
-def test_each_block_is_counted_in_both_passes(tmp_path: Path) -> None:
-    counts: list[int] = []
-    sources = [str(write_texts(tmp_path, "abcde", "fg"))]
-    tokenize(sources, tmp_path / "out", CorpusConfig(), advance=counts.append, block_bytes=3)
-    assert counts == [3, 2, 2] * 2
 
 
 # The folder
@@ -207,16 +170,6 @@ def test_the_manifest_describes_the_corpus_and_its_sources(tmp_path: Path) -> No
     }
     assert (fields["format"], fields["characters"], fields["size"], fields["dtype"]) == (1, 5, 6, "uint8")
     assert fields["splits"] == {"train": [0, 5], "validation": [5, 6], "test": [6, 6]}
-
-
-def test_ids_are_stored_little_endian(tmp_path: Path) -> None:
-    make_corpus(tmp_path, b"\x01", b"\x02", level="byte")
-    assert (tmp_path / "out" / "ids.bin").read_bytes() == b"\x01\x00\x00\x01\x02\x00"
-
-
-def test_the_corpus_may_be_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    assert text_of(make_corpus(tmp_path, "abc")) == "abc"
 
 
 @pytest.mark.parametrize("occupied", ["out", "out/file"])
@@ -243,15 +196,6 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         tokenize_with(interrupt, path, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["sources"]
-
-
-def test_the_progress_bar_goes_to_standard_error_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.txt").write_text("a" * 5000)
-    tokenize([str(tmp_path / "a.txt")], tmp_path / "out", CorpusConfig(), progress=True)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "encoding: 100%" in captured.err
-    assert "10.0k/10.0k" in captured.err
 
 
 @pytest.mark.parametrize("text", ["The same line. ", "Тот же déjà vu 😀 "], ids=["ASCII", "mixed"])

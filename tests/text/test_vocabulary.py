@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
 from charlm.text.vocabulary import (
-    UNKNOWN_GLYPH,
     Vocabulary,
     parse_vocabulary,
     smallest_dtype,
@@ -61,14 +60,6 @@ def test_an_unknown_character_may_be_left_out() -> None:
 
 def test_an_unknown_character_becomes_the_unknown_id_if_there_is_one() -> None:
     assert RESERVED.encode("axb").tolist() == [0, 2, 1]
-
-
-def test_the_unknown_id_is_decoded_as_the_replacement_character() -> None:
-    assert RESERVED.decode(np.array([0, 2])) == "a" + UNKNOWN_GLYPH
-
-
-def test_the_end_of_text_id_is_decoded_as_nothing() -> None:
-    assert RESERVED.decode(np.array([0, 3, 1])) == "ab"
 
 
 def test_bytes_that_are_not_utf_8_are_decoded_as_the_replacement_character() -> None:
@@ -128,17 +119,6 @@ def test_a_vocabulary_with_a_wrong_field_is_refused(change: dict[str, object], r
     fields = json.loads(ABC.to_json()) | change
     with pytest.raises(CharlmError, match=f"^x: not a vocabulary: .*{reason}"):
         parse_vocabulary(json.dumps(fields), origin="x")
-
-
-def test_a_missing_field_is_named() -> None:
-    with pytest.raises(CharlmError, match="'characters' is missing"):
-        parse_vocabulary('{"format": 1, "level": "char"}', origin="x")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
-def test_text_that_is_not_a_json_object_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(CharlmError, match=r"^x: not a vocabulary: .*$"):
-        parse_vocabulary(text, origin="x")
 
 
 json_values = st.recursive(

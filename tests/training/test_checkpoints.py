@@ -41,8 +41,8 @@ def restored_step(folder: Path, *, warnings: list[str] | None = None) -> int:
     return found.facts.progress.step
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "int64", "uint8", "uint32", "bool"])
-@pytest.mark.parametrize("shape", [(), (3,), (0, 2), (2, 3, 4)])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("shape", [(), (0, 2), (2, 3, 4)])
 def test_tensors_of_every_dtype_are_restored_to_the_bit(dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     kind = np.dtype(dtype)
     count = int(np.prod(shape))
@@ -62,20 +62,9 @@ def test_everything_but_the_tensors_is_restored_exactly(tmp_path: Path) -> None:
     assert checkpoints.restore(tmp_path, warn=pytest.fail).facts.model_copy(update={"sha256": {}}) == facts
 
 
-def test_the_newest_checkpoint_is_restored(tmp_path: Path) -> None:
-    save(tmp_path, 9, 10, 100)
-    assert restored_step(tmp_path) == 100
-
-
 def test_only_the_newest_few_are_kept(tmp_path: Path) -> None:
     save(tmp_path, *range(1, KEPT + 3))
     assert names(tmp_path) == [f"step-{step:09d}" for step in range(3, KEPT + 3)]
-
-
-def test_files_with_other_names_are_not_checkpoints(tmp_path: Path) -> None:
-    save(tmp_path, 1)
-    (tmp_path / "step-of-mine").mkdir()
-    assert checkpoints.saved_steps(tmp_path) == [1]
 
 
 def test_progress_with_a_number_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
@@ -83,10 +72,6 @@ def test_progress_with_a_number_that_is_not_finite_is_not_saved(tmp_path: Path) 
     progress.best_nats = np.inf
     with pytest.raises(ValueError, match="not JSON compliant"):
         checkpoints.save(tmp_path, Checkpoint({}, facts_of(progress)))
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def truncate(path: Path) -> None:
@@ -105,7 +90,7 @@ def replace_by_a_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "progress.json"])
-@pytest.mark.parametrize("damage", [Path.unlink, empty, truncate, flip, replace_by_a_folder])
+@pytest.mark.parametrize("damage", [Path.unlink, truncate, flip, replace_by_a_folder])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     damage: Callable[[Path], None], file: str, tmp_path: Path
 ) -> None:
@@ -115,13 +100,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     assert restored_step(tmp_path, warnings=warnings) == 1
     assert len(warnings) == 1
     assert "going back to the checkpoint before step-000000002" in warnings[0]
-
-
-@pytest.mark.parametrize("contents", ["[]", "null", '{"sha256": 1}', "[" * 100_000, '{"checkpoint": 1, "sha256": ""}'])
-def test_a_progress_file_with_other_json_counts_as_damaged(contents: str, tmp_path: Path) -> None:
-    save(tmp_path, 1, 2)
-    (tmp_path / "step-000000002/progress.json").write_text(contents)
-    assert restored_step(tmp_path, warnings=[]) == 1
 
 
 def test_a_changed_value_in_the_progress_file_is_noticed(tmp_path: Path) -> None:
@@ -148,37 +126,17 @@ def replace_value(path: Path, keys: Sequence[str], value: Any) -> None:
     ("key", "value"),
     [
         ("progress.step", 1),
-        ("progress.step", "2"),
         ("progress.step", True),
-        ("progress.step", 2.5),
-        ("progress.best_step", -1),
         ("progress.evaluations_without_best", 1 << 60),
         ("progress.seconds", -1.0),
-        ("progress.seconds", None),
-        ("progress.best_nats", "1.5"),
         ("progress.best_nats", float("nan")),
         ("progress.lowest_nats", 10**400),
-        ("progress.train_nats", float("inf")),
-        ("progress.pending_losses", None),
         ("progress.pending_losses", [1.5, None]),
-        ("progress.watched_losses", {"0": 1.5}),
         ("progress.more", 1),
-        ("progress", []),
-        ("file_sizes", []),
-        ("file_sizes", {"metrics.jsonl": "5"}),
-        ("file_sizes", {"metrics.jsonl": -1}),
-        ("file_sizes", {"metrics.jsonl": 5.5}),
         ("file_sizes", {"metrics.jsonl": 1 << 63}),
-        ("versions", None),
-        ("versions", {"charlm": 1}),
         ("config", {"model": {"units": "many"}}),
-        ("config", 1),
-        ("corpus", "text"),
         ("sha256", {}),
-        ("sha256", {"state.safetensors": 1}),
-        ("format", "2"),
         ("format", None),
-        ("more", 1),
     ],
 )
 def test_a_value_of_a_wrong_type_or_out_of_range_counts_as_damaged(key: str, value: Any, tmp_path: Path) -> None:
@@ -189,14 +147,6 @@ def test_a_value_of_a_wrong_type_or_out_of_range_counts_as_damaged(key: str, val
     assert len(warnings) == 1
     assert "damaged: " in warnings[0]
     assert len(warnings[0].removeprefix(str(tmp_path))) < 400
-
-
-def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
-    save(tmp_path, 1, 2)
-    replace_value(tmp_path / "step-000000002", ["file_sizes", "metrics.jsonl"], "\x1b[31m")
-    warnings: list[str] = []
-    restored_step(tmp_path, warnings=warnings)
-    assert r"progress.json: damaged: file_sizes.metrics.jsonl: found '\x1b[31m'; " in warnings[0]
 
 
 def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
@@ -224,7 +174,7 @@ PLACES = [
 ]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=st.sampled_from(PLACES), value=JSON_VALUES)
 def test_any_value_in_place_of_another_is_restored_with_its_type_or_counts_as_damaged(
     keys: list[str], value: Any, tmp_path: Path
@@ -248,23 +198,10 @@ def test_the_newest_checkpoint_in_another_format_is_refused_with_what_to_do(numb
         checkpoints.restore(tmp_path, warn=pytest.fail)
 
 
-def test_restoring_is_refused_if_every_checkpoint_is_damaged(tmp_path: Path) -> None:
-    save(tmp_path, 1)
-    empty(tmp_path / "step-000000001/progress.json")
-    with pytest.raises(CharlmError, match="no whole checkpoint"):
-        checkpoints.restore(tmp_path, warn=lambda _: None)
-
-
 @pytest.mark.parametrize("folder", [".", "missing"])
 def test_restoring_is_refused_if_there_is_no_checkpoint(folder: str, tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match="no whole checkpoint"):
         checkpoints.restore(tmp_path / folder, warn=pytest.fail)
-
-
-def test_an_error_on_writing_names_the_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").write_text("in the way")
-    with pytest.raises(CharlmError, match=r"checkpoints/step-000000001: cannot be written"):
-        save(tmp_path / "checkpoints", 1)
 
 
 def replace_by_a_pipe(path: Path) -> None:
@@ -306,14 +243,6 @@ def test_a_state_file_too_large_for_the_shapes_is_refused_before_it_is_read(tmp_
     os.truncate(tmp_path / "step-000000001/state.safetensors", 1 << 36)
     with pytest.raises(OtherCheckpointError, match="another network, optimizer or batch size"):
         checkpoints.restore(tmp_path, warn=pytest.fail, shapes={"step": ()})
-
-
-def test_a_progress_file_of_unreasonable_size_counts_as_damaged(tmp_path: Path) -> None:
-    save(tmp_path, 1, 2)
-    os.truncate(tmp_path / "step-000000002/progress.json", 1 << 36)
-    warnings: list[str] = []
-    assert restored_step(tmp_path, warnings=warnings) == 1
-    assert "progress.json: 68,719,476,736 bytes" in warnings[0]
 
 
 @pytest.mark.parametrize("shapes", [{"step": (1,)}, {"other": ()}, {}])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
+from fake_runs import STEPS_PER_EPOCH, Trained, train
 
 from charlm.config.schema import ScheduleConfig
 from charlm.training.checkpoints import Progress
@@ -78,24 +78,12 @@ def test_the_bar_shows_the_step_the_speed_and_the_loss(step: int, shown: Shown) 
     assert re.search(rf"\| step {step} of 50, [\d:?]+ left, [\d.]+k? char/s, loss 1\.250 nats$", line)
 
 
-def test_the_bar_of_a_resumed_run_starts_at_its_step(shown: Shown) -> None:
-    with progress_bar(SCHEDULE, Progress(step=25), disable=False):
-        pass
-    assert "50%" in shown()
-
-
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar(SCHEDULE, Progress(), disable=False):
         Session(print).say("a line")
     printed = capsys.readouterr()
     assert printed.out == "a line\n"
     assert printed.err.count("step 0 of 50") == 3  # drawn, drawn again below the line, and drawn when it is closed
-
-
-def test_a_resumed_run_tells_its_step_instead_of_its_size(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    changed = "training.steps: was 10, is now 20"
-    assert resume(trained.folder, "training.steps=20").said[:2] == [changed, "resumed at step 10 of 20"]
 
 
 # Evaluations and advice
@@ -139,12 +127,6 @@ def test_a_wide_line_ends_with_the_beginning_of_what_the_network_writes() -> Non
             assert line == f'{start} "{"The ferry lies on the mud."[: columns - len(start) - 3]}"'
         else:
             assert '"' not in line
-
-
-def test_the_line_of_an_evaluation_does_not_wrap_at_80_columns() -> None:
-    line = evaluation(999_999, 1_999_998)
-    assert len(f"charlm: {line}") <= 80
-    assert line.endswith(", best")
 
 
 def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:

@@ -29,7 +29,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard/events.out.tfevents.1", "tensorboard"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard"])
 def test_a_link_among_the_log_files_is_refused_and_nothing_is_cut(name: str, tmp_path: Path) -> None:
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     (run / "tensorboard").mkdir(parents=True)
@@ -104,21 +104,13 @@ def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
 # Checkpoints
 
 
-def test_a_resume_cannot_change_the_number_of_parts(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    with pytest.raises(CharlmError, match=r"^training\.parts: found 3; must be 2, as at the start of the run"):
-        resume(trained.folder, "training.steps=20", "training.parts=3")
-
-
 def test_the_number_of_parts_defaults_to_the_number_of_cores(tmp_path: Path) -> None:
     rows = ("training.batch_size=32", "training.sequence_length=1")  # enough for a part on each of four cores
     trained = train(tmp_path / "run", "training.steps=10", "training.parts=null", *rows)
     assert load_config(trained.folder / "config.yaml").training.parts == min(core_count(), 4)
 
 
-@pytest.mark.parametrize(
-    "override", ["model.units=9", "model.rnn.activation=relu", "training.optimizer.name=sgd", "seed=2"]
-)
+@pytest.mark.parametrize("override", ["model.units=9", "training.parts=3"])
 def test_a_resume_with_a_setting_that_must_stay_is_refused_and_the_config_is_not_changed(
     override: str, tmp_path: Path
 ) -> None:
@@ -186,14 +178,6 @@ def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> Non
         resume(trained.folder, "training.steps=20")
 
 
-def test_the_same_text_with_another_split_is_refused(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    shutil.rmtree(trained.folder / "corpus")
-    tokenize([str(tmp_path / "run/text.txt")], trained.folder / "corpus", CorpusConfig(validation_fraction=0.2))
-    with pytest.raises(CharlmError, match="run/corpus: not the corpus that the run was trained on"):
-        resume(trained.folder, "training.steps=20")
-
-
 # A missing best/
 
 
@@ -210,13 +194,7 @@ def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluat
 # Links
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(".lock", "config.yaml", "vocabulary.json", "metrics.jsonl"),
-        *("checkpoints", "best", "last", "tensorboard", "checkpoints/step-000000010"),
-    ],
-)
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "best", "tensorboard", "checkpoints/step-000000010"])
 def test_a_link_in_a_run_is_refused_and_what_it_leads_to_stays(name: str, tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     path, elsewhere = trained.folder / name, tmp_path / "elsewhere"

@@ -14,7 +14,7 @@ def part(index: int) -> range:
     return range(index, index + 1)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 5, 8, 13])
+@pytest.mark.parametrize("parts", [1, 5, 13])
 @pytest.mark.parametrize("machines", [1, 2, 3, 5])
 def test_the_machines_share_all_parts_in_order_and_as_equally_as_possible(parts: int, machines: int) -> None:
     shares = [own_parts(parts, machines=machines, task=task) for task in range(machines)]

@@ -26,12 +26,6 @@ def test_each_line_has_the_position_in_the_run(reference: Trained) -> None:
     assert list(reference.validation()) == list(range(10, 51, 10))
 
 
-def test_the_logged_learning_rate_follows_the_schedule_to_its_end(reference: Trained) -> None:
-    rates = [line["learning_rate"] for line in reference.metrics if line["split"] == "train"]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] == pytest.approx(2e-3 * 0.01)
-
-
 def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_user_is_told(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "corpus.validation_fraction=0")
     assert any("no validation text" in line for line in trained.said)

@@ -56,12 +56,6 @@ def test_steps_end_at_the_next_event_or_the_end_of_an_epoch() -> None:
     assert steps == [0, 5, 10, 12, 15, 20, 23, 24, 25, 30, 35, 36, 40, 45, 46, 48, 50]
 
 
-@pytest.mark.parametrize("step", [50, 60])
-def test_a_run_past_its_last_step_is_evaluated_and_saved(step: int) -> None:
-    assert SCHEDULE.evaluates_at(step)
-    assert SCHEDULE.saves_at(step)
-
-
 # The learning rate
 
 

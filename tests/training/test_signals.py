@@ -38,13 +38,6 @@ def test_a_block_at_once_can_be_interrupted_inside_a_deferred_block() -> None:
         assert request.is_deferred
 
 
-def test_a_block_at_once_is_not_entered_after_a_signal() -> None:
-    with stop_on_signal() as request, request.deferred():
-        signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(Stopped), request.at_once():
-            pytest.fail("the block was entered")
-
-
 def test_an_error_that_follows_a_signal_becomes_stopped() -> None:
     def work() -> None:
         try:
@@ -83,10 +76,3 @@ def test_outside_the_main_thread_signals_are_not_handled() -> None:
     thread.start()
     thread.join()
     assert seen == [None, *before]
-
-
-def test_the_handlers_are_restored_after_an_error() -> None:
-    before = [signal.getsignal(number) for number in CAUGHT]
-    with pytest.raises(ZeroDivisionError), stop_on_signal():
-        raise ZeroDivisionError
-    assert [signal.getsignal(number) for number in CAUGHT] == before

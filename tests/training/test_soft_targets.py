@@ -135,14 +135,12 @@ def test_a_teacher_with_another_vocabulary_is_refused(tmp_path: Path, teacher: P
     assert not (tmp_path / "run/run").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "pipe", "device", "links"])
+@pytest.mark.parametrize("kind", ["pipe", "links"])
 def test_a_teacher_is_only_ever_read_as_a_bundle(kind: str, tmp_path: Path, teacher: Path) -> None:
     path = tmp_path / "strange"
     if kind == "pipe":
         os.mkfifo(path)
-    elif kind == "device":
-        path = Path("/dev/zero")
-    elif kind == "links":
+    else:
         path.mkdir()
         for file in teacher.iterdir():
             (path / file.name).symlink_to(file)

@@ -62,14 +62,6 @@ def test_training_has_not_diverged_with(losses: tuple[float, ...]) -> None:
     check(*losses)
 
 
-def test_the_result_does_not_depend_on_how_losses_are_grouped_into_calls() -> None:
-    progress = check(1.0)
-    for loss in (1.0, 9.0):
-        check(loss, progress=progress)
-    with pytest.raises(DivergenceError, match="before step 4"):
-        check(9.0, progress=progress)
-
-
 # A run that diverges
 
 
@@ -147,13 +139,6 @@ def make(
 
 def counts(engine: RecordingEngine) -> list[int]:
     return [len(call.windows) for call in engine.calls]
-
-
-def test_the_first_call_takes_one_step_and_the_others_as_many_as_allowed(tmp_path: Path) -> None:
-    engine, steps = make(tmp_path)
-    for _ in range(3):
-        steps.take_steps(Progress(step=0))
-    assert counts(engine) == [1, 3, 3]
 
 
 def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:

@@ -101,13 +101,6 @@ def test_a_search_goes_on_in_its_folder(searching: SearchFolder) -> None:
     assert searching.run(trials=5).trials == second.trials
 
 
-def test_a_search_ends_when_no_other_trial_fits_into_its_time(searching: SearchFolder) -> None:
-    result = searching.run(seconds=100, clock=ticking(1.0))
-    assert result.reason == "the time is over"
-    assert 2 <= len(list(numbers(result, "complete"))) <= 10
-    assert not list(numbers(result, "running"))
-
-
 def undisturbed(searching: SearchFolder, *, trials: int) -> list[tuple[object, object]]:
     """Return the values and the losses of the trials of the same search in another folder."""
     other = SearchFolder(searching.folder / "other")
@@ -195,11 +188,3 @@ def test_half_a_line_at_the_end_of_the_journal_does_no_harm(searching: SearchFol
     with (searching.out / "study.journal").open("ab") as journal:
         journal.write(b'{"op_code":6,"wor')
     assert [trial.state for trial in searching.run(trials=3).trials] == ["complete"] * 3
-
-
-def test_a_journal_that_is_a_link_is_refused(searching: SearchFolder, tmp_path: Path) -> None:
-    searching.run(trials=1)
-    (searching.out / "study.journal").rename(tmp_path / "elsewhere")
-    (searching.out / "study.journal").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CharlmError, match=r"study\.journal: is a link"):
-        searching.run(trials=2)

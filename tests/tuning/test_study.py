@@ -56,10 +56,3 @@ def test_a_damaged_description_is_refused(space: Space, tmp_path: Path, contents
     (tmp_path / "out" / "search.json").write_text(contents, encoding="utf-8")
     with pytest.raises(CharlmError, match=r"search\.json: damaged"):
         prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-
-
-def test_an_empty_description_is_that_of_another_search(space: Space, tmp_path: Path) -> None:
-    prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-    (tmp_path / "out" / "search.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(CharlmError, match="out: holds a search with another format"):
-        prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
