@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -26,30 +26,9 @@ from charlm.network.rnn import Floats, Parameters, State
 from charlm.text.vocabulary import Vocabulary
 
 
-class Network(Protocol):
-    """What scoring and generation need: a network, or an ensemble. `charlm.network.rnn` describes the methods."""
-
-    @property
-    def vocabulary_size(self) -> int:
-        """V, the number of ids."""
-
-    @property
-    def width(self) -> int:
-        """The most values that an array has for each character."""
-
-    def zero_state(self, batch: int) -> State:
-        """Return the state before the first character."""
-
-    def step(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-        """Read one character in each stream: ids [B] -> logits [B, V], state."""
-
-    def unroll(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-        """Read a window of characters in each stream: ids [T, B] -> logits [T, B, V], state."""
-
-
 @dataclass(frozen=True)
 class Ensemble:
-    """Networks whose logits are averaged; implements `Network`. The state is that of all layers of all networks."""
+    """Networks whose logits are averaged. The state is that of all layers of all networks."""
 
     networks: tuple[Parameters, ...]
     """One or more, with the same V."""
@@ -88,6 +67,10 @@ class Ensemble:
         results = [read(network, ids, part) for network, part in zip(self.networks, self.split(state), strict=True)]
         logits = _mean([logits for logits, _ in results])
         return logits, tuple(layer for _, part in results for layer in part)
+
+
+Network = Parameters | Ensemble
+"""What scoring needs: a network, or an ensemble with the same methods. `charlm.network.rnn` describes them."""
 
 
 def join_networks(bundles: Mapping[Path, Bundle]) -> Network:

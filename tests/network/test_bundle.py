@@ -26,7 +26,7 @@ from charlm.storage.files import read_file
 from charlm.text.vocabulary import Vocabulary
 
 FILES = ["weights.safetensors", "vocabulary.json", "config.yaml"]
-SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
+SEEDED = settings(derandomize=True, deadline=None, max_examples=25)
 
 
 Model = dict[str, Any]
