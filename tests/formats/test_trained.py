@@ -65,7 +65,9 @@ def greedy_text(name: str, folder: Path) -> str:
     """Return the text that the program of a format writes in the folder of an export."""
     if name == "c":
         subprocess.run(["cc", "-O3", "run.c", "-lm", "-o", "run"], cwd=folder, check=True)
-        done = subprocess.run(["./run", "model.bin", "The ", str(LENGTH)], cwd=folder, capture_output=True, check=True)
+        done = subprocess.run(
+            ["./run", "model.bin", "The ", str(LENGTH), "0"], cwd=folder, capture_output=True, check=True
+        )
         return done.stdout.decode().removeprefix("The ")
     program = HEAD + GREEDY[name] + 'open("text.txt", "w", encoding="utf-8").write(text)\n'
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
