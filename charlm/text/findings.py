@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.errors import counted
 from charlm.text.corpus import Corpus, count_ids
 from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids
 
@@ -151,9 +152,9 @@ def _check_encoding(text: str, *, encoding: str) -> Iterator[Finding]:
         yield Finding("encoding", f"{characters:,} characters are UTF-8 that was read as another encoding", advice)
         return
     if controls := len(re.findall(r"[\x80-\x9f]", text)):
-        yield Finding("encoding", f"{controls:,} characters are controls of Latin-1", "-s corpus.encoding=cp1252")
+        yield Finding("encoding", f"{counted(controls, 'control character')} of Latin-1", "-s corpus.encoding=cp1252")
     if lost := text.count(UNKNOWN_GLYPH):
-        found = f"{lost:,} characters are U+FFFD, which another program wrote for what it could not decode"
+        found = f"{counted(lost, 'character')} U+FFFD, which another program wrote for what it could not decode"
         yield Finding("encoding", found, "take the original text, with -s corpus.encoding=NAME")
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from charlm.errors import counted
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
@@ -60,7 +61,7 @@ def describe_run(run: Run, facts: TextFacts, batches: Batches, *, steps: int) ->
         *_describe_rare(facts.rare),
         f"splits: {run.corpus.splits_summary}",
         *(line for finding in facts.findings for line in wrap(finding.line)),
-        f"model: {model.layers} x {model.units} units, {shape.size:,} weights",
+        f"model: {model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
         f"steps: {steps:,} of {batches.batch_size} x {batches.sequence_length} characters, "
         f"{batches.steps_per_epoch:,} an epoch",
     ]
@@ -72,7 +73,7 @@ def _describe_rare(rare: Mapping[str, int] | None) -> list[str]:
         return []
     rarest = ", ".join(f"{character!r} {count}" for character, count in islice(rare.items(), SHOWN_RARE))
     more = ", ..." if len(rare) > SHOWN_RARE else ""
-    return [f"rare: {len(rare):,} characters occur fewer than {RARE} times: {rarest}{more}"]
+    return [f"rare: {counted(len(rare), 'character')} with fewer than {RARE} occurrences: {rarest}{more}"]
 
 
 def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
