@@ -1,5 +1,6 @@
 """What `charlm.api.serving` checks before it listens."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,29 @@ def test_an_unknown_choice_is_refused(bundle_folder: Path) -> None:
         serve([bundle_folder], unknown="ignore")  # type: ignore[arg-type]
     with pytest.raises(CharlmError, match="checkpoint: found 'first'"):
         serve([bundle_folder], checkpoint="first")  # type: ignore[arg-type]
+
+
+class Listening(Exception):
+    """Ends a server when it listens."""
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "said"),
+    [
+        ("127.0.0.1", None, []),
+        ("0.0.0.0", "secret", []),
+        ("0.0.0.0", None, ["--host 0.0.0.0: open to the network without a key; set CHARLM_API_KEY or --key-file"]),
+    ],
+)
+def test_an_open_address_without_a_key_is_warned_of(
+    host: str, key: str | None, said: list[str], bundle_folder: Path
+) -> None:
+    pytest.importorskip("uvicorn")
+
+    def announce(url: str, models: Sequence[str]) -> None:
+        raise Listening
+
+    lines: list[str] = []
+    with pytest.raises(Listening):
+        serve([bundle_folder], host=host, port=0, key=key, say=lines.append, announce=announce)
+    assert lines == said
