@@ -26,7 +26,7 @@ def test_an_unknown_choice_is_refused(bundle_folder: Path) -> None:
         serve([bundle_folder], checkpoint="first")  # type: ignore[arg-type]
 
 
-class Listening(Exception):
+class ListeningError(Exception):
     """Ends a server when it listens."""
 
 
@@ -44,9 +44,9 @@ def test_an_open_address_without_a_key_is_warned_of(
     pytest.importorskip("uvicorn")
 
     def announce(url: str, models: Sequence[str]) -> None:
-        raise Listening
+        raise ListeningError
 
     lines: list[str] = []
-    with pytest.raises(Listening):
+    with pytest.raises(ListeningError):
         serve([bundle_folder], host=host, port=0, key=key, say=lines.append, announce=announce)
     assert lines == said
