@@ -88,7 +88,7 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
     "--temperature",
     type=Finite(min=0),
     help="Below 1 is safer, above 1 is wilder than the model; 0 = always the most likely character.  "
-    "[default: sampling.temperature of the model's recipe, 0.8 in all that come with charlm]",
+    "[default: sampling.temperature of the model's recipe, 0.5 in all that come with charlm]",
 )
 @click.option(
     "--top-k",

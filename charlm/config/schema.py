@@ -333,7 +333,7 @@ class SamplingConfig(_Section):
     """Characters to generate; 0 = no text during training."""
     prompt: str = ""
     """Text that the network reads first; characters that the vocabulary lacks are left out."""
-    temperature: NotNegativeFloat = 0.8
+    temperature: NotNegativeFloat = 0.5
     """Divisor of the logits: 0 = always the most likely character, 1 = the probabilities of the network. `charlm
     sample` without `-t` uses it too."""
     top_k: Positive | None = None

@@ -93,7 +93,7 @@ def test_bundle_of_any_architecture_is_read_back(config: str, seed: int, **field
 
 @pytest.mark.parametrize(
     ("config", "temperature"),
-    [("sampling: {temperature: 0.6}", 0.6), ("sampling: {temperature: 1}", 1.0), ("sampling: {}", 0.8), ("{}", 0.8)],
+    [("sampling: {temperature: 0.6}", 0.6), ("sampling: {temperature: 1}", 1.0), ("sampling: {}", 0.5), ("{}", 0.5)],
 )
 def test_the_temperature_is_that_of_the_recipe_or_the_default(config: str, temperature: float, bundle: Bundle) -> None:
     assert replace(bundle, config=config).sampling_temperature() == temperature
