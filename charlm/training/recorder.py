@@ -1,6 +1,5 @@
 """What happens between the steps of a run: it is logged, evaluated and saved when that is due."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +17,6 @@ from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
 from charlm.training.validation import MAX_TRAINING_CHARACTERS, Validator
 from charlm.training.views import StepChange, choose_windows, details, summary
-
-DETAIL_SHARE = 0.02
-"""The share of the time of training that the details of evaluations may take."""
 
 
 class Recorder:
@@ -51,7 +47,6 @@ class Recorder:
         self._corpus, self._batches, self._schedule = run.corpus, batches, schedule
         self._session, self._last_change = session, last_change
         self.validator = Validator(run)
-        self._detail_seconds = 0.0
         training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
         self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
         self.sample = ""
@@ -160,11 +155,7 @@ class Recorder:
         return nats
 
     def _show(self, sample: str, progress: Progress) -> None:
-        """Show TensorBoard what the network of an evaluation is like; details only as far as they cost little time.
-
-        The details of the first evaluation and of the last are always shown, others while all of them together have
-        taken less than DETAIL_SHARE of the time of training.
-        """
+        """Show TensorBoard what the network of an evaluation is like."""
         step, change = progress.step, self._last_change()
         is_known = change is not None and change.step == step
         views = summary(
@@ -174,13 +165,9 @@ class Recorder:
             simple_nats=self.validator.simple_nats,
         )
         self.outputs.show(views, step=step)
-        if step >= self._schedule.total or self._detail_seconds <= DETAIL_SHARE * progress.seconds:
-            started = time.perf_counter()
-            bundle = self.outputs.bundle(progress)
-            others = self.validator.other_temperatures
-            texts = {other: self.validator.sample(bundle, temperature=other) for other in others} if sample else {}
-            self.outputs.events.show(details(bundle.parameters, self._windows, texts), step=step)
-            self._detail_seconds += time.perf_counter() - started
+        bundle, others = self.outputs.bundle(progress), self.validator.other_temperatures
+        texts = {other: self.validator.sample(bundle, temperature=other) for other in others} if sample else {}
+        self.outputs.events.show(details(bundle.parameters, self._windows, texts), step=step)
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {

@@ -154,7 +154,7 @@ def reach(curve: LagCurve) -> int:
 def summary(
     *, sample: str, change: StepChange | None, best_nats: float | None, simple_nats: Mapping[str, float]
 ) -> Views:
-    """Return what is shown at every evaluation, since it takes next to no time.
+    """Return what is shown of an evaluation and of the step before it.
 
     Args:
         sample: The sampled text, or "".
@@ -172,7 +172,7 @@ def summary(
 
 
 def details(parameters: Parameters, windows: NDArray[Any] | None, texts: Mapping[float, str]) -> Views:
-    """Return what is shown of a network if there is time for it.
+    """Return what is shown of a network.
 
     Args:
         parameters: The network that is evaluated: the average of the weights if one is kept.

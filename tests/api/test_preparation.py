@@ -115,14 +115,14 @@ def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_t
         tmp_path / "text.txt",
         recipe="tiny",
         overrides=settings,
-        minutes=0.5,
+        minutes=0.3,
         run=tmp_path / "timed",
         say=said.append,
     )
     config = charlm.load(tmp_path / "timed").config
     assert (config.training.steps, config.training.epochs) == (timed.progress.step, None)
     assert timed.reason == "all steps done"
-    assert any(line.startswith(f"0.5 min: {timed.progress.step:,} steps of ") for line in said)
+    assert any(line.startswith(f"0.3 min: {timed.progress.step:,} steps of ") for line in said)
 
     charlm.train(tmp_path / "text.txt", recipe=tmp_path / "timed/config.yaml", run=tmp_path / "again")
     weights = [(tmp_path / name / "last/weights.safetensors").read_bytes() for name in ("timed", "again")]

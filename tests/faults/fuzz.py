@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
-from charlm.config.yaml import parse_yaml
+from charlm.config.yaml import as_yaml, parse_yaml
 from charlm.errors import CharlmError, harmless
 from charlm.network.bundle import read_bundle
 from charlm.runs.folder import CORPUS
@@ -157,7 +157,7 @@ def check(values: Values, make_engine: EngineFactory) -> str:
     try:
         config = load_config(find_recipe("tiny"), overrides=[*SMALL, "training.steps=2"])
         merged = _merged(config, values)
-        config = parse_config(merged, origin="a file")
+        config = parse_config(as_yaml(merged, origin="a file"), origin="a file")
         config = config.model_copy(update={"training": config.training.model_copy(update={"steps": 2})})
     except CharlmError as error:
         return _refused(error)
