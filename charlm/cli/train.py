@@ -78,7 +78,7 @@ EXAMPLES = {
     "--cluster",
     metavar="HOST:PORT,...",
     help="Machines that share the run, the chief first; the command is the same on each but for --task.  "
-    "[default: this machine alone]",
+    "[default: TF_CONFIG]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
 @_seconds_option("--worker-timeout", 30, "Time without an answer after which a machine is lost, and training ends.")
@@ -105,23 +105,27 @@ def train(
     """
     if task is not None and cluster is None:
         raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
-    if resume and (recipe is not None or init is not None or (corpus and cluster is None)):
+    from charlm.training.cluster import Followed, cluster_of_environment, parse_cluster
+
+    if cluster is None:
+        several = cluster_of_environment(lost_seconds=worker_timeout, start_seconds=start_timeout)
+    else:
+        several = parse_cluster(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
+    if resume and (recipe is not None or init is not None or (corpus and several is None)):
         raise click.UsageError("--resume continues with the corpus, config and weights of the run; leave them out")
-    if minutes is not None and (resume or cluster is not None):
+    if minutes is not None and (resume or several is not None):
         raise click.UsageError(
             "--minutes plans a new run on one machine; one that is resumed or shared has its number of steps"
         )
     from charlm.api import training
-    from charlm.training.cluster import Followed
     from charlm.training.signals import Stopped
 
     try:
-        if cluster is not None:
+        if several is not None:
             from charlm.api import machines
-            from charlm.training.cluster import parse_cluster
 
             outcome = machines.train(
-                parse_cluster(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout),
+                several,
                 corpus or None,
                 recipe=recipe or "default",
                 overrides=overrides,

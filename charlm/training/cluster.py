@@ -5,6 +5,8 @@ and compute their share of each batch. `charlm.engine.distribution` connects the
 """
 
 import contextlib
+import json
+import os
 import re
 import socket
 import time
@@ -90,6 +92,32 @@ def parse_cluster(addresses: str, task: int | None, *, lost_seconds: float, star
     if not 0 <= task < len(several):
         raise CharlmError(f"--task: found {task}; must be 0 to {len(several) - 1}, as --cluster names {len(several)}")
     return Cluster(several, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
+
+
+def cluster_of_environment(
+    *, lost_seconds: float, start_seconds: float, environment: Mapping[str, str] = os.environ
+) -> Cluster | None:
+    """Return the cluster that the variable TF_CONFIG describes, None if it is not set.
+
+    Raises:
+        CharlmError: the variable is not valid JSON of that form; it has jobs other than chief and worker.
+
+    """
+    text = environment.get("TF_CONFIG", "")
+    if not text.strip():
+        return None
+    try:
+        config = json.loads(text)
+        jobs, task = config["cluster"], config["task"]
+        if set(jobs) - {"chief", "worker"} or task["type"] not in jobs:
+            raise CharlmError(f"TF_CONFIG: found the jobs {', '.join(map(shorten, jobs))}; must be chief and worker")
+        addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
+        index = int(task["index"]) + (len(jobs.get("chief", [])) if task["type"] == "worker" else 0)
+        return parse_cluster(",".join(addresses), index, lost_seconds=lost_seconds, start_seconds=start_seconds)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise CharlmError(
+            'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}'
+        ) from None
 
 
 def facts_to_agree_on(corpus: Corpus, *, config: Config | None, precision: str) -> dict[str, Any]:

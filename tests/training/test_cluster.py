@@ -1,11 +1,14 @@
 """Several machines: how they are named on the command line, and what they must agree on."""
 
+import json
+
 import pytest
 
 from charlm.errors import CharlmError
 from charlm.training.cluster import (
     Cluster,
     check_agreement,
+    cluster_of_environment,
     parse_cluster,
 )
 
@@ -45,6 +48,41 @@ def test_addresses_are_in_order_and_the_first_is_the_chief() -> None:
 def test_wrong_addresses_and_tasks_are_refused(addresses: str, task: int | None, message: str) -> None:
     with pytest.raises(CharlmError, match=f"^{message.replace('(', '.')}"):
         parse(addresses, task)
+
+
+def of_environment(text: str) -> Cluster | None:
+    return cluster_of_environment(lost_seconds=30, start_seconds=120, environment={"TF_CONFIG": text})
+
+
+def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
+    jobs = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}
+    both = of_environment(json.dumps({"cluster": jobs, "task": {"type": "worker", "index": 1}}))
+    assert both is not None
+    assert (both.addresses, both.task) == (("c:1", "a:1", "b:2"), 2)
+    alone = of_environment(json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}))
+    assert alone is not None
+    assert (alone.addresses, alone.task) == (("a:1", "b:2"), 0)
+    assert of_environment("") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "x"}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 9}}',
+        "[" * 100_000,
+    ],
+)
+def test_another_tf_config_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        of_environment(text)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_machines_that_agree_are_accepted() -> None:
