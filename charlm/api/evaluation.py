@@ -86,10 +86,8 @@ def evaluate(
     check_choice("unknown", unknown, Unknown)
     if split is not None:
         check_choice("split", split, Split)
-    if dynamic and protocol != "stream":
-        raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
-    if dynamic and model.others:
-        raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
+    if dynamic:
+        _check_dynamic(model, protocol)
     corpus = run_corpus(model.folder, model.bundle) if dynamic or baselines or copies else None
     training = None if corpus is None else corpus.split("train")
     if copies and training is None:
@@ -120,6 +118,13 @@ def evaluate(
     if copied is not None and copied.start is not None:
         longest = model.vocabulary.decode(ids[copied.start : copied.start + copied.length])
     return Evaluation(name, score, others, static, sum(skipped), rate, copied, longest)
+
+
+def _check_dynamic(model: Model, protocol: ScoringProtocol) -> None:
+    if protocol != "stream":
+        raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
+    if model.others:
+        raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
 
 
 def _score_dynamically(model: Model, ids: NDArray[Any], training: NDArray[Any] | None) -> "DynamicScores":

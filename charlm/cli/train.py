@@ -24,6 +24,7 @@ from charlm.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from charlm.training.cluster import Cluster
     from charlm.training.loop import Outcome
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
@@ -103,14 +104,7 @@ def train(
     A run is a folder with the settings, the text as ids, the log of training, and the models best/ and last/. Ctrl-C
     writes a checkpoint first; --resume goes on from there as if nothing had happened.
     """
-    if task is not None and cluster is None:
-        raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
-    from charlm.training.cluster import Followed, cluster_of_environment, parse_cluster
-
-    if cluster is None:
-        several = cluster_of_environment(lost_seconds=worker_timeout, start_seconds=start_timeout)
-    else:
-        several = parse_cluster(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
+    several = _machines(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
     if resume and (recipe is not None or init is not None or (corpus and several is None)):
         raise click.UsageError("--resume continues with the corpus, config and weights of the run; leave them out")
     if minutes is not None and (resume or several is not None):
@@ -118,6 +112,7 @@ def train(
             "--minutes plans a new run on one machine; one that is resumed or shared has its number of steps"
         )
     from charlm.api import training
+    from charlm.training.cluster import Followed
     from charlm.training.signals import Stopped
 
     try:
@@ -156,6 +151,17 @@ def train(
         say(outcome.reason)
         sys.exit(outcome.exit_code)
     _print_outcome(outcome)
+
+
+def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, start_seconds: float) -> "Cluster | None":
+    """Return the machines of --cluster or of TF_CONFIG; None = this machine alone."""
+    from charlm.training.cluster import cluster_of_environment, parse_cluster
+
+    if task is not None and cluster is None:
+        raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
+    if cluster is None:
+        return cluster_of_environment(lost_seconds=lost_seconds, start_seconds=start_seconds)
+    return parse_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
 
 
 def _print_outcome(outcome: "Outcome") -> None:

@@ -128,9 +128,6 @@ def compile_steps(
 
     """
     variables = model.trainable_variables
-    height, length = shares.rows.stop - shares.rows.start, batches.sequence_length
-    soft_width = objective.soft_width(model.logits.units)
-    states = tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn)
     gradients_of = GradientsOfParts(model, shares, objective)
 
     def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor, Tensor]:
@@ -149,15 +146,9 @@ def compile_steps(
             average.update(optimizer.iterations)
         return state, loss, norm, norms
 
-    @tf.function(
-        autograph=False,  # its translation of Python took longer than building the graph
-        input_signature=[
-            tf.TensorSpec((None, length + 1, height), tf.int32),
-            tf.TensorSpec((None, length, height, soft_width), tf.float16),
-            states,
-            tf.TensorSpec((None,)),
-        ],
-    )
+    signature = _signature(model, batches, shares, objective)
+
+    @tf.function(autograph=False, input_signature=signature)  # its translation took longer than building the graph
     def steps(windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor) -> StepResults:
         """Take K steps; see `TrainSteps`."""
         count = tf.shape(windows)[0]
@@ -175,6 +166,17 @@ def compile_steps(
 
     compiled: TrainSteps = steps
     return compiled
+
+
+def _signature(model: CharacterRNN, batches: Batches, shares: Shares, objective: Objective) -> list[Any]:
+    """Return the shapes and dtypes of the arguments of `TrainSteps`."""
+    height, length = shares.rows.stop - shares.rows.start, batches.sequence_length
+    return [
+        tf.TensorSpec((None, length + 1, height), tf.int32),
+        tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),
+        tuple(tf.TensorSpec((height, layer.units)) for layer in model.rnn),
+        tf.TensorSpec((None,)),
+    ]
 
 
 class GradientsOfParts:
