@@ -86,8 +86,7 @@ def evaluate(
     check_choice("unknown", unknown, Unknown)
     if split is not None:
         check_choice("split", split, Split)
-    if dynamic:
-        _check_dynamic(model, protocol)
+    _check_dynamic(model, protocol, dynamic=dynamic)
     corpus = run_corpus(model.folder, model.bundle) if dynamic or baselines or copies else None
     training = None if corpus is None else corpus.split("train")
     if copies and training is None:
@@ -120,10 +119,10 @@ def evaluate(
     return Evaluation(name, score, others, static, sum(skipped), rate, copied, longest)
 
 
-def _check_dynamic(model: Model, protocol: ScoringProtocol) -> None:
-    if protocol != "stream":
+def _check_dynamic(model: Model, protocol: ScoringProtocol, *, dynamic: bool) -> None:
+    if dynamic and protocol != "stream":
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
-    if model.others:
+    if dynamic and model.others:
         raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
 
 
