@@ -7,11 +7,15 @@ import numpy as np
 
 from charlm.errors import CharlmError
 from charlm.inspection.context import LAGS, Memory, UsableContext, linear_memory, usable_context
+from charlm.inspection.fixed_points import FixedPoint, HeldCharacter, find_fixed_points
 from charlm.inspection.impulse import ImpulseResponse, impulse_response
 from charlm.inspection.look import (
     BLUE,
+    GREEN,
+    INK,
     MUTED,
     ORANGE,
+    PAPER,
     band,
     canvas,
     doubling_scale,
@@ -21,7 +25,8 @@ from charlm.inspection.look import (
     rule,
     series,
 )
-from charlm.inspection.reading import MOST_POSITIONS, Reading
+from charlm.inspection.passages import visible
+from charlm.inspection.reading import MOST_POSITIONS, MOST_STATES, Reading
 from charlm.inspection.section import Chart, Quantity, Rows, Section, Table, layer_name
 from charlm.inspection.stability import Lyapunov, RecurrentSpectrum, lyapunov, recurrent_spectra
 from charlm.inspection.vanishing import GradientByLag, TruncationBias, gradient_by_lag, truncation_bias
@@ -186,6 +191,45 @@ def draw_lyapunov(found: Lyapunov) -> "Figure":
     return figure
 
 
+def draw_fixed_points(found: Sequence[HeldCharacter], characters: Sequence[str | None]) -> "Figure":
+    """Draw the fixed and slow points for each character held constant, by their spectral radius."""
+    figure, (axes,) = canvas("Where the state rests if a character is repeated", height=0.3 * max(3, len(found)))
+    points = [(_kind(point), point.spectral_radius, row) for row, held in enumerate(found) for point in held.points]
+    for kind, marker, face, edge in (
+        ("stable", "o", GREEN, GREEN),
+        ("unstable", "o", PAPER, ORANGE),
+        ("slow", "x", MUTED, MUTED),
+    ):
+        if places := [(radius, row) for name, radius, row in points if name == kind]:
+            style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "markersize": 5.5}
+            axes.plot(*zip(*places, strict=True), linestyle="", marker=marker, label=kind, **style)
+    rule(axes, x=1)
+    axes.set_yticks(range(len(found)), [visible(characters[held.id]) for held in found], color=INK)
+    axes.set(xlabel="spectral radius of the Jacobian of a step", ylabel="character held")
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    legend(figure)
+    return figure
+
+
+def _kind(point: FixedPoint) -> str:
+    return ("stable" if point.is_stable else "unstable") if point.is_fixed else "slow"
+
+
+def point_rows(found: Sequence[HeldCharacter], characters: Sequence[str | None]) -> Rows:
+    """Return a row for each point of each character, or one that says what the state does if no point was found."""
+    rows: list[tuple[object, ...]] = []
+    for held in found:
+        begin = (visible(characters[held.id]), held.outcome, held.period, held.settling_characters)
+        rows += [
+            (
+                *(*begin, _kind(point), point.speed, point.spectral_radius, point.unstable_directions),
+                " ".join(visible(characters[index]) for index, _ in point.likeliest),
+            )
+            for point in held.points
+        ] or [(*begin, *[None] * 5)]
+    return rows
+
+
 def spectrum_rows(spectra: Sequence[RecurrentSpectrum]) -> Rows:
     """Return a row for each recurrent kernel."""
     return [
@@ -337,6 +381,39 @@ LYAPUNOV = Section(
             "The largest exponent",
             ("exponent", "time constant, characters", "dimensions", "characters read"),
             lambda found: [(float(found.exponents[0]), found.time_constant, found.dimensions, found.steps)],
+            is_folded=False,
+        ),
+    ),
+)
+FIXED_POINTS = Section(
+    "fixed_points",
+    "Fixed and slow points",
+    "F(h) = f(x_c U + h V + b) = h, the character c held constant",
+    "A filled point left of the line at 1 attracts the state: repeat the character and the network comes to rest "
+    "there; near a cross it only lingers.",
+    (
+        Quantity(
+            "fixed_points",
+            lambda reading: find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states),
+        ),
+    ),
+    (
+        Chart(
+            "fixed-points",
+            "spectral radius at the fixed and slow points of each character",
+            draw_fixed_points,
+            ("fixed_points", "characters"),
+        ),
+    ),
+    (
+        Table(
+            "The points",
+            (
+                *("held", "the state", "period", "settles after, characters"),
+                *("point", "speed", "radius", "unstable directions", "expects"),
+            ),
+            point_rows,
+            ("fixed_points", "characters"),
             is_folded=False,
         ),
     ),

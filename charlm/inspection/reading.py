@@ -147,7 +147,7 @@ class Reading:
         read = (
             ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
             ("Surprise, gradients, impulse response, exponents", limits.positions, f"{limits.positions:,}"),
-            ("Units, saturation, calibration", MOST_STATES, f"{MOST_STATES:,}"),
+            ("Units, saturation, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
         )
         notes = [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
         known, used = self.subject.training_ids, self.training_ids

@@ -15,7 +15,7 @@ from charlm.inspection.surprise import Predictions
 SECTIONS = (
     *(prediction.NETWORK, prediction.CURVES, prediction.SURPRISE, prediction.LOSS, prediction.CALIBRATION),
     *(reach.GRADIENT, reach.TRUNCATION, reach.CONTEXT, reach.IMPULSE, reach.MEMORY),
-    *(reach.SPECTRUM, reach.LYAPUNOV),
+    *(reach.SPECTRUM, reach.LYAPUNOV, reach.FIXED_POINTS),
     *(representation.UNITS, representation.SATURATION, representation.CHARACTER_MAP),
 )
 """In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""

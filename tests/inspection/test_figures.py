@@ -10,6 +10,7 @@ from inspection.reports import CHARACTERS, report
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from charlm.inspection.fixed_points import FixedPoint, HeldCharacter
 from charlm.inspection.prediction import draw_loss
 from charlm.inspection.reach import draw_impulse_response, draw_memory
 from charlm.inspection.report import SECTIONS
@@ -123,6 +124,16 @@ def test_an_exponent_of_minus_infinity_is_left_out(whole: Report) -> None:
     exponents = np.array([-0.05, -0.4, -np.inf])
     found = draw("lyapunov", replace(whole, found={"lyapunov": replace(whole.get("lyapunov"), exponents=exponents)}))
     assert np.asarray(found.axes[0].lines[0].get_xydata()).tolist() == [[1, -0.05], [2, -0.4]]
+
+
+def test_fixed_and_slow_points_are_told_apart(whole: Report) -> None:
+    stable = FixedPoint(True, 1e-12, 3.0, 0.83, 0, True, 5.4, 5, ((2, 0.8),))
+    slow = FixedPoint(False, 1e-3, 2.0, 1.04, 1, False, None, 1, ((3, 0.4),))
+    held = (HeldCharacter(0, "settles", 1, 20, (stable, slow)), HeldCharacter(8, "wanders", None, None, (slow,)))
+    figure = draw("fixed-points", replace(whole, found={"fixed_points": held}))
+    assert line(figure, "stable") == ([0.83], [0])
+    assert line(figure, "slow") == ([1.04, 1.04], [0, 1])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["␣", "\\u202e"]
 
 
 def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Report) -> None:

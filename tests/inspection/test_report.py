@@ -44,7 +44,7 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
     found = inspect_run(subject(bundle, length=5001), limits=replace(SMALL, characters=9999), only=[])
-    assert found.notes[1:] == ("Units, saturation, calibration: the first 5,000 characters.",)
+    assert found.notes[1:] == ("Units, saturation, calibration, fixed points: the first 5,000 characters.",)
 
 
 def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:

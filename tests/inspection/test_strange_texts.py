@@ -11,6 +11,7 @@ import pytest
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import calibrate
 from charlm.inspection.curves import measure_levels
+from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
 from charlm.inspection.states import map_characters, measure_saturation, read_states
 from charlm.inspection.units import score_units
@@ -56,6 +57,7 @@ def test_every_number_is_finite(
     parts = (
         score_units(states, ids, vocabulary, shifts=5),
         measure_saturation(states, activation),
+        find_fixed_points(parameters, ids, states),
         divide_loss(nats, ids, vocabulary),
         calibrate(parameters, ids, states),
         measure_levels(ids, vocabulary, ids, lambda _: nats),

@@ -1,0 +1,191 @@
+"""Fixed and slow points, by bisection, a grid, equations and the reference; what becomes of states that are held."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from conftest import RandomParameters
+
+from charlm.errors import CharlmError
+from charlm.inspection.fixed_points import HeldCharacter, find_fixed_points, find_point, hold_character
+from charlm.inspection.states import read_states
+from charlm.network.rnn import ACTIVATIONS, Layer, Parameters, step, unroll, zero_state
+
+IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
+
+
+def found_in(parameters: Parameters, ids: np.ndarray, character: int) -> HeldCharacter:
+    """Return what is found for a character among the commonest ones of a text."""
+    found = find_fixed_points(parameters, ids, read_states(parameters, ids))
+    return next(held for held in found if held.id == character)
+
+
+def switch(v: float) -> Parameters:
+    """Return one unit that character 1 switches on, character 2 off, and character 0 leaves alone: f(v h)."""
+    layer = Layer(np.array([[0.0], [5], [-5]], np.float32), np.array([[v]], np.float32), None)
+    return Parameters(None, (layer,), np.array([[1.0, 2, -3]], np.float32), np.zeros(3, np.float32))
+
+
+def network(kernel: list[list[float]], activation: str = "linear", *, constant: float = 0) -> Parameters:
+    """Return a network of one layer and one character, h <- f(constant + h V)."""
+    units = len(kernel)
+    layer = Layer(np.full((1, units), constant, np.float32), np.array(kernel, np.float32), None)
+    logits = np.zeros((units, 1), np.float32)
+    return Parameters(None, (layer,), logits, np.zeros(1, np.float32), activation=activation).cast(np.float64)
+
+
+def bisect(change: Callable[[float], float], low: float, high: float) -> float:
+    """Return the root of a function that changes its sign from `low` to `high`."""
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if change(low) * change(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+@pytest.mark.parametrize(("u", "v"), [(0.25, 2.5), (0, 3), (-0.125, 1.5), (0.5, 0.75), (1, -2)], ids=str)
+def test_fixed_points_of_one_unit_are_the_roots_that_bisection_finds(u: float, v: float) -> None:
+    def change(h: float) -> float:
+        return float(np.tanh(u + v * h) - h)
+
+    grid = np.linspace(-1.01, 1.013, 400)
+    signs = np.sign([change(h) for h in grid])
+    expected = [bisect(change, grid[i], grid[i + 1]) for i in np.flatnonzero(signs[1:] != signs[:-1])]
+    unit = network([[v]], "tanh", constant=u)
+    searches = [find_point(unit, 0, (np.array([start]),)) for start in np.linspace(-1, 1, 21)]
+    found = sorted({round(float(point.state[0]), 7) for point in searches if point and point.is_fixed})
+    assert found == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_slow_point_is_where_the_speed_is_lowest() -> None:
+    u, v = 0.55, 2.0  # a little beyond the fold where two fixed points have met
+    grid = np.linspace(-0.9, 0, 100_001)
+    speeds = np.abs(np.tanh(u + v * grid) - grid)
+    point = find_point(network([[v]], "tanh", constant=u), 0, (np.array([-0.9]),))
+    assert point is not None
+    assert not point.is_fixed
+    assert point.state[0] == pytest.approx(grid[speeds.argmin()], abs=2e-3)
+    assert point.speed == pytest.approx(speeds.min(), rel=1e-3)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(random_parameters: RandomParameters, activation: str) -> None:
+    weights = random_parameters(layers=3, skip_connections=True, embedding=3, activation=activation, scale=0.1)
+    exact = weights.cast(np.float64)
+    point = find_point(exact, 2, tuple(np.full(4, 0.1) for _ in range(3)))
+    assert point is not None
+    assert point.is_fixed
+    _, after = step(exact, np.array([2]), tuple(np.split(point.state[None], 3, axis=1)))
+    np.testing.assert_allclose(np.concatenate(after, 1)[0], point.state, atol=1e-9)
+
+
+def test_a_linear_layer_has_the_point_that_solves_its_equations(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(activation="linear").cast(np.float64)
+    layer = parameters.layers[0]
+    assert layer.bias is not None
+    point = find_point(parameters, 1, (np.zeros(4),))
+    assert point is not None
+    expected = np.linalg.solve(np.eye(4) - layer.recurrent_kernel.T, layer.kernel[1] + layer.bias)
+    assert point.state == pytest.approx(expected, rel=1e-6)
+
+
+def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
+    held = found_in(switch(2), np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0]), 0)
+    assert (held.outcome, held.period) == ("settles", 1)
+    h = 0.95750402  # h = tanh(2 h), by bisection
+    assert [point.norm for point in held.points] == pytest.approx([h, h])
+    for point in held.points:
+        assert point.is_fixed
+        assert point.is_stable
+        assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
+        assert point.time_constant == pytest.approx(-1 / np.log(2 * (1 - h**2)), rel=1e-5)
+        assert point.unstable_directions == 0
+    assert sum(point.starts for point in held.points) == 6
+    assert {point.likeliest[0][0] for point in held.points} == {1, 2}
+
+
+def test_a_unit_with_a_strong_negative_weight_cycles_round_an_unstable_point() -> None:
+    held = found_in(switch(-3), np.array([1, 0, 0, 0]), 0)
+    assert (held.outcome, held.period) == ("cycles", 2)
+    (point,) = held.points
+    assert point.norm == pytest.approx(0, abs=1e-9)
+    assert point.spectral_radius == pytest.approx(3)
+    assert (point.unstable_directions, point.is_stable, point.time_constant) == (1, False, None)
+
+
+@pytest.mark.parametrize("skip_connections", [False, True])
+def test_the_spectral_radius_is_that_of_the_whole_stack(
+    random_parameters: RandomParameters, skip_connections: bool
+) -> None:
+    parameters = random_parameters(layers=2, units=3, skip_connections=skip_connections, scale=0.5)
+    held = found_in(parameters, IDS, 2)
+    state, ids = zero_state(parameters, 7), np.full((500, 7), 2)
+    _, state = unroll(parameters, ids, state)  # settles there
+    moved = [layer.astype(np.float64) for layer in state]
+    size = 1e-5
+    for unit in range(6):
+        moved[unit // 3][1 + unit, unit % 3] += size
+    logits, after = step(parameters.cast(np.float64), ids[0], tuple(moved))
+    joined = np.concatenate(after, 1)
+    jacobian = (joined[1:] - joined[0]) / size
+    assert held.points[0].spectral_radius == pytest.approx(np.abs(np.linalg.eigvals(jacobian)).max(), rel=1e-3)
+    assert held.points[0].likeliest[0][0] == logits[0].argmax()
+
+
+@pytest.mark.parametrize("radius", [0.998, 0.8, 1.1])
+def test_the_radius_of_a_large_layer_is_exact_near_1(radius: float) -> None:
+    kernel = np.random.default_rng(0).standard_normal((300, 300))
+    kernel *= radius / np.abs(np.linalg.eigvals(kernel)).max()
+    (held,) = find_fixed_points(network(kernel.tolist()), np.zeros(2, int), (np.ones((2, 300)),))
+    point = held.points[0]
+    assert point.spectral_radius == pytest.approx(radius, rel=1e-5 if radius > 0.95 else 1e-2)
+    assert point.is_stable == (radius < 1)
+    assert point.unstable_directions == (np.abs(np.linalg.eigvals(kernel)) > 1).sum()
+
+
+@pytest.mark.parametrize(("ids", "expected"), [(IDS, [1, 2, 3]), (np.array([3]), [3])], ids=["text", "one character"])
+def test_the_commonest_characters_are_held(
+    random_parameters: RandomParameters, ids: np.ndarray, expected: list[int]
+) -> None:
+    parameters = random_parameters()
+    assert [held.id for held in find_fixed_points(parameters, ids, read_states(parameters, ids))] == expected
+
+
+def test_a_network_that_grows_without_end_has_its_unstable_point(random_parameters: RandomParameters) -> None:
+    held = found_in(random_parameters(activation="linear", scale=1.0), IDS[:20], 3)
+    assert (held.outcome, held.settling_characters) == ("grows", None)
+    assert held.points[0].unstable_directions >= 1
+
+
+def test_a_layer_that_is_too_wide_and_states_that_are_not_finite_are_refused(
+    random_parameters: RandomParameters,
+) -> None:
+    with pytest.raises(CharlmError, match="a layer of 1,025 units"):
+        find_fixed_points(random_parameters(units=1025), IDS, ())
+    with pytest.raises(CharlmError, match="not finite"):
+        find_fixed_points(random_parameters(), IDS[:2], (np.full((2, 4), np.nan),))
+
+
+@pytest.mark.parametrize(
+    ("factor", "characters"), [(0.5, 10), (0.982, 381), (0.9999, None)]
+)  # 0.5 ** 10 and 0.982 ** 381 are the first below 1e-3
+def test_a_state_settles_when_it_is_near_its_point_or_comes_nearer_all_the_time(
+    factor: float, characters: int | None
+) -> None:
+    (held,) = hold_character(network([[factor]]), 0, (np.array([[1.0]]),))
+    assert (held.outcome, held.period, held.settling_characters) == ("settles", 1, characters)
+    assert held.point is not None
+    assert held.point.state == pytest.approx([0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("angle", "expected"), [(np.pi / 2, ("cycles", 4)), (np.sqrt(2), ("wanders", None))])
+def test_a_rotation_cycles_or_wanders(angle: float, expected: tuple[str, int | None]) -> None:
+    kernel = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    (held,) = hold_character(network(kernel), 0, (np.array([[1.0, 0.0]]),))
+    assert (held.outcome, held.period) == expected
+    assert held.settling_characters is None
+
+
+def test_a_state_that_grows_without_end_does_not_disturb_the_others() -> None:
+    grows, other = hold_character(network([[1.5]], "relu"), 0, (np.array([[1.0], [-1e4]]),))
+    assert grows.outcome == "grows"
+    assert (other.outcome, other.settling_characters) == ("settles", 1)
