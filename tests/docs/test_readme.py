@@ -8,7 +8,7 @@ README = text_of("README.md")
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 150
+    assert len(README.splitlines()) <= 130
 
 
 def test_the_readme_has_a_command_that_runs_charlm_and_one_that_tests_it() -> None:
