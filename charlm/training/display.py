@@ -73,7 +73,7 @@ def _describe_rare(rare: Mapping[str, int] | None) -> list[str]:
         return []
     rarest = ", ".join(f"{character!r} {count}" for character, count in islice(rare.items(), SHOWN_RARE))
     more = ", ..." if len(rare) > SHOWN_RARE else ""
-    return [f"rare: {counted(len(rare), 'character')} with fewer than {RARE} occurrences: {rarest}{more}"]
+    return [f"rare: {counted(len(rare), 'character')} fewer than {RARE} times: {rarest}{more}"]
 
 
 def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:

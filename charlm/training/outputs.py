@@ -193,8 +193,8 @@ class RunOutputs:
         """Cut the log files to these sizes, and open them."""
         self.close()
         rewind(self.run.folder, sizes)
-        self._metrics = Log(self.run.folder / METRICS_FILE)
         self.events = EventLog(self.run.folder / TENSORBOARD)
+        self._metrics = Log(self.run.folder / METRICS_FILE)  # after it: `close` closes both if this one is open
 
     def _write_metrics(self, metrics: Mapping[str, Any]) -> None:
         assert self._metrics is not None, "the logs are not open"

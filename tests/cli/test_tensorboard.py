@@ -98,7 +98,7 @@ SCALARS = {
 }
 SERVED = {
     "scalars/scalars": SCALARS,
-    "text/text": {"config", "sample", "sample/temperature_0.5", "sample/temperature_1"},
+    "text/text": {"config", "sample", "sample/temperature_0.8", "sample/temperature_1"},
     "histograms/histograms": {"state/rnn.0", "weights/rnn.0.recurrent_kernel"},
 }
 """Of each plugin: its route, and tags."""

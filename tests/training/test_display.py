@@ -50,7 +50,7 @@ def test_the_user_is_told_the_size_of_the_corpus_the_model_and_the_run(reference
 def test_the_user_is_told_which_characters_are_rare_and_what_is_wrong_with_the_text(tmp_path: Path) -> None:
     text = "ab\n" * 200 + "c" * 9 + "de" + "ab\r\n" * 20
     said = train(tmp_path / "run", text=text).said
-    assert said[1] == "rare: 3 characters with fewer than 10 occurrences: 'd' 1, 'e' 1, 'c' 9"
+    assert said[1] == "rare: 3 characters fewer than 10 times: 'd' 1, 'e' 1, 'c' 9"
     assert any(line.startswith("line ends: mixed: 20 ") for line in said)
 
 
