@@ -90,6 +90,7 @@ def left_out(folder: str, names: list[str]) -> list[str]:
 
 def main() -> None:
     """Follow the pages; exit code 1 names the first line that fails."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it; servers inherit it
     with tempfile.TemporaryDirectory() as folder:
         tree, home = Path(folder) / "charlm", Path(folder) / "home"
         shutil.copytree(ROOT, tree, ignore=left_out)
