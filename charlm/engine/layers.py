@@ -13,7 +13,7 @@ import tensorflow as tf
 from charlm.config.schema import ModelConfig, RnnConfig
 from charlm.engine.compiled import scan_compiled
 from charlm.engine.kernel import ACTIVATIONS
-from charlm.engine.recurrence import Tensor, multiply, scan
+from charlm.engine.recurrence import Tensor, scan
 from charlm.errors import CharlmError, shorten
 
 LEVELS = 256
@@ -105,9 +105,9 @@ class SimpleRNN(keras.layers.SimpleRNN):
         inputs = sequences if input_mask is None else sequences * input_mask[:, None, :]
         input_projection = tf.tensordot(inputs, tf.convert_to_tensor(self.cell.kernel), 1)
         input_projection = tf.transpose(input_projection, [1, 0, 2])
-        outputs = self._scan(
-            input_projection + self.cell.bias if self.use_bias else input_projection, state, recurrent_mask
-        )
+        if self.use_bias:
+            input_projection += self.cell.bias
+        outputs = self._scan(input_projection, state, tf.convert_to_tensor(self.cell.recurrent_kernel), recurrent_mask)
         sequence = tf.transpose(outputs if self.return_sequences else outputs[-1:], [1, 0, 2])
         return outputs[-1], sequence, [outputs[-1]]
 
@@ -131,64 +131,64 @@ class SimpleRNN(keras.layers.SimpleRNN):
         kernel = tf.convert_to_tensor(self.cell.kernel)
         batch, inputs = state.shape[0], kernel.shape[0]
         mask = self._mask(self.dropout, (batch, inputs)) if training else None
-        width = 0 if below is None else below.shape[-1]
-        if training and self.is_compiled:
-            return self._read_compiled(below, ids, state, kernel, mask)
-        input_projection = 0.0
+        recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
+        matrix = tf.convert_to_tensor(self.cell.recurrent_kernel)
+        if training and self.weight_dropout:
+            matrix *= dropout_mask((self.units, self.units), self.weight_dropout, self.cell.seed_generator)
+        bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros(self.units)
+        width, projection = 0, None
         if below is not None:
-            below = below if mask is None else below * mask[:, :width]
-            flat = multiply(tf.reshape(below, [-1, width]), kernel[:width], precision=self.precision)
-            input_projection = tf.reshape(flat, [-1, batch, self.units])
-        bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else 0.0
+            width = below.shape[-1]
+            below = below if mask is None else below * tf.cast(mask[:, :width], below.dtype)
+            factors = tf.reshape(below, [-1, width]), kernel[:width]
+            projection = tf.matmul(*(tf.cast(factor, self.precision) for factor in factors))
+            projection = tf.reshape(projection, [-1, batch, self.units])
+        table, dropped = kernel[width:], None if mask is None else mask[:, width:]
+        if training and self.is_compiled:
+            return self._scan_compiled(
+                *(projection, ids, table, dropped, bias), state=state, matrix=matrix, recurrent_mask=recurrent_mask
+            )
+        input_projection = 0.0 if projection is None else tf.cast(projection, tf.float32)
         if ids is None:
             input_projection += bias
-        elif mask is None:
-            input_projection += tf.gather(kernel[width:] + bias, ids)  # the bias is added to V rows, not to T B
+        elif dropped is None:
+            input_projection += tf.gather(table + bias, ids)  # the bias is added to V rows, not to T B
         else:
-            input_projection += _look_up_masked(kernel[width:], ids, mask[:, width:]) + bias
-        recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
-        outputs = self._scan(input_projection, state, recurrent_mask, self._weight_mask() if training else None)
+            input_projection += _look_up_masked(table, ids, dropped) + bias
+        outputs = self._scan(input_projection, state, matrix, recurrent_mask)
         return outputs, outputs
 
-    def _read_compiled(
-        self, below: Tensor | None, ids: Tensor | None, state: Tensor, kernel: Tensor, mask: Tensor | None
+    def _scan_compiled(
+        self,
+        projection: Tensor | None,
+        ids: Tensor | None,
+        table: Tensor,
+        dropped: Tensor | None,
+        bias: Tensor,
+        *,
+        state: Tensor,
+        matrix: Tensor,
+        recurrent_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Do the same with kernel.c, which adds the bias and the rows of one-hot characters itself."""
-        batch, width = state.shape[0], 0 if below is None else below.shape[-1]
-        bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros(self.units)
-        projection = None
-        if below is not None:
-            below = tf.cast(below, self.precision)
-            below = below if mask is None else below * tf.cast(mask[:, :width], self.precision)
-            flat = tf.matmul(tf.reshape(below, [-1, width]), tf.cast(kernel[:width], self.precision))
-            projection = tf.reshape(flat, [-1, batch, self.units])
-        table = bias[None] if ids is None or mask is not None else kernel[width:] + bias
-        if ids is not None and mask is not None:
-            characters = tf.cast(_look_up_masked(kernel[width:], ids, mask[:, width:]), self.precision)
-            projection, ids = characters if projection is None else projection + characters, None
-        weight_mask, matrix = self._weight_mask(), tf.convert_to_tensor(self.cell.recurrent_kernel)
+        """Run the recurrence in kernel.c, which looks up the rows of the table itself, unless some are dropped."""
+        if ids is not None and dropped is not None:
+            rows = tf.cast(_look_up_masked(table, ids, dropped), self.precision)
+            projection, ids = rows if projection is None else projection + rows, None
         return scan_compiled(
             projection,
             ids,
-            table,
-            matrix if weight_mask is None else matrix * weight_mask,
+            bias[None] if ids is None else table + bias,
+            matrix,
             state,
             activation=self.activation.__name__,
-            recurrent_mask=self._mask(self.recurrent_dropout, (batch, self.units)),
+            recurrent_mask=recurrent_mask,
             precision=self.precision,
         )
 
-    def _scan(
-        self,
-        input_projection: Tensor,
-        state: Tensor,
-        recurrent_mask: Tensor | None,
-        weight_mask: Tensor | None = None,
-    ) -> Tensor:
-        recurrent_kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)
+    def _scan(self, input_projection: Tensor, state: Tensor, matrix: Tensor, recurrent_mask: Tensor | None) -> Tensor:
         return scan(
             input_projection,
-            recurrent_kernel if weight_mask is None else recurrent_kernel * weight_mask,
+            matrix,
             state,
             activation=self.activation,
             recurrent_mask=recurrent_mask,
@@ -207,10 +207,6 @@ class SimpleRNN(keras.layers.SimpleRNN):
 
     def _mask(self, rate: float, shape: tuple[int, ...]) -> Tensor | None:
         return keras.random.dropout(tf.ones(shape), rate, seed=self.cell.seed_generator) if rate else None
-
-    def _weight_mask(self) -> Tensor | None:
-        rate, shape = self.weight_dropout, (self.units, self.units)
-        return dropout_mask(shape, rate, self.cell.seed_generator) if rate else None
 
 
 def _look_up_masked(table: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

@@ -302,6 +302,7 @@ def _search(activation: str, constant: Floats, kernel: Floats, start: Floats) ->
     """Search for a fixed or slow point of one layer, h <- f(constant + h V)."""
 
     def look(state: Floats) -> _Rest:
+        """Return how far a state is from rest."""
         total = constant + state @ kernel
         output = ACTIVATIONS[activation](total)
         return _Rest(state, output - state, slope(activation, total, output))

@@ -24,6 +24,7 @@ NETWORKS: list[dict[str, Any]] = [
     {"layers": 2, "use_bias": False},
     {"layers": 2, "layer_dropout": 0.3, "output_dropout": 0.3, "weight_dropout": 0.3},
     {"layers": 2, "skip_connections": True, "rnn": {"dropout": 0.3, "recurrent_dropout": 0.3}},
+    {"weight_dropout": 0.3, "rnn": {"recurrent_dropout": 0.3}},
     {"layers": 2, "activation_penalty": 0.1, "temporal_activation_penalty": 0.1},
     {"activation": "relu", "units": 7},
     {"activation": "sigmoid"},
