@@ -147,6 +147,3 @@ class FakeEngine:
     def restore(self, tensors: Tensors) -> None:
         for name in ("bias", "momentum", "seed", "step", "hidden"):
             setattr(self, name, tensors[name].copy())
-
-    def graph(self) -> bytes:
-        return b""

@@ -28,7 +28,7 @@ BASE = (
     *("training.evaluate_every=20", "training.checkpoint_every=20", "sampling.length=40", "training.parts=2"),
     "training.kernel=tensorflow",  # the bits of the other depend on the compiler
 )
-DROPOUT = ("layer_dropout", "output_dropout", "weight_dropout", "rnn.dropout", "rnn.recurrent_dropout")
+DROPOUT = ("layer_dropout", "output_dropout", "rnn.dropout", "rnn.recurrent_dropout")
 FEATURES: Mapping[str, Sequence[str]] = {
     "plain": (),
     "two_layers": ("model.layers=2",),
@@ -42,7 +42,7 @@ FEATURES: Mapping[str, Sequence[str]] = {
     "shuffle": ("training.shuffle=true",),
     "bfloat16": ("training.precision=bfloat16",),
     "penalties": (
-        *("model.layers=2", "model.activation_penalty=0.1", "model.temporal_activation_penalty=0.1"),
+        *("model.layers=2", "model.rnn.activity_regularizer=l2"),
         "model.rnn.kernel_regularizer=l2",
     ),
     "adamw": ("training.optimizer={name: adamw, learning_rate: 3e-3, weight_decay: 0.3}",),

@@ -22,8 +22,6 @@ Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
-Penalty = Annotated[float, Field(ge=0, le=1e30)]
-"""The factor of a penalty; float32 must hold it and what it is multiplied with."""
 
 
 def _check_named(value: Any) -> Any:
@@ -159,15 +157,6 @@ class ModelConfig(_Section):
     2016)."""
     output_dropout: Fraction = 0.0
     """Share of the units that is dropped before the logits in training, a new mask for each character."""
-    weight_dropout: Fraction = 0.0
-    """Share of the weights of the recurrent kernel that is dropped in training, one mask for a whole window (Merity et
-    al. 2017)."""
-    activation_penalty: Penalty = 0.0
-    """Factor of a penalty that is added to the loss: the mean square of the outputs of the last layer (AR of Merity et
-    al. 2017)."""
-    temporal_activation_penalty: Penalty = 0.0
-    """Factor of a penalty that is added to the loss: the mean square of the change of these outputs from one character
-    to the next (TAR of Merity et al. 2017)."""
     rnn: RnnConfig = RnnConfig()
 
     @model_validator(mode="after")

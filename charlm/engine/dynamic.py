@@ -32,7 +32,7 @@ from charlm.errors import CharlmError, counted
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, nats, unroll
+from charlm.network.rnn import Floats, nats
 
 SEGMENT = 20
 """Characters scored between two updates."""
@@ -113,7 +113,7 @@ class _DynamicScorer:
         rest = ids[count * self.segment :, None]
         if len(rest) > 1:  # a shorter segment; the weights are not needed after it
             state = tuple(layer.numpy() for layer in self.state)
-            logits, _ = unroll(to_parameters(self.model), rest[:-1], state)
+            logits, _ = to_parameters(self.model).unroll(rest[:-1], state)
             yield nats(logits, rest[1:])[:, 0]
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
@@ -30,9 +29,6 @@ from charlm.engine.step import StepResults, compile_steps, share_batch
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.training.engine import StepMetrics, Tensors
-
-GRAPH_CHARACTERS = 3
-"""Length of the window whose graph TensorBoard shows: enough to see the recurrence, and short enough to read."""
 
 
 class KerasEngine:
@@ -168,14 +164,6 @@ class KerasEngine:
         for name, variable in self._variables.items():
             variable.assign(tensors[name])
         self.state = tuple(tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state)))
-
-    def graph(self) -> bytes:
-        """Return the graph of the forward pass over a short window, as a serialized GraphDef."""
-        forward = tf.function(lambda ids, state: self.model((ids, state)), autograph=False)
-        ids = tf.TensorSpec((GRAPH_CHARACTERS, 1), tf.int32, name="ids")
-        graph = forward.get_concrete_function(ids, zero_state(self.model, 1)).graph
-        serialized: bytes = graph.as_graph_def(add_shapes=True).SerializeToString()
-        return serialized
 
     def _copy_variables(self) -> Tensors:
         return {name: np.array(variable.numpy()) for name, variable in self._variables.items()}

@@ -43,73 +43,31 @@ def dropout_mask(shape: tuple[int, ...], rate: float, seed: keras.random.SeedGen
 
 
 class SimpleRNN(keras.layers.SimpleRNN):
-    """A faster `keras.layers.SimpleRNN`.
+    """A `keras.layers.SimpleRNN` that also reads windows in time-major order, [T, B], as training has them.
 
-    Training calls `read`, which takes windows in time-major order, [T, B], and looks up one-hot inputs. Called like the
-    stock layer, [B, T, I] -> [B, T, H], the layer is a drop-in replacement under a plain Keras model: Keras then calls
-    `inner_loop`, where its own GRU and LSTM run their fast kernels.
+    `read` is faster than the call of the layer, and looks up one-hot inputs instead of multiplying them.
 
     Args:
-        arguments: Positional arguments of `keras.layers.SimpleRNN`.
         activity_regularizer: As in Keras.
         precision: The precision of matrix products, float32 or bfloat16; see `charlm.engine.recurrence.multiply`.
-        weight_dropout: The share, 0 to 1, of the recurrent kernel that `read` drops in training, one mask for a whole
-            window (Merity et al. 2017); `inner_loop` ignores it.
         compiled: Whether `read` computes the recurrence by kernel.c in training, if it has the activation.
-        named: Keyword arguments of `keras.layers.SimpleRNN`.
+        arguments: Arguments of `keras.layers.SimpleRNN`.
 
     """
 
     def __init__(
         self,
-        *arguments: Any,
+        *,
         activity_regularizer: Any = None,
         precision: str = "float32",
-        weight_dropout: float = 0.0,
         compiled: bool = False,
-        **named: Any,
+        **arguments: Any,
     ) -> None:
-        super().__init__(*arguments, **named)
+        super().__init__(**arguments)
         self.precision = precision
-        self.weight_dropout = weight_dropout
         self.is_compiled = compiled and self.activation.__name__ in ACTIVATIONS
         # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
         self.activity_regularizer = keras.regularizers.get(activity_regularizer)
-
-    def inner_loop(
-        self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Read a window in batch-major order, as Keras calls it; a case that is not supported goes to the stock layer.
-
-        Not supported are a mask, `go_backwards`, and a length that is not known when the graph is built.
-
-        Args:
-            sequences: The inputs, [B, T, I].
-            initial_state: h_0, [B, H], alone or in a list.
-            mask: Whether each step of a stream counts, bool [B, T], or None.
-            training: Whether dropout is applied.
-
-        Returns:
-            The last output [B, H]; all outputs [B, T, H], or the last one [B, 1, H] without `return_sequences`; and a
-            list of the last state [B, H].
-
-        """
-        if mask is not None or self.go_backwards or sequences.shape[1] is None:
-            stock: tuple[Tensor, Tensor, list[Tensor]]
-            stock = super().inner_loop(sequences, initial_state, mask, training=training)
-            return stock
-        state = tf.nest.flatten(initial_state)[0]
-        first = sequences[:, 0, :]
-        input_mask = self.cell.get_dropout_mask(first) if training else None
-        recurrent_mask = self.cell.get_recurrent_dropout_mask(state) if training else None
-        inputs = sequences if input_mask is None else sequences * input_mask[:, None, :]
-        input_projection = tf.tensordot(inputs, tf.convert_to_tensor(self.cell.kernel), 1)
-        input_projection = tf.transpose(input_projection, [1, 0, 2])
-        if self.use_bias:
-            input_projection += self.cell.bias
-        outputs = self._scan(input_projection, state, tf.convert_to_tensor(self.cell.recurrent_kernel), recurrent_mask)
-        sequence = tf.transpose(outputs if self.return_sequences else outputs[-1:], [1, 0, 2])
-        return outputs[-1], sequence, [outputs[-1]]
 
     def read(self, below: Tensor | None, ids: Tensor | None, state: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
         """Read a window in time-major order.
@@ -128,13 +86,10 @@ class SimpleRNN(keras.layers.SimpleRNN):
             `charlm.engine.compiled.scan_compiled`.
 
         """
-        kernel = tf.convert_to_tensor(self.cell.kernel)
+        kernel, matrix = (tf.convert_to_tensor(weight) for weight in (self.cell.kernel, self.cell.recurrent_kernel))
         batch, inputs = state.shape[0], kernel.shape[0]
         mask = self._mask(self.dropout, (batch, inputs)) if training else None
         recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
-        matrix = tf.convert_to_tensor(self.cell.recurrent_kernel)
-        if training and self.weight_dropout:
-            matrix *= dropout_mask((self.units, self.units), self.weight_dropout, self.cell.seed_generator)
         bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros(self.units)
         width, projection = 0, None
         if below is not None:
@@ -155,7 +110,15 @@ class SimpleRNN(keras.layers.SimpleRNN):
             input_projection += tf.gather(table + bias, ids)  # the bias is added to V rows, not to T B
         else:
             input_projection += _look_up_masked(table, ids, dropped) + bias
-        outputs = self._scan(input_projection, state, matrix, recurrent_mask)
+        outputs = scan(
+            input_projection,
+            matrix,
+            state,
+            activation=self.activation,
+            recurrent_mask=recurrent_mask,
+            unroll=self.unroll,
+            precision=self.precision,
+        )
         return outputs, outputs
 
     def _scan_compiled(
@@ -184,26 +147,6 @@ class SimpleRNN(keras.layers.SimpleRNN):
             recurrent_mask=recurrent_mask,
             precision=self.precision,
         )
-
-    def _scan(self, input_projection: Tensor, state: Tensor, matrix: Tensor, recurrent_mask: Tensor | None) -> Tensor:
-        return scan(
-            input_projection,
-            matrix,
-            state,
-            activation=self.activation,
-            recurrent_mask=recurrent_mask,
-            unroll=self.unroll,
-            precision=self.precision,
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments from which an equal layer can be made."""
-        return {
-            **super().get_config(),
-            "precision": self.precision,
-            "weight_dropout": self.weight_dropout,
-            "compiled": self.is_compiled,
-        }
 
     def _mask(self, rate: float, shape: tuple[int, ...]) -> Tensor | None:
         return keras.random.dropout(tf.ones(shape), rate, seed=self.cell.seed_generator) if rate else None
@@ -262,12 +205,9 @@ def build_layer(
         first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # Keras's own default
         arguments["kernel_initializer"] = _TwoBlocks(below, first, input_initializer)
     layer = SimpleRNN(
-        config.units,
-        return_sequences=True,
-        return_state=True,
+        units=config.units,
         name=f"rnn_{index}",
         precision=precision,
-        weight_dropout=config.weight_dropout,
         compiled=compiled,
         **arguments,
     )

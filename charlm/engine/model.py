@@ -108,20 +108,14 @@ class CharacterRNN(keras.Model):
         return below * tf.cast(dropout_mask(tuple(below.shape[1:]), rate, self.seed), below.dtype)
 
     def regularization(self, outputs: list[Tensor]) -> Tensor:
-        """Return what regularizers and penalties add to the loss, a scalar, for the outputs [T, B, H] of each layer.
+        """Return what regularizers add to the loss, a scalar, for the outputs [T, B, H] of each layer.
 
         As in Keras, an activity regularizer is divided by B.
         """
         penalties = list(self.losses)
-        outputs = [tf.cast(output, tf.float32) for output in outputs]  # kernel.c may have rounded them
-        if self.settings.activation_penalty:
-            penalties.append(self.settings.activation_penalty * tf.reduce_mean(tf.square(outputs[-1])))
-        if self.settings.temporal_activation_penalty and outputs[-1].shape[0] > 1:
-            change = outputs[-1][1:] - outputs[-1][:-1]
-            penalties.append(self.settings.temporal_activation_penalty * tf.reduce_mean(tf.square(change)))
         for layer, output in zip(self.rnn, outputs, strict=True):
-            if layer.activity_regularizer is not None:
-                penalties.append(layer.activity_regularizer(output) / output.shape[1])
+            if layer.activity_regularizer is not None:  # kernel.c may have rounded the outputs to bfloat16
+                penalties.append(layer.activity_regularizer(tf.cast(output, tf.float32)) / output.shape[1])
         return tf.add_n(penalties) if penalties else tf.constant(0.0)
 
 

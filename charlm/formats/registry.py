@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.formats import c, html, keras, onnx, torch
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, Parameters, unroll, zero_state
+from charlm.network.rnn import Floats, Parameters
 
 FormatName = Literal["html", "onnx", "torch", "keras", "c"]
 
@@ -124,7 +124,7 @@ def _compare(found: Floats, ids: NDArray[Any], *, parameters: Parameters, stored
 
 
 def _logits(parameters: Parameters, ids: NDArray[Any]) -> Floats:
-    return unroll(parameters, ids[:, None], zero_state(parameters, 1))[0][:, 0]
+    return parameters.unroll(ids[:, None], parameters.zero_state(1))[0][:, 0]
 
 
 def _largest(differences: Floats) -> float:

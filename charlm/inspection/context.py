@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.gradients import Trace
-from charlm.network.rnn import Parameters, advance, nats, zero_state
+from charlm.network.rnn import Parameters, advance, nats
 
 Values = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def usable_context(
 
 def _nats(parameters: Parameters, ids: NDArray[Any], targets: NDArray[np.int64], k: int) -> float:
     """Return the mean loss of the targets, each given only the k characters before it."""
-    state = zero_state(parameters, len(targets))
+    state = parameters.zero_state(len(targets))
     for back in range(k, 0, -1):
         _, state = advance(parameters, ids[targets - back], state)
     return float(nats(parameters.logits(state), ids[targets].astype(np.int64)).mean(dtype=np.float64))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.network.gradients import LagCurve, Trace, lag_curves, loss_slope, step_back, through_logits, through_time
-from charlm.network.rnn import Floats, State, zero_state
+from charlm.network.rnn import Floats, State
 
 Values = NDArray[np.float64]
 Gradients = dict[str, Floats]
@@ -104,7 +104,7 @@ def weight_gradients(trace: Trace, *, window: int, chunk: int = 64) -> Gradients
     parameters, steps = trace.parameters, len(trace.ids) - 1
     by_logits = loss_slope(trace.logits[:-1], trace.ids[1:]) / (steps * trace.ids.shape[1])
     sums = _output_gradients(trace, by_logits)
-    carried = zero_state(parameters, trace.ids.shape[1])
+    carried = parameters.zero_state(trace.ids.shape[1])
     for end in range(steps, 0, -chunk):
         start = max(0, end - chunk)
         changes: list[State] = []
@@ -112,7 +112,7 @@ def weight_gradients(trace: Trace, *, window: int, chunk: int = 64) -> Gradients
             arriving = tuple(a + b for a, b in zip(through_logits(parameters, by_logits[time]), carried, strict=True))
             _, change = step_back(parameters, arriving, tuple(gain[time] for gain in trace.slopes))
             changes.append(change)
-            carried = through_time(parameters, change) if time % window else zero_state(parameters, len(change[0]))
+            carried = through_time(parameters, change) if time % window else parameters.zero_state(len(change[0]))
         stacked = [np.stack(layer) for layer in zip(*reversed(changes), strict=True)]  # [chunk, B, H] each
         _add_layer_gradients(sums, trace, stacked, start=start)
     return sums

@@ -48,11 +48,11 @@ class Ensemble:
         return tuple(layer for network in self.networks for layer in network.zero_state(batch))
 
     def step(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-        """Read one character in each stream, as `charlm.network.rnn.step` does."""
+        """Read one character in each stream, as `charlm.network.rnn.Parameters.step` does."""
         return self._read(Parameters.step, ids, state)
 
     def unroll(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-        """Read a window of characters in each stream, as `charlm.network.rnn.unroll` does."""
+        """Read a window of characters in each stream, as `charlm.network.rnn.Parameters.unroll` does."""
         return self._read(Parameters.unroll, ids, state)
 
     def split(self, state: State) -> list[State]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Floats, Parameters, State, advance, probabilities, zero_state
+from charlm.network.rnn import Floats, Parameters, State, advance, probabilities
 
 DERIVATIVES: Mapping[str, Callable[[Floats, Floats], Any]] = {
     "tanh": lambda _, h: 1 - h * h,
@@ -79,7 +79,7 @@ def read_text(parameters: Parameters, ids: NDArray[Any], *, state: State | None 
 
     """
     columns = np.asarray(ids, np.int64).reshape(len(ids), -1)
-    before = zero_state(parameters, columns.shape[1]) if state is None else state
+    before = parameters.zero_state(columns.shape[1]) if state is None else state
     outputs = tuple(np.empty((len(columns), *first.shape), first.dtype) for first in before)
     slopes = tuple(np.empty_like(output) for output in outputs)
     now = before

@@ -148,16 +148,40 @@ class Parameters:
         return np.add(logits, self.logits_bias, out=logits)
 
     def zero_state(self, batch: int) -> State:
-        """See `zero_state`."""
-        return zero_state(self, batch)
+        """Return the state before the first character: zeros [batch, H] for each layer."""
+        return tuple(np.zeros((batch, layer.units), self.logits_bias.dtype) for layer in self.layers)
 
     def step(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-        """See `step`."""
-        return step(self, ids, state)
+        """Read one character in each stream.
+
+        Args:
+            ids: Integers [B], 0 to V - 1.
+            state: [B, H] for each layer; it is not changed.
+
+        Returns:
+            The logits of the next character, [B, V], and the state after this one.
+
+        """
+        _, outputs = advance(self, ids, state)
+        return self.logits(outputs), outputs
 
     def unroll(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-        """See `unroll`."""
-        return unroll(self, ids, state)
+        """Read a window of characters in each stream.
+
+        The result is that of T calls of `step`, up to rounding. It is faster: each layer multiplies its inputs at all
+        times by its kernel at once.
+
+        Args:
+            ids: Integers [T, B], 0 to V - 1; T may be 0.
+            state: [B, H] for each layer; it is not changed.
+
+        Returns:
+            The logits after each character, [T, B, V], and the state after the last one.
+
+        """
+        outputs = read_outputs(self, ids, state)
+        last = tuple(output[-1] if len(output) else first for output, first in zip(outputs, state, strict=True))
+        return self.logits(outputs), last
 
     def _input_table(self, index: int, layer: Layer) -> Floats:
         bias = np.zeros(layer.units, self.logits_bias.dtype) if layer.bias is None else layer.bias
@@ -198,27 +222,6 @@ def parameters_from_tensors(tensors: Mapping[str, Floats], *, activation: str, s
     )
 
 
-def zero_state(parameters: Parameters, batch: int) -> State:
-    """Return the state before the first character: zeros [batch, H] for each layer."""
-    return tuple(np.zeros((batch, layer.units), parameters.logits_bias.dtype) for layer in parameters.layers)
-
-
-def step(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-    """Read one character in each stream.
-
-    Args:
-        parameters: The weights.
-        ids: Integers [B], 0 to V - 1.
-        state: [B, H] for each layer; it is not changed.
-
-    Returns:
-        The logits of the next character, [B, V], and the state after this one.
-
-    """
-    _, outputs = advance(parameters, ids, state)
-    return parameters.logits(outputs), outputs
-
-
 def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[State, State]:
     """Read one character in each stream, without the logits.
 
@@ -244,26 +247,6 @@ def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[St
         totals.append(total)
         outputs.append(activate(total))
     return tuple(totals), tuple(outputs)
-
-
-def unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
-    """Read a window of characters in each stream.
-
-    The result is that of T calls of `step`, up to rounding. It is faster: each layer multiplies its inputs at all
-    times by its kernel at once.
-
-    Args:
-        parameters: The weights.
-        ids: Integers [T, B], 0 to V - 1; T may be 0.
-        state: [B, H] for each layer; it is not changed.
-
-    Returns:
-        The logits after each character, [T, B, V], and the state after the last one.
-
-    """
-    outputs = read_outputs(parameters, ids, state)
-    last = tuple(output[-1] if len(output) else first for output, first in zip(outputs, state, strict=True))
-    return parameters.logits(outputs), last
 
 
 def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> State:

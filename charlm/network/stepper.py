@@ -1,8 +1,8 @@
-"""`rnn.step` arranged for the speed of generation: for one stream or a few, and for many, each as if it were alone.
+"""`Parameters.step` arranged for the speed of generation: a stream or a few, and many, each as if it were alone.
 
 The output h_t of a layer is multiplied by up to three matrices: the recurrent kernel of the layer, the kernel of the
 layer above and the kernel of the logits. Here they are the columns of a single matrix, [V | U above | W], so that a
-layer takes one product a step; `rnn.step` takes two or three. Buffers are allocated once.
+layer takes one product a step; `Parameters.step` takes two or three. Buffers are allocated once.
 
 `Stepper` multiplies [B, H] by [H, N]. That product does not treat its rows alike: a BLAS has one kernel for twelve
 rows, another for the four that are left, and they round differently. Which bits a stream gets would depend on how many
@@ -60,7 +60,7 @@ class Stepper:
 
     @property
     def state(self) -> State:
-        """A copy of the state: [B, H] for each layer, as `rnn.step` returns it."""
+        """A copy of the state: [B, H] for each layer, as `Parameters.step` returns it."""
         return tuple(np.atleast_2d(layer.output).copy() for layer in self._layers)
 
     def advance(self, ids: Any) -> None:

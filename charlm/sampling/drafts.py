@@ -10,7 +10,7 @@ import numpy as np
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, State, probabilities, step
+from charlm.network.rnn import Floats, State, probabilities
 from charlm.sampling.generation import TextRequest, choose_ids, encode_prompt, forbidden_ids, read_prompt
 from charlm.sampling.growing import GrowingSample
 from charlm.sampling.sampler import not_finite
@@ -142,7 +142,7 @@ def _add(draft: Draft, ids: Iterable[int]) -> Draft:
     """Let the network read ids at the end of a draft."""
     added, logits, state = list(ids), draft.logits, draft.state
     for index in added:
-        (logits,), state = step(draft.bundle.parameters, np.array([index]), state)
+        (logits,), state = draft.bundle.parameters.step(np.array([index]), state)
     return replace(draft, logits=logits, state=state, ids=(*draft.ids, *added), before=draft) if added else draft
 
 

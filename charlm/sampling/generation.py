@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, check_choice
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, Parameters, State, unroll, zero_state
+from charlm.network.rnn import Floats, Parameters, State
 from charlm.network.stepper import Stepper
 from charlm.sampling.batch import Batch, Job
 from charlm.sampling.growing import GrowingSample, Sample, StoppedBy, readable, to_bytes
@@ -48,9 +48,9 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any], *, block: int = PROMP
     """
     if len(ids) == 0:
         raise CharlmError("the prompt is empty: at least one character is needed to predict the next")
-    state = zero_state(parameters, 1)
+    state = parameters.zero_state(1)
     for start in range(0, len(ids), block):
-        logits, state = unroll(parameters, np.asarray(ids)[start : start + block, None], state)
+        logits, state = parameters.unroll(np.asarray(ids)[start : start + block, None], state)
     return logits[-1, 0], state
 
 

@@ -87,9 +87,6 @@ class Engine(Protocol):
     def restore(self, tensors: Tensors) -> None:
         """Restore what `tensors` returned; the caller has checked the shapes."""
 
-    def graph(self) -> bytes:
-        """Return the network as a serialized GraphDef for TensorBoard; empty if there is none."""
-
 
 class EngineFactory(Protocol):
     """Makes an engine."""

@@ -60,18 +60,10 @@ class EventLog:
         self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
         self._write(Event(file_version="brain.Event:2"))
 
-    def describe(self, config: Config, graph: bytes) -> None:
-        """Write what does not change during a run: the layout of the charts, the config as text, and the graph.
-
-        Args:
-            config: Every setting.
-            graph: A serialized GraphDef; if it is empty, nothing is written.
-
-        """
+    def describe(self, config: Config) -> None:
+        """Write what does not change during a run: the layout of the charts, and every setting as text."""
         self._show(layout_pb(), step=0)
         self._show(text_pb("config", _preformatted(dump_config(config))), step=0)
-        if graph:
-            self._write(Event(graph_def=graph))
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Write a log line or an evaluation as scalars.

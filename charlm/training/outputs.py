@@ -30,7 +30,6 @@ from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.engine import Engine
 from charlm.training.events import EventLog
 from charlm.training.steps import DivergenceError
-from charlm.training.views import Views
 
 
 class RunOutputs:
@@ -81,7 +80,7 @@ class RunOutputs:
                 f"be overwritten; put the checkpoints back, or start a new run"
             )
         self._open_logs({})
-        self.events.describe(self.config, self.engine.graph())
+        self.events.describe(self.config)
         write_config(self.run.folder, self.config)
 
     def resume(self) -> Progress:
@@ -155,12 +154,6 @@ class RunOutputs:
         metrics = {**metrics, "bits_per_char": bits(metrics["nats_per_char"])}
         self._write_metrics(metrics)
         self.events.log(metrics)
-
-    def show(self, views: Views, *, step: int) -> None:
-        """Write what TensorBoard shows of an evaluation, and histograms of the weights."""
-        weights = {f"weights/{name}": values for name, values in self.engine.weights().items()}
-        self.events.show(Views(histograms=weights), step=step)
-        self.events.show(views, step=step)
 
     def end(self, step: int) -> None:
         """Write that the run is complete at a step. A resumed run takes this back: it is later than its checkpoint."""

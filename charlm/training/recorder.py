@@ -15,8 +15,8 @@ from charlm.training.outputs import RunOutputs
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
-from charlm.training.validation import MAX_TRAINING_CHARACTERS, Validator
-from charlm.training.views import StepChange, choose_windows, details, summary
+from charlm.training.validation import MAX_TRAINING_CHARACTERS, NGRAM, Validator
+from charlm.training.views import StepChange, choose_windows, views_of
 
 
 class Recorder:
@@ -156,18 +156,18 @@ class Recorder:
 
     def _show(self, sample: str, progress: Progress) -> None:
         """Show TensorBoard what the network of an evaluation is like."""
-        step, change = progress.step, self._last_change()
-        is_known = change is not None and change.step == step
-        views = summary(
+        change = self._last_change()
+        is_known = change is not None and change.step == progress.step
+        views = views_of(
+            self.outputs.bundle(progress).parameters,
+            self._windows,
+            weights=self.outputs.engine.weights(),
             sample=sample,
             change=change if is_known else None,
             best_nats=progress.best_nats,
-            simple_nats=self.validator.simple_nats,
+            ngram_nats=self.validator.simple_nats.get(NGRAM),
         )
-        self.outputs.show(views, step=step)
-        bundle, others = self.outputs.bundle(progress), self.validator.other_temperatures
-        texts = {other: self.validator.sample(bundle, temperature=other) for other in others} if sample else {}
-        self.outputs.events.show(details(bundle.parameters, self._windows, texts), step=step)
+        self.outputs.events.show(views, step=progress.step)
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {

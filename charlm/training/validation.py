@@ -16,19 +16,9 @@ from charlm.text.corpus import Corpus
 from charlm.text.vocabulary import Ids
 from charlm.training.checkpoints import Progress
 
-BESIDE = (0.5, 1.0)
-"""Temperatures beside the one of the config."""
-INSTEAD = 0.8
-"""The temperature in place of one of these that the config has."""
 NGRAM = f"{NGRAM_ORDER}-gram"
 MAX_TRAINING_CHARACTERS = 1_000_000
 """The simple models learn from the end of the training text; a 5-gram model of so much takes a third of a second."""
-
-
-def temperatures(configured: float) -> tuple[float, ...]:
-    """Return three different temperatures, that of the config first."""
-    others = [INSTEAD if temperature == configured else temperature for temperature in BESIDE]
-    return (configured, *others)
 
 
 class Validator:
@@ -44,8 +34,6 @@ class Validator:
         ids = run.corpus.split("validation", at_most=self.config.training.evaluate_characters)
         self.validation = ids if len(ids) > 1 else None
         """The ids of the validation text, integers [n]; None if there are fewer than 2."""
-        self.other_temperatures = temperatures(self.config.sampling.temperature)[1:]
-        """Temperatures of texts to show beside the one of the config."""
         self.split = "train" if self.validation is None else "validation"
         """The text that the best score is measured on: validation, or train if there is no validation text."""
 
@@ -61,12 +49,8 @@ class Validator:
         """What simple models score on the validation text, see `score_simple_models`; it takes a second at first."""
         return score_simple_models(self.run.corpus, self.validation)
 
-    def sample(self, bundle: Bundle, *, temperature: float | None = None) -> str:
+    def sample(self, bundle: Bundle) -> str:
         """Sample a text, as `charlm sample` with the seed of the run does; empty if `sampling.length` is 0.
-
-        Args:
-            bundle: The network.
-            temperature: 0 or more; None = that of the config.
 
         Returns:
             The text with its prompt.
@@ -78,12 +62,7 @@ class Validator:
         settings = self.config.sampling
         if not settings.length:
             return ""
-        sampler = Sampler(
-            settings.temperature if temperature is None else temperature,
-            settings.top_k,
-            settings.top_p,
-            settings.min_p,
-        )
+        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p, settings.min_p)
         wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt, unknown="skip")
         return settings.prompt + "".join(generate_text(bundle, wanted))
 

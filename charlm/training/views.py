@@ -151,45 +151,38 @@ def reach(curve: LagCurve) -> int:
     return int(below[0]) if len(below) else len(curve.median)
 
 
-def summary(
-    *, sample: str, change: StepChange | None, best_nats: float | None, simple_nats: Mapping[str, float]
+def views_of(
+    parameters: Parameters,
+    windows: NDArray[Any] | None,
+    *,
+    weights: Mapping[str, Floats],
+    sample: str,
+    change: StepChange | None,
+    best_nats: float | None,
+    ngram_nats: float | None,
 ) -> Views:
-    """Return what is shown of an evaluation and of the step before it.
-
-    Args:
-        sample: The sampled text, or "".
-        change: What the last step did; None = not known.
-        best_nats: The lowest loss so far in nats per character, or None.
-        simple_nats: What simple models score on the same text, by name.
-
-    """
-    scalars = {} if change is None else change.scalars()
-    if NGRAM in simple_nats:
-        scalars[f"nats_per_char/{NGRAM}"] = simple_nats[NGRAM]
-    if best_nats is not None:
-        scalars["best_nats_per_char"] = best_nats
-    return Views(scalars=scalars, texts={"sample": sample} if sample else {})
-
-
-def details(parameters: Parameters, windows: NDArray[Any] | None, texts: Mapping[float, str]) -> Views:
-    """Return what is shown of a network.
+    """Return what is shown of an evaluation, of its network and of the step before it.
 
     Args:
         parameters: The network that is evaluated: the average of the weights if one is kept.
         windows: What `choose_windows` returned.
-        texts: Sampled texts by their temperatures.
+        weights: The trained weights by their names in weights.safetensors.
+        sample: The sampled text, or "".
+        change: What the last step did; None = not known.
+        best_nats: The lowest loss so far in nats per character, or None.
+        ngram_nats: What a 5-gram model scores on the same text, or None.
 
     """
-    layers = [] if windows is None else probe(parameters, windows)
-    scalars = {
-        f"spectral_radius/rnn.{index}": spectral_radius(layer.recurrent_kernel)
-        for index, layer in enumerate(parameters.layers)
-    }
-    for index, layer in enumerate(layers):
-        scalars[f"saturated/rnn.{index}"] = layer.saturated_share
-        scalars[f"gradient_reach/rnn.{index}"] = float(reach(layer.gradient))
-    return Views(
-        scalars=scalars,
-        histograms={f"state/rnn.{index}": layer.states for index, layer in enumerate(layers)},
-        texts={f"sample/temperature_{temperature:g}": text for temperature, text in texts.items()},
-    )
+    scalars = {} if change is None else change.scalars()
+    histograms = {f"weights/{name}": values for name, values in weights.items()}
+    if ngram_nats is not None:
+        scalars[f"nats_per_char/{NGRAM}"] = ngram_nats
+    if best_nats is not None:
+        scalars["best_nats_per_char"] = best_nats
+    for index, layer in enumerate(parameters.layers):
+        scalars[f"spectral_radius/rnn.{index}"] = spectral_radius(layer.recurrent_kernel)
+    for index, found in enumerate([] if windows is None else probe(parameters, windows)):
+        scalars[f"saturated/rnn.{index}"] = found.saturated_share
+        scalars[f"gradient_reach/rnn.{index}"] = float(reach(found.gradient))
+        histograms[f"state/rnn.{index}"] = found.states
+    return Views(scalars, histograms, {"sample": sample} if sample else {})

@@ -50,7 +50,7 @@ from charlm.config.schema import Config
 from charlm.engine.distribution import Machine
 from charlm.engine.keras_engine import KerasEngine
 from charlm.text.batches import Batches
-dropouts = {"layer_dropout": 0.2, "weight_dropout": 0.1, "rnn": {"dropout": 0.1, "recurrent_dropout": 0.1}}
+dropouts = {"layer_dropout": 0.2, "rnn": {"dropout": 0.1, "recurrent_dropout": 0.1}}
 model = {"layers": 2, "units": 12, "skip_connections": True, **dropouts}
 training = {"steps": 1, "parts": 3, "average_momentum": 0.9, "state_reset": 0.2, "optimizer": {"name": "muon"}}
 config = Config.model_validate({"model": model, "training": training})

@@ -27,7 +27,7 @@ from charlm.training.schedule import learning_rates
 V, T, B = 5, 4, 6
 SETTINGS = (
     *("model.layers=2", "model.units=8", "model.layer_dropout=0.2", "model.output_dropout=0.2"),
-    *("model.rnn.dropout=0.2", "model.rnn.recurrent_dropout=0.2", "model.weight_dropout=0.2"),
+    *("model.rnn.dropout=0.2", "model.rnn.recurrent_dropout=0.2"),
     *("training.average_momentum=0.9", "training.state_reset=0.1", "training.parts=1"),
 )
 BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=1)

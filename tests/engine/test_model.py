@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine.model import CharacterRNN, named_weights, to_parameters, zero_state
 from charlm.evaluation.scoring import mean_score
-from charlm.network import rnn
 from charlm.network.rnn import nats
 from charlm.sampling.generation import generate
 from charlm.sampling.sampler import Sampler
@@ -54,7 +53,7 @@ def compare_engines(network: dict[str, Any], length: int) -> None:
     model = shared(**network)
     ids, state = random_ids(length + 1, B), random_state(model)
     logits, last = model((tf.constant(ids[:-1]), state))
-    numpy_logits, numpy_last = rnn.unroll(to_parameters(model), ids[:-1], state)
+    numpy_logits, numpy_last = to_parameters(model).unroll(ids[:-1], state)
     size = np.abs(numpy_logits).max(initial=1.0)
     np.testing.assert_allclose(logits, numpy_logits, rtol=0, atol=1e-5 * size)
     for state_of_layer, numpy_state in zip(last, numpy_last, strict=True):
@@ -103,7 +102,6 @@ def test_two_windows_with_the_state_carried_equal_one_long_window(network: dict[
         {"rnn": {"recurrent_dropout": 0.5}},
         {"layer_dropout": 0.5},
         {"output_dropout": 0.5},
-        {"weight_dropout": 0.5},
     ],
     ids=str,
 )
@@ -156,28 +154,6 @@ def test_a_quarter_is_dropped_and_the_rest_is_scaled_to_keep_the_mean(
     factors = masks(build(layers=2, units=V, activation="linear", **settings))
     np.testing.assert_allclose(np.unique(factors.round(4)), [0, 1.3333])
     assert factors.mean() == pytest.approx(1, abs=0.1)
-
-
-def test_weight_dropout_drops_the_same_recurrent_weights_in_the_whole_window() -> None:
-    model = build(units=V, activation="linear", weight_dropout=0.25)
-    for weight, value in zip(model.rnn[0].weights, (np.zeros((V, V)), np.eye(V), np.zeros(V)), strict=False):
-        weight.assign(value)  # each unit keeps its value, or loses it if its weight is dropped
-    _, (outputs,), _ = model.predict_window(tf.constant(random_ids(2, B)), (np.ones((B, V)),), training=True)
-    first, second = np.array(outputs)
-    np.testing.assert_allclose(second, first**2, rtol=1e-5)
-    assert (first == first[0]).all(), "the same weights in every stream"
-    assert set(first.ravel().round(4)) <= {0, np.float32(1.3333)}
-
-
-# Penalties
-
-
-def test_the_penalties_are_the_mean_squares_of_outputs_and_of_their_changes() -> None:
-    model = build(layers=2, activation_penalty=2.0, temporal_activation_penalty=3.0)
-    _, outputs = read(model, training=True)
-    last = np.array(outputs[-1])
-    expected = 2 * np.square(last).mean() + 3 * np.square(np.diff(last, axis=0)).mean()
-    assert float(model.regularization(outputs)) == pytest.approx(expected, rel=1e-5)
 
 
 # Weights

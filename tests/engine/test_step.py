@@ -16,7 +16,6 @@ from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
 from charlm.engine.objective import Objective
 from charlm.engine.step import StepResults, compile_steps, share_batch
-from charlm.network import rnn
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
 
@@ -164,7 +163,6 @@ def test_the_compiled_step_does_what_the_eager_one_does(eagerly: None) -> None:
             skip_connections=True,
             layer_dropout=0.2,
             output_dropout=0.2,
-            weight_dropout=0.2,
             rnn={**REGULARIZED, **DROPOUT, "recurrent_constraint": "unit_norm"},
         )
         results = trainer.take(random_windows(2), rate=0.01)
@@ -254,7 +252,7 @@ def test_a_constraint_holds_after_every_step() -> None:
 def test_the_losses_are_nats_per_character_without_regularization_or_temperature() -> None:
     trainer = Trainer(rnn=REGULARIZED, objective=Objective(temperature=0.5))
     windows, state = random_windows(1), zero_state(trainer.model, B)
-    logits, _ = rnn.unroll(to_parameters(trainer.model), windows[0, :-1], tuple(np.array(layer) for layer in state))
+    logits, _ = to_parameters(trainer.model).unroll(windows[0, :-1], tuple(np.array(layer) for layer in state))
     losses = trainer.take(windows).losses.numpy()
     assert losses == pytest.approx([nats(logits, windows[0, 1:]).mean()], rel=1e-6)
 
@@ -273,7 +271,7 @@ def test_the_returned_state_is_that_of_the_numpy_engine(parts: int) -> None:
     windows, state = random_windows(4), zero_state(trainer.model, B)
     last = trainer.take(windows, rate=0.0).state
     ids = np.concatenate(windows[:, :-1])  # at a rate of 0, four windows are one window of 4 T
-    _, expected = rnn.unroll(to_parameters(trainer.model), ids, tuple(np.array(layer) for layer in state))
+    _, expected = to_parameters(trainer.model).unroll(ids, tuple(np.array(layer) for layer in state))
     assert_close([np.array(layer) for layer in last], list(expected))
 
 

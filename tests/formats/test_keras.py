@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
 from charlm.formats.keras import export_keras, read_keras_archive
-from charlm.network.rnn import Parameters, unroll, zero_state
+from charlm.network.rnn import Parameters
 
 WEIGHTS = weights_file(weights_of()).getvalue()
 
@@ -163,7 +163,7 @@ np.save(sys.argv[1] + "/probabilities.npy", probabilities)
 def test_a_model_of_keras_has_the_same_probabilities(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", STOCK, str(tmp_path)], check=True, capture_output=True)
     parameters = read_keras_archive(tmp_path / "stock.keras")
-    logits, _ = unroll(parameters, np.array([0, 3, 1, 4, 2])[:, None], zero_state(parameters, 1))
+    logits, _ = parameters.unroll(np.array([0, 3, 1, 4, 2])[:, None], parameters.zero_state(1))
     weights = np.exp(logits[:, 0])
     expected = np.load(tmp_path / "probabilities.npy")[0]
     np.testing.assert_allclose(weights / weights.sum(-1, keepdims=True), expected, atol=1e-6)

@@ -11,7 +11,6 @@ from formats.networks import STRANGE, BundleMaker
 from charlm.errors import CharlmError
 from charlm.formats.onnx import FILE, export_onnx
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import unroll, zero_state
 
 
 def test_a_missing_package_is_named(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +39,7 @@ def test_streams_side_by_side_go_on_from_their_states(
     for part in (ids[:4], ids[4:5], ids[5:]):
         logits, state = session.run(None, {"ids": part, "state": state})
         parts.append(logits)
-    expected, last = unroll(bundle.parameters, ids, zero_state(bundle.parameters, 3))
+    expected, last = bundle.parameters.unroll(ids, bundle.parameters.zero_state(3))
     np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-5)
     np.testing.assert_allclose(state, np.stack(last), atol=1e-5)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.formats.html import round_weights
 from charlm.formats.registry import TOLERANCE, Check, check_export
-from charlm.network.rnn import Floats, Parameters, unroll, zero_state
+from charlm.network.rnn import Floats, Parameters
 
 IDS = np.array([0, 1, 2, 3, 4])
 
@@ -22,7 +22,7 @@ def check(parameters: Parameters, *, error: float, stored: Parameters | None = N
 
     def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
         assert (folder / "model").read_bytes() == b"weights"
-        logits = unroll(used, ids[:time, None], zero_state(used, 1))[0][:, 0]
+        logits = used.unroll(ids[:time, None], used.zero_state(1))[0][:, 0]
         logits[1, 2] += error
         return logits
 

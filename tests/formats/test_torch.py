@@ -188,7 +188,6 @@ def test_a_network_of_pytorch_has_the_same_logits(tmp_path: Path, layers: int) -
     ids = torch.tensor([[0], [3], [1], [4], [2]])
     with torch.inference_mode():
         expected = modules["head"](modules["rnn"](modules["wte"](ids))[0])[:, 0]
-    from charlm.network.rnn import unroll, zero_state
 
-    logits, _ = unroll(found, ids.numpy(), zero_state(found, 1))
+    logits, _ = found.unroll(ids.numpy(), found.zero_state(1))
     np.testing.assert_allclose(logits[:, 0], expected.numpy(), atol=1e-6)

@@ -36,6 +36,7 @@ SETTINGS = (
         "training.evaluate_every=5",
         "training.checkpoint_every=5",
         "sampling.length=0",
+        "training.kernel=tensorflow",
     ),
 )
 

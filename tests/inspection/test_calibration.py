@@ -9,7 +9,7 @@ import pytest
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.calibration import Calibration, best_temperature, calibrate
 from charlm.inspection.states import read_states
-from charlm.network.rnn import Parameters, step, zero_state
+from charlm.network.rnn import Parameters
 
 RandomParameters = Callable[..., Parameters]
 
@@ -30,9 +30,9 @@ def sharpened(parameters: Parameters, temperature: float) -> Parameters:
 def written_by(parameters: Parameters, length: int = 1500) -> np.ndarray:
     """Return a text that a network has written at temperature 1."""
     rng = np.random.default_rng(0)
-    ids, state = [0], zero_state(parameters, 1)
+    ids, state = [0], parameters.zero_state(1)
     while len(ids) < length:
-        logits, state = step(parameters, np.array(ids[-1:]), state)
+        logits, state = parameters.step(np.array(ids[-1:]), state)
         ids.append(int((logits[0] + rng.gumbel(size=5)).argmax()))
     return np.array(ids)
 

@@ -9,7 +9,7 @@ from conftest import RandomParameters
 from charlm.errors import CharlmError
 from charlm.inspection.fixed_points import HeldCharacter, find_fixed_points, find_point, hold_character
 from charlm.inspection.states import read_states
-from charlm.network.rnn import ACTIVATIONS, Layer, Parameters, step, unroll, zero_state
+from charlm.network.rnn import ACTIVATIONS, Layer, Parameters
 
 IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
 
@@ -74,7 +74,7 @@ def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(random_parameters: Rand
     point = find_point(exact, 2, tuple(np.full(4, 0.1) for _ in range(3)))
     assert point is not None
     assert point.is_fixed
-    _, after = step(exact, np.array([2]), tuple(np.split(point.state[None], 3, axis=1)))
+    _, after = exact.step(np.array([2]), tuple(np.split(point.state[None], 3, axis=1)))
     np.testing.assert_allclose(np.concatenate(after, 1)[0], point.state, atol=1e-9)
 
 
@@ -118,13 +118,13 @@ def test_the_spectral_radius_is_that_of_the_whole_stack(
 ) -> None:
     parameters = random_parameters(layers=2, units=3, skip_connections=skip_connections, scale=0.5)
     held = found_in(parameters, IDS, 2)
-    state, ids = zero_state(parameters, 7), np.full((500, 7), 2)
-    _, state = unroll(parameters, ids, state)  # settles there
+    state, ids = parameters.zero_state(7), np.full((500, 7), 2)
+    _, state = parameters.unroll(ids, state)  # settles there
     moved = [layer.astype(np.float64) for layer in state]
     size = 1e-5
     for unit in range(6):
         moved[unit // 3][1 + unit, unit % 3] += size
-    logits, after = step(parameters.cast(np.float64), ids[0], tuple(moved))
+    logits, after = parameters.cast(np.float64).step(ids[0], tuple(moved))
     joined = np.concatenate(after, 1)
     jacobian = (joined[1:] - joined[0]) / size
     assert held.points[0].spectral_radius == pytest.approx(np.abs(np.linalg.eigvals(jacobian)).max(), rel=1e-3)

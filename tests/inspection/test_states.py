@@ -17,7 +17,7 @@ from charlm.inspection.states import (
     participation_ratio,
     read_states,
 )
-from charlm.network.rnn import Layer, Parameters, step, zero_state
+from charlm.network.rnn import Layer, Parameters
 from charlm.text.vocabulary import Vocabulary
 
 SHORT = np.array([0, 3, 1, 4, 2, 2, 0])
@@ -31,9 +31,9 @@ def test_outputs_and_logits_are_those_of_single_steps(
     parameters = random_parameters(layers=3, embedding=embedding, skip_connections=skip_connections)
     outputs = read_states(parameters, SHORT)
     logits = parameters.logits(outputs)
-    state = zero_state(parameters, 1)
+    state = parameters.zero_state(1)
     for time, index in enumerate(SHORT):
-        expected, state = step(parameters, np.array([index]), state)
+        expected, state = parameters.step(np.array([index]), state)
         for output, single in zip(outputs, state, strict=True):
             np.testing.assert_allclose(output[time], single[0], atol=1e-5)
         np.testing.assert_allclose(logits[time], expected[0], atol=1e-4)

@@ -19,9 +19,6 @@ from charlm.network.rnn import (
     parameters_from_tensors,
     perplexity,
     recur,
-    step,
-    unroll,
-    zero_state,
 )
 
 NETWORKS = [
@@ -34,7 +31,7 @@ IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
 def step_through(parameters: Parameters, ids: NDArray[np.int64], state: State) -> tuple[Floats, State]:
     logits = []
     for now in ids:
-        row, state = step(parameters, now, state)
+        row, state = parameters.step(now, state)
         logits.append(row)
     return np.stack(logits), state
 
@@ -59,7 +56,7 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_step_equals_the_definition(random_parameters: RandomParameters, network: dict[str, int | bool | None]) -> None:
     parameters = random_parameters(**network)
-    logits, state = step_through(parameters, IDS, zero_state(parameters, 3))
+    logits, state = step_through(parameters, IDS, parameters.zero_state(3))
     for stream in range(3):
         expected_logits, expected_state = reference.read(parameters, IDS[:, stream].tolist())
         np.testing.assert_allclose(logits[:, stream], expected_logits, atol=1e-5)
@@ -70,8 +67,8 @@ def test_step_equals_the_definition(random_parameters: RandomParameters, network
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_unroll_equals_step(random_parameters: RandomParameters, network: dict[str, int | bool | None]) -> None:
     parameters = random_parameters(**network)
-    expected_logits, expected_state = step_through(parameters, IDS, zero_state(parameters, 3))
-    logits, state = unroll(parameters, IDS, zero_state(parameters, 3))
+    expected_logits, expected_state = step_through(parameters, IDS, parameters.zero_state(3))
+    logits, state = parameters.unroll(IDS, parameters.zero_state(3))
     np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
     for output, expected in zip(state, expected_state, strict=True):
         np.testing.assert_allclose(output, expected, atol=1e-5)
@@ -79,8 +76,8 @@ def test_unroll_equals_step(random_parameters: RandomParameters, network: dict[s
 
 def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(layers=2)
-    _, state = unroll(parameters, IDS, zero_state(parameters, 3))
-    logits, after = unroll(parameters, IDS[:0], state)
+    _, state = parameters.unroll(IDS, parameters.zero_state(3))
+    logits, after = parameters.unroll(IDS[:0], state)
     assert logits.shape == (0, 3, 5)
     for output, expected in zip(after, state, strict=True):
         np.testing.assert_array_equal(output, expected)
@@ -88,9 +85,9 @@ def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParame
 
 def test_step_and_unroll_do_not_change_the_given_state(random_parameters: RandomParameters) -> None:
     parameters = random_parameters()
-    state = zero_state(parameters, 3)
-    step(parameters, IDS[0], state)
-    unroll(parameters, IDS, state)
+    state = parameters.zero_state(3)
+    parameters.step(IDS[0], state)
+    parameters.unroll(IDS, state)
     assert not state[0].any()
 
 
@@ -111,7 +108,7 @@ def test_activation_is_finite_for_large_values(name: str) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_unroll_equals_the_definition_with_every_activation(random_parameters: RandomParameters, name: str) -> None:
     parameters = random_parameters(layers=2, activation=name, scale=0.1)
-    logits, _ = unroll(parameters, IDS, zero_state(parameters, 3))
+    logits, _ = parameters.unroll(IDS, parameters.zero_state(3))
     expected, _ = reference.read(parameters, IDS[:, 1].tolist())
     np.testing.assert_allclose(logits[:, 1], expected, rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Both steppers give the results of `rnn.step`; a stream in a tile has the bits that it has alone."""
+"""Both steppers give the results of `Parameters.step`; a stream in a tile has the bits that it has alone."""
 
 from itertools import product
 
@@ -7,7 +7,7 @@ import pytest
 from conftest import RandomParameters
 
 from charlm.errors import CharlmError
-from charlm.network.rnn import ACTIVATIONS, Parameters, State, step, unroll, zero_state
+from charlm.network.rnn import ACTIVATIONS, Parameters, State
 from charlm.network.stepper import Stepper, TiledStepper, count_lanes
 
 NETWORKS = [
@@ -18,14 +18,14 @@ IDS = np.random.default_rng(2).integers(0, 5, (6, 7))  # [T, B]
 
 
 def some_state(parameters: Parameters, batch: int) -> State:
-    return unroll(parameters, IDS[::-1, :batch], zero_state(parameters, batch))[1]
+    return parameters.unroll(IDS[::-1, :batch], parameters.zero_state(batch))[1]
 
 
 def assert_equals_step(parameters: Parameters, batch: int) -> None:
     state = some_state(parameters, batch)
     stepper = Stepper(parameters, state)
     for ids in IDS[:, :batch]:
-        logits, state = step(parameters, ids, state)
+        logits, state = parameters.step(ids, state)
         stepper.advance(ids if batch > 1 else int(ids[0]))
         np.testing.assert_allclose(np.atleast_2d(stepper.logits), logits, rtol=1e-4, atol=1e-5)
         for output, expected in zip(stepper.state, state, strict=True):
@@ -63,9 +63,9 @@ def test_tiles_equal_step(
     random_parameters: RandomParameters, network: dict[str, int | bool | None], lanes: int
 ) -> None:
     parameters = random_parameters(**network)
-    stepper, state = TiledStepper(parameters, streams=7, lanes=lanes), zero_state(parameters, 7)
+    stepper, state = TiledStepper(parameters, streams=7, lanes=lanes), parameters.zero_state(7)
     for ids in IDS:
-        logits, state = step(parameters, ids, state)
+        logits, state = parameters.step(ids, state)
         stepper.advance(ids)
         np.testing.assert_allclose(stepper.logits(7), logits, rtol=1e-4, atol=1e-5)
 

@@ -5,7 +5,6 @@ import pytest
 from conftest import RandomParameters
 from numpy.typing import NDArray
 
-from charlm.network.rnn import unroll, zero_state
 from charlm.network.transfer import NOISE, Matching, count_matches, match_ids, transfer
 from charlm.text.vocabulary import Vocabulary
 
@@ -35,8 +34,8 @@ def test_a_model_predicts_known_characters_as_before(
     order = np.array([2, 0, 4, 1, 3])
     ids = np.array([[0, 1, 2, 3, 4, 2, 1]]).T
     moved = transfer(parameters, order, np.ones(5, np.int64), seed=0)
-    expected, _ = unroll(parameters, order[ids], zero_state(parameters, 1))
-    logits, _ = unroll(moved, ids, zero_state(moved, 1))
+    expected, _ = parameters.unroll(order[ids], parameters.zero_state(1))
+    logits, _ = moved.unroll(ids, moved.zero_state(1))
     np.testing.assert_allclose(logits, expected[..., order], atol=1e-5)
 
 

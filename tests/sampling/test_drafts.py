@@ -7,7 +7,6 @@ import pytest
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import unroll, zero_state
 from charlm.sampling.drafts import BACKSPACE, ESCAPE, LEFT, Draft, begin, choices, press, text_of
 from charlm.sampling.generation import TextRequest
 from charlm.sampling.sampler import Sampler
@@ -30,7 +29,7 @@ def press_all(draft: Draft, keys: str) -> Draft:
 def expected_probabilities(written: str, bundle: Bundle) -> list[float]:
     """Return p of each id after a text, without the unknown id, from a network that reads the text at once."""
     ids = bundle.vocabulary.encode(written)[:, None]
-    logits = unroll(bundle.parameters, ids, zero_state(bundle.parameters, 1))[0][-1, 0].astype(np.float64)
+    logits = bundle.parameters.unroll(ids, bundle.parameters.zero_state(1))[0][-1, 0].astype(np.float64)
     logits[3] = -np.inf
     return [float(p) for p in np.exp(logits) / np.exp(logits).sum()]
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import step
 from charlm.sampling.generation import (
     GeneratedText,
     TextRequest,
@@ -78,7 +77,7 @@ def test_ids_are_chosen_by_the_random_stream_of_the_seed(random_parameters: Rand
     expected = []
     for uniform in np.random.default_rng([7, 0]).random(300).tolist():
         expected.append(choose(logits, uniform))
-        (logits,), state = step(parameters, np.array(expected[-1:]), state)
+        (logits,), state = parameters.step(np.array(expected[-1:]), state)
     assert [*generate(parameters, PROMPT, sampler=Sampler(temperature=1.5), length=300, seed=7)] == expected
 
 

@@ -69,7 +69,7 @@ def test_the_config_is_shown_as_it_is(events: Any, trained_run: Path) -> None:
         *(f"{kind}/{layer}" for kind in ("gradient_norm", "update_norm") for layer in ("rnn.0", "logits")),
         *(f"{kind}_to_weights/{layer}" for kind in ("gradient", "update") for layer in ("rnn.0", "logits")),
         *("spectral_radius/rnn.0", "saturated/rnn.0", "nats_per_char/5-gram", "best_nats_per_char"),
-        *("state/rnn.0", "gradient_reach/rnn.0", "sample/temperature_0.8", "sample/temperature_1"),
+        *("state/rnn.0", "gradient_reach/rnn.0"),
     ],
 )
 def test_every_view_is_written_at_every_evaluation(tag: str, events: Any) -> None:
@@ -103,15 +103,6 @@ def test_the_charts_name_only_tags_that_exist(events: Any) -> None:
     assert len(patterns) >= 8
     for pattern in patterns:
         assert any(re.fullmatch(pattern, tag) for tag in tags), pattern
-
-
-def test_the_graph_shows_the_recurrence(events: Any) -> None:
-    graph = events.Graph()
-    assert sum(node.op == "Tanh" for node in all_nodes(graph)) >= 3
-
-
-def all_nodes(graph: Any) -> list[Any]:
-    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
 
 
 def test_a_histogram_equals_that_of_tensorboard() -> None:

@@ -93,7 +93,7 @@ def test_a_run_that_is_refused_keeps_the_teachers_that_it_has_trained(tmp_path: 
 
 
 def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> None:
-    run, other = begin(tmp_path / "a"), begin(tmp_path / "b", "model.activation_penalty=0.1")
+    run, other = begin(tmp_path / "a"), begin(tmp_path / "b", "training.clip_norm=0.1")
     teach(other)
     (other.folder / "teachers").rename(run.folder / "teachers")
     with pytest.raises(CharlmError, match=r"teachers/2: has other settings or another text than the teachers of"):

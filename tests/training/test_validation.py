@@ -14,16 +14,7 @@ from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training.checkpoints import Progress
-from charlm.training.validation import Validator, score_simple_models, temperatures
-
-
-@pytest.mark.parametrize(
-    ("configured", "expected"), [(0.8, (0.8, 0.5, 1)), (0.5, (0.5, 0.8, 1)), (1.0, (1, 0.5, 0.8)), (0, (0, 0.5, 1))]
-)
-def test_there_are_three_different_temperatures_the_configured_one_first(
-    configured: float, expected: tuple[float, ...]
-) -> None:
-    assert temperatures(configured) == expected
+from charlm.training.validation import Validator, score_simple_models
 
 
 def validator(
