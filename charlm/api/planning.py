@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.api.preparation import Overrides, Text, prepare
-from charlm.api.training import count_devices, start_engine
+from charlm.api.training import start_engine
 from charlm.config.recipes import RecipeAdvice
 from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
@@ -120,12 +120,11 @@ def plan(
             recipe=recipe,
             overrides=overrides,
             aside=Path(folder),
-            cores=lambda config: count_devices(config, session),
             session=session,
         )
         config, corpus = prepared.config, prepared.corpus
         facts, settings = describe_text(corpus), config.training
-        make_engine = start_engine(session, device=settings.device)
+        make_engine = start_engine(session)
         engine = prepared.new_engine(make_engine, session=session)
         start_seconds = time.perf_counter() - started
         teachers = teacher_seconds(config, corpus, make_engine, session=session, step_seconds=step_seconds)

@@ -4,7 +4,7 @@ And the forms in which the library takes a text and settings.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, 
 from charlm.config.schema import Config, CorpusConfig
 from charlm.engine.kernel import settle_kernel
 from charlm.errors import CharlmError
-from charlm.hardware import core_count, memory_bytes
+from charlm.hardware import memory_bytes
 from charlm.network.bundle import Bundle
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial import Parent, adapt_parent, check_first_weights, check_level, load_run_config
@@ -78,7 +78,6 @@ def prepare(
     parent: Parent | None = None,
     minutes: float | None = None,
     workers: int = 1,
-    cores: Callable[[Config], int] = lambda _: core_count(),
 ) -> Preparation:
     """Read the text, and settle every setting of a training. A mistake in a setting is found before the text is read.
 
@@ -93,7 +92,6 @@ def prepare(
             weights.
         minutes: How long the training is to take; None = as long as the recipe or the advice says.
         workers: The number of machines that share the batch.
-        cores: Returns the cores, or graphics cards, of each that compute parts of a batch.
 
     Raises:
         CharlmError: a key or a value is not right, the parent does not fit the overrides or the text, the text or a
@@ -116,7 +114,7 @@ def prepare(
             minutes = advice.minutes
     training = config.training.model_copy(update={"first_weights": None if parent is None else parent.sha256})
     config = config.model_copy(update={"recipe": path.stem, "corpus": settings, "training": training})
-    config = settle_kernel(fill_parts(config, workers=workers, cores=cores(config)), say=session.say)
+    config = settle_kernel(fill_parts(config, workers=workers), say=session.say)
     check_teachers(config, corpus, available_bytes=memory_bytes())
     first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
     return Preparation(corpus, config, first, advice, is_advised, minutes)

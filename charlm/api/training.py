@@ -12,7 +12,6 @@ from charlm.config.schema import Config
 from charlm.engine.kernel import settle_kernel
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, counted
-from charlm.hardware import core_count
 from charlm.runs.folder import RUNS, find_run, is_run, new_folder, newest_unfinished_run
 from charlm.runs.initial import read_initial, read_parent
 from charlm.runs.run import Run, begin_run, discarded_if_refused, folder_aside, open_run
@@ -92,10 +91,10 @@ def train(
         show_progress: Whether to show bars on standard error.
 
     Raises:
-        CharlmError: TensorFlow is not installed, a key, a value or the text is not right, there is no graphics card for
-            `training.device: gpu`, `minutes` is given together with an override of the length or is too short, `init`
-            is no model or does not fit the overrides or the text, a file cannot be written, or training has diverged;
-            before the first checkpoint, nothing is left behind.
+        CharlmError: TensorFlow is not installed, a key, a value or the text is not right, `minutes` is given together
+            with an override of the length or is too short, `init` is no model or does not fit the overrides or the
+            text, a file cannot be written, or training has diverged; before the first checkpoint, nothing is left
+            behind.
         Stopped: a signal came before the first step; it is a KeyboardInterrupt. Nothing is left behind, or a run that
             can be resumed.
 
@@ -114,12 +113,11 @@ def train(
                 aside=aside,
                 parent=None if init is None else read_parent(Path(init)),
                 minutes=minutes,
-                cores=lambda config: count_devices(config, session),
                 session=session,
             )
             for line in prepared.describe_advice():
                 session.say(line)
-            config, make_engine = prepared.config, start_engine(session, device=prepared.config.training.device)
+            config, make_engine = prepared.config, start_engine(session)
             engine = prepared.new_engine(make_engine, session=session)
             if prepared.minutes is not None:
                 config = _fit_to_minutes(prepared, engine, make_engine, started=started, session=session)
@@ -154,7 +152,7 @@ def resume(
     with stop_on_signal(say, show_progress=show_progress) as session:
         folder = newest_unfinished_run() if run is None else find_run(Path(run))
         begun = open_run(folder, overrides=as_several(overrides))
-        make_engine = start_engine(session, device=begun.config.training.device)
+        make_engine = start_engine(session)
         with session.at_once():
             first = read_initial(begun.folder, begun.config)
             config = settle_kernel(begun.config, say=session.say, is_recorded=True)
@@ -162,30 +160,14 @@ def resume(
         return _train(begun, make_engine, engine, resume=True, session=session)
 
 
-def start_engine(session: Session, *, device: str = "cpu") -> EngineFactory:
-    """Import TensorFlow, and return what makes the engine of a run on a device; raises Stopped if a signal comes."""
+def start_engine(session: Session) -> EngineFactory:
+    """Import TensorFlow, and return what makes the engine of a run; raises Stopped if a signal comes."""
     with session.at_once():
         from charlm.engine import runtime
 
-        runtime.start(device=device)
+        runtime.start()
         from charlm.engine.keras_engine import KerasEngine
     return KerasEngine
-
-
-def count_devices(config: Config, session: Session) -> int:
-    """Return how many cores or graphics cards compute the parts of a batch.
-
-    Raises:
-        CharlmError: the config asks for graphics cards, and there is none.
-        Stopped: a signal came while TensorFlow started to look for them.
-
-    """
-    if config.training.device == "cpu":
-        return core_count()
-    start_engine(session, device=config.training.device)
-    from charlm.engine.distribution import devices_for
-
-    return len(devices_for(config.training.device))
 
 
 def _fit_to_minutes(

@@ -4,20 +4,18 @@ import importlib.util
 import math
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.api.training import count_devices, start_engine
+from charlm.api.training import start_engine
 from charlm.config.recipes import DEFAULT_CORPUS, find_space
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
-from charlm.training.signals import Session, stop_on_signal
+from charlm.training.signals import stop_on_signal
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult
-    from charlm.tuning.space import Space
 
 TRIALS = 20
 """Trials that would fit into the time of a search if none were pruned."""
@@ -74,7 +72,6 @@ def tune(
     sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
     with stop_on_signal(say) as session:
-        loaded = _fix_parts(loaded, session)
         corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
         study = Study(folder, loaded, identity)
         asked = None if trial_minutes is None else 60 * trial_minutes
@@ -83,19 +80,10 @@ def tune(
         return Search(
             study,
             corpus,
-            start_engine(session, device=loaded.config().training.device),
+            start_engine(session),
             session,
             command,
             seconds=60 * minutes,
             trial_seconds=trial_seconds,
             trials=trials,
         ).run()
-
-
-def _fix_parts(space: "Space", session: Session) -> "Space":
-    """Return a space that fixes a part of the batch for each graphics card, if its trials train on them."""
-    config = space.config()
-    if config.training.device == "cpu" or "training.parts" in space.search:
-        return space
-    parts = config.training.parts or count_devices(config, session)
-    return replace(space, fixed={**space.fixed, "training.parts": parts})

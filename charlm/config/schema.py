@@ -252,7 +252,7 @@ class TrainingConfig(_Section):
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Runs or bundle folders to learn from beside the text: the soft targets are the probabilities that the mean of
     their logits gives (Hinton et al. 2015). They must have the vocabulary of the text. [] = none."""
-    teacher_seeds: Annotated[tuple[Seed, ...], Field(strict=False)] = ()
+    teacher_seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})] = ()
     """Seeds of more teachers, which a run trains before it begins, each as a run of its own in its folder teachers/:
     by the same recipe, but with this seed, without teachers, and with `teacher_settings`. [] = none."""
     teacher_settings: dict[str, Any] = {}
@@ -277,11 +277,9 @@ class TrainingConfig(_Section):
     there is a C compiler and the activation is tanh, relu, sigmoid or linear. A run records what it has used, as the
     two round differently."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Parts into which a batch is cut; each is computed on one core or graphics card. null = the number of cores when
-    the run begins, or fewer, so that a part has at least 8 rows; with `device: gpu` the number of cards. It determines
-    the rounding of the sums, so a run keeps its number of parts on any machine."""
-    device: Literal["cpu", "gpu"] = "cpu"
-    """What computes the parts: the cores of the processor, or all graphics cards that TensorFlow finds."""
+    """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins, or
+    fewer, so that a part has at least 8 rows. It determines the rounding of the sums, so a run keeps its number of
+    parts on any machine."""
     early_stopping: Resumable[EarlyStoppingConfig | None] = EarlyStoppingConfig(min_weights_per_character=10.0)
     """When to end a run because its validation loss no longer falls; null = it does not end for this reason. By default
     it may if the text is small for the network."""

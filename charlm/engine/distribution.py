@@ -1,12 +1,11 @@
-"""The parts of a batch on the devices of one machine, or on several machines that TensorFlow connects.
+"""The parts of a batch on one machine, or on several machines that TensorFlow connects.
 
 A batch is cut into parts; every machine computes the gradients of its own, consecutive parts, and adds them as far as
 the order of `charlm.training.parts` lets it. The sums of all machines are gathered, not reduced, and each machine adds
 them in that order, since the order of an all-reduce depends on the number of machines. So machines that are alike get
 the weights of a single one, to the bit.
 
-TensorFlow's MultiWorkerMirroredStrategy gathers between machines. The devices of one machine need no strategy: each
-part is computed on its device, and all are added where the weights are.
+TensorFlow's MultiWorkerMirroredStrategy gathers between machines.
 """
 
 import contextlib
@@ -15,7 +14,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -34,35 +32,10 @@ CHECK_SECONDS = 2.0
 
 
 class Machine:
-    """A single machine: it computes all parts.
-
-    Args:
-        devices: The names of its devices that compute the parts; none = TensorFlow chooses.
-
-    """
+    """A single machine: it computes all parts."""
 
     count = 1
     task = 0
-
-    def __init__(self, devices: Sequence[str] = ()) -> None:
-        self.devices = devices
-
-    def device_of(self, part: int, *, own: range) -> AbstractContextManager[Any]:
-        """Return a block in which everything runs on the device of a part; within a graph.
-
-        Consecutive parts are on the same device if there are more parts than devices. TensorFlow copies the weights to
-        the device, and what the block returns from it.
-
-        Args:
-            part: One of the parts that this machine computes.
-            own: All of these.
-
-        """
-        if not self.devices:
-            return nullcontext()
-        device = own.index(part) * len(self.devices) // len(own)
-        block: AbstractContextManager[Any] = tf.device(self.devices[device])
-        return block
 
     def gather(self, sums: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
         """Return the tensors of all machines, in order, given those of this machine; within a graph.
@@ -107,7 +80,6 @@ class Machines(Machine):
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        super().__init__()
         self.cluster, self.count, self.task = cluster, len(cluster.addresses), cluster.task
         wait_for_all(cluster)
         self._strategy = _connect(cluster)
@@ -204,27 +176,6 @@ def _connect(cluster: Cluster) -> tf.distribute.Strategy:
         raise CharlmError(
             f"--cluster: {cluster.name(cluster.task)}: cannot be used on this machine: {reason}"
         ) from None
-
-
-def devices_for(setting: str) -> tuple[str, ...]:
-    """Return the names of the devices that compute the parts: all graphics cards, or none for the processor.
-
-    Args:
-        setting: cpu or gpu, as `training.device` has it.
-
-    Raises:
-        CharlmError: TensorFlow has no graphics card; or it has some, and they would compute in place of the processor.
-
-    """
-    cards = tuple(card.name for card in tf.config.list_logical_devices("GPU"))
-    if setting == "gpu" and not cards:
-        raise CharlmError(
-            "training.device: found gpu; must be cpu, as TensorFlow has no graphics card in this process: there is "
-            "none, its driver or CUDA is missing, or the process has trained on the processor before"
-        )
-    if setting == "cpu" and cards:
-        raise CharlmError("training.device: found cpu; must be gpu in this process, which has trained on gpu before")
-    return cards
 
 
 class PeerWatch:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
-from charlm.engine.distribution import Machine, devices_for
+from charlm.engine.distribution import Machine
 from charlm.engine.model import (
     CharacterRNN,
     State,
@@ -39,11 +39,10 @@ class KerasEngine:
         batches: How the text is cut into windows.
         vocabulary_size: V, the number of ids.
         precision: The precision of matrix products, float32 or bfloat16.
-        machine: This machine, and how it reaches others with which it shares each batch; None = a single machine with
-            the devices that `training.device` names.
+        machine: This machine, and how it reaches others with which it shares each batch; None = a single machine.
 
     Raises:
-        CharlmError: Keras does not have, or cannot use, something that the config names; or as `devices_for`.
+        CharlmError: Keras does not have, or cannot use, something that the config names.
 
     """
 
@@ -57,7 +56,7 @@ class KerasEngine:
         machine: Machine | None = None,
     ) -> None:
         self.settings, self.batches = config.training, batches
-        self.machine = machine or Machine(devices_for(self.settings.device))
+        self.machine = machine or Machine()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         if isinstance(self.optimizer, Muon):

@@ -162,16 +162,14 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
             kernel here, with a line that says so.
 
     Raises:
-        CharlmError: the config asks for the kernel, which this machine, activation or device does not have.
+        CharlmError: the config asks for the kernel, which this machine or activation does not have.
 
     """
     settings, activation = config.training, config.model.rnn.activation
     if settings.kernel == "tensorflow":
         return config
     problem, is_missing = None, False
-    if settings.device != "cpu":
-        problem = f"training.device is {settings.device}"
-    elif activation not in ACTIVATIONS:
+    if activation not in ACTIVATIONS:
         problem = f"it has no {activation}"
     else:
         try:

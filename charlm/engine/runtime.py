@@ -39,7 +39,7 @@ def check_tensorflow() -> None:
         )
 
 
-def start(connect: Callable[[], object] | None = None, *, device: str = "cpu") -> None:
+def start(connect: Callable[[], object] | None = None) -> None:
     """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
 
     Must be called before any other module of `charlm.engine` is imported, except after `load`. A second call changes
@@ -47,7 +47,6 @@ def start(connect: Callable[[], object] | None = None, *, device: str = "cpu") -
 
     Args:
         connect: Called before TensorFlow's first operation; after it, other machines cannot be connected.
-        device: gpu = graphics cards are not hidden; see `training.device`.
 
     Raises:
         CharlmError: TensorFlow is not installed, or the program has imported Keras with another backend before.
@@ -58,9 +57,8 @@ def start(connect: Callable[[], object] | None = None, *, device: str = "cpu") -
 
     if tf.config.threading.get_inter_op_parallelism_threads():  # 0 = not set yet
         return
-    if device == "cpu":
-        with _silence():
-            tf.config.set_visible_devices([], "GPU")
+    with _silence():
+        tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(core_count())
     # Grappler, TensorFlow's optimizer of graphs, takes longer than all else that builds a step, and makes it no faster.

@@ -1,6 +1,6 @@
 """The training step, compiled: it takes the hidden state and returns the next one.
 
-A batch is split into parts, one for each core or graphics card. Each part runs its own forward and backward pass, and
+A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and
 the gradients are added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several
 machines share the parts; each reads only the rows of its own.
 
@@ -205,8 +205,7 @@ class GradientsOfParts:
         results = []
         for part, split, soft_part in parts:
             share = self._shares.sizes[part] / total
-            with self._shares.machine.device_of(part, own=own):
-                results.append(self._part(*split, soft_part, share=share))
+            results.append(self._part(*split, soft_part, share=share))
         self._skip_draws(count - own.stop)
         state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _, _ in results), strict=True))
         loss, *gradients = self._add([[loss, *gradients] for _, loss, gradients in results])

@@ -147,14 +147,9 @@ def check_agreement(cluster: Cluster, facts: Sequence[Mapping[str, Any]]) -> Non
         facts: What `facts_to_agree_on` returned on each of them, in order.
 
     Raises:
-        AgreementError: one differs from the chief; the message names the worker and the first difference. Or they would
-            train on graphics cards.
+        AgreementError: one differs from the chief; the message names the worker and the first difference.
 
     """
-    if (device := facts[0]["config"]["training"]["device"]) != "cpu":
-        raise AgreementError(
-            f"training.device: found {device}; must be cpu, as several machines share a batch by cores"
-        )
     for task, found in enumerate(facts):
         for key, (theirs, chiefs) in _differences(found, facts[0]).items():
             if key == "config.training.parts" or (theirs is None and key == "config"):

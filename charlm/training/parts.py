@@ -99,14 +99,14 @@ def fill_parts(config: Config, *, workers: int = 1, cores: int | None = None) ->
     Args:
         config: Every setting.
         workers: The number of machines that share the batch, 1 or more.
-        cores: The cores, or cards, of each of them; None = those of this machine.
+        cores: The cores of each of them; None = those of this machine.
 
     Raises:
         CharlmError: there are fewer parts than workers.
 
     """
-    settings, each = config.training, core_count() if cores is None else cores
-    parts = settings.parts or workers * default_parts(settings.batch_size // workers, cores=each)
+    settings = config.training
+    parts = settings.parts or workers * default_parts(settings.batch_size // workers, cores=cores or core_count())
     if parts < workers:
         raise CharlmError(f"training.parts: found {parts}; must be at least {workers}, one for each worker")
     return config.model_copy(update={"training": settings.model_copy(update={"parts": parts})})

@@ -51,7 +51,6 @@ NOT_SEARCHED = {
     "corpus": "losses on another text, or on the same text with other characters, do not compare",
     "seed": "the best seed is luck, not a better recipe",
     "sampling": "it does not change the loss",
-    "training.device": "a process trains on one of them",
 }
 """Settings that may be fixed but not searched, with the reason."""
 

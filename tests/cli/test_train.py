@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from commands import charlm, check_failure, check_usage_error, run_line, table
 
-from charlm.engine import runtime
 from charlm.text.corpus import open_corpus
 
 
@@ -47,16 +46,6 @@ def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
     assert "nats_per_char" in json.loads(charlm("evaluate", "--json").stdout)
     resumed = charlm("train", "--resume", "-s", "training.steps=10")
     assert "resumed at step 5 of 10\n" in resumed.stderr
-
-
-def test_a_missing_graphics_card_is_answered_before_a_run_begins(tmp_path: Path) -> None:
-    runtime.start()  # hides the cards of a machine that has some
-    (tmp_path / "text.txt").write_text("abba\n" * 50, encoding="utf-8")
-    check_failure(
-        f"train {tmp_path}/text.txt -c tiny -s training.device=gpu -r {tmp_path}/run",
-        "training.device: found gpu; must be cpu, as TensorFlow has no graphics card in this process",
-    )
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("place")

@@ -16,7 +16,7 @@ CLUSTER = Cluster(("a:1", "b:2"), 0)
 FACTS = {
     "versions": {"charlm": "1"},
     "corpus": {"ids_sha256": "x"},
-    "config": {"seed": 1, "training": {"device": "cpu", "parts": 4, "steps": 3}},
+    "config": {"seed": 1, "training": {"parts": 4, "steps": 3}},
 }
 
 
@@ -90,7 +90,7 @@ def test_machines_that_agree_are_accepted() -> None:
 
 
 def test_a_machine_may_leave_the_parts_or_all_settings_to_the_chief() -> None:
-    without_parts = FACTS | {"config": {"seed": 1, "training": {"device": "cpu", "parts": None, "steps": 3}}}
+    without_parts = FACTS | {"config": {"seed": 1, "training": {"parts": None, "steps": 3}}}
     check_agreement(CLUSTER, [FACTS, without_parts])
     check_agreement(CLUSTER, [FACTS, FACTS | {"config": None}])
 
@@ -101,7 +101,7 @@ def test_a_machine_may_leave_the_parts_or_all_settings_to_the_chief() -> None:
         ({"versions": {"charlm": "2"}}, "versions.charlm: found '2'; must be '1', as on worker 0 (a:1)"),
         ({"corpus": {"ids_sha256": "y"}}, "another text or split than on worker 0 (a:1); give each the same"),
         (
-            {"config": {"seed": 1, "training": {"device": "cpu", "parts": 4, "steps": 5}}},
+            {"config": {"seed": 1, "training": {"parts": 4, "steps": 5}}},
             "training.steps: found 5; must be 3, as on worker 0 (a:1)",
         ),
     ],
@@ -110,9 +110,3 @@ def test_the_first_difference_is_named(change: dict[str, object], message: str) 
     with pytest.raises(CharlmError) as error:
         check_agreement(CLUSTER, [FACTS, FACTS | change])
     assert str(error.value) == f"worker 1 (b:2): {message}"
-
-
-def test_several_machines_do_not_train_on_graphics_cards() -> None:
-    facts = FACTS | {"config": {"seed": 1, "training": {"device": "gpu", "parts": 4, "steps": 3}}}
-    with pytest.raises(CharlmError, match=r"^training\.device: found gpu; must be cpu"):
-        check_agreement(CLUSTER, [facts, facts])
