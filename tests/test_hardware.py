@@ -76,13 +76,6 @@ def test_a_processor_with_instructions_for_bfloat16_is_told_from_others(cpuinfo:
     assert not multiplies_bfloat16(cpuinfo=cpuinfo.with_name("missing"))
 
 
-@pytest.mark.parametrize(("isa", "expected"), [("avx2", False), ("AVX512_CORE", False), ("AVX512_CORE_BF16", True)])
-def test_bfloat16_is_not_multiplied_if_onednn_is_held_to_older_instructions(
-    isa: str, expected: bool, cpuinfo: Path
-) -> None:
-    assert multiplies_bfloat16(cpuinfo=cpuinfo, environ={"ONEDNN_MAX_CPU_ISA": isa}) is expected
-
-
 def test_training_uses_the_wanted_precision_if_the_processor_multiplies_it(cpuinfo: Path, old_cpuinfo: Path) -> None:
     assert usable_precision("bfloat16", cpuinfo=cpuinfo) == ("bfloat16", None)
     assert usable_precision("float32", cpuinfo=old_cpuinfo) == ("float32", None)

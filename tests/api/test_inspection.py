@@ -7,7 +7,6 @@ import pytest
 
 import charlm
 from charlm.api.inspection import inspect, to_json
-from charlm.errors import CharlmError
 from charlm.inspection.report import QUANTITIES
 
 TEXT = "abba\nab\n" * 12
@@ -35,8 +34,3 @@ def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path
     np.testing.assert_allclose(report.get("surprise").nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
     assert to_json([report])["name"] == str(bundle_folder)
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
-
-
-def test_a_wrong_choice_is_refused(bundle_folder: Path, text: Path) -> None:
-    with pytest.raises(CharlmError, match="unknown"):
-        inspect([bundle_folder], text=text, unknown="guess")  # type: ignore[arg-type]

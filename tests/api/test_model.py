@@ -74,11 +74,6 @@ def test_a_text_is_the_same_in_pieces_and_as_a_whole(trained: charlm.Model) -> N
     assert (len(pieces), len("".join(pieces))) == (50, 50)
 
 
-def test_the_bytes_of_a_text_are_its_utf_8(trained: charlm.Model) -> None:
-    text = trained.generate("The ferry", length=50, seed=1)
-    assert bytes(text) == str(text).encode()
-
-
 def test_a_text_is_the_one_that_the_command_writes(trained: charlm.Model) -> None:
     options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
     text = trained.generate("The ferry", length=50, seed=1, temperature=0.5, top_k=5, top_p=0.9, min_p=0.01)
@@ -87,11 +82,6 @@ def test_a_text_is_the_one_that_the_command_writes(trained: charlm.Model) -> Non
 
 def test_temperature_0_gives_the_most_likely_text(trained: charlm.Model) -> None:
     assert str(trained.generate(length=30, temperature=0)) == str(trained.generate(length=30, top_k=1, seed=3))
-
-
-def test_a_text_without_a_length_goes_on(trained: charlm.Model) -> None:
-    text = trained.generate("The ferry", length=0, seed=1)
-    assert "".join(next(text) for _ in range(600)) == str(trained.generate("The ferry", length=600, seed=1))
 
 
 def test_a_text_without_end_is_not_waited_for(trained: charlm.Model) -> None:
@@ -120,19 +110,6 @@ def test_a_setting_out_of_range_is_refused_before_the_text_is_asked_for(
 ) -> None:
     with pytest.raises(CharlmError, match=message):
         trained.generate(**settings)
-
-
-def test_what_the_model_does_not_know_can_be_left_out_of_the_prompt(trained: charlm.Model) -> None:
-    skipped = trained.generate("The€ ferry", unknown="skip", temperature=0, length=20)
-    assert str(skipped) == str(trained.generate("The ferry", temperature=0, length=20))
-
-
-def test_logits_that_are_not_finite_are_an_error_without_a_warning(bundle: Bundle, tmp_path: Path) -> None:
-    parameters = replace(bundle.parameters, logits_kernel=np.full_like(bundle.parameters.logits_kernel, 3e38))
-    write_bundle(tmp_path / "huge", replace(bundle, parameters=parameters))
-    text = charlm.load(tmp_path / "huge").generate("ab", length=100, ignore_end=True)
-    with pytest.raises(CharlmError, match="not finite"):
-        str(text)
 
 
 # Scoring
@@ -195,15 +172,6 @@ def test_steps_give_the_logits_of_the_whole_text(trained: charlm.Model) -> None:
     np.testing.assert_allclose(np.stack(rows), expected, atol=2e-5)
 
 
-def test_the_state_is_an_argument_and_a_result_that_is_not_changed(model: charlm.Model) -> None:
-    state = model.zero_state(3)
-    assert [layer.shape for layer in state] == [(3, 4), (3, 4)]
-    assert all(layer.dtype == np.float32 for layer in state)
-    _, after = model.step([0, 1, 2], state)
-    assert all((layer == 0).all() for layer in state)
-    assert all((layer != 0).any() for layer in after)
-
-
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
@@ -249,13 +217,6 @@ def test_an_ensemble_scores_by_the_mean_of_the_logits(pair: tuple[Path, Path]) -
     expected = -np.take_along_axis(log_softmax(mean[:-1]), ensemble.vocabulary.encode("bba\nab")[:, None], -1)[:, 0]
     for protocol in ("stream", "windows"):
         np.testing.assert_allclose(ensemble.score("abba\nab", protocol=protocol), expected, atol=1e-5)
-
-
-def test_an_ensemble_can_be_stepped_by_hand(pair: tuple[Path, Path]) -> None:
-    ensemble = charlm.load(pair[0], others=pair[1:])
-    logits, state = ensemble.step([1])
-    logits, _ = ensemble.step([2], state)
-    np.testing.assert_allclose(logits[0], ensemble.logits([1, 2])[-1], atol=1e-5)
 
 
 def test_the_states_of_a_text_are_those_of_its_steps(bundle_folder: Path) -> None:

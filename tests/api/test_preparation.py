@@ -9,7 +9,7 @@ import pytest
 import charlm
 from charlm.api.preparation import Preparation, check_minutes, prepare
 from charlm.config.file import load_config
-from charlm.config.recipes import CONFIGS, DEFAULT_CORPUS, SUITED, find_recipe, recipe_names
+from charlm.config.recipes import DEFAULT_CORPUS, SUITED, find_recipe
 from charlm.errors import CharlmError
 from charlm.training.signals import Session
 
@@ -83,12 +83,6 @@ def test_every_advice_is_a_recipe_that_comes_with_charlm(advice: Any) -> None:
     load_config(find_recipe(advice.recipe))
     if advice.better is not None:
         load_config(find_recipe(advice.better))
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_no_recipe_decides_how_a_text_becomes_a_corpus(name: str) -> None:
-    """A text is tokenized before its size tells which recipe suits it."""
-    assert "\ncorpus:" not in (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 # Minutes

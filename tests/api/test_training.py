@@ -124,12 +124,6 @@ def test_nothing_is_printed_and_signals_are_as_before(
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_run_is_not_trained_over(training: Training) -> None:
-    folder = training.outcome.folder
-    with pytest.raises(CharlmError, match="holds a run"):
-        charlm.train(folder.parent / "text.txt", recipe="tiny", run=folder)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("existed", [True, False])
 @pytest.mark.parametrize(

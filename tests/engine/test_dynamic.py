@@ -126,13 +126,6 @@ def test_without_a_rate_a_step_lowers_the_loss_of_its_training_segment_as_much_f
         assert rate == pytest.approx(DECREASE_NATS / gains.sum(1).mean(), rel=1e-4)
 
 
-@pytest.mark.usefixtures("eagerly")
-def test_characters_left_over_by_whole_segments_are_those_at_the_start_of_the_training_text(bundle: Bundle) -> None:
-    ids, training_ids = text(9), text(15, seed=1)
-    expected = dynamic(bundle, ids, training_ids[-13:], rate=0.01, decay=0.1)
-    np.testing.assert_array_equal(dynamic(bundle, ids, training_ids, rate=0.01, decay=0.1), expected)
-
-
 def test_a_character_missing_in_the_training_text_does_not_make_the_weights_diverge() -> None:
     config = Config(seed=3, model=ModelConfig(units=8, rnn=RnnConfig(activation="relu")))
     relu = Bundle(architecture(config, V), to_parameters(build_model(config, V)), VOCABULARY, dump_config(config))

@@ -245,19 +245,18 @@ def test_an_argument_that_the_task_decides_is_refused_with_the_reason(key: str, 
             for key in RnnConfig.model_fields
             if key.endswith(("_initializer", "_regularizer", "_constraint"))
         ),
-        ("kernel_initializer", ""),
         ("kernel_initializer", "l2"),
         ("kernel_initializer", {"class_name": "Dense", "config": {"units": 3}}),
         ("kernel_initializer", {"class_name": "Constant", "config": {"value": "x"}}),
-        ("kernel_initializer", "Initializer"),
         ("bias_initializer", "orthogonal"),
         ("kernel_regularizer", {"class_name": "L2", "config": {"strength": 1}}),
         ("kernel_regularizer", {"class_name": "L2", "config": {"l2": -1}}),
-        ("kernel_regularizer", {"class_name": "L2", "config": 0.1}),
         ("bias_regularizer", "orthogonal_regularizer"),
-        ("activity_regularizer", "orthogonal_regularizer"),
         ("recurrent_constraint", {"class_name": "MaxNorm", "config": {"max_value": "x"}}),
         ("bias_constraint", {"class_name": "UnitNorm", "config": {"axis": 1}}),
+        ("kernel_initializer", {"class_name": "Constant", "config": {"value": [1, 2]}}),  # does not fit the tensor
+        ("recurrent_initializer", {"class_name": "Orthogonal", "config": {"gain": [1, 2]}}),
+        ("bias_constraint", {"class_name": "MinMaxNorm", "config": {"min_value": [1, 2]}}),
     ],
     ids=str,
 )
@@ -266,23 +265,6 @@ def test_a_value_that_keras_cannot_use_is_refused_with_its_key(key: str, value: 
         build(rnn={key: value})
     assert str(refusal.value).startswith(f"model.rnn.{key}: found {value!r}; Keras says: ")
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("kernel_initializer", {"class_name": "Constant", "config": {"value": [1, 2]}}),
-        ("kernel_initializer", {"class_name": "Constant", "config": {"value": [[[0.5]]]}}),
-        ("recurrent_initializer", {"class_name": "Orthogonal", "config": {"gain": [1, 2]}}),
-        ("bias_initializer", {"class_name": "Constant", "config": {"value": [1, 2]}}),
-        ("kernel_constraint", {"class_name": "MaxNorm", "config": {"max_value": [1, 2]}}),
-        ("bias_constraint", {"class_name": "MinMaxNorm", "config": {"min_value": [1, 2]}}),
-    ],
-    ids=str,
-)
-def test_a_list_that_does_not_fit_the_tensor_is_refused_with_its_key(key: str, value: Any) -> None:
-    with pytest.raises(CharlmError, match=f"^model.rnn.{key}: found .* Keras says: .*"):
-        build(rnn={key: value})
 
 
 def test_a_list_that_fits_the_tensor_is_used() -> None:

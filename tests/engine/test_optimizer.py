@@ -34,15 +34,9 @@ def test_an_optimizer_is_built_by_its_name_and_takes_a_step(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "argument", "value"),
     [
-        ("adam", "beta_1", 0.5),
         ("adam", "amsgrad", True),
-        ("adam", "epsilon", 1),
         ("adamw", "weight_decay", 0.1),
-        ("adam", "weight_decay", None),
         ("sgd", "momentum", 0.9),
-        ("sgd", "nesterov", True),
-        ("rmsprop", "rho", 0.8),
-        ("lion", "beta_2", 0.9),
         ("sgd", "gradient_accumulation_steps", 4),
         ("muon", "exclude_layers", ["logits"]),
     ],
@@ -55,43 +49,26 @@ def test_arguments_are_passed_to_keras(name: str, argument: str, value: Any) -> 
     ("settings", "message"),
     [
         ({"name": "adan"}, "training.optimizer.name: found 'adan'; did you mean adam?"),
-        ({"name": "optimizer"}, "training.optimizer.name: found 'optimizer'"),
         ({"name": "multioptimizer"}, "training.optimizer.name: found 'multioptimizer'"),
-        ({"name": "optimizermap"}, "training.optimizer.name: found 'optimizermap'"),
-        ({"name": "lossscaleoptimizer"}, "training.optimizer.name: found 'lossscaleoptimizer'"),
         ({"beta1": 0.5}, "training.optimizer.beta1: Adam has no such argument; did you mean beta_1?"),
         ({"name": "sgd", "beta_1": 0.5}, "training.optimizer.beta_1: SGD has no such argument"),
         ({"clipnorm": 1.0}, "training.optimizer.clipnorm: cannot be set here: training.clip_norm clips the gradient"),
-        ({"global_clipnorm": 1.0}, "training.optimizer.global_clipnorm: cannot be set here: training.clip_norm"),
-        ({"clipvalue": 1.0}, "training.optimizer.clipvalue: cannot be set here: training.clip_norm"),
         ({"loss_scale_factor": 2.0}, "training.optimizer.loss_scale_factor: cannot be set here: float32"),
         ({"beta_1": "0.5"}, "training.optimizer.beta_1: found '0.5'; must be a number"),
-        ({"beta_1": True}, "training.optimizer.beta_1: found True; must be a number"),
-        ({"beta_1": [0.5]}, r"training.optimizer.beta_1: found [0.5]; must be a number"),
         ({"amsgrad": 1}, "training.optimizer.amsgrad: found 1; must be true or false"),
-        ({"beta_1": float("nan")}, "training.optimizer.beta_1: found nan; must be a number"),
         ({"beta_1": 1e300}, "training.optimizer.beta_1: found 1e+300; must be a number that float32 can hold"),
-        ({"beta_1": None}, "training.optimizer.beta_1: found None; must be a number"),
-        ({"weight_decay": "none"}, "training.optimizer.weight_decay: found 'none'; must be a number"),
-        ({"weight_decay": [0.1]}, "training.optimizer.weight_decay: found [0.1]; must be a number"),
         ({"weight_decay": {"a": 1}}, "training.optimizer.weight_decay: found {'a': 1}; must be a number"),
         ({"name": "adamw", "weight_decay": None}, "training.optimizer.weight_decay: found None; must be a number"),
-        ({"kwargs": 1}, "training.optimizer.kwargs: Adam has no such argument"),
         (
             {"gradient_accumulation_steps": 1},
             "training.optimizer.gradient_accumulation_steps: found 1; must be a whole number from 2 to 1,000,000",
         ),
-        ({"gradient_accumulation_steps": 2.5}, "training.optimizer.gradient_accumulation_steps: found 2.5; must be"),
-        ({"gradient_accumulation_steps": [2]}, "training.optimizer.gradient_accumulation_steps: found [2]; must be"),
-        ({"ema_overwrite_frequency": 0.5}, "training.optimizer.ema_overwrite_frequency: found 0.5; must be a whole"),
         ({"ema_overwrite_frequency": 0}, "training.optimizer.ema_overwrite_frequency: found 0; must be a whole number"),
         (
             {"name": "muon", "ns_steps": 100_000_000},
             "training.optimizer.ns_steps: found 100000000; must be a whole number from 0 to 100",
         ),
-        ({"name": "muon", "ns_steps": 2.0}, "training.optimizer.ns_steps: found 2.0; must be a whole number from 0"),
         ({"name": "muon", "exclude_layers": "logits"}, "training.optimizer.exclude_layers: found 'logits'; must be a"),
-        ({"name": "muon", "exclude_layers": [1]}, "training.optimizer.exclude_layers: found [1]; must be a list of"),
         ({"name": "muon", "exclude_layers": ["("]}, "training.optimizer.exclude_layers: found ['(']; must be a list"),
     ],
     ids=str,
@@ -141,14 +118,6 @@ def test_the_step_is_nearly_orthogonal(shape: tuple[int, int], precision: str) -
     inside = np.diag(u.T @ found @ v.T)[large]
     assert np.all((inside > 0.6) & (inside < 1.3))
     assert np.linalg.svd(found, compute_uv=False).max() < 1.3
-
-
-def test_bfloat16_rounds_the_products() -> None:
-    rounding = Muon()
-    rounding.precision = "bfloat16"
-    exact, rounded = (o.zeropower_via_newtonschulz5(gradient((8, 8)), 5).numpy() for o in (Muon(), rounding))
-    assert not np.array_equal(exact, rounded)
-    np.testing.assert_allclose(exact, rounded, atol=0.1)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -217,15 +186,6 @@ def test_together_they_bring_the_whole_interval_near_1(steps: int, floor: float,
     assert np.abs(x - 1).max() < error
 
 
-def test_they_bring_it_nearer_than_the_same_polynomial_every_time() -> None:
-    jordan = Quintic(3.4445, -4.7750, 2.0315)
-    ours = theirs = np.geomspace(0.01, 1, 1001)
-    for polynomial in polar_polynomials(3, 0.01):
-        ours, theirs = values(polynomial, ours), values(jordan, theirs)
-    assert np.abs(ours - 1).max() < 0.33
-    assert np.abs(theirs - 1).max() > 0.55
-
-
 def averages_of(values: list[float], momentum: float) -> list[float]:
     """Return the average of a weight that starts at 0, after each of its values."""
     weight = keras.Variable(np.zeros(3, np.float32))
@@ -251,7 +211,3 @@ def test_the_average_follows_the_equation() -> None:
         average = momentum * average + (1 - momentum) * value
         expected.append(average)
     assert averages_of(values, 0.25) == pytest.approx(expected, rel=1e-6)
-
-
-def test_with_a_momentum_of_zero_the_average_equals_the_weights() -> None:
-    assert averages_of([1.0, 4.0, -3.0], 0.0) == [1.0, 4.0, -3.0]

@@ -35,19 +35,6 @@ def test_bfloat16_rounds_the_factors_of_a_product() -> None:
     assert float(product[0, 0]) == 3
 
 
-@pytest.mark.parametrize("transpose_b", [False, True])
-@pytest.mark.parametrize("transpose_a", [False, True])
-def test_a_product_may_transpose_its_factors(transpose_a: bool, transpose_b: bool) -> None:
-    a, b = normal(2, 3), normal(3, 4, seed=1)
-    product = multiply(
-        tf.transpose(a) if transpose_a else a,
-        tf.transpose(b) if transpose_b else b,
-        transpose_a=transpose_a,
-        transpose_b=transpose_b,
-    )
-    np.testing.assert_allclose(product, np.array(a) @ np.array(b), rtol=1e-5)
-
-
 @pytest.mark.parametrize("activation", ["tanh", "softsign"])
 def test_bfloat16_changes_outputs_and_gradients_only_by_rounding(activation: str) -> None:
     arguments = [normal(T, B, H), 0.3 * normal(H, H, seed=1), normal(B, H, seed=2)]

@@ -149,30 +149,6 @@ def check_gradient(network: dict[str, Any], parts: int) -> None:
     assert_close(trainer.update(windows, state=state), expected)
 
 
-@pytest.mark.slow
-def test_the_compiled_step_does_what_the_eager_one_does(eagerly: None) -> None:
-    def train() -> Arrays:
-        """Return the results of two steps with many features at once, and the weights after them."""
-        trainer = Trainer(
-            optimizer=keras.optimizers.Adam(),
-            clip_norm=0.1,
-            reset_rate=0.5,
-            objective=Objective(temperature=0.5),
-            layers=2,
-            embedding=3,
-            skip_connections=True,
-            layer_dropout=0.2,
-            output_dropout=0.2,
-            rnn={**REGULARIZED, **DROPOUT, "recurrent_constraint": "unit_norm"},
-        )
-        results = trainer.take(random_windows(2), rate=0.01)
-        return [*map(np.array, tf.nest.flatten(results)), *trainer.weights()]
-
-    eager = train()
-    tf.config.run_functions_eagerly(False)
-    assert_close(train(), eager)
-
-
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_batch_smaller_than_the_number_of_parts_is_split_into_fewer(batch: int) -> None:
@@ -276,62 +252,6 @@ def test_the_returned_state_is_that_of_the_numpy_engine(parts: int) -> None:
 
 
 # Repeatability
-
-
-class RandomTrainer(Trainer):
-    """A trainer with every kind of randomness, which can start again without being compiled again."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            optimizer=keras.optimizers.Adam(),
-            clip_norm=1.0,
-            layers=2,
-            layer_dropout=0.2,
-            output_dropout=0.2,
-            rnn=DROPOUT,
-        )
-        self.variables = [*self.model.variables, *self.optimizer.variables]
-        self._initial = self.values()
-
-    def values(self) -> Arrays:
-        """Return a copy of all variables: weights, random seeds and slots."""
-        return [variable.numpy() for variable in self.variables]
-
-    def restart(self) -> None:
-        for variable, value in zip(self.variables, self._initial, strict=True):
-            variable.assign(value)
-
-
-def train(trainer: RandomTrainer, calls: int, steps_per_call: int) -> Arrays:
-    """Return the losses, norms, state and variables after some steps from the start."""
-    trainer.restart()
-    windows, state = random_windows(calls * steps_per_call), zero_state(trainer.model, B)
-    results = []
-    for chunk in np.split(windows, calls):
-        result = trainer.take(chunk, rate=0.01, state=state)
-        state = result.state
-        results.append(result)
-    figures = (
-        np.concatenate([np.array(result.losses) for result in results]),
-        np.concatenate([np.array(result.gradient_norms) for result in results]),
-    )
-    return [*figures, *(np.array(layer) for layer in state), *trainer.values()]
-
-
-@pytest.fixture(scope="module")
-def trainer() -> RandomTrainer:
-    return RandomTrainer()
-
-
-@pytest.fixture(scope="module")
-def twenty_steps(trainer: RandomTrainer) -> Arrays:
-    """Return the results of 20 steps in one call."""
-    return train(trainer, 1, 20)
-
-
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_run_to_the_bit(twenty_steps: Arrays) -> None:
-    assert_identical(train(RandomTrainer(), 1, 20), twenty_steps)
 
 
 # Streams that start from the zero state

@@ -14,7 +14,6 @@ from charlm.network.rnn import (
     Floats,
     Parameters,
     State,
-    bits,
     nats,
     parameters_from_tensors,
     perplexity,
@@ -105,14 +104,6 @@ def test_activation_is_finite_for_large_values(name: str) -> None:
     assert np.isfinite(ACTIVATIONS[name](np.array([-1e4, 1e4], np.float32))).all()
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_unroll_equals_the_definition_with_every_activation(random_parameters: RandomParameters, name: str) -> None:
-    parameters = random_parameters(layers=2, activation=name, scale=0.1)
-    logits, _ = parameters.unroll(IDS, parameters.zero_state(3))
-    expected, _ = reference.read(parameters, IDS[:, 1].tolist())
-    np.testing.assert_allclose(logits[:, 1], expected, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_parameters_can_be_rebuilt_from_their_tensors(
     random_parameters: RandomParameters, network: dict[str, int | bool | None]
@@ -145,10 +136,6 @@ def test_large_logits_do_not_overflow() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_logits_that_are_not_finite_give_nats_that_are_not_finite(value: float) -> None:
     assert not np.isfinite(nats(np.array([[0.0, value]], np.float32), np.array([0]))).any()
-
-
-def test_one_bit_is_ln_2_nats() -> None:
-    assert bits(3 * math.log(2)) == pytest.approx(3)
 
 
 @pytest.mark.parametrize("nats", [1e4, math.inf])

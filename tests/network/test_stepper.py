@@ -7,7 +7,7 @@ import pytest
 from conftest import RandomParameters
 
 from charlm.errors import CharlmError
-from charlm.network.rnn import ACTIVATIONS, Parameters, State
+from charlm.network.rnn import Parameters, State
 from charlm.network.stepper import Stepper, TiledStepper, count_lanes
 
 NETWORKS = [
@@ -38,11 +38,6 @@ def test_stepper_equals_step(
     random_parameters: RandomParameters, network: dict[str, int | bool | None], batch: int
 ) -> None:
     assert_equals_step(random_parameters(**network), batch)
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_stepper_equals_step_with_every_activation(random_parameters: RandomParameters, activation: str) -> None:
-    assert_equals_step(random_parameters(layers=2, activation=activation, scale=0.1), batch=3)
 
 
 def test_forbidden_ids_have_a_logit_of_minus_infinity_and_others_do_not_change(
@@ -94,16 +89,6 @@ def test_a_stream_that_is_moved_goes_on_with_the_same_bits(random_parameters: Ra
     for ids in (4, 1, 0):
         stepper.advance(np.full(40, ids))
         np.testing.assert_array_equal(stepper.logits(40)[2], stepper.logits(40)[39])
-
-
-def test_a_cleared_stream_begins_in_the_zero_state(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(layers=2)
-    stepper, fresh = (TiledStepper(parameters, streams=2, lanes=2) for _ in range(2))
-    stepper.advance(np.array([1, 2]))
-    stepper.begin(1)
-    stepper.advance(np.array([3, 4]))
-    fresh.advance(np.array([0, 4]))
-    np.testing.assert_array_equal(stepper.logits(2)[1], fresh.logits(2)[1])
 
 
 def test_weights_without_finite_logits_are_refused(random_parameters: RandomParameters) -> None:

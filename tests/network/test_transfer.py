@@ -39,14 +39,6 @@ def test_a_model_predicts_known_characters_as_before(
     np.testing.assert_allclose(logits, expected[..., order], atol=1e-5)
 
 
-def test_all_ids_in_their_order_give_the_same_weights_to_the_bit(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters()
-    same = transfer(parameters, np.arange(5), np.ones(5, np.int64), seed=0)
-    assert {name: tensor.tobytes() for name, tensor in same.tensors().items()} == {
-        name: tensor.tobytes() for name, tensor in parameters.tensors().items()
-    }
-
-
 def test_rows_of_new_ids_scatter_around_the_mean_of_the_known_ones(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(units=300)
     matched = np.array([0, 1, 2, 3, 4, *40 * [-1]])

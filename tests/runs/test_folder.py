@@ -120,20 +120,10 @@ def test_a_part_of_no_name_is_refused_with_the_nearest_run(several: Path) -> Non
         find_run(Path("qqqq"), under=several)
 
 
-def test_a_path_that_exists_is_meant_before_any_name(several: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(several)
-    assert find_run(Path("tune-space"), under=several) == Path("tune-space")
-
-
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
 def test_bundle_of_a_run_is_the_one_asked_for(tmp_path: Path, checkpoint: BundleName) -> None:
     run = make_run(tmp_path / "run", bundles=("best", "last"))
     assert find_bundle(run, checkpoint=checkpoint) == run / checkpoint
-
-
-def test_folder_of_a_bundle_is_the_bundle(tmp_path: Path) -> None:
-    bundle = make_run(tmp_path / "run", bundles=("best",)) / "best"
-    assert find_bundle(bundle, checkpoint="last") == bundle
 
 
 def test_the_name_of_a_model_that_comes_with_charlm_means_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,22 +165,11 @@ def test_folder_that_training_writes_is_a_result(name: str, tmp_path: Path) -> N
     assert results(run) == [name]
 
 
-def test_metrics_that_are_not_empty_are_a_result(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    (run / "metrics.jsonl").write_text("{}")
-    assert results(run) == ["metrics.jsonl"]
-
-
 def test_checkpoints_that_cannot_be_read_are_not_taken_for_missing(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "checkpoints").touch()
     with pytest.raises(CharlmError, match="checkpoints: cannot be read: Not a directory"):
         results(run)
-
-
-def test_folder_that_is_neither_a_run_nor_a_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="neither a run nor a bundle"):
-        find_bundle(tmp_path)
 
 
 def test_missing_folder_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from run_folders import metrics_line
 
 from charlm.errors import CharlmError
-from charlm.runs.metrics import TAIL_BYTES, Position, read_metrics, read_position, to_line, to_number
+from charlm.runs.metrics import Position, read_metrics, read_position, to_line, to_number
 
 
 def read(tmp_path: Path, *lines: str) -> Position:
@@ -58,28 +58,6 @@ def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None
     assert read_position(path) == Position(None, 2.0, 15.0)
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
-
-
-def test_line_that_begins_before_the_part_that_is_read_is_ignored(tmp_path: Path) -> None:
-    long = metrics_line(text="x" * TAIL_BYTES, characters=30, seconds=2.0)
-    assert read(tmp_path, metrics_line(characters=90, seconds=2.0), long) == Position(None, None, None)
-
-
-def test_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text(metrics_line(characters=30, seconds=2.0))
-    (tmp_path / "metrics.jsonl").symlink_to("secret")
-    with pytest.raises(CharlmError, match=r"metrics\.jsonl: is a link; must be the file itself"):
-        read_position(tmp_path / "metrics.jsonl")
-
-
-@pytest.mark.parametrize("seconds", [None, "a", True, [1], math.nan, math.inf, -1.0, 10**400])
-def test_seconds_that_are_not_a_number_are_none(seconds: Any, tmp_path: Path) -> None:
-    assert read(tmp_path, metrics_line(characters=1, seconds=seconds)) == Position(None, None, None)
-
-
-@pytest.mark.parametrize(("characters", "seconds"), [(10**17, 1e-3), (1, 5e-324)])
-def test_speed_that_is_not_possible_is_unknown(characters: int, seconds: float, tmp_path: Path) -> None:
-    assert read(tmp_path, metrics_line(characters=characters, seconds=seconds)) == Position(None, seconds, None)
 
 
 @pytest.mark.parametrize("value", [None, "1", True, [1], math.nan, -math.inf, -3, 1e30])

@@ -116,15 +116,6 @@ def test_a_setting_that_must_stay_is_refused_before_the_corpus_is_read(tmp_path:
         open_run(tmp_path / "run", overrides=["model.units=9"])
 
 
-@pytest.mark.parametrize("name", ["config.yaml", ".lock"])
-def test_a_run_with_a_link_is_not_opened(name: str, tmp_path: Path, corpus: Corpus) -> None:
-    begin(tmp_path / "run", corpus)
-    (tmp_path / "run" / name).unlink(missing_ok=True)
-    (tmp_path / "run" / name).symlink_to(tmp_path / "text.txt")
-    with pytest.raises(CharlmError, match=f"run/{name}: is a link; must be the file or folder itself"):
-        open_run(tmp_path / "run")
-
-
 def test_a_run_whose_corpus_has_another_vocabulary_is_refused(tmp_path: Path, corpus: Corpus) -> None:
     begin(tmp_path / "run", corpus)
     shutil.rmtree(corpus.folder)

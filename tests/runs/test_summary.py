@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_folders import make_run, make_scored_run, metrics_line
+from run_folders import make_run, make_scored_run
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
@@ -66,12 +66,6 @@ def test_a_damaged_file_is_named(name: str, contents: str | None, scored: Path) 
         path.write_text(contents, encoding="utf-8")
     with pytest.raises(CharlmError):
         summarize(scored)
-
-
-@pytest.mark.parametrize("value", ['"fast"', "-1", "1e30", "NaN", "null", "[]"])
-def test_a_figure_that_is_not_possible_is_not_known(value: str, scored: Path) -> None:
-    (scored / "metrics.jsonl").write_text(metrics_line(step=1).replace("1}", f'1, "seconds": {value}}}'))
-    assert summarize(scored).seconds is None
 
 
 def run(folder: str, text: RunText | None, **settings: object) -> RunSummary:

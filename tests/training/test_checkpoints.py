@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
@@ -102,15 +100,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     assert "going back to the checkpoint before step-000000002" in warnings[0]
 
 
-def test_a_changed_value_in_the_progress_file_is_noticed(tmp_path: Path) -> None:
-    save(tmp_path, 1, 2)
-    path = tmp_path / "step-000000002/progress.json"
-    path.write_text(path.read_text().replace('"best_step": 0', '"best_step": 1'))
-    warnings: list[str] = []
-    assert restored_step(tmp_path, warnings=warnings) == 1
-    assert "its checksum is wrong" in warnings[0]
-
-
 def replace_value(path: Path, keys: Sequence[str], value: Any) -> None:
     """Replace the value of a key in the progress.json of a checkpoint, and its checksum to match."""
     facts = json.loads((path / "progress.json").read_text())["checkpoint"]
@@ -155,41 +144,6 @@ def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
     assert checkpoints.restore(tmp_path, warn=pytest.fail).facts.progress == Progress(step=1, best_nats=1.5)
 
 
-JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-(10**400), 10**400)
-    | st.floats()
-    | st.text(max_size=20)
-    | st.sampled_from(["0" * 64, "nan", "1"]),
-    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
-    max_leaves=5,
-)
-PLACES = [
-    *(["progress", name] for name in Progress().model_dump()),
-    *([name] for name in ("versions", "config", "corpus", "progress", "file_sizes", "sha256", "more")),
-    *(["file_sizes", name] for name in SIZES),
-    ["sha256", "state.safetensors"],
-]
-
-
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(keys=st.sampled_from(PLACES), value=JSON_VALUES)
-def test_any_value_in_place_of_another_is_restored_with_its_type_or_counts_as_damaged(
-    keys: list[str], value: Any, tmp_path: Path
-) -> None:
-    save(tmp_path, 1, 2)
-    replace_value(tmp_path / "step-000000002", keys, value)
-    warnings: list[str] = []
-    found = checkpoints.restore(tmp_path, warn=warnings.append)
-    assert found.facts.progress.step == (1 if warnings else 2)
-    for name, default in Progress().model_dump().items():
-        restored = getattr(found.facts.progress, name)
-        assert type(restored) in ({float, type(None)} if default is None else {type(default)}), name
-    assert all(type(size) is int and size >= 0 for size in found.facts.file_sizes.values())
-
-
 @pytest.mark.parametrize("number", [1, 3])
 def test_the_newest_checkpoint_in_another_format_is_refused_with_what_to_do(number: int, tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
@@ -202,40 +156,6 @@ def test_the_newest_checkpoint_in_another_format_is_refused_with_what_to_do(numb
 def test_restoring_is_refused_if_there_is_no_checkpoint(folder: str, tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match="no whole checkpoint"):
         checkpoints.restore(tmp_path / folder, warn=pytest.fail)
-
-
-def replace_by_a_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def replace_by_a_link_to_a_device(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/dev/zero")
-
-
-@pytest.mark.parametrize("file", ["state.safetensors", "progress.json"])
-@pytest.mark.parametrize(
-    ("replace", "problem"),
-    [
-        (replace_by_a_pipe, "is not a regular file"),
-        (replace_by_a_link_to_a_device, "is a link; must be the file itself"),
-    ],
-)
-def test_a_pipe_or_link_in_place_of_a_file_is_refused_without_waiting(
-    replace: Callable[[Path], None], problem: str, file: str, tmp_path: Path
-) -> None:
-    save(tmp_path, 1, 2)
-    replace(tmp_path / "step-000000002" / file)
-    warnings: list[str] = []
-    assert restored_step(tmp_path, warnings=warnings) == 1
-    assert f"{file}: {problem}; going back" in warnings[0]
-
-
-def test_a_file_in_place_of_the_folder_of_checkpoints_is_not_taken_for_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").write_text("in the way")
-    with pytest.raises(CharlmError, match="checkpoints: cannot be read: Not a directory"):
-        checkpoints.saved_steps(tmp_path / "checkpoints")
 
 
 def test_a_state_file_too_large_for_the_shapes_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -123,18 +123,6 @@ def test_a_run_without_checkpoints_does_not_start_again_if_something_would_be_lo
     assert contents(trained.folder) == before
 
 
-@pytest.mark.parametrize("is_dangling", [True, False])
-def test_checkpoints_behind_a_link_are_neither_used_nor_removed_nor_replaced(is_dangling: bool, tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    (trained.folder / "checkpoints").rename(tmp_path / "elsewhere")
-    (trained.folder / "checkpoints").symlink_to(tmp_path / ("nowhere" if is_dangling else "elsewhere"))
-    (tmp_path / "elsewhere/.notes.1.tmp").touch()
-    before = contents(tmp_path / "elsewhere"), contents(trained.folder)
-    with pytest.raises(CharlmError, match=r"run/checkpoints: is a link; must be the file or folder itself"):
-        resume(trained.folder, "training.steps=20")
-    assert (contents(tmp_path / "elsewhere"), contents(trained.folder)) == before
-
-
 def test_temporary_files_of_a_crashed_run_are_removed(tmp_path: Path) -> None:
     crashed = train(tmp_path / "run")
     for name in (".best.1.tmp", "checkpoints/.step-000000060.1.tmp"):

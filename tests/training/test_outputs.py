@@ -29,19 +29,6 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard"])
-def test_a_link_among_the_log_files_is_refused_and_nothing_is_cut(name: str, tmp_path: Path) -> None:
-    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    (run / "tensorboard").mkdir(parents=True)
-    for log in SIZES:
-        (run / log).write_text("0123456789")
-    (run / name).rename(elsewhere)
-    (run / name).symlink_to(elsewhere)
-    with pytest.raises(CharlmError, match=f"{name}: is a link"):
-        rewind(run, SIZES)
-    assert {(run / log).read_text() for log in SIZES} == {"0123456789"}
-
-
 def test_rewinding_cuts_log_files_and_removes_later_event_files(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").mkdir()
     for name in ("metrics.jsonl", "tensorboard/events.out.tfevents.1", "tensorboard/events.out.tfevents.2"):
@@ -204,15 +191,3 @@ def test_a_link_in_a_run_is_refused_and_what_it_leads_to_stays(name: str, tmp_pa
     with pytest.raises(CharlmError, match=rf"run/{re.escape(name)}: is a link; must be the file or folder itself"):
         resume(trained.folder, "training.steps=20")
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
-
-
-def test_a_log_with_a_second_name_is_not_cut_by_a_resume(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    metrics, elsewhere = trained.folder / "metrics.jsonl", tmp_path / "mine.txt"
-    elsewhere.write_text(metrics.read_text() + "more")
-    before = elsewhere.read_text()
-    metrics.unlink()
-    metrics.hardlink_to(elsewhere)
-    with pytest.raises(CharlmError, match=r"metrics\.jsonl: is one file with 2 names"):
-        resume(trained.folder, "training.steps=20")
-    assert elsewhere.read_text() == before

@@ -82,12 +82,6 @@ def test_the_rate_rises_linearly_over_the_warm_up() -> None:
     assert rates(0, 5, 5, name="constant", warmup_steps=3) == pytest.approx([0.25, 0.5, 0.75, 1, 1])
 
 
-def test_the_fall_begins_after_the_warm_up() -> None:
-    assert rates(0, 5, 5, name="exponential", warmup_steps=2, final_fraction=1 / 4) == pytest.approx(
-        [1 / 3, 2 / 3, 1, 1 / 2, 1 / 4]
-    )
-
-
 @pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])
 def test_the_rates_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
     whole = rates(0, 20, 20, name=name, warmup_steps=5)

@@ -119,13 +119,6 @@ def test_a_run_that_no_longer_knows_its_teachers_is_refused(tmp_path: Path, teac
         resume(stopped.folder)
 
 
-def test_the_facts_name_the_weights_of_each_teacher(tmp_path: Path, teacher: Path) -> None:
-    run = begin(tmp_path / "run", teacher)
-    open_soft_targets(run, available_bytes=None)
-    facts = json.loads((run.folder / "soft_targets.json").read_text())
-    assert facts["teachers"] == [json.loads((teacher / "model.json").read_text())["sha256"]["weights.safetensors"]]
-
-
 # Teachers and runs that cannot be used
 
 
