@@ -79,7 +79,7 @@ def evaluate(
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
             known, a loss is not finite; with `dynamic` or `copies`, there is no training text; with `dynamic`, the
-            model is an ensemble, or there is too little memory.
+            model is an ensemble.
 
     """
     check_choice("protocol", protocol, ScoringProtocol)

@@ -16,7 +16,6 @@ small ones. docs/experiments.md has the measurements.
 Axes: T time, the characters of a segment. The batch size is 1. Tensors are float32.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -29,7 +28,6 @@ from charlm.config.schema import ModelConfig
 from charlm.engine.model import CharacterRNN, State, named_weights, to_parameters, zero_state
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError, counted
-from charlm.hardware import memory_bytes
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, nats
@@ -139,7 +137,6 @@ def score_dynamic(
     rate: float | None = None,
     decay: float = DECAY,
     segment: int = SEGMENT,
-    available_bytes: int | None = None,
 ) -> DynamicScores:
     """Score a text with dynamic evaluation.
 
@@ -150,13 +147,12 @@ def score_dynamic(
         rate: The learning rate, 0 or more; None = from the gradients on the training text.
         decay: The share by which the weights return to the trained ones after each segment, 0 to 1.
         segment: The number of characters scored between two updates, 1 or more.
-        available_bytes: The memory that may be used; None = that of the machine.
 
     Returns:
         The rate, and an iterator over the nats.
 
     Raises:
-        CharlmError: there are fewer than 2 ids, `training_ids` is None or too short, or there is too little memory.
+        CharlmError: there are fewer than 2 ids, or `training_ids` is None or too short.
 
     """
     if len(ids) < 2:
@@ -165,26 +161,10 @@ def score_dynamic(
         raise CharlmError(
             "--dynamic needs the training text of the run that the bundle came from: evaluate the bundle in its run"
         )
-    _check_memory(bundle.architecture, memory_bytes() if available_bytes is None else available_bytes)
     scorer = _DynamicScorer(bundle, segment)
     roots = [tf.sqrt(square) for square in scorer.mean_square_gradients(training_ids)]
     rate = _own_rate(roots) if rate is None else rate
     return DynamicScores(rate, scorer.score(ids, roots=roots, rate=rate, decay=decay))
-
-
-def _check_memory(architecture: Architecture, available_bytes: int | None) -> None:
-    """Refuse a network that does not fit; None = the memory is not known, and nothing is refused.
-
-    Counted are 4 bytes for each weight as it is, as it was trained, for its gradient and its new value, for its mean
-    squared gradient, its rate and its decay. That is a lower limit.
-    """
-    weights = sum(map(math.prod, architecture.shapes().values()))
-    needed = 4 * 7 * weights
-    if available_bytes is not None and needed > available_bytes:
-        raise CharlmError(
-            f"--dynamic: {weights:,} weights need at least {needed / 1e9:,.1f} GB of memory, and there is "
-            f"{available_bytes / 1e9:,.1f} GB: score the text without --dynamic"
-        )
 
 
 def _own_rate(roots: list[Tensor]) -> float:

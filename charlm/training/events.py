@@ -1,14 +1,18 @@
-"""TensorBoard's event files, written without TensorFlow.
+"""What TensorBoard shows of a training: what is computed at an evaluation, what each tag means, and the event file.
 
-`tf.summary` would notice a full disk late, leave half an event in the file, and raise its own kind of error.
+The file is written without TensorFlow: `tf.summary` would notice a full disk late, leave half an event in the file, and
+raise its own kind of error.
 """
 
+import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -22,9 +26,184 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from charlm.config.file import dump_config
 from charlm.config.schema import Config
+from charlm.evaluation.baselines import NGRAM_ORDER
+from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text, spectral_radius
+from charlm.network.rnn import Floats, Parameters
 from charlm.storage.atomic import sync_folder
 from charlm.storage.files import Log, writing
-from charlm.training.views import Views, description
+
+NGRAM = f"{NGRAM_ORDER}-gram"
+WINDOWS, WARM_UP, LAGS = 16, 32, 48
+"""B windows of WARM_UP + LAGS characters; the state after the first ones is no longer that of the start."""
+STRIDE = 6
+"""Every so many characters, the states are counted in the histogram."""
+REACHED = 0.1
+"""The share of the gradient at lag 0 that counts as reached."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is shown of one evaluation, by tag."""
+
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    histograms: Mapping[str, Floats] = field(default_factory=dict)
+    """Values of any shape."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+DESCRIPTIONS: Mapping[str, str] = {
+    "gradient_norm": "Norm of the gradient of the step before the evaluation, before clipping.",
+    "gradient_to_weights": "Norm of that gradient, divided by the norm of the weights of the layer.",
+    "update_norm": "Norm of what the optimizer added to the weights of the layer in that step.",
+    "update_to_weights": "Norm of that update, divided by the norm of the weights; about 1e-3 is usual.",
+    "spectral_radius": "Largest size of an eigenvalue of the recurrent kernel V.",
+    "saturated": "Share of the units and positions at which the slope of the activation is below 0.19 of its largest: "
+    "|h| > 0.9 for tanh, an output of 0 for relu.",
+    "state": "Outputs h of the units while the network reads validation text.",
+    "gradient_reach": "Lag k in characters at which |dL_t/dh_(t-k)| / |dL_t/dh_t|, the median of the windows, falls "
+    "below a tenth: how far back the gradient of one prediction reaches; 48 = at least so far.",
+    "nats_per_char/5-gram": "What a 5-gram model (interpolated modified Kneser-Ney) scores on the same text.",
+    "best_nats_per_char": "The lowest loss of all evaluations so far.",
+}
+"""What a tag, or all tags that begin with it and a slash, mean; TensorBoard shows it beside the chart."""
+
+
+def description(tag: str) -> str | None:
+    """Return what a tag means, or None if that needs no words."""
+    return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class StepChange:
+    """The weights before and after one step, and its gradient."""
+
+    step: int
+    """The number of steps after it."""
+    gradient_norms: Mapping[str, float]
+    """The norm of the gradient of each tensor before clipping, by its name; empty if the engine does not know it."""
+    before: Mapping[str, Floats]
+    """The weights by their names in weights.safetensors."""
+    after: Mapping[str, Floats]
+
+    def scalars(self) -> dict[str, float]:
+        """Return the norms of each layer, and their ratios to the norm of its weights, by tags for TensorBoard.
+
+        A layer is all tensors with the same name before the last dot: kernel, recurrent kernel and bias. The update is
+        what the optimizer adds to the weights in the step.
+        """
+        weights: dict[str, float] = {}
+        updates: dict[str, float] = {}
+        for name, after in self.after.items():
+            weights[name] = _norm(self.before[name])
+            updates[name] = _norm(after - self.before[name])
+        found: dict[str, float] = {}
+        for kind, norms in (("gradient", self.gradient_norms), ("update", updates)):
+            sizes = _by_layer(weights)
+            for layer, norm in _by_layer(norms).items():
+                found[f"{kind}_norm/{layer}"] = norm
+                found[f"{kind}_to_weights/{layer}"] = norm / max(sizes[layer], 1e-30)
+        return found
+
+
+def _norm(values: Floats) -> float:
+    return float(np.linalg.norm(values))
+
+
+def _by_layer(norms: Mapping[str, float]) -> dict[str, float]:
+    """Return the norm of all tensors of each layer together, given the norm of each tensor."""
+    squares: dict[str, float] = {}
+    for name, norm in norms.items():
+        layer = name.rpartition(".")[0] or name
+        squares[layer] = squares.get(layer, 0.0) + norm * norm
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class LayerProbe:
+    """What one layer did."""
+
+    states: Floats
+    """A sample of its outputs h, float32 of any shape."""
+    saturated_share: float
+    """The share of units and positions at which the slope of the activation is below 0.19 of its largest."""
+    gradient: LagCurve
+
+
+def choose_windows(ids: NDArray[Any]) -> NDArray[Any] | None:
+    """Return evenly spaced windows of a text, integers [T + 1, B]; None if it has fewer than 2 ids."""
+    length = min(WARM_UP + LAGS, len(ids) - 1)
+    if length < 1:
+        return None
+    windows = sliding_window_view(ids, length + 1)
+    starts = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(np.int64))
+    return np.asarray(windows[starts].T, np.int64)
+
+
+def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
+    """Read windows with a network, and follow the gradient of the last prediction of each back.
+
+    Args:
+        parameters: The weights.
+        windows: What `choose_windows` returned.
+
+    Returns:
+        What each layer did, lowest first.
+
+    """
+    with np.errstate(all="ignore"):  # weights that are not finite show as NaN
+        trace = read_text(parameters, windows)
+        end = len(windows) - 1
+        lags, texts = min(LAGS, end), np.arange(windows.shape[1])
+        curves = lag_curves(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
+        limit = SATURATED_BELOW * LARGEST_SLOPES.get(parameters.activation, 1.0)
+        return [
+            LayerProbe(output[end - lags : end : STRIDE], float((slope[end - lags : end] < limit).mean()), curve)
+            for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True)
+        ]
+
+
+def reach(curve: LagCurve) -> int:
+    """Return the lag at which the median of a gradient by lag has fallen to a tenth; its length if it has not."""
+    below = np.flatnonzero(np.nan_to_num(curve.median, nan=0.0) < REACHED)
+    return int(below[0]) if len(below) else len(curve.median)
+
+
+def views_of(
+    parameters: Parameters,
+    windows: NDArray[Any] | None,
+    *,
+    weights: Mapping[str, Floats],
+    sample: str,
+    change: StepChange | None,
+    best_nats: float | None,
+    ngram_nats: float | None,
+) -> Views:
+    """Return what is shown of an evaluation, of its network and of the step before it.
+
+    Args:
+        parameters: The network that is evaluated: the average of the weights if one is kept.
+        windows: What `choose_windows` returned.
+        weights: The trained weights by their names in weights.safetensors.
+        sample: The sampled text, or "".
+        change: What the last step did; None = not known.
+        best_nats: The lowest loss so far in nats per character, or None.
+        ngram_nats: What a 5-gram model scores on the same text, or None.
+
+    """
+    scalars = {} if change is None else change.scalars()
+    histograms = {f"weights/{name}": values for name, values in weights.items()}
+    if ngram_nats is not None:
+        scalars[f"nats_per_char/{NGRAM}"] = ngram_nats
+    if best_nats is not None:
+        scalars["best_nats_per_char"] = best_nats
+    for index, layer in enumerate(parameters.layers):
+        scalars[f"spectral_radius/rnn.{index}"] = spectral_radius(layer.recurrent_kernel)
+    for index, found in enumerate([] if windows is None else probe(parameters, windows)):
+        scalars[f"saturated/rnn.{index}"] = found.saturated_share
+        scalars[f"gradient_reach/rnn.{index}"] = float(reach(found.gradient))
+        histograms[f"state/rnn.{index}"] = found.states
+    return Views(scalars, histograms, {"sample": sample} if sample else {})
+
 
 BUCKETS = 30
 """The number of buckets of a histogram, as in TensorBoard."""

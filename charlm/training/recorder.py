@@ -1,22 +1,105 @@
 """What happens between the steps of a run: it is logged, evaluated and saved when that is due."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from charlm.evaluation.baselines import compressed_nats, ngram_nats
+from charlm.evaluation.scoring import estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
+from charlm.sampling.generation import TextRequest, generate_text
+from charlm.sampling.sampler import Sampler
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_evaluation, line_columns
 from charlm.training.engine import Engine
+from charlm.training.events import NGRAM, StepChange, choose_windows, views_of
 from charlm.training.outputs import RunOutputs
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
-from charlm.training.validation import MAX_TRAINING_CHARACTERS, NGRAM, Validator
-from charlm.training.views import StepChange, choose_windows, views_of
+
+MAX_TRAINING_CHARACTERS = 1_000_000
+"""The simple models learn from the end of the training text; a 5-gram model of so much takes a third of a second."""
+
+
+class Validator:
+    """Evaluates the network of a run without changing it.
+
+    Args:
+        run: Its config and corpus.
+
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.config = run, run.config
+        ids = run.corpus.split("validation", at_most=self.config.training.evaluate_characters)
+        self.validation = ids if len(ids) > 1 else None
+        """The ids of the validation text, integers [n]; None if there are fewer than 2."""
+        self.split = "train" if self.validation is None else "validation"
+        """The text that the best score is measured on: validation, or train if there is no validation text."""
+
+    def score(self, bundle: Bundle) -> float | None:
+        """Return the loss on the validation text in nats per character; None if there is no such text."""
+        if self.validation is None:
+            return None
+        with np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
+            return estimate_stream(bundle.parameters, self.validation).nats_per_char
+
+    @cached_property
+    def simple_nats(self) -> Mapping[str, float]:
+        """What simple models score on the validation text, in nats per character; empty if there is no such text.
+
+        They are a 5-gram model (interpolated modified Kneser-Ney) and bz2, which have read the end of the training text
+        before. It takes a second at first.
+        """
+        if self.validation is None:
+            return {}
+        vocabulary, training = self.run.corpus.vocabulary, self.run.corpus.split("train")[-MAX_TRAINING_CHARACTERS:]
+        ngram = ngram_nats(self.validation, training, vocabulary_size=len(vocabulary))
+        return {NGRAM: ngram, **compressed_nats(self.validation, vocabulary, training, names=("bz2",))}
+
+    def sample(self, bundle: Bundle) -> str:
+        """Sample a text, as `charlm sample` with the seed of the run does; empty if `sampling.length` is 0.
+
+        Returns:
+            The text with its prompt.
+
+        Raises:
+            CharlmError: the logits are not finite.
+
+        """
+        settings = self.config.sampling
+        if not settings.length:
+            return ""
+        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p, settings.min_p)
+        wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt, unknown="skip")
+        return settings.prompt + "".join(generate_text(bundle, wanted))
+
+    def update_best(self, nats: float, progress: Progress) -> bool:
+        """Compare a loss with the best so far, and record the result in `progress`.
+
+        Args:
+            nats: The loss at the present step in nats per character; if it is not finite, it is never the best.
+            progress: Has the best loss so far; it is changed.
+
+        Returns:
+            Whether the loss is the best so far.
+
+        """
+        stopping = self.config.training.early_stopping
+        margin = stopping.min_delta if stopping else 0.0
+        best = progress.best_nats
+        is_best = math.isfinite(nats) and (best is None or nats < best - margin)
+        if is_best:
+            progress.best_nats, progress.best_step, progress.evaluations_without_best = nats, progress.step, 0
+        else:
+            progress.evaluations_without_best += 1
+        return is_best
 
 
 class Recorder:

@@ -17,9 +17,9 @@ from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
+from charlm.training.events import StepChange
 from charlm.training.schedule import Schedule
 from charlm.training.soft_targets import SoftTargets
-from charlm.training.views import StepChange
 
 ADVICE = (
     "lower training.optimizer.learning_rate or training.clip_norm, or change the initializers of the network; the last "

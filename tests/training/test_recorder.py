@@ -5,10 +5,19 @@ import math
 from pathlib import Path
 
 import pytest
+from corpora import make_corpus
 from fake_engine import Faults, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
 
-from charlm.network.bundle import read_bundle
+from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.config.schema import Config, EarlyStoppingConfig, SamplingConfig, TrainingConfig
+from charlm.evaluation.baselines import measure_baselines
+from charlm.network.bundle import Bundle, read_bundle
+from charlm.runs.run import Run
+from charlm.sampling.generation import TextRequest, generate_text
+from charlm.sampling.sampler import Sampler
+from charlm.training.checkpoints import Progress
+from charlm.training.recorder import Validator
 
 
 def test_each_line_has_the_keys_of_the_contract(reference: Trained) -> None:
@@ -70,3 +79,54 @@ def test_a_run_that_a_signal_stops_is_not_marked_as_ended(tmp_path: Path) -> Non
     trained = train(tmp_path / "run", "training.steps_per_call=1", faults=interrupt_after(12))
     assert trained.outcome.signal is not None
     assert not (trained.folder / "ended.json").exists()
+
+
+def validator(
+    folder: Path, *, min_delta: float = 0.0, text: str = "abcd" * 10, sampling: SamplingConfig | None = None
+) -> Validator:
+    stopping = EarlyStoppingConfig(min_delta=min_delta)
+    training = TrainingConfig(epochs=1, early_stopping=stopping)
+    config = Config(training=training, sampling=sampling or SamplingConfig(), seed=3)
+    return Validator(Run(folder / "run", config, make_corpus(folder, text)))
+
+
+@pytest.mark.parametrize(("nats", "is_best"), [(1.9, True), (2.0, False), (2.1, False), (math.nan, False)])
+def test_only_a_lower_loss_is_the_best(nats: float, is_best: bool, tmp_path: Path) -> None:
+    progress = Progress(step=9, best_nats=2.0, best_step=5, evaluations_without_best=1)
+    assert validator(tmp_path).update_best(nats, progress) == is_best
+    assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (2.0, 5))
+    assert progress.evaluations_without_best == (0 if is_best else 2)
+
+
+def test_a_loss_must_be_lower_by_the_margin(tmp_path: Path) -> None:
+    progress = Progress(best_nats=2.0)
+    assert not validator(tmp_path, min_delta=0.1).update_best(1.95, progress)
+
+
+@pytest.mark.parametrize(("nats", "is_best"), [(3.0, True), (math.inf, False), (math.nan, False)])
+def test_the_first_finite_loss_is_the_best(nats: float, is_best: bool, tmp_path: Path) -> None:
+    assert validator(tmp_path).update_best(nats, Progress()) == is_best
+
+
+@pytest.mark.parametrize(("text", "split"), [("abcd" * 10, "validation"), ("ab", "train")])
+def test_the_training_text_is_used_if_there_is_no_validation_text(text: str, split: str, tmp_path: Path) -> None:
+    assert validator(tmp_path, text=text).split == split
+
+
+def test_the_sample_is_that_of_charlm_sample_with_its_prompt(bundle: Bundle, tmp_path: Path) -> None:
+    settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
+    expected = "".join(generate_text(bundle, TextRequest(30, Sampler(0.8, top_k=2), seed=3, prompt="ab")))
+    assert validator(tmp_path, sampling=settings).sample(bundle) == f"ab{expected}"
+
+
+def test_without_a_length_there_is_no_sample(bundle: Bundle, tmp_path: Path) -> None:
+    assert validator(tmp_path, sampling=SamplingConfig(length=0)).sample(bundle) == ""
+
+
+def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Path) -> None:
+    found = validator(tmp_path, text=DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000])
+    corpus = found.run.corpus
+    expected = measure_baselines(corpus.split("validation"), corpus.vocabulary, corpus.split("train")).nats_per_char
+    assert found.simple_nats == pytest.approx({name: expected[name] for name in ("5-gram", "bz2")})
+    (tmp_path / "short").mkdir()
+    assert validator(tmp_path / "short", text="ab").simple_nats == {}
