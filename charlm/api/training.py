@@ -165,7 +165,8 @@ def start_engine(session: Session) -> EngineFactory:
     with session.at_once():
         from charlm.engine import runtime
 
-        runtime.start()
+        if not runtime.start():
+            session.say("TensorFlow was used before in this program and keeps its threads: training is slower")
         from charlm.engine.keras_engine import KerasEngine
     return KerasEngine
 

@@ -39,7 +39,7 @@ def check_tensorflow() -> None:
         )
 
 
-def start(connect: Callable[[], object] | None = None) -> None:
+def start(connect: Callable[[], object] | None = None) -> bool:
     """Import TensorFlow, hide graphics cards, and set its threads: one for each operation, one operation for each core.
 
     Must be called before any other module of `charlm.engine` is imported, except after `load`. A second call changes
@@ -48,6 +48,9 @@ def start(connect: Callable[[], object] | None = None) -> None:
     Args:
         connect: Called before TensorFlow's first operation; after it, other machines cannot be connected.
 
+    Returns:
+        Whether the threads are those; they are not if the program has used TensorFlow before, which then keeps its own.
+
     Raises:
         CharlmError: TensorFlow is not installed, or the program has imported Keras with another backend before.
 
@@ -55,19 +58,23 @@ def start(connect: Callable[[], object] | None = None) -> None:
     load()
     import tensorflow as tf
 
-    if tf.config.threading.get_inter_op_parallelism_threads():  # 0 = not set yet
-        return
-    with _silence():
-        tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(core_count())
     # Grappler, TensorFlow's optimizer of graphs, takes longer than all else that builds a step, and makes it no faster.
     # It also moves the tanh of a step behind the concatenation of the states and keeps the old shape.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if tf.config.threading.get_inter_op_parallelism_threads():  # 0 = not set yet
+        return True
+    try:
+        with _silence():
+            tf.config.set_visible_devices([], "GPU")
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(core_count())
+    except RuntimeError:  # the program has used TensorFlow before
+        return False
     if connect is not None:
         connect()
     with _silence():
         tf.zeros(1)  # the first operation initializes the devices, which write to standard error
+    return True
 
 
 def load() -> None:

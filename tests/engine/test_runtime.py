@@ -66,3 +66,15 @@ def test_a_program_that_has_imported_keras_with_another_backend_is_told() -> Non
 def test_matplotlib_is_not_imported_with_keras_and_can_be_imported_after_it() -> None:
     program = f"{SHOW}\nimport sys; print('matplotlib' in sys.modules); import matplotlib; print(matplotlib.__name__)"
     assert python(program).stdout.splitlines()[2:] == ["False", "matplotlib"]
+
+
+def test_a_program_that_has_used_tensorflow_before_trains_with_its_threads() -> None:
+    program = """
+import keras, numpy
+keras.layers.SimpleRNN(2)(numpy.ones((1, 3, 1), "float32"))
+import charlm
+print(charlm.train(recipe="tiny", overrides="training.steps=20", say=print).reason)
+"""
+    said = python(program, KERAS_BACKEND="tensorflow").stdout.splitlines()
+    assert said[0] == "TensorFlow was used before in this program and keeps its threads: training is slower"
+    assert said[-1] == "all steps done"
