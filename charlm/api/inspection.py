@@ -1,9 +1,12 @@
 """What a network does: reports on runs, as data and as a page."""
 
+import html
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice
@@ -16,11 +19,66 @@ from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Progress = Callable[[int, int, str], object]
 """Takes the number of parts that are made, the number of all parts, and the name of the next one."""
 
 
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What a network does: as data, as figures, and in a notebook as a page."""
+
+    report: Report
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What `charlm inspect --json` prints, as lists, dicts, numbers and texts."""
+        return reporting.to_json(self.report)
+
+    @cached_property
+    def figures(self) -> "dict[str, Figure]":
+        """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
+        from charlm.inspection.look import look
+        from charlm.inspection.page import draw_charts
+
+        with look():
+            return draw_charts([self.report])
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
+        from charlm.inspection.page import render_page
+
+        page = html.escape(render_page([self.report]))
+        return f'<iframe srcdoc="{page}" title="charlm inspect" style="width:100%;height:40em;border:0"></iframe>'
+
+
 def inspect(
+    run: str | Path | None = None,
+    *,
+    text: str | Path | None = None,
+    checkpoint: BundleName = "best",
+    unknown: Unknown = "error",
+) -> Inspection:
+    """Find out what a network does: how far it remembers, what its units follow, where it errs; no TensorFlow.
+
+    Args:
+        run: A run or a bundle folder, or a part of the name of a run; None = the newest run under runs/.
+        text: As for `inspect_runs`.
+        checkpoint: As for `inspect_runs`.
+        unknown: As for `inspect_runs`.
+
+    Raises:
+        CharlmError: as `inspect_runs`.
+
+    """
+    runs = () if run is None else (run,)
+    (report,) = inspect_runs(runs, text=text, checkpoint=checkpoint, unknown=unknown)
+    return Inspection(report)
+
+
+def inspect_runs(
     runs: Sequence[str | Path] = (),
     *,
     out: str | Path | None = None,

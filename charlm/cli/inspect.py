@@ -70,7 +70,7 @@ def inspect(
             say(describe_skipped(count, "the text"))
 
     with _progress_bar() as progress:
-        reports = inspection.inspect(
+        reports = inspection.inspect_runs(
             runs,
             out=out,
             text=text,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import charlm
-from charlm.api.inspection import inspect, to_json
+from charlm.api.inspection import inspect_runs, to_json
 from charlm.inspection.report import QUANTITIES
 
 TEXT = "abba\nab\n" * 12
@@ -28,9 +28,19 @@ def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path
         seen.append((done, parts))
         names.append(name)
 
-    (report,) = inspect([bundle_folder], text=text, progress=progress)
+    (report,) = inspect_runs([bundle_folder], text=text, progress=progress)
     assert seen == [(done, len(QUANTITIES)) for done in range(len(QUANTITIES))]
     assert names[0] == f"{bundle_folder}: surprise"
     np.testing.assert_allclose(report.get("surprise").nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
     assert to_json([report])["name"] == str(bundle_folder)
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
+
+
+def test_a_notebook_gets_the_data_the_figures_and_the_page(bundle_folder: Path, text: Path) -> None:
+    found = charlm.inspect(bundle_folder, text=text)
+    (report,) = inspect_runs([bundle_folder], text=text)
+    assert found.data == to_json([report])
+    assert "loss-by-class" in found.figures
+    frame = found._repr_html_()
+    assert frame.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    assert str(bundle_folder) in frame
