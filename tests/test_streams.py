@@ -129,7 +129,7 @@ def test_training_whose_terminal_is_closed_ends_like_any_other(trained_run: Path
     command = [sys.executable, "-c", code, "train", str(trained_run.parent / "text.txt"), *options]
     with subprocess.Popen(command, stderr=its, stdout=subprocess.PIPE, start_new_session=True) as process:
         os.close(its)
-        while b"to beat" not in os.read(ours, 1 << 16):
+        while b"lower is better" not in os.read(ours, 1 << 16):
             assert process.poll() is None
         os.close(ours)
         assert process.wait(timeout=60) == 0

@@ -184,7 +184,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     for line in _lines_of(outcome.sample):
         say(f"it writes: {line}")
     run = as_argument(folder)
-    if progress.best_step == progress.step:  # the loss was still falling
+    if outcome.longer:
         say(f"train longer: charlm train --resume -r {run} {' '.join(f'-s {setting}' for setting in outcome.longer)}")
     say(f"see how it learnt: charlm tensorboard {run}")
     say(f"see what it does: charlm inspect {run} --out report.html")

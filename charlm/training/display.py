@@ -6,8 +6,7 @@ Losses are in nats per character.
 import contextlib
 import os
 import textwrap
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Sequence
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -15,21 +14,20 @@ from tqdm import tqdm
 from charlm.errors import counted
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
+from charlm.runs.summary import text_name
 from charlm.text.batches import Batches
-from charlm.text.findings import RARE, TextFacts
+from charlm.text.findings import Finding
 from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
 
 COLUMNS = 80
 """The width of a line if standard error is not a terminal, or its width is not known."""
-SHOWN_RARE = 3
-"""How many of the rarest characters are named."""
 MIN_WORDS_COLUMNS = 12
 """The shortest part of a sample that is worth its place."""
 PREFIX_COLUMNS = len("charlm: ")
 """What the command line puts before a line."""
-CLOSE_NATS, FAR_NATS = 0.05, 0.3
-"""The training loss counts as close to the validation loss, or as far below it."""
+FAR_NATS = 0.3
+"""The training loss counts as far below the validation loss."""
 
 
 def line_columns(descriptor: int = 2) -> int:
@@ -45,35 +43,26 @@ def line_columns(descriptor: int = 2) -> int:
     return (columns or COLUMNS) - PREFIX_COLUMNS
 
 
-def describe_run(run: Run, facts: TextFacts, batches: Batches, *, steps: int) -> list[str]:
-    """Return the lines that tell the user the size of a run, and the possible problems in its text.
+def describe_run(run: Run, findings: Sequence[Finding], batches: Batches, *, steps: int) -> list[str]:
+    """Return the lines that tell the user what is trained on what, and the possible problems in the text.
 
     Args:
         run: Its config and corpus.
-        facts: What is known of the text.
+        findings: What is unusual in the text.
         batches: How the training text is cut into windows.
         steps: The steps of the whole run.
 
     """
     model, shape = run.config.model, architecture(run.config, len(run.corpus.vocabulary))
+    name = text_name([source.name for source in run.corpus.manifest.sources])
     return [
-        f"corpus: {run.corpus.size_summary}",
-        *_describe_rare(facts.rare),
-        f"splits: {run.corpus.splits_summary}",
-        *(line for finding in facts.findings for line in wrap(finding.line)),
-        f"model: {model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
-        f"steps: {steps:,} of {batches.batch_size} x {batches.sequence_length} characters, "
+        f"training on {name} with the recipe {run.config.recipe}:",
+        run.corpus.size_summary,
+        f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
+        f"{counted(steps, 'step')} of {batches.batch_size} x {batches.sequence_length} characters, "
         f"{batches.steps_per_epoch:,} an epoch",
+        *(line for finding in findings for line in wrap(finding.line)),
     ]
-
-
-def _describe_rare(rare: Mapping[str, int] | None) -> list[str]:
-    """Return a line that names the rarest characters; none if no character is known to be rare."""
-    if not rare:
-        return []
-    rarest = ", ".join(f"{character!r} {count}" for character, count in islice(rare.items(), SHOWN_RARE))
-    more = ", ..." if len(rare) > SHOWN_RARE else ""
-    return [f"rare: {counted(len(rare), 'character')} fewer than {RARE} times: {rarest}{more}"]
 
 
 def wrap(line: str, *, columns: int = COLUMNS - PREFIX_COLUMNS) -> list[str]:
@@ -101,13 +90,10 @@ def describe_evaluation(
         columns: The width of the line.
 
     """
-    left = progress.elapsed_seconds / max(progress.step, 1) * (schedule.total - progress.step)
+    left = f", {_left(progress, schedule.total)}" if progress.step < schedule.total else ""
     validation = "" if validation_nats is None else f", validation {validation_nats:.3f}"
     best, words = ", best" if is_best else "", " ".join(sample.split())
-    line = (
-        f"step {progress.step:,} of {schedule.total:,}, {duration(left)} left: "
-        f"train {progress.train_nats:.3f}{validation}{best}"
-    )
+    line = f"step {progress.step:,} of {schedule.total:,}{left}: train {progress.train_nats:.3f}{validation}{best}"
     room = columns - len(line) - len(' ""')
     return f'{line} "{words[:room]}"' if words and room >= MIN_WORDS_COLUMNS else line[:columns]
 
@@ -130,16 +116,23 @@ def progress_bar(schedule: Schedule, progress: Progress, *, disable: bool) -> "t
         initial=progress.step,
         disable=disable,
         dynamic_ncols=True,
-        bar_format="{percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}, {remaining} left{postfix}",
+        bar_format="{percentage:3.0f}%|{bar}| step {n_fmt} of {total_fmt}{postfix}",
     )
 
 
 def update_bar(bar: "tqdm[NoReturn]", progress: Progress, *, characters_per_step: int) -> None:
-    """Show the step, the speed in characters per second and the last loss in nats per character."""
+    """Show the step, the time left, the speed in characters per second and the last loss in nats per character."""
     loss = [progress.train_nats, *progress.pending_losses][-1]
     speed = progress.step * characters_per_step / max(progress.seconds, 1e-9)
-    bar.set_postfix_str(f"{tqdm.format_sizeof(speed)} char/s, loss {loss:.3f} nats", refresh=False)
+    total = int(bar.total or 0)
+    left = _left(progress, total) if progress.step < total else "last evaluation"
+    bar.set_postfix_str(f"{left}, {tqdm.format_sizeof(speed)} char/s, loss {loss:.3f} nats", refresh=False)
     bar.update(progress.step - bar.n)
+
+
+def _left(progress: Progress, total: int) -> str:
+    """Return how long the rest of a run takes, evaluations included, if it goes on as fast as so far."""
+    return f"{duration(progress.elapsed_seconds / max(progress.step, 1) * (total - progress.step))} left"
 
 
 def advise_on_end(progress: Progress, *, split: str) -> list[str]:
@@ -166,6 +159,10 @@ def advise_on_end(progress: Progress, *, split: str) -> list[str]:
     losses = f"training loss {progress.train_nats:.3f}, validation loss {best:.3f}"
     if progress.train_nats < best - FAR_NATS:
         return [f"{losses}: much is learnt by heart;", "more dropout or fewer model.units may help"]
-    if progress.best_step == progress.step and progress.train_nats > best - CLOSE_NATS:
-        return [f"{losses}: little is learnt by heart;", "more training.epochs or model.units would help"]
     return []
+
+
+def could_be_longer(progress: Progress) -> bool:
+    """Return whether more steps would help: the last evaluation was the best, and little is learnt by heart."""
+    best = progress.best_nats
+    return best is not None and progress.best_step == progress.step and progress.train_nats >= best - FAR_NATS

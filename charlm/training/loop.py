@@ -26,7 +26,7 @@ from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
-from charlm.training.display import describe_run, progress_bar, update_bar
+from charlm.training.display import could_be_longer, describe_run, progress_bar, update_bar
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.recorder import Recorder
 from charlm.training.schedule import make_schedule
@@ -58,7 +58,8 @@ class Outcome:
     sample: str
     """What the network of the last evaluation has written; empty if nothing."""
     longer: tuple[str, ...]
-    """The settings with which a resume trains twice as long, for instance ("training.epochs=10",)."""
+    """The settings with which a resume trains twice as long, for instance ("training.epochs=10",); none if it would not
+    help."""
 
 
 def new_engine(
@@ -177,7 +178,7 @@ def train(
         longer=tuple(
             f"training.{name}={2 * limit}"
             for name, limit in (("epochs", training.settings.epochs), ("steps", training.settings.steps))
-            if limit is not None
+            if limit is not None and could_be_longer(training.progress)
         ),
     )
 
@@ -245,7 +246,8 @@ class Training:
             self.session.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
-            for line in describe_run(self.run, describe_text(self.run.corpus), self.batches, steps=self.schedule.total):
+            findings = describe_text(self.run.corpus).findings
+            for line in describe_run(self.run, findings, self.batches, steps=self.schedule.total):
                 self.session.say(line)
             if self.settings.first_weights is not None:
                 self.recorder.record_start(self.progress)
@@ -254,7 +256,7 @@ class Training:
         self.engine.build()
         if simple := self.recorder.validator.simple_nats:
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
-            self.session.say(f"to beat: {scores} nats on the validation text")
+            self.session.say(f"nats per character (lower is better): {scores}")
 
     def advance(self, bar: "tqdm[NoReturn]") -> str:
         """Take steps until the run ends, and save; return why it ended.

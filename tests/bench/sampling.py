@@ -103,7 +103,7 @@ def first_step() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "charlm", "train", "-c", "default", "--run", f"{folder}/run"]
         ready = _seconds_until(
-            command, lambda process: any(line.startswith(b"charlm: to beat") for line in process.stderr)
+            command, lambda process: any(line.startswith(b"charlm: nats per character") for line in process.stderr)
         )
     return {"ms": 1000 * ready}
 

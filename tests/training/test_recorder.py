@@ -51,7 +51,8 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
     losses = [line["nats_per_char"] for line in trained.metrics if line["split"] == "train" and not line["step"] % 10]
     best = [score == min(scores[: index + 1]) for index, score in enumerate(scores)]
     assert [line for line in trained.said if line.startswith("step ")] == [
-        f"step {step} of 50, 0s left: train {loss:.3f}, validation {score:.3f}" + (", best" if is_best else "")
+        f"step {step} of 50{', 0s left' if step < 50 else ''}: train {loss:.3f}, validation {score:.3f}"
+        + (", best" if is_best else "")
         for step, loss, score, is_best in zip((10, 20, 30, 40, 50), losses, scores, best, strict=True)
     ]
 
