@@ -22,7 +22,7 @@ from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
 from charlm.training.loop import Training
-from charlm.training.schedule import evaluation_period
+from charlm.training.schedule import ENOUGH_EVALUATIONS, MAX_EVALUATE_EVERY, evaluation_period
 from charlm.training.signals import Session
 from charlm.training.steps import DivergenceError
 
@@ -58,12 +58,20 @@ class Costs:
         return steps * self.step_seconds + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
-        """Return a number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
+        """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
 
-        It is the largest if the period of evaluations is fixed, and close to it with the default period, with which the
-        time falls a little wherever the period grows.
+        With the default period of evaluations, which grows with the number of steps, a longer run may take less time.
+        Among the steps with the same period it does not: each such span is searched, the last one first.
         """
-        return bisect.bisect_right(range(1, MAX_STEPS), seconds, key=lambda steps: self.run_seconds(settings, steps))
+        spans = [range(1, MAX_STEPS)]
+        if settings.evaluate_every is None:
+            borders = [ENOUGH_EVALUATIONS * period for period in range(MAX_EVALUATE_EVERY + 1)]
+            spans = [*map(range, [1, *borders[1:]], [*borders[1:], MAX_STEPS])]
+        for span in reversed(spans):
+            count = bisect.bisect_right(span, seconds, key=lambda steps: self.run_seconds(settings, steps))
+            if count:
+                return span[count - 1]
+        return 0
 
 
 def measure(

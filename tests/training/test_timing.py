@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, begin
@@ -33,11 +34,16 @@ def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> No
     assert COSTS.steps_within(SETTINGS, math.inf) == MAX_STEPS - 1
 
 
-@pytest.mark.parametrize("seconds", [30, 300, 3000, 30_000])
-def test_with_the_default_period_of_evaluations_the_plan_fits_and_takes_nine_tenths_of_the_time(seconds: float) -> None:
-    settings, costs = TrainingConfig(steps=1), Costs(0.1, 0.5, 0.2, 0.0)
-    planned = costs.run_seconds(settings, costs.steps_within(settings, seconds))
-    assert 0.9 * seconds < planned <= seconds
+def test_of_all_numbers_of_steps_the_largest_that_fits_is_planned() -> None:
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        step, evaluation, checkpoint = (10 ** rng.uniform([-3, -2, -2], [0.5, 2, 1])).tolist()
+        costs = Costs(step, evaluation, checkpoint, 0.0)
+        settings = TrainingConfig(steps=1, evaluate_every=70 if number % 2 else None, checkpoint_every=122)
+        seconds = float(10 ** rng.uniform(0.5, 2))
+        fits = [steps for steps in range(12_000) if costs.run_seconds(settings, steps) <= seconds]
+        if len(fits) < 12_000:
+            assert costs.steps_within(settings, seconds) == max(fits, default=0)
 
 
 @pytest.fixture
