@@ -11,13 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charlm.serving.answers import DONE, to_event
+from charlm.serving.answers import DONE, Piece, to_event
 from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
 from charlm.serving.scheduler import Answering, Scheduler
-from charlm.serving.text import Piece
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -121,7 +120,7 @@ class Service:
         async for index, piece in pieces:
             texts[index].append(piece)
         parts = []
-        for part in plan.form.whole(texts, self._answering.usage(plan)):
+        for part in plan.form.whole(texts, plan.usage()):
             parts.append(part)
             await asyncio.sleep(0)  # other requests go on meanwhile
         return json_response(b"".join(parts))
@@ -142,7 +141,7 @@ class Service:
         except RequestError as error:
             yield to_event(error.to_json())
             return
-        yield plan.form.usage_event(self._answering.usage(plan)) + DONE
+        yield plan.form.usage_event(plan.usage()) + DONE
 
 
 class _Guard:

@@ -36,7 +36,7 @@ class Limits:
     tokens: int = 4096
     """Characters that a request may ask for, per text."""
     answer_values: int = 1 << 20
-    """Values in an answer: its characters, those of echoed prompts included, and the log-probabilities of each."""
+    """Values in an answer: its characters, and the log-probabilities of each."""
     seconds: float = 300.0
     """How long a request may take, from the moment that its body was read."""
     body_bytes: int = 1 << 20
@@ -159,7 +159,7 @@ class CompletionRequest(Sampling):
 
     prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_to_prompts)] = ("",)
     max_tokens: Annotated[int, Field(ge=0)] | None = None
-    echo: bool = False
+    echo: Annotated[bool, _refuse_unless(False, None)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
     best_of: Annotated[int, _refuse_unless(1, None)] | None = None
     suffix: Annotated[str, _refuse_unless("", None)] | None = None

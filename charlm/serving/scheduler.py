@@ -14,10 +14,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 import numpy as np
 
 from charlm.sampling.batch import Batch, Chunk, Job
-from charlm.serving.answers import Usage
+from charlm.serving.answers import Piece
 from charlm.serving.jobs import Plan
 from charlm.serving.requests import Limits, RequestError
-from charlm.serving.text import Piece
 
 REPORT_SECONDS = 0.1
 """How often the ids of all texts are handed on. An event costs as much as several characters of a small network, so
@@ -27,10 +26,6 @@ Reports = Sequence[tuple[Job, Chunk]]
 _NO_IDS = np.zeros(0, np.int64)
 RETRY_SECONDS = 1
 _NOTHING = Piece("")
-
-
-class QueueFullError(Exception):
-    """There is no room for the jobs now."""
 
 
 class Scheduler:
@@ -93,21 +88,17 @@ class Scheduler:
             self._changed.notify()
         self._thread.join()
 
-    def submit(self, model: str, jobs: Sequence[Job]) -> None:
-        """Let jobs wait for slots: all of them or none.
-
-        Raises:
-            QueueFullError: there is no room for them all, or the stepping thread has ended.
-
-        """
+    def submit(self, model: str, jobs: Sequence[Job]) -> bool:
+        """Let jobs wait for slots; return whether there is room for them all and the stepping thread has not ended."""
         with self._changed:
             batch, waiting = self._batches[model], self._waiting[model]
             room = self._max_waiting + batch.slots - len(batch) - self.waiting
             if len(jobs) > room or self.failure is not None or self._is_closed:
-                raise QueueFullError
+                return False
             waiting.extend(jobs)
             self._requests |= dict.fromkeys(jobs, jobs)
             self._changed.notify()
+            return True
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """Give up jobs, whether they wait or write; those that are done are left alone."""
@@ -257,7 +248,9 @@ class Answering:
         """
         has_begun = False
         inbox = self._inboxes.open(plan.jobs, waits_for_end=plan.waits_for_end)
-        self._submit(plan)
+        if not self._scheduler.submit(plan.model, plan.jobs):
+            self._inboxes.close(plan.jobs)
+            raise _busy("every slot and every place in the queue is taken")
         alarm = asyncio.get_running_loop().call_later(self._limits.seconds, inbox.expire)
         unfinished = dict(zip(plan.jobs, range(len(plan.jobs)), strict=True))
         try:
@@ -291,17 +284,6 @@ class Answering:
         if piece.finish_reason is not None and chunk.reason is None:
             self._scheduler.cancel([plan.jobs[index]])
         return piece
-
-    def usage(self, plan: Plan) -> Usage:
-        """Return what is counted so far."""
-        return Usage(plan.prompt_characters, sum(text.generated for text in plan.texts))
-
-    def _submit(self, plan: Plan) -> None:
-        try:
-            self._scheduler.submit(plan.model, plan.jobs)
-        except QueueFullError:
-            self._inboxes.close(plan.jobs)
-            raise _busy("every slot and every place in the queue is taken") from None
 
 
 def _busy(message: str) -> RequestError:

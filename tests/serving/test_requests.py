@@ -46,7 +46,7 @@ def test_a_prompt_is_a_text_or_ids_or_a_list_of_them(prompt: Any, prompts: Any) 
 def test_what_is_left_out_has_the_defaults_of_the_api() -> None:
     wanted = completion()
     assert (wanted.max_tokens, wanted.temperature, wanted.top_p, wanted.n) == (None, 1.0, 1.0, 1)
-    assert (wanted.stop, wanted.seed, wanted.logprobs, wanted.stream, wanted.echo) == ((), None, None, False, False)
+    assert (wanted.stop, wanted.seed, wanted.logprobs, wanted.stream) == ((), None, None, False)
 
 
 @pytest.mark.parametrize(("stop", "stops"), [("a", ("a",)), (["a", "bc"], ("a", "bc")), (None, ()), ([], ())])
@@ -77,7 +77,6 @@ def test_stop_is_a_text_or_a_list(stop: Any, stops: tuple[str, ...]) -> None:
         {"stop": ["a"] * 17},
         {"stop": "a" * 1001},
         {"stream": 1},
-        {"echo": "yes"},
         {"model": 3},
     ],
     ids=str,
@@ -97,6 +96,7 @@ def test_a_value_out_of_range_or_of_another_type_is_refused_with_its_field(field
         ("logit_bias", {}, {"3": 1}),
         ("best_of", 1, 2),
         ("suffix", "", "end"),
+        ("echo", False, True),
     ],
 )
 def test_what_is_not_supported_is_refused_unless_it_asks_for_nothing(name: str, neutral: Any, wanted: Any) -> None:

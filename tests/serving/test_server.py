@@ -150,7 +150,7 @@ from charlm.errors import CharlmError
 from charlm.sampling.batch import Batch
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
-from charlm.serving.server import Slots, listen, run_server, url_of
+from charlm.serving.server import listen, run_server, url_of
 
 class Failing(Batch):
     def step(self):
@@ -158,12 +158,13 @@ class Failing(Batch):
 
 model = load(sys.argv[1])
 clean_up_on_signals()
-slots = {"m": Slots(ServedModel("m", model.vocabulary, 0), Failing(model.bundle.parameters, slots=2))}
+models = {"m": ServedModel("m", model.vocabulary, 0)}
+batches = {"m": Failing(model.bundle.parameters, slots=2)}
 with listen("127.0.0.1", 0) as listener:
     listener.listen()
     print(url_of(listener), flush=True)
     try:
-        run_server(slots, listener, limits=Limits(), page=b"")
+        run_server(models, batches, listener, limits=Limits(), page=b"")
     except CharlmError as error:
         sys.exit(str(error))
 """
