@@ -124,7 +124,7 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
 @click.option(
     "--interactive",
     is_flag=True,
-    help="Write together with the model in a terminal: choose its characters, type, go back; -n is how far it goes on.",
+    help="Write together with the model: choose its characters, type, go back; -n is how far it goes on.",
 )
 @checkpoint_option
 @unknown_option("the prompt")
@@ -201,13 +201,11 @@ def sample(
 
 
 def _check_interactive(length: int, *, has_others: bool) -> None:
-    """Refuse --interactive without a terminal, without a length, or with others of the options."""
+    """Refuse --interactive without a length, or with others of the options."""
     if has_others:
         raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end and --json")
     if length == 0:
         raise click.UsageError("--interactive: -n is how far the model goes on at a time; must be 1 or more")
-    if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError("--interactive: needs a terminal; standard input or standard error is none")
 
 
 def _read_instead_of(prompt: str, file: IO[bytes]) -> str:
