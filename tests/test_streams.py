@@ -47,12 +47,6 @@ def test_samples_are_written_even_if_the_lines_between_them_cannot_be(bundle_fol
     assert (done.returncode, done.stdout.count(b"a") >= 2) == (0, True)
 
 
-def test_a_prompt_from_closed_standard_input_is_a_usage_error(bundle_folder: Path) -> None:
-    done = shell('"$@" <&-', "sample", bundle_folder, "--prompt-file", "-")
-    assert done.returncode == 2
-    assert done.stderr.endswith(b"Error: Invalid value for '--prompt-file': standard input is closed\n")
-
-
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_error(closed: str, bundle_folder: Path) -> None:
     done = shell(f'"$@" {closed}', "sample", bundle_folder, "-n", "5", "-p", "ab")

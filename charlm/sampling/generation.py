@@ -7,6 +7,7 @@ others. `charlm.sampling.sampler` chooses each id, `charlm.sampling.growing` mak
 Axes: V vocabulary, H units.
 """
 
+import sys
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -154,8 +155,8 @@ class TextRequest:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise CharlmError(f"seed: found {self.seed}; must be 0 or more")
-        if self.length < 0:
-            raise CharlmError(f"length: found {self.length}; must be 0 (endless) or more")
+        if not 0 <= self.length <= sys.maxsize:
+            raise CharlmError(f"length: found {self.length}; must be 0 (endless) to {sys.maxsize}")
         check_choice("unknown", self.unknown, Unknown)
 
 

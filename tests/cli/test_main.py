@@ -18,8 +18,8 @@ OPTIONS = {
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
     "--start-timeout -q --quiet",
     "plan": "-c --config -s --set --json",
-    "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
-    "--ignore-end --interactive --checkpoint --unknown --raw --json",
+    "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
+    "--ignore-end --interactive --checkpoint --unknown --json",
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --copies --surprise "
     "--json",
     "inspect": "--text --out --checkpoint --unknown --json",
