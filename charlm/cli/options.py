@@ -137,6 +137,13 @@ host_option = click.option(
 )
 
 
+def port_option(default: int) -> Decorator:
+    """Return the option --port."""
+    return click.option(
+        "--port", type=click.IntRange(0, 65535), default=default, help="Port to listen at; 0 = any free one."
+    )
+
+
 quiet_option = click.option(
     *("-q", "--quiet"),
     is_flag=True,

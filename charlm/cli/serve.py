@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, checkpoint_option, host_option, models_argument, unknown_option
+from charlm.cli.options import FOLDER, checkpoint_option, host_option, models_argument, port_option, unknown_option
 from charlm.cli.output import print_result, say
 from charlm.errors import CharlmError
 
@@ -29,12 +29,7 @@ EXAMPLES = {
 @click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
 @models_argument
 @host_option
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    help="Port to listen at; 0 = any free one.",
-)
+@port_option(8000)
 @click.option(
     "--allow-host",
     "allowed_hosts",
