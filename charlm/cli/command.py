@@ -79,25 +79,33 @@ class Commands(Command, click.Group):
     """A group of commands; those that are not added to it are imported when they are asked for.
 
     Args:
-        names: The names of the commands that are not added, by the title under which help lists them. `name` is the
-            command `name` of the module `charlm.cli.name`; for a keyword of Python, both end in `_`.
+        names: The names of the commands by the title under which help lists them. A command that is not added is that
+            of its name in the module `charlm.cli.name`; for a keyword of Python, it ends in `_`.
+        modules: The modules of commands that are in another one.
 
     """
 
-    def __init__(self, *arguments: Any, names: Mapping[str, Sequence[str]] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        names: Mapping[str, Sequence[str]] | None = None,
+        modules: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(*arguments, **settings)
-        self.names = names or {}
+        self.names, self.modules = names or {}, modules or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of help."""
-        return [*chain.from_iterable(self.names.values()), *super().list_commands(ctx)]
+        return list(chain.from_iterable(self.names.values())) or super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name, or None if there is none."""
-        if cmd_name not in chain.from_iterable(self.names.values()):
-            return super().get_command(ctx, cmd_name)
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        command: click.Command = getattr(importlib.import_module(f"charlm.cli.{name}"), name)
+        added = super().get_command(ctx, cmd_name)
+        if added is not None or cmd_name not in chain.from_iterable(self.names.values()):
+            return added
+        module = importlib.import_module(f"charlm.cli.{self.modules.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         return command
 
     def resolve_command(

@@ -4,7 +4,6 @@ Completion reads recipes and settings from the files that come with charlm: it m
 """
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,25 +74,6 @@ class Finite(click.FloatRange):
 POSITIVE = Finite(min=0, min_open=True)
 
 
-def as_utf8(text: str) -> str:
-    """Return an argument with its UTF-8 decoded, also in a locale that has only ASCII.
-
-    Python represents each byte that the locale does not have as a surrogate. Bytes that are not UTF-8 stay surrogates.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(text).decode("utf-8", "surrogateescape")
-    return text
-
-
-def decode_utf8(_: click.Context, _param: click.Parameter, value: Any) -> Any:
-    """Return the value of an option, which is None, a text or several, with its UTF-8 decoded."""
-    if isinstance(value, tuple):
-        return tuple(map(as_utf8, value))
-    return value if value is None else as_utf8(value)
-
-
 def is_given(name: str) -> bool:
     """Return whether an option of the command that runs is on its command line, not left to its default."""
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
@@ -109,7 +89,6 @@ set_option = click.option(
     "--set",
     "overrides",
     multiple=True,
-    callback=decode_utf8,
     shell_complete=suggest_settings,
     metavar="KEY=VALUE",
     help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",

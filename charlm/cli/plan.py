@@ -69,15 +69,11 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     from charlm.training.display import duration
 
     batches, costs, network = plan.batches, plan.costs, plan.architecture
-    shapes = [f"{name} {' x '.join(map(str, shape))}" for name, shape in network.shapes().items()]
-    operations = network.operations_per_character()
     yield "text", plan.text.summary.split(", ")
     yield "rare", list(_rare(plan.text.rare))
     for finding in plan.text.findings:
         yield "problem", [finding.line]
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
-    yield "weights", shapes
-    yield "operations", [f"{operations:,} a character to predict it", f"{3 * operations:,} to train on it"]
     yield (
         "steps",
         [

@@ -11,7 +11,6 @@ from charlm.cli.command import Command
 from charlm.cli.options import (
     Finite,
     checkpoint_option,
-    decode_utf8,
     describe_skipped,
     is_given,
     json_option,
@@ -53,7 +52,6 @@ EXAMPLES = {
     "--prompt",
     default="",
     show_default=False,
-    callback=decode_utf8,
     help="Text to continue.  [default: a new line]",
 )
 @click.option(
@@ -97,7 +95,6 @@ EXAMPLES = {
 @click.option(
     "--stop",
     metavar="TEXT",
-    callback=decode_utf8,
     help="End the text before the first occurrence of TEXT.  [default: no stop]",
 )
 @click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")

@@ -7,8 +7,7 @@ from click.testing import CliRunner
 from commands import charlm, check_usage_error
 from run_folders import make_run
 
-from charlm.cli.completion import SHELLS
-from charlm.cli.main import main
+from charlm.cli.main import SHELLS, main
 
 WAIT_SECONDS = 60
 

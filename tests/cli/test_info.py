@@ -21,7 +21,7 @@ def test_json_has_versions_machine_and_paths() -> None:
     }
     assert facts["memory_bytes"] == memory_bytes()
     assert isinstance(facts["bfloat16"], bool)
-    assert (Path(facts["package"]) / "cli/info.py").is_file()
+    assert (Path(facts["package"]) / "cli/main.py").is_file()
     assert (Path(facts["recipes"]) / "default.yaml").is_file()
     assert facts["runs"] == str(Path.cwd() / "runs")
 
