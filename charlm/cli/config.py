@@ -68,7 +68,7 @@ def schema() -> None:
     An editor that knows YAML schemas completes and checks a recipe whose first line is
     "# yaml-language-server: $schema=schema.json".
     """
-    from charlm.config.reference import json_schema
+    from charlm.config.schema import json_schema
 
     print_result(*json.dumps(json_schema(), indent=2).splitlines())
 

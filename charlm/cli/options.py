@@ -35,16 +35,11 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 
 def suggest_settings(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return `KEY=` for the keys that begin so, or `KEY=VALUE` for the values of a key that has a few."""
-    from charlm.config.reference import known_values, read_settings
+    """Return `KEY=` for the keys that begin so."""
+    from charlm.config.recipes import describe_settings
 
-    settings = read_settings()
-    key, equals, _value = incomplete.partition("=")
-    if equals:
-        texts = [f"{key}={value}" for value in known_values(settings.get(key, {}))]
-        return [CompletionItem(text) for text in texts if text.startswith(incomplete)]
-    keys = [name for name in settings if name.startswith(incomplete)]
-    return [CompletionItem(f"{name}=", help=settings[name]["description"]) for name in keys]
+    found = describe_settings().items()
+    return [CompletionItem(f"{key}=", help=meaning) for key, meaning in found if key.startswith(incomplete)]
 
 
 class NonEmptyPath(click.Path):

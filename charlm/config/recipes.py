@@ -3,10 +3,13 @@
 `suited_recipe` says which recipe suits a text of a given size.
 """
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from charlm.errors import CharlmError, nearest
 
@@ -23,7 +26,7 @@ CONFIGS = _shipped("configs")
 SPACE = "space"
 """The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
 SCHEMA = CONFIGS / "schema.json"
-"""The JSON Schema of a recipe, made by `charlm.config.reference`."""
+"""The JSON Schema of a recipe, made by `charlm.config.schema.json_schema`."""
 DEFAULT_RECIPE = "default"
 """The recipe for the default corpus, and for a text before its size is known."""
 DATA = _shipped("data")
@@ -62,6 +65,27 @@ def describe_recipe(name: str) -> str:
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     head = takewhile(lambda line: line.startswith("# "), lines[2:])  # after the schema and the command
     return " ".join(line.removeprefix("# ") for line in head)
+
+
+def describe_settings() -> dict[str, str]:
+    """Return what each setting means by its dotted key, read without pydantic from the schema that ships."""
+    schema, found = json.loads(SCHEMA.read_text(encoding="utf-8")), dict[str, str]()
+
+    def collect(before: str, section: Mapping[str, Any]) -> None:
+        for name, setting in section["properties"].items():
+            if inner := section_name(setting):
+                collect(f"{before}{name}.", schema["$defs"][inner])
+            else:
+                found[f"{before}{name}"] = setting["description"]
+
+    collect("", schema)
+    return found
+
+
+def section_name(setting: Mapping[str, Any]) -> str | None:
+    """Return the definition to which the schema of a setting refers if the setting is a section, None for a value."""
+    references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
+    return references[0].rpartition("/")[2] if references else None
 
 
 def find_space(name: str) -> Path:

@@ -35,8 +35,6 @@ def complete(line: str) -> list[str]:
         ("charlm tr", ["train"]),
         ("charlm sample --checkpoint ", ["best", "last"]),
         ("charlm train -s model.un", ["model.units="]),
-        ("charlm train --set model.rnn.activation=ta", ["model.rnn.activation=tanh"]),
-        ("charlm train -s training.shuffle=", ["training.shuffle=true", "training.shuffle=false"]),
         ("charlm train -s model.units=", []),
         ("charlm train -c shakespeare-h", ["file,", "shakespeare-hour"]),
         ("charlm sample mi", ["file,", "mine"]),

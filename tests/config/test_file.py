@@ -220,7 +220,8 @@ def test_a_value_that_could_be_of_several_kinds_is_one_mistake(file: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "mistake"), [("a: [1", "not valid YAML"), ("- 1", "a config is a mapping"), ("seed: .nan", "finite")]
+    ("text", "mistake"),
+    [("a: [1", "not valid YAML"), ("- 1", "a config is a mapping"), ("seed: .nan", "must be a whole number")],
 )
 def test_a_file_that_cannot_be_read_as_a_config_is_one_mistake(file: Path, text: str, mistake: str) -> None:
     file.write_text(text, encoding="utf-8")
