@@ -72,7 +72,7 @@ def test_the_best_recipe_is_named_on_standard_output(folder: Path) -> None:
     assert command.stdout.count("\n") == 1
     assert "enough trials: 2 trials, 0 of them pruned" in command.stderr
     found = json.loads(charlm(*arguments, "--json").stdout)
-    assert set(found) == {"out", "reason", "recipe", "best", "trials"}
+    assert set(found) == {"out", "reason", "recipe", "best", "trials", "signal"}
     assert f"{found['best']['nats_per_char']:.4f} nats per character" in command.stdout
     runs = [folder / trial["run"] for trial in found["trials"]]
     listed = json.loads(charlm("runs", *runs, "--json").stdout)

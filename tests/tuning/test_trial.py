@@ -11,7 +11,7 @@ from tuning.searches import SearchFolder
 
 from charlm.config.file import load_config
 from charlm.training.signals import Session
-from charlm.tuning.trial import EVALUATIONS, evaluation_index, plan_trial, train_trial
+from charlm.tuning.search import EVALUATIONS, evaluation_index, plan_trial, train_trial
 
 RATE = "training.optimizer.learning_rate"
 
