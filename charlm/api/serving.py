@@ -67,7 +67,7 @@ def serve(
     with listener:
         listener.listen(2048)
         if key is None and not is_loopback(listener):
-            say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY or --key-file")
+            say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY")
         announce(url_of(listener), tuple(served))
         run_server(served, batches, listener, limits=bounds, page=page, allowed_hosts=[host, *allowed_hosts], key=key)
 

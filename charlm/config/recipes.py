@@ -44,17 +44,17 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe, given its name in configs/ or the path of any YAML file.
+    """Return the file of a recipe or a search space, given its name in configs/ or the path of any YAML file.
 
     Raises:
         CharlmError: `name` is neither a recipe nor a file; the message names the nearest recipe.
 
     """
-    path = Path(name)
-    if _is_file_name(path):
+    path, shipped = Path(name), CONFIGS / f"{name}.yaml"
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
         return path
-    if name in recipe_names():
-        return CONFIGS / f"{name}.yaml"
+    if shipped.parent == CONFIGS and shipped.is_file():
+        return shipped
     near = nearest(name, recipe_names())
     hint = f"; did you mean {near}?" if near else f"; the recipes are {', '.join(recipe_names())}"
     raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
@@ -88,25 +88,6 @@ def section_name(setting: Mapping[str, Any]) -> str | None:
     return references[0].rpartition("/")[2] if references else None
 
 
-def find_space(name: str) -> Path:
-    """Return the file of a search space, given the path of a YAML file, or the name of the one that comes with charlm.
-
-    Raises:
-        CharlmError: `name` is neither.
-
-    """
-    path = Path(name)
-    if _is_file_name(path):
-        return path
-    if name == SPACE:
-        return CONFIGS / f"{SPACE}.yaml"
-    raise CharlmError(f"{name}: no such YAML file; {SPACE} is the search space that comes with charlm")
-
-
-def _is_file_name(path: Path) -> bool:
-    return path.suffix in {".yaml", ".yml"} or path.is_file()
-
-
 @dataclass(frozen=True)
 class RecipeAdvice:
     """A recipe that suits a text, and why."""
@@ -128,38 +109,17 @@ class RecipeAdvice:
         return f"-c {self.recipe}" + ("" if self.minutes is None else f" --minutes {self.minutes:g}")
 
 
-SUITED = (
-    (
-        80_000,
-        RecipeAdvice(
-            "small", "so little text is soon learnt by heart: a narrow network, much dropout, an end when that begins"
-        ),
+SUITED = {
+    80_000: RecipeAdvice("small", "so little text is soon learnt by heart: much dropout, an end when that begins"),
+    500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 100,000 to 300,000 characters"),
+    2_000_000: RecipeAdvice(
+        *("shakespeare", "four narrow layers learn a text of about a million characters in minutes"),
+        better="shakespeare-15m",
+        times=6,
     ),
-    (500_000, RecipeAdvice("default", "its width and dropout were chosen for texts of 100,000 to 300,000 characters")),
-    (
-        2_000_000,
-        RecipeAdvice(
-            "shakespeare",
-            "four narrow layers learn a text of about a million characters in minutes",
-            better="shakespeare-15m",
-            times=6,
-        ),
-    ),
-    (
-        20_000_000,
-        RecipeAdvice(
-            "5mb",
-            "a text of several million characters is not learnt by heart in a few epochs: wider layers, no dropout",
-            minutes=10,
-        ),
-    ),
-    (
-        math.inf,
-        RecipeAdvice(
-            "50mb", "so long a text can hardly be learnt by heart: wide layers, and as much as fits", minutes=10
-        ),
-    ),
-)
+    20_000_000: RecipeAdvice("5mb", "a few epochs of so long a text want wider layers and no dropout", minutes=10),
+    math.inf: RecipeAdvice("50mb", "so long a text can hardly be learnt by heart: wide layers", minutes=10),
+}
 """What suits a text of fewer characters of training text than the first number. A training that nobody has asked for by
 name takes 10 minutes at most, give or take the machine."""
 
@@ -175,4 +135,4 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
         training_characters: The length of the training text, 0 or more.
 
     """
-    return next(advice for limit, advice in SUITED if training_characters < limit)
+    return next(advice for limit, advice in SUITED.items() if training_characters < limit)

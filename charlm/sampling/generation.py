@@ -43,12 +43,7 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any], *, block: int = PROMP
     Returns:
         The logits of the next character, float32 [V], and the state after the prompt, float32 [1, H] for each layer.
 
-    Raises:
-        CharlmError: there are no ids.
-
     """
-    if len(ids) == 0:
-        raise CharlmError("the prompt is empty: at least one character is needed to predict the next")
     state = zero_state(parameters, 1)
     for start in range(0, len(ids), block):
         logits, state = unroll(parameters, np.asarray(ids)[start : start + block, None], state)
@@ -106,12 +101,9 @@ def generate(
         An iterator over the ids.
 
     Raises:
-        CharlmError: at once, the prompt is empty, the seed is negative, or every id is forbidden; while iterating, the
-            logits are not finite.
+        CharlmError: at once, every id is forbidden; while iterating, the logits are not finite.
 
     """
-    if seed < 0:
-        raise CharlmError(f"seed: found {seed}; must be 0 or more")
     if len({*forbidden}) == parameters.vocabulary_size:
         raise CharlmError("no character to choose: the vocabulary has only reserved ids")
     _, state = read_prompt(parameters, prompt_ids)

@@ -55,7 +55,6 @@ class RequestError(Exception):
         message: One line: what was found, and what would do.
         param: The field of the request that is wrong, or None.
         code: A word for programs, or None.
-        retry_after_seconds: When to try again, or None.
 
     """
 
@@ -66,11 +65,9 @@ class RequestError(Exception):
         *,
         param: str | None = None,
         code: str | None = None,
-        retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
-        self.retry_after_seconds = retry_after_seconds
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of the answer."""

@@ -24,7 +24,6 @@ more of them would slow all texts down; the first character of a text is handed 
 
 Reports = Sequence[tuple[Job, Chunk]]
 _NO_IDS = np.zeros(0, np.int64)
-RETRY_SECONDS = 1
 _NOTHING = Piece("")
 
 
@@ -287,7 +286,7 @@ class Answering:
 
 
 def _busy(message: str) -> RequestError:
-    return RequestError(503, f"{message}; try again", code="overloaded", retry_after_seconds=RETRY_SECONDS)
+    return RequestError(503, f"{message}; try again", code="overloaded")
 
 
 def _check(chunk: Chunk) -> None:

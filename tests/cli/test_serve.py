@@ -15,8 +15,6 @@ serve missing                         | missing: no such folder
 serve begun                           | begun: no best/ in this run yet
 serve bundle bundle                   | bundle: another model is called bundle too; rename one of the folders
 serve                                 | runs/: no run here
-serve bundle --key-file empty.txt     | empty.txt: holds no key
-serve bundle --key-file missing       | missing: cannot be read
 """
 )
 def test_what_is_not_a_model_is_refused_in_a_line(line: str, expected: str) -> None:

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @table("""
 tune wrong.yaml --minutes 1                                     | model.unit: unknown key; did you mean model.units?
 tune none.yaml --minutes 1                                      | none.yaml: cannot be read: No such file
-tune nonsense --minutes 1                                       | nonsense: no such YAML file; space is the search space
+tune nonsense --minutes 1                                       | nonsense: no such recipe or YAML file
 tune space.yaml --minutes 1 --trial-minutes 0.6                 | --trial-minutes: found 0.6; must be at most half
 """)
 def test_a_mistake_is_answered_in_a_line(line: str, expected: str) -> None:

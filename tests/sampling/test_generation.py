@@ -59,11 +59,6 @@ def test_prompt_is_read_from_the_zero_state_in_blocks(random_parameters: RandomP
         np.testing.assert_allclose(output, expected[None], atol=1e-5)
 
 
-def test_prompt_without_ids_is_refused(random_parameters: RandomParameters) -> None:
-    with pytest.raises(CharlmError, match="the prompt is empty"):
-        read_prompt(random_parameters(), np.array([], np.int64))
-
-
 def test_temperature_zero_chooses_the_most_likely_ids(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(layers=2, units=8)
     expected = PROMPT.tolist()
@@ -88,15 +83,9 @@ def test_forbidden_id_is_never_chosen(random_parameters: RandomParameters, sampl
     assert {*ids} <= {1, 2, 3}
 
 
-@pytest.mark.parametrize(
-    ("message", "options"),
-    [("seed: found -1", {"seed": -1}), ("no character to choose", {"forbidden": range(5)})],
-)
-def test_wrong_options_are_refused_before_anything_is_generated(
-    random_parameters: RandomParameters, message: str, options: dict[str, Any]
-) -> None:
-    with pytest.raises(CharlmError, match=message):
-        generate(random_parameters(), PROMPT, sampler=Sampler(), length=1, **{"seed": 0, **options})
+def test_a_model_without_a_character_to_choose_is_refused(random_parameters: RandomParameters) -> None:
+    with pytest.raises(CharlmError, match="no character to choose"):
+        generate(random_parameters(), PROMPT, sampler=Sampler(), length=1, seed=0, forbidden=range(5))
 
 
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(top_p=0.5)], ids=str)

@@ -205,7 +205,7 @@ def test_a_request_is_put_off_if_there_is_no_room(place: Place) -> None:
         return caught.value
 
     error = asyncio.run(crowd())
-    assert (error.status, error.retry_after_seconds, error.code) == (503, 1, "overloaded")
+    assert (error.status, error.code) == (503, "overloaded")
 
 
 @pytest.mark.parametrize("fields", [{}, {"stream": True}], ids=str)

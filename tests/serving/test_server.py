@@ -133,9 +133,9 @@ def test_the_page_has_a_policy_that_lets_it_load_nothing_from_elsewhere(server: 
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_server_with_a_key_answers_those_who_bring_it(trained_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("secret\n", encoding="utf-8")
-    with serving(trained_run, "--key-file", str(tmp_path / "key")) as (_, port):
+def test_a_server_with_a_key_answers_those_who_bring_it(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARLM_API_KEY", "secret")
+    with serving(trained_run) as (_, port):
         assert call(port, "GET", "/health")[0] == call(port, "GET", "/")[0] == 200
         for key, status in (("", 401), ("Bearer no", 401), ("Bearer secret", 200)):
             assert call(port, "GET", "/v1/models", Authorization=key)[0] == status

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from charlm.config.recipes import find_space
+from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.tuning.space import contains, load_space, values_of_recipe
 
@@ -26,7 +26,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_space_that_comes_with_charlm_is_valid() -> None:
-    space = load_space(find_space("space"))
+    space = load_space(find_recipe("space"))
     assert space.search.keys() == values_of_recipe(space).keys()
     assert len(space.search) >= 5
 
