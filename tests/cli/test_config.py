@@ -42,11 +42,7 @@ def test_a_file_without_mistakes_is_told() -> None:
 
 @pytest.mark.usefixtures("place")
 @table("""
-config show tinny        | tinny: no such recipe or YAML file; did you mean tiny?
-config show tab.yaml     | tab.yaml: line 2, column 1: not valid YAML
 config check missing     | missing: no such recipe or YAML file
-config check list.yaml   | list.yaml: holds [1] (a list); a config is a mapping
-config check python.yaml | python.yaml: line 1, column 7: not valid YAML
 """)
 def test_failure_is_one_line_that_names_the_file(line: str, expected: str) -> None:
     check_failure(line, expected)
@@ -54,7 +50,6 @@ def test_failure_is_one_line_that_names_the_file(line: str, expected: str) -> No
 
 @table("""
 config chek x     | No such command 'chek'
-config show       | Missing argument 'NAME|FILE'
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)

@@ -40,12 +40,9 @@ def test_an_import_says_what_it_has_made_and_how_to_use_it(network: Path) -> Non
 @pytest.mark.usefixtures("network")
 @table("""
 import missing.keras --vocabulary v.json --out out          | missing.keras: cannot be read: No such file
-import network.safetensors --vocabulary text.txt --out out  | text.txt: not JSON
 import network.safetensors --vocabulary small.json --out out | the output layer must be the one matrix
 import network.safetensors --vocabulary v.json --out bundle | bundle: exists already
 import network.pt --vocabulary v.json --out out             | network.pt: is a pickle, which can run code
-import pickle.keras --vocabulary v.json --out out           | not a .keras file
-import pipe --vocabulary v.json --out out                   | pipe: must be a .keras or a .safetensors file
 """)
 def test_a_failure_is_explained_in_a_line_and_changes_nothing(line: str, expected: str) -> None:
     before = sorted(Path().rglob("*"))
@@ -55,7 +52,6 @@ def test_a_failure_is_explained_in_a_line_and_changes_nothing(line: str, expecte
 
 @table("""
 import --vocabulary v.json --out out                        | Missing argument 'FILE'
-import x.keras --out out                                    | Missing option '--vocabulary'
 import x.keras --vocabulary v.json --out out --activation selu | 'selu' is not one of
 """)
 def test_wrong_usage_names_the_option(line: str, expected: str) -> None:

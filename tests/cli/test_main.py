@@ -36,26 +36,6 @@ OPTIONS = {
     "config schema": "",
     "config check": "",
 }
-USAGES = {
-    "tokenize": "PATH...",
-    "train": "[CORPUS]...",
-    "sample": "[RUN]",
-    "evaluate": "[RUN] [TEXT]",
-    "inspect": "[RUNS]...",
-    "import": "FILE",
-    "tune": "SPACE.yaml [CORPUS]...",
-    "info": "",
-    "completion": "{bash|zsh|fish}",
-    "config show": "NAME|FILE",
-}
-CHOICES = {
-    ("sample", "checkpoint"): ["best", "last"],
-    ("sample", "unknown"): ["error", "skip"],
-    ("evaluate", "split"): ["train", "validation", "test"],
-    ("evaluate", "protocol"): ["stream", "windows"],
-    ("export", "format_name"): ["html", "onnx", "torch", "keras", "c"],
-    ("import", "activation"): ["tanh", "relu"],
-}
 
 
 def options_of(name: str) -> list[click.Option]:
@@ -78,19 +58,6 @@ def test_the_commands_are_those_of_the_contract() -> None:
 def test_a_command_has_the_options_of_the_contract_by_their_long_and_short_names(name: str, expected: str) -> None:
     names = [option for parameter in options_of(name) for option in parameter.opts]
     assert sorted(names) == sorted(expected.split())
-
-
-@pytest.mark.parametrize(("name", "expected"), USAGES.items())
-def test_a_command_has_the_arguments_of_the_contract(name: str, expected: str) -> None:
-    assert charlm(*name.split(), "-h").stdout.splitlines()[0] == f"Usage: main {name} [OPTIONS] {expected}".rstrip()
-
-
-@pytest.mark.parametrize(("place", "expected"), CHOICES.items())
-def test_an_option_has_the_choices_of_the_contract(place: tuple[str, str], expected: list[str]) -> None:
-    command, name = place
-    (option,) = (option for option in options_of(command) if option.name == name)
-    assert isinstance(option.type, click.Choice)
-    assert [*option.type.choices] == expected
 
 
 # Help

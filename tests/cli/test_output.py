@@ -14,7 +14,6 @@ from charlm.cli.options import quiet_option
 from charlm.cli.output import (
     align,
     be_quiet,
-    cut,
     fill,
     print_result,
     say,
@@ -33,16 +32,6 @@ except OutputClosedError:
     sys.exit("closed")
 except CharlmError as error:
     sys.exit(str(error))
-"""
-BLAME = """
-from charlm.cli.output import writing_output
-from charlm.errors import CharlmError
-import sys
-try:
-    with writing_output():
-        sys.stdout.write("text" * 100_000)
-except CharlmError as error:
-    print(error, file=sys.stderr)
 """
 
 
@@ -129,22 +118,5 @@ def test_width_is_that_of_the_terminal_but_40_at_least(
     assert terminal_width() == width
 
 
-@pytest.mark.parametrize(
-    ("text", "width", "expected"),
-    [
-        ("abcd", 4, "abcd"),
-        ("abcde", 4, "abc…"),
-        ("日本語", 5, "日本…"),
-        ("日本語", 4, "日…"),
-    ],
-)
-def test_text_that_is_too_wide_is_cut(text: str, width: int, expected: str) -> None:
-    assert cut(text, width) == expected
-
-
 def test_items_fill_lines_and_are_separated_by_commas() -> None:
     assert fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
-
-
-def test_an_item_that_is_wider_than_a_line_is_broken() -> None:
-    assert fill(["a", "b cdefgh"], width=6, indent=1) == [" a, b", " cdefg", " h"]
