@@ -75,19 +75,9 @@ def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
     return [
         {
             "name": run.folder.name,
-            "state": run.state,
-            "step": run.step,
-            "split": run.split,
-            "nats_per_char": run.nats_per_char,
-            "best_step": run.best_step,
-            "seconds": run.seconds,
-            "characters_per_second": run.characters_per_second,
-            "weights": run.weights,
-            "disk_bytes": run.disk_bytes,
-            "age_seconds": run.age_seconds,
-            "recipe": run.recipe,
-            "text": None if run.text is None else run.text.name,
-            "text_sha256": None if run.text is None else run.text.sha256,
+            **{name: value for name, value in vars(run).items() if name not in {"folder", "text", "settings"}},
+            "text": run.text and run.text.name,
+            "text_sha256": run.text and run.text.sha256,
             "settings": {key: run.settings.get(key) for key in keys},
             "run": str(run.folder),
         }

@@ -136,6 +136,7 @@ def sample(
 
     from charlm.api.model import MAX_SEED, load
     from charlm.sampling.generation import TextRequest
+    from charlm.sampling.growing import to_bytes
     from charlm.sampling.sampler import Sampler
 
     model = load(run, checkpoint=checkpoint)
@@ -152,18 +153,21 @@ def sample(
     if interactive:
         from charlm.cli.writing import write_together
 
-        write_result(show(_to_bytes(f"{write_together(model.bundle, wanted)}\n")))
+        write_result(show(to_bytes(f"{write_together(model.bundle, wanted)}\n")))
         return
     if unknown == "skip" and (skipped := model.vocabulary.count_skipped(prompt)):
         say(describe_skipped(skipped, "the prompt"))
     if samples == 1 and not as_json:
-        _stream(model.write(wanted), prompt=prompt, show=show)
+        _stream(model.write(wanted), prompt=to_bytes(prompt), show=show)
         return
     texts = [model.write(wanted).finish()] if samples == 1 else model.write_several(wanted, samples=samples)
     if as_json:
         _print_json(model, texts, wanted)
-    else:
-        _print_blocks(texts, prompt=prompt, show=show)
+        return
+    for number, text in enumerate(texts, start=1):
+        print_aside(f"--- sample {number} of {len(texts)} ---")
+        write_result(show(to_bytes(prompt) + text.data))
+        write_result("\n")
 
 
 def _check_interactive(length: int, *, has_others: bool) -> None:
@@ -180,15 +184,15 @@ def _displayer(level: str) -> "Show":
     A terminal would obey the escape sequences in a text, so it gets them as \\x1b.
     """
     if sys.stdout.isatty():
-        return lambda data: harmless(_readable(data), keep="\n\t")
+        return lambda data: harmless(data.decode("utf-8", "replace"), keep="\n\t")
     if level == "byte":
         return lambda data: data
     return lambda data: data.decode("utf-8", "surrogateescape")  # gets the encoding of standard output
 
 
-def _stream(text: "GeneratedText", *, prompt: str, show: "Show") -> None:
+def _stream(text: "GeneratedText", *, prompt: bytes, show: Show) -> None:
     try:
-        write_result(show(_to_bytes(prompt)))
+        write_result(show(prompt))
         for piece in text.as_bytes():
             write_result(show(piece))
     finally:  # after Ctrl-C too, so that the prompt of the shell starts a line
@@ -196,38 +200,24 @@ def _stream(text: "GeneratedText", *, prompt: str, show: "Show") -> None:
             write_result("\n")
 
 
-def _print_blocks(texts: "Sequence[Sample]", *, prompt: str, show: "Show") -> None:
-    for number, text in enumerate(texts, start=1):
-        print_aside(f"--- sample {number} of {len(texts)} ---")
-        write_result(show(_to_bytes(prompt) + text.data))
-        write_result("\n")
-
-
 def _print_json(model: "Model", texts: "Sequence[Sample]", wanted: "TextRequest") -> None:
     import json  # here: the first character of a text comes sooner
+
+    from charlm.sampling.growing import to_bytes
 
     found: list[dict[str, Any]] = [
         {**_json_text(text.data, key="text"), "characters": text.characters, "stopped_by": text.stopped_by}
         for text in texts
     ]
-    prompts = _json_text(_to_bytes(wanted.prompt), key="prompt", bytes_key="prompt_bytes_base64")
+    prompts = _json_text(to_bytes(wanted.prompt), key="prompt", bytes_key="prompt_bytes_base64")
     print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": wanted.seed, "samples": found}))
 
 
 def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:
     """Return a text by its key; if it is not UTF-8, also its bytes."""
-    text = _readable(data)
+    text = data.decode("utf-8", "replace")
     if text.encode() == data:
         return {key: text}
     import base64
 
     return {key: text, bytes_key: base64.b64encode(data).decode("ascii")}
-
-
-def _to_bytes(text: str) -> bytes:
-    """Return the UTF-8 of a text; surrogates from undecodable bytes of an argument are these bytes again."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _readable(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

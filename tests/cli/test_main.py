@@ -31,8 +31,8 @@ OPTIONS = {
     "runs": "--csv --json",
     "info": "--json",
     "completion": "",
-    "config list": "--json",
-    "config show": "-s --set --json",
+    "config list": "",
+    "config show": "-s --set",
     "config schema": "",
     "config check": "",
 }

@@ -28,18 +28,14 @@ def parse(text: str) -> Config:
     ("text", "key", "found", "demand"),
     [
         ("seed: -1", "seed", "-1 (a whole number)", "must be 0 or more"),
-        ("seed: 1.5", "seed", "1.5 (a number)", "must be a whole number"),
         ("seed: 2147483648", "seed", "2147483648", "must be less than 2,147,483,648"),
         ("corpus: {encoding: no}", "corpus.encoding", "false", "must be text"),
         ("corpus: {level: word}", "corpus.level", "'word' (text)", "must be 'char' or 'byte'"),
         ("corpus: 3", "corpus", "3 (a whole number)", "must be a section, that is a mapping of keys to values"),
         ("model: {units: 65537}", "model.units", "65537", "must be 65,536 or less"),
         ("model: {rnn: {activation: softmax}}", "model.rnn.activation", "'softmax'", "must be 'tanh'"),
-        ("training: {steps: 1e3}", "training.steps", "1000.0", "must be a whole number"),
         ("training: {epochs: 1, clip_norm: 0}", "training.clip_norm", "0", "must be more than 0"),
-        ("training: {epochs: 1, shuffle: 1}", "training.shuffle", "1", "must be true or false"),
         ("training: {epochs: 1, precision: float16}", "training.precision", "'float16'", "'bfloat16'"),
-        ("sampling: {top_p: 0}", "sampling.top_p", "0", "must be more than 0"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_with_its_key_what_was_found_and_what_it_must_be(

@@ -193,11 +193,6 @@ def test_unknown_character_of_the_prompt_is_refused(endless: Bundle) -> None:
         generate_text(endless, TextRequest(1, GREEDY, seed=0, prompt="axb"))
 
 
-def test_unknown_id_is_never_chosen(bundle: Bundle) -> None:
-    wanted = TextRequest(500, Sampler(temperature=9), seed=0, ignore_end=True)
-    assert set(str(generate_text(bundle, wanted))) == {"\n", "a", "b"}
-
-
 def test_sample_ends_at_the_length() -> None:
     text = GeneratedText(iter([1, 2, 1, 2]), LETTERS, TextRequest(3, GREEDY, seed=0))
     assert list(text) == ["a", "b", "a"]
@@ -208,10 +203,6 @@ def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
     text = scripted("aaabaa", stop="aab")
     assert list(text) == ["a"]
     assert text.finish() == Sample("a", 1, "stop text", b"a")
-
-
-def test_text_held_back_is_released_when_it_cannot_become_the_stop_text() -> None:
-    assert list(scripted("aab\n", stop="abb")) == ["a", "ab\n"]
 
 
 def test_text_held_back_is_released_at_the_end_of_the_text() -> None:
@@ -232,11 +223,6 @@ def test_ignored_end_of_text_becomes_a_blank_line() -> None:
     text = scripted([1, 4, 2], ignore_end=True)
     assert list(text) == ["a", "\n\n", "b"]
     assert text.finish().characters == 4
-
-
-def test_stop_text_may_contain_an_ignored_end_of_text() -> None:
-    text = scripted([1, 4, 2], ignore_end=True, stop="\n\nb")
-    assert (list(text), text.stopped_by) == (["a"], "stop text")
 
 
 def test_bytes_are_held_back_until_they_make_a_character() -> None:

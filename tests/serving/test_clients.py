@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,22 +63,6 @@ def test_openai_raises_its_own_errors(openai: Any, client: Any, server: Server) 
 
 
 # curl
-
-
-def curl(*arguments: str) -> str:
-    if shutil.which("curl") is None:
-        pytest.skip("missing: curl")
-    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout
-
-
-def test_curl_streams(server: Server) -> None:
-    body = json.dumps({"prompt": "The ", "max_tokens": 60, "seed": 5, "temperature": 0.7, "stream": True})
-    lines = curl("-N", f"{server.url}/v1/completions", "-d", body).splitlines()
-    assert lines[-2:] == ["data: [DONE]", ""]
-    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2] if line]
-    assert "".join(event["choices"][0]["text"] for event in events) == sampled(server, "-n", 60, "-t", "0.7")
-    assert all(event["object"] == "text_completion" for event in events)
 
 
 # llm

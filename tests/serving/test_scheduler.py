@@ -95,37 +95,12 @@ def test_one_request_does_not_take_every_slot(random_parameters: RandomParameter
     made.close()
 
 
-def test_a_job_that_was_given_up_frees_its_slot(scheduler: Scheduler, delivered: Delivered) -> None:
-    endless, waiting = [job(10**9), job(10**9)], [job(), job()]
-    scheduler.submit("m", [*endless, *waiting])
-    scheduler.start()
-    scheduler.cancel([*endless, waiting[0]])
-    assert delivered.wait_for_ends(1) == ["length"]
-    assert [reported for reported, chunk in delivered.reports if chunk.reason] == [waiting[1]]
-
-
-def test_a_new_job_is_taken_while_another_is_written(scheduler: Scheduler, delivered: Delivered) -> None:
-    endless = job(10**9)
-    scheduler.submit("m", [endless])
-    scheduler.start()
-    for _ in range(3):
-        scheduler.submit("m", [job()])
-    assert delivered.wait_for_ends(3) == ["length"] * 3
-    scheduler.cancel([endless])
-
-
 def test_every_job_is_told_if_the_thread_fails(scheduler: Scheduler, delivered: Delivered) -> None:
     broken = Job(np.array([1]), 5, Sampler(), (-1, 0))  # NumPy takes no such seed
     scheduler.submit("m", [job(10**9), broken, job()])
     scheduler.start()
     assert delivered.wait_for_ends(3) == ["failed"] * 3
     assert isinstance(scheduler.failure, ValueError)
-    assert not scheduler.submit("m", [job()])
-
-
-def test_a_closed_scheduler_takes_nothing_more(scheduler: Scheduler) -> None:
-    scheduler.start()
-    scheduler.close()
     assert not scheduler.submit("m", [job()])
 
 

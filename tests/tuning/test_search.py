@@ -86,14 +86,6 @@ def test_hopeless_trials_end_early_and_are_not_the_best(searching: SearchFolder)
     assert any(line.startswith(f"trial {pruned[0]}: pruned; best ") for line in searching.said)
 
 
-def test_a_search_goes_on_in_its_folder(searching: SearchFolder) -> None:
-    first = searching.run(trials=3)
-    second = searching.run(trials=5)
-    assert second.trials[:3] == first.trials
-    assert len(second.trials) == 5
-    assert searching.run(trials=5).trials == second.trials
-
-
 def undisturbed(searching: SearchFolder, *, trials: int) -> list[tuple[object, object]]:
     """Return the values and the losses of the trials of the same search in another folder."""
     other = SearchFolder(searching.folder / "other")
