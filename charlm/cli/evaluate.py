@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from charlm.evaluation.scoring import Score
 
 OURS = "this model"
-
-SECTIONS = {
-    "The text": "split unknown",
-    "How it is read": "protocol window checkpoint others dynamic",
-    "Results": "baselines copies surprise as_json",
-}
 EXAMPLES = {
     "charlm evaluate": "the score of the newest run on its validation text",
     "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside compressors and n-gram models",
@@ -45,7 +39,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @run_argument
 @click.argument(
     "text",

@@ -9,7 +9,6 @@ from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, checkpoint_option, json_option, run_argument
 from charlm.cli.output import print_result
 
-SECTIONS = {"The export": "format_name out precision check", "The model": "checkpoint"}
 EXAMPLES = {
     "charlm export --format html --out model.html": "the newest run as a page that writes text in a browser",
     "charlm export tiny --format onnx --out model.onnx --check": "a run for ONNX, compared with charlm first",
@@ -17,7 +16,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @run_argument
 @click.option(
     "--format",

@@ -29,14 +29,6 @@ Show = Callable[[bytes], str | bytes]
 """Prepares the UTF-8 of a text, or the bytes of a model, for standard output."""
 INTERACTIVE_LENGTH = 40
 """Characters that --interactive goes on by at a time, unless --length says otherwise."""
-
-
-SECTIONS = {
-    "The text": "prompt length stop samples seed unknown ignore_end",
-    "How characters are chosen": "temperature top_k top_p min_p",
-    "The model": "checkpoint",
-    "Output": "interactive as_json",
-}
 EXAMPLES = {
     "charlm sample": "500 characters from the newest run",
     'charlm sample tiny -p "Once upon a time" -n 200 -t 0.7': "continue a prompt, with few surprises",
@@ -45,7 +37,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @run_argument
 @click.option(
     "-p",

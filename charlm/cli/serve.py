@@ -11,11 +11,6 @@ from charlm.cli.command import Command
 from charlm.cli.options import checkpoint_option, host_option, models_argument, port_option, unknown_option
 from charlm.cli.output import print_result, say
 
-SECTIONS = {
-    "The address": "host port allowed_hosts",
-    "Load": "slots queue max_tokens",
-    "The models": "checkpoint unknown",
-}
 EXAMPLES = {
     "charlm serve": "the newest run at http://127.0.0.1:8000",
     "charlm serve small large --port 0": "two models, at any free port",
@@ -23,7 +18,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @models_argument
 @host_option
 @port_option(8000)

@@ -16,15 +16,13 @@ from charlm.errors import counted
 
 if TYPE_CHECKING:
     from charlm.tuning.search import SearchResult
-
-SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out"}
 EXAMPLES = {
     "charlm tune space mytext.txt --minutes 60": "an hour over the search space that comes with charlm",
     "charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine": "at most 20 trials of another space",
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @click.argument(
     "space",
     type=FOLDER,

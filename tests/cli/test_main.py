@@ -66,7 +66,7 @@ def test_a_command_has_the_options_of_the_contract_by_their_long_and_short_names
 def test_the_help_names_every_command() -> None:
     command = charlm("--help")
     assert command.exit_code == 0
-    listed = command.stdout.partition("Train:\n")[2].partition("Options:\n")[0]
+    listed = command.stdout.partition("Train:\n")[2].partition("Examples:\n")[0]
     assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {name.split()[0] for name in OPTIONS}
 
 
