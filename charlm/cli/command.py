@@ -38,10 +38,6 @@ class Command(click.Command):
             elif isinstance(option.type, FloatParamType):
                 option.metavar = option.metavar or "X"
 
-    def get_help_option_names(self, ctx: click.Context) -> list[str]:
-        """Return the names of the option for help."""
-        return ["-h", "--help"]
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, or print the help or the version and exit."""
         with writing_output(), _harmless_usage_errors():

@@ -37,7 +37,7 @@ EXAMPLES = {
     names=COMMANDS,
     modules={"import": "export"},
     examples=EXAMPLES,
-    context_settings={"show_default": True},
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="charlm")
 def main() -> None:

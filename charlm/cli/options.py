@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from charlm.cli.output import be_quiet
+from charlm.errors import counted
 
 Suggestions = list[CompletionItem[str]]
 FILES: CompletionItem[str] = CompletionItem("", type="file")
@@ -152,8 +153,7 @@ def unknown_option(text: str) -> Decorator:
 
 def describe_skipped(count: int, text: str) -> str:
     """Return the line that tells the user how many characters of `text` --unknown skip has left out."""
-    characters, were = ("character", "was") if count == 1 else ("characters", "were")
-    return f"{count:,} {characters} of {text} that the model does not know {were} left out"
+    return f"left out {counted(count, 'character')} of {text} that the model does not know"
 
 
 _NAME = "or a part of a name that only one run under runs/ has"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from charlm.network.rnn import Floats, Parameters, State
 from charlm.network.stepper import TiledStepper, count_lanes
-from charlm.sampling.sampler import NO_ID, Sampler, choose_rows, row_settings
+from charlm.sampling.sampler import NO_ID, RowSettings, Sampler, choose_rows
 
 WINDOW = 64
 Booleans = NDArray[np.bool_]
@@ -144,7 +144,7 @@ class Batch:
         self._stepper = TiledStepper(parameters, streams=slots, lanes=lanes or count_lanes(parameters))
         self._forbidden = list(forbidden)
         self._end_id = NO_ID if end_id is None else end_id
-        self._settings = row_settings(slots)
+        self._settings = RowSettings(slots)
         self._plan = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
         self._texts: list[_Text] = []
         self._due = np.full(slots, window)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -51,8 +52,8 @@ class Service:
             Route("/", self.show_page),
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.show_model),
-            Route("/v1/completions", self.complete, methods=["POST"]),
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/completions", partial(self.complete, CompletionRequest), methods=["POST"]),
+            Route("/v1/chat/completions", partial(self.complete, ChatRequest), methods=["POST"]),
             Route("/health", self.health),
         ]
 
@@ -76,15 +77,17 @@ class Service:
         limits = {name: getattr(self._limits, name) for name in ("prompt_characters", "tokens", "answer_values")}
         return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm", "limits": limits}
 
-    async def complete(self, request: Request) -> Response:
-        """POST /v1/completions."""
-        wanted = parse_request(CompletionRequest, await self._read_body(request))
-        return await self._answer(plan_request(wanted, self._models, self._limits), request)
+    async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
+        """POST /v1/completions and /v1/chat/completions: the answer as soon as its status is certain.
 
-    async def chat(self, request: Request) -> Response:
-        """POST /v1/chat/completions."""
-        wanted = parse_request(ChatRequest, await self._read_body(request))
-        return await self._answer(plan_request(wanted, self._models, self._limits), request)
+        A client that goes before that frees its slots.
+        """
+        wanted: CompletionRequest | ChatRequest = parse_request(kind, await self._read_body(request))
+        plan = plan_request(wanted, self._models, self._limits)
+        pieces = self._answering.pieces(plan)
+        begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
+        answer = await unless_disconnected(begin, request)
+        return Response(status_code=499) if answer is None else answer  # nobody reads it
 
     async def health(self, _: Request) -> Response:
         """GET /health: 200, or 503 if the stepping thread has failed."""
@@ -107,13 +110,6 @@ class Service:
         if size > limit:
             raise RequestError(413, f"the body has more than {limit:,} bytes", code="body_too_large")
         return b"".join(parts)
-
-    async def _answer(self, plan: Plan, request: Request) -> Response:
-        """Return the answer as soon as its status is certain; a client that goes before that frees its slots."""
-        pieces = self._answering.pieces(plan)
-        begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
-        answer = await unless_disconnected(begin, request)
-        return Response(status_code=499) if answer is None else answer  # nobody reads it
 
     async def _collect(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         texts: list[list[Piece]] = [[] for _ in plan.jobs]

@@ -198,7 +198,7 @@ class ChatRequest(Sampling):
         return "\n".join(message.text for message in self.messages)
 
 
-Request = TypeVar("Request", CompletionRequest, ChatRequest)
+Request = TypeVar("Request", bound=Sampling)
 
 
 def parse_request(kind: type[Request], body: bytes) -> Request:

@@ -40,7 +40,7 @@ def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
 def test_characters_that_are_left_out_are_told() -> None:
     command = charlm("inspect", "bundle", "--text", "other.txt", "--unknown", "skip", "--json")
     assert command.exit_code == 0
-    assert "1 character of the text that the model does not know was left out" in command.stderr
+    assert "left out 1 character of the text that the model does not know" in command.stderr
     assert len(json.loads(command.stdout)["surprise"]) == 3
 
 

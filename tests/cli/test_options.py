@@ -3,8 +3,6 @@
 import pytest
 from commands import check_usage_error, table
 
-from charlm.cli.options import describe_skipped
-
 
 @pytest.mark.usefixtures("place")
 @table("""
@@ -19,14 +17,3 @@ runs ''                    | '[RUNS]...': the path is empty
 """)
 def test_an_empty_path_is_refused(line: str, expected: str) -> None:
     check_usage_error(line, expected)
-
-
-@pytest.mark.parametrize(
-    ("count", "line"),
-    [
-        (1, "1 character of text.txt that the model does not know was left out"),
-        (1234, "1,234 characters of text.txt that the model does not know were left out"),
-    ],
-)
-def test_the_number_of_skipped_characters_is_a_line(count: int, line: str) -> None:
-    assert describe_skipped(count, "text.txt") == line

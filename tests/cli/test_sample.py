@@ -70,7 +70,7 @@ def test_unknown_characters_of_the_prompt_are_skipped_if_that_is_asked_for(train
 
 def test_number_of_characters_left_out_of_the_prompt_is_said(trained_run: Path) -> None:
     command = charlm("sample", trained_run, "-p", "€The€ ferry", "--unknown", "skip", "-n", 1)
-    assert command.stderr == "charlm: 2 characters of the prompt that the model does not know were left out\n"
+    assert command.stderr == "charlm: left out 2 characters of the prompt that the model does not know\n"
 
 
 # Several samples
