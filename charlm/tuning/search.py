@@ -144,35 +144,6 @@ def _length(steps: int) -> dict[str, Any]:
     }
 
 
-def evaluation_index(step: int, settings: Mapping[str, Any]) -> int:
-    """Return which evaluation of a trial comes after a step, 1 to EVALUATIONS; `settings` is from `plan_trial`."""
-    return -(-step // int(settings["training.evaluate_every"]))
-
-
-def train_trial(
-    folder: Path, space: Space, settings: Mapping[str, Any], corpus: Corpus, engine: Engine, *, session: Session
-) -> Outcome:
-    """Train a trial as a new run in a folder.
-
-    Args:
-        folder: The folder of the run.
-        space: What is searched.
-        settings: What `plan_trial` returned, with the engine.
-        corpus: The text.
-        engine: The engine in its first state.
-        session: Ends the run early; nothing is said of it.
-
-    Raises:
-        CharlmError: training has diverged, or a file cannot be written.
-        Stopped: a signal came before the first step.
-
-    """
-    with folder_aside(folder) as aside:
-        run = begin_run(folder, _config(space, settings), corpus, aside=aside)
-    with session.silent():
-        return loop.train(run, engine, resume=False, session=session)
-
-
 @dataclass
 class Search:
     """A search in progress.
@@ -237,13 +208,13 @@ class Search:
         """Train a trial and tell the study how it ended; return None if it has failed."""
         space, session = self.study.space, self.session
         session.reason = None
-        values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in turn.values.items()}
+        values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in turn.trial.params.items()}
         tried = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
-        session.say(f"trial {turn.number}: {tried}")
+        session.say(f"trial {turn.trial.number}: {tried}")
         try:
             settings, engine = plan_trial(
                 space,
-                turn.values,
+                turn.trial.params,
                 self.corpus,
                 self.make_engine,
                 seconds=self.trial_seconds,
@@ -253,7 +224,8 @@ class Search:
 
             def watch(progress: Progress, nats: float) -> None:
                 """Report an evaluation to the study, and end a trial that is hopeless."""
-                is_hopeless = self.study.report(turn, evaluation_index(progress.step, settings), nats)
+                evaluation = -(-progress.step // settings["training.evaluate_every"])  # 1 to EVALUATIONS
+                is_hopeless = self.study.report(turn, evaluation, nats)
                 if progress.step >= settings["training.steps"]:
                     return
                 if is_hopeless:
@@ -262,8 +234,11 @@ class Search:
                     session.reason = TIME_IS_OVER
 
             session.on_evaluation = watch
-            folder = self.study.folder(turn.number)
-            outcome = train_trial(folder, space, settings, self.corpus, engine, session=session)
+            folder = self.study.folder(turn.trial.number)
+            with folder_aside(folder) as aside:
+                run = begin_run(folder, _config(space, settings), self.corpus, aside=aside)
+            with session.silent():
+                outcome = loop.train(run, engine, resume=False, session=session)
         except CharlmError as error:
             self._fail(turn, str(error))
             return None
@@ -285,11 +260,11 @@ class Search:
         self._failures.clear()
         best = self._write_best()
         result = "pruned" if outcome.reason == HOPELESS else f"{nats:.4f} nats per character"
-        self.session.say(f"trial {turn.number}: {result}{best}")
+        self.session.say(f"trial {turn.trial.number}: {result}{best}")
 
     def _fail(self, turn: Turn, reason: str) -> None:
         self.study.end(turn, TrialState.FAIL, {ERROR: reason})
-        self.session.say(f"trial {turn.number}: failed: {reason}")
+        self.session.say(f"trial {turn.trial.number}: failed: {reason}")
         self._failures.append(reason)
         if len(self._failures) >= MAX_FAILURES:
             raise CharlmError(f"{self.study.out}: the last {MAX_FAILURES} trials have failed; the last one: {reason}")

@@ -115,13 +115,6 @@ class Turn:
     trial: Trial
     lock: int
     """The descriptor of the lock of the trial."""
-    values: dict[str, Any]
-    """The values to try, by dotted keys."""
-
-    @property
-    def number(self) -> int:
-        """The number of the trial, from 0."""
-        return self.trial.number
 
     def release(self) -> None:
         """Let another process take the trial, if it has not ended."""
@@ -218,7 +211,7 @@ class Study:
                 raise CharlmError(f"{self.out}: the lock of trial {trial.number} is held by another process")
             others = [other for other in trials if other.number != trial.number and LEFT_OUT not in other.user_attrs]
             if not any(other.params == trial.params for other in others):  # what has failed would fail again
-                return Turn(trial, held, trial.params)
+                return Turn(trial, held)
             self._leave_out(trial)
             os.close(held)
         return None
