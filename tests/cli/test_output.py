@@ -2,7 +2,6 @@
 
 import os
 import pty
-import subprocess
 import sys
 
 import click
@@ -22,24 +21,6 @@ from charlm.cli.output import (
 )
 from charlm.errors import CharlmError
 
-WRITE = """
-from charlm.cli.output import OutputClosedError, write_result
-from charlm.errors import CharlmError
-import sys
-try:
-    write_result("text")
-except OutputClosedError:
-    sys.exit("closed")
-except CharlmError as error:
-    sys.exit(str(error))
-"""
-
-
-def shell(line: str, program: str) -> "subprocess.CompletedProcess[str]":
-    """Run a line of the shell in which "$@" is a Python program."""
-    command = ["sh", "-c", line, "sh", sys.executable, "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
 
 def test_a_line_of_a_result_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("runs/\x1b[31mred: 1.5", "\u202eb")
@@ -51,11 +32,6 @@ def test_what_is_said_goes_to_standard_error_with_control_characters_escaped(
 ) -> None:
     say("a\x1b[31m")
     assert capsys.readouterr() == ("", "charlm: a\\x1b[31m\n")
-
-
-def test_a_full_disk_is_blamed_on_standard_output_and_told_once() -> None:
-    done = shell('"$@" > /dev/full', WRITE)
-    assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
 
 
 # The option --quiet
