@@ -139,11 +139,9 @@ def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[
     if text is None:
         return ["text: not known"]
     parts = [f"text: {text.name}"]
-    others = [other for other in texts if other is not None and other is not text and other.name == text.name]
-    if any(other.sha256 != text.sha256 for other in others):
-        parts.append(f"sha256 {text.sha256[:8]}")
-    if any(other.sha256 == text.sha256 for other in others):
-        parts.append(f"validation from {text.validation[0]:,} to {text.validation[1]:,}")
+    if any(other is not None and other is not text and other.name == text.name for other in texts):
+        start, end = text.validation
+        parts += [f"sha256 {text.sha256[:8]}", f"validation from {start:,} to {end:,}"]
     return [_cut(part) for part in parts]
 
 
