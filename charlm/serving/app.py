@@ -17,7 +17,7 @@ from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
-from charlm.serving.scheduler import Answering, Scheduler
+from charlm.serving.scheduler import Answering
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -37,13 +37,12 @@ class Service:
     def __init__(
         self,
         models: Mapping[str, ServedModel],
-        scheduler: Scheduler,
         answering: Answering,
         *,
         limits: Limits,
         page: bytes,
     ) -> None:
-        self._models, self._scheduler, self._answering = models, scheduler, answering
+        self._models, self._answering = models, answering
         self._limits, self._page = limits, page
 
     def routes(self) -> list[Route]:
@@ -91,7 +90,7 @@ class Service:
 
     async def health(self, _: Request) -> Response:
         """GET /health: 200, or 503 if the stepping thread has failed."""
-        is_well = self._scheduler.failure is None
+        is_well = self._answering.scheduler.failure is None
         return json_response({"status": "ok" if is_well else "failed"}, 200 if is_well else 503)
 
     async def _read_body(self, request: Request) -> bytes:

@@ -15,7 +15,7 @@ from charlm.serving.app import Service, make_app
 from charlm.serving.guard import bounded_protocol
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
-from charlm.serving.scheduler import Answering, Inboxes, Scheduler
+from charlm.serving.scheduler import Answering
 
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
@@ -88,14 +88,13 @@ def run_server(
     gc.freeze()  # what the start has made stays
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     max_connections = _raise_file_limit() - FILES_BESIDE_CONNECTIONS
-    inboxes = Inboxes()
 
     def end() -> None:
         """End the server after the answers that were begun."""
         server.should_exit = True
 
-    scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=inboxes.deliver, on_failure=end)
-    service = Service(models, scheduler, Answering(scheduler, inboxes, limits), limits=limits, page=page)
+    answering = Answering(batches, limits, on_failure=end)
+    scheduler, service = answering.scheduler, Service(models, answering, limits=limits, page=page)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(
         make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts], key=key),

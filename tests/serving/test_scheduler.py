@@ -18,7 +18,7 @@ from charlm.sampling.generation import TextRequest, generate_texts
 from charlm.sampling.sampler import Sampler
 from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import CompletionRequest, Limits, RequestError, parse_request
-from charlm.serving.scheduler import Answering, Inboxes, Reports, Scheduler
+from charlm.serving.scheduler import Answering, Reports, Scheduler
 from charlm.text.vocabulary import Vocabulary
 
 SECONDS = 20
@@ -111,11 +111,9 @@ class Place:
     """A server without a socket."""
 
     def __init__(self, parameters: Parameters, limits: Limits, *, is_started: bool = True) -> None:
-        inboxes = Inboxes()
-        batch = Batch(parameters, slots=limits.slots)
         self.limits = limits
-        self.scheduler = Scheduler({"m": batch}, max_waiting=limits.waiting, deliver=inboxes.deliver)
-        self.answering = Answering(self.scheduler, inboxes, limits)
+        self.answering = Answering({"m": Batch(parameters, slots=limits.slots)}, limits)
+        self.scheduler = self.answering.scheduler
         if is_started:
             self.scheduler.start()
 
