@@ -10,14 +10,11 @@ import struct
 import subprocess
 import sys
 import termios
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from charlm.__main__ import open_messages
-from charlm.network.bundle import Bundle, write_bundle
-from charlm.text.vocabulary import Vocabulary
 
 COMMAND = (sys.executable, "-m", "charlm")
 
@@ -47,12 +44,6 @@ def test_samples_are_written_even_if_the_lines_between_them_cannot_be(bundle_fol
     assert (done.returncode, done.stdout.count(b"a") >= 2) == (0, True)
 
 
-def test_a_prompt_from_closed_standard_input_is_a_usage_error(bundle_folder: Path) -> None:
-    done = shell('"$@" <&-', "sample", bundle_folder, "--prompt-file", "-")
-    assert done.returncode == 2
-    assert done.stderr.endswith(b"Error: Invalid value for '--prompt-file': standard input is closed\n")
-
-
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_error(closed: str, bundle_folder: Path) -> None:
     done = shell(f'"$@" {closed}', "sample", bundle_folder, "-n", "5", "-p", "ab")
@@ -74,19 +65,6 @@ def test_a_file_does_not_take_the_number_of_a_closed_stream() -> None:
 def test_a_locale_or_a_terminal_without_features_is_enough(environment: dict[str, str], bundle_folder: Path) -> None:
     done = shell('"$@"', "sample", bundle_folder, "-p", "aé", "-n", "3", "--unknown", "skip", **environment)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-@pytest.mark.parametrize("option", ["--prompt", "--stop"])
-def test_text_in_an_argument_is_utf_8_in_a_locale_that_has_only_ascii(
-    option: str, bundle: Bundle, tmp_path: Path
-) -> None:
-    characters = ("\n", "é", "b", None, None)
-    vocabulary = Vocabulary("char", characters, unknown_id=3, end_of_text_id=4)
-    write_bundle(tmp_path / "bundle", replace(bundle, vocabulary=vocabulary))
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = shell('"$@"', "sample", tmp_path / "bundle", option, "ébé", "-n", "3", "--json", **ascii_only)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert json.loads(done.stdout)["prompt"] == ("ébé" if option == "--prompt" else "")
 
 
 @pytest.mark.parametrize(

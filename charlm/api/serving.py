@@ -56,19 +56,20 @@ def serve(
     bounds = limits or Limits()
     models = _load_models(runs, checkpoint)
     try:
-        from charlm.serving.server import Slots, is_loopback, listen, run_server, url_of
+        from charlm.serving.server import is_loopback, listen, run_server, url_of
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise CharlmError(f"charlm serve needs {package}, which is not installed: {INSTALL}") from None
-    slots = {name: Slots(_served(name, model, unknown), _batch(model, bounds.slots)) for name, model in models.items()}
+    served = {name: _served(name, model, unknown) for name, model in models.items()}
+    batches = {name: _batch(model, bounds.slots) for name, model in models.items()}
     page = endpoint_page({name: summarize(model.bundle) for name, model in models.items()})
     listener = listen(host, port)
     with listener:
         listener.listen(2048)
         if key is None and not is_loopback(listener):
-            say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY or --key-file")
-        announce(url_of(listener), tuple(slots))
-        run_server(slots, listener, limits=bounds, page=page, allowed_hosts=[host, *allowed_hosts], key=key)
+            say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY")
+        announce(url_of(listener), tuple(served))
+        run_server(served, batches, listener, limits=bounds, page=page, allowed_hosts=[host, *allowed_hosts], key=key)
 
 
 def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str, Model]:

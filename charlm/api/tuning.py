@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.api.training import start_engine
-from charlm.config.recipes import DEFAULT_CORPUS, find_space
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
@@ -59,7 +59,7 @@ def tune(
             raise CharlmError(f"{option}: found {value:g}; must be a finite number above 0")
     if trial_minutes is not None and 2 * trial_minutes > minutes:
         raise CharlmError(f"--trial-minutes: found {trial_minutes:g}; must be at most half of --minutes, {minutes:g}")
-    path = find_space(str(space))
+    path = find_recipe(str(space))
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
     from charlm.tuning.search import Search

@@ -1,4 +1,4 @@
-"""The classes of `charlm` and of its commands: help in sections, and every error as one line and an exit code.
+"""The classes of `charlm` and of its commands: help with examples, and every error as one line and an exit code.
 
 0        done, or the reader of standard output has gone
 1        an error, told in a line on standard error
@@ -22,48 +22,26 @@ from charlm.errors import CharlmError, harmless
 
 
 class Command(click.Command):
-    """A command of `charlm`, or their group, whose help has its options in sections and ends with examples.
+    """A command of `charlm`, or their group, whose help ends with examples.
 
     Args:
-        sections: The names of parameters, separated by spaces, by the title of their section. Options that no section
-            names come last.
         examples: What a command line does, by the command line.
 
     """
 
-    def __init__(
-        self,
-        *arguments: Any,
-        sections: Mapping[str, str] | None = None,
-        examples: Mapping[str, str] | None = None,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, examples: Mapping[str, str] | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.sections, self.examples = sections or {}, examples or {}
+        self.examples = examples or {}
         for option in self.params:
             if isinstance(option.type, IntParamType):
                 option.metavar = option.metavar or "N"
             elif isinstance(option.type, FloatParamType):
                 option.metavar = option.metavar or "X"
 
-    def get_help_option_names(self, ctx: click.Context) -> list[str]:
-        """Return the names of the option for help."""
-        return ["-h", "--help"]
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, or print the help or the version and exit."""
         with writing_output(), _harmless_usage_errors():
             return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, each section under its title."""
-        rest = {option.name: option for option in self.get_params(ctx) if isinstance(option, click.Option)}
-        sections = {title: [rest.pop(name) for name in names.split()] for title, names in self.sections.items()}
-        sections["Other options" if sections else "Options"] = list(rest.values())
-        for title, options in sections.items():
-            records = [option.get_help_record(ctx) for option in options]
-            with formatter.section(title):
-                formatter.write_dl([record for record in records if record is not None])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, each command line unbroken above what it does."""
@@ -79,25 +57,33 @@ class Commands(Command, click.Group):
     """A group of commands; those that are not added to it are imported when they are asked for.
 
     Args:
-        names: The names of the commands that are not added, by the title under which help lists them. `name` is the
-            command `name` of the module `charlm.cli.name`; for a keyword of Python, both end in `_`.
+        names: The names of the commands by the title under which help lists them. A command that is not added is that
+            of its name in the module `charlm.cli.name`; for a keyword of Python, it ends in `_`.
+        modules: The modules of commands that are in another one.
 
     """
 
-    def __init__(self, *arguments: Any, names: Mapping[str, Sequence[str]] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        names: Mapping[str, Sequence[str]] | None = None,
+        modules: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(*arguments, **settings)
-        self.names = names or {}
+        self.names, self.modules = names or {}, modules or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of help."""
-        return [*chain.from_iterable(self.names.values()), *super().list_commands(ctx)]
+        return list(chain.from_iterable(self.names.values())) or super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name, or None if there is none."""
-        if cmd_name not in chain.from_iterable(self.names.values()):
-            return super().get_command(ctx, cmd_name)
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        command: click.Command = getattr(importlib.import_module(f"charlm.cli.{name}"), name)
+        added = super().get_command(ctx, cmd_name)
+        if added is not None or cmd_name not in chain.from_iterable(self.names.values()):
+            return added
+        module = importlib.import_module(f"charlm.cli.{self.modules.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         return command
 
     def resolve_command(
@@ -111,15 +97,14 @@ class Commands(Command, click.Group):
                 error.command_name, possibilities=self.list_commands(ctx), ctx=error.ctx
             ) from None
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what each command does, then the options."""
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, under the title that it belongs to."""
         width = max(map(len, self.list_commands(ctx)))
         for title, names in (self.names or {"Commands": self.list_commands(ctx)}).items():
             commands = {name: self.get_command(ctx, name) for name in names}
             rows = [(f"{name:{width}}", c.get_short_help_str(limit=200)) for name, c in commands.items() if c]
             with formatter.section(title):
                 formatter.write_dl(rows)
-        super().format_options(ctx, formatter)
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command line, or answer a shell that asks for completions."""

@@ -5,7 +5,7 @@ import json
 import click
 
 from charlm.cli.command import Command, Commands
-from charlm.cli.options import json_option, set_option, suggest_recipes
+from charlm.cli.options import set_option, suggest_recipes
 from charlm.cli.output import print_result, say, terminal_width
 
 EXAMPLES = {
@@ -21,15 +21,11 @@ def config() -> None:
 
 
 @config.command("list", cls=Command, examples={"charlm config list": "names, and what each is for"})
-@json_option
-def list_(*, as_json: bool) -> None:
+def list_() -> None:
     """List the recipes that charlm comes with: what each is for, how long it takes, what it scores."""
     from charlm.config.recipes import describe_recipe, recipe_names
 
     recipes = {name: describe_recipe(name) for name in recipe_names()}
-    if as_json:
-        print_result(json.dumps([{"name": name, "description": text} for name, text in recipes.items()]))
-        return
     page = click.HelpFormatter(width=terminal_width())
     page.write_dl(list(recipes.items()))
     print_result(*page.getvalue().splitlines())
@@ -39,7 +35,7 @@ def list_(*, as_json: bool) -> None:
     cls=Command,
     examples={
         "charlm config show tiny": "every value that the recipe tiny trains with",
-        "charlm config show mine.yaml -s model.units=64 --json": "a file with one value replaced, as JSON",
+        "charlm config show mine.yaml -s model.units=64": "a file with one value replaced",
     },
 )
 @click.argument(
@@ -49,14 +45,12 @@ def list_(*, as_json: bool) -> None:
     help="Recipe: a name of those that charlm comes with, or a YAML file.",
 )
 @set_option
-@json_option
-def show(*, name: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def show(*, name: str, overrides: tuple[str, ...]) -> None:
     """Show a recipe in full: every setting, defaults included."""
     from charlm.config.file import dump_config, load_config
     from charlm.config.recipes import find_recipe
 
-    found = load_config(find_recipe(name), overrides=overrides)
-    print_result(*([json.dumps(found.model_dump(mode="json"))] if as_json else dump_config(found).splitlines()))
+    print_result(*dump_config(load_config(find_recipe(name), overrides=overrides)).splitlines())
 
 
 @config.command(
@@ -68,7 +62,7 @@ def schema() -> None:
     An editor that knows YAML schemas completes and checks a recipe whose first line is
     "# yaml-language-server: $schema=schema.json".
     """
-    from charlm.config.reference import json_schema
+    from charlm.config.schema import json_schema
 
     print_result(*json.dumps(json_schema(), indent=2).splitlines())
 

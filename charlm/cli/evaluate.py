@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from charlm.evaluation.scoring import Score
 
 OURS = "this model"
-
-SECTIONS = {
-    "The text": "split unknown",
-    "How it is read": "protocol window checkpoint others dynamic",
-    "Results": "baselines copies surprise as_json",
-}
 EXAMPLES = {
     "charlm evaluate": "the score of the newest run on its validation text",
     "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside compressors and n-gram models",
@@ -45,7 +39,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @run_argument
 @click.argument(
     "text",
@@ -137,11 +131,9 @@ def evaluate(
             write_surprise=write_surprise,
         )
     if as_json:
-        windows = window if protocol == "windows" else None
-        lines = iter([_as_json(model, found, protocol=protocol, window=windows)])
+        print_result(_as_json(model, found, protocol=protocol, window=window))
     else:
-        lines = _lines(model, found, protocol=protocol, window=window)
-    print_result(*lines)
+        print_result(*_lines(model, found, protocol=protocol, window=window))
     if found.skipped_characters:
         say(describe_skipped(found.skipped_characters, str(text)))
     if found.static is not None and found.is_harmed:
@@ -151,7 +143,7 @@ def evaluate(
         )
 
 
-def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int | None) -> str:
+def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int) -> str:
     score = found.score
     figures: dict[str, Any] = {
         "nats_per_char": score.nats_per_char,
@@ -163,7 +155,7 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int 
         "text": found.text,
         "skipped_characters": found.skipped_characters,
         "protocol": protocol,
-        "window": window,
+        "window": window if protocol == "windows" else None,
         "dynamic": None if found.dynamic_rate is None else {"rate": found.dynamic_rate},
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
     }
@@ -212,9 +204,7 @@ def _table(score: "Score", baselines: "Baselines") -> Iterator[str]:
     given, of = baselines.given_characters, baselines.training_characters
     if not of:
         yield "  the training text is not known: the compressors go without it, n-gram models are left out"
-    elif given < of:
-        yield f"  the others were given the last {given:,} of the {of:,} characters of the training text"
     else:
-        yield f"  the others were given the {of:,} characters of the training text"
+        yield f"  the others were given the last {given:,} of the {of:,} characters of the training text"
     if baselines.uncertain:
         yield f"  the text is too short or too uniform to be compared with {', '.join(baselines.uncertain)}"

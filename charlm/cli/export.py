@@ -1,4 +1,4 @@
-"""`charlm export`: a model as files that other programs read."""
+"""`charlm export` and `charlm import`: a model as files of other programs, and back."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,6 @@ from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, checkpoint_option, json_option, run_argument
 from charlm.cli.output import print_result
 
-SECTIONS = {"The export": "format_name out precision check", "The model": "checkpoint"}
 EXAMPLES = {
     "charlm export --format html --out model.html": "the newest run as a page that writes text in a browser",
     "charlm export tiny --format onnx --out model.onnx --check": "a run for ONNX, compared with charlm first",
@@ -17,7 +16,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @run_argument
 @click.option(
     "--format",
@@ -83,3 +82,45 @@ def export(
             print_result(
                 f"storing the weights as {precision} has changed a logit by {found.rounding_difference:.2g} at most"
             )
+
+
+IMPORT_EXAMPLES = {
+    "charlm import model.keras --vocabulary characters.json --out model": "a network of Keras",
+    "charlm import rnn.safetensors --vocabulary characters.json --out model --activation relu": "one of PyTorch",
+    "charlm sample model": "write text from it",
+}
+
+
+@click.command("import", cls=Command, examples=IMPORT_EXAMPLES)
+@click.argument(
+    "file",
+    type=FOLDER,
+    help="A .keras file of SimpleRNN layers, or a .safetensors file with the weights of a torch.nn.RNN, an output "
+    "layer and, if there is one, an embedding.",
+)
+@click.option(
+    "--vocabulary",
+    type=FOLDER,
+    required=True,
+    help="JSON file with the characters: a vocabulary.json, a list in the order of the ids, or ids by character.",
+)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the bundle to write; it must be missing or empty.")
+@click.option(
+    "--activation",
+    type=click.Choice(["tanh", "relu"]),
+    default="tanh",
+    help="The nonlinearity of a torch.nn.RNN, which its weights do not tell. A .keras file does.",
+)
+def import_(*, file: Path, vocabulary: Path, out: Path, activation: Literal["tanh", "relu"]) -> None:
+    """Turn a network of another program into a bundle.
+
+    Nothing in the file is run; pickles (.pt, .pth) are refused.
+    """
+    import shlex
+
+    from charlm.api.interchange import import_model
+
+    model = import_model(file, out, vocabulary=vocabulary, activation=activation)
+    shape = model.bundle.architecture
+    size = f"{shape.layers} x {shape.units} units, {shape.vocabulary_size} ids"
+    print_result(f"{out}: {size}; write text with: charlm sample {shlex.quote(str(out))}")

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from charlm.api.inspection import Progress
 
 BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
-
-
-SECTIONS = {"What is read": "text unknown checkpoint", "Results": "out as_json"}
 EXAMPLES = {
     "charlm inspect --out report.html": "a page about the newest run",
     "charlm inspect small large --out report.html": "two runs side by side",
@@ -27,7 +24,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @models_argument
 @click.option(
     "--text",

@@ -1,16 +1,21 @@
-"""The command `charlm`: the group of all commands.
+"""The command `charlm`: the group of all commands, and those about the installation.
 
 Only click is imported at the top of the command modules, and only the module of the command at hand is imported, so
 that the help and the first character come at once; each command imports what it calls inside its body.
 """
 
 import io
+import json
+import platform
 import sys
+from pathlib import Path
 
 import click
 
 from charlm import __version__
-from charlm.cli.command import Commands
+from charlm.cli.command import Command, Commands
+from charlm.cli.options import json_option
+from charlm.cli.output import align, print_result
 
 COMMANDS = {
     "Train": ("train", "plan", "tokenize", "tune"),
@@ -19,6 +24,7 @@ COMMANDS = {
     "Help yourself": ("config", "info", "completion"),
 }
 """The commands by the title under which help lists them."""
+SHELLS = ("bash", "zsh", "fish")
 EXAMPLES = {
     "charlm train mytext.txt": "train a model on a text; it is a run under runs/",
     "charlm sample": "write text from the newest run",
@@ -26,7 +32,13 @@ EXAMPLES = {
 }
 
 
-@click.group(cls=Commands, names=COMMANDS, examples=EXAMPLES, context_settings={"show_default": True})
+@click.group(
+    cls=Commands,
+    names=COMMANDS,
+    modules={"import": "export"},
+    examples=EXAMPLES,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="charlm")
 def main() -> None:
     """Train, watch and sample character-level SimpleRNN language models.
@@ -36,3 +48,62 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has every character
+
+
+@main.command(
+    cls=Command,
+    examples={
+        "charlm completion bash >> ~/.bashrc": "for every bash that starts from now on",
+        "charlm completion zsh >> ~/.zshrc": "for zsh, after the line with compinit",
+        "charlm completion fish > ~/.config/fish/completions/charlm.fish": "for fish",
+    },
+)
+@click.argument("shell", type=click.Choice(SHELLS), help="bash (4.4 or newer), zsh or fish.")
+def completion(*, shell: str) -> None:
+    """Print the script with which a shell completes charlm.
+
+    It completes commands, options, recipes, the keys of settings after -s, and runs. A key takes a tenth of a second:
+    nothing heavy is imported.
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    print_result(*found(main, {}, "charlm", "_CHARLM_COMPLETE").source().splitlines())
+
+
+@main.command(
+    cls=Command,
+    examples={
+        "charlm info": "what a report of a problem should have",
+        "charlm info --json": "the same for a script, the memory in bytes",
+    },
+)
+@json_option
+def info(*, as_json: bool) -> None:
+    """Show versions, machine and paths, to paste into an issue.
+
+    Nothing is sent anywhere, and TensorFlow is not imported. A package that is not installed is shown as a dash.
+    """
+    from charlm.config.recipes import CONFIGS
+    from charlm.engine.compiler import describe_kernel
+    from charlm.hardware import describe_machine, memory_bytes, multiplies_bfloat16, versions
+    from charlm.runs.folder import RUNS
+
+    packages = ("click", "pydantic", "safetensors", "tensorboard", "matplotlib", "optuna", "onnx", "starlette")
+    facts = {
+        **describe_machine(),
+        **versions(*packages),
+        "platform": platform.platform(),
+        "memory_bytes": memory_bytes(),
+        "bfloat16": multiplies_bfloat16(),
+        "kernel": describe_kernel(),
+        "package": str(Path(__file__).parents[1]),
+        "recipes": str(CONFIGS),
+        "runs": str(RUNS.resolve()),
+    }
+    if as_json:
+        print_result(json.dumps(facts))
+    else:
+        rows = [(name.replace("_", " "), "-" if value is None else str(value)) for name, value in facts.items()]
+        print_result(*align(rows, text_columns={0, 1}))

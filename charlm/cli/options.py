@@ -4,7 +4,6 @@ Completion reads recipes and settings from the files that come with charlm: it m
 """
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from charlm.cli.output import be_quiet
+from charlm.errors import counted
 
 Suggestions = list[CompletionItem[str]]
 FILES: CompletionItem[str] = CompletionItem("", type="file")
@@ -36,16 +36,11 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 
 def suggest_settings(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return `KEY=` for the keys that begin so, or `KEY=VALUE` for the values of a key that has a few."""
-    from charlm.config.reference import known_values, read_settings
+    """Return `KEY=` for the keys that begin so."""
+    from charlm.config.recipes import describe_settings
 
-    settings = read_settings()
-    key, equals, _value = incomplete.partition("=")
-    if equals:
-        texts = [f"{key}={value}" for value in known_values(settings.get(key, {}))]
-        return [CompletionItem(text) for text in texts if text.startswith(incomplete)]
-    keys = [name for name in settings if name.startswith(incomplete)]
-    return [CompletionItem(f"{name}=", help=settings[name]["description"]) for name in keys]
+    found = describe_settings().items()
+    return [CompletionItem(f"{key}=", help=meaning) for key, meaning in found if key.startswith(incomplete)]
 
 
 class NonEmptyPath(click.Path):
@@ -75,25 +70,6 @@ class Finite(click.FloatRange):
 POSITIVE = Finite(min=0, min_open=True)
 
 
-def as_utf8(text: str) -> str:
-    """Return an argument with its UTF-8 decoded, also in a locale that has only ASCII.
-
-    Python represents each byte that the locale does not have as a surrogate. Bytes that are not UTF-8 stay surrogates.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(text).decode("utf-8", "surrogateescape")
-    return text
-
-
-def decode_utf8(_: click.Context, _param: click.Parameter, value: Any) -> Any:
-    """Return the value of an option, which is None, a text or several, with its UTF-8 decoded."""
-    if isinstance(value, tuple):
-        return tuple(map(as_utf8, value))
-    return value if value is None else as_utf8(value)
-
-
 def is_given(name: str) -> bool:
     """Return whether an option of the command that runs is on its command line, not left to its default."""
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
@@ -109,7 +85,6 @@ set_option = click.option(
     "--set",
     "overrides",
     multiple=True,
-    callback=decode_utf8,
     shell_complete=suggest_settings,
     metavar="KEY=VALUE",
     help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
@@ -135,6 +110,13 @@ host_option = click.option(
     default="127.0.0.1",
     help="Address to listen at; 0.0.0.0 = reachable from other machines.",
 )
+
+
+def port_option(default: int) -> Decorator:
+    """Return the option --port."""
+    return click.option(
+        "--port", type=click.IntRange(0, 65535), default=default, help="Port to listen at; 0 = any free one."
+    )
 
 
 quiet_option = click.option(
@@ -171,8 +153,7 @@ def unknown_option(text: str) -> Decorator:
 
 def describe_skipped(count: int, text: str) -> str:
     """Return the line that tells the user how many characters of `text` --unknown skip has left out."""
-    characters, were = ("character", "was") if count == 1 else ("characters", "were")
-    return f"{count:,} {characters} of {text} that the model does not know {were} left out"
+    return f"left out {counted(count, 'character')} of {text} that the model does not know"
 
 
 _NAME = "or a part of a name that only one run under runs/ has"

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,6 @@ from charlm.cli.output import fill, print_result, shows_progress, terminal_width
 if TYPE_CHECKING:
     from charlm.api.planning import Plan
 
-SHOWN = 20
-"""Rare characters that are listed; --json has all of them."""
 INDENT = 12
 
 
@@ -69,15 +66,10 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     from charlm.training.display import duration
 
     batches, costs, network = plan.batches, plan.costs, plan.architecture
-    shapes = [f"{name} {' x '.join(map(str, shape))}" for name, shape in network.shapes().items()]
-    operations = network.operations_per_character()
     yield "text", plan.text.summary.split(", ")
-    yield "rare", list(_rare(plan.text.rare))
     for finding in plan.text.findings:
         yield "problem", [finding.line]
     yield "network", [f"{network.layers} x {network.units} {network.activation} units", f"{plan.parameters:,} weights"]
-    yield "weights", shapes
-    yield "operations", [f"{operations:,} a character to predict it", f"{3 * operations:,} to train on it"]
     yield (
         "steps",
         [
@@ -105,16 +97,3 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     yield "recipe", [f"{advice.options} suits {characters:,} characters of training and is {taken}: {advice.reason}"]
     if advice.better is not None:
         yield "better", [f"-c {advice.better}", f"about {advice.times:g} times as long"]
-
-
-def _rare(counts: dict[str, int] | None) -> Iterator[str]:
-    """Yield the rare characters with their counts, at most SHOWN of them; None = not counted."""
-    if counts is None:
-        yield "not counted in so long a text"
-        return
-    if not counts:
-        yield "no character is rare"
-    for character, count in islice(counts.items(), SHOWN):
-        yield f"{character!r} {count}"
-    if len(counts) > SHOWN:
-        yield f"and {len(counts) - SHOWN:,} more"

@@ -75,19 +75,9 @@ def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
     return [
         {
             "name": run.folder.name,
-            "state": run.state,
-            "step": run.step,
-            "split": run.split,
-            "nats_per_char": run.nats_per_char,
-            "best_step": run.best_step,
-            "seconds": run.seconds,
-            "characters_per_second": run.characters_per_second,
-            "weights": run.weights,
-            "disk_bytes": run.disk_bytes,
-            "age_seconds": run.age_seconds,
-            "recipe": run.recipe,
-            "text": None if run.text is None else run.text.name,
-            "text_sha256": None if run.text is None else run.text.sha256,
+            **{name: value for name, value in vars(run).items() if name not in {"folder", "text", "settings"}},
+            "text": run.text and run.text.name,
+            "text_sha256": run.text and run.text.sha256,
             "settings": {key: run.settings.get(key) for key in keys},
             "run": str(run.folder),
         }
@@ -149,11 +139,9 @@ def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[
     if text is None:
         return ["text: not known"]
     parts = [f"text: {text.name}"]
-    others = [other for other in texts if other is not None and other is not text and other.name == text.name]
-    if any(other.sha256 != text.sha256 for other in others):
-        parts.append(f"sha256 {text.sha256[:8]}")
-    if any(other.sha256 == text.sha256 for other in others):
-        parts.append(f"validation from {text.validation[0]:,} to {text.validation[1]:,}")
+    if any(other is not None and other is not text and other.name == text.name for other in texts):
+        start, end = text.validation
+        parts += [f"sha256 {text.sha256[:8]}", f"validation from {start:,} to {end:,}"]
     return [_cut(part) for part in parts]
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -11,7 +11,6 @@ from charlm.cli.command import Command
 from charlm.cli.options import (
     Finite,
     checkpoint_option,
-    decode_utf8,
     describe_skipped,
     is_given,
     json_option,
@@ -19,7 +18,7 @@ from charlm.cli.options import (
     unknown_option,
 )
 from charlm.cli.output import print_aside, print_result, say, write_result
-from charlm.errors import CharlmError, harmless
+from charlm.errors import harmless
 
 if TYPE_CHECKING:
     from charlm.api.model import Model
@@ -28,27 +27,8 @@ if TYPE_CHECKING:
 
 Show = Callable[[bytes], str | bytes]
 """Prepares the UTF-8 of a text, or the bytes of a model, for standard output."""
-MAX_PROMPT_BYTES = 1 << 24
 INTERACTIVE_LENGTH = 40
 """Characters that --interactive goes on by at a time, unless --length says otherwise."""
-
-
-class _PromptFile(click.File):
-    """A file to read bytes from; - is standard input, which may be closed (click raises a RuntimeError then)."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the open file, or fail with a usage error."""
-        if value == "-" and sys.stdin is None:
-            self.fail("standard input is closed", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-SECTIONS = {
-    "The text": "prompt prompt_file length stop samples seed unknown ignore_end",
-    "How characters are chosen": "temperature top_k top_p min_p",
-    "The model": "checkpoint",
-    "Output": "interactive raw as_json",
-}
 EXAMPLES = {
     "charlm sample": "500 characters from the newest run",
     'charlm sample tiny -p "Once upon a time" -n 200 -t 0.7': "continue a prompt, with few surprises",
@@ -57,29 +37,19 @@ EXAMPLES = {
 }
 
 
-def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int:
-    """Return a length, or fail with a usage error if Python cannot count so far; a range would be part of the help."""
-    if value > sys.maxsize:
-        raise click.BadParameter(f"{value} is too much; 0 = until stopped", param=param)
-    return value
-
-
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @run_argument
 @click.option(
     "-p",
     "--prompt",
     default="",
     show_default=False,
-    callback=decode_utf8,
     help="Text to continue.  [default: a new line]",
 )
-@click.option("--prompt-file", type=_PromptFile("rb"), help="File to read the prompt from; - = standard input.")
 @click.option(
     "-n",
     "--length",
     type=click.IntRange(min=0),
-    callback=_refuse_endless,
     default=500,
     help="Number of characters to write; 0 = until stopped.",
 )
@@ -117,28 +87,21 @@ def _refuse_endless(_: click.Context, param: click.Parameter, value: int) -> int
 @click.option(
     "--stop",
     metavar="TEXT",
-    callback=decode_utf8,
     help="End the text before the first occurrence of TEXT.  [default: no stop]",
 )
 @click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")
 @click.option(
     "--interactive",
     is_flag=True,
-    help="Write together with the model in a terminal: choose its characters, type, go back; -n is how far it goes on.",
+    help="Write together with the model: choose its characters, type, go back; -n is how far it goes on.",
 )
 @checkpoint_option
 @unknown_option("the prompt")
-@click.option(
-    "--raw",
-    is_flag=True,
-    help="Write control characters, and bytes that are not UTF-8, to a terminal as they are; else they are escaped.",
-)
 @json_option
 def sample(
     *,
     run: Path | None,
     prompt: str,
-    prompt_file: IO[bytes] | None,
     length: int,
     temperature: float | None,
     top_k: int | None,
@@ -151,15 +114,12 @@ def sample(
     interactive: bool,
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
-    raw: bool,
     as_json: bool,
 ) -> None:
     """Write text from a trained model, as it is generated.
 
     The prompt is written first. A model of bytes writes them as they are, unless standard output is a terminal.
     """
-    if prompt_file is not None:
-        prompt = _read_instead_of(prompt, prompt_file)
     if interactive:
         _check_interactive(length, has_others=as_json or samples > 1 or bool(stop) or ignore_end)
     elif length == 0 and (as_json or samples > 1):
@@ -168,11 +128,10 @@ def sample(
 
     from charlm.api.model import MAX_SEED, load
     from charlm.sampling.generation import TextRequest
+    from charlm.sampling.growing import to_bytes
     from charlm.sampling.sampler import Sampler
 
     model = load(run, checkpoint=checkpoint)
-    if prompt_file is not None and model.vocabulary.level == "char":
-        prompt = _as_characters(prompt, prompt_file)
     wanted = TextRequest(
         INTERACTIVE_LENGTH if interactive and not is_given("length") else length,
         Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
@@ -182,69 +141,50 @@ def sample(
         ignore_end=ignore_end,
         unknown=unknown,
     )
-    show = _displayer(raw=raw, level=model.vocabulary.level)
+    show = _displayer(model.vocabulary.level)
     if interactive:
         from charlm.cli.writing import write_together
 
-        write_result(show(_to_bytes(f"{write_together(model.bundle, wanted)}\n")))
+        write_result(show(to_bytes(f"{write_together(model.bundle, wanted)}\n")))
         return
     if unknown == "skip" and (skipped := model.vocabulary.count_skipped(prompt)):
         say(describe_skipped(skipped, "the prompt"))
     if samples == 1 and not as_json:
-        _stream(model.write(wanted), prompt=prompt, show=show)
+        _stream(model.write(wanted), prompt=to_bytes(prompt), show=show)
         return
     texts = [model.write(wanted).finish()] if samples == 1 else model.write_several(wanted, samples=samples)
     if as_json:
         _print_json(model, texts, wanted)
-    else:
-        _print_blocks(texts, prompt=prompt, show=show)
+        return
+    for number, text in enumerate(texts, start=1):
+        print_aside(f"--- sample {number} of {len(texts)} ---")
+        write_result(show(to_bytes(prompt) + text.data))
+        write_result("\n")
 
 
 def _check_interactive(length: int, *, has_others: bool) -> None:
-    """Refuse --interactive without a terminal, without a length, or with others of the options."""
+    """Refuse --interactive without a length, or with others of the options."""
     if has_others:
         raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end and --json")
     if length == 0:
         raise click.UsageError("--interactive: -n is how far the model goes on at a time; must be 1 or more")
-    if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError("--interactive: needs a terminal; standard input or standard error is none")
 
 
-def _read_instead_of(prompt: str, file: IO[bytes]) -> str:
-    """Return the text of --prompt-file, surrogates for bytes that are not UTF-8; there must be no --prompt."""
-    if prompt:
-        raise click.UsageError("--prompt and --prompt-file exclude each other; give one of them")
-    try:
-        data = file.read(MAX_PROMPT_BYTES + 1)
-    except OSError as error:
-        raise CharlmError(f"{file.name}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_PROMPT_BYTES:
-        raise CharlmError(f"{file.name}: more than {MAX_PROMPT_BYTES:,} bytes; a prompt must be shorter")
-    return _escaped(data)
-
-
-def _as_characters(text: str, file: IO[bytes]) -> str:
-    """Return the text of a file without its byte order mark; refuse bytes that are not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise CharlmError(f"{file.name}: not UTF-8 at byte {len(_to_bytes(text[: error.start]))}") from None
-    return text.removeprefix("\ufeff")
-
-
-def _displayer(*, raw: bool, level: str) -> "Show":
+def _displayer(level: str) -> "Show":
     r"""Return the function that prepares the UTF-8 of a text, or the bytes of a model, for standard output.
 
     A terminal would obey the escape sequences in a text, so it gets them as \\x1b.
     """
-    if not raw and sys.stdout.isatty():
-        return lambda data: harmless(_readable(data), keep="\n\t")
-    return (lambda data: data) if level == "byte" else _escaped  # characters get the encoding of standard output
+    if sys.stdout.isatty():
+        return lambda data: harmless(data.decode("utf-8", "replace"), keep="\n\t")
+    if level == "byte":
+        return lambda data: data
+    return lambda data: data.decode("utf-8", "surrogateescape")  # gets the encoding of standard output
 
 
-def _stream(text: "GeneratedText", *, prompt: str, show: "Show") -> None:
+def _stream(text: "GeneratedText", *, prompt: bytes, show: Show) -> None:
     try:
-        write_result(show(_to_bytes(prompt)))
+        write_result(show(prompt))
         for piece in text.as_bytes():
             write_result(show(piece))
     finally:  # after Ctrl-C too, so that the prompt of the shell starts a line
@@ -252,42 +192,24 @@ def _stream(text: "GeneratedText", *, prompt: str, show: "Show") -> None:
             write_result("\n")
 
 
-def _print_blocks(texts: "Sequence[Sample]", *, prompt: str, show: "Show") -> None:
-    for number, text in enumerate(texts, start=1):
-        print_aside(f"--- sample {number} of {len(texts)} ---")
-        write_result(show(_to_bytes(prompt) + text.data))
-        write_result("\n")
-
-
 def _print_json(model: "Model", texts: "Sequence[Sample]", wanted: "TextRequest") -> None:
     import json  # here: the first character of a text comes sooner
+
+    from charlm.sampling.growing import to_bytes
 
     found: list[dict[str, Any]] = [
         {**_json_text(text.data, key="text"), "characters": text.characters, "stopped_by": text.stopped_by}
         for text in texts
     ]
-    prompts = _json_text(_to_bytes(wanted.prompt), key="prompt", bytes_key="prompt_bytes_base64")
+    prompts = _json_text(to_bytes(wanted.prompt), key="prompt", bytes_key="prompt_bytes_base64")
     print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": wanted.seed, "samples": found}))
 
 
 def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:
     """Return a text by its key; if it is not UTF-8, also its bytes."""
-    text = _readable(data)
+    text = data.decode("utf-8", "replace")
     if text.encode() == data:
         return {key: text}
     import base64
 
     return {key: text, bytes_key: base64.b64encode(data).decode("ascii")}
-
-
-def _to_bytes(text: str) -> bytes:
-    """Return the UTF-8 of a text; surrogates from undecodable bytes of an argument are these bytes again."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _escaped(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _readable(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

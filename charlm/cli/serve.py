@@ -8,45 +8,26 @@ from typing import Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, checkpoint_option, host_option, models_argument, unknown_option
+from charlm.cli.options import checkpoint_option, host_option, models_argument, port_option, unknown_option
 from charlm.cli.output import print_result, say
-from charlm.errors import CharlmError
 
-MAX_KEY_BYTES = 4096
-
-SECTIONS = {
-    "The address": "host port allowed_hosts key_file",
-    "Load": "slots queue max_tokens",
-    "The models": "checkpoint unknown",
-}
 EXAMPLES = {
     "charlm serve": "the newest run at http://127.0.0.1:8000",
     "charlm serve small large --port 0": "two models, at any free port",
-    "charlm serve --host 0.0.0.0 --key-file key.txt": "open to the network, for those who have the key",
+    "charlm serve --host 0.0.0.0": "open to the network, for those who have the key in the variable CHARLM_API_KEY",
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @models_argument
 @host_option
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    help="Port to listen at; 0 = any free one.",
-)
+@port_option(8000)
 @click.option(
     "--allow-host",
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
     help="Name by which the server may be reached, besides localhost and addresses; can be repeated.",
-)
-@click.option(
-    "--key-file",
-    type=FOLDER,
-    metavar="FILE",
-    help="File with the key that requests must bring.  [default: the variable CHARLM_API_KEY; without it, no key]",
 )
 @click.option(
     "--slots",
@@ -74,7 +55,6 @@ def serve(
     host: str,
     port: int,
     allowed_hosts: tuple[str, ...],
-    key_file: Path | None,
     slots: int,
     queue: int,
     max_tokens: int,
@@ -83,7 +63,8 @@ def serve(
 ) -> None:
     """Serve models at an OpenAI-compatible endpoint, and at / a page that writes.
 
-    The URL is printed when the server listens. Ctrl-C or SIGTERM ends it, after the answers that were begun.
+    The URL is printed when the server listens. Requests must bring the key in the variable CHARLM_API_KEY, if there is
+    one. Ctrl-C or SIGTERM ends it, after the answers that were begun.
     """
     from charlm.hardware import limit_product_threads
 
@@ -104,22 +85,10 @@ def serve(
             answer_values=max(Limits.answer_values, slots * max_tokens),
         ),
         allowed_hosts=allowed_hosts,
-        key=_read_key(key_file),
+        key=os.environ.get("CHARLM_API_KEY") or None,
         say=say,
         announce=_announce,
     )
-
-
-def _read_key(file: Path | None) -> str | None:
-    """Return the key in a file, or else in the environment; None if there is none."""
-    from charlm.storage.files import read_file
-
-    if file is None:
-        return os.environ.get("CHARLM_API_KEY") or None
-    key = read_file(file, limit=MAX_KEY_BYTES).decode("utf-8", "surrogateescape").strip()
-    if not key:
-        raise CharlmError(f"{file}: holds no key")
-    return key
 
 
 def _announce(url: str, models: Sequence[str]) -> None:

@@ -5,19 +5,17 @@ add /tensorboard to each name.
 """
 
 import contextlib
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+import types
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import host_option, runs_argument
+from charlm.cli.options import host_option, port_option, runs_argument
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS, TENSORBOARD, find_run, find_runs
 
@@ -25,17 +23,6 @@ REFRESH_SECONDS = 5.0
 """How often new runs are linked."""
 KEPT = "text=100000"
 """TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
-PROGRAM = """
-import sys, types
-sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
-from absl import logging
-from tensorboard import main, main_lib
-main_lib.global_init = lambda: logging.set_verbosity(logging.WARNING)
-main.run_main()
-"""
-"""Starts TensorBoard without TensorFlow, by TensorBoard's own hook: importing it takes seconds and writes messages. Its
-`global_init` would say that TensorFlow is missing, and sets the level of messages."""
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXAMPLES = {
     "charlm tensorboard": "all runs, at http://127.0.0.1:6006",
     "charlm tensorboard tiny default --port 0": "two runs, at any free port",
@@ -69,7 +56,7 @@ def _trained_runs() -> list[Path]:
     return found
 
 
-def _by_name(runs: Iterable[Path]) -> dict[str, Path]:
+def _by_name(runs: Sequence[Path]) -> dict[str, Path]:
     """Return the runs by the names of their folders, with the folder above if two have the same name."""
     places = list(dict.fromkeys(run.resolve() for run in runs))
     names = [place.name for place in places]
@@ -85,12 +72,7 @@ def _by_name(runs: Iterable[Path]) -> dict[str, Path]:
 @click.command(cls=Command, examples=EXAMPLES)
 @runs_argument
 @host_option
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=6006,
-    help="Port to listen at; 0 = any free one.",
-)
+@port_option(6006)
 def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
     """Open TensorBoard on runs.
 
@@ -100,57 +82,37 @@ def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
     for run in runs:
         if not (run / TENSORBOARD).is_dir():
             raise CharlmError(f"{run}: not a run: there is no {TENSORBOARD}/ in it")
-    with tempfile.TemporaryDirectory(prefix="charlm-board-") as folder:
-        link_runs(Path(folder), runs)
-        code = serve(command(Path(folder), host=host, port=port), lambda: link_runs(Path(folder), runs))
-    sys.exit(code if code >= 0 else 128 - code)
+    with tempfile.TemporaryDirectory(prefix="charlm-board-") as name:
+        folder = Path(name)
+        link_runs(folder, runs)
+        is_over = threading.Event()
 
-
-def command(folder: Path, *, host: str, port: int) -> list[str]:
-    """Return the command line of a TensorBoard.
-
-    Args:
-        folder: Its folder of runs.
-        host: The address to listen at.
-        port: The port, 0 to 65535; 0 = any free one.
-
-    """
-    # -P: modules in the current folder are not imported, since it may hold files from anyone
-    program = [sys.executable, "-P", "-c", PROGRAM]
-    return [*program, "--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)]
-
-
-def serve(arguments: list[str], refresh: Callable[[], None], *, refresh_seconds: float = REFRESH_SECONDS) -> int:
-    """Run a program until it ends, and keep the links fresh meanwhile; signals are passed on to it.
-
-    Args:
-        arguments: The program and its arguments.
-        refresh: Brings the links up to date.
-        refresh_seconds: How often to do that.
-
-    Returns:
-        Its exit code; -n if signal n ended it.
-
-    """
-    # In a process group of its own, it gets Ctrl-C once: from here.
-    process = subprocess.Popen(arguments, process_group=0)
-    with _passing_signals_to(process):
-        while True:
-            try:
-                return process.wait(timeout=refresh_seconds)
-            except subprocess.TimeoutExpired:
+        def refresh() -> None:
+            """Keep the links fresh while TensorBoard runs."""
+            while not is_over.wait(REFRESH_SECONDS):
                 with contextlib.suppress(CharlmError, OSError):  # a run that is being removed, a full disk
-                    refresh()
+                    link_runs(folder, runs)
+
+        refreshing = threading.Thread(target=refresh)
+        refreshing.start()
+        try:
+            code = run_board(["--logdir", name, "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)])
+        finally:
+            is_over.set()
+            refreshing.join()
+    sys.exit(1 if code else 0)
 
 
-@contextlib.contextmanager
-def _passing_signals_to(process: "subprocess.Popen[Any]") -> Iterator[None]:
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
+def run_board(arguments: Sequence[str]) -> int:
+    """Run TensorBoard until it ends; return its exit code.
 
-    before = {number: signal.signal(number, pass_on) for number in FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    It does without TensorFlow, by its own hook: importing that takes seconds and writes messages.
+    """
+    sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
+    from absl import logging
+    from tensorboard import default, program
+
+    logging.set_verbosity(logging.WARNING)
+    board = program.TensorBoard(plugins=default.get_plugins())
+    board.configure(argv=["tensorboard", *arguments])
+    return int(board.main())

@@ -36,11 +36,6 @@ def _seconds_option(name: str, default: float, text: str) -> Decorator:
     return click.option(name, type=Finite(min=2), default=default, metavar="SECONDS", help=text)
 
 
-SECTIONS = {
-    "Settings": "recipe overrides minutes",
-    "The run": "folder resume init",
-    "Several machines": "cluster task worker_timeout start_timeout",
-}
 EXAMPLES = {
     "charlm train mytext.txt": "train with the recipe that suits the size of the text",
     "charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small": "another recipe, a setting, a folder",
@@ -49,7 +44,7 @@ EXAMPLES = {
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @corpus_argument
 @recipe_option("the recipe that suits the size of the text")
 @set_option

@@ -3,8 +3,9 @@
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,16 +15,14 @@ from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import counted
 
 if TYPE_CHECKING:
-    from charlm.tuning.search import SearchResult, TrialSummary
-
-SECTIONS = {"How long": "minutes trials trial_minutes", "Where it is kept": "out"}
+    from charlm.tuning.search import SearchResult
 EXAMPLES = {
     "charlm tune space mytext.txt --minutes 60": "an hour over the search space that comes with charlm",
     "charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine": "at most 20 trials of another space",
 }
 
 
-@click.command(cls=Command, sections=SECTIONS, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES)
 @click.argument(
     "space",
     type=FOLDER,
@@ -79,7 +78,7 @@ def tune(
         say(f"{stopped}; the same command goes on with the search")
         raise
     if as_json:
-        print_result(json.dumps(_to_json(result)))
+        print_result(json.dumps(asdict(result), default=str))
     _print_result(result, as_json=as_json)
 
 
@@ -103,25 +102,3 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
         sys.exit(128 + result.signal)
     if best is None:
         sys.exit(1)
-
-
-def _to_json(result: "SearchResult") -> dict[str, Any]:
-    return {
-        "out": str(result.out),
-        "reason": result.reason,
-        "recipe": None if result.best is None else str(result.recipe),
-        "best": None if result.best is None else _trial_to_json(result.best),
-        "trials": [_trial_to_json(trial) for trial in result.trials],
-    }
-
-
-def _trial_to_json(trial: "TrialSummary") -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "state": trial.state,
-        "nats_per_char": trial.nats_per_char,
-        "seconds": trial.seconds,
-        "settings": dict(trial.values),
-        "run": str(trial.run),
-        "error": trial.error,
-    }

@@ -1,165 +1,147 @@
-"""`charlm sample --interactive`: shows a draft on the terminal, and reads the keys of the user.
+"""`charlm sample --interactive`: a user and a model continue a text in turns, each turn a line of the user.
 
-What a key does is left to `charlm.sampling.drafts`. The page goes to standard error, so that standard output can be a
-file for the text.
+The page goes to standard error, so that standard output can be a file for the text.
 """
 
-import codecs
-import contextlib
-import os
-import re
 import sys
-import termios
-import tty
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import click
+import numpy as np
 
-from charlm.cli.output import MIN_WIDTH, cut, fold
-from charlm.errors import harmless
+from charlm.cli.output import fill, fold, print_aside, terminal_width
+from charlm.errors import CharlmError, harmless
+from charlm.network.bundle import Bundle
+from charlm.network.rnn import Floats, State, probabilities
+from charlm.sampling.generation import TextRequest, choose_ids, encode_prompt, forbidden_ids, read_prompt
+from charlm.sampling.growing import GrowingSample, readable
+from charlm.sampling.sampler import not_finite
+from charlm.text.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from charlm.network.bundle import Bundle
-    from charlm.sampling.drafts import Draft
-    from charlm.sampling.generation import TextRequest
-    from charlm.text.vocabulary import Vocabulary
-
-KEYS = "1-9 choose  space go on  t type", "u undo  q quit"
-MAX_KEYS_BYTES = 1 << 16
-COLUMNS, LINES = 80, 24
-"""Of a terminal that does not say its size."""
-TYPING = "enter add  escape leave it out"
-END = ("", "\x04")
-"""Ctrl-D, and the end of the input."""
+CHOICES = 9
+LINES = 12
+"""Of the end of the text, that a page shows."""
+HELP = "1-9 choose, enter go on, +TEXT add text, u undo, q end"
 SPACES = {" ": "space", "\n": "new line", "\t": "tab", "\r": "carriage return"}
 
 
-def write_together(bundle: "Bundle", wanted: "TextRequest") -> str:
-    """Let the user write on a terminal together with a model, and return the text.
+class Draft(NamedTuple):
+    """A text in progress."""
+
+    ids: tuple[int, ...]
+    """What follows the prompt."""
+    logits: Floats
+    """Of the next id, float32 [V]."""
+    state: State
+    """After the text, one float32 [1, H] for each layer."""
+
+
+def read_line() -> str:
+    """Return the next line of standard input, surrogates for bytes that are not UTF-8; "" at its end."""
+    return "" if sys.stdin is None else sys.stdin.buffer.readline().decode("utf-8", "surrogateescape")
+
+
+def write_together(
+    bundle: Bundle,
+    wanted: TextRequest,
+    *,
+    read: Callable[[], str] = read_line,
+    show: Callable[[str], object] = print_aside,
+) -> str:
+    """Let the user write together with a model, and return the text; bytes that are not UTF-8 are surrogates.
 
     Args:
         bundle: The model.
-        wanted: The beginning of the text, and how the model goes on.
+        wanted: The beginning of the text, how the model goes on, and by how many ids; the seed decides what the same
+            lines give.
+        read: Returns the next line of the user with its line break; "" = there is none, which ends the text.
+        show: Takes a line for the user, which may have control characters.
 
     Raises:
         CharlmError: the model does not know a character of the prompt, or its weights are not finite.
-        KeyboardInterrupt: the user has pressed Ctrl-C.
 
     """
-    import numpy as np
-
-    from charlm.sampling.drafts import begin, press, text_of
-
+    vocabulary, turn = bundle.vocabulary, 0
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        draft = begin(bundle, wanted)
-        with _keyboard() as read_keys, _screen() as show:
-            while not draft.is_done:
-                columns, lines = os.get_terminal_size(sys.stderr.fileno())
-                show(page(draft, columns=columns or COLUMNS, lines=lines or LINES))
-                keys = read_keys()
-                if keys in END:
-                    break
-                for key in _separate(keys, is_typing=draft.typed is not None):
-                    draft = press(draft, key)
-    return text_of(draft)
+        prompt = encode_prompt(vocabulary, wanted.prompt, unknown=wanted.unknown)
+        drafts = [Draft((), *read_prompt(bundle.parameters, prompt))]
+        show(HELP)
+        while True:
+            offered = _likeliest(drafts[-1].logits, vocabulary)
+            for shown in _page(_text(bundle, wanted, drafts[-1]), offered, vocabulary):
+                show(shown)
+            answer = read()
+            line = answer.rstrip("\r\n")
+            if not answer or line == "q":
+                return _text(bundle, wanted, drafts[-1])
+            ids: Sequence[int] = ()
+            if line == "u":
+                drafts = drafts[:-1] or drafts
+            elif not line:
+                ids, turn = _go_on(bundle, wanted, drafts[-1].state, turn), turn + 1  # another text after an undo
+            elif line.startswith("+"):
+                try:
+                    ids = vocabulary.encode(line[1:], unknown=wanted.unknown, name="what was typed").tolist()
+                except CharlmError as error:
+                    show(str(error))
+            elif len(line) == 1 and line.isdecimal() and 1 <= int(line) <= len(offered):
+                ids = [offered[int(line) - 1][0]]
+            else:
+                show(HELP)
+            if ids:
+                logits, state = bundle.parameters.unroll(np.array(ids)[:, None], drafts[-1].state)
+                drafts.append(Draft((*drafts[-1].ids, *ids), logits[-1, 0], state))
 
 
-def page(draft: "Draft", *, columns: int, lines: int) -> list[str]:
-    """Return what a terminal shows of a draft: the end of its text, the choices, and the keys.
-
-    Args:
-        draft: The text in progress.
-        columns: The width of the terminal; lines are at least 40 columns wide.
-        lines: The height of the terminal; at least one line of the text is shown.
-
-    """
-    from charlm.sampling.drafts import choices, text_of
-
-    width = max(MIN_WIDTH, columns)
-    if draft.typed is not None:
-        below = [f"type: {harmless(draft.typed)}▏", draft.notice, TYPING]
-    else:
-        vocabulary, offered = draft.bundle.vocabulary, enumerate(choices(draft), start=1)
-        below = [f"{number}  {share:6.1%}  {_describe(index, vocabulary)}" for number, (index, share) in offered]
-        below += [draft.notice, *KEYS]
-    text = harmless(_readable(text_of(draft)), keep="\n\t").expandtabs()
-    above = [piece for line in f"{text}▏".split("\n") for piece in fold(line, width)]
-    room = max(1, lines - len(below) - 2)
-    return [*above[-room:], "", *(cut(harmless(line), width) for line in below)]
+def _text(bundle: Bundle, wanted: TextRequest, draft: Draft) -> str:
+    growing = GrowingSample(bundle.vocabulary, stop="", ignore_end=True)
+    growing.extend(draft.ids, ends=True)
+    return wanted.prompt + growing.sample.data.decode("utf-8", "surrogateescape")
 
 
-def _describe(index: int, vocabulary: "Vocabulary") -> str:
+def _likeliest(logits: Floats, vocabulary: Vocabulary) -> list[tuple[int, float]]:
+    """Return the likeliest next ids and their probabilities, likeliest first."""
+    allowed = logits.copy()
+    allowed[list(forbidden_ids(vocabulary))] = -np.inf
+    found = probabilities(allowed)
+    if not np.isfinite(found).all():
+        raise not_finite()
+    return [(index, float(found[index])) for index in np.argsort(-found, kind="stable")[:CHOICES] if found[index] > 0]
+
+
+def _go_on(bundle: Bundle, wanted: TextRequest, state: State, turn: int) -> list[int]:
+    """Return as many ids as are wanted, or up to the end of the text."""
+    steps = choose_ids(
+        bundle.parameters,
+        state,
+        sampler=wanted.sampler,
+        uniforms=np.random.default_rng([wanted.seed, turn]).random(wanted.length).tolist(),
+        forbidden=forbidden_ids(bundle.vocabulary),
+    )
+    ids: list[int] = []
+    for index, _ in steps:
+        ids.append(index)
+        if index == bundle.vocabulary.end_of_text_id:
+            break
+    return ids
+
+
+def _page(text: str, offered: Sequence[tuple[int, float]], vocabulary: Vocabulary) -> list[str]:
+    """Return the end of the text, and the characters to choose from by their numbers."""
+    width = terminal_width()
+    shown = harmless(readable(text), keep="\n\t").expandtabs()
+    pieces = [piece for line in f"{shown}▏".split("\n") for piece in fold(line, width)]
+    choices = [
+        f"{number} {_describe(index, vocabulary)} {share:.1%}" for number, (index, share) in enumerate(offered, start=1)
+    ]
+    return ["", *pieces[-LINES:], *fill(choices, width=width)]
+
+
+def _describe(index: int, vocabulary: Vocabulary) -> str:
     """Return the name of an id that the user can choose."""
     if index == vocabulary.end_of_text_id:
         return "end of text"
     glyph = vocabulary.glyphs[index]
     if vocabulary.level == "byte" and not glyph.isascii():
         return f"byte {index:02X}"
-    return SPACES.get(glyph, glyph)
-
-
-def _readable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _separate(keys: str, *, is_typing: bool) -> list[str]:
-    """Return the keys that arrived at once.
-
-    An escape sequence is one key. What is pasted while the user types is one, too, but for a line break at its end.
-    """
-    pattern = r"(?s).+(?=[\r\n]\Z)|.+" if is_typing else r"(?s)\x1b\[[\d;]*[A-Za-z~]|."
-    return re.findall(pattern, keys)
-
-
-@contextlib.contextmanager
-def _keyboard() -> Iterator[Callable[[], str]]:
-    """Get keys as they are pressed, without showing them, for the length of a block; Ctrl-C works as before.
-
-    click.getchar changes the terminal for each key, and loses what is pressed in between.
-
-    Yields:
-        A function that waits for a key, or for several that are pasted.
-
-    """
-    descriptor = sys.stdin.fileno()
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    before = termios.tcgetattr(descriptor)
-
-    def read() -> str:
-        """Return the next keys, "" at the end of the input."""
-        while data := os.read(descriptor, MAX_KEYS_BYTES):
-            if keys := decoder.decode(data):
-                return keys
-        return ""
-
-    tty.setcbreak(descriptor)
-    try:
-        yield read
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-@contextlib.contextmanager
-def _screen() -> Iterator[Callable[[list[str]], None]]:
-    """Use a screen of its own for the length of a block, if the terminal has one.
-
-    Yields:
-        A function that shows lines in place of those before.
-
-    """
-    is_plain = os.environ.get("TERM", "dumb") == "dumb"
-
-    def show(lines: list[str]) -> None:
-        """Clear the screen, and show some lines."""
-        click.echo(("" if is_plain else "\x1b[H\x1b[2J") + "\n".join(lines), err=True, color=True)
-
-    write = sys.stderr.write
-    if not is_plain:
-        write("\x1b[?1049h")
-    try:
-        yield show
-    finally:
-        if not is_plain:
-            write("\x1b[?1049l")
-            sys.stderr.flush()
+    return harmless(SPACES.get(glyph, glyph))

@@ -1,1 +1,1 @@
-"""Settings: what they are (schema), YAML files (file, yaml), recipes, and the page that documents them (reference)."""
+"""Settings: what they are (schema), YAML files (file, yaml), and the recipes that come with charlm."""

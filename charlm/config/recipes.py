@@ -3,10 +3,13 @@
 `suited_recipe` says which recipe suits a text of a given size.
 """
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from charlm.errors import CharlmError, nearest
 
@@ -23,7 +26,7 @@ CONFIGS = _shipped("configs")
 SPACE = "space"
 """The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
 SCHEMA = CONFIGS / "schema.json"
-"""The JSON Schema of a recipe, made by `charlm.config.reference`."""
+"""The JSON Schema of a recipe, made by `charlm.config.schema.json_schema`."""
 DEFAULT_RECIPE = "default"
 """The recipe for the default corpus, and for a text before its size is known."""
 DATA = _shipped("data")
@@ -41,17 +44,17 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe, given its name in configs/ or the path of any YAML file.
+    """Return the file of a recipe or a search space, given its name in configs/ or the path of any YAML file.
 
     Raises:
         CharlmError: `name` is neither a recipe nor a file; the message names the nearest recipe.
 
     """
-    path = Path(name)
-    if _is_file_name(path):
+    path, shipped = Path(name), CONFIGS / f"{name}.yaml"
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
         return path
-    if name in recipe_names():
-        return CONFIGS / f"{name}.yaml"
+    if shipped.parent == CONFIGS and shipped.is_file():
+        return shipped
     near = nearest(name, recipe_names())
     hint = f"; did you mean {near}?" if near else f"; the recipes are {', '.join(recipe_names())}"
     raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
@@ -64,23 +67,25 @@ def describe_recipe(name: str) -> str:
     return " ".join(line.removeprefix("# ") for line in head)
 
 
-def find_space(name: str) -> Path:
-    """Return the file of a search space, given the path of a YAML file, or the name of the one that comes with charlm.
+def describe_settings() -> dict[str, str]:
+    """Return what each setting means by its dotted key, read without pydantic from the schema that ships."""
+    schema, found = json.loads(SCHEMA.read_text(encoding="utf-8")), dict[str, str]()
 
-    Raises:
-        CharlmError: `name` is neither.
+    def collect(before: str, section: Mapping[str, Any]) -> None:
+        for name, setting in section["properties"].items():
+            if inner := section_name(setting):
+                collect(f"{before}{name}.", schema["$defs"][inner])
+            else:
+                found[f"{before}{name}"] = setting["description"]
 
-    """
-    path = Path(name)
-    if _is_file_name(path):
-        return path
-    if name == SPACE:
-        return CONFIGS / f"{SPACE}.yaml"
-    raise CharlmError(f"{name}: no such YAML file; {SPACE} is the search space that comes with charlm")
+    collect("", schema)
+    return found
 
 
-def _is_file_name(path: Path) -> bool:
-    return path.suffix in {".yaml", ".yml"} or path.is_file()
+def section_name(setting: Mapping[str, Any]) -> str | None:
+    """Return the definition to which the schema of a setting refers if the setting is a section, None for a value."""
+    references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
+    return references[0].rpartition("/")[2] if references else None
 
 
 @dataclass(frozen=True)
@@ -104,38 +109,17 @@ class RecipeAdvice:
         return f"-c {self.recipe}" + ("" if self.minutes is None else f" --minutes {self.minutes:g}")
 
 
-SUITED = (
-    (
-        80_000,
-        RecipeAdvice(
-            "small", "so little text is soon learnt by heart: a narrow network, much dropout, an end when that begins"
-        ),
+SUITED = {
+    80_000: RecipeAdvice("small", "so little text is soon learnt by heart: much dropout, an end when that begins"),
+    500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 100,000 to 300,000 characters"),
+    2_000_000: RecipeAdvice(
+        *("shakespeare", "four narrow layers learn a text of about a million characters in minutes"),
+        better="shakespeare-15m",
+        times=6,
     ),
-    (500_000, RecipeAdvice("default", "its width and dropout were chosen for texts of 100,000 to 300,000 characters")),
-    (
-        2_000_000,
-        RecipeAdvice(
-            "shakespeare",
-            "four narrow layers learn a text of about a million characters in minutes",
-            better="shakespeare-15m",
-            times=6,
-        ),
-    ),
-    (
-        20_000_000,
-        RecipeAdvice(
-            "5mb",
-            "a text of several million characters is not learnt by heart in a few epochs: wider layers, no dropout",
-            minutes=10,
-        ),
-    ),
-    (
-        math.inf,
-        RecipeAdvice(
-            "50mb", "so long a text can hardly be learnt by heart: wide layers, and as much as fits", minutes=10
-        ),
-    ),
-)
+    20_000_000: RecipeAdvice("5mb", "a few epochs of so long a text want wider layers and no dropout", minutes=10),
+    math.inf: RecipeAdvice("50mb", "so long a text can hardly be learnt by heart: wide layers", minutes=10),
+}
 """What suits a text of fewer characters of training text than the first number. A training that nobody has asked for by
 name takes 10 minutes at most, give or take the machine."""
 
@@ -151,4 +135,4 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
         training_characters: The length of the training text, 0 or more.
 
     """
-    return next(advice for limit, advice in SUITED if training_characters < limit)
+    return next(advice for limit, advice in SUITED.items() if training_characters < limit)

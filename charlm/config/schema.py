@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from charlm.config.mistakes import demand, path_of
+from charlm.config.recipes import section_name
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
@@ -391,3 +392,19 @@ def _merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
         is_section = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if is_section else value
     return merged
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a recipe, draft 2020-12, as an object for `json.dumps`: what configs/schema.json holds.
+
+    Each property has a description of one line; a section has the docstring of its class.
+    """
+    found = Config.model_json_schema()
+    sections = found["$defs"]
+    for section in (found, *sections.values()):
+        del section["title"]
+        for setting in section["properties"].values():
+            setting.pop("title", None)
+            meaning = setting.pop("description", None) or sections[section_name(setting)]["description"].split("\n")[0]
+            setting["description"] = " ".join(meaning.split())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Settings of charlm", **found}

@@ -1,6 +1,6 @@
 """YAML restricted to what JSON can express: read from untrusted sources, and written so that it reads back the same."""
 
-import math
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,70 +13,47 @@ from charlm.storage.files import read_file
 MAX_CONFIG_BYTES = 100_000
 MAX_DEPTH = 32
 """Mappings and lists inside each other. A schema of settings needs 5."""
-MAX_DIGITS = 200
-"""Characters of a whole number, far more than 64 bits have."""
-PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)")
-"""What YAML 1.1 and 1.2 read as the same whole number."""
-_KINDS = {
-    "null": "null",
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a text",
-    "seq": "a list",
-    "map": "a mapping",
-}
-"""What messages call the values of a tag."""
-JSON_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in _KINDS}
+MAX_DIGITS = 20
+"""With its sign, the longest number of 64 bits."""
+TAG = "tag:yaml.org,2002:"
+SCALARS = (
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
+)
+"""The kinds of values that are not texts, how they are written, and how they begin. Numbers are those of JSON; what
+only some readers of YAML take for a number (octal, base 60, underscores) is a text, which a setting refuses."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without objects, dates, sets, merge keys, repeated keys, deep nesting, and numbers of more than 64 bits.
-
-    Aliases are refused too: a few hundred bytes of them can fill the memory.
-    """
+    """YAML without tags, aliases (a few hundred bytes of them can fill the memory), repeated keys and deep nesting."""
 
     depth = 0
-
-    yaml_constructors = {  # noqa: RUF012
-        tag: construct
-        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag in JSON_TAGS  # the one for None refuses all other tags
-    }
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag in JSON_TAGS]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = {}  # noqa: RUF012
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node; an alias is refused, and so is deep nesting."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
-        if self.depth >= MAX_DEPTH and self.check_event(yaml.CollectionStartEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=mark)
+        """Return the next node; a tag, an alias and deep nesting are refused."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        problem = None
+        if isinstance(event, yaml.AliasEvent):
+            problem = "aliases are not allowed"
+        elif getattr(event, "tag", None) is not None:
+            problem = "tags are not allowed"
+        elif self.depth >= MAX_DEPTH and isinstance(event, yaml.CollectionStartEvent):
+            problem = f"nested more than {MAX_DEPTH} deep"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """Return the value of a node; a text that is not what its tag says is refused."""
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, ArithmeticError):  # PyYAML's constructors assume that the text is right
-            kind = _KINDS[node.tag.rpartition(":")[2]]
-            problem = f"{shorten(node.value)} is not {kind}"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
-
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping; a key that is not a scalar, or that occurs twice, is refused."""
-        if not isinstance(node, yaml.MappingNode):
-            raise yaml.MarkedYAMLError(problem="found another value under !!map", problem_mark=node.start_mark)
         seen: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag not in JSON_TAGS:
+            if not isinstance(key, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"{key.value!r} occurs twice", problem_mark=key.start_mark)
@@ -85,41 +62,12 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: Any) -> int:
         """Return a whole number; one that does not fit into 64 bits is refused."""
-        text = self.construct_scalar(node)
-        value = None if len(text) > MAX_DIGITS else super().construct_yaml_int(node)
-        if value is not None and not PLAIN_INTEGER.fullmatch(text):
-            raise self._disagreement(node)
-        if value is None or not -(2**63) <= value < 2**63:
+        if len(node.value) > MAX_DIGITS or not -(2**63) <= int(node.value) < 2**63:
             raise yaml.MarkedYAMLError(problem="a number is too large", problem_mark=node.start_mark)
-        return int(value)
-
-    def construct_yaml_float(self, node: Any) -> float:
-        """Return a number; one in base 60, with underscores, or not finite is refused."""
-        if set(self.construct_scalar(node)) & set(":_"):
-            raise self._disagreement(node)
-        value = float(super().construct_yaml_float(node))
-        if not math.isfinite(value):
-            raise yaml.MarkedYAMLError(problem=f"{value} is not a finite number", problem_mark=node.start_mark)
-        return value
-
-    def _disagreement(self, node: Any) -> yaml.MarkedYAMLError:
-        """Return the refusal of a number that is octal, binary or in base 60, or has underscores, in YAML 1.1 alone."""
-        problem = (
-            f"readers of YAML disagree about {shorten(node.value)}; write a number in decimal digits, quote a text"
-        )
-        return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
-
-    def construct_yaml_str(self, node: Any) -> str:
-        """Return a text; a surrogate in it, which no encoding of Unicode can hold, is refused."""
-        text = super().construct_yaml_str(node)
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise yaml.MarkedYAMLError(problem="half of a surrogate pair", problem_mark=node.start_mark)
-        return str(text)
+        return int(node.value)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
+_Loader.add_constructor(f"{TAG}int", _Loader.construct_yaml_int)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -134,10 +82,11 @@ class _Dumper(yaml.SafeDumper):
         return analysis
 
 
-for _class in (_Loader, _Dumper):  # PyYAML follows YAML 1.1, in which 1e-3 is a text
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
+for _kind, _pattern, _first in SCALARS:
+    for _class in (_Loader, _Dumper):  # what the one reads as a number, the other must quote if it is a text
+        _class.add_implicit_resolver(
+            f"{TAG}{_kind}", re.compile(rf"^({_pattern})$"), [*_first, *([""] * (_kind == "null"))]
+        )
 
 
 def parse_yaml(text: str, *, origin: str) -> Any:
@@ -148,17 +97,21 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         origin: What the message of an error starts with: a file or an option.
 
     Raises:
-        CharlmError: the text is longer, not YAML, nested more than 32 deep, or has an alias, a repeated key, a tag that
-            its value does not fit, or a number that is not finite or has more than 64 bits; the message names the line
-            and column.
+        CharlmError: the text is longer, not YAML, nested more than 32 deep, or has an alias, a tag or a repeated key,
+            with the line and column; or a number is not finite, or a text has half of a surrogate pair.
 
     """
     if len(text) > MAX_CONFIG_BYTES:
         raise CharlmError(f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}")
     try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
+        value = yaml.load(text, _Loader)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except yaml.YAMLError as error:
         raise CharlmError(f"{origin}: {_describe(error)}") from None
+    except ValueError:
+        problem = "a number is not finite, or a text has half of a surrogate pair"
+        raise CharlmError(f"{origin}: not valid YAML: {problem}") from None
+    return value
 
 
 def read_yaml(path: Path, *, follow_links: bool = True) -> Any:
@@ -205,7 +158,7 @@ def show_value(value: Any) -> str:
     return names[value] if value is None or isinstance(value, bool) else shorten(value)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]

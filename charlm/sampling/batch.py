@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from charlm.network.rnn import Floats, Parameters, State
 from charlm.network.stepper import TiledStepper, count_lanes
-from charlm.sampling.sampler import NO_ID, Sampler, choose_rows, row_settings
+from charlm.sampling.sampler import NO_ID, RowSettings, Sampler, choose_rows
 
 WINDOW = 64
 Booleans = NDArray[np.bool_]
@@ -41,8 +41,6 @@ class Job:
     """Two numbers, 0 or more: the seed of the request, and the index of the text among those of the request."""
     likeliest: int | None = None
     """How many of the likeliest ids to report beside the log-probability of each id, 0 to 20; None = neither."""
-    is_prompt_scored: bool = False
-    """Whether the ids of the prompt are reported too."""
     state: State | None = None
     """The state to begin at, float32 [1, H] for each layer; None = the zero state."""
 
@@ -54,7 +52,7 @@ class Chunk:
     ids: NDArray[np.int64]
     """[m]; an end-of-text id is the last."""
     logprobs: NDArray[np.float64] | None = None
-    """log p of each id given those before it, [m]; NaN for the first id of a text. None = not wanted."""
+    """log p of each id given those before it, [m]. None = not wanted."""
     likeliest_ids: NDArray[np.int64] | None = None
     """[m, k], likeliest first."""
     likeliest_logprobs: NDArray[np.float64] | None = None
@@ -102,17 +100,14 @@ class _Window:
         for array in arrays:
             array[:, target] = array[:, source]
 
-    def chunk(self, slot: int, steps: slice, text: _Text, reason: EndReason | None) -> Chunk:
+    def chunk(self, slot: int, steps: slice, likeliest: int | None, reason: EndReason | None) -> Chunk:
         """Return what came of some steps in a slot."""
-        ids, likeliest = self.ids[steps, slot].copy(), text.job.likeliest
+        ids = self.ids[steps, slot].copy()
         if likeliest is None:
             return Chunk(ids, reason=reason)
-        logprobs = self.logprobs[steps, slot].copy()
-        if text.position(steps.start) == 0 and len(logprobs):
-            logprobs[0] = np.nan
         return Chunk(
             ids,
-            logprobs,
+            self.logprobs[steps, slot].copy(),
             self.likeliest_ids[steps, slot, :likeliest].copy(),
             self.likeliest_logprobs[steps, slot, :likeliest].copy(),
             reason,
@@ -149,7 +144,7 @@ class Batch:
         self._stepper = TiledStepper(parameters, streams=slots, lanes=lanes or count_lanes(parameters))
         self._forbidden = list(forbidden)
         self._end_id = NO_ID if end_id is None else end_id
-        self._settings = row_settings(slots)
+        self._settings = RowSettings(slots)
         self._plan = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
         self._texts: list[_Text] = []
         self._due = np.full(slots, window)
@@ -288,13 +283,12 @@ class Batch:
 
     def _report(self, slot: int, reason: EndReason | None = None) -> None:
         text = self._texts[slot]
-        first = 0 if text.job.is_prompt_scored else len(text.job.prompt_ids)
-        begin = max(text.reported, first - text.offset)
+        begin = max(text.reported, len(text.job.prompt_ids) - text.offset)
         end = self._column - (reason == "not finite")
         text.reported = self._column
         if begin < end or reason is not None:
             steps = slice(begin, max(begin, end))
-            self._reports.append((text.job, self._plan.chunk(slot, steps, text, reason)))
+            self._reports.append((text.job, self._plan.chunk(slot, steps, text.job.likeliest, reason)))
 
     def _free(self, slot: int) -> None:
         last = len(self._texts) - 1

@@ -7,6 +7,7 @@ others. `charlm.sampling.sampler` chooses each id, `charlm.sampling.growing` mak
 Axes: V vocabulary, H units.
 """
 
+import sys
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,12 +43,7 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any], *, block: int = PROMP
     Returns:
         The logits of the next character, float32 [V], and the state after the prompt, float32 [1, H] for each layer.
 
-    Raises:
-        CharlmError: there are no ids.
-
     """
-    if len(ids) == 0:
-        raise CharlmError("the prompt is empty: at least one character is needed to predict the next")
     state = parameters.zero_state(1)
     for start in range(0, len(ids), block):
         logits, state = parameters.unroll(np.asarray(ids)[start : start + block, None], state)
@@ -105,12 +101,9 @@ def generate(
         An iterator over the ids.
 
     Raises:
-        CharlmError: at once, the prompt is empty, the seed is negative, or every id is forbidden; while iterating, the
-            logits are not finite.
+        CharlmError: at once, every id is forbidden; while iterating, the logits are not finite.
 
     """
-    if seed < 0:
-        raise CharlmError(f"seed: found {seed}; must be 0 or more")
     if len({*forbidden}) == parameters.vocabulary_size:
         raise CharlmError("no character to choose: the vocabulary has only reserved ids")
     _, state = read_prompt(parameters, prompt_ids)
@@ -154,8 +147,8 @@ class TextRequest:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise CharlmError(f"seed: found {self.seed}; must be 0 or more")
-        if self.length < 0:
-            raise CharlmError(f"length: found {self.length}; must be 0 (endless) or more")
+        if not 0 <= self.length <= sys.maxsize:
+            raise CharlmError(f"length: found {self.length}; must be 0 (endless) to {sys.maxsize}")
         check_choice("unknown", self.unknown, Unknown)
 
 

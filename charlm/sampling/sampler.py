@@ -56,20 +56,23 @@ class Sampler:
             raise CharlmError(f"min_p: found {self.min_p}; must be from 0 to 1")
 
 
-@dataclass(frozen=True)
 class RowSettings:
-    """The settings of the choice in each row; the arrays are changed in place when a row gets other settings."""
+    """The settings of the choice in each of B rows: at first temperature 1, no filters.
 
-    scales: Floats
-    """1 / temperature, float32 [B, 1]; 1 where `is_greedy`."""
-    is_greedy: NDArray[np.bool_]
-    """Whether the temperature is 0, bool [B]."""
-    top_k: NDArray[np.int64]
-    """[B, 1]; at least V = no filter."""
-    top_p: NDArray[np.float64]
-    """[B, 1]; 1 = no filter."""
-    min_p: Floats
-    """float32 [B, 1]; 0 = no filter."""
+    The arrays are changed in place when a row gets other settings.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.scales: Floats = np.ones((rows, 1), np.float32)
+        """1 / temperature, float32 [B, 1]; 1 where `is_greedy`."""
+        self.is_greedy = np.zeros(rows, np.bool_)
+        """Whether the temperature is 0, bool [B]."""
+        self.top_k = np.full((rows, 1), _ALL)
+        """[B, 1]; at least V = no filter."""
+        self.top_p = np.ones((rows, 1))
+        """[B, 1]; 1 = no filter."""
+        self.min_p: Floats = np.zeros((rows, 1), np.float32)
+        """float32 [B, 1]; 0 = no filter."""
 
     def set(self, row: int, sampler: Sampler) -> None:
         """Give a row the settings of a Sampler."""
@@ -87,17 +90,6 @@ class RowSettings:
         """Give a row the settings of another."""
         for values in (self.scales, self.is_greedy, self.top_k, self.top_p, self.min_p):
             values[target] = values[source]
-
-
-def row_settings(rows: int) -> RowSettings:
-    """Return settings for a number of rows: temperature 1, no filters."""
-    return RowSettings(
-        scales=np.ones((rows, 1), np.float32),
-        is_greedy=np.zeros(rows, np.bool_),
-        top_k=np.full((rows, 1), _ALL),
-        top_p=np.ones((rows, 1)),
-        min_p=np.zeros((rows, 1), np.float32),
-    )
 
 
 def choose_rows(
@@ -152,7 +144,7 @@ def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
     """
     if sampler.temperature == 0:
         return _most_likely
-    settings = row_settings(1)
+    settings = RowSettings(1)
     settings.set(0, sampler)
     is_tempered, is_filtered, scale = sampler.temperature != 1, settings.has_filter(1), settings.scales[0, 0]
 

@@ -1,32 +1,108 @@
-"""Pieces of text -> the objects of the OpenAI API."""
+"""The ids of a job -> pieces of text, with stop texts and log-probabilities -> the objects of the OpenAI API."""
 
 import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
-from charlm.serving.text import FinishReason, Piece, Token
+import numpy as np
 
+from charlm.sampling.batch import Chunk
+from charlm.sampling.growing import StopTexts, readable, to_bytes
+from charlm.text.vocabulary import Vocabulary
+
+FinishReason = Literal["stop", "length"]
+END_OF_TEXT = "<|endoftext|>"
+"""What an end-of-text id is called among the likeliest tokens; it has no text."""
 DONE = b"data: [DONE]\n\n"
 """The end of a stream of events."""
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What is counted in an answer: ids, that is characters, or bytes at level byte."""
+class Token:
+    """An id in the legacy form of log-probabilities."""
 
-    prompt: int
-    generated: int
+    text: str
+    """The character; at level byte, bytes above 127 are written as bytes:\\xNN."""
+    logprob: float
+    """log p given the ids before it."""
+    likeliest: Mapping[str, float] | None
+    """The likeliest tokens in its place, and the token itself; None = not wanted."""
 
-    def to_json(self) -> dict[str, int]:
-        """Return the object `usage`."""
-        return {
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.generated,
-            "total_tokens": self.prompt + self.generated,
-        }
+
+@dataclass(frozen=True)
+class Piece:
+    """The next part of a text."""
+
+    text: str
+    tokens: tuple[Token, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+class GrowingText:
+    """The text of a job, of which a piece becomes certain with each chunk.
+
+    Characters that may be the beginning of a stop text are held back, and bytes that do not make a character yet.
+
+    Args:
+        vocabulary: The characters by id.
+        stops: The texts before the first of which the text ends.
+
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, stops: Sequence[str] = ()) -> None:
+        self.finish_reason: FinishReason | None = None
+        self.generated = 0
+        """How many ids were chosen, up to the end of the stop text."""
+        self._vocabulary, self._stops = vocabulary, StopTexts(stops)
+        self._decoder = vocabulary.decoder(errors="surrogateescape")
+        self._tokens: list[Token] = []
+
+    def read(self, chunk: Chunk) -> Piece:
+        """Return what has become certain; after the text has ended, nothing more does."""
+        if self.finish_reason is not None:
+            return Piece("")
+        is_last, has_end = chunk.reason is not None, chunk.reason == "end of text"
+        ids = chunk.ids[:-1] if has_end else chunk.ids
+        self.generated += len(ids)
+        self._tokens += islice(self._read_tokens(chunk), len(ids))
+        text, rest = self._stops.read(self._decoder.decode(ids, final=is_last), is_last=is_last)
+        if rest is not None:
+            self.finish_reason = "stop"
+            self.generated -= self._count(rest)
+        elif is_last:
+            self.finish_reason = "stop" if has_end else "length"
+        certain = self._count(text)
+        tokens, self._tokens = self._tokens[:certain], self._tokens[certain:]
+        return Piece(readable(text), tuple(tokens), self.finish_reason)
+
+    def cut(self) -> Piece:
+        """End the text where it is, as if its length were reached, and return what was held back."""
+        return self.read(Chunk(np.zeros(0, np.int64), reason="length"))
+
+    def _count(self, text: str) -> int:
+        """Return the number of ids that a text has."""
+        return len(text if self._vocabulary.level == "char" else to_bytes(text))
+
+    def _read_tokens(self, chunk: Chunk) -> Iterator[Token]:
+        if chunk.logprobs is None or chunk.likeliest_ids is None or chunk.likeliest_logprobs is None:
+            return
+        rows = zip(chunk.ids, chunk.logprobs.tolist(), chunk.likeliest_ids, chunk.likeliest_logprobs, strict=True)
+        for index, logprob, ids, logprobs in rows:
+            name = token_text(self._vocabulary, index)
+            likeliest = {token_text(self._vocabulary, i): p for i, p in zip(ids, logprobs.tolist(), strict=True)}
+            yield Token(name, logprob, {**likeliest, name: logprob} if likeliest else None)
+
+
+def token_text(vocabulary: Vocabulary, index: int) -> str:
+    """Return what an id is called among tokens."""
+    if index == vocabulary.end_of_text_id:
+        return END_OF_TEXT
+    glyph = vocabulary.glyphs[index]
+    return f"bytes:\\x{ord(glyph):02x}" if vocabulary.level == "byte" and not glyph.isascii() else glyph
 
 
 @dataclass(frozen=True)
@@ -41,13 +117,13 @@ class AnswerForm:
     answer_id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, texts: Sequence[Sequence[Piece]], usage: Usage) -> Iterator[bytes]:
+    def whole(self, texts: Sequence[Sequence[Piece]], usage: Mapping[str, int]) -> Iterator[bytes]:
         """Yield the answer that holds the pieces of all texts, as JSON in parts, one for each text."""
         name = "text_completion" if self.kind == "completion" else "chat.completion"
         yield _dump(self._head(name))[:-1] + b',"choices":['
         for index, pieces in enumerate(texts):
             yield (b"," if index else b"") + _dump(self._choice(index, _join(pieces)))
-        yield b'],"usage":' + _dump(usage.to_json()) + b"}"
+        yield b'],"usage":' + _dump(usage) + b"}"
 
     def opening_events(self, count: int) -> bytes:
         """Return the events with which a streamed answer of a number of texts begins: in a chat, the roles."""
@@ -65,11 +141,11 @@ class AnswerForm:
             {"index": index, "delta": delta, "logprobs": None, "finish_reason": piece.finish_reason},
         )
 
-    def usage_event(self, usage: Usage) -> bytes:
+    def usage_event(self, usage: Mapping[str, int]) -> bytes:
         """Return the event with the usage, or nothing if it is not wanted."""
         if not self.includes_usage:
             return b""
-        return to_event({**self._head(self._event_name), "choices": [], "usage": usage.to_json()})
+        return to_event({**self._head(self._event_name), "choices": [], "usage": usage})
 
     @property
     def _event_name(self) -> str:
@@ -87,18 +163,14 @@ class AnswerForm:
         if self.kind == "chat":
             message = {"role": "assistant", "content": piece.text, "refusal": None}
             return {"index": index, "message": message, "logprobs": None, "finish_reason": piece.finish_reason}
-        logprobs = legacy_logprobs(piece.tokens) if self.has_logprobs else None
+        tokens, logprobs = piece.tokens, None
+        if self.has_logprobs:
+            logprobs = {
+                "tokens": [token.text for token in tokens],
+                "token_logprobs": [token.logprob for token in tokens],
+                "top_logprobs": [token.likeliest for token in tokens],
+            }
         return {"index": index, "text": piece.text, "logprobs": logprobs, "finish_reason": piece.finish_reason}
-
-
-def legacy_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
-    """Return the object `logprobs` of a completion."""
-    return {
-        "tokens": [token.text for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [token.likeliest for token in tokens],
-        "text_offset": [token.offset for token in tokens],
-    }
 
 
 def to_event(content: Mapping[str, Any]) -> bytes:
@@ -111,9 +183,6 @@ def _dump(content: Mapping[str, Any]) -> bytes:
 
 
 def _join(pieces: Sequence[Piece]) -> Piece:
-    reasons: list[FinishReason] = [piece.finish_reason for piece in pieces if piece.finish_reason is not None]
-    return Piece(
-        "".join(piece.text for piece in pieces),
-        tuple(token for piece in pieces for token in piece.tokens),
-        reasons[-1] if reasons else None,
-    )
+    """Return the whole text of an answer; its last piece says why it ended."""
+    tokens = tuple(token for piece in pieces for token in piece.tokens)
+    return Piece("".join(piece.text for piece in pieces), tokens, pieces[-1].finish_reason)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -11,13 +12,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charlm.serving.answers import DONE, to_event
+from charlm.serving.answers import DONE, Piece, to_event
 from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
-from charlm.serving.scheduler import Answering, Scheduler
-from charlm.serving.text import Piece
+from charlm.serving.scheduler import Answering
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -37,13 +37,12 @@ class Service:
     def __init__(
         self,
         models: Mapping[str, ServedModel],
-        scheduler: Scheduler,
         answering: Answering,
         *,
         limits: Limits,
         page: bytes,
     ) -> None:
-        self._models, self._scheduler, self._answering = models, scheduler, answering
+        self._models, self._answering = models, answering
         self._limits, self._page = limits, page
 
     def routes(self) -> list[Route]:
@@ -52,8 +51,8 @@ class Service:
             Route("/", self.show_page),
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.show_model),
-            Route("/v1/completions", self.complete, methods=["POST"]),
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/completions", partial(self.complete, CompletionRequest), methods=["POST"]),
+            Route("/v1/chat/completions", partial(self.complete, ChatRequest), methods=["POST"]),
             Route("/health", self.health),
         ]
 
@@ -77,19 +76,21 @@ class Service:
         limits = {name: getattr(self._limits, name) for name in ("prompt_characters", "tokens", "answer_values")}
         return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm", "limits": limits}
 
-    async def complete(self, request: Request) -> Response:
-        """POST /v1/completions."""
-        wanted = parse_request(CompletionRequest, await self._read_body(request))
-        return await self._answer(plan_request(wanted, self._models, self._limits), request)
+    async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
+        """POST /v1/completions and /v1/chat/completions: the answer as soon as its status is certain.
 
-    async def chat(self, request: Request) -> Response:
-        """POST /v1/chat/completions."""
-        wanted = parse_request(ChatRequest, await self._read_body(request))
-        return await self._answer(plan_request(wanted, self._models, self._limits), request)
+        A client that goes before that frees its slots.
+        """
+        wanted: CompletionRequest | ChatRequest = parse_request(kind, await self._read_body(request))
+        plan = plan_request(wanted, self._models, self._limits)
+        pieces = self._answering.pieces(plan)
+        begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
+        answer = await unless_disconnected(begin, request)
+        return Response(status_code=499) if answer is None else answer  # nobody reads it
 
     async def health(self, _: Request) -> Response:
         """GET /health: 200, or 503 if the stepping thread has failed."""
-        is_well = self._scheduler.failure is None
+        is_well = self._answering.scheduler.failure is None
         return json_response({"status": "ok" if is_well else "failed"}, 200 if is_well else 503)
 
     async def _read_body(self, request: Request) -> bytes:
@@ -109,19 +110,12 @@ class Service:
             raise RequestError(413, f"the body has more than {limit:,} bytes", code="body_too_large")
         return b"".join(parts)
 
-    async def _answer(self, plan: Plan, request: Request) -> Response:
-        """Return the answer as soon as its status is certain; a client that goes before that frees its slots."""
-        pieces = self._answering.pieces(plan)
-        begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
-        answer = await unless_disconnected(begin, request)
-        return Response(status_code=499) if answer is None else answer  # nobody reads it
-
     async def _collect(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         texts: list[list[Piece]] = [[] for _ in plan.jobs]
         async for index, piece in pieces:
             texts[index].append(piece)
         parts = []
-        for part in plan.form.whole(texts, self._answering.usage(plan)):
+        for part in plan.form.whole(texts, plan.usage()):
             parts.append(part)
             await asyncio.sleep(0)  # other requests go on meanwhile
         return json_response(b"".join(parts))
@@ -142,7 +136,7 @@ class Service:
         except RequestError as error:
             yield to_event(error.to_json())
             return
-        yield plan.form.usage_event(self._answering.usage(plan)) + DONE
+        yield plan.form.usage_event(plan.usage()) + DONE
 
 
 class _Guard:

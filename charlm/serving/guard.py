@@ -30,7 +30,7 @@ def check_host(host: str | None, allowed: Iterable[str]) -> None:
         RequestError: with status 400 or 403.
 
     """
-    name = host_name(host or "")
+    name = _host_name(host or "")
     if name is None:
         raise RequestError(400, "Host: missing or not a host", code="bad_host")
     if not (name == "localhost" or name in set(allowed) or _is_address(name)):
@@ -76,7 +76,7 @@ def check_key(authorization: str | None, key: str) -> None:
         raise RequestError(401, "Authorization: must be Bearer and the key of this server", code="invalid_api_key")
 
 
-def host_name(host: str) -> str | None:
+def _host_name(host: str) -> str | None:
     """Return the name or the address in a Host header, in lower case and without its port; None if there is none."""
     try:
         name = urlsplit(f"//{host}").hostname

@@ -1,9 +1,8 @@
 """A request -> the jobs that it takes, checked against the limits of the server."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,12 @@ from charlm.errors import CharlmError, shorten
 from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answers import AnswerForm
+from charlm.serving.answers import AnswerForm, GrowingText
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, Prompt, RequestError, Sampling
-from charlm.serving.text import GrowingText
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
 """How many characters a request that names no number gets; 16 is what the OpenAI API says."""
-RandomSeed = Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -47,26 +44,23 @@ class Plan:
     waits_for_end: bool
     """Whether nothing can be done before a text has ended: it is not streamed, and no stop text is looked for."""
 
+    def usage(self) -> dict[str, int]:
+        """Return the object `usage` of the answer by now: ids, that is characters, or bytes at level byte."""
+        generated = sum(text.generated for text in self.texts)
+        return {
+            "prompt_tokens": self.prompt_characters,
+            "completion_tokens": generated,
+            "total_tokens": self.prompt_characters + generated,
+        }
 
-def random_seed() -> int:
-    """Return a seed for a request that has none."""
-    return secrets.randbelow(2**32)
 
-
-def plan_request(
-    wanted: CompletionRequest | ChatRequest,
-    models: Mapping[str, ServedModel],
-    limits: Limits,
-    *,
-    new_seed: RandomSeed = random_seed,
-) -> Plan:
+def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, ServedModel], limits: Limits) -> Plan:
     """Return the jobs of a request: `n` for each prompt of a completion, `n` for a chat.
 
     Args:
-        wanted: The request.
+        wanted: The request; without a seed it gets a random one.
         models: The models by name; a request that names none gets the first.
         limits: The bounds of the server.
-        new_seed: Returns the seed of a request that has none.
 
     Raises:
         RequestError: the model is not known (404), or a prompt or a number is more than the server takes (400).
@@ -74,51 +68,28 @@ def plan_request(
     """
     model = _find_model(wanted, models)
     is_chat = isinstance(wanted, ChatRequest)
-    given = (wanted.prompt,) if isinstance(wanted, ChatRequest) else wanted.prompt
-    echo, likeliest = (False, None) if isinstance(wanted, ChatRequest) else (wanted.echo, wanted.logprobs)
+    given: Sequence[Prompt] = (wanted.prompt,) if isinstance(wanted, ChatRequest) else wanted.prompt
+    likeliest = None if isinstance(wanted, ChatRequest) else wanted.logprobs
     _check_count(wanted.n * len(given), limits)
-    length, seed = _length(wanted, limits), new_seed() if wanted.seed is None else wanted.seed
+    length, seed = _length(wanted, limits), secrets.randbelow(2**32) if wanted.seed is None else wanted.seed
     sampler = Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p)
     prompts = [_encode(prompt, model, limits, name="messages" if is_chat else "prompt") for prompt in given]
-    echoed = sum(len(prompt.ids) for prompt in prompts) if echo else 0
-    _check_answer(wanted.n * (length * len(prompts) + echoed), likeliest, limits)
-    jobs, texts = [], []
-    for prompt in prompts:
-        for index in range(wanted.n):
-            is_scored = echo and likeliest is not None
-            jobs.append(Job(prompt.ids, length, sampler, (seed, index), likeliest, is_scored))
-            texts.append(
-                GrowingText(
-                    model.vocabulary,
-                    jobs[-1],
-                    stops=wanted.stop,
-                    prompt="" if is_chat else prompt.text,
-                    echo=echo,
-                    is_prompt_empty=prompt.is_empty,
-                )
-            )
-    kind: Literal["chat", "completion"] = "chat" if is_chat else "completion"
+    empty = encode_prompt(model.vocabulary, "")
+    jobs = tuple(
+        Job(ids if len(ids) else empty, length, sampler, (seed, index), likeliest)
+        for ids in prompts
+        for index in range(wanted.n)
+    )
+    _check_answer(length * len(jobs), likeliest, limits)
     return Plan(
         model.name,
-        tuple(jobs),
-        tuple(texts),
-        sum(prompt.size for prompt in prompts),
-        AnswerForm(kind, model.name, likeliest is not None, _includes_usage(wanted)),
+        jobs,
+        tuple(GrowingText(model.vocabulary, stops=wanted.stop) for _ in jobs),
+        sum(map(len, prompts)),
+        AnswerForm("chat" if is_chat else "completion", model.name, likeliest is not None, _includes_usage(wanted)),
         wanted.stream,
         not (wanted.stream or wanted.stop),
     )
-
-
-@dataclass(frozen=True)
-class _EncodedPrompt:
-    ids: NDArray[np.int64]
-    text: str
-    is_empty: bool
-    """Whether the ids stand for a prompt without characters."""
-
-    @property
-    def size(self) -> int:
-        return 0 if self.is_empty else len(self.ids)
 
 
 def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedModel:
@@ -134,37 +105,29 @@ def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedMo
     return models[wanted.model]
 
 
-def _encode(prompt: Prompt, model: ServedModel, limits: Limits, *, name: str) -> _EncodedPrompt:
-    if len(prompt) > limits.prompt_characters:
+def _encode(prompt: Prompt, model: ServedModel, limits: Limits, *, name: str) -> NDArray[np.int64]:
+    """Return the ids of a prompt, none if it has no character that the model knows."""
+    vocabulary = model.vocabulary
+    if isinstance(prompt, tuple):
+        wrong = next((index for index in prompt if not 0 <= index < len(vocabulary)), None)
+        if wrong is not None:
+            raise RequestError(
+                400, f"{name}: found the id {shorten(wrong)}; must be 0 to {len(vocabulary) - 1}", param=name
+            )
+        ids = np.array(prompt, np.int64)
+    else:
+        try:
+            ids = vocabulary.encode(prompt, unknown=model.unknown)
+        except CharlmError as error:
+            raise RequestError(400, f"{name}: {error}", param=name) from None
+    if len(ids) > limits.prompt_characters:
         raise RequestError(
             400,
-            f"{name}: {len(prompt):,} characters; this server reads {limits.prompt_characters:,}",
+            f"{name}: {len(ids):,} characters; this server reads {limits.prompt_characters:,}",
             param=name,
             code="context_length_exceeded",
         )
-    vocabulary = model.vocabulary
-    if isinstance(prompt, tuple):
-        return _check_ids(prompt, vocabulary)
-    try:
-        ids = encode_prompt(vocabulary, prompt, unknown=model.unknown)
-    except CharlmError as error:
-        raise RequestError(400, f"{name}: {error}", param=name) from None
-    if len(ids) > limits.prompt_characters:
-        raise RequestError(
-            400, f"{name}: {len(ids):,} bytes; this server reads {limits.prompt_characters:,}", param=name
-        )
-    skipped = vocabulary.count_skipped(prompt)
-    return _EncodedPrompt(ids, vocabulary.decode(ids) if skipped else prompt, skipped == len(prompt))
-
-
-def _check_ids(ids: tuple[int, ...], vocabulary: Vocabulary) -> _EncodedPrompt:
-    wrong = next((index for index in ids if not 0 <= index < len(vocabulary)), None)
-    if wrong is not None:
-        raise RequestError(
-            400, f"prompt: found the id {shorten(wrong)}; must be 0 to {len(vocabulary) - 1}", param="prompt"
-        )
-    array = np.array(ids, np.int64) if ids else encode_prompt(vocabulary, "")
-    return _EncodedPrompt(array, vocabulary.decode(array) if ids else "", not ids)
+    return ids
 
 
 def _check_count(texts: int, limits: Limits) -> None:

@@ -36,7 +36,7 @@ class Limits:
     tokens: int = 4096
     """Characters that a request may ask for, per text."""
     answer_values: int = 1 << 20
-    """Values in an answer: its characters, those of echoed prompts included, and the log-probabilities of each."""
+    """Values in an answer: its characters, and the log-probabilities of each."""
     seconds: float = 300.0
     """How long a request may take, from the moment that its body was read."""
     body_bytes: int = 1 << 20
@@ -55,7 +55,6 @@ class RequestError(Exception):
         message: One line: what was found, and what would do.
         param: The field of the request that is wrong, or None.
         code: A word for programs, or None.
-        retry_after_seconds: When to try again, or None.
 
     """
 
@@ -66,11 +65,9 @@ class RequestError(Exception):
         *,
         param: str | None = None,
         code: str | None = None,
-        retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
-        self.retry_after_seconds = retry_after_seconds
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of the answer."""
@@ -159,7 +156,7 @@ class CompletionRequest(Sampling):
 
     prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_to_prompts)] = ("",)
     max_tokens: Annotated[int, Field(ge=0)] | None = None
-    echo: bool = False
+    echo: Annotated[bool, _refuse_unless(False, None)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
     best_of: Annotated[int, _refuse_unless(1, None)] | None = None
     suffix: Annotated[str, _refuse_unless("", None)] | None = None
@@ -201,7 +198,7 @@ class ChatRequest(Sampling):
         return "\n".join(message.text for message in self.messages)
 
 
-Request = TypeVar("Request", CompletionRequest, ChatRequest)
+Request = TypeVar("Request", bound=Sampling)
 
 
 def parse_request(kind: type[Request], body: bytes) -> Request:

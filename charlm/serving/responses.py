@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from charlm.serving.requests import Limits, RequestError
 
+RETRY_SECONDS = "1"
 EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 
 
@@ -28,8 +29,8 @@ def json_response(content: Any, status: int = 200) -> Response:
 def error_response(error: RequestError) -> Response:
     """Return the answer to a request that is refused."""
     response = json_response(error.to_json(), error.status)
-    if error.retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.status == 503:
+        response.headers["Retry-After"] = RETRY_SECONDS
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.status in {408, 413}:

@@ -14,10 +14,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 import numpy as np
 
 from charlm.sampling.batch import Batch, Chunk, Job
-from charlm.serving.answers import Usage
+from charlm.serving.answers import Piece
 from charlm.serving.jobs import Plan
 from charlm.serving.requests import Limits, RequestError
-from charlm.serving.text import Piece
 
 REPORT_SECONDS = 0.1
 """How often the ids of all texts are handed on. An event costs as much as several characters of a small network, so
@@ -25,12 +24,7 @@ more of them would slow all texts down; the first character of a text is handed 
 
 Reports = Sequence[tuple[Job, Chunk]]
 _NO_IDS = np.zeros(0, np.int64)
-RETRY_SECONDS = 1
 _NOTHING = Piece("")
-
-
-class QueueFullError(Exception):
-    """There is no room for the jobs now."""
 
 
 class Scheduler:
@@ -93,21 +87,17 @@ class Scheduler:
             self._changed.notify()
         self._thread.join()
 
-    def submit(self, model: str, jobs: Sequence[Job]) -> None:
-        """Let jobs wait for slots: all of them or none.
-
-        Raises:
-            QueueFullError: there is no room for them all, or the stepping thread has ended.
-
-        """
+    def submit(self, model: str, jobs: Sequence[Job]) -> bool:
+        """Let jobs wait for slots; return whether there is room for them all and the stepping thread has not ended."""
         with self._changed:
             batch, waiting = self._batches[model], self._waiting[model]
             room = self._max_waiting + batch.slots - len(batch) - self.waiting
             if len(jobs) > room or self.failure is not None or self._is_closed:
-                raise QueueFullError
+                return False
             waiting.extend(jobs)
             self._requests |= dict.fromkeys(jobs, jobs)
             self._changed.notify()
+            return True
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """Give up jobs, whether they wait or write; those that are done are left alone."""
@@ -173,37 +163,6 @@ class Scheduler:
             self._deliver(reports)
 
 
-class Inboxes:
-    """Where the reports of the stepping thread wait for the requests."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._inboxes: dict[Job, Inbox] = {}
-
-    def open(self, jobs: Sequence[Job], *, waits_for_end: bool) -> "Inbox":
-        """Return an inbox for the reports of some jobs; called in the event loop."""
-        self._loop = asyncio.get_running_loop()
-        inbox = Inbox(waits_for_end=waits_for_end)
-        self._inboxes |= dict.fromkeys(jobs, inbox)
-        return inbox
-
-    def close(self, jobs: Sequence[Job]) -> None:
-        """Forget jobs; what is still reported of them is dropped."""
-        for job in jobs:
-            self._inboxes.pop(job, None)
-
-    def deliver(self, reports: Reports) -> None:
-        """Hand over reports; called in the stepping thread."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends
-                self._loop.call_soon_threadsafe(self._put, reports)
-
-    def _put(self, reports: Reports) -> None:
-        for job, chunk in reports:
-            if job in self._inboxes:
-                self._inboxes[job].put(job, chunk)
-
-
 class Inbox:
     """The reports of the jobs of one request.
 
@@ -240,10 +199,22 @@ class Inbox:
 
 
 class Answering:
-    """Turns plans into pieces of text."""
+    """Turns plans into pieces of text.
 
-    def __init__(self, scheduler: Scheduler, inboxes: Inboxes, limits: Limits) -> None:
-        self._scheduler, self._inboxes, self._limits = scheduler, inboxes, limits
+    Args:
+        batches: The slots of each model, by its name.
+        limits: The bounds.
+        on_failure: Is called in the stepping thread when it fails, after its jobs were told.
+
+    """
+
+    def __init__(
+        self, batches: Mapping[str, Batch], limits: Limits, *, on_failure: Callable[[], None] = lambda: None
+    ) -> None:
+        self.scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=self._deliver, on_failure=on_failure)
+        self._limits = limits
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inboxes: dict[Job, Inbox] = {}
 
     async def pieces(self, plan: Plan) -> AsyncGenerator[tuple[int, Piece]]:
         """Yield the pieces of the texts as they become certain, each with the index of its text.
@@ -256,11 +227,13 @@ class Answering:
 
         """
         has_begun = False
-        inbox = self._inboxes.open(plan.jobs, waits_for_end=plan.waits_for_end)
-        self._submit(plan)
-        alarm = asyncio.get_running_loop().call_later(self._limits.seconds, inbox.expire)
+        self._loop, inbox = asyncio.get_running_loop(), Inbox(waits_for_end=plan.waits_for_end)
+        self._inboxes |= dict.fromkeys(plan.jobs, inbox)
+        alarm = self._loop.call_later(self._limits.seconds, inbox.expire)
         unfinished = dict(zip(plan.jobs, range(len(plan.jobs)), strict=True))
         try:
+            if not self.scheduler.submit(plan.model, plan.jobs):
+                raise _busy("every slot and every place in the queue is taken")
             while unfinished:
                 reports = await inbox.take()
                 has_begun = has_begun or bool(reports)
@@ -281,31 +254,32 @@ class Answering:
                     return
         finally:
             alarm.cancel()
-            self._scheduler.cancel(list(unfinished))
-            self._inboxes.close(plan.jobs)
+            self.scheduler.cancel(list(unfinished))
+            for job in plan.jobs:
+                self._inboxes.pop(job, None)  # what is still reported of it is dropped
+
+    def _deliver(self, reports: Reports) -> None:
+        """Hand reports over to the event loop; called in the stepping thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends
+                self._loop.call_soon_threadsafe(self._put, reports)
+
+    def _put(self, reports: Reports) -> None:
+        for job, chunk in reports:
+            if job in self._inboxes:
+                self._inboxes[job].put(job, chunk)
 
     def _read(self, plan: Plan, index: int, chunk: Chunk) -> Piece:
         """Return the piece that a chunk of a text makes certain; give up its job if a stop text has ended it."""
         _check(chunk)
         piece = plan.texts[index].read(chunk)
         if piece.finish_reason is not None and chunk.reason is None:
-            self._scheduler.cancel([plan.jobs[index]])
+            self.scheduler.cancel([plan.jobs[index]])
         return piece
-
-    def usage(self, plan: Plan) -> Usage:
-        """Return what is counted so far."""
-        return Usage(plan.prompt_characters, sum(text.generated for text in plan.texts))
-
-    def _submit(self, plan: Plan) -> None:
-        try:
-            self._scheduler.submit(plan.model, plan.jobs)
-        except QueueFullError:
-            self._inboxes.close(plan.jobs)
-            raise _busy("every slot and every place in the queue is taken") from None
 
 
 def _busy(message: str) -> RequestError:
-    return RequestError(503, f"{message}; try again", code="overloaded", retry_after_seconds=RETRY_SECONDS)
+    return RequestError(503, f"{message}; try again", code="overloaded")
 
 
 def _check(chunk: Chunk) -> None:

@@ -6,7 +6,6 @@ import logging
 import resource
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import uvicorn
 
@@ -16,20 +15,12 @@ from charlm.serving.app import Service, make_app
 from charlm.serving.guard import bounded_protocol
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
-from charlm.serving.scheduler import Answering, Inboxes, Scheduler
+from charlm.serving.scheduler import Answering
 
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
 GARBAGE_THRESHOLDS = (700, 10, 10)
 """Python's own; a command starts with rarer searches, after which circles of old requests would stay for long."""
-
-
-@dataclass(frozen=True)
-class Slots:
-    """A model and its texts."""
-
-    model: ServedModel
-    batch: Batch
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -65,7 +56,8 @@ def url_of(listener: socket.socket) -> str:
 
 
 def run_server(
-    slots: Mapping[str, Slots],
+    models: Mapping[str, ServedModel],
+    batches: Mapping[str, Batch],
     listener: socket.socket,
     *,
     limits: Limits,
@@ -80,7 +72,8 @@ def run_server(
     of objects as often as it does by default.
 
     Args:
-        slots: The models by name, at least one.
+        models: The models by name, at least one.
+        batches: The slots of each model, by its name.
         listener: The socket; it is closed in the end.
         limits: The bounds.
         page: The HTML page at /.
@@ -95,21 +88,13 @@ def run_server(
     gc.freeze()  # what the start has made stays
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     max_connections = _raise_file_limit() - FILES_BESIDE_CONNECTIONS
-    inboxes = Inboxes()
-    batches = {name: one.batch for name, one in slots.items()}
 
     def end() -> None:
         """End the server after the answers that were begun."""
         server.should_exit = True
 
-    scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=inboxes.deliver, on_failure=end)
-    service = Service(
-        {name: one.model for name, one in slots.items()},
-        scheduler,
-        Answering(scheduler, inboxes, limits),
-        limits=limits,
-        page=page,
-    )
+    answering = Answering(batches, limits, on_failure=end)
+    scheduler, service = answering.scheduler, Service(models, answering, limits=limits, page=page)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(
         make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts], key=key),

@@ -1,11 +1,16 @@
 """The search: one trial after the other until the time is over, there are enough, or there is nothing left to try.
 
 It may end at any moment, also by a kill. The next search in the same folder then runs the trial in training again.
+
+A trial is an ordinary run of a recipe with some values, which is evaluated at equal parts of its length. Some steps of
+the network are timed before it, so that all trials train for the same time. The number of steps that follows from it is
+kept in the config of the trial. So a trial can be repeated, which one that ends by the clock cannot, and its learning
+rates fall to their end. Proposing values is left to `charlm.tuning.study`.
 """
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
@@ -13,31 +18,34 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from charlm.config.schema import Config
 from charlm.config.yaml import dump_yaml
 from charlm.errors import CharlmError, harmless
+from charlm.runs.run import begin_run, folder_aside
 from charlm.storage.atomic import write_file
 from charlm.storage.locks import taking_turns
 from charlm.text.corpus import Corpus
+from charlm.training import loop
 from charlm.training.checkpoints import Progress
-from charlm.training.engine import EngineFactory
-from charlm.training.loop import Outcome
+from charlm.training.engine import Engine, EngineFactory
+from charlm.training.loop import Outcome, new_engine
+from charlm.training.parts import fill_parts
 from charlm.training.signals import Session
-from charlm.tuning.space import Space, values_of_recipe
+from charlm.training.timing import STEP_SECONDS, measure
+from charlm.tuning.space import Space
 from charlm.tuning.study import ERROR, SECONDS, SETTINGS, TURN, Study, Turn
-from charlm.tuning.trial import TimeStep, evaluation_index, plan_trial, time_step, train_trial
 
 BEST_FILE = "best.yaml"
 MAX_FAILURES = 3
 """Trials that fail one after the other, after which something must be wrong with all of them."""
 HOPELESS, TIME_IS_OVER = "pruned: worse than the median of the other trials so far", "the time is over"
 NOTHING_LEFT, ENOUGH = "nothing is left to try", "enough trials"
-STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-    TrialState.FAIL: "failed",
-}
+EVALUATIONS = 10
+"""In a whole trial."""
+TIMED_SHARE = 0.05
+"""The share of the time of a trial for which steps are timed, at most."""
+TimeStep = Callable[[Config, Corpus, Engine, Session, float], float]
+"""Returns how long a step takes, from steps that are taken for some seconds and undone."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,12 @@ class TrialSummary:
 
     number: int
     state: str
-    """One of STATES."""
+    """complete, pruned, running, waiting or fail."""
     nats_per_char: float | None
     """The lowest loss of a complete trial, the last one of a pruned trial."""
     seconds: float | None
     """Of training alone; None = not known yet."""
-    values: Mapping[str, Any]
+    settings: Mapping[str, Any]
     """What was tried, by dotted keys."""
     run: Path
     """The folder of its run."""
@@ -65,16 +73,75 @@ class SearchResult:
 
     out: Path
     """The folder of the search."""
-    recipe: Path
-    """The file of the best recipe."""
+    recipe: Path | None
+    """The file of the best recipe; None = no trial is complete."""
     best: TrialSummary | None
-    """None = no trial is complete."""
+    """Its trial."""
     trials: tuple[TrialSummary, ...]
     """All trials of the study, those of other processes included."""
     reason: str
     """Why it ended, for the user."""
     signal: Signals | None
     """The signal that ended it, or None."""
+
+
+def time_step(config: Config, corpus: Corpus, engine: Engine, session: Session, seconds: float) -> float:
+    """Return how long a step of a trial takes; a `TimeStep`, which raises as `charlm.training.timing.measure`."""
+    return measure(config, corpus, engine, session=session, step_seconds=seconds).step_seconds
+
+
+def plan_trial(
+    space: Space,
+    values: Mapping[str, Any],
+    corpus: Corpus,
+    make_engine: EngineFactory,
+    *,
+    seconds: float,
+    session: Session,
+    time_step: TimeStep = time_step,
+) -> tuple[dict[str, Any], Engine]:
+    """Decide the length of a trial.
+
+    Args:
+        space: What is searched.
+        values: The values that are tried, by dotted keys.
+        corpus: The text.
+        make_engine: Makes the engine.
+        seconds: How long the trial is to train, without evaluations and start-up.
+        session: Of a `stop_on_signal` block.
+        time_step: Returns how long a step takes.
+
+    Returns:
+        The settings that differ from the recipe, by dotted keys (the values, the length, and the fixed ones), and the
+        engine in its first state.
+
+    Raises:
+        CharlmError: the values are not valid together, or the engine cannot use them.
+        Stopped: a signal came.
+
+    """
+    config = _config(space, {**values, **_length(EVALUATIONS)})
+    engine = new_engine(config, corpus, make_engine, say=lambda _: None)
+    step_seconds = time_step(config, corpus, engine, session, min(STEP_SECONDS, TIMED_SHARE * seconds))
+    steps = max(EVALUATIONS, round(seconds / step_seconds))
+    return {**space.fixed, **values, **_length(steps)}, engine
+
+
+def _config(space: Space, settings: Mapping[str, Any]) -> Config:
+    """Return the config of a trial; texts are not sampled, since they take time, and nobody reads them."""
+    return fill_parts(space.config({**settings, "sampling.length": 0}))
+
+
+def _length(steps: int) -> dict[str, Any]:
+    """Return the settings of a run of some steps: evaluated at equal parts of it, and saved once, at its end."""
+    every = -(-steps // EVALUATIONS)
+    return {
+        "training.epochs": None,
+        "training.steps": steps,
+        "training.early_stopping": None,
+        "training.evaluate_every": every,
+        "training.checkpoint_every": steps,
+    }
 
 
 @dataclass
@@ -141,12 +208,13 @@ class Search:
         """Train a trial and tell the study how it ended; return None if it has failed."""
         space, session = self.study.space, self.session
         session.reason = None
-        tried = ", ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in turn.values.items())
-        session.say(f"trial {turn.number}: {tried}")
+        values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in turn.trial.params.items()}
+        tried = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
+        session.say(f"trial {turn.trial.number}: {tried}")
         try:
             settings, engine = plan_trial(
                 space,
-                turn.values,
+                turn.trial.params,
                 self.corpus,
                 self.make_engine,
                 seconds=self.trial_seconds,
@@ -156,7 +224,8 @@ class Search:
 
             def watch(progress: Progress, nats: float) -> None:
                 """Report an evaluation to the study, and end a trial that is hopeless."""
-                is_hopeless = self.study.report(turn, evaluation_index(progress.step, settings), nats)
+                evaluation = -(-progress.step // settings["training.evaluate_every"])  # 1 to EVALUATIONS
+                is_hopeless = self.study.report(turn, evaluation, nats)
                 if progress.step >= settings["training.steps"]:
                     return
                 if is_hopeless:
@@ -165,8 +234,11 @@ class Search:
                     session.reason = TIME_IS_OVER
 
             session.on_evaluation = watch
-            folder = self.study.folder(turn.number)
-            outcome = train_trial(folder, space, settings, self.corpus, engine, session=session)
+            folder = self.study.folder(turn.trial.number)
+            with folder_aside(folder) as aside:
+                run = begin_run(folder, _config(space, settings), self.corpus, aside=aside)
+            with session.silent():
+                outcome = loop.train(run, engine, resume=False, session=session)
         except CharlmError as error:
             self._fail(turn, str(error))
             return None
@@ -182,17 +254,17 @@ class Search:
             self._fail(turn, "no loss is a finite number")
             return
         if outcome.reason == HOPELESS:
-            self.study.prune(turn, seconds=seconds)
+            self.study.end(turn, TrialState.PRUNED, {SECONDS: seconds})
         else:
-            self.study.complete(turn, nats or 0.0, seconds=seconds, settings=settings)
+            self.study.end(turn, TrialState.COMPLETE, {SETTINGS: dict(settings), SECONDS: seconds}, nats=nats)
         self._failures.clear()
         best = self._write_best()
         result = "pruned" if outcome.reason == HOPELESS else f"{nats:.4f} nats per character"
-        self.session.say(f"trial {turn.number}: {result}{best}")
+        self.session.say(f"trial {turn.trial.number}: {result}{best}")
 
     def _fail(self, turn: Turn, reason: str) -> None:
-        self.study.fail(turn, reason)
-        self.session.say(f"trial {turn.number}: failed: {reason}")
+        self.study.end(turn, TrialState.FAIL, {ERROR: reason})
+        self.session.say(f"trial {turn.trial.number}: failed: {reason}")
         self._failures.append(reason)
         if len(self._failures) >= MAX_FAILURES:
             raise CharlmError(f"{self.study.out}: the last {MAX_FAILURES} trials have failed; the last one: {reason}")
@@ -200,28 +272,19 @@ class Search:
     def _write_best(self) -> str:
         """Write the recipe of the best trial of the whole study; return what to say of it."""
         with taking_turns(self.study.out / TURN):
-            trials = self.study.trials()
+            trials, space, path = self.study.trials(), self.study.space, self.study.out / BEST_FILE
             best = _best(trials)
             if best is None:
                 return ""
-            path = self.study.out / BEST_FILE
-            head = self._describe_best(best, trials, path)
-            write_recipe(path, self.study.space, best.user_attrs[SETTINGS], head=head)
+            ended = sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in trials)
+            head = (
+                f"{self.command} -c {shlex.quote(str(path))}",
+                f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats a character",
+                f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training.",
+            )
+            values = space.config(best.user_attrs[SETTINGS]).model_dump(mode="json", exclude_defaults=True)
+            write_file(path, ("".join(f"# {harmless(line)}\n" for line in head) + dump_yaml(values)).encode())
             return f"; best {best.value:.4f} (trial {best.number})"
-
-    def _describe_best(self, best: FrozenTrial, trials: list[FrozenTrial], path: Path) -> list[str]:
-        space = self.study.space
-        ended = sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in trials)
-        lines = [
-            f"{self.command} -c {shlex.quote(str(path))}",
-            f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats per character",
-            f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training.",
-        ]
-        first = trials[0]
-        is_recipe = first.state == TrialState.COMPLETE and first.params == values_of_recipe(space)
-        if is_recipe and first.number != best.number:
-            lines.append(f"The recipe that the search began with has {first.value:.4f} at equal time.")
-        return [harmless(line) for line in lines]
 
     def result(self, reason: str, *, signal: Signals | None = None) -> SearchResult:
         """Return what the search has found by now, and why it ended."""
@@ -229,7 +292,7 @@ class Search:
         best = _best(trials)
         return SearchResult(
             out=self.study.out,
-            recipe=self.study.out / BEST_FILE,
+            recipe=None if best is None else self.study.out / BEST_FILE,
             best=None if best is None else self._summarize(best),
             trials=tuple(map(self._summarize, trials)),
             reason=reason,
@@ -239,10 +302,10 @@ class Search:
     def _summarize(self, trial: FrozenTrial) -> TrialSummary:
         return TrialSummary(
             number=trial.number,
-            state=STATES[trial.state],
+            state=trial.state.name.lower(),
             nats_per_char=trial.value,
             seconds=trial.user_attrs.get(SECONDS),
-            values=trial.params,
+            settings=trial.params,
             run=self.study.folder(trial.number),
             error=trial.user_attrs.get(ERROR),
         )
@@ -251,25 +314,3 @@ class Search:
 def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def write_recipe(path: Path, space: Space, settings: Mapping[str, Any], *, head: Sequence[str]) -> None:
-    """Write the recipe of a trial: what differs from the defaults, below some lines of comment.
-
-    Args:
-        path: The file; an old one is replaced.
-        space: What is searched.
-        settings: What differs from its recipe, by dotted keys.
-        head: The lines, each without a line break.
-
-    Raises:
-        CharlmError: the file cannot be written.
-
-    """
-    values = space.config(settings).model_dump(mode="json", exclude_defaults=True)
-    comment = "".join(f"# {line}\n" for line in head)
-    write_file(path, (comment + dump_yaml(values)).encode())

@@ -5,6 +5,7 @@ ask for a trial, and each trial is claimed by the process that trains it. The cl
 so that the next process that asks runs its trial again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from charlm.errors import CharlmError
 from charlm.runs.folder import CORPUS
 from charlm.runs.run import corpus_identity
 from charlm.storage.atomic import remove_folder, write_file
-from charlm.storage.files import open_for_writing, read_file, writing
+from charlm.storage.files import read_file, writing
 from charlm.storage.locks import lock, taking_turns
 from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
@@ -100,13 +101,11 @@ def _prepare_corpus(target: Path, config: Config, sources: Sequence[str | Path],
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(read_file(path, limit=MAX_BYTES, follow_links=False))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise CharlmError(f"{path}: damaged: not a JSON object; name another --out")
-    return found
+        if isinstance(found, dict):
+            return found
+    raise CharlmError(f"{path}: damaged: not a JSON object; name another --out")
 
 
 @dataclass
@@ -116,13 +115,6 @@ class Turn:
     trial: Trial
     lock: int
     """The descriptor of the lock of the trial."""
-    values: dict[str, Any]
-    """The values to try, by dotted keys."""
-
-    @property
-    def number(self) -> int:
-        """The number of the trial, from 0."""
-        return self.trial.number
 
     def release(self) -> None:
         """Let another process take the trial, if it has not ended."""
@@ -219,7 +211,7 @@ class Study:
                 raise CharlmError(f"{self.out}: the lock of trial {trial.number} is held by another process")
             others = [other for other in trials if other.number != trial.number and LEFT_OUT not in other.user_attrs]
             if not any(other.params == trial.params for other in others):  # what has failed would fail again
-                return Turn(trial, held, trial.params)
+                return Turn(trial, held)
             self._leave_out(trial)
             os.close(held)
         return None
@@ -234,21 +226,19 @@ class Study:
         turn.trial.report(nats, index)
         return turn.trial.should_prune()
 
-    def complete(self, turn: Turn, nats: float, *, seconds: float, settings: Mapping[str, Any]) -> None:
-        """End a trial with its lowest loss, in nats per character, after some seconds of training with settings."""
-        turn.trial.set_user_attr(SETTINGS, dict(settings))
-        turn.trial.set_user_attr(SECONDS, seconds)
-        self._study.tell(turn.trial, nats, skip_if_finished=True)
+    def end(self, turn: Turn, state: TrialState, kept: Mapping[str, Any], *, nats: float | None = None) -> None:
+        """End a trial.
 
-    def prune(self, turn: Turn, *, seconds: float) -> None:
-        """End a hopeless trial."""
-        turn.trial.set_user_attr(SECONDS, seconds)
-        self._study.tell(turn.trial, state=TrialState.PRUNED, skip_if_finished=True)
+        Args:
+            turn: The trial.
+            state: COMPLETE, PRUNED or FAIL.
+            kept: What is kept of it: SETTINGS, the settings that it trained with; SECONDS of training; ERROR.
+            nats: The lowest loss of a complete trial, in nats per character.
 
-    def fail(self, turn: Turn, reason: str) -> None:
-        """End a trial that could not be trained."""
-        turn.trial.set_user_attr(ERROR, reason)
-        self._study.tell(turn.trial, state=TrialState.FAIL, skip_if_finished=True)
+        """
+        for name, value in kept.items():
+            turn.trial.set_user_attr(name, value)
+        self._study.tell(turn.trial, nats, state=state, skip_if_finished=True)
 
     def folder(self, number: int) -> Path:
         """Return the folder of the run of a trial that is trained here."""
@@ -262,47 +252,8 @@ class Study:
         return [trial for trial in self._study.get_trials() if LEFT_OUT not in trial.user_attrs]
 
 
-LINE_BYTES = 1 << 20
-"""Longer than any line of a journal."""
-
-
-class JournalLock:
-    """Held by the process that writes to a journal; it has the methods of Optuna's locks, whose base is not public.
-
-    Optuna's own locks stay behind if their process is killed, and hold the others up for 30 seconds. The holder of this
-    one also cuts off half a line that a killed process may have left, with which Optuna could not read the journal.
-
-    Args:
-        journal: The file; it is made if it is missing.
-
-    Raises:
-        CharlmError: the file is a link or cannot be written.
-
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        self._descriptor = -1
-        os.close(open_for_writing(journal, os.O_RDWR | os.O_CREAT))
-
-    def acquire(self) -> bool:
-        """Wait for the lock, and make the journal end with a whole line."""
-        descriptor = lock(self._journal, wait=True)
-        assert descriptor is not None
-        self._descriptor = descriptor
-        end = os.fstat(self._descriptor).st_size
-        start = max(0, end - LINE_BYTES)
-        tail = os.pread(self._descriptor, end - start, start)
-        os.ftruncate(self._descriptor, start + tail.rfind(b"\n") + 1)
-        return True
-
-    def release(self) -> None:
-        """Let another process write."""
-        os.close(self._descriptor)
-
-
 def _open_journal(path: Path) -> JournalStorage:
     try:
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
+        return JournalStorage(JournalFileBackend(str(path)))
     except (ValueError, LookupError, TypeError) as error:
         raise CharlmError(f"{path}: damaged: {error}; put a whole copy in its place") from None

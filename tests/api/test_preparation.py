@@ -78,7 +78,7 @@ def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
         prepare("corpus", recipe="tiny", overrides=["corpus.level=char"], aside=Path(), session=Session())
 
 
-@pytest.mark.parametrize("advice", [advice for _, advice in SUITED], ids=lambda advice: advice.options)
+@pytest.mark.parametrize("advice", SUITED.values(), ids=lambda advice: advice.options)
 def test_every_advice_is_a_recipe_that_comes_with_charlm(advice: Any) -> None:
     load_config(find_recipe(advice.recipe))
     if advice.better is not None:

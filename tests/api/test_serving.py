@@ -27,7 +27,7 @@ class ListeningError(Exception):
     [
         ("127.0.0.1", None, []),
         ("0.0.0.0", "secret", []),
-        ("0.0.0.0", None, ["--host 0.0.0.0: open to the network without a key; set CHARLM_API_KEY or --key-file"]),
+        ("0.0.0.0", None, ["--host 0.0.0.0: open to the network without a key; set CHARLM_API_KEY"]),
     ],
 )
 def test_an_open_address_without_a_key_is_warned_of(

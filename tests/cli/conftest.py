@@ -21,20 +21,10 @@ from charlm.training.parts import fill_parts
 CONTENTS = {
     "text.txt": b"abba\n" * 50,
     "other.txt": b"abXba",
-    "nul.txt": b"ab\0ba",
-    "late.txt": b"abba\n" * 300_000 + b"X",
     "latin.txt": b"abb\xe9",
     "red\x1b[31m.txt": b"\xff",
-    "two\rlines.txt": b"\xff",
     "empty.txt": b"",
     "broken.gz": gzip.compress(b"abba" * 100)[:-10],
-    "list.yaml": b"- 1",
-    "tab.yaml": b"model:\n\tunits: 3",
-    "latin.yaml": b"# \xe9",
-    "twice.yaml": b"seed: 1\nseed: 2",
-    "alias.yaml": b"model: &m {units: 3}\ntraining: *m",
-    "endless.yaml": b"training: {epochs: null}",
-    "python.yaml": b"seed: !!python/object/apply:os.getpid []",
     "escape.yaml": rb'"\e[31m\n": 1',
 }
 
@@ -45,8 +35,7 @@ def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("place")
     for name, contents in CONTENTS.items():
         (place / name).write_bytes(contents)
-    for name in ("empty", "folder.yaml"):
-        (place / name).mkdir()
+    (place / "empty").mkdir()
     for name in ("pipe", "pipe.yaml"):
         os.mkfifo(place / name)
     (place / "loop").symlink_to("loop")
@@ -54,16 +43,6 @@ def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_bundle(place / "bundle")
     _write_bundle(place / "nan", bias=np.nan)
     _write_bundle(place / "huge", bias=3e38)
-    _write_bundle(place / "linked")
-    (place / "linked/config.yaml").rename(place / "config-elsewhere.yaml")
-    (place / "linked/config.yaml").symlink_to("../config-elsewhere.yaml")
-    _write_bundle(place / "edited")
-    model = (place / "edited/model.json").read_text(encoding="utf-8")
-    (place / "edited/model.json").write_text(model.replace('"tanh"', '"relu"'), encoding="utf-8")
-    _write_bundle(place / "no-weights.safetensors")
-    (place / "no-weights.safetensors/weights.safetensors").unlink()
-    _write_bundle(place / "cut-config.yaml")
-    os.truncate(place / "cut-config.yaml/config.yaml", 20)
 
     tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
     with folder_aside(place / "begun") as aside:

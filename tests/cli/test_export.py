@@ -1,9 +1,16 @@
-"""`charlm export`: what it prints, and what it refuses."""
+"""`charlm export` and `charlm import`: what they print, and what they refuse."""
 
+import json
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.numpy
 from commands import charlm, check_failure, check_usage_error, table
+
+from charlm.formats.torch import to_state_dict
+from charlm.network.bundle import Bundle
 
 
 def test_the_files_and_their_sizes_are_printed(bundle_folder: Path, tmp_path: Path) -> None:
@@ -24,9 +31,7 @@ def test_a_check_says_the_largest_difference_and_what_rounding_changed(bundle_fo
 
 @pytest.mark.usefixtures("place")
 @table("""
-export missing --format c --out out            | missing: no such folder
 export bundle --format c --out bundle          | bundle: exists already; name a new or an empty folder
-export bundle --format c --out text.txt/out    | text.txt/out: cannot be written
 export bundle --format c --out page.html       | page.html: the format c must be a folder
 export nan --format c --out out                | not finite
 """)
@@ -39,7 +44,54 @@ def test_a_failure_is_explained_in_a_line(line: str, expected: str) -> None:
 @table("""
 export bundle --format c                       | Missing option '--out'
 export bundle --format gguf --out out          | 'gguf' is not one of
-export bundle --format c --out x --precision 3 | '3' is not one of
 """)
 def test_wrong_usage_names_the_option(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+# charlm import
+
+
+class Harmful:
+    """Unpickling it makes a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("harmed"),)
+
+
+@pytest.fixture
+def network(bundle: Bundle, place: Path) -> Path:
+    """Write networks, good and bad, into the place with the broken files."""
+    (place / "network.safetensors").write_bytes(safetensors.numpy.save(to_state_dict(bundle.parameters)))
+    (place / "v.json").write_text(bundle.vocabulary.to_json(), encoding="utf-8")
+    (place / "small.json").write_text(json.dumps(["a", "b"]), encoding="utf-8")
+    for name in ("network.pt", "pickle.safetensors", "pickle.keras"):
+        (place / name).write_bytes(pickle.dumps(Harmful()))
+    return place
+
+
+def test_an_import_says_what_it_has_made_and_how_to_use_it(network: Path) -> None:
+    command = charlm("import", "network.safetensors", "--vocabulary", "v.json", "--out", "a b")
+    assert command.stdout == "a b: 2 x 4 units, 5 ids; write text with: charlm sample 'a b'\n"
+    assert charlm("sample", network / "a b", "-n", "5").exit_code == 0
+
+
+@pytest.mark.usefixtures("network")
+@table("""
+import missing.keras --vocabulary v.json --out out          | missing.keras: cannot be read: No such file
+import network.safetensors --vocabulary small.json --out out | the output layer must be the one matrix
+import network.safetensors --vocabulary v.json --out bundle | bundle: exists already
+import network.pt --vocabulary v.json --out out             | network.pt: is a pickle, which can run code
+""")
+def test_an_import_that_fails_is_a_line_and_changes_nothing(line: str, expected: str) -> None:
+    before = sorted(Path().rglob("*"))
+    check_failure(line, expected)
+    assert sorted(Path().rglob("*")) == before
+
+
+@table("""
+import --vocabulary v.json --out out                        | Missing argument 'FILE'
+import x.keras --vocabulary v.json --out out --activation selu | 'selu' is not one of
+""")
+def test_wrong_usage_of_import_names_the_option(line: str, expected: str) -> None:
     check_usage_error(line, expected)

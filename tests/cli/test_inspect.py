@@ -40,17 +40,14 @@ def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
 def test_characters_that_are_left_out_are_told() -> None:
     command = charlm("inspect", "bundle", "--text", "other.txt", "--unknown", "skip", "--json")
     assert command.exit_code == 0
-    assert "1 character of the text that the model does not know was left out" in command.stderr
+    assert "left out 1 character of the text that the model does not know" in command.stderr
     assert len(json.loads(command.stdout)["surprise"]) == 3
 
 
 @table(
     r"""
     inspect bundle --text text.txt                       | --out FILE.html
-    inspect bundle --out ''                              | the path is empty
-    inspect bundle --text '' --json                      | the path is empty
     inspect bundle --json --checkpoint middle            | 'middle'
-    inspect bundle --json --unknown guess                | 'guess'
     """
 )
 def test_wrong_usage_is_refused(line: str, expected: str) -> None:
@@ -60,13 +57,10 @@ def test_wrong_usage_is_refused(line: str, expected: str) -> None:
 @table(
     r"""
     inspect nowhere --json                               | nowhere: no such folder
-    inspect begun --json                                 | begun: no best/ in this run yet
     inspect huge --text text.txt --json                  | the weights are too large
     inspect bundle --json                                | a bundle without its run
-    inspect bundle --text nowhere.txt --json             | nowhere.txt
     inspect bundle --text other.txt --json               | character 3 of other.txt, 'X'
     inspect bundle --text empty.txt --json               | 0 characters: at least 2 are needed
-    inspect bundle --text latin.txt --json               | latin.txt
     inspect bundle bundle --text - --json                | standard input can be read for one run only
     """
 )
@@ -79,16 +73,3 @@ def test_a_page_is_written_and_its_name_printed() -> None:
     command = charlm("inspect", "bundle", "--text", "text.txt", "--out", "report.html")
     assert (command.exit_code, command.stdout, command.stderr) == (0, "report.html\n", "")
     assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("text", ["</script><b>", "\x1b[31m\x00\x07", "\u202eabc\u202c\u0301", "a" * 10_000_000])
-def test_a_hostile_text_gives_a_page_or_a_line(text: str) -> None:
-    Path("hostile.txt").write_text(text, encoding="utf-8")
-    command = charlm("inspect", "bundle", "--text", "hostile.txt", "--unknown", "skip", "--out", "page.html")
-    assert command.exit_code in {0, 1}
-    assert "Traceback" not in command.stderr
-    if command.exit_code:
-        assert command.stderr.startswith("charlm: ")
-    else:
-        assert "<script>alert" not in Path("page.html").read_text(encoding="utf-8")

@@ -1,60 +1,47 @@
-"""The command `charlm`: its commands, their options and their help."""
+"""The command `charlm`: its commands, their options and help, what a shell is offered, and the installation."""
 
+import json
+import platform
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.metadata import distributions
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from commands import all_commands, charlm, check_usage_error, run_line, table
 from pages import parse_command
+from run_folders import make_run
 
 from charlm import __version__
 from charlm.cli.command import Command
-from charlm.cli.main import main
+from charlm.cli.main import SHELLS, main
+from charlm.hardware import memory_bytes
 
 OPTIONS = {
     "tokenize": "--out -c --config -s --set -q --quiet",
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
     "--start-timeout -q --quiet",
     "plan": "-c --config -s --set --json",
-    "sample": "-p --prompt --prompt-file -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
-    "--ignore-end --interactive --checkpoint --unknown --raw --json",
+    "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
+    "--ignore-end --interactive --checkpoint --unknown --json",
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --copies --surprise "
     "--json",
     "inspect": "--text --out --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out --json -q --quiet",
-    "serve": "--host --port --allow-host --key-file --slots --queue --max-tokens --checkpoint --unknown",
+    "serve": "--host --port --allow-host --slots --queue --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",
     "runs": "--csv --json",
     "info": "--json",
     "completion": "",
-    "config list": "--json",
-    "config show": "-s --set --json",
+    "config list": "",
+    "config show": "-s --set",
     "config schema": "",
     "config check": "",
-}
-USAGES = {
-    "tokenize": "PATH...",
-    "train": "[CORPUS]...",
-    "sample": "[RUN]",
-    "evaluate": "[RUN] [TEXT]",
-    "inspect": "[RUNS]...",
-    "import": "FILE",
-    "tune": "SPACE.yaml [CORPUS]...",
-    "info": "",
-    "completion": "{bash|zsh|fish}",
-    "config show": "NAME|FILE",
-}
-CHOICES = {
-    ("sample", "checkpoint"): ["best", "last"],
-    ("sample", "unknown"): ["error", "skip"],
-    ("evaluate", "split"): ["train", "validation", "test"],
-    ("evaluate", "protocol"): ["stream", "windows"],
-    ("export", "format_name"): ["html", "onnx", "torch", "keras", "c"],
-    ("import", "activation"): ["tanh", "relu"],
 }
 
 
@@ -80,26 +67,13 @@ def test_a_command_has_the_options_of_the_contract_by_their_long_and_short_names
     assert sorted(names) == sorted(expected.split())
 
 
-@pytest.mark.parametrize(("name", "expected"), USAGES.items())
-def test_a_command_has_the_arguments_of_the_contract(name: str, expected: str) -> None:
-    assert charlm(*name.split(), "-h").stdout.splitlines()[0] == f"Usage: main {name} [OPTIONS] {expected}".rstrip()
-
-
-@pytest.mark.parametrize(("place", "expected"), CHOICES.items())
-def test_an_option_has_the_choices_of_the_contract(place: tuple[str, str], expected: list[str]) -> None:
-    command, name = place
-    (option,) = (option for option in options_of(command) if option.name == name)
-    assert isinstance(option.type, click.Choice)
-    assert [*option.type.choices] == expected
-
-
 # Help
 
 
 def test_the_help_names_every_command() -> None:
     command = charlm("--help")
     assert command.exit_code == 0
-    listed = command.stdout.partition("Train:\n")[2].partition("Options:\n")[0]
+    listed = command.stdout.partition("Train:\n")[2].partition("Examples:\n")[0]
     assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {name.split()[0] for name in OPTIONS}
 
 
@@ -158,3 +132,89 @@ def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
 def test_a_group_without_a_command_prints_its_help(line: str) -> None:
     command, asked = run_line(line), run_line(f"{line} --help")
     assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)
+
+
+@pytest.mark.usefixtures("place")
+@table("""
+train ''                      | '[CORPUS]...': the path is empty
+train text.txt -r ''          | '--run': the path is empty
+train text.txt -c ''          | '--config': the path is empty
+tokenize text.txt --out ''    | '--out': the path is empty
+sample ''                     | '[RUN]': the path is empty
+evaluate bundle ''            | '[TEXT]': the path is empty
+evaluate bundle --surprise '' | '--surprise': the path is empty
+runs ''                    | '[RUNS]...': the path is empty
+""")
+def test_an_empty_path_is_refused(line: str, expected: str) -> None:
+    check_usage_error(line, expected)
+
+
+# charlm info and charlm completion
+
+
+def test_json_has_versions_machine_and_paths() -> None:
+    facts = json.loads(charlm("info", "--json").stdout)
+    assert facts["charlm"] == __version__
+    assert facts["python"] == platform.python_version()
+    installed = {distribution.name: distribution.version for distribution in distributions()}
+    assert {name: facts[name] for name in ("click", "numpy", "tensorflow", "keras")} == {
+        name: installed.get(name) for name in ("click", "numpy", "tensorflow", "keras")
+    }
+    assert facts["memory_bytes"] == memory_bytes()
+    assert isinstance(facts["bfloat16"], bool)
+    assert (Path(facts["package"]) / "cli/main.py").is_file()
+    assert (Path(facts["recipes"]) / "default.yaml").is_file()
+    assert facts["runs"] == str(Path.cwd() / "runs")
+
+
+def test_the_same_facts_are_lines() -> None:
+    facts = json.loads(charlm("info", "--json").stdout)
+    lines = charlm("info").stdout.splitlines()
+    assert len(lines) == len(facts)
+    assert ["charlm", __version__] in [line.split() for line in lines]
+
+
+@pytest.fixture
+def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change to a folder with two runs."""
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("runs/20010203-120000-tiny"))
+    make_run(Path("runs/mine"))
+
+
+def complete(line: str) -> list[str]:
+    """Return what bash is offered for a line with the cursor at its end: the kind of each value, and the value."""
+    words = len(line.split()) - (not line.endswith(" "))
+    environment = {"_CHARLM_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(words)}
+    done = CliRunner().invoke(main, prog_name="charlm", env=environment, catch_exceptions=False)
+    return [answer.removeprefix("plain,") for answer in done.stdout.splitlines() if answer]
+
+
+@pytest.mark.usefixtures("two_runs")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("charlm tr", ["train"]),
+        ("charlm sample --checkpoint ", ["best", "last"]),
+        ("charlm train -s model.un", ["model.units="]),
+        ("charlm train -s model.units=", []),
+        ("charlm train -c shakespeare-h", ["file,", "shakespeare-hour"]),
+        ("charlm sample mi", ["file,", "mine"]),
+        ("charlm sample runs/mi", ["file,", "runs/mine"]),
+        ("charlm train --resume --run mi", ["file,", "mine"]),
+        ("charlm completion ", list(SHELLS)),
+    ],
+)
+def test_what_can_follow_is_offered(line: str, expected: list[str]) -> None:
+    assert complete(line) == expected
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_of_a_shell_is_printed(shell: str) -> None:
+    command = charlm("completion", shell)
+    assert (command.exit_code, command.stderr) == (0, "")
+    assert f"{shell}_complete" in command.stdout
+
+
+def test_an_unknown_shell_is_refused_with_those_there_are() -> None:
+    check_usage_error("completion tcsh", "'bash', 'zsh', 'fish'")

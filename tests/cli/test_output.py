@@ -2,7 +2,6 @@
 
 import os
 import pty
-import subprocess
 import sys
 
 import click
@@ -14,7 +13,6 @@ from charlm.cli.options import quiet_option
 from charlm.cli.output import (
     align,
     be_quiet,
-    cut,
     fill,
     print_result,
     say,
@@ -22,34 +20,6 @@ from charlm.cli.output import (
     terminal_width,
 )
 from charlm.errors import CharlmError
-
-WRITE = """
-from charlm.cli.output import OutputClosedError, write_result
-from charlm.errors import CharlmError
-import sys
-try:
-    write_result("text")
-except OutputClosedError:
-    sys.exit("closed")
-except CharlmError as error:
-    sys.exit(str(error))
-"""
-BLAME = """
-from charlm.cli.output import writing_output
-from charlm.errors import CharlmError
-import sys
-try:
-    with writing_output():
-        sys.stdout.write("text" * 100_000)
-except CharlmError as error:
-    print(error, file=sys.stderr)
-"""
-
-
-def shell(line: str, program: str) -> "subprocess.CompletedProcess[str]":
-    """Run a line of the shell in which "$@" is a Python program."""
-    command = ["sh", "-c", line, "sh", sys.executable, "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_a_line_of_a_result_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,11 +32,6 @@ def test_what_is_said_goes_to_standard_error_with_control_characters_escaped(
 ) -> None:
     say("a\x1b[31m")
     assert capsys.readouterr() == ("", "charlm: a\\x1b[31m\n")
-
-
-def test_a_full_disk_is_blamed_on_standard_output_and_told_once() -> None:
-    done = shell('"$@" > /dev/full', WRITE)
-    assert (done.returncode, done.stderr) == (1, "standard output: No space left on device\n")
 
 
 # The option --quiet
@@ -129,22 +94,5 @@ def test_width_is_that_of_the_terminal_but_40_at_least(
     assert terminal_width() == width
 
 
-@pytest.mark.parametrize(
-    ("text", "width", "expected"),
-    [
-        ("abcd", 4, "abcd"),
-        ("abcde", 4, "abc…"),
-        ("日本語", 5, "日本…"),
-        ("日本語", 4, "日…"),
-    ],
-)
-def test_text_that_is_too_wide_is_cut(text: str, width: int, expected: str) -> None:
-    assert cut(text, width) == expected
-
-
 def test_items_fill_lines_and_are_separated_by_commas() -> None:
     assert fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
-
-
-def test_an_item_that_is_wider_than_a_line_is_broken() -> None:
-    assert fill(["a", "b cdefgh"], width=6, indent=1) == [" a, b", " cdefg", " h"]

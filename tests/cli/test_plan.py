@@ -7,7 +7,7 @@ import pytest
 from commands import check_failure, check_usage_error, run_line, table
 
 from charlm.api.planning import Plan
-from charlm.cli.plan import SHOWN, _lines
+from charlm.cli.plan import _lines
 from charlm.config.recipes import suited_recipe
 from charlm.network.architecture import Architecture
 from charlm.text.batches import Batches
@@ -17,9 +17,9 @@ from charlm.training.timing import Costs
 FINDING = Finding("line ends", "mixed: 20 \\n, 10 \\r\\n", "make them one kind")
 
 
-def make_plan(rare: dict[str, int] | None) -> Plan:
+def make_plan() -> Plan:
     splits = {"train": 18_000, "validation": 2_000}
-    text = TextFacts("20,000 characters, a vocabulary of 60", 20_000, 1, 60, splits, rare, [FINDING])
+    text = TextFacts("20,000 characters, a vocabulary of 60", 20_000, 1, 60, splits, {}, [FINDING])
     return Plan(
         text=text,
         architecture=Architecture(60, 2, 512, None, True, "tanh", False),
@@ -38,25 +38,18 @@ def make_plan(rare: dict[str, int] | None) -> Plan:
 
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    lines = list(_lines(make_plan({chr(65 + index): 1 + index // 9 for index in range(60)}), width=width))
+    lines = list(_lines(make_plan(), width=width))
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
-        *("text", "rare", "problem", "network", "weights", "operations", "steps", "memory", "time", "recipe", "better")
+        *("text", "problem", "network", "steps", "memory", "time", "recipe", "better")
     ]
 
 
 def test_the_figures_are_those_of_the_plan() -> None:
-    text = "\n".join(_lines(make_plan({"\n": 3}), width=200))
-    for expected in ("'\\n' 3", "10 epochs of 8", "256 windows an epoch", "1.5 GB", "1m30s", "a step 100 ms", "20,480"):
+    text = "\n".join(_lines(make_plan(), width=200))
+    for expected in ("10 epochs of 8", "256 windows an epoch", "1.5 GB", "1m30s", "a step 100 ms", "20,480"):
         assert expected in text
     assert "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind" in text
-
-
-def test_rare_characters_beyond_a_number_are_counted() -> None:
-    text = "\n".join(_lines(make_plan({chr(65 + index): 1 for index in range(SHOWN + 5)}), width=200))
-    assert "and 5 more" in text
-    assert "no character is rare" in "\n".join(_lines(make_plan({}), width=200))
-    assert "not counted" in "\n".join(_lines(make_plan(None), width=200))
 
 
 @pytest.mark.slow

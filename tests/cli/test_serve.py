@@ -15,8 +15,6 @@ serve missing                         | missing: no such folder
 serve begun                           | begun: no best/ in this run yet
 serve bundle bundle                   | bundle: another model is called bundle too; rename one of the folders
 serve                                 | runs/: no run here
-serve bundle --key-file empty.txt     | empty.txt: holds no key
-serve bundle --key-file missing       | missing: cannot be read
 """
 )
 def test_what_is_not_a_model_is_refused_in_a_line(line: str, expected: str) -> None:
@@ -27,9 +25,6 @@ def test_what_is_not_a_model_is_refused_in_a_line(line: str, expected: str) -> N
     """
 serve --port 65536       | 65536 is not in the range
 serve --slots 0          | 0 is not in the range
-serve --queue -1         | -1 is not in the range
-serve --checkpoint first | 'first' is not one of
-serve ''                 | the path is empty
 """
 )
 def test_wrong_options_are_a_usage_error(line: str, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""`charlm tensorboard`: how TensorBoard is run, and that it shows every tag of every run."""
+"""`charlm tensorboard`: the folder of links that it shows, and that it shows every tag of every run."""
 
 import json
 import shutil
@@ -10,51 +10,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, table
+from commands import check_failure, check_usage_error, table
+from run_folders import make_run
 
-from charlm.cli.tensorboard import command, serve
-
-
-def serve_program(program: str, refresh: Callable[[], None] = lambda: None) -> int:
-    """Serve a program in Python in place of TensorBoard, and refresh ten times a second."""
-    return serve([sys.executable, "-c", program], refresh, refresh_seconds=0.1)
-
-
-def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
-    failed = charlm("tensorboard", tmp_path)
-    assert failed.exit_code == 1
-    assert failed.stderr == f"charlm: {tmp_path}: not a run: there is no tensorboard/ in it\n"
-
-
-def test_tensorboard_imports_nothing_from_the_current_folder_and_keeps_all_texts(tmp_path: Path) -> None:
-    arguments = command(tmp_path, host="127.0.0.1", port=6006)
-    assert arguments[:2] == [sys.executable, "-P"]
-    assert arguments[arguments.index("--logdir") + 1] == str(tmp_path)
-    assert arguments[arguments.index("--samples_per_plugin") + 1] == "text=100000"
-    assert arguments[-4:] == ["--host", "127.0.0.1", "--port", "6006"]
-
-
-def test_the_exit_code_is_that_of_the_program() -> None:
-    assert serve_program("import sys; sys.exit(7)") == 7
-
-
-def test_the_links_are_refreshed_until_it_ends() -> None:
-    refreshed: list[float] = []
-    serve_program("import time; time.sleep(0.5)", lambda: refreshed.append(time.monotonic()))
-    assert len(refreshed) >= 2
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_and_the_handlers_are_as_before(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    program = f"import signal, time; signal.signal({int(number)}, signal.SIG_DFL); time.sleep(60)"
-    assert serve_program(program, lambda: signal.raise_signal(number)) == -number
-    assert signal.getsignal(number) == before
+from charlm.cli.tensorboard import link_runs
+from charlm.errors import CharlmError
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +90,64 @@ def test_the_layout_of_the_charts_is_served(address: str) -> None:
     assert [category["title"] for category in layout["category"]] == ["loss", "steps", "network"]
 
 
+# Links
+
+
+def make_trained_run(folder: Path) -> Path:
+    make_run(folder)
+    (folder / "tensorboard").mkdir()
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """Return an empty folder for the links."""
+    (tmp_path / "board").mkdir()
+    return tmp_path / "board"
+
+
+@pytest.mark.parametrize("name", ["run", "a,b", "a:b", "-dash", "with space"])
+def test_each_run_is_shown_under_its_name_without_more(name: str, tmp_path: Path, board: Path) -> None:
+    run = make_trained_run(tmp_path / "deep" / name)
+    link_runs(board, [run])
+    assert names(board) == [name]
+    assert (board / name).resolve() == run / "tensorboard"
+
+
+def test_runs_of_the_same_name_are_told_apart_by_the_folder_above(tmp_path: Path, board: Path) -> None:
+    first, second = make_trained_run(tmp_path / "a/run"), make_trained_run(tmp_path / "b/run")
+    link_runs(board, [first, second, first])
+    assert names(board) == ["a-run", "b-run"]
+
+
+def test_without_names_all_runs_are_shown_also_those_that_begin_later(board: Path) -> None:
+    make_trained_run(Path("runs/one"))
+    link_runs(board, [])
+    make_trained_run(Path("runs/two"))
+    link_runs(board, [])
+    assert names(board) == ["one", "two"]
+    shutil.rmtree("runs/one")
+    link_runs(board, [])
+    assert names(board) == ["two"]
+
+
+def test_without_a_run_that_has_been_trained_there_is_nothing_to_show(board: Path) -> None:
+    make_run(Path("runs/untrained"))
+    with pytest.raises(CharlmError, match="no run here has been trained"):
+        link_runs(board, [])
+
+
+# Failures
+
+
 @pytest.mark.usefixtures("place")
 @table("""
 tensorboard          | runs/: no run here
-tensorboard missing  | missing: not a run
+tensorboard missing  | missing: not a run: there is no tensorboard/ in it
 tensorboard bundle   | bundle: not a run
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:

@@ -14,13 +14,6 @@ def test_the_corpus_is_summarized_on_standard_output(tmp_path: Path) -> None:
     )
 
 
-def test_the_corpus_section_of_a_recipe_decides(tmp_path: Path) -> None:
-    (tmp_path / "bytes.yaml").write_text("corpus: {level: byte}", encoding="utf-8")
-    (tmp_path / "text.txt").write_text("é" * 10, encoding="utf-8")
-    command = charlm("tokenize", tmp_path / "text.txt", "--out", tmp_path / "corpus", "-c", tmp_path / "bytes.yaml")
-    assert "corpus: 20 bytes" in command.stdout
-
-
 def test_a_dash_reads_standard_input(tmp_path: Path) -> None:
     command = charlm("tokenize", "-", "--out", tmp_path / "corpus", stdin=b"abba")
     assert "corpus: 4 characters, a vocabulary of 2" in command.stdout
@@ -40,34 +33,18 @@ tokenize latin.txt --out out                                   | latin.txt: not 
 tokenize empty.txt --out out                                   | empty.txt: no text
 tokenize broken.gz --out out                                   | broken.gz: not a complete gzip file
 tokenize corpus --out out                                      | corpus: is a corpus
-tokenize /dev/null --out out                                   | /dev/null: is not a regular file
 tokenize text.txt --out corpus                                 | corpus: exists already
 tokenize text.txt --out text.txt/inside                        | text.txt/inside: cannot be written
-tokenize text.txt --out out -s corpus.encoding=klingon         | corpus.encoding: found 'klingon'
-tokenize text.txt --out out -s corpus.min_count=1000           | corpus.min_count: found 1000
 tokenize text.txt --out out -s corpus.level=byte -s corpus.normalize=NFC | corpus.normalize: found NFC
-tokenize text.txt --out out -s nonsense                        | --set nonsense: must be KEY=VALUE
-tokenize text.txt --out out -s corpus.levle=byte               | did you mean corpus.level?
-tokenize text.txt --out out -s 'seed=[1'                       | --set seed: line 1
 tokenize text.txt --out out -c nosuch                          | nosuch: no such recipe
-tokenize text.txt --out out -c tiyn                            | did you mean tiny?
 tokenize text.txt --out out -c missing.yaml                    | missing.yaml: cannot be read: No such file
-tokenize text.txt --out out -c folder.yaml                     | folder.yaml: cannot be read: Is a directory
-tokenize text.txt --out out -c list.yaml                       | list.yaml: holds [1] (a list)
-tokenize text.txt --out out -c tab.yaml                        | tab.yaml: line 2
-tokenize text.txt --out out -c latin.yaml                      | latin.yaml: cannot be read as YAML: not UTF-8
-tokenize text.txt --out out -c twice.yaml                      | twice.yaml: line 2, column 1: not valid YAML: 'seed'
-tokenize text.txt --out out -c alias.yaml                      | alias.yaml: line 2, column 11: not valid YAML: aliases
 tokenize pipe --out out                                        | pipe: is not a regular file
 tokenize /proc/self/mem --out out                              | /proc/self/mem: cannot be read
 tokenize red\x1b[31m.txt --out out                             | red\\x1b[31m.txt: not valid utf-8
-tokenize 'two\rlines.txt' --out out                            | two\\rlines.txt: not valid utf-8
 tokenize LONG --out out                                        | xxx: cannot be read: File name too long
 tokenize text.txt --out LONG                                   | xxx: cannot be written: File name too long
 tokenize text.txt --out out -c pipe.yaml                       | pipe.yaml: is not a regular file
 tokenize text.txt --out out -c escape.yaml                     | escape.yaml: \\x1b[31m\\n: unknown key
-tokenize text.txt --out out -c LONG                            | xxx: File name too long
-tokenize text.txt --out out -s corpus.encoding=rot13           | corpus.encoding: found 'rot13'
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
     check_failure(line, expected)

@@ -59,27 +59,18 @@ def test_a_failure_leaves_nothing_behind(line: str) -> None:
 @pytest.mark.usefixtures("place")
 @table("""
 train missing.txt -r out                                       | missing.txt: no such file or folder
-train text.txt missing.txt -r out                              | missing.txt: no such file or folder
 train latin.txt -r out                                         | latin.txt: not valid utf-8
 train text.txt -r begun                                        | begun: holds a run; continue it with --resume
 train text.txt -r bundle                                       | bundle: is not empty; name another
-train text.txt -r text.txt/inside                              | text.txt/inside: cannot be written
-train text.txt -r loop/run                                     | loop/run: cannot be written
-train text.txt -r out -s model.units=\u0663                    | model.units: found '\u0663' (text)
-train text.txt -r out -c endless.yaml                          | endless.yaml: training: epochs or steps
-train text.txt -r out -s model.unit=3                          | did you mean model.units?
 train text.txt -r out -s model.units=many                      | model.units: found 'many'
 train corpus -r out -s corpus.level=byte                       | corpus.level: found 'byte', but corpus was
 train text.txt -r out --minutes 3 -s training.steps=9          | --minutes 3: decides training.steps
 train text.txt -r out --init nowhere                           | nowhere: no such folder
-train text.txt -r out --init edited                            | edited/model.json: damaged
 train text.txt -r out --init bundle -s model.units=5           | model.units: found 5; must be 4, as in bundle
-train text.txt -r out --init bundle -s corpus.level=byte       | corpus.level: found byte; must be char, as in bundle
 train text.txt -r out -s training.first_weights=x              | training.first_weights: found 'x', but no model
 train --resume                                                 | runs/: no run here
 train --resume -r missing                                      | missing: not a run
 train --resume -r lost                                         | lost/corpus/manifest.json: cannot be read: No such file
-train --resume -r begun -s model.units=x                       | model.units: found 'x'
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
     check_failure(line, expected)
@@ -89,7 +80,6 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 @table("""
 train -s                   | requires an argument
 train --resume text.txt    | --resume continues with the corpus
-train --resume --init run  | --resume continues with the corpus
 train --resume --minutes 3 | --minutes plans a new run
 train --minutes soon       | '--minutes'
 """)

@@ -1,108 +1,89 @@
-"""`charlm sample --interactive`: the page, and a terminal that is driven."""
+"""`charlm sample --interactive`: what each line of the user does, compared with a network that is read anew."""
 
-import os
-import pty
-import re
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from commands import check_usage_error, table
+from commands import charlm, check_usage_error, table
 
-from charlm.cli.writing import page
+from charlm.cli.writing import HELP, write_together
 from charlm.network.bundle import Bundle
-from charlm.sampling.drafts import Draft, begin, press
 from charlm.sampling.generation import TextRequest
 from charlm.sampling.sampler import Sampler
 
-PROGRAM = """
-import fcntl, termios
-from charlm.__main__ import main
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C on the terminal sends SIGINT
-main()
-"""
+FIVE = TextRequest(5, Sampler(), seed=1, prompt="ab")
 
 
-@pytest.fixture
-def draft(bundle: Bundle) -> Draft:
-    return begin(bundle, TextRequest(5, Sampler(), seed=1, prompt="ab\na"))
+def write(bundle: Bundle, *lines: str, wanted: TextRequest = FIVE) -> tuple[str, list[str]]:
+    """Return the text after some lines of the user and the end of the input, and what was shown."""
+    answers, shown = iter([*(f"{line}\n" for line in lines), ""]), list[str]()
+    return write_together(bundle, wanted, read=lambda: next(answers), show=shown.append), shown
 
 
-def test_the_page_has_the_text_the_choices_by_number_and_the_keys(draft: Draft) -> None:
-    lines = page(draft, columns=80, lines=24)
-    assert lines[:3] == ["ab", "a▏", ""]
-    assert sorted(line.split("%  ")[1] for line in lines[3:7]) == ["a", "b", "end of text", "new line"]
-    assert [line.split()[0] for line in lines[3:7]] == ["1", "2", "3", "4"]
-    assert "q quit" in lines[-1]
+def test_the_choices_are_the_likeliest_characters_without_the_unknown_id(bundle: Bundle) -> None:
+    _, shown = write(bundle, "+ba")
+    ids = bundle.vocabulary.encode("abba")[:, None]
+    logits = bundle.parameters.unroll(ids, bundle.parameters.zero_state(1))[0][-1, 0]
+    logits[3] = -np.inf
+    shares = np.exp(logits) / np.exp(logits).sum()
+    names = ["new line", "a", "b", "", "end of text"]
+    order = sorted((0, 1, 2, 4), key=lambda index: -shares[index])
+    expected = [f"{number} {names[index]} {shares[index]:.1%}" for number, index in enumerate(order, start=1)]
+    assert shown[-2:] == ["abba▏", ", ".join(expected)]
 
 
-def test_while_typing_the_page_has_what_was_typed_in_place_of_the_choices(draft: Draft) -> None:
-    typing = press(press(draft, "t"), "ba")
-    assert page(typing, columns=80, lines=24)[2:] == ["", "type: ba▏", "", "enter add  escape leave it out"]
+def test_a_number_adds_the_character_and_u_takes_whole_turns_back(bundle: Bundle) -> None:
+    written, _ = write(bundle, "+ba", "1", "u")
+    assert written == "abba"
+    assert write(bundle, "+ba", "", "u", "u", "u")[0] == "ab"
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 12), (40, 3)])
-def test_the_page_fits_the_terminal_and_shows_the_end_of_the_text(bundle: Bundle, columns: int, lines: int) -> None:
-    long = begin(bundle, TextRequest(5, Sampler(), seed=1, prompt="ab\n" * 100 + "abba" * 99))
-    shown = page(long, columns=columns, lines=lines)
-    assert len(shown) <= max(lines, 11)
-    assert max(map(len, shown)) <= columns
+def test_an_empty_line_lets_the_model_go_on_and_after_an_undo_otherwise(bundle: Bundle) -> None:
+    bundle.parameters.logits_bias[4] = -1000  # the model never ends the text
+    first, other = write(bundle, "")[0], write(bundle, "", "u", "")[0]
+    assert len(first) == len(other) == 7
+    assert first != other
+    bundle.parameters.logits_bias[4] = 1000
+    assert write(bundle, "")[0] == "ab\n\n"
+
+
+def test_a_character_that_the_model_does_not_know_is_named(bundle: Bundle) -> None:
+    vocabulary = replace(bundle.vocabulary, characters=("\n", "a", "b", "c", None), unknown_id=None)
+    written, shown = write(replace(bundle, vocabulary=vocabulary), "+bé")
+    assert written == "ab"
+    assert any(line.startswith("character 2 of what was typed, 'é' (U+00E9)") for line in shown)
+
+
+@pytest.mark.parametrize("line", ["0", "5", "12", "x", "q+"])
+def test_another_line_is_answered_with_what_would_do(line: str, bundle: Bundle) -> None:
+    written, shown = write(bundle, line)
+    assert (written, shown.count(HELP)) == ("ab", 2)
+
+
+def test_a_page_fits_the_terminal_and_shows_the_end_of_the_text(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    _, shown = write(bundle, wanted=replace(FIVE, prompt="ab\n" * 100 + "abba" * 99))
+    assert len(shown) < 20
+    assert max(map(len, shown)) <= 60
     assert "".join(shown).partition("▏")[0].endswith("abba")
-
-
-def test_the_page_obeys_no_escape_sequence_of_the_text(draft: Draft) -> None:
-    typing = press(press(draft, "t"), "\x9b31m")
-    assert all(line.isprintable() for line in page(typing, columns=80, lines=24))
 
 
 # The command
 
 
+def test_the_text_is_the_result_and_all_else_is_shown_aside(bundle_folder: Path) -> None:
+    command = charlm("sample", bundle_folder, "-p", "ab", "--interactive", stdin="+ba\nq\n")
+    assert (command.exit_code, command.stdout) == (0, "abba\n")
+    assert "abba▏" in command.stderr
+
+
 @table("""
-sample bundle --interactive             | --interactive: needs a terminal
 sample bundle --interactive --json      | --interactive: leave out --samples, --stop, --ignore-end and --json
 sample bundle --interactive --stop a    | --interactive: leave out
 sample bundle --interactive -n 0        | --interactive: -n is how far the model goes on at a time
 """)
 def test_wrong_usage_is_one_line(line: str, expected: str) -> None:
     check_usage_error(line, expected)
-
-
-def drive(folder: Path, *keys: bytes, term: str = "xterm") -> tuple[int, str, str]:
-    """Press keys, each after a page; return the exit code, standard output, and what the terminal showed."""
-    ours, its = pty.openpty()
-    command = [sys.executable, "-c", PROGRAM, "sample", str(folder), "-p", "ab", "--seed", "1", "--interactive"]
-    environment = {**os.environ, "TERM": term, "PYTHONIOENCODING": "utf-8"}
-    shown = b""
-    with subprocess.Popen(
-        command,
-        stdin=its,
-        stderr=its,
-        stdout=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    ) as process:
-        os.close(its)
-        for key in keys:
-            seen = len(shown)
-            while not re.search(rb"(q quit|leave it out)\s*$", shown[seen:]):
-                shown += os.read(ours, 1 << 16)
-            os.write(ours, key)
-        result = process.communicate(timeout=60)[0].decode()
-    os.close(ours)
-    return process.returncode, result, shown.decode()
-
-
-@pytest.mark.slow
-def test_in_a_terminal_the_user_types_goes_back_and_quits_with_the_text(bundle_folder: Path) -> None:
-    code, result, shown = drive(bundle_folder, b"t", b"b", b"a", b"\r", b"t", b"a", b"\r", b"\x7f", b"q")
-    assert (code, result) == (0, "abba\n")
-    assert shown.startswith("\x1b[?1049h")
-    assert "abba▏" in shown
-
-
-@pytest.mark.slow
-def test_ctrl_d_ends_with_the_text_and_ctrl_c_without_it(bundle_folder: Path) -> None:
-    assert drive(bundle_folder, b"\x04")[:2] == (0, "ab\n")
-    assert drive(bundle_folder, b"\x03")[:2] == (130, "")

@@ -5,19 +5,13 @@ from pathlib import Path
 import pytest
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, RecipeAdvice, find_recipe, find_space, recipe_names, suited_recipe
+from charlm.config.recipes import DEFAULT_CORPUS, RecipeAdvice, find_recipe, recipe_names, suited_recipe
 from charlm.errors import CharlmError
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_loads(name: str) -> None:
     load_config(find_recipe(name))
-
-
-def test_a_search_space_is_found_by_its_path(tmp_path: Path) -> None:
-    assert find_space(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
-    with pytest.raises(CharlmError, match=r"^mine: no such YAML file; space is the search space that comes"):
-        find_space("mine")
 
 
 def test_a_yaml_file_is_found_by_its_path_even_if_it_does_not_exist(tmp_path: Path) -> None:

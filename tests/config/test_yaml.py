@@ -22,7 +22,7 @@ def parse(text: str) -> Any:
         ("a: 1", {"a": 1}),
         ("[true, null, ~, 1.5, text]", [True, None, None, 1.5, "text"]),
         ("", None),
-        ("0x1f", 31),
+        ("[no, On]", [False, True]),
         ("-9223372036854775808", -(2**63)),
         ("9223372036854775807", 2**63 - 1),
     ],
@@ -31,11 +31,9 @@ def test_plain_yaml_is_read(text: str, value: Any) -> None:
     assert parse(text) == value
 
 
-@pytest.mark.parametrize("text", ["010", "1:30", "-1:30.5", "1_000", "1_0.5", "0b11", "00", "!!int '08'"])
-def test_a_number_about_which_readers_of_yaml_disagree_is_refused(text: str) -> None:
-    with pytest.raises(CharlmError, match=r"(readers of YAML disagree about|is not a whole number)"):
-        parse(f"seed: {text}")
-    assert parse("seed: '010'") == {"seed": "010"}
+@pytest.mark.parametrize("text", ["010", "0x1f", "1:30", "-1:30.5", "1_000", "1_0.5", "0b11", ".inf", ".nan"])
+def test_what_not_every_reader_takes_for_a_number_is_a_text_which_a_setting_refuses(text: str) -> None:
+    assert parse(f"seed: {text}") == {"seed": text}
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.001", "1.e-3"])
@@ -52,23 +50,16 @@ def test_a_number_may_be_written_with_an_exponent(text: str) -> None:
         "model: {units: 1, units: 2}",
         "seed: !!python/object/apply:os.getpid []",
         "? {a: b}\n: 1",
-        "model: {!!merge x: {units: 2}}",
         "seed: !!set {a, b}",
-        "seed: !!timestamp 2001-01-01",
         "seed: -9223372036854775809",
         "seed: " + "9" * 5000,
-        "seed: 0x" + "f" * 20000,
-        "seed: " + "1:" * 2000 + "1",
         "x" * 5000 + ": 1",
         "? " * 5000,
         "- " * 5000,
         'corpus: {encoding: "\\ud800"}',
         "seed: \x00",
         "{a: " * 1000,
-        "seed: !!int one",
-        "seed: !!map [a, b]",
-        "{!!int '': 1}",
-        "seed: .inf",
+        "seed: 1e999",
     ],
     ids=lambda text: repr(text[:30]),
 )
@@ -87,9 +78,8 @@ def test_what_is_not_plain_yaml_is_refused_in_one_line(text: str) -> None:
         ("[a]: 1", "line 1, column 1: not valid YAML: a key must be a word"),
         ("a: 9223372036854775808", "line 1, column 4: not valid YAML: a number is too large"),
         ("[" * 1000, "line 1, column 33: not valid YAML: nested more than 32 deep"),
-        ("seed: !!bool maybe", "line 1, column 7: not valid YAML: 'maybe' is not true or false"),
-        ('a: !!int ""', "line 1, column 4: not valid YAML: '' is not a whole number"),
-        ('a: !!float ""', "line 1, column 4: not valid YAML: '' is not a number"),
+        ("seed: !!int 1", "line 1, column 7: not valid YAML: tags are not allowed"),
+        ("seed: 1e999", "not valid YAML: a number is not finite, or a text has half of a surrogate pair"),
     ],
     ids=lambda text: repr(text[:20]),
 )
@@ -108,11 +98,10 @@ def test_a_text_longer_than_a_config_may_be_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (b"x", "not valid YAML: tag:yaml.org,2002:binary"),
-        ({1}, "could not determine a constructor"),
+        (b"x", "not valid YAML: tags are not allowed"),
+        ({1}, "not valid YAML: tags are not allowed"),
         (object, "(a type); must be a text, a number, a list or a mapping"),
         (2**63, "a number is too large"),
-        (float("nan"), "nan is not a finite number"),
         ("\ud800", "half of a surrogate pair"),
     ],
 )
@@ -123,36 +112,53 @@ def test_a_value_of_a_program_that_could_not_be_read_back_is_refused(value: obje
     assert as_yaml({"a": (1, None, "x: y")}, origin="test") == {"a": [1, None, "x: y"]}
 
 
-fragments = st.lists(
-    st.sampled_from(
-        [
-            *("!!bool ", "!!int ", "!!float ", "!!null ", "!!str ", "!!seq ", "!!map ", "!!set ", "!!value ", "! "),
-            *(
-                "'",
-                '"',
-                "''",
-                "maybe",
-                "true",
-                "~",
-                "0x",
-                "0b",
-                "0o",
-                "_",
-                "-",
-                "+",
-                ".",
-                ".inf",
-                "1:",
-                "1e",
-                "e9",
-                "9",
-            ),
-            *("[", "]", "{", "}", ", ", ": ", "- ", "? ", "\n", " ", "  ", "&a ", "*a", "<<", "=", "|", ">", "#", "%"),
-            *("\\x", "\\ud800", "\x00", "\x85", "\u2028", "\ufeff", "---", "...", "[" * 40, "1:" * 200, "9" * 5000),
-        ]
+PARTS = [
+    *(
+        "!!int ",
+        "!!set ",
+        "! ",
+        "'",
+        '"',
+        "maybe",
+        "true",
+        "~",
+        "0x",
+        "_",
+        "-",
+        "+",
+        ".",
+        ".inf",
+        "1:",
+        "1e",
+        "e9",
+        "9",
     ),
-    max_size=12,
-).map("".join)
+    *(
+        "9",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        ": ",
+        "- ",
+        "? ",
+        "\n",
+        " ",
+        "&a ",
+        "*a",
+        "<<",
+        "=",
+        "|",
+        ">",
+        "#",
+        "%",
+        "---",
+        "...",
+    ),
+    *("\\x", "\\ud800", "\x00", "\x85", "\u2028", "\ufeff", "[" * 40, "9" * 5000),
+]
+fragments = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
 
 
 @settings(SEEDED, max_examples=1000)

@@ -31,9 +31,8 @@ def job(
     length: int = 10,
     sampler: Sampler | None = None,
     likeliest: int | None = None,
-    is_prompt_scored: bool = False,
 ) -> Job:
-    return Job(np.array(prompt), length, sampler or Sampler(), (seed, 0), likeliest, is_prompt_scored)
+    return Job(np.array(prompt), length, sampler or Sampler(), (seed, 0), likeliest)
 
 
 def finish(batch: Batch, *, every: int = 10**9) -> dict[Job, list[Chunk]]:
@@ -66,7 +65,7 @@ def test_a_text_is_the_one_that_generate_writes(parameters: Parameters, length: 
 
 def test_a_text_among_others_that_join_and_leave_is_the_same_to_the_bit(parameters: Parameters) -> None:
     def wanted() -> Job:
-        return job(7, length=150, sampler=Sampler(top_k=6), likeliest=3, is_prompt_scored=True)
+        return job(7, length=150, sampler=Sampler(top_k=6), likeliest=3)
 
     alone = Batch(parameters, slots=40)
     alone.add(lone := wanted())
@@ -99,15 +98,13 @@ def test_a_text_among_others_that_join_and_leave_is_the_same_to_the_bit(paramete
 
 @pytest.mark.parametrize("every", [1, 3, 10**9])
 def test_log_probabilities_are_those_that_evaluate_reports(parameters: Parameters, every: int) -> None:
-    text = np.random.default_rng(3).integers(0, 9, 200)
     batch = Batch(parameters, slots=2)
-    batch.add(scored := job(prompt=text, length=0, likeliest=9, is_prompt_scored=True))
+    batch.add(scored := job(length=200, likeliest=9))
     chunks = finish(batch, every=every)[scored]
-    assert ids_of(chunks) == text.tolist()
+    text = np.array([*PROMPT, *ids_of(chunks)])
     logprobs = np.concatenate([chunk.logprobs for chunk in chunks if chunk.logprobs is not None])
     nats = np.concatenate(list(score_stream(parameters, text)))
-    assert np.isnan(logprobs[0])
-    np.testing.assert_allclose(-logprobs[1:], nats, atol=1e-5)
+    np.testing.assert_allclose(-logprobs, nats[len(PROMPT) - 1 :], atol=1e-5)
     for chunk in chunks:
         assert chunk.likeliest_logprobs is not None
         np.testing.assert_allclose(np.exp(chunk.likeliest_logprobs).sum(-1), 1)
@@ -135,9 +132,9 @@ def test_a_text_ends_with_the_end_of_text_id_that_it_chooses(parameters: Paramet
 
 def test_forbidden_ids_are_not_chosen_and_yet_have_a_log_probability(parameters: Parameters) -> None:
     batch = Batch(parameters, slots=1, forbidden=[0, 1, 2, 3, 4, 5, 6])
-    batch.add(wanted := job(prompt=[0, 1, 2], length=30, likeliest=9, is_prompt_scored=True))
+    batch.add(wanted := job(prompt=[0, 1, 2], length=30, likeliest=9))
     chunks = finish(batch)[wanted]
-    assert set(ids_of(chunks)[3:]) == {7, 8}
+    assert set(ids_of(chunks)) == {7, 8}
     assert all(np.isfinite(chunk.likeliest_logprobs).all() for chunk in chunks if chunk.likeliest_logprobs is not None)
 
 

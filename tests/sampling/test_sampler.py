@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
-from charlm.sampling.sampler import NO_ID, Sampler, choose_rows, make_chooser, row_settings
+from charlm.sampling.sampler import NO_ID, RowSettings, Sampler, choose_rows, make_chooser
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
 SHARES = [0.125, 0.5, 0.125, 0.25]
@@ -43,7 +43,7 @@ GRID = (np.arange(11_000) + 0.5) / 11_000
 
 def choose(logits: Floats, sampler: Sampler, uniform: NDArray[np.float64]) -> list[int]:
     """Return the id that is chosen for a row of logits with each number, alone and in rows, which must be the same."""
-    settings = row_settings(len(uniform))
+    settings = RowSettings(len(uniform))
     for row in range(len(uniform)):
         settings.set(row, sampler)
     together: list[int] = choose_rows(np.repeat(logits[None], len(uniform), axis=0), settings, uniform).tolist()
@@ -137,7 +137,7 @@ def test_extreme_logits_and_temperatures_do_not_overflow(temperature: float) -> 
 def test_logits_that_are_not_finite_are_refused_and_do_not_disturb_other_rows(
     row: list[float], temperature: float
 ) -> None:
-    sampler, settings = Sampler(temperature=temperature), row_settings(2)
+    sampler, settings = Sampler(temperature=temperature), RowSettings(2)
     for index in range(2):
         settings.set(index, sampler)
     with pytest.raises(CharlmError, match="the weights are not finite"), np.errstate(invalid="ignore"):
@@ -148,7 +148,7 @@ def test_logits_that_are_not_finite_are_refused_and_do_not_disturb_other_rows(
 
 def test_rows_have_settings_of_their_own_that_move_with_them() -> None:
     rng = np.random.default_rng(0)
-    settings = row_settings(len(SAMPLERS) + 2)
+    settings = RowSettings(len(SAMPLERS) + 2)
     for row, sampler in enumerate(SAMPLERS):
         settings.set(row, sampler)
     settings.move(len(SAMPLERS) - 1, 0)

@@ -1,11 +1,83 @@
-"""The objects of the OpenAI API."""
+"""Ids -> pieces of text with their tokens, and the objects of the OpenAI API."""
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
-from charlm.serving.answers import AnswerForm, Usage
-from charlm.serving.text import Piece, Token
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charlm.sampling.batch import Chunk, EndReason
+from charlm.serving.answers import AnswerForm, GrowingText, Piece, Token, token_text
+from charlm.text.vocabulary import Vocabulary
+
+ABC = Vocabulary("char", ("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
+BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
+
+
+def chunk(text: str, reason: EndReason | None = None) -> Chunk:
+    end = [4] if reason == "end of text" else []
+    return Chunk(np.array([*ABC.encode(text), *end], np.int64), reason=reason)
+
+
+def scored(ids: Sequence[int], reason: EndReason | None = None) -> Chunk:
+    """Return a chunk whose log-probabilities count down from -1, and whose likeliest id is always 0."""
+    count = len(ids)
+    likeliest = np.zeros((count, 1), np.int64), np.full((count, 1), -0.5)
+    return Chunk(np.array(ids, np.int64), np.arange(-1.0, -1 - count, -1), *likeliest, reason)
+
+
+# Pieces
+
+
+def test_an_end_of_text_id_ends_the_text_and_is_no_part_of_it() -> None:
+    growing = GrowingText(ABC)
+    assert growing.read(chunk("ab", "end of text")) == Piece("ab", finish_reason="stop")
+    assert growing.generated == 2
+    assert growing.read(chunk("ab", "length")) == Piece("")  # nothing is said after the end
+
+
+@given(
+    text=st.text("abc", max_size=30), stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3), data=st.data()
+)
+def test_a_text_ends_before_the_first_of_its_stop_texts_however_it_comes(
+    text: str, stops: list[str], data: st.DataObject
+) -> None:
+    borders = [0, *sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]
+    growing = GrowingText(ABC, stops=stops)
+    chunks = [*(chunk(text[a:b]) for a, b in pairwise(borders)), chunk("", "length")]
+    whole = "".join(growing.read(one).text for one in chunks)
+    ended = [stop for stop in stops if text[len(whole) :].startswith(stop)]
+    assert text.startswith(whole)
+    assert not any(stop in whole for stop in stops)
+    assert growing.finish_reason == ("stop" if ended else "length")
+    assert ended or whole == text
+    assert growing.generated in {len(whole) + len(stop) for stop in ended or [""]}
+
+
+def test_tokens_wait_for_their_text_and_those_of_a_stop_text_never_come() -> None:
+    growing = GrowingText(ABC, stops=["bc"])
+    first, second = growing.read(scored([0, 1])), growing.read(scored([2, 0]))
+    assert first.tokens == (Token("a", -1.0, {"a": -1.0}),)
+    assert (second.text, second.tokens, second.finish_reason) == ("", (), "stop")
+
+
+def test_each_byte_of_a_character_is_a_token() -> None:
+    growing = GrowingText(BYTES)
+    first, second = growing.read(scored([65, 0xC3])), growing.read(scored([0xA9, 0xC3], "length"))
+    assert (first.text, [token.text for token in first.tokens]) == ("A", ["A"])
+    assert second.text == "\xe9\ufffd"
+    assert [token.text for token in second.tokens] == ["bytes:\\xc3", "bytes:\\xa9", "bytes:\\xc3"]
+
+
+def test_tokens_are_named_as_the_api_does() -> None:
+    assert [token_text(ABC, index) for index in (0, 3, 4)] == ["a", "\N{REPLACEMENT CHARACTER}", "<|endoftext|>"]
+
+
+# Objects
+
 
 COMPLETION = AnswerForm("completion", "plays", answer_id="1", created=2)
 CHAT = AnswerForm("chat", "plays", includes_usage=True, answer_id="1", created=2)
@@ -18,13 +90,13 @@ def events(data: bytes) -> list[Any]:
     return [json.loads(part.removeprefix("data: ")) for part in parts]
 
 
-def whole(form: AnswerForm, texts: Sequence[Sequence[Piece]], usage: Usage) -> Any:
+def whole(form: AnswerForm, texts: Sequence[Sequence[Piece]]) -> Any:
     """Return an answer that is not streamed."""
-    return json.loads(b"".join(form.whole(texts, usage)))
+    return json.loads(b"".join(form.whole(texts, USAGE)))
 
 
 def test_a_completion_joins_the_pieces_of_each_text() -> None:
-    answer = whole(COMPLETION, [[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]], Usage(3, 4))
+    answer = whole(COMPLETION, [[Piece("a"), Piece("b", (), "stop")], [Piece("c", (), "length")]])
     assert answer == {
         "id": "cmpl-1",
         "object": "text_completion",
@@ -40,17 +112,16 @@ def test_a_completion_joins_the_pieces_of_each_text() -> None:
 
 def test_tokens_are_written_in_the_legacy_form() -> None:
     form = AnswerForm("completion", "plays", has_logprobs=True)
-    pieces = [Piece("a", (Token("a", None, None, 0),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}, 1),))]
-    assert whole(form, [pieces], Usage(0, 2))["choices"][0]["logprobs"] == {
+    pieces = [Piece("a", (Token("a", -2.0, None),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}),), "stop")]
+    assert whole(form, [pieces])["choices"][0]["logprobs"] == {
         "tokens": ["a", "b"],
-        "token_logprobs": [None, -1.0],
+        "token_logprobs": [-2.0, -1.0],
         "top_logprobs": [None, {"c": -0.5, "b": -1.0}],
-        "text_offset": [0, 1],
     }
 
 
 def test_a_chat_is_a_message_of_the_assistant() -> None:
-    answer = whole(CHAT, [[Piece("a\n", (), "stop")]], Usage(3, 4))
+    answer = whole(CHAT, [[Piece("a\n", (), "stop")]])
     assert (answer["id"], answer["object"]) == ("chatcmpl-1", "chat.completion")
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "a\n", "refusal": None}
 
@@ -59,7 +130,7 @@ def test_events_of_a_completion_carry_pieces_of_text() -> None:
     (event,) = events(COMPLETION.event(1, Piece("\n\n\u2028", (), "stop")))
     assert event["choices"] == [{"index": 1, "text": "\n\n\u2028", "logprobs": None, "finish_reason": "stop"}]
     assert "usage" not in event
-    assert COMPLETION.opening_events(2) == COMPLETION.usage_event(Usage(3, 4)) == b""
+    assert COMPLETION.opening_events(2) == COMPLETION.usage_event(USAGE) == b""
 
 
 def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage() -> None:
@@ -70,5 +141,5 @@ def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage() -> None:
     assert events(CHAT.event(0, Piece("a")))[0]["choices"][0]["delta"] == {"content": "a"}
     (last,) = events(CHAT.event(0, Piece("", (), "stop")))
     assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"], last["usage"]) == ({}, "stop", None)
-    (usage,) = events(CHAT.usage_event(Usage(3, 4)))
+    (usage,) = events(CHAT.usage_event(USAGE))
     assert (usage["choices"], usage["usage"]) == ([], USAGE)

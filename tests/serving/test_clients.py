@@ -1,8 +1,7 @@
-"""Programs that others have written, against a real server: openai, curl, llm, and the form of a scoring harness."""
+"""Programs that others have written, against a real server: openai, curl and llm."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +11,6 @@ from typing import Any
 import pytest
 from commands import charlm
 from serving.conftest import Server
-
-from charlm.api.model import load
-from charlm.text.corpus import open_corpus
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +36,9 @@ def sampled(server: Server, *options: str | int) -> str:
 
 
 def test_openai_gets_the_text_that_sample_writes(client: Any, server: Server) -> None:
-    answer = client.completions.create(model=server.model, prompt="The ", max_tokens=60, seed=5, temperature=0.7)
+    settings = {"model": server.model, "prompt": "The ", "max_tokens": 60, "seed": 5, "temperature": 0.7}
+    answer = client.completions.create(**settings, logprobs=1)
+    assert "".join(answer.choices[0].logprobs.tokens) == answer.choices[0].text
     assert answer.choices[0].text == sampled(server, "-n", 60, "-t", "0.7")
     assert answer.choices[0].finish_reason == "length"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 60)
@@ -62,27 +60,9 @@ def test_openai_raises_its_own_errors(openai: Any, client: Any, server: Server) 
     with pytest.raises(openai.BadRequestError, match="was not in the training text") as caught:
         client.completions.create(model=server.model, prompt="\N{SNOWMAN}")
     assert caught.value.param == "prompt"
-    with pytest.raises(openai.BadRequestError, match="logit_bias"):
-        client.completions.create(model=server.model, prompt="a", logit_bias={"3": 5})
 
 
 # curl
-
-
-def curl(*arguments: str) -> str:
-    if shutil.which("curl") is None:
-        pytest.skip("missing: curl")
-    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout
-
-
-def test_curl_streams(server: Server) -> None:
-    body = json.dumps({"prompt": "The ", "max_tokens": 60, "seed": 5, "temperature": 0.7, "stream": True})
-    lines = curl("-N", f"{server.url}/v1/completions", "-d", body).splitlines()
-    assert lines[-2:] == ["data: [DONE]", ""]
-    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2] if line]
-    assert "".join(event["choices"][0]["text"] for event in events) == sampled(server, "-n", 60, "-t", "0.7")
-    assert all(event["object"] == "text_completion" for event in events)
 
 
 # llm
@@ -105,38 +85,3 @@ def test_llm_writes_what_sample_writes(server: Server, tmp_path: Path, is_comple
     options = ["-o", "max_tokens", "60", "-o", "seed", "5", "-o", "temperature", "0.7"]
     text = run_llm(tmp_path, "-m", "plays", "--no-log", *stream, *options, "The ")
     assert text == sampled(server, "-n", 60, "-t", "0.7") + "\n"
-
-
-# A scoring harness
-
-
-def validation_text(run: Path, characters: int) -> str:
-    model = load(run)
-    return model.vocabulary.decode(open_corpus(run / "corpus").split("validation")[:characters])
-
-
-@pytest.mark.parametrize("as_ids", [True, False], ids=["ids", "text"])
-def test_a_harness_gets_the_nats_that_evaluate_reports(
-    client: Any, server: Server, tmp_path: Path, as_ids: bool
-) -> None:
-    """lm-evaluation-harness reads log-likelihoods from such answers: max_tokens 1, echo, and the last one left out."""
-    text = validation_text(server.run, 1500)
-    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
-    report = json.loads(charlm("evaluate", server.run, tmp_path / "text.txt", "--json").stdout)
-    prompt = [load(server.run).vocabulary.encode(text).tolist()] if as_ids else text
-    logprobs = (
-        client.completions.create(
-            model=server.model, prompt=prompt, max_tokens=1, temperature=0, logprobs=1, echo=True, seed=1234
-        )
-        .choices[0]
-        .logprobs
-    )
-    scores = logprobs.token_logprobs[1:-1]
-    assert (len(scores), logprobs.token_logprobs[0]) == (report["characters"], None)
-    assert -sum(scores) / len(scores) == pytest.approx(report["nats_per_char"], abs=1e-4)
-    assert "".join(logprobs.tokens[:-1]) == text
-    for score, token, likeliest in list(
-        zip(logprobs.token_logprobs, logprobs.tokens, logprobs.top_logprobs, strict=True)
-    )[1:]:
-        assert likeliest[token] == score
-        assert max(likeliest.values()) >= score

@@ -125,12 +125,3 @@ def test_a_mistake_is_told_in_words(page: Page) -> None:
     page.wait(lambda: "was not in the training text" in page.status)
     assert "wrong" in page.one("#status").get_attribute("class")
     assert all("400" in error for error in page.errors())  # the browser notes the answer, no script has failed
-
-
-def test_it_loads_nothing_from_elsewhere(page: Page, server: Server) -> None:
-    page.open()
-    page.write(prompt="The ", seed=1, characters=20)
-    script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
-    loaded = page.browser.execute_script(script)
-    assert loaded
-    assert all(address.startswith(f"{server.url}/") for address in loaded)

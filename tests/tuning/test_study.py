@@ -42,14 +42,6 @@ def test_a_corpus_on_disk_is_used_where_it_is(space: Space, tmp_path: Path) -> N
     assert names(tmp_path / "out") == ["search.json"]
 
 
-def test_a_folder_with_something_else_is_refused(space: Space, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "letter.txt").touch()
-    with pytest.raises(CharlmError, match="out: is not empty, and not the folder of a search"):
-        prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-    assert names(tmp_path / "out") == ["letter.txt"]
-
-
 @pytest.mark.parametrize("contents", ["", "[]", "{", "null", '"x"', "[" * 5000])
 def test_a_damaged_description_is_refused(space: Space, tmp_path: Path, contents: str) -> None:
     prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])

@@ -30,16 +30,13 @@ class EndpointSource {
   *characters({ text, logprobs }) {
     const { tokens, token_logprobs: logs } = logprobs;
     this.text += text;
-    if (tokens.join("") === text) yield* tokens.map((token, index) => ({ text: token, nats: logs[index] === null ? null : -logs[index] }));
+    if (tokens.join("") === text) yield* tokens.map((token, index) => ({ text: token, nats: -logs[index] }));
     else for (const character of text) yield { text: character, nats: null };
   }
 
   async *read(text) {
     this.text = text;
-    if (text === "") return;
-    const [choice] = (await (await this.ask({ max_tokens: 0, echo: true, logprobs: 0 })).json()).choices;
-    this.text = "";
-    yield* this.characters(choice);
+    for (const character of text) yield { text: character, nats: null };
   }
 
   async *write({ temperature, topP, seed, stop, length }) {
