@@ -34,9 +34,7 @@ def make_curves(reading: Reading) -> Curves:
     if ids is None or len(ids) < 2:  # other texts do not compare with the losses of the run
         return read_curves(reading.subject.run)
     ids = np.asarray(ids[:MOST_CHARACTERS], np.int64)
-    levels = measure_levels(
-        ids, reading.vocabulary, reading.training_ids, lambda order: reading.score_by_ngrams(ids, order)
-    )
+    levels = measure_levels(ids, reading.vocabulary, reading.training_ids, lambda order: reading.ngram_nats(order, ids))
     return read_curves(reading.subject.run, levels=levels)
 
 

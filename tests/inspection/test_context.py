@@ -1,4 +1,4 @@
-"""How far back networks predict and remember whose memory is known."""
+"""How far back networks learn and predict whose memory is known."""
 
 from typing import Any
 
@@ -9,9 +9,8 @@ from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, score_ngrams
-from charlm.inspection.context import linear_memory, usable_context
+from charlm.inspection.context import gradient_by_lag, usable_context
 
 PERIOD = 4
 
@@ -51,20 +50,21 @@ def test_the_ngrams_of_order_k_plus_1_score_the_same_characters(random_parameter
     assert found.ngram_nats == pytest.approx([scores[order][15:].mean() for order in (2, 3, 9)])
 
 
-def test_a_register_remembers_its_depth_and_nothing_else() -> None:
-    trace = traced(shift_register(4), random_ids(3000).reshape(300, 10))
-    found = linear_memory(trace, lags=range(7))
-    np.testing.assert_array_equal(found.memory[:4], 1)
-    np.testing.assert_allclose(found.memory[4:], 0, atol=0.12)
-    np.testing.assert_allclose(found.commonest, 1 / 3, atol=0.06)
+def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
+    trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
+    curve = gradient_by_lag(trace, positions=7, max_lag=10).layers[0]
+    for values in (curve.low, curve.median, curve.high):
+        np.testing.assert_allclose(values, 0.5 ** np.arange(11))
 
 
-def test_a_network_without_recurrence_remembers_the_last_character() -> None:
-    found = linear_memory(traced(one_layer(np.zeros((4, 4))), random_ids(900)), lags=range(3))
-    assert found.memory[0] == 1
-    assert found.accuracy[1] < 0.6
+def test_an_orthogonal_linear_network_keeps_the_length_of_the_gradient() -> None:
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    trace = traced(one_layer(rotation), random_ids(80))
+    found = gradient_by_lag(trace, positions=9, max_lag=20)
+    assert found.positions == 9
+    np.testing.assert_allclose(found.layers[0].high, np.ones(21), atol=1e-5)  # V is rounded to float32
 
 
-def test_states_that_are_not_finite_have_no_memory() -> None:
-    with np.errstate(all="ignore"), pytest.raises(CharlmError, match="the states are not finite"):
-        linear_memory(traced(one_layer(1e30 * np.eye(3)), random_ids(60)), lags=(0, 1))
+def test_a_text_that_is_shorter_than_the_lags_gives_fewer() -> None:
+    curve = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100).layers[0]
+    assert curve.lag.tolist() == [0, 1, 2, 3, 4]

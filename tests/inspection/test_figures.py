@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from charlm.inspection.fixed_points import FixedPoint, HeldCharacter
 from charlm.inspection.prediction import draw_loss
-from charlm.inspection.reach import draw_impulse_response, draw_memory
+from charlm.inspection.reach import draw_impulse_response
 from charlm.inspection.report import SECTIONS
 from charlm.inspection.section import Report
 
@@ -61,8 +61,6 @@ def test_every_chart_has_a_title_and_names_its_axes(whole: Report, name: str) ->
     ("name", "label", "shown"),
     [
         ("gradient-by-lag", "rnn.1", lambda found: (found.layers[1].lag, found.layers[1].median)),
-        ("truncation", "all weights", lambda found: (found.window, found.angle_degrees)),
-        ("truncation", "V of rnn.1", lambda found: (found.window, found.recurrent_angle_degrees[1])),
         ("usable-context", "network", lambda found: (found.characters, found.nats)),
         ("usable-context", "n-gram, n = k + 1", lambda found: (found.ngram_order - 1, found.ngram_nats)),
         ("curves", "validation", lambda found: (found.validation.steps, found.validation.nats_per_char)),
@@ -102,14 +100,6 @@ def test_a_finite_response_is_drawn_to_its_end_on_linear_axes(whole: Report) -> 
 def test_the_half_life_is_written_at_its_lag(whole: Report) -> None:
     response = replace(whole.get("impulse_response"), half_life=1.0)
     assert texts(draw_impulse_response(response)) == ["half-life 1"]
-
-
-def test_what_the_state_holds_is_shaded_only_where_the_read_out_is_better_than_guessing(whole: Report) -> None:
-    memory = whole.get("memory")
-    worse = replace(memory, accuracy=memory.commonest - 0.1)
-    (shaded,) = draw_memory(worse).axes[0].collections[0].get_paths()
-    below = np.interp(np.asarray(shaded.vertices)[:, 0], memory.lag, memory.commonest)
-    np.testing.assert_allclose(np.asarray(shaded.vertices)[:, 1], below)
 
 
 def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) -> None:

@@ -177,18 +177,18 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
 
 
 def test_a_folder_gets_the_page_and_every_figure_as_svg_and_png(tmp_path: Path) -> None:
-    write_page([text_report(truncation=report().get("truncation"))], tmp_path / "out")
+    write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "index.html",
-        "truncation.png",
-        "truncation.svg",
+        "lyapunov.png",
+        "lyapunov.svg",
     ]
-    assert (tmp_path / "out" / "truncation.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "out" / "truncation.svg").read_bytes().startswith(b"<?xml")
+    assert (tmp_path / "out" / "lyapunov.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "lyapunov.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_the_folder_of_an_earlier_report_is_replaced(tmp_path: Path) -> None:
-    write_page([text_report(truncation=report().get("truncation"))], tmp_path / "out")
+    write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
     write_page([text_report()], tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
 
