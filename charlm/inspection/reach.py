@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charlm.inspection.context import GradientByLag, UsableContext, gradient_by_lag, usable_context
 from charlm.inspection.fixed_points import FixedPoint, HeldCharacter, find_fixed_points
-from charlm.inspection.impulse import ImpulseResponse, impulse_response
 from charlm.inspection.look import (
     BLUE,
     GREEN,
@@ -23,6 +21,14 @@ from charlm.inspection.look import (
     positive,
     rule,
     series,
+)
+from charlm.inspection.memory import (
+    GradientByLag,
+    ImpulseResponse,
+    UsableContext,
+    gradient_by_lag,
+    impulse_response,
+    usable_context,
 )
 from charlm.inspection.passages import visible
 from charlm.inspection.reading import MOST_STATES, Reading
@@ -94,18 +100,6 @@ def draw_impulse_response(response: ImpulseResponse) -> "Figure":
         lower.plot(response.lag, positive(response.kl), **style)
         log_scale(upper, response.state, response.linear)
         log_scale(lower, response.kl)
-        if response.half_life is not None:
-            rule(upper, x=response.half_life)
-            upper.annotate(
-                f"half-life {response.half_life:.4g}",
-                (response.half_life, 0.97),
-                xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="top",
-                fontsize=8,
-                color=MUTED,
-            )
     upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
     lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
     legend(figure)
@@ -168,7 +162,7 @@ def point_rows(found: Sequence[HeldCharacter], characters: Sequence[str | None])
     """Return a row for each point of each character, or one that says what the state does if no point was found."""
     rows: list[tuple[object, ...]] = []
     for held in found:
-        begin = (visible(characters[held.id]), held.outcome, held.period, held.settling_characters)
+        begin = (visible(characters[held.id]), held.outcome, held.period)
         rows += [
             (
                 *(*begin, _kind(point), point.speed, point.spectral_radius, point.unstable_directions),
@@ -333,7 +327,7 @@ FIXED_POINTS = Section(
         Table(
             "The points",
             (
-                *("held", "the state", "period", "settles after, characters"),
+                *("held", "the state", "period"),
                 *("point", "speed", "radius", "unstable directions", "expects"),
             ),
             point_rows,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import NGrams, count_ngrams, score_ngrams
-from charlm.inspection.states import read_states
 from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
-from charlm.network.rnn import Parameters, State
+from charlm.network.rnn import Parameters, State, read_outputs
 
 MOST_CHARACTERS = 100_000
 MOST_POSITIONS = 2_000
@@ -106,8 +106,17 @@ class Reading:
 
     @cached_property
     def states(self) -> State:
-        """The outputs of every layer at the beginning of the text, float32 [up to 5,000, H]."""
-        return read_states(self.parameters, self.ids[:MOST_STATES])
+        """The outputs of every layer at the beginning of the text, float32 [up to 5,000, H].
+
+        Raises:
+            CharlmError: an output is not finite, as the activations relu and linear can make it.
+
+        """
+        first = tuple(layer[0] for layer in self.parameters.zero_state(1))
+        outputs = read_outputs(self.parameters, self.ids[:MOST_STATES], first)
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise CharlmError("the outputs of the network are not finite on this text")
+        return outputs
 
     def ngram_nats(self, order: int, ids: NDArray[Any] | None = None) -> NDArray[np.float64]:
         """Return the nats of all ids of a text but the first by n-grams that are counted on the training text.
@@ -127,8 +136,8 @@ class Reading:
         limits, whole = self.limits, len(self.subject.ids)
         read = (
             ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
-            ("Surprise, gradients, impulse response, exponents", limits.positions, f"{limits.positions:,}"),
-            ("Units, saturation, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
+            ("Surprise, gradients, impulse response, exponents, saturation", limits.positions, f"{limits.positions:,}"),
+            ("Units, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
         )
         notes = [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
         known, used = self.subject.training_ids, self.training_ids

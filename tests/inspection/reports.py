@@ -54,10 +54,9 @@ def _make(length: int, layers: int) -> Report:
     ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)
     made = inspect_run(Subject("runs/one", bundle, "the validation text", ids, training), limits=SMALL)
     curves = Curves(
-        Curve(np.array([10, 20, 30]), np.array([0.1, 0.2, 0.3]), np.array([3.0, 2.0, 1.5])),
-        Curve(np.array([15, 30]), np.array([0.15, 0.3]), np.array([2.6, 1.9])),
+        Curve(np.array([10, 20, 30]), np.array([3.0, 2.0, 1.5])),
+        Curve(np.array([15, 30]), np.array([2.6, 1.9])),
         (Level("uniform", 4.1), Level("unigram", 3.3), Level("5-gram", 1.8), Level("bz2", 1.7)),
-        30, 1.9, 0.4,
     )  # fmt: skip
     return replace(made, found={**made.found, "curves": curves, "units": _units(rng, ids[:20], layers)})
 
@@ -74,7 +73,7 @@ def _units(rng: np.random.Generator, excerpt: Any, layers: int) -> Units:
     )
     score = UnitScore(0, 0, "vowel next", 0.965, 0.93, 0.7, True)
     features = (
-        FeatureScores("vowel next", "yes/no", 0.3, Chance(0.31, 0.62, 0.28), (score,), 1),
-        FeatureScores("position in the line", "number", 22.1, Chance(0.4, 0.5, 0.3), (score,), 0),
+        FeatureScores("vowel next", "yes/no", Chance(0.31, 0.28), (score,), 1),
+        FeatureScores("position in the line", "number", Chance(0.4, 0.3), (score,), 0),
     )
     return Units(60, 100, features, (score,), 0, excerpt, outputs)

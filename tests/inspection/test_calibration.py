@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from inspection.networks import states_of
 
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.calibration import Calibration, best_temperature, calibrate
-from charlm.inspection.states import read_states
 from charlm.network.rnn import Parameters, step, zero_state
 
 RandomParameters = Callable[..., Parameters]
 
 
 def calibration_of(parameters: Parameters, ids: np.ndarray, *, count: int | None = None, bins: int = 10) -> Calibration:
-    return calibrate(parameters, ids, read_states(parameters, ids[:count]), bins=bins)
+    return calibrate(parameters, ids, states_of(parameters, ids[:count]), bins=bins)
 
 
 def sharpened(parameters: Parameters, temperature: float) -> Parameters:
@@ -72,17 +72,6 @@ def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: Rand
     found = calibration_of(parameters, ids)
     assert found.positions == 499
     assert found.nats_per_char == pytest.approx(mean_score(score_stream(parameters, ids)).nats_per_char, rel=1e-5)
-    assert found.temperatures[20] == pytest.approx(1)
-    assert found.nats_by_temperature[20] == pytest.approx(found.nats_per_char)
-    assert found.best_nats_per_char <= found.nats_by_temperature.min() + 1e-9
-
-
-@pytest.mark.parametrize(("temperature", "is_at_end"), [(1.0, False), (0.05, True), (100.0, True)])
-def test_a_best_temperature_at_the_end_of_the_range_is_said_to_be(
-    random_parameters: RandomParameters, temperature: float, *, is_at_end: bool
-) -> None:
-    parameters = random_parameters(units=8, seed=3)
-    assert calibration_of(sharpened(parameters, temperature), written_by(parameters)).is_at_end == is_at_end
 
 
 def test_logits_that_are_not_finite_give_an_error_that_is_not_either(random_parameters: RandomParameters) -> None:

@@ -21,7 +21,6 @@ from charlm.inspection.look import (
     log_scale,
     look,
     png_file,
-    power,
     share_limits,
     svg_file,
 )
@@ -101,21 +100,6 @@ def test_an_axis_without_a_positive_value_stays_linear() -> None:
     assert axes.get_yscale() == "linear"
     log_scale(axes, [0.0, 1.0])
     assert axes.get_yscale() == "log"
-
-
-@pytest.mark.parametrize(
-    ("value", "label"),
-    [
-        (1.0, "1"),
-        (0.01, "0.01"),
-        (100.0, "100"),
-        (1e-5, "10⁻⁵"),
-        (1e12, "10¹²"),
-        (2e-7, "2\N{MULTIPLICATION SIGN}10⁻⁷"),
-    ],
-)
-def test_powers_of_ten_are_written_without_mathematical_markup(value: float, label: str) -> None:
-    assert power(value) == label
 
 
 def drawing(text: str = "a") -> Figure:

@@ -36,7 +36,7 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     assert len(found.get("usable_context").ngram_order) > 1
     assert found.notes == (
         "Losses by class: the first 300 of 400 characters.",
-        "Surprise, gradients, impulse response, exponents: the first 120 characters.",
+        "Surprise, gradients, impulse response, exponents, saturation: the first 120 characters.",
         "N-grams: counted on the last 400 characters of the training text.",
         "Curves: missing: a bundle without its run has no learning curves.",
     )
@@ -44,7 +44,7 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
     found = inspect_run(subject(bundle, length=5001), limits=replace(SMALL, characters=9999), only=[])
-    assert found.notes[1:] == ("Units, saturation, calibration, fixed points: the first 5,000 characters.",)
+    assert found.notes[1:] == ("Units, calibration, fixed points: the first 5,000 characters.",)
 
 
 def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:
