@@ -111,11 +111,6 @@ def test_text_of_two_characters_has_scores() -> None:
     assert np.isfinite(list(found.nats_per_char.values())).all()
 
 
-def test_one_compressor_alone_has_the_score_that_it_has_among_all() -> None:
-    found = compressed_nats(TEXT, LETTERS, TRAINING, names=("bz2",))
-    assert found == {"bz2": compressed_nats(TEXT, LETTERS, TRAINING)["bz2"]}
-
-
 SEEDED = settings(derandomize=True, deadline=None)
 TEXTS = st.lists(st.integers(0, 3), max_size=60)
 
@@ -188,11 +183,3 @@ def test_vocabulary_of_all_characters_does_not_overflow() -> None:
         for ids, n in ((text, size), (small, 4))
     )
     assert large_nats[-100:] == pytest.approx(small_nats[-100:], abs=0.1)
-
-
-def test_size_of_the_blocks_does_not_change_the_nats() -> None:
-    ids = np.random.default_rng(0).integers(0, 5, 1000)
-    model = count_ngrams(ids, vocabulary_size=5)
-    whole = np.concatenate(list(score_ngrams(model, ids[::-1])))
-    for block in (1, 3, 999):
-        np.testing.assert_array_equal(np.concatenate(list(score_ngrams(model, ids[::-1], block=block))), whole)

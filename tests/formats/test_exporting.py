@@ -115,10 +115,6 @@ def test_a_text_cannot_end_its_code_block() -> None:
     assert fenced("a\n````\n# b", "text") == "`````text\na\n````\n# b\n`````"
 
 
-def test_control_characters_of_a_text_are_shown_as_escapes() -> None:
-    assert fenced("\x1b[2Ja\n", "text") == "```text\n\\x1b[2Ja\n```"
-
-
 @pytest.mark.parametrize("nats", [None, "1.5", True, -1.0, float("nan"), float("inf"), 10**400, [1.5]])
 def test_a_value_that_is_not_possible_is_none(nats: Any) -> None:
     assert known_score({"score": {"split": "validation", "nats_per_char": nats}}) is None

@@ -9,32 +9,13 @@ from inspection.networks import states_of
 
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.calibration import Calibration, best_temperature, calibrate
-from charlm.network.rnn import Parameters, step, zero_state
+from charlm.network.rnn import Parameters
 
 RandomParameters = Callable[..., Parameters]
 
 
 def calibration_of(parameters: Parameters, ids: np.ndarray, *, count: int | None = None, bins: int = 10) -> Calibration:
     return calibrate(parameters, ids, states_of(parameters, ids[:count]), bins=bins)
-
-
-def sharpened(parameters: Parameters, temperature: float) -> Parameters:
-    """Return a network whose logits are divided by a temperature."""
-    return replace(
-        parameters,
-        logits_kernel=parameters.logits_kernel / np.float32(temperature),
-        logits_bias=parameters.logits_bias / np.float32(temperature),
-    )
-
-
-def written_by(parameters: Parameters, length: int = 1500) -> np.ndarray:
-    """Return a text that a network has written at temperature 1."""
-    rng = np.random.default_rng(0)
-    ids, state = [0], zero_state(parameters, 1)
-    while len(ids) < length:
-        logits, state = step(parameters, np.array(ids[-1:]), state)
-        ids.append(int((logits[0] + rng.gumbel(size=5)).argmax()))
-    return np.array(ids)
 
 
 @pytest.fixture
@@ -55,15 +36,6 @@ def test_the_temperature_that_targets_were_drawn_with_is_found(predictions: tupl
 def test_a_temperature_beyond_the_range_is_its_end(right: int, end: float) -> None:
     logits = np.array([[0, -1.0]] * 10)
     assert best_temperature(logits, np.full(10, right), low=0.25, high=4) == pytest.approx(end)
-
-
-def test_dividing_the_logits_multiplies_the_best_temperature(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(units=8, seed=3)
-    ids = written_by(sharpened(parameters, 3))
-    plain, sharp = calibration_of(sharpened(parameters, 3), ids), calibration_of(sharpened(parameters, 2.4), ids)
-    assert plain.temperature == pytest.approx(1, abs=0.1)
-    assert sharp.temperature / plain.temperature == pytest.approx(5 / 4, rel=1e-4)
-    assert sharp.best_nats_per_char == pytest.approx(plain.best_nats_per_char, rel=1e-6)
 
 
 def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: RandomParameters) -> None:

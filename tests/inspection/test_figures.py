@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from inspection.reports import CHARACTERS, report
+from inspection.reports import report
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -79,13 +79,6 @@ def test_what_a_doubling_of_the_context_saves_is_a_bar(whole: Report) -> None:
     assert heights == whole.get("usable_context").bits_saved.tolist()
 
 
-def test_an_impulse_response_that_ends_leaves_the_rest_blank(whole: Report) -> None:
-    response = whole.get("impulse_response")
-    ended = np.where(response.lag < 3, response.state, 0.0)
-    figure = draw_impulse_response(replace(response, state=ended))
-    assert np.isnan(line(figure, "|dh|")[1]).tolist() == [lag >= 3 for lag in response.lag]
-
-
 def test_a_finite_response_is_drawn_to_its_end_on_linear_axes(whole: Report) -> None:
     response = whole.get("impulse_response")
     ended = np.where(response.lag < 1, response.state, 0.0)
@@ -139,15 +132,6 @@ def test_calibration_shows_how_often_each_bin_is_right(whole: Report) -> None:
     calibration = whole.get("calibration")
     reliability = draw("reliability", whole).axes[0].lines[1]
     assert np.asarray(reliability.get_ydata()).tolist() == [each.accuracy for each in calibration.bins]
-
-
-def test_the_histogram_of_a_layer_has_shares_that_add_up_to_one(whole: Report) -> None:
-    assert sum(height for _, height in bars(draw("saturation", whole))[:40]) == pytest.approx(1)
-
-
-def test_every_character_is_on_both_maps(whole: Report) -> None:
-    for axes in draw("character-map", whole).axes:
-        assert len(axes.texts) == len(CHARACTERS)
 
 
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> None:

@@ -78,16 +78,6 @@ def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(random_parameters: Rand
     np.testing.assert_allclose(np.concatenate(after, 1)[0], point.state, atol=1e-9)
 
 
-def test_a_linear_layer_has_the_point_that_solves_its_equations(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(activation="linear").cast(np.float64)
-    layer = parameters.layers[0]
-    assert layer.bias is not None
-    point = find_point(parameters, 1, (np.zeros(4),))
-    assert point is not None
-    expected = np.linalg.solve(np.eye(4) - layer.recurrent_kernel.T, layer.kernel[1] + layer.bias)
-    assert point.state == pytest.approx(expected, rel=1e-6)
-
-
 def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text() -> None:
     held = found_in(switch(2), np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0]), 0)
     assert (held.outcome, held.period) == ("settles", 1)
@@ -148,12 +138,6 @@ def test_the_commonest_characters_are_held(
 ) -> None:
     parameters = random_parameters()
     assert [held.id for held in find_fixed_points(parameters, ids, states_of(parameters, ids))] == expected
-
-
-def test_a_network_that_grows_without_end_has_its_unstable_point(random_parameters: RandomParameters) -> None:
-    held = found_in(random_parameters(activation="linear", scale=1.0), IDS[:20], 3)
-    assert held.outcome == "grows"
-    assert held.points[0].unstable_directions >= 1
 
 
 def test_a_layer_that_is_too_wide_and_states_that_are_not_finite_are_refused(

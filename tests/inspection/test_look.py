@@ -82,18 +82,6 @@ def test_figures_of_several_runs_share_their_limits() -> None:
     assert one.get_ylim()[0] < -3 < 10 < one.get_ylim()[1]
 
 
-def test_figures_with_other_axes_or_scales_keep_their_limits() -> None:
-    first, (one,) = canvas("a")
-    second, (two,) = canvas("a")
-    one.plot([1, 2], [1, 2])
-    two.plot([1, 2], [1, 1000])
-    two.set_yscale("log")
-    before = one.get_ylim()
-    share_limits([first, second])
-    share_limits([first, canvas("a", "b")[0]])
-    assert one.get_ylim() == before
-
-
 def test_an_axis_without_a_positive_value_stays_linear() -> None:
     _, (axes,) = canvas("a")
     log_scale(axes, [0.0, 0.0])

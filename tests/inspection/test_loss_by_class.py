@@ -55,8 +55,3 @@ def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:
     found = divide_loss(np.zeros(9), IDS, VOCABULARY)
     assert found.nats_per_char == 0
     assert {row.share_of_loss for row in found.by_class} == {0}
-
-
-def test_a_long_word_ends_in_the_last_range(vocabulary: Vocabulary) -> None:
-    found = divide_loss(np.ones(999), np.ones(1000, int), vocabulary)
-    assert losses(found.by_word_place)["8th on"] == (993, 1)

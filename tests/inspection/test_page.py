@@ -112,13 +112,6 @@ def test_each_section_has_its_equation_and_one_sentence_that_says_what_to_see(se
     assert ". " not in section.see
 
 
-def test_names_of_sections_and_charts_are_unique() -> None:
-    names = [section.name for section in SECTIONS]
-    charts = [chart.name for section in SECTIONS for chart in section.charts]
-    assert len(set(names)) == len(names)
-    assert len(set(charts)) == len(charts)
-
-
 def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
     page = render_page([text_report()])
     assert page.count("Not available for this run") == len(SECTIONS) - 1

@@ -50,12 +50,6 @@ def test_an_output_is_saturated_by_its_slope(
     assert (layer.saturated_share, layer.always_saturated_units) == (0.5, 1)
 
 
-def test_a_unit_of_relu_that_is_always_0_is_always_saturated(random_parameters: RandomParameters) -> None:
-    kernel: list[list[float]] = [[-1.0, -1, 2], [-2, -1, 2], [-3, 1, 2], [0, -1, 2], [-5, -1, 2]]
-    (layer,) = measure_saturation(traced(one_layer(random_parameters(activation="relu"), kernel), IDS)).layers
-    assert layer.always_saturated_units == 1
-
-
 def test_outputs_that_are_not_finite_are_refused(random_parameters: RandomParameters) -> None:
     with pytest.raises(CharlmError, match="not finite"), np.errstate(all="ignore"):
         measure_saturation(traced(random_parameters(activation="linear", scale=1e60), IDS))
@@ -101,19 +95,6 @@ def test_characters_with_rows_on_a_line_lie_on_a_line(
     assert found.by_input.explained == pytest.approx((1, 0))
     assert found.ids.tolist() == [0, 1, 2, 3, 4]
     assert found.kinds == ("line break", "vowel", "lower case", "reserved", "reserved")
-
-
-@pytest.mark.parametrize("embedding", [None, 2])
-def test_distances_are_those_of_input_rows_and_output_columns(
-    random_parameters: RandomParameters, vocabulary: Vocabulary, embedding: int | None
-) -> None:
-    parameters = random_parameters(units=2, embedding=embedding)
-    found = map_characters(parameters, SOME, vocabulary)
-    kernel = parameters.layers[0].kernel
-    rows = kernel if parameters.embedding is None else parameters.embedding @ kernel
-    for vectors, points in ((rows, found.by_input.points), (parameters.logits_kernel.T, found.by_output.points)):
-        for i, j in ((0, 1), (2, 4)):  # two dimensions lose nothing
-            assert np.linalg.norm(points[i] - points[j]) == pytest.approx(np.linalg.norm(vectors[i] - vectors[j]))
 
 
 def test_of_a_large_vocabulary_the_commonest_characters_are_placed(
