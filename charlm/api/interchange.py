@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, harmless
-from charlm.formats.card import CardFacts, hub_files
+from charlm.formats.exporting import Check, Format, FormatName, check_export, find_format, hub_files
 from charlm.formats.html import Precision, round_weights
 from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
-from charlm.formats.registry import Check, Format, FormatName, check_export, find_format
 from charlm.network.bundle import write_bundle
 from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
@@ -81,7 +80,7 @@ def export(
     files = found.export(model.bundle)
     others: dict[str, bytes] = {}
     if not is_file:
-        others = hub_files(model.bundle, CardFacts(title, found.program, found.usage, tuple(files)))
+        others = hub_files(model.bundle, found, title=title, names=files)
     stored: Precision = precision if format == "html" else "float32"
     corpus = run_corpus(model.folder, model.bundle) if check else None
     checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
@@ -150,8 +149,7 @@ def _check(
         _text_to_check(model, corpus),
         parameters=parameters,
         stored=round_weights(parameters, precision),
-        program=found.program,
-        read_logits=found.read_logits,
+        found=found,
     )
     if not check.has_passed:
         raise CharlmError(

@@ -20,7 +20,6 @@ import bz2
 import itertools
 import lzma
 import math
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,12 +34,11 @@ Ids = NDArray[Any]
 
 MAX_TRAINING_CHARACTERS = 20_000_000
 NGRAM_ORDER = 5
-COMPRESSORS = ("zlib", "bz2", "lzma")
+COMPRESSORS = ("bz2", "lzma")
 BLOCK = 1 << 18
 """How many ids are encoded or scored at once."""
 MIN_ADDED_BYTES = 200
 """What a compressor adds is a whole number of bytes, and a few more or less by the headers of its blocks."""
-ZLIB_WINDOW_BYTES = 1 << 15
 MAX_LZMA_DICTIONARY_BYTES = 1 << 26  # as xz -9; the encoder takes about eleven times as much memory
 
 
@@ -70,7 +68,7 @@ def measure_baselines(
     *,
     max_training_characters: int = MAX_TRAINING_CHARACTERS,
 ) -> Baselines:
-    """Score a text with zlib, bz2, lzma, a unigram model and a 5-gram model.
+    """Score a text with bz2, lzma, a unigram model and a 5-gram model.
 
     Without a training text, the compressors learn from the first id alone, and there are no n-gram models.
 
@@ -136,7 +134,6 @@ def compressed_nats(
     What is compressed is UTF-8 (at level byte, the bytes themselves), with a zero byte for each end-of-text id. The
     training text and the first id of the text come before the ids that are scored:
 
-        zlib  level 9; its window is 32 KB, so that it is given the last 32 KB before the text as its dictionary
         bz2   level 9; it sorts blocks of 900,000 bytes independently, so that only the part counts that is in the block
               where the text begins: nearly a whole block or nearly nothing, by chance
         lzma  preset 9, extreme; its dictionary holds the training text and the text, up to 64 MiB
@@ -154,14 +151,13 @@ def compressed_nats(
     given = b"".join(text_bytes(training, vocabulary)) + b"".join(text_bytes(ids[:1], vocabulary))
     widest = max((len(c.encode()) for c in vocabulary.characters if c is not None), default=1)
     dictionary = min(max(len(given) + widest * len(ids), 4096), MAX_LZMA_DICTIONARY_BYTES)
-    makers: dict[str, tuple[Callable[[], _Compressor], bytes]] = {
-        "zlib": (lambda: zlib.compressobj(9, wbits=-15, zdict=given[-ZLIB_WINDOW_BYTES:]), b""),
-        "bz2": (lambda: bz2.BZ2Compressor(9), given),
-        "lzma": (lambda: _lzma(dictionary), given),
+    makers: dict[str, Callable[[], _Compressor]] = {
+        "bz2": lambda: bz2.BZ2Compressor(9),
+        "lzma": lambda: _lzma(dictionary),
     }
     return {
-        name: 8 * math.log(2) / (len(ids) - 1) * _added_bytes(make, before, lambda: text_bytes(ids[1:], vocabulary))
-        for name, (make, before) in makers.items()
+        name: 8 * math.log(2) / (len(ids) - 1) * _added_bytes(make, given, lambda: text_bytes(ids[1:], vocabulary))
+        for name, make in makers.items()
         if name in names
     }
 

@@ -1,7 +1,6 @@
 """How much of a text occurs word for word in the training text, and where.
 
-Windows of a text are compared by a hash of their ids, sum over j of id_{i+j} B^j modulo 2^64, which a running sum of
-id_i B^i gives for every i and any length. Windows that differ have the same hash with a probability of about 2^-64.
+Windows of a text are compared by a hash of their ids, `charlm.text.findings.hash_windows`.
 
 Axes: n ids of the text, m of the training text.
 """
@@ -13,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.text.findings import hash_windows
+
 Ids = NDArray[Any]
 
 MIN_SPAN = 20
 """The shortest span that counts as copied, in ids: any two texts of a language share shorter ones."""
 BLOCK = 1 << 20
 """How many ids of the training text are compared at once; takes about 50 MB."""
-BASE = 0x9E3779B97F4A7C15
-"""B, which is odd, so that it has an inverse."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +68,13 @@ def find_copies(ids: Ids, training: Ids, *, min_span: int = MIN_SPAN, block: int
 
 def _first_positions(ids: Ids, training: Ids, length: int, block: int) -> NDArray[np.int64]:
     """Return where each window of a text first begins in the training text, int64 [n - length + 1]; -1 = nowhere."""
-    codes, numbers = np.unique(_hashes(ids, length), return_inverse=True)
+    codes, numbers = np.unique(hash_windows(ids, length), return_inverse=True)
     found = np.full(len(codes), -1)
     if not len(codes):
         return found
     for start in range(0, len(training) - length + 1, block):
-        theirs = _hashes(training[start : start + block + length - 1], length)
+        theirs = hash_windows(training[start : start + block + length - 1], length)
         at = np.minimum(np.searchsorted(codes, theirs), len(codes) - 1)
         places = np.flatnonzero((codes[at] == theirs) & (found[at] < 0))
         found[at[places][::-1]] = start + places[::-1]  # the first is written last and stays
     return found[numbers]
-
-
-def _hashes(ids: Ids, length: int) -> NDArray[np.uint64]:
-    """Return the hash of each window, uint64 [n - length + 1]."""
-    count = max(0, len(ids) - length + 1)
-    powers, inverses = (np.cumprod(np.full(len(ids), base, np.uint64)) for base in (BASE, pow(BASE, -1, 1 << 64)))
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((ids.astype(np.uint64) + np.uint64(1)) * powers)])
-    return np.asarray((sums[length : length + count] - sums[:count]) * inverses[:count], np.uint64)

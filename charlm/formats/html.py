@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.formats.card import known_score
 from charlm.formats.programs import read_shipped, run_browser
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters, bits, parameters_from_tensors
+from charlm.runs.metrics import to_number
 
 FILE = "index.html"
 USAGE = f"Open `{FILE}` in a browser. It needs no server and no network."
@@ -131,11 +131,17 @@ def summarize(bundle: Bundle) -> str:
     shape = bundle.architecture
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
     kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
-    score = known_score(bundle.facts)
-    tail = ""
-    if score is not None and score.is_on_unseen_text:
-        tail = f"; {bits(score.nats_per_char):.2f} bits per character on unseen text"
+    nats = known_score(bundle.facts)
+    tail = "" if nats is None else f"; {bits(nats):.2f} bits per character on unseen text"
     return f"A SimpleRNN of {layers}, {bundle.parameters.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
+
+
+def known_score(facts: Mapping[str, Any]) -> float | None:
+    """Return the nats per character on the validation text in model.json; None if there is none, or no number."""
+    score = facts.get("score")
+    if not isinstance(score, dict) or score.get("split") != "validation":
+        return None
+    return to_number(score.get("nats_per_char"))
 
 
 def _encode(parameters: Parameters, precision: Precision) -> str:

@@ -5,7 +5,6 @@ The files may come from a stranger. They are read as data: a pickle, which is co
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,7 @@ from charlm.formats.keras import read_keras_archive
 from charlm.formats.torch import read_state_dict
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Layer, Parameters
+from charlm.network.rnn import Parameters
 from charlm.storage.files import read_file
 from charlm.text.vocabulary import MAX_BYTES, Vocabulary, parse_vocabulary
 
@@ -53,18 +52,8 @@ def read_network(path: Path, *, vocabulary: Vocabulary, activation: RnnActivatio
         parameters = read_state_dict(path, vocabulary_size=len(vocabulary), activation=activation)
     else:
         raise CharlmError(f"{path}: {_REFUSED.get(path.suffix, 'must be a .keras or a .safetensors file')}")
-    parameters = replace(parameters, layers=_equally_biased(parameters.layers))
     _check(parameters, path, vocabulary)
     return parameters
-
-
-def _equally_biased(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Return layers of which all have a bias or none: a missing one is zero."""
-    if all(layer.bias is None for layer in layers):
-        return layers
-    return tuple(
-        layer if layer.bias is not None else replace(layer, bias=np.zeros(layer.units, np.float32)) for layer in layers
-    )
 
 
 def imported_bundle(parameters: Parameters, vocabulary: Vocabulary) -> Bundle:

@@ -23,8 +23,6 @@ MAX_VALUES = 1 << 22
 BINS = 10
 TEMPERATURES = (0.25, 4.0)
 """The lowest and the highest temperature that is tried."""
-POINTS = 41
-"""How many temperatures the curve has; the middle one is 1."""
 HALVINGS = 40
 
 
@@ -53,17 +51,11 @@ class Calibration:
     expected_error: float
     """The mean of |confidence - accuracy| over the positions, bin by bin, from 0 to 1."""
     temperature: float
-    """The temperature with the lowest loss on the text, within the range of `temperatures`."""
-    is_at_end: bool
-    """Whether that is an end of the range, so that a temperature beyond it may be better."""
+    """The temperature with the lowest loss on the text, from 0.25 to 4."""
     nats_per_char: float
     """The loss at temperature 1."""
     best_nats_per_char: float
     """The loss at `temperature`."""
-    temperatures: Values
-    """Temperatures at which the loss was measured, ascending, [points]."""
-    nats_by_temperature: Values
-    """The loss at each of them in nats per character, [points]."""
 
 
 def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State, *, bins: int = BINS) -> Calibration:
@@ -81,7 +73,6 @@ def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State, *, bins
     targets = np.asarray(ids[1 : count + 1], np.int64)
     logits = parameters.logits([output[:count] for output in outputs]).astype(np.float64)
     logits -= logits.max(-1, keepdims=True)
-    temperatures = np.geomspace(*TEMPERATURES, POINTS)
     reliability = _reliability(logits, targets, bins)
     best = best_temperature(logits, targets, low=TEMPERATURES[0], high=TEMPERATURES[1])
     return Calibration(
@@ -89,11 +80,8 @@ def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State, *, bins
         bins=reliability,
         expected_error=_expected_error(reliability) if np.isfinite(logits).all() else math.nan,
         temperature=best,
-        is_at_end=bool(np.isclose(best, TEMPERATURES, rtol=1e-3).any()),
         nats_per_char=_mean_nats(logits, targets, 1.0),
         best_nats_per_char=_mean_nats(logits, targets, best),
-        temperatures=temperatures,
-        nats_by_temperature=np.array([_mean_nats(logits, targets, float(each)) for each in temperatures]),
     )
 
 

@@ -25,8 +25,6 @@ class Curve:
 
     steps: NDArray[np.int64]
     """[points], ascending."""
-    epochs: NDArray[np.float64]
-    """[points]: passes over the training text."""
     nats_per_char: NDArray[np.float64]
     """[points]."""
 
@@ -49,11 +47,6 @@ class Curves:
     validation: Curve
     levels: tuple[Level, ...]
     """Simple models, highest loss first."""
-    best_step: int | None
-    """The step of the lowest validation loss; None if the run was not evaluated."""
-    best_nats_per_char: float | None
-    gap_nats: float | None
-    """The validation loss less the training loss at the last evaluation; None if one of them is not known."""
 
 
 def read_curves(run: Path, *, levels: tuple[Level, ...] = (), max_points: int = MAX_POINTS) -> Curves:
@@ -69,16 +62,8 @@ def read_curves(run: Path, *, levels: tuple[Level, ...] = (), max_points: int = 
 
     """
     lines = read_metrics(run / METRICS_FILE)
-    training, validation = (_curve(lines, split) for split in ("train", "validation"))
-    best = int(validation.nats_per_char.argmin()) if len(validation.steps) else None
-    return Curves(
-        training=_thin(training, max_points),
-        validation=_thin(validation, max_points),
-        levels=levels,
-        best_step=None if best is None else int(validation.steps[best]),
-        best_nats_per_char=None if best is None else float(validation.nats_per_char[best]),
-        gap_nats=_gap(training, validation),
-    )
+    training, validation = (_curve(lines, split, max_points) for split in ("train", "validation"))
+    return Curves(training, validation, levels)
 
 
 def measure_levels(
@@ -106,28 +91,14 @@ def measure_levels(
     return tuple(sorted(levels, key=lambda level: -level.nats_per_char))
 
 
-def _curve(lines: Sequence[Mapping[str, Any]], split: str) -> Curve:
+def _curve(lines: Sequence[Mapping[str, Any]], split: str, points: int) -> Curve:
     """Return the losses on a split; a loss of a later line with the same step replaces an earlier one."""
-    points: dict[int, tuple[float, float]] = {}
+    found: dict[int, float] = {}
     for line in lines:
-        step, epoch, nats = (to_number(line.get(key)) for key in ("step", "epoch", "nats_per_char"))
+        step, nats = to_number(line.get("step")), to_number(line.get("nats_per_char"))
         if line.get("split") == split and step is not None and nats is not None:
-            points[int(step)] = float(epoch or 0), float(nats)
-    steps = sorted(points)
-    values = np.array([points[step] for step in steps], np.float64).reshape(-1, 2)
-    return Curve(np.array(steps, np.int64), values[:, 0], values[:, 1])
-
-
-def _thin(curve: Curve, points: int) -> Curve:
-    if len(curve.steps) <= points:
-        return curve
-    kept = np.round(np.linspace(0, len(curve.steps) - 1, points)).astype(np.int64)
-    return Curve(curve.steps[kept], curve.epochs[kept], curve.nats_per_char[kept])
-
-
-def _gap(training: Curve, validation: Curve) -> float | None:
-    """Return the last validation loss less the training loss at the step nearest to it."""
-    if not (len(training.steps) and len(validation.steps)):
-        return None
-    nearest = np.abs(training.steps - validation.steps[-1]).argmin()
-    return float(validation.nats_per_char[-1] - training.nats_per_char[nearest])
+            found[int(step)] = float(nats)
+    steps = np.array(sorted(found), np.int64)
+    if len(steps) > points:
+        steps = steps[np.round(np.linspace(0, len(steps) - 1, points)).astype(np.int64)]
+    return Curve(steps, np.array([found[step] for step in steps.tolist()], np.float64))

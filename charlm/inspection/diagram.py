@@ -47,7 +47,6 @@ class Part:
     outputs: int
     """The width of its output."""
     weights: tuple[Weight, ...]
-    parameters: int
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,6 @@ class Diagram:
     """A network as its parts, from the input to the logits."""
 
     parts: tuple[Part, ...]
-    activation: str
-    """The name of f."""
     skip_connections: bool
     parameters: int
     """Of all parts together."""
@@ -69,7 +66,7 @@ def draw_up(parameters: Parameters) -> Diagram:
     layers = [_part(parameters, f"rnn.{index}", "rnn", layer.units) for index, layer in enumerate(parameters.layers)]
     top = _part(parameters, "logits", "logits", parameters.vocabulary_size)
     parts = (_part(parameters, source, source, width), *layers, top)
-    return Diagram(parts, parameters.activation, parameters.skip_connections, parameters.size)
+    return Diagram(parts, parameters.skip_connections, parameters.size)
 
 
 def _part(parameters: Parameters, name: str, kind: PartKind, outputs: int) -> Part:
@@ -79,7 +76,7 @@ def _part(parameters: Parameters, name: str, kind: PartKind, outputs: int) -> Pa
         for each, tensor in parameters.tensors().items()
         if each == name or each.startswith(f"{name}.")
     )
-    return Part(name, kind, outputs, weights, sum(weight.parameters for weight in weights))
+    return Part(name, kind, outputs, weights)
 
 
 def weight_rows(diagram: Diagram) -> list[tuple[object, ...]]:
@@ -136,23 +133,13 @@ def _draw_rolled(axes: "Axes", parts: Sequence[Part], *, has_skips: bool) -> Non
             axes.text(1.42, level, f"V\n{part.outputs}{TIMES}{part.outputs}", fontsize=6.5, va="center")
     for level in range(len(parts) - 1):
         _arrow(axes, (0, level + _HALF_HEIGHT), (0, level + 1 - _HALF_HEIGHT))
-    if has_skips and len(parts) > 3:
-        _draw_skips(axes, parts)
-
-
-def _draw_skips(axes: "Axes", parts: Sequence[Part]) -> None:
-    """Draw the input to every layer above the lowest, and the outputs of all layers but the highest to the logits."""
     layers = [level for level, part in enumerate(parts) if part.kind == "rnn"]
     source, top = layers[0] - 1, len(parts) - 1
-    for level in layers[1:]:
-        _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=_bend(level - source))
-    for level in layers[:-1]:
-        _arrow(axes, (-1.0, level + 0.1), (-1.0, top), bend=_bend(top - level), colour=ORANGE)
-
-
-def _bend(levels: int) -> float:
-    """Return the bend of an arrow over so many levels: long ones go out little further than short ones."""
-    return float(-0.35 * (2 / levels) ** 0.75)
+    if has_skips:
+        for level in layers[1:]:
+            _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=-0.3)
+        for level in layers[:-1]:
+            _arrow(axes, (-1.0, level + 0.1), (-1.0, top), bend=-0.3, colour=ORANGE)
 
 
 def _label(part: Part) -> str:

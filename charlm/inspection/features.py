@@ -16,11 +16,13 @@ from charlm.text.vocabulary import Vocabulary
 Kind = Literal["yes/no", "number"]
 
 VOWELS = frozenset("aeiou")
-SENTENCE_ENDS = frozenset(".!?")
 APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}")
-CLOSERS = APOSTROPHES | frozenset('"”»)]')
-BRACKETS = {"(": ")", "[": "]", "{": "}"}
-QUOTES = {"“": "”", "„": "“", "«": "»", '"': '"'}
+PAIRS = {"(": ")", "[": "]", "{": "}", "“": "”", "„": "“", "«": "»", '"': '"'}
+"""The closing sign of each opening one."""
+KINDS = (
+    *("lower case", "upper case", "other letter", "digit", "blank", "line break", "punctuation", "other", "reserved"),
+)
+"""Of characters."""
 MAX_SPEAKER = 40
 """The most characters of a line that counts as the name of a speaker."""
 
@@ -65,7 +67,23 @@ def readable_text(ids: NDArray[Any], vocabulary: Vocabulary) -> str:
 
 def is_vowel(character: str) -> bool:
     """Return whether a character is a vowel of the Latin alphabet, with or without accents."""
-    return unicodedata.normalize("NFD", character)[0].lower() in VOWELS
+    return unicodedata.normalize("NFD", character)[:1].lower() in VOWELS
+
+
+def character_kind(character: str | None) -> str:
+    """Return which of KINDS a character is; None is a reserved id."""
+    if character is None:
+        return "reserved"
+    checks = (
+        ("line break", character == "\n"),
+        ("blank", character.isspace()),
+        ("digit", character.isdigit()),
+        ("upper case", character.isupper()),
+        ("lower case", character.islower()),
+        ("other letter", character.isalpha()),
+        ("punctuation", unicodedata.category(character).startswith("P")),
+    )
+    return next((name for name, is_kind in checks if is_kind), "other")
 
 
 def is_in_word(text: str) -> list[bool]:
@@ -103,20 +121,7 @@ def _is_in_speaker(text: str) -> list[bool]:
     return marks[:-1]  # split sees one line break more than there is
 
 
-def _is_after_stop(text: str) -> list[bool]:
-    """Mark the end of a sentence and the blanks and closing quotes after it."""
-    marks: list[bool] = []
-    is_after = False
-    for character in text:
-        if character in SENTENCE_ENDS:
-            is_after = True
-        elif not (character.isspace() or character in CLOSERS):
-            is_after = False
-        marks.append(is_after)
-    return marks
-
-
-def _is_between(text: str, pairs: Mapping[str, str]) -> list[bool]:
+def _is_enclosed(text: str) -> list[bool]:
     """Mark what lies between an opening sign and its closing one; a blank line ends what was not closed."""
     marks: list[bool] = []
     closing, before = "", ""
@@ -125,7 +130,7 @@ def _is_between(text: str, pairs: Mapping[str, str]) -> list[bool]:
         if is_opened and (character == closing or character == before == "\n"):
             closing = ""
         elif not is_opened:
-            closing = pairs.get(character, "")
+            closing = PAIRS.get(character, "")
         marks.append(is_opened and bool(closing))
         before = character
     return marks
@@ -140,31 +145,17 @@ def _is_last_of_word(text: str) -> list[bool]:
     return [here and not after for here, after in zip(inside, _next(inside), strict=True)]
 
 
-def _is_in_first_word(text: str) -> list[bool]:
-    """Mark the characters of a line before its first blank."""
-    marks: list[bool] = []
-    is_first = True
-    for character in text:
-        is_first = character == "\n" or (is_first and not character.isspace())
-        marks.append(is_first and character != "\n")
-    return marks
-
-
 FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
     "number": {
         "position in the line": line_places,
         "position in the word": lambda text: count_within(is_in_word(text)),
-        "position in the sentence": lambda text: count_within([not mark for mark in _is_after_stop(text)]),
     },
     "yes/no": {
         "inside a word": is_in_word,
         "upper case": lambda text: [character.isupper() for character in text],
         "digit": lambda text: [character.isdigit() for character in text],
         "inside a speaker's name": _is_in_speaker,
-        "after a full stop": _is_after_stop,
-        "in quotes": lambda text: _is_between(text, QUOTES),
-        "in brackets": lambda text: _is_between(text, BRACKETS),
-        "first word of a line": _is_in_first_word,
+        "in quotes or brackets": _is_enclosed,
         "vowel": lambda text: [is_vowel(character) for character in text],
         "vowel next": lambda text: _next([is_vowel(character) for character in text]),
         "end of a word next": _is_last_of_word,

@@ -11,7 +11,6 @@ Axes: S states side by side, H units.
 """
 
 from dataclasses import dataclass
-from statistics import median_low
 from typing import Any, Literal
 
 import numpy as np
@@ -87,9 +86,6 @@ class HeldCharacter:
     without end."""
     period: int | None
     """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
-    settling_characters: int | None
-    """After how many repetitions the state is within 1e-3 of its size from the point; None if it does not settle, or
-    not in 400 repetitions."""
     points: tuple[FixedPoint, ...]
     """Those that most searches led to first, at most MOST_POINTS."""
 
@@ -124,7 +120,6 @@ def _describe_character(parameters: Parameters, index: int, states: State) -> He
     held = hold_character(parameters, index, states)
     outcomes = [each.outcome for each in held]
     common = held[outcomes.index(max(outcomes, key=outcomes.count))]
-    known = [each.settling_characters for each in held if each.settling_characters is not None]
     begins = [find_point(parameters, index, tuple(layer[number] for layer in states)) for number in range(len(held))]
     same: list[list[Point]] = []
     for point in filter(None, (*(each.point for each in held), *begins)):
@@ -137,7 +132,6 @@ def _describe_character(parameters: Parameters, index: int, states: State) -> He
         id=index,
         outcome=common.outcome,
         period=common.period,
-        settling_characters=median_low(known) if known and common.outcome == "settles" else None,
         points=tuple(_describe_point(parameters, group[0], starts=len(group)) for group in same[:MOST_POINTS]),
     )
 
@@ -220,8 +214,6 @@ class Held:
     outcome: Outcome
     period: int | None
     """The length of the cycle; 1 if the state settles; None if it wanders or grows."""
-    settling_characters: int | None
-    """After how many repetitions the state stays within NEAR of the point; None if it does not, or does not settle."""
     point: Point | None
     """The fixed or slow point that a search finds from the state after the last repetition."""
 
@@ -254,22 +246,18 @@ def hold_character(parameters: Parameters, index: int, states: State) -> tuple[H
 def _outcome(parameters: Parameters, index: int, path: Floats, end: State) -> Held:
     """Return what became of a state with a path of states of all layers, [repetitions + 1, H of all layers]."""
     if not np.abs(path[-1]).max() <= LARGEST:
-        return Held("grows", None, None, None)
+        return Held("grows", None, None)
     scale = 1 + float(np.linalg.norm(path[-1]))
     point = find_point(parameters, index, end)
     if point is not None and point.is_fixed:
         distances = np.linalg.norm(path - point.state, axis=1)
-        is_away = distances > NEAR * scale
-        if not is_away[-1]:
-            return Held("settles", 1, int(np.flatnonzero(is_away)[-1]) + 1 if is_away.any() else 0, point)
-        later = distances[len(distances) // 2 :]
-        if later[-1] < APPROACH * later[0] and (np.diff(later) < 0).all():
-            return Held("settles", 1, None, point)
+        if distances[-1] <= max(NEAR * scale, APPROACH * distances[len(distances) // 2]):
+            return Held("settles", 1, point)
     returns = np.linalg.norm(path[-2 : -2 - LONGEST_PERIOD : -1] - path[-1], axis=1) <= RETURNED * scale
     period = int(returns.argmax()) + 1
     if returns.any() and period > 1:
-        return Held("cycles", period, None, point)
-    return Held("wanders", None, None, point)
+        return Held("cycles", period, point)
+    return Held("wanders", None, point)
 
 
 def find_point(parameters: Parameters, index: int, start: State) -> Point | None:

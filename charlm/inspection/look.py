@@ -47,7 +47,6 @@ the letters, as matplotlib can, takes longer than all the rest."""
 DOTS_PER_INCH = 160
 FLOOR = 1e-10
 """Of logarithmic axes: less than this is rounding, and would press the rest together."""
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LOOK = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -71,7 +70,7 @@ _LOOK = {
     "svg.fonttype": "none",
     "svg.hashsalt": "charlm",
     "text.color": INK,
-    "text.parse_math": False,  # a dollar sign in a text is a dollar sign; `log_scale` writes its own powers
+    "text.parse_math": False,  # a dollar sign in a text is a dollar sign
     "xtick.color": MUTED,
     "xtick.labelsize": 8,
     "ytick.color": MUTED,
@@ -203,17 +202,8 @@ def log_scale(axes: "Axes", *values: ArrayLike) -> None:
         axes.set_yscale("log")
         if least < FLOOR:
             axes.set_ylim(FLOOR, 3 * max(float(curve.max()) for curve in shown if curve.size))
-        axes.yaxis.set_major_formatter(lambda value, _: power(value))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
-
-
-def power(value: float) -> str:
-    """Return a label for a value of a logarithmic axis: 0.01 to 100 as such, others as powers of ten."""
-    if 0.009 < value < 101:
-        return f"{value:g}"
-    digits, _, exponent = f"{value:e}".partition("e")
-    factor = "" if float(digits) == 1 else f"{float(digits):g}\N{MULTIPLICATION SIGN}"
-    return f"{factor}10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
 def doubling_scale(axes: "Axes", marks: Sequence[int] | NDArray[np.int64]) -> None:

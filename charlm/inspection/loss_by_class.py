@@ -1,9 +1,8 @@
-"""Where the loss is: by the kind of character, by the place in the word, and by the place in the line.
+"""Where the loss is: by the kind of character, and by the place in the word.
 
 The mean of a table weighted by its counts is the mean over the text.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.features import count_within, is_in_word, line_places, readable_text
+from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
 from charlm.text.vocabulary import Vocabulary
 
-KINDS = (
-    *("lower case", "upper case", "other letter", "digit", "blank", "line break", "punctuation", "other", "reserved"),
-)
-WORD_PLACES = ((0, "outside words"), (1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (5, "5th to 7th"), (8, "8th on"))
-LINE_PLACES = (
-    *((0, "line break"), (1, "1st"), (2, "2nd"), (3, "3rd to 5th"), (6, "6th to 10th"), (11, "11th to 20th")),
-    *((21, "21st to 40th"), (41, "41st to 80th"), (81, "81st on")),
-)
-"""The first place of each range, and its name."""
+WORD_PLACES = ("outside words", "1st", "2nd", "3rd", "4th", "5th to 7th", "8th on")
+WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
+"""The first place of each of WORD_PLACES."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class ClassLoss:
 
 @dataclass(frozen=True)
 class LossByClass:
-    """The loss on a text, divided in three ways."""
+    """The loss on a text, divided in two ways."""
 
     characters: int
     """How many characters were scored."""
@@ -53,8 +46,6 @@ class LossByClass:
     """By what the character is: lower case, upper case, ..."""
     by_word_place: tuple[ClassLoss, ...]
     """By the number of the letter in its word."""
-    by_line_place: tuple[ClassLoss, ...]
-    """By the number of the character in its line."""
 
 
 def divide_loss(
@@ -75,53 +66,29 @@ def divide_loss(
         ngram_order: The order of that model; None = there is none.
 
     """
-    text = readable_text(ids, vocabulary)
-    words, lines = count_within(is_in_word(text)), line_places(text)
-    kinds = [character_kind(vocabulary, index) for index in range(len(vocabulary))]
-
-    def divide(classes: Sequence[str], order: Sequence[str]) -> tuple[ClassLoss, ...]:
-        return _divide(nats, ngram_nats, classes, order)
-
+    kinds = np.array([KINDS.index(character_kind(character)) for character in vocabulary.characters])
+    places = count_within(is_in_word(readable_text(ids, vocabulary)))[1:]
+    word_places = np.searchsorted(WORD_STARTS, places, "right") - 1
     return LossByClass(
         characters=len(nats),
         nats_per_char=float(np.mean(nats, dtype=np.float64)),
         ngram_order=ngram_order,
         ngram_nats_per_char=None if ngram_nats is None else float(np.mean(ngram_nats, dtype=np.float64)),
-        by_class=divide([kinds[index] for index in ids[1:].tolist()], KINDS),
-        by_word_place=divide([_range_name(place, WORD_PLACES) for place in words[1:]], _range_names(WORD_PLACES)),
-        by_line_place=divide([_range_name(place, LINE_PLACES) for place in lines[1:]], _range_names(LINE_PLACES)),
+        by_class=_divide(nats, ngram_nats, kinds[ids[1:]], KINDS),
+        by_word_place=_divide(nats, ngram_nats, word_places, WORD_PLACES),
     )
-
-
-def character_kind(vocabulary: Vocabulary, index: int) -> str:
-    """Return which of KINDS an id is; at level byte, the byte counts as the character of Latin-1."""
-    character = vocabulary.characters[index]
-    if character is None:
-        return "reserved"
-    checks = (
-        ("line break", character == "\n"),
-        ("blank", character.isspace()),
-        ("digit", character.isdigit()),
-        ("upper case", character.isupper()),
-        ("lower case", character.islower()),
-        ("other letter", character.isalpha()),
-        ("punctuation", unicodedata.category(character).startswith("P")),
-    )
-    return next((name for name, is_kind in checks if is_kind), "other")
 
 
 def _divide(
     nats: NDArray[np.floating[Any]],
     ngram_nats: NDArray[np.floating[Any]] | None,
-    classes: Sequence[str],
-    order: Sequence[str],
+    classes: NDArray[np.int64],
+    names: Sequence[str],
 ) -> tuple[ClassLoss, ...]:
-    """Return the loss of each class that occurs, in an order of their names."""
-    numbers = {name: number for number, name in enumerate(order)}
-    index = np.array([numbers[name] for name in classes])
-    counts = np.bincount(index, minlength=len(order))
-    sums = np.bincount(index, weights=nats, minlength=len(order))
-    ngram_sums = None if ngram_nats is None else np.bincount(index, weights=ngram_nats, minlength=len(order))
+    """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
+    counts = np.bincount(classes, minlength=len(names))
+    sums = np.bincount(classes, weights=nats, minlength=len(names))
+    ngram_sums = None if ngram_nats is None else np.bincount(classes, weights=ngram_nats, minlength=len(names))
     total = float(sums.sum())
     return tuple(
         ClassLoss(
@@ -131,15 +98,6 @@ def _divide(
             ngram_nats_per_char=None if ngram_sums is None else float(ngram_sums[number] / counts[number]),
             share_of_loss=float(sums[number]) / total if total > 0 else 0.0,
         )
-        for number, name in enumerate(order)
+        for number, name in enumerate(names)
         if counts[number]
     )
-
-
-def _range_names(starts: Sequence[tuple[int, str]]) -> list[str]:
-    return [name for _, name in starts]
-
-
-def _range_name(place: int, starts: Sequence[tuple[int, str]]) -> str:
-    """Return the name of the range with the largest start that is not above a place."""
-    return next(name for start, name in reversed(starts) if start <= place)

@@ -34,9 +34,7 @@ def make_curves(reading: Reading) -> Curves:
     if ids is None or len(ids) < 2:  # other texts do not compare with the losses of the run
         return read_curves(reading.subject.run)
     ids = np.asarray(ids[:MOST_CHARACTERS], np.int64)
-    levels = measure_levels(
-        ids, reading.vocabulary, reading.training_ids, lambda order: reading.score_by_ngrams(ids, order)
-    )
+    levels = measure_levels(ids, reading.vocabulary, reading.training_ids, lambda order: reading.ngram_nats(order, ids))
     return read_curves(reading.subject.run, levels=levels)
 
 
@@ -130,38 +128,17 @@ def draw_reliability(calibration: Calibration) -> "Figure":
     return figure
 
 
-def draw_temperature(calibration: Calibration) -> "Figure":
-    """Draw the loss by temperature, with the best one marked."""
-    figure, (axes,) = canvas("Loss by temperature", height=1.6)
-    axes.plot(calibration.temperatures, calibration.nats_by_temperature, **series(0))
-    axes.plot(calibration.temperature, calibration.best_nats_per_char, marker="o", color=ORANGE)
-    axes.annotate(
-        f"best: {calibration.temperature:.4g}{', the end of the range' if calibration.is_at_end else ''}",
-        (calibration.temperature, calibration.best_nats_per_char),
-        xytext=(0, -7),  # below the curve, which is convex
-        textcoords="offset points",
-        ha="left" if calibration.temperature < calibration.temperatures.mean() else "right",
-        va="top",
-        fontsize=8,
-    )
-    axes.margins(y=0.25)
-    rule(axes, x=1)
-    axes.set(xlabel="temperature", ylabel="nats per character")
-    return figure
-
-
 def curve_rows(curves: Curves) -> Rows:
-    """Return a row for each evaluation and each simple model, and one for the gap."""
+    """Return a row for each evaluation and each simple model."""
     steps, nats = curves.validation.steps.tolist(), curves.validation.nats_per_char.tolist()
     evaluations = [(f"validation at step {step:,}", loss) for step, loss in zip(steps, nats, strict=True)]
-    levels = [(level.name, level.nats_per_char) for level in curves.levels]
-    return [*evaluations, *levels, ("validation less training, at the end", curves.gap_nats)]
+    return [*evaluations, *((level.name, level.nats_per_char) for level in curves.levels)]
 
 
 def calibration_rows(found: Calibration) -> Rows:
     """Return the figures of a calibration."""
     return (
-        (f"best temperature{', the end of the range that was tried' if found.is_at_end else ''}", found.temperature),
+        ("best temperature, from 0.25 to 4", found.temperature),
         ("nats per character at it", found.best_nats_per_char),
         ("nats per character at temperature 1", found.nats_per_char),
         ("expected calibration error", found.expected_error),
@@ -191,7 +168,6 @@ LOSS_COLUMNS = {
 DIVISIONS: tuple[tuple[str, str, Division], ...] = (
     ("class", "by what the character is", lambda loss: loss.by_class),
     ("word-place", "by the number of the letter in its word", lambda loss: loss.by_word_place),
-    ("line-place", "by the number of the character in its line", lambda loss: loss.by_line_place),
 )
 NETWORK = Section(
     "network",
@@ -237,10 +213,7 @@ CALIBRATION = Section(
     "Points below the diagonal are predictions that are right less often than the network believes; "
     "a best temperature above 1 says the same in one number.",
     (Quantity("calibration", lambda reading: calibrate(reading.parameters, reading.ids, reading.states)),),
-    (
-        Chart("reliability", "how often the likeliest character is right, by its probability", draw_reliability),
-        Chart("temperature", "loss by temperature", draw_temperature),
-    ),
+    (Chart("reliability", "how often the likeliest character is right, by its probability", draw_reliability),),
     (
         Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),
         Table(

@@ -1,14 +1,11 @@
-"""How far back a network learns and remembers, and which differences of its state grow or fade."""
+"""How far back a network learns and predicts, and which differences of its state grow or fade."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charlm.errors import CharlmError
-from charlm.inspection.context import LAGS, Memory, UsableContext, linear_memory, usable_context
 from charlm.inspection.fixed_points import FixedPoint, HeldCharacter, find_fixed_points
-from charlm.inspection.impulse import ImpulseResponse, impulse_response
 from charlm.inspection.look import (
     BLUE,
     GREEN,
@@ -25,23 +22,21 @@ from charlm.inspection.look import (
     rule,
     series,
 )
+from charlm.inspection.memory import (
+    GradientByLag,
+    ImpulseResponse,
+    UsableContext,
+    gradient_by_lag,
+    impulse_response,
+    usable_context,
+)
 from charlm.inspection.passages import visible
-from charlm.inspection.reading import MOST_POSITIONS, MOST_STATES, Reading
+from charlm.inspection.reading import MOST_STATES, Reading
 from charlm.inspection.section import Chart, Quantity, Rows, Section, Table, layer_name
 from charlm.inspection.stability import Lyapunov, RecurrentSpectrum, lyapunov, recurrent_spectra
-from charlm.inspection.vanishing import GradientByLag, TruncationBias, gradient_by_lag, truncation_bias
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-TRUNCATION_TEXTS, TRUNCATION_CHARACTERS = 8, 257
-MEMORY_TEXTS = 16
-
-
-def make_truncation(reading: Reading) -> TruncationBias:
-    """Measure the bias of truncated backpropagation on some texts side by side."""
-    texts = max(1, TRUNCATION_TEXTS * reading.limits.positions // MOST_POSITIONS)
-    return truncation_bias(reading.read(reading.side_by_side(texts, TRUNCATION_CHARACTERS)))
 
 
 def make_context(reading: Reading) -> UsableContext:
@@ -49,15 +44,6 @@ def make_context(reading: Reading) -> UsableContext:
     ngram_nats = None if reading.training_ids is None else reading.ngram_nats
     positions = reading.limits.context_positions
     return usable_context(reading.parameters, reading.ids, positions=positions, ngram_nats=ngram_nats)
-
-
-def make_memory(reading: Reading) -> Memory:
-    """Measure how well a linear read-out remembers; refuse a text that is too short to fit it."""
-    texts = reading.side_by_side(MEMORY_TEXTS, reading.limits.memory_characters // MEMORY_TEXTS + LAGS[-1])
-    states = sum(layer.units for layer in reading.parameters.layers)
-    if (fitted := int((texts.size - LAGS[-1] * texts.shape[1]) * 0.6)) < states:
-        raise CharlmError(f"a state of {states:,} dimensions, and only {max(0, fitted):,} characters to fit it to")
-    return linear_memory(reading.read(texts))
 
 
 def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
@@ -70,25 +56,6 @@ def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
     log_scale(axes, *(values for curve in found.layers for values in (curve.median, curve.high)))
     rule(axes, y=1)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
-    legend(figure)
-    return figure
-
-
-def draw_truncation(bias: TruncationBias) -> "Figure":
-    """Draw the angle and the length of the truncated gradient beside the full one, by window length."""
-    figure, (upper, lower) = canvas("Angle to the full gradient", "Length", height=1.5)
-    upper.plot(bias.window, bias.angle_degrees, marker="o", markersize=3.5, label="all weights", **series(0))
-    lower.plot(bias.window, bias.length_ratio, marker="o", markersize=3.5, **series(0))
-    pairs = zip(bias.recurrent_angle_degrees, bias.recurrent_length_ratio, strict=True)
-    for layer, (angle, length) in enumerate(pairs):
-        upper.plot(bias.window, angle, label=f"V of {layer_name(layer)}", **series(layer + 1))
-        lower.plot(bias.window, length, **series(layer + 1))
-    rule(lower, y=1)
-    for axes in (upper, lower):
-        doubling_scale(axes, bias.window)
-        axes.set_xlabel("window, characters")
-    upper.set(ylabel="angle, degrees", ylim=(0, None))
-    lower.set_ylabel("length / full length")
     legend(figure)
     return figure
 
@@ -133,32 +100,8 @@ def draw_impulse_response(response: ImpulseResponse) -> "Figure":
         lower.plot(response.lag, positive(response.kl), **style)
         log_scale(upper, response.state, response.linear)
         log_scale(lower, response.kl)
-        if response.half_life is not None:
-            rule(upper, x=response.half_life)
-            upper.annotate(
-                f"half-life {response.half_life:.4g}",
-                (response.half_life, 0.97),
-                xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="top",
-                fontsize=8,
-                color=MUTED,
-            )
     upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
     lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
-    legend(figure)
-    return figure
-
-
-def draw_memory(memory: Memory) -> "Figure":
-    """Draw how often a linear read-out names the character k steps back."""
-    figure, (axes,) = canvas("The character k steps back, read off the state")
-    axes.plot(memory.lag, memory.accuracy, marker="o", markersize=3, label="read-out from the state", **series(0))
-    axes.plot(memory.lag, memory.commonest, label="commonest character", **series(1))
-    held = np.maximum(memory.accuracy, memory.commonest)
-    axes.fill_between(memory.lag, memory.commonest, held, color=BLUE, alpha=0.15, linewidth=0)
-    axes.set(xlabel="lag k, characters", ylabel="share of right answers", ylim=(0, 1.02))
     legend(figure)
     return figure
 
@@ -219,7 +162,7 @@ def point_rows(found: Sequence[HeldCharacter], characters: Sequence[str | None])
     """Return a row for each point of each character, or one that says what the state does if no point was found."""
     rows: list[tuple[object, ...]] = []
     for held in found:
-        begin = (visible(characters[held.id]), held.outcome, held.period, held.settling_characters)
+        begin = (visible(characters[held.id]), held.outcome, held.period)
         rows += [
             (
                 *(*begin, _kind(point), point.speed, point.spectral_radius, point.unstable_directions),
@@ -284,15 +227,6 @@ GRADIENT = Section(
     (Chart("gradient-by-lag", "gradient by lag; a band holds 8 of 10 predictions", draw_gradient_by_lag),),
     (Table("Gradient by lag", ("layer", "lag", "median", "10%", "90%"), lag_rows),),
 )
-TRUNCATION = Section(
-    "truncation",
-    "The bias of truncated backpropagation",
-    "angle(g_{window}, g_{full}), |g_{window}| / |g_{full}|, g = dL/d(weights)",
-    "Once the angle is near 0 degrees a longer window teaches nothing more: what came before adds no gradient.",
-    (Quantity("truncation", make_truncation),),
-    (Chart("truncation", "angle and length of the truncated gradient by window", draw_truncation),),
-    (Table("All weights", {"window": "window", "angle, degrees": "angle_degrees", "length ratio": "length_ratio"}),),
-)
 CONTEXT = Section(
     "usable_context",
     "The usable context",
@@ -327,22 +261,6 @@ IMPULSE = Section(
         Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),
         Table("By lag", {"lag": "lag", "|dh|": "state", "linear": "linear", "KL, nats": "kl"}),
     ),
-)
-MEMORY = Section(
-    "memory",
-    "Memory against use",
-    "id_{t-k} read off h_t by ridge regression",
-    "The shaded area is what the state still holds of the character k steps back; "
-    "compare it with the usable context, which is what the predictions make of it.",
-    (Quantity("memory", make_memory),),
-    (
-        Chart(
-            "memory",
-            "accuracy of a linear read-out by lag; with more text to fit it to, it could be better",
-            draw_memory,
-        ),
-    ),
-    (Table("Read-out by lag", {"lag": "lag", "right": "accuracy", "commonest": "commonest", "memory": "memory"}),),
 )
 SPECTRUM = Section(
     "spectrum",
@@ -409,7 +327,7 @@ FIXED_POINTS = Section(
         Table(
             "The points",
             (
-                *("held", "the state", "period", "settles after, characters"),
+                *("held", "the state", "period"),
                 *("point", "speed", "radius", "unstable directions", "expects"),
             ),
             point_rows,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import NGrams, count_ngrams, score_ngrams
-from charlm.inspection.states import read_states
 from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
-from charlm.network.rnn import Parameters, State
+from charlm.network.rnn import Parameters, State, read_outputs
 
 MOST_CHARACTERS = 100_000
 MOST_POSITIONS = 2_000
@@ -62,8 +62,6 @@ class Limits:
     """Predictions whose context is cut."""
     spectrum_positions: int
     """Steps at which the eigenvalues of V D are computed."""
-    memory_characters: int
-    """States to which the read-out of memory is fitted, and on which it is tested."""
     training_characters: int
     """Of the training text, from which n-grams are counted."""
     dtype: DTypeLike
@@ -74,14 +72,12 @@ def limits_for(parameters: Parameters) -> Limits:
     """Return the limits for a network: the more weights it has, the fewer characters."""
     weights = sum(layer.kernel.size + layer.recurrent_kernel.size for layer in parameters.layers)
     units = max(layer.units for layer in parameters.layers)
-    dimensions = sum(layer.units for layer in parameters.layers)
     return Limits(
         characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
         positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
         gradient_positions=_between(50, 6e8 / weights, 400),
         context_positions=_between(96, 1.8e8 / weights, 600),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),
-        memory_characters=_between(3_000, 4 * dimensions, 10_000),
         training_characters=1_000_000,
         dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
     )
@@ -101,53 +97,47 @@ class Reading:
         self.ids = np.asarray(subject.ids[: self.limits.characters], np.int64)
         known = subject.training_ids
         self.training_ids = None if known is None or not len(known) else known[-self.limits.training_characters :]
-        self._ngram_nats: dict[int, NDArray[np.float64]] = {}
         self._ngrams: dict[int, NGrams] = {}
 
     @cached_property
     def trace(self) -> Trace:
         """The beginning of the text, read with its derivatives."""
-        return self.read(self.ids[: self.limits.positions])
+        return read_text(self.parameters.cast(self.limits.dtype), self.ids[: self.limits.positions])
 
     @cached_property
     def states(self) -> State:
-        """The outputs of every layer at the beginning of the text, float32 [up to 5,000, H]."""
-        return read_states(self.parameters, self.ids[:MOST_STATES])
+        """The outputs of every layer at the beginning of the text, float32 [up to 5,000, H].
 
-    def ngram_nats(self, order: int) -> NDArray[np.float64]:
-        """Return the nats of ids 1 to n - 1 by n-grams of an order that are counted on the training text."""
-        if order not in self._ngram_nats:
-            self._ngram_nats[order] = self.score_by_ngrams(self.ids, order)
-        return self._ngram_nats[order]
+        Raises:
+            CharlmError: an output is not finite, as the activations relu and linear can make it.
 
-    def score_by_ngrams(self, ids: NDArray[Any], order: int) -> NDArray[np.float64]:
-        """Return the nats of all ids of a text but the first by these n-grams."""
+        """
+        first = tuple(layer[0] for layer in self.parameters.zero_state(1))
+        outputs = read_outputs(self.parameters, self.ids[:MOST_STATES], first)
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise CharlmError("the outputs of the network are not finite on this text")
+        return outputs
+
+    def ngram_nats(self, order: int, ids: NDArray[Any] | None = None) -> NDArray[np.float64]:
+        """Return the nats of all ids of a text but the first by n-grams that are counted on the training text.
+
+        Args:
+            order: Of the n-grams, 1 or more.
+            ids: Integers [n]; None = the text of the report.
+
+        """
         assert self.training_ids is not None
         if order not in self._ngrams:
             self._ngrams[order] = count_ngrams(self.training_ids, vocabulary_size=len(self.vocabulary), order=order)
-        return np.concatenate([*score_ngrams(self._ngrams[order], ids)])
-
-    def read(self, ids: NDArray[np.int64]) -> Trace:
-        """Return a text [T], or texts side by side [T, B], read with their derivatives."""
-        return read_text(self._cast, ids)
-
-    def side_by_side(self, texts: int, length: int) -> NDArray[np.int64]:
-        """Return the beginning of the text, cut into up to `texts` pieces of up to the same length: int64 [T, B]."""
-        length = min(length, len(self.ids))
-        count = min(texts, len(self.ids) // length)
-        return self.ids[: count * length].reshape(count, length).T
-
-    @cached_property
-    def _cast(self) -> Parameters:
-        return self.parameters.cast(self.limits.dtype)
+        return np.concatenate([*score_ngrams(self._ngrams[order], self.ids if ids is None else ids)])
 
     def left_out(self) -> list[str]:
         """Return what the limits leave out, each a sentence."""
         limits, whole = self.limits, len(self.subject.ids)
         read = (
             ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
-            ("Surprise, gradients, impulse response, exponents", limits.positions, f"{limits.positions:,}"),
-            ("Units, saturation, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
+            ("Surprise, gradients, impulse response, exponents, saturation", limits.positions, f"{limits.positions:,}"),
+            ("Units, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
         )
         notes = [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
         known, used = self.subject.training_ids, self.training_ids

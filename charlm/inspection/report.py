@@ -14,7 +14,7 @@ from charlm.inspection.surprise import Predictions
 
 SECTIONS = (
     *(prediction.NETWORK, prediction.CURVES, prediction.SURPRISE, prediction.LOSS, prediction.CALIBRATION),
-    *(reach.GRADIENT, reach.TRUNCATION, reach.CONTEXT, reach.IMPULSE, reach.MEMORY),
+    *(reach.GRADIENT, reach.CONTEXT, reach.IMPULSE),
     *(reach.SPECTRUM, reach.LYAPUNOV, reach.FIXED_POINTS),
     *(representation.UNITS, representation.SATURATION, representation.CHARACTER_MAP),
 )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, YELLOW, canvas, legend, room_for, rule
 from charlm.inspection.passages import browser, visible
@@ -12,7 +11,6 @@ from charlm.inspection.reading import MOST_STATES, Reading
 from charlm.inspection.section import Chart, Quantity, Report, Rows, Section, Table, layer_name
 from charlm.inspection.states import (
     CharacterMap,
-    LayerSaturation,
     Projection,
     Saturation,
     map_characters,
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND_COLOURS = {
-    **{"vowel": ORANGE, "consonant": BLUE, "digit": GREEN, "blank": PURPLE, "punctuation": YELLOW},
-    **{"other": INK, "reserved": MUTED},
+    **{"vowel": ORANGE, "lower case": BLUE, "upper case": GREEN, "blank": PURPLE, "line break": PURPLE},
+    **{"punctuation": YELLOW, "reserved": MUTED},
 }
 """Of the characters on the map."""
 
@@ -40,14 +38,19 @@ def draw_features(units: Units) -> "Figure":
     """Draw how closely the best unit follows each feature, beside what chance gives."""
     names = [each.feature for each in units.features]
     figure, (axes,) = canvas("The best unit on each feature", height=0.28 * max(3, len(names)), left=room_for(names))
-    rows = np.arange(len(units.features))
-    best = [each.best[0].strength if each.best else np.nan for each in units.features]
-    given = [each.best[0].strength_given_character if each.best else np.nan for each in units.features]
-    chances = [each.chance for each in units.features]
+    rows = np.arange(len(names))
+    best = [each.best[0].strength for each in units.features]
+    given = [each.best[0].strength_given_character for each in units.features]
+    chance = [each.chance.shifted for each in units.features]
+    chance_given = [each.chance.shifted_given_character for each in units.features]
     axes.barh(rows, best, height=0.6, color=BLUE, alpha=0.3, label="best unit")
-    _mark(axes, given, rows, marker="o", colour=BLUE, label="given the character")
-    _mark(axes, [each.shifted for each in chances], rows, marker="|", colour=ORANGE, label="chance: shifted")
-    _mark(axes, [each.random_labels for each in chances], rows, marker="x", colour=PURPLE, label="chance: labels")
+    for values, marker, size, colour, label in (
+        (given, "o", 4.5, BLUE, "given the character"),
+        (chance, "|", 11.0, ORANGE, "chance"),
+        (chance_given, "x", 5.5, PURPLE, "chance, given the character"),
+    ):
+        style: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "markeredgewidth": 1.6}
+        axes.plot(values, rows, label=label, color=colour, **style)
     axes.set_yticks(rows, names, color=INK)
     axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", xlim=(0, 1.02))
     axes.set_ylim(len(units.features) - 0.4, -0.6)
@@ -56,36 +59,17 @@ def draw_features(units: Units) -> "Figure":
     return figure
 
 
-def _mark(axes: "Axes", values: Sequence[float], rows: ArrayLike, *, marker: str, colour: str, label: str) -> None:
-    if np.isfinite(values).any():
-        size = {"|": 11.0, "x": 5.5}.get(marker, 4.5)
-        style: dict[str, Any] = {
-            "linestyle": "",
-            "marker": marker,
-            "markersize": size,
-            "markeredgewidth": 1.6,
-            "color": colour,
-        }
-        axes.plot(values, rows, label=label, **style)
-
-
 def draw_saturation(saturation: Saturation) -> "Figure":
     """Draw a histogram of the outputs of each layer."""
     figure, found = canvas(*(f"Outputs of {layer_name(each.layer)}" for each in saturation.layers), height=0.85)
     for axes, layer in zip(found, saturation.layers, strict=True):
-        _draw_histogram(axes, layer, saturation.borders)
+        centres, widths = (layer.edges[1:] + layer.edges[:-1]) / 2, np.diff(layer.edges)
+        whole = max(1, layer.counts.sum())
+        axes.bar(centres, layer.counts / whole, width=widths, color=BLUE, alpha=0.85, label="outputs")
+        axes.bar(centres, layer.saturated_counts / whole, width=widths, color=ORANGE, label="saturated")
+        axes.set(xlabel="output h", ylabel="share of outputs")
+    legend(figure)
     return figure
-
-
-def _draw_histogram(axes: "Axes", layer: LayerSaturation, borders: tuple[float, float] | None) -> None:
-    share = layer.counts / max(1, layer.counts.sum())
-    centres, widths = (layer.edges[1:] + layer.edges[:-1]) / 2, np.diff(layer.edges)
-    low, high = borders or (-np.inf, np.inf)
-    is_extreme = (centres < low) | (centres > high)
-    for chosen, colour in ((~is_extreme, BLUE), (is_extreme, ORANGE)):
-        if chosen.any():
-            axes.bar(centres[chosen], share[chosen], width=widths[chosen], color=colour, alpha=0.85)
-    axes.set(xlabel="output h", ylabel="share of outputs")
 
 
 def draw_character_map(found: CharacterMap, characters: Sequence[str | None]) -> "Figure":
@@ -122,7 +106,7 @@ def feature_rows(units: Units) -> Rows:
         (
             *(each.feature, f"{layer_name(best.layer)}, unit {best.unit}"),
             *(best.score, best.strength, best.strength_given_character),
-            *(each.chance.shifted, each.chance.random_labels, each.chance.shifted_given_character),
+            *(each.chance.shifted, each.chance.shifted_given_character),
             each.units_beyond_chance,
         )
         for each in units.features
@@ -135,7 +119,7 @@ def saturation_rows(saturation: Saturation) -> Rows:
     return [
         (
             *(layer_name(each.layer), each.units, each.saturated_share, each.always_saturated_units),
-            *(each.dead_units, each.participation_ratio),
+            each.participation_ratio,
         )
         for each in saturation.layers
     ]
@@ -151,8 +135,8 @@ UNITS = Section(
     "units",
     "What single units follow",
     "strength = |2 AUC \N{MINUS SIGN} 1| of h_t[unit] for a feature of the text, or |rank correlation|",
-    "The units named here are beyond what shifted texts give; where random labels reach further than the bar, "
-    "it is the round dot, which accounts for the character just read, that is beyond chance.",
+    "A unit follows a feature if its bar ends right of the stroke and its dot lies right of the cross: "
+    "the dot is what the character just read does not explain.",
     (Quantity("units", make_units),),
     (
         Chart(
@@ -165,8 +149,8 @@ UNITS = Section(
         Table(
             "The best unit on each feature",
             (
-                *("feature", "unit", "score", "strength", "given the character", "shifted", "random labels"),
-                *("shifted, given the character", "units beyond chance"),
+                *("feature", "unit", "score", "strength", "given the character", "chance"),
+                *("chance, given the character", "units beyond chance"),
             ),
             feature_rows,
         ),
@@ -177,14 +161,14 @@ SATURATION = Section(
     "saturation",
     "Saturation and dimension",
     "share of f'(a) < 0.19 max f'; participation ratio (sum l_i)^2 / sum l_i^2 of the covariance of h",
-    "Outputs at the ends of the range pass no gradient, since f' is near 0 there; "
+    "A saturated output passes hardly any gradient, since f' is near 0 there; "
     "the participation ratio says how many directions the states fill.",
-    (Quantity("saturation", lambda reading: measure_saturation(reading.states, reading.parameters.activation)),),
+    (Quantity("saturation", lambda reading: measure_saturation(reading.trace)),),
     (Chart("saturation", "histogram of the outputs of each layer", draw_saturation),),
     (
         Table(
             "By layer",
-            ("layer", "units", "saturated", "always saturated", "dead", "participation ratio"),
+            ("layer", "units", "saturated", "always saturated", "participation ratio"),
             saturation_rows,
             is_folded=False,
         ),

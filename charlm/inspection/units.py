@@ -1,7 +1,15 @@
 """Which units of a network follow a feature of the text, compared with what chance gives.
 
-`charlm.inspection.association` has the statistics. Axes: T the characters of the text, H the units of a layer, N those
-of all layers.
+For a yes/no feature the association is 2 AUC - 1, AUC the probability that an output is higher at a position with the
+feature than at one without (Mann and Whitney 1947); pairs are compared only within a group (van Elteren 1960):
+
+    2 AUC - 1 = sum of R over the positions with the feature / (sum over groups of with * without / 2)
+
+R is the rank of the output in its group, less the mean rank. For a number it is the correlation of R with the ranks of
+the feature, made in the same way. Ties share their mean rank, and their pairs count as half. The groups are the whole
+text, or the positions with the same character: then the association is what the character itself does not explain.
+
+Axes: T the characters of the text, H the units of a layer, N those of all layers, K variants of a feature.
 """
 
 from collections.abc import Sequence
@@ -11,22 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.association import (
-    MIN_COUNT,
-    Ranked,
-    associate,
-    chance_level,
-    label_characters,
-    rank_outputs,
-    shift_feature,
-)
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 
 Values = NDArray[np.float64]
+Ranks = NDArray[np.float32]
 
 MIN_POSITIONS = 200
+MIN_COUNT = 20
+"""Yes/no features that occur less often are not scored: by chance, some unit tells a few positions from all others."""
 SHIFTS = 200
 BEST = 3
 """How many units are named for a feature."""
@@ -41,16 +43,13 @@ EXCERPT_VALUES = 200_000
 class Chance:
     """What strength the strongest unit of the network reaches on a feature by chance, from 0 to 1.
 
-    A strength is |2 AUC - 1| for a yes/no feature and the size of a rank correlation for a number.
+    It is the 99th percentile over circular shifts of the feature against the text. A strength is |2 AUC - 1| for a
+    yes/no feature and the size of a rank correlation for a number.
     """
 
     shifted: float
-    """The 99th percentile of the strongest unit, over circular shifts of the feature against the text."""
-    random_labels: float
-    """The 99th percentile of the strongest unit, over random labels of the characters: what a unit reaches that only
-    tells one character from another."""
     shifted_given_character: float
-    """As `shifted`, for strengths among positions with the same character."""
+    """For strengths among positions with the same character."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class UnitScore:
     strength_given_character: float
     """The same among positions with the same character: what the character itself does not explain."""
     is_beyond_chance: bool
-    """Whether the strength exceeds `shifted`, and the character just read does not explain it: the strength also
-    exceeds `random_labels`, or the strength given the character exceeds `shifted_given_character`."""
+    """Whether the strength exceeds `shifted`, and the character just read does not explain it: the strength given the
+    character exceeds `shifted_given_character`."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,6 @@ class FeatureScores:
 
     feature: str
     kind: Kind
-    mean: float
-    """The share of positions with the feature if it is yes/no, else its mean."""
     chance: Chance
     best: tuple[UnitScore, ...]
     """The strongest units of all layers, strongest first."""
@@ -108,7 +105,7 @@ class Units:
     positions: int
     """How many characters the scores are computed on."""
     shifts: int
-    """How many circular shifts, and as many random labels, `chance` was estimated from."""
+    """How many circular shifts `chance` was estimated from."""
     features: tuple[FeatureScores, ...]
     """Those that vary in the text; a yes/no feature occurs, and is missing, MIN_COUNT times or more. None if the text
     has fewer than MIN_POSITIONS characters."""
@@ -137,21 +134,26 @@ def score_units(
         ids: The text, integers [T].
         vocabulary: The characters by id.
         features: The features, each [T]; None = those of `features_of`.
-        shifts: How many circular shifts, and as many random labels, chance is estimated from; 1 or more.
-        seed: Of the shifts and labels.
+        shifts: How many circular shifts chance is estimated from; 1 or more.
+        seed: Of the shifts.
 
     """
     found = features_of(ids, vocabulary) if features is None else features
     rng = np.random.default_rng(seed)
-    ranked = _rank(outputs, ids)
-    scores = [_score(feature, ranked, count=shifts, rng=rng) for feature in found if _is_frequent(feature)]
-    widths = [output.shape[1] for output in outputs]
-    start, length = _choose_excerpt(ids, vocabulary, units=sum(widths))
+    joined = np.concatenate(outputs, 1).T
+    ranked = rank_outputs(joined, np.zeros(len(ids), np.int64)), rank_outputs(joined, ids)
+    places = [(layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])]
+    scores = [
+        _score(feature, ranked, shift_feature(feature.values, count=shifts, rng=rng), places)
+        for feature in found
+        if _is_frequent(feature)
+    ]
+    start, length = _choose_excerpt(ids, vocabulary, units=len(places))
     return Units(
         positions=len(ids),
         shifts=shifts,
-        features=tuple(_summarize(score, widths) for score in scores),
-        interpretable=_most_interpretable(scores, widths),
+        features=tuple(feature for feature, _ in scores),
+        interpretable=_most_interpretable([feature for feature, _ in scores]),
         excerpt_start=start,
         excerpt=ids[start : start + length],
         layers=_layers([output[start : start + length] for output in outputs], scores),
@@ -165,95 +167,48 @@ def _is_frequent(feature: Feature) -> bool:
     return feature.kind == "number" or MIN_COUNT <= count <= len(feature.values) - MIN_COUNT
 
 
-@dataclass(frozen=True, eq=False)
-class _Scores:
-    """The scores of all units on one feature."""
-
-    feature: Feature
-    chance: Chance
-    association: Values
-    """2 AUC - 1 or the rank correlation, from -1 to 1, [N]."""
-    strength: Values
-    """Its size, [N]."""
-    given_character: Values
-    """The strength among positions with the same character, [N]."""
-    is_beyond_chance: NDArray[np.bool_]
-    """As in UnitScore, [N]."""
-
-
-def _rank(outputs: State, ids: NDArray[Any]) -> tuple[Ranked, Ranked]:
-    """Rank the outputs of all units over the whole text, and among the positions with the same character."""
-    joined = np.concatenate(outputs, 1).T
-    return rank_outputs(joined, np.zeros(len(ids), np.int64)), rank_outputs(joined, ids)
-
-
 def _score(
-    feature: Feature,
-    units: tuple[Ranked, Ranked],
-    *,
-    count: int,
-    rng: np.random.Generator,
-) -> _Scores:
-    """Score all units on a feature; chance is estimated from `count` circular shifts, and as many random labels."""
-    alone, by_character = units
+    feature: Feature, units: "tuple[Ranked, Ranked]", shifted: Values, places: Sequence[tuple[int, int]]
+) -> tuple[FeatureScores, Values]:
+    """Score all units on a feature.
+
+    Args:
+        feature: The feature.
+        units: The ranks over the whole text, and among the positions with the same character.
+        shifted: The shifted feature, [K, T].
+        places: The layer and the number of each unit, [N].
+
+    Returns:
+        What is worth telling of the feature; and the strength of each unit, [N], 0 if it is not beyond chance.
+
+    """
     association, given = (associate(ranked, feature.values[None], feature.kind)[:, 0] for ranked in units)
     strength, given = np.abs(association), np.abs(given)
-    shifted = shift_feature(feature.values, count=count, rng=rng)
-    labels = label_characters(feature.values, by_character.groups, count=count, rng=rng)
-    chance = Chance(
-        shifted=chance_level(alone, shifted, feature.kind),
-        random_labels=chance_level(alone, labels, feature.kind),
-        shifted_given_character=chance_level(by_character, shifted, feature.kind),
-    )
-    is_beyond = (strength > chance.shifted) & (
-        (strength > chance.random_labels) | (given > chance.shifted_given_character)
-    )
-    return _Scores(feature, chance, association, strength, given, is_beyond)
-
-
-def _summarize(scores: _Scores, widths: Sequence[int]) -> FeatureScores:
-    """Return the scores of a feature worth naming; `widths` are the units of each layer."""
-    return FeatureScores(
-        feature=scores.feature.name,
-        kind=scores.feature.kind,
-        mean=float(scores.feature.values.mean()),
-        chance=scores.chance,
-        best=_best(scores, widths),
-        units_beyond_chance=int(scores.is_beyond_chance.sum()),
-    )
-
-
-def _best(scores: _Scores, widths: Sequence[int]) -> tuple[UnitScore, ...]:
-    """Return the scores of the strongest units on a feature."""
-    places = [(layer, unit) for layer, width in enumerate(widths) for unit in range(width)]
-    found = []
-    for index in np.argsort(-scores.strength, kind="stable")[:BEST].tolist():
-        association = float(scores.association[index])
-        score = UnitScore(
+    chance = Chance(*(chance_level(ranked, shifted, feature.kind) for ranked in units))
+    is_beyond = (strength > chance.shifted) & (given > chance.shifted_given_character)
+    best = tuple(
+        UnitScore(
             layer=places[index][0],
             unit=places[index][1],
-            feature=scores.feature.name,
-            score=(association + 1) / 2 if scores.feature.kind == "yes/no" else association,
-            strength=float(scores.strength[index]),
-            strength_given_character=float(scores.given_character[index]),
-            is_beyond_chance=bool(scores.is_beyond_chance[index]),
+            feature=feature.name,
+            score=float((association[index] + 1) / 2 if feature.kind == "yes/no" else association[index]),
+            strength=float(strength[index]),
+            strength_given_character=float(given[index]),
+            is_beyond_chance=bool(is_beyond[index]),
         )
-        found.append(score)
-    return tuple(found)
+        for index in np.argsort(-strength, kind="stable")[:BEST].tolist()
+    )
+    found = FeatureScores(feature.name, feature.kind, chance, best, int(is_beyond.sum()))
+    return found, np.where(is_beyond, strength, 0)
 
 
-def _most_interpretable(scores: Sequence[_Scores], widths: Sequence[int]) -> tuple[UnitScore, ...]:
-    """Return the best score of each unit that follows a feature, at most MOST_INTERPRETABLE.
-
-    Only the BEST units of each feature are considered.
-    """
+def _most_interpretable(features: Sequence[FeatureScores]) -> tuple[UnitScore, ...]:
+    """Return the best score of each of the named units that follow a feature, at most MOST_INTERPRETABLE."""
+    beyond = [score for feature in features for score in feature.best if score.is_beyond_chance]
     chosen: dict[tuple[int, int], UnitScore] = {}
-    for found in scores:
-        for score in _best(found, widths):
-            place = score.layer, score.unit
-            if score.is_beyond_chance:
-                chosen[place] = max(chosen.get(place, score), score, key=lambda each: each.strength)
-    return tuple(sorted(chosen.values(), key=lambda score: -score.strength)[:MOST_INTERPRETABLE])
+    for score in sorted(beyond, key=lambda score: -score.strength):
+        chosen.setdefault((score.layer, score.unit), score)
+    return tuple(chosen.values())[:MOST_INTERPRETABLE]
 
 
 def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: int) -> tuple[int, int]:
@@ -267,20 +222,106 @@ def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: in
     return max(0, min(start, len(ids) - length)), length
 
 
-def _layers(excerpt: State | Sequence[Any], scores: Sequence[_Scores]) -> tuple[LayerOutputs, ...]:
+def _layers(excerpt: Sequence[Any], scores: Sequence[tuple[FeatureScores, Values]]) -> tuple[LayerOutputs, ...]:
     widths = [output.shape[1] for output in excerpt]
-    strengths = np.array([np.where(found.is_beyond_chance, found.strength, 0) for found in scores])
-    strengths = strengths if len(scores) else np.zeros((1, sum(widths)))
-    best = strengths.argmax(0)
-    highest = strengths.max(0)
-    names = [scores[index].feature.name if high else None for index, high in zip(best, highest, strict=True)]
+    names = [None, *(feature.feature for feature, _ in scores)]
+    strengths = np.stack([np.zeros(sum(widths)), *(strength for _, strength in scores)])
     borders = np.cumsum(widths)[:-1]
+    best, highest = (np.split(values, borders) for values in (strengths.argmax(0), strengths.max(0)))
     return tuple(
         LayerOutputs(
             layer=layer,
             values=np.asarray(np.round(output.astype(np.float64), 2), np.float64),
-            features=tuple(names[sum(widths[:layer]) : sum(widths[: layer + 1])]),
-            strengths=part,
+            features=tuple(names[index] for index in best[layer].tolist()),
+            strengths=highest[layer],
         )
-        for layer, (output, part) in enumerate(zip(excerpt, np.split(highest, borders), strict=True))
+        for layer, output in enumerate(excerpt)
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The ranks of some outputs within groups of positions."""
+
+    ranks: Ranks
+    """R, [N, T]."""
+    norms: Values
+    """|R| of each output, [N]."""
+    groups: NDArray[np.int64]
+    """The group of each position, [T], 0 to G - 1."""
+
+
+def rank_outputs(outputs: NDArray[Any], groups: NDArray[Any]) -> Ranked:
+    """Rank outputs within groups.
+
+    Args:
+        outputs: Any finite numbers, [N, T].
+        groups: The group of each position, integers [T], 0 or more.
+
+    """
+    ranks = centred_ranks(outputs, groups)
+    norms = np.sqrt(np.einsum("nt,nt->n", ranks, ranks, dtype=np.float64))
+    return Ranked(ranks, norms, np.asarray(groups, np.int64))
+
+
+def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
+    """Return the rank of each value among those of its row and group, less the mean rank; ties share a rank.
+
+    Args:
+        values: Any finite numbers, [N, T].
+        groups: Integers [T].
+
+    """
+    sizes = np.bincount(groups)
+    middle = (np.cumsum(sizes) - (sizes + 1) / 2)[groups]  # of the places of a group, if one comes after the other
+    ranks = np.empty(values.shape, np.float32)
+    for row, found in zip(values, ranks, strict=True):
+        number = np.unique(row, return_inverse=True)[1]
+        _, inverse, counts = np.unique(
+            groups.astype(np.int64) * len(row) + number, return_inverse=True, return_counts=True
+        )
+        found[:] = (np.cumsum(counts) - (counts + 1) / 2)[inverse] - middle
+    return ranks
+
+
+def associate(ranked: Ranked, features: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
+    """Compute the association of every output with every variant of a feature.
+
+    Args:
+        ranked: The ranks of N outputs.
+        features: [K, T]; 0 or 1 if the kind is yes/no.
+        kind: Of the feature.
+
+    Returns:
+        [N, K], from -1 to 1; 0 if the feature or the output does not vary within any group.
+
+    """
+    if kind == "yes/no":
+        sums = ranked.ranks @ features.T.astype(np.float32)
+        scales = np.broadcast_to(_pairs(features, ranked.groups) / 2, sums.shape)
+    else:
+        ranks = centred_ranks(features, ranked.groups)
+        sums = ranked.ranks @ ranks.T
+        scales = ranked.norms[:, None] * np.sqrt(np.einsum("kt,kt->k", ranks, ranks, dtype=np.float64))
+    found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
+    return np.clip(found, -1, 1)
+
+
+def _pairs(features: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the number of pairs, with and without the feature, within groups, [K]."""
+    sizes = np.bincount(groups)
+    having = np.array([np.bincount(groups, weights=feature, minlength=len(sizes)) for feature in features])
+    return np.asarray((having * (sizes - having)).sum(1))
+
+
+def shift_feature(values: NDArray[np.float64], *, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a feature moved round the text by random distances, [count, T], none of them close to 0."""
+    size = len(values)
+    nearest = max(1, size // 20)
+    shifts = rng.integers(nearest, max(nearest + 1, size - nearest), count)
+    return np.asarray(values[(np.arange(size) + shifts[:, None]) % size])
+
+
+def chance_level(ranked: Ranked, features: NDArray[np.float64], kind: Kind) -> float:
+    """Return the 99th percentile, over K variants of a feature, of the association of the best output."""
+    return float(np.percentile(np.abs(associate(ranked, features, kind)).max(0), 99))

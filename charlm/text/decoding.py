@@ -7,7 +7,6 @@ import codecs
 import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -21,8 +20,6 @@ HEAD_BYTES = 4096
 
 CODE_POINTS = 0x110000
 """Number of Unicode code points."""
-LONGEST_RUN = 4096
-"""Longest run of characters that combine with the one before. No language needs it; Python takes quadratic time."""
 
 BYTE_ORDER_MARK = "\ufeff"
 BYTE_ORDER_MARKS = {
@@ -70,7 +67,7 @@ def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str, is_fixed:
         is_fixed: Whether the config is that of a model, so that messages do not advise another one.
 
     Raises:
-        CharlmError: Python does not have the encoding; or as `decode` and `normalize` do.
+        CharlmError: Python does not have the encoding; or as `decode` does.
 
     """
     if config.level == "char":
@@ -79,7 +76,7 @@ def texts(blocks: Iterable[bytes], config: CorpusConfig, *, name: str, is_fixed:
     pieces = decode(blocks, encoding=encoding, name=name, is_fixed=is_fixed)
     if config.normalize == "none":
         return pieces
-    return normalize(pieces, form=config.normalize, name=name, is_fixed=is_fixed)
+    return normalize(pieces, form=config.normalize)
 
 
 def decode(blocks: Iterable[bytes], *, encoding: str, name: str, is_fixed: bool = False) -> Iterator[str]:
@@ -146,54 +143,25 @@ def _likely_encodings(head: bytes) -> Sequence[str]:
     return "utf-8", "cp1252", "latin-1"
 
 
-def normalize(texts: Iterable[str], *, form: Form, name: str, is_fixed: bool = False) -> Iterator[str]:
+def normalize(texts: Iterable[str], *, form: Form) -> Iterator[str]:
     """Yield a text in a Unicode normal form, in pieces that joined are the normal form of the whole text.
 
-    The end of a piece is held back from the last position at which the text may be cut.
+    The end of a piece is held back from its last ASCII character: none of them combines with what is before it.
 
     Args:
         texts: The text in pieces of any size.
         form: The normal form.
-        name: What the message of an error starts with.
-        is_fixed: As in `texts`.
-
-    Raises:
-        CharlmError: more than 4,096 characters in a row combine with the one before.
 
     """
-    safe = _safe_cuts(form)
     held = ""
     for piece in texts:
         text = held + piece
-        joining = np.flatnonzero(~safe[code_points(text)])
-        if np.any(joining[LONGEST_RUN:] - joining[:-LONGEST_RUN] == LONGEST_RUN):
-            advice = "" if is_fixed else "; -s corpus.normalize=none leaves them as they are"
-            raise CharlmError(
-                f"{name}: more than {LONGEST_RUN:,} combining characters in a row, too many for {form}{advice}"
-            )
-        cut = len(text) - 1
-        while cut > 0 and not safe[ord(text[cut])]:
-            cut -= 1
+        cut = next((place for place in range(len(text) - 1, 0, -1) if text[place].isascii()), 0)
         held = text[cut:]
-        if cut > 0:
+        if cut:
             yield unicodedata.normalize(form, text[:cut])
     if held:
         yield unicodedata.normalize(form, held)
-
-
-@cache
-def _safe_cuts(form: Form) -> NDArray[np.bool_]:
-    """Return before which characters a text may be cut so that its parts can be normalised alone, bool [code points].
-
-    These are the characters whose decomposition starts with a character that is not reordered (combining class 0) and
-    does not compose with one before it (UAX #15, section 9). A character that composes with one before it is in some
-    canonical decomposition, and not at its start.
-    """
-    composing = {c for point in range(CODE_POINTS) for c in unicodedata.normalize("NFD", chr(point))[1:]}
-    decomposition: Literal["NFD", "NFKD"] = "NFD" if form == "NFC" else "NFKD"
-    firsts = (unicodedata.normalize(decomposition, chr(point))[0] for point in range(CODE_POINTS))
-    safe = (first not in composing and not unicodedata.combining(first) for first in firsts)
-    return np.fromiter(safe, np.bool_, CODE_POINTS)
 
 
 def code_points(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:

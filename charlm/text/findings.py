@@ -193,11 +193,6 @@ def _check_repeats(ids: Ids) -> Iterator[Finding]:
 def repeated_share(ids: NDArray[Any], *, window: int = WINDOW) -> float:
     """Return the share of the windows of a text that occur earlier in it, id for id.
 
-    Windows are compared by a polynomial hash (Karp and Rabin 1987) modulo 2^64, which comes from differences of prefix
-    sums, for windows that begin at every position:
-
-        hash(i) = sum_j (id_{i+j} + 1) b^j = b^-i (P(i + window) - P(i)), P(i) = sum_{k<i} (id_k + 1) b^k
-
     Args:
         ids: Integers [n], 0 or more.
         window: The length of a window, 1 or more.
@@ -206,104 +201,47 @@ def repeated_share(ids: NDArray[Any], *, window: int = WINDOW) -> float:
         0 to 1; 0 if the text has no window.
 
     """
-    windows = len(ids) - window + 1
-    if windows < 1:
-        return 0.0
-    prefix_sums = np.zeros(len(ids) + 1, np.uint64)
-    np.cumsum((ids.astype(np.uint64) + np.uint64(1)) * _powers(BASE, len(ids)), out=prefix_sums[1:])
-    hashes = (prefix_sums[window:] - prefix_sums[:windows]) * _powers(pow(BASE, -1, 1 << 64), windows)
+    hashes = hash_windows(ids, window)
     hashes.sort()  # np.unique takes a hundred times as long for numbers like these
-    return int(np.count_nonzero(hashes[1:] == hashes[:-1])) / windows
+    return int(np.count_nonzero(hashes[1:] == hashes[:-1])) / max(1, len(hashes))
 
 
-def _powers(base: int, count: int) -> NDArray[np.uint64]:
-    """Return base^0, base^1, ... modulo 2^64, uint64 [count]."""
-    factors = np.full(count, base, np.uint64)
-    factors[:1] = 1
-    return np.cumprod(factors, dtype=np.uint64)
+def hash_windows(ids: NDArray[Any], window: int) -> NDArray[np.uint64]:
+    """Return a polynomial hash (Karp and Rabin 1987) modulo 2^64 of the window that begins at each position.
+
+    It comes from differences of prefix sums; windows that differ have the same hash with a probability of about 2^-64:
+
+        hash(i) = sum_j (id_{i+j} + 1) b^j = b^-i (P(i + window) - P(i)), P(i) = sum_{k<i} (id_k + 1) b^k
+
+    Args:
+        ids: Integers [n], 0 or more.
+        window: The length of a window, 1 or more.
+
+    Returns:
+        uint64 [n - window + 1], or [0] if the text has no window.
+
+    """
+    windows = max(0, len(ids) - window + 1)
+    powers, inverses = (np.cumprod(np.full(len(ids), base, np.uint64)) for base in (BASE, pow(BASE, -1, 1 << 64)))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((ids.astype(np.uint64) + np.uint64(1)) * powers)])
+    return np.asarray((sums[window : window + windows] - sums[:windows]) * inverses[:windows], np.uint64)
 
 
-Shares = NDArray[np.float64]
-"""How often each id occurs, as shares that add up to 1, float64 [V]."""
-
-MAX_PART = 100_000
-"""The most ids of a part of the text that are counted; the shares of characters hardly change beyond."""
-MAX_PARTS = 20
-MIN_PART = 1000
-"""With fewer ids, the shares are mostly chance."""
-DISTANCE_FACTOR, MIN_DISTANCE = 2.0, 0.05
-"""The validation text is of another kind if its distance is this many times that of any part of the training text, and
-at least this. Chapters of a book lie 0.01 to 0.04 apart, languages and kinds of text 0.1 and more."""
 MAX_UNSEEN = 0.005
 """Each character that the training text lacks costs about 10 nats, so that this share of them costs 0.05 on average."""
 
 
-@dataclass(frozen=True)
-class Shift:
-    """How far the validation text is from the training text."""
-
-    distance: float
-    """Between the shares of the characters in both: half the sum of the differences (total variation), 0 to 1."""
-    usual_distance: float
-    """The largest distance between a part of the training text, as long as the validation text, and its other parts."""
-    unseen: float
-    """The share of the validation text that is characters which the training text lacks, 0 to 1."""
-
-    @property
-    def is_large(self) -> bool:
-        """Whether the validation text is of another kind than the training text."""
-        limit = max(MIN_DISTANCE, DISTANCE_FACTOR * self.usual_distance)
-        return self.distance > limit or self.unseen > MAX_UNSEEN
-
-
 def _check_validation(corpus: Corpus) -> Iterator[Finding]:
-    """Find a validation text of another kind than the training text."""
-    training, validation = (corpus.split(name) for name in ("train", "validation"))
-    shift = measure_shift(training, validation, vocabulary_size=len(corpus.vocabulary))
-    if shift is not None and shift.is_large:
-        found = (
-            f"of another kind than the training text: {shift.distance:.0%} of its characters are distributed otherwise "
-            f"(of parts of the training text up to {shift.usual_distance:.0%}), {shift.unseen:.1%} are new"
+    """Find a validation text with characters that the training text lacks, as another language has them."""
+    training, validation = (
+        np.bincount(
+            np.concatenate(spaced(corpus.split(name), count=PARTS, size=MAX_CHARACTERS // PARTS)),
+            minlength=len(corpus.vocabulary),
         )
+        for name in ("train", "validation")
+    )
+    unseen = int(validation[training == 0].sum())
+    if unseen >= MIN_OCCURRENCES and unseen > MAX_UNSEEN * validation.sum():
+        found = f"of another kind than the training text: {unseen / validation.sum():.1%} of its characters are new"
         advice = "mix the parts of the text, or choose another -s corpus.validation_fraction"
         yield Finding("validation text", found, advice)
-
-
-def measure_shift(training: NDArray[Any], validation: NDArray[Any], *, vocabulary_size: int) -> Shift | None:
-    """Compare the characters of the validation text with those of the training text.
-
-    Parts of the training text tell how much the characters of this text differ from place to place anyway. Of a long
-    text, parts at equal distances are counted.
-
-    Args:
-        training: Ids, integers [n], 0 to V - 1.
-        validation: Ids, integers [m].
-        vocabulary_size: V.
-
-    Returns:
-        How far they are apart; None if the validation text has fewer than 1,000 ids or the training text has not twice
-        as many.
-
-    """
-    size = min(len(validation), MAX_PART)
-    count = min(len(training) // max(size, 1), MAX_PARTS)
-    if size < MIN_PART or count < 2:
-        return None
-    parts = np.array([_shares(part, vocabulary_size) for part in spaced(training, count=count, size=size)])
-    total = parts.sum(0)
-    others = [(total - part) / (count - 1) for part in parts]
-    seen = np.concatenate(spaced(validation, count=10, size=size // 10))
-    shares = _shares(seen, vocabulary_size)
-    return Shift(
-        distance=_distance(shares, total / count),
-        usual_distance=max(_distance(part, other) for part, other in zip(parts, others, strict=True)),
-        unseen=float(shares[total == 0].sum()),
-    )
-
-
-def _shares(ids: NDArray[Any], vocabulary_size: int) -> Shares:
-    return np.bincount(ids, minlength=vocabulary_size) / len(ids)
-
-
-def _distance(shares: Shares, others: Shares) -> float:
-    return float(np.abs(shares - others).sum()) / 2

@@ -109,7 +109,7 @@ def test_a_name_that_is_not_utf8_or_controls_a_terminal_is_escaped(bundle: Bundl
 def test_the_card_does_not_say_where_the_text_lay(trained_run: Path, tmp_path: Path) -> None:
     export(load(trained_run), tmp_path / "out", format="c")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "validation text, after" in card
+    assert "on the validation text." in card
     assert str(trained_run.parent) not in card
 
 

@@ -15,7 +15,7 @@ from commands import charlm, check_failure, check_usage_error, table
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.text.corpus import open_corpus
 
-BASELINES = {"zlib", "bz2", "lzma", "unigram", "5-gram"}
+BASELINES = {"bz2", "lzma", "unigram", "5-gram"}
 
 
 def figures(*arguments: str | Path, stdin: str = "") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import bz2
 import lzma
 import math
-import zlib
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -26,7 +25,7 @@ PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")[:40_000]
 LETTERS = Vocabulary("char", tuple(sorted({*PLAYS, "é"})))
 BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
 TRAINING, TEXT = LETTERS.encode(PLAYS[:30_000]), LETTERS.encode(PLAYS[30_000:])
-NAMES = {"zlib", "bz2", "lzma", "unigram", "5-gram"}
+NAMES = {"bz2", "lzma", "unigram", "5-gram"}
 
 
 def nats_per_char(size: int, characters: int) -> float:
@@ -43,8 +42,6 @@ def test_score_of_a_compressor_is_what_the_text_adds_to_the_training_text() -> N
     assert found["bz2"] == pytest.approx(nats_per_char(added, 9_999))
     added = len(lzma.compress(both, preset=9)) - len(lzma.compress(before, preset=9))
     assert found["lzma"] == pytest.approx(nats_per_char(added, 9_999), rel=0.02)
-    added = len(zlib.compress(both, 9)) - len(zlib.compress(before, 9))  # its window holds nearly all of the text
-    assert found["zlib"] == pytest.approx(nats_per_char(added, 9_999), rel=0.05)
 
 
 def test_score_of_a_compressor_without_a_training_text_is_that_of_the_text_alone() -> None:
@@ -61,7 +58,7 @@ def test_a_text_too_short_or_too_uniform_for_a_compressor_is_not_below_zero_and_
     training: np.ndarray, text: np.ndarray
 ) -> None:
     found = measure_baselines(text, LETTERS, training)
-    assert found.uncertain == ("zlib", "bz2", "lzma")
+    assert found.uncertain == ("bz2", "lzma")
     assert min(found.nats_per_char.values()) >= 0
     assert measure_baselines(TEXT, LETTERS, TRAINING).uncertain == ()
 
@@ -112,11 +109,6 @@ def test_text_of_two_characters_has_scores() -> None:
     found = measure_baselines(np.array([65, 256]), BYTES, np.array([65]))
     assert set(found.nats_per_char) == NAMES
     assert np.isfinite(list(found.nats_per_char.values())).all()
-
-
-def test_one_compressor_alone_has_the_score_that_it_has_among_all() -> None:
-    found = compressed_nats(TEXT, LETTERS, TRAINING, names=("bz2",))
-    assert found == {"bz2": compressed_nats(TEXT, LETTERS, TRAINING)["bz2"]}
 
 
 SEEDED = settings(derandomize=True, deadline=None)
@@ -191,11 +183,3 @@ def test_vocabulary_of_all_characters_does_not_overflow() -> None:
         for ids, n in ((text, size), (small, 4))
     )
     assert large_nats[-100:] == pytest.approx(small_nats[-100:], abs=0.1)
-
-
-def test_size_of_the_blocks_does_not_change_the_nats() -> None:
-    ids = np.random.default_rng(0).integers(0, 5, 1000)
-    model = count_ngrams(ids, vocabulary_size=5)
-    whole = np.concatenate(list(score_ngrams(model, ids[::-1])))
-    for block in (1, 3, 999):
-        np.testing.assert_array_equal(np.concatenate(list(score_ngrams(model, ids[::-1], block=block))), whole)

@@ -11,7 +11,7 @@ import pytest
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.evaluation.protocols import Split, ids_to_score, only_finite, score_ids
+from charlm.evaluation.protocols import Split, ids_to_score, score_ids
 from charlm.evaluation.scoring import score_stream, score_windows
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.text.corpus import open_corpus
@@ -41,14 +41,6 @@ def test_loss_that_is_not_finite_is_refused(bundle: Bundle) -> None:
     broken = replace(bundle.parameters, logits_bias=bias)
     with pytest.raises(CharlmError, match="the loss is nan: the weights are too large"):
         list(score_ids(broken, np.array([1, 2, 0]), protocol="stream", window=2))
-
-
-def test_blocks_before_the_first_that_is_not_finite_are_passed_on() -> None:
-    good, bad = np.array([1.0], np.float32), np.array([np.inf], np.float32)
-    scores = only_finite([good, bad])
-    assert next(scores) is good
-    with pytest.raises(CharlmError, match="the loss is inf"):
-        next(scores)
 
 
 # The text

@@ -30,11 +30,6 @@ def test_mean_is_over_characters_not_blocks() -> None:
     assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
 
 
-def test_mean_of_many_nats_is_summed_in_float64() -> None:
-    block = np.full(1 << 16, 0.1, np.float32)
-    assert mean_score([block] * 64).nats_per_char == pytest.approx(float(np.float32(0.1)), rel=1e-12)
-
-
 @pytest.mark.parametrize("block", [1, 7, 2048])
 def test_stream_scores_each_id_given_all_ids_before_it(random_parameters: RandomParameters, block: int) -> None:
     parameters = random_parameters(layers=2)

@@ -48,34 +48,23 @@ def functional(*layers: Layer, output: str = "logits") -> dict[str, Any]:
 PLAIN = sequential(
     layer("InputLayer", "ids"), layer("Embedding", "embedding"), rnn("rnn_0"), rnn("rnn_1"), dense("logits")
 )
-SKIPPING = functional(
-    layer("InputLayer", "ids"),
-    layer("OneHot", "one_hot", ["ids"]),
-    rnn("rnn_0", ["one_hot"]),
-    layer("Concatenate", "inputs_1", ["rnn_0", "one_hot"], axis=-1),
-    rnn("rnn_1", ["inputs_1"]),
-    layer("Concatenate", "features", ["rnn_0", "rnn_1"], axis=-1),
-    dense("logits", ["features"]),
-)
-
 Weights = Mapping[str, NDArray[Any]]
 
 
-def weights_of(*, skips: bool = False, embedding: bool = True) -> dict[str, NDArray[Any]]:
+def weights_of() -> dict[str, NDArray[Any]]:
     """Return random weights of two layers by their paths in model.weights.h5."""
     rng = np.random.default_rng(0)
-    width = E if embedding else V
     shapes = {
-        "simple_rnn/cell/vars/0": (width, H),
+        "simple_rnn/cell/vars/0": (E, H),
         "simple_rnn/cell/vars/1": (H, H),
         "simple_rnn/cell/vars/2": (H,),
-        "simple_rnn_1/cell/vars/0": (H + width if skips else H, H),
+        "simple_rnn_1/cell/vars/0": (H, H),
         "simple_rnn_1/cell/vars/1": (H, H),
         "simple_rnn_1/cell/vars/2": (H,),
-        "dense/vars/0": (2 * H if skips else H, V),
+        "dense/vars/0": (H, V),
         "dense/vars/1": (V,),
+        "embedding/vars/0": (V, E),
     }
-    shapes |= {"embedding/vars/0": (V, E)} if embedding else {}
     return {f"layers/{name}": rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 

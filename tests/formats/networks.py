@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.formats.registry import FormatName
+from charlm.formats.exporting import FormatName
 from charlm.network.bundle import Bundle, write_bundle
 
 BundleMaker = Callable[..., Bundle]

@@ -47,12 +47,11 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> Non
         (tmp_path / name).mkdir(exist_ok=True)
 
 
-def test_a_layer_without_bias_gets_zeros_if_another_has_one(make_bundle: BundleMaker, tmp_path: Path) -> None:
+def test_layers_of_which_only_some_have_a_bias_are_refused(make_bundle: BundleMaker, tmp_path: Path) -> None:
     parameters = make_bundle(layers=2).parameters
     lower, upper = parameters.layers
-    found = read(tmp_path, replace(parameters, layers=(replace(lower, bias=None), upper)))
-    np.testing.assert_array_equal(found.layers[0].bias, np.zeros(4, np.float32))
-    np.testing.assert_array_equal(found.layers[1].bias, upper.bias)
+    with pytest.raises(CharlmError, match=r"rnn.1.bias: found \(4,\); must be left out: layers must be equal"):
+        read(tmp_path, replace(parameters, layers=(replace(lower, bias=None), upper)))
 
 
 def test_layers_of_different_widths_are_refused_by_name(make_bundle: BundleMaker, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import reference
 from formats.networks import FORMATS, IDS, NETWORKS, BundleMaker, write_export
 
 from charlm.errors import CharlmError
+from charlm.formats.exporting import FormatName, find_format
 from charlm.formats.programs import run_browser, run_c, run_python
-from charlm.formats.registry import FormatName, find_format
 from charlm.network.rnn import ACTIVATIONS
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.network.gradients import Trace, read_text
-from charlm.network.rnn import Layer, Parameters
+from charlm.network.rnn import Layer, Parameters, State, read_outputs
 
 REGISTER_IDS = 3
 
@@ -51,3 +51,8 @@ def random_ids(count: int, *, ids: int = 3, seed: int = 1) -> NDArray[Any]:
 def traced(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> Trace:
     """Return a text, or texts side by side, read in float64 with everything that derivatives need."""
     return read_text(parameters.cast(np.float64), np.asarray(ids))
+
+
+def states_of(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> State:
+    """Return the outputs of each layer on a text, float32 [T, H]."""
+    return read_outputs(parameters, np.asarray(ids), tuple(layer[0] for layer in parameters.zero_state(1)))

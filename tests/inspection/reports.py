@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from charlm.inspection.context import Memory
 from charlm.inspection.curves import Curve, Curves, Level
 from charlm.inspection.reading import Limits, Subject
 from charlm.inspection.report import inspect_run
@@ -20,7 +19,7 @@ from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
 """With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
-SMALL = Limits(300, 120, 20, 20, 2, 3000, 400, np.float64)
+SMALL = Limits(300, 120, 20, 20, 2, 400, np.float64)
 
 
 def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, **parts: Any) -> Report:
@@ -41,7 +40,7 @@ def text_report(*, name: str = "runs/one", **parts: Any) -> Report:
 
 @functools.cache
 def _make(length: int, layers: int) -> Report:
-    """Make a report; what needs a run or a long text is written by hand: curves, memory and units."""
+    """Make a report; what needs a run or a long text is written by hand: curves and units."""
     rng = np.random.default_rng(7)
     architecture = Architecture(len(CHARACTERS), layers, 5, None, True, "tanh", False)
     tensors = {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
@@ -55,15 +54,11 @@ def _make(length: int, layers: int) -> Report:
     ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)
     made = inspect_run(Subject("runs/one", bundle, "the validation text", ids, training), limits=SMALL)
     curves = Curves(
-        Curve(np.array([10, 20, 30]), np.array([0.1, 0.2, 0.3]), np.array([3.0, 2.0, 1.5])),
-        Curve(np.array([15, 30]), np.array([0.15, 0.3]), np.array([2.6, 1.9])),
+        Curve(np.array([10, 20, 30]), np.array([3.0, 2.0, 1.5])),
+        Curve(np.array([15, 30]), np.array([2.6, 1.9])),
         (Level("uniform", 4.1), Level("unigram", 3.3), Level("5-gram", 1.8), Level("bz2", 1.7)),
-        30, 1.9, 0.4,
     )  # fmt: skip
-    share = np.asarray(0.95 ** np.arange(9), np.float64)
-    memory = Memory(np.arange(9), share, np.full(9, 0.2), share - 0.05, np.full(9, 1e-3), 800, 200)
-    by_hand = {"curves": curves, "memory": memory, "units": _units(rng, ids[:20], layers)}
-    return replace(made, found={**made.found, **by_hand})
+    return replace(made, found={**made.found, "curves": curves, "units": _units(rng, ids[:20], layers)})
 
 
 def _units(rng: np.random.Generator, excerpt: Any, layers: int) -> Units:
@@ -78,7 +73,7 @@ def _units(rng: np.random.Generator, excerpt: Any, layers: int) -> Units:
     )
     score = UnitScore(0, 0, "vowel next", 0.965, 0.93, 0.7, True)
     features = (
-        FeatureScores("vowel next", "yes/no", 0.3, Chance(0.31, 0.62, 0.28), (score,), 1),
-        FeatureScores("position in the line", "number", 22.1, Chance(0.4, 0.5, 0.3), (score,), 0),
+        FeatureScores("vowel next", "yes/no", Chance(0.31, 0.28), (score,), 1),
+        FeatureScores("position in the line", "number", Chance(0.4, 0.3), (score,), 0),
     )
     return Units(60, 100, features, (score,), 0, excerpt, outputs)

@@ -5,36 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from inspection.networks import states_of
 
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.calibration import Calibration, best_temperature, calibrate
-from charlm.inspection.states import read_states
 from charlm.network.rnn import Parameters
 
 RandomParameters = Callable[..., Parameters]
 
 
 def calibration_of(parameters: Parameters, ids: np.ndarray, *, count: int | None = None, bins: int = 10) -> Calibration:
-    return calibrate(parameters, ids, read_states(parameters, ids[:count]), bins=bins)
-
-
-def sharpened(parameters: Parameters, temperature: float) -> Parameters:
-    """Return a network whose logits are divided by a temperature."""
-    return replace(
-        parameters,
-        logits_kernel=parameters.logits_kernel / np.float32(temperature),
-        logits_bias=parameters.logits_bias / np.float32(temperature),
-    )
-
-
-def written_by(parameters: Parameters, length: int = 1500) -> np.ndarray:
-    """Return a text that a network has written at temperature 1."""
-    rng = np.random.default_rng(0)
-    ids, state = [0], parameters.zero_state(1)
-    while len(ids) < length:
-        logits, state = parameters.step(np.array(ids[-1:]), state)
-        ids.append(int((logits[0] + rng.gumbel(size=5)).argmax()))
-    return np.array(ids)
+    return calibrate(parameters, ids, states_of(parameters, ids[:count]), bins=bins)
 
 
 @pytest.fixture
@@ -57,32 +38,12 @@ def test_a_temperature_beyond_the_range_is_its_end(right: int, end: float) -> No
     assert best_temperature(logits, np.full(10, right), low=0.25, high=4) == pytest.approx(end)
 
 
-def test_dividing_the_logits_multiplies_the_best_temperature(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(units=8, seed=3)
-    ids = written_by(sharpened(parameters, 3))
-    plain, sharp = calibration_of(sharpened(parameters, 3), ids), calibration_of(sharpened(parameters, 2.4), ids)
-    assert plain.temperature == pytest.approx(1, abs=0.1)
-    assert sharp.temperature / plain.temperature == pytest.approx(5 / 4, rel=1e-4)
-    assert sharp.best_nats_per_char == pytest.approx(plain.best_nats_per_char, rel=1e-6)
-
-
 def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(layers=2)
     ids = np.random.default_rng(1).integers(0, 5, 500)
     found = calibration_of(parameters, ids)
     assert found.positions == 499
     assert found.nats_per_char == pytest.approx(mean_score(score_stream(parameters, ids)).nats_per_char, rel=1e-5)
-    assert found.temperatures[20] == pytest.approx(1)
-    assert found.nats_by_temperature[20] == pytest.approx(found.nats_per_char)
-    assert found.best_nats_per_char <= found.nats_by_temperature.min() + 1e-9
-
-
-@pytest.mark.parametrize(("temperature", "is_at_end"), [(1.0, False), (0.05, True), (100.0, True)])
-def test_a_best_temperature_at_the_end_of_the_range_is_said_to_be(
-    random_parameters: RandomParameters, temperature: float, *, is_at_end: bool
-) -> None:
-    parameters = random_parameters(units=8, seed=3)
-    assert calibration_of(sharpened(parameters, temperature), written_by(parameters)).is_at_end == is_at_end
 
 
 def test_logits_that_are_not_finite_give_an_error_that_is_not_either(random_parameters: RandomParameters) -> None:

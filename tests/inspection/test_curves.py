@@ -33,15 +33,12 @@ def test_losses_are_read_split_by_split(tmp_path: Path) -> None:
     found = read_curves(make_run(tmp_path / "run", metrics=METRICS))
     assert found.training.steps.tolist() == [5, 10, 15, 20, 30]
     assert found.training.nats_per_char.tolist() == [3, 2.5, 2, 1.5, 1]
-    assert found.validation.epochs.tolist() == [1, 2, 3]
-    assert (found.best_step, found.best_nats_per_char) == (20, 2.25)
-    assert found.gap_nats == 1.5
+    assert found.validation.nats_per_char.tolist() == [2.8, 2.25, 2.5]
 
 
 def test_a_run_that_has_just_begun_has_empty_curves(tmp_path: Path) -> None:
     found = read_curves(make_run(tmp_path / "run"))
     assert found.training.steps.shape == found.validation.nats_per_char.shape == (0,)
-    assert found.best_step is found.gap_nats is None
 
 
 def test_a_line_that_is_no_loss_is_left_out_and_the_last_of_a_step_counts(tmp_path: Path) -> None:

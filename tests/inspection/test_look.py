@@ -21,7 +21,6 @@ from charlm.inspection.look import (
     log_scale,
     look,
     png_file,
-    power,
     share_limits,
     svg_file,
 )
@@ -83,39 +82,12 @@ def test_figures_of_several_runs_share_their_limits() -> None:
     assert one.get_ylim()[0] < -3 < 10 < one.get_ylim()[1]
 
 
-def test_figures_with_other_axes_or_scales_keep_their_limits() -> None:
-    first, (one,) = canvas("a")
-    second, (two,) = canvas("a")
-    one.plot([1, 2], [1, 2])
-    two.plot([1, 2], [1, 1000])
-    two.set_yscale("log")
-    before = one.get_ylim()
-    share_limits([first, second])
-    share_limits([first, canvas("a", "b")[0]])
-    assert one.get_ylim() == before
-
-
 def test_an_axis_without_a_positive_value_stays_linear() -> None:
     _, (axes,) = canvas("a")
     log_scale(axes, [0.0, 0.0])
     assert axes.get_yscale() == "linear"
     log_scale(axes, [0.0, 1.0])
     assert axes.get_yscale() == "log"
-
-
-@pytest.mark.parametrize(
-    ("value", "label"),
-    [
-        (1.0, "1"),
-        (0.01, "0.01"),
-        (100.0, "100"),
-        (1e-5, "10⁻⁵"),
-        (1e12, "10¹²"),
-        (2e-7, "2\N{MULTIPLICATION SIGN}10⁻⁷"),
-    ],
-)
-def test_powers_of_ten_are_written_without_mathematical_markup(value: float, label: str) -> None:
-    assert power(value) == label
 
 
 def drawing(text: str = "a") -> Figure:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charlm.inspection.loss_by_class import ClassLoss, character_kind, divide_loss
+from charlm.inspection.loss_by_class import ClassLoss, divide_loss
 from charlm.text.vocabulary import Vocabulary
 
 TEXT = "Ab 1\nc, Dé"
@@ -27,19 +27,13 @@ def test_each_character_is_counted_in_its_class() -> None:
         "punctuation": (1, 6),
     }
     assert losses(found.by_word_place) == {"outside words": (5, 22 / 5), "1st": (2, 13 / 2), "2nd": (2, 5)}
-    assert losses(found.by_line_place) == {
-        "line break": (1, 4),
-        "1st": (1, 5),
-        "2nd": (2, 7 / 2),
-        "3rd to 5th": (5, (2 + 3 + 7 + 8 + 9) / 5),
-    }
 
 
 def test_the_n_gram_model_is_divided_in_the_same_way() -> None:
     found = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS, ngram_order=5)
     assert found.ngram_order == 5
     assert found.ngram_nats_per_char == 10
-    for row in (*found.by_class, *found.by_word_place, *found.by_line_place):
+    for row in (*found.by_class, *found.by_word_place):
         assert row.ngram_nats_per_char == pytest.approx(2 * row.nats_per_char)
     assert divide_loss(NATS, IDS, VOCABULARY).by_class[0].ngram_nats_per_char is None
 
@@ -49,7 +43,7 @@ def test_means_weighted_by_counts_are_the_mean_over_the_text() -> None:
     ids = rng.integers(0, len(VOCABULARY), 5000)
     nats = rng.random(4999).astype(np.float32)
     found = divide_loss(nats, ids, VOCABULARY)
-    for table in (found.by_class, found.by_word_place, found.by_line_place):
+    for table in (found.by_class, found.by_word_place):
         assert sum(row.characters for row in table) == found.characters == 4999
         mean = sum(row.characters * row.nats_per_char for row in table) / 4999
         assert mean == pytest.approx(found.nats_per_char, rel=1e-9)
@@ -57,28 +51,7 @@ def test_means_weighted_by_counts_are_the_mean_over_the_text() -> None:
     assert found.nats_per_char == pytest.approx(float(nats.mean(dtype=np.float64)))
 
 
-@pytest.mark.parametrize(
-    ("character", "kind"),
-    [
-        *(("\x00", "other"), ("\u202e", "other"), ("\u4e2d", "other letter"), ("\u0301", "other")),
-        *(("\t", "blank"), ("\u00a0", "blank"), ("\u0663", "digit"), ("$", "other"), ("-", "punctuation")),
-        (None, "reserved"),
-    ],
-    ids=ascii,
-)
-def test_any_character_has_a_kind(character: str | None, kind: str) -> None:
-    unknown = 0 if character is None else None
-    assert character_kind(Vocabulary(level="char", characters=(character,), unknown_id=unknown), 0) == kind
-
-
 def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:
     found = divide_loss(np.zeros(9), IDS, VOCABULARY)
     assert found.nats_per_char == 0
     assert {row.share_of_loss for row in found.by_class} == {0}
-
-
-def test_a_long_line_and_a_long_word_end_in_the_last_ranges(vocabulary: Vocabulary) -> None:
-    found = divide_loss(np.ones(999), np.ones(1000, int), vocabulary)
-    assert losses(found.by_word_place)["8th on"] == (993, 1)
-    assert losses(found.by_line_place)["81st on"] == (920, 1)
-    assert found.by_line_place[-1].share_of_loss == pytest.approx(920 / 999)

@@ -112,13 +112,6 @@ def test_each_section_has_its_equation_and_one_sentence_that_says_what_to_see(se
     assert ". " not in section.see
 
 
-def test_names_of_sections_and_charts_are_unique() -> None:
-    names = [section.name for section in SECTIONS]
-    charts = [chart.name for section in SECTIONS for chart in section.charts]
-    assert len(set(names)) == len(names)
-    assert len(set(charts)) == len(charts)
-
-
 def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
     page = render_page([text_report()])
     assert page.count("Not available for this run") == len(SECTIONS) - 1
@@ -177,18 +170,18 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
 
 
 def test_a_folder_gets_the_page_and_every_figure_as_svg_and_png(tmp_path: Path) -> None:
-    write_page([text_report(truncation=report().get("truncation"))], tmp_path / "out")
+    write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "index.html",
-        "truncation.png",
-        "truncation.svg",
+        "lyapunov.png",
+        "lyapunov.svg",
     ]
-    assert (tmp_path / "out" / "truncation.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "out" / "truncation.svg").read_bytes().startswith(b"<?xml")
+    assert (tmp_path / "out" / "lyapunov.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "lyapunov.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_the_folder_of_an_earlier_report_is_replaced(tmp_path: Path) -> None:
-    write_page([text_report(truncation=report().get("truncation"))], tmp_path / "out")
+    write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
     write_page([text_report()], tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
 

@@ -8,7 +8,6 @@ import pytest
 from inspection.reports import CHARACTERS, report
 
 from charlm.inspection.passages import (
-    browser,
     equation,
     levels,
     number,
@@ -93,12 +92,6 @@ def test_each_character_is_an_element_and_blanks_keep_their_effect() -> None:
     assert "<span><i>→</i>\t</span><span><i>□</i></span>" in html
 
 
-def test_markup_and_controls_in_a_text_are_shown_as_text() -> None:
-    html = passage(["<", "&", "\x1b", "\u202e"], [0, 0, 0, 0], label="<it>")
-    assert "<span>&lt;</span><span>&amp;</span><span><i>\\x1b</i></span><span><i>\\u202e</i></span>" in html
-    assert 'aria-label="&lt;it&gt;"' in html
-
-
 def test_a_character_is_coloured_by_its_nats() -> None:
     found = report().get("surprise")
     text = reader(found, CHARACTERS, run=0).split('role="group"')[1].split("</p>")[0]
@@ -126,14 +119,3 @@ def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
         values = units.layers[0].values[:, unit]
         assert centre == np.median(values)
         assert scale == np.abs(values - centre).max()
-
-
-def test_the_browser_offers_every_layer_and_its_data_every_output() -> None:
-    units = report(layers=3).get("units")
-    html = browser(units, CHARACTERS, run=1)
-    assert 'data-run="1"' in html
-    assert [f'<option value="{layer}">rnn.{layer}' in html for layer in range(3)] == [True] * 3
-    data = units_data(units)
-    assert [layer["values"] for layer in data["layers"]] == [
-        layer["values"] for layer in to_json(report(layers=3))["units"]["layers"]
-    ]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import RandomParameters
-from inspection.networks import one_layer, random_ids, shift_register, traced
+from inspection.networks import one_layer, random_ids, traced
 
 from charlm.inspection.stability import RecurrentSpectrum, lyapunov, recurrent_spectra
 from charlm.network.rnn import Parameters
@@ -23,13 +23,6 @@ def test_an_orthogonal_kernel_lies_on_the_unit_circle() -> None:
     assert found.spectral_radius == pytest.approx(1, abs=1e-6)
     assert found.largest_singular_value == pytest.approx(1, abs=1e-6)
     assert found.non_normality == pytest.approx(0, abs=1e-3)
-
-
-def test_a_register_has_no_radius_and_is_as_far_from_normal_as_can_be() -> None:
-    found = spectrum_of(shift_register(3))
-    assert found.spectral_radius == 0
-    assert found.largest_singular_value == pytest.approx(1)
-    assert found.non_normality == 1
 
 
 def test_henrici_of_a_triangle_is_its_part_above_the_diagonal() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inspection.networks import states_of, traced
 
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import calibrate
 from charlm.inspection.curves import measure_levels
 from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
-from charlm.inspection.states import map_characters, measure_saturation, read_states
+from charlm.inspection.states import map_characters, measure_saturation
 from charlm.inspection.units import score_units
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
@@ -53,10 +54,10 @@ def test_every_number_is_finite(
 ) -> None:
     parameters = random_parameters(vocabulary_size=len(vocabulary), layers=2, units=6, activation=activation, scale=0.3)
     nats = np.concatenate([*score_stream(parameters, ids)])
-    states = read_states(parameters, ids)
+    states = states_of(parameters, ids)
     parts = (
         score_units(states, ids, vocabulary, shifts=5),
-        measure_saturation(states, activation),
+        measure_saturation(traced(parameters, ids)),
         find_fixed_points(parameters, ids, states),
         divide_loss(nats, ids, vocabulary),
         calibrate(parameters, ids, states),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from conftest import RandomParameters
-from inspection.networks import one_layer, random_ids, shift_register, traced
+from inspection.networks import one_layer, random_ids, traced
 
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.surprise import predict
@@ -57,11 +57,3 @@ def test_nothing_before_the_text_has_influence() -> None:
     found = predict(traced(one_layer(np.eye(3)), random_ids(12)), lags=8)
     assert (found.influence[0, 1:] == 0).all()
     assert (found.influence[:, 0] > 0).all()
-
-
-def test_a_register_is_influenced_by_the_place_that_it_reads_alone() -> None:
-    ids = random_ids(30)
-    found = predict(traced(shift_register(4, reads=2), ids), lags=6)
-    lags = found.influence[5:].argmax(1)
-    assert (lags == 2).all()
-    assert (np.delete(found.influence[5:], 2, axis=1) == 0).all()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.decoding import LONGEST_RUN, Form, check_encoding, decode, normalize, texts
+from charlm.text.decoding import Form, check_encoding, decode, normalize, texts
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -105,20 +105,12 @@ def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused(encodin
 @given(st.lists(st.text(joining | any_character, min_size=1, max_size=6)))
 def test_normalising_in_pieces_gives_the_same_text_as_normalising_the_whole(form: Form, pieces: Sequence[str]) -> None:
     expected = unicodedata.normalize(form, "".join(pieces))
-    assert "".join(normalize(pieces, form=form, name="x")) == expected
+    assert "".join(normalize(pieces, form=form)) == expected
 
 
 def test_text_is_held_back_only_from_the_last_position_at_which_it_may_be_cut() -> None:
-    pieces = normalize(iter(["abc", "\u0301d"]), form="NFC", name="x")
+    pieces = normalize(iter(["abc", "\u0301d"]), form="NFC")
     assert list(pieces) == ["ab", "ć", "d"]
-
-
-@pytest.mark.parametrize("size", [100, 10**6], ids=["in pieces", "at once"])
-def test_a_longer_run_of_marks_is_refused(size: int) -> None:
-    run = "e" + "\u0301" * (LONGEST_RUN + 1)
-    pieces = [run[start : start + size] for start in range(0, len(run), size)]
-    with pytest.raises(CharlmError, match=r"^x: more than 4,096 combining .*normalize=none"):
-        list(normalize(pieces, form="NFC", name="x"))
 
 
 # Code points and the settings of a corpus

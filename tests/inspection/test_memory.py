@@ -1,12 +1,73 @@
-"""Impulse responses of networks whose answer is known."""
+"""How far back networks learn, predict and remember whose memory is known."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
 from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
+from numpy.typing import NDArray
 
-from charlm.inspection.impulse import divergence, half_life, impulse_response
+from charlm.evaluation.baselines import count_ngrams, score_ngrams
+from charlm.inspection.memory import divergence, gradient_by_lag, half_life, impulse_response, usable_context
+
+PERIOD = 4
+
+
+def periodic_ids(length: int) -> NDArray[Any]:
+    """Return a text in which each character is the one PERIOD before it."""
+    return np.tile([0, 2, 1, 1], length // PERIOD + 1)[:length]
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+def test_a_shift_register_uses_no_more_than_the_place_that_it_reads(depth: int) -> None:
+    """It looks PERIOD characters back: with fewer it guesses among 3, with more nothing is saved."""
+    parameters = shift_register(depth, reads=PERIOD - 1)
+    found = usable_context(parameters, periodic_ids(200), characters=(1, 2, 4, 8, 16, 32), positions=40)
+    np.testing.assert_allclose(found.nats[:2], np.log(3), rtol=1e-5)
+    np.testing.assert_allclose(found.nats[2:], 2 * np.exp(-12), rtol=1e-2)
+    np.testing.assert_allclose(found.bits_saved, [0, np.log2(3), 0, 0, 0], atol=1e-4)
+
+
+def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameters) -> None:
+    parameters, ids = random_parameters(layers=2), random_ids(12, ids=5)
+    found = usable_context(parameters, ids, characters=(1, 2, 4), positions=100)
+    for k, mean in zip((1, 2, 4), found.nats, strict=True):
+        nats = [reference.nats(parameters, ids[target - k : target + 1].tolist())[-1] for target in range(4, 12)]
+        assert mean == pytest.approx(np.mean(nats), rel=1e-5)
+    assert found.positions == 8
+
+
+def test_the_ngrams_of_order_k_plus_1_score_the_same_characters(random_parameters: RandomParameters) -> None:
+    ids, training = random_ids(40, ids=5), random_ids(500, ids=5, seed=3)
+    scores = {}
+    for order in (2, 3, 9):
+        model = count_ngrams(training, vocabulary_size=5, order=order)
+        scores[order] = np.concatenate([*score_ngrams(model, ids)])
+    found = usable_context(random_parameters(), ids, characters=(1, 2, 8, 16), ngram_nats=scores.__getitem__)
+    assert found.ngram_order.tolist() == [2, 3, 9]
+    assert found.ngram_nats == pytest.approx([scores[order][15:].mean() for order in (2, 3, 9)])
+
+
+def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
+    trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
+    curve = gradient_by_lag(trace, positions=7, max_lag=10).layers[0]
+    for values in (curve.low, curve.median, curve.high):
+        np.testing.assert_allclose(values, 0.5 ** np.arange(11))
+
+
+def test_an_orthogonal_linear_network_keeps_the_length_of_the_gradient() -> None:
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    trace = traced(one_layer(rotation), random_ids(80))
+    found = gradient_by_lag(trace, positions=9, max_lag=20)
+    assert found.positions == 9
+    np.testing.assert_allclose(found.layers[0].high, np.ones(21), atol=1e-5)  # V is rounded to float32
+
+
+def test_a_text_that_is_shorter_than_the_lags_gives_fewer() -> None:
+    curve = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100).layers[0]
+    assert curve.lag.tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu"])
