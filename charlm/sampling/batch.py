@@ -242,14 +242,17 @@ class Batch:
         is_due = self._due[: len(self._texts)] <= self._column
         for slot in reversed(np.flatnonzero(is_due | is_ended).tolist()):  # from the end: a freed slot gets the last
             text = self._texts[slot]
+            reason: EndReason | None = None
             if is_ended[slot]:
                 has_end = self._plan.ids[self._column - 1, slot] == self._end_id != NO_ID
-                self._end(slot, "end of text" if has_end else "not finite")
+                reason = "end of text" if has_end else "not finite"
             elif text.position(self._column) == text.total:
-                self._end(slot, "length")
-            else:
-                self._report(slot)
+                reason = "length"
+            self._report(slot, reason)
+            if reason is None:
                 self._due[slot] = self._next_column(text)
+            else:
+                self._free(slot)
         if self._column == len(self._plan.ids):
             self._begin_window()
         self._refresh()
@@ -276,10 +279,6 @@ class Batch:
         window = len(self._plan.ids)
         events = (len(text.job.prompt_ids) + 1 - text.offset, text.total - text.offset, window)
         return min((event for event in events if event > self._column), default=window)
-
-    def _end(self, slot: int, reason: EndReason) -> None:
-        self._report(slot, reason)
-        self._free(slot)
 
     def _report(self, slot: int, reason: EndReason | None = None) -> None:
         text = self._texts[slot]

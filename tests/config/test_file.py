@@ -50,12 +50,6 @@ def test_a_file_that_is_not_utf_8_is_named(file: Path) -> None:
         load_config(file)
 
 
-def test_a_file_too_large_for_a_config_is_refused(file: Path) -> None:
-    assert load(file, "#" * 100_000) == Config()
-    with pytest.raises(CharlmError, match="100,001 bytes; must be at most 100,000"):
-        load(file, "#" * 100_001)
-
-
 # Keys and values
 
 
@@ -65,10 +59,8 @@ def test_a_file_too_large_for_a_config_is_refused(file: Path) -> None:
         ("sed: 3", "sed: unknown key; did you mean seed?"),
         ("model: {unit: 3}", "model.unit: unknown key; did you mean model.units?"),
         ("model: {rnn: {activatoin: tanh}}", "did you mean model.rnn.activation?"),
-        ("training: {epochs: 1, units: 3}", "training.units: unknown key; did you mean model.units?"),
         ("learning_rate: 1", "learning_rate: unknown key; did you mean training.optimizer.learning_rate?"),
         ("xyzzy: 1", "xyzzy: unknown key; there are recipe, seed, corpus, model, training, sampling"),
-        ("model: {xyzzy: 1}", "model.xyzzy: unknown key; there are layers, units, embedding"),
         ("1: 2", "1: found 1 (a whole number); a key must be text"),
     ],
 )
@@ -132,14 +124,10 @@ def test_the_value_of_an_override_is_yaml(file: Path, override: str, value: int 
     ("override", "message"),
     [
         ("seed", "--set seed: must be KEY=VALUE"),
-        ("=3", "--set =3: must be KEY=VALUE"),
         ("seed.x=3", "--set seed.x: seed is a value, not a section"),
-        ("model.unit=3", "--set: model.unit: unknown key; did you mean model.units?"),
         ("model.units=many", "--set: model.units: found 'many' (text)"),
         ("seed=[", "--set seed: "),
-        ("sampling.length=100001", "--set: sampling.length: found 100001 (a whole number); must be 100,000 or less"),
         ("seed=*x", "--set seed: line 1, column 1: not valid YAML: aliases are not allowed"),
-        ("seed=" + "[" * 270, "--set seed: line 1, column 33: not valid YAML: nested more than 32 deep"),
         ("training.optimizer" + ".x" * 5000 + "=1", "--set 'training.optimizer.x.x"),
     ],
 )
