@@ -6,8 +6,6 @@ for pretrained language models"), and a bias of the logits that fits how often i
 Axes: V ids of the model, W ids of the other vocabulary.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,18 +14,6 @@ from charlm.text.vocabulary import Vocabulary
 
 NOISE = 0.3
 """Standard deviation of the noise, as a share of that of the known rows; docs/experiments.md compares others."""
-
-
-@dataclass(frozen=True)
-class Matching:
-    """How many characters two vocabularies share; at level byte, byte values."""
-
-    kept: int
-    """Characters that the model knows and that occur in the text."""
-    new: int
-    """Characters that the model does not know."""
-    unused: int
-    """Characters that the model knows and that do not occur in the text."""
 
 
 def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -50,22 +36,6 @@ def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
         if ours is not None and theirs is not None:
             matched[ours] = theirs
     return np.array(matched, np.int64)
-
-
-def count_matches(known: Vocabulary, vocabulary: Vocabulary, counts: NDArray[np.int64]) -> Matching:
-    """Return how many characters are kept, new and unused.
-
-    Args:
-        known: The vocabulary of the model, V ids.
-        vocabulary: The other one, W ids, of the same level.
-        counts: How often each of its ids occurs in the text, int64 [W].
-
-    """
-    is_character = np.array([character is not None for character in vocabulary.characters])
-    is_known = match_ids(known, vocabulary) >= 0
-    kept = int((is_character & is_known & (counts > 0)).sum())
-    characters = sum(character is not None for character in known.characters)
-    return Matching(kept=kept, new=int((is_character & ~is_known).sum()), unused=characters - kept)
 
 
 def transfer(parameters: Parameters, matched: NDArray[np.int64], counts: NDArray[np.int64], *, seed: int) -> Parameters:

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charlm.config.file import dump_config, flatten, load_config
 from charlm.config.schema import Config
 from charlm.config.yaml import show_value
@@ -17,7 +19,7 @@ from charlm.errors import CharlmError
 from charlm.network.architecture import architecture
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.rnn import Parameters
-from charlm.network.transfer import count_matches, match_ids, transfer
+from charlm.network.transfer import match_ids, transfer
 from charlm.runs.folder import CORPUS, INIT, find_bundle, is_run
 from charlm.text.corpus import Corpus, count_ids, open_corpus
 from charlm.text.findings import spaced
@@ -112,13 +114,14 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callabl
     """
     known, vocabulary = parent.bundle.vocabulary, corpus.vocabulary
     check_level(vocabulary.level, parent)
-    counts = count_ids(corpus.split("train"), len(vocabulary))
-    matching = count_matches(known, vocabulary, counts)
+    counts, matched = count_ids(corpus.split("train"), len(vocabulary)), match_ids(known, vocabulary)
+    is_used = np.array([character is not None for character in vocabulary.characters]) & (counts > 0)
     noun = "characters" if vocabulary.level == "char" else "bytes"
-    say(f"init: {parent.folder}: {noun}: {matching.kept} kept, {matching.new} new, {matching.unused} unused")
+    kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
+    say(f"init: {parent.folder}: {noun} of the text: {kept} known, {new} new")
     if has_read(parent, corpus):
         say("init: it has been trained on the validation text of this run, so every score here is too good")
-    parameters = transfer(parent.bundle.parameters, match_ids(known, vocabulary), counts, seed=config.seed)
+    parameters = transfer(parent.bundle.parameters, matched, counts, seed=config.seed)
     shape = architecture(config, len(vocabulary))
     return Bundle(shape, parameters, vocabulary, dump_config(config), {"step": 0, "epoch": 0.0})
 

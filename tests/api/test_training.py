@@ -171,7 +171,7 @@ def test_the_first_loss_of_a_run_is_that_of_the_model_it_begins_with(training: T
         run=tmp_path / "run",
         say=said.append,
     )
-    assert "characters: 3 kept, 0 new, 0 unused" in "".join(said)
+    assert "characters of the text: 3 known, 0 new" in "".join(said)
     lines = (outcome.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     start, first_step, *_ = map(json.loads, lines)
     assert (start["step"], first_step["step"]) == (0, 1)

@@ -5,7 +5,7 @@ import pytest
 from conftest import RandomParameters
 from numpy.typing import NDArray
 
-from charlm.network.transfer import NOISE, Matching, count_matches, match_ids, transfer
+from charlm.network.transfer import NOISE, match_ids, transfer
 from charlm.text.vocabulary import Vocabulary
 
 KNOWN = Vocabulary("char", ("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
@@ -19,10 +19,6 @@ def counts(*numbers: int) -> NDArray[np.int64]:
 def test_characters_and_reserved_ids_are_matched_by_what_they_are() -> None:
     assert match_ids(KNOWN, OTHER).tolist() == [4, 2, -1, 0]
     assert match_ids(OTHER, KNOWN).tolist() == [3, -1, 1, -1, 0]
-
-
-def test_kept_new_and_unused_characters_are_counted_without_reserved_ids() -> None:
-    assert count_matches(KNOWN, OTHER, counts(1, 5, 2, 0)) == Matching(kept=1, new=1, unused=2)
 
 
 @pytest.mark.parametrize("skip_connections", [False, True])

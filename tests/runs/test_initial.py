@@ -72,7 +72,7 @@ def test_the_ids_of_the_parent_stay_and_new_characters_come_after_them(tmp_path:
     said: list[str] = []
     run = begin(tmp_path, bundle_folder, "aéa\n" * 5, said=said)
     assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "é")
-    assert said == [f"init: {bundle_folder}: characters: 2 kept, 1 new, 1 unused"]
+    assert said == [f"init: {bundle_folder}: characters of the text: 2 known, 1 new"]
 
 
 def test_on_known_characters_the_first_weights_are_those_of_the_parent(tmp_path: Path, bundle_folder: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_model_of_bytes_makes_a_run_of_bytes(tmp_path: Path, byte_folder: Path
     run = begin(tmp_path, byte_folder, "aé" * 9, said=said)
     assert run.config.corpus.level == "byte"
     assert run.corpus.vocabulary == BYTES
-    assert said == [f"init: {byte_folder}: bytes: 3 kept, 0 new, 253 unused"]
+    assert said == [f"init: {byte_folder}: bytes of the text: 3 known, 0 new"]
 
 
 def test_a_level_that_is_not_that_of_the_parent_is_refused(tmp_path: Path, byte_folder: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, bundle_folder: Path) 
     said: list[str] = []
     run = begin(tmp_path, bundle_folder, corpus.folder, said=said)
     assert run.corpus.vocabulary.characters == ("b", "x")
-    assert said == [f"init: {bundle_folder}: characters: 1 kept, 1 new, 2 unused"]
+    assert said == [f"init: {bundle_folder}: characters of the text: 1 known, 1 new"]
     first = read_initial(run.folder, run.config)
     assert first is not None
     assert first.logits_bias[0] == read_bundle(bundle_folder).parameters.logits_bias[2]
