@@ -1,10 +1,10 @@
-"""`Parameters.step` arranged for the speed of generation: a stream or a few, and many, each as if it were alone.
+"""`Parameters.step` arranged for the speed of generation: one stream, and many, each as if it were alone.
 
 The output h_t of a layer is multiplied by up to three matrices: the recurrent kernel of the layer, the kernel of the
 layer above and the kernel of the logits. Here they are the columns of a single matrix, [V | U above | W], so that a
 layer takes one product a step; `Parameters.step` takes two or three. Buffers are allocated once.
 
-`Stepper` multiplies [B, H] by [H, N]. That product does not treat its rows alike: a BLAS has one kernel for twelve
+A product of [B, H] by [H, N] does not treat its rows alike: a BLAS has one kernel for twelve
 rows, another for the four that are left, and they round differently. Which bits a stream gets would depend on how many
 others there are and on its place among them. In `TiledStepper` streams lie in tiles of L lanes, and each product has
 one shape, [N, H] by [H, L], however many tiles there are. The lanes are those of the processor's vectors, which do the
@@ -27,23 +27,21 @@ from charlm.network.rnn import Floats, Parameters, State, activate_in_place
 
 
 class Stepper:
-    """One stream or several, read one character at a time; each has its own state.
+    """One stream, read one character at a time.
 
     Args:
         parameters: The weights. They are not changed.
-        state: The state to begin at, [B, H] for each layer; it is not changed.
+        state: The state to begin at, [1, H] for each layer; it is not changed.
         forbidden: Ids whose logits are always minus infinity.
 
     """
 
     def __init__(self, parameters: Parameters, state: State, *, forbidden: Iterable[int] = ()) -> None:
-        batch = len(state[0])
-        shape = () if batch == 1 else (batch,)
         self._activation = parameters.activation
         self._bias = parameters.logits_bias.copy()
         self._bias[list(forbidden)] = -np.inf
-        self._logits = np.empty((*shape, parameters.vocabulary_size), np.float32)
-        self._layers = [_LayerBuffers(parameters, index, shape) for index in range(len(parameters.layers))]
+        self._logits = np.empty(parameters.vocabulary_size, np.float32)
+        self._layers = [_LayerBuffers(parameters, index) for index in range(len(parameters.layers))]
         self._to_logits = [layer.to_logits for layer in self._layers if layer.to_logits.size]
         for layer, output in zip(self._layers, state, strict=True):
             layer.output[...] = output
@@ -51,7 +49,7 @@ class Stepper:
 
     @property
     def logits(self) -> Floats:
-        """The logits after the last character read, [B, V] or [V], in a buffer that the next access overwrites."""
+        """The logits after the last character read, [V], in a buffer that the next access overwrites."""
         first, *others = self._to_logits
         np.add(first, self._bias, out=self._logits)
         for other in others:
@@ -60,15 +58,15 @@ class Stepper:
 
     @property
     def state(self) -> State:
-        """A copy of the state: [B, H] for each layer, as `Parameters.step` returns it."""
-        return tuple(np.atleast_2d(layer.output).copy() for layer in self._layers)
+        """A copy of the state: [1, H] for each layer, as `Parameters.step` returns it."""
+        return tuple(layer.output[None].copy() for layer in self._layers)
 
-    def advance(self, ids: Any) -> None:
-        """Read the next character in each stream: ids, integers [B], or an int if there is one stream."""
+    def advance(self, index: int) -> None:
+        """Read the next character."""
         below = None
         for layer in self._layers:
             output = layer.output
-            np.add(layer.to_itself, layer.table[ids] if layer.is_fed else layer.table, out=output)
+            np.add(layer.to_itself, layer.table[index] if layer.is_fed else layer.table, out=output)
             if below is not None:
                 output += below
             activate_in_place(self._activation, output)
@@ -79,15 +77,15 @@ class Stepper:
 class _LayerBuffers:
     """The input table of a layer, its output, and the products of its output with the three matrices."""
 
-    def __init__(self, parameters: Parameters, index: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, parameters: Parameters, index: int) -> None:
         units = parameters.layers[index].units
         table = parameters.input_tables[index]
         self.is_fed = len(table) > 1
         self.table = table if self.is_fed else table[0]
         kernels = output_kernels(parameters, index)
         self.kernel = np.concatenate(kernels, axis=1)
-        self.output = np.empty((*shape, units), np.float32)
-        self.product = np.empty((*shape, self.kernel.shape[1]), np.float32)
+        self.output = np.empty(units, np.float32)
+        self.product = np.empty(self.kernel.shape[1], np.float32)
         widths = [kernel.shape[1] for kernel in kernels]
         self.to_itself, self.to_above, self.to_logits = np.split(self.product, np.cumsum(widths)[:-1], axis=-1)
         self.multiply = partial(self.output.dot, self.kernel, self.product)  # a third less overhead than np.matmul

@@ -31,8 +31,14 @@ class Schedule:
     """How the learning rate changes with the step."""
 
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
-        """Return the learning rates of the `count` steps after the first `first` ones, float32 [count]."""
-        return learning_rates(self.peak_rate, self.decay, first=first, count=count, total=self.total)
+        """Return the learning rates of the `count` steps after the first `first` ones, float32 [count].
+
+        The rate rises linearly over `warmup_steps`. Then it stays at its peak (constant), or falls to `final_fraction`
+        of it at the last step: along half a cosine (Loshchilov and Hutter 2017, equation 5), or by the same factor at
+        every step (exponential).
+        """
+        steps = range(first, first + count)
+        return np.array([self.peak_rate * _fraction(self.decay, step, self.total) for step in steps], np.float32)
 
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` steps, and before every evaluation."""
@@ -88,27 +94,6 @@ def total_steps(epochs: int | None, steps: int | None, batches: Batches) -> int:
     """
     limits = [epochs * batches.steps_per_epoch] if epochs is not None else []
     return min([*limits, steps] if steps is not None else limits)
-
-
-def learning_rates(peak: float, schedule: ScheduleConfig, *, first: int, count: int, total: int) -> NDArray[np.float32]:
-    """Return the learning rates of steps first to first + count - 1.
-
-    The rate rises linearly over `warmup_steps`. Then it stays at `peak` (constant), or falls to peak * final_fraction
-    at the last step: along half a cosine (Loshchilov and Hutter 2017, equation 5), or by the same factor at every step
-    (exponential).
-
-    Args:
-        peak: The highest rate, more than 0.
-        schedule: The section `training.schedule` of the config.
-        first: The first step, from 0.
-        count: The number of steps.
-        total: The steps of the whole run.
-
-    Returns:
-        float32 [count].
-
-    """
-    return np.array([peak * _fraction(schedule, step, total) for step in range(first, first + count)], np.float32)
 
 
 def _fraction(schedule: ScheduleConfig, step: int, total: int) -> float:

@@ -1,12 +1,13 @@
 """The steps at which something happens in a run, and the learning rates."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
-from charlm.training.schedule import Schedule, learning_rates, make_schedule, total_steps
+from charlm.training.schedule import Schedule, make_schedule, total_steps
 
 SCHEDULE = Schedule(50, 5, 12, 20, steps_per_epoch=23, peak_rate=1.0, decay=ScheduleConfig())
 BATCHES = Batches(length=327, batch_size=4, sequence_length=4, seed=1)
@@ -61,7 +62,8 @@ def test_steps_end_at_the_next_event_or_the_end_of_an_epoch() -> None:
 
 def rates(first: int, count: int, total: int, **schedule: Any) -> list[float]:
     """Return learning rates for a peak of 1."""
-    return list(learning_rates(1.0, ScheduleConfig(**schedule), first=first, count=count, total=total))
+    decay = ScheduleConfig(**schedule)
+    return list(replace(SCHEDULE, peak_rate=1.0, decay=decay, total=total).rates(first, count))
 
 
 def test_a_constant_schedule_stays_at_the_peak() -> None:
