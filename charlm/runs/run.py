@@ -22,10 +22,9 @@ from charlm.runs.folder import (
     is_run,
     results,
 )
-from charlm.storage.atomic import remove_folder, sync_folder, write_file
+from charlm.storage.atomic import remove_folder, scratch_folder, sync_folder, write_file
 from charlm.storage.files import writing
 from charlm.storage.locks import LOCK, only_writer
-from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.vocabulary import read_vocabulary
 

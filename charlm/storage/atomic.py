@@ -1,6 +1,7 @@
 """Files and folders that are either complete or absent: written under a temporary name, synced, then renamed.
 
-The temporary name is `.NAME.PROCESS.tmp`, beside the target.
+The temporary name is `.NAME.PROCESS.tmp`, beside the target. What takes long to prepare has a scratch folder beside it:
+its owner holds a lock on it, so that the next start removes it if its owner was killed.
 """
 
 import contextlib
@@ -11,9 +12,12 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Literal
 
+from charlm.errors import CharlmError
 from charlm.storage.files import refuse_links, write_all, writing
+from charlm.storage.locks import lock_folder
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
@@ -209,3 +213,55 @@ def _put_in_place(new: Path, target: Path, exchange: Callable[[Path, Path], bool
         target.rename(old)
         new.rename(target)
         remove(old)
+
+
+PREFIX, SUFFIX = ".charlm-", ".tmp"
+
+
+@contextlib.contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """Make a folder beside `target` for the length of a block; remove those that killed processes have left there.
+
+    Args:
+        target: What the folder is for; the folder that holds it must exist.
+
+    Yields:
+        The folder, empty.
+
+    Raises:
+        OSError: the folder cannot be made.
+
+    """
+    remove_abandoned(target)
+    folder, lock = _make(target)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove the scratch folders of a target whose processes have ended; what cannot be removed is left."""
+    pattern = re.compile(rf"{re.escape(_prefix(target))}[a-z0-9_]{{8}}{re.escape(SUFFIX)}")
+    with contextlib.suppress(OSError):
+        for path in [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]:
+            with contextlib.suppress(OSError, CharlmError):
+                lock = lock_folder(path)
+                if lock is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(lock)
+
+
+def _make(target: Path) -> tuple[Path, int]:
+    """Return a new folder and the descriptor of its lock."""
+    while True:
+        folder = Path(mkdtemp(prefix=_prefix(target), suffix=SUFFIX, dir=target.parent))
+        with contextlib.suppress(OSError):  # another process has taken it for abandoned
+            lock = lock_folder(folder)
+            if lock is not None and folder.is_dir():
+                return folder, lock
+
+
+def _prefix(target: Path) -> str:
+    return f"{PREFIX}{target.name}-"

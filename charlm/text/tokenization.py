@@ -17,7 +17,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.scratch import scratch_folder
+from charlm.storage.atomic import scratch_folder
 from charlm.text.corpus import (
     FORMAT,
     Corpus,

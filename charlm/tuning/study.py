@@ -25,10 +25,9 @@ from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.runs.folder import CORPUS
 from charlm.runs.run import corpus_identity
-from charlm.storage.atomic import remove_folder, write_file
+from charlm.storage.atomic import remove_folder, scratch_folder, write_file
 from charlm.storage.files import read_file, writing
 from charlm.storage.locks import lock, taking_turns
-from charlm.storage.scratch import scratch_folder
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.tuning.space import Space, values_of_recipe
