@@ -12,8 +12,9 @@ from charlm.api.model import Model
 from charlm.errors import CharlmError, check_choice
 from charlm.evaluation.baselines import Baselines, measure_baselines
 from charlm.evaluation.copies import Copies, find_copies
+from charlm.evaluation.mixture import mix
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
-from charlm.evaluation.scoring import Score, mean_score, record_surprise, score_stream
+from charlm.evaluation.scoring import Score, mean_score, nats_of, record_surprise, score_stream, stream_logits
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown
 
@@ -31,11 +32,13 @@ class Evaluation:
     baselines: Baselines | None
     """What compressors and n-gram models score on the same text; None if they were not asked for."""
     static: Score | None = None
-    """With dynamic evaluation, the score of the weights as they were trained; else None."""
+    """With dynamic evaluation or a mixture, the score of the network as it was trained; else None."""
     skipped_characters: int = 0
     """How many characters were left out of the text, because the model does not know them."""
     dynamic_rate: float | None = None
     """The learning rate of dynamic evaluation; None = the weights stayed as they were."""
+    is_mixed: bool = False
+    """Whether the score is that of a mixture with an n-gram model and the longest match."""
     copies: Copies | None = None
     """What of the text occurs in the training text; None if it was not asked for."""
     longest_copy: str = ""
@@ -43,7 +46,7 @@ class Evaluation:
 
     @property
     def is_harmed(self) -> bool:
-        """Whether dynamic evaluation has made the score worse by 0.0001 nats per character or more."""
+        """Whether dynamic evaluation or the mixture has made the score worse by 0.0001 nats per character or more."""
         return self.static is not None and self.score.nats_per_char - self.static.nats_per_char >= 1e-4
 
 
@@ -56,6 +59,7 @@ def evaluate(
     window: int = 256,
     unknown: Unknown = "error",
     dynamic: bool = False,
+    mixed: bool = False,
     baselines: bool = False,
     copies: bool = False,
     write_surprise: Callable[[bytes], object] | None = None,
@@ -72,25 +76,31 @@ def evaluate(
         unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
         dynamic: Whether the weights learn from each segment of the stream after it has been scored. Needs TensorFlow
             and the run. It can do harm: `Evaluation.static` is the score without it.
+        mixed: Whether to mix the network, and with `dynamic` the adapting one, with an n-gram model and the longest
+            match, which go on learning in the text: see `charlm.evaluation.mixture`. Needs the run.
         baselines: Whether to add what compressors and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
         write_surprise: Takes JSON lines with the loss of each character, in whole lines; None = not wanted.
 
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
-            known, a loss is not finite; with `dynamic` or `copies`, there is no training text; with `dynamic`, the
-            model is an ensemble.
+            known, a loss is not finite; with `dynamic`, `mixed` or `copies`, there is no training text; with `dynamic`,
+            the model is an ensemble.
 
     """
     check_choice("protocol", protocol, ScoringProtocol)
     check_choice("unknown", unknown, Unknown)
     if split is not None:
         check_choice("split", split, Split)
-    _check_dynamic(model, protocol, dynamic=dynamic)
-    corpus = run_corpus(model.folder, model.bundle) if dynamic or baselines or copies else None
+    if (dynamic or mixed) and protocol != "stream":
+        raise CharlmError(f"protocol: found {protocol}; dynamic evaluation and mixtures read the text as a stream")
+    if dynamic and model.others:
+        raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
+    corpus = run_corpus(model.folder, model.bundle) if dynamic or mixed or baselines or copies else None
     training = None if corpus is None else corpus.split("train")
-    if copies and training is None:
-        raise CharlmError(f"{model.folder}: a bundle without its run: --copies needs the training text; name the run")
+    if training is None and (copies or mixed or dynamic):
+        needing = "--copies" if copies else "--mix" if mixed else "--dynamic"
+        raise CharlmError(f"{model.folder}: a bundle without its run: {needing} needs the training text; name the run")
     skipped: list[int] = []
     name, ids = ids_to_score(
         model.folder,
@@ -101,32 +111,28 @@ def evaluate(
         report_skipped=skipped.append,
     )
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        rate = None
-        if dynamic:
-            rate, blocks = _score_dynamically(model, ids, training)
-            blocks = only_finite(blocks, advice="score the text without --dynamic")
-        else:
-            blocks = score_ids(model.network, ids, protocol=protocol, window=window)
+        rate, blocks = None, score_ids(model.network, ids, protocol=protocol, window=window)
+        if (dynamic or mixed) and training is not None:
+            streams = [stream_logits(model.network, ids)]
+            if dynamic:
+                rate, adapting = _read_dynamically(model, ids, training)
+                streams.append(adapting)
+            size = len(model.vocabulary)
+            mixture = mix(streams, ids, vocabulary_size=size, training_ids=training) if mixed else None
+            blocks = only_finite(mixture or nats_of(streams[-1], ids), advice="leave out --dynamic and --mix")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
         score = mean_score(blocks)
-        static = mean_score(only_finite(score_stream(model.bundle.parameters, ids))) if dynamic else None
+        static = mean_score(only_finite(score_stream(model.network, ids))) if dynamic or mixed else None
     others = measure_baselines(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
     longest = ""
     if copied is not None and copied.start is not None:
         longest = model.vocabulary.decode(ids[copied.start : copied.start + copied.length])
-    return Evaluation(name, score, others, static, sum(skipped), rate, copied, longest)
+    return Evaluation(name, score, others, static, sum(skipped), rate, mixed, copied, longest)
 
 
-def _check_dynamic(model: Model, protocol: ScoringProtocol, *, dynamic: bool) -> None:
-    if dynamic and protocol != "stream":
-        raise CharlmError(f"protocol: found {protocol}; dynamic evaluation reads the text as a stream")
-    if dynamic and model.others:
-        raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
-
-
-def _score_dynamically(model: Model, ids: NDArray[Any], training: NDArray[Any] | None) -> "DynamicScores":
+def _read_dynamically(model: Model, ids: NDArray[Any], training: NDArray[Any]) -> "DynamicScores":
     from charlm.engine import runtime
 
     runtime.start()

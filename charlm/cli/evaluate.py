@@ -35,7 +35,7 @@ EXAMPLES = {
     "charlm evaluate": "the score of the newest run on its validation text",
     "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside compressors and n-gram models",
     "charlm evaluate --protocol windows --window 256": "windows of 256 characters, as nanoGPT scores",
-    "charlm evaluate --dynamic": "a model that goes on learning from what it has read",
+    "charlm evaluate --dynamic --mix": "a model that goes on learning, mixed with counts and copies",
 }
 
 
@@ -73,6 +73,12 @@ EXAMPLES = {
     is_flag=True,
     help="Learn from each segment of the text after it has been scored; needs the run and TensorFlow.",
 )
+@click.option(
+    "--mix",
+    "mixed",
+    is_flag=True,
+    help="Mix the network with an n-gram model and the longest match, which go on learning; needs the run.",
+)
 @click.option("--baselines", is_flag=True, help="Add the scores of compressors and n-gram models on the same text.")
 @click.option(
     "--copies", is_flag=True, help="Add how much of the text occurs word for word in the training text; needs the run."
@@ -95,6 +101,7 @@ def evaluate(
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
     dynamic: bool,
+    mixed: bool,
     baselines: bool,
     copies: bool,
     surprise: Path | None,
@@ -107,8 +114,8 @@ def evaluate(
     """
     if protocol != "windows" and is_given("window"):
         raise click.UsageError("--window is the length of the windows of --protocol windows; add that, or leave it out")
-    if dynamic and protocol != "stream":
-        raise click.UsageError("--dynamic reads the text as a stream; leave out --protocol windows")
+    if (dynamic or mixed) and protocol != "stream":
+        raise click.UsageError("--dynamic and --mix read the text as a stream; leave out --protocol windows")
     if dynamic and others:
         raise click.UsageError("--dynamic evaluates a single model; leave out --with")
     from charlm.api import evaluation
@@ -126,6 +133,7 @@ def evaluate(
             window=window,
             unknown=unknown,
             dynamic=dynamic,
+            mixed=mixed,
             baselines=baselines,
             copies=copies,
             write_surprise=write_surprise,
@@ -138,7 +146,7 @@ def evaluate(
         say(describe_skipped(found.skipped_characters, str(text)))
     if found.static is not None and found.is_harmed:
         say(
-            f"--dynamic does harm here: {found.score.nats_per_char:.4f} nats per character, "
+            f"{'--mix' if mixed else '--dynamic'} does harm here: {found.score.nats_per_char:.4f} nats per character, "
             f"{found.static.nats_per_char:.4f} without it; leave it out"
         )
 
@@ -157,6 +165,7 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
         "protocol": protocol,
         "window": window if protocol == "windows" else None,
         "dynamic": None if found.dynamic_rate is None else {"rate": found.dynamic_rate},
+        "mixed": found.is_mixed,
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
     }
     if found.baselines is not None:
@@ -173,6 +182,8 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
     how = protocol if protocol == "stream" else f"windows of {window}"
     if found.dynamic_rate is not None:
         how = f"stream, learning at a rate of {found.dynamic_rate:g}"
+    if found.is_mixed:
+        how += ", mixed"
     names = " + ".join(map(str, (model.folder, *model.others)))
     yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
     yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)

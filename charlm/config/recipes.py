@@ -110,8 +110,8 @@ class RecipeAdvice:
 
 
 SUITED = {
-    80_000: RecipeAdvice("small", "so little text is soon learnt by heart: much dropout, an end when that begins"),
-    500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 100,000 to 300,000 characters"),
+    60_000: RecipeAdvice("small", "so little text is soon learnt by heart: much dropout, an end when that begins"),
+    500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 70,000 to 300,000 characters"),
     2_000_000: RecipeAdvice(
         *("shakespeare", "four narrow layers learn a text of about a million characters in minutes"),
         better="shakespeare-15m",

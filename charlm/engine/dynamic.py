@@ -26,11 +26,12 @@ from tqdm import tqdm
 
 from charlm.config.schema import ModelConfig
 from charlm.engine.model import CharacterRNN, State, named_weights, to_parameters, zero_state
+from charlm.engine.objective import mean_nats
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError, counted
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, nats
+from charlm.network.rnn import Floats
 
 SEGMENT = 20
 """Characters scored between two updates."""
@@ -50,7 +51,7 @@ class DynamicScores(NamedTuple):
 
     rate: float
     blocks: Iterator[Floats]
-    """The nats of ids 1 to n - 1 in text order: float32, one array for each segment."""
+    """The logits after ids 0 to n - 2 in text order: float32 [T, V] for each segment."""
 
 
 class _DynamicScorer:
@@ -90,29 +91,29 @@ class _DynamicScorer:
         return [total / count for total in totals]
 
     def score(self, ids: NDArray[Any], *, roots: list[Tensor], rate: float, decay: float) -> Iterator[Floats]:
-        """Score ids [n]: yield the nats of each segment, float32 [T], and update the weights after it."""
+        """Read ids [n]: yield the logits of each segment, float32 [T, V], and update the weights after it."""
         mean = tf.add_n([tf.reduce_sum(root) for root in roots]) / sum(root.shape.num_elements() for root in roots)
         rates = [rate / (root + EPSILON) for root in roots]
         decays = [tf.minimum(decay * root / mean, 1.0) for root in roots]  # not beyond the trained weights
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def score_and_update(window: Tensor, state: State) -> tuple[Tensor, State]:
-            """Score a segment [T + 1, 1], then update the weights; return the nats [T] and the state after it."""
-            scores, gradients, state = _gradients(self.model, window, state, self.weights)
+        def read_and_update(window: Tensor, state: State) -> tuple[Tensor, State]:
+            """Read a segment [T + 1, 1], then update the weights; return the logits [T, V] and the state after it."""
+            logits, gradients, state = _gradients(self.model, window, state, self.weights)
             for index, (weight, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
                 back = decays[index] * (self.trained[index] - weight)
                 weight.assign(weight - rates[index] * gradient + back)
-            return scores, state
+            return logits, state
 
         count = (len(ids) - 1) // self.segment
         for window in tqdm(_segments(ids, self.segment, count), "scoring", count, leave=False, disable=None):
-            scores, self.state = score_and_update(window, self.state)
-            yield scores.numpy()
+            logits, self.state = read_and_update(window, self.state)
+            yield logits.numpy()
         rest = ids[count * self.segment :, None]
         if len(rest) > 1:  # a shorter segment; the weights are not needed after it
             state = tuple(layer.numpy() for layer in self.state)
             logits, _ = to_parameters(self.model).unroll(rest[:-1], state)
-            yield nats(logits, rest[1:])[:, 0]
+            yield logits[:, 0]
 
 
 def _build(architecture: Architecture) -> CharacterRNN:
@@ -149,7 +150,7 @@ def score_dynamic(
         segment: The number of characters scored between two updates, 1 or more.
 
     Returns:
-        The rate, and an iterator over the nats.
+        The rate, and an iterator over the logits.
 
     Raises:
         CharlmError: there are fewer than 2 ids, or `training_ids` is None or too short.
@@ -176,13 +177,12 @@ def _own_rate(roots: list[Tensor]) -> float:
 def _gradients(
     model: CharacterRNN, window: Tensor, state: State, weights: list[Any]
 ) -> tuple[Tensor, list[Tensor], State]:
-    """Return the nats [T] of a segment [T + 1, 1], the gradients of their mean, and the state after it."""
+    """Return the logits [T, V] of a segment [T + 1, 1], the gradients of its mean nats, and the state after it."""
     with tf.GradientTape() as tape:
         logits, _, state = model.predict_window(window[:-1], state, training=False)
-        scores = tf.nn.sparse_softmax_cross_entropy_with_logits(window[1:], logits)[:, 0]
-        loss = tf.reduce_mean(scores)
+        loss = mean_nats(window[1:], logits)
     gradients = tape.gradient(loss, [getattr(weight, "value", weight) for weight in weights])
-    return scores, [tf.convert_to_tensor(gradient) for gradient in gradients], state
+    return logits[:, 0], [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
 
 def _segments(ids: NDArray[Any], length: int, count: int) -> Iterator[NDArray[np.int32]]:

@@ -154,8 +154,19 @@ def _read(
     values_at_once: int = VALUES_AT_ONCE,
 ) -> Iterator[Floats]:
     """Read ids [T + 1, B] in blocks of t steps; yield the nats [t, B] of all ids but the first."""
+    blocks = read_blocks(network, ids[:-1], state, block=block, values_at_once=values_at_once)
+    return nats_of((logits for logits, _ in blocks), ids)
+
+
+def stream_logits(network: Network, ids: NDArray[Any]) -> Iterator[Floats]:
+    """Yield the logits after each id of a text [n] but the last, read from the zero state: float32 [t, V] in order."""
+    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], network.zero_state(1)))
+
+
+def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:
+    """Yield the nats of all ids [T + 1, ...] but the first, given logits [t, ..., V] in blocks: float32 [t, ...]."""
     first = 1
-    for logits, _ in read_blocks(network, ids[:-1], state, block=block, values_at_once=values_at_once):
+    for logits in blocks:
         yield nats(logits, ids[first : first + len(logits)])
         first += len(logits)
 

@@ -77,8 +77,9 @@ def test_dynamic_evaluation_does_harm_if_its_score_is_worse() -> None:
         ({"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
         ({"split": "dev"}, "split: found 'dev'; must be train, validation or test"),
         ({"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
-        ({"dynamic": True, "protocol": "windows"}, "protocol: found windows; dynamic evaluation reads the text as a"),
-        ({"dynamic": True}, "--dynamic needs the training text of the run"),
+        ({"dynamic": True, "protocol": "windows"}, "protocol: found windows; dynamic evaluation and mixtures read"),
+        ({"dynamic": True}, ".*: a bundle without its run: --dynamic needs the training text"),
+        ({"mixed": True}, ".*: a bundle without its run: --mix needs the training text"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(

@@ -126,7 +126,7 @@ def test_failure_is_one_line_that_names_its_cause(line: str, expected: str) -> N
 evaluate bundle --split all                      | '--split'
 evaluate bundle --protocol backwards             | '--protocol'
 evaluate bundle --window 100                     | --window is the length of the windows of --protocol windows
-evaluate bundle --dynamic --protocol windows     | --dynamic reads the text as a stream
+evaluate bundle --dynamic --protocol windows     | --dynamic and --mix read the text as a stream
 evaluate bundle --dynamic --with bundle          | --dynamic evaluates a single model; leave out --with
 """)
 def test_wrong_usage_names_the_option(line: str, expected: str) -> None:

@@ -17,7 +17,7 @@ from charlm.engine.model import (
     zero_state,
 )
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import score_stream
+from charlm.evaluation.scoring import nats_of, score_stream
 from charlm.network.architecture import architecture
 from charlm.network.bundle import Bundle
 from charlm.text.vocabulary import Vocabulary
@@ -44,7 +44,7 @@ def dynamic(bundle: Bundle, ids: Ids, training_ids: Ids, *, rate: float, decay: 
     """Return the nats of a text in segments of 4 characters."""
     found = score_dynamic(bundle, ids, training_ids=training_ids, rate=rate, decay=decay, segment=4)
     assert found.rate == rate
-    return np.concatenate(list(found.blocks))
+    return np.concatenate(list(nats_of(found.blocks, ids)))
 
 
 @pytest.mark.usefixtures("eagerly")
