@@ -22,8 +22,7 @@ from charlm.hardware import memory_bytes
 
 OPTIONS = {
     "tokenize": "--out -c --config -s --set -q --quiet",
-    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
-    "--start-timeout -q --quiet",
+    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task -q --quiet",
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --interactive --checkpoint --unknown --json",
