@@ -31,7 +31,7 @@ OPTIONS = {
     "inspect": "--text --out --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
-    "tune": "--minutes --trials --trial-minutes --out --json -q --quiet",
+    "tune": "--minutes --trials --trial-minutes --out -q --quiet",
     "serve": "--host --port --allow-host --slots --queue --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",
     "runs": "--csv --json",
