@@ -1,11 +1,11 @@
-"""`charlm train`: what it reports, and what it refuses."""
+"""`charlm train`: what it reports."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, run_line, table
+from commands import charlm, run_line
 
 from charlm.cli.train import compare_scores
 from charlm.text.corpus import open_corpus
@@ -71,34 +71,3 @@ def test_a_failure_leaves_nothing_behind(line: str) -> None:
     before = sorted(Path().rglob("*"))
     assert run_line(line).exit_code == 1
     assert sorted(Path().rglob("*")) == before
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-train missing.txt -r out                                       | missing.txt: no such file or folder
-train latin.txt -r out                                         | latin.txt: not valid utf-8
-train text.txt -r begun                                        | begun: holds a run; continue it with --resume
-train text.txt -r bundle                                       | bundle: is not empty; name another
-train text.txt -r out -s model.units=many                      | model.units: found 'many'
-train corpus -r out -s corpus.level=byte                       | corpus.level: found 'byte', but corpus was
-train text.txt -r out --minutes 3 -s training.steps=9          | --minutes 3: decides training.steps
-train text.txt -r out --init nowhere                           | nowhere: no such folder
-train text.txt -r out --init bundle -s model.units=5           | model.units: found 5; must be 4, as in bundle
-train text.txt -r out -s training.first_weights=x              | training.first_weights: found 'x', but no model
-train --resume                                                 | runs/: no run here
-train --resume -r missing                                      | missing: not a run
-train --resume -r lost                                         | lost/corpus/manifest.json: cannot be read: No such file
-""")
-def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
-    check_failure(line, expected)
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-train -s                   | requires an argument
-train --resume text.txt    | --resume continues with the corpus
-train --resume --minutes 3 | --minutes plans a new run
-train --minutes soon       | '--minutes'
-""")
-def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
-    check_usage_error(line, expected)
