@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from charlm.evaluation.baselines import Baselines
     from charlm.evaluation.scoring import Score
 
-OURS = "this model"
 EXAMPLES = {
     "charlm evaluate": "the score of the newest run on its validation text",
     "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside compressors and n-gram models",
@@ -186,7 +185,7 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
         how += ", mixed"
     names = " + ".join(map(str, (model.folder, *model.others)))
     yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
-    yield from _score_lines(found.score) if found.baselines is None else _table(found.score, found.baselines)
+    yield from _table(found.score, found.baselines)
     if (copies := found.copies) is not None:
         from charlm.evaluation.copies import MIN_SPAN
 
@@ -197,21 +196,16 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
         yield f"  {copies.share:.1%} occurs in the training text in spans of {MIN_SPAN} or more; {longest}"
 
 
-def _score_lines(score: "Score") -> Iterator[str]:
-    yield f"  nats per character  {score.nats_per_char:.4f}"
-    yield f"  bits per character  {score.bits_per_char:.4f}"
-    yield f"  perplexity          {score.perplexity:.4f}"
-
-
-def _table(score: "Score", baselines: "Baselines") -> Iterator[str]:
+def _table(score: "Score", baselines: "Baselines | None") -> Iterator[str]:
     from charlm.network.rnn import bits, perplexity
 
-    scores = {OURS: score.nats_per_char, **baselines.nats_per_char}
+    scores = {"this model": score.nats_per_char, **(baselines.nats_per_char if baselines else {})}
     rows = [("", "nats", "bits", "perplexity")]
-    for name in sorted(scores, key=scores.__getitem__):
-        nats = scores[name]
+    for name, nats in sorted(scores.items(), key=lambda item: item[1]):
         rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", f"{perplexity(nats):.4f}"))
     yield from (f"  {line}" for line in align(rows, text_columns={0}))
+    if baselines is None:
+        return
     given, of = baselines.given_characters, baselines.training_characters
     if not of:
         yield "  the training text is not known: the compressors go without it, n-gram models are left out"

@@ -111,12 +111,19 @@ def describe_size(count: int) -> str:
 
 def text_width(text: str) -> int:
     """Return the columns that a text takes: two for a wide character of East Asia, none for a combining mark."""
-    return len(text) if text.isascii() else sum(map(_character_width, text))
+    if text.isascii():
+        return len(text)
+    shown = [unicodedata.east_asian_width(c) for c in text if unicodedata.category(c) not in {"Mn", "Me", "Cf"}]
+    return len(shown) + sum(kind in {"W", "F"} for kind in shown)
 
 
 def cut(text: str, width: int) -> str:
     """Return a text that takes at most so many columns, 1 or more; an ellipsis ends one that was longer."""
-    return text if text_width(text) <= width else f"{next(fold(text, width - 1))}…"
+    if text_width(text) <= width:
+        return text
+    while text_width(text) >= width:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) -> list[str]:
@@ -131,15 +138,12 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) 
 
     """
     widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            f"{cell}{' ' * (width - text_width(cell))}"
-            if index in text_columns
-            else f"{' ' * (width - text_width(cell))}{cell}"
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = [(index, cell, " " * (widths[index] - text_width(cell))) for index, cell in enumerate(row)]
+        padded = [f"{cell}{pad}" if index in text_columns else f"{pad}{cell}" for index, cell, pad in cells]
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
@@ -157,21 +161,3 @@ def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
     before = " " * indent
     lines = textwrap.wrap(whole, width, initial_indent=before, subsequent_indent=before, break_on_hyphens=False)
     return [line.replace(NO_BREAK, " ").rstrip() for line in lines]
-
-
-def fold(text: str, width: int) -> Iterator[str]:
-    """Yield the pieces of a text that take at most so many columns each, 2 or more; an empty text is one piece."""
-    piece, used = "", 0
-    for character in text:
-        columns = _character_width(character)
-        if used + columns > width:
-            yield piece
-            piece, used = "", 0
-        piece, used = piece + character, used + columns
-    yield piece
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1

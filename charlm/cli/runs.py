@@ -99,14 +99,16 @@ def _csv_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _table(group: Sequence["RunSummary"], *, width: int) -> list[str]:
-    """Return a line for each run, or a list if that is too wide; the differing settings below each."""
+    """Return a line for each run, as many columns as fit, and the differing settings below it."""
     rows = [HEADS, *(_cells(row) for row in _rows(group))]
-    lines = align(rows, text_columns={0, 1, len(HEADS) - 1})
-    is_narrow = any(text_width(line) > width for line in lines)
-    table = [] if is_narrow else lines[:1]
-    for row, cells, line in zip(_rows(group), rows[1:], lines[1:], strict=True):
-        figures = [f"{head} {cell}" for head, cell in zip(HEADS[1:], cells[1:], strict=True) if cell != "-"]
-        table += [cells[0], *fill(figures, width=width, indent=2)] if is_narrow else [line]
+    text_columns = {0, 1, HEADS.index("recipe")}
+    lines = align(rows, text_columns=text_columns)
+    while max(map(text_width, lines)) > width and len(rows[0]) > 1:
+        rows = [row[:-1] for row in rows]
+        lines = align(rows, text_columns=text_columns)
+    table = lines[:1]
+    for row, line in zip(_rows(group), lines[1:], strict=True):
+        table.append(line)
         shown = list(row["settings"].items())[:MAX_SETTINGS]
         settings = [f"{_cut(key)} {_cut(json.dumps(value, ensure_ascii=False))}" for key, value in shown]
         if (more := len(row["settings"]) - len(shown)) > 0:

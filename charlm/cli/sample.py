@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -195,21 +195,8 @@ def _stream(text: "GeneratedText", *, prompt: bytes, show: Show) -> None:
 def _print_json(model: "Model", texts: "Sequence[Sample]", wanted: "TextRequest") -> None:
     import json  # here: the first character of a text comes sooner
 
-    from charlm.sampling.growing import to_bytes
+    from charlm.sampling.growing import readable
 
-    found: list[dict[str, Any]] = [
-        {**_json_text(text.data, key="text"), "characters": text.characters, "stopped_by": text.stopped_by}
-        for text in texts
-    ]
-    prompts = _json_text(to_bytes(wanted.prompt), key="prompt", bytes_key="prompt_bytes_base64")
-    print_result(json.dumps({"bundle": str(model.folder), **prompts, "seed": wanted.seed, "samples": found}))
-
-
-def _json_text(data: bytes, *, key: str, bytes_key: str = "bytes_base64") -> dict[str, str]:
-    """Return a text by its key; if it is not UTF-8, also its bytes."""
-    text = data.decode("utf-8", "replace")
-    if text.encode() == data:
-        return {key: text}
-    import base64
-
-    return {key: text, bytes_key: base64.b64encode(data).decode("ascii")}
+    found = [{"text": text.text, "characters": text.characters, "stopped_by": text.stopped_by} for text in texts]
+    facts = {"bundle": str(model.folder), "prompt": readable(wanted.prompt), "seed": wanted.seed, "samples": found}
+    print_result(json.dumps(facts))

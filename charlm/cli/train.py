@@ -10,8 +10,6 @@ from charlm.cli.command import Command
 from charlm.cli.options import (
     FOLDER,
     POSITIVE,
-    Decorator,
-    Finite,
     corpus_argument,
     quiet_option,
     recipe_option,
@@ -29,12 +27,6 @@ if TYPE_CHECKING:
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
 """How much of a sample is shown at the end."""
-
-
-def _seconds_option(name: str, default: float, text: str) -> Decorator:
-    """Return an option for a time limit of a cluster, at least 2 seconds."""
-    return click.option(name, type=Finite(min=2), default=default, metavar="SECONDS", help=text)
-
 
 EXAMPLES = {
     "charlm train mytext.txt": "train with the recipe that suits the size of the text",
@@ -77,8 +69,6 @@ EXAMPLES = {
     "[default: TF_CONFIG]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
-@_seconds_option("--worker-timeout", 30, "Time without an answer after which a machine is lost, and training ends.")
-@_seconds_option("--start-timeout", 120, "Time to wait for all machines at the start.")
 @quiet_option
 def train(
     *,
@@ -91,15 +81,13 @@ def train(
     resume: bool,
     cluster: str | None,
     task: int | None,
-    worker_timeout: float,
-    start_timeout: float,
 ) -> None:
     """Train a model on a text.
 
     A run is a folder with the settings, the text as ids, the log of training, and the models best/ and last/. Ctrl-C
     writes a checkpoint first; --resume goes on from there as if nothing had happened.
     """
-    several = _machines(cluster, task, lost_seconds=worker_timeout, start_seconds=start_timeout)
+    several = _machines(cluster, task)
     if resume and (recipe is not None or init is not None or (corpus and several is None)):
         raise click.UsageError("--resume continues with the corpus, config and weights of the run; leave them out")
     if minutes is not None and (resume or several is not None):
@@ -148,15 +136,13 @@ def train(
     _print_outcome(outcome)
 
 
-def _machines(cluster: str | None, task: int | None, *, lost_seconds: float, start_seconds: float) -> "Cluster | None":
+def _machines(cluster: str | None, task: int | None) -> "Cluster | None":
     """Return the machines of --cluster or of TF_CONFIG; None = this machine alone."""
     from charlm.training.cluster import cluster_of_environment, parse_cluster
 
     if task is not None and cluster is None:
         raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")
-    if cluster is None:
-        return cluster_of_environment(lost_seconds=lost_seconds, start_seconds=start_seconds)
-    return parse_cluster(cluster, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
+    return cluster_of_environment() if cluster is None else parse_cluster(cluster, task)
 
 
 def _print_outcome(outcome: "Outcome") -> None:
@@ -174,7 +160,7 @@ def _print_outcome(outcome: "Outcome") -> None:
             f"{folder}: {nats:.4f} nats per character on the {outcome.split} text",
             f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "
             f"{outcome.characters_per_second:,.0f} characters/s",
-            *_compare(nats, outcome.simple_nats),
+            *compare_scores(nats, outcome.simple_nats, is_short=bool(outcome.longer)),
         )
     for line in _lines_of(outcome.sample):
         say(f"it writes: {line}")
@@ -186,13 +172,28 @@ def _print_outcome(outcome: "Outcome") -> None:
     say(f"write text: charlm sample {run}")
 
 
-def _compare(nats: float, simple_nats: "Mapping[str, float]") -> "Iterator[str]":
-    """Yield a line that says what a score is worth, if there is something to compare it with."""
-    if simple_nats:
-        scores = ", ".join(f"{name} {score:.4f}" for name, score in simple_nats.items())
-        name, best = min(simple_nats.items(), key=lambda item: item[1])
-        comparison = "better" if nats < best else "worse"
-        yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
+def compare_scores(nats: float, simple_nats: "Mapping[str, float]", *, is_short: bool) -> "Iterator[str]":
+    """Yield what a score is worth, and why it is worse than that of a simple model.
+
+    Args:
+        nats: The score, in nats per character.
+        simple_nats: Those of a 5-gram model and of bz2 on the same text, by name; empty = nothing is yielded.
+        is_short: Whether the run would gain from more steps.
+
+    """
+    from charlm.training.events import NGRAM
+
+    if not simple_nats:
+        return
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in simple_nats.items())
+    name, best = min(simple_nats.items(), key=lambda item: item[1])
+    comparison = "better" if nats < best else "worse"
+    yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
+    if nats > simple_nats[NGRAM]:
+        reason = "the run is too short" if is_short else "the text is too small"
+        yield f"  {reason} to learn more than counting characters gives"
+    elif nats > best:
+        yield "  the text repeats itself word for word: bz2 copies that, the network cannot"
 
 
 def _lines_of(sample: str) -> list[str]:

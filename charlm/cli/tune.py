@@ -1,16 +1,14 @@
 """`charlm tune`: searches for a better recipe, and says which it found."""
 
-import json
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, json_option, quiet_option
+from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, quiet_option
 from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import counted
 
@@ -42,7 +40,6 @@ EXAMPLES = {
     help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes]",
 )
 @click.option("--out", type=FOLDER, help="Folder of the search.  [default: runs/tune-<name of the space>]")
-@json_option
 @quiet_option
 def tune(
     *,
@@ -52,7 +49,6 @@ def tune(
     trials: int | None,
     trial_minutes: float | None,
     out: Path | None,
-    as_json: bool,
 ) -> None:
     """Search for a better recipe.
 
@@ -77,12 +73,10 @@ def tune(
     except Stopped as stopped:
         say(f"{stopped}; the same command goes on with the search")
         raise
-    if as_json:
-        print_result(json.dumps(asdict(result), default=str))
-    _print_result(result, as_json=as_json)
+    _print_result(result)
 
 
-def _print_result(result: "SearchResult", *, as_json: bool) -> None:
+def _print_result(result: "SearchResult") -> None:
     from charlm.network.rnn import bits, perplexity
 
     ended = sum(trial.state in {"complete", "pruned"} for trial in result.trials)
@@ -91,7 +85,7 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
     best = result.best
     if best is None:
         say(f"{result.out}: no trial is complete yet; the same command goes on with the search")
-    elif not as_json:
+    else:
         nats = best.nats_per_char or 0.0
         print_result(
             f"{result.recipe}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity "

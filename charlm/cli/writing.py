@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlm.cli.output import fill, fold, print_aside, terminal_width
+from charlm.cli.output import fill, print_aside, terminal_width
 from charlm.errors import CharlmError, harmless
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, State, probabilities
@@ -20,7 +20,7 @@ from charlm.text.vocabulary import Vocabulary
 
 CHOICES = 9
 LINES = 12
-"""Of the end of the text, that a page shows."""
+"""Of the end of the text, that a page shows at most."""
 HELP = "1-9 choose, enter go on, +TEXT add text, u undo, q end"
 SPACES = {" ": "space", "\n": "new line", "\t": "tab", "\r": "carriage return"}
 
@@ -129,12 +129,11 @@ def _go_on(bundle: Bundle, wanted: TextRequest, state: State, turn: int) -> list
 def _page(text: str, offered: Sequence[tuple[int, float]], vocabulary: Vocabulary) -> list[str]:
     """Return the end of the text, and the characters to choose from by their numbers."""
     width = terminal_width()
-    shown = harmless(readable(text), keep="\n\t").expandtabs()
-    pieces = [piece for line in f"{shown}▏".split("\n") for piece in fold(line, width)]
+    shown = harmless(readable(text[-LINES * width :]), keep="\n\t")
     choices = [
         f"{number} {_describe(index, vocabulary)} {share:.1%}" for number, (index, share) in enumerate(offered, start=1)
     ]
-    return ["", *pieces[-LINES:], *fill(choices, width=width)]
+    return ["", *f"{shown}▏".split("\n")[-LINES:], *fill(choices, width=width)]
 
 
 def _describe(index: int, vocabulary: Vocabulary) -> str:

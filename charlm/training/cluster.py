@@ -68,14 +68,12 @@ class Cluster:
         return self.task == 0
 
 
-def parse_cluster(addresses: str, task: int | None, *, lost_seconds: float, start_seconds: float) -> Cluster:
+def parse_cluster(addresses: str, task: int | None) -> Cluster:
     """Return the cluster of the options --cluster and --task.
 
     Args:
         addresses: HOST:PORT of every worker, with commas between them, the chief first.
         task: Which of them this process is, from 0.
-        lost_seconds: See `Cluster`.
-        start_seconds: See `Cluster`.
 
     Raises:
         CharlmError: an address is not HOST:PORT or occurs twice, or the task is none of them.
@@ -91,12 +89,10 @@ def parse_cluster(addresses: str, task: int | None, *, lost_seconds: float, star
         raise CharlmError("--task: missing; it says which worker of --cluster this is, counted from 0")
     if not 0 <= task < len(several):
         raise CharlmError(f"--task: found {task}; must be 0 to {len(several) - 1}, as --cluster names {len(several)}")
-    return Cluster(several, task, lost_seconds=lost_seconds, start_seconds=start_seconds)
+    return Cluster(several, task)
 
 
-def cluster_of_environment(
-    *, lost_seconds: float, start_seconds: float, environment: Mapping[str, str] = os.environ
-) -> Cluster | None:
+def cluster_of_environment(environment: Mapping[str, str] = os.environ) -> Cluster | None:
     """Return the cluster that the variable TF_CONFIG describes, None if it is not set.
 
     Raises:
@@ -113,7 +109,7 @@ def cluster_of_environment(
             raise CharlmError(f"TF_CONFIG: found the jobs {', '.join(map(shorten, jobs))}; must be chief and worker")
         addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
         index = int(task["index"]) + (len(jobs.get("chief", [])) if task["type"] == "worker" else 0)
-        return parse_cluster(",".join(addresses), index, lost_seconds=lost_seconds, start_seconds=start_seconds)
+        return parse_cluster(",".join(addresses), index)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CharlmError(
             'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}'
@@ -227,7 +223,7 @@ def _accept(
     except TimeoutError:
         missing = [task for task in range(1, len(cluster.addresses)) if task not in arrived]
         names = ", ".join(map(cluster.name, missing))
-        line = f"{names}: has not come within {cluster.start_seconds:g} s; start it, or wait longer: --start-timeout"
+        line = f"{names}: has not come within {cluster.start_seconds:g} s; start all machines within that time"
         _answer(arrived, line)
         raise WorkerLostError(line) from None
     connection.settimeout(PATIENCE_SECONDS)
@@ -247,7 +243,7 @@ def _answer(connections: Mapping[int, socket.socket], line: str) -> None:
 def _report_to_chief(cluster: Cluster, deadline: float) -> None:
     host, port = _parts(cluster.addresses[0])
     late = WorkerLostError(
-        f"{cluster.name(0)}: has not come within {cluster.start_seconds:g} s; start it, or wait longer: --start-timeout"
+        f"{cluster.name(0)}: has not come within {cluster.start_seconds:g} s; start all machines within that time"
     )
     while True:
         if (remaining := deadline - time.monotonic()) <= 0:

@@ -78,6 +78,14 @@ def test_an_error_of_the_system_names_its_file() -> None:
     assert (command.exit_code, command.stderr) == (1, "charlm: text.txt: Permission denied\n")
 
 
+def test_a_package_that_is_not_installed_is_named() -> None:
+    command = fail_with(ModuleNotFoundError("No module named 'tensorboard.compat'", name="tensorboard.compat"))
+    assert (command.exit_code, command.stdout) == (1, "")
+    assert command.stderr == (
+        "charlm: tensorboard: this package is not installed; install it and the others with: pip install '.'\n"
+    )
+
+
 def test_a_reader_of_standard_output_that_has_gone_is_not_an_error() -> None:
     command = fail_with(OutputClosedError())
     assert (command.exit_code, command.stderr) == (0, "")
@@ -97,6 +105,7 @@ def test_a_signal_has_the_exit_code_that_a_shell_expects(stopped: KeyboardInterr
     assert fail_with(stopped).exit_code == exit_code
 
 
-def test_a_defect_of_the_program_is_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(lambda: 1 / 0)
+@pytest.mark.parametrize("defect", [ZeroDivisionError(), ModuleNotFoundError(name="charlm.missing")])
+def test_a_defect_of_the_program_is_not_hidden(defect: Exception) -> None:
+    with pytest.raises(type(defect)):
+        fail_with(defect)

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-from commands import charlm, check_failure, check_usage_error, messages, table
+from commands import charlm, messages
 
 from charlm.config.file import load_config
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
@@ -34,18 +33,3 @@ def test_every_mistake_of_a_file_is_a_line(tmp_path: Path) -> None:
 def test_a_file_without_mistakes_is_told() -> None:
     command = charlm("config", "check", find_recipe("tiny"))
     assert (command.exit_code, command.stdout, command.stderr) == (0, f"{find_recipe('tiny')}: no mistakes\n", "")
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-config check missing     | missing: no such recipe or YAML file
-""")
-def test_failure_is_one_line_that_names_the_file(line: str, expected: str) -> None:
-    check_failure(line, expected)
-
-
-@table("""
-config chek x     | No such command 'chek'
-""")
-def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
-    check_usage_error(line, expected)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import charlm, check_failure, check_usage_error, table
+from commands import charlm
 
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.text.corpus import open_corpus
@@ -102,32 +102,3 @@ def test_no_file_is_left_if_the_loss_is_not_finite(bundle: Bundle, tmp_path: Pat
 
 
 # Errors
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-evaluate                                         | runs/: no run here
-evaluate missing                                 | missing: no such folder
-evaluate text.txt                                | text.txt: a file, not a run; put the run first
-evaluate bundle                                  | bundle: a bundle without its run
-evaluate bundle empty.txt                        | at least 2
-evaluate bundle latin.txt                        | latin.txt: not valid utf-8
-evaluate bundle other.txt                        | 'X' (U+0058)
-evaluate huge text.txt                           | the loss is inf: the weights are too large
-evaluate bundle text.txt --surprise no/where     | no/where: cannot be written: No such file
-evaluate bundle text.txt --copies                | bundle: a bundle without its run: --copies needs
-""")
-def test_failure_is_one_line_that_names_its_cause(line: str, expected: str) -> None:
-    check_failure(line, expected)
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-evaluate bundle --split all                      | '--split'
-evaluate bundle --protocol backwards             | '--protocol'
-evaluate bundle --window 100                     | --window is the length of the windows of --protocol windows
-evaluate bundle --dynamic --protocol windows     | --dynamic and --mix read the text as a stream
-evaluate bundle --dynamic --with bundle          | --dynamic evaluates a single model; leave out --with
-""")
-def test_wrong_usage_names_the_option(line: str, expected: str) -> None:
-    check_usage_error(line, expected)

@@ -1,11 +1,11 @@
-"""What `charlm inspect` prints and writes, and what it refuses."""
+"""What `charlm inspect` prints and writes."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, table
+from commands import charlm
 
 from charlm.inspection.report import QUANTITIES
 
@@ -42,30 +42,6 @@ def test_characters_that_are_left_out_are_told() -> None:
     assert command.exit_code == 0
     assert "left out 1 character of the text that the model does not know" in command.stderr
     assert len(json.loads(command.stdout)["surprise"]) == 3
-
-
-@table(
-    r"""
-    inspect bundle --text text.txt                       | --out FILE.html
-    inspect bundle --json --checkpoint middle            | 'middle'
-    """
-)
-def test_wrong_usage_is_refused(line: str, expected: str) -> None:
-    check_usage_error(line, expected)
-
-
-@table(
-    r"""
-    inspect nowhere --json                               | nowhere: no such folder
-    inspect huge --text text.txt --json                  | the weights are too large
-    inspect bundle --json                                | a bundle without its run
-    inspect bundle --text other.txt --json               | character 3 of other.txt, 'X'
-    inspect bundle --text empty.txt --json               | 0 characters: at least 2 are needed
-    inspect bundle bundle --text - --json                | standard input can be read for one run only
-    """
-)
-def test_an_error_is_told_in_a_line(line: str, expected: str) -> None:
-    check_failure(line, expected)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from commands import all_commands, charlm, check_usage_error, run_line, table
+from commands import all_commands, charlm, check_usage_error, run_line
 from pages import parse_command
 from run_folders import make_run
 
@@ -22,8 +22,7 @@ from charlm.hardware import memory_bytes
 
 OPTIONS = {
     "tokenize": "--out -c --config -s --set -q --quiet",
-    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --worker-timeout "
-    "--start-timeout -q --quiet",
+    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task -q --quiet",
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --interactive --checkpoint --unknown --json",
@@ -32,7 +31,7 @@ OPTIONS = {
     "inspect": "--text --out --checkpoint --unknown --json",
     "export": "--format --out --check --precision --checkpoint --json",
     "import": "--vocabulary --out --activation",
-    "tune": "--minutes --trials --trial-minutes --out --json -q --quiet",
+    "tune": "--minutes --trials --trial-minutes --out -q --quiet",
     "serve": "--host --port --allow-host --slots --queue --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",
     "runs": "--csv --json",
@@ -116,37 +115,10 @@ def test_the_version_is_told() -> None:
 # The rest
 
 
-@table("""
-frobnicate       | No such command 'frobnicate'
-tran             | No such command 'tran'. Did you mean 'train'?
-evaluate --protocl x | No such option '--protocl'. Did you mean '--protocol'?
---frobnicate     | No such option
---red\x1b[31m    | --red\\x1b[31m
-red\x1b[31m      | red\\x1b[31m
-""")
-def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
-    check_usage_error(line, expected)
-
-
 @pytest.mark.parametrize("line", ["", "config"])
 def test_a_group_without_a_command_prints_its_help(line: str) -> None:
     command, asked = run_line(line), run_line(f"{line} --help")
     assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-train ''                      | '[CORPUS]...': the path is empty
-train text.txt -r ''          | '--run': the path is empty
-train text.txt -c ''          | '--config': the path is empty
-tokenize text.txt --out ''    | '--out': the path is empty
-sample ''                     | '[RUN]': the path is empty
-evaluate bundle ''            | '[TEXT]': the path is empty
-evaluate bundle --surprise '' | '--surprise': the path is empty
-runs ''                    | '[RUNS]...': the path is empty
-""")
-def test_an_empty_path_is_refused(line: str, expected: str) -> None:
-    check_usage_error(line, expected)
 
 
 # charlm info and charlm completion

@@ -1,10 +1,10 @@
-"""`charlm plan`: what it prints, and what it refuses."""
+"""`charlm plan`: what it prints."""
 
 import json
 from pathlib import Path
 
 import pytest
-from commands import check_failure, check_usage_error, run_line, table
+from commands import run_line
 
 from charlm.api.planning import Plan
 from charlm.cli.plan import _lines
@@ -60,22 +60,3 @@ def test_json_is_one_object_and_nothing_is_written() -> None:
     assert command.exit_code == 0
     assert json.loads(command.stdout)["steps"] == 7
     assert sorted(Path().rglob("*")) == before
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-plan missing.txt            | missing.txt: no such file or folder
-plan latin.txt              | latin.txt: not valid utf-8
-plan text.txt -c pipe.yaml  | pipe.yaml: is not a regular file
-""")
-def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
-    check_failure(line, expected)
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-plan -c      | requires an argument
-plan --steps | No such option
-""")
-def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
-    check_usage_error(line, expected)

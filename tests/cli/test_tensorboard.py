@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import check_failure, check_usage_error, table
 from run_folders import make_run
 
 from charlm.cli.tensorboard import link_runs
@@ -142,22 +141,3 @@ def test_without_a_run_that_has_been_trained_there_is_nothing_to_show(board: Pat
 
 
 # Failures
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-tensorboard          | runs/: no run here
-tensorboard missing  | missing: not a run: there is no tensorboard/ in it
-tensorboard bundle   | bundle: not a run
-""")
-def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
-    check_failure(line, expected)
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-tensorboard --port 99999 | '--port'
-tensorboard --port -1    | '--port'
-""")
-def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
-    check_usage_error(line, expected)

@@ -1,25 +1,42 @@
-"""`charlm train`: what it reports, and what it refuses."""
+"""`charlm train`: what it reports."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from commands import charlm, check_failure, check_usage_error, run_line, table
+from commands import charlm, run_line
 
+from charlm.cli.train import compare_scores
 from charlm.text.corpus import open_corpus
 
 
 def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
     assert command.exit_code == 0, command.stderr
-    first, second, third = command.stdout.splitlines()
+    first, second, third, fourth = command.stdout.splitlines()
     assert re.fullmatch(rf"{tmp_path}/run: \d\.\d{{4}} nats per character on the validation text", first)
     assert re.fullmatch(r"  step 60, \d\.\d{4} bits per character, perplexity [\d.]+; [\d,]+ characters/s", second)
     assert re.fullmatch(r"  5-gram \d\.\d{4}, bz2 \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", third)
+    assert fourth == "  the run is too short to learn more than counting characters gives"
     assert command.stderr.endswith(f"charlm: write text: charlm sample {tmp_path}/run\n")
     for expected in ("charlm tensorboard ", "charlm inspect ", "it writes: "):
         assert expected in command.stderr
+
+
+@pytest.mark.parametrize(
+    ("nats", "is_short", "reason"),
+    [
+        (0.5, True, ""),
+        (1.5, True, "the text repeats itself word for word: bz2 copies that, the network cannot"),
+        (2.5, True, "the run is too short to learn more than counting characters gives"),
+        (2.5, False, "the text is too small to learn more than counting characters gives"),
+    ],
+)
+def test_why_a_simple_model_is_better_is_told_in_80_columns(nats: float, is_short: bool, reason: str) -> None:
+    lines = list(compare_scores(nats, {"5-gram": 2.0, "bz2": 1.0}, is_short=is_short))
+    assert [line.strip() for line in lines[1:]] == ([reason] if reason else [])
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_run_whose_loss_still_falls_says_how_to_train_longer(trained_run: Path, tmp_path: Path) -> None:
@@ -54,34 +71,3 @@ def test_a_failure_leaves_nothing_behind(line: str) -> None:
     before = sorted(Path().rglob("*"))
     assert run_line(line).exit_code == 1
     assert sorted(Path().rglob("*")) == before
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-train missing.txt -r out                                       | missing.txt: no such file or folder
-train latin.txt -r out                                         | latin.txt: not valid utf-8
-train text.txt -r begun                                        | begun: holds a run; continue it with --resume
-train text.txt -r bundle                                       | bundle: is not empty; name another
-train text.txt -r out -s model.units=many                      | model.units: found 'many'
-train corpus -r out -s corpus.level=byte                       | corpus.level: found 'byte', but corpus was
-train text.txt -r out --minutes 3 -s training.steps=9          | --minutes 3: decides training.steps
-train text.txt -r out --init nowhere                           | nowhere: no such folder
-train text.txt -r out --init bundle -s model.units=5           | model.units: found 5; must be 4, as in bundle
-train text.txt -r out -s training.first_weights=x              | training.first_weights: found 'x', but no model
-train --resume                                                 | runs/: no run here
-train --resume -r missing                                      | missing: not a run
-train --resume -r lost                                         | lost/corpus/manifest.json: cannot be read: No such file
-""")
-def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
-    check_failure(line, expected)
-
-
-@pytest.mark.usefixtures("place")
-@table("""
-train -s                   | requires an argument
-train --resume text.txt    | --resume continues with the corpus
-train --resume --minutes 3 | --minutes plans a new run
-train --minutes soon       | '--minutes'
-""")
-def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
-    check_usage_error(line, expected)

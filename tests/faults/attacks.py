@@ -1,18 +1,27 @@
-"""Attacks on the files and folders of a run: links and other things in their places.
+"""Attacks on the files and folders of a run: links and other things in their places, and damaged bytes.
 
-`wrong_values.py` and `wrong_configs.py` have the attacks on what the files contain; `attack.py` applies all of them.
+`wrong_values.py` has the attacks on what the files contain; `attack.py` applies all of them.
 """
 
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 OUTSIDE = "outside"
 """The folder beside the run that no attack may change: copies of the files of the run, and the file `precious`."""
+PLANTED = (
+    *(".config.yaml.1.tmp", ".config.yaml.1.old", ".best.1.tmp", ".best.1.old", ".last.77.tmp", ".last.77.old"),
+    *("checkpoints/best", "checkpoints/step-999999999", "checkpoints/step-000000000", "checkpoints/step-x"),
+    *("checkpoints/.step-000000025.1.tmp", "checkpoints/.step-000000025.1.old"),
+    *("tensorboard/events.out.tfevents.1.x", ".corpus-abcd", ".charlm-corpus-abcdefgh.tmp"),
+    *("best/extra", "last/extra", "corpus/extra"),
+)
+"""Names that charlm may write or clean up."""
 
 
 @dataclass(frozen=True)
@@ -33,122 +42,89 @@ class Attack:
         return f"{self.kind}: {self.file}: {self.change}"
 
 
-# Links
-
-
-def links(name: str) -> Iterator[Attack]:
-    """Yield the attacks that put a link in the place of a file or folder."""
-    targets = {
-        "to its copy outside": lambda run: run.parent / OUTSIDE / name,
-        "to another file outside": lambda run: run.parent / OUTSIDE / "precious",
-        "to a folder outside": lambda run: run.parent / OUTSIDE,
-        "that leads nowhere": lambda run: run.parent / OUTSIDE / "missing",
-        "to itself": lambda run: run / name,
+def replacements(name: str) -> Iterator[Attack]:
+    """Yield the attacks that put a link or something else in the place of a file or folder."""
+    links: dict[str, Callable[[Path], Path]] = {
+        "to its copy outside": lambda outside: outside / name,
+        "to another file outside": lambda outside: outside / "precious",
+        "to a folder outside": lambda outside: outside,
+        "that leads nowhere": lambda outside: outside / "missing",
+        "to itself": lambda outside: outside.parent / "run" / name,
         "to a device without an end": lambda _: Path("/dev/zero"),
         "to the terminal": lambda _: Path("/dev/tty"),
     }
-    for change, target in targets.items():
-        yield Attack("link", name, f"a link {change}", _linker(name, target), may_differ=name.startswith("corpus"))
-    yield Attack("link", name, "a hard link to its copy outside", lambda run: _link_hard(run, name))
+    for change, target in links.items():
+        yield Attack("link", name, f"a link {change}", partial(_link, name, target), name.startswith("corpus"))
+    yield Attack("link", name, "a hard link to its copy outside", partial(_link_hard, name))
+    for change, make in THINGS.items():
+        yield Attack("replaced", name, f"by {change}", partial(_replace, name, make), _is_unsealed(name))
 
 
-def _linker(name: str, target: Callable[[Path], Path]) -> Callable[[Path], None]:
-    def link(run: Path) -> None:
-        remove(run / name)
-        (run / name).symlink_to(target(run))
+def planted_links(names: Sequence[str]) -> Iterator[Attack]:
+    """Yield the attacks that plant a link under a name that charlm may write or clean up."""
+    for name in {*PLANTED}.difference(names):
+        for where in ("precious", "best", "missing"):
+            yield Attack("planted link", name, f"to {where} outside", partial(_plant, name, where))
 
-    return link
+
+def damaged_bytes(name: str, size: int) -> Iterator[Attack]:
+    """Yield the attacks that damage a file as a whole, or single bytes that are spread over it."""
+    edits = dict(FILE_EDITS)
+    for at in sorted({0, size - 1, *range(0, size, max(1, size // 8))} if size else ()):
+        edits |= {f"byte {at:,} {bits:#x} flipped": partial(_flip, at=at, bits=bits) for bits in (0x01, 0x20, 0xFF)}
+        edits[f"byte {at:,} removed"] = partial(_cut_out, at=at, end=at + 1)
+        edits[f"cut off from byte {at:,}"] = partial(_cut_out, at=at, end=size)
+    for change, edit in edits.items():
+        yield Attack("byte", name, change, partial(edit_file, name, edit), _is_unsealed(name))
 
 
-def _link_hard(run: Path, name: str) -> None:
+def _is_unsealed(name: str) -> bool:
+    """Return whether no checksum protects a file or folder."""
+    return name in {"best", "metrics.jsonl", ".lock", "vocabulary.json"} or name.startswith(("corpus", "tensor"))
+
+
+def _link(name: str, target: Callable[[Path], Path], run: Path) -> None:
+    _remove(run / name)
+    (run / name).symlink_to(target(run.parent / OUTSIDE))
+
+
+def _link_hard(name: str, run: Path) -> None:
     copy = run.parent / OUTSIDE / name
     if copy.is_file():
-        remove(run / name)
+        _remove(run / name)
         (run / name).hardlink_to(copy)
 
 
-def planted_links(names: list[str]) -> Iterator[Attack]:
-    """Yield the attacks that plant a link under a name that charlm may write or clean up."""
-    planted = [
-        *(f".{name}.{number}.{kind}" for name in ("config.yaml", "best", "last") for number in (1, 77) for kind in OLD),
-        *("checkpoints/best", "checkpoints/step-999999999", "checkpoints/step-000000000"),
-        *("checkpoints/.step-000000025.1.tmp", "checkpoints/.step-000000025.1.old", "checkpoints/step-x"),
-        *("tensorboard/events.out.tfevents.1.x", ".corpus-abcd", ".charlm-corpus-abcdefgh.tmp"),
-        *("best/extra", "last/extra", "corpus/extra"),
-    ]
-    for name in planted:
-        if name not in names:
-            for where in ("precious", "best", "missing"):
-                yield Attack("planted link", name, f"to {where} outside", _planter(name, where))
+def _plant(name: str, where: str, run: Path) -> None:
+    (run / name).symlink_to(run.parent / OUTSIDE / where)
 
 
-OLD = ("tmp", "old")
+def _replace(name: str, make: Callable[[Path], object], run: Path) -> None:
+    _remove(run / name)
+    make(run / name)
 
 
-def _planter(name: str, where: str) -> Callable[[Path], None]:
-    def plant(run: Path) -> None:
-        (run / name).symlink_to(run.parent / OUTSIDE / where)
-
-    return plant
-
-
-# Other things in the place of a file or folder
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder."""
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def replacements(name: str, *, is_folder: bool) -> Iterator[Attack]:
-    """Yield the attacks that put something else in the place of a file or folder."""
-    makers: dict[str, Callable[[Path], object]] = {
-        "nothing": lambda _: None,
-        "an empty file": lambda path: path.touch(),
-        "an empty folder": lambda path: path.mkdir(),
-        "a folder with a file": _make_folder,
-        "a pipe": os.mkfifo,
-        "a socket": _make_socket,
-        "zeros": lambda path: path.write_bytes(bytes(10_000_000)),
-        "text": lambda path: path.write_text("To be, or not to be\n"),
-        "a large file of holes": lambda path: _make_sparse(path, 1 << 40),
-    }
-    may_differ = name in {"best", "metrics.jsonl", ".lock", "corpus", "vocabulary.json"} or name.startswith(
-        ("corpus", "tensor")
-    )
-    for change, make in makers.items():
-        yield Attack("replaced", name, f"by {change}", _replacer(name, make), may_differ=may_differ)
-    if not is_folder:
-        for change, edit in FILE_EDITS.items():
-            yield Attack("replaced", name, change, _editor(name, edit), may_differ=may_differ)
+def edit_file(name: str, edit: Callable[[bytes], bytes], run: Path) -> None:
+    """Write what an edit makes of the bytes of a file."""
+    (run / name).write_bytes(edit((run / name).read_bytes()))
 
 
-def damaged_bytes(name: str, size: int) -> Iterator[Attack]:
-    """Yield the attacks that damage single bytes of a file, spread over it."""
-    may_differ = name in {"metrics.jsonl", ".lock", "vocabulary.json"} or name.startswith(("corpus", "tensor"))
-    edits: dict[str, Callable[[bytes, int], bytes]] = {
-        **{f"bits {bits:#x} flipped": partial(_flip, bits=bits) for bits in (0x01, 0x20, 0x80, 0xFF)},
-        "removed": lambda data, at: data[:at] + data[at + 1 :],
-        "and all after it cut off": lambda data, at: data[:at],
-    }
-    for at in sorted({0, size - 1, *range(0, size, max(1, size // 8))} if size else ()):
-        for change, edit in edits.items():
-            yield Attack("byte", name, f"byte {at:,} {change}", _editor(name, _at(edit, at)), may_differ=may_differ)
-
-
-def _at(edit: Callable[[bytes, int], bytes], at: int) -> Callable[[bytes], bytes]:
-    return lambda data: edit(data, at)
-
-
-def _flip(data: bytes, at: int, *, bits: int) -> bytes:
+def _flip(data: bytes, *, at: int, bits: int) -> bytes:
     return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
 
 
+def _cut_out(data: bytes, *, at: int, end: int) -> bytes:
+    return data[:at] + data[end:]
+
+
 FILE_EDITS: dict[str, Callable[[bytes], bytes]] = {
-    "cut in half": lambda data: data[: len(data) // 2],
     "twice": lambda data: data + data,
     "reversed": lambda data: data[::-1],
     "with a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
@@ -156,36 +132,23 @@ FILE_EDITS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def _replacer(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
-    def replace(run: Path) -> None:
-        remove(run / name)
-        make(run / name)
-
-    return replace
-
-
-def _editor(name: str, edit: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    def change(run: Path) -> None:
-        (run / name).write_bytes(edit((run / name).read_bytes()))
-
-    return change
-
-
-def _make_folder(path: Path) -> None:
-    path.mkdir()
-    (path / "file").touch()
-
-
 def _make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        before = Path.cwd()
-        os.chdir(path.parent)  # the path of a socket may have 107 bytes
-        try:
-            made.bind(path.name)
-        finally:
-            os.chdir(before)
+    with socket.socket(socket.AF_UNIX) as made, chdir(path.parent):  # the path of a socket may have 107 bytes
+        made.bind(path.name)
 
 
-def _make_sparse(path: Path, size_bytes: int) -> None:
+def _make_sparse(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(size_bytes)
+        file.truncate(1 << 40)
+
+
+THINGS: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda _: None,
+    "an empty file": lambda path: path.touch(),
+    "a folder with an empty one": lambda path: (path / "folder").mkdir(parents=True),
+    "a pipe": os.mkfifo,
+    "a socket": _make_socket,
+    "zeros": lambda path: path.write_bytes(bytes(10_000_000)),
+    "text": lambda path: path.write_text("To be, or not to be\n"),
+    "a large file of holes": _make_sparse,
+}

@@ -86,7 +86,6 @@ def test_if_one_is_lost_the_others_end_and_the_run_goes_on_to_the_same_bytes(
             run,
             steps=STEPS,
             addresses=addresses,
-            options=["--worker-timeout", "10"],
             resume=bool(index),
         )
         with killed_at_the_end(processes):
@@ -120,17 +119,6 @@ def test_other_settings_and_another_text_are_named(text: Path, tmp_path: Path) -
         assert [code for code, _ in results] == [1, 1]
         assert all(expected.format(addresses[1], addresses[0]) in printed for _, printed in results)
         assert not (tmp_path / "run").exists()
-
-
-def test_a_worker_that_does_not_come_is_named(text: Path, tmp_path: Path) -> None:
-    addresses = free_addresses(3)
-    options = ["--start-timeout", "8"]
-    processes = start((0, 2), text, tmp_path / "run", steps=20, addresses=addresses, options=options)
-    with killed_at_the_end(processes):
-        results = [finish(process) for process in processes]
-    assert [code for code, _ in results] == [WORKER_LOST, WORKER_LOST]
-    assert all(f"worker 1 ({addresses[1]}): has not come within 8 s" in printed for _, printed in results)
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_same_task_twice_and_a_port_in_use_are_refused(text: Path, tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """Several machines: how they are named on the command line, and what they must agree on."""
 
 import json
+import socket
 
 import pytest
 
 from charlm.errors import CharlmError
 from charlm.training.cluster import (
     Cluster,
+    WorkerLostError,
     check_agreement,
     cluster_of_environment,
     parse_cluster,
+    wait_for_all,
 )
 
 CLUSTER = Cluster(("a:1", "b:2"), 0)
@@ -20,14 +23,10 @@ FACTS = {
 }
 
 
-def parse(addresses: str, task: int | None = 0) -> Cluster:
-    return parse_cluster(addresses, task, lost_seconds=30, start_seconds=120)
-
-
 def test_addresses_are_in_order_and_the_first_is_the_chief() -> None:
-    cluster = parse("host-1:2222, [::1]:80,10.0.0.1:3", task=1)
+    cluster = parse_cluster("host-1:2222, [::1]:80,10.0.0.1:3", 1)
     assert cluster.addresses == ("host-1:2222", "[::1]:80", "10.0.0.1:3")
-    assert (cluster.is_chief, parse("a:1", task=0).is_chief) == (False, True)
+    assert (cluster.is_chief, parse_cluster("a:1", 0).is_chief) == (False, True)
     assert cluster.name(2) == "worker 2 (10.0.0.1:3)"
 
 
@@ -47,11 +46,11 @@ def test_addresses_are_in_order_and_the_first_is_the_chief() -> None:
 )
 def test_wrong_addresses_and_tasks_are_refused(addresses: str, task: int | None, message: str) -> None:
     with pytest.raises(CharlmError, match=f"^{message.replace('(', '.')}"):
-        parse(addresses, task)
+        parse_cluster(addresses, task)
 
 
 def of_environment(text: str) -> Cluster | None:
-    return cluster_of_environment(lost_seconds=30, start_seconds=120, environment={"TF_CONFIG": text})
+    return cluster_of_environment({"TF_CONFIG": text})
 
 
 def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
@@ -83,6 +82,14 @@ def test_another_tf_config_is_refused_in_a_line(text: str) -> None:
     with pytest.raises(CharlmError) as error:
         of_environment(text)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_machine_that_does_not_come_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        chief = f"127.0.0.1:{free.getsockname()[1]}"
+    addresses = (chief, "127.0.0.1:1", "127.0.0.1:2")
+    with pytest.raises(WorkerLostError, match=r"worker 1 .* worker 2 .*: has not come within 0.1 s"):
+        wait_for_all(Cluster(addresses, 0, start_seconds=0.1))
 
 
 def test_machines_that_agree_are_accepted() -> None:
