@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, harmless
 from charlm.formats.exporting import Check, Format, FormatName, check_export, find_format, hub_files
-from charlm.formats.html import Precision, round_weights
 from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
 from charlm.network.bundle import write_bundle
 from charlm.runs.folder import model_name
@@ -44,14 +43,7 @@ class Export:
     """None if it was not asked for."""
 
 
-def export(
-    model: Model,
-    out: str | Path,
-    *,
-    format: FormatName,
-    precision: Precision = "float16",
-    check: bool = False,
-) -> Export:
+def export(model: Model, out: str | Path, *, format: FormatName, check: bool = False) -> Export:
     """Write a model for another program.
 
     Args:
@@ -60,7 +52,6 @@ def export(
             charlm can load the folder too. Or a file that does not exist, with the suffix .html, .onnx or .keras of the
             format: then the export alone is written.
         format: html, onnx, torch, keras or c.
-        precision: How html stores the weights, float16 or float32; the others always have float32.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
             characters: the validation text of the run, its training text if that is too short, or a text that the model
             writes if it is not in its run.
@@ -71,9 +62,8 @@ def export(
 
     """
     check_choice("format", format, FormatName)
-    check_choice("precision", precision, Precision)
     title = harmless(model_name(model.folder)) or "charlm"
-    found = find_format(format, title=title, precision=precision)
+    found = find_format(format, title=title)
     path = Path(out)
     is_file = _is_single_file(path, found, format)
     _check_is_free(path, may_be_empty_folder=not is_file)
@@ -81,9 +71,8 @@ def export(
     others: dict[str, bytes] = {}
     if not is_file:
         others = hub_files(model.bundle, found, title=title, names=files)
-    stored: Precision = precision if format == "html" else "float32"
     corpus = run_corpus(model.folder, model.bundle) if check else None
-    checked = _check(model, found, {**others, **files}, stored, corpus) if check else None
+    checked = _check(model, found, {**others, **files}, corpus) if check else None
     if is_file:
         (data,) = files.values()
         write_file(path, data)
@@ -139,18 +128,9 @@ def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
             raise CharlmError(f"{path}: exists already; name {place}, or delete this one")
 
 
-def _check(
-    model: Model, found: Format, files: Mapping[str, bytes], precision: Precision, corpus: Corpus | None
-) -> Check:
+def _check(model: Model, found: Format, files: Mapping[str, bytes], corpus: Corpus | None) -> Check:
     """Compare the logits of the other program with those of charlm; raise CharlmError if they differ."""
-    parameters = model.bundle.parameters
-    check = check_export(
-        files,
-        _text_to_check(model, corpus),
-        parameters=parameters,
-        stored=round_weights(parameters, precision),
-        found=found,
-    )
+    check = check_export(files, _text_to_check(model, corpus), parameters=model.bundle.parameters, found=found)
     if not check.has_passed:
         raise CharlmError(
             f"--check: a logit of {check.program} differs by {check.largest_difference:.2g} over {check.characters:,} "

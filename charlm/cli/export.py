@@ -38,12 +38,6 @@ EXAMPLES = {
     help="First let the other program, which must be installed, read a text; fail if its logits differ from those of "
     "charlm by more than 1e-4.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["float16", "float32"]),
-    default="float16",
-    help="Number format of the weights in html; the other formats always have float32.",
-)
 @checkpoint_option
 @json_option
 def export(
@@ -52,7 +46,6 @@ def export(
     format_name: Literal["html", "onnx", "torch", "keras", "c"],
     out: Path,
     check: bool,
-    precision: Literal["float16", "float32"],
     checkpoint: Literal["best", "last"],
     as_json: bool,
 ) -> None:
@@ -65,7 +58,7 @@ def export(
     from charlm.api.interchange import export
     from charlm.api.model import load
 
-    written = export(load(run, checkpoint=checkpoint), out, format=format_name, precision=precision, check=check)
+    written = export(load(run, checkpoint=checkpoint), out, format=format_name, check=check)
     if as_json:
         import json
 
@@ -78,10 +71,6 @@ def export(
             f"{found.program}: the largest difference of a logit over {found.characters:,} characters is "
             f"{found.largest_difference:.2g}; at most {found.tolerance:g} is allowed"
         )
-        if found.rounding_difference:
-            print_result(
-                f"storing the weights as {precision} has changed a logit by {found.rounding_difference:.2g} at most"
-            )
 
 
 IMPORT_EXAMPLES = {

@@ -1,6 +1,6 @@
 """HTML: one file that writes text in a browser, without a network or a server.
 
-The weights are float16 or float32 in base64, in the order of `Parameters.tensors`; model.js computes, page.js is the
+The weights are float32 in base64, in the order of `Parameters.tensors`; model.js computes, page.js is the
 interface. `endpoint_page` gives the same page another source of characters, the server that it comes from.
 
 Axes: T time, V vocabulary.
@@ -13,22 +13,18 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
 from charlm.formats.programs import read_shipped, run_browser
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, Parameters, bits, parameters_from_tensors
+from charlm.network.rnn import Floats, bits
 from charlm.runs.metrics import to_number
 
 FILE = "index.html"
 USAGE = f"Open `{FILE}` in a browser. It needs no server and no network."
-Precision = Literal["float16", "float32"]
-"""The number format of the weights in the file."""
-_DTYPES = {"float16": "<f2", "float32": "<f4"}
 _TAKE = """
 const take = (id) => {
   const element = document.getElementById(id);
@@ -42,20 +38,11 @@ _START_ENDPOINT = f"""{_TAKE}globalThis.page = startPage(new EndpointSource(JSON
 """
 
 
-def export_html(bundle: Bundle, *, title: str, precision: Precision = "float16") -> dict[str, bytes]:
-    """Return index.html.
-
-    Args:
-        bundle: The model.
-        title: The name of the model, for the page.
-        precision: float16 makes a file half as large as float32, and changes a weight by 0.05% at most.
-
-    Raises:
-        CharlmError: a weight is too large for float16.
-
-    """
+def export_html(bundle: Bundle, *, title: str) -> dict[str, bytes]:
+    """Return index.html, the page of a model with a title."""
     scripts = [read_shipped("model.js"), read_shipped("page.js"), _START]
-    data = {"network": json_for_page(_spec(bundle, title, precision)), "weights": _encode(bundle.parameters, precision)}
+    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in bundle.parameters.tensors().values())
+    data = {"network": json_for_page(_spec(bundle, title)), "weights": base64.b64encode(weights).decode()}
     return {FILE: render_page(title=title, scripts=scripts, data=data).encode()}
 
 
@@ -70,22 +57,6 @@ def endpoint_page(models: Mapping[str, str]) -> bytes:
     data = {"models": json_for_page([{"name": name, "summary": summary} for name, summary in models.items()])}
     title = next(iter(models)) if len(models) == 1 else "charlm"
     return render_page(title=title, scripts=scripts, data=data, connect="'self'").encode()
-
-
-def round_weights(parameters: Parameters, precision: Precision) -> Parameters:
-    """Return the weights as a file of a precision stores them.
-
-    Raises:
-        CharlmError: a weight is too large for float16.
-
-    """
-    if precision == "float32":
-        return parameters
-    return parameters_from_tensors(
-        {name: _round(tensor, precision).astype(np.float32) for name, tensor in parameters.tensors().items()},
-        activation=parameters.activation,
-        skip_connections=parameters.skip_connections,
-    )
 
 
 def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
@@ -114,12 +85,11 @@ document.body.replaceChildren(btoa(binary));
 """
 
 
-def _spec(bundle: Bundle, title: str, precision: Precision) -> dict[str, Any]:
+def _spec(bundle: Bundle, title: str) -> dict[str, Any]:
     shape = bundle.architecture
     return {
         "title": title,
         "summary": summarize(bundle),
-        "precision": precision,
         "architecture": {name: getattr(shape, name) for name in shape.__dataclass_fields__},
         "tensors": [[name, tensor.size] for name, tensor in bundle.parameters.tensors().items()],
         "vocabulary": json.loads(bundle.vocabulary.to_json()),
@@ -142,20 +112,6 @@ def known_score(facts: Mapping[str, Any]) -> float | None:
     if not isinstance(score, dict) or score.get("split") != "validation":
         return None
     return to_number(score.get("nats_per_char"))
-
-
-def _encode(parameters: Parameters, precision: Precision) -> str:
-    tensors = parameters.tensors().values()
-    return base64.b64encode(b"".join(_round(tensor, precision).tobytes() for tensor in tensors)).decode("ascii")
-
-
-def _round(tensor: Floats, precision: Precision) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        rounded = tensor.astype(_DTYPES[precision])
-    if not np.isfinite(rounded).all():
-        largest = float(np.abs(tensor).max())
-        raise CharlmError(f"--precision float16: a weight is {largest:g}; must be 65504 at most, or use float32")
-    return rounded
 
 
 def _block(page: str, name: str) -> str:

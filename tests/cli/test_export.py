@@ -21,12 +21,11 @@ def test_the_files_and_their_sizes_are_printed(bundle_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_check_says_the_largest_difference_and_what_rounding_changed(bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_check_says_the_largest_difference(bundle_folder: Path, tmp_path: Path) -> None:
     command = charlm("export", bundle_folder, "--format", "html", "--out", tmp_path / "out", "--check")
     assert command.exit_code == 0, command.stderr
     lines = command.stdout.splitlines()
     assert lines[1].startswith("a browser: the largest difference of a logit over 10,000 characters is ")
-    assert lines[2].startswith("storing the weights as float16 has changed a logit by 0.0")
 
 
 @pytest.mark.usefixtures("place")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 def check_logits(make_bundle: BundleMaker, folder: Path, name: FormatName, network: dict[str, Any]) -> None:
     bundle = make_bundle(**network)
-    found = find_format(name, title="x", precision="float32")
+    found = find_format(name, title="x")
     logits = found.read_logits(write_export(folder, bundle, found.export(bundle)), IDS)
     expected, _ = reference.read(bundle.parameters, IDS.tolist())
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
@@ -40,19 +40,17 @@ def test_a_format_has_every_activation(
     check_logits(make_bundle, tmp_path / "export", name, {"layers": 2, "activation": activation})
 
 
-def test_a_python_program_that_fails_is_explained_by_its_last_line(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="the program failed: ValueError: broken"):
-        run_python("raise ValueError('broken')", tmp_path, IDS, needs=["torch"])
-
-
-def test_a_missing_package_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="needs nothing_such: pip install nothing_such"):
-        run_python("import nothing_such", tmp_path, IDS, needs=["nothing_such"])
-
-
-def test_a_python_program_cannot_import_charlm(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"failed: .*charlm"):
-        run_python("import charlm.api", tmp_path, IDS, needs=["torch"])
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("raise ValueError('broken')", "the program failed: ValueError: broken"),
+        ("import nothing_such", "needs nothing_such: pip install nothing_such"),
+        ("import charlm.api", "the program failed: .*charlm"),
+    ],
+)
+def test_why_a_python_program_failed_is_said_in_a_line(tmp_path: Path, program: str, message: str) -> None:
+    with pytest.raises(CharlmError, match=message):
+        run_python(program, tmp_path, IDS, needs=["nothing_such"])
 
 
 def test_c_that_cannot_be_built_is_explained(tmp_path: Path) -> None:

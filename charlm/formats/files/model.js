@@ -96,24 +96,16 @@ class Network {
   }
 }
 
-/** Returns the numbers in a text of base64: float16 or float32, little-endian, as a Float32Array. */
-function decodeWeights(base64, precision) {
+/** Returns the numbers in a text of base64: float32, little-endian, as a Float32Array. */
+function decodeWeights(base64) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   const view = new DataView(bytes.buffer);
-  if (precision === "float32")
-    return Float32Array.from({ length: bytes.length / 4 }, (_, index) => view.getFloat32(4 * index, true));
-  return Float32Array.from({ length: bytes.length / 2 }, (_, index) => fromFloat16(view.getUint16(2 * index, true)));
-}
-
-function fromFloat16(bits) {
-  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 0x1f, fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  return Float32Array.from({ length: bytes.length / 4 }, (_, index) => view.getFloat32(4 * index, true));
 }
 
 /** Returns the network that an export describes: `spec` with `tensors`, a list of [name, number of values]. */
 function buildNetwork(spec, base64) {
-  const weights = decodeWeights(base64.trim(), spec.precision);
+  const weights = decodeWeights(base64.trim());
   let start = 0;
   const tensors = {};
   for (const [name, size] of spec.tensors) tensors[name] = weights.subarray(start, (start += size));
