@@ -26,10 +26,10 @@ OPTIONS = {
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --interactive --checkpoint --unknown --json",
-    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --copies --surprise "
+    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --mix --baselines --copies --surprise "
     "--json",
     "inspect": "--text --out --checkpoint --unknown --json",
-    "export": "--format --out --check --precision --checkpoint --json",
+    "export": "--format --out --check --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
     "serve": "--host --port --allow-host --slots --queue --max-tokens --checkpoint --unknown",
