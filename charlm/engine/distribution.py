@@ -47,17 +47,6 @@ class Machine:
         """
         return sums
 
-    def share(self, compute: Callable[[], Tensor], *, like: Tensor, owner: int) -> Tensor:
-        """Return a tensor that one machine computes for all; within a graph.
-
-        Args:
-            compute: Returns the tensor; called on its owner alone.
-            like: A float32 tensor of the same shape.
-            owner: The machine that computes it, 0 to `count` - 1.
-
-        """
-        return compute()
-
     def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the rows of all machines [B, H], in order, given the rows of this one."""
         return rows
@@ -97,11 +86,6 @@ class Machines(Machine):
         own = tf.stack([tf.concat([tf.reshape(tensor, [-1]) for tensor in row], 0) for row in sums])
         gathered = [tf.split(row, sizes) for row in tf.unstack(self._gather(own), count)]
         return [[tf.reshape(tensor, shape) for tensor, shape in zip(row, shapes, strict=True)] for row in gathered]
-
-    def share(self, compute: Callable[[], Tensor], *, like: Tensor, owner: int) -> Tensor:
-        """Return a tensor that one machine computes for all; see `Machine.share`."""
-        own = compute() if owner == self.task else tf.zeros_like(like)
-        return tf.reshape(self._gather(tf.reshape(own, [1, -1]))[owner], like.shape)
 
     def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the rows of all machines; see `Machine.gather_rows`."""

@@ -22,7 +22,6 @@ from charlm.engine.model import (
     to_parameters,
     zero_state,
 )
-from charlm.engine.muon import Muon
 from charlm.engine.objective import make_objective
 from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.engine.step import StepResults, compile_steps, share_batch
@@ -59,8 +58,6 @@ class KerasEngine:
         self.machine = machine or Machine()
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
-        if isinstance(self.optimizer, Muon):
-            self.optimizer.machine = self.machine
         weights = self.model.trainable_variables
         self._names = _names_in_order(self.model)
         self.optimizer.build(weights)

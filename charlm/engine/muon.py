@@ -19,7 +19,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from charlm.engine.distribution import Machine
 from charlm.engine.recurrence import Tensor, multiply
 
 MARGIN = 1.01
@@ -116,10 +115,6 @@ class Muon(keras.optimizers.Muon):
 
     precision = "float32"
     """The precision of matrix products, float32 or bfloat16; see `charlm.engine.recurrence.multiply`."""
-    machine = Machine()
-    """This machine; several take turns, each iterates for its own matrices and gets the results of the others."""
-    _matrices = 0
-    """How many matrices the graph has so far: decides whose turn it is."""
 
     def __init__(self, *, polar_floor: float | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -146,14 +141,9 @@ class Muon(keras.optimizers.Muon):
 
         """
         x = tf.convert_to_tensor(x)
-        owner = self._matrices % self.machine.count
-        self._matrices += 1
-        return self.machine.share(lambda: self._orthogonalize(x, steps), like=x, owner=owner)
-
-    def _orthogonalize(self, x: Tensor, steps: int) -> Tensor:
         rows, columns = x.shape
         if rows > columns:
-            return tf.transpose(self._orthogonalize(tf.transpose(x), steps))
+            return tf.transpose(self.zeropower_via_newtonschulz5(tf.transpose(x), steps))
         x /= tf.norm(x) + 1e-7  # the spectral norm is at most 1
         identity = tf.eye(rows)
         for a, b, c in self._polynomials(steps):

@@ -26,8 +26,8 @@ OPTIONS = {
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--ignore-end --interactive --checkpoint --unknown --json",
-    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --mix --baselines --copies --surprise "
-    "--json",
+    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --mix --baselines --copies "
+    "--surprise --json",
     "inspect": "--text --out --checkpoint --unknown --json",
     "export": "--format --out --check --checkpoint --json",
     "import": "--vocabulary --out --activation",
