@@ -16,6 +16,8 @@ import pytest
 from faults.serve_load import read_process, serving
 from serving.conftest import Server
 
+from charlm.serving.server import listen
+
 pytestmark = pytest.mark.slow
 
 ENDLESS = 100_000_000
