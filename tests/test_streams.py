@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -92,21 +91,6 @@ def test_messages_that_cannot_be_written_are_dropped() -> None:
 
 
 # Training
-
-
-@pytest.mark.slow
-def test_training_whose_terminal_is_closed_ends_like_any_other(trained_run: Path, tmp_path: Path) -> None:
-    ours, its = pty.openpty()
-    code = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from charlm.__main__ import main; main()"
-    options = ("-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", str(tmp_path / "run"))
-    command = [sys.executable, "-c", code, "train", str(trained_run.parent / "text.txt"), *options]
-    with subprocess.Popen(command, stderr=its, stdout=subprocess.PIPE, start_new_session=True) as process:
-        os.close(its)
-        while b"lower is better" not in os.read(ours, 1 << 16):
-            assert process.poll() is None
-        os.close(ours)
-        assert process.wait(timeout=60) == 0
-    assert results(tmp_path / "run") == results(trained_run)
 
 
 @pytest.mark.slow
