@@ -29,17 +29,12 @@ def test_the_format_has_golden_files() -> None:
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
 @pytest.mark.parametrize("bundle", BUNDLES)
-def test_the_weights_of_a_golden_bundle_have_not_changed(folder: Path, bundle: str) -> None:
+def test_the_weights_and_the_most_likely_text_of_a_golden_bundle_have_not_changed(folder: Path, bundle: str) -> None:
     weights = expected(folder)[bundle]["weights"]
     found = read_bundle(folder / bundle).parameters.tensors()
     assert found.keys() == weights.keys()
     for name, tensor in found.items():
         np.testing.assert_array_equal(tensor, np.array(weights[name], np.float32))
-
-
-@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-@pytest.mark.parametrize("bundle", BUNDLES)
-def test_the_most_likely_text_of_a_golden_bundle_has_not_changed(folder: Path, bundle: str) -> None:
     command = charlm("sample", folder / bundle, "-n", 40, "-t", 0, "--ignore-end")
     assert command.stdout == expected(folder)[bundle]["text"]
 

@@ -66,24 +66,18 @@ def test_memory_that_the_system_does_not_tell_is_unknown(error: Exception, tmp_p
 # Processor
 
 
-def test_the_processor_has_its_model_name(cpuinfo: Path) -> None:
+def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(cpuinfo: Path, old_cpuinfo: Path) -> None:
     assert processor_name(cpuinfo=cpuinfo) == "A Processor: Fast"
-
-
-def test_a_processor_with_instructions_for_bfloat16_is_told_from_others(cpuinfo: Path, old_cpuinfo: Path) -> None:
     assert multiplies_bfloat16(cpuinfo=cpuinfo)
     assert not multiplies_bfloat16(cpuinfo=old_cpuinfo)
     assert not multiplies_bfloat16(cpuinfo=cpuinfo.with_name("missing"))
 
 
-def test_training_uses_the_wanted_precision_if_the_processor_multiplies_it(cpuinfo: Path, old_cpuinfo: Path) -> None:
+def test_float32_replaces_bfloat16_with_a_line_for_the_user_if_the_processor_does_not_multiply_it(
+    cpuinfo: Path, old_cpuinfo: Path
+) -> None:
     assert usable_precision("bfloat16", cpuinfo=cpuinfo) == ("bfloat16", None)
     assert usable_precision("float32", cpuinfo=old_cpuinfo) == ("float32", None)
-
-
-def test_float32_replaces_bfloat16_with_a_line_for_the_user_if_the_processor_does_not_multiply_it(
-    old_cpuinfo: Path,
-) -> None:
     precision, line = usable_precision("bfloat16", cpuinfo=old_cpuinfo)
     assert precision == "float32"
     assert line is not None

@@ -1,15 +1,9 @@
 """Standard streams that are full, closed or limited in what they can show."""
 
-import contextlib
-import fcntl
 import json
 import os
-import pty
-import re
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -100,21 +94,6 @@ def test_messages_that_cannot_be_written_are_dropped() -> None:
 
 
 @pytest.mark.slow
-def test_training_whose_terminal_is_closed_ends_like_any_other(trained_run: Path, tmp_path: Path) -> None:
-    ours, its = pty.openpty()
-    code = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from charlm.__main__ import main; main()"
-    options = ("-c", "tiny", "-s", "corpus.test_fraction=0.1", "-r", str(tmp_path / "run"))
-    command = [sys.executable, "-c", code, "train", str(trained_run.parent / "text.txt"), *options]
-    with subprocess.Popen(command, stderr=its, stdout=subprocess.PIPE, start_new_session=True) as process:
-        os.close(its)
-        while b"lower is better" not in os.read(ours, 1 << 16):
-            assert process.poll() is None
-        os.close(ours)
-        assert process.wait(timeout=60) == 0
-    assert results(tmp_path / "run") == results(trained_run)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["2>/dev/full", "2>&-", "2>&1 | true"])
 def test_training_whose_progress_bar_is_lost_ends_like_any_other(lost: str, trained_run: Path, tmp_path: Path) -> None:
     program = (
@@ -132,41 +111,6 @@ def test_training_whose_progress_bar_is_lost_ends_like_any_other(lost: str, trai
     )
     assert (tmp_path / "code").read_text() == "0\n", done.stderr
     assert results(tmp_path / "run") == results(trained_run)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("columns", [40, 80])
-def test_the_progress_and_the_evaluations_of_a_training_fit_the_terminal(
-    columns: int, trained_run: Path, tmp_path: Path
-) -> None:
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-    options = ("-c", "tiny", "-s", "training.steps=300", "-s", "training.evaluate_every=150", "-r", "run")
-    command = [*COMMAND, "train", str(trained_run.parent / "text.txt"), *options]
-    with subprocess.Popen(command, stderr=its, stdout=subprocess.PIPE, cwd=tmp_path) as process:
-        os.close(its)
-        shown = read_terminal(ours)
-        result = process.stdout.read().decode() if process.stdout else ""
-    assert process.returncode == 0, shown
-    lines = [line.rstrip() for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[A-Z]", "", shown))]
-    bars = [line for line in lines if re.search(r"step [\d,]+ of 300|^loss ", line)]
-    evaluations = [line for line in lines if re.match(r"charlm: step [\d,]+ of 300(, \w+ left)?: ", line)]
-    assert len(evaluations) == 2
-    assert bars
-    assert columns < 60 or any("loss " in line for line in bars)
-    assert all(len(line) <= columns for line in (*bars, *evaluations))
-    if columns >= 80:
-        assert [line for line in (*lines, *result.splitlines()) if len(line) > columns] == []
-
-
-def read_terminal(descriptor: int) -> str:
-    """Return what is written to the other side of a terminal until that is closed."""
-    shown = b""
-    with contextlib.suppress(OSError):  # Linux reports the end as an error
-        while block := os.read(descriptor, 1 << 16):
-            shown += block
-    os.close(descriptor)
-    return shown.decode()
 
 
 @pytest.mark.slow

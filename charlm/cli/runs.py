@@ -39,8 +39,9 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_csv: bool, as_jso
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
     that of its best model in nats per character, the size that of its folder, the age the time since the last line of
-    its log. Runs on different texts are in separate tables, since their losses do not compare. A run that cannot be
-    read is left out, with a line on standard error; the exit code is 1 if such a run was named, or if none is left.
+    its log. Runs on different texts are in separate tables, since their losses do not compare. Columns that do not fit
+    the terminal are left out. A run that cannot be read is left out, with a line on standard error; the exit code is 1
+    if such a run was named, or if none is left.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other; give one of them")

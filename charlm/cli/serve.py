@@ -33,13 +33,7 @@ EXAMPLES = {
     "--slots",
     type=click.IntRange(1, 4096),
     default=64,
-    help="Number of texts that each model writes at once.",
-)
-@click.option(
-    "--queue",
-    type=click.IntRange(0, 1_000_000),
-    default=256,
-    help="Number of texts that may wait for a slot; further requests are answered with 503.",
+    help="Number of texts that each model writes at once; four times as many may wait, others are put off with 503.",
 )
 @click.option(
     "--max-tokens",
@@ -56,7 +50,6 @@ def serve(
     port: int,
     allowed_hosts: tuple[str, ...],
     slots: int,
-    queue: int,
     max_tokens: int,
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
@@ -80,7 +73,7 @@ def serve(
         unknown=unknown,
         limits=Limits(
             slots=slots,
-            waiting=queue,
+            waiting=4 * slots,
             tokens=max_tokens,
             answer_values=max(Limits.answer_values, slots * max_tokens),
         ),

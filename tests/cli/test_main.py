@@ -32,7 +32,7 @@ OPTIONS = {
     "export": "--format --out --check --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
-    "serve": "--host --port --allow-host --slots --queue --max-tokens --checkpoint --unknown",
+    "serve": "--host --port --allow-host --slots --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",
     "runs": "--csv --json",
     "info": "--json",

@@ -1,5 +1,9 @@
 """What the commands refuse: one line that names the argument, the file or the setting."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from commands import check_failure, check_usage_error, table
 
@@ -104,3 +108,14 @@ tune space --minutes 0                                         | 0.0 is not in t
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
     check_usage_error(line, expected)
+
+
+@pytest.mark.slow  # a fresh interpreter
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_a_missing_package_is_named_with_what_installs_it(bundle_folder: Path, package: str) -> None:
+    program = f"import sys; sys.modules['{package}'] = None; from charlm.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "serve", str(bundle_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    expected = f"charlm: charlm serve needs {package}, which is not installed: pip install '.[serve]'\n"
+    assert done.stderr == expected

@@ -1,14 +1,12 @@
 """Real `charlm train` processes on loopback that train one run together, as several machines would."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from faults.kill import charlm, newest_step
 
@@ -42,11 +40,9 @@ def start(
     run: Path,
     *,
     steps: int,
-    settings: Sequence[str] = SETTINGS,
     addresses: Sequence[str] = (),
     options: Sequence[str] = (),
     resume: bool = False,
-    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Process]:
     """Start `charlm train` for each task.
 
@@ -55,14 +51,12 @@ def start(
         text: The text of each of them; None = that of the run, which is resumed.
         run: The folder of the run.
         steps: The steps of the whole run.
-        settings: Values that replace those of the recipe `tiny`; not used on a resume.
         addresses: HOST:PORT of every worker.
         options: More of the command line.
         resume: Whether to continue the run.
-        environment: Variables that are added to those of this process.
 
     """
-    chosen = [f"training.steps={steps}", *(() if resume else settings)]
+    chosen = [f"training.steps={steps}", *(() if resume else SETTINGS)]
     command = charlm("train", *([] if text is None else [text]), "-r", run)
     command += ["--resume"] if resume else ["-c", "tiny"]
     command += [argument for setting in chosen for argument in ("-s", setting)]
@@ -73,7 +67,6 @@ def start(
             stderr=subprocess.STDOUT,
             text=True,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **environment},
         )
         for task in tasks
     ]

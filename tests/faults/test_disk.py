@@ -78,10 +78,3 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_ends_training_with_an_error(small_disk: Path) -> None:
     assert_error_in_one_line(start(small_disk / "run"), "No space left on device")
     assert_files_are_valid(small_disk / "run")
-
-
-def test_a_read_only_disk_ends_training_with_an_error(small_disk: Path) -> None:
-    (small_disk / "run").mkdir()
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    ended = train("-c", "tiny", "-r", small_disk / "run")
-    assert_error_in_one_line(ended, "Read-only file system")

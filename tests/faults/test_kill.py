@@ -1,11 +1,10 @@
 """A real `charlm train` that is stopped at random moments and resumed ends like an uninterrupted one."""
 
-import random
 import signal
 from pathlib import Path
 
 import pytest
-from faults.kill import STEPS_PER_KILL, Stop, differences, train_uninterrupted, train_with_stops
+from faults.kill import STEPS_PER_KILL, differences, train_uninterrupted, train_with_stops
 
 pytestmark = pytest.mark.slow
 
@@ -21,14 +20,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_uninterrupted(tmp_path_factory.mktemp("faults") / "uninterrupted", steps=STEPS)
 
 
-def stop(folder: Path, number: signal.Signals, stops: int) -> tuple[Path, list[Stop]]:
-    return train_with_stops(
-        folder / "stopped", steps=STEPS, stops=stops, number=number, rng=random.Random(0), say=print
-    )
-
-
 def test_a_run_killed_at_random_moments_ends_like_an_uninterrupted_one(uninterrupted: Path, tmp_path: Path) -> None:
-    killed, _ = stop(tmp_path, signal.SIGKILL, KILLS)
+    killed, _ = train_with_stops(tmp_path / "killed", steps=STEPS, stops=KILLS)
     assert differences(uninterrupted, killed) == []
 
 
@@ -36,7 +29,7 @@ def test_a_run_killed_at_random_moments_ends_like_an_uninterrupted_one(uninterru
 def test_a_run_stopped_by_signals_ends_like_an_uninterrupted_one(
     number: signal.Signals, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    stopped, stops = stop(tmp_path, number, 3)
+    stopped, stops = train_with_stops(tmp_path / "stopped", steps=STEPS, stops=3, number=number)
     assert differences(uninterrupted, stopped) == []
     assert not any(one.is_inside_write for one in stops)
     assert max(one.seconds for one in stops) < GRACE_SECONDS

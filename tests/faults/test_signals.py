@@ -60,17 +60,6 @@ def test_a_signal_makes_a_run_save_and_say_how_to_continue(number: signal.Signal
     assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step >= 10
 
 
-def test_a_run_stopped_by_a_signal_can_be_finished(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with training("-c", "tiny", "-s", "training.steps=100000", "-r", run) as process:
-        stop(process, signal.SIGINT, run=run)
-    step = checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step
-    with training("--resume", "-r", run, "-s", f"training.steps={step + 5}") as process:
-        said = process.communicate()[1]
-    assert process.returncode == 0, said
-    assert f"resumed at step {step:,} of {step + 5:,}" in said
-
-
 def test_a_second_signal_during_an_evaluation_stops_at_once_and_leaves_the_last_checkpoint_whole(
     tmp_path: Path,
 ) -> None:

@@ -54,17 +54,6 @@ def test_openai_chats(client: Any, server: Server) -> None:
     assert events[-1].choices[0].finish_reason == "length"
 
 
-def test_openai_raises_its_own_errors(openai: Any, client: Any, server: Server) -> None:
-    with pytest.raises(openai.NotFoundError, match="this server has"):
-        client.completions.create(model="gpt", prompt="a")
-    with pytest.raises(openai.BadRequestError, match="was not in the training text") as caught:
-        client.completions.create(model=server.model, prompt="\N{SNOWMAN}")
-    assert caught.value.param == "prompt"
-
-
-# curl
-
-
 # llm
 
 

@@ -32,12 +32,7 @@ def test_what_is_not_a_host_is_refused(host: str | None) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    [
-        "null",
-        "http://evil.example",
-        "http://localhost",
-        "http://[",
-    ],
+    ["null", "http://evil.example", "http://localhost", "http://["],
 )
 def test_requests_of_pages_of_other_sites_are_refused(origin: str) -> None:
     with pytest.raises(RequestError) as caught:

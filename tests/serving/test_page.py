@@ -111,14 +111,6 @@ def test_a_chosen_character_is_added_and_writing_goes_on_after_it(page: Page) ->
     page.wait(lambda: len(page.text) == 46)
 
 
-def test_the_chances_of_the_next_characters_are_those_of_the_model(page: Page) -> None:
-    page.open()
-    shares = [float(share.text.rstrip("%")) for share in page.all("#next .share")]
-    assert len(shares) == 9
-    assert shares == sorted(shares, reverse=True)
-    assert 0 < sum(shares) <= 101
-
-
 def test_a_mistake_is_told_in_words(page: Page) -> None:
     page.open()
     page.fill("prompt", "\N{SNOWMAN}")

@@ -51,18 +51,8 @@ def test_stop_is_a_text_or_a_list(stop: Any, stops: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"temperature": -0.1},
-        {"top_p": 0},
-        {"top_k": 0},
-        {"min_p": 2},
-        {"n": 0},
-        {"max_tokens": -1},
-        {"max_tokens": True},
-        {"seed": 2**63},
-        {"logprobs": 21},
-        {"stop": ""},
-        {"stop": ["a"] * 17},
-        {"model": 3},
+        *({"temperature": -0.1}, {"top_p": 0}, {"top_k": 0}, {"min_p": 2}, {"n": 0}, {"seed": 2**63}, {"model": 3}),
+        *({"max_tokens": -1}, {"max_tokens": True}, {"logprobs": 21}, {"stop": ""}, {"stop": ["a"] * 17}),
     ],
     ids=str,
 )

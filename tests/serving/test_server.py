@@ -70,8 +70,8 @@ def wait_until(is_true: Any) -> None:
 
 @pytest.fixture
 def small_server(trained_run: Path) -> Iterator[int]:
-    """Start a server with two slots, no queue and no bound to the length of a text; return its port."""
-    with serving(trained_run, "--slots", "2", "--queue", "0", "--max-tokens", str(ENDLESS)) as (_, port):
+    """Start a server with two slots, a queue of eight and no bound to the length of a text; return its port."""
+    with serving(trained_run, "--slots", "2", "--max-tokens", str(ENDLESS)) as (_, port):
         yield port
 
 
@@ -179,21 +179,21 @@ def test_a_stepping_thread_that_fails_ends_the_server_with_its_cause(trained_run
 
 
 def test_clients_that_vanish_free_their_slots(small_server: int) -> None:
-    with streaming(small_server) as first, streaming(small_server, n=1) as second:
+    with streaming(small_server) as first, streaming(small_server, n=9, max_tokens=ENDLESS // 10) as second:
         assert first.readline().startswith(b"data: {")
         assert second.readline().startswith(b"data: {")
         status, answer = complete(small_server)
         assert (status, answer["error"]["code"]) == (503, "overloaded")
         assert call(small_server, "POST", "/v1/completions", {})[2]["Retry-After"] == "1"
-    wait_until(lambda: complete(small_server, n=2)[0] == 200)
+    wait_until(lambda: complete(small_server, n=10)[0] == 200)
 
 
 def test_a_client_that_vanishes_before_its_answer_frees_its_slot(small_server: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", small_server, timeout=SECONDS)
-    connection.request("POST", "/v1/completions", json.dumps({"prompt": "The ", "n": 2, "max_tokens": ENDLESS}))
+    connection.request("POST", "/v1/completions", json.dumps({"prompt": "The ", "n": 10, "max_tokens": ENDLESS // 10}))
     wait_until(lambda: complete(small_server)[0] == 503)
     connection.close()
-    wait_until(lambda: complete(small_server, n=2)[0] == 200)
+    wait_until(lambda: complete(small_server, n=10)[0] == 200)
 
 
 def test_a_thousand_slow_connections_are_not_noticed_and_are_closed(trained_run: Path) -> None:
