@@ -128,12 +128,6 @@ def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) ->
     assert len(draw_loss(plain, title="Loss", mean=1.6, ngram_order=None).axes[0].lines) == 1  # the mean
 
 
-def test_calibration_shows_how_often_each_bin_is_right(whole: Report) -> None:
-    calibration = whole.get("calibration")
-    reliability = draw("reliability", whole).axes[0].lines[1]
-    assert np.asarray(reliability.get_ydata()).tolist() == [each.accuracy for each in calibration.bins]
-
-
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> None:
     found = texts(draw("network", whole))
     assert "rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5" in found
