@@ -12,7 +12,6 @@ from matplotlib.patches import Rectangle
 
 from charlm.inspection.fixed_points import FixedPoint, HeldCharacter
 from charlm.inspection.prediction import draw_loss
-from charlm.inspection.reach import draw_impulse_response
 from charlm.inspection.report import SECTIONS
 from charlm.inspection.section import Report
 
@@ -77,14 +76,6 @@ def test_a_line_is_that_of_the_numbers(
 def test_what_a_doubling_of_the_context_saves_is_a_bar(whole: Report) -> None:
     heights = [height for _, height in bars(draw("usable-context", whole), axes=1)]
     assert heights == whole.get("usable_context").bits_saved.tolist()
-
-
-def test_a_finite_response_is_drawn_to_its_end_on_linear_axes(whole: Report) -> None:
-    response = whole.get("impulse_response")
-    ended = np.where(response.lag < 1, response.state, 0.0)
-    figure = draw_impulse_response(replace(response, state=ended, linear=ended, kl=ended, verdict="finite", length=1))
-    assert line(figure, "|dh|") == (list(range(8)), [1.0] + [0.0] * 7)
-    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]
 
 
 def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) -> None:
