@@ -30,7 +30,7 @@ OPTIONS = {
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --baselines --copies --surprise "
     "--json",
     "inspect": "--text --out --checkpoint --unknown --json",
-    "export": "--format --out --check --precision --checkpoint --json",
+    "export": "--format --out --check --checkpoint --json",
     "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out --json -q --quiet",
     "serve": "--host --port --allow-host --slots --queue --max-tokens --checkpoint --unknown",
