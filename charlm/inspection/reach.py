@@ -80,26 +80,15 @@ def draw_usable_context(context: UsableContext) -> "Figure":
 
 
 def draw_impulse_response(response: ImpulseResponse) -> "Figure":
-    """Draw what is left of a replaced character in the state, and in the prediction.
-
-    A finite response is drawn on linear axes, which show that it ends; an infinite one on logarithmic axes, on which a
-    constant factor for each character is a straight line.
-    """
+    """Draw what is left of a replaced character in the state and in the prediction: a constant factor is a line."""
     figure, (upper, lower) = canvas("Change of the state", "Change of the prediction", height=1.5)
-    style, length = series(0), response.length
-    if length is not None:
-        end = 2 * length + 6
-        dots: dict[str, Any] = {"marker": "o", "markersize": 4.0}
-        upper.plot(response.lag[:end], response.state[:end], label="|dh|", **style, **dots)
-        upper.plot(response.lag[:end], response.linear[:end], label="linear prediction", **series(1))
-        lower.plot(response.lag[:end], response.kl[:end], **style, **dots)
-    else:
-        band(upper, response.lag, positive(response.state_low), positive(response.state_high), colour=style["color"])
-        upper.plot(response.lag, positive(response.state), label="|dh|", **style)
-        upper.plot(response.lag, positive(response.linear), label="linear prediction", **series(1))
-        lower.plot(response.lag, positive(response.kl), **style)
-        log_scale(upper, response.state, response.linear)
-        log_scale(lower, response.kl)
+    style = series(0)
+    band(upper, response.lag, positive(response.state_low), positive(response.state_high), colour=style["color"])
+    upper.plot(response.lag, positive(response.state), label="|dh|", **style)
+    upper.plot(response.lag, positive(response.linear), label="linear prediction", **series(1))
+    lower.plot(response.lag, positive(response.kl), **style)
+    log_scale(upper, response.state, response.linear)
+    log_scale(lower, response.kl)
     upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
     lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
     legend(figure)

@@ -16,7 +16,7 @@ SECTIONS = (
     *(prediction.NETWORK, prediction.CURVES, prediction.SURPRISE, prediction.LOSS, prediction.CALIBRATION),
     *(reach.GRADIENT, reach.CONTEXT, reach.IMPULSE),
     *(reach.SPECTRUM, reach.LYAPUNOV, reach.FIXED_POINTS),
-    *(representation.UNITS, representation.SATURATION, representation.CHARACTER_MAP),
+    *(representation.UNITS, representation.SATURATION),
 )
 """In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""
 QUANTITIES: tuple[Quantity, ...] = tuple(

@@ -1,32 +1,18 @@
 """What the units and states of a network stand for."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charlm.inspection.look import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, YELLOW, canvas, legend, room_for, rule
-from charlm.inspection.passages import browser, visible
+from charlm.inspection.look import BLUE, INK, ORANGE, PURPLE, canvas, legend, room_for
+from charlm.inspection.passages import browser
 from charlm.inspection.reading import MOST_STATES, Reading
 from charlm.inspection.section import Chart, Quantity, Report, Rows, Section, Table, layer_name
-from charlm.inspection.states import (
-    CharacterMap,
-    Projection,
-    Saturation,
-    map_characters,
-    measure_saturation,
-)
+from charlm.inspection.states import Saturation, measure_saturation
 from charlm.inspection.units import Units, score_units
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-KIND_COLOURS = {
-    **{"vowel": ORANGE, "lower case": BLUE, "upper case": GREEN, "blank": PURPLE, "line break": PURPLE},
-    **{"punctuation": YELLOW, "reserved": MUTED},
-}
-"""Of the characters on the map."""
 
 
 def make_units(reading: Reading) -> Units:
@@ -70,34 +56,6 @@ def draw_saturation(saturation: Saturation) -> "Figure":
         axes.set(xlabel="output h", ylabel="share of outputs")
     legend(figure)
     return figure
-
-
-def draw_character_map(found: CharacterMap, characters: Sequence[str | None]) -> "Figure":
-    """Draw the characters by their input rows and by their output columns, close if their weights are alike.
-
-    Args:
-        found: The map.
-        characters: The character of each id.
-
-    """
-    figure, (upper, lower) = canvas("As input: rows of U", "As output: columns of W", height=2.9)
-    _draw_map(upper, found, found.by_input, characters)
-    _draw_map(lower, found, found.by_output, characters)
-    for kind in dict.fromkeys(found.kinds):
-        upper.plot([], [], linestyle="", marker="s", markersize=5, color=KIND_COLOURS.get(kind, INK), label=kind)
-    legend(figure, columns=4)
-    return figure
-
-
-def _draw_map(axes: "Axes", found: CharacterMap, projection: Projection, characters: Sequence[str | None]) -> None:
-    axes.plot(*projection.points.T, linestyle="", marker="", color=INK)  # sets the limits
-    rule(axes, x=0, y=0)
-    for (x, y), index, kind in zip(projection.points, found.ids, found.kinds, strict=True):
-        colour = KIND_COLOURS.get(kind, INK)
-        axes.text(x, y, visible(characters[index]), ha="center", va="center", fontsize=9, color=colour, clip_on=True)
-    first, second = (f"{100 * share:.4g}%" for share in projection.explained)
-    axes.set(xlabel=f"first component ({first})", ylabel=f"second component ({second})")
-    axes.margins(0.06)
 
 
 def feature_rows(units: Units) -> Rows:
@@ -171,23 +129,6 @@ SATURATION = Section(
             ("layer", "units", "saturated", "always saturated", "participation ratio"),
             saturation_rows,
             is_folded=False,
-        ),
-    ),
-)
-CHARACTER_MAP = Section(
-    "character_map",
-    "A map of the characters",
-    "row c of U, column c of W, in two principal components",
-    "Characters that lie together are read alike, or predicted alike: if vowels form a group, the network has found "
-    "out by itself that there are vowels.",
-    (Quantity("character_map", lambda reading: map_characters(reading.parameters, reading.ids, reading.vocabulary)),),
-    (
-        Chart(
-            "character-map",
-            "the characters by input row and by output column",
-            draw_character_map,
-            ("character_map", "characters"),
-            shares_limits=False,
         ),
     ),
 )

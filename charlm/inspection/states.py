@@ -1,25 +1,20 @@
-"""The states of a network on a text: how they are spread; and a map of the characters.
+"""The states of a network on a text: how they are spread.
 
-Axes: T the characters of a text, H units, V the characters on the map.
+Axes: T the characters of a text, H units.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.features import character_kind, is_vowel
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, Trace
-from charlm.network.rnn import Floats, Parameters
-from charlm.text.vocabulary import Vocabulary
+from charlm.network.rnn import Floats
 
 Values = NDArray[np.float64]
 
 BINS = 40
-MAX_CHARACTERS = 200
-"""The most characters on the map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,65 +92,3 @@ def participation_ratio(states: Floats) -> float:
     covariance = small @ small.T
     square = float((covariance**2).sum())
     return float(np.trace(covariance)) ** 2 / square if square > 0 else 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """Vectors of the characters in the two directions in which they differ most: their principal components."""
-
-    points: Values
-    """[V, 2]."""
-    explained: tuple[float, float]
-    """The share of the variance that each direction has, from 0 to 1; the larger one first."""
-
-
-@dataclass(frozen=True, eq=False)
-class CharacterMap:
-    """The characters by their weights: which ones the network reads alike, and which ones it predicts alike."""
-
-    ids: NDArray[np.int64]
-    """Ascending, int64 [V]."""
-    kinds: tuple[str, ...]
-    """What each one is: vowel, or one of `charlm.inspection.features.KINDS`, [V]."""
-    by_input: Projection
-    """By what the character adds to the lowest layer: its row of U, or of its embedding times U."""
-    by_output: Projection
-    """By what the character is predicted from: its column of W."""
-
-
-def map_characters(
-    parameters: Parameters, ids: NDArray[Any], vocabulary: Vocabulary, *, max_characters: int = MAX_CHARACTERS
-) -> CharacterMap:
-    """Place the characters of a vocabulary by the weights that read them and by those that predict them.
-
-    Args:
-        parameters: The weights.
-        ids: A text that tells how often each character occurs, integers [T]; T may be 0.
-        vocabulary: The characters by id.
-        max_characters: If the vocabulary is larger, only its commonest characters are placed; 1 or more.
-
-    """
-    counts = np.bincount(ids, minlength=len(vocabulary))
-    chosen = np.sort(np.argsort(-counts, kind="stable")[:max_characters]).astype(np.int64)
-    characters = [vocabulary.characters[index] for index in chosen.tolist()]
-    return CharacterMap(
-        ids=chosen,
-        kinds=tuple("vowel" if is_vowel(character or "") else character_kind(character) for character in characters),
-        by_input=project(parameters.input_tables[0][chosen]),
-        by_output=project(parameters.logits_kernel.T[chosen]),
-    )
-
-
-def project(vectors: Floats) -> Projection:
-    """Return vectors [N, H] in their first two principal components; N >= 1.
-
-    The largest coordinate of each direction is positive, so that equal vectors give equal pictures.
-    """
-    centred = vectors - vectors.mean(0, dtype=np.float64)
-    places, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    signs = np.sign(directions[np.arange(len(sizes)), np.abs(directions).argmax(1)])
-    points = np.zeros((len(vectors), 2))
-    points[:, : len(sizes)] = (places * sizes * signs)[:, :2]
-    shares = sizes**2 / max(float((sizes**2).sum()), np.finfo(np.float64).tiny)
-    first, second = np.append(shares, 0.0)[:2].tolist()
-    return Projection(points, (first, second))

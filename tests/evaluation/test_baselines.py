@@ -44,11 +44,6 @@ def test_score_of_a_compressor_is_what_the_text_adds_to_the_training_text() -> N
     assert found["lzma"] == pytest.approx(nats_per_char(added, 9_999), rel=0.02)
 
 
-def test_score_of_a_compressor_without_a_training_text_is_that_of_the_text_alone() -> None:
-    found = compressed_nats(TEXT, LETTERS, TRAINING[:0])
-    assert found["bz2"] == pytest.approx(nats_per_char(len(bz2.compress(PLAYS[30_000:].encode())), 9_999), rel=0.02)
-
-
 @pytest.mark.parametrize(
     ("training", "text"),
     [(TRAINING, TEXT[:2]), (TRAINING, np.zeros(5_000, int)), (np.zeros(50_000, int), np.zeros(5_000, int))],

@@ -46,18 +46,12 @@ def test_loss_that_is_not_finite_is_refused(bundle: Bundle) -> None:
 # The text
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_text_of_the_run_is_scored_if_there_is_no_other(split: Split, trained_run: Path) -> None:
-    bundle = read_bundle(trained_run / "best")
+@pytest.mark.parametrize("split", [None, "train", "validation", "test"])
+def test_text_of_the_run_is_scored_if_there_is_no_other(split: Split | None, trained_run: Path) -> None:
+    bundle, found = read_bundle(trained_run / "best"), split or "validation"
     name, ids = ids_to_score(trained_run / "best", bundle, None, split=split, unknown="error")
-    assert name == f"{split} text of the run"
-    np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(split))
-
-
-def test_validation_text_of_the_run_is_the_default(trained_run: Path) -> None:
-    bundle = read_bundle(trained_run / "best")
-    name, ids = ids_to_score(trained_run / "best", bundle, None, split=None, unknown="error")
-    assert (name, len(ids)) == ("validation text of the run", 2_000)
+    assert name == f"{found} text of the run"
+    np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(found))
 
 
 def test_bundle_without_its_run_needs_a_text(trained_run: Path, tmp_path: Path) -> None:
@@ -141,7 +135,9 @@ def test_a_character_of_a_corpus_that_the_model_does_not_know_is_named(
     assert skipped == [1]
 
 
-def test_a_corpus_of_bytes_is_for_a_model_of_bytes(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_model_of_bytes_reads_a_text_and_a_corpus_of_bytes(
+    bundle: Bundle, bundle_folder: Path, tmp_path: Path
+) -> None:
     config = CorpusConfig(level="byte")
     corpus = tokenize([str(write(tmp_path / "text.txt", "é\n"))], tmp_path / "corpus", config)
     with pytest.raises(CharlmError, match=r"/corpus: level byte; must be char, that of the model"):
@@ -151,8 +147,8 @@ def test_a_corpus_of_bytes_is_for_a_model_of_bytes(bundle: Bundle, bundle_folder
         vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))),
         config=bundle.config.replace("level: char", "level: byte"),
     )
-    _, ids = ids_to_score(bundle_folder, of_bytes, corpus.folder, split=None, unknown="error")
-    assert bytes(ids) == "é\n".encode()
+    for path in (corpus.folder, tmp_path / "text.txt"):
+        assert bytes(ids_to_score(bundle_folder, of_bytes, path, split=None, unknown="error")[1]) == "é\n".encode()
 
 
 def test_advice_about_a_text_does_not_name_settings_that_the_model_has_fixed(
@@ -178,14 +174,6 @@ def test_unknown_character_is_refused_or_left_out(bundle: Bundle, bundle_folder:
     _, ids = ids_to_score(bundle_folder, letters, text, split=None, unknown="skip", report_skipped=skipped.append)
     assert ids.tolist() == [0, 1, 2]
     assert sum(skipped) == 1
-
-
-def test_text_of_a_byte_model_is_read_as_bytes(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
-    config = bundle.config.replace("level: char", "level: byte")
-    assert config != bundle.config
-    byte_bundle = replace(bundle, vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))), config=config)
-    _, ids = ids_to_score(bundle_folder, byte_bundle, write(tmp_path / "text.txt", "é\n"), split=None, unknown="error")
-    assert bytes(ids) == "é\n".encode()
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,16 @@ def read(folder: Path, parameters: Parameters, *, vocabulary: Vocabulary = FIVE)
     return read_network(path, vocabulary=vocabulary, activation="tanh")
 
 
-@pytest.mark.parametrize("suffix", ["pt", "pth", "bin", "ckpt", "pkl"])
-def test_a_pickle_is_refused_without_being_opened_with_what_would_do(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(CharlmError, match=r"is a pickle, which can run code; .* safetensors.torch.save_file\("):
-        read_network(tmp_path / f"missing.{suffix}", vocabulary=FIVE, activation="tanh")
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("x.h5", "older format of Keras"), ("x.gguf", "must be a .keras or"), ("x", "must be a .keras")],
+    [
+        ("x.pt", r"is a pickle, which can run code; .* safetensors.torch.save_file\("),
+        ("x.pkl", "is a pickle"),
+        ("x.h5", "older format of Keras"),
+        ("x.gguf", "must be a .keras or"),
+    ],
 )
-def test_other_files_are_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_other_files_are_refused_without_being_opened(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(CharlmError, match=message):
         read_network(tmp_path / name, vocabulary=FIVE, activation="tanh")
 
@@ -111,16 +110,10 @@ def test_a_vocabulary_may_be_a_list_an_object_or_that_of_charlm(tmp_path: Path) 
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("3", "not a vocabulary: not an object"),
-        ("[]", "0 characters"),
-        ('["ab"]', "not one character"),
         ('["a", "a"]', "occurs twice"),
-        ("[1, 2]", "not one character"),
-        (r'["\ud800"]', "half of a surrogate pair"),
         ('{"a": 1, "b": 2}', "the ids of 2 characters must be the whole numbers from 0 to 1"),
-        ('{"a": 0, "b": 0}', "the ids of 2 characters"),
         ('{"a": "0"}', "the ids of 1 characters"),
         ('{"a": 0.0, "b": true}', "the ids of 2 characters"),
-        ('{"format": 99}', "format 99"),
     ],
 )
 def test_what_is_not_a_vocabulary_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,7 +1,7 @@
 """A `.keras` file becomes parameters; damaged and hostile ones are refused in a line."""
 
 import contextlib
-import io
+import json
 import subprocess
 import sys
 import zipfile
@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from formats.archives import PLAIN, archive, dense, functional, layer, rnn, sequential, weights_file, weights_of
 from formats.networks import NETWORKS, BundleMaker
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
 from charlm.formats.keras import (
@@ -54,23 +52,18 @@ def test_the_tensors_of_each_layer_are_found(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", "not a .keras file"),
-        (b"PK\x03\x04", "not a .keras file"),
         (archive(PLAIN, WEIGHTS)[:-30], "not a .keras file"),
         (archive(b"{", WEIGHTS), "not a .keras file"),
         (archive(b"[" * 100_000, WEIGHTS), "not a .keras file"),
-        (archive([], WEIGHTS), "not a .keras file"),
         (archive({"class_name": "Sequential", "config": {"layers": 3}}, WEIGHTS), "not a .keras file"),
         (archive(sequential(), WEIGHTS), "layers none; must be SimpleRNN layers"),
-        (archive({"class_name": ["x"], "config": 1}, WEIGHTS), "not a .keras file"),
-        (archive(PLAIN, b""), "not a .keras file"),
         (archive(PLAIN, WEIGHTS[: len(WEIGHTS) // 2]), "not a .keras file"),
         (archive(PLAIN, weights_file({}).getvalue()), "not a .keras file"),
         (archive(sequential(layer("Lambda", "\x1b[2J")), WEIGHTS), r"layer '\\x1b\[2J': found Lambda"),
     ],
     ids=[
-        *("empty", "signature alone", "end missing", "half a config", "deep config", "config is a list"),
-        *("layers are a number", "no layers", "class name is a list", "no weights", "half the weights"),
-        *("weights missing", "another layer"),
+        *("empty", "end missing", "half a config", "deep config", "layers are a number", "no layers"),
+        *("half the weights", "weights missing", "another layer"),
     ],
 )
 def test_a_file_that_is_not_one_of_keras_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
@@ -85,15 +78,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
         read(tmp_path, bomb)
 
 
-@pytest.mark.parametrize("kind", ["soft", "external", "outside", "virtual", "large", "text", "group"])
+@pytest.mark.parametrize("kind", ["external", "outside", "virtual", "large", "group"])
 def test_weights_that_are_not_in_the_file_itself_are_refused(tmp_path: Path, kind: str) -> None:
     name = "layers/dense/vars/0"
     buffer = weights_file({key: value for key, value in weights_of().items() if key != name})
     (tmp_path / "secret").write_bytes(bytes(1000))
     with h5py.File(buffer, "r+") as file:
-        if kind == "soft":
-            file[name] = h5py.SoftLink("/layers/embedding/vars/0")
-        elif kind == "external":
+        if kind == "external":
             file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
         elif kind == "outside":
             file.create_dataset(name, (4, 5), "f4", external=[(str(tmp_path / "secret"), 0, 80)])
@@ -103,33 +94,23 @@ def test_weights_that_are_not_in_the_file_itself_are_refused(tmp_path: Path, kin
             file.create_virtual_dataset(name, layout)
         elif kind == "large":
             file.create_dataset(name, (1 << 20, 1 << 20), "f4", chunks=(1024, 1024))
-        elif kind == "text":
-            file[name] = b"text"
         else:
             file.create_group(name)
     with pytest.raises(CharlmError, match="layers/dense/vars/0"):
         read(tmp_path, archive(PLAIN, buffer.getvalue()))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(position=st.integers(0, 1500), value=st.integers(0, 255))
-def test_a_changed_byte_of_the_config_gives_a_network_or_a_line(tmp_path: Path, position: int, value: int) -> None:
-    buffer = io.BytesIO(archive(PLAIN, WEIGHTS))
-    config = bytearray(zipfile.ZipFile(buffer).read("config.json"))
-    config[position % len(config)] = value
-    with contextlib.suppress(CharlmError):
-        read(tmp_path, archive(bytes(config), WEIGHTS))
-
-
 @pytest.mark.slow
-def test_changed_bytes_of_the_weights_give_a_network_or_a_line(tmp_path: Path) -> None:
+def test_changed_bytes_give_a_network_or_a_line(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for _ in range(300):
-        weights = bytearray(WEIGHTS)
+        config, weights = bytearray(json.dumps(PLAIN).encode()), bytearray(WEIGHTS)
         for position in rng.integers(0, 4000, rng.integers(1, 5)):
             weights[position] = int(rng.choice([0, 1, 128, 255, int(rng.integers(256))]))
-        with contextlib.suppress(CharlmError):
-            read(tmp_path, archive(PLAIN, bytes(weights)))
+        config[int(rng.integers(len(config)))] = int(rng.integers(256))
+        for data in (archive(bytes(config), WEIGHTS), archive(PLAIN, bytes(weights))):
+            with contextlib.suppress(CharlmError):
+                read(tmp_path, data)
 
 
 @pytest.mark.slow
@@ -171,6 +152,8 @@ def test_a_model_of_keras_has_the_same_probabilities(tmp_path: Path) -> None:
 
 
 INPUT = layer("InputLayer", "ids")
+SHARED = rnn("a", ["ids"])
+SHARED["inbound_nodes"] *= 2
 
 
 def test_a_sequential_stack_is_read() -> None:
@@ -182,18 +165,13 @@ def test_a_sequential_stack_is_read() -> None:
     )
 
 
-def test_layers_that_do_nothing_after_training_are_passed_over() -> None:
+def test_an_activation_may_be_an_object_and_layers_that_do_nothing_after_training_are_passed_over() -> None:
+    recurrent = rnn("r", activation={"class_name": "function", "config": "relu"})
     softmax = layer("Activation", "softmax", activation="softmax")
     found = read_stack(
-        sequential(INPUT, layer("Dropout", "a"), rnn("r"), layer("GaussianNoise", "b"), dense("logits"), softmax)
+        sequential(INPUT, layer("Dropout", "a"), recurrent, layer("GaussianNoise", "b"), dense("logits"), softmax)
     )
-    assert len(found.rnn) == 1
-
-
-def test_an_activation_may_be_an_object() -> None:
-    activation = {"class_name": "function", "config": "relu"}
-    found = read_stack(sequential(INPUT, rnn("r", activation=activation), dense("logits", activation="softmax")))
-    assert found.activation == "relu"
+    assert (len(found.rnn), found.activation) == (1, "relu")
 
 
 @pytest.mark.parametrize(
@@ -201,11 +179,6 @@ def test_an_activation_may_be_an_object() -> None:
     [
         (sequential(INPUT, layer("LSTM", "deep"), dense("logits")), r"layer 'deep': found LSTM; charlm has SimpleRNN"),
         (sequential(INPUT, rnn("r")), r"layers 'SimpleRNN'; must be"),
-        (
-            sequential(INPUT, rnn("r"), dense("a"), dense("b")),
-            r"layers 'SimpleRNN', 'Dense', 'Dense'; must be SimpleRNN layers",
-        ),
-        (sequential(INPUT, dense("logits")), r"layers 'Dense'; must be"),
         (sequential(INPUT, rnn("r", go_backwards=True), dense("d")), r"layer 'r': go_backwards is True; must be False"),
         (sequential(INPUT, rnn("r", activation="gelu"), dense("d")), r"layer 'r': activations 'gelu'; must be one"),
         (sequential(INPUT, rnn("r"), rnn("s", activation="relu"), dense("d")), r"activations .*; must be one"),
@@ -220,10 +193,6 @@ def test_an_activation_may_be_an_object() -> None:
             sequential(INPUT, rnn("r"), layer("Embedding", "e"), rnn("s"), dense("d")),
             r"layers 'SimpleRNN', 'Embedding', 'SimpleRNN', 'Dense'; must be",
         ),
-        (
-            sequential(INPUT, layer("Softmax", "e"), rnn("s"), dense("d")),
-            r"layers 'Softmax', 'SimpleRNN', 'Dense'; must be",
-        ),
         ({"class_name": "Subclass", "config": {}}, r"a model of class 'Subclass'"),
         (sequential(*[INPUT] * 1000), r"1000 layers; must be 640 at most"),
     ],
@@ -237,21 +206,13 @@ def test_other_stacks_are_refused_by_name(config: dict[str, Any], message: str) 
     ("layers", "message"),
     [
         ([rnn("a", ["ids"]), rnn("b", ["ids"]), layer("Dropout", "c", ["b"])], r"'b': reads 'ids'; must read .* 'a'"),
-        ([rnn("a", ["ids"]), rnn("b", ["a"]), layer("Dropout", "c", ["a"])], r"'c': reads 'a'; must read .* 'b'"),
         ([rnn("a", ["ids"]), layer("Concatenate", "c", ["a", "ids"])], r"'c': found Concatenate"),
-        ([rnn("a", []), layer("Dropout", "c", ["a"])], r"'a': must be used once"),
+        ([SHARED, layer("Dropout", "c", ["a"])], "layer 'a': must be used once"),
     ],
 )
 def test_layers_that_are_connected_in_another_way_are_refused(layers: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(UnsupportedLayerError, match=message):
         read_stack(functional(INPUT, *layers, dense("logits", ["c"])))
-
-
-def test_a_shared_layer_is_refused() -> None:
-    shared = rnn("a", ["ids"])
-    shared["inbound_nodes"] *= 2
-    with pytest.raises(UnsupportedLayerError, match="layer 'a': must be used once"):
-        read_stack(functional(INPUT, shared, dense("logits", ["a"])))
 
 
 def test_the_state_of_a_layer_is_not_its_output() -> None:

@@ -115,17 +115,6 @@ def test_pointing_at_a_character_shows_its_alternatives_and_what_decided_it(driv
     assert set(lit[9:]) == {"cold l0"}
 
 
-def test_the_text_gets_its_colours_back_when_the_pointer_leaves(driver: Driver, page: Path) -> None:
-    open_page(driver, page)
-    colours = "return document.querySelector('.reader .passage[tabindex]').innerHTML"
-    before = driver.execute_script(colours)
-    hover(driver, ".reader .passage[tabindex] span:nth-child(9)")
-    assert driver.execute_script(colours) != before
-    hover(driver, "#surprise h2")
-    assert driver.execute_script(colours).replace(' class=""', "") == before
-    assert text_of(driver, ".reader .panel").startswith("Point at a character")
-
-
 def test_the_keyboard_walks_through_the_text(driver: Driver, page: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 

@@ -12,7 +12,6 @@ from matplotlib.patches import Rectangle
 
 from charlm.inspection.fixed_points import FixedPoint, HeldCharacter
 from charlm.inspection.prediction import draw_loss
-from charlm.inspection.reach import draw_impulse_response
 from charlm.inspection.report import SECTIONS
 from charlm.inspection.section import Report
 
@@ -79,14 +78,6 @@ def test_what_a_doubling_of_the_context_saves_is_a_bar(whole: Report) -> None:
     assert heights == whole.get("usable_context").bits_saved.tolist()
 
 
-def test_a_finite_response_is_drawn_to_its_end_on_linear_axes(whole: Report) -> None:
-    response = whole.get("impulse_response")
-    ended = np.where(response.lag < 1, response.state, 0.0)
-    figure = draw_impulse_response(replace(response, state=ended, linear=ended, kl=ended, verdict="finite", length=1))
-    assert line(figure, "|dh|") == (list(range(8)), [1.0] + [0.0] * 7)
-    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]
-
-
 def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) -> None:
     figure = draw("eigenvalues", whole)
     assert len(figure.axes) == 2
@@ -126,12 +117,6 @@ def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) ->
     assert line(figure, "5-gram")[0] == [each.ngram_nats_per_char for each in classes]
     plain = tuple(replace(each, ngram_nats_per_char=None) for each in classes)
     assert len(draw_loss(plain, title="Loss", mean=1.6, ngram_order=None).axes[0].lines) == 1  # the mean
-
-
-def test_calibration_shows_how_often_each_bin_is_right(whole: Report) -> None:
-    calibration = whole.get("calibration")
-    reliability = draw("reliability", whole).axes[0].lines[1]
-    assert np.asarray(reliability.get_ydata()).tolist() == [each.accuracy for each in calibration.bins]
 
 
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> None:

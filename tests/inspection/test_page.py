@@ -88,11 +88,6 @@ def test_hostile_texts_are_shown_and_do_nothing() -> None:
     assert "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-@pytest.mark.slow
-def test_the_same_reports_give_the_same_page() -> None:
-    assert render_page([report(layers=1)]) == render_page([report(layers=1)])
-
-
 def test_the_script_reads_the_numbers_of_each_run() -> None:
     first, second = text_report(), text_report(name="runs/two", units=report().get("units"))
     nats = [each["nats"] for each in to_json(first)["surprise"]]

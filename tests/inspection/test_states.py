@@ -1,4 +1,4 @@
-"""States: how they are spread; and characters with known places."""
+"""States: how they are spread."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,9 +9,8 @@ from conftest import RandomParameters
 from inspection.networks import traced
 
 from charlm.errors import CharlmError
-from charlm.inspection.states import map_characters, measure_saturation, participation_ratio, project
+from charlm.inspection.states import measure_saturation, participation_ratio
 from charlm.network.rnn import Layer, Parameters
-from charlm.text.vocabulary import Vocabulary
 
 IDS = np.random.default_rng(0).integers(0, 5, 300)
 
@@ -62,44 +61,3 @@ def test_participation_ratio_is_that_of_the_eigenvalues_of_the_covariance(scales
     eigenvalues = np.linalg.eigvalsh(np.cov(states.T))
     expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
     assert participation_ratio(states) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("shape", [(50, 6), (6, 50)], ids=["many vectors", "long vectors"])
-def test_a_projection_keeps_the_two_largest_shares_of_the_variance(shape: tuple[int, int]) -> None:
-    vectors = np.random.default_rng(0).standard_normal(shape) * np.linspace(1, 3, shape[1]) + 5
-    variances = np.sort(np.linalg.eigvalsh(np.cov(vectors.T)))[::-1]
-    found = project(vectors)
-    assert found.explained == pytest.approx(variances[:2] / variances.sum())
-    np.testing.assert_allclose(np.cov(found.points.T), np.diag(variances[:2]), atol=1e-9)
-
-
-@pytest.mark.parametrize("vectors", [[[2.0, 3, 4]], [[2.0, 3, 4]] * 5], ids=["one vector", "equal vectors"])
-def test_vectors_that_do_not_differ_all_lie_at_the_origin(vectors: list[list[float]]) -> None:
-    found = project(np.array(vectors))
-    assert found.explained == (0, 0)
-    assert not found.points.any()
-
-
-SOME = np.array([1, 1, 1, 2, 2, 0])
-
-
-def test_characters_with_rows_on_a_line_lie_on_a_line(
-    random_parameters: RandomParameters, vocabulary: Vocabulary
-) -> None:
-    parameters = random_parameters(units=3)
-    kernel = np.outer([0, 1, 2, 5, 7], [3, 4, 0]).astype(np.float32)
-    layer = Layer(kernel, parameters.layers[0].recurrent_kernel, np.ones(3, np.float32))
-    found = map_characters(replace(parameters, layers=(layer,)), SOME, vocabulary)
-    assert found.by_input.points[:, 0] == pytest.approx([-15, -10, -5, 10, 20])
-    assert found.by_input.points[:, 1] == pytest.approx(0, abs=1e-5)
-    assert found.by_input.explained == pytest.approx((1, 0))
-    assert found.ids.tolist() == [0, 1, 2, 3, 4]
-    assert found.kinds == ("line break", "vowel", "lower case", "reserved", "reserved")
-
-
-def test_of_a_large_vocabulary_the_commonest_characters_are_placed(
-    random_parameters: RandomParameters, vocabulary: Vocabulary
-) -> None:
-    found = map_characters(random_parameters(), SOME, vocabulary, max_characters=2)
-    assert found.ids.tolist() == [1, 2]
-    assert found.by_output.points.shape == (2, 2)

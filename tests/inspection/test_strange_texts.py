@@ -14,7 +14,7 @@ from charlm.inspection.calibration import calibrate
 from charlm.inspection.curves import measure_levels
 from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
-from charlm.inspection.states import map_characters, measure_saturation
+from charlm.inspection.states import measure_saturation
 from charlm.inspection.units import score_units
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
@@ -62,7 +62,6 @@ def test_every_number_is_finite(
         divide_loss(nats, ids, vocabulary),
         calibrate(parameters, ids, states),
         measure_levels(ids, vocabulary, ids, lambda _: nats),
-        map_characters(parameters, ids, vocabulary),
     )
     for part in parts:
         found = [*numbers(part)]

@@ -12,7 +12,6 @@ from charlm.inspection.features import Feature, features_of
 from charlm.inspection.units import (
     Units,
     associate,
-    centred_ranks,
     chance_level,
     rank_outputs,
     score_units,
@@ -157,12 +156,6 @@ def test_association_with_a_number_is_the_correlation_of_the_ranks() -> None:
     expected = [np.corrcoef(row, ranks[-1])[0, 1] for row in ranks[:-1]]
     found = associate(rank_outputs(values, np.zeros(30, int)), feature[None], "number")[:, 0]
     assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_equal_values_share_the_mean_of_their_ranks_in_each_group() -> None:
-    values = np.array([[5.0, 1, 5, 2, 2, 2, 9]])
-    groups = np.array([0, 0, 0, 1, 1, 1, 4])
-    assert centred_ranks(values, groups).tolist() == [[0.5, -1, 0.5, 0, 0, 0, 0]]
 
 
 def test_a_shifted_feature_keeps_its_order_round_the_end_and_never_lies_near_its_place() -> None:

@@ -29,9 +29,7 @@ from charlm.text.corpus import (
     ("size", "validation", "test", "expected"),
     [
         (1_115_394, 0.1, 0.0, [1_003_854, 111_540, 0]),
-        (1_115_394, 0.05, 0.05, [1_003_854, 55_770, 55_770]),
         (10, 0.1, 0.2, [7, 1, 2]),
-        (1, 0.1, 0.0, [1, 0, 0]),
         (1, 0.1, 0.8, [1, 0, 0]),
         (10**12, 0.1, 0.0, [9 * 10**11, 10**11, 0]),
     ],
@@ -71,6 +69,13 @@ def test_the_summary_is_one_line_for_the_user(
 # Opening
 
 
+def change_manifest(folder: Path, **values: Any) -> Corpus:
+    """Change values of the manifest of a corpus, and open it again."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return open_corpus(folder)
+
+
 def test_a_corpus_is_distinguished_from_a_folder_of_text(tmp_path: Path) -> None:
     make_corpus(tmp_path, "abc")
     assert is_corpus(tmp_path / "out")
@@ -91,16 +96,12 @@ def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
         ({"format": 2}, "format: found 2; this version of charlm reads format 1"),
         ({"size": "3"}, "size: found '3'; must be a whole number"),
         ({"characters": 10**4300 - 1}, r"characters: found 9+\.\.\.9+; must be less than 9,223,372,036,854,775,808"),
-        ({"characters": -1}, "characters: found -1; must be 0 or more"),
-        ({"validation_fraction": 1.0}, r"validation_fraction: found 1\.0; must be less than 1"),
         (
             {"validation_fraction": 0.5, "test_fraction": 0.5},
             r"validation_fraction \+ test_fraction must be less than 1",
         ),
-        ({"size": 0}, "size: found 0; must be 1 or more"),
         ({"splits": {"train": [0, 3]}}, "splits must be train, validation and test"),
         ({"splits": {"train": [0, 2], "validation": [1, 3], "test": [3, 3]}}, "in order from 0 to 3"),
-        ({"splits": {"train": [0, 3], "validation": [3, 2], "test": [2, 3]}}, "in order from 0 to 3"),
         ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "splits: train: 0: found -1; must be"),
     ],
 )
@@ -108,16 +109,21 @@ def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
     tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
     make_corpus(tmp_path, "abc")
-    path = tmp_path / "out" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CharlmError, match=rf"manifest\.json: not the manifest of a corpus: .*{reason}"):
-        open_corpus(tmp_path / "out")
+        change_manifest(tmp_path / "out", **change)
 
 
-def test_truncated_ids_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x00\x01", "2 bytes; must be 3"),
+        (b"\x00\x01\x01", r"damaged: its SHA-256 is not the one in manifest\.json"),
+    ],
+)
+def test_ids_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     make_corpus(tmp_path, "abc")
-    (tmp_path / "out" / "ids.bin").write_bytes(b"\x00\x01")
-    with pytest.raises(CharlmError, match=r"ids\.bin: 2 bytes; must be 3"):
+    (tmp_path / "out" / "ids.bin").write_bytes(data)
+    with pytest.raises(CharlmError, match=rf"ids\.bin: {message}"):
         open_corpus(tmp_path / "out")
 
 
@@ -136,13 +142,6 @@ def test_ids_that_are_removed_while_they_are_mapped_stay_readable(tmp_path: Path
     assert text_of(corpus) == "abc"
 
 
-def test_ids_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path) -> None:
-    make_corpus(tmp_path, "abc")
-    (tmp_path / "out" / "ids.bin").write_bytes(b"\x00\x01\x01")
-    with pytest.raises(CharlmError, match=r"ids\.bin: damaged: its SHA-256 is not the one in manifest\.json"):
-        open_corpus(tmp_path / "out")
-
-
 @pytest.mark.parametrize(("characters", "dtype"), [(3, "u1"), (300, "<u2"), (0x10001, "<u4")])
 def test_an_id_beyond_the_vocabulary_is_refused(characters: int, dtype: str, tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "".join(map(chr, range(0x10000, 0x10000 + characters))))
@@ -150,11 +149,8 @@ def test_an_id_beyond_the_vocabulary_is_refused(characters: int, dtype: str, tmp
     assert ids.dtype == dtype
     ids[-1] = characters
     ids.tofile(tmp_path / "out/ids.bin")
-    change = {"ids_sha256": hashlib.sha256(ids.tobytes()).hexdigest()}
-    path = corpus.folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CharlmError, match=rf"ids\.bin: holds id {characters}; the vocabulary ends at {characters - 1}"):
-        open_corpus(tmp_path / "out")
+        change_manifest(tmp_path / "out", ids_sha256=hashlib.sha256(ids.tobytes()).hexdigest())
 
 
 def test_a_vocabulary_of_another_corpus_is_refused(tmp_path: Path) -> None:
@@ -166,19 +162,10 @@ def test_a_vocabulary_of_another_corpus_is_refused(tmp_path: Path) -> None:
         open_corpus(tmp_path / "out")
 
 
-def change_manifest(corpus: Corpus, **values: Any) -> Corpus:
-    """Change values of the manifest of a corpus, or remove those that are None, and open it again."""
-    path = corpus.folder / "manifest.json"
-    changed = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
-    return open_corpus(corpus.folder)
-
-
 @pytest.mark.parametrize(
     "made",
     [
         {},
-        {"level": "byte", "validation_fraction": 0.3},
         {"encoding": "latin-1", "normalize": "NFC", "min_count": 2, "test_fraction": 0.25},
     ],
     ids=str,
@@ -192,12 +179,9 @@ def test_settings_that_are_left_out_are_those_of_the_corpus(tmp_path: Path, made
     ("written", "message"),
     [
         ({"level": "byte"}, "corpus.level: found 'byte', but .*out was made with 'char'; leave the setting out, or"),
-        ({"encoding": "latin-1"}, "corpus.encoding: found 'latin-1', but .* with 'utf-8'"),
         ({"encoding": "no such"}, "corpus.encoding: found 'no such', but .* with 'utf-8'"),
-        ({"normalize": "NFC"}, "corpus.normalize: found 'NFC', but .* with 'none'"),
         ({"min_count": 1}, "corpus.min_count: found 1, but .* with 2"),
         ({"validation_fraction": 0.1}, r"corpus.validation_fraction: found 0\.1, but .* with 0\.2"),
-        ({"test_fraction": 0.5}, r"corpus.test_fraction: found 0\.5, but .* with 0\.0"),
     ],
     ids=str,
 )
@@ -210,7 +194,8 @@ def test_a_written_setting_that_is_not_the_one_of_the_corpus_is_refused_with_its
 
 
 def test_an_encoding_in_the_manifest_that_python_does_not_have_is_refused(tmp_path: Path) -> None:
-    corpus = change_manifest(make_corpus(tmp_path, "abba"), encoding="klingon")
+    make_corpus(tmp_path, "abba")
+    corpus = change_manifest(tmp_path / "out", encoding="klingon")
     with pytest.raises(CharlmError, match=r"manifest\.json: encoding: found 'klingon', which is not a text encoding"):
         settle_corpus_settings(corpus, CorpusConfig())
 

@@ -42,11 +42,6 @@ def test_a_byte_order_mark_is_dropped_at_the_start_only() -> None:
     assert decode_in_blocks("\ufeffa\ufeffb".encode(), size=1) == "a\ufeffb"
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
-def test_utf_16_with_a_byte_order_mark_is_read(encoding: str) -> None:
-    assert decode_in_blocks(b"\xff\xfe" + "h中😀".encode("utf-16-le"), encoding=encoding) == "h中😀"
-
-
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_an_invalid_byte_is_named_with_its_offset_and_other_settings(size: int) -> None:
     message = (
@@ -63,7 +58,6 @@ def test_an_invalid_byte_is_named_with_its_offset_and_other_settings(size: int) 
         ("utf-16", b"\xff\xfea\x00\x00\xdcb\x00", 4),
         ("cp1252", b"abc\x81", 3),
         ("gb18030", "中文".encode("gb18030") + b"\xff", 4),
-        ("ascii", b"a\x80", 1),
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 50])
@@ -77,7 +71,6 @@ def test_the_offset_is_right_in_other_encodings(encoding: str, data: bytes, offs
     [
         ("utf-8", "hé".encode("utf-16"), "utf-16 or utf-16-le or utf-16-be"),
         ("utf-8", "hé".encode("utf-32"), "utf-32 or utf-32-le or utf-32-be"),
-        ("utf-8", "hello, é".encode("utf-16-le"), "utf-16-le or utf-16-be"),
         ("utf-8", "hello, é".encode("utf-16-be"), "utf-16-be or utf-16-le"),
         ("utf-16", "hello".encode("utf-16-le"), "utf-16-le or utf-16-be"),
         ("cp1252", b"\x81", "utf-8 or latin-1"),
@@ -89,9 +82,7 @@ def test_the_suggested_encodings_fit_the_first_bytes(encoding: str, data: bytes,
         decode_in_blocks(data, encoding=encoding, size=1000)
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-9", "", "rot13", "base64", "zip", "idna", "undefined", "unicode_escape", "utf-7", "a\0"]
-)
+@pytest.mark.parametrize("encoding", ["utf-9", "", "rot13", "idna", "unicode_escape", "utf-7", "a\0"])
 def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused(encoding: str) -> None:
     with pytest.raises(CharlmError, match=r"^corpus\.encoding: found .*utf-8"):
         check_encoding(encoding)
@@ -106,11 +97,6 @@ def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused(encodin
 def test_normalising_in_pieces_gives_the_same_text_as_normalising_the_whole(form: Form, pieces: Sequence[str]) -> None:
     expected = unicodedata.normalize(form, "".join(pieces))
     assert "".join(normalize(pieces, form=form)) == expected
-
-
-def test_text_is_held_back_only_from_the_last_position_at_which_it_may_be_cut() -> None:
-    pieces = normalize(iter(["abc", "\u0301d"]), form="NFC")
-    assert list(pieces) == ["ab", "ć", "d"]
 
 
 # Code points and the settings of a corpus

@@ -46,7 +46,6 @@ def test_links_that_form_a_circle_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "up").symlink_to(tmp_path)
-    (tmp_path / "inner" / "again").symlink_to(tmp_path)
     assert find(tmp_path) == ["a.txt"]
     assert find(f"{tmp_path}/**/*.txt") == ["a.txt"]
 
@@ -59,16 +58,16 @@ def test_a_name_that_is_not_utf_8_is_shown_with_escapes(tmp_path: Path) -> None:
     assert find(tmp_path) == ["caf\\xe9"]
 
 
-@pytest.mark.parametrize("source", ["none.txt", "", "none\0.txt"])
-def test_a_missing_source_is_named(source: str) -> None:
-    with pytest.raises(CharlmError, match=f"^{re.escape(harmless(source))}: no such file or folder$"):
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        *((missing, "no such file or folder") for missing in ("none.txt", "", "none\0.txt")),
+        *((pattern, "no file or folder matches this pattern") for pattern in ("none*.txt", "none/[a")),
+    ],
+)
+def test_a_missing_source_is_named(source: str, reason: str) -> None:
+    with pytest.raises(CharlmError, match=f"^{re.escape(f'{harmless(source)}: {reason}')}$"):
         find(source)
-
-
-@pytest.mark.parametrize("source", ["none*.txt", "none/[a"])
-def test_a_pattern_without_matches_is_named(source: str, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="no file or folder matches this pattern"):
-        find(tmp_path / source)
 
 
 def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
@@ -114,9 +113,8 @@ def test_progress_adds_up_to_the_size_of_the_compressed_file(tmp_path: Path) -> 
         b"no gzip at all",
         gzip.compress(b"text" * 1000)[:-20],
         gzip.compress(b"text")[:-8] + bytes(8),
-        gzip.compress(b"text")[:10] + b"\xff" * 20,
     ],
-    ids=["other data", "cut short", "wrong checksum", "broken inside"],
+    ids=["other data", "cut short", "wrong checksum"],
 )
 def test_a_damaged_gz_file_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.gz"

@@ -10,11 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
-from charlm.text.vocabulary import (
-    Vocabulary,
-    parse_vocabulary,
-    smallest_dtype,
-)
+from charlm.text.vocabulary import Vocabulary, parse_vocabulary
 
 ABC = Vocabulary(level="char", characters=("a", "b", "c"))
 RESERVED = Vocabulary(level="char", characters=("a", "b", None, None), unknown_id=2, end_of_text_id=3)
@@ -54,22 +50,9 @@ def test_skipped_characters_are_counted_unless_there_is_an_id_for_them() -> None
     assert Vocabulary("byte", tuple(map(chr, range(256)))).count_skipped("axbx€") == 0
 
 
-def test_an_unknown_character_may_be_left_out() -> None:
-    assert ABC.encode("aéb", unknown="skip").tolist() == [0, 1]
-
-
-def test_an_unknown_character_becomes_the_unknown_id_if_there_is_one() -> None:
+def test_an_unknown_character_becomes_the_unknown_id_or_may_be_left_out() -> None:
     assert RESERVED.encode("axb").tolist() == [0, 2, 1]
-
-
-def test_bytes_that_are_not_utf_8_are_decoded_as_the_replacement_character() -> None:
-    assert BYTES.decode(np.array([0x61, 0xFF, 0x62])) == "a\ufffdb"
-
-
-def test_a_decoder_returns_incomplete_bytes_at_the_end_as_the_replacement_character() -> None:
-    decoder = BYTES.decoder()
-    assert decoder.decode(np.array([0xF0, 0x9F])) == ""
-    assert decoder.decode(np.array([], np.int64), final=True) == "\ufffd"
+    assert ABC.encode("aéb", unknown="skip").tolist() == [0, 1]
 
 
 def test_decoding_piece_by_piece_gives_the_same_text_as_decoding_at_once() -> None:
@@ -77,14 +60,6 @@ def test_decoding_piece_by_piece_gives_the_same_text_as_decoding_at_once() -> No
     decoder = BYTES.decoder()
     pieces = [decoder.decode(part) for part in np.array_split(ids, 300)]
     assert "".join(pieces) + decoder.decode(ids[:0], final=True) == ids.tobytes().decode("utf-8", "replace")
-
-
-@pytest.mark.parametrize(
-    ("size", "dtype"),
-    [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")],
-)
-def test_the_dtype_is_the_smallest_that_holds_every_id(size: int, dtype: str) -> None:
-    assert smallest_dtype(size) == np.dtype(dtype)
 
 
 @SEEDED
@@ -102,11 +77,9 @@ def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
         ({"level": "word"}, "level 'word'"),
         ({"characters": []}, "0 characters"),
         ({"characters": ["a", "bc"]}, "not one character"),
-        ({"characters": ["a", 7]}, "not one character"),
         ({"characters": ["a", "a"]}, "occurs twice"),
         ({"characters": ["a", "\ud800"]}, "half of a surrogate pair"),
         ({"format": "x" * 10_000}, r"format 'x+\.\.\.x+'; this"),
-        ({"characters": ["a", None]}, "must be the ids that are null"),
         ({"unknown_id": 0}, "must be the ids that are null"),
         ({"level": "byte"}, r"U\+0000 to U\+00FF"),
         (
@@ -133,13 +106,10 @@ json_values = st.recursive(
 def test_any_json_is_a_vocabulary_or_refused_in_one_line(change: dict[str, object]) -> None:
     try:
         vocabulary = parse_vocabulary(json.dumps(json.loads(RESERVED.to_json()) | change), origin="x")
-    except CharlmError as error:
-        message = str(error)
-    else:
-        message = "x: not a vocabulary: "
         assert parse_vocabulary(vocabulary.to_json(), origin="x") == vocabulary
-    assert message.startswith("x: not a vocabulary: ")
-    assert len(message.splitlines()) == 1
+    except CharlmError as error:
+        (line,) = str(error).splitlines()
+        assert line.startswith("x: not a vocabulary: ")
 
 
 # extend
