@@ -168,19 +168,6 @@ def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_bes
     assert trained.outcome.progress.best_step == 10
 
 
-@pytest.mark.parametrize(("limit", "end"), [(0.53, 20), (0.54, 50)])
-def test_early_stopping_can_be_limited_to_texts_that_are_small_for_the_network(
-    limit: float, end: int, tmp_path: Path
-) -> None:
-    weights, characters = 174, 327
-    assert 0.53 < weights / characters < 0.54
-    stopping = f"{{patience: 1, min_delta: 100, min_weights_per_character: {limit}}}"
-    trained = train(tmp_path / "run", f"training.early_stopping={stopping}")
-    assert trained.outcome.progress.step == end
-    told = "the text is small for this network: early stopping, patience 1" in trained.said
-    assert told == (end == 20)
-
-
 @pytest.mark.parametrize(("units", "is_small"), [(8, False), (64, True)])
 def test_by_default_early_stopping_is_on_if_there_are_ten_weights_for_each_character(
     units: int, is_small: bool, tmp_path: Path
@@ -222,11 +209,6 @@ def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_
 
 
 # Small texts
-
-
-def test_two_characters_are_enough_to_train_on(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "corpus.validation_fraction=0", text="ab")
-    assert trained.outcome.progress.step == 50
 
 
 def test_one_character_is_too_few_to_train_on(tmp_path: Path) -> None:

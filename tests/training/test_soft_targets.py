@@ -145,13 +145,3 @@ def test_soft_targets_that_do_not_fit_into_the_memory_are_refused(tmp_path: Path
     run = begin(tmp_path / "run", teacher)
     with pytest.raises(CharlmError, match=r"training.teachers: the soft targets of 107 characters with 6 ids take"):
         open_soft_targets(run, available_bytes=1000)
-
-
-def test_links_in_the_run_are_not_followed(tmp_path: Path, teacher: Path) -> None:
-    run = begin(tmp_path / "run", teacher)
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    (run.folder / "soft_targets.bin").symlink_to(victim)
-    with pytest.raises(CharlmError, match=r"soft_targets.bin: is a link"):
-        open_soft_targets(run, available_bytes=None)
-    assert victim.read_text() == "precious"

@@ -100,16 +100,6 @@ def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> Non
         teach(run)
 
 
-@pytest.mark.parametrize("name", ["teachers", "teachers/2"])
-def test_a_link_in_the_place_of_a_teacher_is_refused(tmp_path: Path, name: str) -> None:
-    run, other = begin(tmp_path / "a"), begin(tmp_path / "b")
-    teach(other)
-    (run.folder / name).parent.mkdir(exist_ok=True)
-    (run.folder / name).symlink_to(other.folder / name)
-    with pytest.raises(CharlmError, match=f"{name}: is a link"):
-        teach(run)
-
-
 def test_their_time_is_that_of_each_of_them(tmp_path: Path) -> None:
     run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teacher_seeds=[]")
     with stop_on_signal() as session:
