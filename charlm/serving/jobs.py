@@ -1,7 +1,7 @@
 """A request -> the jobs that it takes, checked against the limits of the server."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.serving.answers import AnswerForm, GrowingText
-from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, Prompt, RequestError, Sampling
+from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, Sampling
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
@@ -68,7 +68,7 @@ def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, S
     """
     model = _find_model(wanted, models)
     is_chat = isinstance(wanted, ChatRequest)
-    given: Sequence[Prompt] = (wanted.prompt,) if isinstance(wanted, ChatRequest) else wanted.prompt
+    given = [wanted.prompt] if isinstance(wanted, ChatRequest) else wanted.prompt
     likeliest = None if isinstance(wanted, ChatRequest) else wanted.logprobs
     _check_count(wanted.n * len(given), limits)
     length, seed = _length(wanted, limits), secrets.randbelow(2**32) if wanted.seed is None else wanted.seed
@@ -105,21 +105,12 @@ def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedMo
     return models[wanted.model]
 
 
-def _encode(prompt: Prompt, model: ServedModel, limits: Limits, *, name: str) -> NDArray[np.int64]:
+def _encode(prompt: str, model: ServedModel, limits: Limits, *, name: str) -> NDArray[np.int64]:
     """Return the ids of a prompt, none if it has no character that the model knows."""
-    vocabulary = model.vocabulary
-    if isinstance(prompt, tuple):
-        wrong = next((index for index in prompt if not 0 <= index < len(vocabulary)), None)
-        if wrong is not None:
-            raise RequestError(
-                400, f"{name}: found the id {shorten(wrong)}; must be 0 to {len(vocabulary) - 1}", param=name
-            )
-        ids = np.array(prompt, np.int64)
-    else:
-        try:
-            ids = vocabulary.encode(prompt, unknown=model.unknown)
-        except CharlmError as error:
-            raise RequestError(400, f"{name}: {error}", param=name) from None
+    try:
+        ids = model.vocabulary.encode(prompt, unknown=model.unknown)
+    except CharlmError as error:
+        raise RequestError(400, f"{name}: {error}", param=name) from None
     if len(ids) > limits.prompt_characters:
         raise RequestError(
             400,

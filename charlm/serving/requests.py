@@ -19,8 +19,6 @@ MAX_CHOICES = 128
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_SEED = 2**63 - 1
-Prompt = str | tuple[int, ...]
-"""A text, or ids."""
 
 
 @dataclass(frozen=True)
@@ -85,29 +83,9 @@ Text = Annotated[str, AfterValidator(_check_text)]
 Stop = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
-def _to_prompts(value: Any) -> Any:
-    """Return the prompts of a text, ids, a list of texts or a list of ids."""
-    if isinstance(value, str):
-        return (_check_text(value),)
-    if not isinstance(value, list) or not value:
-        raise ValueError("must be a text, ids, a list of texts or a list of lists of ids; a list is not empty")
-    prompts = [value] if all(_is_id(item) for item in value) else value
-    for prompt in prompts:
-        if isinstance(prompt, str):
-            _check_text(prompt)
-        elif not (isinstance(prompt, list) and all(_is_id(item) for item in prompt)):
-            raise ValueError("must be a text, ids, a list of texts or a list of lists of ids")
-    return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in prompts)
-
-
-def _is_id(item: Any) -> bool:
-    return type(item) is int
-
-
-def _to_stops(value: Any) -> Any:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+def _to_list(value: Any) -> Any:
+    """Return a text as a list of one; the other values are left as they are."""
+    return [value] if isinstance(value, str) else value
 
 
 def _refuse_unless(*neutral: Any) -> AfterValidator:
@@ -141,7 +119,7 @@ class Sampling(_Strict):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
-    stop: Annotated[tuple[Stop, ...], BeforeValidator(_to_stops), Field(max_length=MAX_STOPS)] = ()
+    stop: Annotated[list[Stop], BeforeValidator(_to_list), Field(max_length=MAX_STOPS)] = []
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -154,7 +132,7 @@ class Sampling(_Strict):
 class CompletionRequest(Sampling):
     """The body of POST /v1/completions."""
 
-    prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_to_prompts)] = ("",)
+    prompt: Annotated[list[Text], BeforeValidator(_to_list), Field(min_length=1)] = [""]
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     echo: Annotated[bool, _refuse_unless(False, None)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
@@ -173,7 +151,7 @@ class Message(_Strict):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | tuple[TextPart, ...]
+    content: Text | list[TextPart]
     name: Annotated[str | None, _refuse_unless(None)] = None
 
     @property
@@ -185,12 +163,12 @@ class Message(_Strict):
 class ChatRequest(Sampling):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[tuple[Message, ...], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[bool, _refuse_unless(False, None)] | None = None
     top_logprobs: Annotated[int, _refuse_unless(None)] | None = None
-    tools: Annotated[tuple[Any, ...], _refuse_unless((), None)] | None = None
+    tools: Annotated[list[Any], _refuse_unless([], None)] | None = None
 
     @property
     def prompt(self) -> str:
@@ -222,24 +200,9 @@ def parse_request(kind: type[Request], body: bytes) -> Request:
         raise RequestError(400, f"the body is {type(fields).__name__}; must be a JSON object")
     given = {name: value for name, value in fields.items() if value is not None or name not in kind.model_fields}
     try:
-        return kind.model_validate(_as_tuples(given))
+        return kind.model_validate(given)
     except ValidationError as error:
         raise _first_error(error, kind) from None
-
-
-def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with tuples for the lists that a strict model wants as tuples."""
-    changed = dict(fields)
-    for name in ("messages", "tools"):
-        if isinstance(changed.get(name), list):
-            changed[name] = tuple(map(_with_parts, changed[name]))
-    return changed
-
-
-def _with_parts(message: Any) -> Any:
-    if isinstance(message, dict) and isinstance(message.get("content"), list):
-        return {**message, "content": tuple(message["content"])}
-    return message
 
 
 def _refuse_constant(name: str) -> None:

@@ -52,7 +52,6 @@ def test_a_request_that_names_no_model_gets_the_first() -> None:
 def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None:
     planned = plan(prompt="")
     assert (ids(planned.jobs[0]), planned.prompt_characters) == ([0], 0)
-    assert plan(prompt=[[1, 2, 1]]).prompt_characters == 3
 
 
 @pytest.mark.parametrize(
@@ -60,8 +59,7 @@ def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None
     [
         ({"prompt": "abX"}, "prompt"),
         ({"prompt": "a" * 7}, "prompt"),
-        ({"prompt": [0, 3]}, "prompt"),
-        ({"prompt": [10**30]}, "prompt"),
+        ({"prompt": ["a", 3]}, "prompt"),
         ({"prompt": "a", "max_tokens": 11}, "max_tokens"),
         ({"prompt": ["a", "b"], "n": 3}, "n"),
         ({"prompt": ["a", "b"], "n": 2, "max_tokens": 10, "logprobs": 0}, "max_tokens"),

@@ -28,31 +28,26 @@ def refusal(body: bytes, *, is_chat: bool = False) -> RequestError:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "prompts"),
-    [
-        ("ab", ("ab",)),
-        ("", ("",)),
-        (["ab", "c"], ("ab", "c")),
-        ([1, 2], ((1, 2),)),
-        ([[1, 2], [3]], ((1, 2), (3,))),
-        (["ab", [3]], ("ab", (3,))),
-        (None, ("",)),
-    ],
+    ("given", "prompt", "stop"),
+    [("ab", ["ab"], ["ab"]), (["ab", "c"], ["ab", "c"], ["ab", "c"]), (None, [""], [])],
 )
-def test_a_prompt_is_a_text_or_ids_or_a_list_of_them(prompt: Any, prompts: Any) -> None:
-    assert completion(prompt=prompt).prompt == prompts
-
-
-@pytest.mark.parametrize(("stop", "stops"), [("a", ("a",)), (["a", "bc"], ("a", "bc")), (None, ()), ([], ())])
-def test_stop_is_a_text_or_a_list(stop: Any, stops: tuple[str, ...]) -> None:
-    assert completion(stop=stop).stop == stops
+def test_prompt_and_stop_are_a_text_or_a_list(given: Any, prompt: list[str], stop: list[str]) -> None:
+    wanted = completion(prompt=given, stop=given)
+    assert (wanted.prompt, wanted.stop) == (prompt, stop)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         *({"temperature": -0.1}, {"top_p": 0}, {"top_k": 0}, {"min_p": 2}, {"n": 0}, {"seed": 2**63}, {"model": 3}),
-        *({"max_tokens": -1}, {"max_tokens": True}, {"logprobs": 21}, {"stop": ""}, {"stop": ["a"] * 17}),
+        *(
+            {"prompt": []},
+            {"max_tokens": -1},
+            {"max_tokens": True},
+            {"logprobs": 21},
+            {"stop": ""},
+            {"stop": ["a"] * 17},
+        ),
     ],
     ids=str,
 )
