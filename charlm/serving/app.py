@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,8 +23,6 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-OPEN_PATHS = ("/", "/health")
-"""What needs no key: neither says anything about the models."""
 DISCARDED_BODIES = 32
 """How many times the largest body is read and dropped before a body that is too large is refused: a client that is
 still sending would not see the refusal."""
@@ -50,10 +47,8 @@ class Service:
         return [
             Route("/", self.show_page),
             Route("/v1/models", self.list_models),
-            Route("/v1/models/{name:path}", self.show_model),
             Route("/v1/completions", partial(self.complete, CompletionRequest), methods=["POST"]),
             Route("/v1/chat/completions", partial(self.complete, ChatRequest), methods=["POST"]),
-            Route("/health", self.health),
         ]
 
     async def show_page(self, _: Request) -> Response:
@@ -62,19 +57,11 @@ class Service:
 
     async def list_models(self, _: Request) -> Response:
         """GET /v1/models."""
-        return json_response({"object": "list", "data": [self._describe(model) for model in self._models.values()]})
-
-    async def show_model(self, request: Request) -> Response:
-        """GET /v1/models/NAME."""
-        model = self._models.get(request.path_params["name"])
-        if model is None:
-            raise RequestError(404, "no such model", param="model", code="model_not_found")
-        return json_response(self._describe(model))
-
-    def _describe(self, model: ServedModel) -> dict[str, Any]:
-        """Return the object of a model, with what a request may ask for."""
-        limits = {name: getattr(self._limits, name) for name in ("prompt_characters", "tokens", "answer_values")}
-        return {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm", "limits": limits}
+        models = [
+            {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm"}
+            for model in self._models.values()
+        ]
+        return json_response({"object": "list", "data": models})
 
     async def complete(self, kind: type[CompletionRequest] | type[ChatRequest], request: Request) -> Response:
         """POST /v1/completions and /v1/chat/completions: the answer as soon as its status is certain.
@@ -87,11 +74,6 @@ class Service:
         begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
         answer = await unless_disconnected(begin, request)
         return Response(status_code=499) if answer is None else answer  # nobody reads it
-
-    async def health(self, _: Request) -> Response:
-        """GET /health: 200, or 503 if the stepping thread has failed."""
-        is_well = self._answering.scheduler.failure is None
-        return json_response({"status": "ok" if is_well else "failed"}, 200 if is_well else 503)
 
     async def _read_body(self, request: Request) -> bytes:
         """Return the body; refuse one that is too large or that takes too long to arrive."""
@@ -122,9 +104,8 @@ class Service:
 
     async def _open_stream(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         """Return the stream once it has its first piece: until then it can still be refused."""
-        first = await anext(pieces)
-        events = self._events(plan, first, pieces)
-        return EventStream(events, pieces, limits=self._limits)
+        events = self._events(plan, await anext(pieces), pieces)
+        return EventStream(events, pieces, write_seconds=self._limits.write_seconds)
 
     async def _events(
         self, plan: Plan, first: tuple[int, Piece], pieces: AsyncGenerator[tuple[int, Piece]]
@@ -159,7 +140,7 @@ class _Guard:
         try:
             check_host(headers.get(b"host"), self._allowed_hosts)
             check_origin(headers.get(b"origin"), headers[b"host"])
-            if self._key is not None and scope["path"] not in OPEN_PATHS:
+            if self._key is not None and scope["path"] != "/":  # the page says nothing secret
                 check_key(headers.get(b"authorization"), self._key)
         except RequestError as error:
             await error_response(error)(scope, receive, send_safely)

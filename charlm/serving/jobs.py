@@ -41,8 +41,6 @@ class Plan:
     prompt_characters: int
     form: AnswerForm
     is_streamed: bool
-    waits_for_end: bool
-    """Whether nothing can be done before a text has ended: it is not streamed, and no stop text is looked for."""
 
     def usage(self) -> dict[str, int]:
         """Return the object `usage` of the answer by now: ids, that is characters, or bytes at level byte."""
@@ -88,7 +86,6 @@ def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, S
         sum(map(len, prompts)),
         AnswerForm("chat" if is_chat else "completion", model.name, likeliest is not None, _includes_usage(wanted)),
         wanted.stream,
-        not (wanted.stream or wanted.stop),
     )
 
 

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import math
-import time
 from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
@@ -13,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from charlm.serving.requests import Limits, RequestError
+from charlm.serving.requests import RequestError
 
 RETRY_SECONDS = "1"
 EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
@@ -76,15 +74,14 @@ class EventStream(Response):
         events: The events.
         sources: What the events are made from, and is closed with them: closing a generator that has not begun does not
             reach what it iterates over.
-        limits: How long a client may leave an event unread.
+        write_seconds: How long a client may leave an event unread.
 
     """
 
-    def __init__(self, events: AsyncGenerator[bytes], sources: AsyncGenerator[Any], *, limits: Limits) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], sources: AsyncGenerator[Any], *, write_seconds: float) -> None:
         super().__init__(headers=EVENT_HEADERS)
         del self.headers["content-length"]
-        self._events, self._sources, self._limits = events, sources, limits
-        self._sending_since = math.inf
+        self._events, self._sources, self._write_seconds = events, sources, write_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head and the events, as ASGI asks for it."""
@@ -92,22 +89,13 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             sending = asyncio.create_task(self._send_events(send))
             leaving = asyncio.create_task(_wait_for_disconnect(receive))
-            stalling = asyncio.create_task(self._wait_for_stall())
-            await _first_of(sending, leaving, stalling)
+            await _first_of(sending, leaving)
         if not sending.cancelled():
             sending.result()
 
     async def _send_events(self, send: Send) -> None:
-        async for event in self._events:
-            await self._send(send, event)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send(self, send: Send, event: bytes) -> None:
-        self._sending_since = time.monotonic()
-        await send({"type": "http.response.body", "body": event, "more_body": True})
-        self._sending_since = math.inf
-
-    async def _wait_for_stall(self) -> None:
-        """Return once the client has not taken an event for a while."""
-        while time.monotonic() - self._sending_since < self._limits.write_seconds:
-            await asyncio.sleep(self._limits.write_seconds / 4)
+        with contextlib.suppress(TimeoutError):
+            async for event in self._events:
+                async with asyncio.timeout(self._write_seconds):
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})

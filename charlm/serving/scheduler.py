@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import numpy as np
@@ -54,8 +54,6 @@ class Scheduler:
         self._deliver, self._on_failure, self._clock = deliver, on_failure, clock
         self._waiting: dict[str, deque[Job]] = {name: deque() for name in batches}
         self._cancelled: deque[Job] = deque()
-        self._requests: dict[Job, Sequence[Job]] = {}
-        """The jobs that were submitted together, by each of them that is not done."""
         self._changed = threading.Condition()
         self._is_closed = False
         self._reported = clock()
@@ -70,11 +68,6 @@ class Scheduler:
     def waiting(self) -> int:
         """The number of jobs that wait for a slot."""
         return sum(len(jobs) for jobs in self._waiting.values())
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the stepping thread is alive."""
-        return self._thread.is_alive()
 
     def start(self) -> None:
         """Start the stepping thread."""
@@ -95,7 +88,6 @@ class Scheduler:
             if len(jobs) > room or self.failure is not None or self._is_closed:
                 return False
             waiting.extend(jobs)
-            self._requests |= dict.fromkeys(jobs, jobs)
             self._changed.notify()
             return True
 
@@ -127,24 +119,16 @@ class Scheduler:
             while self._cancelled:
                 self._drop(self._cancelled.popleft())
             for name, batch in self._batches.items():
-                while not batch.is_full and (job := self._next(name)) is not None:
-                    batch.add(job)
-                    self._waiting[name].remove(job)  # afterwards: if the thread fails, the job is still known
+                while self._waiting[name] and not batch.is_full:
+                    batch.add(self._waiting[name][0])
+                    self._waiting[name].popleft()  # afterwards: if the thread fails, the job is still known
             return not self._is_closed
-
-    def _next(self, name: str) -> Job | None:
-        """Return the first job that may have a slot: an eighth of the slots is kept from the texts of one request."""
-        batch = self._batches[name]
-        held = Counter(id(self._requests[job]) for job in batch.jobs())
-        most = batch.slots - batch.slots // 8
-        return next((job for job in self._waiting[name] if held[id(self._requests[job])] < most), None)
 
     def _drop(self, job: Job) -> None:
         for name, batch in self._batches.items():
             if job in self._waiting[name]:
                 self._waiting[name].remove(job)
             batch.remove(job)
-        self._requests.pop(job, None)
 
     def _step(self) -> None:
         """Step every batch that has texts, and hand on what is due."""
@@ -156,46 +140,8 @@ class Scheduler:
             if len(batch):
                 batch.step()
                 reports += batch.take_reports(everything=is_due)
-        for job, chunk in reports:
-            if chunk.reason is not None:
-                self._requests.pop(job, None)
         if reports:
             self._deliver(reports)
-
-
-class Inbox:
-    """The reports of the jobs of one request.
-
-    Args:
-        waits_for_end: Whether only the last report of a job is waited for, and those before it are taken along.
-
-    """
-
-    def __init__(self, *, waits_for_end: bool) -> None:
-        self.is_late = False
-        """Whether the time is over; nothing is waited for any more."""
-        self._waits_for_end = waits_for_end
-        self._reports: list[tuple[Job, Chunk]] = []
-        self._has_some = asyncio.Event()
-
-    def put(self, job: Job, chunk: Chunk) -> None:
-        """Add a report."""
-        self._reports.append((job, chunk))
-        if chunk.reason is not None or not self._waits_for_end:
-            self._has_some.set()
-
-    def expire(self) -> None:
-        """End the waiting."""
-        self.is_late = True
-        self._has_some.set()
-
-    async def take(self) -> Reports:
-        """Wait for reports, and return them in order."""
-        await self._has_some.wait()
-        if not self.is_late:
-            self._has_some.clear()
-        reports, self._reports = self._reports, []
-        return reports
 
 
 class Answering:
@@ -214,7 +160,8 @@ class Answering:
         self.scheduler = Scheduler(batches, max_waiting=limits.waiting, deliver=self._deliver, on_failure=on_failure)
         self._limits = limits
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._inboxes: dict[Job, Inbox] = {}
+        self._inboxes: dict[Job, asyncio.Queue[tuple[Job, Chunk]]] = {}
+        """Where the reports of each job go: one queue for the jobs of a request."""
 
     async def pieces(self, plan: Plan) -> AsyncGenerator[tuple[int, Piece]]:
         """Yield the pieces of the texts as they become certain, each with the index of its text.
@@ -226,34 +173,33 @@ class Answering:
                 (422), or the stepping thread has failed (500).
 
         """
-        has_begun = False
-        self._loop, inbox = asyncio.get_running_loop(), Inbox(waits_for_end=plan.waits_for_end)
+        self._loop, has_begun = asyncio.get_running_loop(), False
+        inbox: asyncio.Queue[tuple[Job, Chunk]] = asyncio.Queue()
         self._inboxes |= dict.fromkeys(plan.jobs, inbox)
-        alarm = self._loop.call_later(self._limits.seconds, inbox.expire)
-        unfinished = dict(zip(plan.jobs, range(len(plan.jobs)), strict=True))
+        end = self._loop.time() + self._limits.seconds
+        unfinished = {job: index for index, job in enumerate(plan.jobs)}
         try:
             if not self.scheduler.submit(plan.model, plan.jobs):
                 raise _busy("every slot and every place in the queue is taken")
             while unfinished:
-                reports = await inbox.take()
-                has_begun = has_begun or bool(reports)
-                for job, chunk in reports:
-                    if job in unfinished:
-                        index = unfinished[job]
-                        piece = self._read(plan, index, chunk)
-                        if piece.finish_reason is not None:
-                            del unfinished[job]
-                        if piece != _NOTHING:
-                            yield index, piece
-                        await asyncio.sleep(0)  # other requests go on meanwhile
-                if inbox.is_late and not has_begun:
-                    raise _busy("no text began within the time limit")
-                if inbox.is_late:
+                try:
+                    job, chunk = await asyncio.wait_for(inbox.get(), end - self._loop.time())
+                except TimeoutError:
+                    if not has_begun:
+                        raise _busy("no text began within the time limit") from None
                     for index in unfinished.values():
                         yield index, plan.texts[index].cut()
                     return
+                has_begun = True
+                if job in unfinished:
+                    index = unfinished[job]
+                    piece = self._read(plan, index, chunk)
+                    if piece.finish_reason is not None:
+                        del unfinished[job]
+                    if piece != _NOTHING:
+                        yield index, piece
+                    await asyncio.sleep(0)  # other requests go on meanwhile
         finally:
-            alarm.cancel()
             self.scheduler.cancel(list(unfinished))
             for job in plan.jobs:
                 self._inboxes.pop(job, None)  # what is still reported of it is dropped
@@ -267,7 +213,7 @@ class Answering:
     def _put(self, reports: Reports) -> None:
         for job, chunk in reports:
             if job in self._inboxes:
-                self._inboxes[job].put(job, chunk)
+                self._inboxes[job].put_nowait((job, chunk))
 
     def _read(self, plan: Plan, index: int, chunk: Chunk) -> Piece:
         """Return the piece that a chunk of a text makes certain; give up its job if a stop text has ended it."""

@@ -79,12 +79,6 @@ def test_a_character_that_the_model_does_not_know_may_be_left_out() -> None:
     assert (ids(planned.jobs[0]), planned.prompt_characters) == ([0], 0)
 
 
-def test_a_text_is_waited_for_unless_it_is_streamed_or_has_a_stop_text() -> None:
-    assert plan(prompt="a").waits_for_end
-    assert not plan(prompt="a", stop=["b"]).waits_for_end
-    assert not plan(prompt="a", stream=True).waits_for_end
-
-
 def test_a_chat_is_a_completion_of_its_lines() -> None:
     planned = chat(seed=1, n=2, max_completion_tokens=3)
     assert ids(planned.jobs[1]) == [1, 2, 0, 2]

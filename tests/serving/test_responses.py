@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from charlm.serving.requests import Limits
-
 pytestmark = pytest.mark.slow
 
 Send = Callable[[Any], Awaitable[None]]
@@ -28,7 +26,7 @@ class Pieces:
             self.is_closed = True
 
 
-async def answer(pieces: Pieces, send: Send, *, disconnect_after: float, limits: Limits) -> None:
+async def answer(pieces: Pieces, send: Send, *, disconnect_after: float, write_seconds: float = 30) -> None:
     """Send the events of an endless source to a client that goes after some seconds."""
     pytest.importorskip("starlette", reason="missing: starlette")
     from charlm.serving.responses import EventStream
@@ -44,7 +42,7 @@ async def answer(pieces: Pieces, send: Send, *, disconnect_after: float, limits:
         await asyncio.sleep(disconnect_after)
         return {"type": "http.disconnect"}
 
-    await EventStream(events(), source, limits=limits)({}, receive, send)
+    await EventStream(events(), source, write_seconds=write_seconds)({}, receive, send)
 
 
 @pytest.mark.parametrize("disconnect_after", [0, 0.05])
@@ -54,7 +52,7 @@ def test_a_client_that_goes_closes_the_source(disconnect_after: float) -> None:
     async def send(_: Any) -> None:
         await asyncio.sleep(0.001)
 
-    asyncio.run(answer(pieces, send, disconnect_after=disconnect_after, limits=Limits()))
+    asyncio.run(answer(pieces, send, disconnect_after=disconnect_after))
     assert pieces.is_closed
 
 
@@ -65,5 +63,5 @@ def test_a_client_that_does_not_read_is_given_up_after_a_while() -> None:
         if message["type"] == "http.response.body":
             await asyncio.sleep(3600)
 
-    asyncio.run(answer(pieces, send, disconnect_after=3600, limits=Limits(write_seconds=0.1)))
+    asyncio.run(answer(pieces, send, disconnect_after=3600, write_seconds=0.1))
     assert pieces.is_closed

@@ -57,11 +57,8 @@ def delivered() -> Delivered:
 
 
 @pytest.fixture
-def scheduler(batch: Batch, delivered: Delivered) -> Iterator[Scheduler]:
-    made = Scheduler({"m": batch}, max_waiting=3, deliver=delivered)
-    yield made
-    if made.is_running:
-        made.close()
+def scheduler(batch: Batch, delivered: Delivered) -> Scheduler:
+    return Scheduler({"m": batch}, max_waiting=3, deliver=delivered)
 
 
 def job(length: int = 5) -> Job:
@@ -76,6 +73,7 @@ def test_jobs_that_wait_are_written_when_slots_are_free(scheduler: Scheduler, de
     assert delivered.wait_for_ends(5) == ["length"] * 5
     for one in jobs:
         assert sum(len(chunk.ids) for reported, chunk in delivered.reports if reported is one) == 5
+    scheduler.close()
 
 
 def test_jobs_beyond_the_queue_are_refused_all_or_none(scheduler: Scheduler) -> None:
@@ -83,16 +81,6 @@ def test_jobs_beyond_the_queue_are_refused_all_or_none(scheduler: Scheduler) -> 
     assert not scheduler.submit("m", [job(), job()])
     assert scheduler.submit("m", [job()])
     assert scheduler.waiting == 5
-
-
-def test_one_request_does_not_take_every_slot(random_parameters: RandomParameters, delivered: Delivered) -> None:
-    made = Scheduler({"m": Batch(random_parameters(), slots=8)}, max_waiting=20, deliver=delivered)
-    made.submit("m", [job(10**9) for _ in range(12)])
-    made.submit("m", [job(3)])
-    made.start()
-    assert delivered.wait_for_ends(1) == ["length"]
-    assert (made.active, made.waiting) == (7, 5)
-    made.close()
 
 
 def test_every_job_is_told_if_the_thread_fails(scheduler: Scheduler, delivered: Delivered) -> None:
