@@ -1,11 +1,7 @@
-"""Programs that others have written, against a real server: openai, curl and llm."""
+"""A program that others have written, against a real server: openai."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,9 +28,6 @@ def sampled(server: Server, *options: str | int) -> str:
     return str(json.loads(command.stdout)["samples"][0]["text"])
 
 
-# openai
-
-
 def test_openai_gets_the_text_that_sample_writes(client: Any, server: Server) -> None:
     settings = {"model": server.model, "prompt": "The ", "max_tokens": 60, "seed": 5, "temperature": 0.7}
     answer = client.completions.create(**settings, logprobs=1)
@@ -52,25 +45,3 @@ def test_openai_chats(client: Any, server: Server) -> None:
     events = list(client.chat.completions.create(**settings, stream=True))
     assert "".join(event.choices[0].delta.content or "" for event in events) == message.content
     assert events[-1].choices[0].finish_reason == "length"
-
-
-# llm
-
-
-def run_llm(folder: Path, *arguments: str) -> str:
-    pytest.importorskip("llm", reason="missing: llm")
-    environment = {**os.environ, "LLM_USER_PATH": str(folder)}
-    command = [sys.executable, "-m", "llm", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize(("is_completion", "stream"), [(True, []), (False, ["--no-stream"])], ids=["text", "chat"])
-def test_llm_writes_what_sample_writes(server: Server, tmp_path: Path, is_completion: bool, stream: list[str]) -> None:
-    entry = {"model_id": "plays", "model_name": server.model, "api_base": f"{server.url}/v1"}
-    models = json.dumps([{**entry, "completion": True} if is_completion else entry])  # JSON is YAML
-    (tmp_path / "extra-openai-models.yaml").write_text(models, encoding="utf-8")
-    options = ["-o", "max_tokens", "60", "-o", "seed", "5", "-o", "temperature", "0.7"]
-    text = run_llm(tmp_path, "-m", "plays", "--no-log", *stream, *options, "The ")
-    assert text == sampled(server, "-n", 60, "-t", "0.7") + "\n"

@@ -156,19 +156,6 @@ def test_a_request_that_is_given_up_frees_its_slots(place: Place) -> None:
     asyncio.run(leave())
 
 
-def test_a_request_is_put_off_if_there_is_no_room(place: Place) -> None:
-    async def crowd() -> RequestError:
-        waiting = place.answering.pieces(place.plan(prompt="a", max_tokens=10**8, n=5, stream=True))
-        await anext(waiting)
-        with pytest.raises(RequestError) as caught:
-            await place.texts(prompt="a")
-        await waiting.aclose()
-        return caught.value
-
-    error = asyncio.run(crowd())
-    assert (error.status, error.code) == (503, "overloaded")
-
-
 @pytest.mark.parametrize("fields", [{}, {"stream": True}], ids=str)
 def test_a_text_ends_where_it_is_when_the_time_is_over(parameters: Parameters, fields: dict[str, Any]) -> None:
     place = Place(parameters, Limits(slots=1, waiting=0, tokens=10**9, answer_values=10**10, seconds=0.3))

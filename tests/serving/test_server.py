@@ -105,19 +105,6 @@ def test_a_wrong_request_is_refused_with_an_error_object(
     assert answer_headers["Access-Control-Allow-Origin"] is None
 
 
-@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"A" * 100_000, b"\r\n" * 99])
-def test_what_is_not_http_is_answered_with_400_or_a_closed_connection(server: Server, data: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        try:
-            answer = connection.recv(100)
-        except ConnectionResetError:
-            answer = b""
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
-    assert complete(server.port)[0] == 200
-
-
 def test_the_page_has_a_policy_that_lets_it_load_nothing_from_elsewhere(server: Server) -> None:
     status, body, headers = call(server.port, "GET", "/")
     assert (status, headers["Content-Type"].partition(";")[0]) == (200, "text/html")
