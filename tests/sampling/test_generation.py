@@ -33,12 +33,6 @@ LETTERS = Vocabulary("char", ("\n", "a", "b", None, None), unknown_id=3, end_of_
 BYTES = Vocabulary(level="byte", characters=(*(chr(value) for value in range(256)), None), end_of_text_id=256)
 
 
-@pytest.fixture
-def endless(bundle: Bundle) -> Bundle:
-    """Return a model without reserved ids, which never ends a text."""
-    return replace(bundle, vocabulary=Vocabulary("char", tuple("abcde")))
-
-
 def scripted(script: str | list[int], *, vocabulary: Vocabulary = LETTERS, **options: Any) -> GeneratedText:
     """Return the text of a model that writes a text, or a list of ids; it ends with the last of them."""
     ids = vocabulary.encode(script).tolist() if isinstance(script, str) else script
@@ -187,27 +181,10 @@ def test_text_follows_the_ids_of_the_prompt(bundle: Bundle, prompt: str) -> None
     assert "".join(pieces) == bundle.vocabulary.decode(np.array([*expected]))
 
 
-def test_unknown_character_of_the_prompt_is_refused(endless: Bundle) -> None:
-    with pytest.raises(CharlmError, match=r"'x' \(U\+0078\)"):
-        generate_text(endless, TextRequest(1, GREEDY, seed=0, prompt="axb"))
-
-
-def test_sample_ends_at_the_length() -> None:
-    text = GeneratedText(iter([1, 2, 1, 2]), LETTERS, TextRequest(3, GREEDY, seed=0))
-    assert list(text) == ["a", "b", "a"]
-    assert text.finish() == Sample("aba", 3, "length", b"aba")
-
-
 def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
     text = scripted("aaabaa", stop="aab")
     assert list(text) == ["a"]
     assert text.finish() == Sample("a", 1, "stop text", b"a")
-
-
-def test_text_held_back_is_released_at_the_end_of_the_text() -> None:
-    text = scripted([2, 1, 4, 1], stop="aab")
-    assert list(text) == ["b", "a"]
-    assert text.stopped_by == "end of text"
 
 
 @settings(derandomize=True, deadline=None)
@@ -251,8 +228,3 @@ def test_bytes_of_a_sample_are_those_that_the_model_chose(data: bytes) -> None:
     text, expected = scripted(list(data), vocabulary=BYTES), data.decode("utf-8", "replace")
     assert "".join(text) == expected
     assert text.finish() == Sample(expected, len(expected), "length", data)
-
-
-def test_stop_text_may_be_a_byte_that_is_not_utf_8() -> None:
-    text = scripted([0x61, 0xFF, 0x62], vocabulary=BYTES, stop=b"\xff".decode("utf-8", "surrogateescape"))
-    assert list(text.as_bytes()) == [b"a"]
