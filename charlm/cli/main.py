@@ -5,7 +5,6 @@ that the help and the first character come at once; each command imports what it
 """
 
 import io
-import json
 import platform
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ import click
 
 from charlm import __version__
 from charlm.cli.command import Command, Commands
-from charlm.cli.options import json_option
 from charlm.cli.output import align, print_result
 
 COMMANDS = {
@@ -72,15 +70,8 @@ def completion(*, shell: str) -> None:
     print_result(*found(main, {}, "charlm", "_CHARLM_COMPLETE").source().splitlines())
 
 
-@main.command(
-    cls=Command,
-    examples={
-        "charlm info": "what a report of a problem should have",
-        "charlm info --json": "the same for a script, the memory in bytes",
-    },
-)
-@json_option
-def info(*, as_json: bool) -> None:
+@main.command(cls=Command, examples={"charlm info": "what a report of a problem should have"})
+def info() -> None:
     """Show versions, machine and paths, to paste into an issue.
 
     Nothing is sent anywhere, and TensorFlow is not imported. A package that is not installed is shown as a dash.
@@ -102,8 +93,5 @@ def info(*, as_json: bool) -> None:
         "recipes": str(CONFIGS),
         "runs": str(RUNS.resolve()),
     }
-    if as_json:
-        print_result(json.dumps(facts))
-    else:
-        rows = [(name.replace("_", " "), "-" if value is None else str(value)) for name, value in facts.items()]
-        print_result(*align(rows, text_columns={0, 1}))
+    rows = [(name.replace("_", " "), "-" if value is None else str(value)) for name, value in facts.items()]
+    print_result(*align(rows, text_columns={0, 1}))

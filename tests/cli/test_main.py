@@ -1,6 +1,5 @@
 """The command `charlm`: its commands, their options and help, what a shell is offered, and the installation."""
 
-import json
 import platform
 import re
 import shlex
@@ -35,7 +34,7 @@ OPTIONS = {
     "serve": "--host --port --allow-host --slots --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",
     "runs": "--csv --json",
-    "info": "--json",
+    "info": "",
     "completion": "",
     "config list": "",
     "config show": "-s --set",
@@ -124,26 +123,19 @@ def test_a_group_without_a_command_prints_its_help(line: str) -> None:
 # charlm info and charlm completion
 
 
-def test_json_has_versions_machine_and_paths() -> None:
-    facts = json.loads(charlm("info", "--json").stdout)
+def test_info_has_versions_machine_and_paths() -> None:
+    facts = dict(re.split(r"  +", line) for line in charlm("info").stdout.splitlines())
     assert facts["charlm"] == __version__
     assert facts["python"] == platform.python_version()
     installed = {distribution.name: distribution.version for distribution in distributions()}
     assert {name: facts[name] for name in ("click", "numpy", "tensorflow", "keras")} == {
-        name: installed.get(name) for name in ("click", "numpy", "tensorflow", "keras")
+        name: installed.get(name, "-") for name in ("click", "numpy", "tensorflow", "keras")
     }
-    assert facts["memory_bytes"] == memory_bytes()
-    assert isinstance(facts["bfloat16"], bool)
+    assert facts["memory bytes"] == str(memory_bytes())
+    assert facts["bfloat16"] in {"True", "False"}
     assert (Path(facts["package"]) / "cli/main.py").is_file()
     assert (Path(facts["recipes"]) / "default.yaml").is_file()
     assert facts["runs"] == str(Path.cwd() / "runs")
-
-
-def test_the_same_facts_are_lines() -> None:
-    facts = json.loads(charlm("info", "--json").stdout)
-    lines = charlm("info").stdout.splitlines()
-    assert len(lines) == len(facts)
-    assert ["charlm", __version__] in [line.split() for line in lines]
 
 
 @pytest.fixture
