@@ -75,7 +75,7 @@ def test_values_that_are_not_finite_are_refused(make_bundle: BundleMaker, tmp_pa
 
 
 def test_a_vocabulary_of_another_size_is_refused(make_bundle: BundleMaker, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="the output layer must be the one matrix of shape"):
+    with pytest.raises(CharlmError, match="a network of 5 ids; the vocabulary has 1"):
         read(tmp_path, make_bundle().parameters, vocabulary=Vocabulary("char", ("a",)))
 
 
