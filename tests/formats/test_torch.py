@@ -10,7 +10,7 @@ from formats.networks import NETWORKS, BundleMaker
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.formats.torch import LOADER, WEIGHTS, export_torch, read_state_dict, to_state_dict
+from charlm.formats.torch import export_torch, read_state_dict, to_state_dict
 from charlm.network.rnn import Parameters
 
 
@@ -44,14 +44,6 @@ def test_with_skip_connections_each_layer_is_a_module(make_bundle: BundleMaker) 
         "logits.weight": (5, 8),
         "logits.bias": (5,),
     }
-
-
-def test_the_files_are_the_weights_and_a_loader(make_bundle: BundleMaker) -> None:
-    bundle = make_bundle(layers=1)
-    files = export_torch(bundle)
-    assert set(files) == {WEIGHTS, LOADER}
-    assert set(safetensors.numpy.load(files[WEIGHTS])) == set(to_state_dict(bundle.parameters))
-    assert len(files[LOADER].splitlines()) < 60
 
 
 def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_it(make_bundle: BundleMaker) -> None:
