@@ -112,10 +112,7 @@ def ids_to_score(
         if config.level == "char":
             check_encoding(config.encoding, key=f"{folder / CONFIG_FILE}: corpus.encoding")
         files = find_documents([str(text)], spool=Path(scratch) / "stdin")
-        documents = (
-            (file.name, texts(file.read(advance=lambda _: None), config, name=file.name, is_fixed=True))
-            for file in files
-        )
+        documents = ((file.name, texts(file.read(), config, name=file.name, is_fixed=True)) for file in files)
         ids = _encode(documents, bundle.vocabulary, unknown=unknown, report_skipped=report_skipped)
     start, end = (0, len(ids)) if split is None else split_positions(len(ids), config)[split]
     return name, ids[start:end]

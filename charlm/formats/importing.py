@@ -49,7 +49,7 @@ def read_network(path: Path, *, vocabulary: Vocabulary, activation: RnnActivatio
     if path.suffix == ".keras":
         parameters = read_keras_archive(path)
     elif path.suffix == ".safetensors":
-        parameters = read_state_dict(path, vocabulary_size=len(vocabulary), activation=activation)
+        parameters = read_state_dict(path, activation=activation)
     else:
         raise CharlmError(f"{path}: {_REFUSED.get(path.suffix, 'must be a .keras or a .safetensors file')}")
     _check(parameters, path, vocabulary)
@@ -127,7 +127,8 @@ def _check(parameters: Parameters, path: Path, vocabulary: Vocabulary) -> None:
         found = tensors[name].shape if name in tensors else "missing"
         if found != shapes.get(name):
             raise CharlmError(
-                f"{path}: {name}: found {found}; must be {shapes.get(name, 'left out')}: layers must be equal"
+                f"{path}: {name}: found {found}; must be {shapes.get(name, 'left out')}: layers must be equal, "
+                f"and the first reads the embedding or {len(vocabulary)} one-hot characters"
             )
         if 0 in tensors[name].shape:
             raise CharlmError(f"{path}: {name}: is empty")

@@ -4,8 +4,7 @@ Without skip connections the network is one `torch.nn.RNN` of all layers; with t
 not imported: safetensors writes and reads the tensors with NumPy.
 
 In a state dict that is read, the recurrent layers are found by their names (`weight_ih_l0`, ...), one module of all
-layers or one for each; what is left must be an output layer and, if the first layer does not read one-hot characters,
-an embedding.
+layers or one for each; the output layer and the embedding have the names that `to_state_dict` gives them.
 
 Axes: V vocabulary, E embedding, H units. All arrays are float32; the weights of PyTorch are [outputs, inputs].
 """
@@ -93,16 +92,17 @@ with torch.inference_mode():
 
 MAX_BYTES = 1 << 31
 _RECURRENT = re.compile(r"(?P<module>.*?)(?P<kind>weight_ih|weight_hh|bias_ih|bias_hh)_l(?P<layer>\d{1,3})")
+OUTER = {"embedding.weight": 2, "logits.weight": 2, "logits.bias": 1}
+"""The tensors beside the recurrent layers, and how many axes each has."""
 
 Tensors = dict[str, Floats]
 
 
-def read_state_dict(path: Path, *, vocabulary_size: int, activation: str) -> Parameters:
-    """Return the network in a safetensors file.
+def read_state_dict(path: Path, *, activation: str) -> Parameters:
+    """Return the network in a safetensors file; that its sizes fit each other is left to `read_network`.
 
     Args:
         path: The file, at most 2 GiB.
-        vocabulary_size: V.
         activation: tanh or relu.
 
     Raises:
@@ -115,8 +115,7 @@ def read_state_dict(path: Path, *, vocabulary_size: int, activation: str) -> Par
     layers = tuple(_layer(weights, name, path) for name, weights in recurrent.items())
     width, units = layers[0].kernel.shape[0], layers[0].units
     is_skipping = len(layers) > 1 and len(layers[1].kernel) == units + width
-    features = units * (len(layers) if is_skipping else 1)
-    embedding, kernel, bias = _outer_layers(rest, vocabulary_size, width=width, features=features, path=path)
+    embedding, kernel, bias = _outer_layers(rest, path)
     return Parameters(embedding, layers, kernel, bias, activation, skip_connections=is_skipping)
 
 
@@ -177,39 +176,16 @@ def _layer(weights: Tensors, name: str, path: Path) -> Layer:
     )
 
 
-def _outer_layers(
-    rest: Tensors, vocabulary_size: int, *, width: int, features: int, path: Path
-) -> tuple[Floats | None, Floats, Floats]:
+def _outer_layers(rest: Tensors, path: Path) -> tuple[Floats | None, Floats, Floats]:
     """Return the embedding [V, E] or None, the kernel [features, V] and the bias [V] of the logits."""
-    names = [name for name, tensor in rest.items() if tensor.ndim == 2]
-    logits = _logits_name(names, rest, (vocabulary_size, features), path)
-    embedding = next((name for name in names if name != logits), None)
-    bias = _bias_name(logits)
-    other = next((name for name in rest if name not in {logits, embedding, bias}), None)
-    if other is not None:
-        raise CharlmError(f"{path}: tensor {other[:100]}: neither an RNN, an output layer nor an embedding")
-    if embedding is None and width != vocabulary_size:
-        raise CharlmError(
-            f"{path}: the first layer reads {width} values, and there is no embedding; must be one-hot characters, "
-            f"{vocabulary_size} with this vocabulary"
-        )
-    logits_bias = rest.get(bias, np.zeros(vocabulary_size, np.float32))
-    return None if embedding is None else rest[embedding], np.ascontiguousarray(rest[logits].T), logits_bias
-
-
-def _logits_name(names: list[str], rest: Tensors, shape: tuple[int, int], path: Path) -> str:
-    """Return which matrix is the output layer: the one with a bias, else the only one with its shape [V, features]."""
-    fitting = [name for name in names if rest[name].shape == shape]
-    biased = [name for name in fitting if _bias_name(name) in rest]
-    found = biased or fitting
-    if len(found) != 1 or len(names) > 2:
-        shapes = ", ".join(f"{name[:40]} {rest[name].shape}" for name in names[:5]) or "none"
-        raise CharlmError(
-            f"{path}: the output layer must be the one matrix of shape {shape} beside the RNN, with an embedding at "
-            f"most; found {shapes}"
-        )
-    return found[0]
-
-
-def _bias_name(weight: str) -> str:
-    return weight.removesuffix("weight") + "bias"
+    for name, tensor in rest.items():
+        if tensor.ndim != OUTER.get(name):
+            raise CharlmError(
+                f"{path}: tensor {name[:100]}: found shape {tensor.shape}; beside those of a torch.nn.RNN there may be "
+                f"embedding.weight, with two axes, logits.weight, with two, and logits.bias, with one"
+            )
+    if "logits.weight" not in rest:
+        raise CharlmError(f"{path}: tensor logits.weight: is missing; it is the weight of the output layer")
+    logits = np.ascontiguousarray(rest["logits.weight"].T)
+    bias = rest.get("logits.bias", np.zeros(logits.shape[1], np.float32))
+    return rest.get("embedding.weight"), logits, bias

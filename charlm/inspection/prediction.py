@@ -128,13 +128,6 @@ def draw_reliability(calibration: Calibration) -> "Figure":
     return figure
 
 
-def curve_rows(curves: Curves) -> Rows:
-    """Return a row for each evaluation and each simple model."""
-    steps, nats = curves.validation.steps.tolist(), curves.validation.nats_per_char.tolist()
-    evaluations = [(f"validation at step {step:,}", loss) for step, loss in zip(steps, nats, strict=True)]
-    return [*evaluations, *((level.name, level.nats_per_char) for level in curves.levels)]
-
-
 def calibration_rows(found: Calibration) -> Rows:
     """Return the figures of a calibration."""
     return (
@@ -186,7 +179,6 @@ CURVES = Section(
     "the shaded gap between training and validation is what it has learnt by heart.",
     (Quantity("curves", make_curves),),
     (Chart("curves", "loss on training and validation text by step", draw_curves),),
-    (Table("Losses in nats per character", ("loss", "nats"), curve_rows),),
 )
 SURPRISE = Section(
     "surprise",
@@ -214,12 +206,5 @@ CALIBRATION = Section(
     "a best temperature above 1 says the same in one number.",
     (Quantity("calibration", lambda reading: calibrate(reading.parameters, reading.ids, reading.states)),),
     (Chart("reliability", "how often the likeliest character is right, by its probability", draw_reliability),),
-    (
-        Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),
-        Table(
-            "Reliability",
-            {"from": "low", "to": "high", "positions": "positions", "probability": "confidence", "right": "accuracy"},
-            lambda found: found.bins,
-        ),
-    ),
+    (Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),),
 )

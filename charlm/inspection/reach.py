@@ -167,28 +167,10 @@ def spectrum_rows(spectra: Sequence[RecurrentSpectrum]) -> Rows:
     return [
         (
             layer_name(each.layer),
-            *(each.spectral_radius, each.largest_singular_value, each.non_normality),
-            *(each.effective_radius, each.effective_radius_low, each.effective_radius_high),
+            *(each.spectral_radius, each.largest_singular_value, each.non_normality, each.effective_radius),
         )
         for each in spectra
     ]
-
-
-def lag_rows(found: GradientByLag) -> Rows:
-    """Return a row for each layer and lag."""
-    return [
-        (layer_name(curve.layer), *row)
-        for curve in found.layers
-        for row in zip(*(values.tolist() for values in (curve.lag, curve.median, curve.low, curve.high)), strict=True)
-    ]
-
-
-def context_rows(found: UsableContext) -> Rows:
-    """Return a row for each number of characters given."""
-    ngrams = dict(zip((found.ngram_order - 1).tolist(), found.ngram_nats.tolist(), strict=True))
-    saved = [None, *found.bits_saved.tolist()]
-    losses = zip(found.characters.tolist(), found.nats.tolist(), saved, strict=True)
-    return [(k, *row, ngrams.get(k)) for k, *row in losses]
 
 
 def verdict_rows(found: ImpulseResponse) -> Rows:
@@ -214,7 +196,6 @@ GRADIENT = Section(
         ),
     ),
     (Chart("gradient-by-lag", "gradient by lag; a band holds 8 of 10 predictions", draw_gradient_by_lag),),
-    (Table("Gradient by lag", ("layer", "lag", "median", "10%", "90%"), lag_rows),),
 )
 CONTEXT = Section(
     "usable_context",
@@ -224,13 +205,6 @@ CONTEXT = Section(
     "where a square lies below it, counting n-grams uses that context better.",
     (Quantity("usable_context", make_context),),
     (Chart("usable-context", "nats per character by the number of characters given", draw_usable_context),),
-    (
-        Table(
-            "Nats per character",
-            ("characters given", "network", "bits saved", "n-gram"),
-            context_rows,
-        ),
-    ),
 )
 IMPULSE = Section(
     "impulse_response",
@@ -246,10 +220,7 @@ IMPULSE = Section(
             draw_impulse_response,
         ),
     ),
-    (
-        Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),
-        Table("By lag", {"lag": "lag", "|dh|": "state", "linear": "linear", "KL, nats": "kl"}),
-    ),
+    (Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),),
 )
 SPECTRUM = Section(
     "spectrum",
@@ -267,10 +238,7 @@ SPECTRUM = Section(
     (
         Table(
             "The recurrent kernels",
-            (
-                *("layer", "radius of V", "largest singular value", "non-normality"),
-                *("radius of V D", "least of V D", "most of V D"),
-            ),
+            ("layer", "radius of V", "largest singular value", "non-normality", "radius of V D"),
             spectrum_rows,
             is_folded=False,
         ),

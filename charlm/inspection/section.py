@@ -74,8 +74,8 @@ class Table:
     caption: str
     columns: Mapping[str, str] | tuple[str, ...]
     """The fields by the heads of their columns; or the heads alone, if `items` returns whole rows."""
-    items: Callable[..., Iterable[Any]] | None = None
-    """Returns what has a row each; None = the fields are arrays, with a row for each of their elements."""
+    items: Callable[..., Iterable[Any]]
+    """Returns what has a row each."""
     of: tuple[str, ...] = ()
     """The arguments of `items`, as `Report.get` has them; () = the first quantity of the section."""
     is_folded: bool = True
@@ -84,12 +84,8 @@ class Table:
     def rows(self, *arguments: Any) -> Rows:
         """Return the rows, given the quantities of `of`."""
         if isinstance(self.columns, tuple):
-            assert self.items is not None
             return list(self.items(*arguments))
-        names = self.columns.values()
-        if self.items is None:
-            return list(zip(*(getattr(arguments[0], name).tolist() for name in names), strict=True))
-        return [tuple(getattr(item, name) for name in names) for item in self.items(*arguments)]
+        return [tuple(getattr(item, name) for name in self.columns.values()) for item in self.items(*arguments)]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from charlm.config.mistakes import demand
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, counted, shorten
 from charlm.storage.files import open_file, read_file
-from charlm.text.decoding import check_encoding
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
 
 FORMAT = 1
@@ -272,13 +271,10 @@ def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
         given: The settings of the config; those that were written, not left out, must be the settings of the corpus.
 
     Raises:
-        CharlmError: a setting that was written is not that of the corpus, or the manifest has an encoding that Python
-            does not have; the message names the key.
+        CharlmError: a setting that was written is not that of the corpus; the message names the key.
 
     """
     manifest = corpus.manifest
-    if manifest.level == "char":
-        check_encoding(manifest.encoding, key=f"{corpus.folder / 'manifest.json'}: encoding")
     made = CorpusConfig(**{key: getattr(manifest, key) for key in CorpusConfig.model_fields})
     for key in CorpusConfig.model_fields:
         if key in given.model_fields_set and getattr(given, key) != getattr(made, key):

@@ -40,7 +40,7 @@ class Document:
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
 
-    def read(self, *, advance: Advance, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    def read(self, *, advance: Advance = lambda _: None, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Yield the decompressed bytes in blocks, none of them empty.
 
         Args:

@@ -5,11 +5,10 @@ A text of more than MAX_CHARACTERS is looked at in parts, so that the time does 
 Axes: V vocabulary.
 """
 
-import codecs
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import counted
-from charlm.text.corpus import Corpus, count_ids
+from charlm.text.corpus import Corpus
 from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids
 
-MAX_COUNTED = 1 << 26
-"""In a longer text, characters are not counted: that would take seconds, and memory for all that is mapped."""
 MAX_CHARACTERS = 2_000_000
 PARTS = 20
 """The number of parts that are looked at in a longer text."""
@@ -29,8 +26,6 @@ MAX_REPEATED = 0.02
 """The largest share of a text in repeated passages that is not worth a word."""
 MIN_OCCURRENCES = 5
 """What occurs less often is taken for chance."""
-RARE = 10
-"""Characters that occur less often than this count as rare: a network hardly learns when they come."""
 
 
 @dataclass(frozen=True)
@@ -62,42 +57,20 @@ class TextFacts:
     """V, the number of ids."""
     splits: dict[str, int]
     """The number of ids of train, validation and test."""
-    rare: dict[str, int] | None
-    """How often each character occurs that occurs fewer than RARE times, the rarest first; None = not counted, since
-    the text is longer than MAX_COUNTED ids."""
     findings: list[Finding]
     """Its possible problems."""
 
 
-def describe_text(corpus: Corpus, *, max_counted: int = MAX_COUNTED) -> TextFacts:
-    """Return the facts about a text.
-
-    Args:
-        corpus: The text.
-        max_counted: The length in ids up to which its characters are counted.
-
-    Raises:
-        CharlmError: ids.bin has become shorter.
-
-    """
-    rare = None
-    if len(corpus.ids) <= max_counted:
-        rare = _rare(corpus.vocabulary.characters, count_ids(corpus.ids, len(corpus.vocabulary)).tolist())
+def describe_text(corpus: Corpus) -> TextFacts:
+    """Return the facts about a text; raises CharlmError if ids.bin has become shorter."""
     return TextFacts(
         summary=corpus.summary,
         characters=corpus.manifest.characters,
         documents=len(corpus.manifest.sources),
         vocabulary=len(corpus.vocabulary),
         splits={name: end - start for name, (start, end) in corpus.splits.items()},
-        rare=rare,
         findings=find_problems(corpus),
     )
-
-
-def _rare(characters: Sequence[str | None], counts: Sequence[int]) -> dict[str, int]:
-    """Return the count of each rare character, the rarest first; an id that is reserved or never occurs is none."""
-    found = {name: n for name, n in zip(characters, counts, strict=True) if name is not None and 0 < n < RARE}
-    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def find_problems(corpus: Corpus) -> list[Finding]:
@@ -116,10 +89,7 @@ def find_problems(corpus: Corpus) -> list[Finding]:
     if vocabulary.level == "char":
         characters = [character or "" for character in vocabulary.characters]
         text = "".join([characters[index] for index in seen.tolist()])
-        found = [
-            *_check_encoding(text, encoding=corpus.manifest.encoding),
-            *_check_line_ends(text),
-        ]
+        found = [*_check_encoding(text), *_check_line_ends(text)]
     return [*found, *_check_repeats(seen), *_check_validation(corpus)]
 
 
@@ -134,25 +104,22 @@ def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
     """
     if len(ids) < count * size:
         return [ids]
-    starts = np.linspace(0, len(ids) - size, count).astype(int) if count > 1 else [0]
+    starts = np.linspace(0, len(ids) - size, count).astype(int)
     return [ids[start : start + size] for start in starts]
 
 
-def _check_encoding(text: str, *, encoding: str) -> Iterator[Finding]:
-    """Find UTF-8 that was read as cp1252 or Latin-1, cp1252 that was read as Latin-1, and characters that are lost."""
+def _check_encoding(text: str) -> Iterator[Finding]:
+    """Find UTF-8 that was read as cp1252 or Latin-1, and characters that are lost."""
     runs = Counter(re.findall(r"[^\x00-\x7f]+", text))
     mended = {run: mended for run in runs if (mended := _decode_again(run)) is not None}
     characters = sum(len(mended[run]) * runs[run] for run in mended)
     misread, others = (sum(len(run) * runs[run] for run in some) for some in (mended, runs.keys() - mended.keys()))
     if characters >= MIN_OCCURRENCES and misread > others:
-        if codecs.lookup(encoding).name == "utf-8":
-            advice = "decode it once more: iconv -f UTF-8 -t CP1252 TEXT > NEWTEXT"
-        else:
-            advice = "-s corpus.encoding=utf-8"
+        advice = (
+            "-s corpus.encoding=utf-8, or if that is so, decode it once more: iconv -f UTF-8 -t CP1252 TEXT > NEWTEXT"
+        )
         yield Finding("encoding", f"{characters:,} characters are UTF-8 that was read as another encoding", advice)
         return
-    if controls := len(re.findall(r"[\x80-\x9f]", text)):
-        yield Finding("encoding", f"{counted(controls, 'control character')} of Latin-1", "-s corpus.encoding=cp1252")
     if lost := text.count(UNKNOWN_GLYPH):
         found = f"{counted(lost, 'character')} U+FFFD, which another program wrote for what it could not decode"
         yield Finding("encoding", found, "take the original text, with -s corpus.encoding=NAME")

@@ -7,7 +7,7 @@ The files are never in memory as a whole. Finding documents is left to `charlm.t
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from charlm.text.corpus import (
     stored_dtype,
 )
 from charlm.text.decoding import CODE_POINTS, check_encoding, code_points, texts
-from charlm.text.documents import BLOCK_BYTES, Advance, Document, find_documents
+from charlm.text.documents import Advance, Document, find_documents
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -40,8 +40,6 @@ def tokenize(
     *,
     known: Vocabulary | None = None,
     progress: bool = False,
-    advance: Advance = lambda _: None,
-    block_bytes: int = BLOCK_BYTES,
 ) -> Corpus:
     """Write the text of some sources as a corpus, and open it.
 
@@ -55,8 +53,6 @@ def tokenize(
         known: A vocabulary of the level in `config`, whose ids the corpus takes over, also those of characters that do
             not occur; None = none.
         progress: Whether to show a progress bar on standard error, in bytes.
-        advance: Is called with the bytes that have been read since the last call, in both passes.
-        block_bytes: Largest number of bytes read at a time, 1 or more.
 
     Raises:
         CharlmError: `out` holds something or cannot be written; a setting does not apply at this level; a source does
@@ -76,18 +72,14 @@ def tokenize(
             folder.mkdir()
             total = 2 * sum(document.file_bytes() for document in documents)
             with tqdm(total=total, unit="B", unit_scale=True, desc="counting", disable=not progress) as bar:
-
-                def show(count: int) -> None:
-                    """Count bytes that have been read."""
-                    bar.update(count)
-                    advance(count)
-
-                reader = _Reader(config, block_bytes, show)
-                counts, found = _count_characters(documents, reader)
+                read = partial(_read, config=config, advance=bar.update)
+                counts, found = _count_characters(documents, read)
                 if not found:
                     raise CharlmError(f"{', '.join(sources)}: no text")
                 bar.set_description("encoding")
-                _write(folder, found, reader, _build_vocabulary(counts, config, known, end_of_text=len(found) > 1))
+                vocabulary = _build_vocabulary(counts, config, known, end_of_text=len(found) > 1)
+                digest = _write_ids(folder / "ids.bin", found, read, vocabulary)
+                _describe(folder, [*found.values()], config, vocabulary, digest)
             if target.exists():
                 target.rmdir()
             folder.rename(target)
@@ -111,55 +103,38 @@ def _refuse_corpora(documents: Sequence[Document]) -> None:
             raise CharlmError(f"{folder}: is a corpus that charlm tokenize wrote, not text")
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """How documents are read."""
-
-    config: CorpusConfig
-    block_bytes: int
-    advance: Advance
-
-    def read(self, document: Document, consume: Callable[[str], object]) -> Source:
-        """Pass the text of a document to `consume`, piece by piece; return what the document held."""
-        digest, size, characters = hashlib.sha256(), 0, 0
-
-        def blocks() -> Iterator[bytes]:
-            """Yield the bytes of the document, counted and hashed as they are read."""
-            nonlocal size
-            for block in document.read(advance=self.advance, block_bytes=self.block_bytes):
-                digest.update(block)
-                size += len(block)
-                yield block
-
-        for text in texts(blocks(), self.config, name=document.name):
-            consume(text)
-            characters += len(text)
-        return Source(name=document.name, bytes=size, characters=characters, sha256=digest.hexdigest())
+Read = Callable[[Document, Callable[[str], object]], Source]
+"""Passes the text of a document to a function, piece by piece; returns what the document held."""
 
 
-def _count_characters(
-    documents: Sequence[Document], reader: _Reader
-) -> tuple[NDArray[np.int64], dict[Document, Source]]:
+def _read(document: Document, consume: Callable[[str], object], *, config: CorpusConfig, advance: Advance) -> Source:
+    digest, size, characters = hashlib.sha256(), 0, 0
+
+    def blocks() -> Iterator[bytes]:
+        """Yield the bytes of the document, counted and hashed as they are read."""
+        nonlocal size
+        for block in document.read(advance=advance):
+            digest.update(block)
+            size += len(block)
+            yield block
+
+    for text in texts(blocks(), config, name=document.name):
+        consume(text)
+        characters += len(text)
+    return Source(name=document.name, bytes=size, characters=characters, sha256=digest.hexdigest())
+
+
+def _count_characters(documents: Sequence[Document], read: Read) -> tuple[NDArray[np.int64], dict[Document, Source]]:
     """Return how often each code point occurs, int64 [code points], and what each document with text held."""
     counts = np.zeros(CODE_POINTS, np.int64)
 
     def count(text: str) -> None:
         """Add the characters of a text."""
-        found = _bincount(code_points(text))
+        found = np.bincount(code_points(text))
         counts[: len(found)] += found
 
-    sources = {document: reader.read(document, count) for document in documents}
+    sources = {document: read(document, count) for document in documents}
     return counts, {document: source for document, source in sources.items() if source.characters}
-
-
-def _bincount(values: NDArray[np.uint8] | NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return how often each number from 0 up occurs, int64 [highest + 1 or more]."""
-    if values.dtype != np.uint8 or len(values) % 2:
-        return np.bincount(values)
-    # taking bytes in pairs halves the time: bincount converts every value to int64 first
-    pairs = np.bincount(values.view(np.uint16), minlength=1 << 16).reshape(1 << 8, 1 << 8)
-    counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
-    return counts
 
 
 def _build_vocabulary(
@@ -177,27 +152,28 @@ def _build_vocabulary(
     return vocabulary
 
 
-def _write(folder: Path, found: Mapping[Document, Source], reader: _Reader, vocabulary: Vocabulary) -> None:
-    """Write the files of a corpus, manifest.json last."""
-    digest = _write_ids(folder / "ids.bin", found, reader, vocabulary)
-    characters = sum(source.characters for source in found.values())
-    size = characters + len(found) - 1
+def _describe(
+    folder: Path, sources: Sequence[Source], config: CorpusConfig, vocabulary: Vocabulary, digest: str
+) -> None:
+    """Write vocabulary.json, and manifest.json last."""
+    characters = sum(source.characters for source in sources)
+    size = characters + len(sources) - 1
     manifest = Manifest(
         format=FORMAT,
         charlm=__version__,
-        **reader.config.model_dump(),
-        sources=tuple(found.values()),
+        **config.model_dump(),
+        sources=tuple(sources),
         characters=characters,
         dtype=vocabulary.dtype.name,
         size=size,
         ids_sha256=digest,
-        splits=split_positions(size, reader.config),
+        splits=split_positions(size, config),
     )
     (folder / "vocabulary.json").write_text(vocabulary.to_json(), encoding="utf-8")
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _write_ids(path: Path, found: Mapping[Document, Source], reader: _Reader, vocabulary: Vocabulary) -> str:
+def _write_ids(path: Path, found: Mapping[Document, Source], read: Read, vocabulary: Vocabulary) -> str:
     """Write the ids of documents, with the end_of_text id between two of them; return the SHA-256 of the file."""
     to_ids, digest = _encoder(vocabulary), hashlib.sha256()
     between = b""
@@ -210,7 +186,7 @@ def _write_ids(path: Path, found: Mapping[Document, Source], reader: _Reader, vo
 
         for document, source in found.items():
             write(between)
-            if reader.read(document, lambda text: write(to_ids(text))) != source:
+            if read(document, lambda text: write(to_ids(text))) != source:
                 raise CharlmError(f"{document.name}: changed while it was read; try again when nothing writes to it")
             between = np.array(vocabulary.end_of_text_id or 0, stored_dtype(vocabulary)).tobytes()
     return digest.hexdigest()

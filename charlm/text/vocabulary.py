@@ -66,17 +66,15 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest unsigned dtype that holds every id."""
-        return smallest_dtype(len(self))
+        """The smallest of uint8, uint16 and uint32 that holds every id."""
+        return np.dtype(np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.uint32)
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
         """The id of each code point, int64 [highest code point + 1]; -1 if it has none."""
-        code_points = [ord(c) if c is not None else -1 for c in self.characters]
-        table = np.full(max([0, *code_points]) + 1, -1, np.int64)
-        for index, code_point in enumerate(code_points):
-            if code_point >= 0:
-                table[code_point] = index
+        known = {ord(c): index for index, c in enumerate(self.characters) if c is not None}
+        table = np.full(max(known, default=0) + 1, -1, np.int64)
+        table[[*known]] = [*known.values()]
         return table
 
     def look_up(self, text: str) -> NDArray[np.int64]:
@@ -179,22 +177,17 @@ class Decoder:
         return text if self._utf8 is None else self._utf8.decode(text.encode("latin-1"), final)
 
 
-def smallest_dtype(size: int) -> np.dtype[Any]:
-    """Return the smallest of uint8, uint16 and uint32 that holds the ids 0 to size - 1."""
-    return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32)
-
-
 def describe_character(character: str) -> str:
     """Return a character with its code point, for instance 'x' (U+0078), or U+000A if it is not printable."""
     code_point = f"U+{ord(character):04X}"
     return f"{character!r} ({code_point})" if character.isprintable() else code_point
 
 
-def parse_vocabulary(text: str, *, origin: str) -> Vocabulary:
+def parse_vocabulary(text: str | bytes, *, origin: str) -> Vocabulary:
     """Return the vocabulary that a vocabulary.json describes.
 
     Args:
-        text: Its contents.
+        text: Its contents; bytes are UTF-8.
         origin: What the message of an error starts with.
 
     Raises:
@@ -222,11 +215,7 @@ def parse_vocabulary(text: str, *, origin: str) -> Vocabulary:
 
 def read_vocabulary(path: Path) -> Vocabulary:
     """Return the vocabulary in a file; raises CharlmError if it cannot be read or is not valid."""
-    try:
-        text = read_file(path, limit=MAX_BYTES).decode("utf-8")
-    except UnicodeDecodeError:
-        raise CharlmError(f"{path}: cannot be read: not UTF-8") from None
-    return parse_vocabulary(text, origin=str(path))
+    return parse_vocabulary(read_file(path, limit=MAX_BYTES), origin=str(path))
 
 
 def _check(vocabulary: Vocabulary) -> None:
@@ -235,16 +224,12 @@ def _check(vocabulary: Vocabulary) -> None:
     characters = [c for c in vocabulary.characters if c is not None]
     if not vocabulary.characters or len(vocabulary.characters) > MAX_CODE_POINT + 3:
         raise ValueError(f"{len(vocabulary.characters)} characters")
-    if any(not isinstance(c, str) or len(c) != 1 for c in characters):
+    if any(not isinstance(c, str) or len(c) != 1 or "\ud800" <= c <= "\udfff" for c in characters):
         raise ValueError("an entry of characters is not one character")
-    if any("\ud800" <= c <= "\udfff" for c in characters):
-        raise ValueError("an entry of characters is half of a surrogate pair")
     if len(set(characters)) < len(characters):
         raise ValueError("a character occurs twice")
-    if vocabulary.level == "byte" and characters != [chr(value) for value in range(256)]:
-        raise ValueError("level byte has the characters U+0000 to U+00FF, in this order")
-    if vocabulary.level == "byte" and vocabulary.unknown_id is not None:
-        raise ValueError("unknown_id must be null at level byte, where every byte is known")
+    if vocabulary.level == "byte" and (vocabulary.unknown_id, *characters) != (None, *map(chr, range(256))):
+        raise ValueError("level byte has the characters U+0000 to U+00FF, in this order, and no unknown_id")
     reserved = {index for index, c in enumerate(vocabulary.characters) if c is None}
     named = {vocabulary.unknown_id, vocabulary.end_of_text_id} - {None}
     if reserved != named or any(type(index) is not int for index in named):

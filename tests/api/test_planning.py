@@ -8,7 +8,6 @@ import pytest
 
 from charlm.api.planning import Plan, plan
 from charlm.config.file import dump_config, load_config
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.network.bundle import read_bundle
 
 
@@ -40,14 +39,6 @@ def test_the_json_has_the_keys_of_the_contract_and_the_time_is_the_sum_of_its_pa
     )  # tiny evaluates and saves every 30 of 60 steps
     assert found["windows_per_epoch"] == 8 * found["steps_per_epoch"]
     assert found["memory_bytes"] > 100_000_000  # TensorFlow alone takes more
-
-
-@pytest.mark.slow
-def test_the_rare_characters_are_those_that_a_count_of_the_text_finds(planned: Plan) -> None:
-    text = DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000]
-    assert planned.text.rare == {c: text.count(c) for c in set(text) if text.count(c) < 10}
-    assert list(planned.text.rare.values()) == sorted(planned.text.rare.values())
-    assert planned.text.splits == {"train": 16_000, "validation": 2_000, "test": 2_000}
 
 
 @pytest.mark.slow

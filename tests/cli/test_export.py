@@ -70,7 +70,7 @@ def test_an_import_says_what_it_has_made_and_how_to_use_it(network: Path) -> Non
 @pytest.mark.usefixtures("network")
 @table("""
 import missing.keras --vocabulary v.json --out out          | missing.keras: cannot be read: No such file
-import network.safetensors --vocabulary small.json --out out | the output layer must be the one matrix
+import network.safetensors --vocabulary small.json --out out | a network of 5 ids; the vocabulary has 2
 import network.safetensors --vocabulary v.json --out bundle | bundle: exists already
 import network.pt --vocabulary v.json --out out             | network.pt: is a pickle, which can run code
 """)

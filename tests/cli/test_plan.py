@@ -19,7 +19,7 @@ FINDING = Finding("line ends", "mixed: 20 \\n, 10 \\r\\n", "make them one kind")
 
 def make_plan() -> Plan:
     splits = {"train": 18_000, "validation": 2_000}
-    text = TextFacts("20,000 characters, a vocabulary of 60", 20_000, 1, 60, splits, {}, [FINDING])
+    text = TextFacts("20,000 characters, a vocabulary of 60", 20_000, 1, 60, splits, [FINDING])
     return Plan(
         text=text,
         architecture=Architecture(60, 2, 512, None, True, "tanh", False),

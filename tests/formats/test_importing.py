@@ -53,17 +53,10 @@ def test_layers_of_which_only_some_have_a_bias_are_refused(make_bundle: BundleMa
         read(tmp_path, replace(parameters, layers=(replace(lower, bias=None), upper)))
 
 
-def test_layers_of_different_widths_are_refused_by_name(make_bundle: BundleMaker, tmp_path: Path) -> None:
-    parameters = make_bundle(layers=2).parameters
-    narrow = make_bundle(layers=1, units=3).parameters.layers[0]
-    kernel = np.zeros((4, 3), np.float32)
-    broken = replace(
-        parameters,
-        layers=(parameters.layers[0], replace(narrow, kernel=kernel)),
-        logits_kernel=np.zeros((4, 5), np.float32),
-    )
-    with pytest.raises(CharlmError, match=r"rnn.1.kernel: found \(4, 3\); must be \(4, 4\)"):
-        read(tmp_path, broken)
+def test_layers_that_do_not_fit_each_other_are_refused_by_name(make_bundle: BundleMaker, tmp_path: Path) -> None:
+    parameters = make_bundle(embedding=3).parameters
+    with pytest.raises(CharlmError, match=r"rnn.0.kernel: found \(3, 4\); must be \(5, 4\): .* 5 one-hot characters"):
+        read(tmp_path, replace(parameters, embedding=None))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -75,7 +68,7 @@ def test_values_that_are_not_finite_are_refused(make_bundle: BundleMaker, tmp_pa
 
 
 def test_a_vocabulary_of_another_size_is_refused(make_bundle: BundleMaker, tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="the output layer must be the one matrix of shape"):
+    with pytest.raises(CharlmError, match="a network of 5 ids; the vocabulary has 1"):
         read(tmp_path, make_bundle().parameters, vocabulary=Vocabulary("char", ("a",)))
 
 

@@ -10,7 +10,7 @@ from formats.networks import NETWORKS, BundleMaker
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.formats.torch import LOADER, WEIGHTS, export_torch, read_state_dict, to_state_dict
+from charlm.formats.torch import export_torch, read_state_dict, to_state_dict
 from charlm.network.rnn import Parameters
 
 
@@ -46,14 +46,6 @@ def test_with_skip_connections_each_layer_is_a_module(make_bundle: BundleMaker) 
     }
 
 
-def test_the_files_are_the_weights_and_a_loader(make_bundle: BundleMaker) -> None:
-    bundle = make_bundle(layers=1)
-    files = export_torch(bundle)
-    assert set(files) == {WEIGHTS, LOADER}
-    assert set(safetensors.numpy.load(files[WEIGHTS])) == set(to_state_dict(bundle.parameters))
-    assert len(files[LOADER].splitlines()) < 60
-
-
 def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_it(make_bundle: BundleMaker) -> None:
     with pytest.raises(
         CharlmError, match=r"no activation softsign, only tanh and relu; the formats html, onnx, keras and c"
@@ -62,7 +54,7 @@ def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_
 
 
 V, E, H = 5, 3, 4
-PLAIN = {"weight_ih_l0": (H, V), "weight_hh_l0": (H, H), "out__weight": (V, H)}
+PLAIN = {"weight_ih_l0": (H, V), "weight_hh_l0": (H, H), "logits__weight": (V, H)}
 """The shapes of a network of one layer without biases."""
 Tensors = dict[str, NDArray[Any]]
 
@@ -72,10 +64,10 @@ def zeros(**shapes: tuple[int, ...]) -> Tensors:
     return {name.replace("__", "."): np.zeros(shape, np.float32) for name, shape in shapes.items()}
 
 
-def read(folder: Path, tensors: Tensors, *, vocabulary_size: int = V) -> Parameters:
+def read(folder: Path, tensors: Tensors) -> Parameters:
     path = folder / "network.safetensors"
     path.write_bytes(safetensors.numpy.save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
-    return read_state_dict(path, vocabulary_size=vocabulary_size, activation="tanh")
+    return read_state_dict(path, activation="tanh")
 
 
 def assert_equal(found: Parameters, expected: Parameters) -> None:
@@ -92,13 +84,10 @@ def test_what_is_exported_comes_back(make_bundle: BundleMaker, tmp_path: Path, n
     assert found.skip_connections == (expected.skip_connections and len(expected.layers) > 1)
 
 
-def test_modules_may_have_any_names(make_bundle: BundleMaker, tmp_path: Path) -> None:
+def test_the_module_may_have_any_name(make_bundle: BundleMaker, tmp_path: Path) -> None:
     expected = make_bundle(layers=2, embedding=E).parameters
-    renamed = {
-        name.replace("rnn.", "model.encoder.").replace("logits", "head.fc").replace("embedding", "wte"): tensor
-        for name, tensor in to_state_dict(expected).items()
-    }
-    assert_equal(read(tmp_path, renamed), expected)
+    tensors = to_state_dict(expected)
+    assert_equal(read(tmp_path, {name.replace("rnn.", "model.encoder."): tensors[name] for name in tensors}), expected)
 
 
 def test_the_two_biases_are_added_and_missing_ones_are_none_or_zero(tmp_path: Path) -> None:
@@ -108,12 +97,6 @@ def test_the_two_biases_are_added_and_missing_ones_are_none_or_zero(tmp_path: Pa
     np.testing.assert_array_equal(found.logits_bias, np.zeros(V))
     tensors |= {"bias_ih_l0": np.full(H, 0.25, np.float32), "bias_hh_l0": np.full(H, 0.5, np.float32)}
     np.testing.assert_array_equal(read(tmp_path, tensors).tensors()["rnn.0.bias"], np.full(H, 0.75))
-
-
-def test_an_embedding_as_wide_as_the_layer_is_told_from_the_output_by_its_bias(tmp_path: Path) -> None:
-    tensors = zeros(weight_ih_l0=(H, H), weight_hh_l0=(H, H), out__weight=(V, H), out__bias=(V,))
-    tensors["wte.weight"] = np.ones((V, H), np.float32)
-    assert read(tmp_path, tensors).tensors()["embedding"].all()
 
 
 def test_float64_and_float16_become_float32(tmp_path: Path) -> None:
@@ -131,10 +114,9 @@ def test_float64_and_float16_become_float32(tmp_path: Path) -> None:
         ({"weight_ih_l0_reverse": (H, V)}, "weight_ih_l0_reverse: not one of a torch.nn.RNN that reads forwards"),
         ({"weight_ih_l0": (H + 1, V)}, r"weight_ih_l0: found shape \(5, 5\); must begin with 4"),
         ({"bias_ih_l0": (H + 1,)}, r"bias_ih_l0: found shape \(5,\)"),
-        ({"out__weight": (V + 1, H)}, r"shape \(5, 4\).*found out.weight \(6, 4\)"),
-        ({"weight_ih_l0": (H, H), "wte__weight": (V, H)}, "the output layer must be the one matrix"),
-        ({"weight_ih_l0": (H, E)}, "the first layer reads 3 values, and there is no embedding"),
-        ({"norm__weight": (H,)}, "norm.weight: neither an RNN, an output layer nor an embedding"),
+        ({"logits__weight": None}, "logits.weight: is missing"),
+        ({"wte__weight": (V, H)}, r"wte.weight: found shape \(5, 4\); beside .* embedding.weight, with two axes"),
+        ({"logits__bias": (V, 1)}, r"logits.bias: found shape \(5, 1\); .*logits.bias, with one"),
     ],
 )
 def test_what_is_not_a_network_of_charlm_is_refused_by_name(
@@ -149,7 +131,7 @@ def test_what_is_not_a_network_of_charlm_is_refused_by_name(
 def test_what_is_not_safetensors_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(data)
     with pytest.raises(CharlmError, match="not safetensors"):
-        read_state_dict(tmp_path / "x.safetensors", vocabulary_size=V, activation="tanh")
+        read_state_dict(tmp_path / "x.safetensors", activation="tanh")
 
 
 def test_tensors_of_integers_are_refused(tmp_path: Path) -> None:
@@ -164,13 +146,14 @@ def test_a_network_of_pytorch_has_the_same_logits(tmp_path: Path, layers: int) -
     from safetensors.torch import save_file
 
     torch.manual_seed(1)
-    modules = {"wte": torch.nn.Embedding(V, E), "rnn": torch.nn.RNN(E, H, layers), "head": torch.nn.Linear(H, V)}
+    rnn = torch.nn.RNN(E, H, layers)
+    modules = {"embedding": torch.nn.Embedding(V, E), "rnn": rnn, "logits": torch.nn.Linear(H, V)}
     path = tmp_path / "network.safetensors"
     save_file(torch.nn.ModuleDict(modules).state_dict(), path)
-    found = read_state_dict(path, vocabulary_size=V, activation="tanh")
+    found = read_state_dict(path, activation="tanh")
     ids = torch.tensor([[0], [3], [1], [4], [2]])
     with torch.inference_mode():
-        expected = modules["head"](modules["rnn"](modules["wte"](ids))[0])[:, 0]
+        expected = modules["logits"](rnn(modules["embedding"](ids))[0])[:, 0]
 
     logits, _ = found.unroll(ids.numpy(), found.zero_state(1))
     np.testing.assert_allclose(logits[:, 0], expected.numpy(), atol=1e-6)

@@ -193,12 +193,5 @@ def test_a_written_setting_that_is_not_the_one_of_the_corpus_is_refused_with_its
         settle_corpus_settings(corpus, CorpusConfig(**written))
 
 
-def test_an_encoding_in_the_manifest_that_python_does_not_have_is_refused(tmp_path: Path) -> None:
-    make_corpus(tmp_path, "abba")
-    corpus = change_manifest(tmp_path / "out", encoding="klingon")
-    with pytest.raises(CharlmError, match=r"manifest\.json: encoding: found 'klingon', which is not a text encoding"):
-        settle_corpus_settings(corpus, CorpusConfig())
-
-
 def test_ids_that_do_not_occur_count_zero() -> None:
     assert count_ids(np.array([3, 1, 3], np.uint8), 5).tolist() == [0, 1, 0, 2, 0]

@@ -21,7 +21,7 @@ def find(*sources: str | Path) -> list[str]:
 
 
 def read(path: Path, *, block_bytes: int = 1000) -> bytes:
-    return b"".join(Document(path.name, path).read(advance=lambda _: None, block_bytes=block_bytes))
+    return b"".join(Document(path.name, path).read(block_bytes=block_bytes))
 
 
 # Finding

@@ -19,13 +19,6 @@ def test_the_facts_are_those_that_a_count_of_the_text_finds(tmp_path: Path) -> N
     facts = describe_text(corpus)
     assert (facts.characters, facts.documents, facts.vocabulary) == (2 * len(TEXT), 2, 7)  # with the end of text
     assert facts.splits == {"train": 306, "validation": 35, "test": 0}
-    assert facts.rare == {"e": 2}
-
-
-def test_the_characters_of_a_text_that_is_too_long_are_not_counted(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, TEXT)
-    assert describe_text(corpus, max_counted=len(TEXT)).rare is not None
-    assert describe_text(corpus, max_counted=len(TEXT) - 1).rare is None
 
 
 PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")
@@ -48,17 +41,7 @@ def test_utf_8_that_is_read_as_another_encoding_is_found_with_the_right_setting(
     (found,) = [f for f in look(tmp_path, text.encode(), encoding=encoding) if f.subject == "encoding"]
     accents = sum(not character.isascii() for character in text)
     assert found.found == f"{accents} characters are UTF-8 that was read as another encoding"
-    assert found.advice == "-s corpus.encoding=utf-8"
-
-
-def test_a_file_that_was_saved_with_the_wrong_encoding_is_found_with_the_command_that_mends_it(tmp_path: Path) -> None:
-    (found,) = [f for f in look(tmp_path, 20 * FRENCH.encode().decode("latin-1")) if f.subject == "encoding"]
-    assert "iconv -f UTF-8 -t CP1252" in found.advice
-
-
-def test_quotes_of_cp1252_that_are_read_as_latin_1_are_found_with_the_right_setting(tmp_path: Path) -> None:
-    (found,) = look(tmp_path, PLAYS.replace('"', "\u201d").replace("'", "\u2019").encode("cp1252"), encoding="latin-1")
-    assert (found.subject, found.advice) == ("encoding", "-s corpus.encoding=cp1252")
+    assert found.advice.startswith("-s corpus.encoding=utf-8, or ")
 
 
 def test_characters_that_another_program_has_lost_are_counted(tmp_path: Path) -> None:
@@ -76,11 +59,6 @@ def test_mixed_line_ends_are_counted_by_kind(tmp_path: Path) -> None:
 def test_repeated_passages_are_found_with_their_share(tmp_path: Path) -> None:
     (found,) = look(tmp_path, PLAYS + PLAYS[:30_000])
     assert found.found.startswith("17% of the text repeats passages")  # 30,000 of 175,896
-
-
-def test_a_long_text_is_looked_at_in_parts(tmp_path: Path) -> None:
-    text = "".join(random.Random(0).choices("abcdefgh\n", k=2_500_000))
-    assert look(tmp_path, text) == []
 
 
 @pytest.mark.parametrize(

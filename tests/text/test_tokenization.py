@@ -20,6 +20,7 @@ from limits import file_size_limit
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
+from charlm.text import tokenization
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 
@@ -32,15 +33,15 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @SEEDED
-@given(st.lists(any_text), st.integers(1, 5))
-def test_several_documents_are_kept_with_the_end_of_text_id_between_them(texts: list[str], block_bytes: int) -> None:
+@given(st.lists(any_text))
+def test_several_documents_are_kept_with_the_end_of_text_id_between_them(texts: list[str]) -> None:
     texts = [text.removeprefix("\ufeff") for text in texts]
     kept = [text for text in texts if text]
     if not kept:
         return
     with tempfile.TemporaryDirectory() as folder:
         sources = str(write_texts(Path(folder), *texts))
-        corpus = tokenize([sources], Path(folder) / "out", CorpusConfig(), block_bytes=block_bytes)
+        corpus = tokenize([sources], Path(folder) / "out", CorpusConfig())
         end_of_text = corpus.vocabulary.end_of_text_id
         assert (end_of_text is not None) == (len(kept) > 1)
         parts = np.split(corpus.ids, np.flatnonzero(corpus.ids == (-1 if end_of_text is None else end_of_text)))
@@ -125,18 +126,26 @@ def test_a_corpus_as_a_source_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["abd", "abcabc", "", "中"])
-def test_a_file_that_changes_between_the_passes_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_changes_between_the_passes_is_refused(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_texts(tmp_path, "abc") / "00.txt"
     (tmp_path / "new").write_text(text)
+    monkeypatch.setattr(tokenization, "_build_vocabulary", act_before(lambda: (tmp_path / "new").replace(path)))
     with pytest.raises(CharlmError, match=r"00\.txt: changed while it was read"):
-        tokenize_with(lambda: (tmp_path / "new").replace(path), path, tmp_path / "out")
+        tokenize([str(path)], tmp_path / "out", CorpusConfig())
     assert not (tmp_path / "out").exists()
 
 
-def tokenize_with(act: Callable[[], object], source: Path, out: Path) -> None:
-    """Tokenize a file of one block; `act` is called when the first pass has read it."""
-    actions = iter([act])
-    tokenize([str(source)], out, CorpusConfig(), advance=lambda _: next(actions, lambda: None)())
+def act_before(act: Callable[[], object]) -> Callable[..., Vocabulary]:
+    """Return the function that makes the vocabulary, between the two passes, after an act."""
+    build = tokenization._build_vocabulary
+
+    def acting(*arguments: Any, **settings: Any) -> Vocabulary:
+        act()
+        return build(*arguments, **settings)
+
+    return acting
 
 
 # The folder
@@ -174,13 +183,13 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["sources"]
 
 
-def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    path = write_texts(tmp_path, "abc") / "00.txt"
+    monkeypatch.setattr(tokenization, "_build_vocabulary", act_before(interrupt))
     with pytest.raises(KeyboardInterrupt):
-        tokenize_with(interrupt, path, tmp_path / "out")
+        make_corpus(tmp_path, "abc")
     assert [path.name for path in tmp_path.iterdir()] == ["sources"]
 
 
