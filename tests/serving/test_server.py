@@ -189,12 +189,9 @@ def test_a_thousand_slow_connections_are_not_noticed_and_are_closed(trained_run:
         try:
             for connection in connections:
                 connection.send(b"P")
-            waits = []
-            for seed in range(20):
-                started = time.monotonic()
-                text_of(port, max_tokens=50, seed=seed)
-                waits.append(time.monotonic() - started)
-            assert sorted(waits)[10] < 5
+            started = time.monotonic()
+            text_of(port, max_tokens=50)
+            assert time.monotonic() - started < 5
             wait_until(lambda: read_process(process.pid).open_files < 100)
         finally:
             for connection in connections:
