@@ -56,9 +56,10 @@ class Service:
         return Response(self._page, media_type="text/html", headers=PAGE_HEADERS)
 
     async def list_models(self, _: Request) -> Response:
-        """GET /v1/models."""
+        """GET /v1/models: the models, with what a request may ask for."""
+        limits = {name: getattr(self._limits, name) for name in ("prompt_characters", "tokens", "answer_values")}
         models = [
-            {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm"}
+            {"id": model.name, "object": "model", "created": model.created, "owned_by": "charlm", "limits": limits}
             for model in self._models.values()
         ]
         return json_response({"object": "list", "data": models})

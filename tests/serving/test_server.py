@@ -257,4 +257,5 @@ def test_two_models_are_served_beside_each_other(bundle_folder: Path, trained_ru
     with serving(trained_run, str(bundle_folder)) as (_, port):
         models = json.loads(call(port, "GET", "/v1/models")[1])["data"]
         assert [model["id"] for model in models] == [trained_run.name, "bundle"]
+        assert models[0]["limits"] == {"prompt_characters": 65_536, "tokens": 4096, "answer_values": 1_048_576}
         assert set(text_of(port, model="bundle", prompt="ab", max_tokens=50)) <= set("\nab")
