@@ -16,8 +16,6 @@ import pytest
 from faults.serve_load import read_process, serving
 from serving.conftest import Server
 
-from charlm.serving.server import listen
-
 pytestmark = pytest.mark.slow
 
 ENDLESS = 100_000_000
@@ -247,6 +245,9 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback(bundle_folder: Path) ->
 
 
 def test_a_connection_sends_small_answers_at_once() -> None:
+    pytest.importorskip("uvicorn", reason="missing: uvicorn")
+    from charlm.serving.server import listen
+
     with listen("127.0.0.1", 0) as listener:
         listener.listen()
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
