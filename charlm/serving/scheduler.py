@@ -183,7 +183,8 @@ class Answering:
                 raise _busy("every slot and every place in the queue is taken")
             while unfinished:
                 try:
-                    job, chunk = await asyncio.wait_for(inbox.get(), end - self._loop.time())
+                    async with asyncio.timeout_at(end):  # wait_for of Python 3.11 may swallow a cancellation
+                        job, chunk = await inbox.get()
                 except TimeoutError:
                     if not has_begun:
                         raise _busy("no text began within the time limit") from None
