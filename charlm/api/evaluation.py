@@ -1,9 +1,9 @@
 """The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,9 @@ from charlm.evaluation.copies import Copies, find_copies
 from charlm.evaluation.mixture import mix
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
 from charlm.evaluation.scoring import Score, mean_score, nats_of, record_surprise, score_stream, stream_logits
+from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown
-
-if TYPE_CHECKING:
-    from charlm.engine.dynamic import DynamicScores
 
 
 @dataclass(frozen=True)
@@ -96,11 +94,10 @@ def evaluate(
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation and mixtures read the text as a stream")
     if dynamic and model.others:
         raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
-    corpus = run_corpus(model.folder, model.bundle) if dynamic or mixed or baselines or copies else None
-    training = None if corpus is None else corpus.split("train")
-    if training is None and (copies or mixed or dynamic):
-        needing = "--copies" if copies else "--mix" if mixed else "--dynamic"
-        raise CharlmError(f"{model.folder}: a bundle without its run: {needing} needs the training text; name the run")
+    needing = [
+        option for option, is_wanted in (("--copies", copies), ("--mix", mixed), ("--dynamic", dynamic)) if is_wanted
+    ]
+    training = _training_text(model, needing) if needing or baselines else None
     skipped: list[int] = []
     name, ids = ids_to_score(
         model.folder,
@@ -113,13 +110,8 @@ def evaluate(
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         rate, blocks = None, score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
-            streams = [stream_logits(model.network, ids)]
-            if dynamic:
-                rate, adapting = _read_dynamically(model, ids, training)
-                streams.append(adapting)
-            size = len(model.vocabulary)
-            mixture = mix(streams, ids, vocabulary_size=size, training_ids=training) if mixed else None
-            blocks = only_finite(mixture or nats_of(streams[-1], ids), advice="leave out --dynamic and --mix")
+            rate, blocks = _read_and_learn(model, ids, training, dynamic=dynamic, mixed=mixed)
+            blocks = only_finite(blocks, advice="leave out --dynamic and --mix")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
         score = mean_score(blocks)
@@ -132,10 +124,31 @@ def evaluate(
     return Evaluation(name, score, others, static, sum(skipped), rate, mixed, copied, longest)
 
 
-def _read_dynamically(model: Model, ids: NDArray[Any], training: NDArray[Any]) -> "DynamicScores":
-    from charlm.engine import runtime
+def _training_text(model: Model, needing: Sequence[str]) -> NDArray[Any] | None:
+    """Return the text that a model was trained on, None if it is not known; refuse that if an option needs it."""
+    corpus = run_corpus(model.folder, model.bundle)
+    if corpus is not None:
+        return corpus.split("train")
+    if needing:
+        raise CharlmError(
+            f"{model.folder}: a bundle without its run: {needing[0]} needs the training text; name the run"
+        )
+    return None
 
-    runtime.start()
-    from charlm.engine.dynamic import score_dynamic
 
-    return score_dynamic(model.bundle, ids, training_ids=training)
+def _read_and_learn(
+    model: Model, ids: NDArray[Any], training: NDArray[Any], *, dynamic: bool, mixed: bool
+) -> tuple[float | None, Iterator[Floats]]:
+    """Return the learning rate of dynamic evaluation, None without it, and the nats of all ids but the first."""
+    rate, streams = None, [stream_logits(model.network, ids)] if mixed else []
+    if dynamic:
+        from charlm.engine import runtime
+
+        runtime.start()
+        from charlm.engine.dynamic import score_dynamic
+
+        rate, adapting = score_dynamic(model.bundle, ids, training_ids=training)
+        streams.append(adapting)
+    if not mixed:
+        return rate, nats_of(streams[0], ids)
+    return rate, mix(streams, ids, vocabulary_size=len(model.vocabulary), training_ids=training)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Floats
+from charlm.network.rnn import Floats, log_softmax
 
 ORDERS = (2, 3, 4, 5, 6)
 """How many characters each of the n-gram models knows before the one that it predicts."""
@@ -127,21 +127,18 @@ class Mixture:
         for index in training_ids[-MAX_TRAINING:].tolist():
             self.learn(index)
 
-    def predict(self, log_probabilities: Sequence[Floats]) -> Floats:
-        """Return log p of the next id, float64 [V], and remember what the models said.
-
-        Args:
-            log_probabilities: What each network gives, float [V].
-
-        """
+    def log_probabilities(self, networks: Sequence[Floats]) -> Floats:
+        """Return log p_i of the next id by each model, float64 [M, V], given that of each network, float64 [V]."""
         others = [*self._counts.predict(self._read), self._match.predict(self._read)]
-        self._logs = np.stack([*log_probabilities, *(np.log(np.maximum(one, FLOOR)) for one in others)])
-        self._found = log_softmax(self.weights @ self._logs)
-        return self._found
+        return np.stack([*networks, *(np.log(np.maximum(one, FLOOR)) for one in others)])
 
-    def update(self, index: int) -> None:
-        """Learn from the id that came, after it was predicted."""
-        self.weights += RATE * (self._logs[:, index] - self._logs @ np.exp(self._found))
+    def mix(self, logs: Floats) -> Floats:
+        """Return log p of the next id, float64 [V], given log p_i of each model, float64 [M, V]."""
+        return log_softmax(self.weights @ logs)
+
+    def update(self, index: int, logs: Floats, found: Floats) -> None:
+        """Learn from the id that came, given what `log_probabilities` and `mix` returned before it."""
+        self.weights += RATE * (logs[:, index] - logs @ np.exp(found))
         self.learn(index)
 
     def learn(self, index: int) -> None:
@@ -175,12 +172,7 @@ def mix(
     mixture.learn(first)
     rows = zip(*(chain.from_iterable(stream) for stream in streams), strict=True)
     for logits, target in zip(rows, targets, strict=True):
-        found = mixture.predict([log_softmax(row) for row in logits])
+        logs = mixture.log_probabilities([log_softmax(row.astype(np.float64)) for row in logits])
+        found = mixture.mix(logs)
         yield np.array([-found[target]], np.float32)
-        mixture.update(target)
-
-
-def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return log softmax(logits), float64 [V]."""
-    below_peak = logits.astype(np.float64) - logits.max()
-    return np.asarray(below_peak - np.log(np.exp(below_peak).sum()))
+        mixture.update(target, logs, found)

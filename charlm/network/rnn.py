@@ -307,9 +307,14 @@ def nats(logits: Floats, targets: NDArray[Any]) -> Floats:
 
     """
     with np.errstate(over="ignore", invalid="ignore"):  # the result shows whether the logits were finite
-        below_peak = logits - logits.max(-1, keepdims=True)
-        target = np.take_along_axis(below_peak, targets[..., None], -1)[..., 0]
-        return np.asarray(np.log(np.exp(below_peak, out=below_peak).sum(-1)) - target)
+        return np.asarray(-np.take_along_axis(log_softmax(logits), targets[..., None], -1)[..., 0])
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Return log softmax(logits), [..., V], of the dtype of the logits, without overflow for finite logits."""
+    below_peak = logits - logits.max(-1, keepdims=True)
+    below_peak -= np.log(np.exp(below_peak).sum(-1, keepdims=True))
+    return np.asarray(below_peak)
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[Any]:

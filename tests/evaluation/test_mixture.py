@@ -23,8 +23,10 @@ def test_the_probabilities_of_all_ids_sum_to_one_at_every_id() -> None:
     mixture = Mixture(V, networks=1, training_ids=TRAINING)
     for logits, target in zip(LOGITS[0], IDS[1:].tolist(), strict=True):
         log_probabilities = logits - np.log(np.exp(logits).sum())
-        assert np.exp(mixture.predict([log_probabilities])).sum() == pytest.approx(1, abs=1e-12)
-        mixture.update(target)
+        logs = mixture.log_probabilities([log_probabilities])
+        found = mixture.mix(logs)
+        assert np.exp(found).sum() == pytest.approx(1, abs=1e-12)
+        mixture.update(target, logs, found)
 
 
 @pytest.mark.parametrize("place", [1, 30, 90])
@@ -45,14 +47,13 @@ def test_the_weights_follow_the_gradient_of_the_score() -> None:
     mixture = Mixture(V, networks=2, training_ids=TRAINING)
     mixture.learn(int(ids[0]))
     rows = [row - np.log(np.exp(row).sum()) for row in LOGITS[:, 0].astype(np.float64)]
-    before, weights = mixture.predict(rows)[ids[1]], mixture.weights.copy()
-    slopes = []
+    logs, weights = mixture.log_probabilities(rows), mixture.weights.copy()
+    found, slopes = mixture.mix(logs), []
     for index in range(len(weights)):
         mixture.weights[index] += difference
-        slopes.append((mixture.predict(rows)[ids[1]] - before) / difference)
+        slopes.append((mixture.mix(logs) - found)[ids[1]] / difference)
         mixture.weights[index] -= difference
-    mixture.predict(rows)
-    mixture.update(int(ids[1]))
+    mixture.update(int(ids[1]), logs, found)
     np.testing.assert_allclose((mixture.weights - weights) * 1000, slopes, atol=1e-5)
 
 
