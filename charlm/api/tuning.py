@@ -34,8 +34,7 @@ def tune(
 ) -> "SearchResult":
     """Search for the recipe with the lowest validation loss after the same time of training.
 
-    If the same search has begun in the folder, it goes on. Several processes may search there at once. TensorFlow's
-    threads are set for the whole process.
+    If the same search has begun in the folder, it goes on. TensorFlow's threads are set for the whole process.
 
     Args:
         space: The YAML file of what is searched, see docs/tuning.md; or the name of the one that comes with charlm.
@@ -50,7 +49,8 @@ def tune(
 
     Raises:
         CharlmError: Optuna or TensorFlow is not installed, the space, the text or an argument is not right, the folder
-            holds another search, several trials in a row have failed, or a file cannot be written.
+            holds another search or another process searches there, several trials in a row have failed, or a file
+            cannot be written.
         Stopped: a signal came while nothing was trained; it is a KeyboardInterrupt.
 
     """

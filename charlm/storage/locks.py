@@ -1,7 +1,4 @@
-"""Locks of files and folders, which the operating system releases when a process ends, even if it is killed.
-
-A run has one writer. Processes that share a folder take turns, and each claims what it works on.
-"""
+"""Locks of files and folders, which the operating system releases when a process ends, even if it is killed."""
 
 import contextlib
 import fcntl
@@ -14,40 +11,33 @@ from charlm.errors import CharlmError
 from charlm.storage.files import open_for_writing, writing
 
 LOCK = ".lock"
-"""The lock of a run folder."""
+"""The lock of the folder of a run or a search, which has one writer."""
 Flock = Callable[[int, int], object]
 """Locks a file descriptor, as `fcntl.flock` does."""
 
 
-def lock(path: Path, *, wait: bool = False, flock: Flock = fcntl.flock) -> int | None:
-    """Lock a file, which is made if it is missing.
+def lock_folder(folder: Path) -> int | None:
+    """Lock a folder.
 
     Args:
-        path: The file, in a folder that exists.
-        wait: Whether to wait until no other process holds the lock.
-        flock: What locks the descriptor.
+        folder: The folder.
 
     Returns:
-        The descriptor of the file: the lock ends when it is closed. None = another process holds the lock.
+        The descriptor of the folder: the lock ends when it is closed. None = another process holds the lock.
 
     Raises:
-        CharlmError: the file is a link or cannot be written, or the file system has no locks.
+        OSError: the folder is missing or a link.
 
     """
-    return _hold(open_for_writing(path, os.O_RDWR | os.O_CREAT), path, wait=wait, flock=flock)
-
-
-def lock_folder(folder: Path) -> int | None:
-    """Lock a folder without waiting, as `lock` does a file; raises OSError if it is missing or a link."""
     return _hold(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC), folder)
 
 
-def _hold(descriptor: int, path: Path, *, wait: bool = False, flock: Flock = fcntl.flock) -> int | None:
+def _hold(descriptor: int, path: Path, *, flock: Flock = fcntl.flock) -> int | None:
     """Lock a descriptor and return it; else close it, and return None if another process holds the lock."""
     try:
         with writing(path):
             try:
-                flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
                 return None
@@ -58,22 +48,11 @@ def _hold(descriptor: int, path: Path, *, wait: bool = False, flock: Flock = fcn
 
 
 @contextlib.contextmanager
-def taking_turns(path: Path) -> Iterator[None]:
-    """Wait until no other process is in a block with the same lock file, and keep the others out; raises as `lock`."""
-    descriptor = lock(path, wait=True)
-    assert descriptor is not None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def only_writer(run: Path, *, flock: Flock = fcntl.flock) -> Iterator[None]:
-    """Hold the lock of a run folder for the length of a block.
+def only_writer(folder: Path, *, flock: Flock = fcntl.flock) -> Iterator[None]:
+    """Hold the lock of the folder of a run or a search for the length of a block.
 
     Args:
-        run: The folder.
+        folder: The folder.
         flock: What locks the descriptor.
 
     Raises:
@@ -81,11 +60,11 @@ def only_writer(run: Path, *, flock: Flock = fcntl.flock) -> Iterator[None]:
             be written, or its file system has no locks.
 
     """
-    path = run / LOCK
+    path = folder / LOCK
     while True:
-        descriptor = lock(path, flock=flock)
+        descriptor = _hold(open_for_writing(path, os.O_RDWR | os.O_CREAT), path, flock=flock)
         if descriptor is None:
-            raise CharlmError(f"{run}: {_holder(path)} is training here; wait for it, or name another --run")
+            raise CharlmError(f"{folder}: {_holder(path)} is training here; wait for it, or name another folder")
         if _is_in_place(descriptor, path):
             break
         os.close(descriptor)  # the holder before removed the file while this process opened it: open the new one

@@ -16,14 +16,14 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from charlm.config.schema import Config
 from charlm.config.yaml import dump_yaml
 from charlm.errors import CharlmError, harmless
 from charlm.runs.run import begin_run, folder_aside
 from charlm.storage.atomic import write_file
-from charlm.storage.locks import taking_turns
+from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
 from charlm.training import loop
 from charlm.training.checkpoints import Progress
@@ -33,7 +33,7 @@ from charlm.training.parts import fill_parts
 from charlm.training.signals import Session
 from charlm.training.timing import STEP_SECONDS, measure
 from charlm.tuning.space import Space
-from charlm.tuning.study import ERROR, SECONDS, SETTINGS, TURN, Study, Turn
+from charlm.tuning.study import ENDED, ERROR, SECONDS, SETTINGS, Study
 
 BEST_FILE = "best.yaml"
 MAX_FAILURES = 3
@@ -78,7 +78,7 @@ class SearchResult:
     best: TrialSummary | None
     """Its trial."""
     trials: tuple[TrialSummary, ...]
-    """All trials of the study, those of other processes included."""
+    """All trials of the study."""
     reason: str
     """Why it ended, for the user."""
     signal: Signals | None
@@ -179,24 +179,27 @@ class Search:
         """Train trials until the search ends.
 
         Raises:
-            CharlmError: several trials in a row have failed, or a file cannot be written.
+            CharlmError: another process searches in the folder, several trials in a row have failed, or a file cannot
+                be written.
             Stopped: a signal came while nothing was trained.
 
         """
-        deadline = self.clock() + self.seconds
+        with only_writer(self.study.out):
+            return self._run(deadline=self.clock() + self.seconds)
+
+    def _run(self, deadline: float) -> SearchResult:
+        self.study.enqueue_unfinished()
         self._write_best()
         while True:
             if self.clock() + self._longest_seconds > deadline:
                 return self.result(TIME_IS_OVER)
-            turn = self.study.take_turn(at_most=self.trials)
-            if turn is None:
-                is_enough = self.trials is not None and len(self.study.trials()) >= self.trials
-                return self.result(ENOUGH if is_enough else NOTHING_LEFT)
+            if self.trials is not None and sum(trial.state in ENDED for trial in self.study.trials()) >= self.trials:
+                return self.result(ENOUGH)
+            trial = self.study.next_trial()
+            if trial is None:
+                return self.result(NOTHING_LEFT)
             started = self.clock()
-            try:
-                outcome = self._train(turn, deadline)
-            finally:
-                turn.release()
+            outcome = self._train(trial, deadline)
             if outcome is not None:
                 if outcome.signal is not None:
                     return self.result(outcome.reason, signal=outcome.signal)
@@ -204,17 +207,17 @@ class Search:
                     return self.result(TIME_IS_OVER)
                 self._longest_seconds = max(self._longest_seconds, self.clock() - started)
 
-    def _train(self, turn: Turn, deadline: float) -> Outcome | None:
+    def _train(self, trial: Trial, deadline: float) -> Outcome | None:
         """Train a trial and tell the study how it ended; return None if it has failed."""
         space, session = self.study.space, self.session
         session.reason = None
-        values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in turn.trial.params.items()}
+        values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in trial.params.items()}
         tried = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
-        session.say(f"trial {turn.trial.number}: {tried}")
+        session.say(f"trial {trial.number}: {tried}")
         try:
             settings, engine = plan_trial(
                 space,
-                turn.trial.params,
+                trial.params,
                 self.corpus,
                 self.make_engine,
                 seconds=self.trial_seconds,
@@ -225,66 +228,65 @@ class Search:
             def watch(progress: Progress, nats: float) -> None:
                 """Report an evaluation to the study, and end a trial that is hopeless."""
                 evaluation = -(-progress.step // settings["training.evaluate_every"])  # 1 to EVALUATIONS
-                is_hopeless = self.study.report(turn, evaluation, nats)
+                trial.report(nats, evaluation)
                 if progress.step >= settings["training.steps"]:
                     return
-                if is_hopeless:
+                if trial.should_prune():
                     session.reason = HOPELESS
                 elif self.clock() >= deadline:
                     session.reason = TIME_IS_OVER
 
             session.on_evaluation = watch
-            folder = self.study.folder(turn.trial.number)
+            folder = self.study.folder(trial.number)
             with folder_aside(folder) as aside:
                 run = begin_run(folder, _config(space, settings), self.corpus, aside=aside)
             with session.silent():
                 outcome = loop.train(run, engine, resume=False, session=session)
         except CharlmError as error:
-            self._fail(turn, str(error))
+            self._fail(trial, str(error))
             return None
-        self._tell(turn, outcome, settings)
+        self._tell(trial, outcome, settings)
         return outcome
 
-    def _tell(self, turn: Turn, outcome: Outcome, settings: Mapping[str, Any]) -> None:
+    def _tell(self, trial: Trial, outcome: Outcome, settings: Mapping[str, Any]) -> None:
         """Tell the study and the user how a trial ended; one that is run again has not ended."""
         if outcome.signal is not None or outcome.reason == TIME_IS_OVER:
             return
         seconds, nats = outcome.progress.seconds, outcome.progress.best_nats
         if outcome.reason != HOPELESS and nats is None:
-            self._fail(turn, "no loss is a finite number")
+            self._fail(trial, "no loss is a finite number")
             return
         if outcome.reason == HOPELESS:
-            self.study.end(turn, TrialState.PRUNED, {SECONDS: seconds})
+            self.study.end(trial, TrialState.PRUNED, {SECONDS: seconds})
         else:
-            self.study.end(turn, TrialState.COMPLETE, {SETTINGS: dict(settings), SECONDS: seconds}, nats=nats)
+            self.study.end(trial, TrialState.COMPLETE, {SETTINGS: dict(settings), SECONDS: seconds}, nats=nats)
         self._failures.clear()
         best = self._write_best()
         result = "pruned" if outcome.reason == HOPELESS else f"{nats:.4f} nats per character"
-        self.session.say(f"trial {turn.trial.number}: {result}{best}")
+        self.session.say(f"trial {trial.number}: {result}{best}")
 
-    def _fail(self, turn: Turn, reason: str) -> None:
-        self.study.end(turn, TrialState.FAIL, {ERROR: reason})
-        self.session.say(f"trial {turn.trial.number}: failed: {reason}")
+    def _fail(self, trial: Trial, reason: str) -> None:
+        self.study.end(trial, TrialState.FAIL, {ERROR: reason})
+        self.session.say(f"trial {trial.number}: failed: {reason}")
         self._failures.append(reason)
         if len(self._failures) >= MAX_FAILURES:
             raise CharlmError(f"{self.study.out}: the last {MAX_FAILURES} trials have failed; the last one: {reason}")
 
     def _write_best(self) -> str:
         """Write the recipe of the best trial of the whole study; return what to say of it."""
-        with taking_turns(self.study.out / TURN):
-            trials, space, path = self.study.trials(), self.study.space, self.study.out / BEST_FILE
-            best = _best(trials)
-            if best is None:
-                return ""
-            ended = sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in trials)
-            head = (
-                f"{self.command} -c {shlex.quote(str(path))}",
-                f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats a character",
-                f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training.",
-            )
-            values = space.config(best.user_attrs[SETTINGS]).model_dump(mode="json", exclude_defaults=True)
-            write_file(path, ("".join(f"# {harmless(line)}\n" for line in head) + dump_yaml(values)).encode())
-            return f"; best {best.value:.4f} (trial {best.number})"
+        trials, space, path = self.study.trials(), self.study.space, self.study.out / BEST_FILE
+        best = _best(trials)
+        if best is None:
+            return ""
+        ended = sum(trial.state in ENDED for trial in trials)
+        head = (
+            f"{self.command} -c {shlex.quote(str(path))}",
+            f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats a character",
+            f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training.",
+        )
+        values = space.config(best.user_attrs[SETTINGS]).model_dump(mode="json", exclude_defaults=True)
+        write_file(path, ("".join(f"# {harmless(line)}\n" for line in head) + dump_yaml(values)).encode())
+        return f"; best {best.value:.4f} (trial {best.number})"
 
     def result(self, reason: str, *, signal: Signals | None = None) -> SearchResult:
         """Return what the search has found by now, and why it ended."""

@@ -1,16 +1,13 @@
 """The study of a search in its folder: which trials there are, what they found, and which values come next.
 
-Optuna keeps the study and proposes the values. Several processes may search in one folder. They take turns when they
-ask for a trial, and each trial is claimed by the process that trains it. The claim of a process that has ended is gone,
-so that the next process that asks runs its trial again.
+Optuna keeps the study and proposes the values. One process searches in a folder at a time. A trial that was in training
+when a search ended is run again by the next one.
 """
 
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +24,11 @@ from charlm.runs.folder import CORPUS
 from charlm.runs.run import corpus_identity
 from charlm.storage.atomic import remove_folder, scratch_folder, write_file
 from charlm.storage.files import read_file, writing
-from charlm.storage.locks import lock, taking_turns
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.tuning.space import Space, values_of_recipe
 
 SEARCH_FILE, JOURNAL = "search.json", "study.journal"
-PREPARING, TURN = ".preparing", ".turn"
-"""Lock files: of the text, and of the study."""
 MAX_BYTES = 1 << 20
 FORMAT = 1
 RANDOM_TRIALS = 8
@@ -43,7 +37,7 @@ PRUNING_TRIALS, PRUNING_INDEX = 4, 3
 """Trials that are never pruned, and the first evaluation at which others are."""
 MAX_REPEATS = 100
 """Proposals of values that were tried before, in a row, after which there is nothing left to try."""
-SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 SETTINGS, ERROR, SECONDS = "settings", "error", "seconds"
 LEFT_OUT, TRIAL_SECONDS = "left_out", "trial_seconds"
 """The names of the attributes of trials, and of the study."""
@@ -72,16 +66,15 @@ def prepare_folder(
         if is_new and out.exists() and any(path.name[0] != "." and path.name != CORPUS for path in out.iterdir()):
             raise CharlmError(f"{out}: is not empty, and not the folder of a search; name another --out")
         out.mkdir(parents=True, exist_ok=True)
-    with taking_turns(out / PREPARING):
-        corpus = _prepare_corpus(out / CORPUS, space.config(), sources, progress=progress)
-        identity = {"format": FORMAT, **space.describe(), CORPUS: corpus_identity(corpus)}
-        written = (json.dumps(identity, indent=2) + "\n").encode()
-        path = out / SEARCH_FILE
-        if not path.exists():
-            write_file(path, written)
-        elif (found := _read(path)) != json.loads(written):
-            name = next((key for key in identity if found.get(key) != json.loads(written)[key]), "format")
-            raise CharlmError(f"{out}: holds a search with another {name}; name another --out, or delete this one")
+    corpus = _prepare_corpus(out / CORPUS, space.config(), sources, progress=progress)
+    identity = {"format": FORMAT, **space.describe(), CORPUS: corpus_identity(corpus)}
+    written = (json.dumps(identity, indent=2) + "\n").encode()
+    path = out / SEARCH_FILE
+    if is_new:
+        write_file(path, written)
+    elif (found := _read(path)) != json.loads(written):
+        name = next((key for key in identity if found.get(key) != json.loads(written)[key]), "format")
+        raise CharlmError(f"{out}: holds a search with another {name}; name another --out, or delete this one")
     return corpus, identity
 
 
@@ -107,19 +100,6 @@ def _read(path: Path) -> dict[str, Any]:
     raise CharlmError(f"{path}: damaged: not a JSON object; name another --out")
 
 
-@dataclass
-class Turn:
-    """A trial that this process has claimed."""
-
-    trial: Trial
-    lock: int
-    """The descriptor of the lock of the trial."""
-
-    def release(self) -> None:
-        """Let another process take the trial, if it has not ended."""
-        os.close(self.lock)
-
-
 class Study:
     """A study in the folder of its search.
 
@@ -137,19 +117,18 @@ class Study:
         self.out, self.space = out, space
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        with taking_turns(out / TURN):
-            self._study = optuna.create_study(
-                storage=_open_journal(out / JOURNAL),
-                study_name=f"{space.path.stem}-{digest[:12]}",
-                direction="minimize",
-                load_if_exists=True,
-                pruner=MedianPruner(n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX),
-            )
-            if not self._study.get_trials(deepcopy=False):
-                self._study.enqueue_trial(values_of_recipe(space))
+        self._study = optuna.create_study(
+            storage=_open_journal(out / JOURNAL),
+            study_name=f"{space.path.stem}-{digest[:12]}",
+            direction="minimize",
+            load_if_exists=True,
+            pruner=MedianPruner(n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX),
+        )
+        if not self._study.get_trials(deepcopy=False):
+            self._study.enqueue_trial(values_of_recipe(space))
 
     def settle_trial_seconds(self, asked: float | None, *, default: float) -> float:
-        """Return how long each trial of the study trains: what its first process has asked for, in seconds.
+        """Return how long each trial of the study trains: what was asked for at its beginning, in seconds.
 
         Args:
             asked: What the user asks for; None = what the study has.
@@ -159,11 +138,10 @@ class Study:
             CharlmError: the study has another length: losses after different times do not compare.
 
         """
-        with taking_turns(self.out / TURN):
-            held = self._study.user_attrs.get(TRIAL_SECONDS)
-            if held is None:
-                held = default if asked is None else asked
-                self._study.set_user_attr(TRIAL_SECONDS, held)
+        held = self._study.user_attrs.get(TRIAL_SECONDS)
+        if held is None:
+            held = default if asked is None else asked
+            self._study.set_user_attr(TRIAL_SECONDS, held)
         if asked is not None and asked != held:
             raise CharlmError(
                 f"--trial-minutes: found {asked / 60:g}; the trials of this search have {held / 60:g} min each: "
@@ -171,48 +149,24 @@ class Study:
             )
         return float(held)
 
-    def take_turn(self, *, at_most: int | None = None) -> Turn | None:
-        """Return a trial to train: the values of one that was not finished again, or new ones; None = there is none.
-
-        Args:
-            at_most: The number of trials, those of other processes and those in training included, at which there is no
-                new one.
-
-        Raises:
-            CharlmError: the study cannot be written.
-
-        """
-        with taking_turns(self.out / TURN):
-            self._enqueue_unfinished()
-            return self._ask() if at_most is None or self._count() < at_most else None
-
-    def _count(self) -> int:
-        return len(self._study.get_trials(deepcopy=False, states=SEEN))
-
-    def _enqueue_unfinished(self) -> None:
-        """Let the values of trials whose processes have ended be tried again; what they have trained is removed."""
+    def enqueue_unfinished(self) -> None:
+        """Let the values of trials that were in training be tried again; what they have trained is removed."""
         for frozen in self._study.get_trials(states=(TrialState.RUNNING,)):
-            held = lock(self._lock_file(frozen.number))
-            if held is not None:
-                self._leave_out(Trial(self._study, frozen._trial_id))
-                remove_folder(self.folder(frozen.number))
-                self._study.enqueue_trial(frozen.params or values_of_recipe(self.space))
-                os.close(held)
+            self._leave_out(Trial(self._study, frozen._trial_id))
+            remove_folder(self.folder(frozen.number))
+            self._study.enqueue_trial(frozen.params or values_of_recipe(self.space))
 
-    def _ask(self) -> Turn | None:
+    def next_trial(self) -> Trial | None:
+        """Return a trial to train, with values that were not tried; None = nothing is left to try."""
         for _ in range(MAX_REPEATS):
             trials = self._study.get_trials(deepcopy=False)
-            # seeded by the trial, so that a search of one process can be repeated and two do not draw the same
+            # seeded by the trial, so that a search can be repeated
             self._study.sampler = TPESampler(seed=len(trials), n_startup_trials=RANDOM_TRIALS, multivariate=True)
             trial = self._study.ask(dict(self.space.search))
-            held = lock(self._lock_file(trial.number))
-            if held is None:
-                raise CharlmError(f"{self.out}: the lock of trial {trial.number} is held by another process")
             others = [other for other in trials if other.number != trial.number and LEFT_OUT not in other.user_attrs]
             if not any(other.params == trial.params for other in others):  # what has failed would fail again
-                return Turn(trial, held)
+                return trial
             self._leave_out(trial)
-            os.close(held)
         return None
 
     def _leave_out(self, trial: Trial) -> None:
@@ -220,34 +174,26 @@ class Study:
         trial.set_user_attr(LEFT_OUT, True)
         self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
-    def report(self, turn: Turn, index: int, nats: float) -> bool:
-        """Report the loss at an evaluation, in nats per character; return whether the trial is hopeless."""
-        turn.trial.report(nats, index)
-        return turn.trial.should_prune()
-
-    def end(self, turn: Turn, state: TrialState, kept: Mapping[str, Any], *, nats: float | None = None) -> None:
+    def end(self, trial: Trial, state: TrialState, kept: Mapping[str, Any], *, nats: float | None = None) -> None:
         """End a trial.
 
         Args:
-            turn: The trial.
+            trial: One that `next_trial` returned.
             state: COMPLETE, PRUNED or FAIL.
             kept: What is kept of it: SETTINGS, the settings that it trained with; SECONDS of training; ERROR.
             nats: The lowest loss of a complete trial, in nats per character.
 
         """
         for name, value in kept.items():
-            turn.trial.set_user_attr(name, value)
-        self._study.tell(turn.trial, nats, state=state, skip_if_finished=True)
+            trial.set_user_attr(name, value)
+        self._study.tell(trial, nats, state=state, skip_if_finished=True)
 
     def folder(self, number: int) -> Path:
         """Return the folder of the run of a trial that is trained here."""
         return self.out / f"trial-{number:04}"
 
-    def _lock_file(self, number: int) -> Path:
-        return self.out / f".trial-{number:04}.lock"
-
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials of the study that count, those of other processes included."""
+        """Return all trials of the study that count."""
         return [trial for trial in self._study.get_trials() if LEFT_OUT not in trial.user_attrs]
 
 

@@ -1,18 +1,15 @@
-"""Locks: of a run that one process writes to, and of what processes share."""
+"""The lock of a folder that one process writes to."""
 
 import errno
 import fcntl
-import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from charlm.errors import CharlmError
-from charlm.storage.locks import is_held, lock, only_writer, taking_turns
+from charlm.storage.locks import is_held, only_writer
 
 HOLD = "import sys, time; from pathlib import Path; from charlm.storage.locks import only_writer\n" \
        "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"  # fmt: skip
@@ -70,37 +67,8 @@ def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path)
     assert removed
 
 
-def test_a_claim_holds_until_it_is_released(tmp_path: Path) -> None:
-    first = lock(tmp_path / "a.lock")
-    assert first is not None
-    assert lock(tmp_path / "a.lock") is None
-    assert lock(tmp_path / "b.lock") is not None
-    os.close(first)
-    assert lock(tmp_path / "a.lock") is not None
-
-
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "a.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CharlmError, match=r"a\.lock: is a link"):
-        lock(tmp_path / "a.lock")
-    with pytest.raises(CharlmError, match=r"a\.lock: is a link"), taking_turns(tmp_path / "a.lock"):
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CharlmError, match=r"\.lock: is a link"), only_writer(tmp_path):
         pass
     assert not (tmp_path / "elsewhere").exists()
-
-
-def test_turns_do_not_overlap(tmp_path: Path) -> None:
-    events: list[str] = []
-
-    def take(name: str) -> None:
-        with taking_turns(tmp_path / "turn"):
-            events.append(f"{name} begins")
-            time.sleep(0.02)
-            events.append(f"{name} ends")
-
-    threads = [threading.Thread(target=take, args=(name,)) for name in ("a", "b", "c")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [event.split()[1] for event in events] == ["begins", "ends"] * 3
-    assert all(events[index].split()[0] == events[index + 1].split()[0] for index in (0, 2, 4))

@@ -10,6 +10,7 @@ from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder, numbers, ticking
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
 from charlm.runs.summary import summarize
+from charlm.storage.locks import only_writer
 
 pytest.importorskip("optuna", reason="missing: optuna")
 
@@ -150,6 +151,12 @@ def test_another_search_in_the_same_folder_is_refused(searching: SearchFolder) -
         other.text = other.text[::-1] if change == "text" else other.text
         with pytest.raises(CharlmError, match=r"out: holds a search with another (search|text)"):
             other.run(trials=2)
+
+
+def test_a_second_process_in_the_same_folder_is_refused(searching: SearchFolder) -> None:
+    study, _ = searching.open()
+    with only_writer(study.out), pytest.raises(CharlmError, match=r"out: process .* is training here; wait for it"):
+        searching.run(trials=1)
 
 
 def test_another_length_of_trials_is_refused(searching: SearchFolder) -> None:
