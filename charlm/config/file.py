@@ -7,10 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from charlm.config.mistakes import demand, path_of
 from charlm.config.schema import DECIDED_BY_THE_TASK, RESUMABLE, Config
 from charlm.config.yaml import MAX_DEPTH, as_yaml, dump_yaml, parse_yaml, read_yaml, show_value
-from charlm.errors import CharlmError, nearest, shorten
+from charlm.errors import CharlmError, demand, nearest, path_of, shorten
 
 
 def load_config(

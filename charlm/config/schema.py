@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
-from charlm.config.mistakes import demand, path_of
 from charlm.config.recipes import section_name
+from charlm.errors import demand, path_of
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from charlm.config.schema import ModelConfig
 from charlm.engine.model import CharacterRNN, State, named_weights, to_parameters, zero_state
-from charlm.engine.objective import mean_nats
 from charlm.engine.recurrence import Tensor
+from charlm.engine.step import mean_nats
 from charlm.errors import CharlmError, counted
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle

@@ -22,9 +22,8 @@ from charlm.engine.model import (
     to_parameters,
     zero_state,
 )
-from charlm.engine.objective import make_objective
 from charlm.engine.optimizer import WeightAverage, build_optimizer
-from charlm.engine.step import StepResults, compile_steps, share_batch
+from charlm.engine.step import StepResults, compile_steps, make_objective, share_batch
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.training.engine import StepMetrics, Tensors

@@ -1,8 +1,8 @@
-"""The training step, compiled: it takes the hidden state and returns the next one.
+"""The training step, compiled: what it minimises, and how it takes the hidden state and returns the next one.
 
-A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and
-the gradients are added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several
-machines share the parts; each reads only the rows of its own.
+A batch is split into parts, one for each core. Each part runs its own forward and backward pass, and the gradients are
+added in a fixed order, so that a run is repeatable to the last bit on the same machine. Several machines share the
+parts; each reads only the rows of its own.
 
 Axes: B batch, R rows of the batch on this machine (B on a single one), T time, V vocabulary, K steps in one call.
 """
@@ -16,14 +16,69 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from charlm.config.schema import TrainingConfig
 from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, State, draws_per_part
-from charlm.engine.objective import Objective, mean_nats
 from charlm.engine.optimizer import WeightAverage
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError
 from charlm.text.batches import Batches
 from charlm.training.parts import add_in_order, own_parts, spans_of
+
+
+def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
+    """Return the loss in nats per character: targets int32 [T, B], logits float32 [T, B, V] -> float32 []."""
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises, apart from regularization.
+
+        (1 - w) * H(text, p) + w * H(q, p),  p = softmax(logits / temperature)
+
+    H is the cross entropy, w the weight of the soft targets q, which are the probabilities of the teachers (Hinton et
+    al. 2015). H is linear in its first argument, so that both terms are one cross entropy.
+    """
+
+    temperature: float = 1.0
+    """Divisor of the logits, more than 0."""
+    soft_weight: float = 0.0
+    """w, the weight of the soft targets, 0 to 1."""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether it is the loss itself."""
+        return self.temperature == 1 and not self.soft_weight
+
+    def soft_width(self, vocabulary_size: int) -> int:
+        """Return the size of the last axis of the soft targets: V, or 0 if they are not used."""
+        return vocabulary_size if self.soft_weight else 0
+
+    def __call__(self, targets: Tensor, soft_targets: Tensor, logits: Tensor) -> Tensor:
+        """Return the value to minimise.
+
+        Args:
+            targets: The ids that follow, int32 [T, B].
+            soft_targets: The probabilities q, float16 [T, B, V], or [T, B, 0] if they are not used.
+            logits: float32 [T, B, V].
+
+        Returns:
+            The mean over the characters in nats, float32 [].
+
+        """
+        logits = logits * (1 / self.temperature)
+        if not self.soft_weight:
+            return mean_nats(targets, logits)
+        hard = tf.one_hot(targets, logits.shape[-1])
+        mixed = (1 - self.soft_weight) * hard + self.soft_weight * tf.cast(soft_targets, tf.float32)
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(mixed, logits))
+
+
+def make_objective(settings: TrainingConfig) -> Objective:
+    """Return the objective that the settings ask for."""
+    weight = settings.teacher_weight if settings.has_soft_targets else 0.0
+    return Objective(settings.loss_temperature, weight)
 
 
 class StepResults(NamedTuple):

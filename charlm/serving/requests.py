@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from charlm.config.mistakes import demand
-from charlm.errors import nearest, shorten
+from charlm.errors import demand, nearest, shorten
 from charlm.sampling.batch import MAX_LIKELIEST
 
 MAX_CHOICES = 128

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from charlm.config.mistakes import demand
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, counted, shorten
+from charlm.errors import CharlmError, counted, demand, shorten
 from charlm.storage.files import open_file, read_file
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
 

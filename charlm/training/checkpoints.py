@@ -18,9 +18,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.mistakes import demand
 from charlm.config.schema import Config
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, demand, shorten
 from charlm.network.bundle import MAX_HEADER_BYTES
 from charlm.runs.folder import STEPS
 from charlm.storage.atomic import remove_folder, sha256, write_folder

@@ -20,11 +20,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import flatten, load_config
-from charlm.config.mistakes import demand, path_of
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.config.yaml import read_yaml, show_value
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, demand, path_of, shorten
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 FORMS = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"

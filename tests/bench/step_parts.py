@@ -58,8 +58,7 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
 
     from charlm.engine.keras_engine import KerasEngine
     from charlm.engine.model import build_model
-    from charlm.engine.objective import make_objective, mean_nats
-    from charlm.engine.step import GradientsOfParts, share_batch
+    from charlm.engine.step import GradientsOfParts, make_objective, mean_nats, share_batch
     from charlm.text.batches import Batches
 
     settings, rng = config.training, np.random.default_rng(0)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.mistakes import demand
+from charlm.errors import demand
 
 
 class Thing(BaseModel):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charlm.config.schema import TrainingConfig
-from charlm.engine.objective import Objective, make_objective, mean_nats
+from charlm.engine.step import Objective, make_objective, mean_nats
 
 T, B, V = 4, 3, 5
 RNG = np.random.default_rng(0)

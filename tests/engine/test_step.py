@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config, ModelConfig, RnnConfig
 from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, build_model, to_parameters, zero_state
-from charlm.engine.objective import Objective
-from charlm.engine.step import StepResults, compile_steps, share_batch
+from charlm.engine.step import Objective, StepResults, compile_steps, share_batch
 from charlm.network.rnn import nats
 from charlm.text.batches import Batches
 
