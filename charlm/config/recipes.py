@@ -72,6 +72,7 @@ def describe_settings() -> dict[str, str]:
     schema, found = json.loads(SCHEMA.read_text(encoding="utf-8")), dict[str, str]()
 
     def collect(before: str, section: Mapping[str, Any]) -> None:
+        """Add the settings of a section, whose dotted key is `before`."""
         for name, setting in section["properties"].items():
             if inner := section_name(setting):
                 collect(f"{before}{name}.", schema["$defs"][inner])
@@ -117,8 +118,7 @@ SUITED = {
         better="shakespeare-15m",
         times=6,
     ),
-    20_000_000: RecipeAdvice("5mb", "a few epochs of so long a text want wider layers and no dropout", minutes=10),
-    math.inf: RecipeAdvice("50mb", "so long a text can hardly be learnt by heart: wide layers", minutes=10),
+    math.inf: RecipeAdvice("5mb", "so long a text is hardly learnt by heart: wide layers, no dropout", minutes=10),
 }
 """What suits a text of fewer characters of training text than the first number. A training that nobody has asked for by
 name takes 10 minutes at most, give or take the machine."""
