@@ -206,13 +206,6 @@ def log_scale(axes: "Axes", *values: ArrayLike) -> None:
         axes.yaxis.set_minor_formatter("")
 
 
-def doubling_scale(axes: "Axes", marks: Sequence[int] | NDArray[np.int64]) -> None:
-    """Make the horizontal axis logarithmic, with these numbers written on it."""
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([int(mark) for mark in marks], [f"{int(mark):,}" for mark in marks], minor=False)
-    axes.minorticks_off()
-
-
 def rule(axes: "Axes", *, y: float | None = None, x: float | None = None) -> None:
     """Draw a thin line across the axes at a height or a place."""
     if y is not None:

@@ -15,7 +15,6 @@ from charlm.inspection.look import (
     PAPER,
     band,
     canvas,
-    doubling_scale,
     legend,
     log_scale,
     positive,
@@ -61,21 +60,17 @@ def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
 
 
 def draw_usable_context(context: UsableContext) -> "Figure":
-    """Draw the loss by the number of characters given, and what each doubling of it saves."""
-    figure, (upper, lower) = canvas("Loss, given k characters", "What a doubling of k saves", height=1.6)
-    upper.plot(context.characters, context.nats, marker="o", markersize=3.5, label="network", **series(0))
+    """Draw the loss by the number of characters given."""
+    figure, (axes,) = canvas("Loss, given k characters")
+    axes.plot(context.characters, context.nats, marker="o", markersize=3.5, label="network", **series(0))
     if context.ngram_order.size:
         style: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 4.5, "color": series(1)["color"]}
-        upper.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
-    centres = np.sqrt(context.characters[:-1] * context.characters[1:])
-    lower.bar(centres, context.bits_saved, width=0.5 * centres, color=BLUE)
-    for axes in (upper, lower):
-        doubling_scale(axes, context.characters)
-        axes.set(xlim=(0.8, 1.25 * context.characters[-1]), xlabel="k, characters given")
-    rule(lower, y=0)
-    upper.set_ylabel("nats per character")
-    lower.set_ylabel("bits per character")
-    legend(figure, columns=2)
+        axes.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(context.characters, context.characters, minor=False)
+    axes.minorticks_off()
+    axes.set(xlabel="k, characters given", ylabel="nats per character")
+    legend(figure)
     return figure
 
 

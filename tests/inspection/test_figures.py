@@ -73,11 +73,6 @@ def test_a_line_is_that_of_the_numbers(
     assert line(draw(name, whole), label) == (expected[0].tolist(), expected[1].tolist())
 
 
-def test_what_a_doubling_of_the_context_saves_is_a_bar(whole: Report) -> None:
-    heights = [height for _, height in bars(draw("usable-context", whole), axes=1)]
-    assert heights == whole.get("usable_context").bits_saved.tolist()
-
-
 def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) -> None:
     figure = draw("eigenvalues", whole)
     assert len(figure.axes) == 2
