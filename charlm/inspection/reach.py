@@ -13,12 +13,12 @@ from charlm.inspection.look import (
     MUTED,
     ORANGE,
     PAPER,
+    RULE,
     band,
     canvas,
     legend,
     log_scale,
     positive,
-    rule,
     series,
 )
 from charlm.inspection.memory import (
@@ -53,7 +53,7 @@ def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
         band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
         axes.plot(curve.lag, positive(curve.median), label=layer_name(curve.layer), **style)
     log_scale(axes, *(values for curve in found.layers for values in (curve.median, curve.high)))
-    rule(axes, y=1)
+    axes.axhline(1, **RULE)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
     legend(figure)
     return figure
@@ -112,7 +112,7 @@ def draw_lyapunov(found: Lyapunov) -> "Figure":
     figure, (axes,) = canvas("Lyapunov exponents of the whole state")
     finite = found.exponents[np.isfinite(found.exponents)]
     axes.plot(np.arange(1, len(finite) + 1), finite, marker=".", markersize=4, **series(0))
-    rule(axes, y=0)
+    axes.axhline(0, **RULE)
     axes.set(xlabel="rank", ylabel="nats per character")
     axes.locator_params(axis="x", integer=True)
     return figure
@@ -130,7 +130,7 @@ def draw_fixed_points(found: Sequence[HeldCharacter], characters: Sequence[str |
         if places := [(radius, row) for name, radius, row in points if name == kind]:
             style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "markersize": 5.5}
             axes.plot(*zip(*places, strict=True), linestyle="", marker=marker, label=kind, **style)
-    rule(axes, x=1)
+    axes.axvline(1, **RULE)
     axes.set_yticks(range(len(found)), [visible(characters[held.id]) for held in found], color=INK)
     axes.set(xlabel="spectral radius of the Jacobian of a step", ylabel="character held")
     axes.set_ylim(len(found) - 0.5, -0.5)

@@ -4,7 +4,7 @@ A quantity, its figures and its tables stand in one place: one more is a functio
 one of the modules beside this one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,20 +72,13 @@ class Table:
     """A table that is made for each run."""
 
     caption: str
-    columns: Mapping[str, str] | tuple[str, ...]
-    """The fields by the heads of their columns; or the heads alone, if `items` returns whole rows."""
-    items: Callable[..., Iterable[Any]]
-    """Returns what has a row each."""
+    columns: tuple[str, ...]
+    """Their heads."""
+    rows: Callable[..., Rows]
     of: tuple[str, ...] = ()
-    """The arguments of `items`, as `Report.get` has them; () = the first quantity of the section."""
+    """The arguments of `rows`, as `Report.get` has them; () = the first quantity of the section."""
     is_folded: bool = True
     """Whether the reader has to open it."""
-
-    def rows(self, *arguments: Any) -> Rows:
-        """Return the rows, given the quantities of `of`."""
-        if isinstance(self.columns, tuple):
-            return list(self.items(*arguments))
-        return [tuple(getattr(item, name) for name in self.columns.values()) for item in self.items(*arguments)]
 
 
 @dataclass(frozen=True)
