@@ -246,7 +246,6 @@ def browser(units: Units, names: Sequence[str | None], *, run: int) -> str:
 def units_data(units: Units) -> dict[str, Any]:
     """Return what the script of the browser reads."""
     return {
-        "start": units.excerpt_start,
         "ids": units.excerpt.tolist(),
         "layers": [
             {

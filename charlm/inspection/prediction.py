@@ -97,7 +97,7 @@ def draw_loss(loss: LossByClass, classes: Sequence[ClassLoss], *, title: str) ->
     axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
     if loss.ngram_order is not None:
         style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
-        by_ngrams = [each.ngram_nats_per_char for each in classes]
+        by_ngrams = np.array([each.ngram_nats_per_char for each in classes], np.float64)
         axes.plot(by_ngrams, rows, label=f"{loss.ngram_order}-gram", **style)
     axes.axvline(loss.nats_per_char, **RULE)
     axes.set_yticks(rows, labels, color=INK)

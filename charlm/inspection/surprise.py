@@ -59,7 +59,7 @@ def predict(trace: Trace, *, lags: int = 32, rows: int = 256) -> Predictions:
     return Predictions(
         positions=steps + 1,
         ids=ids,
-        nats=nats(logits, ids),
+        nats=np.asarray(nats(logits, ids), np.float64),
         likeliest=likeliest,
         probabilities=np.take_along_axis(chances, likeliest, -1),
         influence=np.concatenate(influence),

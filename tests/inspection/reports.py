@@ -76,4 +76,4 @@ def _units(rng: np.random.Generator, excerpt: Any, layers: int) -> Units:
         FeatureScores("vowel next", "yes/no", Chance(0.31, 0.28), (score,), 1),
         FeatureScores("position in the line", "number", Chance(0.4, 0.3), (score,), 0),
     )
-    return Units(60, 100, features, (score,), 0, excerpt, outputs)
+    return Units(60, 100, features, (score,), excerpt, outputs)

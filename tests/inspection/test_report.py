@@ -16,7 +16,8 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import measure_baselines
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.passages import to_plain
-from charlm.inspection.reading import Subject, limits_for
+from charlm.inspection.prediction import make_curves, make_loss
+from charlm.inspection.reading import Reading, Subject, limits_for
 from charlm.inspection.report import QUANTITIES, inspect_run, to_json
 from charlm.network.bundle import Bundle
 
@@ -43,14 +44,14 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
 
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
-    found = inspect_run(subject(bundle, length=5001), limits=replace(SMALL, characters=9999), only=[])
-    assert found.notes[1:] == ("Units, calibration, fixed points: the first 5,000 characters.",)
+    found = Reading(subject(bundle, length=5001), replace(SMALL, characters=9999)).left_out()
+    assert found[1:] == ["Units, calibration, fixed points: the first 5,000 characters."]
 
 
 def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:
-    found = inspect_run(subject(bundle), limits=SMALL, only=["loss_by_class"])
+    found = make_loss(Reading(subject(bundle), SMALL))
     expected = mean_score(score_stream(bundle.parameters, random_ids(400)[:300])).nats_per_char
-    assert found.get("loss_by_class").nats_per_char == pytest.approx(expected)
+    assert found.nats_per_char == pytest.approx(expected)
 
 
 def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
@@ -58,13 +59,13 @@ def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_r
 ) -> None:
     run, training, own = make_run(tmp_path / "run"), random_ids(500, seed=9), random_ids(80, seed=4)
     known = subject(bundle, run=run, training_ids=training, validation_ids=own)
-    found = inspect_run(known, limits=SMALL, only=["curves"]).get("curves").levels
+    found = make_curves(Reading(known, SMALL)).levels
     expected = measure_baselines(own, bundle.vocabulary, training[-400:]).nats_per_char
     assert {level.name: level.nats_per_char for level in found} == {
         "uniform": pytest.approx(np.log(5)),
         **{name: pytest.approx(expected[name]) for name in ("unigram", "5-gram", "bz2")},
     }
-    assert inspect_run(replace(known, validation_ids=None), limits=SMALL, only=["curves"]).get("curves").levels == ()
+    assert make_curves(Reading(replace(known, validation_ids=None), SMALL)).levels == ()
 
 
 @pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])
@@ -83,7 +84,7 @@ def test_a_text_without_a_prediction_is_refused(bundle: Bundle, length: int) -> 
 def test_weights_that_are_too_large_are_refused(bundle: Bundle) -> None:
     bundle.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
-        inspect_run(subject(bundle), only=["surprise"])
+        inspect_run(subject(bundle))
 
 
 def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
