@@ -1,33 +1,14 @@
 """How far back networks learn, predict and remember whose memory is known."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import reference
 from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
-from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, score_ngrams
 from charlm.inspection.memory import divergence, gradient_by_lag, half_life, impulse_response, usable_context
-
-PERIOD = 4
-
-
-def periodic_ids(length: int) -> NDArray[Any]:
-    """Return a text in which each character is the one PERIOD before it."""
-    return np.tile([0, 2, 1, 1], length // PERIOD + 1)[:length]
-
-
-@pytest.mark.parametrize("depth", [4, 8])
-def test_a_shift_register_uses_no_more_than_the_place_that_it_reads(depth: int) -> None:
-    """It looks PERIOD characters back: with fewer it guesses among 3, with more it knows."""
-    parameters = shift_register(depth, reads=PERIOD - 1)
-    found = usable_context(parameters, periodic_ids(200), characters=(1, 2, 4, 8, 16, 32), positions=40)
-    np.testing.assert_allclose(found.nats[:2], np.log(3), rtol=1e-5)
-    np.testing.assert_allclose(found.nats[2:], 2 * np.exp(-12), rtol=1e-2)
 
 
 def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameters) -> None:

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from inspection.networks import random_ids
-from inspection.reports import CHARACTERS, SMALL, bare, report
+from inspection.reports import SMALL, bare, report
 from numpy.typing import NDArray
 from run_folders import make_run
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import measure_baselines
-from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.passages import to_plain
-from charlm.inspection.prediction import make_curves, make_loss
+from charlm.inspection.prediction import make_curves
 from charlm.inspection.reading import Reading, Subject, limits_for
 from charlm.inspection.report import QUANTITIES, inspect_run, to_json
 from charlm.network.bundle import Bundle
@@ -46,12 +45,6 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
     found = Reading(subject(bundle, length=5001), replace(SMALL, characters=9999)).left_out()
     assert found[1:] == ["Units, calibration, fixed points: the first 5,000 characters."]
-
-
-def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:
-    found = make_loss(Reading(subject(bundle), SMALL))
-    expected = mean_score(score_stream(bundle.parameters, random_ids(400)[:300])).nats_per_char
-    assert found.nats_per_char == pytest.approx(expected)
 
 
 def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
@@ -109,17 +102,6 @@ def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
 def test_a_value_becomes_plain(value: Any, expected: Any) -> None:
     found = to_plain(value)
     assert json.dumps(found, allow_nan=False) == json.dumps(expected)
-
-
-def test_each_character_has_its_surprise_and_what_was_likelier() -> None:
-    whole = report()
-    first = to_json(whole)["surprise"][0]
-    assert first["position"] == 1
-    assert first["character"] == CHARACTERS[whole.get("surprise").ids[0]]
-    assert first["nats"] == pytest.approx(whole.get("surprise").nats[0], rel=1e-6)
-    assert [guess["character"] for guess in first["likeliest"]] == [
-        CHARACTERS[guess] for guess in whole.get("surprise").likeliest[0]
-    ]
 
 
 def test_each_layer_has_its_gradient_by_lag_and_its_radius() -> None:
