@@ -117,8 +117,8 @@ def canvas(
 
 
 def room_for(labels: Sequence[str]) -> float:
-    """Return the inches that names of rows need left of the axes."""
-    return 0.2 + 0.075 * max(map(len, labels))
+    """Return the inches that names of rows, and the name of their axis, need left of the axes."""
+    return 0.4 + 0.075 * max(map(len, labels))
 
 
 def theme_css() -> str:

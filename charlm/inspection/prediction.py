@@ -101,7 +101,7 @@ def draw_loss(loss: LossByClass, classes: Sequence[ClassLoss], *, title: str) ->
         axes.plot(by_ngrams, rows, label=f"{loss.ngram_order}-gram", **style)
     axes.axvline(loss.nats_per_char, **RULE)
     axes.set_yticks(rows, labels, color=INK)
-    axes.set(xlabel="nats per character (%: share of all nats)", ylim=(len(classes) - 0.4, -0.6))
+    axes.set(xlabel="nats per character", ylabel="class, % of all nats", ylim=(len(classes) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     legend(figure)
     return figure
@@ -153,7 +153,14 @@ NETWORK = Section(
     "h_t = f(x_t U + h_{t-1} V + b), logits_t = h_t W + c, h_0 = 0",
     "The loop on the left is the same weights at every step on the right: that is all a recurrent network is.",
     (Quantity("network", lambda reading: draw_up(reading.parameters)),),
-    (Chart("network", "the network rolled and unrolled, with the shapes of its weights", draw_network, (), False),),
+    (
+        Chart(
+            "network",
+            "the network rolled and unrolled, with the shapes of its weights",
+            draw_network,
+            shares_limits=False,
+        ),
+    ),
     (Table("Parameters", ("tensor", "symbol", "shape", "parameters"), weight_rows),),
 )
 CURVES = Section(
@@ -163,7 +170,13 @@ CURVES = Section(
     "Where the curve falls below a level, the network predicts better than that simple model; "
     "the shaded gap between training and validation is what it has learnt by heart.",
     (Quantity("curves", make_curves),),
-    (Chart("curves", "loss on training and validation text by step", draw_curves),),
+    (
+        Chart(
+            "curves",
+            "loss on training and validation text by step; each line across is a simple model on the validation text",
+            draw_curves,
+        ),
+    ),
 )
 SURPRISE = Section(
     "surprise",
@@ -192,7 +205,13 @@ LOSS = Section(
             lambda loss: draw_loss(loss, loss.by_word_place, title="Loss by the number of the letter in its word"),
         ),
     ),
-    (Table("Nats per character", ("class", "characters", "nats", "n-gram nats", "share of loss"), loss_rows),),
+    (
+        Table(
+            "Nats per character",
+            ("class", "characters", "nats per character", "nats per character, n-gram", "share of all nats"),
+            loss_rows,
+        ),
+    ),
 )
 CALIBRATION = Section(
     "calibration",
@@ -201,6 +220,13 @@ CALIBRATION = Section(
     "Points below the diagonal are predictions that are right less often than the network believes; "
     "a best temperature above 1 says the same in one number.",
     (Quantity("calibration", lambda reading: calibrate(reading.parameters, reading.ids, reading.states)),),
-    (Chart("reliability", "how often the likeliest character is right, by its probability", draw_reliability),),
+    (
+        Chart(
+            "reliability",
+            "how often the likeliest character is right, by its probability: on the diagonal, as often as it says; "
+            "the larger a dot, the more predictions",
+            draw_reliability,
+        ),
+    ),
     (Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),),
 )

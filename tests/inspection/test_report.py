@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RandomParameters
 from inspection.networks import random_ids
 from inspection.reports import SMALL, bare, report
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import measure_baselines
 from charlm.inspection.passages import to_plain
 from charlm.inspection.prediction import make_curves
-from charlm.inspection.reading import Reading, Subject, limits_for
+from charlm.inspection.reading import Reading, Subject, estimate_seconds, limits_for
 from charlm.inspection.report import QUANTITIES, inspect_run, to_json
 from charlm.network.bundle import Bundle
 
@@ -37,6 +38,7 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     assert found.notes == (
         "Losses by class: the first 300 of 400 characters.",
         "Surprise, gradients, impulse response, exponents, saturation: the first 120 characters.",
+        "Usable context: the loss on 20 characters, evenly spaced.",
         "N-grams: counted on the last 400 characters of the training text.",
         "Curves: missing: a bundle without its run has no learning curves.",
     )
@@ -44,7 +46,7 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
     found = Reading(subject(bundle, length=5001), replace(SMALL, characters=9999)).left_out()
-    assert found[1:] == ["Units, calibration, fixed points: the first 5,000 characters."]
+    assert found[1] == "Units, calibration, fixed points: the first 5,000 characters."
 
 
 def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
@@ -85,6 +87,14 @@ def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
     many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
     assert limits_for(bundle.parameters).positions == 2000
     assert limits_for(many).positions == 500
+
+
+def test_the_report_on_a_larger_network_is_estimated_to_take_longer(random_parameters: RandomParameters) -> None:
+    sizes = ({"units": 8}, {"units": 256}, {"units": 256, "layers": 4}, {"units": 768, "layers": 3})
+    seconds = [estimate_seconds(random_parameters(vocabulary_size=64, **size)) for size in sizes]
+    assert seconds == sorted(seconds)
+    assert seconds[0] < 10
+    assert 15 < seconds[2] < 60  # of the default recipe, on two idle cores
 
 
 @pytest.mark.parametrize(
