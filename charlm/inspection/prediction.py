@@ -134,7 +134,7 @@ def calibration_rows(found: Calibration) -> Rows:
     """Return the figures of a calibration."""
     return (
         ("best temperature, from 0.25 to 4", found.temperature),
-        ("nats per character at it", found.best_nats_per_char),
+        ("nats per character at the best temperature", found.best_nats_per_char),
         ("nats per character at temperature 1", found.nats_per_char),
         ("expected calibration error", found.expected_error),
         ("predictions", found.positions),

@@ -99,7 +99,8 @@ UNITS = Section(
     (
         Chart(
             "units",
-            "strength of the best unit on each feature, and what chance gives",
+            "strength of the best unit on each feature: bar, on the whole text; dot, among positions with the same "
+            "character; stroke and cross, what chance gives for the bar and for the dot",
             lambda units: draw_features(units) if units.features else None,
         ),
     ),
