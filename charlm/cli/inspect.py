@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,12 +10,15 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, checkpoint_option, describe_skipped, json_option, models_argument, unknown_option
-from charlm.cli.output import print_result, say
+from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import harmless
 
 if TYPE_CHECKING:
     from charlm.api.inspection import Progress
+    from charlm.runs.folder import BundleName
 
+SHORT_SECONDS = 10
+"""A report that takes less is not estimated."""
 BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
 EXAMPLES = {
     "charlm inspect --out report.html": "a page about the newest run",
@@ -66,7 +69,8 @@ def inspect(
         if count:
             say(describe_skipped(count, "the text"))
 
-    with _progress_bar() as progress:
+    _say_estimate(runs, checkpoint=checkpoint)
+    with _shown_progress() as progress:
         reports = inspection.inspect_runs(
             runs,
             out=out,
@@ -82,15 +86,31 @@ def inspect(
         print_result(str(out))
 
 
+def _say_estimate(runs: Sequence[Path], *, checkpoint: "BundleName") -> None:
+    """Tell the user how long the report will take, unless that is a few seconds."""
+    from charlm.api.model import load
+    from charlm.inspection.reading import estimate_seconds
+    from charlm.training.display import duration
+
+    paths: Sequence[Path | None] = runs or [None]
+    seconds = sum(estimate_seconds(load(path, checkpoint=checkpoint).bundle.parameters) for path in paths)
+    if seconds >= SHORT_SECONDS:
+        say(f"the report will take about {duration(seconds)} on two idle cores")
+
+
 @contextlib.contextmanager
-def _progress_bar() -> Iterator["Progress"]:
-    """Yield a function that shows how many parts are made, on standard error if that is a terminal."""
+def _shown_progress() -> Iterator["Progress"]:
+    """Yield a function that shows which part is being made, on standard error: a bar on a terminal, else lines."""
     from tqdm import tqdm
 
-    with tqdm(bar_format=BAR, leave=False, delay=0.1, disable=None) as bar:
+    with tqdm(bar_format=BAR, leave=False, delay=0.1, disable=not shows_progress()) as bar:
 
         def show(done: int, parts: int, name: str) -> None:
-            """Move the bar."""
+            """Move the bar, or print a line for every part but the first, whose error may be that of the command."""
+            if bar.disable:
+                if done:
+                    say(f"part {done + 1} of {parts}: {name}")
+                return
             bar.total, bar.n = parts, done
             bar.set_description_str(harmless(name))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Parameters, State
+from charlm.network.rnn import Parameters, State, nats
 
 Values = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class Calibration:
     """The loss at `temperature`."""
 
 
-def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State, *, bins: int = BINS) -> Calibration:
+def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State) -> Calibration:
     """Compare the probabilities of a network with what happens in a text.
 
     Args:
@@ -66,22 +66,21 @@ def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State, *, bins
         ids: The text, integers [T], T >= 2.
         outputs: The outputs of each layer after its first characters, [n, H]; less of them are used with a very large
             vocabulary.
-        bins: How many ranges of confidence, all of the same width; 1 or more.
 
     """
     count = min(len(outputs[0]), len(ids) - 1, max(MAX_VALUES // parameters.vocabulary_size, 2))
     targets = np.asarray(ids[1 : count + 1], np.int64)
     logits = parameters.logits([output[:count] for output in outputs]).astype(np.float64)
     logits -= logits.max(-1, keepdims=True)
-    reliability = _reliability(logits, targets, bins)
-    best = best_temperature(logits, targets, low=TEMPERATURES[0], high=TEMPERATURES[1])
+    reliability = _reliability(logits, targets)
+    best = best_temperature(logits, targets)
     return Calibration(
         positions=len(targets),
         bins=reliability,
         expected_error=_expected_error(reliability) if np.isfinite(logits).all() else math.nan,
         temperature=best,
-        nats_per_char=_mean_nats(logits, targets, 1.0),
-        best_nats_per_char=_mean_nats(logits, targets, best),
+        nats_per_char=float(nats(logits, targets).mean()),
+        best_nats_per_char=float(nats(logits / best, targets).mean()),
     )
 
 
@@ -89,20 +88,18 @@ def _expected_error(bins: Sequence[Bin]) -> float:
     return sum(b.positions * abs(b.confidence - b.accuracy) for b in bins) / sum(b.positions for b in bins)
 
 
-def best_temperature(logits: Values, targets: NDArray[np.int64], *, low: float, high: float) -> float:
-    """Return the temperature from `low` to `high` at which logits predict the targets with the lowest loss.
+def best_temperature(logits: Values, targets: NDArray[np.int64]) -> float:
+    """Return the temperature of the range TEMPERATURES at which logits predict the targets with the lowest loss.
 
     The loss is convex in 1 / temperature. Its slope, E[logit] - logit of the target, is brought to 0 by bisection.
 
     Args:
         logits: float64 [T, V], at most 0.
         targets: The ids that follow, int64 [T].
-        low: Above 0.
-        high: Above `low`.
 
     """
     known = float(np.take_along_axis(logits, targets[:, None], 1).mean())
-    least, most = 1 / high, 1 / low
+    most, least = (1 / temperature for temperature in TEMPERATURES)
     for _ in range(HALVINGS):
         middle = (least + most) / 2
         weights = np.exp(logits * middle)
@@ -111,24 +108,18 @@ def best_temperature(logits: Values, targets: NDArray[np.int64], *, low: float, 
     return 2 / (least + most)
 
 
-def _mean_nats(logits: Values, targets: NDArray[np.int64], temperature: float) -> float:
-    scaled = logits / temperature
-    chosen = np.take_along_axis(scaled, targets[:, None], 1)[:, 0]
-    return float((np.log(np.exp(scaled).sum(1)) - chosen).mean())
-
-
-def _reliability(logits: Values, targets: NDArray[np.int64], bins: int) -> tuple[Bin, ...]:
+def _reliability(logits: Values, targets: NDArray[np.int64]) -> tuple[Bin, ...]:
     confidence = 1 / np.exp(logits).sum(1)  # the largest logit is 0
     is_right = logits.argmax(1) == targets
-    index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     return tuple(
         Bin(
-            low=number / bins,
-            high=(number + 1) / bins,
+            low=number / BINS,
+            high=(number + 1) / BINS,
             positions=int(inside.sum()),
             confidence=float(confidence[inside].mean()),
             accuracy=float(is_right[inside].mean()),
         )
-        for number in range(bins)
+        for number in range(BINS)
         if (inside := index == number).any()
     )

@@ -10,6 +10,7 @@ above it: the layers are searched from the lowest up, each with its input held c
 Axes: S states side by side, H units.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,15 +27,12 @@ CHARACTERS, STARTS, MOST_POINTS, LIKELIEST = 3, 3, 3, 3
 """How many characters are held constant, at how many states of the text each search begins, how many points are
 described for a character, and how many likely characters at a point."""
 REPETITIONS, LONGEST_PERIOD = 400, 32
-NEAR, RETURNED = 1e-3, 1e-5
-"""The distances, relative to 1 + |h|, up to which a state counts as having settled (and, unit by unit, two points as
-the same), and as having come back to a cycle."""
-APPROACH = 0.99
-"""How much nearer a state must have come to a point in the last half of the repetitions to settle there in the end."""
+NEAR = 1e-3
+"""The distance, relative to 1 + |h|, up to which two states count as the same."""
 LARGEST = 1e6
 """The |h| above which a state counts as growing without end."""
 TOLERANCE = 1e-10
-"""The speed, relative to 1 + |h|, up to which a point counts as fixed."""
+"""The change of a unit, relative to 1 + the largest |h| of a unit, up to which a point counts as fixed."""
 MOST_STEPS, FIRST_DAMPING, LEAST_DAMPING, WORTH = 40, 1e-6, 1e-14, 0.25
 """A step is taken if it lowers the speed by the share WORTH of what the Jacobian says; else it is damped more."""
 STATIONARY, HALTED = 1e-3, 1e-4
@@ -81,9 +79,8 @@ class HeldCharacter:
     id: int
     """The character."""
     outcome: Outcome
-    """What becomes of most states of a text when the character is repeated: it settles at a point, or comes nearer to
-    it all the time; cycles through the same few states; wanders without coming back in 400 repetitions; or grows
-    without end."""
+    """What becomes of most states of a text when the character is repeated 400 times: in the end a state hardly moves
+    any more (settles), cycles through the same few states, wanders without coming back, or grows without end."""
     period: int | None
     """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
     points: tuple[FixedPoint, ...]
@@ -116,32 +113,12 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     return tuple(_describe_character(exact, index, states) for index in commonest)
 
 
-def _describe_character(parameters: Parameters, index: int, states: State) -> HeldCharacter:
-    held = hold_character(parameters, index, states)
-    outcomes = [each.outcome for each in held]
-    common = held[outcomes.index(max(outcomes, key=outcomes.count))]
-    begins = [find_point(parameters, index, tuple(layer[number] for layer in states)) for number in range(len(held))]
-    same: list[list[Point]] = []
-    for point in filter(None, (*(each.point for each in held), *begins)):
-        group = next((group for group in same if np.allclose(point.state, group[0].state, NEAR, NEAR)), None)
-        if group is None:
-            same.append(group := [])
-        group.append(point)
-    same.sort(key=len, reverse=True)
-    return HeldCharacter(
-        id=index,
-        outcome=common.outcome,
-        period=common.period,
-        points=tuple(_describe_point(parameters, group[0], starts=len(group)) for group in same[:MOST_POINTS]),
-    )
-
-
 @dataclass(frozen=True, eq=False)
-class _Rest:
-    """A state of one layer, and how it moves."""
+class Point:
+    """A state of one layer, or of all layers side by side, and how it moves."""
 
     state: Floats
-    """[H]."""
+    """h, [H]."""
     change: Floats
     """F(h) - h, [H]."""
     gains: Floats
@@ -149,42 +126,44 @@ class _Rest:
 
     @property
     def speed(self) -> float:
+        """|F(h) - h|."""
         return float(np.linalg.norm(self.change))
 
     @property
     def is_fixed(self) -> bool:
-        return self.speed <= TOLERANCE * (1 + float(np.linalg.norm(self.state)))
+        """Whether no unit moves; a point whose layers are fixed is fixed."""
+        return bool(np.abs(self.change).max() <= TOLERANCE * (1 + np.abs(self.state).max()))
 
 
-@dataclass(frozen=True, eq=False)
-class Point:
-    """Where a search has ended."""
+def _describe_character(parameters: Parameters, index: int, states: State) -> HeldCharacter:
+    path = repeat_character(parameters, index, states)
+    (outcome, period), _ = Counter(map(outcome_of, path.swapaxes(0, 1))).most_common(1)[0]
+    same: list[list[Point]] = []
+    for start in (*path[-1], *path[0]):
+        point = find_point(parameters, index, start)
+        if point is None:
+            continue
+        group = next((group for group in same if np.allclose(point.state, group[0].state, NEAR, NEAR)), None)
+        if group is None:
+            same.append(group := [])
+        group.append(point)
+    same.sort(key=len, reverse=True)
+    points = tuple(_describe_point(parameters, group[0], starts=len(group)) for group in same[:MOST_POINTS])
+    return HeldCharacter(index, outcome, period, points)
 
-    layers: tuple[_Rest, ...]
 
-    @property
-    def state(self) -> Floats:
-        """Of all layers side by side."""
-        return np.concatenate([layer.state for layer in self.layers])
-
-    @property
-    def speed(self) -> float:
-        """|F(h) - h| over all layers."""
-        return float(np.linalg.norm([layer.speed for layer in self.layers]))
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether every layer stands still."""
-        return all(layer.is_fixed for layer in self.layers)
+def _split(parameters: Parameters, joined: Floats) -> list[Floats]:
+    """Return the part of each layer, [H] each, of what all layers have side by side, [H of all layers]."""
+    return np.split(joined, np.cumsum([layer.units for layer in parameters.layers])[:-1])
 
 
 def _describe_point(parameters: Parameters, point: Point, *, starts: int) -> FixedPoint:
     """Return the stability of a point, and what the network expects there."""
     # The Jacobian has the eigenvalues of its layers alone, since no layer reads those above.
-    jacobians = [layer.recurrent_kernel * at.gains for layer, at in zip(parameters.layers, point.layers, strict=True)]
-    sizes = np.concatenate([_sizes(jacobian) for jacobian in jacobians])
+    pairs = zip(parameters.layers, _split(parameters, point.gains), strict=True)
+    sizes = np.concatenate([_sizes(layer.recurrent_kernel * gains) for layer, gains in pairs])
     radius = float(sizes.max())
-    chances = probabilities(parameters.logits([layer.state for layer in point.layers]))
+    chances = probabilities(parameters.logits(_split(parameters, point.state)))
     return FixedPoint(
         is_fixed=point.is_fixed,
         speed=point.speed,
@@ -207,19 +186,8 @@ def _sizes(jacobian: Floats) -> Floats:
     return np.asarray(np.abs(np.linalg.eigvals(jacobian)))
 
 
-@dataclass(frozen=True, eq=False)
-class Held:
-    """What became of one state when a character was read over and over."""
-
-    outcome: Outcome
-    period: int | None
-    """The length of the cycle; 1 if the state settles; None if it wanders or grows."""
-    point: Point | None
-    """The fixed or slow point that a search finds from the state after the last repetition."""
-
-
-def hold_character(parameters: Parameters, index: int, states: State) -> tuple[Held, ...]:
-    """Read one character over and over from some states.
+def repeat_character(parameters: Parameters, index: int, states: State) -> Floats:
+    """Read one character over and over.
 
     Args:
         parameters: The weights, float64.
@@ -227,7 +195,8 @@ def hold_character(parameters: Parameters, index: int, states: State) -> tuple[H
         states: The states to begin at, [S, H] for each layer.
 
     Returns:
-        What became of each state.
+        The states after 0, 1, ... repetitions, all layers side by side, [n, S, H of all layers]; n is REPETITIONS + 1,
+        or less if all states have come to rest.
 
     """
     ids, now, path = np.full(len(states[0]), index), states, [np.concatenate(states, 1)]
@@ -235,65 +204,57 @@ def hold_character(parameters: Parameters, index: int, states: State) -> tuple[H
         _, now = advance(parameters, ids, now)
         path.append(np.concatenate(now, 1))
         if np.abs(path[-1] - path[-2]).max() <= 1e-13:
-            break  # all states have settled
-    joined = np.stack(path)
-    return tuple(
-        _outcome(parameters, index, joined[:, number], tuple(layer[number] for layer in now))
-        for number in range(len(ids))
-    )
+            break
+    return np.stack(path)
 
 
-def _outcome(parameters: Parameters, index: int, path: Floats, end: State) -> Held:
-    """Return what became of a state with a path of states of all layers, [repetitions + 1, H of all layers]."""
+def outcome_of(path: Floats) -> tuple[Outcome, int | None]:
+    """Return the outcome and the period of a state by its path, [n, H of all layers]."""
     if not np.abs(path[-1]).max() <= LARGEST:
-        return Held("grows", None, None)
-    scale = 1 + float(np.linalg.norm(path[-1]))
-    point = find_point(parameters, index, end)
-    if point is not None and point.is_fixed:
-        distances = np.linalg.norm(path - point.state, axis=1)
-        if distances[-1] <= max(NEAR * scale, APPROACH * distances[len(distances) // 2]):
-            return Held("settles", 1, point)
-    returns = np.linalg.norm(path[-2 : -2 - LONGEST_PERIOD : -1] - path[-1], axis=1) <= RETURNED * scale
+        return "grows", None
+    before = path[-2 : -2 - LONGEST_PERIOD : -1]
+    returns = np.linalg.norm(before - path[-1], axis=1) <= NEAR * (1 + np.linalg.norm(path[-1]))
+    if not returns.any():
+        return "wanders", None
     period = int(returns.argmax()) + 1
-    if returns.any() and period > 1:
-        return Held("cycles", period, point)
-    return Held("wanders", None, point)
+    return "settles" if period == 1 else "cycles", period
 
 
-def find_point(parameters: Parameters, index: int, start: State) -> Point | None:
+def find_point(parameters: Parameters, index: int, start: Floats) -> Point | None:
     """Search for a fixed or slow point of the whole stack while one character is held constant.
 
     Args:
         parameters: The weights, float64.
         index: The id of the character.
-        start: The state to begin at, [H] for each layer.
+        start: The state to begin at, all layers side by side, [H of all layers].
 
     Returns:
         The point; None if the search has ended at none, or left the finite numbers.
 
     """
-    found: list[_Rest] = []
+    found: list[Point] = []
     for layer, table, below, first in zip(
-        parameters.layers, parameters.input_tables, parameters.below_kernels, start, strict=True
+        parameters.layers, parameters.input_tables, parameters.below_kernels, _split(parameters, start), strict=True
     ):
         constant = table[index if len(table) > 1 else 0]
         if found:
             constant = constant + found[-1].state @ below
-        rest = _search(parameters.activation, constant, layer.recurrent_kernel, first)
-        if rest is None:
+        point = _search(parameters.activation, constant, layer.recurrent_kernel, first)
+        if point is None:
             return None
-        found.append(rest)
-    return Point(tuple(found))
+        found.append(point)
+    parts = ([point.state for point in found], [point.change for point in found], [point.gains for point in found])
+    return Point(*map(np.concatenate, parts))
 
 
-def _search(activation: str, constant: Floats, kernel: Floats, start: Floats) -> _Rest | None:
+def _search(activation: str, constant: Floats, kernel: Floats, start: Floats) -> Point | None:
     """Search for a fixed or slow point of one layer, h <- f(constant + h V)."""
 
-    def look(state: Floats) -> _Rest:
+    def look(state: Floats) -> Point:
         """Return how far a state is from rest."""
         total = constant + state @ kernel
         output = ACTIVATIONS[activation](total)
-        return _Rest(state, output - state, slope(activation, total, output))
+        return Point(state, output - state, slope(activation, total, output))
 
     here, damping = look(start), FIRST_DAMPING
     for _ in range(MOST_STEPS):

@@ -38,6 +38,8 @@ INK, MUTED, GRID, PAPER, BLUE, ORANGE, GREEN, PURPLE, YELLOW = (light for light,
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 3)))
 """Of the lines of SERIES, in the same order."""
+RULE: Mapping[str, Any] = {"color": MUTED, "linewidth": 0.8, "zorder": 1}
+"""The style of a thin line across the axes."""
 
 WIDTH, HEIGHT = 4.8, 2.1
 """Inches, of a figure and of one drawing area; it fills the width of a phone, and its letters stay readable."""
@@ -52,12 +54,9 @@ _LOOK = {
     "axes.edgecolor": MUTED,
     "axes.grid": True,
     "axes.labelcolor": INK,
-    "axes.labelsize": 9,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 9,
-    "axes.unicode_minus": True,
-    "figure.facecolor": "none",
     "axes.facecolor": "none",
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9,
@@ -65,8 +64,6 @@ _LOOK = {
     "grid.linewidth": 0.6,
     "legend.fontsize": 8,
     "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "charlm",
     "text.color": INK,
@@ -120,8 +117,8 @@ def canvas(
 
 
 def room_for(labels: Sequence[str]) -> float:
-    """Return the inches that names of rows need left of the axes."""
-    return 0.2 + 0.075 * max(map(len, labels))
+    """Return the inches that names of rows, and the name of their axis, need left of the axes."""
+    return 0.4 + 0.075 * max(map(len, labels))
 
 
 def theme_css() -> str:
@@ -204,21 +201,6 @@ def log_scale(axes: "Axes", *values: ArrayLike) -> None:
             axes.set_ylim(FLOOR, 3 * max(float(curve.max()) for curve in shown if curve.size))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
-
-
-def doubling_scale(axes: "Axes", marks: Sequence[int] | NDArray[np.int64]) -> None:
-    """Make the horizontal axis logarithmic, with these numbers written on it."""
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([int(mark) for mark in marks], [f"{int(mark):,}" for mark in marks], minor=False)
-    axes.minorticks_off()
-
-
-def rule(axes: "Axes", *, y: float | None = None, x: float | None = None) -> None:
-    """Draw a thin line across the axes at a height or a place."""
-    if y is not None:
-        axes.axhline(y, color=MUTED, linewidth=0.8, zorder=1)
-    if x is not None:
-        axes.axvline(x, color=MUTED, linewidth=0.8, zorder=1)
 
 
 def legend(figure: "Figure", *, columns: int = 3) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
 from charlm.text.vocabulary import Vocabulary
 
-WORD_PLACES = ("outside words", "1st", "2nd", "3rd", "4th", "5th to 7th", "8th on")
+WORD_PLACES = ("outside words", "letter 1", "letter 2", "letter 3", "letter 4", "letters 5 to 7", "letters from 8")
 WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
 """The first place of each of WORD_PLACES."""
 

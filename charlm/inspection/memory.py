@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.surprise import log_softmax
+from charlm.errors import CharlmError
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import Parameters, advance, nats
 
@@ -58,8 +58,6 @@ class UsableContext:
     """k = 1, 2, 4, ..., int64 [n]."""
     nats: Values
     """Nats per character from the zero state, float64 [n]."""
-    bits_saved: Values
-    """Bits per character that each doubling of k saves, from the zero state: float64 [n - 1]."""
     ngram_order: NDArray[np.int64]
     """k + 1 of the n-gram models that were counted on the training text, int64 [m]; empty without that text."""
     ngram_nats: Values
@@ -95,7 +93,6 @@ def usable_context(
     return UsableContext(
         characters=np.array(reach),
         nats=np.array(from_zero),
-        bits_saved=-np.diff(from_zero) / np.log(2),
         ngram_order=np.array(orders, np.int64),
         ngram_nats=np.array(by_ngrams),
         positions=len(targets),
@@ -126,29 +123,28 @@ class ImpulseResponse:
     """The same by the linear prediction dh_{t+1} = dh_t V D_{t+1}, begun with dh at lag 0: float64 [K]."""
     kl: Values
     """KL divergence of the next character's distribution before and after the change, in nats, mean: float64 [K]."""
-    verdict: Literal["finite", "infinite"] | None
-    """finite: from some lag on, at every position, the linear prediction is zero, and the change up to rounding; None
-    if no replacement changes the state."""
+    verdict: Literal["finite", "infinite"]
+    """finite: from some lag on, at every position, the linear prediction is zero, and the change up to rounding."""
     length: int | None
     """The first lag at which a finite response is zero; None if it is infinite, as far as it was followed."""
     half_life: float | None
     """The lag in characters at which `state` has fallen to a half, interpolated; None if it has not."""
     positions: int
-    """How many characters were replaced, one at a time."""
+    """How many characters were replaced, one at a time; 1 or more."""
 
 
 def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0) -> ImpulseResponse:
     """Replace single characters of a text by others, and follow what is left of the difference.
 
     Args:
-        trace: One text, read; T >= 2, with at least two different characters for a response that is not empty.
+        trace: One text, read; T >= 2.
         positions: How many characters to replace at most, one at a time: 1 or more, evenly spaced. One whose
             replacement does not change the state at all is left out.
         max_lag: How far to follow, at most; it is less for a short text.
         seed: Decides which characters of the text the replacements are.
 
-    Returns:
-        The response; its curves are NaN if no replacement changes the state.
+    Raises:
+        CharlmError: no replacement changes the state; so it is if all characters of the text are the same.
 
     """
     lags = min(max_lag, (len(trace.ids) - 1) // 2) + 1
@@ -156,7 +152,7 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
     changes, linear, kl = _follow(trace, steps, _replacements(trace, steps, seed=seed), lags=lags)
     known = changes[0] > 0
     if not known.any():
-        return _no_response(lags)
+        raise CharlmError("no character of the text can be replaced by one that changes the state")
     relative = changes[:, known] / changes[0, known]
     low, median, high = np.percentile(relative, [10, 50, 90], axis=1)
     linear_relative = linear[:, known] / changes[0, known]
@@ -175,18 +171,11 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
     )
 
 
-def _no_response(lags: int) -> ImpulseResponse:
-    none = np.full(lags, np.nan)
-    return ImpulseResponse(np.arange(lags), none, none, none, none, none, None, None, None, 0)
-
-
 def _replacements(trace: Trace, steps: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
-    """Return another character for each step, int64 [P], drawn from those that occur in the text."""
+    """Return another character for each step, int64 [P], drawn from those that occur in the text, if there is one."""
     found = np.unique(trace.ids)
-    if len(found) < 2:
-        return np.asarray(trace.ids[steps, 0])
     at = np.searchsorted(found, trace.ids[steps, 0])
-    shift = np.random.default_rng(seed).integers(1, len(found), len(steps))
+    shift = np.random.default_rng(seed).integers(1, max(2, len(found)), len(steps))
     return np.asarray(found[(at + shift) % len(found)])
 
 
@@ -219,8 +208,13 @@ def _follow(
 
 def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
     """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...], of p = softmax(logits) and q = softmax(other)."""
-    log_p, log_q = log_softmax(logits), log_softmax(other)
+    log_p, log_q = _log_softmax(logits), _log_softmax(other)
     return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
+
+
+def _log_softmax(logits: NDArray[Any]) -> Values:
+    below_peak = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return np.asarray(below_peak - np.log(np.exp(below_peak).sum(-1, keepdims=True)))
 
 
 def _state_before(trace: Trace, layer: int, steps: NDArray[np.int64]) -> NDArray[Any]:

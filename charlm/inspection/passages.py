@@ -238,7 +238,8 @@ def browser(units: Units, names: Sequence[str | None], *, run: int) -> str:
     first = f'<label{hidden}>The most interpretable <select class="best">{best}</select></label>'
     return (
         f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
-        f'unit <input class="unit" type="number" min="0" value="0"></label>{text}'
+        f'unit <input class="unit" type="number" min="0" value="0"></label>'
+        f'<p class="help">Orange: above the median output of the unit on this text; blue: below.</p>{text}'
         f'<div class="panel low" aria-live="polite"></div></div>'
     )
 
@@ -246,7 +247,6 @@ def browser(units: Units, names: Sequence[str | None], *, run: int) -> str:
 def units_data(units: Units) -> dict[str, Any]:
     """Return what the script of the browser reads."""
     return {
-        "start": units.excerpt_start,
         "ids": units.excerpt.tolist(),
         "layers": [
             {

@@ -1,6 +1,6 @@
 """What was built, how it learnt, and how well it predicts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import Calibration, calibrate
 from charlm.inspection.curves import Curves, Level, measure_levels, read_curves
 from charlm.inspection.diagram import draw_network, draw_up, weight_rows
-from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, canvas, legend, room_for, rule, series
+from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, RULE, canvas, legend, room_for, series
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss
 from charlm.inspection.passages import reader
 from charlm.inspection.reading import MOST_CHARACTERS, Reading
@@ -22,8 +22,6 @@ from charlm.inspection.surprise import Predictions, predict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Division = Callable[[LossByClass], Sequence[ClassLoss]]
 
 
 def make_curves(reading: Reading) -> Curves:
@@ -41,8 +39,7 @@ def make_curves(reading: Reading) -> Curves:
 def make_surprise(reading: Reading) -> Predictions:
     """Predict the text that is coloured by surprise; refuse weights that are too large."""
     found = predict(reading.trace)
-    for _ in only_finite([found.nats.astype(np.float32)]):
-        pass
+    next(only_finite([found.nats.astype(np.float32)]))
     return found
 
 
@@ -76,7 +73,7 @@ def draw_curves(curves: Curves) -> "Figure":
 def _draw_levels(axes: "Axes", levels: Sequence[Level]) -> None:
     """Draw a line for each simple model, its name at the right of the axes, no name over another."""
     for level in levels:
-        rule(axes, y=level.nats_per_char)
+        axes.axhline(level.nats_per_char, **RULE)
     low, high = axes.get_ylim()
     gap, place = (high - low) * 0.055, high
     for level in sorted(levels, key=lambda level: -level.nats_per_char):
@@ -85,32 +82,37 @@ def _draw_levels(axes: "Axes", levels: Sequence[Level]) -> None:
         axes.text(1.015, place, level.name, transform=where, va="center", fontsize=8, color=MUTED)
 
 
-def draw_loss(classes: Sequence[ClassLoss], *, title: str, mean: float, ngram_order: int | None) -> "Figure":
+def draw_loss(loss: LossByClass, classes: Sequence[ClassLoss], *, title: str) -> "Figure":
     """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark.
 
     Args:
-        classes: One division of the text.
+        loss: On the text.
+        classes: One of its divisions.
         title: Of the figure.
-        mean: Nats per character of the whole text, a line.
-        ngram_order: The order of the n-gram model; None if there is none.
 
     """
     labels = [f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes]
     figure, (axes,) = canvas(title, height=0.27 * max(3, len(classes)), left=room_for(labels))
     rows = np.arange(len(classes))
     axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
-    by_ngrams = [(each.ngram_nats_per_char, row) for row, each in enumerate(classes)]
-    known = [(nats, row) for nats, row in by_ngrams if nats is not None]
-    if known:
-        across, up = zip(*known, strict=True)
+    if loss.ngram_order is not None:
         style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
-        axes.plot(across, up, label=f"{ngram_order}-gram", **style)
-    rule(axes, x=mean)
+        by_ngrams = np.array([each.ngram_nats_per_char for each in classes], np.float64)
+        axes.plot(by_ngrams, rows, label=f"{loss.ngram_order}-gram", **style)
+    axes.axvline(loss.nats_per_char, **RULE)
     axes.set_yticks(rows, labels, color=INK)
-    axes.set(xlabel="nats per character (%: share of all nats)", ylim=(len(classes) - 0.4, -0.6))
+    axes.set(xlabel="nats per character", ylabel="class, % of all nats", ylim=(len(classes) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     legend(figure)
     return figure
+
+
+def loss_rows(loss: LossByClass) -> Rows:
+    """Return a row for each class of both divisions."""
+    return [
+        (each.name, each.characters, each.nats_per_char, each.ngram_nats_per_char, each.share_of_loss)
+        for each in (*loss.by_class, *loss.by_word_place)
+    ]
 
 
 def draw_reliability(calibration: Calibration) -> "Figure":
@@ -132,7 +134,7 @@ def calibration_rows(found: Calibration) -> Rows:
     """Return the figures of a calibration."""
     return (
         ("best temperature, from 0.25 to 4", found.temperature),
-        ("nats per character at it", found.best_nats_per_char),
+        ("nats per character at the best temperature", found.best_nats_per_char),
         ("nats per character at temperature 1", found.nats_per_char),
         ("expected calibration error", found.expected_error),
         ("predictions", found.positions),
@@ -145,30 +147,20 @@ def view_reader(report: Report, run: int) -> str:
     return "" if found is None else reader(found, report.characters, run=run)
 
 
-def _loss_chart(name: str, title: str, divide: Division) -> Chart:
-    def draw(loss: LossByClass) -> "Figure | None":
-        """Draw a division; None if it has no class."""
-        mean, order = loss.nats_per_char, loss.ngram_order
-        return draw_loss(divide(loss), title=f"Loss {title}", mean=mean, ngram_order=order) if divide(loss) else None
-
-    return Chart(f"loss-by-{name}", f"nats per character {title}", draw)
-
-
-LOSS_COLUMNS = {
-    **{"class": "name", "characters": "characters", "nats": "nats_per_char", "n-gram nats": "ngram_nats_per_char"},
-    "share of loss": "share_of_loss",
-}
-DIVISIONS: tuple[tuple[str, str, Division], ...] = (
-    ("class", "by what the character is", lambda loss: loss.by_class),
-    ("word-place", "by the number of the letter in its word", lambda loss: loss.by_word_place),
-)
 NETWORK = Section(
     "network",
     "The network",
     "h_t = f(x_t U + h_{t-1} V + b), logits_t = h_t W + c, h_0 = 0",
     "The loop on the left is the same weights at every step on the right: that is all a recurrent network is.",
     (Quantity("network", lambda reading: draw_up(reading.parameters)),),
-    (Chart("network", "the network rolled and unrolled, with the shapes of its weights", draw_network, (), False),),
+    (
+        Chart(
+            "network",
+            "the network rolled and unrolled, with the shapes of its weights",
+            draw_network,
+            shares_limits=False,
+        ),
+    ),
     (Table("Parameters", ("tensor", "symbol", "shape", "parameters"), weight_rows),),
 )
 CURVES = Section(
@@ -178,7 +170,13 @@ CURVES = Section(
     "Where the curve falls below a level, the network predicts better than that simple model; "
     "the shaded gap between training and validation is what it has learnt by heart.",
     (Quantity("curves", make_curves),),
-    (Chart("curves", "loss on training and validation text by step", draw_curves),),
+    (
+        Chart(
+            "curves",
+            "loss on training and validation text by step; each line across is a simple model on the validation text",
+            draw_curves,
+        ),
+    ),
 )
 SURPRISE = Section(
     "surprise",
@@ -195,8 +193,25 @@ LOSS = Section(
     "If the first letters of words cost most, the network spells better than it chooses words; "
     "a diamond left of the end of a bar is a class that counting n-grams predicts better.",
     (Quantity("loss_by_class", make_loss),),
-    tuple(_loss_chart(*division) for division in DIVISIONS),
-    tuple(Table(f"Nats per character {title}", LOSS_COLUMNS, divide) for _, title, divide in DIVISIONS),
+    (
+        Chart(
+            "loss-by-class",
+            "nats per character by what the character is; the line is the mean over the text",
+            lambda loss: draw_loss(loss, loss.by_class, title="Loss by what the character is"),
+        ),
+        Chart(
+            "loss-by-word-place",
+            "nats per character by the number of the letter in its word; the line is the mean over the text",
+            lambda loss: draw_loss(loss, loss.by_word_place, title="Loss by the number of the letter in its word"),
+        ),
+    ),
+    (
+        Table(
+            "Nats per character",
+            ("class", "characters", "nats per character", "nats per character, n-gram", "share of all nats"),
+            loss_rows,
+        ),
+    ),
 )
 CALIBRATION = Section(
     "calibration",
@@ -205,6 +220,13 @@ CALIBRATION = Section(
     "Points below the diagonal are predictions that are right less often than the network believes; "
     "a best temperature above 1 says the same in one number.",
     (Quantity("calibration", lambda reading: calibrate(reading.parameters, reading.ids, reading.states)),),
-    (Chart("reliability", "how often the likeliest character is right, by its probability", draw_reliability),),
+    (
+        Chart(
+            "reliability",
+            "how often the likeliest character is right, by its probability: on the diagonal, as often as it says; "
+            "the larger a dot, the more predictions",
+            draw_reliability,
+        ),
+    ),
     (Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),),
 )

@@ -8,18 +8,14 @@ import numpy as np
 from charlm.inspection.fixed_points import FixedPoint, HeldCharacter, find_fixed_points
 from charlm.inspection.look import (
     BLUE,
-    GREEN,
-    INK,
-    MUTED,
     ORANGE,
-    PAPER,
+    RULE,
+    SERIES,
     band,
     canvas,
-    doubling_scale,
     legend,
     log_scale,
     positive,
-    rule,
     series,
 )
 from charlm.inspection.memory import (
@@ -54,28 +50,24 @@ def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
         band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
         axes.plot(curve.lag, positive(curve.median), label=layer_name(curve.layer), **style)
     log_scale(axes, *(values for curve in found.layers for values in (curve.median, curve.high)))
-    rule(axes, y=1)
+    axes.axhline(1, **RULE)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
-    legend(figure)
+    legend(figure, columns=len(SERIES))
     return figure
 
 
 def draw_usable_context(context: UsableContext) -> "Figure":
-    """Draw the loss by the number of characters given, and what each doubling of it saves."""
-    figure, (upper, lower) = canvas("Loss, given k characters", "What a doubling of k saves", height=1.6)
-    upper.plot(context.characters, context.nats, marker="o", markersize=3.5, label="network", **series(0))
+    """Draw the loss by the number of characters given."""
+    figure, (axes,) = canvas("Loss, given k characters")
+    axes.plot(context.characters, context.nats, marker="o", markersize=3.5, label="network", **series(0))
     if context.ngram_order.size:
         style: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 4.5, "color": series(1)["color"]}
-        upper.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
-    centres = np.sqrt(context.characters[:-1] * context.characters[1:])
-    lower.bar(centres, context.bits_saved, width=0.5 * centres, color=BLUE)
-    for axes in (upper, lower):
-        doubling_scale(axes, context.characters)
-        axes.set(xlim=(0.8, 1.25 * context.characters[-1]), xlabel="k, characters given")
-    rule(lower, y=0)
-    upper.set_ylabel("nats per character")
-    lower.set_ylabel("bits per character")
-    legend(figure, columns=2)
+        axes.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(context.characters, context.characters, minor=False)
+    axes.minorticks_off()
+    axes.set(xlabel="k, characters given", ylabel="nats per character")
+    legend(figure)
     return figure
 
 
@@ -117,29 +109,9 @@ def draw_lyapunov(found: Lyapunov) -> "Figure":
     figure, (axes,) = canvas("Lyapunov exponents of the whole state")
     finite = found.exponents[np.isfinite(found.exponents)]
     axes.plot(np.arange(1, len(finite) + 1), finite, marker=".", markersize=4, **series(0))
-    rule(axes, y=0)
-    axes.set(xlabel="rank", ylabel="nats per character")
+    axes.axhline(0, **RULE)
+    axes.set(xlabel="rank, largest exponent first", ylabel="nats per character")
     axes.locator_params(axis="x", integer=True)
-    return figure
-
-
-def draw_fixed_points(found: Sequence[HeldCharacter], characters: Sequence[str | None]) -> "Figure":
-    """Draw the fixed and slow points for each character held constant, by their spectral radius."""
-    figure, (axes,) = canvas("Where the state rests if a character is repeated", height=0.3 * max(3, len(found)))
-    points = [(_kind(point), point.spectral_radius, row) for row, held in enumerate(found) for point in held.points]
-    for kind, marker, face, edge in (
-        ("stable", "o", GREEN, GREEN),
-        ("unstable", "o", PAPER, ORANGE),
-        ("slow", "x", MUTED, MUTED),
-    ):
-        if places := [(radius, row) for name, radius, row in points if name == kind]:
-            style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "markersize": 5.5}
-            axes.plot(*zip(*places, strict=True), linestyle="", marker=marker, label=kind, **style)
-    rule(axes, x=1)
-    axes.set_yticks(range(len(found)), [visible(characters[held.id]) for held in found], color=INK)
-    axes.set(xlabel="spectral radius of the Jacobian of a step", ylabel="character held")
-    axes.set_ylim(len(found) - 0.5, -0.5)
-    legend(figure)
     return figure
 
 
@@ -195,7 +167,13 @@ GRADIENT = Section(
             lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
         ),
     ),
-    (Chart("gradient-by-lag", "gradient by lag; a band holds 8 of 10 predictions", draw_gradient_by_lag),),
+    (
+        Chart(
+            "gradient-by-lag",
+            "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions",
+            draw_gradient_by_lag,
+        ),
+    ),
 )
 CONTEXT = Section(
     "usable_context",
@@ -216,7 +194,7 @@ IMPULSE = Section(
     (
         Chart(
             "impulse-response",
-            "change of the state (the band holds 8 of 10 replacements) and of the prediction by lag",
+            "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",
             draw_impulse_response,
         ),
     ),
@@ -238,7 +216,7 @@ SPECTRUM = Section(
     (
         Table(
             "The recurrent kernels",
-            ("layer", "radius of V", "largest singular value", "non-normality", "radius of V D"),
+            ("layer", "radius of V", "largest singular value of V", "non-normality of V", "radius of V D, median"),
             spectrum_rows,
             is_folded=False,
         ),
@@ -250,11 +228,11 @@ LYAPUNOV = Section(
     "Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
     "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic.",
     (Quantity("lyapunov", lambda reading: lyapunov(reading.trace)),),
-    (Chart("lyapunov", "Lyapunov exponents by rank", draw_lyapunov),),
+    (Chart("lyapunov", "Lyapunov exponents by rank, largest first", draw_lyapunov),),
     (
         Table(
             "The largest exponent",
-            ("exponent", "time constant, characters", "dimensions", "characters read"),
+            ("largest exponent", "time constant, characters", "dimensions of the state", "characters read"),
             lambda found: [(float(found.exponents[0]), found.time_constant, found.dimensions, found.steps)],
             is_folded=False,
         ),
@@ -264,31 +242,23 @@ FIXED_POINTS = Section(
     "fixed_points",
     "Fixed and slow points",
     "F(h) = f(x_c U + h V + b) = h, the character c held constant",
-    "A filled point left of the line at 1 attracts the state: repeat the character and the network comes to rest "
-    "there; near a cross it only lingers.",
+    "A stable point, whose spectral radius is below 1, attracts the state: repeat the character and the network comes "
+    "to rest there; near a slow one it only lingers.",
     (
         Quantity(
             "fixed_points",
             lambda reading: find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states),
         ),
     ),
-    (
-        Chart(
-            "fixed-points",
-            "spectral radius at the fixed and slow points of each character",
-            draw_fixed_points,
-            ("fixed_points", "characters"),
-        ),
-    ),
-    (
+    tables=(
         Table(
             "The points",
             (
-                *("held", "the state", "period"),
-                *("point", "speed", "radius", "unstable directions", "expects"),
+                *("character held", "the state", "period, characters"),
+                *("point", "speed", "spectral radius", "unstable directions", "expects next"),
             ),
             point_rows,
-            ("fixed_points", "characters"),
+            needs_characters=True,
             is_folded=False,
         ),
     ),

@@ -1,6 +1,6 @@
 """The report on a run: every quantity of every section, with notes on what was left out, and as JSON."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ def inspect_run(
     subject: Subject,
     *,
     limits: Limits | None = None,
-    only: Collection[str] | None = None,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Report:
     """Make the report on a run.
@@ -37,7 +36,6 @@ def inspect_run(
     Args:
         subject: The run and the text.
         limits: How much of the text is read; None = `limits_for` the network.
-        only: The names of the quantities to make; None = all.
         progress: Called with the name of each quantity before it is made, in the order of QUANTITIES.
 
     Raises:
@@ -51,8 +49,6 @@ def inspect_run(
     found: dict[str, Any] = {}
     notes = reading.left_out()
     for quantity in QUANTITIES:
-        if only is not None and quantity.name not in only:
-            continue
         name = quantity.name.replace("_", " ")
         progress(name)
         try:

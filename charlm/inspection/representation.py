@@ -38,7 +38,7 @@ def draw_features(units: Units) -> "Figure":
         style: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "markeredgewidth": 1.6}
         axes.plot(values, rows, label=label, color=colour, **style)
     axes.set_yticks(rows, names, color=INK)
-    axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", xlim=(0, 1.02))
+    axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", ylabel="feature", xlim=(0, 1.02))
     axes.set_ylim(len(units.features) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     legend(figure)
@@ -47,7 +47,7 @@ def draw_features(units: Units) -> "Figure":
 
 def draw_saturation(saturation: Saturation) -> "Figure":
     """Draw a histogram of the outputs of each layer."""
-    figure, found = canvas(*(f"Outputs of {layer_name(each.layer)}" for each in saturation.layers), height=0.85)
+    figure, found = canvas(*(f"Outputs of {layer_name(each.layer)}" for each in saturation.layers), height=1.05)
     for axes, layer in zip(found, saturation.layers, strict=True):
         centres, widths = (layer.edges[1:] + layer.edges[:-1]) / 2, np.diff(layer.edges)
         whole = max(1, layer.counts.sum())
@@ -99,7 +99,8 @@ UNITS = Section(
     (
         Chart(
             "units",
-            "strength of the best unit on each feature, and what chance gives",
+            "strength of the best unit on each feature: bar, on the whole text; dot, among positions with the same "
+            "character; stroke and cross, what chance gives for the bar and for the dot",
             lambda units: draw_features(units) if units.features else None,
         ),
     ),
@@ -107,8 +108,8 @@ UNITS = Section(
         Table(
             "The best unit on each feature",
             (
-                *("feature", "unit", "score", "strength", "given the character", "chance"),
-                *("chance, given the character", "units beyond chance"),
+                *("feature", "best unit", "score", "strength", "strength given the character", "strength by chance"),
+                *("by chance, given the character", "units beyond chance"),
             ),
             feature_rows,
         ),
@@ -122,11 +123,17 @@ SATURATION = Section(
     "A saturated output passes hardly any gradient, since f' is near 0 there; "
     "the participation ratio says how many directions the states fill.",
     (Quantity("saturation", lambda reading: measure_saturation(reading.trace)),),
-    (Chart("saturation", "histogram of the outputs of each layer", draw_saturation),),
+    (
+        Chart(
+            "saturation",
+            "histogram of the outputs of each layer: the share of outputs in each of 40 bins",
+            draw_saturation,
+        ),
+    ),
     (
         Table(
             "By layer",
-            ("layer", "units", "saturated", "always saturated", "participation ratio"),
+            ("layer", "units", "share of saturated outputs", "units always saturated", "participation ratio"),
             saturation_rows,
             is_folded=False,
         ),

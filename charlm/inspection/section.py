@@ -4,7 +4,7 @@ A quantity, its figures and its tables stand in one place: one more is a functio
 one of the modules beside this one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +48,8 @@ class Report:
     """What an id stands for."""
 
     def get(self, name: str) -> Any:
-        """Return a quantity, None if it is missing; or `characters`."""
-        return self.characters if name == "characters" else self.found.get(name)
+        """Return a quantity, None if it is missing."""
+        return self.found.get(name)
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,8 @@ class Chart:
     """Unique among all charts; the beginning of the names of its files."""
     label: str
     """What it shows: the caption, and what a screen reader says."""
-    draw: "Callable[..., Figure | None]"
-    of: tuple[str, ...] = ()
-    """The arguments of `draw`, as `Report.get` has them; () = the first quantity of the section."""
+    draw: "Callable[[Any], Figure | None]"
+    """Returns the figure of the section's first quantity; None if there is nothing to draw."""
     shares_limits: bool = True
     """Whether the axes of all runs get the same limits."""
 
@@ -72,20 +71,14 @@ class Table:
     """A table that is made for each run."""
 
     caption: str
-    columns: Mapping[str, str] | tuple[str, ...]
-    """The fields by the heads of their columns; or the heads alone, if `items` returns whole rows."""
-    items: Callable[..., Iterable[Any]]
-    """Returns what has a row each."""
-    of: tuple[str, ...] = ()
-    """The arguments of `items`, as `Report.get` has them; () = the first quantity of the section."""
+    columns: tuple[str, ...]
+    """Their heads."""
+    rows: Callable[..., Rows]
+    """Returns them, given the section's first quantity."""
+    needs_characters: bool = False
+    """Whether `rows` also takes the character of each id."""
     is_folded: bool = True
     """Whether the reader has to open it."""
-
-    def rows(self, *arguments: Any) -> Rows:
-        """Return the rows, given the quantities of `of`."""
-        if isinstance(self.columns, tuple):
-            return list(self.items(*arguments))
-        return [tuple(getattr(item, name) for name in self.columns.values()) for item in self.items(*arguments)]
 
 
 @dataclass(frozen=True)
@@ -107,18 +100,15 @@ class Section:
 
     def draw(self, chart: Chart, report: Report) -> "Figure | None":
         """Return a figure; None if the report lacks what it shows."""
-        arguments = self._arguments(report, chart.of)
-        return chart.draw(*arguments) if arguments else None
+        found = report.get(self.quantities[0].name)
+        return None if found is None else chart.draw(found)
 
     def rows(self, table: Table, report: Report) -> Rows:
         """Return the rows of a table; none if the report lacks what it shows."""
-        arguments = self._arguments(report, table.of)
-        return table.rows(*arguments) if arguments else ()
-
-    def _arguments(self, report: Report, names: Sequence[str]) -> list[Any]:
-        """Return the quantities of these names; none if the report lacks the first one."""
-        first, *others = [report.get(name) for name in names or [self.quantities[0].name]]
-        return [] if first is None else [first, *others]
+        found = report.get(self.quantities[0].name)
+        if found is None:
+            return ()
+        return table.rows(found, report.characters) if table.needs_characters else table.rows(found)
 
 
 def layer_name(layer: int) -> str:

@@ -32,10 +32,6 @@ class RecurrentSpectrum:
     """Henrici's departure from normality, sqrt(|V|_F^2 - sum |lambda|^2) / |V|_F: 0 = normal, 1 = nilpotent."""
     effective_radius: float
     """The median spectral radius of V D_t on the text, D_t = diag f'(a_t)."""
-    effective_radius_low: float
-    """The smallest of them."""
-    effective_radius_high: float
-    """The largest of them."""
     effective_radius_positions: int
     """At how many positions of the text it was computed."""
 
@@ -71,8 +67,6 @@ def _spectrum(layer: int, kernel: Values, gains: Values) -> RecurrentSpectrum:
         largest_singular_value=float(np.linalg.norm(kernel, 2)),
         non_normality=non_normality(kernel, eigenvalues),
         effective_radius=float(np.median(radii)),
-        effective_radius_low=min(radii),
-        effective_radius_high=max(radii),
         effective_radius_positions=len(radii),
     )
 

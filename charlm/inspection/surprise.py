@@ -2,32 +2,20 @@
 
     nats_t = -log softmax(logits_{t-1})[id_t]
 
-In float64; `charlm.network.rnn` computes the loss in float32. Axes: N scored characters, V vocabulary.
+Axes: N scored characters, V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.network.gradients import Trace, follow_back, through_inputs
+from charlm.network.rnn import nats, probabilities
 
 Values = NDArray[np.float64]
 
 LIKELIEST = 5
-
-
-def log_softmax(logits: NDArray[Any]) -> Values:
-    """Return ln softmax(logits), float64 [..., V], without overflow for finite logits [..., V]."""
-    below_peak = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    below_peak -= np.log(np.exp(below_peak).sum(-1, keepdims=True))
-    return np.asarray(below_peak)
-
-
-def nats_of(logits: NDArray[Any], ids: NDArray[Any]) -> Values:
-    """Return -ln softmax(logits)[id], float64 [...], for logits [..., V] and ids, integers [...]."""
-    return np.asarray(-np.take_along_axis(log_softmax(logits), ids[..., None], -1)[..., 0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +52,14 @@ def predict(trace: Trace, *, lags: int = 32, rows: int = 256) -> Predictions:
 
     """
     steps = np.arange(len(trace.ids) - 1)
-    ids, logits = trace.ids[1:, 0], trace.logits[:-1, 0]
-    chances = np.exp(log_softmax(logits))
+    ids, logits = trace.ids[1:, 0], trace.logits[:-1, 0].astype(np.float64)
+    chances = probabilities(logits)
     likeliest = np.argsort(-chances, axis=-1, kind="stable")[:, :LIKELIEST]
     influence = [_influence(trace, part, lags=lags) for part in np.array_split(steps, -(-len(steps) // rows))]
     return Predictions(
         positions=steps + 1,
         ids=ids,
-        nats=nats_of(logits, ids),
+        nats=np.asarray(nats(logits, ids), np.float64),
         likeliest=likeliest,
         probabilities=np.take_along_axis(chances, likeliest, -1),
         influence=np.concatenate(influence),

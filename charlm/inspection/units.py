@@ -111,10 +111,9 @@ class Units:
     has fewer than MIN_POSITIONS characters."""
     interpretable: tuple[UnitScore, ...]
     """The strongest score of each of the most interpretable units, strongest first; all are beyond chance."""
-    excerpt_start: int
-    """The position of the excerpt's first character in the text."""
     excerpt: NDArray[np.int64]
-    """The ids of the excerpt, int64 [T]; `layers` has the outputs of every unit after each."""
+    """The ids of the excerpt, the beginning of the text, int64 [T]; `layers` has the outputs of every unit after
+    each."""
     layers: tuple[LayerOutputs, ...]
 
 
@@ -141,22 +140,21 @@ def score_units(
     found = features_of(ids, vocabulary) if features is None else features
     rng = np.random.default_rng(seed)
     joined = np.concatenate(outputs, 1).T
-    ranked = rank_outputs(joined, np.zeros(len(ids), np.int64)), rank_outputs(joined, ids)
+    ranked = [(centred_ranks(joined, groups), groups) for groups in (np.zeros(len(ids), np.int64), ids)]
     places = [(layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])]
     scores = [
         _score(feature, ranked, shift_feature(feature.values, count=shifts, rng=rng), places)
         for feature in found
         if _is_frequent(feature)
     ]
-    start, length = _choose_excerpt(ids, vocabulary, units=len(places))
+    length = min(max(EXCERPT_VALUES // len(places), EXCERPT[0]), EXCERPT[1])
     return Units(
         positions=len(ids),
         shifts=shifts,
         features=tuple(feature for feature, _ in scores),
         interpretable=_most_interpretable([feature for feature, _ in scores]),
-        excerpt_start=start,
-        excerpt=ids[start : start + length],
-        layers=_layers([output[start : start + length] for output in outputs], scores),
+        excerpt=ids[:length],
+        layers=_layers([output[:length] for output in outputs], scores),
     )
 
 
@@ -168,13 +166,13 @@ def _is_frequent(feature: Feature) -> bool:
 
 
 def _score(
-    feature: Feature, units: "tuple[Ranked, Ranked]", shifted: Values, places: Sequence[tuple[int, int]]
+    feature: Feature, ranked: Sequence[tuple[Ranks, NDArray[Any]]], shifted: Values, places: Sequence[tuple[int, int]]
 ) -> tuple[FeatureScores, Values]:
     """Score all units on a feature.
 
     Args:
         feature: The feature.
-        units: The ranks over the whole text, and among the positions with the same character.
+        ranked: The ranks and the groups: over the whole text, and among the positions with the same character.
         shifted: The shifted feature, [K, T].
         places: The layer and the number of each unit, [N].
 
@@ -182,9 +180,9 @@ def _score(
         What is worth telling of the feature; and the strength of each unit, [N], 0 if it is not beyond chance.
 
     """
-    association, given = (associate(ranked, feature.values[None], feature.kind)[:, 0] for ranked in units)
+    association, given = (associate(*each, feature.values[None], feature.kind)[:, 0] for each in ranked)
     strength, given = np.abs(association), np.abs(given)
-    chance = Chance(*(chance_level(ranked, shifted, feature.kind) for ranked in units))
+    chance = Chance(*(chance_level(*each, shifted, feature.kind) for each in ranked))
     is_beyond = (strength > chance.shifted) & (given > chance.shifted_given_character)
     best = tuple(
         UnitScore(
@@ -211,17 +209,6 @@ def _most_interpretable(features: Sequence[FeatureScores]) -> tuple[UnitScore, .
     return tuple(chosen.values())[:MOST_INTERPRETABLE]
 
 
-def _choose_excerpt(ids: NDArray[np.int64], vocabulary: Vocabulary, *, units: int) -> tuple[int, int]:
-    """Return the start and the length of the excerpt: from the first line that begins after a quarter of the text."""
-    shortest, longest = EXCERPT
-    length = min(max(EXCERPT_VALUES // units, shortest), longest)
-    quarter = len(ids) // 4
-    breaks = [index for index, glyph in enumerate(vocabulary.glyphs) if glyph == "\n"]
-    after = np.flatnonzero(np.isin(ids[quarter:], breaks))
-    start = quarter + (int(after[0]) + 1 if len(after) else 0)
-    return max(0, min(start, len(ids) - length)), length
-
-
 def _layers(excerpt: Sequence[Any], scores: Sequence[tuple[FeatureScores, Values]]) -> tuple[LayerOutputs, ...]:
     widths = [output.shape[1] for output in excerpt]
     names = [None, *(feature.feature for feature, _ in scores)]
@@ -237,31 +224,6 @@ def _layers(excerpt: Sequence[Any], scores: Sequence[tuple[FeatureScores, Values
         )
         for layer, output in enumerate(excerpt)
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Ranked:
-    """The ranks of some outputs within groups of positions."""
-
-    ranks: Ranks
-    """R, [N, T]."""
-    norms: Values
-    """|R| of each output, [N]."""
-    groups: NDArray[np.int64]
-    """The group of each position, [T], 0 to G - 1."""
-
-
-def rank_outputs(outputs: NDArray[Any], groups: NDArray[Any]) -> Ranked:
-    """Rank outputs within groups.
-
-    Args:
-        outputs: Any finite numbers, [N, T].
-        groups: The group of each position, integers [T], 0 or more.
-
-    """
-    ranks = centred_ranks(outputs, groups)
-    norms = np.sqrt(np.einsum("nt,nt->n", ranks, ranks, dtype=np.float64))
-    return Ranked(ranks, norms, np.asarray(groups, np.int64))
 
 
 def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
@@ -284,11 +246,12 @@ def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
     return ranks
 
 
-def associate(ranked: Ranked, features: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
+def associate(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
     """Compute the association of every output with every variant of a feature.
 
     Args:
-        ranked: The ranks of N outputs.
+        ranks: R of N outputs within the groups, [N, T].
+        groups: Of each position, integers [T], 0 or more.
         features: [K, T]; 0 or 1 if the kind is yes/no.
         kind: Of the feature.
 
@@ -297,12 +260,12 @@ def associate(ranked: Ranked, features: NDArray[np.float64], kind: Kind) -> NDAr
 
     """
     if kind == "yes/no":
-        sums = ranked.ranks @ features.T.astype(np.float32)
-        scales = np.broadcast_to(_pairs(features, ranked.groups) / 2, sums.shape)
+        sums = ranks @ features.T.astype(np.float32)
+        scales = np.broadcast_to(_pairs(features, groups) / 2, sums.shape)
     else:
-        ranks = centred_ranks(features, ranked.groups)
-        sums = ranked.ranks @ ranks.T
-        scales = ranked.norms[:, None] * np.sqrt(np.einsum("kt,kt->k", ranks, ranks, dtype=np.float64))
+        others = centred_ranks(features, groups)
+        sums = ranks @ others.T
+        scales = np.outer(*(np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others)))
     found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
     return np.clip(found, -1, 1)
 
@@ -322,6 +285,6 @@ def shift_feature(values: NDArray[np.float64], *, count: int, rng: np.random.Gen
     return np.asarray(values[(np.arange(size) + shifts[:, None]) % size])
 
 
-def chance_level(ranked: Ranked, features: NDArray[np.float64], kind: Kind) -> float:
+def chance_level(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> float:
     """Return the 99th percentile, over K variants of a feature, of the association of the best output."""
-    return float(np.percentile(np.abs(associate(ranked, features, kind)).max(0), 99))
+    return float(np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), 99))

@@ -1,8 +1,9 @@
 """Reports of small random networks, to draw and write pages from."""
 
 import functools
+from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ def bare(*, name: str = "runs/one", **parts: Any) -> Report:
 def text_report(*, name: str = "runs/one", **parts: Any) -> Report:
     """Return a report without figures, whose page is made at once: the surprise of a text, and `parts`."""
     return bare(name=name, surprise=report().get("surprise"), **parts)
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """Yield every number in dataclasses, dictionaries, lists, tuples and arrays."""
+    if is_dataclass(value):
+        yield from numbers_in(vars(value))
+    elif isinstance(value, dict | list | tuple | np.ndarray):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(item)
+    elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        yield float(value)
 
 
 @functools.cache
@@ -76,4 +88,4 @@ def _units(rng: np.random.Generator, excerpt: Any, layers: int) -> Units:
         FeatureScores("vowel next", "yes/no", Chance(0.31, 0.28), (score,), 1),
         FeatureScores("position in the line", "number", Chance(0.4, 0.3), (score,), 0),
     )
-    return Units(60, 100, features, (score,), 0, excerpt, outputs)
+    return Units(60, 100, features, (score,), excerpt, outputs)

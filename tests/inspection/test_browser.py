@@ -83,20 +83,8 @@ def test_nothing_is_requested_no_script_fails_and_nothing_is_wider_than_the_wind
     assert driver.get_log("browser") == []
     widths = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1] == width
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_letters_stand_out_from_the_paper_in_both_themes(driver: Driver, page: Path, theme: str) -> None:
-    open_page(driver, page, theme=theme)
-    paper, ink, turned, width = driver.execute_script(
-        "const body = getComputedStyle(document.body), chart = document.querySelector('img.chart');"
-        "return [body.backgroundColor, body.color, getComputedStyle(chart).filter, chart.naturalWidth]"
-    )
-    light, dark = (sum(map(int, colour[4:-1].split(","))) / 3 for colour in (paper, ink))
-    assert (light > 200) == (theme == "light")
-    assert abs(light - dark) > 70
+    turned = driver.execute_script("return getComputedStyle(document.querySelector('img.chart')).filter")
     assert turned == ("none" if theme == "light" else "invert(1) hue-rotate(180deg)")
-    assert width > 0
 
 
 def test_pointing_at_a_character_shows_its_alternatives_and_what_decided_it(driver: Driver, page: Path) -> None:
@@ -138,24 +126,18 @@ def test_the_keyboard_walks_through_the_text(driver: Driver, page: Path) -> None
     assert " at 1: " not in text_of(driver, ".reader .panel")
 
 
-def test_the_browser_of_units_colours_the_text_by_any_unit(driver: Driver, page: Path) -> None:
+def test_the_browser_of_units_colours_the_text_by_any_unit_or_the_nearest_one(driver: Driver, page: Path) -> None:
     open_page(driver, page)
     units = report().get("units")
     assert text_of(driver, ".browser .panel") == "rnn.0, unit 0: follows \u201cvowel next\u201d, strength 0.93"
-    driver.execute_script(
+    choose = (
         "const unit = document.querySelector('.browser .unit'), layer = document.querySelector('.browser .layer');"
-        "layer.value = '1'; unit.value = '3'; unit.dispatchEvent(new Event('change'))"
+        "layer.value = '1'; unit.value = arguments[0]; unit.dispatchEvent(new Event('change'))"
     )
+    driver.execute_script(choose, "3")
     assert text_of(driver, ".browser .panel") == "rnn.1, unit 3: follows no feature beyond chance"
     hover(driver, ".browser .passage span:nth-child(5)")
     value = f"{units.layers[1].values[4, 3]:.4g}".replace("-", "\N{MINUS SIGN}")
     assert text_of(driver, ".browser .panel").endswith(f"h = {value}")
-
-
-def test_a_unit_that_does_not_exist_becomes_the_nearest_one(driver: Driver, page: Path) -> None:
-    open_page(driver, page)
-    driver.execute_script(
-        "const unit = document.querySelector('.browser .unit'); unit.value = '999';"
-        "unit.dispatchEvent(new Event('change'))"
-    )
-    assert text_of(driver, ".browser .panel").startswith("rnn.0, unit 4:")
+    driver.execute_script(choose, "999")
+    assert text_of(driver, ".browser .panel").startswith("rnn.1, unit 4")

@@ -14,8 +14,8 @@ from charlm.network.rnn import Parameters
 RandomParameters = Callable[..., Parameters]
 
 
-def calibration_of(parameters: Parameters, ids: np.ndarray, *, count: int | None = None, bins: int = 10) -> Calibration:
-    return calibrate(parameters, ids, states_of(parameters, ids[:count]), bins=bins)
+def calibration_of(parameters: Parameters, ids: np.ndarray) -> Calibration:
+    return calibrate(parameters, ids, states_of(parameters, ids))
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def predictions() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_temperature_that_targets_were_drawn_with_is_found(predictions: tuple[np.ndarray, np.ndarray]) -> None:
-    assert best_temperature(*predictions, low=0.25, high=4) == pytest.approx(1.7, rel=0.05)
+    assert best_temperature(*predictions) == pytest.approx(1.7, rel=0.05)
 
 
 @pytest.mark.parametrize(("right", "end"), [(0, 0.25), (1, 4.0)], ids=["always right", "always wrong"])
 def test_a_temperature_beyond_the_range_is_its_end(right: int, end: float) -> None:
     logits = np.array([[0, -1.0]] * 10)
-    assert best_temperature(logits, np.full(10, right), low=0.25, high=4) == pytest.approx(end)
+    assert best_temperature(logits, np.full(10, right)) == pytest.approx(end)
 
 
 def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: RandomParameters) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charlm.inspection.features import character_kind, features_of, line_places
+from charlm.inspection.features import character_kind, features_of
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -41,15 +41,6 @@ def test_features_that_do_not_vary_are_left_out() -> None:
     assert set(features("aaaa")) == {
         *("position in the line", "position in the word", "vowel next", "end of a word next"),
     }
-
-
-@pytest.mark.parametrize("text", ["", "a", "\n", "\x00\x1b\u202e", ":", "\n\n:"], ids=ascii)
-def test_strange_texts_have_features_of_their_length(text: str) -> None:
-    vocabulary = Vocabulary(level="char", characters=tuple(sorted({*text, "x"})))
-    for feature in features_of(vocabulary.encode(text), vocabulary):
-        assert feature.values.shape == (len(text),)
-        assert np.isfinite(feature.values).all()
-    assert len(line_places(text)) == len(text)
 
 
 def test_an_end_of_text_id_counts_as_a_line_break(vocabulary: Vocabulary) -> None:

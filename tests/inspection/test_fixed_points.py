@@ -8,7 +8,7 @@ from conftest import RandomParameters
 from inspection.networks import states_of
 
 from charlm.errors import CharlmError
-from charlm.inspection.fixed_points import HeldCharacter, find_fixed_points, find_point, hold_character
+from charlm.inspection.fixed_points import HeldCharacter, find_fixed_points, find_point, outcome_of, repeat_character
 from charlm.network.rnn import ACTIVATIONS, Layer, Parameters
 
 IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
@@ -51,7 +51,7 @@ def test_fixed_points_of_one_unit_are_the_roots_that_bisection_finds(u: float, v
     signs = np.sign([change(h) for h in grid])
     expected = [bisect(change, grid[i], grid[i + 1]) for i in np.flatnonzero(signs[1:] != signs[:-1])]
     unit = network([[v]], "tanh", constant=u)
-    searches = [find_point(unit, 0, (np.array([start]),)) for start in np.linspace(-1, 1, 21)]
+    searches = [find_point(unit, 0, np.array([start])) for start in np.linspace(-1, 1, 21)]
     found = sorted({round(float(point.state[0]), 7) for point in searches if point and point.is_fixed})
     assert found == pytest.approx(expected, abs=1e-7)
 
@@ -60,7 +60,7 @@ def test_a_slow_point_is_where_the_speed_is_lowest() -> None:
     u, v = 0.55, 2.0  # a little beyond the fold where two fixed points have met
     grid = np.linspace(-0.9, 0, 100_001)
     speeds = np.abs(np.tanh(u + v * grid) - grid)
-    point = find_point(network([[v]], "tanh", constant=u), 0, (np.array([-0.9]),))
+    point = find_point(network([[v]], "tanh", constant=u), 0, np.array([-0.9]))
     assert point is not None
     assert not point.is_fixed
     assert point.state[0] == pytest.approx(grid[speeds.argmin()], abs=2e-3)
@@ -71,7 +71,7 @@ def test_a_slow_point_is_where_the_speed_is_lowest() -> None:
 def test_a_fixed_point_of_a_stack_is_not_moved_by_a_step(random_parameters: RandomParameters, activation: str) -> None:
     weights = random_parameters(layers=3, skip_connections=True, embedding=3, activation=activation, scale=0.1)
     exact = weights.cast(np.float64)
-    point = find_point(exact, 2, tuple(np.full(4, 0.1) for _ in range(3)))
+    point = find_point(exact, 2, np.full(12, 0.1))
     assert point is not None
     assert point.is_fixed
     _, after = exact.step(np.array([2]), tuple(np.split(point.state[None], 3, axis=1)))
@@ -149,24 +149,22 @@ def test_a_layer_that_is_too_wide_and_states_that_are_not_finite_are_refused(
         find_fixed_points(random_parameters(), IDS[:2], (np.full((2, 4), np.nan),))
 
 
+def end_of(parameters: Parameters, *starts: list[float]) -> list[tuple[str, int | None]]:
+    """Return what becomes of some states of one layer when its character is repeated."""
+    path = repeat_character(parameters, 0, (np.array(starts),))
+    return [outcome_of(path[:, number]) for number in range(len(starts))]
+
+
 @pytest.mark.parametrize("factor", [0.5, 0.982, 0.9999])
-def test_a_state_settles_when_it_is_near_its_point_or_comes_nearer_all_the_time(
-    factor: float,
-) -> None:
-    (held,) = hold_character(network([[factor]]), 0, (np.array([[1.0]]),))
-    assert (held.outcome, held.period) == ("settles", 1)
-    assert held.point is not None
-    assert held.point.state == pytest.approx([0], abs=1e-5)
+def test_a_state_settles_when_it_hardly_moves_any_more(factor: float) -> None:
+    assert end_of(network([[factor]]), [1.0]) == [("settles", 1)]
 
 
 @pytest.mark.parametrize(("angle", "expected"), [(np.pi / 2, ("cycles", 4)), (np.sqrt(2), ("wanders", None))])
 def test_a_rotation_cycles_or_wanders(angle: float, expected: tuple[str, int | None]) -> None:
     kernel = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
-    (held,) = hold_character(network(kernel), 0, (np.array([[1.0, 0.0]]),))
-    assert (held.outcome, held.period) == expected
+    assert end_of(network(kernel), [1.0, 0.0]) == [expected]
 
 
 def test_a_state_that_grows_without_end_does_not_disturb_the_others() -> None:
-    grows, other = hold_character(network([[1.5]], "relu"), 0, (np.array([[1.0], [-1e4]]),))
-    assert grows.outcome == "grows"
-    assert other.outcome == "settles"
+    assert end_of(network([[1.5]], "relu"), [1.0], [-1e4]) == [("grows", None), ("settles", 1)]

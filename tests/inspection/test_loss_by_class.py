@@ -26,7 +26,11 @@ def test_each_character_is_counted_in_its_class() -> None:
         "line break": (1, 4),
         "punctuation": (1, 6),
     }
-    assert losses(found.by_word_place) == {"outside words": (5, 22 / 5), "1st": (2, 13 / 2), "2nd": (2, 5)}
+    assert losses(found.by_word_place) == {
+        "outside words": (5, 22 / 5),
+        "letter 1": (2, 13 / 2),
+        "letter 2": (2, 5),
+    }
 
 
 def test_the_n_gram_model_is_divided_in_the_same_way() -> None:

@@ -4,14 +4,13 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from inspection.reports import CHARACTERS, bare, report, text_report
+from inspection.reports import CHARACTERS, numbers_in, report, text_report
 
 from charlm.errors import CharlmError
 from charlm.inspection.page import draw_charts, render_page, write_page
@@ -112,16 +111,6 @@ def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
     assert page.count("Not available for this run") == len(SECTIONS) - 1
 
 
-def numbers_in(value: object) -> Iterator[float]:
-    """Yield every number in a JSON value."""
-    if isinstance(value, dict):
-        yield from (number for item in value.values() for number in numbers_in(item))
-    elif isinstance(value, list):
-        yield from (number for item in value for number in numbers_in(item))
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
-
-
 def test_every_number_in_a_table_is_one_of_the_json() -> None:
     found = report()
     known = {number(value) for value in numbers_in(to_json(found))}
@@ -140,16 +129,6 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
 def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
     found = replace(text_report(), characters=("a", "\xc3", *CHARACTERS[2:]), level="byte")
     assert data_of(render_page([found]))[0]["labels"][:2] == ["a", "\\xc3"]  # type: ignore[index]
-
-
-def test_a_text_with_nothing_to_predict_makes_a_page() -> None:
-    found = report(length=2).get("surprise")
-    empty = type(found)(
-        *(getattr(found, name)[:0] for name in ("positions", "ids", "nats", "likeliest", "probabilities", "influence"))
-    )
-    page = render_page([bare(surprise=empty)])
-    assert '<section id="surprise">' in page
-    assert data_of(page)[0]["reader"]
 
 
 @pytest.mark.slow

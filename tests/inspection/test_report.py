@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RandomParameters
 from inspection.networks import random_ids
-from inspection.reports import CHARACTERS, SMALL, bare, report
+from inspection.reports import SMALL, bare, report
 from numpy.typing import NDArray
 from run_folders import make_run
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import measure_baselines
-from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.passages import to_plain
-from charlm.inspection.reading import Subject, limits_for
+from charlm.inspection.prediction import make_curves
+from charlm.inspection.reading import Reading, Subject, estimate_seconds, limits_for
 from charlm.inspection.report import QUANTITIES, inspect_run, to_json
 from charlm.network.bundle import Bundle
 
@@ -37,20 +38,15 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     assert found.notes == (
         "Losses by class: the first 300 of 400 characters.",
         "Surprise, gradients, impulse response, exponents, saturation: the first 120 characters.",
+        "Usable context: the loss on 20 characters, evenly spaced.",
         "N-grams: counted on the last 400 characters of the training text.",
         "Curves: missing: a bundle without its run has no learning curves.",
     )
 
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
-    found = inspect_run(subject(bundle, length=5001), limits=replace(SMALL, characters=9999), only=[])
-    assert found.notes[1:] == ("Units, calibration, fixed points: the first 5,000 characters.",)
-
-
-def test_the_loss_by_class_adds_up_to_that_of_the_evaluation(bundle: Bundle) -> None:
-    found = inspect_run(subject(bundle), limits=SMALL, only=["loss_by_class"])
-    expected = mean_score(score_stream(bundle.parameters, random_ids(400)[:300])).nats_per_char
-    assert found.get("loss_by_class").nats_per_char == pytest.approx(expected)
+    found = Reading(subject(bundle, length=5001), replace(SMALL, characters=9999)).left_out()
+    assert found[1] == "Units, calibration, fixed points: the first 5,000 characters."
 
 
 def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
@@ -58,13 +54,13 @@ def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_r
 ) -> None:
     run, training, own = make_run(tmp_path / "run"), random_ids(500, seed=9), random_ids(80, seed=4)
     known = subject(bundle, run=run, training_ids=training, validation_ids=own)
-    found = inspect_run(known, limits=SMALL, only=["curves"]).get("curves").levels
+    found = make_curves(Reading(known, SMALL)).levels
     expected = measure_baselines(own, bundle.vocabulary, training[-400:]).nats_per_char
     assert {level.name: level.nats_per_char for level in found} == {
         "uniform": pytest.approx(np.log(5)),
         **{name: pytest.approx(expected[name]) for name in ("unigram", "5-gram", "bz2")},
     }
-    assert inspect_run(replace(known, validation_ids=None), limits=SMALL, only=["curves"]).get("curves").levels == ()
+    assert make_curves(Reading(replace(known, validation_ids=None), SMALL)).levels == ()
 
 
 @pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])
@@ -83,7 +79,7 @@ def test_a_text_without_a_prediction_is_refused(bundle: Bundle, length: int) -> 
 def test_weights_that_are_too_large_are_refused(bundle: Bundle) -> None:
     bundle.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
-        inspect_run(subject(bundle), only=["surprise"])
+        inspect_run(subject(bundle))
 
 
 def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
@@ -91,6 +87,14 @@ def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
     many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
     assert limits_for(bundle.parameters).positions == 2000
     assert limits_for(many).positions == 500
+
+
+def test_the_report_on_a_larger_network_is_estimated_to_take_longer(random_parameters: RandomParameters) -> None:
+    sizes = ({"units": 8}, {"units": 256}, {"units": 256, "layers": 4}, {"units": 768, "layers": 3})
+    seconds = [estimate_seconds(random_parameters(vocabulary_size=64, **size)) for size in sizes]
+    assert seconds == sorted(seconds)
+    assert seconds[0] < 10
+    assert 15 < seconds[2] < 60  # of the default recipe, on two idle cores
 
 
 @pytest.mark.parametrize(
@@ -108,17 +112,6 @@ def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
 def test_a_value_becomes_plain(value: Any, expected: Any) -> None:
     found = to_plain(value)
     assert json.dumps(found, allow_nan=False) == json.dumps(expected)
-
-
-def test_each_character_has_its_surprise_and_what_was_likelier() -> None:
-    whole = report()
-    first = to_json(whole)["surprise"][0]
-    assert first["position"] == 1
-    assert first["character"] == CHARACTERS[whole.get("surprise").ids[0]]
-    assert first["nats"] == pytest.approx(whole.get("surprise").nats[0], rel=1e-6)
-    assert [guess["character"] for guess in first["likeliest"]] == [
-        CHARACTERS[guess] for guess in whole.get("surprise").likeliest[0]
-    ]
 
 
 def test_each_layer_has_its_gradient_by_lag_and_its_radius() -> None:

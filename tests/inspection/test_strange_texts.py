@@ -1,13 +1,12 @@
 """Texts that nobody would write: every part that reads a text still returns finite numbers for it."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from inspection.networks import states_of, traced
+from inspection.reports import numbers_in
 
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import calibrate
@@ -33,20 +32,6 @@ TEXTS = {
 }
 
 
-def numbers(value: Any) -> Iterator[float]:
-    """Yield every number in dataclasses, tuples and arrays."""
-    if is_dataclass(value):
-        for field in fields(value):
-            yield from numbers(getattr(value, field.name))
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from numbers(item)
-    elif isinstance(value, np.ndarray):
-        yield from value.ravel().tolist()
-    elif isinstance(value, int | float):
-        yield value
-
-
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize(("vocabulary", "ids"), TEXTS.values(), ids=TEXTS)
 def test_every_number_is_finite(
@@ -64,6 +49,6 @@ def test_every_number_is_finite(
         measure_levels(ids, vocabulary, ids, lambda _: nats),
     )
     for part in parts:
-        found = [*numbers(part)]
+        found = [*numbers_in(part)]
         assert found
         assert all(math.isfinite(number) for number in found)

@@ -12,8 +12,8 @@ from charlm.inspection.features import Feature, features_of
 from charlm.inspection.units import (
     Units,
     associate,
+    centred_ranks,
     chance_level,
-    rank_outputs,
     score_units,
     shift_feature,
 )
@@ -92,17 +92,15 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
     assert max(score.strength_given_character for feature in units.features for score in feature.best) == 0
 
 
-def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt_that_begins_a_line(
+def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt(
     random_parameters: RandomParameters,
 ) -> None:
     parameters = random_parameters(vocabulary_size=10, layers=2, units=6)
     ids = bracketed_text(2000)
     units = scores_of(parameters, ids, shifts=5)
-    start = units.excerpt_start
-    assert ids[start - 1] == BRACKETS.encode("\n")
-    np.testing.assert_array_equal(units.excerpt, ids[start : start + 400])
+    np.testing.assert_array_equal(units.excerpt, ids[:400])
     lowest = states_of(parameters, ids)[0]
-    np.testing.assert_allclose(units.layers[0].values, lowest[start : start + 400], atol=0.006)
+    np.testing.assert_allclose(units.layers[0].values, lowest[:400], atol=0.006)
     assert [layer.values.shape for layer in units.layers] == [(400, 6), (400, 6)]
 
 
@@ -145,7 +143,7 @@ def pairwise(values: np.ndarray, feature: np.ndarray, groups: np.ndarray) -> flo
 def test_association_with_a_yes_no_feature_is_that_of_pairs_counted_one_by_one(
     outputs: np.ndarray, groups: np.ndarray
 ) -> None:
-    found = associate(rank_outputs(outputs, groups), FEATURE[None], "yes/no")[:, 0]
+    found = associate(centred_ranks(outputs, groups), groups, FEATURE[None], "yes/no")[:, 0]
     assert found == pytest.approx([pairwise(values, FEATURE, groups) for values in outputs], abs=1e-6)
 
 
@@ -154,7 +152,8 @@ def test_association_with_a_number_is_the_correlation_of_the_ranks() -> None:
     values, feature = rng.random((2, 30)), rng.random(30)
     ranks = [np.argsort(np.argsort(row)) for row in (*values, feature)]
     expected = [np.corrcoef(row, ranks[-1])[0, 1] for row in ranks[:-1]]
-    found = associate(rank_outputs(values, np.zeros(30, int)), feature[None], "number")[:, 0]
+    groups = np.zeros(30, int)
+    found = associate(centred_ranks(values, groups), groups, feature[None], "number")[:, 0]
     assert found == pytest.approx(expected, abs=1e-6)
 
 
@@ -169,7 +168,8 @@ def test_a_shifted_feature_keeps_its_order_round_the_end_and_never_lies_near_its
 
 def test_chance_level_is_exceeded_by_one_variant_in_a_hundred() -> None:
     rng = np.random.default_rng(0)
-    ranked = rank_outputs(rng.random((5, 200)), np.zeros(200, int))
+    groups = np.zeros(200, int)
+    ranked = centred_ranks(rng.random((5, 200)), groups), groups
     variants = (rng.random((1000, 200)) < 0.5).astype(float)
-    best = np.abs(associate(ranked, variants, "yes/no")).max(0)
-    assert (best > chance_level(ranked, variants, "yes/no")).sum() == 10
+    best = np.abs(associate(*ranked, variants, "yes/no")).max(0)
+    assert (best > chance_level(*ranked, variants, "yes/no")).sum() == 10

@@ -114,7 +114,7 @@ function browser(view) {
   }
   const walker = walk(passage, (i) => {
     panel.textContent = `rnn.${layer.value}, unit ${unit.value} after ${run.labels[data.ids[i]]} at ` +
-      `${(data.start + i).toLocaleString("en")}: h = ${digits(shown[i])}`;
+      `${i.toLocaleString("en")}: h = ${digits(shown[i])}`;
   }, paint);
   function choose() {
     [layer.value, unit.value] = best.value.split(" ");
