@@ -14,7 +14,7 @@ from charlm.config.file import load_config
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, RnnConfig
 from charlm.engine.keras_engine import KerasEngine, named_slots
-from charlm.engine.model import CharacterRNN, build_model, named_seeds, named_weights
+from charlm.engine.model import CharacterRNN, build_model, named_weights
 from charlm.engine.optimizer import build_optimizer
 from charlm.hardware import core_count
 from charlm.text.batches import Batches
@@ -166,15 +166,3 @@ def test_the_variables_of_an_optimizer_have_unique_names_that_do_not_depend_on_t
     assert {slot: tuple(variable.shape) for slot, variable in forwards.items()} == {
         slot: tuple(variable.shape) for slot, variable in backwards.items()
     }
-
-
-def test_a_slot_is_named_after_its_weight(model: CharacterRNN) -> None:
-    slots = slots_of(model, "adam")
-    assert tuple(slots["rnn.1.kernel/momentums"].shape) == (4 + 3, 4)
-    assert tuple(slots["logits.bias/velocities"].shape) == (3,)
-
-
-def test_every_random_generator_of_a_model_is_named(model: CharacterRNN) -> None:
-    weights = {id(variable) for variable in named_weights(model).values()}
-    others = {id(variable) for variable in model.variables} - weights
-    assert {id(seed) for seed in named_seeds(model).values()} == others
