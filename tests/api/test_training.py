@@ -160,11 +160,10 @@ def test_a_run_is_continued_to_more_steps(training: Training) -> None:
 @pytest.mark.slow
 def test_the_first_loss_of_a_run_is_that_of_the_model_it_begins_with(training: Training, tmp_path: Path) -> None:
     said: list[str] = []
-    overrides = {"training.steps": 1, "training.log_every": 1, "training.batch_size": 1}
     outcome = charlm.train(
         training.outcome.folder / "corpus",
         recipe="tiny",
-        overrides=overrides,
+        overrides="training.steps=1",
         init=training.outcome.folder,
         run=tmp_path / "run",
         say=said.append,
