@@ -74,7 +74,7 @@ class FakeEngine:
     """Implements `charlm.training.engine.Engine`."""
 
     def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults) -> None:
-        self.faults, self.copies, self.is_built = faults, 0, False
+        self.faults, self.is_built = faults, False
         self.rows = slice(None)
         self.architecture = architecture(config, vocabulary_size)
         rng = np.random.default_rng(config.seed)
@@ -124,7 +124,6 @@ class FakeEngine:
         return loss if reported is None else reported, float(np.linalg.norm(gradient))
 
     def parameters(self) -> Parameters:
-        self.copies += 1
         factor = np.float32(self.faults.weights(int(self.step)))
         tensors = {name: tensor * factor for name, tensor in self.weights().items()}
         return parameters_from_tensors(tensors, activation="tanh", skip_connections=self.architecture.skip_connections)

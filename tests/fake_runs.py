@@ -56,9 +56,14 @@ class Trained:
         return {line["step"]: line["nats_per_char"] for line in self.metrics if line["split"] == "validation"}
 
     def files(self) -> dict[str, bytes]:
-        """Return the files that must not depend on the clock: the state of each checkpoint, best/ and last/."""
-        paths = [*self.folder.glob("checkpoints/*/state.safetensors"), *self.folder.glob("[bl][ea]st/*")]
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+        """Return the files that must not depend on the clock."""
+        return repeatable_files(self.folder)
+
+
+def repeatable_files(run: Path) -> dict[str, bytes]:
+    """Return the files of a run that must not depend on the clock: the state of each checkpoint, best/ and last/."""
+    paths = [*run.glob("checkpoints/*/state.safetensors"), *run.glob("[bl][ea]st/*")]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
 def train(

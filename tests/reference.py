@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,11 @@ from numpy.typing import NDArray
 from charlm.network.rnn import Parameters
 
 Doubles = NDArray[np.float64]
+NETWORKS = [
+    {"layers": layers, "embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
+    for layers, embedding, use_bias, skip in product((1, 3), (None, 3), (True, False), (False, True))
+]
+"""Networks of every structure, as arguments of `random_parameters`."""
 
 
 def _elu(x: float, alpha: float = 1.0) -> float:

@@ -108,8 +108,3 @@ def test_only_clusters_and_servers_use_the_network() -> None:
         if name.partition(".")[0] in NETWORK and not name.startswith("urllib.parse")
     }
     assert {name for name in users if room_of(name) != "serving"} == {"charlm.training.cluster"}
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_says_in_its_head_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

@@ -132,10 +132,3 @@ def test_an_imported_network_is_a_bundle_that_says_what_it_is(bundle: Bundle, st
     for name, tensor in bundle.parameters.tensors().items():
         np.testing.assert_array_equal(model.bundle.parameters.tensors()[name], tensor)
     assert model.logits("ab").shape == (2, 5)
-
-
-def test_an_import_that_is_refused_leaves_nothing_behind(state_dict: Path, tmp_path: Path) -> None:
-    (tmp_path / "vocabulary.json").write_text('["a", "b"]', encoding="utf-8")
-    with pytest.raises(CharlmError):
-        import_model(state_dict, tmp_path / "out", vocabulary=tmp_path / "vocabulary.json")
-    assert names_in(tmp_path) == {"x.safetensors", "vocabulary.json"}

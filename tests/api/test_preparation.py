@@ -9,7 +9,7 @@ import pytest
 import charlm
 from charlm.api.preparation import Preparation, check_minutes, prepare
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, SUITED, find_recipe
+from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.errors import CharlmError
 from charlm.training.signals import Session
 
@@ -76,13 +76,6 @@ def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
     assert (config.corpus.level, config.corpus.validation_fraction) == ("byte", 0.25)
     with pytest.raises(CharlmError, match=r"corpus\.level: found 'char', but .*corpus was made with 'byte'"):
         prepare("corpus", recipe="tiny", overrides=["corpus.level=char"], aside=Path(), session=Session())
-
-
-@pytest.mark.parametrize("advice", SUITED.values(), ids=lambda advice: advice.options)
-def test_every_advice_is_a_recipe_that_comes_with_charlm(advice: Any) -> None:
-    load_config(find_recipe(advice.recipe))
-    if advice.better is not None:
-        load_config(find_recipe(advice.better))
 
 
 # Minutes

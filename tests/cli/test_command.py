@@ -44,17 +44,6 @@ def test_an_example_is_one_line_however_long_and_what_it_does_is_below() -> None
     assert lines[place - 1 : place + 2] == ["Examples:", f"  {example}", "    draw it"]
 
 
-def test_the_help_of_a_group_lists_its_commands() -> None:
-    lines = help_of(Commands("group", commands={"draw": draw}))
-    assert "Commands:" in lines
-    assert "  draw  Draw a picture." in lines
-
-
-def test_an_unknown_command_is_answered_with_similar_ones() -> None:
-    command = CliRunner().invoke(Commands("group", commands={"draw": draw}), ["drew"])
-    assert command.stderr.endswith("Error: No such command 'drew'. Did you mean 'draw'?\n")
-
-
 def run(callback: Callable[[], object]) -> Result:
     """Run a command that does nothing but call a function."""
     group = Commands("group", commands={"call": Command("call", callback=callback)})

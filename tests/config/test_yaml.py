@@ -46,14 +46,11 @@ def test_a_number_may_be_written_with_an_exponent(text: str) -> None:
     [
         "a: [1",
         "a: b: c",
-        "model: {units: 1, units: 2}",
         "seed: !!python/object/apply:os.getpid []",
-        "? {a: b}\n: 1",
         "seed: -9223372036854775809",
         "seed: " + "9" * 5000,
         'corpus: {encoding: "\\ud800"}',
         "seed: \x00",
-        "seed: 1e999",
     ],
     ids=lambda text: repr(text[:30]),
 )
@@ -131,20 +128,3 @@ def test_any_text_is_yaml_or_refused_in_one_line(text: str) -> None:
 @pytest.mark.parametrize("text", ["1e5", "1e-3", "no", "~", "null", "0x1", "=", "<<", "2001-01-01", "- x", "", "#"])
 def test_a_text_that_looks_like_something_else_is_written_as_a_text(text: str) -> None:
     assert parse(dump_yaml({"prompt": text})) == {"prompt": text}
-
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@SEEDED
-@given(st.dictionaries(st.text(max_size=20), json_values, max_size=3))
-def test_any_json_object_reads_back_as_it_was_written(values: dict[str, Any]) -> None:
-    assert parse(dump_yaml(values)) == values

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_runs import repeatable_files
 
 from charlm.config.file import load_config
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, RnnConfig
 from charlm.engine.keras_engine import KerasEngine, named_slots
-from charlm.engine.model import CharacterRNN, build_model, named_seeds, named_weights
+from charlm.engine.model import CharacterRNN, build_model, named_weights
 from charlm.engine.optimizer import build_optimizer
 from charlm.hardware import core_count
 from charlm.text.batches import Batches
@@ -119,11 +120,6 @@ def start(folder: Path, steps: int, *, cores: int | None = None, overrides: Sequ
     return folder / "run"
 
 
-def bytes_of(run: Path) -> dict[str, bytes]:
-    paths = [*run.glob("last/*"), *run.glob("checkpoints/*/state.safetensors")]
-    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(core_count() < 2, reason="needs a second core")
 def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_path: Path) -> None:
@@ -132,9 +128,9 @@ def test_a_run_started_on_two_cores_and_resumed_on_one_has_the_same_bytes(tmp_pa
     stopped = start(tmp_path / "stopped", 30, cores=2, overrides=rows)
     assert load_config(stopped / "config.yaml").training.parts == 2
     charlm("train", "--resume", "-r", stopped, "-s", "training.steps=60", cores=1)
-    assert bytes_of(stopped)["last/weights.safetensors"] == bytes_of(uninterrupted)["last/weights.safetensors"]
-    newest = "checkpoints/step-000000060/state.safetensors"
-    assert bytes_of(stopped)[newest] == bytes_of(uninterrupted)[newest]
+    found, expected = repeatable_files(stopped), repeatable_files(uninterrupted)
+    for name in ("last/weights.safetensors", "checkpoints/step-000000060/state.safetensors"):
+        assert found[name] == expected[name]
 
 
 NAMES = ["adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "muon", "nadam"]
@@ -166,15 +162,3 @@ def test_the_variables_of_an_optimizer_have_unique_names_that_do_not_depend_on_t
     assert {slot: tuple(variable.shape) for slot, variable in forwards.items()} == {
         slot: tuple(variable.shape) for slot, variable in backwards.items()
     }
-
-
-def test_a_slot_is_named_after_its_weight(model: CharacterRNN) -> None:
-    slots = slots_of(model, "adam")
-    assert tuple(slots["rnn.1.kernel/momentums"].shape) == (4 + 3, 4)
-    assert tuple(slots["logits.bias/velocities"].shape) == (3,)
-
-
-def test_every_random_generator_of_a_model_is_named(model: CharacterRNN) -> None:
-    weights = {id(variable) for variable in named_weights(model).values()}
-    others = {id(variable) for variable in model.variables} - weights
-    assert {id(seed) for seed in named_seeds(model).values()} == others

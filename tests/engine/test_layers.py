@@ -12,7 +12,6 @@ from engine.networks import V as NETWORK_V
 from engine.networks import build, layer_weights, read, shared, take_step
 from numpy.typing import NDArray
 
-from charlm.config.file import parse_config
 from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, RnnConfig
 from charlm.engine.layers import LEVELS, SimpleRNN, dropout_mask
 from charlm.engine.model import CharacterRNN, named_weights, zero_state
@@ -138,14 +137,6 @@ def test_a_lookup_gives_the_same_as_a_product_with_one_hot_inputs(
         check_read(ours, stock, width=width, vocabulary=vocabulary)
 
 
-def test_read_applies_dropout_only_in_training() -> None:
-    dropping, _ = pair(inputs=V, dropout=0.4, recurrent_dropout=0.4)
-    plain, _ = pair(inputs=V)
-    ids, state = tf.constant(np.random.default_rng(4).integers(0, V, (T, B))), normal(B, H)
-    found, expected = dropping.read(None, ids, state, training=False), plain.read(None, ids, state, training=True)
-    np.testing.assert_allclose(found[0], expected[0], atol=ROUNDING)
-
-
 # The arguments of SimpleRNN
 
 
@@ -229,12 +220,6 @@ def test_each_argument_of_keras_is_offered_or_refused_with_a_reason() -> None:
     arguments = set(inspect.signature(keras.layers.SimpleRNN.__init__).parameters)
     not_settings = {"self", "kwargs", "seed"}  # the seed is that of the config
     assert arguments - not_settings == {*RnnConfig.model_fields, *DECIDED_BY_THE_TASK}
-
-
-@pytest.mark.parametrize(("key", "reason"), DECIDED_BY_THE_TASK.items())
-def test_an_argument_that_the_task_decides_is_refused_with_the_reason(key: str, reason: str) -> None:
-    with pytest.raises(CharlmError, match=f"model.rnn.{key}: .*{reason}"):
-        parse_config({"model": {"rnn": {key: True}}}, origin="my.yaml")
 
 
 @pytest.mark.parametrize(

@@ -105,40 +105,26 @@ def test_in_float32_its_steps_are_those_of_keras(shape: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_step_is_nearly_orthogonal(shape: tuple[int, int], precision: str) -> None:
-    optimizer = Muon()
-    optimizer.precision = precision
-    wanted = gradient(shape)
-    found = optimizer.zeropower_via_newtonschulz5(wanted, 5).numpy()
-    u, sizes, v = np.linalg.svd(wanted, full_matrices=False)
-    assert found.dtype == np.float32
-    # The iteration keeps the axes, and gives singular values between 0.7 and 1.2, except if they were tiny before.
-    large = sizes > 0.05 * np.linalg.norm(sizes)
-    inside = np.diag(u.T @ found @ v.T)[large]
-    assert np.all((inside > 0.6) & (inside < 1.3))
-    assert np.linalg.svd(found, compute_uv=False).max() < 1.3
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_name_muon_means_this_class_at_the_precision_of_training(precision: str) -> None:
     built = build_optimizer(OptimizerConfig(name="muon"), precision=precision)
     assert isinstance(built, Muon)
     assert built.precision == precision
 
 
+@pytest.mark.parametrize(("floor", "steps"), [(None, 5), (0.01, 3)], ids=["as in Keras", "with a floor"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_with_a_floor_three_steps_bring_the_singular_values_above_it_near_1(
-    shape: tuple[int, int], precision: str
+def test_a_step_keeps_the_axes_and_brings_singular_values_that_are_not_tiny_near_1(
+    shape: tuple[int, int], precision: str, floor: float | None, steps: int
 ) -> None:
-    optimizer = Muon(polar_floor=0.01)
+    optimizer = Muon(polar_floor=floor)
     optimizer.precision = precision
     wanted = gradient(shape)
-    found = optimizer.zeropower_via_newtonschulz5(wanted, 3).numpy()
+    found = optimizer.zeropower_via_newtonschulz5(wanted, steps).numpy()
     u, sizes, v = np.linalg.svd(wanted, full_matrices=False)
-    assert sizes.min() > 0.01 * np.linalg.norm(sizes)
-    inside = np.diag(u.T @ found @ v.T)
+    inside = np.diag(u.T @ found @ v.T)[sizes > (floor or 0.05) * np.linalg.norm(sizes)]
+    assert found.dtype == np.float32
+    assert len(inside) > 0
     assert np.all((inside > 0.6) & (inside < 1.4))
 
 
@@ -168,12 +154,6 @@ def test_a_minimax_polynomial_has_its_largest_error_four_times_with_alternating_
     size = np.abs(error).max()
     signs = np.sign(error[np.abs(error) > size * (1 - 1e-6)])
     assert 1 + np.count_nonzero(np.diff(signs)) == 4  # Chebyshev: as many as coefficients, and one
-
-
-def test_for_an_interval_that_is_nearly_a_point_both_derivatives_are_zero_there() -> None:
-    a, b, c = minimax_quintic(0.9999, 1.0)
-    polynomial = np.polynomial.Polynomial([0, a, 0, b, 0, c])
-    assert [polynomial(1.0), polynomial.deriv()(1.0), polynomial.deriv(2)(1.0)] == pytest.approx([1, 0, 0])
 
 
 @pytest.mark.parametrize(

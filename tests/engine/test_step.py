@@ -186,15 +186,6 @@ def test_each_step_uses_its_own_learning_rate() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("temperature", [0.5, 3.0])
-def test_the_gradient_is_that_of_the_logits_over_the_temperature(temperature: float) -> None:
-    trainer = Trainer(objective=Objective(temperature=temperature))
-    windows, state = random_windows(1), zero_state(trainer.model, B)
-    expected = whole_batch_gradients(trainer.model, windows[0], state, temperature=temperature)
-    assert_close(trainer.update(windows), expected)
-
-
-@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_gradient_mixes_that_of_the_text_and_that_of_the_soft_targets(parts: int) -> None:
     trainer = Trainer(parts=parts, objective=Objective(temperature=0.8, soft_weight=0.3))

@@ -160,15 +160,6 @@ def test_nats_are_those_of_the_definition(training: list[int], text: list[int], 
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-@SEEDED
-@given(training=TEXTS, context=st.lists(st.integers(0, 5), min_size=1, max_size=6))
-def test_probabilities_over_the_vocabulary_sum_to_1(training: list[int], context: list[int]) -> None:
-    model = count_ngrams(np.array(training, np.uint8), vocabulary_size=6)
-    nats = [list(score_ngrams(model, np.array([*context, index])))[-1][-1] for index in range(6)]
-    assert np.isfinite(nats).all()
-    assert np.exp(-np.array(nats)).sum() == pytest.approx(1)
-
-
 def test_vocabulary_of_all_characters_does_not_overflow() -> None:
     size = 0x110000
     text = np.array([size - 1, size - 2, size - 1, size - 3] * 50, np.uint32)

@@ -12,7 +12,7 @@ import pytest
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.protocols import Split, ids_to_score, score_ids
-from charlm.evaluation.scoring import score_stream, score_windows
+from charlm.evaluation.scoring import score_windows
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.text.corpus import open_corpus
 from charlm.text.tokenization import tokenize
@@ -29,10 +29,8 @@ def write(path: Path, text: str) -> Path:
 # Protocols
 
 
-def test_windows_are_read_from_the_zero_state(bundle: Bundle) -> None:
+def test_windows_are_scored_by_their_protocol(bundle: Bundle) -> None:
     scores = np.concatenate(list(score_ids(bundle.parameters, IDS, protocol="windows", window=2)))
-    halves = [*score_stream(bundle.parameters, IDS[:3]), *score_stream(bundle.parameters, IDS[2:])]
-    np.testing.assert_allclose(scores, np.concatenate(halves), atol=1e-6)
     np.testing.assert_array_equal(scores, np.concatenate(list(score_windows(bundle.parameters, IDS, window=2))))
 
 
@@ -58,17 +56,6 @@ def test_bundle_without_its_run_needs_a_text(trained_run: Path, tmp_path: Path) 
     copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
     with pytest.raises(CharlmError, match="copy: a bundle without its run: name the text to score after it"):
         ids_to_score(copy, read_bundle(copy), None, split=None, unknown="error")
-
-
-def test_encoding_that_python_does_not_have_is_refused_with_the_config_of_the_bundle(
-    bundle: Bundle, tmp_path: Path
-) -> None:
-    wrong = replace(bundle, config=bundle.config.replace("encoding: utf-8", "encoding: nothing"))
-    text = write(tmp_path / "text.txt", "ab")
-    with pytest.raises(
-        CharlmError, match=r"bundle/config\.yaml: corpus\.encoding: found 'nothing', which is not a text"
-    ):
-        ids_to_score(Path("bundle"), wrong, text, split=None, unknown="error")
 
 
 def test_text_is_scored_whole_by_default(trained_run: Path) -> None:
@@ -159,12 +146,6 @@ def test_advice_about_a_text_does_not_name_settings_that_the_model_has_fixed(
         ids_to_score(bundle_folder, bundle, tmp_path / "latin.txt", split=None, unknown="error")
 
 
-def test_line_ends_are_read_unchanged(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
-    text = write(tmp_path / "text.txt", "a\r\nb")
-    _, ids = ids_to_score(bundle_folder, bundle, text, split=None, unknown="error")
-    assert ids.tolist() == [1, 3, 0, 2]  # the carriage return is unknown
-
-
 def test_unknown_character_is_refused_or_left_out(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
     letters = replace(bundle, vocabulary=Vocabulary("char", tuple("abcde")))
     text = write(tmp_path / "text.txt", "ab€c")
@@ -174,16 +155,3 @@ def test_unknown_character_is_refused_or_left_out(bundle: Bundle, bundle_folder:
     _, ids = ids_to_score(bundle_folder, letters, text, split=None, unknown="skip", report_skipped=skipped.append)
     assert ids.tolist() == [0, 1, 2]
     assert sum(skipped) == 1
-
-
-@pytest.mark.parametrize(
-    ("level", "other_level"), [("byte", "char"), ("char", "byte")], ids=["config of bytes", "config of characters"]
-)
-def test_text_is_refused_if_the_config_has_another_level_than_the_vocabulary(
-    level: str, other_level: str, bundle: Bundle, bundle_folder: Path, tmp_path: Path
-) -> None:
-    config = bundle.config.replace("level: char", f"level: {level}")
-    characters = tuple(map(chr, range(256))) if other_level == "byte" else ("€",)
-    other = replace(bundle, vocabulary=Vocabulary(other_level, characters), config=config)  # type: ignore[arg-type]
-    with pytest.raises(CharlmError, match=rf"config\.yaml: .* corpus.level {level} instead of {other_level}"):
-        ids_to_score(bundle_folder, other, write(tmp_path / "text.txt", "€"), split=None, unknown="error")

@@ -64,15 +64,6 @@ def test_estimate_with_one_stream_is_exact(random_parameters: RandomParameters) 
     assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
 
 
-def test_estimate_is_close_if_the_network_forgets(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(units=16, scale=0.2)
-    text = np.random.default_rng(6).integers(0, 5, 5000)
-    exact = mean_score(score_stream(parameters, text))
-    estimate = estimate_stream(parameters, text, streams=16, warm_up=32)
-    assert estimate.characters == exact.characters == 4999
-    assert estimate.nats_per_char == pytest.approx(exact.nats_per_char, abs=1e-5)
-
-
 def test_estimate_reads_each_piece_after_its_warm_up(random_parameters: RandomParameters) -> None:
     parameters, text = random_parameters(), TEXT[:22].tolist()  # 21 pairs: pieces of 7
     expected = [

@@ -22,7 +22,6 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -220,24 +219,17 @@ def _outcomes(attack: Attack, folder: Path, expected: dict[str, tuple[str, Any]]
 
 
 def main() -> None:
-    """Print the failures, and for each kind of attack how many commands were refused, and how many did what."""
+    """Print the failures, and how many attacks had any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, help="number of attacks, chosen at random; default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    counts: Counter[tuple[str, str]] = Counter()
-    attacked: Counter[str] = Counter()
-    failed = 0
+    attacked = failed = 0
     for result in run(options.sample, seed=options.seed):
-        attacked[result.attack.kind] += 1
-        counts.update((result.attack.kind, one.kind) for one in result.outcomes.values())
-        failed += bool(result.failures)
+        attacked, failed = attacked + 1, failed + bool(result.failures)
         for name, found in result.failures.items():
             print(f"{result.attack}\n  {name}: {found.kind}: {found.detail.strip()[-1500:]}", flush=True)
-    for kind, number in attacked.items():
-        done = {what: count for (other, what), count in sorted(counts.items()) if other == kind}
-        print(f"{kind}: {number:,} attacks; commands: {', '.join(f'{what} {n:,}' for what, n in done.items())}")
-    print(f"{attacked.total():,} attacks, {failed:,} of them failures")
+    print(f"{attacked:,} attacks, {failed:,} of them failures")
     sys.exit(1 if failed else 0)
 
 

@@ -1,23 +1,20 @@
 """Stop a real `charlm train` many times at random moments, and compare the run with an uninterrupted one.
 
-    python tests/faults/kill.py --kills 25
-
 There are three kinds of moments: while the process starts, while it trains, and as soon as there is a temporary file
 that it is writing. The results must be the same to the byte: bundles, state, metrics, TensorBoard's steps, samples.
 """
 
-import argparse
-import json
-import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from fake_runs import CLOCK, repeatable_files
+from run_folders import read_events, read_metrics
 
 from charlm.config.recipes import DEFAULT_CORPUS
 
@@ -25,7 +22,6 @@ STEPS_PER_KILL = 250
 START_SECONDS = 4.0
 """The approximate time until the first step."""
 MOMENTS = ("starting", "training", "writing")
-CLOCK = {"seconds", "characters_per_second"}
 NOT_ALWAYS_SHOWN = (
     *("gradient_norm/", "gradient_to_weights/", "update_norm/", "update_to_weights/"),
     *("spectral_radius/", "saturated/", "state/", "gradient_by_lag", "sample/"),
@@ -149,11 +145,8 @@ def temporary_files(run: Path) -> list[str]:
 
 def reproducible_parts(run: Path) -> dict[str, Any]:
     """Return the parts of a run that must not depend on when it was stopped, by name."""
-    parts: dict[str, Any] = {}
-    for path in sorted([*run.glob("best/*"), *run.glob("last/*"), *run.glob("checkpoints/*/state.safetensors")]):
-        parts[str(path.relative_to(run))] = path.read_bytes()
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    parts["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in lines]
+    parts: dict[str, Any] = dict(repeatable_files(run))
+    parts["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in read_metrics(run)]
     parts["tensorboard"] = _tensorboard_steps(run)
     parts["temporary files"] = temporary_files(run)
     parts["sample"] = subprocess.run(
@@ -164,11 +157,7 @@ def reproducible_parts(run: Path) -> dict[str, Any]:
 
 def _tensorboard_steps(run: Path) -> dict[str, list[int]]:
     """Return the steps of each tag, except those that are shown only if there is time or the last step is known."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
-    events.Reload()
+    events = read_events(run)
     return {
         tag: [event.step for event in events.Tensors(tag)]
         for tag in sorted(events.Tags()["tensors"])
@@ -180,22 +169,3 @@ def differences(first: Path, second: Path) -> list[str]:
     """Return the names of the parts in which two runs differ."""
     one, other = reproducible_parts(first), reproducible_parts(second)
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
-
-
-def main() -> None:
-    """Kill and resume a run as often as the command line says; exit with code 1 if the results differ."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=25)
-    options = parser.parse_args()
-    steps = STEPS_PER_KILL * (options.kills + 2)
-    with tempfile.TemporaryDirectory() as scratch:
-        uninterrupted = train_uninterrupted(Path(scratch) / "uninterrupted", steps=steps)
-        stopped, stops = train_with_stops(Path(scratch) / "stopped", steps=steps, stops=options.kills)
-        found = differences(uninterrupted, stopped)
-    print(f"{len(stops)} kills, {sum(stop.is_inside_write for stop in stops)} inside a write")
-    print(f"differs: {', '.join(found)}" if found else "the same to the byte")
-    sys.exit(1 if found else 0)
-
-
-if __name__ == "__main__":
-    main()

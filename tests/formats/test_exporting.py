@@ -17,13 +17,11 @@ from charlm.formats.exporting import (
     check_export,
     escape_markdown,
     fenced,
-    hub_files,
     model_card,
 )
 from charlm.formats.html import known_score
-from charlm.network.bundle import Bundle, read_bundle
+from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters
-from charlm.storage.atomic import write_folder
 
 IDS = np.array([0, 1, 2, 3, 4])
 
@@ -59,13 +57,6 @@ def test_logits_of_another_shape_are_refused(random_parameters: RandomParameters
 
 ROOT = Path(__file__).parents[2]
 FORMAT = Format("C", lambda _: {}, lambda _, ids: np.zeros((len(ids), 5), np.float32), "./run {layers} {units}")
-
-
-def test_the_folder_is_a_bundle_with_the_license_of_the_project(bundle: Bundle, tmp_path: Path) -> None:
-    write_folder(tmp_path / "export", hub_files(bundle, FORMAT, title="plays", names=["run.c"]))
-    found = read_bundle(tmp_path / "export")
-    assert (found.vocabulary, found.config, found.facts) == (bundle.vocabulary, bundle.config, bundle.facts)
-    assert (tmp_path / "export/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_card_has_the_score_the_settings_and_the_command(bundle: Bundle) -> None:

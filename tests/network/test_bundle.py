@@ -182,13 +182,6 @@ def test_impossible_architecture_is_refused(bundle_folder: Path, fields: dict[st
 
 
 SHAPES = r"model\.json: damaged: `shapes` are not the shapes of `architecture`"
-DAMAGED = r"weights\.safetensors: damaged: its SHA-256"
-WHOLE: dict[tuple[str, str], list[Any]] = {
-    ("architecture", r"model\.json: damaged: `architecture`"): [[], 3, "x", None, {}],
-    ("shapes", SHAPES): [None, [], {}, "x", 3],
-    ("format", "reads format 1: use the version of charlm"): [2, 0, "1", None, [1]],
-    ("sha256", DAMAGED): [None, [], {}, {"../weights.safetensors": "0" * 64}],
-}
 
 
 @pytest.mark.parametrize(
@@ -202,9 +195,6 @@ WHOLE: dict[tuple[str, str], list[Any]] = {
 def test_shape_that_is_not_the_one_of_the_architecture_is_refused(bundle_folder: Path, shapes: Model) -> None:
     change_model(bundle_folder, lambda model: model["shapes"].update(shapes))
     check_refused(bundle_folder, SHAPES)
-
-
-DEEP = [f'{{"format": 1, "x": {"[" * depth}{"]" * depth}}}' for depth in (400, 900, 5000)]
 
 
 @pytest.mark.parametrize(
@@ -272,9 +262,6 @@ def test_tensors_that_do_not_fit_the_architecture_are_refused(
 def test_weights_that_are_not_float32_safetensors_are_refused(bundle_folder: Path, data: bytes) -> None:
     forge(bundle_folder, "weights.safetensors", data)
     check_refused(bundle_folder, r"weights\.safetensors: ")
-
-
-SMALLER = Vocabulary("char", ("a", None, None), unknown_id=1, end_of_text_id=2).to_json().encode()
 
 
 # A bundle that is replaced while it is read

@@ -1,13 +1,13 @@
 """The recurrence and the network in NumPy, compared with their definition in float64."""
 
 import math
-from itertools import product
 
 import numpy as np
 import pytest
 import reference
 from conftest import RandomParameters
 from numpy.typing import NDArray
+from reference import NETWORKS
 
 from charlm.network.rnn import (
     ACTIVATIONS,
@@ -20,10 +20,6 @@ from charlm.network.rnn import (
     recur,
 )
 
-NETWORKS = [
-    {"layers": layers, "embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
-    for layers, embedding, use_bias, skip in product((1, 3), (None, 3), (True, False), (False, True))
-]
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
 
 

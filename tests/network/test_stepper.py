@@ -1,19 +1,14 @@
 """Both steppers give the results of `Parameters.step`; a stream in a tile has the bits that it has alone."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from conftest import RandomParameters
+from reference import NETWORKS
 
 from charlm.errors import CharlmError
 from charlm.network.rnn import Parameters, State
 from charlm.network.stepper import Stepper, TiledStepper, count_lanes
 
-NETWORKS = [
-    {"layers": layers, "embedding": embedding, "use_bias": use_bias, "skip_connections": skip}
-    for layers, embedding, use_bias, skip in product((1, 3), (None, 3), (True, False), (False, True))
-]
 IDS = np.random.default_rng(2).integers(0, 5, (6, 7))  # [T, B]
 
 

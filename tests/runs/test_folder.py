@@ -184,12 +184,6 @@ def test_a_text_in_the_place_of_a_run_is_refused_with_where_it_goes(tmp_path: Pa
         find_bundle(text)
 
 
-def test_a_name_that_no_run_has_is_refused() -> None:
-    make_run(Path("runs/plays"))
-    with pytest.raises(CharlmError, match="nowhere: no such folder, and no run has this in its name"):
-        find_bundle(Path("nowhere"))
-
-
 def test_a_resume_without_a_name_continues_the_newest_run_that_has_not_ended(tmp_path: Path) -> None:
     for age, name in enumerate(("ended", "unfinished", "older")):
         run = make_run(tmp_path / name)

@@ -44,11 +44,6 @@ def test_last_line_that_is_not_an_object_is_refused(last: str, tmp_path: Path) -
         read(tmp_path, last)
 
 
-def test_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"metrics\.jsonl: cannot be read: No such file"):
-        read_position(tmp_path / "metrics.jsonl")
-
-
 def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with path.open("wb") as file:

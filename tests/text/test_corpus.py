@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import make_corpus, text_of
+from corpora import make_corpus
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
@@ -135,15 +135,10 @@ def test_ids_that_are_truncated_while_they_are_mapped_are_an_error(tmp_path: Pat
         corpus.check_size()
 
 
-def test_ids_that_are_removed_while_they_are_mapped_stay_readable(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, "abc")
-    (corpus.folder / "ids.bin").unlink()
-    corpus.check_size()
-    assert text_of(corpus) == "abc"
-
-
-@pytest.mark.parametrize(("characters", "dtype"), [(3, "u1"), (300, "<u2"), (0x10001, "<u4")])
-def test_an_id_beyond_the_vocabulary_is_refused(characters: int, dtype: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("characters", "dtype"), [(255, "u1"), (257, "<u2"), (0x10001, "<u4")])
+def test_ids_have_the_smallest_dtype_and_one_beyond_them_is_refused(
+    characters: int, dtype: str, tmp_path: Path
+) -> None:
     corpus = make_corpus(tmp_path, "".join(map(chr, range(0x10000, 0x10000 + characters))))
     ids = np.array(corpus.ids)
     assert ids.dtype == dtype

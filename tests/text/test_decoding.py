@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.decoding import Form, check_encoding, decode, normalize, texts
+from charlm.text.decoding import Form, check_encoding, decode, normalize
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -97,13 +96,3 @@ def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused(encodin
 def test_normalising_in_pieces_gives_the_same_text_as_normalising_the_whole(form: Form, pieces: Sequence[str]) -> None:
     expected = unicodedata.normalize(form, "".join(pieces))
     assert "".join(normalize(pieces, form=form)) == expected
-
-
-# Code points and the settings of a corpus
-
-
-def test_at_level_byte_code_points_are_byte_values() -> None:
-    config = CorpusConfig(level="byte", encoding="utf-8")
-    assert "".join(texts([bytes(range(128)), bytes(range(128, 256))], config, name="x")) == "".join(
-        map(chr, range(256))
-    )

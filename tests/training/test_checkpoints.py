@@ -65,13 +65,6 @@ def test_only_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == [f"step-{step:09d}" for step in range(3, KEPT + 3)]
 
 
-def test_progress_with_a_number_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
-    progress = Progress()
-    progress.best_nats = np.inf
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        checkpoints.save(tmp_path, Checkpoint({}, facts_of(progress)))
-
-
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 

@@ -63,10 +63,6 @@ def test_the_change_of_a_step_is_logged_at_every_evaluation_however_calls_are_gr
 # Best and last
 
 
-def test_the_weights_are_copied_only_once_for_the_evaluation_and_both_bundles_of_a_step(tmp_path: Path) -> None:
-    assert train(tmp_path / "run").engine.copies == len([0, 10, 20, 30, 40, 50])
-
-
 def test_best_holds_the_weights_of_the_lowest_validation_loss(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 30 else 5.0)
     trained = train(tmp_path / "run", faults=overconfident)
@@ -95,18 +91,6 @@ def test_the_number_of_parts_defaults_to_the_number_of_cores(tmp_path: Path) -> 
     rows = ("training.batch_size=32", "training.sequence_length=1")  # enough for a part on each of four cores
     trained = train(tmp_path / "run", "training.steps=10", "training.parts=null", *rows)
     assert load_config(trained.folder / "config.yaml").training.parts == min(core_count(), 4)
-
-
-@pytest.mark.parametrize("override", ["model.units=9", "training.parts=3"])
-def test_a_resume_with_a_setting_that_must_stay_is_refused_and_the_config_is_not_changed(
-    override: str, tmp_path: Path
-) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    config = (trained.folder / "config.yaml").read_bytes()
-    key, value = override.split("=")
-    with pytest.raises(CharlmError, match=rf"^{key}: found '?{value}'?; must be .*, as at the start of the run"):
-        resume(trained.folder, override)
-    assert (trained.folder / "config.yaml").read_bytes() == config
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.training.parts import add_in_order, default_parts, fill_parts, own_parts, own_spans, spans_of
+from charlm.training.parts import add_in_order, default_parts, fill_parts, own_parts, spans_of
 
 
 def part(index: int) -> range:
@@ -30,20 +30,6 @@ def test_the_machines_share_all_parts_in_order_and_as_equally_as_possible(parts:
 def test_the_number_of_parts_decides_the_order_of_the_sums(parts: int, order: str) -> None:
     names = {part(index): str(index) for index in range(parts)}
     assert add_in_order(range(parts), names, add=lambda first, second: f"({first}+{second})") == order
-
-
-@pytest.mark.parametrize(
-    ("own", "spans"),
-    [
-        (range(8), [range(8)]),
-        (range(4), [range(4)]),
-        (range(4, 6), [range(4, 6)]),
-        (range(1, 4), [range(1, 2), range(2, 4)]),
-        (range(3, 6), [range(3, 4), range(4, 6)]),
-    ],
-)
-def test_a_machine_adds_the_largest_spans_of_its_parts(own: range, spans: list[range]) -> None:
-    assert [*own_spans(range(8), own)] == spans
 
 
 @pytest.mark.parametrize(("cores", "machines"), [(1, 7), (2, 3), (4, 5), (16, 8)])

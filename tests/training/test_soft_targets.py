@@ -128,19 +128,6 @@ def test_a_teacher_with_another_vocabulary_is_refused(tmp_path: Path, teacher: P
     assert not (tmp_path / "run/run").exists()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "links"])
-def test_a_teacher_is_only_ever_read_as_a_bundle(kind: str, tmp_path: Path, teacher: Path) -> None:
-    path = tmp_path / "strange"
-    if kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.mkdir()
-        for file in teacher.iterdir():
-            (path / file.name).symlink_to(file)
-    with pytest.raises(CharlmError, match=r"no such folder|is a link"):
-        begin(tmp_path / "run", path)
-
-
 def test_soft_targets_that_do_not_fit_into_the_memory_are_refused(tmp_path: Path, teacher: Path) -> None:
     run = begin(tmp_path / "run", teacher)
     with pytest.raises(CharlmError, match=r"training.teachers: the soft targets of 107 characters with 6 ids take"):

@@ -148,14 +148,6 @@ def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:
     assert counts(engine) == [1, 2]
 
 
-def test_a_call_ends_at_the_next_event_and_at_the_end_of_an_epoch(tmp_path: Path) -> None:
-    engine, steps = make(tmp_path, log_every=5)
-    progress = Progress()
-    while progress.step < 2 * STEPS_PER_EPOCH:
-        steps.take_steps(progress)
-    assert counts(engine) == [1, 3, 1, 3, 2, 3, 2, 1]
-
-
 def test_the_windows_of_all_calls_are_those_of_the_batches_in_order(tmp_path: Path) -> None:
     engine, steps = make(tmp_path)
     progress = Progress()

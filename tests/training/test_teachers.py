@@ -9,7 +9,7 @@ from fake_runs import begin as begin_a_run
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
-from charlm.runs.run import Run, discard_run, open_run
+from charlm.runs.run import Run, open_run
 from charlm.training.signals import Stopped, stop_on_signal
 from charlm.training.soft_targets import open_soft_targets
 from charlm.training.teachers import teacher_seconds, train_teachers
@@ -81,15 +81,6 @@ def test_an_interrupted_teacher_goes_on_to_the_same_bytes(tmp_path: Path) -> Non
         f"teacher {n} of 2: {stopped.folder / 'teachers' / seed}" for n, seed in ((1, "2"), (2, "3"))
     ]
     assert weights(stopped) == weights(whole)
-
-
-def test_a_run_that_is_refused_keeps_the_teachers_that_it_has_trained(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a")
-    with pytest.raises(Stopped):
-        teach(run, interrupt_after(10))
-    discard_run(run)
-    assert (run.folder / "teachers" / "2" / "checkpoints").is_dir()
-    assert (run.folder / "config.yaml").is_file()
 
 
 def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> None:
