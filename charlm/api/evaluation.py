@@ -94,9 +94,8 @@ def evaluate(
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation and mixtures read the text as a stream")
     if dynamic and model.others:
         raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
-    needing = [
-        option for option, is_wanted in (("--copies", copies), ("--mix", mixed), ("--dynamic", dynamic)) if is_wanted
-    ]
+    options = {"--copies": copies, "--mix": mixed, "--dynamic": dynamic}
+    needing = [option for option, is_wanted in options.items() if is_wanted]
     training = _training_text(model, needing) if needing or baselines else None
     skipped: list[int] = []
     name, ids = ids_to_score(

@@ -104,11 +104,6 @@ def terminal_width() -> int:
     return max(MIN_WIDTH, shutil.get_terminal_size().columns)
 
 
-def describe_size(count: int) -> str:
-    """Return a number of bytes in kilobytes or megabytes, for instance 1,234.6 MB."""
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
-
-
 def text_width(text: str) -> int:
     """Return the columns that a text takes: two for a wide character of East Asia, none for a combining mark."""
     if text.isascii():

@@ -11,13 +11,13 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import json_option, runs_argument
-from charlm.cli.output import align, cut, describe_size, fill, print_result, say, terminal_width, text_width
+from charlm.cli.output import align, cut, fill, print_result, say, terminal_width, text_width
 from charlm.errors import CharlmError, harmless
 
 if TYPE_CHECKING:
     from charlm.runs.summary import RunSummary, RunText
 
-HEADS = ("run", "state", "step", "nats", "chars/s", "weights", "size", "age", "recipe")
+HEADS = ("run", "state", "step", "nats", "chars/s", "weights", "age", "recipe")
 MAX_WIDTH = 40
 """Columns of a name, a setting or its value."""
 MAX_SETTINGS = 8
@@ -35,13 +35,13 @@ EXAMPLES = {
 @json_option
 @click.pass_context
 def runs(context: click.Context, *, runs: tuple[Path, ...], as_csv: bool, as_json: bool) -> None:
-    """List runs: state, step, score, speed, weights, size, age, recipe, and the settings in which they differ.
+    """List runs: state, step, score, speed, weights, age, recipe, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
-    that of its best model in nats per character, the size that of its folder, the age the time since the last line of
-    its log. Runs on different texts are in separate tables, since their losses do not compare. Columns that do not fit
-    the terminal are left out. A run that cannot be read is left out, with a line on standard error; the exit code is 1
-    if such a run was named, or if none is left.
+    that of its best model in nats per character, the age the time since the last line of its log. Runs on different
+    texts are in separate tables, since their losses do not compare. Columns that do not fit the terminal are left out.
+    A run that cannot be read is left out, with a line on standard error; the exit code is 1 if such a run was named, or
+    if none is left.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other; give one of them")
@@ -131,7 +131,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         cell("nats_per_char", ".4f"),
         cell("characters_per_second", ",.0f"),
         cell("weights", ","),
-        describe_size(row["disk_bytes"]),
         duration(row["age_seconds"]),
         _cut(row["recipe"] or "-"),
     )

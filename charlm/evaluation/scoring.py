@@ -176,16 +176,11 @@ def _check_length(ids: NDArray[Any]) -> None:
         raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
 
 
-LINES_AT_ONCE = 1 << 14
-
-
 def record_surprise(
     blocks: Iterable[Floats],
     ids: NDArray[Any],
     vocabulary: Vocabulary,
     write: Callable[[bytes], object],
-    *,
-    lines_at_once: int = LINES_AT_ONCE,
 ) -> Iterator[Floats]:
     """Yield the nats of a text unchanged, and write a line of JSON for each character but the first.
 
@@ -199,7 +194,6 @@ def record_surprise(
         ids: Integers [n].
         vocabulary: The characters by id.
         write: Called with whole lines, ASCII.
-        lines_at_once: How many lines to write in one call, at most; 1 or more.
 
     Yields:
         The blocks, each after its lines have been written.
@@ -208,15 +202,13 @@ def record_surprise(
     labels = _labels(vocabulary)
     position = 1
     for block in blocks:
-        for start in range(0, block.size, lines_at_once):
-            nats = block.ravel()[start : start + lines_at_once].tolist()
-            scored = [labels[index] for index in ids[position : position + len(nats)].tolist()]
-            lines = (
-                f'{{"position": {number}, {label}, "nats": {value:.7g}}}\n'
-                for number, (label, value) in enumerate(zip(scored, nats, strict=True), start=position)
-            )
-            write("".join(lines).encode("ascii"))
-            position += len(nats)
+        scored = [labels[index] for index in ids[position : position + block.size].tolist()]
+        lines = (
+            f'{{"position": {number}, {label}, "nats": {value:.7g}}}\n'
+            for number, (label, value) in enumerate(zip(scored, block.ravel().tolist(), strict=True), start=position)
+        )
+        write("".join(lines).encode("ascii"))
+        position += block.size
         yield block
 
 

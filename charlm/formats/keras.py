@@ -84,14 +84,11 @@ _SOURCES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     **{"OneHot": {}, "CategoryEncoding": {"output_mode": ("one_hot",)}},
     "Embedding": {"mask_zero": (False, None)},  # it would skip id 0
 }
-_ABOVE: tuple[list[str], ...] = ([], ["Softmax"], ["Activation"])
-"""What may be above the Dense layer."""
 _ALLOWED: Mapping[str, Mapping[str, Sequence[Any]]] = {
     **_SOURCES,
     **{kind: {} for kind in ("InputLayer", *_PASSED)},
     "SimpleRNN": {"go_backwards": (False,), "use_bias": (True, False)},
     "Dense": {"activation": ("linear", "softmax"), "use_bias": (True, False)},
-    **{"Softmax": {}, "Activation": {"activation": ("softmax",)}},
 }
 """The layers of a network of charlm, with the settings that some of them must have."""
 
@@ -145,13 +142,8 @@ def read_stack(config: Mapping[str, Any]) -> Stack:
     chain = [name for name in layers if layers[name]["class_name"] not in {"InputLayer", *_PASSED}]
     kinds = [layers[name]["class_name"] for name in chain]
     first = 1 if kinds and kinds[0] in _SOURCES else 0
-    end = first + kinds.count("SimpleRNN") + 1
-    network = chain[first:end]
-    if (
-        kinds[first:end] != [*["SimpleRNN"] * (end - first - 1), "Dense"]
-        or len(network) < 2
-        or kinds[end:] not in _ABOVE
-    ):
+    network, count = chain[first:], kinds.count("SimpleRNN")
+    if not count or kinds[first:] != [*["SimpleRNN"] * count, "Dense"]:
         found = ", ".join(map(shorten, kinds)) or "none"
         raise UnsupportedLayerError(f"layers {found}; must be SimpleRNN layers, and one Dense layer above them")
     activations = {_activation(layers[name]["config"]) for name in network[:-1]}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
-from charlm.network.rnn import Parameters, advance, nats
+from charlm.network.rnn import Parameters, advance, log_softmax, nats
 
 Values = NDArray[np.float64]
 
@@ -208,13 +208,8 @@ def _follow(
 
 def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
     """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...], of p = softmax(logits) and q = softmax(other)."""
-    log_p, log_q = _log_softmax(logits), _log_softmax(other)
+    log_p, log_q = (log_softmax(found.astype(np.float64)) for found in (logits, other))
     return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
-
-
-def _log_softmax(logits: NDArray[Any]) -> Values:
-    below_peak = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    return np.asarray(below_peak - np.log(np.exp(below_peak).sum(-1, keepdims=True)))
 
 
 def _state_before(trace: Trace, layer: int, steps: NDArray[np.int64]) -> NDArray[Any]:

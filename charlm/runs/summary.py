@@ -58,8 +58,6 @@ class RunSummary:
     characters_per_second: float | None
     weights: int | None
     """The number of weights."""
-    disk_bytes: int
-    """The size of all files in the folder; what links lead to is not counted."""
     age_seconds: float
     """The time since the last line of the log."""
     recipe: str | None
@@ -96,7 +94,6 @@ def summarize(folder: Path, *, now: Callable[[], float] = time.time) -> RunSumma
             seconds=position.seconds,
             characters_per_second=position.characters_per_second,
             weights=sum(map(math.prod, model["shapes"].values())) if model else None,
-            disk_bytes=_disk_bytes(folder),
             age_seconds=max(0.0, now() - metrics.stat().st_mtime),
             recipe=config.recipe,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
@@ -148,10 +145,6 @@ def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(score, dict) or score.get("split") not in (None, "train", "validation"):
         raise CharlmError(f"{best / MODEL}: damaged: `score` is not that of the split train or validation")
     return model, score
-
-
-def _disk_bytes(folder: Path) -> int:
-    return sum(os.lstat(Path(place, name)).st_size for place, _, names in os.walk(folder) for name in names)
 
 
 ReportError = Callable[[Path, CharlmError], object]

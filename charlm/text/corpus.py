@@ -143,8 +143,9 @@ class Corpus:
 
     @property
     def summary(self) -> str:
-        """One line for the user: the size of the text, its vocabulary, and the splits."""
-        return f"{self.size_summary}: {self.splits_summary}"
+        """One line for the user: the size of the text, its vocabulary, and the ids in each split."""
+        sizes = (f"{name} {end - start:,}" for name, (start, end) in self.splits.items())
+        return f"{self.size_summary}: {', '.join(sizes)}"
 
     @property
     def size_summary(self) -> str:
@@ -154,11 +155,6 @@ class Corpus:
             distinct = sum(character is not None for character in self.vocabulary.characters)
             text = f"{counted(self.manifest.characters, 'character')}, a vocabulary of {distinct:,}"
         return f"{text}, {counted(len(self.manifest.sources), 'document')}"
-
-    @property
-    def splits_summary(self) -> str:
-        """The ids in each split, for the user."""
-        return ", ".join(f"{name} {end - start:,}" for name, (start, end) in self.splits.items())
 
 
 def is_corpus(path: Path) -> bool:

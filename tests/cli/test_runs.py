@@ -25,7 +25,7 @@ def test_each_run_is_a_line_the_newest_first(bundle: Bundle) -> None:
     (make_run(Path("runs/new")) / "ended.json").touch()
     text, heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:4])
     assert text == ["text:", "not", "known"]
-    assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "size", "age", "recipe"]
+    assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age", "recipe"]
     assert new[:4] == ["new", "done", "-", "-"]
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
 
@@ -33,7 +33,6 @@ def test_each_run_is_a_line_the_newest_first(bundle: Bundle) -> None:
 def test_json_is_a_list_with_what_the_table_has(bundle: Bundle) -> None:
     make_scored_run(Path("runs/a"), bundle, 1.5)
     (run,) = json.loads(charlm("runs", "--json").stdout)
-    assert run["disk_bytes"] == sum(path.stat().st_size for path in Path("runs/a").rglob("*") if path.is_file())
     assert 0 <= run["age_seconds"] < 600
     assert {key: run[key] for key in ("name", "state", "step", "nats_per_char", "best_step", "text", "run")} == {
         "name": "a",

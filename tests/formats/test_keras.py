@@ -152,9 +152,8 @@ def test_a_sequential_stack_is_read() -> None:
 
 def test_an_activation_may_be_an_object_and_layers_that_do_nothing_after_training_are_passed_over() -> None:
     recurrent = rnn("r", activation={"class_name": "function", "config": "relu"})
-    softmax = layer("Activation", "softmax", activation="softmax")
     found = read_stack(
-        sequential(INPUT, layer("Dropout", "a"), recurrent, layer("GaussianNoise", "b"), dense("logits"), softmax)
+        sequential(INPUT, layer("Dropout", "a"), recurrent, layer("GaussianNoise", "b"), dense("logits"))
     )
     assert (len(found.rnn), found.activation) == (1, "relu")
 
