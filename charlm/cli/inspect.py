@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +15,6 @@ from charlm.errors import harmless
 
 if TYPE_CHECKING:
     from charlm.api.inspection import Progress
-    from charlm.runs.folder import BundleName
 
 SHORT_SECONDS = 10
 """A report that takes less is not estimated."""
@@ -69,7 +68,6 @@ def inspect(
         if count:
             say(describe_skipped(count, "the text"))
 
-    _say_estimate(runs, checkpoint=checkpoint)
     with _shown_progress() as progress:
         reports = inspection.inspect_runs(
             runs,
@@ -77,6 +75,7 @@ def inspect(
             text=text,
             checkpoint=checkpoint,
             unknown=unknown,
+            announce=_say_estimate,
             progress=progress,
             report_skipped=report_skipped,
         )
@@ -86,14 +85,10 @@ def inspect(
         print_result(str(out))
 
 
-def _say_estimate(runs: Sequence[Path], *, checkpoint: "BundleName") -> None:
+def _say_estimate(seconds: float) -> None:
     """Tell the user how long the report will take, unless that is a few seconds."""
-    from charlm.api.model import load
-    from charlm.inspection.reading import estimate_seconds
     from charlm.training.display import duration
 
-    paths: Sequence[Path | None] = runs or [None]
-    seconds = sum(estimate_seconds(load(path, checkpoint=checkpoint).bundle.parameters) for path in paths)
     if seconds >= SHORT_SECONDS:
         say(f"the report will take about {duration(seconds)} on two idle cores")
 
