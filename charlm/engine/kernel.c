@@ -7,18 +7,19 @@
    characters, bias included, or the bias alone. d_t = dL/dh_t from above, in two summands since two layers read h;
    a_t = dL/d(argument of f); m is the mask of recurrent dropout. dL/dtable is the sum of a_t over the places of each id.
 
-   Both directions are one loop: a matrix [R, H] times a matrix that is the same at every time, and then something for
-   each element. That matrix is packed once into panels of COLUMNS columns. A block of sums stays in registers; every sum
-   runs over k = 0 to H - 1 in this order, however the rows are cut, so that results repeat to the bit. With bfloat16,
-   p, d, a, the factors and a copy of h are rounded to it; sums and h are float32.
-
-   Axes: T time, R rows, H units; P units padded to whole vectors. All arrays are in C order without gaps. */
+   Both directions are one loop: a product with a matrix that is the same at every time, then something for each element.
+   The matrix is packed once into panels of COLUMNS columns. Every sum runs over k = 0 to H - 1 in this order, in
+   registers, however the rows are cut: results repeat to the bit. With bfloat16, p, d, a, the factors and a copy of h are
+   rounded to it; sums and h are float32. All arrays are in C order without gaps.
+   Axes: T time, R rows, H units; P units padded to whole vectors. */
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512BF16__
+#ifdef __FMA__
 #include <immintrin.h>
+#endif
+#ifdef __AVX512BF16__
 #define BFLOAT16 1
 #else
 #define BFLOAT16 0
@@ -31,12 +32,15 @@
 #if defined(__AVX512F__)
 #define WIDTH 16   /* floats in a vector */
 #define VECTORS 4  /* vectors in a row of a panel */
-#elif defined(__AVX__)
+#define FMA(a, b, c) (vector)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)) /* a b + c, always rounded once */
+#elif defined(__FMA__)
 #define WIDTH 8
 #define VECTORS 2
+#define FMA(a, b, c) (vector)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
 #else
 #define WIDTH 4
 #define VECTORS 4
+#define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 #define ROWS 6     /* rows of a block of sums: with the vectors, as many sums as fit into the registers */
 #define TILES 32   /* rows of a block if the processor multiplies tiles */
@@ -66,9 +70,7 @@ typedef struct { /* what is the same at every time */
 } Plan;
 
 INLINE vector all(float x) { return x - (vector){0}; }
-INLINE vector pick(integers where, vector a, vector b) {
-    return (vector)(((integers)a & where) | ((integers)b & ~where));
-}
+INLINE vector pick(integers i, vector a, vector b) { return (vector)(((integers)a & i) | ((integers)b & ~i)); }
 
 /* tanh as the quotient of two polynomials with which Eigen computes it, within a few units in the last place. */
 INLINE vector tanh_of(vector x) {
@@ -97,7 +99,6 @@ INLINE vector slope(int f, vector h) { /* f' from h = f(a) */
 INLINE vector load(const void *from, long place, long count, int bfloat16) {
     const float *at = (const float *)from + place;
     vector v = {0};
-    (void)bfloat16;
 #ifdef __AVX512BF16__
     if (bfloat16) {
         __m256i half = _mm256_setzero_si256();
@@ -113,7 +114,6 @@ INLINE vector load(const void *from, long place, long count, int bfloat16) {
 
 INLINE void store(void *to, long place, vector v, long count, int bfloat16) {
     float *at = (float *)to + place;
-    (void)bfloat16;
 #ifdef __AVX512BF16__
     if (bfloat16) {
         const __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)v);
@@ -142,7 +142,7 @@ INLINE void multiply(const Plan *p, const float *left, const float *panel, float
         for (long k = 0; k < p->width; k++, panel += vectors * WIDTH) {
             vector right[VECTORS];
             EACH(v, vectors) right[v] = *(const vector *)(panel + v * WIDTH);
-            EACH(r, rows) EACH(v, vectors) sum[r][v] += left[r * p->width + k] * right[v];
+            EACH(r, rows) EACH(v, vectors) sum[r][v] = FMA(all(left[r * p->width + k]), right[v], sum[r][v]);
         }
     EACH(r, rows) EACH(v, vectors) *(vector *)(sums + r * COLUMNS + v * WIDTH) = sum[r][v];
 }

@@ -1,5 +1,6 @@
 """A trained model in memory: loading, generating, scoring and stepping by hand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,20 @@ def test_a_run_is_loaded_by_its_best_model_unless_the_last_is_asked_for(trained_
     assert charlm.load(str(trained_run), checkpoint="last").folder == trained_run / "last"
 
 
+def test_without_a_path_the_newest_run_under_runs_is_loaded(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/one").symlink_to(trained_run)
+    monkeypatch.chdir(tmp_path)
+    assert charlm.load().folder == Path("runs/one/best")
+
+
+def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CharlmError, match="missing: no such folder"):
+        charlm.load(tmp_path / "missing")
+
+
 def test_a_damaged_config_is_refused_when_it_is_asked_for(bundle: Bundle, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", replace(bundle, config="modle: {units: 3}"))
     with pytest.raises(CharlmError, match=r"bundle/config.yaml: modle: unknown key; did you mean model\?"):
@@ -65,11 +80,26 @@ def test_a_text_is_the_one_that_the_command_writes(trained: charlm.Model) -> Non
     assert command("sample", trained.folder, *options).stdout == f"The ferry{text}"
 
 
+def test_temperature_0_gives_the_most_likely_text(trained: charlm.Model) -> None:
+    assert str(trained.generate(length=30, temperature=0)) == str(trained.generate(length=30, top_k=1, seed=3))
+
+
+def test_a_text_without_end_is_not_waited_for(trained: charlm.Model) -> None:
+    text = trained.generate(length=0)
+    with pytest.raises(CharlmError, match=r"^length=0 generates without end"):
+        str(text)
+    assert next(text)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"length": -1}, "length: found -1"),
+        ({"temperature": -0.5}, "temperature: found -0.5"),
+        ({"temperature": float("nan")}, "temperature: found nan"),
         ({"top_k": 0}, "top_k: found 0"),
+        ({"top_p": 1.5}, "top_p: found 1.5"),
+        ({"min_p": -0.1}, "min_p: found -0.1"),
         ({"seed": -1}, "seed: found -1"),
         ({"prompt": "€"}, "U[+]20AC"),
         ({"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
@@ -85,6 +115,18 @@ def test_a_setting_out_of_range_is_refused_before_the_text_is_asked_for(
 # Scoring
 
 
+def test_the_mean_score_is_what_evaluate_reports(trained: charlm.Model, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    for options, settings in (
+        (("--protocol", "stream"), {}),
+        (("--protocol", "windows", "--window", 7), {"protocol": "windows", "window": 7}),
+    ):
+        found = json.loads(command("evaluate", trained.folder, tmp_path / "text.txt", "--json", *options).stdout)
+        scores = trained.score(TEXT, **settings)  # type: ignore[arg-type]
+        assert len(scores) == found["characters"] == len(TEXT) - 1
+        assert scores.mean(dtype=np.float64) == pytest.approx(found["nats_per_char"], abs=1e-6)
+
+
 def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(trained: charlm.Model) -> None:
     ids = trained.vocabulary.encode(TEXT)
     expected = -log_softmax(trained.logits(TEXT)[:-1])[np.arange(len(ids) - 1), ids[1:]]
@@ -95,6 +137,7 @@ def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(trained: charlm.M
     ("text", "settings", "message"),
     [
         ("T", {}, "at least 2"),
+        ("", {}, "at least 2"),
         ("T€", {}, "U[+]20AC"),
         ("The", {"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
         ("The", {"protocol": "windows", "window": 0}, "window 0"),
@@ -106,6 +149,13 @@ def test_a_text_that_cannot_be_scored_is_refused(
 ) -> None:
     with pytest.raises(CharlmError, match=message):
         trained.score(text, **settings)
+
+
+def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(bundle: Bundle, tmp_path: Path) -> None:
+    parameters = replace(bundle.parameters, logits_kernel=np.full_like(bundle.parameters.logits_kernel, 3e38))
+    write_bundle(tmp_path / "huge", replace(bundle, parameters=parameters))
+    with pytest.raises(CharlmError, match="the loss is"):
+        charlm.load(tmp_path / "huge").score("abab")
 
 
 # By hand

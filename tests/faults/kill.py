@@ -1,13 +1,17 @@
 """Stop a real `charlm train` many times at random moments, and compare the run with an uninterrupted one.
 
+    python tests/faults/kill.py --kills 25
+
 There are three kinds of moments: while the process starts, while it trains, and as soon as there is a temporary file
 that it is writing. The results must be the same to the byte: bundles, state, metrics, TensorBoard's steps, samples.
 """
 
+import argparse
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,3 +173,22 @@ def differences(first: Path, second: Path) -> list[str]:
     """Return the names of the parts in which two runs differ."""
     one, other = reproducible_parts(first), reproducible_parts(second)
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+
+
+def main() -> None:
+    """Kill and resume a run as often as the command line says; exit with code 1 if the results differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=25)
+    options = parser.parse_args()
+    steps = STEPS_PER_KILL * (options.kills + 2)
+    with tempfile.TemporaryDirectory() as scratch:
+        uninterrupted = train_uninterrupted(Path(scratch) / "uninterrupted", steps=steps)
+        stopped, stops = train_with_stops(Path(scratch) / "stopped", steps=steps, stops=options.kills)
+        found = differences(uninterrupted, stopped)
+    print(f"{len(stops)} kills, {sum(stop.is_inside_write for stop in stops)} inside a write")
+    print(f"differs: {', '.join(found)}" if found else "the same to the byte")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()

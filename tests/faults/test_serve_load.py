@@ -24,3 +24,11 @@ def test_many_clients_at_once_are_all_answered_and_memory_is_flat(trained_run: P
     assert len(tally.first_seconds) >= 20
     assert last.resident_mb - settled.resident_mb < 20
     assert last.open_files < 64
+
+
+def test_requests_beyond_the_queue_are_put_off_and_not_failed(trained_run: Path) -> None:
+    with serving(trained_run, "--slots", "2") as (_, port):
+        tally = asyncio.run(load(port, clients=30, seconds=2, requests=10**9, most=300))
+    assert tally.statuses[503] > 0
+    assert tally.statuses[200] > 0
+    assert tally.failures() == 0

@@ -244,6 +244,16 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback(bundle_folder: Path) ->
     assert len(messages.splitlines()) == 1
 
 
+def test_a_connection_sends_small_answers_at_once() -> None:
+    pytest.importorskip("uvicorn", reason="missing: uvicorn")
+    from charlm.serving.server import listen
+
+    with listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            assert connection.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY on no other"
+
+
 def test_two_models_are_served_beside_each_other(bundle_folder: Path, trained_run: Path) -> None:
     with serving(trained_run, str(bundle_folder)) as (_, port):
         models = json.loads(call(port, "GET", "/v1/models")[1])["data"]
