@@ -86,10 +86,7 @@ def evaluate(
             the model is an ensemble.
 
     """
-    check_choice("protocol", protocol, ScoringProtocol)
-    check_choice("unknown", unknown, Unknown)
-    if split is not None:
-        check_choice("split", split, Split)
+    _check_choices(split, protocol, unknown)
     if (dynamic or mixed) and protocol != "stream":
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation and mixtures read the text as a stream")
     if dynamic and model.others:
@@ -117,10 +114,16 @@ def evaluate(
         static = mean_score(only_finite(score_stream(model.network, ids))) if dynamic or mixed else None
     others = measure_baselines(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
-    longest = ""
-    if copied is not None and copied.start is not None:
-        longest = model.vocabulary.decode(ids[copied.start : copied.start + copied.length])
+    start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
+    longest = model.vocabulary.decode(ids[start : start + length])
     return Evaluation(name, score, others, static, sum(skipped), rate, mixed, copied, longest)
+
+
+def _check_choices(split: str | None, protocol: str, unknown: str) -> None:
+    check_choice("protocol", protocol, ScoringProtocol)
+    check_choice("unknown", unknown, Unknown)
+    if split is not None:
+        check_choice("split", split, Split)
 
 
 def _training_text(model: Model, needing: Sequence[str]) -> NDArray[Any] | None:
