@@ -74,15 +74,13 @@ def test_a_second_signal_during_an_evaluation_stops_at_once_and_leaves_the_last_
     checkpoints.restore(run / "checkpoints", warn=pytest.fail)
 
 
-@pytest.mark.parametrize("moment", ["text", "TensorFlow"])
-def test_a_signal_during_the_start_ends_training_at_once(moment: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("awaited", ["metrics.jsonl", ".lock"])
+def test_a_signal_between_the_run_and_its_first_step_ends_training_at_once(awaited: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    awaited = run / ("metrics.jsonl" if moment == "TensorFlow" else ".lock")
-    with training("-c", "tiny", "-r", run) as process:
-        while not awaited.exists():
+    with training("-c", "tiny", "-s", "training.steps=100000", "-r", run) as process:
+        while not (run / awaited).exists():
             assert process.poll() is None
             time.sleep(0.001)
-        time.sleep(0.5 if moment == "TensorFlow" else 0)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=GRACE_SECONDS)[1]
     assert process.returncode == 143, said
