@@ -144,7 +144,7 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) 
 def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
     """Write items one after the other, separated by commas, in lines of a limited width.
 
-    An item is broken only if it is wider than a line.
+    An item is broken only if it is wider than a line, and then between words if it can be.
 
     Args:
         items: Any number of items.
@@ -152,7 +152,7 @@ def fill(items: Sequence[str], *, width: int, indent: int = 0) -> list[str]:
         indent: Spaces at the start of each line.
 
     """
-    whole = ", ".join(item.replace(" ", NO_BREAK) for item in items)
+    whole = ", ".join(item.replace(" ", NO_BREAK) if len(item) <= width - indent else item for item in items)
     before = " " * indent
     lines = textwrap.wrap(whole, width, initial_indent=before, subsequent_indent=before, break_on_hyphens=False)
     return [line.replace(NO_BREAK, " ").rstrip() for line in lines]

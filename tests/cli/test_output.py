@@ -96,3 +96,11 @@ def test_width_is_that_of_the_terminal_but_40_at_least(
 
 def test_items_fill_lines_and_are_separated_by_commas() -> None:
     assert fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
+
+
+def test_an_item_that_is_wider_than_a_line_is_broken_between_its_words() -> None:
+    assert fill(["a 1", "two words and more", "c 3"], width=12, indent=2) == [
+        "  a 1, two",
+        "  words and",
+        "  more, c 3",
+    ]
