@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from string import Template
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ class Format:
     read_logits: Callable[[Path, NDArray[Any]], Floats]
     """Returns what the program computes from a folder with the export and of the bundle: ids [T] -> logits [T, V]."""
     usage: str
-    """How to use it, in Markdown; a pattern for `str.format` with `layers` and `units`."""
+    """How to use it, in Markdown; a `string.Template` with `layers` and `units`."""
     suffix: str | None = None
     """The suffix of its file, if it has a single one."""
 
@@ -48,9 +49,9 @@ def find_format(name: FormatName, *, title: str) -> Format:
     """Return a format by its name; `title` is the name of the model, for people."""
     formats: Mapping[FormatName, Format] = {
         "html": Format("a browser", partial(html.export_html, title=title), html.read_logits, html.USAGE, ".html"),
-        "onnx": Format("onnxruntime", onnx.export_onnx, onnx.read_logits, onnx.USAGE, ".onnx"),
-        "torch": Format("PyTorch", torch.export_torch, torch.read_logits, torch.USAGE),
-        "keras": Format("Keras", keras.export_keras, keras.read_logits, keras.USAGE, ".keras"),
+        "onnx": Format("onnxruntime", onnx.export_onnx, onnx.read_logits, read_shipped("onnx.md"), ".onnx"),
+        "torch": Format("PyTorch", torch.export_torch, torch.read_logits, read_shipped("torch.md")),
+        "keras": Format("Keras", keras.export_keras, keras.read_logits, read_shipped("keras.md"), ".keras"),
         "c": Format("C", c.export_c, c.read_logits, c.USAGE),
     }
     return formats[name]
@@ -131,7 +132,7 @@ def model_card(bundle: Bundle, found: Format, *, title: str, names: Iterable[str
         f"A character-level language model, exported by charlm {__version__} for {found.program}. "
         + html.summarize(bundle),
         "## Use",
-        found.usage.format(layers=shape.layers, units=shape.units),
+        Template(found.usage).substitute(layers=shape.layers, units=shape.units),
         f"The export is {' and '.join(f'`{name}`' for name in names)}. The other files are a bundle of charlm, the "
         "weights in `weights.safetensors`: `charlm sample .` writes text from this folder, `charlm.load` loads it in "
         "Python.",

@@ -30,14 +30,6 @@ from charlm.network.rnn import ACTIVATIONS, Floats, Layer, Parameters
 from charlm.storage.files import open_file
 
 FILE = "model.keras"
-USAGE = """```python
-import keras
-
-model = keras.models.load_model("model.keras")
-states = [keras.ops.zeros((1, {units}))] * {layers}  # [B, H] for each layer
-logits, *states = model([keras.ops.array([[0]]), *states])  # ids [B, T] -> logits [B, T, V]
-```"""
-"""For the model card, by `str.format` with `layers` and `units`."""
 
 
 def export_keras(bundle: Bundle) -> dict[str, bytes]:

@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
 FILE = "model.onnx"
-USAGE = """```python
-import numpy as np
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-ids, state = np.array([[0]]), np.zeros(({layers}, 1, {units}), np.float32)  # [T, B], [L, B, H]
-logits, state = session.run(None, {{"ids": ids, "state": state}})  # [T, B, V]
-```"""
-"""For the model card, by `str.format` with `layers` and `units`."""
 OPSET, IR_VERSION = 21, 10
 MAX_BYTES = 2_000_000_000
 """A protocol buffer cannot be larger than 2 GiB."""

@@ -26,13 +26,6 @@ from charlm.network.rnn import Floats, Layer, Parameters
 from charlm.storage.files import read_file
 
 WEIGHTS, LOADER = "model.safetensors", "torch_network.py"
-USAGE = """```python
-import torch
-from torch_network import load
-
-network, characters = load()
-logits, state = network(torch.tensor([[0]]))  # ids [T, B] -> logits [T, B, V], state [L, B, H]
-```"""
 ACTIVATIONS = ("tanh", "relu")
 """Those of `torch.nn.RNN`."""
 
