@@ -1,7 +1,5 @@
 """The files beside an export, and the comparison of the logits of another program with those of charlm."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,14 @@ from charlm.formats.exporting import (
     TOLERANCE,
     Check,
     Format,
-    FormatName,
     check_export,
     escape_markdown,
     fenced,
-    find_format,
-    hub_files,
     model_card,
 )
 from charlm.formats.html import known_score
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters
-from charlm.storage.atomic import write_folder
 
 IDS = np.array([0, 1, 2, 3, 4])
 
@@ -73,22 +67,6 @@ def test_the_card_has_the_score_the_settings_and_the_command(bundle: Bundle) -> 
     assert f"```yaml\n{bundle.config}```" in card
     assert "charlm train TEXT -c config.yaml" in card
     assert "./run 2 4" in card
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "package"), [("onnx", "onnxruntime"), ("torch", "torch"), ("keras", "keras")])
-def test_the_program_in_the_card_writes_text(name: FormatName, package: str, bundle: Bundle, tmp_path: Path) -> None:
-    pytest.importorskip(package, reason=f"missing: {package}")
-    found = find_format(name, title="plays")
-    files = found.export(bundle)
-    write_folder(tmp_path / "model", {**hub_files(bundle, found, title="plays", names=files), **files})
-    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    program = card.partition("```python\n")[2].partition("```")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path / "model", capture_output=True, text=True, check=True
-    )
-    assert set("ab") <= set(done.stdout) <= {character for character in bundle.vocabulary.characters if character}
-    assert 20 < len(done.stdout) <= 500  # the rest are reserved ids
 
 
 def test_what_is_not_known_is_said(bundle: Bundle) -> None:
