@@ -7,7 +7,7 @@ so that the tests notice a checkpoint in which one of them is missing.
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,7 @@ class FakeEngine:
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
         self.bias = weights["logits.bias"].copy()
 
-    def build(self) -> None:
+    def build(self, lengths: Iterable[int]) -> None:
         self.is_built = True
 
     def take_steps(

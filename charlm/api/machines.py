@@ -33,7 +33,6 @@ from charlm.training.cluster import (
 )
 from charlm.training.loop import Outcome, new_engine
 from charlm.training.signals import Say, Session, Stopped, stop_on_signal
-from charlm.training.steps import WindowReader
 
 if TYPE_CHECKING:
     from charlm.engine.distribution import Machines
@@ -204,7 +203,7 @@ def _follow(
     engine = new_engine(chiefs, corpus, partial(KerasEngine, machine=machines), say=lambda _: None)
     assert isinstance(engine, KerasEngine)
     with session.deferred():
-        return follow(engine, machines, WindowReader(corpus, engine.batches, engine.rows), session=session)
+        return follow(engine, machines, corpus, session=session)
 
 
 def _own_corpus(machines: "Machines", text: Text, folder: Path | None, aside: Path) -> Corpus:

@@ -13,7 +13,7 @@ from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.batches import Batches
 from charlm.text.findings import TextFacts, describe_text
-from charlm.training.schedule import total_steps
+from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import stop_on_signal
 from charlm.training.steps import fit_training_batches
 from charlm.training.teachers import teacher_seconds
@@ -28,9 +28,9 @@ class Plan:
     """The text that would be trained on."""
     architecture: Architecture
     batches: Batches
-    """How the training text would be cut into windows."""
-    steps: int
-    """The steps of the whole run."""
+    """How the training text would be cut into windows of `sequence_length`."""
+    schedule: Schedule
+    """The steps of the whole run, and what they would read."""
     precision: str
     """Of the matrix products, on this machine: float32 or bfloat16."""
     start_seconds: float
@@ -69,8 +69,8 @@ class Plan:
             "sequence_length": batches.sequence_length,
             "windows_per_epoch": batches.batch_size * batches.steps_per_epoch,
             "steps_per_epoch": batches.steps_per_epoch,
-            "steps": self.steps,
-            "epochs": self.steps / batches.steps_per_epoch,
+            "steps": self.schedule.total,
+            "epochs": self.schedule.epochs(self.schedule.total),
             "precision": self.precision,
             "memory_bytes": self.memory_bytes,
             "seconds": self.seconds,
@@ -131,19 +131,18 @@ def plan(
         costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
         memory, start_seconds = peak_memory_bytes(), start_seconds + costs.start_seconds
     batches, _ = fit_training_batches(corpus, config)
-    if prepared.minutes is None:
-        steps = total_steps(settings.epochs, settings.steps, batches)
-    else:
-        steps = costs.steps_within(settings, 60 * prepared.minutes - start_seconds)
+    if prepared.minutes is not None:
+        settings = settings.with_steps(costs.steps_within(settings, 60 * prepared.minutes - start_seconds))
+    schedule = make_schedule(settings, batches)
     return Plan(
         text=facts,
         architecture=architecture(config, facts.vocabulary),
         batches=batches,
-        steps=steps,
+        schedule=schedule,
         precision=usable_precision(settings.precision)[0],
         start_seconds=start_seconds,
         costs=costs,
-        run_seconds=costs.run_seconds(settings, steps),
+        run_seconds=costs.run_seconds(settings, schedule.total),
         teacher_seconds=teachers,
         memory_bytes=memory,
         advice=prepared.advice,

@@ -20,6 +20,7 @@ from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training import loop
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import Outcome, new_engine
+from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session, Stopped, stop_on_signal
 from charlm.training.steps import fit_training_batches
 from charlm.training.teachers import teacher_seconds, train_teachers
@@ -193,16 +194,17 @@ def _fit_to_minutes(
     if steps == 0:
         needed = spent + costs.run_seconds(settings, 1)
         raise CharlmError(f"--minutes {minutes:g}: the start and one step take {needed / 60:.2g} min; give more")
-    batches, _ = fit_training_batches(corpus, config)
+    shortened = settings.with_steps(steps)
+    epochs = make_schedule(shortened, fit_training_batches(corpus, config)[0]).epochs(steps)
     session.say(
         f"{minutes:g} min: {counted(steps, 'step')} of {1000 * costs.step_seconds:.3g} ms, "
-        f"{steps / batches.steps_per_epoch:.3g} epochs, in place of the length in the config"
+        f"{epochs:.3g} epochs, in place of the length in the config"
     )
     if steps < FEW_STEPS:
         enough = (spent + costs.run_seconds(settings, FEW_STEPS)) / 60
         longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
         session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
-    return config.model_copy(update={"training": settings.model_copy(update={"steps": steps, "epochs": None})})
+    return config.model_copy(update={"training": shortened})
 
 
 def _train(

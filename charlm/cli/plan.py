@@ -65,7 +65,7 @@ def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
 def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     from charlm.training.display import duration
 
-    batches, costs, network = plan.batches, plan.costs, plan.architecture
+    batches, schedule, costs, network = plan.batches, plan.schedule, plan.costs, plan.architecture
     yield "text", plan.text.summary.split(", ")
     for finding in plan.text.findings:
         yield "problem", [finding.line]
@@ -73,10 +73,9 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     yield (
         "steps",
         [
-            f"{plan.steps:,}",
-            f"{plan.steps / batches.steps_per_epoch:.3g} epochs of {batches.steps_per_epoch:,}",
-            f"{batches.batch_size} windows of {batches.sequence_length} characters each",
-            f"{batches.batch_size * batches.steps_per_epoch:,} windows an epoch",
+            f"{schedule.total:,}",
+            f"{schedule.epochs(schedule.total):.3g} epochs",
+            f"{batches.batch_size} windows of {', '.join(map(str, schedule.lengths))} characters each",
         ],
     )
     yield "memory", [f"{plan.memory_bytes / 1e9:.2g} GB, products in {plan.precision}"]

@@ -234,6 +234,9 @@ class TrainingConfig(_Section):
     """Streams of text that a step reads side by side. A text too short for one window in each gets fewer."""
     sequence_length: Positive = 64
     """Characters in a window. Gradients reach back to the start of the window; the state is carried further."""
+    growing_windows: bool = False
+    """Whether windows have half of sequence_length for the first fifth of the characters that a run reads, and twice
+    that length for the last: more steps while they teach much, longer memory in the end."""
     shuffle: bool = False
     """Whether each stream starts each epoch at a random window and wraps around, so that a step combines other windows
     in each epoch. At the wrap, the state of the last window is carried to the first."""
@@ -306,6 +309,10 @@ class TrainingConfig(_Section):
     def own_teachers(self) -> tuple[int, ...]:
         """The seeds of the teachers that a run trains itself; none if it does not learn from them."""
         return self.teacher_seeds if self.has_soft_targets else ()
+
+    def with_steps(self, steps: int) -> "TrainingConfig":
+        """Return the same settings for a run of so many steps."""
+        return self.model_copy(update={"steps": steps, "epochs": None})
 
     @model_validator(mode="after")
     def _end_somewhere(self) -> "TrainingConfig":

@@ -4,7 +4,7 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -85,11 +85,11 @@ class KerasEngine:
             for kind in ("weights", "average") if self.average is not None else ("weights",):
                 self._variables[f"{kind}/{name}"].assign(tensor)
 
-    def build(self) -> None:
-        """Build the graph of a step, so that the first step takes no longer than the others."""
-        shape = (0, self.batches.sequence_length + 1, self.rows.stop - self.rows.start)
-        windows = np.zeros(shape, np.int32)
-        self._steps(windows, self.blank_soft_targets(windows), self.state, np.zeros(0, np.float32))
+    def build(self, lengths: Iterable[int]) -> None:
+        """Build the graph of a step for windows of each of these lengths, so that no step takes longer than others."""
+        for length in lengths:
+            windows = np.zeros((0, length + 1, self.rows.stop - self.rows.start), np.int32)
+            self._steps(windows, self.blank_soft_targets(windows), self.state, np.zeros(0, np.float32))
 
     def take_steps(
         self,

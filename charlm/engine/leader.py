@@ -7,7 +7,7 @@ tells the chief of a signal that came to another machine. So the loop, the clock
 Axes: B batch, K steps in one call.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from enum import IntEnum
 from signal import Signals
 
@@ -19,12 +19,13 @@ from charlm.config.schema import Config
 from charlm.engine.distribution import Machines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.text.batches import Batches
+from charlm.text.corpus import Corpus
 from charlm.training.cluster import Followed
 from charlm.training.engine import StepMetrics, Tensors
+from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session
+from charlm.training.steps import WindowReader
 
-ReadWindows = Callable[[int, int], NDArray[np.int32]]
-"""(steps before the first, K) -> the windows of K steps, int32 [K, T + 1, rows of this machine]."""
 NO_RATES = np.zeros(0, np.float32)
 WORD = 1 << 31
 """A count is sent as two numbers below this."""
@@ -98,12 +99,12 @@ class LeaderEngine(KerasEngine):
         )
         self._commander, self._are_others_alike = commander, False
 
-    def build(self) -> None:
-        """Give all machines the same state, if that was not done, and build the graph of a step on each."""
+    def build(self, lengths: Iterable[int]) -> None:
+        """Give all machines the same state, if that was not done, and build the graphs of a step on each."""
         if not self._are_others_alike:
             self.restore(self.first_tensors())
         self._commander.send(Command.BUILD)
-        super().build()
+        super().build(lengths)
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `tensors` returned on all machines."""
@@ -132,13 +133,13 @@ class LeaderEngine(KerasEngine):
         return super().tensors()
 
 
-def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *, session: Session) -> Followed:
+def follow(engine: KerasEngine, machines: Machines, corpus: Corpus, *, session: Session) -> Followed:
     """Do what the chief tells until the run ends.
 
     Args:
         engine: The engine of this machine.
         machines: The machines of the cluster; this is not the chief.
-        read_windows: Reads the windows of this machine from its own copy of the text.
+        corpus: Its own copy of the text.
         session: A signal that it records is passed on to the chief, which ends the run.
 
     Returns:
@@ -149,7 +150,8 @@ def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *
         CharlmError: the text cannot be read.
 
     """
-    per_epoch = engine.batches.steps_per_epoch
+    schedule = make_schedule(engine.settings, engine.batches)
+    read_windows = WindowReader(corpus, schedule, engine.rows)
     while True:
         answer = np.zeros(4 + engine.settings.steps_per_call, np.int32)
         answer[0] = session.signal or 0
@@ -159,10 +161,10 @@ def follow(engine: KerasEngine, machines: Machines, read_windows: ReadWindows, *
             case Command.RESTORE:
                 engine.restore(safetensors.numpy.load(machines.broadcast(b"")))
             case Command.BUILD:
-                engine.build()
+                engine.build(schedule.lengths)
             case Command.STEPS:
                 rates = message[4 : 4 + count].view(np.float32)
-                engine.take_steps(read_windows(first, count), rates, reset_state=first % per_epoch == 0)
+                engine.take_steps(read_windows(first, count), rates, reset_state=schedule.resets_state_at(first))
             case Command.TENSORS:
                 engine.tensors()
             case Command.END:

@@ -9,6 +9,7 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -174,7 +175,7 @@ def compile_steps(
     Args:
         model: The network; its weights are trained.
         optimizer: A Keras optimizer, built on `model.trainable_variables`.
-        batches: Decides B, T, and the seed of `reset_rate`.
+        batches: Decides B, and the seed of `reset_rate`.
         clip_norm: The global norm to which a larger gradient is scaled down; None = never.
         shares: The parts of a batch, and which of them this machine computes.
         objective: What the gradient is of.
@@ -201,9 +202,6 @@ def compile_steps(
             average.update(optimizer.iterations)
         return state, loss, norm, norms
 
-    signature = _signature(model, batches, shares, objective)
-
-    @tf.function(autograph=False, input_signature=signature)  # its translation took longer than building the graph
     def steps(windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor) -> StepResults:
         """Take K steps; see `TrainSteps`."""
         count = tf.shape(windows)[0]
@@ -219,13 +217,18 @@ def compile_steps(
         _, state, losses, norms, last_norms = tf.while_loop(lambda index, *_: index < count, step_at, none_yet)
         return StepResults(state, losses.stack(), norms.stack(), last_norms)
 
-    compiled: TrainSteps = steps
-    return compiled
+    @cache
+    def of_length(length: int) -> Any:
+        """Return the function for windows of T = `length`, whose graph is built at its first call."""
+        signature = _signature(model, shares, objective, length)
+        return tf.function(steps, autograph=False, input_signature=signature)  # autograph is slower than the graph
+
+    return lambda windows, *others: of_length(windows.shape[1] - 1)(windows, *others)
 
 
-def _signature(model: CharacterRNN, batches: Batches, shares: Shares, objective: Objective) -> list[Any]:
+def _signature(model: CharacterRNN, shares: Shares, objective: Objective, length: int) -> list[Any]:
     """Return the shapes and dtypes of the arguments of `TrainSteps`."""
-    height, length = shares.rows.stop - shares.rows.start, batches.sequence_length
+    height = shares.rows.stop - shares.rows.start
     return [
         tf.TensorSpec((None, length + 1, height), tf.int32),
         tf.TensorSpec((None, length, height, objective.soft_width(model.logits.units)), tf.float16),

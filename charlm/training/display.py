@@ -15,7 +15,6 @@ from charlm.errors import counted
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
 from charlm.runs.summary import text_name
-from charlm.text.batches import Batches
 from charlm.text.findings import Finding
 from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
@@ -43,14 +42,13 @@ def line_columns(descriptor: int = 2) -> int:
     return (columns or COLUMNS) - PREFIX_COLUMNS
 
 
-def describe_run(run: Run, findings: Sequence[Finding], batches: Batches, *, steps: int) -> list[str]:
+def describe_run(run: Run, findings: Sequence[Finding], schedule: Schedule) -> list[str]:
     """Return the lines that tell the user what is trained on what, and the possible problems in the text.
 
     Args:
         run: Its config and corpus.
         findings: What is unusual in the text.
-        batches: How the training text is cut into windows.
-        steps: The steps of the whole run.
+        schedule: Its steps, and what they read.
 
     """
     model, shape = run.config.model, architecture(run.config, len(run.corpus.vocabulary))
@@ -59,8 +57,8 @@ def describe_run(run: Run, findings: Sequence[Finding], batches: Batches, *, ste
         f"training on {name} with the recipe {run.config.recipe}:",
         run.corpus.size_summary,
         f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
-        f"{counted(steps, 'step')} of {batches.batch_size} x {batches.sequence_length} characters, "
-        f"{batches.steps_per_epoch:,} an epoch",
+        f"{counted(schedule.total, 'step')} of {schedule.parts[0].batches.batch_size} x "
+        f"{', '.join(map(str, schedule.lengths))} characters, {schedule.epochs(schedule.total):.3g} epochs",
         *(line for finding in findings for line in wrap(finding.line)),
     ]
 
@@ -90,7 +88,7 @@ def describe_evaluation(
         columns: The width of the line.
 
     """
-    left = f", {_left(progress, schedule.total)}" if progress.step < schedule.total else ""
+    left = f", {_left(progress, schedule)}" if progress.step < schedule.total else ""
     validation = "" if validation_nats is None else f", validation {validation_nats:.3f}"
     best, words = ", best" if is_best else "", " ".join(sample.split())
     line = f"step {progress.step:,} of {schedule.total:,}{left}: train {progress.train_nats:.3f}{validation}{best}"
@@ -120,19 +118,19 @@ def progress_bar(schedule: Schedule, progress: Progress, *, disable: bool) -> "t
     )
 
 
-def update_bar(bar: "tqdm[NoReturn]", progress: Progress, *, characters_per_step: int) -> None:
+def update_bar(bar: "tqdm[NoReturn]", progress: Progress, schedule: Schedule) -> None:
     """Show the step, the time left, the speed in characters per second and the last loss in nats per character."""
     loss = [progress.train_nats, *progress.pending_losses][-1]
-    speed = progress.step * characters_per_step / max(progress.seconds, 1e-9)
-    total = int(bar.total or 0)
-    left = _left(progress, total) if progress.step < total else "last evaluation"
+    speed = schedule.characters(progress.step) / max(progress.seconds, 1e-9)
+    left = _left(progress, schedule) if progress.step < schedule.total else "last evaluation"
     bar.set_postfix_str(f"{left}, {tqdm.format_sizeof(speed)} char/s, loss {loss:.3f} nats", refresh=False)
     bar.update(progress.step - bar.n)
 
 
-def _left(progress: Progress, total: int) -> str:
+def _left(progress: Progress, schedule: Schedule) -> str:
     """Return how long the rest of a run takes, evaluations included, if it goes on as fast as so far."""
-    return f"{duration(progress.elapsed_seconds / max(progress.step, 1) * (total - progress.step))} left"
+    done, total = schedule.characters(progress.step), schedule.characters(schedule.total)
+    return f"{duration(progress.elapsed_seconds / max(done, 1) * (total - done))} left"
 
 
 def advise_on_end(progress: Progress, *, split: str) -> list[str]:

@@ -6,7 +6,7 @@ the optimizer, the random seeds and the hidden state. `charlm.engine.keras_engin
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -49,8 +49,8 @@ class Engine(Protocol):
 
         """
 
-    def build(self) -> None:
-        """Do everything that would make the first step slower than the others."""
+    def build(self, lengths: Iterable[int]) -> None:
+        """Do everything that would make the first step with windows of one of these lengths slower than the others."""
 
     def take_steps(
         self,

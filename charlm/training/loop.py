@@ -166,10 +166,12 @@ def train(
                 training.prepare(resume=resume)
             with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
+    progress = training.progress
     return Outcome(
         folder=run.folder,
-        progress=training.progress,
-        characters_per_second=training.characters / max(training.progress.seconds, 1e-9),
+        progress=progress,
+        characters_per_second=training.schedule.characters(training.progress.step)
+        / max(training.progress.seconds, 1e-9),
         split=training.recorder.validator.split,
         reason=reason,
         signal=training.stopped_by,
@@ -178,7 +180,7 @@ def train(
         longer=tuple(
             f"training.{name}={2 * limit}"
             for name, limit in (("epochs", training.settings.epochs), ("steps", training.settings.steps))
-            if limit is not None and could_be_longer(training.progress)
+            if limit is not None and could_be_longer(progress)
         ),
     )
 
@@ -211,23 +213,16 @@ class Training:
         self.settings = run.config.training
         self.progress = Progress()
         self.stopped_by: Signals | None = None
-        self.batches, _ = fit_training_batches(run.corpus, run.config)
-        self.schedule = make_schedule(self.settings, self.batches)
-        self.steps = StepRunner(run, engine, self.batches, self.schedule, soft_targets=soft_targets)
+        self.schedule = make_schedule(self.settings, fit_training_batches(run.corpus, run.config)[0])
+        self.steps = StepRunner(run, engine, self.schedule, soft_targets=soft_targets)
         self.recorder = Recorder(
             run,
             engine,
-            self.batches,
             self.schedule,
             last_change=lambda: self.steps.last_change,
             session=session,
         )
         self.stopping = _early_stopping(run)
-
-    @property
-    def characters(self) -> int:
-        """Characters trained on so far, repetitions counted."""
-        return self.progress.step * self.batches.characters_per_step
 
     def prepare(self, *, resume: bool) -> None:
         """Build the engine, and continue from the newest whole checkpoint if `resume` and there is any.
@@ -247,13 +242,13 @@ class Training:
         else:
             self.recorder.outputs.begin()
             findings = describe_text(self.run.corpus).findings
-            for line in describe_run(self.run, findings, self.batches, steps=self.schedule.total):
+            for line in describe_run(self.run, findings, self.schedule):
                 self.session.say(line)
             if self.settings.first_weights is not None:
                 self.recorder.record_start(self.progress)
         if self.stopping is not None and self.stopping.min_weights_per_character:
             self.session.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
-        self.engine.build()
+        self.engine.build(self.schedule.lengths)
         if simple := self.recorder.validator.simple_nats:
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
             self.session.say(f"nats per character (lower is better): {scores}")
@@ -275,7 +270,7 @@ class Training:
                     return reason
                 self.steps.take_steps(self.progress)
                 self.progress.elapsed_seconds = earlier + self.clock() - started
-                update_bar(bar, self.progress, characters_per_step=self.batches.characters_per_step)
+                update_bar(bar, self.progress, self.schedule)
 
     def _ending(self) -> str | None:
         """Return why the run ends here, or None."""

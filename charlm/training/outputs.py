@@ -29,6 +29,7 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.engine import Engine
 from charlm.training.events import EventLog
+from charlm.training.schedule import Schedule
 from charlm.training.steps import DivergenceError
 
 
@@ -38,17 +39,17 @@ class RunOutputs:
     Args:
         run: Its folder, config and corpus.
         engine: The network in training.
-        steps_per_epoch: The number of steps in an epoch.
+        schedule: What its steps read.
         split: The text that the best score is measured on, validation or train.
         warn: Called with a line for each damaged checkpoint that is skipped.
 
     """
 
     def __init__(
-        self, run: Run, engine: Engine, *, steps_per_epoch: int, split: str, warn: Callable[[str], None]
+        self, run: Run, engine: Engine, schedule: Schedule, *, split: str, warn: Callable[[str], None]
     ) -> None:
         self.run, self.config, self.engine, self.split, self.warn = run, run.config, engine, split, warn
-        self.steps_per_epoch = steps_per_epoch
+        self.schedule = schedule
         self.checkpoints = run.folder / CHECKPOINTS
         self._metrics: Log | None = None
         self._copied: tuple[int, Parameters] | None = None
@@ -134,7 +135,7 @@ class RunOutputs:
 
     def bundle(self, progress: Progress) -> Bundle:
         """Return the present network as a bundle, with its score if it is the best so far."""
-        facts: dict[str, Any] = {"step": progress.step, "epoch": progress.step / self.steps_per_epoch}
+        facts: dict[str, Any] = {"step": progress.step, "epoch": self.schedule.epochs(progress.step)}
         facts[CORPUS] = self._corpus
         if progress.best_nats is not None and progress.best_step == progress.step:
             facts["score"] = {"split": self.split, "nats_per_char": progress.best_nats}

@@ -13,7 +13,6 @@ from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_evaluation, line_columns
 from charlm.training.engine import Engine
@@ -110,8 +109,7 @@ class Recorder:
     Args:
         run: Its folder, config and corpus.
         engine: The network in training.
-        batches: How the training text is cut into windows.
-        schedule: When something is due.
+        schedule: When something is due, and what the steps read.
         last_change: Returns what the last step before the last evaluation did, or None.
         session: Its user; a signal cuts an evaluation short.
 
@@ -121,22 +119,19 @@ class Recorder:
         self,
         run: Run,
         engine: Engine,
-        batches: Batches,
         schedule: Schedule,
         *,
         last_change: Callable[[], StepChange | None],
         session: Session,
     ) -> None:
-        self._corpus, self._batches, self._schedule = run.corpus, batches, schedule
+        self._corpus, self._schedule = run.corpus, schedule
         self._session, self._last_change = session, last_change
         self.validator = Validator(run)
         training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
         self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
         self.sample = ""
         """The text that the network of the last evaluation has written."""
-        self.outputs = RunOutputs(
-            run, engine, steps_per_epoch=batches.steps_per_epoch, split=self.validator.split, warn=session.say
-        )
+        self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
 
@@ -183,7 +178,8 @@ class Recorder:
         if not progress.pending_losses:
             return
         progress.train_nats = float(np.mean(progress.pending_losses))
-        characters = len(progress.pending_losses) * self._batches.characters_per_step
+        first = progress.step - len(progress.pending_losses)
+        characters = self._schedule.characters(progress.step) - self._schedule.characters(first)
         seconds = progress.seconds - progress.logged_seconds
         self.outputs.log(
             {
@@ -255,8 +251,8 @@ class Recorder:
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {
             "step": progress.step,
-            "epoch": progress.step / self._batches.steps_per_epoch,
-            "characters": progress.step * self._batches.characters_per_step,
+            "epoch": self._schedule.epochs(progress.step),
+            "characters": self._schedule.characters(progress.step),
             "seconds": progress.seconds,
             "split": split,
             "nats_per_char": nats,

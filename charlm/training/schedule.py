@@ -1,7 +1,10 @@
-"""When a run logs, evaluates, saves and ends, and its learning rates: functions of the step, never of the clock."""
+"""What a run does when: its events, the windows that its steps read, its learning rates.
+
+All of it is a function of the step, never of the clock.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,32 +16,94 @@ ENOUGH_EVALUATIONS = 20
 """With fewer evaluations in a run, the best network may be far from each of them."""
 MAX_EVALUATE_EVERY = 500
 """The largest number of steps between two evaluations if the config does not say how many."""
+GROWTH = {0: 0.5, 4: 1, 10: 2}
+"""How windows grow: from so many elevenths of the steps on, they have so many times `training.sequence_length`. The
+three parts read one, three and one fifth of the characters."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps of a run that read windows of one length."""
+
+    first: int
+    """The steps before them."""
+    characters: int
+    """The characters that those have read."""
+    batches: Batches
+
+    def characters_after(self, step: int) -> int:
+        """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
+        return self.characters + (step - self.first) * self.batches.characters_per_step
+
+    def window(self, step: int) -> int:
+        """Return which window the step after `step` others reads, counted as if all had had this length."""
+        return round(self.characters / self.batches.characters_per_step) + step - self.first
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps at which a run logs, evaluates, saves, starts an epoch and ends."""
+    """The steps at which a run logs, evaluates, saves and ends, and what each of them reads."""
 
     total: int
     """The steps of the whole run."""
     log_every: int
     evaluate_every: int
     checkpoint_every: int
-    steps_per_epoch: int
+    parts: tuple[Part, ...]
+    """All steps, by the length of their windows."""
     peak_rate: float
     """The highest learning rate."""
     decay: ScheduleConfig
-    """How the learning rate changes with the step."""
+    """How the learning rate changes with the characters read."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of the windows of each part, T."""
+        return tuple(part.batches.sequence_length for part in self.parts)
+
+    def part(self, step: int) -> Part:
+        """Return the part with the step after `step` others."""
+        return next(part for part in reversed(self.parts) if part.first <= step)
+
+    def place(self, step: int) -> tuple[Batches, int, int]:
+        """Return what the step after `step` others reads: how the text is cut, the epoch, and the window in it."""
+        part = self.part(step)
+        return part.batches, *divmod(part.window(step), part.batches.steps_per_epoch)
+
+    def resets_state_at(self, step: int) -> bool:
+        """Return whether the step after `step` others starts from the zero state: in a new epoch, or a new part."""
+        return step == self.part(step).first or self.place(step)[2] == 0
+
+    def characters(self, step: int) -> int:
+        """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
+        return self.part(step).characters_after(step)
+
+    def epochs(self, step: int) -> float:
+        """Return how often the first `step` steps read the training text."""
+        part = self.part(step)
+        return part.window(step) / part.batches.steps_per_epoch
 
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
         """Return the learning rates of the `count` steps after the first `first` ones, float32 [count].
 
         The rate rises linearly over `warmup_steps`. Then it stays at its peak (constant), or falls to `final_fraction`
         of it at the last step: along half a cosine (Loshchilov and Hutter 2017, equation 5), or by the same factor at
-        every step (exponential).
+        every character (exponential).
         """
-        steps = range(first, first + count)
-        return np.array([self.peak_rate * _fraction(self.decay, step, self.total) for step in steps], np.float32)
+        return np.array([self.peak_rate * self._fraction(step) for step in range(first, first + count)], np.float32)
+
+    def _fraction(self, step: int) -> float:
+        """Return the learning rate of a step as a fraction of the peak."""
+        decay, warm_up, last = self.decay, min(self.decay.warmup_steps, self.total), self.total - 1
+        if step < warm_up:
+            return (step + 1) / (warm_up + 1)
+        begin, end = self.characters(warm_up), self.characters(last)
+        progress = min(1.0, (self.characters(step) - begin) / max(1, end - begin))
+        if decay.name == "cosine":
+            return decay.final_fraction + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+        if decay.name == "exponential":
+            return math.pow(decay.final_fraction, progress)
+        return 1.0
 
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` steps, and before every evaluation."""
@@ -54,8 +119,19 @@ class Schedule:
 
     def steps_to_next_event(self, step: int) -> int:
         """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
-        periods = (self.log_every, self.evaluate_every, self.checkpoint_every, self.steps_per_epoch)
-        return min(self.total - step, *(period - step % period for period in periods))
+        batches, _, window = self.place(step)
+        periods = (self.log_every, self.evaluate_every, self.checkpoint_every)
+        return min(
+            self.total - step,
+            batches.steps_per_epoch - window,
+            *(part.first - step for part in self.parts if part.first > step),
+            *(period - step % period for period in periods),
+        )
+
+
+def mean_growth(settings: TrainingConfig) -> float:
+    """Return the mean length of the windows of a run over `sequence_length`: 1, or 10/11 if they grow."""
+    return 10 / 11 if settings.growing_windows else 1.0
 
 
 def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
@@ -63,48 +139,35 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
 
     Args:
         settings: The section `training` of the config.
-        batches: How the training text is cut into windows.
+        batches: How the training text is cut into windows of `sequence_length`.
 
     """
-    total = total_steps(settings.epochs, settings.steps, batches)
+    limits = [] if settings.steps is None else [settings.steps]
+    if settings.epochs is not None:
+        limits.append(round(settings.epochs * batches.steps_per_epoch / mean_growth(settings)))
+    total = min(limits)
     return Schedule(
         total=total,
         log_every=settings.log_every,
         evaluate_every=settings.evaluate_every or evaluation_period(total),
         checkpoint_every=settings.checkpoint_every,
-        steps_per_epoch=batches.steps_per_epoch,
+        parts=_growing_parts(batches, total) if settings.growing_windows else (Part(0, 0, batches),),
         peak_rate=settings.optimizer.learning_rate,
         decay=settings.schedule,
     )
 
 
+def _growing_parts(batches: Batches, total: int) -> tuple[Part, ...]:
+    """Return the parts of a run of `total` steps whose windows grow, as far as the text is long enough."""
+    longest = (batches.length - 1) // batches.batch_size
+    parts: list[Part] = []
+    for elevenths, factor in GROWTH.items():
+        first, length = (elevenths * total + 5) // 11, max(1, int(factor * batches.sequence_length))
+        characters = parts[-1].characters_after(first) if parts else 0
+        parts.append(Part(first, characters, replace(batches, sequence_length=min(length, longest))))
+    return tuple(parts)
+
+
 def evaluation_period(total: int) -> int:
     """Return the steps between two evaluations of a run of `total` steps if `training.evaluate_every` is None."""
     return min(MAX_EVALUATE_EVERY, max(1, total // ENOUGH_EVALUATIONS))
-
-
-def total_steps(epochs: int | None, steps: int | None, batches: Batches) -> int:
-    """Return the number of steps of a whole run, which ends at the first of two limits.
-
-    Args:
-        epochs: The limit in epochs; None = no such limit.
-        steps: The limit in steps; None = no such limit. One of the two must be given.
-        batches: How the training text is cut into windows.
-
-    """
-    limits = [epochs * batches.steps_per_epoch] if epochs is not None else []
-    return min([*limits, steps] if steps is not None else limits)
-
-
-def _fraction(schedule: ScheduleConfig, step: int, total: int) -> float:
-    """Return the learning rate of a step as a fraction of the peak."""
-    warm_up = min(schedule.warmup_steps, total)
-    if step < warm_up:
-        return (step + 1) / (warm_up + 1)
-    progress = (step - warm_up) / max(1, total - 1 - warm_up)
-    if schedule.name == "cosine":
-        final = schedule.final_fraction
-        return final + (1 - final) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-    if schedule.name == "exponential":
-        return math.pow(schedule.final_fraction, min(1.0, progress))
-    return 1.0

@@ -52,17 +52,17 @@ class WindowReader:
 
     Args:
         corpus: The text.
-        batches: How it is cut into windows.
+        schedule: Which windows a step reads.
         rows: Which rows of a batch are read.
 
     """
 
-    def __init__(self, corpus: Corpus, batches: Batches, rows: slice) -> None:
-        self._corpus, self._batches, self._rows = corpus, batches, rows
+    def __init__(self, corpus: Corpus, schedule: Schedule, rows: slice) -> None:
+        self._corpus, self._schedule, self._rows = corpus, schedule, rows
         self._ids = corpus.split("train")
 
     def __call__(self, first: int, count: int) -> NDArray[np.int32]:
-        """Return windows of one epoch, int32 [count, T + 1, rows].
+        """Return windows of one epoch and one length, int32 [count, T + 1, rows].
 
         Args:
             first: The number of steps before the first of these, 0 or more.
@@ -73,8 +73,8 @@ class WindowReader:
 
         """
         self._corpus.check_size()
-        epoch, window = divmod(first, self._batches.steps_per_epoch)
-        return self._batches.windows(self._ids, epoch=epoch, first=window, count=count, rows=self._rows)
+        batches, epoch, window = self._schedule.place(first)
+        return batches.windows(self._ids, epoch=epoch, first=window, count=count, rows=self._rows)
 
 
 class StepRunner:
@@ -83,8 +83,7 @@ class StepRunner:
     Args:
         run: Its config and its training text.
         engine: What computes the steps.
-        batches: How the training text is cut into windows.
-        schedule: When something else has to happen.
+        schedule: Which windows a step reads, and when something else has to happen.
         soft_targets: The probabilities of the teachers by position, float16 [N, V]; None = there are none.
 
     """
@@ -93,14 +92,13 @@ class StepRunner:
         self,
         run: Run,
         engine: Engine,
-        batches: Batches,
         schedule: Schedule,
         *,
         soft_targets: SoftTargets | None = None,
     ) -> None:
         self._settings = run.config.training
-        self._engine, self._batches, self._schedule = engine, batches, schedule
-        self._read_windows = WindowReader(run.corpus, batches, engine.rows)
+        self._engine, self._schedule = engine, schedule
+        self._read_windows = WindowReader(run.corpus, schedule, engine.rows)
         self._soft_targets = soft_targets
         self._seconds_per_step = math.inf  # not known yet
         self.last_change: StepChange | None = None
@@ -128,7 +126,7 @@ class StepRunner:
         metrics = self._engine.take_steps(
             self._read_windows(first, count),
             self._schedule.rates(first, count),
-            reset_state=first % self._batches.steps_per_epoch == 0,
+            reset_state=self._schedule.resets_state_at(first),
             soft_targets=self._read_soft_targets(first, count),
         )
         progress.step += count
@@ -145,8 +143,8 @@ class StepRunner:
         """Return the soft targets of the windows that `WindowReader` reads, float16 [count, T, rows, V]."""
         if self._soft_targets is None:
             return None
-        epoch, window = divmod(first, self._batches.steps_per_epoch)
-        positions = self._batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
+        batches, epoch, window = self._schedule.place(first)
+        positions = batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
         return np.asarray(self._soft_targets[positions[:, :-1]])
 
 

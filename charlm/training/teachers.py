@@ -8,7 +8,7 @@ from charlm.text.corpus import Corpus
 from charlm.training import loop
 from charlm.training.engine import EngineFactory
 from charlm.training.loop import new_engine
-from charlm.training.schedule import total_steps
+from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import keeps_soft_targets
 from charlm.training.steps import fit_training_batches
@@ -79,7 +79,7 @@ def teacher_seconds(
     engine = new_engine(teacher, corpus, make_engine, say=lambda _: None)
     costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds)
     batches, _ = fit_training_batches(corpus, teacher)
-    steps = total_steps(teacher.training.epochs, teacher.training.steps, batches)
+    steps = make_schedule(teacher.training, batches).total
     sizes = {name: len(corpus.split(name)) for name in ("train", "validation")}
     evaluated = min(sizes["validation"], config.training.evaluate_characters)
     reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0

@@ -2,7 +2,8 @@
 
     seconds(S) = S * step + ceil(S / E) * evaluation + (1 + ceil(S / C)) * checkpoint
 
-S steps, an evaluation every E and a checkpoint every C of them. The figures are those of this machine under its
+S steps, an evaluation every E and a checkpoint every C of them; if windows grow, S steps take as long as the characters
+that they read do in steps of `sequence_length`. The figures are those of this machine under its
 present load.
 """
 
@@ -22,7 +23,7 @@ from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
 from charlm.training.loop import Training
-from charlm.training.schedule import ENOUGH_EVALUATIONS, MAX_EVALUATE_EVERY, evaluation_period
+from charlm.training.schedule import ENOUGH_EVALUATIONS, MAX_EVALUATE_EVERY, evaluation_period, mean_growth
 from charlm.training.signals import Session
 from charlm.training.steps import DivergenceError
 
@@ -37,7 +38,7 @@ class Costs:
     """How long each part of a run takes, in seconds."""
 
     step_seconds: float
-    """One step, with the reading of its windows."""
+    """One step of `sequence_length` characters, with the reading of its windows."""
     evaluation_seconds: float
     """One evaluation, with the sample, the log and the bundle best/."""
     checkpoint_seconds: float
@@ -55,7 +56,8 @@ class Costs:
         """
         period = settings.evaluate_every or evaluation_period(max(1, steps))
         evaluations, checkpoints = -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
-        return steps * self.step_seconds + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
+        training = steps * mean_growth(settings) * self.step_seconds
+        return training + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
     def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
         """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
@@ -100,7 +102,7 @@ def measure(
         Stopped: a signal came.
 
     """
-    endless = config.training.model_copy(update={"steps": MAX_STEPS, "epochs": None})
+    endless = config.training.with_steps(MAX_STEPS)
     with tempfile.TemporaryDirectory(prefix="charlm-") as folder, session.at_once():
         started = clock()
         (Path(folder) / METRICS_FILE).touch()
@@ -113,6 +115,8 @@ def measure(
         with contextlib.closing(training.recorder.outputs):
             training.prepare(resume=False)
             first_state = engine.tensors()
+            parts = training.schedule.parts
+            training.progress.step = parts[len(parts) // 2].first  # whose windows have `sequence_length`
             _time_steps(training, 0.0, clock)  # the first call is slower than the others
             start = clock() - started
             step = _time_steps(training, step_seconds, clock)

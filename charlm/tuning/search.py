@@ -30,6 +30,7 @@ from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import Outcome, new_engine
 from charlm.training.parts import fill_parts
+from charlm.training.schedule import mean_growth
 from charlm.training.signals import Session
 from charlm.training.timing import STEP_SECONDS, measure
 from charlm.tuning.space import Space
@@ -123,7 +124,7 @@ def plan_trial(
     config = _config(space, {**values, **_length(EVALUATIONS)})
     engine = new_engine(config, corpus, make_engine, say=lambda _: None)
     step_seconds = time_step(config, corpus, engine, session, min(STEP_SECONDS, TIMED_SHARE * seconds))
-    steps = max(EVALUATIONS, round(seconds / step_seconds))
+    steps = max(EVALUATIONS, round(seconds / step_seconds / mean_growth(config.training)))
     return {**space.fixed, **values, **_length(steps)}, engine
 
 

@@ -9,12 +9,17 @@ from commands import run_line
 from charlm.api.planning import Plan
 from charlm.cli.plan import _lines
 from charlm.config.recipes import suited_recipe
+from charlm.config.schema import TrainingConfig
 from charlm.network.architecture import Architecture
 from charlm.text.batches import Batches
 from charlm.text.findings import Finding, TextFacts
+from charlm.training.schedule import make_schedule
 from charlm.training.timing import Costs
 
 FINDING = Finding("line ends", "mixed: 20 \\n, 10 \\r\\n", "make them one kind")
+
+
+BATCHES = Batches(length=18_000, batch_size=32, sequence_length=64, seed=1)
 
 
 def make_plan() -> Plan:
@@ -23,8 +28,8 @@ def make_plan() -> Plan:
     return Plan(
         text=text,
         architecture=Architecture(60, 2, 512, None, True, "tanh", False),
-        batches=Batches(length=18_000, batch_size=32, sequence_length=64, seed=1),
-        steps=80,
+        batches=BATCHES,
+        schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), BATCHES),
         precision="float32",
         start_seconds=10.0,
         costs=Costs(step_seconds=0.1, evaluation_seconds=0.5, checkpoint_seconds=0.2, start_seconds=5.0),
@@ -47,7 +52,15 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 def test_the_figures_are_those_of_the_plan() -> None:
     text = "\n".join(_lines(make_plan(), width=200))
-    for expected in ("10 epochs of 8", "256 windows an epoch", "1.5 GB", "1m30s", "a step 100 ms", "20,480"):
+    for expected in (
+        "80",
+        "9 epochs",
+        "32 windows of 32, 64, 128 characters each",
+        "1.5 GB",
+        "1m30s",
+        "a step 100 ms",
+        "20,480",
+    ):
         assert expected in text
     assert "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind" in text
 

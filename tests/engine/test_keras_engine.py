@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ def test_parameters_are_those_of_the_average_and_weights_are_not() -> None:
     tensors = engine.tensors()
     np.testing.assert_array_equal(engine.parameters().logits_kernel, tensors["average/logits.kernel"])
     np.testing.assert_array_equal(engine.weights()["logits.kernel"], tensors["weights/logits.kernel"])
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() -> None:
+    longer = replace(BATCHES, sequence_length=2 * T)
+    config = load_config(find_recipe("tiny"), overrides=[*SETTINGS])
+    engines = make(), KerasEngine(config, longer, vocabulary_size=V, precision="float32")
+    for engine in engines:
+        take(engine, 0, 1)
+    windows, rates = longer.windows(IDS, epoch=0, first=0, count=2), np.full(2, 3e-3, np.float32)
+    one, other = (engine.take_steps(windows, rates, reset_state=False).losses for engine in engines)
+    assert one == other
 
 
 def test_a_periodic_text_is_learnt() -> None:

@@ -34,7 +34,7 @@ SETTINGS = (
     *("training.log_every=10", "training.evaluate_every=20", "training.checkpoint_every=20"),
     *("model.layers=2", "model.layer_dropout=0.1", "model.output_dropout=0.1", "sampling.length=40"),
     *("training.average_momentum=0.9", "training.state_reset=0.1"),
-    "training.shuffle=true",
+    *("training.shuffle=true", "training.growing_windows=true"),
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 from fake_runs import STEPS_PER_EPOCH, Trained, train
 
 from charlm.config.schema import ScheduleConfig
+from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.display import (
     advise_on_end,
@@ -25,10 +26,11 @@ from charlm.training.display import (
     update_bar,
     wrap,
 )
-from charlm.training.schedule import Schedule
+from charlm.training.schedule import Part, Schedule
 from charlm.training.signals import Session
 
-SCHEDULE = Schedule(50, 5, 10, 10, STEPS_PER_EPOCH, peak_rate=1.0, decay=ScheduleConfig())
+BATCHES = Batches(length=4 * 4 * STEPS_PER_EPOCH + 1, batch_size=4, sequence_length=4, seed=1)
+SCHEDULE = Schedule(50, 5, 10, 10, (Part(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
 Shown = Callable[[], str]
 
@@ -45,7 +47,7 @@ def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
     assert text == "364 characters, a vocabulary of 6, 1 document"
     weights = (6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)
     assert re.fullmatch(f"1 x 8 units, {weights} weights; kernel: (compiled|tensorflow)", network)
-    assert steps == f"50 steps of 4 x 4 characters, {STEPS_PER_EPOCH} an epoch"
+    assert steps == f"50 steps of 4 x 4 characters, {50 / STEPS_PER_EPOCH:.3g} epochs"
     simple = ", ".join(f"{name} {nats:.3f}" for name, nats in reference.outcome.simple_nats.items())
     assert scores == f"nats per character (lower is better): {simple}"
 
@@ -67,7 +69,7 @@ def test_a_long_line_is_wrapped_between_words() -> None:
 def test_the_bar_shows_the_step_the_speed_and_the_loss(step: int, shown: Shown) -> None:
     progress = Progress(step=step, seconds=0.5, train_nats=2.0, pending_losses=[1.5, 1.25])
     with progress_bar(SCHEDULE, Progress(), disable=False) as bar:
-        update_bar(bar, progress, characters_per_step=16)
+        update_bar(bar, progress, SCHEDULE)
     line = shown().lstrip()
     assert line.startswith(f"{2 * step}%|")
     left = "last evaluation" if step == 50 else "0s left"

@@ -77,6 +77,16 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(step: int, reference:
     assert resumed.files() | newest == resumed.files()
 
 
+@pytest.mark.parametrize("step", [7, 30, 48])
+def test_an_interrupted_run_whose_windows_grow_ends_like_an_uninterrupted_one(step: int, tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "training.growing_windows=true")
+    stopped = train(tmp_path / "run", "training.growing_windows=true", faults=interrupt_after(step))
+    resumed = resume(stopped.folder)
+    assert resumed.outcome.reason == "all steps done"
+    assert resumed.repeatable_metrics == whole.repeatable_metrics
+    assert resumed.files() | whole.files() == resumed.files()
+
+
 def test_an_evaluation_prevented_by_a_signal_is_done_on_resume(reference: Trained, tmp_path: Path) -> None:
     stopped = train(tmp_path / "run", faults=interrupt_after(50))
     assert (stopped.outcome.reason, stopped.outcome.signal) == ("stopped by SIGINT", signal.SIGINT)

@@ -7,11 +7,11 @@ import pytest
 
 from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
-from charlm.training.schedule import Schedule, make_schedule, total_steps
+from charlm.training.schedule import GROWTH, Part, Schedule, make_schedule, mean_growth
 
-SCHEDULE = Schedule(50, 5, 12, 20, steps_per_epoch=23, peak_rate=1.0, decay=ScheduleConfig())
-BATCHES = Batches(length=327, batch_size=4, sequence_length=4, seed=1)
-STEPS_PER_EPOCH = 20
+BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
+STEPS_PER_EPOCH = 23
+SCHEDULE = Schedule(50, 5, 12, 20, (Part(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,16 @@ STEPS_PER_EPOCH = 20
     [(2, None, 2 * STEPS_PER_EPOCH), (None, 7, 7), (2, 7, 7), (1, 1000, STEPS_PER_EPOCH)],
 )
 def test_a_run_ends_at_the_first_of_two_limits(epochs: int | None, steps: int | None, total: int) -> None:
-    assert total_steps(epochs, steps, BATCHES) == total
+    assert make_schedule(TrainingConfig(epochs=epochs, steps=steps), BATCHES).total == total
 
 
 def test_a_schedule_follows_the_config_and_the_text() -> None:
     settings = TrainingConfig(
         optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluate_every=3, checkpoint_every=4
     )
-    assert make_schedule(settings, BATCHES) == Schedule(60, 2, 3, 4, STEPS_PER_EPOCH, 0.5, settings.schedule)
+    assert make_schedule(settings, BATCHES) == Schedule(
+        3 * STEPS_PER_EPOCH, 2, 3, 4, (Part(0, 0, BATCHES),), 0.5, settings.schedule
+    )
 
 
 @pytest.mark.parametrize("total", [1, 7, 19, 20, 39, 96, 768, 9_999, 10_000, 123_456])
@@ -55,6 +57,66 @@ def test_steps_end_at_the_next_event_or_the_end_of_an_epoch() -> None:
     while steps[-1] < SCHEDULE.total:
         steps.append(steps[-1] + SCHEDULE.steps_to_next_event(steps[-1]))
     assert steps == [0, 5, 10, 12, 15, 20, 23, 24, 25, 30, 35, 36, 40, 45, 46, 48, 50]
+
+
+# Windows that grow
+
+
+LONG = Batches(length=4 * 400 + 1, batch_size=4, sequence_length=4, seed=1)
+
+
+def growing(**settings: Any) -> Schedule:
+    return make_schedule(TrainingConfig(growing_windows=True, **settings), LONG)
+
+
+def test_growing_windows_read_a_fifth_three_fifths_and_a_fifth_of_the_characters() -> None:
+    schedule = growing(steps=1100)
+    assert schedule.lengths == (2, 4, 8)
+    read = [schedule.characters(step) / schedule.characters(1100) for step in (400, 1000)]
+    assert read == pytest.approx([0.2, 0.8], abs=1e-3)
+    assert [schedule.place(step)[0].sequence_length for step in (0, 399, 400, 999, 1000, 1100)] == [2, 2, 4, 4, 8, 8]
+    settings = TrainingConfig(steps=1, growing_windows=True)
+    assert sum(factor * steps for factor, steps in zip(GROWTH.values(), (4, 6, 1), strict=True)) / 11 == mean_growth(
+        settings
+    )
+
+
+def test_epochs_are_as_many_characters_with_growing_windows() -> None:
+    schedule = growing(epochs=10)
+    assert schedule.total == 1100
+    assert [schedule.epochs(step) for step in (0, 400, 700, 1100)] == [0, 2, 5, 10]
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 10, 99])
+def test_every_step_of_growing_windows_reads_on_where_the_one_before_ended(total: int) -> None:
+    schedule, characters = growing(steps=total), 0
+    places = [schedule.place(step) for step in range(total)]
+    for step, (batches, epoch, window) in enumerate(places):
+        assert schedule.characters(step) == characters
+        before = characters / batches.characters_per_step
+        assert abs(epoch * batches.steps_per_epoch + window - before) <= 0.5
+        follows = step > 0 and (batches, epoch, window - 1) == places[step - 1]
+        assert schedule.resets_state_at(step) != follows
+        characters += batches.characters_per_step
+
+
+def test_steps_end_where_windows_begin_to_grow() -> None:
+    schedule, step, ends = growing(steps=1100, log_every=2000, evaluate_every=2000, checkpoint_every=2000), 0, []
+    while step < 1100:
+        step += schedule.steps_to_next_event(step)
+        ends.append(step)
+    assert ends == [200, 400, *range(500, 1001, 100), 1050, 1100]  # every epoch, too
+
+
+def test_windows_do_not_grow_beyond_a_short_text() -> None:
+    short = Batches(length=4 * 5 + 1, batch_size=4, sequence_length=4, seed=1)
+    assert make_schedule(TrainingConfig(steps=11, growing_windows=True), short).lengths == (2, 4, 5)
+
+
+def test_the_rate_falls_with_the_characters_read() -> None:
+    schedule = growing(steps=1100, optimizer=OptimizerConfig(learning_rate=1.0), schedule=ScheduleConfig(name="cosine"))
+    final = schedule.decay.final_fraction
+    assert schedule.rates(700, 1)[0] == pytest.approx((1 + final) / 2, abs=3e-3)  # half of the characters
 
 
 # The learning rate

@@ -134,7 +134,7 @@ def make(
     corpus = make_corpus(folder, TEXT, validation_fraction=0)
     engine = RecordingEngine(seconds_per_step=seconds_per_step, loss=loss)
     run = Run(folder / "run", Config(training=config), corpus)
-    return engine, StepRunner(run, engine, BATCHES, make_schedule(config, BATCHES))
+    return engine, StepRunner(run, engine, make_schedule(config, BATCHES))
 
 
 def counts(engine: RecordingEngine) -> list[int]:
