@@ -94,15 +94,8 @@ def evaluate(
     options = {"--copies": copies, "--mix": mixed, "--dynamic": dynamic}
     needing = [option for option, is_wanted in options.items() if is_wanted]
     training = _training_text(model, needing) if needing or baselines else None
-    skipped: list[int] = []
-    name, ids = ids_to_score(
-        model.folder,
-        model.bundle,
-        None if text is None else Path(text),
-        split=split,
-        unknown=unknown,
-        report_skipped=skipped.append,
-    )
+    path = None if text is None else Path(text)
+    name, ids, skipped = ids_to_score(model.folder, model.bundle, path, split=split, unknown=unknown)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         rate, blocks = None, score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
@@ -116,7 +109,7 @@ def evaluate(
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
     longest = model.vocabulary.decode(ids[start : start + length])
-    return Evaluation(name, score, others, static, sum(skipped), rate, mixed, copied, longest)
+    return Evaluation(name, score, others, static, skipped, rate, mixed, copied, longest)
 
 
 def _check_choices(split: str | None, protocol: str, unknown: str) -> None:

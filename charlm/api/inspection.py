@@ -87,7 +87,6 @@ def inspect_runs(
     unknown: Unknown = "error",
     announce: Callable[[float], object] = lambda _: None,
     progress: Progress = lambda done, parts, name: None,
-    report_skipped: Callable[[int], object] = lambda _: None,
 ) -> list[Report]:
     """Make a report on each of some runs; no TensorFlow.
 
@@ -101,7 +100,6 @@ def inspect_runs(
             (skip).
         announce: Called before the first part with the seconds that all of it takes, roughly, on two idle cores.
         progress: Called before each part of a report.
-        report_skipped: Called with the number of characters that a model has left out.
 
     Raises:
         CharlmError: there is no model, or it is damaged; the text cannot be read, has less than 2 characters or one
@@ -121,7 +119,7 @@ def inspect_runs(
     models = [load(path, checkpoint=checkpoint) for path in paths]
     announce(sum(estimate_seconds(model.bundle.parameters) for model in models))
     for path, model in zip(paths, models, strict=True):
-        subject = _subject(model, path, text, unknown=unknown, report_skipped=report_skipped)
+        subject = _subject(model, path, text, unknown=unknown)
 
         def show(name: str, of: str = subject.name) -> None:
             """Count a part of a report before it is made."""
@@ -133,22 +131,9 @@ def inspect_runs(
     return reports
 
 
-def _subject(
-    model: Model,
-    path: str | Path | None,
-    text: str | Path | None,
-    *,
-    unknown: Unknown,
-    report_skipped: Callable[[int], object],
-) -> Subject:
-    name, ids = ids_to_score(
-        model.folder,
-        model.bundle,
-        None if text is None else Path(text),
-        split=None,
-        unknown=unknown,
-        report_skipped=report_skipped,
-    )
+def _subject(model: Model, path: str | Path | None, text: str | Path | None, *, unknown: Unknown) -> Subject:
+    read = None if text is None else Path(text)
+    name, ids, skipped = ids_to_score(model.folder, model.bundle, read, split=None, unknown=unknown)
     is_of_run = is_run(model.folder.parent)
     corpus = run_corpus(model.folder, model.bundle) if is_of_run else None
     default = model.folder.parent if is_of_run else model.folder
@@ -160,6 +145,7 @@ def _subject(
         training_ids=None if corpus is None else corpus.split("train"),
         validation_ids=None if corpus is None else corpus.split("validation"),
         run=model.folder.parent if is_of_run else None,
+        skipped_characters=skipped,
     )
 
 

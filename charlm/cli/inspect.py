@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, checkpoint_option, describe_skipped, json_option, models_argument, unknown_option
+from charlm.cli.options import FOLDER, checkpoint_option, json_option, models_argument, unknown_option
 from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import harmless
 
@@ -63,11 +63,6 @@ def inspect(
         raise click.UsageError("name a page with --out FILE.html, or a folder, or print the numbers with --json")
     from charlm.api import inspection
 
-    def report_skipped(count: int) -> None:
-        """Tell the user what --unknown skip left out."""
-        if count:
-            say(describe_skipped(count, "the text"))
-
     with _shown_progress() as progress:
         reports = inspection.inspect_runs(
             runs,
@@ -77,7 +72,6 @@ def inspect(
             unknown=unknown,
             announce=_say_estimate,
             progress=progress,
-            report_skipped=report_skipped,
         )
     if as_json:
         print_result(json.dumps(inspection.to_json(reports), allow_nan=False))

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,8 +71,7 @@ def ids_to_score(
     *,
     split: Split | None,
     unknown: Unknown,
-    report_skipped: Callable[[int], object] = lambda _: None,
-) -> tuple[str, NDArray[Any]]:
+) -> tuple[str, NDArray[Any], int]:
     """Return the text to score.
 
     Args:
@@ -82,10 +81,9 @@ def ids_to_score(
             that `tokenize` wrote; None = the text of the run that the bundle belongs to.
         split: Which part of the text; None = all of `text`, or the validation part of the run's own text.
         unknown: What to do with a character that the model does not know: error, or skip it.
-        report_skipped: Called with the number of characters that were skipped, for each piece of the text.
 
     Returns:
-        A name of the text for the user, and its ids, integers [n]; n may be 0.
+        A name of the text for the user, its ids, integers [n]; n may be 0; and how many characters were skipped.
 
     Raises:
         CharlmError: there is no such text, the model does not know a character of it and `unknown` is error, or the
@@ -97,7 +95,7 @@ def ids_to_score(
         if corpus is None:
             raise CharlmError(f"{folder}: a bundle without its run: name the text to score after it")
         split = split or "validation"
-        return f"{split} text of the run", corpus.split(split)
+        return f"{split} text of the run", corpus.split(split), 0
     config = bundle.parse_config(origin=str(folder / CONFIG_FILE)).corpus
     if config.level != bundle.vocabulary.level:
         raise CharlmError(
@@ -108,14 +106,14 @@ def ids_to_score(
     with tempfile.TemporaryDirectory() as scratch:
         if is_corpus(text):
             documents = _corpus_documents(open_corpus(text), split, level=config.level)
-            return name, _encode(documents, bundle.vocabulary, unknown=unknown, report_skipped=report_skipped)
+            return name, *_encode(documents, bundle.vocabulary, unknown=unknown)
         if config.level == "char":
             check_encoding(config.encoding, key=f"{folder / CONFIG_FILE}: corpus.encoding")
         files = find_documents([str(text)], spool=Path(scratch) / "stdin")
         documents = ((file.name, texts(file.read(), config, name=file.name, is_fixed=True)) for file in files)
-        ids = _encode(documents, bundle.vocabulary, unknown=unknown, report_skipped=report_skipped)
+        ids, skipped = _encode(documents, bundle.vocabulary, unknown=unknown)
     start, end = (0, len(ids)) if split is None else split_positions(len(ids), config)[split]
-    return name, ids[start:end]
+    return name, ids[start:end], skipped
 
 
 Documents = Iterable[tuple[str, Iterable[str]]]
@@ -134,11 +132,13 @@ def _corpus_documents(corpus: Corpus, split: Split | None, *, level: Level) -> D
         yield str(corpus.folder), [code_points[ids[start:end]].tobytes().decode("utf-32-le")]
 
 
-def _encode(
-    documents: Documents, vocabulary: Vocabulary, *, unknown: Unknown, report_skipped: Callable[[int], object]
-) -> NDArray[Any]:
-    """Return the ids of documents; between two is the end_of_text id, as in training, if the vocabulary has one."""
+def _encode(documents: Documents, vocabulary: Vocabulary, *, unknown: Unknown) -> tuple[NDArray[Any], int]:
+    """Return the ids of documents, and how many characters were skipped.
+
+    Between two documents is the end_of_text id, as in training, if the vocabulary has one.
+    """
     parts: list[NDArray[Any]] = []
+    skipped = 0
     for number, (name, pieces) in enumerate(documents):
         if number and vocabulary.end_of_text_id is not None:
             parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
@@ -148,7 +148,7 @@ def _encode(
                 parts.append(np.frombuffer(text.encode("latin-1"), np.uint8).astype(vocabulary.dtype))
                 continue
             ids = vocabulary.encode(text, unknown=unknown, name=name, start=start)
-            report_skipped(len(text) - len(ids))
+            skipped += len(text) - len(ids)
             parts.append(ids.astype(vocabulary.dtype))
             start += len(text)
-    return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)
+    return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype), skipped

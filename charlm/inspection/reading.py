@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.evaluation.baselines import NGrams, count_ngrams, score_ngrams
 from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
@@ -52,6 +52,8 @@ class Subject:
     """The text that the run is evaluated on, integers [v]; None if it is not known."""
     run: Path | None = None
     """The folder of the run; None for a bundle without its run."""
+    skipped_characters: int = 0
+    """How many characters were left out of the text, because the model does not know them."""
 
 
 @dataclass(frozen=True)
@@ -150,14 +152,16 @@ class Reading:
         return np.concatenate([*score_ngrams(self._ngrams[order], self.ids if ids is None else ids)])
 
     def left_out(self) -> list[str]:
-        """Return what the limits leave out, each a sentence."""
+        """Return what the limits, and the model's vocabulary, leave out, each a sentence."""
         limits, whole = self.limits, len(self.subject.ids)
         read = (
             ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
             ("Surprise, gradients, impulse response, exponents, saturation", limits.positions, f"{limits.positions:,}"),
             ("Units, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
         )
-        notes = [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
+        skipped = self.subject.skipped_characters
+        notes = [f"Text: without {counted(skipped, 'character')} that the model does not know."] if skipped else []
+        notes += [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
         if limits.context_positions < whole:
             notes.append(f"Usable context: the loss on {limits.context_positions:,} characters, evenly spaced.")
         known, used = self.subject.training_ids, self.training_ids

@@ -4,7 +4,6 @@ import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +46,7 @@ def test_loss_that_is_not_finite_is_refused(bundle: Bundle) -> None:
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
 def test_text_of_the_run_is_scored_if_there_is_no_other(split: Split | None, trained_run: Path) -> None:
     bundle, found = read_bundle(trained_run / "best"), split or "validation"
-    name, ids = ids_to_score(trained_run / "best", bundle, None, split=split, unknown="error")
+    name, ids, _ = ids_to_score(trained_run / "best", bundle, None, split=split, unknown="error")
     assert name == f"{found} text of the run"
     np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(found))
 
@@ -60,7 +59,8 @@ def test_bundle_without_its_run_needs_a_text(trained_run: Path, tmp_path: Path) 
 
 def test_text_is_scored_whole_by_default(trained_run: Path) -> None:
     text = trained_run.parent / "text.txt"
-    name, ids = ids_to_score(trained_run / "best", read_bundle(trained_run / "best"), text, split=None, unknown="error")
+    bundle = read_bundle(trained_run / "best")
+    name, ids, _ = ids_to_score(trained_run / "best", bundle, text, split=None, unknown="error")
     assert (name, len(ids)) == (str(text), 20_000)
 
 
@@ -68,14 +68,14 @@ def test_text_is_scored_whole_by_default(trained_run: Path) -> None:
 def test_text_is_divided_like_a_corpus_of_it(split: Split, trained_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(trained_run / "best", tmp_path / "copy")
     text = trained_run.parent / "text.txt"
-    name, ids = ids_to_score(copy, read_bundle(copy), text, split=split, unknown="error")
+    name, ids, _ = ids_to_score(copy, read_bundle(copy), text, split=split, unknown="error")
     assert name == f"{split} part of {text}"
     np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(split))
 
 
 def test_text_is_read_from_standard_input(bundle: Bundle, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abba\n")))
-    name, ids = ids_to_score(bundle_folder, bundle, Path("-"), split=None, unknown="error")
+    name, ids, _ = ids_to_score(bundle_folder, bundle, Path("-"), split=None, unknown="error")
     assert (name, ids.tolist()) == ("-", [1, 2, 2, 1, 0])
 
 
@@ -89,10 +89,10 @@ def texts(tmp_path: Path) -> Path:
 
 
 def test_between_the_files_of_a_folder_is_the_end_of_a_text(bundle: Bundle, bundle_folder: Path, texts: Path) -> None:
-    _, ids = ids_to_score(bundle_folder, bundle, texts, split=None, unknown="error")
+    _, ids, _ = ids_to_score(bundle_folder, bundle, texts, split=None, unknown="error")
     assert ids.tolist() == [1, 2, 4, 4, 2, 0, 1, 2, 2, 1, 0]
     without = Vocabulary("char", ("\n", "a", "b"))
-    _, ids = ids_to_score(bundle_folder, replace(bundle, vocabulary=without), texts, split=None, unknown="error")
+    _, ids, _ = ids_to_score(bundle_folder, replace(bundle, vocabulary=without), texts, split=None, unknown="error")
     assert ids.tolist() == [1, 2, 2, 0, 1, 2, 2, 1, 0]
 
 
@@ -103,7 +103,7 @@ def test_a_corpus_is_scored_as_its_texts_are(
     write(texts / "2.txt", "aaa")
     corpus = tokenize([str(texts)], tmp_path / "corpus", CorpusConfig())
     other = replace(bundle, vocabulary=Vocabulary("char", ("b", None, "a", "\n"), end_of_text_id=1))
-    (_, expected), (name, found) = (
+    (_, expected, _), (name, found, _) = (
         ids_to_score(bundle_folder, other, path, split=split, unknown="error") for path in (texts, corpus.folder)
     )
     np.testing.assert_array_equal(found, expected)
@@ -114,12 +114,11 @@ def test_a_character_of_a_corpus_that_the_model_does_not_know_is_named(
     bundle: Bundle, bundle_folder: Path, tmp_path: Path
 ) -> None:
     corpus = tokenize([str(write(tmp_path / "text.txt", "abXb"))], tmp_path / "corpus", CorpusConfig())
-    other, skipped = replace(bundle, vocabulary=Vocabulary("char", ("a", "b"))), list[int]()
+    other = replace(bundle, vocabulary=Vocabulary("char", ("a", "b")))
     with pytest.raises(CharlmError, match=r"character 3 of .*/corpus, 'X'"):
         ids_to_score(bundle_folder, other, corpus.folder, split=None, unknown="error")
-    settings: dict[str, Any] = {"split": None, "unknown": "skip", "report_skipped": skipped.append}
-    assert ids_to_score(bundle_folder, other, corpus.folder, **settings)[1].tolist() == [0, 1, 1]
-    assert skipped == [1]
+    _, ids, skipped = ids_to_score(bundle_folder, other, corpus.folder, split=None, unknown="skip")
+    assert (ids.tolist(), skipped) == ([0, 1, 1], 1)
 
 
 def test_a_model_of_bytes_reads_a_text_and_a_corpus_of_bytes(
@@ -151,7 +150,6 @@ def test_unknown_character_is_refused_or_left_out(bundle: Bundle, bundle_folder:
     text = write(tmp_path / "text.txt", "ab€c")
     with pytest.raises(CharlmError, match=r"character 3 of .*text\.txt, '€' \(U\+20AC\)"):
         ids_to_score(bundle_folder, letters, text, split=None, unknown="error")
-    skipped: list[int] = []
-    _, ids = ids_to_score(bundle_folder, letters, text, split=None, unknown="skip", report_skipped=skipped.append)
+    _, ids, skipped = ids_to_score(bundle_folder, letters, text, split=None, unknown="skip")
     assert ids.tolist() == [0, 1, 2]
-    assert sum(skipped) == 1
+    assert skipped == 1
