@@ -11,7 +11,6 @@ from charlm.api.training import start_engine
 from charlm.config.recipes import RecipeAdvice
 from charlm.hardware import peak_memory_bytes, usable_precision
 from charlm.network.architecture import Architecture, architecture
-from charlm.text.batches import Batches
 from charlm.text.findings import TextFacts, describe_text
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import stop_on_signal
@@ -27,8 +26,6 @@ class Plan:
     text: TextFacts
     """The text that would be trained on."""
     architecture: Architecture
-    batches: Batches
-    """How the training text would be cut into windows of `sequence_length`."""
     schedule: Schedule
     """The steps of the whole run, and what they would read."""
     precision: str
@@ -60,7 +57,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
-        batches, per_step = self.batches, self.batches.characters_per_step
+        batches = self.schedule.batches
         return {
             "parameters": self.parameters,
             "shapes": {name: list(shape) for name, shape in self.architecture.shapes().items()},
@@ -79,7 +76,7 @@ class Plan:
             "step_seconds": self.costs.step_seconds,
             "evaluation_seconds": self.costs.evaluation_seconds,
             "checkpoint_seconds": self.costs.checkpoint_seconds,
-            "characters_per_second": per_step / self.costs.step_seconds,
+            "characters_per_second": batches.characters_per_step / self.costs.step_seconds,
             "text": asdict(self.text),
             "recipe": asdict(self.advice),
         }
@@ -130,14 +127,12 @@ def plan(
         teachers = teacher_seconds(config, corpus, make_engine, session=session, step_seconds=step_seconds)
         costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
         memory, start_seconds = peak_memory_bytes(), start_seconds + costs.start_seconds
-    batches, _ = fit_training_batches(corpus, config)
     if prepared.minutes is not None:
         settings = settings.with_steps(costs.steps_within(settings, 60 * prepared.minutes - start_seconds))
-    schedule = make_schedule(settings, batches)
+    schedule = make_schedule(settings, fit_training_batches(corpus, config)[0])
     return Plan(
         text=facts,
         architecture=architecture(config, facts.vocabulary),
-        batches=batches,
         schedule=schedule,
         precision=usable_precision(settings.precision)[0],
         start_seconds=start_seconds,

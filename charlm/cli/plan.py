@@ -65,7 +65,8 @@ def _lines(plan: "Plan", *, width: int) -> Iterator[str]:
 def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
     from charlm.training.display import duration
 
-    batches, schedule, costs, network = plan.batches, plan.schedule, plan.costs, plan.architecture
+    schedule, costs, network = plan.schedule, plan.costs, plan.architecture
+    batches = schedule.batches
     yield "text", plan.text.summary.split(", ")
     for finding in plan.text.findings:
         yield "problem", [finding.line]

@@ -195,7 +195,8 @@ class ScheduleConfig(_Section):
     """How the learning rate depends on the step."""
 
     name: Literal["constant", "cosine", "exponential"] = "cosine"
-    """How the rate falls after the warm-up: not at all, along half a cosine, or by the same factor at every step."""
+    """How the rate falls after the warm-up: not at all, along half a cosine, or by the same factor for every
+    character read."""
     warmup_steps: NotNegative = 0
     """Steps over which the rate rises in a straight line at first."""
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
@@ -235,8 +236,9 @@ class TrainingConfig(_Section):
     sequence_length: Positive = 64
     """Characters in a window. Gradients reach back to the start of the window; the state is carried further."""
     growing_windows: bool = False
-    """Whether windows have half of sequence_length for the first fifth of the characters that a run reads, and twice
-    that length for the last: more steps while they teach much, longer memory in the end."""
+    """Whether windows are short at first and long in the end: of all the characters that a run reads, 10% are read in
+    windows of a quarter of sequence_length, 30% in half of it, 40% in all of it, 20% in twice of it. There are more
+    steps while each teaches much. The state starts anew where the length changes."""
     shuffle: bool = False
     """Whether each stream starts each epoch at a random window and wraps around, so that a step combines other windows
     in each epoch. At the wrap, the state of the last window is carried to the first."""

@@ -154,13 +154,7 @@ def train(
         remove_leftovers(run.folder / CHECKPOINTS)
         with session.at_once():
             soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=session.say)
-            training = Training(
-                run,
-                engine,
-                soft_targets=soft_targets,
-                session=session,
-                clock=clock,
-            )
+            training = Training(run, engine, soft_targets=soft_targets, session=session, clock=clock)
         with contextlib.closing(training.recorder.outputs):
             with session.at_once():
                 training.prepare(resume=resume)
@@ -216,11 +210,7 @@ class Training:
         self.schedule = make_schedule(self.settings, fit_training_batches(run.corpus, run.config)[0])
         self.steps = StepRunner(run, engine, self.schedule, soft_targets=soft_targets)
         self.recorder = Recorder(
-            run,
-            engine,
-            self.schedule,
-            last_change=lambda: self.steps.last_change,
-            session=session,
+            run, engine, self.schedule, last_change=lambda: self.steps.last_change, session=session
         )
         self.stopping = _early_stopping(run)
 

@@ -16,9 +16,9 @@ ENOUGH_EVALUATIONS = 20
 """With fewer evaluations in a run, the best network may be far from each of them."""
 MAX_EVALUATE_EVERY = 500
 """The largest number of steps between two evaluations if the config does not say how many."""
-GROWTH = {0: 0.5, 4: 1, 10: 2}
-"""How windows grow: from so many elevenths of the steps on, they have so many times `training.sequence_length`. The
-three parts read one, three and one fifth of the characters."""
+GROWTH = ((0.1, 0.25), (0.3, 0.5), (0.4, 1), (0.2, 2))
+"""How windows grow: of all the characters that a run reads, which share in windows of how many times
+`training.sequence_length`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Schedule:
     log_every: int
     evaluate_every: int
     checkpoint_every: int
+    batches: Batches
+    """How the training text is cut into windows of `sequence_length`."""
     parts: tuple[Part, ...]
     """All steps, by the length of their windows."""
     peak_rate: float
@@ -80,8 +82,7 @@ class Schedule:
 
     def epochs(self, step: int) -> float:
         """Return how often the first `step` steps read the training text."""
-        part = self.part(step)
-        return part.window(step) / part.batches.steps_per_epoch
+        return self.characters(step) / (self.batches.steps_per_epoch * self.batches.characters_per_step)
 
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
         """Return the learning rates of the `count` steps after the first `first` ones, float32 [count].
@@ -130,8 +131,8 @@ class Schedule:
 
 
 def mean_growth(settings: TrainingConfig) -> float:
-    """Return the mean length of the windows of a run over `sequence_length`: 1, or 10/11 if they grow."""
-    return 10 / 11 if settings.growing_windows else 1.0
+    """Return the mean length of the windows of a run over `sequence_length`; 1 if they do not grow."""
+    return 1 / sum(share / factor for share, factor in GROWTH) if settings.growing_windows else 1.0
 
 
 def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
@@ -151,20 +152,30 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
         log_every=settings.log_every,
         evaluate_every=settings.evaluate_every or evaluation_period(total),
         checkpoint_every=settings.checkpoint_every,
-        parts=_growing_parts(batches, total) if settings.growing_windows else (Part(0, 0, batches),),
+        batches=batches,
+        parts=_growing_parts(batches, total * mean_growth(settings))
+        if settings.growing_windows
+        else (Part(0, 0, batches),),
         peak_rate=settings.optimizer.learning_rate,
         decay=settings.schedule,
     )
 
 
-def _growing_parts(batches: Batches, total: int) -> tuple[Part, ...]:
-    """Return the parts of a run of `total` steps whose windows grow, as far as the text is long enough."""
-    longest = (batches.length - 1) // batches.batch_size
+def _growing_parts(batches: Batches, whole: float) -> tuple[Part, ...]:
+    """Return the parts of a run whose windows grow, as far as the text is long enough.
+
+    Args:
+        batches: How the text is cut into windows of `sequence_length`.
+        whole: The steps that would read as much with windows of that length.
+
+    """
+    longest, first = (batches.length - 1) // batches.batch_size, 0.0
     parts: list[Part] = []
-    for elevenths, factor in GROWTH.items():
-        first, length = (elevenths * total + 5) // 11, max(1, int(factor * batches.sequence_length))
-        characters = parts[-1].characters_after(first) if parts else 0
-        parts.append(Part(first, characters, replace(batches, sequence_length=min(length, longest))))
+    for share, factor in GROWTH:
+        length = min(max(1, int(factor * batches.sequence_length)), longest)
+        characters = parts[-1].characters_after(round(first)) if parts else 0
+        parts.append(Part(round(first), characters, replace(batches, sequence_length=length)))
+        first += whole * share / factor
     return tuple(parts)
 
 

@@ -115,8 +115,8 @@ def measure(
         with contextlib.closing(training.recorder.outputs):
             training.prepare(resume=False)
             first_state = engine.tensors()
-            parts = training.schedule.parts
-            training.progress.step = parts[len(parts) // 2].first  # whose windows have `sequence_length`
+            schedule = training.schedule
+            training.progress.step = next(part.first for part in schedule.parts if part.batches == schedule.batches)
             _time_steps(training, 0.0, clock)  # the first call is slower than the others
             start = clock() - started
             step = _time_steps(training, step_seconds, clock)

@@ -23,7 +23,11 @@ def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan
 def test_the_sizes_are_those_of_the_run_that_was_trained(planned: Plan, trained_run: Path) -> None:
     bundle = read_bundle(trained_run / "last")
     assert (planned.parameters, planned.architecture) == (bundle.parameters.size, bundle.architecture)
-    assert (planned.schedule.total, planned.batches.batch_size, planned.batches.sequence_length) == (60, 8, 16)
+    assert (planned.schedule.total, planned.schedule.batches.batch_size, planned.schedule.batches.sequence_length) == (
+        60,
+        8,
+        16,
+    )
     assert planned.schedule.epochs(60) == bundle.facts["epoch"]
 
 

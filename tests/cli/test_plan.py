@@ -28,7 +28,6 @@ def make_plan() -> Plan:
     return Plan(
         text=text,
         architecture=Architecture(60, 2, 512, None, True, "tanh", False),
-        batches=BATCHES,
         schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), BATCHES),
         precision="float32",
         start_seconds=10.0,
@@ -54,8 +53,8 @@ def test_the_figures_are_those_of_the_plan() -> None:
     text = "\n".join(_lines(make_plan(), width=200))
     for expected in (
         "80",
-        "9 epochs",
-        "32 windows of 32, 64, 128 characters each",
+        "6.66 epochs",
+        "32 windows of 16, 32, 64, 128 characters each",
         "1.5 GB",
         "1m30s",
         "a step 100 ms",

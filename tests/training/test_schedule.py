@@ -7,11 +7,11 @@ import pytest
 
 from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
-from charlm.training.schedule import GROWTH, Part, Schedule, make_schedule, mean_growth
+from charlm.training.schedule import Part, Schedule, make_schedule, mean_growth
 
 BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 23
-SCHEDULE = Schedule(50, 5, 12, 20, (Part(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
+SCHEDULE = Schedule(50, 5, 12, 20, BATCHES, (Part(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_schedule_follows_the_config_and_the_text() -> None:
         optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluate_every=3, checkpoint_every=4
     )
     assert make_schedule(settings, BATCHES) == Schedule(
-        3 * STEPS_PER_EPOCH, 2, 3, 4, (Part(0, 0, BATCHES),), 0.5, settings.schedule
+        3 * STEPS_PER_EPOCH, 2, 3, 4, BATCHES, (Part(0, 0, BATCHES),), 0.5, settings.schedule
     )
 
 
@@ -69,22 +69,21 @@ def growing(**settings: Any) -> Schedule:
     return make_schedule(TrainingConfig(growing_windows=True, **settings), LONG)
 
 
-def test_growing_windows_read_a_fifth_three_fifths_and_a_fifth_of_the_characters() -> None:
-    schedule = growing(steps=1100)
-    assert schedule.lengths == (2, 4, 8)
-    read = [schedule.characters(step) / schedule.characters(1100) for step in (400, 1000)]
-    assert read == pytest.approx([0.2, 0.8], abs=1e-3)
-    assert [schedule.place(step)[0].sequence_length for step in (0, 399, 400, 999, 1000, 1100)] == [2, 2, 4, 4, 8, 8]
-    settings = TrainingConfig(steps=1, growing_windows=True)
-    assert sum(factor * steps for factor, steps in zip(GROWTH.values(), (4, 6, 1), strict=True)) / 11 == mean_growth(
-        settings
-    )
+def test_growing_windows_read_the_shares_of_the_characters() -> None:
+    schedule = growing(steps=1500)
+    assert schedule.lengths == (1, 2, 4, 8)
+    firsts = [part.first for part in schedule.parts]
+    assert firsts == [0, 400, 1000, 1400]
+    read = [schedule.characters(step) / schedule.characters(1500) for step in firsts]
+    assert read == pytest.approx([0, 0.1, 0.4, 0.8])
+    assert [schedule.place(step)[0].sequence_length for step in (399, 999, 1399, 1500)] == [1, 2, 4, 8]
+    assert mean_growth(TrainingConfig(steps=1, growing_windows=True)) == pytest.approx(1000 / 1500)
 
 
 def test_epochs_are_as_many_characters_with_growing_windows() -> None:
     schedule = growing(epochs=10)
-    assert schedule.total == 1100
-    assert [schedule.epochs(step) for step in (0, 400, 700, 1100)] == [0, 2, 5, 10]
+    assert schedule.total == 1500
+    assert [schedule.epochs(step) for step in (0, 400, 1000, 1400, 1500)] == [0, 1, 4, 8, 10]
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 10, 99])
@@ -101,22 +100,22 @@ def test_every_step_of_growing_windows_reads_on_where_the_one_before_ended(total
 
 
 def test_steps_end_where_windows_begin_to_grow() -> None:
-    schedule, step, ends = growing(steps=1100, log_every=2000, evaluate_every=2000, checkpoint_every=2000), 0, []
-    while step < 1100:
+    schedule, step, ends = growing(steps=1500, log_every=2000, evaluate_every=2000, checkpoint_every=2000), 0, []
+    while step < 1500:
         step += schedule.steps_to_next_event(step)
         ends.append(step)
-    assert ends == [200, 400, *range(500, 1001, 100), 1050, 1100]  # every epoch, too
+    assert ends == [400, 600, 800, *range(1000, 1401, 100), 1450, 1500]  # every epoch, too
 
 
 def test_windows_do_not_grow_beyond_a_short_text() -> None:
     short = Batches(length=4 * 5 + 1, batch_size=4, sequence_length=4, seed=1)
-    assert make_schedule(TrainingConfig(steps=11, growing_windows=True), short).lengths == (2, 4, 5)
+    assert make_schedule(TrainingConfig(steps=11, growing_windows=True), short).lengths == (1, 2, 4, 5)
 
 
 def test_the_rate_falls_with_the_characters_read() -> None:
-    schedule = growing(steps=1100, optimizer=OptimizerConfig(learning_rate=1.0), schedule=ScheduleConfig(name="cosine"))
+    schedule = growing(steps=1500, optimizer=OptimizerConfig(learning_rate=1.0), schedule=ScheduleConfig(name="cosine"))
     final = schedule.decay.final_fraction
-    assert schedule.rates(700, 1)[0] == pytest.approx((1 + final) / 2, abs=3e-3)  # half of the characters
+    assert schedule.rates(1100, 1)[0] == pytest.approx((1 + final) / 2, abs=3e-3)  # half of the characters
 
 
 # The learning rate
