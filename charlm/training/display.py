@@ -57,7 +57,7 @@ def describe_run(run: Run, findings: Sequence[Finding], schedule: Schedule) -> l
         f"training on {name} with the recipe {run.config.recipe}:",
         run.corpus.size_summary,
         f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
-        f"{counted(schedule.total, 'step')} of {schedule.batches.batch_size} x "
+        f"{counted(schedule.total, 'step')} of {schedule.batches.batch_size} windows of "
         f"{', '.join(map(str, schedule.lengths))} characters, {schedule.epochs(schedule.total):.3g} epochs",
         *(line for finding in findings for line in wrap(finding.line)),
     ]

@@ -160,12 +160,11 @@ def train(
                 training.prepare(resume=resume)
             with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
-    progress = training.progress
+    progress, characters = training.progress, training.schedule.characters(training.progress.step)
     return Outcome(
         folder=run.folder,
         progress=progress,
-        characters_per_second=training.schedule.characters(training.progress.step)
-        / max(training.progress.seconds, 1e-9),
+        characters_per_second=characters / max(progress.seconds, 1e-9),
         split=training.recorder.validator.split,
         reason=reason,
         signal=training.stopped_by,
