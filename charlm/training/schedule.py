@@ -132,7 +132,11 @@ class Schedule:
 
 def mean_growth(settings: TrainingConfig) -> float:
     """Return the mean length of the windows of a run over `sequence_length`; 1 if they do not grow."""
-    return 1 / sum(share / factor for share, factor in GROWTH) if settings.growing_windows else 1.0
+    return 1 / sum(share / factor for share, factor in _growth(settings))
+
+
+def _growth(settings: TrainingConfig) -> tuple[tuple[float, float], ...]:
+    return GROWTH if settings.growing_windows else ((1, 1),)
 
 
 def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
@@ -153,29 +157,21 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
         evaluate_every=settings.evaluate_every or evaluation_period(total),
         checkpoint_every=settings.checkpoint_every,
         batches=batches,
-        parts=_growing_parts(batches, total * mean_growth(settings))
-        if settings.growing_windows
-        else (Part(0, 0, batches),),
+        parts=_parts(settings, batches, total),
         peak_rate=settings.optimizer.learning_rate,
         decay=settings.schedule,
     )
 
 
-def _growing_parts(batches: Batches, whole: float) -> tuple[Part, ...]:
-    """Return the parts of a run whose windows grow, as far as the text is long enough.
-
-    Args:
-        batches: How the text is cut into windows of `sequence_length`.
-        whole: The steps that would read as much with windows of that length.
-
-    """
+def _parts(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Part, ...]:
+    """Return the parts of a run of `total` steps; windows grow as far as the text is long enough."""
     longest, first = (batches.length - 1) // batches.batch_size, 0.0
     parts: list[Part] = []
-    for share, factor in GROWTH:
+    for share, factor in _growth(settings):
         length = min(max(1, int(factor * batches.sequence_length)), longest)
         characters = parts[-1].characters_after(round(first)) if parts else 0
         parts.append(Part(round(first), characters, replace(batches, sequence_length=length)))
-        first += whole * share / factor
+        first += total * mean_growth(settings) * share / factor
     return tuple(parts)
 
 

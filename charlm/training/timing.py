@@ -3,8 +3,7 @@
     seconds(S) = S * step + ceil(S / E) * evaluation + (1 + ceil(S / C)) * checkpoint
 
 S steps, an evaluation every E and a checkpoint every C of them; if windows grow, S steps take as long as the characters
-that they read do in steps of `sequence_length`. The figures are those of this machine under its
-present load.
+that they read do in steps of `sequence_length`. The figures are those of this machine under its present load.
 """
 
 import bisect
