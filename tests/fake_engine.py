@@ -74,7 +74,7 @@ class FakeEngine:
     """Implements `charlm.training.engine.Engine`."""
 
     def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults) -> None:
-        self.faults, self.is_built = faults, False
+        self.faults, self.is_built, self.batches = faults, False, batches
         self.rows = slice(None)
         self.architecture = architecture(config, vocabulary_size)
         rng = np.random.default_rng(config.seed)

@@ -14,7 +14,6 @@ from charlm.network.architecture import Architecture, architecture
 from charlm.text.findings import TextFacts, describe_text
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import stop_on_signal
-from charlm.training.steps import fit_training_batches
 from charlm.training.teachers import teacher_seconds
 from charlm.training.timing import STEP_SECONDS, Costs, measure
 
@@ -129,7 +128,7 @@ def plan(
         memory, start_seconds = peak_memory_bytes(), start_seconds + costs.start_seconds
     if prepared.minutes is not None:
         settings = settings.with_steps(costs.steps_within(settings, 60 * prepared.minutes - start_seconds))
-    schedule = make_schedule(settings, fit_training_batches(corpus, config)[0])
+    schedule = make_schedule(settings, engine.batches)
     return Plan(
         text=facts,
         architecture=architecture(config, facts.vocabulary),

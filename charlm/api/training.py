@@ -22,7 +22,6 @@ from charlm.training.engine import Engine, EngineFactory
 from charlm.training.loop import Outcome, new_engine
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session, Stopped, stop_on_signal
-from charlm.training.steps import fit_training_batches
 from charlm.training.teachers import teacher_seconds, train_teachers
 from charlm.training.timing import STEP_SECONDS, measure
 
@@ -195,7 +194,7 @@ def _fit_to_minutes(
         needed = spent + costs.run_seconds(settings, 1)
         raise CharlmError(f"--minutes {minutes:g}: the start and one step take {needed / 60:.2g} min; give more")
     shortened = settings.with_steps(steps)
-    epochs = make_schedule(shortened, fit_training_batches(corpus, config)[0]).epochs(steps)
+    epochs = make_schedule(shortened, engine.batches).epochs(steps)
     session.say(
         f"{minutes:g} min: {counted(steps, 'step')} of {1000 * costs.step_seconds:.3g} ms, "
         f"{epochs:.3g} epochs, in place of the length in the config"

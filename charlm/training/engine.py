@@ -38,6 +38,8 @@ class StepMetrics(NamedTuple):
 class Engine(Protocol):
     """A network in training."""
 
+    batches: Batches
+    """How the training text is cut into windows of `sequence_length`."""
     rows: slice
     """The rows of a batch that this machine reads: all, unless several machines share each batch."""
 

@@ -23,6 +23,7 @@ from charlm.runs.folder import CHECKPOINTS, check_no_links
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
+from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
@@ -32,7 +33,7 @@ from charlm.training.recorder import Recorder
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Say, Session
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
-from charlm.training.steps import StepRunner, fit_training_batches
+from charlm.training.steps import StepRunner
 
 TWO_SLOTS = {"adam", "adamw", "adamax", "nadam", "lamb"}
 """Optimizers that keep two numbers for each weight with any arguments."""
@@ -87,10 +88,17 @@ def new_engine(
             that the engine does not have.
 
     """
-    batches, shrunk = fit_training_batches(corpus, config)
+    settings = config.training
+    batches, shrunk = fit_batches(
+        len(corpus.split("train")),
+        batch_size=settings.batch_size,
+        sequence_length=settings.sequence_length,
+        seed=config.seed,
+        shuffle=settings.shuffle,
+    )
     vocabulary_size = len(corpus.vocabulary)
     check_memory(config, vocabulary_size, available_bytes=measure_memory())
-    precision, replaced = usable_precision(config.training.precision)
+    precision, replaced = usable_precision(settings.precision)
     engine = make_engine(config, batches, vocabulary_size=vocabulary_size, precision=precision)
     if first_weights is not None:
         engine.begin_with(first_weights.tensors())
@@ -206,7 +214,7 @@ class Training:
         self.settings = run.config.training
         self.progress = Progress()
         self.stopped_by: Signals | None = None
-        self.schedule = make_schedule(self.settings, fit_training_batches(run.corpus, run.config)[0])
+        self.schedule = make_schedule(self.settings, engine.batches)
         self.steps = StepRunner(run, engine, self.schedule, soft_targets=soft_targets)
         self.recorder = Recorder(
             run, engine, self.schedule, last_change=lambda: self.steps.last_change, session=session

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config, DivergenceConfig
+from charlm.config.schema import DivergenceConfig
 from charlm.errors import CharlmError
 from charlm.runs.run import Run
-from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.engine import Engine
@@ -34,17 +33,6 @@ class DivergenceError(CharlmError):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}: training has diverged: {ADVICE}")
-
-
-def fit_training_batches(corpus: Corpus, config: Config) -> tuple[Batches, str | None]:
-    """Return how the training text of a corpus is cut into windows; see `charlm.text.batches.fit_batches`."""
-    return fit_batches(
-        len(corpus.split("train")),
-        batch_size=config.training.batch_size,
-        sequence_length=config.training.sequence_length,
-        seed=config.seed,
-        shuffle=config.training.shuffle,
-    )
 
 
 class WindowReader:

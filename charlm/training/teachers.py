@@ -11,7 +11,6 @@ from charlm.training.loop import new_engine
 from charlm.training.schedule import make_schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.soft_targets import keeps_soft_targets
-from charlm.training.steps import fit_training_batches
 from charlm.training.timing import measure
 
 
@@ -78,8 +77,7 @@ def teacher_seconds(
     teacher = config.of_teacher(seeds[0])
     engine = new_engine(teacher, corpus, make_engine, say=lambda _: None)
     costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds)
-    batches, _ = fit_training_batches(corpus, teacher)
-    steps = make_schedule(teacher.training, batches).total
+    steps = make_schedule(teacher.training, engine.batches).total
     sizes = {name: len(corpus.split(name)) for name in ("train", "validation")}
     evaluated = min(sizes["validation"], config.training.evaluate_characters)
     reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0
