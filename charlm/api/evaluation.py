@@ -36,7 +36,7 @@ class Evaluation:
     dynamic_rate: float | None = None
     """The learning rate of dynamic evaluation; None = the weights stayed as they were."""
     is_mixed: bool = False
-    """Whether the score is that of a mixture with an n-gram model and the longest match."""
+    """Whether the score is that of a mixture with n-gram models and the longest match."""
     copies: Copies | None = None
     """What of the text occurs in the training text; None if it was not asked for."""
     longest_copy: str = ""
@@ -74,7 +74,7 @@ def evaluate(
         unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
         dynamic: Whether the weights learn from each segment of the stream after it has been scored. Needs TensorFlow
             and the run. It can do harm: `Evaluation.static` is the score without it.
-        mixed: Whether to mix the network, and with `dynamic` the adapting one, with an n-gram model and the longest
+        mixed: Whether to mix the network, and with `dynamic` the adapting one, with n-gram models and the longest
             match, which go on learning in the text: see `charlm.evaluation.mixture`. Needs the run.
         baselines: Whether to add what compressors and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.

@@ -76,7 +76,7 @@ EXAMPLES = {
     "--mix",
     "mixed",
     is_flag=True,
-    help="Mix the network with an n-gram model and the longest match, which go on learning; needs the run.",
+    help="Mix the network with n-gram models and the longest match, which go on learning; needs the run.",
 )
 @click.option("--baselines", is_flag=True, help="Add the scores of compressors and n-gram models on the same text.")
 @click.option(

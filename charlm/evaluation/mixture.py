@@ -1,11 +1,12 @@
-"""Predictions of several models, mixed into one while a text is read: networks, an n-gram model and the longest match.
+"""Predictions of several models, mixed into one while a text is read: networks, n-gram models and the longest match.
 
     p ~ exp(sum over models i of w_i log p_i),    w_i <- w_i + rate (log p_i(x) - sum over c of p(c) log p_i(c))
 
 This is geometric mixing (Mattern 2012), as compressors of the PAQ family do it: w follows the gradient of log p(x) once
-the character x has been scored, so nothing looks ahead. p sums to 1 at every character. The n-gram model goes on
-counting in the text, and the longest match is found in all that has been read, so both learn from it, as a compressor
-does; they begin with the training text.
+the character x has been scored, so nothing looks ahead. p sums to 1 at every character. w is the sum of weights that
+serve everywhere and of others for each character just read. The n-gram models go on counting in the text, and the
+longest match is found in all that has been read, so they learn from it, as a compressor does. They begin with the
+training text, but a second set of n-gram models begins with nothing, and soon knows what is peculiar to this text.
 
 Axes: T time, V vocabulary, M models.
 """
@@ -21,14 +22,16 @@ from charlm.network.rnn import Floats, log_softmax
 
 ORDERS = (2, 3, 4, 5, 6)
 """How many characters each of the n-gram models knows before the one that it predicts."""
+LOCAL_ORDERS = (2, 3, 4)
+"""The same of those that count nothing but the text."""
 DISCOUNT = 0.6
 """What is taken from each count, and given to the next lower order (absolute discounting, Ney et al. 1994)."""
 MATCH = 7
 """The longest match is looked for once this many characters agree."""
 LONGEST = 32
 """A match of more characters counts as one of so many."""
-RATE = 1e-3
-"""The step of the weights. Half or twice of it loses 0.001 nats."""
+RATE = 5e-4
+"""The step of the weights."""
 MAX_TRAINING = 1_000_000
 """How much of the end of the training text the n-gram and the match model begin with, in characters."""
 FLOOR = 1e-9
@@ -109,7 +112,7 @@ class Match:
 
 
 class Mixture:
-    """Mixes the predictions of M networks with those of an n-gram model and the longest match.
+    """Mixes the predictions of networks with those of n-gram models and the longest match, M models in all.
 
     Args:
         vocabulary_size: V, the number of ids.
@@ -119,30 +122,39 @@ class Mixture:
     """
 
     def __init__(self, vocabulary_size: int, *, networks: int, training_ids: NDArray[Any]) -> None:
-        self._counts, self._match = Counts(vocabulary_size), Match(vocabulary_size)
-        self._read: list[int] = []
-        others = len(ORDERS) + 1
+        self._counts, self._local = Counts(vocabulary_size), Counts(vocabulary_size, LOCAL_ORDERS)
+        self._match, self._read = Match(vocabulary_size), list[int]()
+        others = len(ORDERS) + len(LOCAL_ORDERS) + 1
         self.weights = np.array([1 / networks] * networks + [0.0] * others)
-        """w, float64 [M]: those of the networks, of the orders, of the match."""
+        """What w has everywhere, float64 [M]: for the networks, both kinds of orders, the match."""
+        self.weights_after = np.zeros((vocabulary_size, len(self.weights)))
+        """What w has besides after each id, float64 [V, M]."""
         for index in training_ids[-MAX_TRAINING:].tolist():
-            self.learn(index)
+            self._record(index)
 
     def log_probabilities(self, networks: Sequence[Floats]) -> Floats:
         """Return log p_i of the next id by each model, float64 [M, V], given that of each network, float64 [V]."""
-        others = [*self._counts.predict(self._read), self._match.predict(self._read)]
+        counted = (*self._counts.predict(self._read), *self._local.predict(self._read))
+        others = [*counted, self._match.predict(self._read)]
         return np.stack([*networks, *(np.log(np.maximum(one, FLOOR)) for one in others)])
 
     def mix(self, logs: Floats) -> Floats:
         """Return log p of the next id, float64 [V], given log p_i of each model, float64 [M, V]."""
-        return log_softmax(self.weights @ logs)
+        return log_softmax((self.weights + self.weights_after[self._read[-1]]) @ logs)
 
     def update(self, index: int, logs: Floats, found: Floats) -> None:
         """Learn from the id that came, given what `log_probabilities` and `mix` returned before it."""
-        self.weights += RATE * (logs[:, index] - logs @ np.exp(found))
+        step = RATE * (logs[:, index] - logs @ np.exp(found))
+        self.weights += step
+        self.weights_after[self._read[-1]] += step
         self.learn(index)
 
     def learn(self, index: int) -> None:
-        """Let the n-gram model and the match read an id that is not predicted, such as the first of a text."""
+        """Let the n-gram models and the match read an id of the text, which need not have been predicted."""
+        self._local.update(self._read, index)
+        self._record(index)
+
+    def _record(self, index: int) -> None:
         self._counts.update(self._read, index)
         self._read.append(index)
         self._match.update(self._read, index)
@@ -155,7 +167,7 @@ def mix(
     vocabulary_size: int,
     training_ids: NDArray[Any],
 ) -> Iterator[Floats]:
-    """Score a text by the mixture of some networks, an n-gram model and the longest match.
+    """Score a text by the mixture of some networks, n-gram models and the longest match.
 
     Args:
         streams: For each network, its logits after each id but the last, float32 [T, V] in blocks of any lengths.

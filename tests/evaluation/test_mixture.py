@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from charlm.evaluation.mixture import DISCOUNT, MATCH, Counts, Match, Mixture, mix
+from charlm.evaluation.mixture import DISCOUNT, MATCH, RATE, Counts, Match, Mixture, mix
 
 V = 5
 RNG = np.random.default_rng(0)
@@ -47,14 +47,16 @@ def test_the_weights_follow_the_gradient_of_the_score() -> None:
     mixture = Mixture(V, networks=2, training_ids=TRAINING)
     mixture.learn(int(ids[0]))
     rows = [row - np.log(np.exp(row).sum()) for row in LOGITS[:, 0].astype(np.float64)]
-    logs, weights = mixture.log_probabilities(rows), mixture.weights.copy()
+    logs, weights, after = mixture.log_probabilities(rows), mixture.weights.copy(), mixture.weights_after.copy()
     found, slopes = mixture.mix(logs), []
     for index in range(len(weights)):
         mixture.weights[index] += difference
         slopes.append((mixture.mix(logs) - found)[ids[1]] / difference)
         mixture.weights[index] -= difference
     mixture.update(int(ids[1]), logs, found)
-    np.testing.assert_allclose((mixture.weights - weights) * 1000, slopes, atol=1e-5)
+    after[ids[0]] += RATE * np.array(slopes)
+    np.testing.assert_allclose((mixture.weights - weights) / RATE, slopes, atol=1e-5)
+    np.testing.assert_allclose(mixture.weights_after / RATE, after / RATE, atol=1e-5)
 
 
 def test_networks_that_know_nothing_are_left_behind_on_a_text_that_repeats_itself() -> None:
