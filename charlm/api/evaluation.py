@@ -15,6 +15,7 @@ from charlm.evaluation.copies import Copies, find_copies
 from charlm.evaluation.mixture import mix
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
 from charlm.evaluation.scoring import Score, mean_score, nats_of, record_surprise, score_stream, stream_logits
+from charlm.network.ensemble import mean_logits
 from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown
@@ -33,8 +34,8 @@ class Evaluation:
     """With dynamic evaluation or a mixture, the score of the network as it was trained; else None."""
     skipped_characters: int = 0
     """How many characters were left out of the text, because the model does not know them."""
-    dynamic_rate: float | None = None
-    """The learning rate of dynamic evaluation; None = the weights stayed as they were."""
+    dynamic_rates: tuple[float, ...] = ()
+    """The learning rate of each network in dynamic evaluation; empty = the weights stayed as they were."""
     is_mixed: bool = False
     """Whether the score is that of a mixture with n-gram models and the longest match."""
     copies: Copies | None = None
@@ -72,9 +73,10 @@ def evaluate(
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: Characters in a window, 1 or more.
         unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
-        dynamic: Whether the weights learn from each segment of the stream after it has been scored. Needs TensorFlow
-            and the run. It can do harm: `Evaluation.static` is the score without it.
-        mixed: Whether to mix the network, and with `dynamic` the adapting one, with n-gram models and the longest
+        dynamic: Whether the weights learn from each segment of the stream after it has been scored, those of each
+            network of an ensemble by themselves. Needs TensorFlow and the run. It can do harm: `Evaluation.static` is
+            the score without it.
+        mixed: Whether to mix the model, and with `dynamic` each adapting network, with n-gram models and the longest
             match, which go on learning in the text: see `charlm.evaluation.mixture`. Needs the run.
         baselines: Whether to add what compressors and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
@@ -82,24 +84,22 @@ def evaluate(
 
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
-            known, a loss is not finite; with `dynamic`, `mixed` or `copies`, there is no training text; with `dynamic`,
-            the model is an ensemble.
+            known, a loss is not finite; with `dynamic`, `mixed` or `copies`, there is no training text.
 
     """
     _check_choices(split, protocol, unknown)
     if (dynamic or mixed) and protocol != "stream":
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation and mixtures read the text as a stream")
-    if dynamic and model.others:
-        raise CharlmError(f"dynamic: {1 + len(model.others)} models; dynamic evaluation is of a single one")
     options = {"--copies": copies, "--mix": mixed, "--dynamic": dynamic}
     needing = [option for option, is_wanted in options.items() if is_wanted]
     training = _training_text(model, needing) if needing or baselines else None
     path = None if text is None else Path(text)
     name, ids, skipped = ids_to_score(model.folder, model.bundle, path, split=split, unknown=unknown)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        rate, blocks = None, score_ids(model.network, ids, protocol=protocol, window=window)
+        rates: tuple[float, ...] = ()
+        blocks = score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
-            rate, blocks = _read_and_learn(model, ids, training, dynamic=dynamic, mixed=mixed)
+            rates, blocks = _read_and_learn(model, ids, training, dynamic=dynamic, mixed=mixed)
             blocks = only_finite(blocks, advice="leave out --dynamic and --mix")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
@@ -109,7 +109,7 @@ def evaluate(
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
     longest = model.vocabulary.decode(ids[start : start + length])
-    return Evaluation(name, score, others, static, skipped, rate, mixed, copied, longest)
+    return Evaluation(name, score, others, static, skipped, rates, mixed, copied, longest)
 
 
 def _check_choices(split: str | None, protocol: str, unknown: str) -> None:
@@ -133,17 +133,19 @@ def _training_text(model: Model, needing: Sequence[str]) -> NDArray[Any] | None:
 
 def _read_and_learn(
     model: Model, ids: NDArray[Any], training: NDArray[Any], *, dynamic: bool, mixed: bool
-) -> tuple[float | None, Iterator[Floats]]:
-    """Return the learning rate of dynamic evaluation, None without it, and the nats of all ids but the first."""
-    rate, streams = None, [stream_logits(model.network, ids)] if mixed else []
+) -> tuple[tuple[float, ...], Iterator[Floats]]:
+    """Return the learning rates of dynamic evaluation, none without it, and the nats of all ids but the first."""
+    rates: tuple[float, ...] = ()
+    streams = [stream_logits(model.network, ids)] if mixed else []
     if dynamic:
         from charlm.engine import runtime
 
         runtime.start()
         from charlm.engine.dynamic import score_dynamic
 
-        rate, adapting = score_dynamic(model.bundle, ids, training_ids=training)
-        streams.append(adapting)
+        adapting = [score_dynamic(bundle, ids, training_ids=training) for bundle in model.bundles]
+        rates = tuple(scores.rate for scores in adapting)
+        streams += [scores.blocks for scores in adapting]
     if not mixed:
-        return rate, nats_of(streams[0], ids)
-    return rate, mix(streams, ids, vocabulary_size=len(model.vocabulary), training_ids=training)
+        return rates, nats_of(map(mean_logits, zip(*streams, strict=True)), ids)
+    return rates, mix(streams, ids, vocabulary_size=len(model.vocabulary), training_ids=training)

@@ -85,7 +85,10 @@ class Model:
         """The network, or the first of the ensemble."""
         self.others = tuple(others or ())
         """The folders of the other bundles of the ensemble."""
-        self.network = join_networks({folder: bundle, **(others or {})})
+        bundles = {folder: bundle, **(others or {})}
+        self.bundles = tuple(bundles.values())
+        """All networks of the ensemble, in order; one if it is none."""
+        self.network = join_networks(bundles)
         """What predicts: the network of the bundle, or the ensemble."""
 
     def __repr__(self) -> str:

@@ -115,8 +115,6 @@ def evaluate(
         raise click.UsageError("--window is the length of the windows of --protocol windows; add that, or leave it out")
     if (dynamic or mixed) and protocol != "stream":
         raise click.UsageError("--dynamic and --mix read the text as a stream; leave out --protocol windows")
-    if dynamic and others:
-        raise click.UsageError("--dynamic evaluates a single model; leave out --with")
     from charlm.api import evaluation
     from charlm.api.model import load
 
@@ -163,7 +161,7 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
         "skipped_characters": found.skipped_characters,
         "protocol": protocol,
         "window": window if protocol == "windows" else None,
-        "dynamic": None if found.dynamic_rate is None else {"rate": found.dynamic_rate},
+        "dynamic": {"rates": found.dynamic_rates} if found.dynamic_rates else None,
         "mixed": found.is_mixed,
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
     }
@@ -179,8 +177,8 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
 
 def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -> Iterator[str]:
     how = protocol if protocol == "stream" else f"windows of {window}"
-    if found.dynamic_rate is not None:
-        how = f"stream, learning at a rate of {found.dynamic_rate:g}"
+    if found.dynamic_rates:
+        how = f"stream, learning at a rate of {', '.join(f'{rate:g}' for rate in found.dynamic_rates)}"
     if found.is_mixed:
         how += ", mixed"
     names = " + ".join(map(str, (model.folder, *model.others)))

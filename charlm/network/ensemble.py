@@ -65,7 +65,7 @@ class Ensemble:
     ) -> tuple[Floats, State]:
         """Return the mean of the logits of `read` with each network, and the states after it."""
         results = [read(network, ids, part) for network, part in zip(self.networks, self.split(state), strict=True)]
-        logits = _mean([logits for logits, _ in results])
+        logits = mean_logits([logits for logits, _ in results])
         return logits, tuple(layer for _, part in results for layer in part)
 
 
@@ -120,7 +120,7 @@ def _difference(found: Vocabulary, expected: Vocabulary) -> str:
     return f"id {index} is {shorten(one)} instead of {shorten(other)}"
 
 
-def _mean(logits: Sequence[Floats]) -> Floats:
+def mean_logits(logits: Sequence[Floats]) -> Floats:
     """Return the mean of arrays of one shape, in the first of them."""
     total, *others = logits
     for other in others:

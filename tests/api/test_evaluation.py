@@ -1,6 +1,7 @@
 """`evaluate`: what it returns, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,26 @@ def test_the_loss_of_each_character_is_written_if_it_is_asked_for(model: charlm.
 def test_dynamic_evaluation_comes_with_its_rate_and_the_score_of_the_trained_weights(trained_run: Path) -> None:
     model = charlm.load(trained_run)
     static, learning = (charlm.evaluate(model, split="test", dynamic=dynamic) for dynamic in (False, True))
-    assert (static.static, static.dynamic_rate, static.is_harmed) == (None, None, False)
+    assert (static.static, static.dynamic_rates, static.is_harmed) == (None, (), False)
     assert learning.static == static.score
-    assert learning.dynamic_rate is not None
-    assert learning.dynamic_rate > 0
+    assert learning.dynamic_rates[0] > 0
     assert learning.score.characters == static.score.characters
     assert learning.score.nats_per_char < static.score.nats_per_char
     assert not learning.is_harmed
+
+
+def test_each_network_of_an_ensemble_adapts(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run / "best", tmp_path / "twin")
+    alone, twins = (
+        charlm.evaluate(charlm.load(trained_run, others=others), split="test", dynamic=True)
+        for others in ([], [tmp_path / "twin"])
+    )
+    assert twins.dynamic_rates == 2 * alone.dynamic_rates
+    assert twins.score.nats_per_char == pytest.approx(alone.score.nats_per_char, abs=1e-6)
+    others = charlm.load(trained_run, others=[trained_run / "last", tmp_path / "twin"])
+    mixed = charlm.evaluate(others, split="test", dynamic=True, mixed=True)
+    assert len(mixed.dynamic_rates) == 3
+    assert mixed.score.nats_per_char < alone.score.nats_per_char
 
 
 def test_dynamic_evaluation_does_harm_if_its_score_is_worse() -> None:

@@ -249,9 +249,3 @@ def test_an_ensemble_generates_nothing(pair: tuple[Path, Path]) -> None:
         charlm.load(pair[0], others=pair[1:]).write_several(TextRequest(5, Sampler(), seed=0), samples=2)
     with pytest.raises(CharlmError, match=r"^states: 2 models; an ensemble is only scored$"):
         charlm.load(pair[0], others=[pair[1]]).states("a")
-
-
-def test_an_ensemble_is_not_scored_dynamically(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("abba")
-    with pytest.raises(CharlmError, match=r"^dynamic: 2 models; dynamic evaluation is of a single one$"):
-        charlm.evaluate(charlm.load(pair[0], others=pair[1:]), tmp_path / "text.txt", dynamic=True)

@@ -70,7 +70,6 @@ evaluate bundle --split all                                    | '--split'
 evaluate bundle --protocol backwards                           | '--protocol'
 evaluate bundle --window 100                                   | --window is the length of the windows
 evaluate bundle --dynamic --protocol windows                   | --dynamic and --mix read the text as a stream
-evaluate bundle --dynamic --with bundle                        | --dynamic evaluates a single model; leave out --with
 export bundle --format gguf --out out                          | 'gguf' is not one of
 import x.keras --vocabulary v.json --out out --activation selu | 'selu' is not one of
 inspect bundle --text text.txt                                 | --out FILE.html
