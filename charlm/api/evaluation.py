@@ -96,8 +96,7 @@ def evaluate(
     path = None if text is None else Path(text)
     name, ids, skipped = ids_to_score(model.folder, model.bundle, path, split=split, unknown=unknown)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        rates: tuple[float, ...] = ()
-        blocks = score_ids(model.network, ids, protocol=protocol, window=window)
+        rates, blocks = list[float](), score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
             rates, blocks = _read_and_learn(model, ids, training, dynamic=dynamic, mixed=mixed)
             blocks = only_finite(blocks, advice="leave out --dynamic and --mix")
@@ -109,7 +108,7 @@ def evaluate(
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
     longest = model.vocabulary.decode(ids[start : start + length])
-    return Evaluation(name, score, others, static, skipped, rates, mixed, copied, longest)
+    return Evaluation(name, score, others, static, skipped, tuple(rates), mixed, copied, longest)
 
 
 def _check_choices(split: str | None, protocol: str, unknown: str) -> None:
@@ -133,10 +132,9 @@ def _training_text(model: Model, needing: Sequence[str]) -> NDArray[Any] | None:
 
 def _read_and_learn(
     model: Model, ids: NDArray[Any], training: NDArray[Any], *, dynamic: bool, mixed: bool
-) -> tuple[tuple[float, ...], Iterator[Floats]]:
+) -> tuple[list[float], Iterator[Floats]]:
     """Return the learning rates of dynamic evaluation, none without it, and the nats of all ids but the first."""
-    rates: tuple[float, ...] = ()
-    streams = [stream_logits(model.network, ids)] if mixed else []
+    rates, streams = list[float](), [stream_logits(model.network, ids)] if mixed else []
     if dynamic:
         from charlm.engine import runtime
 
@@ -144,7 +142,7 @@ def _read_and_learn(
         from charlm.engine.dynamic import score_dynamic
 
         adapting = [score_dynamic(bundle, ids, training_ids=training) for bundle in model.bundles]
-        rates = tuple(scores.rate for scores in adapting)
+        rates = [scores.rate for scores in adapting]
         streams += [scores.blocks for scores in adapting]
     if not mixed:
         return rates, nats_of(map(mean_logits, zip(*streams, strict=True)), ids)
