@@ -2,10 +2,19 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from charlm.training.signals import CAUGHT, Stopped, stop_on_signal
+
+
+@pytest.fixture(autouse=True)
+def hangup_is_not_ignored() -> Iterator[None]:
+    """Give SIGHUP its default action during a test: under nohup it is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_a_deferred_signal_is_only_recorded() -> None:
@@ -55,13 +64,10 @@ def test_an_error_without_a_signal_is_not_changed() -> None:
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stop_on_signal() as request:
-            signal.raise_signal(signal.SIGHUP)
-        assert request.signal is None
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_on_signal() as request:
+        signal.raise_signal(signal.SIGHUP)
+    assert request.signal is None
 
 
 def test_outside_the_main_thread_signals_are_not_handled() -> None:
