@@ -260,8 +260,7 @@ class TrainingConfig(_Section):
     their logits gives (Hinton et al. 2015). They must have the vocabulary of the text. [] = none."""
     teacher_seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})] = ()
     """Seeds of more teachers, which a run trains before it begins, each as a run of its own in its folder teachers/:
-    by the same recipe, but with this seed, without teachers, and with `teacher_settings`. If these give teacher_seeds,
-    each teacher first has teachers of its own, whose seeds are 1000 times its own plus those given. [] = none."""
+    by the same recipe, but with this seed, without teachers, and with `teacher_settings`. [] = none."""
     teacher_settings: dict[str, Any] = {}
     """Settings of these teachers that differ from those of the recipe, in the sections `model` and `training`, for
     instance `{model: {units: 512}, training: {epochs: 24}}`. {} = they are as in the recipe."""
@@ -345,10 +344,7 @@ class SamplingConfig(_Section):
 NOT_OF_TEACHERS = {
     "first_weights", "teachers", "teacher_seeds", "teacher_settings", "teacher_weight", "teacher_temperature",
 }  # fmt: skip
-"""The settings of the section training that the teachers that a run trains do not take over from it; the first two
-`training.teacher_settings` may not give them either."""
-SEEDS_APART = 1000
-"""The seeds of the teachers of teacher n begin here times n, so that no two teachers are alike."""
+"""The settings of the section training that the teachers that a run trains do not have."""
 
 
 class Config(_Section):
@@ -378,13 +374,12 @@ class Config(_Section):
             if section not in {"model", "training"}:
                 raise ValueError(f"training.teacher_settings.{section}: must be in the section model or training")
         values = _merged(self.model_dump(exclude={"training": NOT_OF_TEACHERS}), settings)
-        training = values["training"]
-        if isinstance(training, dict) and (found := {"first_weights", "teachers"} & training.keys()):
-            raise ValueError(f"training.teacher_settings.training.{min(found)}: a teacher begins anew; leave it out")
+        if isinstance(values["training"], dict) and (found := NOT_OF_TEACHERS & values["training"].keys()):
+            raise ValueError(
+                f"training.teacher_settings.training.{min(found)}: a teacher begins anew and has no teachers"
+            )
         try:
-            teacher = Config.model_validate({**values, "seed": seed})
-            seeds = [SEEDS_APART * seed + own for own in teacher.training.teacher_seeds]
-            return Config.model_validate(_merged(teacher.model_dump(), {"training": {"teacher_seeds": seeds}}))
+            return Config.model_validate({**values, "seed": seed})
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(path_of(problem))

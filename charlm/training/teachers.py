@@ -15,7 +15,7 @@ from charlm.training.timing import measure
 
 
 def train_teachers(run: Run, make_engine: EngineFactory, *, session: Session) -> None:
-    """Train the teachers that a run asks for with `training.teacher_seeds`, one after the other, each after its own.
+    """Train the teachers that a run asks for with `training.teacher_seeds`, one after the other.
 
     Teachers that are there are left as they are, and one that was interrupted goes on. Nothing is trained once the run
     has the soft targets.
@@ -46,7 +46,6 @@ def train_teachers(run: Run, make_engine: EngineFactory, *, session: Session) ->
         if (folder / ENDED_FILE).is_file():
             continue
         session.say(f"teacher {number} of {len(seeds)}: {folder}")
-        train_teachers(teacher, make_engine, session=session)
         engine = new_engine(config, run.corpus, make_engine, say=session.say)
         outcome = loop.train(teacher, engine, resume=is_begun, session=session)
         if outcome.signal is not None:
@@ -82,8 +81,7 @@ def teacher_seconds(
     sizes = {name: len(corpus.split(name)) for name in ("train", "validation")}
     evaluated = min(sizes["validation"], config.training.evaluate_characters)
     reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0
-    theirs = teacher_seconds(teacher, corpus, make_engine, session=session, step_seconds=step_seconds)
-    return len(seeds) * (theirs + costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)
+    return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)
 
 
 def _check_is_teacher(teacher: Run, config: Config, run: Run) -> None:

@@ -91,18 +91,6 @@ def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> Non
         teach(run)
 
 
-def test_a_teacher_learns_from_teachers_of_its_own(tmp_path: Path) -> None:
-    nested = "training.teacher_settings={training: {teacher_seeds: [1], teacher_settings: {training: {steps: 4}}}}"
-    run = begin(tmp_path / "a", nested)
-    with pytest.raises(Stopped):
-        teach(run, interrupt_after(3))
-    moved = open_run(run.folder.rename(tmp_path / "elsewhere"))
-    folders = [moved.folder / "teachers" / path for path in ("2", "2/teachers/2001", "3", "3/teachers/3001")]
-    assert [line.partition(": ")[2] for line in teach(moved)] == list(map(str, folders))
-    assert [open_run(folder).config.training.steps for folder in folders[1::2]] == [4, 4]
-    assert [(folder / "soft_targets.json").is_file() for folder in folders] == [True, False, True, False]
-
-
 def test_their_time_is_that_of_each_of_them(tmp_path: Path) -> None:
     run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teacher_seeds=[]")
     with stop_on_signal() as session:
