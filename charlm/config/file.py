@@ -7,25 +7,58 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from charlm.config.schema import DECIDED_BY_THE_TASK, RESUMABLE, Config
+from charlm.config.schema import DECIDED_BY_THE_TASK, RESUMABLE, Config, merge
 from charlm.config.yaml import MAX_DEPTH, as_yaml, dump_yaml, parse_yaml, read_yaml, show_value
 from charlm.errors import CharlmError, demand, nearest, path_of, shorten
 
+Overrides = str | Iterable[str] | Mapping[str, Any]
+"""Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
+dotted keys, or of sections as in a YAML file, to values."""
+
+
+def parse_overrides(overrides: Overrides) -> dict[str, Any]:
+    """Return overrides as nested mappings, as a YAML file has them; if a key occurs twice, the last value counts.
+
+    Raises:
+        CharlmError: a text is not KEY=VALUE with a value in YAML, a value is nothing that YAML has, or a key is nested
+            too deep.
+
+    """
+    if isinstance(overrides, Mapping):
+        pairs = [(key, as_yaml(value, origin=f"--set {key}")) for key, value in overrides.items()]
+    else:
+        pairs = [_parse(text) for text in ([overrides] if isinstance(overrides, str) else overrides)]
+    return nest(pairs)
+
+
+def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return values by dotted keys as nested mappings; if a key occurs twice, the last value counts.
+
+    Raises:
+        CharlmError: a key is nested too deep.
+
+    """
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        *sections, last = key.split(".")
+        if len(sections) > MAX_DEPTH:
+            raise CharlmError(f"--set {shorten(key)}: nested more than {MAX_DEPTH} deep")
+        nested = {last: value}
+        for section in reversed(sections):
+            nested = {section: nested}
+        values = merge(values, nested)
+    return values
+
 
 def load_config(
-    path: Path,
-    *,
-    inherited: Mapping[str, Any] = {},
-    overrides: Iterable[str] | Mapping[str, Any] = (),
-    follow_links: bool = True,
+    path: Path, *, inherited: Mapping[str, Any] = {}, overrides: Overrides = (), follow_links: bool = True
 ) -> Config:
     """Read a config from a YAML file.
 
     Args:
         path: A file of at most 100,000 bytes, UTF-8.
-        inherited: Values by dotted keys that replace those of the file, and that the overrides replace.
-        overrides: Values that replace those of the file: KEY=VALUE strings with dotted keys, or a mapping of dotted
-            keys to values. If a key occurs twice, the last value counts.
+        inherited: Sections that replace values of the file, and whose values the overrides replace.
+        overrides: Values that replace those of the file.
         follow_links: Whether `path` may be a link.
 
     Raises:
@@ -33,17 +66,9 @@ def load_config(
             the message names the file or override, the key, the value and the nearest valid key.
 
     """
-    values = _read_mapping(path, follow_links=follow_links)
-    config = parse_config(values, origin=str(path))
-    if isinstance(overrides, Mapping):
-        pairs = [(key, as_yaml(value, origin=f"--set {key}")) for key, value in overrides.items()]
-    else:
-        pairs = [_parse(text) for text in overrides]
-    if not pairs and not inherited:
-        return config
-    for key, value in [*inherited.items(), *pairs]:
-        _set(values, key, value)
-    return parse_config(values, origin="--set")
+    values = read_values(path, follow_links=follow_links)
+    config, others = parse_config(values, origin=str(path)), merge(inherited, parse_overrides(overrides))
+    return parse_config(merge(values, others), origin="--set") if others else config
 
 
 def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
@@ -73,7 +98,7 @@ def find_mistakes(path: Path) -> list[str]:
 
     """
     try:
-        values = _read_mapping(path, follow_links=True)
+        values = read_values(path, follow_links=True)
         Config.model_validate(values)
     except ValidationError as error:
         return [f"{path}: {line}" for line in _descriptions(error)]
@@ -145,7 +170,8 @@ def is_resumable(key: str) -> bool:
     return False
 
 
-def _read_mapping(path: Path, *, follow_links: bool) -> dict[str, Any]:
+def read_values(path: Path, *, follow_links: bool = True) -> dict[str, Any]:
+    """Return the sections of a YAML file as nested mappings; raises CharlmError if it is not a mapping in YAML."""
     values = read_yaml(path, follow_links=follow_links)
     if values is None:
         return {}
@@ -160,21 +186,6 @@ def _parse(override: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise CharlmError(f"--set {override}: must be KEY=VALUE, for instance training.epochs=3")
     return key.strip(), parse_yaml(text, origin=f"--set {key.strip()}")
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value of a dotted key in nested mappings."""
-    *sections, last = key.split(".")
-    if len(sections) > MAX_DEPTH:
-        raise CharlmError(f"--set {shorten(key)}: nested more than {MAX_DEPTH} deep")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if inner is None:
-            inner = values[section] = {}
-        if not isinstance(inner, dict):
-            raise CharlmError(f"--set {key}: {section} is a value, not a section")
-        values = inner
-    values[last] = value
 
 
 def _descriptions(error: ValidationError) -> list[str]:

@@ -5,6 +5,7 @@ initializer that a value names is checked in `charlm.engine`, so that this modul
 the fields are the text of docs/settings.md.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
@@ -14,6 +15,9 @@ from charlm.errors import demand, path_of
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
+
+DEFAULT_EPOCHS = 10
+"""The length of a run whose config gives none."""
 
 Activation = Literal["tanh", "relu", "sigmoid", "linear", "softsign", "elu"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -206,7 +210,7 @@ class ScheduleConfig(_Section):
 class EarlyStoppingConfig(_Section):
     """When to end a run because its validation loss no longer falls."""
 
-    min_weights_per_character: NotNegativeFloat = 0.0
+    min_weights_per_character: NotNegativeFloat = 10.0
     """Weights of the network for each character of the training text below which the run does not end for this reason;
     0 = it always may. A network with many weights for its text learns it by heart."""
     patience: Positive = 5
@@ -246,8 +250,8 @@ class TrainingConfig(_Section):
     """Probability that a stream starts a window from the zero state, as every prompt does, instead of from the state
     after the window before."""
     epochs: Resumable[Positive | None] = None
-    """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; at
-    least one of them must be given."""
+    """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; 10
+    epochs if neither is given."""
     steps: Resumable[Positive | None] = None
     """Steps, that is updates of the weights; null = no limit. See epochs."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -286,7 +290,7 @@ class TrainingConfig(_Section):
     """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins, or
     fewer, so that a part has at least 8 rows. It determines the rounding of the sums, so a run keeps its number of
     parts on any machine."""
-    early_stopping: Resumable[EarlyStoppingConfig | None] = EarlyStoppingConfig(min_weights_per_character=10.0)
+    early_stopping: Resumable[EarlyStoppingConfig | None] = EarlyStoppingConfig()
     """When to end a run because its validation loss no longer falls; null = it does not end for this reason. By default
     it may if the text is small for the network."""
     divergence: Resumable[DivergenceConfig] = DivergenceConfig()
@@ -315,6 +319,12 @@ class TrainingConfig(_Section):
     def with_steps(self, steps: int) -> "TrainingConfig":
         """Return the same settings for a run of so many steps."""
         return self.model_copy(update={"steps": steps, "epochs": None})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _have_a_length(cls, values: Any) -> Any:
+        is_without = isinstance(values, dict) and not values.keys() & {"epochs", "steps"}
+        return {**values, "epochs": DEFAULT_EPOCHS} if is_without else values
 
     @model_validator(mode="after")
     def _end_somewhere(self) -> "TrainingConfig":
@@ -356,7 +366,7 @@ class Config(_Section):
     """Seed of every random choice in a run: first weights, dropout, starts of the windows, generated text."""
     corpus: CorpusConfig = CorpusConfig()
     model: ModelConfig = ModelConfig()
-    training: TrainingConfig = TrainingConfig(epochs=10)
+    training: TrainingConfig = TrainingConfig()
     sampling: Resumable[SamplingConfig] = SamplingConfig()
 
     def of_teacher(self, seed: int) -> "Config":
@@ -373,7 +383,7 @@ class Config(_Section):
         for section in settings:
             if section not in {"model", "training"}:
                 raise ValueError(f"training.teacher_settings.{section}: must be in the section model or training")
-        values = _merged(self.model_dump(exclude={"training": NOT_OF_TEACHERS}), settings)
+        values = merge(self.model_dump(exclude={"training": NOT_OF_TEACHERS}), settings)
         if isinstance(values["training"], dict) and (found := NOT_OF_TEACHERS & values["training"].keys()):
             raise ValueError(
                 f"training.teacher_settings.training.{min(found)}: a teacher begins anew and has no teachers"
@@ -394,12 +404,21 @@ class Config(_Section):
         return self
 
 
-def _merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
-    """Return nested mappings with the values of `others` in place of the same keys."""
+def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings with the values of `others` in place of the same keys.
+
+    What belongs to a name does not outlive it: another optimizer, or another class of Keras, replaces the whole mapping
+    of the one before, since its arguments would mean nothing.
+    """
     merged = dict(values)
     for key, value in others.items():
-        is_section = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if is_section else value
+        before = merged.get(key)
+        name = "name" if key == "optimizer" else "class_name"
+        is_section = isinstance(value, Mapping) and isinstance(before, Mapping)
+        if is_section and value.get(name, before.get(name)) == before.get(name):
+            merged[key] = merge(before, value)
+        else:
+            merged[key] = value
     return merged
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.file import dump_config, flatten, load_config
+from charlm.config.file import dump_config, flatten, load_config, nest
 from charlm.config.schema import Config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
@@ -74,7 +74,7 @@ def load_run_config(path: Path, parent: Parent | None, *, overrides: Iterable[st
     if parent is None:
         return load_config(path, overrides=overrides)
     inherited = parent.bundle.architecture.settings()
-    config = load_config(path, inherited=inherited, overrides=overrides)
+    config = load_config(path, inherited=nest(inherited.items()), overrides=overrides)
     settings = flatten(config)
     for key, value in inherited.items():
         if settings[key] != value:

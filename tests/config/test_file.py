@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config.file import dump_config, find_mistakes, flatten, load_config, parse_config
+from charlm.config.file import (
+    Overrides,
+    dump_config,
+    find_mistakes,
+    flatten,
+    load_config,
+    parse_config,
+    parse_overrides,
+)
 from charlm.config.schema import Config
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
@@ -128,7 +136,7 @@ def test_the_value_of_an_override_is_yaml(file: Path, override: str, value: int 
     ("override", "message"),
     [
         ("seed", "--set seed: must be KEY=VALUE"),
-        ("seed.x=3", "--set seed.x: seed is a value, not a section"),
+        ("seed.x=3", "--set: seed: found {'x': 3} (a mapping); must be a whole number"),
         ("model.units=many", "--set: model.units: found 'many' (text)"),
         ("seed=[", "--set seed: "),
         ("seed=*x", "--set seed: line 1, column 1: not valid YAML: aliases are not allowed"),
@@ -186,3 +194,38 @@ def test_a_file_that_cannot_be_read_as_a_config_is_one_mistake(file: Path, text:
     (line,) = find_mistakes(file)
     assert line.startswith(f"{file}: ")
     assert mistake in line
+
+
+# overrides
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "training.steps=5",
+        ["training={steps: 5}"],
+        {"training": {"steps": 5}},
+        {"training.steps": 5},
+    ],
+    ids=["key", "section as text", "section", "mapping"],
+)
+def test_a_key_and_its_section_are_the_same_override(file: Path, overrides: Overrides) -> None:
+    file.write_text("training: {batch_size: 3, epochs: 2}", encoding="utf-8")
+    assert parse_overrides(overrides) == {"training": {"steps": 5}}
+    training = load_config(file, overrides=overrides).training
+    assert (training.batch_size, training.epochs, training.steps) == (3, 2, 5)
+
+
+def test_a_section_that_is_written_keeps_the_defaults_of_its_other_keys(file: Path) -> None:
+    assert load(file, "training: {batch_size: 3}").training.epochs == 10
+    assert load(file, "training: {steps: 3}").training.epochs is None
+    stopping = load(file, "", "training.early_stopping.patience=8").training.early_stopping
+    assert stopping is not None
+    assert (stopping.patience, stopping.min_weights_per_character) == (8, 10)
+
+
+def test_another_optimizer_does_not_inherit_the_arguments_of_the_one_before(file: Path) -> None:
+    text = "training: {optimizer: {name: muon, learning_rate: 0.5, ns_steps: 3}}"
+    changed, same = (load(file, text, f"training.optimizer={{name: {name}, x: 1}}") for name in ("sgd", "muon"))
+    assert changed.training.optimizer.model_dump() == {"name": "sgd", "learning_rate": 2e-3, "x": 1}
+    assert same.training.optimizer.model_dump() == {"name": "muon", "learning_rate": 0.5, "ns_steps": 3, "x": 1}

@@ -171,7 +171,7 @@ def test_epochs_end_a_run(tmp_path: Path) -> None:
 
 
 def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_best(tmp_path: Path) -> None:
-    stopping = ("training.early_stopping.patience=2", "training.early_stopping.min_delta=100")
+    stopping = ("training.early_stopping={min_weights_per_character: 0, patience: 2, min_delta: 100}",)
     trained = train(tmp_path / "run", *stopping)
     assert trained.outcome.reason == "no new best in 2 evaluations"
     assert list(trained.validation()) == [10, 20, 30]
@@ -229,7 +229,7 @@ def test_a_run_begins_with_the_weights_and_the_loss_of_another_model(reference: 
 def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
     reference: Trained, tmp_path: Path
 ) -> None:
-    child = train(tmp_path / "child", "training.early_stopping.min_delta=10", parent=reference.folder / "last")
+    child = train(tmp_path / "child", "training.early_stopping={min_weights_per_character: 0, min_delta: 10}", parent=reference.folder / "last")
     assert child.outcome.progress.best_step == 0
     assert read_bundle(child.folder / "best").facts["step"] == 0
     assert "no evaluation was better than the weights that training began with" in "".join(child.said)
