@@ -67,7 +67,7 @@ def processor_flags(*, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
 
 
 def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether products of bfloat16 have instructions of their own.
+    """Return whether products of bfloat16 have instructions of their own; they are many times slower without.
 
     Args:
         cpuinfo: The file that describes the processor.
@@ -77,21 +77,6 @@ def multiplies_bfloat16(*, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] =
     if environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BFLOAT16:
         return False
     return bool(BFLOAT16_FLAGS & {*processor_flags(cpuinfo=cpuinfo)})
-
-
-def usable_precision(wanted: str, *, cpuinfo: Path = CPUINFO) -> tuple[str, str | None]:
-    """Return the precision to train with, and a line for the user if it is not the wanted one.
-
-    A processor without instructions for bfloat16 imitates it, which is many times slower than float32.
-
-    Args:
-        wanted: float32 or bfloat16.
-        cpuinfo: The file that describes the processor.
-
-    """
-    if wanted != "bfloat16" or multiplies_bfloat16(cpuinfo=cpuinfo):
-        return wanted, None
-    return "float32", "training.precision: this processor has no bfloat16; training in float32"
 
 
 def memory_bytes(*, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf) -> int | None:

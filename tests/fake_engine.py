@@ -18,7 +18,7 @@ from charlm.config.schema import Config
 from charlm.network.architecture import architecture
 from charlm.network.rnn import Floats, Parameters, parameters_from_tensors
 from charlm.text.batches import Batches
-from charlm.training.engine import Shapes, StepMetrics, Tensors
+from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics, Tensors
 
 LEARNING_RATE_SCALE = 20.0
 
@@ -58,20 +58,20 @@ def crash_after(step: int) -> Faults:
 
 
 @dataclass
-class FakeEngines:
+class FakeEngines(EngineFactory):
     """Makes fake engines with the same faults, and keeps them for inspection."""
 
     faults: Faults = field(default_factory=Faults)
     made: list["FakeEngine"] = field(default_factory=list)
 
-    def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> "FakeEngine":
+    def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> "FakeEngine":
         engine = FakeEngine(config, batches, vocabulary_size=vocabulary_size, faults=self.faults)
         self.made.append(engine)
         return engine
 
 
-class FakeEngine:
-    """Implements `charlm.training.engine.Engine`."""
+class FakeEngine(Engine):
+    """Implements `charlm.training.interface.Engine`."""
 
     def __init__(self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults) -> None:
         self.faults, self.is_built, self.batches = faults, False, batches

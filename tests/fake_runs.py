@@ -10,12 +10,13 @@ from typing import Any
 
 from fake_engine import FakeEngine, FakeEngines, Faults
 
-from charlm.api.preparation import prepare
-from charlm.runs.initial import read_initial, read_parent
-from charlm.runs.run import Run, begin_run, folder_aside, open_run
+from charlm.config.file import parse_overrides
+from charlm.runs.parent import read_initial, read_parent
+from charlm.runs.run import Run, begin_run, open_run, scratch_run
 from charlm.training import loop
-from charlm.training.engine import Engine
+from charlm.training.interface import Engine
 from charlm.training.loop import Outcome
+from charlm.training.preparation import new_engine, prepare
 from charlm.training.signals import Session, stop_on_signal
 
 STEPS_PER_EPOCH = 20
@@ -73,7 +74,6 @@ def train(
     parent: Path | None = None,
     faults: Faults | None = None,
     engines: FakeEngines | None = None,
-    available_bytes: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train in folder/run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
@@ -81,19 +81,23 @@ def train(
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
     run = begin(folder / "run", *overrides, text=source, parent=parent)
-    return _train(
-        run, engines or FakeEngines(faults or Faults()), resume=False, available_bytes=available_bytes, clock=clock
-    )
+    return _train(run, engines or FakeEngines(faults or Faults()), resume=False, clock=clock)
 
 
 def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None) -> Run:
     """Begin a run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
-    with folder_aside(folder) as aside:
+    with scratch_run(folder) as scratch:
         model = None if parent is None else read_parent(parent)
         prepared = prepare(
-            text, recipe="tiny", overrides=[*SMALL, *overrides], aside=aside, parent=model, session=Session()
+            text,
+            recipe="tiny",
+            overrides=parse_overrides([*SMALL, *overrides]),
+            scratch=scratch,
+            engines=FakeEngines(),
+            parent=model,
+            session=Session(),
         )
-        return begin_run(folder, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
+        return begin_run(folder, prepared.config, prepared.corpus, scratch=scratch, first=prepared.first)
 
 
 def resume(folder: Path, *overrides: str, faults: Faults | None = None) -> Trained:
@@ -103,7 +107,7 @@ def resume(folder: Path, *overrides: str, faults: Faults | None = None) -> Train
 
 def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
     """Make the engine of a run."""
-    return loop.new_engine(run.config, run.corpus, engines or FakeEngines(), say=lambda _: None)
+    return new_engine(run.config, run.corpus, engines or FakeEngines(), session=Session())
 
 
 def _train(
@@ -111,26 +115,11 @@ def _train(
     engines: FakeEngines,
     *,
     resume: bool,
-    available_bytes: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     said: list[str] = []
     with stop_on_signal(said.append) as session:
         first = read_initial(run.folder, run.config)
-        engine = loop.new_engine(
-            run.config,
-            run.corpus,
-            engines,
-            first_weights=first,
-            say=said.append,
-            measure_memory=lambda: available_bytes,
-        )
-        outcome = loop.train(
-            run,
-            engine,
-            resume=resume,
-            session=session,
-            measure_memory=lambda: available_bytes,
-            clock=clock,
-        )
+        engine = new_engine(run.config, run.corpus, engines, first_weights=first, session=session)
+        outcome = loop.train(run, engine, resume=resume, session=session, clock=clock)
     return Trained(run.folder, outcome, said, engines.made[0])

@@ -14,7 +14,6 @@ from charlm.hardware import (
     memory_bytes,
     multiplies_bfloat16,
     processor_name,
-    usable_precision,
 )
 
 PHYSICAL_BYTES = 1000 * 4096
@@ -71,17 +70,6 @@ def test_a_processor_has_its_name_and_is_told_from_others_without_bfloat16(cpuin
     assert multiplies_bfloat16(cpuinfo=cpuinfo)
     assert not multiplies_bfloat16(cpuinfo=old_cpuinfo)
     assert not multiplies_bfloat16(cpuinfo=cpuinfo.with_name("missing"))
-
-
-def test_float32_replaces_bfloat16_with_a_line_for_the_user_if_the_processor_does_not_multiply_it(
-    cpuinfo: Path, old_cpuinfo: Path
-) -> None:
-    assert usable_precision("bfloat16", cpuinfo=cpuinfo) == ("bfloat16", None)
-    assert usable_precision("float32", cpuinfo=old_cpuinfo) == ("float32", None)
-    precision, line = usable_precision("bfloat16", cpuinfo=old_cpuinfo)
-    assert precision == "float32"
-    assert line is not None
-    assert line.startswith("training.precision: this processor has no bfloat16")
 
 
 # Versions

@@ -107,4 +107,4 @@ def test_only_clusters_and_servers_use_the_network() -> None:
         for name in imports(path)
         if name.partition(".")[0] in NETWORK and not name.startswith("urllib.parse")
     }
-    assert {name for name in users if room_of(name) != "serving"} == {"charlm.training.cluster"}
+    assert {name for name in users if room_of(name) != "serving"} == {"charlm.engine.cluster"}

@@ -6,16 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.api.preparation import Overrides, Text, prepare
-from charlm.api.training import start_engine
+from charlm.config.file import Overrides, parse_overrides
 from charlm.config.recipes import RecipeAdvice
-from charlm.hardware import peak_memory_bytes, usable_precision
+from charlm.engine.factory import start_engines
+from charlm.engine.runtime import check_tensorflow
+from charlm.hardware import peak_memory_bytes
 from charlm.network.architecture import Architecture, architecture
 from charlm.text.findings import TextFacts, describe_text
+from charlm.training.preparation import Text, prepare
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import stop_on_signal
-from charlm.training.teachers import teacher_seconds
-from charlm.training.timing import STEP_SECONDS, Costs, measure
+from charlm.training.timing import FEW_STEPS, STEP_SECONDS, Costs, estimate
 
 
 @dataclass(frozen=True)
@@ -106,38 +107,40 @@ def plan(
         Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
+    check_tensorflow()
     started = time.perf_counter()
     with (
         stop_on_signal(show_progress=show_progress) as session,
+        start_engines(session) as engines,
         tempfile.TemporaryDirectory(prefix="charlm-") as folder,
     ):
         prepared = prepare(
             text,
             recipe=recipe,
-            overrides=overrides,
-            aside=Path(folder),
+            overrides=parse_overrides(overrides),
+            scratch=Path(folder),
+            engines=engines,
             session=session,
         )
         config, corpus = prepared.config, prepared.corpus
         facts, settings = describe_text(corpus), config.training
-        make_engine = start_engine(session)
-        engine = prepared.new_engine(make_engine, session=session)
+        engine = prepared.new_engine(engines, session=session)
         start_seconds = time.perf_counter() - started
-        teachers = teacher_seconds(config, corpus, make_engine, session=session, step_seconds=step_seconds)
-        costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
-        memory, start_seconds = peak_memory_bytes(), start_seconds + costs.start_seconds
-    if prepared.minutes is not None:
-        settings = settings.with_steps(costs.steps_within(settings, 60 * prepared.minutes - start_seconds))
+        found = estimate(config, corpus, engine, engines, session=session, step_seconds=step_seconds)
+        memory, start_seconds = peak_memory_bytes(), start_seconds + found.costs.start_seconds
+    if prepared.advised_minutes is not None:
+        fitting = found.steps_within(settings, 60 * prepared.advised_minutes)
+        settings = settings.with_steps(max(fitting, FEW_STEPS))
     schedule = make_schedule(settings, engine.batches)
     return Plan(
         text=facts,
         architecture=architecture(config, facts.vocabulary),
         schedule=schedule,
-        precision=usable_precision(settings.precision)[0],
+        precision=settings.precision,
         start_seconds=start_seconds,
-        costs=costs,
-        run_seconds=costs.run_seconds(settings, schedule.total),
-        teacher_seconds=teachers,
+        costs=found.costs,
+        run_seconds=found.costs.run_seconds(settings, schedule.total),
+        teacher_seconds=found.teacher_seconds,
         memory_bytes=memory,
         advice=prepared.advice,
         is_advised=prepared.is_advised,

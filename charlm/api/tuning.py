@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.api.training import start_engine
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
+from charlm.config.recipes import find_recipe
+from charlm.engine.factory import start_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
+from charlm.training.preparation import as_sources
 from charlm.training.signals import stop_on_signal
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 TRIALS = 20
 """Trials that would fit into the time of a search if none were pruned."""
+MIN_TRIAL_SECONDS = 30.0
+"""A new search makes its trials no shorter unless it is told to: in less time, networks differ by luck."""
+FEW_TRIALS = 4
+"""With fewer whole trials, a search has hardly looked beyond its recipe."""
 
 
 def tune(
@@ -42,7 +47,7 @@ def tune(
         minutes: The time of this call, more than 0.
         trials: The number of trials of the whole search at which it ends; None = any.
         trial_minutes: How long each trial trains, more than 0 and at most half of `minutes`; None = what the search
-            has, for a new one a twentieth of `minutes`.
+            has, for a new one a twentieth of `minutes`, but no less than half a minute.
         out: The folder of the search; None = tune- and the name of the space, under runs/.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show a bar on standard error while the text is tokenized.
@@ -69,18 +74,25 @@ def tune(
     loaded = load_space(path)
     check_tensorflow()
 
-    sources = [DEFAULT_CORPUS] if text is None else [text] if isinstance(text, str | Path) else list(text)
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
-    with stop_on_signal(say) as session:
-        corpus, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
-        study = Study(folder, loaded, identity)
+    sources = as_sources(text)
+    with stop_on_signal(say) as session, start_engines(session) as engines:
+        corpus, fitted, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
+        study = Study(folder, fitted, identity)
         asked = None if trial_minutes is None else 60 * trial_minutes
-        trial_seconds = study.settle_trial_seconds(asked, default=60 * minutes / TRIALS)
-        command = " ".join(["charlm train", *([] if text is None else [shlex.quote(str(one)) for one in sources])])
+        default = min(30 * minutes, max(60 * minutes / TRIALS, MIN_TRIAL_SECONDS))
+        trial_seconds = study.settle_trial_seconds(asked, default=default)
+        session.say(f"the recipe is {fitted.recipe.stem}; each trial trains for {trial_seconds:.3g} s")
+        if 60 * minutes < FEW_TRIALS * trial_seconds:
+            enough = math.ceil(TRIALS * trial_seconds / 60)
+            session.say(
+                f"{minutes:g} min are too few to find much; --minutes {enough} would allow about {TRIALS} trials"
+            )
+        command = " ".join(["charlm train", *([] if text is None else [shlex.quote(one) for one in sources])])
         return Search(
             study,
             corpus,
-            start_engine(session),
+            engines,
             session,
             command,
             seconds=60 * minutes,

@@ -22,7 +22,7 @@ from charlm.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from charlm.training.cluster import Cluster
+    from charlm.engine.cluster import Cluster
     from charlm.training.loop import Outcome
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
@@ -32,7 +32,7 @@ EXAMPLES = {
     "charlm train mytext.txt": "train with the recipe that suits the size of the text",
     "charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small": "another recipe, a setting, a folder",
     "charlm train mytext.txt --minutes 10": "as much training as fits into ten minutes",
-    "charlm train --resume": "go on with the newest run",
+    "charlm train --resume": "go on with the newest run that has not ended",
 }
 
 
@@ -61,7 +61,7 @@ EXAMPLES = {
     type=POSITIVE,
     help="Minutes that the whole call takes: as many steps are taken as fit.  [default: no limit]",
 )
-@click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest run under runs/.")
+@click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest unfinished run under runs/.")
 @click.option(
     "--cluster",
     metavar="HOST:PORT,...",
@@ -87,34 +87,24 @@ def train(
     A run is a folder with the settings, the text as ids, the log of training, and the models best/ and last/. Ctrl-C
     writes a checkpoint first; --resume goes on from there as if nothing had happened.
     """
-    several = _machines(cluster, task)
-    if resume and (recipe is not None or init is not None or (corpus and several is None)):
-        raise click.UsageError("--resume continues with the corpus, config and weights of the run; leave them out")
-    if minutes is not None and (resume or several is not None):
+    machines = _machines(cluster, task)
+    if resume and (recipe is not None or init is not None or minutes is not None or (corpus and machines is None)):
         raise click.UsageError(
-            "--minutes plans a new run on one machine; one that is resumed or shared has its number of steps"
+            "--resume continues with the text, config, weights and length of the run: leave them out"
         )
     from charlm.api import training
-    from charlm.training.cluster import Followed
     from charlm.training.signals import Stopped
 
     try:
-        if several is not None:
-            from charlm.api import machines
-
-            outcome = machines.train(
-                several,
-                corpus or None,
-                recipe=recipe or "default",
+        if resume:
+            outcome = training.resume(
+                folder,
+                text=corpus or None,
                 overrides=overrides,
-                init=init,
-                run=folder,
-                resume=resume,
+                cluster=machines,
                 say=say,
                 show_progress=shows_progress(),
             )
-        elif resume:
-            outcome = training.resume(folder, overrides=overrides, say=say, show_progress=shows_progress())
         else:
             outcome = training.train(
                 corpus or None,
@@ -123,6 +113,7 @@ def train(
                 minutes=minutes,
                 init=init,
                 run=folder,
+                cluster=machines,
                 say=say,
                 show_progress=shows_progress(),
             )
@@ -130,15 +121,16 @@ def train(
         if stopped.run is not None:
             say(f"{stopped}; {_how_to_resume(stopped.run)}")
         raise
-    if isinstance(outcome, Followed):
-        say(outcome.reason)
-        sys.exit(outcome.exit_code)
-    _print_outcome(outcome)
+    if machines is None or machines.is_chief:
+        _print_outcome(outcome)
+    else:
+        say(f"{outcome.reason}; the run is on {machines.name(0)}")
+        sys.exit(0 if outcome.signal is None else 128 + outcome.signal)
 
 
 def _machines(cluster: str | None, task: int | None) -> "Cluster | None":
     """Return the machines of --cluster or of TF_CONFIG; None = this machine alone."""
-    from charlm.training.cluster import cluster_of_environment, parse_cluster
+    from charlm.engine.cluster import cluster_of_environment, parse_cluster
 
     if task is not None and cluster is None:
         raise click.UsageError("--task says which machine of --cluster this is; name them with --cluster")

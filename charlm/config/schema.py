@@ -267,7 +267,9 @@ class TrainingConfig(_Section):
     by the same recipe, but with this seed, without teachers, and with `teacher_settings`. [] = none."""
     teacher_settings: dict[str, Any] = {}
     """Settings of these teachers that differ from those of the recipe, in the sections `model` and `training`, for
-    instance `{model: {units: 512}, training: {epochs: 24}}`. {} = they are as in the recipe."""
+    instance `{model: {units: 512}, training: {epochs: 24}}`. {} = they are as in the recipe. Their length and how often
+    they are evaluated and saved are those of the recipe, too, not those that `--set` or `--minutes` give the run
+    itself; a run records them here."""
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight w of the soft targets: training minimises (1 - w) times the loss on the text plus w times the cross
     entropy with the soft targets. 0 = the teachers are not used."""
@@ -355,6 +357,8 @@ NOT_OF_TEACHERS = {
     "first_weights", "teachers", "teacher_seeds", "teacher_settings", "teacher_weight", "teacher_temperature",
 }  # fmt: skip
 """The settings of the section training that the teachers that a run trains do not have."""
+TEACHERS_OWN = {"epochs", "steps", "early_stopping", "evaluate_every", "checkpoint_every"}
+"""The settings of the section training that teachers have from the recipe, whatever the user asks of their run."""
 
 
 class Config(_Section):
@@ -412,13 +416,12 @@ def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     """
     merged = dict(values)
     for key, value in others.items():
-        before = merged.get(key)
+        before: Any = merged.get(key)
         name = "name" if key == "optimizer" else "class_name"
-        is_section = isinstance(value, Mapping) and isinstance(before, Mapping)
-        if is_section and value.get(name, before.get(name)) == before.get(name):
+        merged[key] = value
+        are_sections = isinstance(value, Mapping) and isinstance(before, Mapping)
+        if are_sections and value.get(name, before.get(name)) == before.get(name):
             merged[key] = merge(before, value)
-        else:
-            merged[key] = value
     return merged
 
 

@@ -11,9 +11,10 @@ TensorFlow's MultiWorkerMirroredStrategy gathers between machines.
 import contextlib
 import json
 import re
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.eager import context  # the health check is in no public module, as of TensorFlow 2.21
 
+from charlm.engine.cluster import Cluster, PeerFailedError, WorkerLostError, wait_for_all
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError
-from charlm.training.cluster import Cluster, WorkerLostError, wait_for_all
+from charlm.training.signals import Session
 
 CHUNK_BYTES = 1 << 24
-"""How many bytes `Machines.broadcast` sends at once."""
+"""How many bytes `Machines.exchange` gathers of each machine at once."""
+WORD = 1 << 31
+"""A count of bytes is sent as two numbers below this."""
 CHECK_SECONDS = 2.0
 """The time between two checks."""
 
@@ -51,6 +55,14 @@ class Machine:
         """Return the rows of all machines [B, H], in order, given the rows of this one."""
         return rows
 
+    def agree(self, steps: int, signal: int) -> tuple[int, int]:
+        """Return what all machines do next; see `charlm.training.interface.Engine.agree`."""
+        return steps, signal
+
+    def share(self, data: bytes) -> bytes:
+        """Return what the chief has passed; the others pass anything."""
+        return data
+
     def run(self, call: Callable[[], Any]) -> Any:
         """Return what a call returns that waits for the other machines; raises WorkerLostError if one is lost."""
         return call()
@@ -59,8 +71,12 @@ class Machine:
 class Machines(Machine):
     """Machines that train together. Every method that talks to the others must be called on all of them.
 
+    Everything but the sums of a step passes through `exchange`, where a machine that has failed says so: wherever the
+    others are by then, they meet it in their next exchange.
+
     Args:
         cluster: Which machines, and which of them this is.
+        session: The user of the training: a signal is answered between exchanges, not within one.
 
     Raises:
         CharlmError: the address of this machine cannot be used.
@@ -68,15 +84,29 @@ class Machines(Machine):
 
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.count, self.task = cluster, len(cluster.addresses), cluster.task
+    def __init__(self, cluster: Cluster, session: Session) -> None:
+        self.cluster, self.count, self.task, self._session = cluster, len(cluster.addresses), cluster.task, session
         wait_for_all(cluster)
         self._strategy = _connect(cluster)
         self._watch = PeerWatch(cluster)
-        self._all_gather = {dtype: self._compile_gather(dtype) for dtype in (tf.int32, tf.float32)}
+        self._all_gather = tf.function(self._gather, input_signature=[tf.TensorSpec((None, None), tf.int32)])
 
-    def close(self) -> None:
-        """Stop watching the other machines."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Leave the other machines when each of them has come to its end, or tell them why this one ends before.
+
+        Args:
+            error: What has ended the program here; None = nothing.
+
+        Raises:
+            PeerFailedError: another machine has failed at its end.
+
+        """
+        if error is None:
+            self.exchange(b"")
+        elif not isinstance(error, WorkerLostError | PeerFailedError):  # which the others know
+            with contextlib.suppress(CharlmError):
+                failure = {"error": str(error), "exit_code": getattr(error, "exit_code", 1)}
+                self.exchange(json.dumps(failure).encode(), has_failed=True)
         self._watch.close()
 
     def gather(self, sums: list[list[Tensor]], *, count: int) -> list[list[Tensor]]:
@@ -89,49 +119,63 @@ class Machines(Machine):
 
     def gather_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the rows of all machines; see `Machine.gather_rows`."""
-        gathered: NDArray[np.float32] = self.run(lambda: self._all_gather[tf.float32](rows).numpy())
-        return gathered
+        gathered = np.frombuffer(b"".join(self.exchange(rows.tobytes())), np.float32)
+        return gathered.reshape(-1, rows.shape[1]).copy()
 
-    def exchange(self, numbers: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return what every machine has passed, int32 [machines, n]; n must be the same on all."""
-        own = np.asarray(numbers, np.int32)[None]
-        gathered: NDArray[np.int32] = self.run(lambda: self._all_gather[tf.int32](own).numpy())
-        return gathered
+    def agree(self, steps: int, signal: int) -> tuple[int, int]:
+        """Return what all machines do next; see `Machine.agree`. The end of the chief counts more than a signal."""
+        (chiefs, number), *others = (
+            struct.unpack("<ii", data) for data in self.exchange(struct.pack("<ii", steps, signal))
+        )
+        if not chiefs:
+            return 0, number
+        received = [number for _, number in others if number]
+        return (0, received[0]) if received else (chiefs, 0)
 
-    def exchange_facts(self, facts: Any) -> list[Any]:
-        """Return what every machine has passed: anything that JSON can hold."""
-        text = json.dumps(facts).encode()
-        sizes = self.exchange([len(text)])[:, 0]
-        padded = np.frombuffer(text.ljust(-(-int(sizes.max()) // 4) * 4), np.int32)
-        return [json.loads(row.tobytes()[:size]) for row, size in zip(self.exchange(padded), sizes, strict=True)]
-
-    def broadcast(self, data: bytes) -> bytes:
+    def share(self, data: bytes) -> bytes:
         """Return what the chief has passed; the others pass anything."""
-        size = int(self.exchange([len(data) if self.task == 0 else 0])[0, 0])
-        blocks = [data[start : start + CHUNK_BYTES] for start in range(0, size, CHUNK_BYTES)]
-        received = b""
-        for index in range(-(-size // CHUNK_BYTES)):
-            block = blocks[index] if self.task == 0 else b""
-            length = min(CHUNK_BYTES, size - index * CHUNK_BYTES)
-            words = np.frombuffer(block.ljust(-(-length // 4) * 4, b"\0"), np.int32)
-            received += self.exchange(words)[0].tobytes()[:length]
+        return self.exchange(data if self.task == 0 else b"")[0]
+
+    def exchange(self, data: bytes, *, has_failed: bool = False) -> list[bytes]:
+        """Return what every machine has passed, in order.
+
+        Args:
+            data: Anything.
+            has_failed: Whether it says why this machine ends: JSON with the keys error and exit_code.
+
+        Raises:
+            PeerFailedError: another machine has failed.
+            WorkerLostError: another machine is lost.
+
+        """
+        heads = self._gather_words(np.array([has_failed, *divmod(len(data), WORD)], np.int32))
+        sizes = [int(high) * WORD + int(low) for _, high, low in heads]
+        received = [b""] * self.count
+        for start in range(0, max(sizes), CHUNK_BYTES):
+            length = -(-min(CHUNK_BYTES, max(sizes) - start) // 4) * 4
+            block = data[start : start + CHUNK_BYTES].ljust(length, b"\0")
+            for task, row in enumerate(self._gather_words(np.frombuffer(block, np.int32))):
+                received[task] += row.tobytes()[: max(0, sizes[task] - start)]
+        for task, (head, message) in enumerate(zip(heads, received, strict=True)):
+            if head[0] and not has_failed:
+                raise PeerFailedError(self.cluster.name(task), **json.loads(message))
         return received
+
+    def _gather_words(self, words: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the numbers that every machine has passed, int32 [machines, n]; n must be the same on all."""
+        gathered: NDArray[np.int32] = self.run(lambda: self._all_gather(words[None]).numpy())
+        return gathered
 
     def run(self, call: Callable[[], Any]) -> Any:
         """Return what a call returns that waits for the other machines; see `Machine.run`."""
         try:
-            with self._watch.watching():
+            with self._session.uninterrupted(), self._watch.watching():
                 return call()
         except (tf.errors.OpError, SystemError) as error:
             line = lost_worker(self.cluster, self._watch, str(error))
             if self.count > 2:
                 time.sleep(CHECK_SECONDS)  # while the others ask who is lost, this machine must answer
             raise WorkerLostError(line) from None
-
-    def _compile_gather(self, dtype: tf.DType) -> Callable[[Any], Tensor]:
-        signature = [tf.TensorSpec((None, None), dtype)]
-        compiled: Callable[[Any], Tensor] = tf.function(self._gather, input_signature=signature)
-        return compiled
 
     def _gather(self, value: Tensor) -> Tensor:
         """Return the rows of all machines, within a graph."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
@@ -26,17 +27,16 @@ from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.engine.step import StepResults, compile_steps, make_objective, share_batch
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
-from charlm.training.engine import StepMetrics, Tensors
+from charlm.training.interface import StepMetrics, Tensors
 
 
 class KerasEngine:
-    """A network and its optimizer in Keras; implements `charlm.training.engine.Engine`.
+    """A network and its optimizer in Keras; implements `charlm.training.interface.Engine`.
 
     Args:
         config: Every setting; if `training.parts` is None, a batch is one part.
         batches: How the text is cut into windows.
         vocabulary_size: V, the number of ids.
-        precision: The precision of matrix products, float32 or bfloat16.
         machine: This machine, and how it reaches others with which it shares each batch; None = a single machine.
 
     Raises:
@@ -50,11 +50,10 @@ class KerasEngine:
         batches: Batches,
         *,
         vocabulary_size: int,
-        precision: str,
         machine: Machine | None = None,
     ) -> None:
-        self.settings, self.batches = config.training, batches
-        self.machine = machine or Machine()
+        self.settings, self.batches, precision = config.training, batches, config.training.precision
+        self.machine, self._is_alike = machine or Machine(), False
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         weights = self.model.trainable_variables
@@ -79,6 +78,10 @@ class KerasEngine:
             reset_rate=self.settings.state_reset,
         )
 
+    def agree(self, steps: int, signal: int) -> tuple[int, int]:
+        """Return what all machines do next: the steps that the chief takes, and a signal that ends the run."""
+        return self.machine.agree(steps, signal)
+
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
         """Replace the weights that were drawn, and their average, before the first step."""
         for name, tensor in weights.items():
@@ -86,7 +89,12 @@ class KerasEngine:
                 self._variables[f"{kind}/{name}"].assign(tensor)
 
     def build(self, lengths: Iterable[int]) -> None:
-        """Build the graph of a step for windows of each of these lengths, so that no step takes longer than others."""
+        """Build the graph of a step for windows of each of these lengths, so that no step takes longer than others.
+
+        Before the first step, all machines get the weights that the chief has drawn.
+        """
+        if self.machine.count > 1 and not self._is_alike:
+            self.restore(safetensors.numpy.load(self.machine.share(safetensors.numpy.save(self.tensors()))))
         for length in lengths:
             windows = np.zeros((0, length + 1, self.rows.stop - self.rows.start), np.int32)
             self._steps(windows, self.blank_soft_targets(windows), self.state, np.zeros(0, np.float32))
@@ -133,20 +141,11 @@ class KerasEngine:
         """Return a copy of the trained weights, float32, by their names in weights.safetensors."""
         return {name: np.array(variable.numpy()) for name, variable in named_weights(self.model).items()}
 
-    @property
-    def steps_taken(self) -> int:
-        """The number of steps that have changed the weights so far, 0 or more."""
-        return int(self._variables["optimizer/iterations"].numpy())
-
-    def first_tensors(self) -> Tensors:
-        """Return what `tensors` returns before the first step, when every hidden state is zero."""
-        zeros = zero_state(self.model, self.batches.batch_size)
-        return self._copy_variables() | {f"state/rnn.{index}": np.array(layer) for index, layer in enumerate(zeros)}
-
     def tensors(self) -> Tensors:
         """Return a copy of everything that decides the next step, by names that Keras does not choose."""
         states = [self.machine.gather_rows(np.array(layer)) for layer in self.state]
-        return self._copy_variables() | {f"state/rnn.{index}": layer for index, layer in enumerate(states)}
+        variables = {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
+        return variables | {f"state/rnn.{index}": layer for index, layer in enumerate(states)}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each of these tensors."""
@@ -156,12 +155,10 @@ class KerasEngine:
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `tensors` returned; the shapes must be those of `shapes`."""
+        self._is_alike = True
         for name, variable in self._variables.items():
             variable.assign(tensors[name])
         self.state = tuple(tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state)))
-
-    def _copy_variables(self) -> Tensors:
-        return {name: np.array(variable.numpy()) for name, variable in self._variables.items()}
 
     def blank_soft_targets(self, windows: NDArray[np.int32]) -> NDArray[np.float16]:
         """Return zeros as the soft targets of windows [K, T + 1, R]: [K, T, R, V], or [K, T, R, 0] if unused."""

@@ -264,9 +264,10 @@ static void pack(const Layer *l, const Plan *p) {
     }
 }
 
-/* Run a layer over a window; 1 = there is not enough memory. */
+/* Run a layer over a window; 1 = there is not enough memory, or bfloat16 is asked for and was not compiled. */
 int run(const Layer *l, int backward) {
-    Plan p = {.backward = backward, .bfloat16 = l->bfloat16 && BFLOAT16};
+    if (l->bfloat16 && !BFLOAT16) return 1; /* its arrays are half as long */
+    Plan p = {.backward = backward, .bfloat16 = l->bfloat16};
 #ifdef __AMX_BF16__
     p.tiles = p.bfloat16 && use_tiles();
 #endif

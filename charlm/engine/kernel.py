@@ -137,6 +137,8 @@ class Kernel:
     def _run(self, backward: bool, activation: str, bfloat16: bool, arrays: Mapping[str, Array | None]) -> None:
         states = arrays["states"]
         assert states is not None
+        if bfloat16 and not self.has_bfloat16:
+            raise ValueError("this library was compiled without bfloat16, and would write past the end of the arrays")
         assert all(array is None or array.flags.c_contiguous for array in arrays.values())
         pointers = {name: array.ctypes.data for name, array in arrays.items() if array is not None}
         sizes = (len(states) - 1, *states.shape[1:], ACTIVATIONS.index(activation), bfloat16)
@@ -170,10 +172,12 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
         return config
     problem, is_missing = None, False
     if activation not in ACTIVATIONS:
-        problem = f"it has no {activation}"
+        problem = f"the compiled kernel lacks {activation}"
     else:
         try:
             kernel = load_kernel()
+            if settings.precision == "bfloat16" and not kernel.has_bfloat16:
+                raise CharlmError("it was compiled without bfloat16, which this processor has; does $CFLAGS say so?")
             if kernel.news is not None:
                 say(kernel.news)
                 kernel.news = None
@@ -182,7 +186,7 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
     if problem is not None and settings.kernel == "compiled":
         if not is_recorded:
             raise CharlmError(f"training.kernel: found compiled; must be tensorflow: {problem}")
-        say(f"kernel: TensorFlow goes on where a compiled one began, so bits will differ: {problem}")
+        say(f"kernel: continuing in TensorFlow, so results will not be bit-identical: {problem}")
     elif is_missing:
         say(f"kernel: TensorFlow's: {problem}")
     used = "compiled" if problem is None else "tensorflow"

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charlm.config.file import check_resume, dump_config, load_config
+from charlm.config.file import Overrides, check_resume, dump_config, load_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
@@ -16,10 +16,13 @@ from charlm.runs.folder import (
     CORPUS,
     INIT,
     METRICS_FILE,
+    RUNS,
     TEACHERS,
+    TENSORBOARD,
     check_is_run,
     check_no_links,
     is_run,
+    new_folder,
     results,
 )
 from charlm.storage.atomic import remove_folder, scratch_folder, sync_folder, write_file
@@ -39,78 +42,100 @@ class Run:
 
 
 @contextlib.contextmanager
-def folder_aside(folder: Path) -> Iterator[Path]:
-    """Make an empty folder in which a run is prepared, beside the folder that `begin_run` gives it; then remove it.
+def scratch_run(folder: Path | None) -> Iterator[Path]:
+    """Make an empty folder in which a run is prepared, beside the one that `begin_run` gives it; then remove it.
 
     Missing folders above it are made, and removed again if nothing came of it.
+
+    Args:
+        folder: That of the run; None = a new one under runs/.
 
     Raises:
         CharlmError: the folder of the run is not free, see `check_is_free`, or nothing can be written beside it.
 
     """
-    check_is_free(folder)
-    target = Path(os.path.realpath(folder))
+    if folder is not None:
+        check_is_free(folder)
+    target = Path(os.path.realpath(RUNS / "new" if folder is None else folder))
     missing = [path for path in target.parents if not path.exists()]  # the nearest first
     try:
         with contextlib.ExitStack() as stack:
-            with writing(folder):
+            with writing(folder or RUNS):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                aside = stack.enter_context(scratch_folder(target)) / "run"
-                aside.mkdir()
-            yield aside
+                scratch = stack.enter_context(scratch_folder(target)) / "run"
+                scratch.mkdir()
+            yield scratch
     finally:
         for path in missing:
             with contextlib.suppress(OSError):  # not empty
                 path.rmdir()
 
 
-def begin_run(folder: Path, config: Config, corpus: Corpus, *, aside: Path, first: Bundle | None = None) -> Run:
+def begin_run(
+    folder: Path | None, config: Config, corpus: Corpus, *, scratch: Path, first: Bundle | None = None
+) -> Run:
     """Write the folder of a new run: config.yaml, vocabulary.json, an empty metrics.jsonl, corpus/, perhaps init/.
 
-    All of it is written aside and then renamed: a run is there as a whole or not at all.
+    All of it is written to `scratch` and then renamed: a run is there as a whole or not at all.
 
     Args:
-        folder: A folder that is missing or empty.
+        folder: A folder that is missing or empty; None = a new one under runs/, named by the time and the recipe.
         config: Every setting, with nothing left open.
-        corpus: The text; if it is not in `aside`, corpus/ becomes a link to it.
-        aside: What `folder_aside` made for this folder.
+        corpus: The text; if it is not in `scratch`, corpus/ becomes a link to it.
+        scratch: What `scratch_run` made for this folder.
         first: The weights that training begins with; None = they are drawn at random.
 
     Raises:
         CharlmError: the folder is not free any more, or cannot be written.
 
     """
-    with writing(folder):
-        if corpus.folder.parent != aside:
-            (aside / CORPUS).symlink_to(_link_target(corpus.folder, folder), target_is_directory=True)
-        write_file(aside / VOCABULARY_FILE, corpus.vocabulary.to_json().encode())
-        (aside / METRICS_FILE).touch()
+    with writing(folder or RUNS):
+        if corpus.folder.parent != scratch:
+            (scratch / CORPUS).symlink_to(_link_target(corpus.folder, folder), target_is_directory=True)
+        write_file(scratch / VOCABULARY_FILE, corpus.vocabulary.to_json().encode())
+        (scratch / METRICS_FILE).touch()
         if first is not None:
-            write_bundle(aside / INIT, first)
-        write_config(aside, config)
-        _put_in_place(aside, folder)
+            write_bundle(scratch / INIT, first)
+        write_config(scratch, config)
+        if folder is None:
+            folder = _put_in_new_place(scratch, str(config.recipe))
+        else:
+            _put_in_place(scratch, folder)
     return Run(folder, config, replace(corpus, folder=folder / CORPUS))
 
 
-def _link_target(corpus: Path, folder: Path) -> Path:
+def _put_in_new_place(scratch: Path, recipe: str) -> Path:
+    """Rename a run to a new folder under runs/, which no other process may have taken in the meantime; return it."""
+    while True:
+        folder = new_folder(recipe)
+        try:
+            _put_in_place(scratch, folder)
+        except CharlmError:
+            if not folder.exists():
+                raise
+        else:
+            return folder
+
+
+def _link_target(corpus: Path, folder: Path | None) -> Path:
     """Return where corpus/ of a run leads: for a teacher to the corpus of its run, wherever both are moved together."""
-    if folder.parent.name == TEACHERS and corpus == folder.parent.parent / CORPUS:
+    if folder is not None and folder.parent.name == TEACHERS and corpus == folder.parent.parent / CORPUS:
         return Path("..", "..", CORPUS)
     return corpus.resolve()
 
 
-def _put_in_place(aside: Path, folder: Path) -> None:
+def _put_in_place(scratch: Path, folder: Path) -> None:
     """Rename a run to its folder; if there is an empty folder, its contents, the config last."""
     if not folder.exists():
         try:
-            aside.rename(os.path.realpath(folder))
+            scratch.rename(os.path.realpath(folder))
         except OSError:
             check_is_free(folder)  # another process was faster
             raise
     else:
         with only_writer(folder):
             check_is_free(folder)
-            for path in sorted(aside.iterdir(), key=lambda path: path.name == CONFIG_FILE):
+            for path in sorted(scratch.iterdir(), key=lambda path: path.name == CONFIG_FILE):
                 path.rename(folder / path.name)
             sync_folder(folder)
     sync_folder(folder.parent)
@@ -147,12 +172,12 @@ def discard_run(run: Run) -> None:
             remove_folder(run.folder)
 
 
-def open_run(folder: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Run:
+def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
     """Open a run that has begun, to continue it.
 
     Args:
         folder: The folder of the run.
-        overrides: Settings that replace those of the run: KEY=VALUE strings with dotted keys, or a mapping.
+        overrides: Settings that replace those of the run.
 
     Raises:
         CharlmError: the folder is not a run, a file of it is a link, an override is not valid or may not change in a
@@ -169,6 +194,16 @@ def open_run(folder: Path, *, overrides: Iterable[str] | Mapping[str, Any] = ())
     if corpus.vocabulary != read_vocabulary(folder / VOCABULARY_FILE):
         raise CharlmError(f"{folder / CORPUS}: not the corpus that the run began with; start a new run")
     return Run(folder, config, corpus)
+
+
+def files_to_resume(folder: Path) -> list[str]:
+    """Return the files of a run that a resume reads, but for the text, by path inside the run; none if it is no run.
+
+    Its logs of TensorBoard and last/ are only written; links are left out.
+    """
+    left_out = {CORPUS, TENSORBOARD, "last", LOCK}
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return [str(path) for path in paths if not left_out & {*path.parts} and not path.name.startswith(".")]
 
 
 def write_config(folder: Path, config: Config) -> None:

@@ -9,7 +9,6 @@ Axes: B batch (streams), T time, N windows.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,27 +58,20 @@ class Batches:
         """Return the position of the id at which an epoch (0 or more) starts: random, the same for the same seed."""
         return int(np.random.default_rng([self.seed, epoch]).integers(0, self._slack + 1))
 
-    def windows(
-        self, ids: NDArray[Any], *, epoch: int, first: int, count: int, rows: slice = slice(None)
-    ) -> NDArray[np.int32]:
-        """Return consecutive windows of an epoch.
+    def positions(self, *, epoch: int, first: int, count: int, rows: slice = slice(None)) -> NDArray[np.int64]:
+        """Return where the ids of consecutive windows of an epoch are in the text.
 
         Args:
-            ids: The text, any integers [length].
             epoch: 0 or more.
             first: The first window, 0 to `steps_per_epoch` - 1.
             count: N, the number of windows.
             rows: Which of the B streams are read.
 
         Returns:
-            int32 [N, T + 1, B], or only the columns `rows`. The first T rows of a window are the inputs, the last T the
+            int64 [N, T + 1, B], or only the columns `rows`. The first T rows of a window are the inputs, the last T the
             targets.
 
         """
-        return np.asarray(ids[self.positions(epoch=epoch, first=first, count=count, rows=rows)], np.int32)
-
-    def positions(self, *, epoch: int, first: int, count: int, rows: slice = slice(None)) -> NDArray[np.int64]:
-        """Return where the ids of `windows`, which has the same arguments, are in the text: int64 [N, T + 1, B]."""
         starts = self.offset(epoch) + np.arange(self.batch_size)[rows] * self._stream_length
         window = np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]  # [N, B]
         begin = starts + window % self.steps_per_epoch * self.sequence_length

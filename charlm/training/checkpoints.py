@@ -24,7 +24,7 @@ from charlm.network.bundle import MAX_HEADER_BYTES
 from charlm.runs.folder import STEPS
 from charlm.storage.atomic import remove_folder, sha256, write_folder
 from charlm.storage.files import read_file
-from charlm.training.engine import Shapes, Tensors
+from charlm.training.interface import Shapes, Tensors
 
 MAX_COUNT = 1 << 53
 """The largest count in progress.json: a float holds every smaller one exactly."""

@@ -14,29 +14,24 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from charlm.config.schema import Config, EarlyStoppingConfig
-from charlm.errors import CharlmError
-from charlm.hardware import memory_bytes, usable_precision
+from charlm.config.schema import EarlyStoppingConfig
 from charlm.network.architecture import architecture
-from charlm.network.rnn import Parameters
 from charlm.runs.folder import CHECKPOINTS, check_no_links
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
-from charlm.text.batches import fit_batches
-from charlm.text.corpus import Corpus
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
 from charlm.training.display import could_be_longer, describe_run, progress_bar, update_bar
-from charlm.training.engine import Engine, EngineFactory
+from charlm.training.interface import Engine
 from charlm.training.recorder import Recorder
 from charlm.training.schedule import make_schedule
-from charlm.training.signals import Say, Session
+from charlm.training.signals import Session
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner
 
-TWO_SLOTS = {"adam", "adamw", "adamax", "nadam", "lamb"}
-"""Optimizers that keep two numbers for each weight with any arguments."""
+CHIEF_ENDED = "ended by the chief"
+"""Why a run ends on another machine, if it would go on by itself: their losses differ in the last bits."""
 
 
 @dataclass(frozen=True)
@@ -63,91 +58,21 @@ class Outcome:
     help."""
 
 
-def new_engine(
-    config: Config,
-    corpus: Corpus,
-    make_engine: EngineFactory,
-    *,
-    first_weights: Parameters | None = None,
-    say: Say,
-    measure_memory: Callable[[], int | None] = memory_bytes,
-) -> Engine:
-    """Make the engine of a run, and say what of the config does not fit this text or this processor.
-
-    Args:
-        config: Every setting of the run; `training.parts` is a number.
-        corpus: Its text.
-        make_engine: Makes the engine.
-        first_weights: The weights that training begins with, of the shapes that the config gives; None = they are
-            drawn at random.
-        say: Called with each line for the user.
-        measure_memory: Returns the memory of the machine in bytes; None = not known.
-
-    Raises:
-        CharlmError: the text is too short, the network does not fit into the memory, or the config asks for something
-            that the engine does not have.
-
-    """
-    settings = config.training
-    batches, shrunk = fit_batches(
-        len(corpus.split("train")),
-        batch_size=settings.batch_size,
-        sequence_length=settings.sequence_length,
-        seed=config.seed,
-        shuffle=settings.shuffle,
-    )
-    vocabulary_size = len(corpus.vocabulary)
-    check_memory(config, vocabulary_size, available_bytes=measure_memory())
-    precision, replaced = usable_precision(settings.precision)
-    engine = make_engine(config, batches, vocabulary_size=vocabulary_size, precision=precision)
-    if first_weights is not None:
-        engine.begin_with(first_weights.tensors())
-    for line in filter(None, (shrunk, replaced)):
-        say(line)
-    return engine
-
-
-def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:
-    """Check that there is enough memory to train a network.
-
-    Counted are 4 bytes for each weight, for its gradient, and for each slot of the optimizer. That is a lower limit.
-
-    Args:
-        config: Every setting of the run.
-        vocabulary_size: V, the number of ids.
-        available_bytes: The memory of the machine; None = not known, and nothing is refused.
-
-    Raises:
-        CharlmError: more memory is needed than there is.
-
-    """
-    weights, optimizer = architecture(config, vocabulary_size).size, config.training.optimizer.name
-    numbers = 4 if optimizer.lower() in TWO_SLOTS else 2
-    needed = 4 * numbers * weights
-    if available_bytes is not None and needed > available_bytes:
-        raise CharlmError(
-            f"model: {weights:,} weights; training them with {optimizer} needs at least {needed / 1e9:,.1f} GB of "
-            f"memory, and there is {available_bytes / 1e9:,.1f} GB: lower model.units or model.layers"
-        )
-
-
 def train(
     run: Run,
     engine: Engine,
     *,
     resume: bool,
     session: Session,
-    measure_memory: Callable[[], int | None] = memory_bytes,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Train, or continue training, until a limit of the config or a signal.
 
     Args:
         run: Its folder, config and corpus.
-        engine: What computes the steps, in its first state; see `new_engine`.
+        engine: What computes the steps, in its first state; see `charlm.training.preparation.new_engine`.
         resume: Whether to continue from the newest checkpoint.
         session: Its user, from a `stop_on_signal` block.
-        measure_memory: Returns the memory of the machine in bytes; None = not known.
         clock: Returns the time in seconds.
 
     Raises:
@@ -161,7 +86,7 @@ def train(
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
         with session.at_once():
-            soft_targets = open_soft_targets(run, available_bytes=measure_memory(), say=session.say)
+            soft_targets = open_soft_targets(run, say=session.say)
             training = Training(run, engine, soft_targets=soft_targets, session=session, clock=clock)
         with contextlib.closing(training.recorder.outputs):
             with session.at_once():
@@ -262,15 +187,22 @@ class Training:
         with self.session.deferred():
             while True:
                 self.recorder.record_due(self.progress)
-                if reason := self._ending():
+                reason, signal = self._ending(), self.session.signal
+                is_ending = reason is not None or signal is not None
+                count, number = self.engine.agree(
+                    0 if is_ending else self.steps.next_count(self.progress),
+                    signal if reason is None and signal is not None else 0,
+                )
+                if not count:
+                    self.stopped_by = Signals(number) if number else None
                     self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
-                    return reason
-                self.steps.take_steps(self.progress)
+                    return f"stopped by {self.stopped_by.name}" if self.stopped_by else reason or CHIEF_ENDED
+                self.steps.take(count, self.progress)
                 self.progress.elapsed_seconds = earlier + self.clock() - started
                 update_bar(bar, self.progress, self.schedule)
 
     def _ending(self) -> str | None:
-        """Return why the run ends here, or None."""
+        """Return why the run ends here, or None; a signal is no such reason, as the run can be resumed then."""
         progress, stopping = self.progress, self.stopping
         if progress.evaluated_step == progress.step >= self.schedule.total:
             return "all steps done"
@@ -278,9 +210,6 @@ class Training:
             return self.session.reason
         if stopping is not None and progress.evaluations_without_best >= stopping.patience:
             return f"no new best in {stopping.patience} evaluations"
-        if self.session.signal is not None:
-            self.stopped_by = self.session.signal
-            return f"stopped by {self.session.signal.name}"
         return None
 
 

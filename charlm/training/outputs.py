@@ -27,8 +27,8 @@ from charlm.storage.atomic import write_file
 from charlm.storage.files import Log, open_for_writing, refuse_links, writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
-from charlm.training.engine import Engine
 from charlm.training.events import EventLog
+from charlm.training.interface import Engine
 from charlm.training.schedule import Schedule
 from charlm.training.steps import DivergenceError
 

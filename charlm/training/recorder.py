@@ -15,8 +15,8 @@ from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_evaluation, line_columns
-from charlm.training.engine import Engine
 from charlm.training.events import NGRAM, StepChange, choose_windows, views_of
+from charlm.training.interface import Engine
 from charlm.training.outputs import RunOutputs
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped

@@ -50,14 +50,11 @@ SoftTargets = NDArray[np.float16]
 """Probabilities of the next character, float16 [N, V]."""
 
 
-def open_soft_targets(
-    run: Run, *, available_bytes: int | None, say: Callable[[str], object] = lambda _: None
-) -> SoftTargets | None:
+def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None) -> SoftTargets | None:
     """Return the soft targets of a run; they are computed now if the run does not have them.
 
     Args:
         run: Its folder, config and corpus.
-        available_bytes: The memory of the machine; None = not known.
         say: Called with a line for the user before they are computed.
 
     Returns:
@@ -65,7 +62,7 @@ def open_soft_targets(
 
     Raises:
         CharlmError: a teacher cannot be read, has another vocabulary than the text, or is not the one that the run
-            began with; there is too little memory; or a file cannot be read or written.
+            began with; or a file cannot be read or written.
 
     """
     settings = run.config.training
@@ -74,7 +71,6 @@ def open_soft_targets(
     check_no_links(run.folder)
     facts, path, shape = _read_facts(run.folder), run.folder / SOFT_TARGETS, _shape(run.corpus)
     if facts is None or not _is_whole(path, facts, shape):
-        _check_memory(shape, available_bytes)
         own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
         teachers = _read_teachers([*map(Path, settings.teachers), *own], run.corpus)
         _check_same_teachers(run, teachers, facts)

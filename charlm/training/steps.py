@@ -8,15 +8,13 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.config.schema import DivergenceConfig
 from charlm.errors import CharlmError
 from charlm.runs.run import Run
-from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
-from charlm.training.engine import Engine
 from charlm.training.events import StepChange
+from charlm.training.interface import Engine
 from charlm.training.schedule import Schedule
 from charlm.training.soft_targets import SoftTargets
 
@@ -33,36 +31,6 @@ class DivergenceError(CharlmError):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}: training has diverged: {ADVICE}")
-
-
-class WindowReader:
-    """Reads the windows of steps from the training text.
-
-    Args:
-        corpus: The text.
-        schedule: Which windows a step reads.
-        rows: Which rows of a batch are read.
-
-    """
-
-    def __init__(self, corpus: Corpus, schedule: Schedule, rows: slice) -> None:
-        self._corpus, self._schedule, self._rows = corpus, schedule, rows
-        self._ids = corpus.split("train")
-
-    def __call__(self, first: int, count: int) -> NDArray[np.int32]:
-        """Return windows of one epoch and one length, int32 [count, T + 1, rows].
-
-        Args:
-            first: The number of steps before the first of these, 0 or more.
-            count: The number of steps.
-
-        Raises:
-            CharlmError: the text on the disk has become shorter.
-
-        """
-        self._corpus.check_size()
-        batches, epoch, window = self._schedule.place(first)
-        return batches.windows(self._ids, epoch=epoch, first=window, count=count, rows=self._rows)
 
 
 class StepRunner:
@@ -86,16 +54,30 @@ class StepRunner:
     ) -> None:
         self._settings = run.config.training
         self._engine, self._schedule = engine, schedule
-        self._read_windows = WindowReader(run.corpus, schedule, engine.rows)
+        self._corpus, self._ids = run.corpus, run.corpus.split("train")
         self._soft_targets = soft_targets
         self._seconds_per_step = math.inf  # not known yet
         self.last_change: StepChange | None = None
         """What the last step before the last evaluation did; None before the first of them."""
 
-    def take_steps(self, progress: Progress) -> None:
-        """Take at least one step, at most up to the next event of the schedule, and count them in `progress`.
+    def next_count(self, progress: Progress) -> int:
+        """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event.
 
         The step before an evaluation is taken alone, so that its effect on the weights can be measured.
+        """
+        count = min(
+            self._schedule.steps_to_next_event(progress.step),
+            self._settings.steps_per_call,
+            max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
+        )
+        return count - (count > 1 and self._schedule.evaluates_at(progress.step + count))
+
+    def take(self, count: int, progress: Progress) -> None:
+        """Take steps, and count them in `progress`.
+
+        Args:
+            count: What `next_count` has returned, here or on the machine that decides.
+            progress: How far the run is.
 
         Raises:
             CharlmError: the text on the disk has become shorter.
@@ -103,19 +85,16 @@ class StepRunner:
 
         """
         first = progress.step
-        count = min(
-            self._schedule.steps_to_next_event(first),
-            self._settings.steps_per_call,
-            max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
-        )
-        if count > 1 and self._schedule.evaluates_at(first + count):
-            count -= 1
         before = self._engine.weights() if self._schedule.evaluates_at(first + count) else None
+        self._corpus.check_size()
+        batches, epoch, window = self._schedule.place(first)
+        positions = batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
+        targets = self._soft_targets
         metrics = self._engine.take_steps(
-            self._read_windows(first, count),
+            np.asarray(self._ids[positions], np.int32),
             self._schedule.rates(first, count),
             reset_state=self._schedule.resets_state_at(first),
-            soft_targets=self._read_soft_targets(first, count),
+            soft_targets=None if targets is None else np.asarray(targets[positions[:, :-1]]),
         )
         progress.step += count
         progress.seconds += metrics.seconds
@@ -126,14 +105,6 @@ class StepRunner:
             self.last_change = StepChange(progress.step, metrics.last_norms, before, self._engine.weights())
         results = zip(metrics.losses, metrics.norms, strict=True)
         check_steps(results, first=first, progress=progress, settings=self._settings.divergence)
-
-    def _read_soft_targets(self, first: int, count: int) -> SoftTargets | None:
-        """Return the soft targets of the windows that `WindowReader` reads, float16 [count, T, rows, V]."""
-        if self._soft_targets is None:
-            return None
-        batches, epoch, window = self._schedule.place(first)
-        positions = batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
-        return np.asarray(self._soft_targets[positions[:, :-1]])
 
 
 def check_steps(

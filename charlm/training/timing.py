@@ -11,23 +11,36 @@ import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
+from charlm.errors import CharlmError, counted
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
-from charlm.training.engine import Engine
+from charlm.training.interface import Engine, EngineFactory
 from charlm.training.loop import Training
-from charlm.training.schedule import ENOUGH_EVALUATIONS, MAX_EVALUATE_EVERY, evaluation_period, mean_growth
+from charlm.training.preparation import Preparation, gives_length, new_engine, settle
+from charlm.training.schedule import (
+    ENOUGH_EVALUATIONS,
+    MAX_EVALUATE_EVERY,
+    evaluation_period,
+    make_schedule,
+    mean_growth,
+)
 from charlm.training.signals import Session
 from charlm.training.steps import DivergenceError
 
 STEP_SECONDS = 3.0
 """How long steps are timed, at least."""
+TIMED_SHARE = 0.05
+"""The share of the time of a run for which steps are timed, at most."""
+FEW_STEPS = 200
+"""With fewer steps, a network learns little more than how often each character occurs."""
 MAX_STEPS = 1 << 53
 """The largest number of steps that a checkpoint holds."""
 
@@ -124,12 +137,147 @@ def measure(
     return Costs(step, evaluation, checkpoint, start)
 
 
+def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
+    """Check the minutes that a run is to take.
+
+    Args:
+        minutes: More than 0.
+        overrides: Settings by sections; they must leave the length of the run alone.
+
+    Raises:
+        CharlmError: the minutes are not a number more than 0, or an override gives the length.
+
+    """
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise CharlmError(f"--minutes {minutes:g}: must be a number more than 0")
+    if key := gives_length(overrides):
+        raise CharlmError(f"--minutes {minutes:g}: decides {key}, which --set gives as well; leave one of them out")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a run takes on this machine."""
+
+    costs: Costs
+    """Of the run itself."""
+    teacher_seconds: float
+    """The teachers that the run trains first, and their reading of the text; 0 = it trains none."""
+
+    def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
+        """Return the largest number of steps with which the run and its teachers take at most `seconds`; 0 = none."""
+        return self.costs.steps_within(settings, seconds - self.teacher_seconds)
+
+
+def estimate(
+    config: Config,
+    corpus: Corpus,
+    engine: Engine,
+    engines: EngineFactory,
+    *,
+    session: Session,
+    step_seconds: float = STEP_SECONDS,
+) -> Estimate:
+    """Find out how long a run takes, its teachers included, from a few steps that are timed and undone.
+
+    The arguments and errors are those of `measure`, and `engines` makes the engine of a teacher.
+    """
+    costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
+    teachers = teacher_seconds(config, corpus, engines, session=session, step_seconds=step_seconds)
+    return Estimate(costs, teachers)
+
+
+def fit_to_minutes(
+    prepared: Preparation,
+    engine: Engine,
+    engines: EngineFactory,
+    *,
+    minutes: float | None,
+    started: float,
+    session: Session,
+) -> Config:
+    """Return the config with the steps that fit into the minutes, in place of the length that it gave.
+
+    Args:
+        prepared: What trains.
+        engine: Its engine, in its first state.
+        engines: Makes the engine of a teacher.
+        minutes: What the user asks for, from `started` on; None = those that the recipe is advised with, from now on,
+            and as long as the config says if there are none.
+        started: When the program began, in seconds of `time.perf_counter`.
+        session: Of a `stop_on_signal` block.
+
+    Raises:
+        CharlmError: the minutes that the user asks for are too short for a step.
+        Stopped: a signal came.
+
+    """
+    config, settings, total = prepared.config, prepared.config.training, minutes or prepared.advised_minutes
+    if total is None:
+        return config
+    begin = time.perf_counter() if minutes is None else started
+    timed = min(STEP_SECONDS, 60 * total * TIMED_SHARE)
+    found = estimate(config, prepared.corpus, engine, engines, session=session, step_seconds=timed)
+    spent, costs = time.perf_counter() - begin, found.costs
+    steps = engines.share(found.steps_within(settings, 60 * total - spent))
+    if minutes is None:
+        steps = max(steps, FEW_STEPS)
+    if steps == 0:
+        needed = spent + found.teacher_seconds + costs.run_seconds(settings, 1)
+        raise CharlmError(f"--minutes {total:g}: the start and one step take {needed / 60:.2g} min; give more")
+    shortened = settings.with_steps(steps)
+    epochs = make_schedule(shortened, engine.batches).epochs(steps)
+    session.say(
+        f"{total:g} min: {counted(steps, 'step')} of {1000 * costs.step_seconds:.3g} ms, "
+        f"{epochs:.3g} epochs, in place of the length in the config"
+    )
+    if steps < FEW_STEPS:
+        enough = (spent + found.teacher_seconds + costs.run_seconds(settings, FEW_STEPS)) / 60
+        longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
+        session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
+    return config.model_copy(update={"training": shortened})
+
+
+def teacher_seconds(
+    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session, step_seconds: float
+) -> float:
+    """Return how long the teachers take that a run would train, and their reading of the text; 0 = there are none.
+
+    A few steps of one are timed. Reading the training text takes as long as evaluating so many characters.
+
+    Args:
+        config: Every setting of the run.
+        corpus: Its text.
+        engines: Makes the engine.
+        session: Of a `stop_on_signal` block; nothing is said.
+        step_seconds: How long to time steps, at least.
+
+    Raises:
+        CharlmError: what `new_engine` and `measure` raise.
+        Stopped: a signal came.
+
+    """
+    seeds = config.training.own_teachers
+    if not seeds:
+        return 0.0
+    with session.silent():
+        teacher = settle(config.of_teacher(seeds[0]), corpus, engines=engines, is_recorded=True, say=session.say)
+        engine = new_engine(teacher, corpus, engines, session=session)
+    costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds)
+    steps = make_schedule(teacher.training, engine.batches).total
+    sizes = {name: len(corpus.split(name)) for name in ("train", "validation")}
+    evaluated = min(sizes["validation"], config.training.evaluate_characters)
+    reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0
+    return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)
+
+
 def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) -> float:
     """Take steps for some seconds, at least one call of the engine; return the seconds of one step."""
     first, started, now = training.progress.step, clock(), -math.inf
-    while now - started < seconds:
+    while count := training.engine.agree(
+        training.steps.next_count(training.progress) if now - started < seconds else 0, 0
+    )[0]:
         with contextlib.suppress(DivergenceError):  # what was learned is undone in any case
-            training.steps.take_steps(training.progress)
+            training.steps.take(count, training.progress)
         now = clock()
     return (now - started) / (training.progress.step - first)
 

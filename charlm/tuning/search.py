@@ -18,35 +18,32 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from charlm.config.schema import Config
 from charlm.config.yaml import dump_yaml
 from charlm.errors import CharlmError, harmless
-from charlm.runs.run import begin_run, folder_aside
+from charlm.runs.run import begin_run, scratch_run
 from charlm.storage.atomic import write_file
 from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
-from charlm.training import loop
 from charlm.training.checkpoints import Progress
-from charlm.training.engine import Engine, EngineFactory
-from charlm.training.loop import Outcome, new_engine
-from charlm.training.parts import fill_parts
+from charlm.training.interface import Engine, EngineFactory
+from charlm.training.loop import Outcome
+from charlm.training.preparation import Preparation, prepare
 from charlm.training.schedule import mean_growth
 from charlm.training.signals import Session
-from charlm.training.timing import STEP_SECONDS, measure
+from charlm.training.timing import STEP_SECONDS, TIMED_SHARE, Estimate, estimate
+from charlm.training.trainer import train_run
 from charlm.tuning.space import Space
-from charlm.tuning.study import ENDED, ERROR, SECONDS, SETTINGS, Study
+from charlm.tuning.study import ENDED, ERROR, SECONDS, VALUES, Study
 
 BEST_FILE = "best.yaml"
 MAX_FAILURES = 3
 """Trials that fail one after the other, after which something must be wrong with all of them."""
 HOPELESS, TIME_IS_OVER = "pruned: worse than the median of the other trials so far", "the time is over"
 NOTHING_LEFT, ENOUGH = "nothing is left to try", "enough trials"
-EVALUATIONS = 10
-"""In a whole trial."""
-TIMED_SHARE = 0.05
-"""The share of the time of a trial for which steps are timed, at most."""
-TimeStep = Callable[[Config, Corpus, Engine, Session, float], float]
-"""Returns how long a step takes, from steps that are taken for some seconds and undone."""
+EVALUATIONS, FEWEST_EVALUATIONS = 10, 4
+"""In a whole trial, at most and at least."""
+EVALUATED_SHARE = 0.2
+"""The share of the time of a trial that its evaluations should take at most."""
 
 
 @dataclass(frozen=True)
@@ -86,63 +83,46 @@ class SearchResult:
     """The signal that ended it, or None."""
 
 
-def time_step(config: Config, corpus: Corpus, engine: Engine, session: Session, seconds: float) -> float:
-    """Return how long a step of a trial takes; a `TimeStep`, which raises as `charlm.training.timing.measure`."""
-    return measure(config, corpus, engine, session=session, step_seconds=seconds).step_seconds
+def prepare_trial(
+    space: Space, values: Mapping[str, Any], corpus: Corpus, engines: EngineFactory, *, scratch: Path, session: Session
+) -> Preparation:
+    """Settle a trial, all but its length.
 
-
-def plan_trial(
-    space: Space,
-    values: Mapping[str, Any],
-    corpus: Corpus,
-    make_engine: EngineFactory,
-    *,
-    seconds: float,
-    session: Session,
-    time_step: TimeStep = time_step,
-) -> tuple[dict[str, Any], Engine]:
-    """Decide the length of a trial.
+    Its text is not sampled, since that takes time and nobody reads it, and a search ends hopeless trials itself.
 
     Args:
         space: What is searched.
         values: The values that are tried, by dotted keys.
         corpus: The text.
-        make_engine: Makes the engine.
-        seconds: How long the trial is to train, without evaluations and start-up.
+        engines: Makes the engines.
+        scratch: A folder; nothing is written there, as there is a corpus.
         session: Of a `stop_on_signal` block.
-        time_step: Returns how long a step takes.
-
-    Returns:
-        The settings that differ from the recipe, by dotted keys (the values, the length, and the fixed ones), and the
-        engine in its first state.
 
     Raises:
-        CharlmError: the values are not valid together, or the engine cannot use them.
-        Stopped: a signal came.
+        CharlmError: the values are not valid together, or this machine cannot use them.
 
     """
-    config = _config(space, {**values, **_length(EVALUATIONS)})
-    engine = new_engine(config, corpus, make_engine, say=lambda _: None)
-    step_seconds = time_step(config, corpus, engine, session, min(STEP_SECONDS, TIMED_SHARE * seconds))
-    steps = max(EVALUATIONS, round(seconds / step_seconds / mean_growth(config.training)))
-    return {**space.fixed, **values, **_length(steps)}, engine
+    return prepare(
+        corpus,
+        recipe=space.recipe,
+        overrides=space.overrides({**values, "training.early_stopping": None, "sampling.length": 0}),
+        scratch=scratch,
+        engines=engines,
+        session=session,
+    )
 
 
-def _config(space: Space, settings: Mapping[str, Any]) -> Config:
-    """Return the config of a trial; texts are not sampled, since they take time, and nobody reads them."""
-    return fill_parts(space.config({**settings, "sampling.length": 0}))
+def length_of_trial(prepared: Preparation, found: Estimate, seconds: float) -> dict[str, int]:
+    """Return the settings of the section training that make a trial train for some seconds, its teachers included.
 
-
-def _length(steps: int) -> dict[str, Any]:
-    """Return the settings of a run of some steps: evaluated at equal parts of it, and saved once, at its end."""
-    every = -(-steps // EVALUATIONS)
-    return {
-        "training.epochs": None,
-        "training.steps": steps,
-        "training.early_stopping": None,
-        "training.evaluate_every": every,
-        "training.checkpoint_every": steps,
-    }
+    It is evaluated at equal parts of its length, as often as that costs little, and saved once, at its end.
+    """
+    training, costs = prepared.config.training, found.costs
+    afforded = EVALUATED_SHARE * seconds / max(costs.evaluation_seconds, 1e-9)
+    evaluations = max(FEWEST_EVALUATIONS, int(min(EVALUATIONS, afforded)))
+    steps = round((seconds - found.teacher_seconds) / costs.step_seconds / mean_growth(training))
+    steps = max(evaluations, steps)
+    return {"steps": steps, "evaluate_every": -(-steps // evaluations), "checkpoint_every": steps}
 
 
 @dataclass
@@ -152,26 +132,26 @@ class Search:
     Args:
         study: Its trials.
         corpus: The text.
-        make_engine: Makes the engine of each trial.
+        engines: Makes the engine of each trial.
         session: Its user, from a `stop_on_signal` block.
         command: What trains on the same text with a recipe, without the recipe.
         seconds: The time that the search has.
         trial_seconds: How long each trial trains, without evaluations and start-up.
         trials: The number of trials that the study may have; None = any.
-        time_step: Returns how long a step takes.
+        estimate: Finds out how long a trial takes.
         clock: Returns the time in seconds.
 
     """
 
     study: Study
     corpus: Corpus
-    make_engine: EngineFactory
+    engines: EngineFactory
     session: Session
     command: str
     seconds: float
     trial_seconds: float
     trials: int | None = None
-    time_step: TimeStep = time_step
+    estimate: Callable[..., Estimate] = estimate
     clock: Callable[[], float] = time.monotonic
     _longest_seconds: float = 0.0
     _failures: list[str] = field(default_factory=list)
@@ -215,22 +195,22 @@ class Search:
         values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in trial.params.items()}
         tried = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
         session.say(f"trial {trial.number}: {tried}")
+        folder = self.study.folder(trial.number)
         try:
-            settings, engine = plan_trial(
-                space,
-                trial.params,
-                self.corpus,
-                self.make_engine,
-                seconds=self.trial_seconds,
-                session=session,
-                time_step=self.time_step,
-            )
+            with scratch_run(folder) as scratch, session.silent():
+                prepared = prepare_trial(
+                    space, trial.params, self.corpus, self.engines, scratch=scratch, session=session
+                )
+                engine = prepared.new_engine(self.engines, session=session)
+                training = prepared.config.training.model_copy(update=self._length(prepared, engine))
+                config = prepared.config.model_copy(update={"training": training.with_steps(training.steps or 1)})
+                run = begin_run(folder, config, self.corpus, scratch=scratch)
+            steps = config.training.steps or 1
 
             def watch(progress: Progress, nats: float) -> None:
                 """Report an evaluation to the study, and end a trial that is hopeless."""
-                evaluation = -(-progress.step // settings["training.evaluate_every"])  # 1 to EVALUATIONS
-                trial.report(nats, evaluation)
-                if progress.step >= settings["training.steps"]:
+                trial.report(nats, -(-EVALUATIONS * progress.step // steps))  # 1 to EVALUATIONS
+                if progress.step >= steps:
                     return
                 if trial.should_prune():
                     session.reason = HOPELESS
@@ -238,18 +218,23 @@ class Search:
                     session.reason = TIME_IS_OVER
 
             session.on_evaluation = watch
-            folder = self.study.folder(trial.number)
-            with folder_aside(folder) as aside:
-                run = begin_run(folder, _config(space, settings), self.corpus, aside=aside)
             with session.silent():
-                outcome = loop.train(run, engine, resume=False, session=session)
+                outcome = train_run(run, self.engines, engine=engine, session=session)
         except CharlmError as error:
             self._fail(trial, str(error))
             return None
-        self._tell(trial, outcome, settings)
+        self._tell(trial, outcome)
         return outcome
 
-    def _tell(self, trial: Trial, outcome: Outcome, settings: Mapping[str, Any]) -> None:
+    def _length(self, prepared: Preparation, engine: Engine) -> dict[str, int]:
+        """Return the settings of a trial that decide its length, from steps that are timed."""
+        timed = min(STEP_SECONDS, TIMED_SHARE * self.trial_seconds)
+        found = self.estimate(
+            prepared.config, self.corpus, engine, self.engines, session=self.session, step_seconds=timed
+        )
+        return length_of_trial(prepared, found, self.trial_seconds)
+
+    def _tell(self, trial: Trial, outcome: Outcome) -> None:
         """Tell the study and the user how a trial ended; one that is run again has not ended."""
         if outcome.signal is not None or outcome.reason == TIME_IS_OVER:
             return
@@ -260,7 +245,7 @@ class Search:
         if outcome.reason == HOPELESS:
             self.study.end(trial, TrialState.PRUNED, {SECONDS: seconds})
         else:
-            self.study.end(trial, TrialState.COMPLETE, {SETTINGS: dict(settings), SECONDS: seconds}, nats=nats)
+            self.study.end(trial, TrialState.COMPLETE, {VALUES: trial.params, SECONDS: seconds}, nats=nats)
         self._failures.clear()
         best = self._write_best()
         result = "pruned" if outcome.reason == HOPELESS else f"{nats:.4f} nats per character"
@@ -283,9 +268,10 @@ class Search:
         head = (
             f"{self.command} -c {shlex.quote(str(path))}",
             f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats a character",
-            f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training.",
+            f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training. It trains as long as "
+            f"{space.recipe.stem} does; --minutes N takes another time.",
         )
-        values = space.config(best.user_attrs[SETTINGS]).model_dump(mode="json", exclude_defaults=True)
+        values = space.config(best.user_attrs[VALUES]).model_dump(mode="json", exclude_defaults=True)
         write_file(path, ("".join(f"# {harmless(line)}\n" for line in head) + dump_yaml(values)).encode())
         return f"; best {best.value:.4f} (trial {best.number})"
 

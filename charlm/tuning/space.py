@@ -1,6 +1,6 @@
 """The YAML file of a search: a recipe, values that replace some of its own, and settings with the ranges to search.
 
-    recipe: default
+    recipe: default                  # left out: the recipe that suits the text
     fixed: {model.layers: 2}
     search:
       model.units: {int: [128, 512], step: 64}
@@ -12,23 +12,27 @@ Ranges are Optuna's distributions. Keys and values are checked here, before anyt
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import flatten, load_config
-from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config
+from charlm.config.file import flatten, load_config, nest, parse_overrides
+from charlm.config.recipes import DEFAULT_RECIPE, find_recipe, suited_recipe
+from charlm.config.schema import Config, merge
 from charlm.config.yaml import read_yaml, show_value
 from charlm.errors import CharlmError, demand, path_of, shorten
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 FORMS = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
-OPTIONS = {"int": {"step", "log"}, "float": {"log"}, "categorical": set[str]()}
-"""What may stand beside each kind of range."""
+OPTIONS: Mapping[str, Mapping[str, type]] = {
+    "int": {"step": int, "log": bool},
+    "float": {"log": bool},
+    "categorical": {},
+}
+"""What may stand beside each kind of range, and its type."""
 TYPES: Mapping[str, set[type]] = {
     "int": {int},
     "float": {int, float},
@@ -62,10 +66,29 @@ class Space:
     """The file it was read from."""
     recipe: Path
     """The file of the recipe."""
+    is_advised: bool
+    """Whether the file names no recipe, so that `for_text` takes the one that suits the text."""
     fixed: Mapping[str, Any]
-    """Values that replace those of the recipe, by dotted keys."""
+    """Values that replace those of the recipe, by sections as in a YAML file."""
     search: Mapping[str, Range]
     """The settings that are searched, by dotted keys."""
+
+    def for_text(self, training_characters: int) -> "Space":
+        """Return the space for a text with so much training text: if it names no recipe, over the one that suits.
+
+        Raises:
+            CharlmError: a range leaves out the value of that recipe.
+
+        """
+        if not self.is_advised:
+            return self
+        space = replace(self, recipe=find_recipe(suited_recipe(training_characters).recipe))
+        _check_recipe(space)
+        return space
+
+    def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fixed values and these, which have dotted keys, by sections as in a YAML file."""
+        return merge(self.fixed, nest(values.items()))
 
     def config(self, values: Mapping[str, Any] | None = None) -> Config:
         """Return the recipe with the fixed values and these, by dotted keys.
@@ -74,7 +97,7 @@ class Space:
             CharlmError: the file of the recipe cannot be read, or the values are not valid together.
 
         """
-        return load_config(self.recipe, overrides={**self.fixed, **(values or {})})
+        return load_config(self.recipe, overrides=self.overrides(values or {}))
 
     def describe(self) -> dict[str, Any]:
         """Return what makes two searches the same, for JSON: every setting, and the ranges."""
@@ -87,7 +110,7 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    recipe: str = "default"
+    recipe: str | None = None
     fixed: dict[str, Any] = {}
     search: Annotated[dict[str, Any], Field(min_length=1)]
 
@@ -111,9 +134,10 @@ def load_space(path: Path) -> Space:
         found = "" if problem["type"] == "missing" else f"found {shorten(problem['input'])}; "
         raise CharlmError(f"{path}: {key}{found}{demand(problem)}") from None
     ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections.search.items()}
-    is_file = Path(sections.recipe).suffix in {".yaml", ".yml"}
-    recipe = path.parent / sections.recipe if is_file else find_recipe(sections.recipe)
-    space = Space(path, recipe, fixed=sections.fixed, search=ranges)
+    name = DEFAULT_RECIPE if sections.recipe is None else sections.recipe
+    recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
+    fixed = parse_overrides(sections.fixed)
+    space = Space(path, recipe, sections.recipe is None, fixed=fixed, search=ranges)
     _check_keys(space)
     _check_recipe(space)
     return space
@@ -121,12 +145,17 @@ def load_space(path: Path) -> Space:
 
 def _parse_range(origin: str, value: Any) -> Range:
     kinds = OPTIONS.keys() & value.keys() if isinstance(value, dict) else set[str]()
-    if len(kinds) != 1 or not value.keys() <= kinds | OPTIONS[min(kinds)]:
+    if len(kinds) != 1 or not value.keys() <= kinds | OPTIONS[min(kinds)].keys():
         raise CharlmError(f"{origin}: found {shorten(value)}; must be {FORMS}")
     kind = min(kinds)
     values, options = value[kind], {name: option for name, option in value.items() if name != kind}
-    types = TYPES[kind]
-    if not isinstance(values, list) or (kind != "categorical" and len(values) != 2) or {*map(type, values)} - types:
+    is_wrong = any(type(option) is not OPTIONS[kind][name] for name, option in options.items())
+    if (
+        is_wrong
+        or not isinstance(values, list)
+        or (kind != "categorical" and len(values) != 2)
+        or {*map(type, values)} - TYPES[kind]
+    ):
         raise CharlmError(f"{origin}: found {shorten(value)}; must be {FORMS}")
     try:
         with warnings.catch_warnings():
@@ -149,15 +178,16 @@ def contains(one: Range, value: Any) -> bool:
 
 def _check_keys(space: Space) -> None:
     """Check every key, the fixed values, and every range at its ends, each on its own."""
+    fixed = [*_dotted(space.fixed)]
     for section, keys, refused in (
-        ("fixed", space.fixed, DECIDED_BY_THE_SEARCH),
+        ("fixed", fixed, DECIDED_BY_THE_SEARCH),
         ("search", space.search, {**DECIDED_BY_THE_SEARCH, **NOT_SEARCHED}),
     ):
         for key in keys:
             for name, reason in refused.items():
                 if key == name or key.startswith(f"{name}."):
                     raise CharlmError(f"{space.path}: {section}: {key}: {reason}; leave it out")
-    if both := sorted(space.fixed.keys() & space.search.keys()):
+    if both := sorted({*fixed} & space.search.keys()):
         raise CharlmError(f"{space.path}: {both[0]}: is in fixed and in search; leave it in one of them")
     for section, values in _examples(space):
         try:
@@ -167,6 +197,14 @@ def _check_keys(space: Space) -> None:
             if message.startswith("--set"):
                 message = f"{space.path}: {section}: {message.removeprefix('--set').lstrip(': ')}"
             raise CharlmError(message) from None
+
+
+def _dotted(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the dotted keys of nested mappings, those of the sections included."""
+    for key, value in values.items():
+        yield f"{before}{key}"
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{key}.")
 
 
 def values_of_recipe(space: Space) -> dict[str, Any]:

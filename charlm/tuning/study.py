@@ -38,14 +38,14 @@ PRUNING_TRIALS, PRUNING_INDEX = 4, 3
 MAX_REPEATS = 100
 """Proposals of values that were tried before, in a row, after which there is nothing left to try."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-SETTINGS, ERROR, SECONDS = "settings", "error", "seconds"
+VALUES, ERROR, SECONDS = "values", "error", "seconds"
 LEFT_OUT, TRIAL_SECONDS = "left_out", "trial_seconds"
 """The names of the attributes of trials, and of the study."""
 
 
 def prepare_folder(
     out: Path, space: Space, sources: Sequence[str | Path], *, progress: bool = False
-) -> tuple[Corpus, dict[str, Any]]:
+) -> tuple[Corpus, Space, dict[str, Any]]:
     """Begin a search in a folder, or find that the same search has begun there.
 
     Args:
@@ -55,7 +55,7 @@ def prepare_folder(
         progress: Whether to show a progress bar on standard error while the text is tokenized.
 
     Returns:
-        The text, and what makes two searches the same, for JSON.
+        The text, the space for a text of this size, and what makes two searches the same, for JSON.
 
     Raises:
         CharlmError: the folder holds another search or something else, or the text cannot be read.
@@ -67,6 +67,7 @@ def prepare_folder(
             raise CharlmError(f"{out}: is not empty, and not the folder of a search; name another --out")
         out.mkdir(parents=True, exist_ok=True)
     corpus = _prepare_corpus(out / CORPUS, space.config(), sources, progress=progress)
+    space = space.for_text(len(corpus.split("train")))
     identity = {"format": FORMAT, **space.describe(), CORPUS: corpus_identity(corpus)}
     written = (json.dumps(identity, indent=2) + "\n").encode()
     path = out / SEARCH_FILE
@@ -75,7 +76,7 @@ def prepare_folder(
     elif (found := _read(path)) != json.loads(written):
         name = next((key for key in identity if found.get(key) != json.loads(written)[key]), "format")
         raise CharlmError(f"{out}: holds a search with another {name}; name another --out, or delete this one")
-    return corpus, identity
+    return corpus, space, identity
 
 
 def _prepare_corpus(target: Path, config: Config, sources: Sequence[str | Path], *, progress: bool) -> Corpus:
@@ -180,7 +181,7 @@ class Study:
         Args:
             trial: One that `next_trial` returned.
             state: COMPLETE, PRUNED or FAIL.
-            kept: What is kept of it: SETTINGS, the settings that it trained with; SECONDS of training; ERROR.
+            kept: What is kept of it: VALUES, the settings that were tried; SECONDS of training; ERROR.
             nats: The lowest loss of a complete trial, in nats per character.
 
         """

@@ -35,11 +35,14 @@ def step(*, recipe: str, kernel: str) -> Figures:
     from charlm.config.file import load_config
     from charlm.config.recipes import find_recipe
     from charlm.engine import runtime
-    from charlm.hardware import core_count, usable_precision
+    from charlm.hardware import core_count, multiplies_bfloat16
 
-    config = load_config(find_recipe(recipe), overrides={"training.parts": core_count(), "training.kernel": kernel})
+    settings = {"training.parts": core_count(), "training.kernel": kernel}
+    if not multiplies_bfloat16():
+        settings["training.precision"] = "float32"
+    config = load_config(find_recipe(recipe), overrides=settings)
     runtime.start()
-    pieces = make_pieces(config, precision=usable_precision(config.training.precision)[0])
+    pieces = make_pieces(config, precision=config.training.precision)
 
     def milliseconds(piece: Callable[[], Any]) -> float:
         def run(turns: int) -> None:
@@ -64,7 +67,7 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
     settings, rng = config.training, np.random.default_rng(0)
     batch, time = settings.batch_size, settings.sequence_length
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
-    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY, precision=precision)
+    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
     plain = build_model(without_dropout(config), VOCABULARY, precision=precision)
     shares = share_batch(batch, settings.parts or 1, engine.machine)
     windows = rng.integers(0, VOCABULARY, (1, time + 1, batch), np.int32)

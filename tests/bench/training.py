@@ -26,6 +26,7 @@ from typing import Any, Literal
 from bench.rounds import Figures, Workloads, numbers, parser, per_second, print_table
 
 Kernel = Literal["compiled", "tensorflow"]
+Precision = Literal["float32", "bfloat16"]
 VOCABULARY = 65
 """The distinct characters of the Tiny Shakespeare text."""
 EMBEDDING = 64
@@ -36,7 +37,7 @@ COLUMNS = {
 }
 
 
-def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, kernel: Kernel) -> Figures:
+def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precision, kernel: Kernel) -> Figures:
     """Measure the step that `charlm train` takes, with the default number of steps in one call."""
     from charlm.engine import runtime
 
@@ -55,10 +56,11 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: str, ke
         clip_norm=1.0,
         parts=default_parts(batch, cores=core_count()),
         kernel=kernel,
+        precision=precision,
     )
     config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
-    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY, precision=precision)
+    engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
     windows = random_ids(settings.steps_per_call, time + 1, batch)
     rates = np.full(len(windows), LEARNING_RATE, np.float32)
 

@@ -13,7 +13,7 @@ from charlm.config.schema import Config, CorpusConfig, ModelConfig
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import parameters_from_tensors
-from charlm.runs.run import begin_run, folder_aside
+from charlm.runs.run import begin_run, scratch_run
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 from charlm.training.parts import fill_parts
@@ -45,9 +45,9 @@ def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_bundle(place / "huge", bias=3e38)
 
     tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
-    with folder_aside(place / "begun") as aside:
-        corpus = tokenize([str(place / "text.txt")], aside / "corpus", CorpusConfig())
-        begin_run(place / "begun", fill_parts(Config()), corpus, aside=aside)
+    with scratch_run(place / "begun") as scratch:
+        corpus = tokenize([str(place / "text.txt")], scratch / "corpus", CorpusConfig())
+        begin_run(place / "begun", fill_parts(Config()), corpus, scratch=scratch)
     (place / "lost").mkdir()
     (place / "lost/config.yaml").write_text(dump_config(Config()), encoding="utf-8")
     (place / "lost/metrics.jsonl").touch()

@@ -96,8 +96,8 @@ sample bundle -n 0 --json                                      | -n 0 has no end
 serve --slots 0                                                | 0 is not in the range
 tensorboard --port 99999                                       | '--port'
 tokenize --out out                                             | Missing argument 'PATH...'
-train --resume text.txt                                        | --resume continues with the corpus
-train --resume --minutes 3                                     | --minutes plans a new run
+train --resume text.txt                                        | --resume continues with the text
+train --resume --minutes 3                                     | --resume continues with the text
 train --minutes soon                                           | '--minutes'
 sample bundle --interactive --json                             | --interactive: leave out --samples,
 sample bundle --interactive --stop a                           | --interactive: leave out

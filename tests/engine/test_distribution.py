@@ -19,7 +19,7 @@ def make(machines: int, *, parts: int, batch_size: int = 6) -> KerasEngine:
     machine.count = machines
     config = load_config(find_recipe("tiny"), overrides=[f"training.parts={parts}"])
     batches = Batches(length=1000, batch_size=batch_size, sequence_length=4, seed=1)
-    return KerasEngine(config, batches, vocabulary_size=5, precision="float32", machine=machine)
+    return KerasEngine(config, batches, vocabulary_size=5, machine=machine)
 
 
 def test_a_machine_reads_the_rows_of_its_parts() -> None:

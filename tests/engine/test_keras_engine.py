@@ -20,7 +20,7 @@ from charlm.engine.model import CharacterRNN, build_model, named_weights
 from charlm.engine.optimizer import build_optimizer
 from charlm.hardware import core_count
 from charlm.text.batches import Batches
-from charlm.training.engine import Engine, StepMetrics
+from charlm.training.interface import Engine, StepMetrics
 
 V, T, B = 5, 4, 6
 SETTINGS = (
@@ -29,17 +29,17 @@ SETTINGS = (
     *("training.average_momentum=0.9", "training.state_reset=0.1", "training.parts=1"),
 )
 BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=1)
-IDS = np.random.default_rng(0).integers(0, V, 1000).astype(np.uint8)
+IDS = np.random.default_rng(0).integers(0, V, 1000).astype(np.int32)
 
 
 def make(*overrides: str) -> KerasEngine:
     config = load_config(find_recipe("tiny"), overrides=[*SETTINGS, *overrides])
-    return KerasEngine(config, BATCHES, vocabulary_size=V, precision="float32")
+    return KerasEngine(config, BATCHES, vocabulary_size=V)
 
 
 def take(engine: Engine, first: int, count: int) -> StepMetrics:
     """Take steps first to first + count - 1 of the text."""
-    windows = BATCHES.windows(IDS, epoch=0, first=first, count=count)
+    windows = IDS[BATCHES.positions(epoch=0, first=first, count=count)]
     return engine.take_steps(windows, np.full(count, 3e-3, np.float32), reset_state=first == 0)
 
 
@@ -88,19 +88,19 @@ def test_parameters_are_those_of_the_average_and_weights_are_not() -> None:
 def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() -> None:
     longer = replace(BATCHES, sequence_length=2 * T)
     config = load_config(find_recipe("tiny"), overrides=[*SETTINGS])
-    engines = make(), KerasEngine(config, longer, vocabulary_size=V, precision="float32")
+    engines = make(), KerasEngine(config, longer, vocabulary_size=V)
     for engine in engines:
         take(engine, 0, 1)
-    windows, rates = longer.windows(IDS, epoch=0, first=0, count=2), np.full(2, 3e-3, np.float32)
+    windows, rates = IDS[longer.positions(epoch=0, first=0, count=2)], np.full(2, 3e-3, np.float32)
     one, other = (engine.take_steps(windows, rates, reset_state=False).losses for engine in engines)
     assert one == other
 
 
 def test_a_periodic_text_is_learnt() -> None:
-    ids = np.tile(np.arange(3, dtype=np.uint8), 400)
+    ids = np.tile(np.arange(3, dtype=np.int32), 400)
     config = load_config(find_recipe("tiny"), overrides=["model.units=16"])
-    engine = KerasEngine(config, BATCHES, vocabulary_size=3, precision="float32")
-    windows = BATCHES.windows(ids, epoch=0, first=0, count=40)
+    engine = KerasEngine(config, BATCHES, vocabulary_size=3)
+    windows = ids[BATCHES.positions(epoch=0, first=0, count=40)]
     rates = np.full(40, 0.02, np.float32)
     losses = [loss for _ in range(5) for loss in engine.take_steps(windows, rates, reset_state=True).losses]
     assert losses[0] > 1

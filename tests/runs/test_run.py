@@ -11,7 +11,7 @@ from charlm.config.schema import Config, CorpusConfig
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.runs.folder import is_run
-from charlm.runs.run import Run, begin_run, corpus_identity, discard_run, folder_aside, open_run, run_corpus
+from charlm.runs.run import Run, begin_run, corpus_identity, discard_run, open_run, run_corpus, scratch_run
 from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus, open_corpus
 from charlm.text.tokenization import tokenize
@@ -26,8 +26,8 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def begin(folder: Path, corpus: Corpus, *, seed: int = 1) -> Run:
-    with folder_aside(folder) as aside:
-        return begin_run(folder, Config(seed=seed), corpus, aside=aside)
+    with scratch_run(folder) as scratch:
+        return begin_run(folder, Config(seed=seed), corpus, scratch=scratch)
 
 
 def names(folder: Path) -> list[str]:
@@ -52,17 +52,17 @@ def test_a_new_run_has_a_config_a_vocabulary_metrics_and_a_corpus(tmp_path: Path
 def test_a_corpus_made_aside_becomes_part_of_the_run_and_any_other_is_linked_to(tmp_path: Path, corpus: Corpus) -> None:
     begin(tmp_path / "linked", corpus)
     assert (tmp_path / "linked/corpus").readlink() == corpus.folder.resolve()
-    with folder_aside(tmp_path / "own") as aside:
-        own = tokenize([str(tmp_path / "text.txt")], aside / "corpus", CorpusConfig())
-        begin_run(tmp_path / "own", Config(), own, aside=aside)
+    with scratch_run(tmp_path / "own") as scratch:
+        own = tokenize([str(tmp_path / "text.txt")], scratch / "corpus", CorpusConfig())
+        begin_run(tmp_path / "own", Config(), own, scratch=scratch)
     assert not (tmp_path / "own/corpus").is_symlink()
     assert open_run(tmp_path / "own").corpus.manifest == open_run(tmp_path / "linked").corpus.manifest
 
 
 def test_nothing_is_left_of_a_run_that_does_not_begin(tmp_path: Path) -> None:
     def fail() -> None:
-        with folder_aside(tmp_path / "deep/in/run") as aside:
-            (aside / "corpus").mkdir()
+        with scratch_run(tmp_path / "deep/in/run") as scratch:
+            (scratch / "corpus").mkdir()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -92,10 +92,10 @@ def test_a_folder_that_is_not_free_is_refused(make: object, message: str, tmp_pa
 
 
 def test_a_run_that_another_process_began_meanwhile_stays(tmp_path: Path, corpus: Corpus) -> None:
-    with folder_aside(tmp_path / "run") as aside:
+    with scratch_run(tmp_path / "run") as scratch:
         other = begin(tmp_path / "run", corpus, seed=5)
         with pytest.raises(CharlmError, match="run: holds a run; continue it with --resume"):
-            begin_run(tmp_path / "run", Config(), corpus, aside=aside)
+            begin_run(tmp_path / "run", Config(), corpus, scratch=scratch)
     assert open_run(tmp_path / "run").config == other.config
 
 

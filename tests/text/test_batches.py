@@ -11,7 +11,7 @@ from charlm.text.batches import Batches, fit_batches
 
 def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() -> None:
     batches = Batches(length=13, batch_size=2, sequence_length=3, seed=0)  # 12 pairs fill the windows: the offset is 0
-    first, second = batches.windows(np.arange(13), epoch=0, first=0, count=2)
+    first, second = np.arange(13)[batches.positions(epoch=0, first=0, count=2)]
     assert first.T.tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
     assert second.T.tolist() == [[3, 4, 5, 6], [9, 10, 11, 12]]
 
@@ -19,8 +19,8 @@ def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() ->
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_windows_in_several_calls_are_those_of_one_call(shuffle: bool) -> None:
     batches, ids = Batches(length=100, batch_size=2, sequence_length=5, seed=3, shuffle=shuffle), np.arange(100)
-    whole = batches.windows(ids, epoch=4, first=0, count=9)
-    portions = [batches.windows(ids, epoch=4, first=first, count=3) for first in (0, 3, 6)]
+    whole = ids[batches.positions(epoch=4, first=0, count=9)]
+    portions = [ids[batches.positions(epoch=4, first=first, count=3)] for first in (0, 3, 6)]
     np.testing.assert_array_equal(np.concatenate(portions), whole)
 
 
@@ -33,9 +33,9 @@ def test_epochs_start_at_other_characters_and_the_same_seed_repeats_them() -> No
 
 def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
     ids = np.arange(1000)
-    plain = Batches(length=1000, batch_size=4, sequence_length=5, seed=1).windows(ids, epoch=3, first=0, count=49)
+    plain = ids[Batches(length=1000, batch_size=4, sequence_length=5, seed=1).positions(epoch=3, first=0, count=49)]
     batches = Batches(length=1000, batch_size=4, sequence_length=5, seed=1, shuffle=True)
-    shuffled = batches.windows(ids, epoch=3, first=0, count=49)
+    shuffled = ids[batches.positions(epoch=3, first=0, count=49)]
     turns = []
     for stream in range(4):
         turn = int(np.flatnonzero((plain[:, :, stream] == shuffled[0, :, stream]).all(1))[0])
@@ -55,7 +55,7 @@ def test_an_epoch_predicts_nearly_every_character_and_none_twice(
     length: int, batch_size: int, sequence_length: int, epoch: int
 ) -> None:
     batches, _ = fit_batches(length, batch_size=batch_size, sequence_length=sequence_length, seed=0)
-    windows = batches.windows(np.arange(length), epoch=epoch, first=0, count=batches.steps_per_epoch)
+    windows = np.arange(length)[batches.positions(epoch=epoch, first=0, count=batches.steps_per_epoch)]
     targets = windows[:, 1:].ravel()
     assert batches.steps_per_epoch >= 1
     assert len(set(targets.tolist())) == len(targets)

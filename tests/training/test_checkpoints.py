@@ -14,7 +14,7 @@ from charlm.errors import CharlmError
 from charlm.storage.atomic import sha256
 from charlm.training import checkpoints
 from charlm.training.checkpoints import KEPT, Checkpoint, Facts, OtherCheckpointError, Progress
-from charlm.training.engine import Shapes, Tensors
+from charlm.training.interface import Shapes, Tensors
 
 SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
 

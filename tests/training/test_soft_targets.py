@@ -19,7 +19,7 @@ from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle, write_bundle
 from charlm.network.ensemble import Ensemble
 from charlm.runs.run import Run
-from charlm.training.soft_targets import compute_soft_targets, open_soft_targets
+from charlm.training.soft_targets import check_teachers, compute_soft_targets, open_soft_targets
 
 IDS = np.random.default_rng(5).integers(0, 5, 61)
 TEXT = "abcde " * 20
@@ -88,7 +88,7 @@ def test_damaged_soft_targets_are_computed_again_from_the_same_teachers(tmp_path
 @pytest.mark.parametrize("kind", ["short", "pipe"])
 def test_a_file_of_a_stranger_in_their_place_is_replaced(kind: str, tmp_path: Path, teacher: Path) -> None:
     run = begin(tmp_path / "run", teacher)
-    expected = np.array(open_soft_targets(run, available_bytes=None))
+    expected = np.array(open_soft_targets(run))
     path, facts = run.folder / "soft_targets.bin", run.folder / "soft_targets.json"
     path.unlink()
     if kind == "pipe":
@@ -97,7 +97,7 @@ def test_a_file_of_a_stranger_in_their_place_is_replaced(kind: str, tmp_path: Pa
         path.write_bytes(b"short")
         claimed = json.loads(facts.read_text()) | {"sha256": hashlib.sha256(b"short").hexdigest()}
         facts.write_text(json.dumps(claimed))
-    found = open_soft_targets(run, available_bytes=None)
+    found = open_soft_targets(run)
     assert found is not None
     np.testing.assert_array_equal(found, expected)
 
@@ -131,4 +131,4 @@ def test_a_teacher_with_another_vocabulary_is_refused(tmp_path: Path, teacher: P
 def test_soft_targets_that_do_not_fit_into_the_memory_are_refused(tmp_path: Path, teacher: Path) -> None:
     run = begin(tmp_path / "run", teacher)
     with pytest.raises(CharlmError, match=r"training.teachers: the soft targets of 107 characters with 6 ids take"):
-        open_soft_targets(run, available_bytes=1000)
+        check_teachers(run.config, run.corpus, available_bytes=1000)

@@ -16,7 +16,7 @@ from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Progress
-from charlm.training.engine import StepMetrics
+from charlm.training.interface import StepMetrics
 from charlm.training.schedule import make_schedule
 from charlm.training.steps import SECONDS_PER_CALL, DivergenceError, StepRunner, check_steps
 
@@ -137,6 +137,11 @@ def make(
     return engine, StepRunner(run, engine, make_schedule(config, BATCHES))
 
 
+def take(steps: StepRunner, progress: Progress) -> None:
+    """Take the steps of the next call."""
+    steps.take(steps.next_count(progress), progress)
+
+
 def counts(engine: RecordingEngine) -> list[int]:
     return [len(call.windows) for call in engine.calls]
 
@@ -144,7 +149,7 @@ def counts(engine: RecordingEngine) -> list[int]:
 def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:
     engine, steps = make(tmp_path, seconds_per_step=SECONDS_PER_CALL / 2)
     for _ in range(2):
-        steps.take_steps(Progress(step=0))
+        take(steps, Progress(step=0))
     assert counts(engine) == [1, 2]
 
 
@@ -152,9 +157,9 @@ def test_the_windows_of_all_calls_are_those_of_the_batches_in_order(tmp_path: Pa
     engine, steps = make(tmp_path)
     progress = Progress()
     while progress.step < 2 * STEPS_PER_EPOCH:
-        steps.take_steps(progress)
+        take(steps, progress)
     ids = np.array(["abc".index(character) for character in TEXT])
-    expected = [BATCHES.windows(ids, epoch=epoch, first=0, count=STEPS_PER_EPOCH) for epoch in (0, 1)]
+    expected = [ids[BATCHES.positions(epoch=epoch, first=0, count=STEPS_PER_EPOCH)] for epoch in (0, 1)]
     np.testing.assert_array_equal(np.concatenate([call.windows for call in engine.calls]), np.concatenate(expected))
 
 
@@ -163,7 +168,7 @@ def test_only_the_first_window_of_an_epoch_starts_from_the_zero_state(tmp_path: 
     progress, starts = Progress(), []
     while progress.step < 2 * STEPS_PER_EPOCH:
         starts.append(progress.step)
-        steps.take_steps(progress)
+        take(steps, progress)
     assert [start for start, call in zip(starts, engine.calls, strict=True) if call.reset_state] == [0, STEPS_PER_EPOCH]
 
 
@@ -171,6 +176,6 @@ def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> Non
     _, steps = make(tmp_path, seconds_per_step=0.125)
     progress = Progress()
     for _ in range(2):
-        steps.take_steps(progress)
+        take(steps, progress)
     assert (progress.step, progress.seconds, progress.last_norm) == (4, 0.5, 2.0)
     assert progress.pending_losses == [1.5] * 4

@@ -11,7 +11,7 @@ from fake_runs import TEXT, begin
 
 from charlm.config.schema import TrainingConfig
 from charlm.runs.run import Run
-from charlm.training.loop import new_engine
+from charlm.training.preparation import new_engine
 from charlm.training.signals import Session
 from charlm.training.timing import MAX_STEPS, Costs, measure
 
@@ -55,7 +55,7 @@ def ticking(seconds: float) -> Callable[[], float]:
 
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0) -> Costs:
-    engine = new_engine(run.config, run.corpus, engines, say=pytest.fail)
+    engine = new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
     return measure(run.config, run.corpus, engine, session=Session(), step_seconds=seconds, clock=ticking(1.0))
 
 
@@ -70,7 +70,7 @@ def test_steps_are_timed_beyond_the_length_of_the_run_and_the_first_call_is_not(
 def test_the_engine_is_left_in_its_first_state(run: Run) -> None:
     engines = FakeEngines()
     measure_with(engines, run)
-    new_engine(run.config, run.corpus, engines, say=pytest.fail)
+    new_engine(run.config, run.corpus, engines, session=Session(pytest.fail))
     used, new = ({name: tensor.tobytes() for name, tensor in engine.tensors().items()} for engine in engines.made)
     assert used == new
 

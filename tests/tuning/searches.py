@@ -12,6 +12,7 @@ from fake_engine import FakeEngines, Faults
 from charlm.config.schema import Config
 from charlm.text.corpus import Corpus
 from charlm.training.signals import stop_on_signal
+from charlm.training.timing import Costs, Estimate
 from charlm.tuning.search import Search, SearchResult
 from charlm.tuning.space import Space, load_space
 from charlm.tuning.study import Study, prepare_folder
@@ -58,8 +59,7 @@ class SearchFolder:
         """Begin the search, or open what has begun."""
         source = self.folder / "text.txt"
         source.write_text(self.text, encoding="utf-8")
-        space = self.load()
-        corpus, identity = prepare_folder(self.out, space, [source])
+        corpus, space, identity = prepare_folder(self.out, self.load(), [source])
         return Study(self.out, space, identity), corpus
 
     def run(
@@ -73,8 +73,8 @@ class SearchFolder:
     ) -> SearchResult:
         """Search; a step takes as long as is said."""
 
-        def time_step(config: Config, *_: Any) -> float:
-            return seconds_per_step(config)
+        def estimate(config: Config, *_: Any, **_options: Any) -> Estimate:
+            return Estimate(Costs(seconds_per_step(config), 0.0, 0.0, 0.0), 0.0)
 
         study, corpus = self.open()
         trial_seconds = study.settle_trial_seconds(None, default=TRIAL_SECONDS)
@@ -88,7 +88,7 @@ class SearchFolder:
                 seconds=seconds,
                 trial_seconds=trial_seconds,
                 trials=trials,
-                time_step=time_step,
+                estimate=estimate,
                 clock=clock,
             ).run()
 

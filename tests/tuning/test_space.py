@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.tuning.space import load_space, values_of_recipe
@@ -80,6 +81,8 @@ UNITS = "{model.units: {int: [8, 16]}}"
         ("search: {model.units: {categorical: [8, wide]}}", "search: model.units: found 'wide'"),
         ("search: {model.layer_dropout: {float: [0, 1.5]}}", "search: model.layer_dropout: found 1.5"),
         (f"search: {{{RATE}: {{float: [0, 1], log: true}}}}", f"{RATE}: found {{"),
+        (f"search: {{{RATE}: {{float: [1e-3, 1], log: x}}}}", f"{RATE}: found {{"),
+        (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: how long a trial trains"),
         ("search: {model.layers: {int: [1, 3]}}", "model.layers: leaves out 4, the value of default.yaml"),
         ("search: {training.optimizer.nesterov: {categorical: [true, false]}}", "default.yaml does not set it"),
         (f"fixed: {{training.epochs: 3}}\nsearch: {UNITS}", "fixed: training.epochs: how long a trial trains"),
@@ -99,3 +102,17 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, te
 def test_any_text_is_a_space_or_is_refused_with_an_error_of_charlm(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(CharlmError):
         assert load_space(write(Path(folder), f"search: {text}")).search
+
+
+def test_a_section_in_fixed_keeps_the_other_values_of_the_recipe(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, "fixed: {model: {layers: 2}}\nsearch: {model.units: {int: [8, 256]}}"))
+    recipe = load_config(find_recipe("default"))
+    assert space.config().model == recipe.model.model_copy(update={"layers": 2})
+
+
+def test_without_a_recipe_the_space_is_over_the_one_that_suits_the_text(tmp_path: Path) -> None:
+    space = load_space(find_recipe("space"))
+    for characters, recipe in ((1000, "small"), (100_000, "default"), (1_000_000, "shakespeare"), (9_000_000, "5mb")):
+        assert space.for_text(characters).recipe == find_recipe(recipe)
+    named = load_space(write(tmp_path, f"recipe: tiny\nsearch: {UNITS}"))
+    assert named.for_text(1_000_000).recipe == find_recipe("tiny")

@@ -26,10 +26,10 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_text_is_tokenized_once_and_found_to_be_the_same(space: Space, tmp_path: Path) -> None:
-    corpus, identity = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+    corpus, _, identity = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
     assert names(tmp_path / "out") == ["corpus", "search.json"]
     written = (tmp_path / "out" / "corpus" / "ids.bin").stat().st_mtime_ns
-    again, same = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
+    again, _, same = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
     assert (again.folder, same) == (corpus.folder, identity)
     assert (tmp_path / "out" / "corpus" / "ids.bin").stat().st_mtime_ns == written
     assert names(tmp_path / "out") == ["corpus", "search.json"]
@@ -37,7 +37,7 @@ def test_a_text_is_tokenized_once_and_found_to_be_the_same(space: Space, tmp_pat
 
 def test_a_corpus_on_disk_is_used_where_it_is(space: Space, tmp_path: Path) -> None:
     tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", space.config().corpus)
-    corpus, _ = prepare_folder(tmp_path / "out", space, [tmp_path / "corpus"])
+    corpus, *_ = prepare_folder(tmp_path / "out", space, [tmp_path / "corpus"])
     assert corpus.folder == tmp_path / "corpus"
     assert names(tmp_path / "out") == ["search.json"]
 

@@ -1,7 +1,7 @@
 """Several machines that train one run: which they are, what they must agree on, and how one of them is lost.
 
-Worker 0 is the chief: it owns the folder of the run and decides every step. The others read their own copy of the text
-and compute their share of each batch. `charlm.engine.distribution` connects them.
+Every machine runs the same program on its own copy of the text. Worker 0 is the chief: its folder of the run is the
+one that stays. `charlm.engine.distribution` connects them.
 """
 
 import contextlib
@@ -35,14 +35,19 @@ class AgreementError(CharlmError):
     """The machines of a cluster would not train the same; every one of them finds that out."""
 
 
-@dataclass(frozen=True)
-class Followed:
-    """How a run has ended for a machine that is not the chief."""
+class PeerFailedError(CharlmError):
+    """Another machine has ended before its end: with an error of its own, or by a signal.
 
-    reason: str
-    """Why, for the user."""
-    exit_code: int
-    """That of the chief: 0 = it is done, 128 + n = signal n has ended it, 1 = an error."""
+    Args:
+        name: How messages call it.
+        error: Why.
+        exit_code: Its exit code.
+
+    """
+
+    def __init__(self, name: str, *, error: str, exit_code: int) -> None:
+        super().__init__(f"{name} has ended the run: {error}")
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
@@ -116,27 +121,17 @@ def cluster_of_environment(environment: Mapping[str, str] = os.environ) -> Clust
         ) from None
 
 
-def facts_to_agree_on(corpus: Corpus, *, config: Config | None, precision: str) -> dict[str, Any]:
-    """Return what must be the same on every machine: versions, the text, and every setting.
-
-    Args:
-        corpus: The text.
-        config: Every setting as the user gave it; None = the chief decides, as it does on a resume.
-        precision: The precision of matrix products that this processor is capable of.
-
-    """
+def facts_to_agree_on(config: Config, corpus: Corpus) -> dict[str, Any]:
+    """Return what must be the same on every machine, for JSON: versions, the text, and every setting."""
     return {
         "versions": {"charlm": __version__, **versions("tensorflow", "keras")},
         "corpus": {**corpus_identity(corpus), "vocabulary": corpus.vocabulary.to_json()},
-        "precision": precision,
-        "config": None if config is None else config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
     }
 
 
 def check_agreement(cluster: Cluster, facts: Sequence[Mapping[str, Any]]) -> None:
-    """Check that all machines would train the same.
-
-    The chief decides `training.parts`, and every setting if another machine has no config.
+    """Check that all machines would train the same; the chief decides `training.parts`.
 
     Args:
         cluster: The machines.
@@ -148,7 +143,7 @@ def check_agreement(cluster: Cluster, facts: Sequence[Mapping[str, Any]]) -> Non
     """
     for task, found in enumerate(facts):
         for key, (theirs, chiefs) in _differences(found, facts[0]).items():
-            if key == "config.training.parts" or (theirs is None and key == "config"):
+            if key == "config.training.parts":
                 continue
             if key.startswith("corpus."):
                 raise AgreementError(

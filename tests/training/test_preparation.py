@@ -1,29 +1,43 @@
-"""What is settled before a training: the recipe that a text gets, every setting, and the time."""
+"""What is settled before a training: the recipe that a text gets, every setting, the memory, and the time."""
 
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import FakeEngines
 
 import charlm
-from charlm.api.preparation import Preparation, check_minutes, prepare
-from charlm.config.file import load_config
+from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
+from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
+from charlm.training.preparation import Preparation, Text, check_memory, prepare
 from charlm.training.signals import Session
+from charlm.training.timing import check_minutes
 
 SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.checkpoint_every": 1000}
 
 
-def prepare_with(characters: int | None, **arguments: Any) -> Preparation:
+def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
+    """Prepare a training on a text, which is tokenized into scratch/."""
+    Path("scratch").mkdir(exist_ok=True)
+    return prepare(
+        text,
+        recipe=recipe,
+        overrides=parse_overrides(overrides),
+        scratch=Path("scratch"),
+        engines=FakeEngines(),
+        session=Session(),
+    )
+
+
+def prepare_with(characters: int | None, recipe: str | None = None, overrides: Overrides = ()) -> Preparation:
     """Prepare a training on a text of some characters; None = without a text."""
     if characters is not None:
         Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
-    Path("aside").mkdir()
-    text = None if characters is None else Path("text.txt")
-    return prepare(text, **{"recipe": None, "overrides": (), "aside": Path("aside"), "session": Session(), **arguments})
+    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +46,7 @@ def prepare_with(characters: int | None, **arguments: Any) -> Preparation:
 )
 def test_a_text_alone_gets_the_recipe_for_its_size(characters: int, recipe: str, minutes: float | None) -> None:
     prepared, expected = prepare_with(characters), load_config(find_recipe(recipe))
-    assert (prepared.is_advised, prepared.config.recipe, prepared.minutes) == (True, recipe, minutes)
+    assert (prepared.is_advised, prepared.config.recipe, prepared.advised_minutes) == (True, recipe, minutes)
     assert prepared.config.model == expected.model
     assert prepared.config.training.optimizer == expected.training.optimizer
     assert prepared.config.training.parts is not None
@@ -47,13 +61,10 @@ def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "minutes"),
-    [({"minutes": 3}, 3), ({"overrides": ["training.epochs=1"]}, None), ({"overrides": {"training.steps": 9}}, None)],
+    "overrides", [["training.epochs=1"], ["training={epochs: 1}"], {"training.steps": 9}, {"training": {"steps": 9}}]
 )
-def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advice(
-    arguments: dict[str, Any], minutes: float | None
-) -> None:
-    assert prepare_with(LONGEST, **arguments).minutes == minutes
+def test_a_length_that_the_user_gives_takes_the_place_of_the_minutes_of_the_advice(overrides: Any) -> None:
+    assert prepare_with(LONGEST, overrides=overrides).advised_minutes is None
 
 
 @pytest.mark.parametrize(("characters", "recipe"), [(LONG, "tiny"), (None, None)])
@@ -66,16 +77,34 @@ def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: i
 
 def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:
     with pytest.raises(CharlmError, match="epochs or steps must be given"):
-        prepare("missing.txt", recipe=None, overrides=["training.epochs=null"], aside=Path(), session=Session())
+        prepare_text("missing.txt", None, "training.epochs=null")
 
 
 def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
     Path("text.txt").write_text("abba\n" * 99, encoding="utf-8")
     corpus = charlm.tokenize("text.txt", "corpus", overrides=["corpus.level=byte", "corpus.validation_fraction=0.25"])
-    config = prepare(corpus, recipe="tiny", overrides=(), aside=Path(), session=Session()).config
+    config = prepare_text(corpus, "tiny").config
     assert (config.corpus.level, config.corpus.validation_fraction) == ("byte", 0.25)
     with pytest.raises(CharlmError, match=r"corpus\.level: found 'char', but .*corpus was made with 'byte'"):
-        prepare("corpus", recipe="tiny", overrides=["corpus.level=char"], aside=Path(), session=Session())
+        prepare_text("corpus", "tiny", "corpus.level=char")
+
+
+# Memory
+
+WEIGHTS = (3 * 2 + 2 * 2 + 2) + (2 * 3 + 3)
+
+
+def config(optimizer: str = "adam") -> Config:
+    return Config(
+        model=ModelConfig(units=2), training=TrainingConfig(epochs=1, optimizer=OptimizerConfig(name=optimizer))
+    )
+
+
+@pytest.mark.parametrize(("optimizer", "numbers"), [("adam", 4), ("AdamW", 4), ("sgd", 2)])
+def test_a_network_that_just_fits_is_accepted_and_with_a_byte_less_it_is_refused(optimizer: str, numbers: int) -> None:
+    check_memory(config(optimizer), 3, available_bytes=4 * numbers * WEIGHTS)
+    with pytest.raises(CharlmError, match=f"^model: {WEIGHTS} weights; training them with {optimizer} needs"):
+        check_memory(config(optimizer), 3, available_bytes=4 * numbers * WEIGHTS - 1)
 
 
 # Minutes
@@ -84,13 +113,13 @@ def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
 @pytest.mark.parametrize("minutes", [0, -1, math.nan, math.inf])
 def test_minutes_must_be_a_number_more_than_0(minutes: float) -> None:
     with pytest.raises(CharlmError, match=r"^--minutes .*: must be a number more than 0$"):
-        check_minutes(minutes, [])
+        check_minutes(minutes, {})
 
 
-@pytest.mark.parametrize("overrides", [["model.units=3", " training.steps = 5"], {"training.epochs": 5}])
+@pytest.mark.parametrize("overrides", [["model.units=3", " training.steps = 5"], "training={epochs: 5}"])
 def test_the_length_is_not_given_twice(overrides: Any) -> None:
     with pytest.raises(CharlmError, match=r"^--minutes 3: decides training\.(steps|epochs), which --set gives"):
-        check_minutes(3, overrides)
+        check_minutes(3, parse_overrides(overrides))
 
 
 @pytest.mark.slow

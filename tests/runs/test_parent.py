@@ -6,21 +6,23 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import RandomParameters
+from fake_engine import FakeEngines
 from numpy.typing import NDArray
 
-from charlm.api.preparation import prepare
-from charlm.config.file import load_config
+from charlm.config.file import load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import CorpusConfig
+from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import parameters_from_tensors
-from charlm.runs.initial import NOISE, load_run_config, match_ids, read_initial, read_parent, transfer
-from charlm.runs.run import Run, begin_run, folder_aside, open_run
+from charlm.runs.parent import NOISE, match_ids, read_initial, read_parent, transfer
+from charlm.runs.run import Run, begin_run, open_run, scratch_run
 from charlm.storage.atomic import sha256
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
+from charlm.training.preparation import prepare
 from charlm.training.signals import Session
 
 TINY = find_recipe("tiny")
@@ -48,26 +50,30 @@ def begin(
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
     model, folder = None if parent is None else read_parent(parent), tmp_path / "run"
     session = Session() if said is None else Session(said.append)
-    with folder_aside(folder) as aside:
-        prepared = prepare(text, recipe=TINY, overrides=settings, aside=aside, parent=model, session=session)
-        return begin_run(folder, prepared.config, prepared.corpus, aside=aside, first=prepared.first)
+    with scratch_run(folder) as scratch:
+        prepared = prepare(
+            text,
+            recipe=TINY,
+            overrides=parse_overrides(settings),
+            scratch=scratch,
+            engines=FakeEngines(),
+            parent=model,
+            session=session,
+        )
+        return begin_run(folder, prepared.config, prepared.corpus, scratch=scratch, first=prepared.first)
 
 
-def test_without_a_parent_the_config_is_that_of_the_recipe() -> None:
-    assert load_run_config(TINY, None) == load_config(TINY)
-
-
-def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(bundle_folder: Path) -> None:
-    config = load_run_config(TINY, read_parent(bundle_folder), overrides=["training.steps=7"])
+def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(tmp_path: Path, bundle_folder: Path) -> None:
+    config = begin(tmp_path, bundle_folder, "abba\n" * 5, training__steps=7).config
     assert (config.model.layers, config.model.units) == (2, 4)
     assert (config.training.steps, config.training.batch_size) == (7, load_config(TINY).training.batch_size)
 
 
 @pytest.mark.parametrize("override", ["model.units=5", "model.rnn.activation=relu", "model.embedding=3"])
-def test_an_override_of_the_shape_is_refused_with_its_key(bundle_folder: Path, override: str) -> None:
-    key = override.partition("=")[0]
+def test_an_override_of_the_shape_is_refused_with_its_key(tmp_path: Path, bundle_folder: Path, override: str) -> None:
+    key, _, value = override.partition("=")
     with pytest.raises(CharlmError, match=rf"^{key}: found .*; must be .*, as in .*bundle, whose weights"):
-        load_run_config(TINY, read_parent(bundle_folder), overrides=[override])
+        begin(tmp_path, bundle_folder, tmp_path / "missing.txt", **{key: parse_yaml(value, origin="")})
 
 
 def test_the_ids_of_the_parent_stay_and_new_characters_come_after_them(tmp_path: Path, bundle_folder: Path) -> None:
@@ -155,8 +161,9 @@ def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_pat
     again = prepare(
         tmp_path / "text.txt",
         recipe=run.folder / "config.yaml",
-        overrides=(),
-        aside=tmp_path,
+        overrides={},
+        scratch=tmp_path,
+        engines=FakeEngines(),
         session=Session(),
         parent=read_parent(bundle_folder),
     )

@@ -5,8 +5,7 @@ import socket
 
 import pytest
 
-from charlm.errors import CharlmError
-from charlm.training.cluster import (
+from charlm.engine.cluster import (
     Cluster,
     WorkerLostError,
     check_agreement,
@@ -14,6 +13,7 @@ from charlm.training.cluster import (
     parse_cluster,
     wait_for_all,
 )
+from charlm.errors import CharlmError
 
 CLUSTER = Cluster(("a:1", "b:2"), 0)
 FACTS = {
@@ -96,10 +96,8 @@ def test_machines_that_agree_are_accepted() -> None:
     check_agreement(CLUSTER, [FACTS, FACTS])
 
 
-def test_a_machine_may_leave_the_parts_or_all_settings_to_the_chief() -> None:
-    without_parts = FACTS | {"config": {"seed": 1, "training": {"parts": None, "steps": 3}}}
-    check_agreement(CLUSTER, [FACTS, without_parts])
-    check_agreement(CLUSTER, [FACTS, FACTS | {"config": None}])
+def test_the_chief_decides_the_number_of_parts() -> None:
+    check_agreement(CLUSTER, [FACTS, FACTS | {"config": {"seed": 1, "training": {"parts": 8, "steps": 3}}}])
 
 
 @pytest.mark.parametrize(

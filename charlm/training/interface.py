@@ -1,12 +1,14 @@
-"""The interface between the training loop and an engine, which hides TensorFlow or any other framework.
+"""The interface between training and an engine, which hides TensorFlow, and other machines that share the run.
 
-The loop decides which windows are read, at which learning rates, and when. The engine holds and changes the weights,
-the optimizer, the random seeds and the hidden state. `charlm.engine.keras_engine` is the real engine.
+Training decides which windows are read, at which learning rates, and when. The engine holds and changes the weights,
+the optimizer, the random seeds and the hidden state. Several machines run the same program; what they must agree on
+passes through the engine. The methods that have a body here are those of a single machine. `charlm.engine.keras_engine`
+is the real engine.
 
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
+from charlm.text.corpus import Corpus
 
 Tensors = dict[str, NDArray[Any]]
 """The state of an engine: arrays of any dtype by name."""
@@ -42,6 +45,19 @@ class Engine(Protocol):
     """How the training text is cut into windows of `sequence_length`."""
     rows: slice
     """The rows of a batch that this machine reads: all, unless several machines share each batch."""
+
+    def agree(self, steps: int, signal: int) -> tuple[int, int]:
+        """Return what all machines do next: the steps that the chief takes, and a signal that ends the run.
+
+        Args:
+            steps: The steps that this machine would take in the next call; 0 = it would end here.
+            signal: The number of a signal that this machine has received; 0 = none.
+
+        Raises:
+            CharlmError: another machine is lost, or has failed.
+
+        """
+        return steps, signal
 
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
         """Replace the weights that were drawn, before the first step.
@@ -91,18 +107,47 @@ class Engine(Protocol):
 
 
 class EngineFactory(Protocol):
-    """Makes an engine."""
+    """Makes the engines of a program, and knows the other machines."""
 
-    def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int, precision: str) -> Engine:
+    machines: int = 1
+    """The machines that share each batch."""
+
+    def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
         """Return an engine with newly drawn weights.
 
         Args:
-            config: Every setting; `training.parts` is a number.
+            config: Every setting, as `settle` has left it.
             batches: How the training text is cut into windows.
             vocabulary_size: V, the number of ids.
-            precision: The precision of matrix products, float32 or bfloat16.
 
         Raises:
             CharlmError: the config asks for something that the framework does not have.
 
         """
+
+    def settle(self, config: Config, *, say: Callable[[str], None], is_recorded: bool) -> Config:
+        """Return the config with the kernel and the precision that this machine trains with.
+
+        Args:
+            config: Every setting.
+            say: Takes a line for the user: what is used in place of what the config asks for, and why.
+            is_recorded: Whether the config is that of a run which has begun: what this machine lacks is then replaced.
+
+        Raises:
+            CharlmError: the config, which is not recorded, asks for something that this machine does not have.
+
+        """
+        return config
+
+    def agree(self, config: Config, corpus: Corpus) -> Config:
+        """Return the config of the chief, once it is known that all machines would train the same.
+
+        Raises:
+            CharlmError: versions, a setting or the text differ, or another machine is lost or has failed.
+
+        """
+        return config
+
+    def share(self, value: int) -> int:
+        """Return the number that the chief has passed; raises CharlmError if another machine is lost or has failed."""
+        return value

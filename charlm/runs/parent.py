@@ -8,16 +8,15 @@ fits how often it occurs.
 Axes: V ids of the model, W ids of the other vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.file import dump_config, flatten, load_config, nest
+from charlm.config.file import dump_config, flatten
 from charlm.config.schema import Config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
@@ -57,32 +56,15 @@ def read_parent(path: Path) -> Parent:
     return Parent(folder, read_bundle(folder))
 
 
-def load_run_config(path: Path, parent: Parent | None, *, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Config:
-    """Read the config of a run.
-
-    The settings that decide the shapes of the weights are those of the parent, the others those of the file.
-
-    Args:
-        path: A recipe.
-        parent: The model whose weights the run begins with, or None.
-        overrides: Values that replace those of the recipe, as in `load_config`.
-
-    Raises:
-        CharlmError: as `load_config`, or an override gives the network another shape than that of the parent.
-
-    """
-    if parent is None:
-        return load_config(path, overrides=overrides)
-    inherited = parent.bundle.architecture.settings()
-    config = load_config(path, inherited=nest(inherited.items()), overrides=overrides)
+def check_shape(config: Config, parent: Parent) -> None:
+    """Raise CharlmError if a config gives the network another shape than that of the parent."""
     settings = flatten(config)
-    for key, value in inherited.items():
+    for key, value in parent.bundle.architecture.settings().items():
         if settings[key] != value:
             raise CharlmError(
                 f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {parent.folder}, whose "
                 f"weights training begins with; leave the setting out"
             )
-    return config
 
 
 def check_first_weights(config: Config, parent: Parent | None) -> None:

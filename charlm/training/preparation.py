@@ -1,0 +1,278 @@
+"""What is settled before a run is trained: its text, its config with nothing left open, and its engine.
+
+Every run passes through `settle`: a new one, one that is resumed, a trial of a search, a teacher, on each machine.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charlm.config.file import load_config, nest, parse_config
+from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
+from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, merge
+from charlm.errors import CharlmError
+from charlm.hardware import memory_bytes
+from charlm.network.architecture import architecture
+from charlm.network.bundle import Bundle
+from charlm.network.rnn import Parameters
+from charlm.runs.folder import CORPUS
+from charlm.runs.parent import Parent, adapt_parent, check_first_weights, check_level, check_shape
+from charlm.text.batches import fit_batches
+from charlm.text.corpus import Corpus, is_corpus, open_corpus, settle_corpus_settings
+from charlm.text.tokenization import tokenize
+from charlm.training.display import wrap
+from charlm.training.interface import Engine, EngineFactory
+from charlm.training.parts import fill_parts
+from charlm.training.signals import Say, Session
+from charlm.training.soft_targets import check_teachers
+
+Text = str | Path | Corpus | Sequence[str | Path] | None
+"""What `tokenize` takes: files, folders, glob patterns, .gz files, or - for standard input; one of them or several,
+each file a document. Or a corpus that it made, or the folder of one. None = the plays that come with charlm."""
+TWO_SLOTS = {"adam", "adamw", "adamax", "nadam", "lamb"}
+"""Optimizers that keep two numbers for each weight with any arguments."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A run that could begin."""
+
+    corpus: Corpus
+    config: Config
+    """Every setting, with nothing left open; `charlm.training.timing.fit_to_minutes` may set another length."""
+    first: Bundle | None
+    """The weights that training begins with; None = they are drawn at random."""
+    advice: RecipeAdvice
+    """What suits a text of its size."""
+    is_advised: bool
+    """Whether the config follows the advice, because no recipe was named."""
+    advised_minutes: float | None
+    """How long the recipe should train such a text; None = as long as the config says."""
+
+    def describe_advice(self) -> list[str]:
+        """Return the lines that tell the user which recipe the text gets and why, if it follows the advice."""
+        if not self.is_advised:
+            return []
+        lines = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}")
+        if self.advice.better is not None:
+            lines.append(f"better, in about {self.advice.times:g} times the time: -c {self.advice.better}")
+        return lines
+
+    def new_engine(self, engines: EngineFactory, *, session: Session) -> Engine:
+        """Make the engine, with the weights that training begins with; raises what `new_engine` raises."""
+        first = None if self.first is None else self.first.parameters
+        return new_engine(self.config, self.corpus, engines, first_weights=first, session=session)
+
+
+def prepare(
+    text: Text,
+    *,
+    recipe: str | Path | None,
+    overrides: Mapping[str, Any],
+    scratch: Path,
+    engines: EngineFactory,
+    session: Session,
+    parent: Parent | None = None,
+) -> Preparation:
+    """Read the text, and settle every setting of a new run. A mistake in a setting is found before the text is read.
+
+    Args:
+        text: What is trained on.
+        recipe: A name in configs/, or a YAML file; None = the recipe that suits the text, for the plays that come with
+            charlm `default`.
+        overrides: Values that replace those of the recipe, by sections as in a YAML file.
+        scratch: An existing folder; the text is tokenized into its folder corpus/.
+        engines: Makes the engines.
+        session: The user of the training.
+        parent: The model whose weights training begins with, and which decides the shape of the network; None = random
+            weights.
+
+    Raises:
+        CharlmError: a key or a value is not right, the parent does not fit the overrides or the text, the text or a
+            teacher cannot be read, the network or the soft targets of the teachers do not fit into the memory, or the
+            machines do not agree.
+
+    """
+    is_advised = recipe is None and text is not None
+    path = None if is_advised else find_recipe(str(recipe or DEFAULT_RECIPE))
+    config = _read_recipe(path, overrides, parent)
+    corpus = read_text(text, scratch / CORPUS, config.corpus, parent=parent, show_progress=session.show_progress)
+    start, end = corpus.splits["train"]
+    advice = suited_recipe(end - start)
+    if path is None:
+        path = find_recipe(advice.recipe)
+        config = _read_recipe(path, overrides, parent)
+    config = settle(
+        config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
+    )
+    config = engines.agree(config, corpus)
+    first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
+    minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
+    return Preparation(corpus, config, first, advice, is_advised, minutes)
+
+
+def settle(
+    config: Config,
+    corpus: Corpus,
+    *,
+    engines: EngineFactory,
+    parent: Parent | None = None,
+    is_recorded: bool = False,
+    say: Say,
+) -> Config:
+    """Return a config in which nothing is left open, or refuse it.
+
+    Args:
+        config: Every setting that the user, the recipe, a search or a student has given.
+        corpus: The text.
+        engines: Makes the engines.
+        parent: The model whose weights training begins with; None = random weights, or those that the run keeps.
+        is_recorded: Whether the config comes from a run which has begun, so that it was settled before: what this
+            machine lacks is then replaced, with a line, and not refused.
+        say: Takes a line for the user.
+
+    Raises:
+        CharlmError: a setting of the section corpus is not that of the text, a teacher cannot be used, there is too
+            little memory, or this machine lacks what is asked for.
+
+    """
+    if not is_recorded:
+        training = config.training.model_copy(update={"first_weights": None if parent is None else parent.sha256})
+        settings = settle_corpus_settings(corpus, config.corpus)
+        config = config.model_copy(update={"corpus": settings, "training": training})
+        check_teachers(config, corpus, available_bytes=memory_bytes())
+    config = engines.settle(fill_parts(config, workers=engines.machines), say=say, is_recorded=is_recorded)
+    check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
+    return config
+
+
+def new_engine(
+    config: Config,
+    corpus: Corpus,
+    engines: EngineFactory,
+    *,
+    first_weights: Parameters | None = None,
+    session: Session,
+) -> Engine:
+    """Make the engine of a run, and say what of the config does not fit this text or this machine.
+
+    Args:
+        config: Every setting of the run, as `settle` returned it, here or on another machine.
+        corpus: Its text.
+        engines: Makes the engine.
+        first_weights: The weights that training begins with, of the shapes that the config gives; None = they are
+            drawn at random.
+        session: The user of the training; a signal ends this at once.
+
+    Raises:
+        CharlmError: the text is too short, there is too little memory, or the config asks for something that the engine
+            does not have.
+        Stopped: a signal came.
+
+    """
+    settings = config.training
+    batches, shrunk = fit_batches(
+        len(corpus.split("train")),
+        batch_size=settings.batch_size,
+        sequence_length=settings.sequence_length,
+        seed=config.seed,
+        shuffle=settings.shuffle,
+    )
+    with session.at_once():
+        usable = settle(config, corpus, engines=engines, is_recorded=True, say=session.say)
+        engine = engines(usable, batches, vocabulary_size=len(corpus.vocabulary))
+        if first_weights is not None:
+            engine.begin_with(first_weights.tensors())
+    if shrunk is not None:
+        session.say(shrunk)
+    return engine
+
+
+def gives_length(settings: Mapping[str, Any]) -> str | None:
+    """Return which key of these settings, by sections, says how long a run trains; None = none does."""
+    training = settings.get("training")
+    given = training if isinstance(training, Mapping) else {}
+    return next((f"training.{name}" for name in ("epochs", "steps") if name in given), None)
+
+
+def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent | None) -> Config:
+    """Return the config that a recipe, the shape of the parent and the overrides give; None = the defaults of charlm.
+
+    The teachers of a run are as long as the recipe says: what the user asks of the run itself does not reach them.
+    """
+    inherited = {} if parent is None else nest(parent.bundle.architecture.settings().items())
+    if path is None:
+        recipe = config = parse_config(merge(inherited, overrides), origin="--set")
+    else:
+        recipe, config = load_config(path), load_config(path, inherited=inherited, overrides=overrides)
+    check_first_weights(config, parent)
+    if parent is not None:
+        check_shape(config, parent)
+    training = config.training
+    if training.teacher_seeds:
+        own = {"training": recipe.training.model_dump(include=TEACHERS_OWN)}
+        training = training.model_copy(update={"teacher_settings": merge(own, training.teacher_settings)})
+    return config.model_copy(update={"training": training})
+
+
+def as_sources(text: Text) -> list[str]:
+    """Return the files or the corpus that a text is made from."""
+    if isinstance(text, Corpus):
+        return [str(text.folder)]
+    if text is None:
+        return [str(DEFAULT_CORPUS)]
+    return [str(text)] if isinstance(text, str | Path) else [str(source) for source in text]
+
+
+def read_text(
+    text: Text, folder: Path, settings: CorpusConfig, *, parent: Parent | None = None, show_progress: bool = False
+) -> Corpus:
+    """Open a corpus, or turn a text into one.
+
+    Args:
+        text: What is trained on.
+        folder: Where the corpus is written if there is none yet.
+        settings: The section `corpus` of the config.
+        parent: The model whose weights training begins with: it decides the level, its characters keep their ids, and
+            the text gets ids for those that it lacks.
+        show_progress: Whether to show a bar on standard error.
+
+    Raises:
+        CharlmError: the text cannot be read, or the level is not that of the parent.
+
+    """
+    sources = as_sources(text)
+    if len(sources) == 1 and is_corpus(Path(sources[0])):
+        return open_corpus(Path(sources[0]))
+    known = None
+    if parent is not None:
+        known = parent.bundle.vocabulary
+        if "level" in settings.model_fields_set:
+            check_level(settings.level, parent)
+        settings = settings.model_copy(update={"level": known.level})
+    return tokenize(sources, folder, settings, known=known, progress=show_progress)
+
+
+def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:
+    """Check that there is enough memory to train a network.
+
+    Counted are 4 bytes for each weight, for its gradient, and for each slot of the optimizer. That is a lower limit.
+
+    Args:
+        config: Every setting of the run.
+        vocabulary_size: V, the number of ids.
+        available_bytes: The memory of the machine; None = not known, and nothing is refused.
+
+    Raises:
+        CharlmError: more memory is needed than there is.
+
+    """
+    weights, optimizer = architecture(config, vocabulary_size).size, config.training.optimizer.name
+    numbers = 4 if optimizer.lower() in TWO_SLOTS else 2
+    needed = 4 * numbers * weights
+    if available_bytes is not None and needed > available_bytes:
+        raise CharlmError(
+            f"model: {weights:,} weights; training them with {optimizer} needs at least {needed / 1e9:,.1f} GB of "
+            f"memory, and there is {available_bytes / 1e9:,.1f} GB: lower model.units or model.layers"
+        )

@@ -1,0 +1,124 @@
+"""The one way in which a run is trained: its teachers first, each a run of its own, then itself."""
+
+from pathlib import Path
+
+import pytest
+from fake_engine import FakeEngines, Faults, interrupt_after
+from fake_runs import STEPS_PER_EPOCH, TEXT, repeatable_files
+from fake_runs import begin as begin_a_run
+
+from charlm.errors import CharlmError
+from charlm.network.bundle import read_bundle
+from charlm.runs.run import Run, open_run
+from charlm.training.loop import Outcome
+from charlm.training.signals import Stopped, stop_on_signal
+from charlm.training.timing import teacher_seconds
+from charlm.training.trainer import train_run
+
+SETTINGS = "training.teacher_settings={model: {units: 4}, training: {steps: 12}}"
+
+
+def begin(folder: Path, *overrides: str) -> Run:
+    """Begin a run of 50 steps with two teachers of its own, of 4 units and 12 steps."""
+    folder.mkdir()
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    settings = ("training.teacher_seeds=[2, 3]", SETTINGS, *overrides)
+    return begin_a_run(folder / "run", *settings, text=folder / "text.txt")
+
+
+def train(run: Run, faults: Faults | None = None, *, resume: bool = False) -> tuple[Outcome, list[str]]:
+    """Train a run; return how it ended, and what was said of its teachers."""
+    said: list[str] = []
+    with stop_on_signal(said.append) as session:
+        outcome = train_run(run, FakeEngines(faults or Faults()), resume=resume, session=session)
+    return outcome, [line for line in said if line.startswith("teacher ")]
+
+
+def weights(run: Run) -> dict[str, bytes]:
+    """Return the best weights of each teacher."""
+    return {path.parts[-3]: path.read_bytes() for path in run.folder.glob("teachers/*/best/weights.safetensors")}
+
+
+def lines(run: Run) -> list[str]:
+    """Return what is said of the two teachers when they are trained."""
+    return [f"teacher {n} of 2: {run.folder / 'teachers' / seed}" for n, seed in ((1, "2"), (2, "3"))]
+
+
+def test_each_teacher_is_a_run_of_its_own_with_its_seed_and_the_settings_for_teachers(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a")
+    outcome, said = train(run)
+    assert (said, outcome.folder, outcome.progress.step) == (lines(run), run.folder, 50)
+    for seed in (2, 3):
+        teacher = open_run(run.folder / "teachers" / str(seed))
+        assert (teacher.config.seed, teacher.config.training.steps) == (seed, 12)
+        assert teacher.config.training.teacher_seeds == ()
+        assert read_bundle(teacher.folder / "last").architecture.units == 4
+    assert len(set(weights(run).values())) == 2
+
+
+def test_the_length_of_a_run_does_not_reach_its_teachers(tmp_path: Path) -> None:
+    run = begin(
+        tmp_path / "a",
+        "training.teacher_settings.training={steps: null, epochs: 1}",
+        "training.steps=7",
+        "training.checkpoint_every=3",
+        "training.early_stopping=null",
+    )
+    train(run)
+    teacher = open_run(run.folder / "teachers/2").config.training
+    assert (teacher.steps, teacher.epochs, teacher.checkpoint_every) == (None, 1, 30)  # 30 is that of the recipe tiny
+    assert teacher.early_stopping is not None
+    assert read_bundle(run.folder / "teachers/2/last").facts["step"] == STEPS_PER_EPOCH
+
+
+def test_the_run_learns_from_its_teachers_and_needs_them_no_more(tmp_path: Path) -> None:
+    taught, alone = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teacher_weight=0")
+    assert train(taught, interrupt_after(20))[0].signal is not None
+    assert train(alone)[1] == []
+    (taught.folder / "teachers").rename(tmp_path / "elsewhere")
+    assert train(taught, resume=True)[1] == []
+    last = [(run.folder / "last/weights.safetensors").read_bytes() for run in (taught, alone)]
+    assert last[0] != last[1]
+
+
+def test_a_run_that_was_interrupted_in_a_teacher_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    whole, stopped = begin(tmp_path / "a"), begin(tmp_path / "b")
+    train(whole)
+    with pytest.raises(Stopped) as caught:
+        train(stopped, interrupt_after(10))
+    assert caught.value.run == stopped.folder
+    assert train(stopped, resume=True)[1] == lines(stopped)
+    assert weights(stopped) == weights(whole)
+    assert repeatable_files(stopped.folder) == repeatable_files(whole.folder)
+
+
+def test_an_unfinished_teacher_takes_the_settings_that_a_resume_has_changed(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a")
+    with pytest.raises(Stopped):
+        train(run, interrupt_after(10))
+    train(open_run(run.folder, overrides="training.optimizer.learning_rate=1e-4"), resume=True)
+    rates = [open_run(run.folder / "teachers" / seed).config.training.optimizer.learning_rate for seed in "23"]
+    assert rates == [1e-4, 1e-4]
+
+
+def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> None:
+    run, other = begin(tmp_path / "a"), begin(tmp_path / "b", "training.clip_norm=0.1")
+    train(other)
+    (other.folder / "teachers").rename(run.folder / "teachers")
+    with pytest.raises(CharlmError, match=r"teachers/2: training\.clip_norm: found 1\.0; must be 0\.1"):
+        train(run)
+
+
+def test_the_time_of_the_teachers_is_that_of_each_of_them(tmp_path: Path) -> None:
+    run, none = begin(tmp_path / "a"), begin(tmp_path / "b", "training.teacher_seeds=[]")
+    with stop_on_signal() as session:
+        assert teacher_seconds(run.config, run.corpus, FakeEngines(), session=session, step_seconds=0) > 0
+        assert teacher_seconds(none.config, none.corpus, FakeEngines(), session=session, step_seconds=0) == 0
+
+
+def test_a_run_can_be_moved_while_a_teacher_trains(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a")
+    with pytest.raises(Stopped):
+        train(run, interrupt_after(10))
+    moved = run.folder.rename(tmp_path / "elsewhere")
+    assert len(train(open_run(moved), resume=True)[1]) == 2
