@@ -1,11 +1,26 @@
-"""Deliberate changes to bundles, with correct checksums, so that only the change is wrong."""
+"""Parts of bundles made by hand: sizes of weights, and changes with correct checksums, so that only these are wrong."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from charlm.network.architecture import Architecture
+from charlm.network.rnn import Parameters
 from charlm.storage.atomic import sha256
+
+
+def architecture_of(parameters: Parameters) -> Architecture:
+    """Return the sizes of a network, as its first layer and its logits have them."""
+    return Architecture(
+        vocabulary_size=parameters.vocabulary_size,
+        layers=len(parameters.layers),
+        units=parameters.layers[0].units,
+        embedding=None if parameters.embedding is None else int(parameters.embedding.shape[1]),
+        use_bias=parameters.layers[0].bias is not None,
+        activation=parameters.activation,
+        skip_connections=parameters.skip_connections,
+    )
 
 
 def change_model(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice
-from charlm.formats.html import endpoint_page, summarize
+from charlm.formats.card import summarize
+from charlm.formats.web_page import endpoint_page
 from charlm.network.architecture import MODEL
 from charlm.runs.folder import BundleName, model_name
 from charlm.sampling.batch import Batch

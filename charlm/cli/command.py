@@ -8,7 +8,6 @@
 
 import contextlib
 import importlib
-import keyword
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -58,20 +57,13 @@ class Commands(Command, click.Group):
 
     Args:
         names: The names of the commands by the title under which help lists them. A command that is not added is that
-            of its name in the module `charlm.cli.name`; for a keyword of Python, it ends in `_`.
-        modules: The modules of commands that are in another one.
+            of its name in the module `charlm.cli.name`.
 
     """
 
-    def __init__(
-        self,
-        *arguments: Any,
-        names: Mapping[str, Sequence[str]] | None = None,
-        modules: Mapping[str, str] | None = None,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, names: Mapping[str, Sequence[str]] | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.names, self.modules = names or {}, modules or {}
+        self.names = names or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of help."""
@@ -82,8 +74,7 @@ class Commands(Command, click.Group):
         added = super().get_command(ctx, cmd_name)
         if added is not None or cmd_name not in chain.from_iterable(self.names.values()):
             return added
-        module = importlib.import_module(f"charlm.cli.{self.modules.get(cmd_name, cmd_name)}")
-        command: click.Command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"charlm.cli.{cmd_name}"), cmd_name)
         return command
 
     def resolve_command(

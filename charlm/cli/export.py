@@ -1,13 +1,14 @@
-"""`charlm export` and `charlm import`: a model as files of other programs, and back."""
+"""`charlm export`: a model as files of other programs."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, checkpoint_option, json_option, run_argument
 from charlm.cli.output import print_result
+from charlm.formats import FormatName
 
 EXAMPLES = {
     "charlm export --format html --out model.html": "the newest run as a page that writes text in a browser",
@@ -21,7 +22,7 @@ EXAMPLES = {
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["html", "onnx", "torch", "keras", "c"]),
+    type=click.Choice(get_args(FormatName)),
     required=True,
     help="html: a page that writes text in a browser; onnx: ONNX; torch: PyTorch; keras: Keras; c: weights and a C "
     "program.",
@@ -43,7 +44,7 @@ EXAMPLES = {
 def export(
     *,
     run: Path | None,
-    format_name: Literal["html", "onnx", "torch", "keras", "c"],
+    format_name: FormatName,
     out: Path,
     check: bool,
     checkpoint: Literal["best", "last"],
@@ -55,7 +56,7 @@ def export(
     """
     from dataclasses import asdict
 
-    from charlm.api.interchange import export
+    from charlm.api.exporting import export
     from charlm.api.model import load
 
     written = export(load(run, checkpoint=checkpoint), out, format=format_name, check=check)
@@ -71,45 +72,3 @@ def export(
             f"{found.program}: the largest difference of a logit over {found.characters:,} characters is "
             f"{found.largest_difference:.2g}; at most {found.tolerance:g} is allowed"
         )
-
-
-IMPORT_EXAMPLES = {
-    "charlm import model.keras --vocabulary characters.json --out model": "a network of Keras",
-    "charlm import rnn.safetensors --vocabulary characters.json --out model --activation relu": "one of PyTorch",
-    "charlm sample model": "write text from it",
-}
-
-
-@click.command("import", cls=Command, examples=IMPORT_EXAMPLES)
-@click.argument(
-    "file",
-    type=FOLDER,
-    help="A .keras file of SimpleRNN layers, or a .safetensors file with the weights of a torch.nn.RNN, an output "
-    "layer and, if there is one, an embedding.",
-)
-@click.option(
-    "--vocabulary",
-    type=FOLDER,
-    required=True,
-    help="JSON file with the characters: a vocabulary.json, a list in the order of the ids, or ids by character.",
-)
-@click.option("--out", type=FOLDER, required=True, help="Folder of the bundle to write; it must be missing or empty.")
-@click.option(
-    "--activation",
-    type=click.Choice(["tanh", "relu"]),
-    default="tanh",
-    help="The nonlinearity of a torch.nn.RNN, which its weights do not tell. A .keras file does.",
-)
-def import_(*, file: Path, vocabulary: Path, out: Path, activation: Literal["tanh", "relu"]) -> None:
-    """Turn a network of another program into a bundle.
-
-    Nothing in the file is run; pickles (.pt, .pth) are refused.
-    """
-    import shlex
-
-    from charlm.api.interchange import import_model
-
-    model = import_model(file, out, vocabulary=vocabulary, activation=activation)
-    shape = model.bundle.architecture
-    size = f"{shape.layers} x {shape.units} units, {shape.vocabulary_size} ids"
-    print_result(f"{out}: {size}; write text with: charlm sample {shlex.quote(str(out))}")

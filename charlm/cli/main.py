@@ -17,7 +17,7 @@ from charlm.cli.output import align, print_result
 
 COMMANDS = {
     "Train": ("train", "plan", "tokenize", "tune"),
-    "Use a model": ("sample", "evaluate", "serve", "export", "import"),
+    "Use a model": ("sample", "evaluate", "serve", "export"),
     "Look at runs": ("runs", "inspect", "tensorboard"),
     "Help yourself": ("config", "info", "completion"),
 }
@@ -33,7 +33,6 @@ EXAMPLES = {
 @click.group(
     cls=Commands,
     names=COMMANDS,
-    modules={"import": "export"},
     examples=EXAMPLES,
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
 )

@@ -1,1 +1,5 @@
-"""Export and import: a network as files that other programs read, one module for each format."""
+"""Export: a network as files that other programs read. One module for each format; `exporting` has their table."""
+
+from typing import Literal
+
+FormatName = Literal["html", "onnx", "torch", "keras", "c"]

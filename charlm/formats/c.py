@@ -12,19 +12,15 @@ Axes: V vocabulary, E embedding, H units.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from charlm.formats.programs import read_shipped, run_c
+from charlm.formats.programs import read_shipped
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import ACTIVATIONS, Floats
 from charlm.text.vocabulary import Vocabulary
 
 PROGRAM, WEIGHTS = "run.c", "model.bin"
-USAGE = f'```sh\ncc -O3 {PROGRAM} -lm -o run\n./run {WEIGHTS} "The " 500 0.7\n```'
 MAGIC = b"CHARLM-1"
 RESERVED = 0xFFFFFFFF
 
@@ -66,8 +62,3 @@ def _matrices(bundle: Bundle) -> Iterator[Floats]:
         yield layer.recurrent_kernel
     yield parameters.logits_kernel
     yield parameters.logits_bias
-
-
-def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
-    """Return the logits that the C program computes after each of the ids, integers [T]: float32 [T, V]."""
-    return run_c(folder / PROGRAM, folder / WEIGHTS, ids)

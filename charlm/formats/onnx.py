@@ -6,15 +6,12 @@ Axes: T time, B batch, V vocabulary, L layers, H units.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm import __version__
 from charlm.errors import CharlmError
-from charlm.formats.programs import run_python
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Layer
 
@@ -122,16 +119,3 @@ def _rnn_weights(layer: Layer, name: str) -> dict[str, Floats]:
     if layer.bias is not None:  # ONNX adds two biases
         weights[f"{name}.bias"] = np.concatenate([layer.bias, np.zeros_like(layer.bias)])[None]
     return weights
-
-
-def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
-    """Return the logits that onnxruntime computes after each of the ids, integers [T]: float32 [T, V]."""
-    return run_python(_PROGRAM, folder, ids, needs=["onnxruntime"])
-
-
-_PROGRAM = f"""
-import onnxruntime
-session = onnxruntime.InferenceSession(f"{{folder}}/{FILE}")
-state = np.zeros([size if isinstance(size, int) else 1 for size in session.get_inputs()[1].shape], np.float32)
-logits = session.run(["logits"], {{"ids": ids[:, None], "state": state}})[0][:, 0]
-"""

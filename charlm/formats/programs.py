@@ -1,13 +1,14 @@
-"""The programs of the exports: the files that become part of one, and other programs that read one.
+"""The programs of the exports: the files that become part of one, and the other programs that read one.
 
 Those read ids and return logits, as processes of their own: charlm does not import PyTorch or onnxruntime, and a
-program that crashes does no harm to it. In a Python of its own, charlm cannot be imported, so that what is loaded needs
+program that crashes does not end it. In a Python of its own, charlm cannot be imported, so that what is loaded needs
 nothing of it.
 
 Axes: T time, V vocabulary.
 """
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +26,24 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError, shorten
 from charlm.network.rnn import Floats
 
+FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600
+_COMPILERS = ("cc", "gcc", "clang")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-_PYTHON = """
-import sys
-sys.modules["charlm"] = None  # nothing of charlm may be needed
-import numpy as np
-folder, source, target = sys.argv[1:]
-ids = np.load(source)
-{body}
-np.save(target, np.asarray(logits, np.float32))
-"""
+
+def read_shipped(name: str) -> str:
+    """Return the text of a file in files/ by its name."""
+    return (FILES / name).read_text(encoding="utf-8")
 
 
-def run_python(body: str, folder: Path, ids: NDArray[Any], *, needs: Sequence[str]) -> Floats:
-    """Run a Python program in a process of its own.
+def run_python(folder: Path, ids: NDArray[Any], *, body: str, needs: Sequence[str]) -> Floats:
+    """Run a Python program that reads an export.
 
     Args:
-        body: It finds `folder`, a path, and `ids`, int64 [T], and leaves `logits`, [T, V].
-        folder: The folder of an export.
+        folder: The folder of the export and of the bundle.
         ids: Integers [T].
+        body: The program: it finds `folder`, a path, and `ids`, int64 [T], and leaves `logits`, [T, V].
         needs: The packages that it imports, for the error message.
 
     Returns:
@@ -54,45 +53,126 @@ def run_python(body: str, folder: Path, ids: NDArray[Any], *, needs: Sequence[st
         CharlmError: a package is missing, or the program fails.
 
     """
-    with tempfile.TemporaryDirectory() as place:
-        source, target = Path(place) / "ids.npy", Path(place) / "logits.npy"
-        np.save(source, np.asarray(ids, np.int64))
-        program = _PYTHON.format(body=body.strip())
-        done = _run([sys.executable, "-I", "-c", program, str(folder), str(source), str(target)])
-        if done.returncode:
-            raise CharlmError(_explain(done.stderr.decode("utf-8", "replace"), needs))
-        logits: Floats = np.load(target, allow_pickle=False)
-        return logits
+    program = _PYTHON.format(body=body.strip())
+    done = _run([sys.executable, "-I", "-c", program, str(folder)], np.asarray(ids, "<i8").tobytes())
+    if done.returncode:
+        last = _last_line(done.stderr)
+        missing = [package for package in needs if f"No module named '{package}" in last]
+        if missing:
+            raise CharlmError(f"--check: needs {missing[0]}, which is not installed: pip install {' '.join(needs)}")
+        raise CharlmError(f"--check: the program failed: {last}")
+    return _to_logits(done.stdout, ids)
 
 
-def run_c(source: Path, model: Path, ids: NDArray[Any]) -> Floats:
-    """Build a C program and give it the ids; it writes the logits.
+_PYTHON = """
+import os, sys
+answer = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)  # what else the program prints is no answer
+sys.modules["charlm"] = None  # nothing of charlm may be needed
+import numpy as np
+folder = sys.argv[1]
+ids = np.frombuffer(sys.stdin.buffer.read(), "<i8")
+{body}
+answer.write(np.ascontiguousarray(logits, "<f4"))
+answer.close()
+"""
 
-    Args:
-        source: The C file.
-        model: The file with the weights.
-        ids: Integers [T].
+run_onnx = partial(
+    run_python,
+    needs=("onnxruntime",),
+    body="""
+import onnxruntime
+session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+state = np.zeros([size if isinstance(size, int) else 1 for size in session.get_inputs()[1].shape], np.float32)
+logits = session.run(["logits"], {"ids": ids[:, None], "state": state})[0][:, 0]
+""",
+)
+run_torch = partial(
+    run_python,
+    needs=("torch", "safetensors"),
+    body="""
+sys.path.insert(0, folder)
+import torch
+from torch_network import load
+with torch.inference_mode():
+    logits = load(folder)[0](torch.tensor(ids)[:, None])[0][:, 0]
+""",
+)
+run_keras = partial(
+    run_python,
+    needs=("keras", "tensorflow"),
+    body="""
+os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
+import keras
+model = keras.models.load_model(f"{folder}/model.keras")
+states = [np.zeros((1, int(state.shape[1])), np.float32) for state in model.inputs[1:]]
+logits = model.predict([ids[None].astype("int32"), *states], verbose=0)[0][0]
+""",
+)
 
-    Returns:
-        The logits, float32 [T, V].
+
+def run_c(folder: Path, ids: NDArray[Any]) -> Floats:
+    """Build the run.c of an export, and let it read the model.bin beside it; as `run_python`.
 
     Raises:
         CharlmError: there is no C compiler, or the program cannot be built or fails.
 
     """
-    compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
-    if compiler is None:
-        raise CharlmError("--check: needs a C compiler, cc, gcc or clang, on the PATH")
+    compiler = _find(_COMPILERS, "a C compiler")
     with tempfile.TemporaryDirectory() as place:
-        program = Path(place) / "run"
+        program = f"{place}/run"
         for command, data in (
-            ([compiler, "-O3", str(source), "-lm", "-o", str(program)], b""),
-            ([str(program), str(model), "--logits"], np.asarray(ids, "<i4").tobytes()),
+            ([compiler, "-O3", str(folder / "run.c"), "-lm", "-o", program], b""),
+            ([program, str(folder / "model.bin"), "--logits"], np.asarray(ids, "<i4").tobytes()),
         ):
             done = _run(command, data)
             if done.returncode:
                 raise CharlmError(f"--check: {Path(command[0]).name} failed: {_last_line(done.stderr)}")
-    return np.frombuffer(done.stdout, "<f4").reshape(len(ids), -1)
+    return _to_logits(done.stdout, ids)
+
+
+def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
+    """Let a browser run the scripts of the index.html of an export, without its interface; as `run_python`.
+
+    Raises:
+        CharlmError: there is no Chromium on the PATH, or the scripts fail.
+
+    """
+    browser = _find(_BROWSERS, "a browser")
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    blocks = re.findall(r'<script type="text/plain".*?</script>', page)
+    program = f"{read_shipped('model.js')}{_CHECK.replace('$ids', json.dumps(np.asarray(ids).tolist()))}"
+    with tempfile.TemporaryDirectory() as place:
+        check = Path(place) / "check.html"
+        body = f"<body>{''.join(blocks)}<script>{program}</script>"
+        check.write_text(f"<!doctype html><meta charset=utf-8><title>check</title>{body}", encoding="utf-8")
+        options = ["--headless", "--disable-gpu", f"--user-data-dir={place}/profile", "--dump-dom"]
+        if os.geteuid() == 0:
+            options.append("--no-sandbox")  # Chromium refuses to run as root otherwise
+        done = _run([browser, *options, check.as_uri()])
+    found = re.search(rb"<body>([A-Za-z0-9+/=\s]+)</body>", done.stdout)
+    if done.returncode or found is None:
+        raise CharlmError(f"--check: {Path(browser).name} failed: {_last_line(done.stderr)}")
+    return _to_logits(base64.b64decode(found[1]), ids)
+
+
+_CHECK = """
+const text = (id) => document.getElementById(id).textContent;
+const spec = JSON.parse(text("network")), network = buildNetwork(spec, text("weights"));
+const state = network.zeroState(), ids = $ids, logits = new Float32Array(ids.length * network.logits.length);
+ids.forEach((id, time) => logits.set(network.step(id, state), time * network.logits.length));
+let binary = "";
+for (const byte of new Uint8Array(logits.buffer)) binary += String.fromCharCode(byte);
+document.body.replaceChildren(btoa(binary));
+"""
+
+
+def _find(names: Sequence[str], kind: str) -> str:
+    """Return the path of the first of some programs that is on the PATH."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise CharlmError(f"--check: needs {kind} on the PATH, one of {', '.join(names)}")
+    return found
 
 
 def _run(command: Sequence[str], data: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
@@ -102,52 +182,10 @@ def _run(command: Sequence[str], data: bytes = b"") -> "subprocess.CompletedProc
         raise CharlmError(f"--check: {Path(command[0]).name} did not end within {TIMEOUT_SECONDS} s") from None
 
 
-def _explain(errors: str, needs: Sequence[str]) -> str:
-    """Return why a Python program failed, from what it wrote on standard error."""
-    last = _last_line(errors.encode())
-    if any(f"No module named '{package}" in last for package in needs):
-        return f"--check: needs {' and '.join(needs)}: pip install {' '.join(needs)}"
-    return f"--check: the program failed: {last}"
+def _to_logits(data: bytes, ids: NDArray[Any]) -> Floats:
+    return np.frombuffer(data, "<f4").reshape(len(ids), -1)
 
 
 def _last_line(errors: bytes) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines() or ["it wrote no message"]
     return shorten(lines[-1])[1:-1]
-
-
-def run_browser(body: str, length: int) -> Floats:
-    """Let a browser run the scripts of a page that leave float32 logits in base64 as the only text of its body.
-
-    Args:
-        body: The contents of the page.
-        length: T, the number of ids.
-
-    Returns:
-        The logits, float32 [T, V].
-
-    Raises:
-        CharlmError: there is no browser, or the scripts fail.
-
-    """
-    browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
-        raise CharlmError(f"--check: needs a browser on the PATH, one of {', '.join(_BROWSERS)}")
-    with tempfile.TemporaryDirectory() as place:
-        page = Path(place) / "check.html"
-        page.write_text(f"<!doctype html><meta charset=utf-8><title>check</title><body>{body}", encoding="utf-8")
-        options = ["--headless", "--disable-gpu", f"--user-data-dir={place}/profile", "--dump-dom"]
-        if os.geteuid() == 0:
-            options.append("--no-sandbox")  # Chromium refuses to run as root otherwise
-        done = _run([browser, *options, page.as_uri()])
-    found = re.search(rb"<body>([A-Za-z0-9+/=\s]+)</body>", done.stdout)
-    if done.returncode or found is None:
-        raise CharlmError(f"--check: {Path(browser).name} failed: {_last_line(done.stderr)}")
-    return np.frombuffer(base64.b64decode(found[1]), "<f4").reshape(length, -1)
-
-
-FILES = Path(__file__).parent / "files"
-
-
-def read_shipped(name: str) -> str:
-    """Return the text of a file in files/ by its name."""
-    return (FILES / name).read_text(encoding="utf-8")

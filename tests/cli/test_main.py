@@ -29,7 +29,6 @@ OPTIONS = {
     "--surprise --json",
     "inspect": "--text --out --checkpoint --unknown --json",
     "export": "--format --out --check --checkpoint --json",
-    "import": "--vocabulary --out --activation",
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
     "serve": "--host --port --allow-host --slots --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 import reference
+from bundles import architecture_of
 from conftest import RandomParameters
 
 from charlm.config.file import dump_config
 from charlm.config.schema import Config
 from charlm.engine.keras_file import build_stock_model
-from charlm.formats.importing import architecture_of
 from charlm.network.bundle import Bundle
 from charlm.text.vocabulary import Vocabulary
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import architecture_of
 from commands import charlm
 from conftest import RandomParameters
 from formats.networks import BundleMaker, scale_of
@@ -12,7 +13,6 @@ from formats.networks import BundleMaker, scale_of
 from charlm.config.file import dump_config
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, ModelConfig
-from charlm.formats.importing import architecture_of
 from charlm.network.bundle import Bundle
 from charlm.text.vocabulary import Vocabulary
 

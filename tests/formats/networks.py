@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.formats.exporting import FormatName
 from charlm.network.bundle import Bundle, write_bundle
 
 BundleMaker = Callable[..., Bundle]
@@ -21,7 +20,6 @@ NETWORKS: list[dict[str, Any]] = [
     {"layers": 3, "embedding": 3, "skip_connections": True, "use_bias": False},
     {"layers": 1, "embedding": 2, "skip_connections": True},
 ]
-FORMATS: list[FormatName] = ["html", "onnx", "torch", "keras", "c"]
 IDS = np.random.default_rng(3).integers(0, 5, 60)
 
 

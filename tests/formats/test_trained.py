@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import charlm
-from formats.networks import FORMATS
 from pages import code_blocks
 
 from charlm.api.model import Model, load
+from charlm.formats.exporting import FORMATS
 
 pytestmark = pytest.mark.slow
 

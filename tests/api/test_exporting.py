@@ -1,17 +1,14 @@
-"""Exports and imports as the library does them: what is written, what is refused, and that nothing is half written."""
+"""Exports as the library does them: what is written, what is refused, and that nothing is half written."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import safetensors.numpy
 
-from charlm.api.interchange import export, import_model
+from charlm.api.exporting import export
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
-from charlm.formats.torch import to_state_dict
 from charlm.network.bundle import Bundle
 
 HUB = {"README.md", "LICENSE", "config.yaml", "model.json", "vocabulary.json", "weights.safetensors"}
@@ -39,10 +36,10 @@ def test_charlm_reads_the_folder_of_an_export(model: Model, tmp_path: Path) -> N
     assert str(load(tmp_path / "out").generate("a", seed=1)) == str(model.generate("a", seed=1))
 
 
-def test_a_file_name_of_the_format_gives_that_file_alone(model: Model, tmp_path: Path) -> None:
+def test_a_file_name_of_the_format_gives_that_file_alone_under_its_name(model: Model, tmp_path: Path) -> None:
     written = export(model, tmp_path / "page.html", format="html")
     assert names_in(tmp_path) == {"bundle", "page.html"}
-    assert written.files == {"index.html": (tmp_path / "page.html").stat().st_size}
+    assert written.files == {"page.html": (tmp_path / "page.html").stat().st_size}
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "page"])
@@ -111,24 +108,3 @@ def test_the_card_does_not_say_where_the_text_lay(trained_run: Path, tmp_path: P
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "on the validation text." in card
     assert str(trained_run.parent) not in card
-
-
-# Import
-
-
-@pytest.fixture
-def state_dict(bundle: Bundle, tmp_path: Path) -> Path:
-    """Write the weights of the bundle as PyTorch would, and its vocabulary beside them."""
-    (tmp_path / "x.safetensors").write_bytes(safetensors.numpy.save(to_state_dict(bundle.parameters)))
-    (tmp_path / "vocabulary.json").write_text(bundle.vocabulary.to_json(), encoding="utf-8")
-    return tmp_path / "x.safetensors"
-
-
-def test_an_imported_network_is_a_bundle_that_says_what_it_is(bundle: Bundle, state_dict: Path, tmp_path: Path) -> None:
-    model = import_model(state_dict, tmp_path / "out", vocabulary=tmp_path / "vocabulary.json", activation="relu")
-    assert model.bundle.architecture == replace(bundle.architecture, activation="relu")
-    assert (model.config.model.layers, model.config.model.units, model.config.model.rnn.activation) == (2, 4, "relu")
-    assert model.vocabulary == bundle.vocabulary
-    for name, tensor in bundle.parameters.tensors().items():
-        np.testing.assert_array_equal(model.bundle.parameters.tensors()[name], tensor)
-    assert model.logits("ab").shape == (2, 5)

@@ -2,8 +2,6 @@
 
 The weights are float32 in base64, in the order of `Parameters.tensors`; model.js computes, page.js is the
 interface. `endpoint_page` gives the same page another source of characters, the server that it comes from.
-
-Axes: T time, V vocabulary.
 """
 
 import base64
@@ -11,20 +9,13 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from charlm.formats.programs import read_shipped, run_browser
+from charlm.formats.card import summarize
+from charlm.formats.programs import read_shipped
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, bits
-from charlm.runs.metrics import to_number
 
-FILE = "index.html"
-USAGE = f"Open `{FILE}` in a browser. It needs no server and no network."
 _TAKE = """
 const take = (id) => {
   const element = document.getElementById(id);
@@ -43,7 +34,7 @@ def export_html(bundle: Bundle, *, title: str) -> dict[str, bytes]:
     scripts = [read_shipped("model.js"), read_shipped("page.js"), _START]
     weights = b"".join(tensor.astype("<f4").tobytes() for tensor in bundle.parameters.tensors().values())
     data = {"network": json_for_page(_spec(bundle, title)), "weights": base64.b64encode(weights).decode()}
-    return {FILE: render_page(title=title, scripts=scripts, data=data).encode()}
+    return {"index.html": render_page(title=title, scripts=scripts, data=data).encode()}
 
 
 def endpoint_page(models: Mapping[str, str]) -> bytes:
@@ -59,32 +50,6 @@ def endpoint_page(models: Mapping[str, str]) -> bytes:
     return render_page(title=title, scripts=scripts, data=data, connect="'self'").encode()
 
 
-def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
-    """Return the logits that a browser computes after each of the ids, integers [T]: float32 [T, V].
-
-    The browser runs the scripts of the page without its interface.
-
-    Raises:
-        CharlmError: there is no Chromium on the PATH, or the scripts fail.
-
-    """
-    page = (folder / FILE).read_text(encoding="utf-8")
-    blocks = "".join(_block(page, name) for name in ("network", "weights"))
-    program = _CHECK.replace("$ids", json.dumps(np.asarray(ids).tolist()))
-    return run_browser(f"{blocks}<script>{read_shipped('model.js')}</script><script>{program}</script>", len(ids))
-
-
-_CHECK = """
-const text = (id) => document.getElementById(id).textContent;
-const spec = JSON.parse(text("network")), network = buildNetwork(spec, text("weights"));
-const state = network.zeroState(), ids = $ids, logits = new Float32Array(ids.length * network.logits.length);
-ids.forEach((id, time) => logits.set(network.step(id, state), time * network.logits.length));
-let binary = "";
-for (const byte of new Uint8Array(logits.buffer)) binary += String.fromCharCode(byte);
-document.body.replaceChildren(btoa(binary));
-"""
-
-
 def _spec(bundle: Bundle, title: str) -> dict[str, Any]:
     shape = bundle.architecture
     return {
@@ -94,30 +59,6 @@ def _spec(bundle: Bundle, title: str) -> dict[str, Any]:
         "tensors": [[name, tensor.size] for name, tensor in bundle.parameters.tensors().items()],
         "vocabulary": json.loads(bundle.vocabulary.to_json()),
     }
-
-
-def summarize(bundle: Bundle) -> str:
-    """Return what a model is, in a sentence."""
-    shape = bundle.architecture
-    layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
-    kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
-    nats = known_score(bundle.facts)
-    tail = "" if nats is None else f"; {bits(nats):.2f} bits per character on unseen text"
-    return f"A SimpleRNN of {layers}, {bundle.parameters.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
-
-
-def known_score(facts: Mapping[str, Any]) -> float | None:
-    """Return the nats per character on the validation text in model.json; None if there is none, or no number."""
-    score = facts.get("score")
-    if not isinstance(score, dict) or score.get("split") != "validation":
-        return None
-    return to_number(score.get("nats_per_char"))
-
-
-def _block(page: str, name: str) -> str:
-    """Return the element of a page that holds data for the scripts."""
-    start = page.index(f'<script type="text/plain" id="{name}">')
-    return page[start : page.index("</script>", start)] + "</script>"
 
 
 def render_page(

@@ -12,7 +12,7 @@ from chromium import chromium
 from formats.networks import STRANGE, BundleMaker, write_export
 
 from charlm.api.model import Model, load
-from charlm.formats.html import export_html, render_page
+from charlm.formats.web_page import export_html, render_page
 from charlm.network.bundle import Bundle
 from charlm.text.vocabulary import Vocabulary
 

@@ -1,4 +1,4 @@
-"""Models to and from other programs: a model as files that a browser, PyTorch, ONNX, Keras or C reads, and back.
+"""Models for other programs: as files that a browser, PyTorch, ONNX, Keras or C reads.
 
 Axes: T time.
 """
@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api.model import Model, load
+from charlm.api.model import Model
 from charlm.errors import CharlmError, check_choice, harmless
-from charlm.formats.exporting import Check, Format, FormatName, check_export, find_format, hub_files
-from charlm.formats.importing import RnnActivation, imported_bundle, read_any_vocabulary, read_network
-from charlm.network.bundle import write_bundle
+from charlm.formats import FormatName
+from charlm.formats.exporting import FORMATS, Check, check_export, hub_files
 from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
@@ -26,9 +25,7 @@ from charlm.storage.files import writing
 from charlm.text.corpus import Corpus
 
 CHECKED_CHARACTERS = 10_000
-"""T, the length of the text that --check reads."""
-SUFFIXES = {".html", ".onnx", ".keras"}
-"""What the name of a single file ends in; any other name is that of a folder."""
+"""T, the length of the text that --check reads, at most."""
 
 
 @dataclass(frozen=True)
@@ -62,60 +59,36 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
 
     """
     check_choice("format", format, FormatName)
-    title = harmless(model_name(model.folder)) or "charlm"
-    found = find_format(format, title=title)
-    path = Path(out)
-    is_file = _is_single_file(path, found, format)
+    found, path = FORMATS[format], Path(out)
+    is_file = _is_single_file(path, format)
     _check_is_free(path, may_be_empty_folder=not is_file)
-    files = found.export(model.bundle)
-    others: dict[str, bytes] = {}
-    if not is_file:
-        others = hub_files(model.bundle, found, title=title, names=files)
+    title = harmless(model_name(model.folder)) or "charlm"
+    files = found.export(model.bundle, title)
     corpus = run_corpus(model.folder, model.bundle) if check else None
-    checked = _check(model, found, {**others, **files}, corpus) if check else None
+    checked = None
+    if check:
+        checked = check_export(files, _text_to_check(model, corpus), bundle=model.bundle, found=found)
+        if not checked.has_passed:
+            raise CharlmError(
+                f"--check: a logit of {checked.program} differs by {checked.largest_difference:.2g} over "
+                f"{checked.characters:,} characters; must be {checked.tolerance:g} at most; nothing was written"
+            )
     if is_file:
-        (data,) = files.values()
+        ((_, data),) = files.items()
+        files = {path.name: data}
         write_file(path, data)
     else:
-        write_folder(path, {**others, **files})
+        write_folder(path, hub_files(model.bundle, found, files, title=title))
     return Export(path, {name: len(data) for name, data in files.items()}, checked)
 
 
-def import_model(
-    file: str | Path, out: str | Path, *, vocabulary: str | Path, activation: RnnActivation = "tanh"
-) -> Model:
-    """Turn a network of another program into a bundle, and load it.
-
-    Nothing in the file is run: pickles are refused.
-
-    Args:
-        file: A `.keras` file with SimpleRNN layers, or a `.safetensors` file with the state dict of a network of
-            `torch.nn.RNN`.
-        out: The folder of the bundle, missing or empty.
-        vocabulary: A JSON file with the character of each id: a vocabulary.json, a list of characters in the order of
-            their ids, or an object of ids by character.
-        activation: tanh or relu, which a state dict does not say; a `.keras` file does.
-
-    Raises:
-        CharlmError: a file cannot be read, is damaged or too large, holds another kind of network, or does not fit the
-            vocabulary; or `out` exists or cannot be written.
-
-    """
-    check_choice("activation", activation, RnnActivation)
-    path = Path(out)
-    _check_is_free(path, may_be_empty_folder=True)
-    characters = read_any_vocabulary(Path(vocabulary))
-    parameters = read_network(Path(file), vocabulary=characters, activation=activation)
-    write_bundle(path, imported_bundle(parameters, characters))
-    return load(path)
-
-
-def _is_single_file(path: Path, found: Format, name: FormatName) -> bool:
+def _is_single_file(path: Path, name: FormatName) -> bool:
     """Return whether a path names the file of a format, and not a folder; refuse the suffix of another format."""
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in {each.suffix for each in FORMATS.values() if each.suffix}:
         return False
-    if path.suffix != found.suffix:
-        place = f"a folder, or a file whose name ends in {found.suffix}" if found.suffix else "a folder"
+    suffix = FORMATS[name].suffix
+    if path.suffix != suffix:
+        place = f"a folder, or a file whose name ends in {suffix}" if suffix else "a folder"
         raise CharlmError(f"--out {path}: the format {name} must be {place}")
     return True
 
@@ -126,17 +99,6 @@ def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
         if os.path.lexists(path) and not is_free:
             place = "a new or an empty folder" if may_be_empty_folder else "a new file"
             raise CharlmError(f"{path}: exists already; name {place}, or delete this one")
-
-
-def _check(model: Model, found: Format, files: Mapping[str, bytes], corpus: Corpus | None) -> Check:
-    """Compare the logits of the other program with those of charlm; raise CharlmError if they differ."""
-    check = check_export(files, _text_to_check(model, corpus), parameters=model.bundle.parameters, found=found)
-    if not check.has_passed:
-        raise CharlmError(
-            f"--check: a logit of {check.program} differs by {check.largest_difference:.2g} over {check.characters:,} "
-            f"characters; must be {check.tolerance:g} at most; nothing was written"
-        )
-    return check
 
 
 def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:

@@ -1,0 +1,87 @@
+"""The model card of an export: what a model is, how it is used, its score, its settings, and the files beside it.
+
+The card says what the bundle and its run say. They may come from strangers, so nothing in them may become Markdown or
+HTML: texts are in code blocks with fences longer than any row of backticks in them, names are escaped.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from charlm import __version__
+from charlm.errors import harmless
+from charlm.network.architecture import CONFIG_FILE
+from charlm.network.bundle import Bundle
+from charlm.network.rnn import bits
+from charlm.runs.metrics import to_number
+
+LICENSE = "LICENSE"
+
+
+def summarize(bundle: Bundle) -> str:
+    """Return what a model is, in a sentence."""
+    shape = bundle.architecture
+    layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
+    kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
+    nats = known_score(bundle.facts)
+    tail = "" if nats is None else f"; {bits(nats):.2f} bits per character on unseen text"
+    return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
+
+
+def known_score(facts: Mapping[str, Any]) -> float | None:
+    """Return the nats per character on the validation text in model.json; None if there is none, or no number."""
+    score = facts.get("score")
+    if not isinstance(score, dict) or score.get("split") != "validation":
+        return None
+    return to_number(score.get("nats_per_char"))
+
+
+def model_card(bundle: Bundle, *, title: str, program: str, usage: str, names: Iterable[str]) -> str:
+    """Return the README.md of an export, with the metadata that hubs read at its head.
+
+    Args:
+        bundle: The model.
+        title: Its name, for the user; any text.
+        program: What reads the export.
+        usage: How to use it, in Markdown.
+        names: The names of the files of the export.
+
+    """
+    nats = known_score(bundle.facts)
+    parts = [
+        _HEAD,
+        f"# {escape_markdown(title)}",
+        f"A character-level language model, exported by charlm {__version__} for {program}. {summarize(bundle)}",
+        "## Use",
+        usage,
+        f"The export is {' and '.join(f'`{name}`' for name in names)}. The other files are a bundle of charlm, the "
+        "weights in `weights.safetensors`: `charlm sample .` writes text from this folder, `charlm.load` loads it in "
+        "Python.",
+        "## Score",
+        "Not known: the bundle has none of a validation text."
+        if nats is None
+        else f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on the validation text.",
+        "## How it was trained",
+        f"```sh\ncharlm train TEXT -c {CONFIG_FILE}\n```",
+        f"The settings, {CONFIG_FILE}:",
+        fenced(bundle.config, "yaml"),
+        "## License",
+        f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
+        "have terms of its own; if it has, change the license at the head of this page.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_HEAD = "---\nlicense: mit\nlibrary_name: charlm\npipeline_tag: text-generation\ntags:\n- rnn\n- character-level\n---"
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text for one line of Markdown: control characters as escapes, its markup as plain characters."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|&~$-])", r"\\\1", harmless(text))
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a code block whose fence is longer than every row of backticks in the text."""
+    longest = max((len(row) for row in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{harmless(text, keep=chr(10)).rstrip(chr(10))}\n{fence}"

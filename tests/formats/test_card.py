@@ -1,0 +1,45 @@
+"""The model card: what it says of a model, and that nothing in a bundle becomes Markdown or HTML."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from charlm.formats.card import escape_markdown, fenced, known_score, model_card
+from charlm.network.bundle import Bundle
+
+
+def card_of(bundle: Bundle) -> str:
+    return model_card(bundle, title="plays", program="C", usage="./run", names=["run.c", "model.bin"])
+
+
+def test_the_card_has_the_score_the_settings_and_the_command(bundle: Bundle) -> None:
+    card = card_of(replace(bundle, facts={"score": {"split": "validation", "nats_per_char": 1.5}}))
+    assert card.startswith("---\nlicense: mit\n")
+    assert "1.5000 nats per character (2.1640 bits) on the validation text." in card
+    assert f"```yaml\n{bundle.config}```" in card
+    assert "charlm train TEXT -c config.yaml" in card
+    assert "## Use\n\n./run\n\nThe export is `run.c` and `model.bin`." in card
+
+
+def test_what_is_not_known_is_said(bundle: Bundle) -> None:
+    assert card_of(replace(bundle, facts={"score": "good"})).count("Not known") == 1
+
+
+def test_names_become_no_markdown_and_no_html() -> None:
+    assert escape_markdown("<b>[x](y)\n|`") == r"\<b\>\[x\]\(y\)\\n\|\`"
+
+
+def test_a_text_cannot_end_its_code_block() -> None:
+    assert fenced("a\n````\n# b", "text") == "`````text\na\n````\n# b\n`````"
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        *(None, 3, [], {}, {"split": "<b>", "nats_per_char": 1.5}, {"split": "train", "nats_per_char": 1}),
+        *({"split": "validation", "nats_per_char": nats} for nats in (None, "1.5", True, float("nan"), 10**400)),
+    ],
+)
+def test_what_is_not_a_score_is_none(score: Any) -> None:
+    assert known_score({"score": score}) is None
