@@ -18,7 +18,9 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from charlm.formats import FormatName
 
 ROOT = Path(__file__).parent.parent
 PINS = Path(__file__).with_suffix(".json")
@@ -52,7 +54,6 @@ DYNAMIC = {"plain", "skip_connections"}
 """The features with which the network is also scored with `--dynamic`."""
 INSPECTED = {"skip_connections"}
 """The features with which the network is also inspected, exported and read by the programs of the exports."""
-FORMATS = ("html", "onnx", "torch", "keras", "c")
 
 
 def charlm(*arguments: str | Path) -> str:
@@ -95,7 +96,7 @@ def pin_report(run: Path) -> dict[str, str]:
 def pin_exports(run: Path, folder: Path) -> dict[str, str]:
     """Export a run to each format; return how far the logits of its program are from those of charlm."""
     differences = {}
-    for name in FORMATS:
+    for name in get_args(FormatName):
         written = charlm("export", run, "--format", name, "--out", folder / name, "--check", "--json")
         differences[name] = json.loads(written)["check"]["largest_difference"].hex()
     return differences

@@ -18,10 +18,6 @@ NETWORKS = [
 """Networks of every structure, as arguments of `random_parameters`."""
 
 
-def _elu(x: float, alpha: float = 1.0) -> float:
-    return x if x > 0 else alpha * (math.exp(x) - 1)
-
-
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
@@ -31,8 +27,6 @@ ACTIVATIONS: Mapping[str, Callable[[float], float]] = {
     "relu": lambda x: max(x, 0.0),
     "sigmoid": _sigmoid,
     "linear": lambda x: x,
-    "softsign": lambda x: x / (1 + abs(x)),
-    "elu": _elu,
 }
 
 

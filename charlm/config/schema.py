@@ -19,7 +19,7 @@ MAX_RECURRENT_WEIGHTS = 1 << 32
 DEFAULT_EPOCHS = 10
 """The length of a run whose config gives none."""
 
-Activation = Literal["tanh", "relu", "sigmoid", "linear", "softsign", "elu"]
+Activation = Literal["tanh", "relu", "sigmoid", "linear"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]

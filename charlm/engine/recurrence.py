@@ -25,9 +25,8 @@ GRADIENTS_FROM_OUTPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sigmoid": lambda y, dy: tf.raw_ops.SigmoidGrad(y=y, dy=dy),
     "relu": lambda y, dy: tf.raw_ops.ReluGrad(gradients=dy, features=y),
     "linear": lambda y, dy: dy,
-    "elu": lambda y, dy: tf.raw_ops.EluGrad(gradients=dy, outputs=y),
 }
-"""(y, dL/dy) -> dL/da with y = f(a), for the activations whose derivative is a function of their output."""
+"""(y, dL/dy) -> dL/da with y = f(a): the derivative of every activation is a function of its output."""
 
 
 def multiply(
@@ -77,8 +76,6 @@ def scan(
 
     """
     recurrence = _Recurrence(activation, recurrent_mask, unroll=unroll, precision=precision)
-    if recurrence.gradient is None:  # TensorFlow differentiates each step
-        return recurrence.forward(input_projection, recurrent_kernel, state)[1:]
     return tf.custom_gradient(recurrence.run)(input_projection, recurrent_kernel, state)
 
 
@@ -89,8 +86,8 @@ class _Recurrence:
         self.activation, self.mask, self.unroll = activation, mask, unroll
         self.multiply = partial(multiply, precision=precision)
         self.precision = precision
-        self.gradient = GRADIENTS_FROM_OUTPUT.get(getattr(activation, "__name__", ""))
-        """(h, dL/dh) -> dL/da; None if the derivative of f is not a function of its output."""
+        self.gradient = GRADIENTS_FROM_OUTPUT[activation.__name__]
+        """(h, dL/dh) -> dL/da."""
 
     def run(self, input_projection: Tensor, kernel: Tensor, state: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         """Return the outputs [T, B, H], and the function from their gradient to those of the arguments."""
@@ -109,7 +106,6 @@ class _Recurrence:
     def backward(self, d_outputs: Tensor, states: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return dL/d input_projection [T, B, H], dL/dV [H, H] and dL/dh_0 [B, H]."""
         gradient, factor = self.gradient, tf.cast(kernel, self.precision)
-        assert gradient is not None
 
         def to_previous(d_argument: Tensor) -> Tensor:
             """Return dL/dh_{t-1} from dL/da_t."""

@@ -2,7 +2,7 @@
 
 model.bin is little-endian. It begins with the bytes CHARLM-1 and ten int32: V, layers, H, the width of the input
 (E, or V without an embedding), whether there is an embedding, whether there are skip connections, the number of the
-activation in ACTIVATIONS, whether an id is a byte, and the unknown id and the end-of-text id (-1 = none). Then follow
+activation, whether an id is a byte, and the unknown id and the end-of-text id (-1 = none). Then follow
 the code point of each id, uint32 [V] (2^32 - 1 = reserved), and float32 matrices, row after row: the embedding [V, E]
 if there is one; for each layer the kernel of the layer below [H, H] (none for layer 0), the kernel of the input
 [V or E, H] if the layer reads it, the bias [H] (zeros if there is none) and the recurrent kernel [H, H]; the kernel
@@ -17,12 +17,14 @@ import numpy as np
 
 from charlm.formats.programs import read_shipped
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import ACTIVATIONS, Floats
+from charlm.network.rnn import Floats
 from charlm.text.vocabulary import Vocabulary
 
 PROGRAM, WEIGHTS = "run.c", "model.bin"
 MAGIC = b"CHARLM-1"
 RESERVED = 0xFFFFFFFF
+ACTIVATION_NUMBERS = {"tanh": 0, "relu": 1, "sigmoid": 2, "linear": 3}
+"""As `activate` of run.c has them."""
 
 
 def export_c(bundle: Bundle) -> dict[str, bytes]:
@@ -39,7 +41,7 @@ def _weights(bundle: Bundle) -> bytes:
         shape.embedding or shape.vocabulary_size,
         shape.embedding is not None,
         shape.skip_connections,
-        list(ACTIVATIONS).index(shape.activation),
+        ACTIVATION_NUMBERS[shape.activation],
         vocabulary.level == "byte",
         -1 if vocabulary.unknown_id is None else vocabulary.unknown_id,
         -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id,

@@ -27,9 +27,7 @@ RNN_ACTIVATIONS: Mapping[str, Mapping[str, Any]] = {
     "tanh": {"activations": ["Tanh"]},
     "relu": {"activations": ["Relu"]},
     "sigmoid": {"activations": ["Sigmoid"]},
-    "softsign": {"activations": ["Softsign"]},
     "linear": {"activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]},
-    "elu": {"activations": ["Elu"], "activation_alpha": [1.0]},
 }
 """The attributes of an RNN node by the name of the activation."""
 

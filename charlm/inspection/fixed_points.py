@@ -201,7 +201,7 @@ def repeat_character(parameters: Parameters, index: int, states: State) -> Float
     """
     ids, now, path = np.full(len(states[0]), index), states, [np.concatenate(states, 1)]
     for _ in range(REPETITIONS):
-        _, now = advance(parameters, ids, now)
+        now = advance(parameters, ids, now)
         path.append(np.concatenate(now, 1))
         if np.abs(path[-1] - path[-2]).max() <= 1e-13:
             break
@@ -252,9 +252,8 @@ def _search(activation: str, constant: Floats, kernel: Floats, start: Floats) ->
 
     def look(state: Floats) -> Point:
         """Return how far a state is from rest."""
-        total = constant + state @ kernel
-        output = ACTIVATIONS[activation](total)
-        return Point(state, output - state, slope(activation, total, output))
+        output = ACTIVATIONS[activation](constant + state @ kernel)
+        return Point(state, output - state, slope(activation, output))
 
     here, damping = look(start), FIRST_DAMPING
     for _ in range(MOST_STEPS):

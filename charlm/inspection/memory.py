@@ -103,7 +103,7 @@ def _nats(parameters: Parameters, ids: NDArray[Any], targets: NDArray[np.int64],
     """Return the mean loss of the targets, each given only the k characters before it."""
     state = parameters.zero_state(len(targets))
     for back in range(k, 0, -1):
-        _, state = advance(parameters, ids[targets - back], state)
+        state = advance(parameters, ids[targets - back], state)
     return float(nats(parameters.logits(state), ids[targets].astype(np.int64)).mean(dtype=np.float64))
 
 
@@ -192,13 +192,12 @@ def _follow(
     rows: list[tuple[Values, Values, Values]] = []
     for lag in range(lags):
         ids = trace.ids[steps + lag, 0]
-        totals, now = advance(parameters, np.concatenate([ids, replacements if lag == 0 else ids]), now)
+        now = advance(parameters, np.concatenate([ids, replacements if lag == 0 else ids]), now)
         change = np.concatenate([output[count:] - output[:count] for output in now], axis=-1)
         if lag == 0:
             predicted = change
         else:
-            pairs = zip(totals, now, strict=True)
-            slopes = tuple(slope(parameters.activation, total[:count], output[:count]) for total, output in pairs)
+            slopes = tuple(slope(parameters.activation, output[:count]) for output in now)
             predicted = push_forward(parameters, predicted, slopes)
         logits = parameters.logits(now)
         rows.append((_norm(change), _norm(predicted), divergence(logits[:count], logits[count:])))

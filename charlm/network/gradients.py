@@ -1,4 +1,4 @@
-"""Derivatives of the network in NumPy: a text read with its slopes, gradients followed back, and the radius of V.
+"""Derivatives of the network in NumPy: a text read, gradients followed back, and the radius of V.
 
     a_t = x_t U + h_{t-1} V + b,  h_t = f(a_t),  D_t = diag f'(a_t)
     g_t = dL/dh_t,  d_t = dL/da_t = g_t D_t,  and from t to t - 1 through one layer: g_{t-1} = d_t V^T    (Werbos 1990)
@@ -19,31 +19,22 @@ from numpy.typing import NDArray
 
 from charlm.network.rnn import Floats, Parameters, State, advance, probabilities
 
-DERIVATIVES: Mapping[str, Callable[[Floats, Floats], Any]] = {
-    "tanh": lambda _, h: 1 - h * h,
-    "relu": lambda a, _: (a > 0) * 1.0,
-    "sigmoid": lambda _, h: h * (1 - h),
-    "linear": lambda a, _: np.ones_like(a),
-    "softsign": lambda a, _: 1 / (1 + np.abs(a)) ** 2,
-    "elu": lambda a, _: np.where(a > 0, 1, np.exp(np.minimum(a, 0))),
+DERIVATIVES: Mapping[str, Callable[[Floats], Any]] = {
+    "tanh": lambda h: 1 - h * h,
+    "relu": lambda h: (h > 0) * 1.0,
+    "sigmoid": lambda h: h * (1 - h),
+    "linear": np.ones_like,
 }
-"""f'(a) by the name of f, from a and h = f(a); at a kink the slope of one side."""
+"""f'(a) by the name of f, from h = f(a); at a kink the slope of one side."""
 LARGEST_SLOPES = {"sigmoid": 1 / 4}
 """The largest f'(a) by the name of f, where it is not 1."""
 SATURATED_BELOW = 0.19
 """As a share of the largest f'(a): where tanh has |h| > 0.9, since 1 - 0.9 ** 2 = 0.19."""
 
 
-def slope(activation: str, a: Floats, h: Floats) -> Floats:
-    """Return f'(a), of the shape and dtype of a.
-
-    Args:
-        activation: A key of `charlm.network.rnn.ACTIVATIONS`.
-        a: The values before the activation, of any shape.
-        h: f(a), of the same shape.
-
-    """
-    return np.asarray(DERIVATIVES[activation](a, h), a.dtype)
+def slope(activation: str, h: Floats) -> Floats:
+    """Return f'(a) from h = f(a), of the shape and dtype of h; `activation` is a key of DERIVATIVES."""
+    return np.asarray(DERIVATIVES[activation](h), h.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +48,12 @@ class Trace:
     """The state before the first character, [B, H] for each layer."""
     outputs: State
     """h_t of each layer, [T, B, H]."""
-    slopes: State
-    """f'(a_t) of each layer, [T, B, H]."""
+
+    @cached_property
+    def slopes(self) -> State:
+        """f'(a_t) of each layer, [T, B, H]."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return tuple(slope(self.parameters.activation, output) for output in self.outputs)
 
     @cached_property
     def logits(self) -> Floats:
@@ -67,7 +62,7 @@ class Trace:
 
 
 def read_text(parameters: Parameters, ids: NDArray[Any], *, state: State | None = None) -> Trace:
-    """Read texts side by side, and keep outputs and slopes.
+    """Read texts side by side, and keep their outputs.
 
     Args:
         parameters: The weights; their dtype is that of the result.
@@ -81,14 +76,13 @@ def read_text(parameters: Parameters, ids: NDArray[Any], *, state: State | None 
     columns = np.asarray(ids, np.int64).reshape(len(ids), -1)
     before = parameters.zero_state(columns.shape[1]) if state is None else state
     outputs = tuple(np.empty((len(columns), *first.shape), first.dtype) for first in before)
-    slopes = tuple(np.empty_like(output) for output in outputs)
     now = before
     with np.errstate(over="ignore", invalid="ignore"):
         for time, characters in enumerate(columns):
-            totals, now = advance(parameters, characters, now)
-            for layer, (total, output) in enumerate(zip(totals, now, strict=True)):
-                outputs[layer][time], slopes[layer][time] = output, slope(parameters.activation, total, output)
-    return Trace(parameters, columns, before, outputs, slopes)
+            now = advance(parameters, characters, now)
+            for kept, output in zip(outputs, now, strict=True):
+                kept[time] = output
+    return Trace(parameters, columns, before, outputs)
 
 
 def loss_slope(logits: Floats, targets: NDArray[Any]) -> Floats:

@@ -28,17 +28,11 @@ def _sigmoid(x: Floats) -> Floats:
     return half * np.float32(0.5) + np.float32(0.5)
 
 
-def _elu(x: Floats) -> Floats:
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-
-
 ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
     "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": _sigmoid,
     "linear": lambda x: x,
-    "softsign": lambda x: x / (1 + np.abs(x)),
-    "elu": _elu,
 }
 """The activation functions by their names in Keras, with Keras's definitions: float32 -> float32 of the same shape."""
 
@@ -162,7 +156,7 @@ class Parameters:
             The logits of the next character, [B, V], and the state after this one.
 
         """
-        _, outputs = advance(self, ids, state)
+        outputs = advance(self, ids, state)
         return self.logits(outputs), outputs
 
     def unroll(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
@@ -222,20 +216,8 @@ def parameters_from_tensors(tensors: Mapping[str, Floats], *, activation: str, s
     )
 
 
-def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[State, State]:
-    """Read one character in each stream, without the logits.
-
-    Args:
-        parameters: The weights.
-        ids: Integers [B], 0 to V - 1.
-        state: [B, H] for each layer; it is not changed.
-
-    Returns:
-        a_t = x_t U + h_{t-1} V + b, and h_t = f(a_t): [B, H] for each layer.
-
-    """
-    activate = ACTIVATIONS[parameters.activation]
-    totals: list[Floats] = []
+def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
+    """Read one character in each stream; return the state after it, without the logits: `Parameters.step`."""
     outputs: list[Floats] = []
     for layer, table, kernel, previous in zip(
         parameters.layers, parameters.input_tables, parameters.below_kernels, state, strict=True
@@ -244,9 +226,9 @@ def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[St
         total += table[ids] if len(table) > 1 else table
         if outputs:
             total += outputs[-1] @ kernel
-        totals.append(total)
-        outputs.append(activate(total))
-    return tuple(totals), tuple(outputs)
+        activate_in_place(parameters.activation, total)
+        outputs.append(total)
+    return tuple(outputs)
 
 
 def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> State:

@@ -59,12 +59,12 @@ def test_what_exists_is_left_as_it_is(model: Model, tmp_path: Path, kind: str) -
 
 
 def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
-    shape = replace(model.bundle.architecture, activation="softsign")
-    softsign = replace(
-        model.bundle, architecture=shape, parameters=replace(model.bundle.parameters, activation="softsign")
+    shape = replace(model.bundle.architecture, activation="sigmoid")
+    sigmoid = replace(
+        model.bundle, architecture=shape, parameters=replace(model.bundle.parameters, activation="sigmoid")
     )
-    with pytest.raises(CharlmError, match=r"torch.nn.RNN has no activation softsign"):
-        export(Model(model.folder, softsign), tmp_path / "out", format="torch")
+    with pytest.raises(CharlmError, match=r"torch.nn.RNN has no activation sigmoid"):
+        export(Model(model.folder, sigmoid), tmp_path / "out", format="torch")
     assert names_in(tmp_path) == {"bundle"}
 
 

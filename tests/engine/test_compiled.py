@@ -28,9 +28,8 @@ NETWORKS: list[dict[str, Any]] = [
     {"activation": "relu", "units": 7},
     {"activation": "sigmoid"},
     {"activation": "linear"},
-    {"activation": "softsign"},
 ]
-"""Settings of networks; the kernel leaves the last one to TensorFlow."""
+"""Settings of networks."""
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ IDS = np.array([[0, 3, 1, 4, 2, 2]])
 
 @pytest.mark.parametrize(
     "network",
-    [{"layers": 2, "skip_connections": True, "embedding": 3}, {"activation": "softsign", "use_bias": False}],
+    [{"layers": 2, "skip_connections": True, "embedding": 3}, {"activation": "sigmoid", "use_bias": False}],
     ids=str,
 )
 def test_the_logits_and_the_states_are_those_of_the_reference(

@@ -57,7 +57,7 @@ def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, 
 
 @pytest.mark.parametrize(
     "network",
-    [STRUCTURES[0], STRUCTURES[-1], *({"activation": name} for name in ("relu", "softsign", "elu"))],
+    [STRUCTURES[0], STRUCTURES[-1], *({"activation": name} for name in ("relu", "linear"))],
     ids=str,
 )
 def test_the_most_likely_text_is_that_of_the_numpy_engine(network: dict[str, Any]) -> None:

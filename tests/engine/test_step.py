@@ -34,7 +34,7 @@ NETWORKS: list[dict[str, Any]] = [
     {},
     {"layers": 2, "embedding": 3, "skip_connections": True},
     {"layers": 2, "rnn": REGULARIZED},
-    {"rnn": {"activation": "softsign", "use_bias": False, "unroll": False}},
+    {"rnn": {"activation": "sigmoid", "use_bias": False, "unroll": False}},
 ]
 
 

@@ -42,6 +42,6 @@ def test_with_skip_connections_each_layer_is_a_module(make_bundle: BundleMaker) 
 
 def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_it(make_bundle: BundleMaker) -> None:
     with pytest.raises(
-        CharlmError, match=r"no activation softsign, only tanh and relu; the formats html, onnx, keras and c"
+        CharlmError, match=r"no activation sigmoid, only tanh and relu; the formats html, onnx, keras and c"
     ):
-        export_torch(make_bundle(layers=1, activation="softsign"))
+        export_torch(make_bundle(layers=1, activation="sigmoid"))

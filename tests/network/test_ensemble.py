@@ -24,7 +24,7 @@ def ensemble(random_parameters: RandomParameters) -> Ensemble:
         (
             random_parameters(layers=2, units=4, seed=1),
             random_parameters(layers=3, units=6, embedding=2, skip_connections=True, seed=2),
-            random_parameters(units=3, activation="softsign", use_bias=False, seed=3),
+            random_parameters(units=3, activation="sigmoid", use_bias=False, seed=3),
         )
     )
 

@@ -157,7 +157,7 @@ def test_the_gradient_of_a_linear_network_is_a_power_of_its_factor(factor: float
 
 
 @pytest.mark.parametrize(("scale", "low", "high"), [(1e-3, 0, 0), (100, 0.9, 1)])
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softsign"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_large_weights_saturate_and_small_ones_do_not(
     activation: str, scale: float, low: float, high: float, random_parameters: RandomParameters
 ) -> None:

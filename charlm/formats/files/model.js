@@ -9,8 +9,6 @@ const ACTIVATIONS = {
   relu: (x) => Math.max(x, 0),
   sigmoid: (x) => 0.5 * Math.tanh(0.5 * x) + 0.5,
   linear: (x) => x,
-  softsign: (x) => x / (1 + Math.abs(x)),
-  elu: (x) => (x > 0 ? x : Math.expm1(x)),
 };
 
 /** A matrix [rows, columns], stored as blocks of four columns: a product is one run through memory. */

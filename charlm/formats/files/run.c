@@ -61,10 +61,8 @@ static float activate(float x) {
     switch (activation) {
     case 0: return tanhf(x);
     case 1: return x > 0 ? x : 0;
-    case 2: return 0.5f * tanhf(0.5f * x) + 0.5f;                                   /* sigmoid */
-    case 3: return x;
-    case 4: return x / (1 + fabsf(x));                                              /* softsign */
-    default: return x > 0 ? x : expm1f(x);                                          /* elu */
+    case 2: return 0.5f * tanhf(0.5f * x) + 0.5f; /* sigmoid */
+    default: return x;
     }
 }
 
@@ -78,7 +76,7 @@ static void read_model(const char *path) {
     vocabulary = head[2], layers = head[3], units = head[4], width = head[5], is_embedded = head[6];
     has_skips = head[7], activation = head[8], is_bytes = head[9], unknown_id = head[10], end_id = head[11];
     if (vocabulary < 1 || vocabulary > 1 << 21 || units < 1 || units > 1 << 21 || layers < 1 || layers > 64 ||
-        width < 1 || width > 1 << 21 || unknown_id >= vocabulary || end_id >= vocabulary || activation < 0 || activation > 5)
+        width < 1 || width > 1 << 21 || unknown_id >= vocabulary || end_id >= vocabulary || activation < 0 || activation > 3)
         fail("the model is damaged");
     characters = allocate(vocabulary, 4);
     read_exactly(file, characters, vocabulary);
