@@ -14,7 +14,7 @@ from charlm.errors import CharlmError, harmless
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, State, probabilities
 from charlm.sampling.generation import TextRequest, choose_ids, encode_prompt, forbidden_ids, read_prompt
-from charlm.sampling.growing import GrowingSample, readable
+from charlm.sampling.growing import GrowingText, readable
 from charlm.sampling.sampler import not_finite
 from charlm.text.vocabulary import Vocabulary
 
@@ -94,9 +94,7 @@ def write_together(
 
 
 def _text(bundle: Bundle, wanted: TextRequest, draft: Draft) -> str:
-    growing = GrowingSample(bundle.vocabulary, stop="", ignore_end=True)
-    growing.extend(draft.ids, ends=True)
-    return wanted.prompt + growing.sample.data.decode("utf-8", "surrogateescape")
+    return wanted.prompt + GrowingText(bundle.vocabulary, ignore_end=True).read(draft.ids, is_last=True)
 
 
 def _likeliest(logits: Floats, vocabulary: Vocabulary) -> list[tuple[int, float]]:

@@ -22,7 +22,7 @@ from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters, State
 from charlm.network.stepper import Stepper
 from charlm.sampling.batch import Batch, Job
-from charlm.sampling.growing import GrowingSample, Sample, StoppedBy, readable, to_bytes
+from charlm.sampling.growing import GrowingText, Sample, StoppedBy, readable, to_bytes, to_sample
 from charlm.sampling.sampler import Sampler, make_chooser, not_finite
 from charlm.text.vocabulary import Unknown, Vocabulary
 
@@ -161,13 +161,8 @@ class GeneratedText(Iterator[str]):
     """
 
     def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, wanted: TextRequest) -> None:
-        self._ids, self._length, self._chosen = ids, wanted.length, 0
-        self._growing = GrowingSample(
-            vocabulary,
-            stop=wanted.stop,
-            ignore_end=wanted.ignore_end,
-            keep_text=wanted.length > 0,  # an endless text takes no memory
-        )
+        self._ids, self._length, self._read = ids, wanted.length, 0
+        self._growing, self._pieces = _growing(wanted, vocabulary), list[str]()
 
     def __next__(self) -> str:
         if piece := self._next_piece():
@@ -183,8 +178,10 @@ class GeneratedText(Iterator[str]):
         """Return the next piece, with surrogates in place of bytes that are not UTF-8; "" at the end."""
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
             while not self._growing.stopped_by and (index := next(self._ids, None)) is not None:
-                self._chosen += 1
-                if piece := self._growing.add(index, is_last=self._chosen == self._length):
+                self._read += 1
+                if piece := self._growing.read([index], is_last=self._read == self._length):
+                    if self._length:  # an endless text takes no memory
+                        self._pieces.append(piece)
                     return piece
         return ""
 
@@ -207,7 +204,7 @@ class GeneratedText(Iterator[str]):
             raise CharlmError("length=0 generates without end: iterate over the text, or give a length")
         for _ in self:
             pass
-        return self._growing.sample
+        return to_sample(self._pieces, self.stopped_by)
 
     @property
     def stopped_by(self) -> StoppedBy | None:
@@ -270,7 +267,8 @@ def generate_texts(bundle: Bundle, wanted: TextRequest, *, samples: int) -> list
         jobs = [
             Job(nothing, wanted.length, wanted.sampler, (wanted.seed, index), state=state) for index in range(samples)
         ]
-        texts = {job: GrowingSample(vocabulary, stop=wanted.stop, ignore_end=wanted.ignore_end) for job in jobs}
+        texts = {job: _growing(wanted, vocabulary) for job in jobs}
+        pieces: dict[Job, list[str]] = {job: [] for job in jobs}
         waiting = deque(jobs)
         while waiting or len(batch):
             while waiting and not batch.is_full:
@@ -279,10 +277,14 @@ def generate_texts(bundle: Bundle, wanted: TextRequest, *, samples: int) -> list
             for job, chunk in batch.take_reports():
                 if chunk.reason == "not finite":
                     raise not_finite()
-                texts[job].extend(chunk.ids.tolist(), ends=chunk.reason == "length")
+                pieces[job].append(texts[job].read(chunk.ids.tolist(), is_last=chunk.reason == "length"))
                 if texts[job].stopped_by and chunk.reason is None:
                     batch.remove(job)
-    return [texts[job].sample for job in jobs]
+    return [to_sample(pieces[job], texts[job].stopped_by) for job in jobs]
+
+
+def _growing(wanted: TextRequest, vocabulary: Vocabulary) -> GrowingText:
+    return GrowingText(vocabulary, stops=[wanted.stop] if wanted.stop else [], ignore_end=wanted.ignore_end)
 
 
 def forbidden_ids(vocabulary: Vocabulary) -> set[int]:

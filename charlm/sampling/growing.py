@@ -18,17 +18,19 @@ class Sample:
     """A generated text, without its prompt."""
 
     text: str
-    """Empty if the text was not kept. At level byte, bytes that are not UTF-8 are U+FFFD."""
+    """At level byte, bytes that are not UTF-8 are U+FFFD."""
     characters: int
     """The length of the text, in characters at either level."""
     stopped_by: StoppedBy | None
     """What ended the text; None as long as it can go on."""
     data: bytes = b""
-    """The text in UTF-8; at level byte, the bytes that the model chose. Empty if the text was not kept."""
+    """The text in UTF-8; at level byte, the bytes that the model chose."""
 
 
 class StopTexts:
-    """Ends a text before the first of some texts; what may be the beginning of one is held back.
+    """Ends a text before the first place at which one of some texts begins, in whatever pieces it comes.
+
+    What may be the beginning of a stop text is held back, and so is a whole one behind it.
 
     Args:
         stops: The texts, none of them empty.
@@ -48,11 +50,11 @@ class StopTexts:
 
         """
         text = self._held + new
-        found = [(place, stop) for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found:
-            place, stop = min(found)
-            return text[:place], text[place + len(stop) :]
         held = 0 if is_last else max((_overlap(text, stop) for stop in self._stops), default=0)
+        found = [(place, len(stop)) for stop in self._stops if (place := text.find(stop)) >= 0]
+        if found and min(found)[0] <= len(text) - held:
+            place, length = min(found)
+            return text[:place], text[place + length :]
         self._held = text[len(text) - held :]
         return text[: len(text) - held], None
 
@@ -72,52 +74,73 @@ def readable(text: str) -> str:
     return text if text.isascii() else to_bytes(text).decode("utf-8", "replace")
 
 
-class GrowingSample:
-    """A sample that grows by one id at a time."""
+class GrowingText:
+    """The text of ids as they are chosen, one or several at a time.
 
-    def __init__(self, vocabulary: Vocabulary, *, stop: str, ignore_end: bool, keep_text: bool = True) -> None:
-        self._glyphs = vocabulary.glyphs if vocabulary.level == "char" else None
-        self._decoder = vocabulary.decoder(errors="surrogateescape")  # keeps the bytes, and lets a stop text match them
-        self._end_id = vocabulary.end_of_text_id
-        self._stops = StopTexts([stop]) if stop else None
-        self._ignore_end, self._keep_text = ignore_end, keep_text
-        self._pieces: list[str] = []
-        self._characters = 0
+    Characters that may be the beginning of a stop text are held back, and bytes that do not make a character yet.
+
+    Args:
+        vocabulary: The characters by id.
+        stops: The texts before the first of which the text ends, none of them empty.
+        ignore_end: Whether an end-of-text id becomes a blank line, instead of ending the text.
+
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, stops: Sequence[str] = (), ignore_end: bool = False) -> None:
         self.stopped_by: StoppedBy | None = None
+        """What has ended the text; None as long as it can go on."""
+        self.chosen = 0
+        """How many ids were chosen, up to the end of the stop text, without an end-of-text id that ends the text."""
+        self._glyphs = vocabulary.glyphs if vocabulary.level == "char" else None
+        self._ignore_end = ignore_end
+        self._end_id = -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id
+        self._decoder = vocabulary.decoder(errors="surrogateescape")  # keeps the bytes, and lets a stop text match them
+        self._stops = StopTexts(stops) if stops else None
 
-    @property
-    def sample(self) -> Sample:
-        """The sample as far as it has been generated."""
-        text = "".join(self._pieces)
-        return Sample(readable(text), self._characters, self.stopped_by, to_bytes(text))
+    def read(self, ids: Sequence[int], *, is_last: bool) -> str:
+        """Return the text that has become certain, with surrogates for bytes that are not UTF-8; "" after the end.
 
-    def extend(self, ids: Sequence[int], *, ends: bool) -> None:
-        """Add several ids; with `ends`, the last one ends the sample."""
-        for position, index in enumerate(ids, start=1):
-            self.add(index, is_last=ends and position == len(ids))
+        Args:
+            ids: The next ids, any number.
+            is_last: Whether the text ends with them.
 
-    def add(self, index: int, *, is_last: bool) -> str:
-        """Return the text that is certain after one more id; `is_last` ends the sample."""
+        """
         if self.stopped_by:
             return ""
-        is_end = index == self._end_id
-        if is_last:
-            self.stopped_by = "length"
-        if is_end and not self._ignore_end:
-            self.stopped_by = "end of text"
-        piece = self._read(index, final=is_last or is_end)
-        if is_end and self._ignore_end:
-            piece += BORDER
+        text = self._decode(ids, is_last=is_last)
         if self._stops is not None:
-            piece, rest = self._stops.read(piece, is_last=self.stopped_by is not None)
+            text, rest = self._stops.read(text, is_last=self.stopped_by is not None)
             if rest is not None:
                 self.stopped_by = "stop text"
-        self._characters += len(piece if self._glyphs is not None else readable(piece))
-        if self._keep_text:
-            self._pieces.append(piece)
-        return piece
+                self.chosen -= self.count(rest)
+        return text
 
-    def _read(self, index: int, *, final: bool) -> str:
-        if self._glyphs is not None:
-            return self._glyphs[index]  # takes a third of the decoder's time
-        return self._decoder.decode(np.array([index]), final=final)
+    def count(self, text: str) -> int:
+        """Return the number of ids that a part of the text has."""
+        return len(to_bytes(text) if self._glyphs is None else text)
+
+    def _decode(self, ids: Sequence[int], *, is_last: bool) -> str:
+        text = ""
+        while self._end_id in ids:
+            place = ids.index(self._end_id)
+            text += self._decode_part(ids[:place], final=True)
+            if not self._ignore_end:
+                self.stopped_by = "end of text"
+                return text
+            text, ids = text + BORDER, ids[place + 1 :]
+            self.chosen += 1
+        if is_last:
+            self.stopped_by = "length"
+        return text + self._decode_part(ids, final=is_last)
+
+    def _decode_part(self, ids: Sequence[int], *, final: bool) -> str:
+        self.chosen += len(ids)
+        if self._glyphs is None:
+            return self._decoder.decode(np.array(ids, np.int64), final=final)
+        return "".join([self._glyphs[index] for index in ids])  # takes a third of the decoder's time
+
+
+def to_sample(pieces: Sequence[str], stopped_by: StoppedBy | None) -> Sample:
+    """Return the sample that the pieces of a text make, which have surrogates for bytes that are not UTF-8."""
+    text = "".join(pieces)
+    return Sample(readable(text), len(readable(text)), stopped_by, to_bytes(text))

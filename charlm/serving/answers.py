@@ -5,13 +5,12 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
 from charlm.sampling.batch import Chunk
-from charlm.sampling.growing import StopTexts, readable, to_bytes
+from charlm.sampling.growing import GrowingText, readable
 from charlm.text.vocabulary import Vocabulary
 
 FinishReason = Literal["stop", "length"]
@@ -42,10 +41,8 @@ class Piece:
     finish_reason: FinishReason | None = None
 
 
-class GrowingText:
-    """The text of a job, of which a piece becomes certain with each chunk.
-
-    Characters that may be the beginning of a stop text are held back, and bytes that do not make a character yet.
+class AnswerText:
+    """The text of a job, of which a piece becomes certain with each chunk, with the tokens of the piece.
 
     Args:
         vocabulary: The characters by id.
@@ -54,38 +51,33 @@ class GrowingText:
     """
 
     def __init__(self, vocabulary: Vocabulary, *, stops: Sequence[str] = ()) -> None:
-        self.finish_reason: FinishReason | None = None
-        self.generated = 0
-        """How many ids were chosen, up to the end of the stop text."""
-        self._vocabulary, self._stops = vocabulary, StopTexts(stops)
-        self._decoder = vocabulary.decoder(errors="surrogateescape")
+        self._vocabulary, self._text = vocabulary, GrowingText(vocabulary, stops=stops)
         self._tokens: list[Token] = []
+
+    @property
+    def generated(self) -> int:
+        """How many ids were chosen, up to the end of the stop text."""
+        return self._text.chosen
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the text has ended; None as long as it can go on."""
+        stopped_by = self._text.stopped_by
+        return stopped_by and ("length" if stopped_by == "length" else "stop")
 
     def read(self, chunk: Chunk) -> Piece:
         """Return what has become certain; after the text has ended, nothing more does."""
         if self.finish_reason is not None:
             return Piece("")
-        is_last, has_end = chunk.reason is not None, chunk.reason == "end of text"
-        ids = chunk.ids[:-1] if has_end else chunk.ids
-        self.generated += len(ids)
-        self._tokens += islice(self._read_tokens(chunk), len(ids))
-        text, rest = self._stops.read(self._decoder.decode(ids, final=is_last), is_last=is_last)
-        if rest is not None:
-            self.finish_reason = "stop"
-            self.generated -= self._count(rest)
-        elif is_last:
-            self.finish_reason = "stop" if has_end else "length"
-        certain = self._count(text)
+        self._tokens += self._read_tokens(chunk)
+        text = self._text.read(chunk.ids.tolist(), is_last=chunk.reason is not None)
+        certain = self._text.count(text)
         tokens, self._tokens = self._tokens[:certain], self._tokens[certain:]
         return Piece(readable(text), tuple(tokens), self.finish_reason)
 
     def cut(self) -> Piece:
         """End the text where it is, as if its length were reached, and return what was held back."""
         return self.read(Chunk(np.zeros(0, np.int64), reason="length"))
-
-    def _count(self, text: str) -> int:
-        """Return the number of ids that a text has."""
-        return len(text if self._vocabulary.level == "char" else to_bytes(text))
 
     def _read_tokens(self, chunk: Chunk) -> Iterator[Token]:
         if chunk.logprobs is None or chunk.likeliest_ids is None or chunk.likeliest_logprobs is None:

@@ -11,7 +11,7 @@ from charlm.errors import CharlmError, shorten
 from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
-from charlm.serving.answers import AnswerForm, GrowingText
+from charlm.serving.answers import AnswerForm, AnswerText
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, Sampling
 from charlm.text.vocabulary import Unknown, Vocabulary
 
@@ -37,7 +37,7 @@ class Plan:
 
     model: str
     jobs: tuple[Job, ...]
-    texts: tuple[GrowingText, ...]
+    texts: tuple[AnswerText, ...]
     prompt_characters: int
     form: AnswerForm
     is_streamed: bool
@@ -82,7 +82,7 @@ def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, S
     return Plan(
         model.name,
         jobs,
-        tuple(GrowingText(model.vocabulary, stops=wanted.stop) for _ in jobs),
+        tuple(AnswerText(model.vocabulary, stops=wanted.stop) for _ in jobs),
         sum(map(len, prompts)),
         AnswerForm("chat" if is_chat else "completion", model.name, likeliest is not None, _includes_usage(wanted)),
         wanted.stream,

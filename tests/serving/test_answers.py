@@ -2,15 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
 from charlm.sampling.batch import Chunk, EndReason
-from charlm.serving.answers import AnswerForm, GrowingText, Piece, Token, token_text
+from charlm.serving.answers import AnswerForm, AnswerText, Piece, Token, token_text
 from charlm.text.vocabulary import Vocabulary
 
 ABC = Vocabulary("char", ("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
@@ -33,39 +30,21 @@ def scored(ids: Sequence[int], reason: EndReason | None = None) -> Chunk:
 
 
 def test_an_end_of_text_id_ends_the_text_and_is_no_part_of_it() -> None:
-    growing = GrowingText(ABC)
+    growing = AnswerText(ABC)
     assert growing.read(chunk("ab", "end of text")) == Piece("ab", finish_reason="stop")
     assert growing.generated == 2
     assert growing.read(chunk("ab", "length")) == Piece("")  # nothing is said after the end
 
 
-@given(
-    text=st.text("abc", max_size=30), stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3), data=st.data()
-)
-def test_a_text_ends_before_the_first_of_its_stop_texts_however_it_comes(
-    text: str, stops: list[str], data: st.DataObject
-) -> None:
-    borders = [0, *sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]
-    growing = GrowingText(ABC, stops=stops)
-    chunks = [*(chunk(text[a:b]) for a, b in pairwise(borders)), chunk("", "length")]
-    whole = "".join(growing.read(one).text for one in chunks)
-    ended = [stop for stop in stops if text[len(whole) :].startswith(stop)]
-    assert text.startswith(whole)
-    assert not any(stop in whole for stop in stops)
-    assert growing.finish_reason == ("stop" if ended else "length")
-    assert ended or whole == text
-    assert growing.generated in {len(whole) + len(stop) for stop in ended or [""]}
-
-
 def test_tokens_wait_for_their_text_and_those_of_a_stop_text_never_come() -> None:
-    growing = GrowingText(ABC, stops=["bc"])
+    growing = AnswerText(ABC, stops=["bc"])
     first, second = growing.read(scored([0, 1])), growing.read(scored([2, 0]))
     assert first.tokens == (Token("a", -1.0, {"a": -1.0}),)
     assert (second.text, second.tokens, second.finish_reason) == ("", (), "stop")
 
 
 def test_each_byte_of_a_character_is_a_token() -> None:
-    growing = GrowingText(BYTES)
+    growing = AnswerText(BYTES)
     first, second = growing.read(scored([65, 0xC3])), growing.read(scored([0xA9, 0xC3], "length"))
     assert (first.text, [token.text for token in first.tokens]) == ("A", ["A"])
     assert second.text == "\xe9\ufffd"
