@@ -12,7 +12,7 @@ from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice
 from charlm.evaluation.protocols import ids_to_score
 from charlm.inspection import report as reporting
-from charlm.inspection.reading import Subject, estimate_seconds
+from charlm.inspection.reading import Subject
 from charlm.inspection.report import QUANTITIES, inspect_run
 from charlm.inspection.section import Report
 from charlm.runs.folder import BundleName, is_run
@@ -85,7 +85,6 @@ def inspect_runs(
     text: str | Path | None = None,
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
-    announce: Callable[[float], object] = lambda _: None,
     progress: Progress = lambda done, parts, name: None,
 ) -> list[Report]:
     """Make a report on each of some runs; no TensorFlow.
@@ -98,7 +97,6 @@ def inspect_runs(
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
             (skip).
-        announce: Called before the first part with the seconds that all of it takes, roughly, on two idle cores.
         progress: Called before each part of a report.
 
     Raises:
@@ -117,7 +115,6 @@ def inspect_runs(
     reports: list[Report] = []
     made, parts = itertools.count(), len(paths) * len(QUANTITIES)
     models = [load(path, checkpoint=checkpoint) for path in paths]
-    announce(sum(estimate_seconds(model.bundle.parameters) for model in models))
     for path, model in zip(paths, models, strict=True):
         subject = _subject(model, path, text, unknown=unknown)
 

@@ -16,8 +16,6 @@ from charlm.errors import harmless
 if TYPE_CHECKING:
     from charlm.api.inspection import Progress
 
-SHORT_SECONDS = 10
-"""A report that takes less is not estimated."""
 BAR = "{desc} {bar} {n_fmt} of {total_fmt} parts, {elapsed}"
 EXAMPLES = {
     "charlm inspect --out report.html": "a page about the newest run",
@@ -70,21 +68,12 @@ def inspect(
             text=text,
             checkpoint=checkpoint,
             unknown=unknown,
-            announce=_say_estimate,
             progress=progress,
         )
     if as_json:
         print_result(json.dumps(inspection.to_json(reports), allow_nan=False))
     elif out is not None:
         print_result(str(out))
-
-
-def _say_estimate(seconds: float) -> None:
-    """Tell the user how long the report will take, unless that is a few seconds."""
-    from charlm.training.display import duration
-
-    if seconds >= SHORT_SECONDS:
-        say(f"the report will take about {duration(seconds)} on two idle cores")
 
 
 @contextlib.contextmanager

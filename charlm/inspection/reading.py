@@ -28,13 +28,6 @@ MOST_STATES = 5_000
 DOUBLE_UP_TO = 1_500_000
 """Up to how many weights the derivatives are computed in float64."""
 
-FIXED_SECONDS, PRODUCTS_PER_SECOND, CUBES_PER_SECOND = 4, 1.5e10, 1.5e8
-"""What a report takes at least, and how many products of a state with a weight, and of units for an eigenvalue problem
-(units ** 3), two cores compute in a second; measured on two Zen 5 cores."""
-IMPULSE_ROWS = 129 * 256 + 1100 * 32
-"""States that the impulse response and the exponents move one step."""
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """What a report is made on."""
@@ -89,18 +82,6 @@ def limits_for(parameters: Parameters) -> Limits:
         training_characters=1_000_000,
         dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
     )
-
-
-def estimate_seconds(parameters: Parameters) -> float:
-    """Return about how long the report on a network takes, in seconds; on busy cores it takes longer.
-
-    Nearly all of it is products with the weights, and eigenvalues of the recurrent kernels.
-    """
-    limits = limits_for(parameters)
-    weights = sum(layer.kernel.size + layer.recurrent_kernel.size for layer in parameters.layers)
-    rows = 32 * limits.positions + 129 * limits.gradient_positions + 1023 * limits.context_positions + IMPULSE_ROWS
-    cubes = (1 + limits.spectrum_positions) * sum(layer.units**3 for layer in parameters.layers)
-    return FIXED_SECONDS + rows * weights / PRODUCTS_PER_SECOND + cubes / CUBES_PER_SECOND
 
 
 def _between(least: int, wanted: float, most: int) -> int:

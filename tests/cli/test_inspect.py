@@ -49,7 +49,7 @@ def test_characters_that_are_left_out_are_told() -> None:
 def test_a_page_is_written_and_its_name_printed() -> None:
     command = charlm("inspect", "bundle", "--text", "text.txt", "--out", "report.html")
     assert (command.exit_code, command.stdout) == (0, "report.html\n")
-    lines = command.stderr.splitlines()  # not a terminal; the report on a tiny network takes no time to speak of
+    lines = command.stderr.splitlines()  # not a terminal
     assert lines == [
         f"charlm: part {number} of {len(QUANTITIES)}: bundle: {quantity.name.replace('_', ' ')}"
         for number, quantity in enumerate(QUANTITIES[1:], 2)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RandomParameters
 from inspection.networks import random_ids
 from inspection.reports import SMALL, bare, report
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import measure_baselines
 from charlm.inspection.passages import to_plain
 from charlm.inspection.prediction import make_curves
-from charlm.inspection.reading import Reading, Subject, estimate_seconds, limits_for
+from charlm.inspection.reading import Reading, Subject, limits_for
 from charlm.inspection.report import QUANTITIES, inspect_run, to_json
 from charlm.network.bundle import Bundle
 
@@ -87,14 +86,6 @@ def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
     many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
     assert limits_for(bundle.parameters).positions == 2000
     assert limits_for(many).positions == 500
-
-
-def test_the_report_on_a_larger_network_is_estimated_to_take_longer(random_parameters: RandomParameters) -> None:
-    sizes = ({"units": 8}, {"units": 256}, {"units": 256, "layers": 4}, {"units": 768, "layers": 3})
-    seconds = [estimate_seconds(random_parameters(vocabulary_size=64, **size)) for size in sizes]
-    assert seconds == sorted(seconds)
-    assert seconds[0] < 10
-    assert 15 < seconds[2] < 60  # of the default recipe, on two idle cores
 
 
 @pytest.mark.parametrize(
