@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charlm.api.model import Model
 from charlm.errors import CharlmError, check_choice
-from charlm.evaluation.baselines import Baselines, measure_baselines
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.copies import Copies, find_copies
 from charlm.evaluation.mixture import mix
 from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
@@ -28,8 +28,10 @@ class Evaluation:
     text: str
     """The name of the text that was scored, for the user."""
     score: Score
-    baselines: Baselines | None
-    """What compressors and n-gram models score on the same text; None if they were not asked for."""
+    baselines: dict[str, float] | None
+    """What simple models score on the same text, see `baseline_nats`; None if they were not asked for."""
+    training_characters: int = 0
+    """The length of the training text; 0 if it is not known, or was not needed."""
     static: Score | None = None
     """With dynamic evaluation or a mixture, the score of the network as it was trained; else None."""
     skipped_characters: int = 0
@@ -42,6 +44,11 @@ class Evaluation:
     """What of the text occurs in the training text; None if it was not asked for."""
     longest_copy: str = ""
     """The longest span that occurs there."""
+
+    @property
+    def given_characters(self) -> int:
+        """How many characters of the training text the simple models were given."""
+        return min(self.training_characters, MAX_TRAINING_CHARACTERS)
 
     @property
     def is_harmed(self) -> bool:
@@ -78,7 +85,7 @@ def evaluate(
             the score without it.
         mixed: Whether to mix the model, and with `dynamic` each adapting network, with n-gram models and the longest
             match, which go on learning in the text: see `charlm.evaluation.mixture`. Needs the run.
-        baselines: Whether to add what compressors and n-gram models score.
+        baselines: Whether to add what a compressor and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
         write_surprise: Takes JSON lines with the loss of each character, in whole lines; None = not wanted.
 
@@ -104,11 +111,22 @@ def evaluate(
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
         score = mean_score(blocks)
         static = mean_score(only_finite(score_stream(model.network, ids))) if dynamic or mixed else None
-    others = measure_baselines(ids, model.vocabulary, training) if baselines else None
+    others = baseline_nats(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
     longest = model.vocabulary.decode(ids[start : start + length])
-    return Evaluation(name, score, others, static, skipped, tuple(rates), mixed, copied, longest)
+    return Evaluation(
+        name,
+        score,
+        others,
+        training_characters=0 if training is None else len(training),
+        static=static,
+        skipped_characters=skipped,
+        dynamic_rates=tuple(rates),
+        is_mixed=mixed,
+        copies=copied,
+        longest_copy=longest,
+    )
 
 
 def _check_choices(split: str | None, protocol: str, unknown: str) -> None:

@@ -17,7 +17,8 @@ from charlm.inspection.report import QUANTITIES, inspect_run
 from charlm.inspection.section import Report
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
-from charlm.text.vocabulary import Unknown
+from charlm.text.corpus import Corpus
+from charlm.text.vocabulary import Ids, Unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,10 +141,15 @@ def _subject(model: Model, path: str | Path | None, text: str | Path | None, *, 
         text_name=name,
         ids=ids,
         training_ids=None if corpus is None else corpus.split("train"),
-        validation_ids=None if corpus is None else corpus.split("validation"),
+        validation_ids=None if corpus is None else _evaluated_text(corpus, model),
         run=model.folder.parent if is_of_run else None,
         skipped_characters=skipped,
     )
+
+
+def _evaluated_text(corpus: Corpus, model: Model) -> Ids:
+    """Return the text whose loss the learning curves of a run show."""
+    return corpus.split("validation", at_most=model.config.training.evaluate_characters)
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:

@@ -27,12 +27,10 @@ from charlm.errors import counted, shorten
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
     from charlm.api.model import Model
-    from charlm.evaluation.baselines import Baselines
-    from charlm.evaluation.scoring import Score
 
 EXAMPLES = {
     "charlm evaluate": "the score of the newest run on its validation text",
-    "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside compressors and n-gram models",
+    "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside a compressor and n-gram models",
     "charlm evaluate --protocol windows --window 256": "windows of 256 characters, as nanoGPT scores",
     "charlm evaluate --dynamic --mix": "a model that goes on learning, mixed with counts and copies",
 }
@@ -78,7 +76,7 @@ EXAMPLES = {
     is_flag=True,
     help="Mix the network with n-gram models and the longest match, which go on learning; needs the run.",
 )
-@click.option("--baselines", is_flag=True, help="Add the scores of compressors and n-gram models on the same text.")
+@click.option("--baselines", is_flag=True, help="Add the scores of a compressor and of n-gram models on the same text.")
 @click.option(
     "--copies", is_flag=True, help="Add how much of the text occurs word for word in the training text; needs the run."
 )
@@ -166,10 +164,8 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
     }
     if found.baselines is not None:
-        given = found.baselines.given_characters
-        figures["baselines"] = found.baselines.nats_per_char
-        figures["baselines_given"] = {"characters": given, "of": found.baselines.training_characters}
-        figures["baselines_uncertain"] = list(found.baselines.uncertain)
+        figures["baselines"] = found.baselines
+        figures["baselines_given"] = {"characters": found.given_characters, "of": found.training_characters}
     if found.copies is not None:
         figures["copies"] = {**asdict(found.copies), "text": found.longest_copy}
     return json.dumps(figures)
@@ -183,7 +179,7 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
         how += ", mixed"
     names = " + ".join(map(str, (model.folder, *model.others)))
     yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
-    yield from _table(found.score, found.baselines)
+    yield from _table(found)
     if (copies := found.copies) is not None:
         from charlm.evaluation.copies import MIN_SPAN
 
@@ -194,20 +190,18 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
         yield f"  {copies.share:.1%} occurs in the training text in spans of {MIN_SPAN} or more; {longest}"
 
 
-def _table(score: "Score", baselines: "Baselines | None") -> Iterator[str]:
+def _table(found: "Evaluation") -> Iterator[str]:
     from charlm.network.rnn import bits, perplexity
 
-    scores = {"this model": score.nats_per_char, **(baselines.nats_per_char if baselines else {})}
+    scores = {"this model": found.score.nats_per_char, **(found.baselines or {})}
     rows = [("", "nats", "bits", "perplexity")]
     for name, nats in sorted(scores.items(), key=lambda item: item[1]):
         rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", f"{perplexity(nats):.4f}"))
     yield from (f"  {line}" for line in align(rows, text_columns={0}))
-    if baselines is None:
+    if found.baselines is None:
         return
-    given, of = baselines.given_characters, baselines.training_characters
-    if not of:
-        yield "  the training text is not known: the compressors go without it, n-gram models are left out"
-    else:
+    if of := found.training_characters:
+        given = found.given_characters
         yield f"  the others were given the last {given:,} of the {of:,} characters of the training text"
-    if baselines.uncertain:
-        yield f"  the text is too short or too uniform to be compared with {', '.join(baselines.uncertain)}"
+    else:
+        yield "  the training text is not known: the compressor goes without it, n-gram models are left out"

@@ -169,7 +169,7 @@ def compare_scores(nats: float, simple_nats: "Mapping[str, float]", *, is_short:
 
     Args:
         nats: The score, in nats per character.
-        simple_nats: Those of a 5-gram model and of bz2 on the same text, by name; empty = nothing is yielded.
+        simple_nats: Those of a 5-gram model and of lzma on the same text, by name; empty = nothing is yielded.
         is_short: Whether the run would gain from more steps.
 
     """
@@ -185,7 +185,7 @@ def compare_scores(nats: float, simple_nats: "Mapping[str, float]", *, is_short:
         reason = "the run is too short" if is_short else "the text is too small"
         yield f"  {reason} to learn more than counting characters gives"
     elif nats > best:
-        yield "  the text repeats itself word for word: bz2 copies that, the network cannot"
+        yield "  the text repeats itself word for word: lzma copies that, the network cannot"
 
 
 def _lines_of(sample: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Scores of compressors and n-gram models on the text that a model is scored on, to compare its score with.
+"""Scores of a compressor and of n-gram models on the text that a model is scored on, to compare its score with.
 
 A compressor that adds b bits for a text predicts it as well as a model with a loss of b bits. Both kinds may learn from
 the training text, as the model did.
@@ -16,13 +16,12 @@ sorted by code = rank of all ids but the last * V + last id, so that no code gro
 Axes: V vocabulary.
 """
 
-import bz2
-import itertools
 import lzma
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,82 +31,46 @@ from charlm.text.vocabulary import UNKNOWN_GLYPH, Vocabulary
 
 Ids = NDArray[Any]
 
-MAX_TRAINING_CHARACTERS = 20_000_000
+MAX_TRAINING_CHARACTERS = 1_000_000
+"""How much of the end of a training text the baselines learn from, in ids, wherever they are shown."""
 NGRAM_ORDER = 5
-COMPRESSORS = ("bz2", "lzma")
+UNIFORM, UNIGRAM, NGRAM, COMPRESSOR = "uniform", "unigram", f"{NGRAM_ORDER}-gram", "lzma"
+"""The names of the baselines."""
 BLOCK = 1 << 18
 """How many ids are encoded or scored at once."""
 MIN_ADDED_BYTES = 200
-"""What a compressor adds is a whole number of bytes, and a few more or less by the headers of its blocks."""
-MAX_LZMA_DICTIONARY_BYTES = 1 << 26  # as xz -9; the encoder takes about eleven times as much memory
+"""What a compressor adds is a whole number of bytes, and a few more or less by the headers of its blocks: the score of
+a text that adds less would be chance."""
+MAX_DICTIONARY_BYTES = 1 << 26
+"""As xz -9; the encoder takes about eleven times as much memory."""
 
 
-@dataclass(frozen=True)
-class Baselines:
-    """The scores of compressors and n-gram models on a text."""
+def baseline_nats(ids: Ids, vocabulary: Vocabulary, training: Ids | None = None) -> dict[str, float]:
+    """Score a text with simple models, each of which has read the end of the training text before.
 
-    nats_per_char: dict[str, float]
-    """The mean over the characters that the model is scored on, by name."""
-    given_characters: int
-    """How many characters of the training text they learned from."""
-    training_characters: int
-    """The length of the training text; 0 if it is not known."""
-    uncertain: tuple[str, ...] = ()
-    """The compressors for which the text is too short or too uniform: it adds less than MIN_ADDED_BYTES."""
-
-
-class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
-
-
-def measure_baselines(
-    ids: Ids,
-    vocabulary: Vocabulary,
-    training: Ids | None = None,
-    *,
-    max_training_characters: int = MAX_TRAINING_CHARACTERS,
-) -> Baselines:
-    """Score a text with bz2, lzma, a unigram model and a 5-gram model.
-
-    Without a training text, the compressors learn from the first id alone, and there are no n-gram models.
+    It takes about three seconds if the training text has MAX_TRAINING_CHARACTERS ids or more.
 
     Args:
         ids: The text, integers [n], n >= 2; ids 1 to n - 1 are scored.
         vocabulary: The characters by id.
-        training: The training text, integers [m]; None = it is not known.
-        max_training_characters: If the training text is longer than this, only its end is used.
+        training: The training text, integers [m]; None = it is not known. Only its last MAX_TRAINING_CHARACTERS ids are
+            used.
 
     Returns:
-        The scores by name.
+        The mean nats by name: `uniform`, ln V; `lzma`, see `compressed_nats`, unless the text is too short or too
+        uniform for it; and, with a training text, `unigram` and `5-gram`.
 
     """
-    known = ids[:0] if training is None else training
-    training = known[-max_training_characters:]
-    found = compressed_nats(ids, vocabulary, training)
-    least = 8 * math.log(2) * MIN_ADDED_BYTES / (len(ids) - 1)
-    uncertain = tuple(name for name, nats in found.items() if nats < least)
-    if len(training):
-        found["unigram"] = unigram_nats(ids, training, vocabulary_size=len(vocabulary))
-        found[f"{NGRAM_ORDER}-gram"] = ngram_nats(ids, training, vocabulary_size=len(vocabulary))
-    return Baselines(found, len(training), len(known), uncertain)
-
-
-def ngram_nats(ids: Ids, training: Ids, *, vocabulary_size: int, order: int = NGRAM_ORDER) -> float:
-    """Score a text with an n-gram model, see `charlm.evaluation.baselines`.
-
-    Args:
-        ids: The text, integers [n], n >= 2.
-        training: The training text, integers [m].
-        vocabulary_size: V.
-        order: The number of ids in the longest n-grams, 1 or more.
-
-    Returns:
-        The mean nats of ids 1 to n - 1.
-
-    """
-    model = count_ngrams(training, vocabulary_size=vocabulary_size, order=order)
-    return sum(float(nats.sum()) for nats in score_ngrams(model, ids)) / (len(ids) - 1)
+    known = ids[:0] if training is None else training[-MAX_TRAINING_CHARACTERS:]
+    size = len(vocabulary)
+    found = {UNIFORM: math.log(size)}
+    if (compressed := compressed_nats(ids, vocabulary, known)) is not None:
+        found[COMPRESSOR] = compressed
+    if len(known):
+        found[UNIGRAM] = unigram_nats(ids, known, vocabulary_size=size)
+        nats = score_ngrams(count_ngrams(known, vocabulary_size=size), ids)
+        found[NGRAM] = sum(float(block.sum()) for block in nats) / (len(ids) - 1)
+    return found
 
 
 def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:
@@ -126,54 +89,34 @@ def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:
     return float(wanted @ -np.log((counts + 1) / (len(training) + vocabulary_size))) / (len(ids) - 1)
 
 
-def compressed_nats(
-    ids: Ids, vocabulary: Vocabulary, training: Ids, *, names: Sequence[str] = COMPRESSORS
-) -> dict[str, float]:
-    """Score a text with compressors: ln 2 times the bits that the text adds, divided by the number of ids.
+def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | None:
+    """Score a text with a compressor: ln 2 times the bits that the text adds, divided by the number of ids.
 
     What is compressed is UTF-8 (at level byte, the bytes themselves), with a zero byte for each end-of-text id. The
-    training text and the first id of the text come before the ids that are scored:
-
-        bz2   level 9; it sorts blocks of 900,000 bytes independently, so that only the part counts that is in the block
-              where the text begins: nearly a whole block or nearly nothing, by chance
-        lzma  preset 9, extreme; its dictionary holds the training text and the text, up to 64 MiB
+    training text and the first id of the text come before the ids that are scored. The compressor is LZMA at level 9,
+    whose dictionary holds both texts, up to 64 MiB. (bz2 sorts blocks of 900,000 bytes independently: what it adds
+    depends on where the block of the text happens to begin.)
 
     Args:
         ids: The text, integers [n], n >= 2; ids 1 to n - 1 are scored.
         vocabulary: The characters by id.
         training: The training text, integers [m]; m may be 0.
-        names: Which compressors, of COMPRESSORS.
 
     Returns:
-        The mean nats by the name of the compressor, 0 or more.
+        The mean nats; None if the text is too short or too uniform: it adds less than MIN_ADDED_BYTES.
 
     """
-    given = b"".join(text_bytes(training, vocabulary)) + b"".join(text_bytes(ids[:1], vocabulary))
+    given = b"".join(chain(text_bytes(training, vocabulary), text_bytes(ids[:1], vocabulary)))
     widest = max((len(c.encode()) for c in vocabulary.characters if c is not None), default=1)
-    dictionary = min(max(len(given) + widest * len(ids), 4096), MAX_LZMA_DICTIONARY_BYTES)
-    makers: dict[str, Callable[[], _Compressor]] = {
-        "bz2": lambda: bz2.BZ2Compressor(9),
-        "lzma": lambda: _lzma(dictionary),
-    }
-    return {
-        name: 8 * math.log(2) / (len(ids) - 1) * _added_bytes(make, given, lambda: text_bytes(ids[1:], vocabulary))
-        for name, make in makers.items()
-        if name in names
-    }
+    dictionary = min(max(len(given) + widest * len(ids), 4096), MAX_DICTIONARY_BYTES)
 
+    def size(text: Iterator[bytes]) -> int:
+        """Return how many bytes a text takes after the training text."""
+        compressor = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": dictionary}])
+        return sum(len(compressor.compress(block)) for block in chain([given], text)) + len(compressor.flush())
 
-def _lzma(dictionary: int) -> _Compressor:
-    preset = 9 | lzma.PRESET_EXTREME
-    return lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}])
-
-
-def _added_bytes(make: Callable[[], _Compressor], before: bytes, text: Callable[[], Iterator[bytes]]) -> int:
-    """Return how many bytes a text adds: 0 if more text takes less, as the end of a block can make it."""
-    return max(0, _size(make(), itertools.chain([before], text())) - _size(make(), iter([before])))
-
-
-def _size(compressor: _Compressor, blocks: Iterator[bytes]) -> int:
-    return sum(len(compressor.compress(block)) for block in blocks) + len(compressor.flush())
+    added = size(text_bytes(ids[1:], vocabulary)) - size(iter(()))
+    return None if added < MIN_ADDED_BYTES else 8 * math.log(2) / (len(ids) - 1) * added
 
 
 def text_bytes(ids: Ids, vocabulary: Vocabulary, *, block: int = BLOCK) -> Iterator[bytes]:
@@ -222,7 +165,7 @@ class NGrams:
     """The n-grams of 1 id, of 2 ids and so on."""
 
 
-def count_ngrams(ids: Ids, *, vocabulary_size: int, order: int = 5) -> NGrams:
+def count_ngrams(ids: Ids, *, vocabulary_size: int, order: int = NGRAM_ORDER) -> NGrams:
     """Count the n-grams of a text.
 
     Args:

@@ -1,21 +1,21 @@
 """What was built, how it learnt, and how well it predicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import NGRAM_ORDER
+from charlm.evaluation.baselines import NGRAM_ORDER, baseline_nats
 from charlm.evaluation.protocols import only_finite
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import Calibration, calibrate
-from charlm.inspection.curves import Curves, Level, measure_levels, read_curves
+from charlm.inspection.curves import Curves, read_curves
 from charlm.inspection.diagram import draw_network, draw_up, weight_rows
 from charlm.inspection.look import BLUE, INK, MUTED, ORANGE, RULE, canvas, legend, room_for, series
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, divide_loss
 from charlm.inspection.passages import reader
-from charlm.inspection.reading import MOST_CHARACTERS, Reading
+from charlm.inspection.reading import Reading
 from charlm.inspection.section import Chart, Quantity, Report, Rows, Section, Table
 from charlm.inspection.surprise import Predictions, predict
 
@@ -30,10 +30,9 @@ def make_curves(reading: Reading) -> Curves:
         raise CharlmError("a bundle without its run has no learning curves")
     ids = reading.subject.validation_ids
     if ids is None or len(ids) < 2:  # other texts do not compare with the losses of the run
-        return read_curves(reading.subject.run)
-    ids = np.asarray(ids[:MOST_CHARACTERS], np.int64)
-    levels = measure_levels(ids, reading.vocabulary, reading.training_ids, lambda order: reading.ngram_nats(order, ids))
-    return read_curves(reading.subject.run, levels=levels)
+        return read_curves(reading.subject.run, baselines={})
+    baselines = baseline_nats(ids, reading.vocabulary, reading.subject.training_ids)
+    return read_curves(reading.subject.run, baselines=baselines)
 
 
 def make_surprise(reading: Reading) -> Predictions:
@@ -65,21 +64,21 @@ def draw_curves(curves: Curves) -> "Figure":
         axes.fill_between(validation.steps, below, validation.nats_per_char, color=ORANGE, alpha=0.18, linewidth=0)
     axes.set(xlabel="step", ylabel="nats per character")
     axes.set_xlim(0, None)
-    _draw_levels(axes, curves.levels)
+    _draw_baselines(axes, curves.baselines)
     legend(figure)
     return figure
 
 
-def _draw_levels(axes: "Axes", levels: Sequence[Level]) -> None:
+def _draw_baselines(axes: "Axes", baselines: Mapping[str, float]) -> None:
     """Draw a line for each simple model, its name at the right of the axes, no name over another."""
-    for level in levels:
-        axes.axhline(level.nats_per_char, **RULE)
+    for nats in baselines.values():
+        axes.axhline(nats, **RULE)
     low, high = axes.get_ylim()
     gap, place = (high - low) * 0.055, high
-    for level in sorted(levels, key=lambda level: -level.nats_per_char):
-        place = min(level.nats_per_char, place - gap)
+    for name, nats in sorted(baselines.items(), key=lambda item: -item[1]):
+        place = min(nats, place - gap)
         where = axes.get_yaxis_transform()
-        axes.text(1.015, place, level.name, transform=where, va="center", fontsize=8, color=MUTED)
+        axes.text(1.015, place, name, transform=where, va="center", fontsize=8, color=MUTED)
 
 
 def draw_loss(loss: LossByClass, classes: Sequence[ClassLoss], *, title: str) -> "Figure":
@@ -167,7 +166,7 @@ CURVES = Section(
     "curves",
     "Learning curves",
     "L = mean of \N{MINUS SIGN}log softmax(logits_{t-1})[id_t]",
-    "Where the curve falls below a level, the network predicts better than that simple model; "
+    "Where the curve falls below a line across, the network predicts better than that simple model; "
     "the shaded gap between training and validation is what it has learnt by heart.",
     (Quantity("curves", make_curves),),
     (

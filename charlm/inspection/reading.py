@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charlm.errors import CharlmError, counted
-from charlm.evaluation.baselines import NGrams, count_ngrams, score_ngrams
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGrams, count_ngrams, score_ngrams
 from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
 from charlm.network.rnn import Parameters, State, read_outputs
@@ -27,6 +27,7 @@ MOST_STATES = 5_000
 """States of every layer that are held at once."""
 DOUBLE_UP_TO = 1_500_000
 """Up to how many weights the derivatives are computed in float64."""
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -42,7 +43,7 @@ class Subject:
     training_ids: NDArray[Any] | None = None
     """The text that the network was trained on, integers [m]; None if it is not known."""
     validation_ids: NDArray[Any] | None = None
-    """The text that the run is evaluated on, integers [v]; None if it is not known."""
+    """The text that the run was evaluated on while it trained, integers [v]; None if it is not known."""
     run: Path | None = None
     """The folder of the run; None for a bundle without its run."""
     skipped_characters: int = 0
@@ -63,8 +64,6 @@ class Limits:
     """Predictions whose context is cut."""
     spectrum_positions: int
     """Steps at which the eigenvalues of V D are computed."""
-    training_characters: int
-    """Of the training text, from which n-grams are counted."""
     dtype: DTypeLike
     """Of the derivatives."""
 
@@ -79,7 +78,6 @@ def limits_for(parameters: Parameters) -> Limits:
         gradient_positions=_between(50, 6e8 / weights, 400),
         context_positions=_between(96, 1.8e8 / weights, 600),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),
-        training_characters=1_000_000,
         dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
     )
 
@@ -97,7 +95,7 @@ class Reading:
         self.limits = limits or limits_for(self.parameters)
         self.ids = np.asarray(subject.ids[: self.limits.characters], np.int64)
         known = subject.training_ids
-        self.training_ids = None if known is None or not len(known) else known[-self.limits.training_characters :]
+        self.training_ids = None if known is None or not len(known) else known[-MAX_TRAINING_CHARACTERS:]
         self._ngrams: dict[int, NGrams] = {}
 
     @cached_property
@@ -119,18 +117,12 @@ class Reading:
             raise CharlmError("the outputs of the network are not finite on this text")
         return outputs
 
-    def ngram_nats(self, order: int, ids: NDArray[Any] | None = None) -> NDArray[np.float64]:
-        """Return the nats of all ids of a text but the first by n-grams that are counted on the training text.
-
-        Args:
-            order: Of the n-grams, 1 or more.
-            ids: Integers [n]; None = the text of the report.
-
-        """
+    def ngram_nats(self, order: int) -> NDArray[np.float64]:
+        """Return the nats of all ids of the text but the first by the n-grams of an order, 1 or more."""
         assert self.training_ids is not None
         if order not in self._ngrams:
             self._ngrams[order] = count_ngrams(self.training_ids, vocabulary_size=len(self.vocabulary), order=order)
-        return np.concatenate([*score_ngrams(self._ngrams[order], self.ids if ids is None else ids)])
+        return np.concatenate([*score_ngrams(self._ngrams[order], self.ids)])
 
     def left_out(self) -> list[str]:
         """Return what the limits, and the model's vocabulary, leave out, each a sentence."""
@@ -147,7 +139,5 @@ class Reading:
             notes.append(f"Usable context: the loss on {limits.context_positions:,} characters, evenly spaced.")
         known, used = self.subject.training_ids, self.training_ids
         if known is not None and used is not None and len(used) < len(known):
-            notes.append(
-                f"N-grams: counted on the last {limits.training_characters:,} characters of the training text."
-            )
+            notes.append(f"N-grams: counted on the last {MAX_TRAINING_CHARACTERS:,} characters of the training text.")
         return notes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.evaluation.baselines import compressed_nats, ngram_nats
+from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.scoring import estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
@@ -21,9 +21,6 @@ from charlm.training.outputs import RunOutputs
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
-
-MAX_TRAINING_CHARACTERS = 1_000_000
-"""The simple models learn from the end of the training text; a 5-gram model of so much takes a third of a second."""
 
 
 class Validator:
@@ -53,14 +50,13 @@ class Validator:
     def simple_nats(self) -> Mapping[str, float]:
         """What simple models score on the validation text, in nats per character; empty if there is no such text.
 
-        They are a 5-gram model (interpolated modified Kneser-Ney) and bz2, which have read the end of the training text
-        before. It takes a second at first.
+        They are a 5-gram model (interpolated modified Kneser-Ney) and LZMA, which have read the end of the training
+        text before. It takes up to three seconds at first.
         """
         if self.validation is None:
             return {}
-        vocabulary, training = self.run.corpus.vocabulary, self.run.corpus.split("train")[-MAX_TRAINING_CHARACTERS:]
-        ngram = ngram_nats(self.validation, training, vocabulary_size=len(vocabulary))
-        return {NGRAM: ngram, **compressed_nats(self.validation, vocabulary, training, names=("bz2",))}
+        found = baseline_nats(self.validation, self.run.corpus.vocabulary, self.run.corpus.split("train"))
+        return {name: found[name] for name in (NGRAM, COMPRESSOR) if name in found}
 
     def sample(self, bundle: Bundle) -> str:
         """Sample a text, as `charlm sample` with the seed of the run does; empty if `sampling.length` is 0.

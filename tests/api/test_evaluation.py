@@ -81,8 +81,8 @@ def test_each_network_of_an_ensemble_adapts(trained_run: Path, tmp_path: Path) -
 
 def test_dynamic_evaluation_does_harm_if_its_score_is_worse() -> None:
     static, worse = Score(2.0, 10), Score(2.0001, 10)
-    assert Evaluation("text", worse, None, static).is_harmed
-    assert not Evaluation("text", static, None, static).is_harmed
+    assert Evaluation("text", worse, None, static=static).is_harmed
+    assert not Evaluation("text", static, None, static=static).is_harmed
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from commands import charlm
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.text.corpus import open_corpus
 
-BASELINES = {"bz2", "lzma", "unigram", "5-gram"}
+BASELINES = {"uniform", "lzma", "unigram", "5-gram"}
 
 
 def figures(*arguments: str | Path, stdin: str = "") -> dict[str, Any]:

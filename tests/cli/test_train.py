@@ -17,7 +17,7 @@ def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_pat
     first, second, third, fourth = command.stdout.splitlines()
     assert re.fullmatch(rf"{tmp_path}/run: \d\.\d{{4}} nats per character on the validation text", first)
     assert re.fullmatch(r"  step 60, \d\.\d{4} bits per character, perplexity [\d.]+; [\d,]+ characters/s", second)
-    assert re.fullmatch(r"  5-gram \d\.\d{4}, bz2 \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", third)
+    assert re.fullmatch(r"  5-gram \d\.\d{4}, lzma \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", third)
     assert fourth == "  the run is too short to learn more than counting characters gives"
     assert command.stderr.endswith(f"charlm: write text: charlm sample {tmp_path}/run\n")
     for expected in ("charlm tensorboard ", "charlm inspect ", "it writes: "):
@@ -28,13 +28,13 @@ def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_pat
     ("nats", "is_short", "reason"),
     [
         (0.5, True, ""),
-        (1.5, True, "the text repeats itself word for word: bz2 copies that, the network cannot"),
+        (1.5, True, "the text repeats itself word for word: lzma copies that, the network cannot"),
         (2.5, True, "the run is too short to learn more than counting characters gives"),
         (2.5, False, "the text is too small to learn more than counting characters gives"),
     ],
 )
 def test_why_a_simple_model_is_better_is_told_in_80_columns(nats: float, is_short: bool, reason: str) -> None:
-    lines = list(compare_scores(nats, {"5-gram": 2.0, "bz2": 1.0}, is_short=is_short))
+    lines = list(compare_scores(nats, {"5-gram": 2.0, "lzma": 1.0}, is_short=is_short))
     assert [line.strip() for line in lines[1:]] == ([reason] if reason else [])
     assert max(map(len, lines)) <= 80
 

@@ -1,6 +1,5 @@
-"""The scores of compressors and n-gram models on a text."""
+"""The scores of a compressor and of n-gram models on a text."""
 
-import bz2
 import lzma
 import math
 from collections import Counter, defaultdict
@@ -11,37 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.evaluation.baselines import (
-    compressed_nats,
-    count_ngrams,
-    measure_baselines,
-    score_ngrams,
-    text_bytes,
-    unigram_nats,
-)
+from charlm.evaluation import baselines
+from charlm.evaluation.baselines import baseline_nats, compressed_nats, count_ngrams, score_ngrams, text_bytes
 from charlm.text.vocabulary import Vocabulary
 
 PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")[:40_000]
 LETTERS = Vocabulary("char", tuple(sorted({*PLAYS, "é"})))
 BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
 TRAINING, TEXT = LETTERS.encode(PLAYS[:30_000]), LETTERS.encode(PLAYS[30_000:])
-NAMES = {"bz2", "lzma", "unigram", "5-gram"}
 
 
-def nats_per_char(size: int, characters: int) -> float:
-    return size * 8 * math.log(2) / characters
+# The compressor
 
 
-# Compressors
-
-
-def test_score_of_a_compressor_is_what_the_text_adds_to_the_training_text() -> None:
-    found = compressed_nats(TEXT, LETTERS, TRAINING)
+def test_score_of_the_compressor_is_what_the_text_adds_to_the_training_text() -> None:
     before, both = PLAYS[:30_001].encode(), PLAYS.encode()
-    added = len(bz2.compress(both)) - len(bz2.compress(before))
-    assert found["bz2"] == pytest.approx(nats_per_char(added, 9_999))
     added = len(lzma.compress(both, preset=9)) - len(lzma.compress(before, preset=9))
-    assert found["lzma"] == pytest.approx(nats_per_char(added, 9_999), rel=0.02)
+    assert compressed_nats(TEXT, LETTERS, TRAINING) == pytest.approx(8 * math.log(2) * added / 9_999, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -49,18 +34,10 @@ def test_score_of_a_compressor_is_what_the_text_adds_to_the_training_text() -> N
     [(TRAINING, TEXT[:2]), (TRAINING, np.zeros(5_000, int)), (np.zeros(50_000, int), np.zeros(5_000, int))],
     ids=["short", "uniform", "as before"],
 )
-def test_a_text_too_short_or_too_uniform_for_a_compressor_is_not_below_zero_and_uncertain(
+def test_a_text_too_short_or_too_uniform_for_the_compressor_has_no_score_of_it(
     training: np.ndarray, text: np.ndarray
 ) -> None:
-    found = measure_baselines(text, LETTERS, training)
-    assert found.uncertain == ("bz2", "lzma")
-    assert min(found.nats_per_char.values()) >= 0
-    assert measure_baselines(TEXT, LETTERS, TRAINING).uncertain == ()
-
-
-def test_a_compressor_that_takes_less_for_more_text_adds_nothing() -> None:
-    given = (LETTERS.encode(PLAYS[:length]) for length in range(100, 400))
-    assert min(compressed_nats(TEXT[:2], LETTERS, ids, names=("bz2",))["bz2"] for ids in given) == 0
+    assert set(baseline_nats(text, LETTERS, training)) == {"uniform", "unigram", "5-gram"}
 
 
 def test_text_of_bytes_is_compressed_unchanged_with_a_zero_byte_for_each_end_of_text() -> None:
@@ -75,35 +52,35 @@ def test_unknown_characters_are_compressed_as_the_replacement_character(vocabula
 # N-gram models
 
 
-def test_unigram_model_adds_one_to_each_count() -> None:
-    found = unigram_nats(np.array([2, 0, 1, 1]), np.array([0, 0, 1]), vocabulary_size=3)
-    assert found == pytest.approx(-(math.log(3 / 6) + 2 * math.log(2 / 6)) / 3)
+def test_every_baseline_has_its_score_on_all_characters_but_the_first() -> None:
+    size = len(LETTERS)
+    counts = np.bincount(TRAINING, minlength=size) + 1
+    five = np.concatenate(list(score_ngrams(count_ngrams(TRAINING, vocabulary_size=size, order=5), TEXT)))
+    assert len(five) == 9_999
+    assert baseline_nats(TEXT, LETTERS, TRAINING) == {
+        "uniform": pytest.approx(math.log(size)),
+        "unigram": pytest.approx(-np.log(counts / counts.sum())[TEXT[1:]].mean()),
+        "5-gram": pytest.approx(five.mean()),
+        "lzma": compressed_nats(TEXT, LETTERS, TRAINING),
+    }
 
 
-def test_5_gram_model_scores_all_characters_but_the_first() -> None:
-    found = measure_baselines(TEXT, LETTERS, TRAINING).nats_per_char["5-gram"]
-    nats = np.concatenate(list(score_ngrams(count_ngrams(TRAINING, vocabulary_size=len(LETTERS)), TEXT)))
-    assert len(nats) == 9_999
-    assert found == pytest.approx(nats.mean())
+def test_only_the_end_of_a_long_training_text_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = baseline_nats(TEXT, LETTERS, TRAINING[-1_000:])
+    monkeypatch.setattr(baselines, "MAX_TRAINING_CHARACTERS", 1_000)
+    assert baseline_nats(TEXT, LETTERS, TRAINING) == expected
 
 
-def test_only_the_end_of_a_long_training_text_is_used() -> None:
-    expected = measure_baselines(TEXT, LETTERS, TRAINING[-1_000:]).nats_per_char
-    found = measure_baselines(TEXT, LETTERS, TRAINING, max_training_characters=1_000)
-    assert found.nats_per_char == expected
-    assert (found.given_characters, found.training_characters) == (1_000, 30_000)
-
-
-def test_without_a_training_text_there_are_only_compressors() -> None:
-    found = measure_baselines(TEXT, LETTERS)
-    assert found.nats_per_char == compressed_nats(TEXT, LETTERS, TRAINING[:0])
-    assert (found.given_characters, found.training_characters) == (0, 0)
+def test_without_a_training_text_there_are_no_counts() -> None:
+    assert baseline_nats(TEXT, LETTERS) == {
+        "uniform": math.log(len(LETTERS)),
+        "lzma": compressed_nats(TEXT, LETTERS, TRAINING[:0]),
+    }
 
 
 def test_text_of_two_characters_has_scores() -> None:
-    found = measure_baselines(np.array([65, 256]), BYTES, np.array([65]))
-    assert set(found.nats_per_char) == NAMES
-    assert np.isfinite(list(found.nats_per_char.values())).all()
+    found = baseline_nats(np.array([65, 256]), BYTES, np.array([65]))
+    assert np.isfinite([found[name] for name in ("unigram", "5-gram")]).all()
 
 
 SEEDED = settings(derandomize=True, deadline=None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.inspection.curves import Curve, Curves, Level
+from charlm.inspection.curves import Curve, Curves
 from charlm.inspection.reading import Limits, Subject
 from charlm.inspection.report import inspect_run
 from charlm.inspection.section import Report
@@ -20,7 +20,7 @@ from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
 """With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
-SMALL = Limits(300, 120, 20, 20, 2, 400, np.float64)
+SMALL = Limits(300, 120, 20, 20, 2, np.float64)
 
 
 def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, **parts: Any) -> Report:
@@ -68,8 +68,8 @@ def _make(length: int, layers: int) -> Report:
     curves = Curves(
         Curve(np.array([10, 20, 30]), np.array([3.0, 2.0, 1.5])),
         Curve(np.array([15, 30]), np.array([2.6, 1.9])),
-        (Level("uniform", 4.1), Level("unigram", 3.3), Level("5-gram", 1.8), Level("bz2", 1.7)),
-    )  # fmt: skip
+        {"uniform": 4.1, "lzma": 1.7, "unigram": 3.3, "5-gram": 1.8},
+    )
     return replace(made, found={**made.found, "curves": curves, "units": _units(rng, ids[:20], layers)})
 
 

@@ -2,16 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 from run_folders import make_run, metrics_line
 
-from charlm.evaluation.baselines import count_ngrams, score_ngrams
-from charlm.inspection.curves import Level, measure_levels, read_curves
-from charlm.text.vocabulary import Vocabulary
+from charlm.inspection.curves import read_curves
 
-LETTERS = Vocabulary(level="char", characters=tuple("abcdefghijklmnopqrstuvwxyz \n"))
-TRAINING = np.random.default_rng(0).choice(28, 20_000, p=np.arange(1, 29) / 406)
-TEXT = TRAINING[5000:8000]
 METRICS = "".join(
     metrics_line(step=step, epoch=step / 10, nats_per_char=nats, split=split)
     for step, split, nats in (
@@ -21,23 +15,15 @@ METRICS = "".join(
 )
 
 
-def levels_of(training: np.ndarray | None) -> tuple[Level, ...]:
-    def ngram_nats(order: int) -> np.ndarray:
-        assert training is not None
-        return np.concatenate([*score_ngrams(count_ngrams(training, vocabulary_size=28, order=order), TEXT)])
-
-    return measure_levels(TEXT, LETTERS, training, ngram_nats)
-
-
 def test_losses_are_read_split_by_split(tmp_path: Path) -> None:
-    found = read_curves(make_run(tmp_path / "run", metrics=METRICS))
+    found = read_curves(make_run(tmp_path / "run", metrics=METRICS), baselines={})
     assert found.training.steps.tolist() == [5, 10, 15, 20, 30]
     assert found.training.nats_per_char.tolist() == [3, 2.5, 2, 1.5, 1]
     assert found.validation.nats_per_char.tolist() == [2.8, 2.25, 2.5]
 
 
 def test_a_run_that_has_just_begun_has_empty_curves(tmp_path: Path) -> None:
-    found = read_curves(make_run(tmp_path / "run"))
+    found = read_curves(make_run(tmp_path / "run"), baselines={})
     assert found.training.steps.shape == found.validation.nats_per_char.shape == (0,)
 
 
@@ -50,16 +36,11 @@ def test_a_line_that_is_no_loss_is_left_out_and_the_last_of_a_step_counts(tmp_pa
         metrics_line(step=4, nats_per_char=2.0),
         metrics_line(step=5, split="test", nats_per_char=2.0),
     )
-    found = read_curves(make_run(tmp_path / "run", metrics="".join(lines)))
+    found = read_curves(make_run(tmp_path / "run", metrics="".join(lines)), baselines={})
     assert (found.training.steps.tolist(), found.training.nats_per_char.tolist()) == ([4], [2])
 
 
 def test_a_long_run_keeps_points_spread_over_all_of_it(tmp_path: Path) -> None:
     lines = (metrics_line(step=step, nats_per_char=1 / step) for step in range(1, 1001))
-    found = read_curves(make_run(tmp_path / "run", metrics="".join(lines)), max_points=4)
+    found = read_curves(make_run(tmp_path / "run", metrics="".join(lines)), baselines={}, max_points=4)
     assert found.training.steps.tolist() == [1, 334, 667, 1000]
-
-
-def test_without_a_training_text_there_are_no_n_gram_levels() -> None:
-    assert {level.name for level in levels_of(None)} == {"uniform", "bz2"}
-    assert {level.name for level in levels_of(TRAINING[:0])} == {"uniform", "bz2"}

@@ -102,9 +102,9 @@ def test_fixed_and_slow_points_are_told_apart(whole: Report) -> None:
 def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Report) -> None:
     figure = draw("curves", whole)
     names = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
-    assert list(names) == ["uniform", "unigram", "5-gram", "bz2"]
+    assert list(names) == ["uniform", "unigram", "5-gram", "lzma"]
     low, high = figure.axes[0].get_ylim()
-    assert names["5-gram"] - names["bz2"] >= 0.05 * (high - low)
+    assert names["5-gram"] - names["lzma"] >= 0.05 * (high - low)
 
 
 def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) -> None:

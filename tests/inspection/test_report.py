@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from run_folders import make_run
 
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import measure_baselines
+from charlm.evaluation.baselines import baseline_nats
 from charlm.inspection.passages import to_plain
 from charlm.inspection.prediction import make_curves
 from charlm.inspection.reading import Reading, Subject, limits_for
@@ -38,28 +38,24 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
         "Losses by class: the first 300 of 400 characters.",
         "Surprise, gradients, impulse response, exponents, saturation: the first 120 characters.",
         "Usable context: the loss on 20 characters, evenly spaced.",
-        "N-grams: counted on the last 400 characters of the training text.",
         "Curves: missing: a bundle without its run has no learning curves.",
     )
 
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
-    found = Reading(subject(bundle, length=5001), replace(SMALL, characters=9999)).left_out()
+    large = subject(bundle, length=5001, training_ids=np.zeros(1_000_001, np.uint8))
+    found = Reading(large, replace(SMALL, characters=9999)).left_out()
     assert found[1] == "Units, calibration, fixed points: the first 5,000 characters."
+    assert found[-1] == "N-grams: counted on the last 1,000,000 characters of the training text."
 
 
-def test_levels_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
+def test_baselines_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     run, training, own = make_run(tmp_path / "run"), random_ids(500, seed=9), random_ids(80, seed=4)
     known = subject(bundle, run=run, training_ids=training, validation_ids=own)
-    found = make_curves(Reading(known, SMALL)).levels
-    expected = measure_baselines(own, bundle.vocabulary, training[-400:]).nats_per_char
-    assert {level.name: level.nats_per_char for level in found} == {
-        "uniform": pytest.approx(np.log(5)),
-        **{name: pytest.approx(expected[name]) for name in ("unigram", "5-gram", "bz2")},
-    }
-    assert make_curves(Reading(replace(known, validation_ids=None), SMALL)).levels == ()
+    assert make_curves(Reading(known, SMALL)).baselines == baseline_nats(own, bundle.vocabulary, training)
+    assert make_curves(Reading(replace(known, validation_ids=None), SMALL)).baselines == {}
 
 
 @pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])

@@ -8,9 +8,9 @@ import pytest
 from inspection.networks import states_of, traced
 from inspection.reports import numbers_in
 
+from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import calibrate
-from charlm.inspection.curves import measure_levels
 from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
 from charlm.inspection.states import measure_saturation
@@ -46,7 +46,7 @@ def test_every_number_is_finite(
         find_fixed_points(parameters, ids, states),
         divide_loss(nats, ids, vocabulary),
         calibrate(parameters, ids, states),
-        measure_levels(ids, vocabulary, ids, lambda _: nats),
+        baseline_nats(ids, vocabulary, ids),
     )
     for part in parts:
         found = [*numbers_in(part)]
