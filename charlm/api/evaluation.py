@@ -1,6 +1,6 @@
 """The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,24 @@ from charlm.errors import CharlmError, check_choice
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.copies import Copies, find_copies
 from charlm.evaluation.mixture import mix
-from charlm.evaluation.protocols import ScoringProtocol, Split, ids_to_score, only_finite, score_ids
-from charlm.evaluation.scoring import Score, mean_score, nats_of, record_surprise, score_stream, stream_logits
+from charlm.evaluation.scoring import (
+    Score,
+    ScoringProtocol,
+    mean_score,
+    nats_of,
+    only_finite,
+    record_surprise,
+    score_ids,
+    score_stream,
+    stream_logits,
+)
+from charlm.network.architecture import CONFIG_FILE
 from charlm.network.ensemble import mean_logits
 from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
+from charlm.text.corpus import Corpus, Split
+from charlm.text.decoding import check_encoding
+from charlm.text.tokenization import encode_text
 from charlm.text.vocabulary import Unknown
 
 
@@ -99,9 +112,13 @@ def evaluate(
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation and mixtures read the text as a stream")
     options = {"--copies": copies, "--mix": mixed, "--dynamic": dynamic}
     needing = [option for option, is_wanted in options.items() if is_wanted]
-    training = _training_text(model, needing) if needing or baselines else None
-    path = None if text is None else Path(text)
-    name, ids, skipped = ids_to_score(model.folder, model.bundle, path, split=split, unknown=unknown)
+    is_needed = text is None or needing or baselines  # it is read once, to check that it is the text of the run
+    corpus = run_corpus(model.folder, model.bundle) if is_needed else None
+    if needing and corpus is None:
+        advice = f"{needing[0]} needs the training text; name the run"
+        raise CharlmError(f"{model.folder}: a bundle without its run: {advice}")
+    training = None if corpus is None else corpus.split("train")
+    name, ids, skipped = text_to_score(model, text, split=split, unknown=unknown, corpus=corpus)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         rates, blocks = list[float](), score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
@@ -136,16 +153,41 @@ def _check_choices(split: str | None, protocol: str, unknown: str) -> None:
         check_choice("split", split, Split)
 
 
-def _training_text(model: Model, needing: Sequence[str]) -> NDArray[Any] | None:
-    """Return the text that a model was trained on, None if it is not known; refuse that if an option needs it."""
-    corpus = run_corpus(model.folder, model.bundle)
-    if corpus is not None:
-        return corpus.split("train")
-    if needing:
+def text_to_score(
+    model: Model, text: str | Path | None, *, split: Split | None, unknown: Unknown, corpus: Corpus | None
+) -> tuple[str, NDArray[Any], int]:
+    """Return the text that a model is asked to score.
+
+    Args:
+        model: What `charlm.load` returned.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the text of the run.
+        split: Which part of it; None = all of `text`, or the validation part of the run's own text.
+        unknown: What to do with a character that the model does not know: error, or skip it.
+        corpus: The text of the run; None = the bundle is not in a run.
+
+    Returns:
+        A name of the text for the user, its ids, integers [n]; n may be 0; and how many characters were skipped.
+
+    Raises:
+        CharlmError: there is no such text, the config of the model has another level than its vocabulary, or as
+            `encode_text`.
+
+    """
+    if text is None:
+        if corpus is None:
+            raise CharlmError(f"{model.folder}: a bundle without its run: name the text to score after it")
+        split = split or "validation"
+        return f"{split} text of the run", corpus.split(split), 0
+    config, level = model.config.corpus, model.vocabulary.level
+    if config.level != level:
         raise CharlmError(
-            f"{model.folder}: a bundle without its run: {needing[0]} needs the training text; name the run"
+            f"{model.folder / CONFIG_FILE}: not the config of this model: corpus.level {config.level} instead of "
+            f"{level}, the level of its vocabulary"
         )
-    return None
+    if level == "char":
+        check_encoding(config.encoding, key=f"{model.folder / CONFIG_FILE}: corpus.encoding")
+    name = str(text) if split is None else f"{split} part of {text}"
+    return name, *encode_text(Path(text), model.vocabulary, config, split=split, unknown=unknown)
 
 
 def _read_and_learn(

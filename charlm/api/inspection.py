@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice
-from charlm.evaluation.protocols import ids_to_score
 from charlm.inspection import report as reporting
 from charlm.inspection.reading import Subject
 from charlm.inspection.report import QUANTITIES, inspect_run
@@ -130,10 +130,9 @@ def inspect_runs(
 
 
 def _subject(model: Model, path: str | Path | None, text: str | Path | None, *, unknown: Unknown) -> Subject:
-    read = None if text is None else Path(text)
-    name, ids, skipped = ids_to_score(model.folder, model.bundle, read, split=None, unknown=unknown)
     is_of_run = is_run(model.folder.parent)
-    corpus = run_corpus(model.folder, model.bundle) if is_of_run else None
+    corpus = run_corpus(model.folder, model.bundle)
+    name, ids, skipped = text_to_score(model, text, split=None, unknown=unknown, corpus=corpus)
     default = model.folder.parent if is_of_run else model.folder
     return Subject(
         name=str(default if path is None else path),

@@ -27,7 +27,7 @@ from charlm.text.vocabulary import Unknown, Vocabulary
 
 if TYPE_CHECKING:
     from charlm.config.schema import Config
-    from charlm.evaluation.protocols import ScoringProtocol
+    from charlm.evaluation.scoring import ScoringProtocol
 
 MAX_SEED = 2**32
 FULL_NATS = 8.0
@@ -180,7 +180,7 @@ class Model:
                 is not finite.
 
         """
-        from charlm.evaluation.protocols import ScoringProtocol, score_ids
+        from charlm.evaluation.scoring import ScoringProtocol, score_ids
 
         check_choice("protocol", protocol, ScoringProtocol)
         ids = self._encode(text, unknown)

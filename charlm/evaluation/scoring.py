@@ -7,9 +7,10 @@ Axes: T time, B batch.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,6 +22,7 @@ from charlm.network.rnn import Floats, State, bits, nats, perplexity
 from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
+ScoringProtocol = Literal["stream", "windows"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,45 @@ def mean_score(blocks: Iterable[Floats]) -> Score:
         total += float(nats_block.sum(dtype=np.float64))
         characters += nats_block.size
     return Score(total / characters, characters)
+
+
+def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int) -> Iterator[Floats]:
+    """Score a text by a protocol.
+
+    Args:
+        network: The weights of a network, or an ensemble.
+        ids: Integers [n], n >= 2.
+        protocol: stream reads the text once from start to end, windows reads each window from the zero state.
+        window: The number of characters in a window, 1 or more; for the protocol windows.
+
+    Yields:
+        The nats of ids 1 to n - 1, float32 arrays in text order.
+
+    Raises:
+        CharlmError: at once, n < 2 or the window is less than 1; while iterating, the nats are not finite.
+
+    """
+    if protocol == "stream":
+        return only_finite(score_stream(network, ids))
+    return only_finite(score_windows(network, ids, window=window))
+
+
+def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier checkpoint") -> Iterator[Floats]:
+    """Yield blocks of nats unchanged.
+
+    Args:
+        blocks: Nats, float32 arrays of any shape.
+        advice: The end of the error message: what to do if the weights are too large.
+
+    Raises:
+        CharlmError: while iterating, the sum of a block is not finite.
+
+    """
+    for block in blocks:
+        total = float(block.sum(dtype=np.float64))
+        if not math.isfinite(total):
+            raise CharlmError(f"the loss is {total}: the weights are too large; {advice}")
+        yield block
 
 
 def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> Iterator[Floats]:

@@ -7,8 +7,7 @@ import numpy as np
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import NGRAM_ORDER, baseline_nats
-from charlm.evaluation.protocols import only_finite
-from charlm.evaluation.scoring import score_stream
+from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.inspection.calibration import Calibration, calibrate
 from charlm.inspection.curves import Curves, read_curves
 from charlm.inspection.diagram import draw_network, draw_up, weight_rows

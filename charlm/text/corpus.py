@@ -11,7 +11,7 @@ import reprlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from charlm.storage.files import open_file, read_file
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
 
 FORMAT = 1
-SPLITS = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
+SPLITS = get_args(Split)
 MAX_MANIFEST_BYTES = 1 << 30
 """Enough for millions of documents."""
 BLOCK = 1 << 20

@@ -1,14 +1,17 @@
-"""Text files -> a corpus on disk, in two passes: the first counts the characters, the second writes their ids.
+"""Text files -> ids: a corpus on disk, or the ids that a model has for a text.
 
-The files are never in memory as a whole. Finding documents is left to `charlm.text.documents`, decoding them to
+A corpus is made in two passes: the first counts the characters, the second writes their ids. The files are never in
+memory as a whole. Finding documents is left to `charlm.text.documents`, decoding them to
 `charlm.text.decoding`, opening a corpus to `charlm.text.corpus`.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,7 @@ from charlm.text.corpus import (
     Corpus,
     Manifest,
     Source,
+    Split,
     is_corpus,
     open_corpus,
     split_positions,
@@ -30,7 +34,7 @@ from charlm.text.corpus import (
 )
 from charlm.text.decoding import CODE_POINTS, check_encoding, code_points, texts
 from charlm.text.documents import Advance, Document, find_documents
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import Level, Unknown, Vocabulary
 
 
 def tokenize(
@@ -86,6 +90,78 @@ def tokenize(
     except OSError as error:
         raise CharlmError(f"{out}: cannot be written: {error.strerror}") from None
     return open_corpus(out, verify=False)
+
+
+def encode_text(
+    source: Path,
+    vocabulary: Vocabulary,
+    config: CorpusConfig,
+    *,
+    split: Split | None = None,
+    unknown: Unknown = "error",
+) -> tuple[NDArray[Any], int]:
+    """Return the ids that the vocabulary of a model has for a text.
+
+    Between two documents is the end_of_text id, as in training, if the vocabulary has one.
+
+    Args:
+        source: A file, a folder of files, or - for standard input; or a corpus, whose vocabulary may be another one.
+        vocabulary: That of the model.
+        config: How the model's own text was decoded and split.
+        split: Which part of the text; None = all.
+        unknown: What to do with a character that the model does not know: error, or skip it.
+
+    Returns:
+        The ids, integers [n], n may be 0; and how many characters were skipped.
+
+    Raises:
+        CharlmError: there is no such text, it cannot be decoded, a corpus has another level than the vocabulary, or the
+            model does not know a character and `unknown` is error.
+
+    """
+    if is_corpus(source):
+        return _encode(_corpus_documents(open_corpus(source), split, level=vocabulary.level), vocabulary, unknown)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = find_documents([str(source)], spool=Path(scratch) / "stdin")
+        documents = ((file.name, texts(file.read(), config, name=file.name, is_fixed=True)) for file in files)
+        ids, skipped = _encode(documents, vocabulary, unknown)
+    start, end = (0, len(ids)) if split is None else split_positions(len(ids), config)[split]
+    return ids[start:end], skipped
+
+
+Documents = Iterable[tuple[str, Iterable[str]]]
+"""Texts in pieces, each with its name for the user; at level byte, code points are byte values."""
+
+
+def _corpus_documents(corpus: Corpus, split: Split | None, *, level: Level) -> Documents:
+    """Yield the documents of a part of a corpus."""
+    vocabulary = corpus.vocabulary
+    if vocabulary.level != level:
+        raise CharlmError(f"{corpus.folder}: level {vocabulary.level}; must be {level}, that of the model")
+    ids = corpus.ids if split is None else corpus.split(split)
+    code_points = np.array([ord(glyph or "\0") for glyph in vocabulary.glyphs], "<u4")
+    ends = np.flatnonzero(ids == (len(vocabulary) if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id))
+    for start, end in zip([0, *(ends + 1)], [*ends, len(ids)], strict=True):
+        yield str(corpus.folder), [code_points[ids[start:end]].tobytes().decode("utf-32-le")]
+
+
+def _encode(documents: Documents, vocabulary: Vocabulary, unknown: Unknown) -> tuple[NDArray[Any], int]:
+    """Return the ids of documents, and how many characters were skipped."""
+    parts: list[NDArray[Any]] = []
+    skipped = 0
+    for number, (name, pieces) in enumerate(documents):
+        if number and vocabulary.end_of_text_id is not None:
+            parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
+        start = 0
+        for text in pieces:
+            if vocabulary.level == "byte":
+                parts.append(np.frombuffer(text.encode("latin-1"), np.uint8).astype(vocabulary.dtype))
+                continue
+            ids = vocabulary.encode(text, unknown=unknown, name=name, start=start)
+            skipped += len(text) - len(ids)
+            parts.append(ids.astype(vocabulary.dtype))
+            start += len(text)
+    return np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype), skipped
 
 
 def _check(config: CorpusConfig) -> None:

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import charlm
-from charlm.api.evaluation import Evaluation
+from charlm.api.evaluation import Evaluation, text_to_score
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import Score
+from charlm.runs import run
+from charlm.text.corpus import Corpus, Split, open_corpus
 
 TEXT = "abba\nab\n" * 5
 
@@ -42,8 +45,37 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
     assert (evaluation.text, evaluation.baselines) == (str(text), None)
 
 
-def test_a_split_scores_a_part_of_the_text(model: charlm.Model, text: Path) -> None:
-    assert charlm.evaluate(model, str(text), split="validation").score.characters == 4 - 1
+@pytest.mark.parametrize("split", [None, "train", "validation", "test"])
+def test_the_text_of_the_run_is_scored_if_there_is_no_other(split: Split | None, trained_run: Path) -> None:
+    model, corpus, part = charlm.load(trained_run), open_corpus(trained_run / "corpus"), split or "validation"
+    name, ids, _ = text_to_score(model, None, split=split, unknown="error", corpus=corpus)
+    assert name == f"{part} text of the run"
+    np.testing.assert_array_equal(ids, corpus.split(part))
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_text_is_divided_like_a_corpus_of_it(split: Split, trained_run: Path) -> None:
+    text, corpus = trained_run.parent / "text.txt", open_corpus(trained_run / "corpus")
+    name, ids, _ = text_to_score(charlm.load(trained_run), text, split=split, unknown="error", corpus=None)
+    assert name == f"{split} part of {text}"
+    np.testing.assert_array_equal(ids, corpus.split(split))
+
+
+def test_a_bundle_without_its_run_needs_a_text(model: charlm.Model) -> None:
+    with pytest.raises(CharlmError, match="a bundle without its run: name the text to score after it"):
+        charlm.evaluate(model)
+
+
+def test_the_text_of_a_run_is_read_once_to_check_it(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def count(folder: Path) -> Corpus:
+        opened.append(folder)
+        return open_corpus(folder)
+
+    monkeypatch.setattr(run, "open_corpus", count)
+    charlm.evaluate(charlm.load(trained_run), split="test", mixed=True, copies=True)
+    assert opened == [trained_run / "corpus"]
 
 
 def test_the_loss_of_each_character_is_written_if_it_is_asked_for(model: charlm.Model, text: Path) -> None:

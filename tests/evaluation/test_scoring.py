@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import Score, estimate_stream, mean_score, record_surprise, score_stream, score_windows
+from charlm.evaluation.scoring import (
+    Score,
+    estimate_stream,
+    mean_score,
+    record_surprise,
+    score_ids,
+    score_stream,
+    score_windows,
+)
 from charlm.network.rnn import Floats
 from charlm.text.vocabulary import Vocabulary
 
@@ -99,6 +108,12 @@ def test_text_of_fewer_than_two_characters_is_refused(
 def test_window_of_zero_characters_is_refused(random_parameters: RandomParameters) -> None:
     with pytest.raises(CharlmError, match="--window 0: must be 1 or more"):
         score_windows(random_parameters(), TEXT, window=0)
+
+
+def test_loss_that_is_not_finite_is_refused(random_parameters: RandomParameters) -> None:
+    broken = replace(random_parameters(), logits_bias=np.array([np.nan, 0, 0, 0, 0], np.float32))
+    with pytest.raises(CharlmError, match="the loss is nan: the weights are too large"):
+        list(score_ids(broken, TEXT, protocol="stream", window=2))
 
 
 BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)

@@ -20,7 +20,8 @@ from limits import file_size_limit
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text import tokenization
-from charlm.text.tokenization import tokenize
+from charlm.text.corpus import Split
+from charlm.text.tokenization import encode_text, tokenize
 from charlm.text.vocabulary import Vocabulary
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=50)
@@ -179,3 +180,58 @@ def test_memory_stays_flat_for_a_line_of_64_mb(tmp_path: Path, text: str) -> Non
     finally:
         tracemalloc.stop()
     assert peak_bytes < 60_000_000
+
+
+# The ids that a model has for a text
+
+LETTERS = Vocabulary("char", ("\n", "a", "b", None), end_of_text_id=3)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Write a folder of three texts, the second of which is empty."""
+    return write_texts(tmp_path, "ab", "", "b\nabba\n")
+
+
+def test_between_the_files_of_a_folder_is_the_end_of_a_text(sources: Path) -> None:
+    assert encode_text(sources, LETTERS, CorpusConfig())[0].tolist() == [1, 2, 3, 3, 2, 0, 1, 2, 2, 1, 0]
+    without = Vocabulary("char", ("\n", "a", "b"))
+    assert encode_text(sources, without, CorpusConfig())[0].tolist() == [1, 2, 2, 0, 1, 2, 2, 1, 0]
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abba\n")))
+    assert encode_text(Path("-"), LETTERS, CorpusConfig())[0].tolist() == [1, 2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("split", [None, "train", "validation", "test"])
+def test_a_corpus_and_its_texts_have_the_same_ids(split: Split | None, sources: Path, tmp_path: Path) -> None:
+    (sources / "01.txt").write_text("aaa")
+    config = CorpusConfig(test_fraction=0.2)
+    corpus = tokenize([str(sources)], tmp_path / "corpus", config)
+    other = Vocabulary("char", ("b", None, "a", "\n"), end_of_text_id=1)
+    expected, found = (encode_text(path, other, config, split=split)[0] for path in (sources, corpus.folder))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_character_of_a_corpus_that_the_model_does_not_know_is_refused_or_skipped(tmp_path: Path) -> None:
+    folder, letters = make_corpus(tmp_path, "abXb").folder, Vocabulary("char", ("a", "b"))
+    with pytest.raises(CharlmError, match=r"character 3 of .*/out, 'X'"):
+        encode_text(folder, letters, CorpusConfig())
+    ids, skipped = encode_text(folder, letters, CorpusConfig(), unknown="skip")
+    assert (ids.tolist(), skipped) == ([0, 1, 1], 1)
+
+
+def test_a_model_of_bytes_reads_a_text_and_a_corpus_of_bytes(tmp_path: Path) -> None:
+    config, every = CorpusConfig(level="byte"), Vocabulary("byte", tuple(map(chr, range(256))))
+    corpus = make_corpus(tmp_path, "é\n", level="byte")
+    for path in (corpus.folder, tmp_path / "sources"):
+        assert bytes(encode_text(path, every, config)[0]) == "é\n".encode()
+    with pytest.raises(CharlmError, match=r"/out: level byte; must be char, that of the model"):
+        encode_text(corpus.folder, LETTERS, config)
+
+
+def test_advice_about_a_text_does_not_name_settings_that_the_model_has_fixed(tmp_path: Path) -> None:
+    latin = write_texts(tmp_path, b"abb\xe9")
+    with pytest.raises(CharlmError, match=r"the model reads utf-8: convert the text, which may be cp1252 or latin-1$"):
+        encode_text(latin, LETTERS, CorpusConfig())
