@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from charlm.api.model import Model
 from charlm.errors import CharlmError, check_choice
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
-from charlm.evaluation.copies import Copies, find_copies
 from charlm.evaluation.mixture import mix
 from charlm.evaluation.scoring import (
     Score,
@@ -28,8 +27,9 @@ from charlm.network.architecture import CONFIG_FILE
 from charlm.network.ensemble import mean_logits
 from charlm.network.rnn import Floats
 from charlm.runs.run import run_corpus
+from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
-from charlm.text.decoding import check_encoding
+from charlm.text.documents import check_encoding
 from charlm.text.tokenization import encode_text
 from charlm.text.vocabulary import Unknown
 

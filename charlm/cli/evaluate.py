@@ -181,7 +181,7 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
     yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
     yield from _table(found)
     if (copies := found.copies) is not None:
-        from charlm.evaluation.copies import MIN_SPAN
+        from charlm.text.copies import MIN_SPAN
 
         longest = "no character does"
         if copies.position is not None:

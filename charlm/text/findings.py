@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import counted
+from charlm.text.copies import WINDOW, repeated_share
 from charlm.text.corpus import Corpus
 from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids
 
@@ -142,12 +143,6 @@ def _check_line_ends(text: str) -> Iterator[Finding]:
         yield Finding("line ends", f"mixed: {', '.join(kinds)}", "make them one kind: tr -d '\\r' < TEXT > NEWTEXT")
 
 
-WINDOW = 100
-"""Characters in a row that hardly any text has twice by chance."""
-BASE = 0x9E3779B97F4A7C15
-"""b of the hash: any odd number has an inverse modulo 2^64; this one has no pattern in its bits."""
-
-
 def _check_repeats(ids: Ids) -> Iterator[Finding]:
     """Find long passages that occur more than once."""
     share = repeated_share(ids)
@@ -155,43 +150,6 @@ def _check_repeats(ids: Ids) -> Iterator[Finding]:
         found = f"{share:.0%} of the text repeats passages of {WINDOW} characters or more"
         advice = "delete the copies: they are learnt by heart, and flatter the loss if they are in the validation text"
         yield Finding("repeated passages", found, advice)
-
-
-def repeated_share(ids: NDArray[Any], *, window: int = WINDOW) -> float:
-    """Return the share of the windows of a text that occur earlier in it, id for id.
-
-    Args:
-        ids: Integers [n], 0 or more.
-        window: The length of a window, 1 or more.
-
-    Returns:
-        0 to 1; 0 if the text has no window.
-
-    """
-    hashes = hash_windows(ids, window)
-    hashes.sort()  # np.unique takes a hundred times as long for numbers like these
-    return int(np.count_nonzero(hashes[1:] == hashes[:-1])) / max(1, len(hashes))
-
-
-def hash_windows(ids: NDArray[Any], window: int) -> NDArray[np.uint64]:
-    """Return a polynomial hash (Karp and Rabin 1987) modulo 2^64 of the window that begins at each position.
-
-    It comes from differences of prefix sums; windows that differ have the same hash with a probability of about 2^-64:
-
-        hash(i) = sum_j (id_{i+j} + 1) b^j = b^-i (P(i + window) - P(i)), P(i) = sum_{k<i} (id_k + 1) b^k
-
-    Args:
-        ids: Integers [n], 0 or more.
-        window: The length of a window, 1 or more.
-
-    Returns:
-        uint64 [n - window + 1], or [0] if the text has no window.
-
-    """
-    windows = max(0, len(ids) - window + 1)
-    powers, inverses = (np.cumprod(np.full(len(ids), base, np.uint64)) for base in (BASE, pow(BASE, -1, 1 << 64)))
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((ids.astype(np.uint64) + np.uint64(1)) * powers)])
-    return np.asarray((sums[window : window + windows] - sums[:windows]) * inverses[:windows], np.uint64)
 
 
 MAX_UNSEEN = 0.005

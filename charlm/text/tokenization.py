@@ -1,8 +1,8 @@
 """Text files -> ids: a corpus on disk, or the ids that a model has for a text.
 
 A corpus is made in two passes: the first counts the characters, the second writes their ids. The files are never in
-memory as a whole. Finding documents is left to `charlm.text.documents`, decoding them to
-`charlm.text.decoding`, opening a corpus to `charlm.text.corpus`.
+memory as a whole. Finding and decoding documents is left to `charlm.text.documents`, opening a corpus to
+`charlm.text.corpus`.
 """
 
 import hashlib
@@ -32,8 +32,7 @@ from charlm.text.corpus import (
     split_positions,
     stored_dtype,
 )
-from charlm.text.decoding import CODE_POINTS, check_encoding, code_points, texts
-from charlm.text.documents import Advance, Document, find_documents
+from charlm.text.documents import CODE_POINTS, Advance, Document, check_encoding, code_points, find_documents, texts
 from charlm.text.vocabulary import Level, Unknown, Vocabulary
 
 

@@ -4,12 +4,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from corpora import make_corpus
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.text.findings import Finding, describe_text, repeated_share
+from charlm.text.findings import Finding, describe_text
 
 TEXT = "abba\n" * 30 + "c" * 9 + "d" * 10 + "e"
 
@@ -59,19 +58,6 @@ def test_mixed_line_ends_are_counted_by_kind(tmp_path: Path) -> None:
 def test_repeated_passages_are_found_with_their_share(tmp_path: Path) -> None:
     (found,) = look(tmp_path, PLAYS + PLAYS[:30_000])
     assert found.found.startswith("17% of the text repeats passages")  # 30,000 of 175,896
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["aaaa", "abcdef", "\0\0\0\1\0\0\0\1", "".join(random.Random(1).choices("ab", k=200)), "ab", ""],
-)
-@pytest.mark.parametrize("window", [1, 3])
-def test_the_share_is_that_of_the_windows_that_occur_earlier(text: str, window: int) -> None:
-    windows = [text[start : start + window] for start in range(len(text) - window + 1)]
-    repeated = sum(found in windows[:index] for index, found in enumerate(windows))
-    assert repeated_share(np.frombuffer(text.encode(), np.uint8), window=window) == pytest.approx(
-        repeated / max(1, len(windows))
-    )
 
 
 @pytest.mark.parametrize(("new", "is_found"), [(4, False), (60, True)])

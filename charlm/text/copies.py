@@ -1,6 +1,6 @@
-"""How much of a text occurs word for word in the training text, and where.
+"""What of a text occurs word for word in another one, or earlier in the text itself.
 
-Windows of a text are compared by a hash of their ids, `charlm.text.findings.hash_windows`.
+Windows of a text are compared by a hash of their ids.
 
 Axes: n ids of the text, m of the training text.
 """
@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.text.findings import hash_windows
-
 Ids = NDArray[Any]
 
 MIN_SPAN = 20
 """The shortest span that counts as copied, in ids: any two texts of a language share shorter ones."""
 BLOCK = 1 << 20
 """How many ids of the training text are compared at once; takes about 50 MB."""
+WINDOW = 100
+"""Ids in a row that hardly any text has twice by chance."""
+BASE = 0x9E3779B97F4A7C15
+"""b of the hash: any odd number has an inverse modulo 2^64; this one has no pattern in its bits."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,40 @@ def _first_positions(ids: Ids, training: Ids, length: int, block: int) -> NDArra
         places = np.flatnonzero((codes[at] == theirs) & (found[at] < 0))
         found[at[places][::-1]] = start + places[::-1]  # the first is written last and stays
     return found[numbers]
+
+
+def repeated_share(ids: NDArray[Any], *, window: int = WINDOW) -> float:
+    """Return the share of the windows of a text that occur earlier in it, id for id.
+
+    Args:
+        ids: Integers [n], 0 or more.
+        window: The length of a window, 1 or more.
+
+    Returns:
+        0 to 1; 0 if the text has no window.
+
+    """
+    hashes = hash_windows(ids, window)
+    hashes.sort()  # np.unique takes a hundred times as long for numbers like these
+    return int(np.count_nonzero(hashes[1:] == hashes[:-1])) / max(1, len(hashes))
+
+
+def hash_windows(ids: NDArray[Any], window: int) -> NDArray[np.uint64]:
+    """Return a polynomial hash (Karp and Rabin 1987) modulo 2^64 of the window that begins at each position.
+
+    It comes from differences of prefix sums; windows that differ have the same hash with a probability of about 2^-64:
+
+        hash(i) = sum_j (id_{i+j} + 1) b^j = b^-i (P(i + window) - P(i)), P(i) = sum_{k<i} (id_k + 1) b^k
+
+    Args:
+        ids: Integers [n], 0 or more.
+        window: The length of a window, 1 or more.
+
+    Returns:
+        uint64 [n - window + 1], or [0] if the text has no window.
+
+    """
+    windows = max(0, len(ids) - window + 1)
+    powers, inverses = (np.cumprod(np.full(len(ids), base, np.uint64)) for base in (BASE, pow(BASE, -1, 1 << 64)))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((ids.astype(np.uint64) + np.uint64(1)) * powers)])
+    return np.asarray((sums[window : window + windows] - sums[:windows]) * inverses[:windows], np.uint64)
