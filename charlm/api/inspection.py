@@ -12,9 +12,8 @@ from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice
 from charlm.inspection import report as reporting
-from charlm.inspection.reading import Subject
-from charlm.inspection.report import QUANTITIES, inspect_run
-from charlm.inspection.section import Report
+from charlm.inspection.report import SECTIONS, Report, inspect_run
+from charlm.inspection.section import Subject
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import Corpus
@@ -41,17 +40,15 @@ class Inspection:
     @cached_property
     def figures(self) -> "dict[str, Figure]":
         """The figures of the page by name, drawn when they are first asked for; it takes a few seconds."""
-        from charlm.inspection.look import look
         from charlm.inspection.page import draw_charts
 
-        with look():
-            return draw_charts([self.report])
+        return draw_charts([self.report])
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, so that its style and its script leave the notebook alone."""
         from charlm.inspection.page import render_page
 
-        page = html.escape(render_page([self.report]))
+        page = html.escape(render_page([self.report], self.figures))
         return f'<iframe srcdoc="{page}" title="charlm inspect" style="width:100%;height:40em;border:0"></iframe>'
 
 
@@ -114,7 +111,7 @@ def inspect_runs(
 
         page.check_place(Path(out))
     reports: list[Report] = []
-    made, parts = itertools.count(), len(paths) * len(QUANTITIES)
+    made, parts = itertools.count(), len(paths) * len(SECTIONS)
     models = [load(path, checkpoint=checkpoint) for path in paths]
     for path, model in zip(paths, models, strict=True):
         subject = _subject(model, path, text, unknown=unknown)

@@ -9,12 +9,17 @@ Axes: T predictions, V vocabulary.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.inspection.figures import BLUE, MUTED, canvas, series
+from charlm.inspection.section import Chart, Rows, Section, Table
 from charlm.network.rnn import Parameters, State, nats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
 
@@ -123,3 +128,48 @@ def _reliability(logits: Values, targets: NDArray[np.int64]) -> tuple[Bin, ...]:
         for number in range(BINS)
         if (inside := index == number).any()
     )
+
+
+def draw_reliability(calibration: Calibration) -> "Figure":
+    """Draw how often the likeliest character is right, by the probability that it was given."""
+    figure, (axes,) = canvas("Reliability", height=2.8)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+    confidence = [each.confidence for each in calibration.bins]
+    accuracy = [each.accuracy for each in calibration.bins]
+    counts = np.array([each.positions for each in calibration.bins], float)
+    axes.plot(confidence, accuracy, **series(0))
+    sizes = 12 + 110 * counts / max(counts.max(initial=1), 1)
+    axes.scatter(confidence, accuracy, s=sizes, color=BLUE, alpha=0.6, linewidths=0)
+    axes.set(xlabel="probability of the likeliest character", ylabel="how often it is right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    return figure
+
+
+def calibration_rows(found: Calibration, _: object) -> Rows:
+    """Return the figures of a calibration."""
+    return (
+        ("best temperature, from 0.25 to 4", found.temperature),
+        ("nats per character at the best temperature", found.best_nats_per_char),
+        ("nats per character at temperature 1", found.nats_per_char),
+        ("expected calibration error", found.expected_error),
+        ("predictions", found.positions),
+    )
+
+
+CALIBRATION = Section(
+    "calibration",
+    "Calibration",
+    "p = softmax(logits / T)",
+    "Points below the diagonal are predictions that are right less often than the network believes; "
+    "a best temperature above 1 says the same in one number.",
+    lambda reading: calibrate(reading.parameters, reading.ids, reading.states),
+    (
+        Chart(
+            "reliability",
+            "how often the likeliest character is right, by its probability: on the diagonal, as often as it says; "
+            "the larger a dot, the more predictions",
+            draw_reliability,
+        ),
+    ),
+    Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),
+)

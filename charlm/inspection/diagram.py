@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from charlm.inspection.look import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
+from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
+from charlm.inspection.section import Chart, Section, Table
 from charlm.network.rnn import Parameters
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Diagram:
     """Of all parts together."""
 
 
-def draw_up(parameters: Parameters) -> Diagram:
+def list_parts(parameters: Parameters) -> Diagram:
     """List the parts of a network, from the input to the logits."""
     source: PartKind = "one-hot" if parameters.embedding is None else "embedding"
     width = parameters.vocabulary_size if parameters.embedding is None else parameters.embedding.shape[1]
@@ -79,7 +80,7 @@ def _part(parameters: Parameters, name: str, kind: PartKind, outputs: int) -> Pa
     return Part(name, kind, outputs, weights)
 
 
-def weight_rows(diagram: Diagram) -> list[tuple[object, ...]]:
+def weight_rows(diagram: Diagram, _: object) -> list[tuple[object, ...]]:
     """Return the name, symbol, shape and number of parameters of each tensor, and those of all."""
     rows: list[tuple[object, ...]] = [
         (weight.name, weight.symbol, f" {TIMES} ".join(map(str, weight.shape)), weight.parameters)
@@ -164,3 +165,21 @@ def _draw_unrolled(axes: "Axes", parts: Sequence[Part]) -> None:
 
 def _symbol(part: Part) -> str:
     return {"one-hot": "x", "embedding": "E", "rnn": "h", "logits": "logits"}[part.kind]
+
+
+NETWORK = Section(
+    "network",
+    "The network",
+    "h_t = f(x_t U + h_{t-1} V + b), logits_t = h_t W + c, h_0 = 0",
+    "The loop on the left is the same weights at every step on the right: that is all a recurrent network is.",
+    lambda reading: list_parts(reading.parameters),
+    (
+        Chart(
+            "network",
+            "the network rolled and unrolled, with the shapes of its weights",
+            draw_network,
+            shares_limits=False,
+        ),
+    ),
+    Table("Parameters", ("tensor", "symbol", "shape", "parameters"), weight_rows),
+)

@@ -1,6 +1,15 @@
-"""Features of a text that a unit may follow: a value for each character, from the text alone.
+"""Features of a text, a value for each character, and how closely other values follow one.
 
-Axes: T the characters of the text.
+For a yes/no feature the association is 2 AUC - 1, AUC the probability that an output is higher at a position with the
+feature than at one without (Mann and Whitney 1947); pairs are compared only within a group (van Elteren 1960):
+
+    2 AUC - 1 = sum of R over the positions with the feature / (sum over groups of with * without / 2)
+
+R is the rank of the output in its group, less the mean rank. For a number it is the correlation of R with the ranks of
+the feature, made in the same way. Ties share their mean rank, and their pairs count as half. The groups are the whole
+text, or the positions with the same character: then the association is what the character itself does not explain.
+
+Axes: T the characters of the text, N rows of values, K variants of a feature.
 """
 
 import unicodedata
@@ -14,6 +23,7 @@ from numpy.typing import NDArray
 from charlm.text.vocabulary import Vocabulary
 
 Kind = Literal["yes/no", "number"]
+Ranks = NDArray[np.float32]
 
 VOWELS = frozenset("aeiou")
 APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}")
@@ -163,3 +173,67 @@ FEATURES: Mapping[Kind, Mapping[str, Callable[[str], Sequence[float]]]] = {
     },
 }
 """The functions from a text to a value for each character, by kind and name."""
+
+
+def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
+    """Return the rank of each value among those of its row and group, less the mean rank; ties share a rank.
+
+    Args:
+        values: Any finite numbers, [N, T].
+        groups: Integers [T].
+
+    """
+    sizes = np.bincount(groups)
+    middle = (np.cumsum(sizes) - (sizes + 1) / 2)[groups]  # of the places of a group, if one comes after the other
+    ranks = np.empty(values.shape, np.float32)
+    for row, found in zip(values, ranks, strict=True):
+        number = np.unique(row, return_inverse=True)[1]
+        _, inverse, counts = np.unique(
+            groups.astype(np.int64) * len(row) + number, return_inverse=True, return_counts=True
+        )
+        found[:] = (np.cumsum(counts) - (counts + 1) / 2)[inverse] - middle
+    return ranks
+
+
+def associate(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
+    """Compute the association of every output with every variant of a feature.
+
+    Args:
+        ranks: R of N outputs within the groups, [N, T].
+        groups: Of each position, integers [T], 0 or more.
+        features: [K, T]; 0 or 1 if the kind is yes/no.
+        kind: Of the feature.
+
+    Returns:
+        [N, K], from -1 to 1; 0 if the feature or the output does not vary within any group.
+
+    """
+    if kind == "yes/no":
+        sums = ranks @ features.T.astype(np.float32)
+        scales = np.broadcast_to(_pairs(features, groups) / 2, sums.shape)
+    else:
+        others = centred_ranks(features, groups)
+        sums = ranks @ others.T
+        scales = np.outer(*(np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others)))
+    found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
+    return np.clip(found, -1, 1)
+
+
+def _pairs(features: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the number of pairs, with and without the feature, within groups, [K]."""
+    sizes = np.bincount(groups)
+    having = np.array([np.bincount(groups, weights=feature, minlength=len(sizes)) for feature in features])
+    return np.asarray((having * (sizes - having)).sum(1))
+
+
+def shift_feature(values: NDArray[np.float64], *, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a feature moved round the text by random distances, [count, T], none of them close to 0."""
+    size = len(values)
+    nearest = max(1, size // 20)
+    shifts = rng.integers(nearest, max(nearest + 1, size - nearest), count)
+    return np.asarray(values[(np.arange(size) + shifts[:, None]) % size])
+
+
+def chance_level(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> float:
+    """Return the 99th percentile, over K variants of a feature, of the association of the best output."""
+    return float(np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), 99))

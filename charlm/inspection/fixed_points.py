@@ -11,6 +11,7 @@ Axes: S states side by side, H units.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
+from charlm.inspection.markup import visible
+from charlm.inspection.section import MOST_STATES, Characters, Rows, Section, Table
 from charlm.network.gradients import slope, spectral_radius
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
 
@@ -45,7 +48,7 @@ Outcome = Literal["settles", "cycles", "wanders", "grows"]
 
 
 @dataclass(frozen=True)
-class FixedPoint:
+class RestPoint:
     """A point at which the state stays, or nearly stays, while a character is held constant."""
 
     is_fixed: bool
@@ -83,7 +86,7 @@ class HeldCharacter:
     any more (settles), cycles through the same few states, wanders without coming back, or grows without end."""
     period: int | None
     """The length of the cycle in characters if the outcome is `cycles`; 1 if it settles; else None."""
-    points: tuple[FixedPoint, ...]
+    points: tuple[RestPoint, ...]
     """Those that most searches led to first, at most MOST_POINTS."""
 
 
@@ -157,14 +160,14 @@ def _split(parameters: Parameters, joined: Floats) -> list[Floats]:
     return np.split(joined, np.cumsum([layer.units for layer in parameters.layers])[:-1])
 
 
-def _describe_point(parameters: Parameters, point: Point, *, starts: int) -> FixedPoint:
+def _describe_point(parameters: Parameters, point: Point, *, starts: int) -> RestPoint:
     """Return the stability of a point, and what the network expects there."""
     # The Jacobian has the eigenvalues of its layers alone, since no layer reads those above.
     pairs = zip(parameters.layers, _split(parameters, point.gains), strict=True)
     sizes = np.concatenate([_sizes(layer.recurrent_kernel * gains) for layer, gains in pairs])
     radius = float(sizes.max())
     chances = probabilities(parameters.logits(_split(parameters, point.state)))
-    return FixedPoint(
+    return RestPoint(
         is_fixed=point.is_fixed,
         speed=point.speed,
         norm=float(np.linalg.norm(point.state)),
@@ -271,3 +274,41 @@ def _search(activation: str, constant: Floats, kernel: Floats, start: Floats) ->
         else:
             damping *= 10
     return here if here.is_fixed else None
+
+
+def _kind(point: RestPoint) -> str:
+    return ("stable" if point.is_stable else "unstable") if point.is_fixed else "slow"
+
+
+def point_rows(found: Sequence[HeldCharacter], characters: Characters) -> Rows:
+    """Return a row for each point of each character, or one that says what the state does if no point was found."""
+    rows: list[tuple[object, ...]] = []
+    for held in found:
+        begin = (visible(characters[held.id]), held.outcome, held.period)
+        rows += [
+            (
+                *(*begin, _kind(point), point.speed, point.spectral_radius, point.unstable_directions),
+                " ".join(visible(characters[index]) for index, _ in point.likeliest),
+            )
+            for point in held.points
+        ] or [(*begin, *[None] * 5)]
+    return rows
+
+
+FIXED_POINTS = Section(
+    "fixed_points",
+    "Fixed and slow points",
+    "F(h) = f(x_c U + h V + b) = h, the character c held constant",
+    "A stable point, whose spectral radius is below 1, attracts the state: repeat the character and the network comes "
+    "to rest there; near a slow one it only lingers.",
+    lambda reading: find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states),
+    table=Table(
+        "The points",
+        (
+            *("character held", "the state", "period, characters"),
+            *("point", "speed", "spectral radius", "unstable directions", "expects next"),
+        ),
+        point_rows,
+        is_folded=False,
+    ),
+)

@@ -1,17 +1,24 @@
-"""Where the loss is: by the kind of character, and by the place in the word.
+"""Where the loss comes from: by the kind of character, and by the place in the word.
 
 The mean of a table weighted by its counts is the mean over the text.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.evaluation.baselines import NGRAM_ORDER
+from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
+from charlm.inspection.figures import BLUE, INK, ORANGE, RULE, canvas, legend, room_for
+from charlm.inspection.section import Chart, Reading, Rows, Section, Table
 from charlm.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WORD_PLACES = ("outside words", "letter 1", "letter 2", "letter 3", "letter 4", "letters 5 to 7", "letters from 8")
 WORD_STARTS = (0, 1, 2, 3, 4, 5, 8)
@@ -101,3 +108,72 @@ def _divide(
         for number, name in enumerate(names)
         if counts[number]
     )
+
+
+def make_loss(reading: Reading) -> LossByClass:
+    """Divide the loss on the text by classes of its characters."""
+    nats = np.concatenate([*only_finite(score_stream(reading.parameters, reading.ids))])
+    if reading.training_ids is None:
+        return divide_loss(nats, reading.ids, reading.vocabulary)
+    ngram_nats = reading.ngram_nats(NGRAM_ORDER)
+    return divide_loss(nats, reading.ids, reading.vocabulary, ngram_nats=ngram_nats, ngram_order=NGRAM_ORDER)
+
+
+def draw_loss(loss: LossByClass, classes: Sequence[ClassLoss], *, title: str) -> "Figure":
+    """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark.
+
+    Args:
+        loss: On the text.
+        classes: One of its divisions.
+        title: Of the figure.
+
+    """
+    labels = [f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes]
+    figure, (axes,) = canvas(title, height=0.27 * max(3, len(classes)), left=room_for(labels))
+    rows = np.arange(len(classes))
+    axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
+    if loss.ngram_order is not None:
+        style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
+        by_ngrams = np.array([each.ngram_nats_per_char for each in classes], np.float64)
+        axes.plot(by_ngrams, rows, label=f"{loss.ngram_order}-gram", **style)
+    axes.axvline(loss.nats_per_char, **RULE)
+    axes.set_yticks(rows, labels, color=INK)
+    axes.set(xlabel="nats per character", ylabel="class, % of all nats", ylim=(len(classes) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
+    legend(figure)
+    return figure
+
+
+def loss_rows(loss: LossByClass, _: object) -> Rows:
+    """Return a row for each class of both divisions."""
+    return [
+        (each.name, each.characters, each.nats_per_char, each.ngram_nats_per_char, each.share_of_loss)
+        for each in (*loss.by_class, *loss.by_word_place)
+    ]
+
+
+LOSS = Section(
+    "loss_by_class",
+    "Where the loss comes from",
+    "L = sum over classes of (characters of the class / characters) L_{class}",
+    "If the first letters of words cost most, the network spells better than it chooses words; "
+    "a diamond left of the end of a bar is a class that counting n-grams predicts better.",
+    make_loss,
+    (
+        Chart(
+            "loss-by-class",
+            "nats per character by what the character is; the line is the mean over the text",
+            lambda loss: draw_loss(loss, loss.by_class, title="Loss by what the character is"),
+        ),
+        Chart(
+            "loss-by-word-place",
+            "nats per character by the number of the letter in its word; the line is the mean over the text",
+            lambda loss: draw_loss(loss, loss.by_word_place, title="Loss by the number of the letter in its word"),
+        ),
+    ),
+    Table(
+        "Nats per character",
+        ("class", "characters", "nats per character", "nats per character, n-gram", "share of all nats"),
+        loss_rows,
+    ),
+)

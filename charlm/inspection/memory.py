@@ -5,14 +5,20 @@ dh_t / dh_{t-1} = V D_t, D_t = diag f'(a_t)   (rows: v -> v V D_t)
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
+from charlm.inspection.figures import RULE, SERIES, band, canvas, legend, log_scale, positive, series
+from charlm.inspection.markup import to_plain
+from charlm.inspection.section import Chart, Reading, Rows, Section, Table, layer_name
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import Parameters, advance, log_softmax, nats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
 
@@ -238,3 +244,113 @@ def half_life(curve: Values) -> float | None:
     with np.errstate(divide="ignore"):
         before, after = np.log2(curve[lag - 1]), np.log2(curve[lag])
     return float(lag - 1 + (before + 1) / (before - after))
+
+
+def gradient_json(found: GradientByLag, _: object) -> list[dict[str, Any]]:
+    """Return an object for each layer: positions, layer, lag, median, low, high."""
+    return [{"positions": found.positions} | to_plain(layer) for layer in found.layers]
+
+
+def make_context(reading: Reading) -> UsableContext:
+    """Measure the loss by the number of characters that are given."""
+    ngram_nats = None if reading.training_ids is None else reading.ngram_nats
+    positions = reading.limits.context_positions
+    return usable_context(reading.parameters, reading.ids, positions=positions, ngram_nats=ngram_nats)
+
+
+def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
+    """Draw how the gradient of a loss shrinks or grows on its way back, for each layer."""
+    figure, (axes,) = canvas("The gradient of a loss, k characters before it")
+    for index, curve in enumerate(found.layers):
+        style = series(index)
+        band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
+        axes.plot(curve.lag, positive(curve.median), label=layer_name(curve.layer), **style)
+    log_scale(axes, *(values for curve in found.layers for values in (curve.median, curve.high)))
+    axes.axhline(1, **RULE)
+    axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
+    legend(figure, columns=len(SERIES))
+    return figure
+
+
+def draw_usable_context(context: UsableContext) -> "Figure":
+    """Draw the loss by the number of characters given."""
+    figure, (axes,) = canvas("Loss, given k characters")
+    axes.plot(context.characters, context.nats, marker="o", markersize=3.5, label="network", **series(0))
+    if context.ngram_order.size:
+        style: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 4.5, "color": series(1)["color"]}
+        axes.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(context.characters, context.characters, minor=False)
+    axes.minorticks_off()
+    axes.set(xlabel="k, characters given", ylabel="nats per character")
+    legend(figure)
+    return figure
+
+
+def draw_impulse_response(response: ImpulseResponse) -> "Figure":
+    """Draw what is left of a replaced character in the state and in the prediction: a constant factor is a line."""
+    figure, (upper, lower) = canvas("Change of the state", "Change of the prediction", height=1.5)
+    style = series(0)
+    band(upper, response.lag, positive(response.state_low), positive(response.state_high), colour=style["color"])
+    upper.plot(response.lag, positive(response.state), label="|dh|", **style)
+    upper.plot(response.lag, positive(response.linear), label="linear prediction", **series(1))
+    lower.plot(response.lag, positive(response.kl), **style)
+    log_scale(upper, response.state, response.linear)
+    log_scale(lower, response.kl)
+    upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
+    lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
+    legend(figure)
+    return figure
+
+
+def verdict_rows(found: ImpulseResponse, _: object) -> Rows:
+    """Return what an impulse response is in a word, and its figures."""
+    return (
+        ("response", found.verdict),
+        ("its length in characters", found.length),
+        ("half-life in characters", found.half_life),
+        ("characters replaced, one at a time", found.positions),
+    )
+
+
+GRADIENT = Section(
+    "gradient_by_lag",
+    "The gradient by lag",
+    "dh_t/dh_{t-1} = V D_t, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
+    "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
+    "one that rises means that it explodes.",
+    lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
+    (
+        Chart(
+            "gradient-by-lag",
+            "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions",
+            draw_gradient_by_lag,
+        ),
+    ),
+    to_json=gradient_json,
+)
+CONTEXT = Section(
+    "usable_context",
+    "The usable context",
+    "L(k) = mean of \N{MINUS SIGN}log p(id_t | id_{t-k}, ..., id_{t-1})",
+    "Where the curve becomes flat the network uses nothing that lies further back; "
+    "where a square lies below it, counting n-grams uses that context better.",
+    make_context,
+    (Chart("usable-context", "nats per character by the number of characters given", draw_usable_context),),
+)
+IMPULSE = Section(
+    "impulse_response",
+    "The impulse response",
+    "dh_{t+1} = dh_t V D_{t+1}",
+    "A replaced character fades from the state, and sooner from the prediction; "
+    "as long as the dashed line follows, the network acts as a linear filter.",
+    lambda reading: impulse_response(reading.trace),
+    (
+        Chart(
+            "impulse-response",
+            "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",
+            draw_impulse_response,
+        ),
+    ),
+    Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),
+)

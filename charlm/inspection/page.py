@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from charlm import __version__
 from charlm.errors import CharlmError
-from charlm.inspection.look import image, look, png_file, share_limits, svg_file, theme_css
-from charlm.inspection.passages import equation, folded, reader_data, safe, table, units_data, visible
-from charlm.inspection.report import SECTIONS
-from charlm.inspection.section import Chart, Report, Section, Table
+from charlm.inspection.figures import figure_style, image, png_file, share_limits, svg_file, theme_css
+from charlm.inspection.markup import equation, folded, safe, table, visible
+from charlm.inspection.report import SECTIONS, Report
+from charlm.inspection.section import Chart, Section
 from charlm.storage.atomic import write_file, write_folder
 
 if TYPE_CHECKING:
@@ -46,13 +46,14 @@ def write_page(reports: Sequence[Report], out: Path) -> None:
 
     """
     check_place(out)
-    page = render_page(reports).encode()
+    figures = draw_charts(reports)
+    page = render_page(reports, figures).encode()
     if _is_file_name(out):
         write_file(out, page)
         return
     contents = {PAGE: page}
-    with look():
-        for name, figure in draw_charts(reports).items():
+    with figure_style():
+        for name, figure in figures.items():
             contents |= {f"{name}.svg": svg_file(figure), f"{name}.png": png_file(figure)}
     write_folder(out, contents)
 
@@ -86,21 +87,29 @@ def _is_page(path: Path) -> bool:
 
 def draw_charts(reports: Sequence[Report]) -> "dict[str, Figure]":
     """Return every figure by the name of its file, without ending: `NAME` for one run, `NAME-1`, ... for several."""
-    reports = [_with_bytes_named(report) for report in reports]
     figures: dict[str, Figure] = {}
-    for section in SECTIONS:
-        for chart in section.charts:
-            for run, figure in enumerate(_draw(section, chart, reports), 1):
-                if figure is not None:
-                    figures[chart.name if len(reports) == 1 else f"{chart.name}-{run}"] = figure
+    with figure_style():
+        for section in SECTIONS:
+            found = [report.get(section.name) for report in reports]
+            for chart in section.charts:
+                drawn = [None if each is None else chart.draw(each) for each in found]
+                named = {_file_name(chart, run, reports): figure for run, figure in enumerate(drawn) if figure}
+                if chart.shares_limits:
+                    share_limits([*named.values()])
+                figures |= named
     return figures
 
 
-def render_page(reports: Sequence[Report]) -> str:
+def _file_name(chart: Chart, run: int, reports: Sequence[Report]) -> str:
+    return chart.name if len(reports) == 1 else f"{chart.name}-{run + 1}"
+
+
+def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
     """Return a page on some runs; the same reports give the same page.
 
     Args:
         reports: One or more; they stand side by side.
+        figures: What `draw_charts` returned for them.
 
     Returns:
         HTML that loads nothing and runs no script but its own.
@@ -109,9 +118,9 @@ def render_page(reports: Sequence[Report]) -> str:
     reports = [_with_bytes_named(report) for report in reports]
     style, script = theme_css() + _asset("page.css"), _asset("page.js")
     title = "charlm inspect: " + ", ".join(report.name for report in reports)
-    with look():
-        sections = [(section, _section(section, reports)) for section in SECTIONS]
-    links = "".join(f'<li><a href="#{each.name}">{safe(each.title)}</a></li>' for each, html in sections if html)
+    with figure_style():
+        sections = [(section, _section(section, reports, figures)) for section in SECTIONS]
+    links = "".join(f'<li><a href="#{each.name}">{safe(each.title)}</a></li>' for each, _ in sections)
     return (
         f'{MARK}<head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
@@ -171,60 +180,49 @@ def _notes(report: Report, *, is_named: bool) -> str:
     return folded(f"Limits{name}: what was left out", f"<ul>{items}</ul>")
 
 
-def _section(section: Section, reports: Sequence[Report]) -> str:
+def _section(section: Section, reports: Sequence[Report], figures: "Mapping[str, Figure]") -> str:
     """Return a section with a column for each run."""
-    figures = [_draw(section, chart, reports) for chart in section.charts]
-    bodies = [_body(section, report, [same[run] for same in figures], run=run) for run, report in enumerate(reports)]
     missing = '<p class="missing">Not available for this run; the limits at the top say why.</p>'
-    runs = "".join(
-        f'<div class="run">{f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""}{body or missing}</div>'
-        for report, body in zip(reports, bodies, strict=True)
-    )
+    columns = []
+    for run, report in enumerate(reports):
+        name = f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
+        named = [(chart, figures.get(_file_name(chart, run, reports))) for chart in section.charts]
+        drawn = "".join(_figure(chart, figure, report) for chart, figure in named if figure)
+        columns.append(f'<div class="run">{name}{drawn + _rest(section, report, run) or missing}</div>')
     return (
         f'<section id="{section.name}"><div class="words"><h2>{safe(section.title)}</h2>{equation(section.equation)}'
-        f'<p>{safe(section.see)}</p></div><div class="runs">{runs}</div></section>\n'
+        f'<p>{safe(section.see)}</p></div><div class="runs">{"".join(columns)}</div></section>\n'
     )
 
 
-def _body(section: Section, report: Report, figures: "Sequence[Figure | None]", *, run: int) -> str:
-    """Return what a section shows of a run; "" if there is nothing."""
-    drawn = [
+def _figure(chart: Chart, figure: "Figure", report: Report) -> str:
+    return (
         f"<figure>{image(figure, label=f'{report.name}: {chart.label}')}"
         f"<figcaption>{safe(chart.label[0].upper() + chart.label[1:])}.</figcaption></figure>"
-        for chart, figure in zip(section.charts, figures, strict=True)
-        if figure is not None
-    ]
-    view = section.view(report, run) if section.view else ""
-    return "".join([*drawn, view, *(_table(section, each, report) for each in section.tables)])
+    )
 
 
-def _table(section: Section, numbers: Table, report: Report) -> str:
-    rows = section.rows(numbers, report)
-    if not rows:
+def _rest(section: Section, report: Report, run: int) -> str:
+    """Return what a section shows of a run beside its figures; "" if there is nothing."""
+    found = report.get(section.name)
+    if found is None:
         return ""
-    html = table(tuple(numbers.columns), rows, caption=numbers.caption)
-    return folded(f"Numbers: {numbers.caption}", html) if numbers.is_folded else html
-
-
-def _draw(section: Section, chart: Chart, reports: Sequence[Report]) -> "list[Figure | None]":
-    """Return the figure of a chart for each run; None if the report lacks what it shows."""
-    figures = [section.draw(chart, report) for report in reports]
-    if chart.shares_limits:
-        share_limits([figure for figure in figures if figure is not None])
-    return figures
+    html = section.view(found, report.characters, run) if section.view else ""
+    numbers = section.table
+    if numbers is not None and (rows := numbers.rows(found, report.characters)):
+        cells = table(numbers.columns, rows, caption=numbers.caption)
+        html += folded(f"Numbers: {numbers.caption}", cells) if numbers.is_folded else cells
+    return html
 
 
 def _data(reports: Sequence[Report]) -> str:
     """Return what the script reads, as JSON that cannot end its element."""
     runs: list[dict[str, Any]] = []
     for report in reports:
-        predictions, units = report.get("surprise"), report.get("units")
-        runs.append(
-            {
-                "labels": [visible(character) for character in report.characters],
-                "reader": None if predictions is None else reader_data(predictions),
-                "units": None if units is None else units_data(units),
-            }
-        )
+        run: dict[str, Any] = {"labels": [visible(character) for character in report.characters]}
+        for section in SECTIONS:
+            if section.data is not None and (found := report.get(section.name)) is not None:
+                run[section.name] = section.data(found)
+        runs.append(run)
     text = json.dumps({"runs": runs}, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")

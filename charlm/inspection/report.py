@@ -1,28 +1,58 @@
-"""The report on a run: every quantity of every section, with notes on what was left out, and as JSON."""
+"""The report on a run: what every section has found, with notes on what was left out, and as JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from charlm.errors import CharlmError, counted
-from charlm.inspection import prediction, reach, representation
-from charlm.inspection.passages import to_plain
-from charlm.inspection.reading import Limits, Reading, Subject
-from charlm.inspection.section import Quantity, Report
-from charlm.inspection.surprise import Predictions
+from charlm.inspection.calibration import CALIBRATION
+from charlm.inspection.curves import CURVES
+from charlm.inspection.diagram import NETWORK
+from charlm.inspection.fixed_points import FIXED_POINTS
+from charlm.inspection.loss_by_class import LOSS
+from charlm.inspection.markup import to_plain
+from charlm.inspection.memory import CONTEXT, GRADIENT, IMPULSE
+from charlm.inspection.saturation import SATURATION
+from charlm.inspection.section import Limits, Reading, Subject
+from charlm.inspection.stability import LYAPUNOV, SPECTRUM
+from charlm.inspection.surprise import SURPRISE
+from charlm.inspection.units import UNITS
+from charlm.text.vocabulary import Level
 
 SECTIONS = (
-    *(prediction.NETWORK, prediction.CURVES, prediction.SURPRISE, prediction.LOSS, prediction.CALIBRATION),
-    *(reach.GRADIENT, reach.CONTEXT, reach.IMPULSE),
-    *(reach.SPECTRUM, reach.LYAPUNOV, reach.FIXED_POINTS),
-    *(representation.UNITS, representation.SATURATION),
+    *(NETWORK, CURVES, SURPRISE, LOSS, CALIBRATION),
+    *(GRADIENT, CONTEXT, IMPULSE),
+    *(SPECTRUM, LYAPUNOV, FIXED_POINTS),
+    *(UNITS, SATURATION),
 )
 """In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""
-QUANTITIES: tuple[Quantity, ...] = tuple(
-    sorted((each for section in SECTIONS for each in section.quantities), key=lambda each: not each.is_essential)
-)
-"""In the order in which they are made."""
+ORDER = tuple(sorted(SECTIONS, key=lambda section: not section.is_essential))
+"""The same in the order in which they are made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was found out about one run."""
+
+    name: str
+    """The path of the run, for the user."""
+    text_name: str
+    """What was read: a name for the user."""
+    characters: tuple[str | None, ...]
+    """The character of each id; None for a reserved id. At level byte, U+0000 to U+00FF are the byte values."""
+    activation: str
+    notes: tuple[str, ...]
+    """What was left out, each a sentence."""
+    found: Mapping[str, Any]
+    """What each section has found, by its name; one that could not be made is missing, and `notes` says why."""
+    level: Level = "char"
+    """What an id stands for."""
+
+    def get(self, name: str) -> Any:
+        """Return what a section has found, None if it is missing."""
+        return self.found.get(name)
 
 
 def inspect_run(
@@ -36,7 +66,7 @@ def inspect_run(
     Args:
         subject: The run and the text.
         limits: How much of the text is read; None = `limits_for` the network.
-        progress: Called with the name of each quantity before it is made, in the order of QUANTITIES.
+        progress: Called with the name of each section before it is made, in the order of ORDER.
 
     Raises:
         CharlmError: the text has less than 2 characters, or the losses are not finite.
@@ -48,14 +78,14 @@ def inspect_run(
     reading = Reading(subject, limits)
     found: dict[str, Any] = {}
     notes = reading.left_out()
-    for quantity in QUANTITIES:
-        name = quantity.name.replace("_", " ")
+    for section in ORDER:
+        name = section.name.replace("_", " ")
         progress(name)
         try:
             with np.errstate(all="ignore"):  # values that are not finite are null in the JSON, and gaps in the figures
-                found[quantity.name] = quantity.make(reading)
+                found[section.name] = section.make(reading)
         except (CharlmError, np.linalg.LinAlgError) as error:
-            if quantity.is_essential:
+            if section.is_essential:
                 raise
             notes.append(f"{name.capitalize()}: missing: {error}.")
     return Report(
@@ -72,7 +102,7 @@ def inspect_run(
 def to_json(report: Report) -> dict[str, Any]:
     """Return a report as an object for `json.dumps`.
 
-    The keys are the names of the quantities and of the fields of their data, all the way down, with three exceptions:
+    The keys are the names of the sections and of the fields of their data, all the way down, with three exceptions:
     `surprise` is a list with an object for each character (position, character, nats, likeliest, influence),
     `gradient_by_lag` a list with an object for each layer (positions, layer, lag, median, low, high), and
     `spectral_radius` repeats that of each layer. Numbers have 7 significant digits; one that is not finite is null. Ids
@@ -80,28 +110,8 @@ def to_json(report: Report) -> dict[str, Any]:
     """
     names = ("name", "text_name", "characters", "activation", "notes", "level")
     plain: dict[str, Any] = {name: to_plain(getattr(report, name)) for name in names}
-    plain |= {each.name: to_plain(report.found.get(each.name)) for each in QUANTITIES}
-    if (found := plain["gradient_by_lag"]) is not None:
-        plain["gradient_by_lag"] = [{"positions": found["positions"]} | layer for layer in found["layers"]]
-    if (predictions := report.get("surprise")) is not None:
-        plain["surprise"] = _surprise(predictions, report.characters)
+    for section in ORDER:
+        found = report.get(section.name)
+        plain[section.name] = None if found is None else section.to_json(found, report.characters)
     plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"] or ()]
     return plain
-
-
-def _surprise(found: Predictions, characters: tuple[str | None, ...]) -> list[dict[str, Any]]:
-    columns = (found.positions, found.ids, found.nats, found.likeliest, found.probabilities, found.influence)
-    rows = zip(*(to_plain(column) for column in columns), strict=True)
-    return [
-        {
-            "position": position,
-            "character": characters[index],
-            "nats": nats,
-            "likeliest": [
-                {"character": characters[guess], "probability": probability}
-                for guess, probability in zip(guesses, probabilities, strict=True)
-            ],
-            "influence": influence,
-        }
-        for position, index, nats, guesses, probabilities, influence in rows
-    ]

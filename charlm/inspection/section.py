@@ -1,55 +1,155 @@
-"""What a section of a report consists of, and what was found out about one run.
+"""What a report is made from, and what a section of it consists of.
 
-A quantity, its figures and its tables stand in one place: one more is a function that computes it, and a few lines in
-one of the modules beside this one.
+How a quantity is computed, its figure and its table are in one module: another quantity is a module that ends with its
+`Section`, and a name in `charlm.inspection.report`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.inspection.reading import Reading
-from charlm.text.vocabulary import Level
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from charlm.errors import CharlmError, counted
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGrams, count_ngrams, score_ngrams
+from charlm.inspection.markup import to_plain
+from charlm.network.bundle import Bundle
+from charlm.network.gradients import Trace, read_text
+from charlm.network.rnn import Parameters, State, read_outputs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Characters = Sequence[str | None]
+"""The character of each id; None for a reserved id."""
 Rows = Sequence[Sequence[object]]
 
-
-@dataclass(frozen=True)
-class Quantity:
-    """Something that is found out about a run."""
-
-    name: str
-    """The key of the JSON."""
-    make: Callable[[Reading], Any]
-    """Returns plain data; raises CharlmError or LinAlgError if the quantity cannot be made."""
-    is_essential: bool = False
-    """Whether there is no report without it: it is made first, and its error is that of the report."""
+MOST_CHARACTERS = 100_000
+MOST_POSITIONS = 2_000
+"""Of the part of the text that is followed character by character."""
+MOST_LOGITS = 20_000_000
+"""That are held at once; takes 160 MB in float64."""
+MOST_STATES = 5_000
+"""States of every layer that are held at once."""
+DOUBLE_UP_TO = 1_500_000
+"""Up to how many weights the derivatives are computed in float64."""
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """What was found out about one run."""
+class Subject:
+    """What a report is made on."""
 
     name: str
     """The path of the run, for the user."""
+    bundle: Bundle
     text_name: str
-    """What was read: a name for the user."""
-    characters: tuple[str | None, ...]
-    """The character of each id; None for a reserved id. At level byte, U+0000 to U+00FF are the byte values."""
-    activation: str
-    notes: tuple[str, ...]
-    """What was left out, each a sentence."""
-    found: Mapping[str, Any]
-    """The quantities by name; one that could not be made is missing, and `notes` says why."""
-    level: Level = "char"
-    """What an id stands for."""
+    """What is read, for the user."""
+    ids: NDArray[Any]
+    """The text, integers [n], n >= 2."""
+    training_ids: NDArray[Any] | None = None
+    """The text that the network was trained on, integers [m]; None if it is not known."""
+    validation_ids: NDArray[Any] | None = None
+    """The text that the run was evaluated on while it trained, integers [v]; None if it is not known."""
+    run: Path | None = None
+    """The folder of the run; None for a bundle without its run."""
+    skipped_characters: int = 0
+    """How many characters were left out of the text, because the model does not know them."""
 
-    def get(self, name: str) -> Any:
-        """Return a quantity, None if it is missing."""
-        return self.found.get(name)
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits for a network of some size; all of them count characters."""
+
+    characters: int
+    """Whose loss is divided by classes."""
+    positions: int
+    """That are read with their derivatives, from the beginning of the text."""
+    gradient_positions: int
+    """Predictions whose gradients are followed back."""
+    context_positions: int
+    """Predictions whose context is cut."""
+    spectrum_positions: int
+    """Steps at which the eigenvalues of V D are computed."""
+    dtype: DTypeLike
+    """Of the derivatives."""
+
+
+def limits_for(parameters: Parameters) -> Limits:
+    """Return the limits for a network: the more weights it has, the fewer characters."""
+    weights = sum(layer.kernel.size + layer.recurrent_kernel.size for layer in parameters.layers)
+    units = max(layer.units for layer in parameters.layers)
+    return Limits(
+        characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
+        positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
+        gradient_positions=_between(50, 6e8 / weights, 400),
+        context_positions=_between(96, 1.8e8 / weights, 600),
+        spectrum_positions=_between(2, 1.5e9 / units**3, 16),
+        dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
+    )
+
+
+def _between(least: int, wanted: float, most: int) -> int:
+    return max(least, min(most, int(wanted)))
+
+
+class Reading:
+    """What the quantities of a report are computed from."""
+
+    def __init__(self, subject: Subject, limits: Limits | None = None) -> None:
+        self.subject = subject
+        self.parameters, self.vocabulary = subject.bundle.parameters, subject.bundle.vocabulary
+        self.limits = limits or limits_for(self.parameters)
+        self.ids = np.asarray(subject.ids[: self.limits.characters], np.int64)
+        known = subject.training_ids
+        self.training_ids = None if known is None or not len(known) else known[-MAX_TRAINING_CHARACTERS:]
+        self._ngrams: dict[int, NGrams] = {}
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The beginning of the text, read with its derivatives."""
+        return read_text(self.parameters.cast(self.limits.dtype), self.ids[: self.limits.positions])
+
+    @cached_property
+    def states(self) -> State:
+        """The outputs of every layer at the beginning of the text, float32 [up to 5,000, H].
+
+        Raises:
+            CharlmError: an output is not finite, as the activations relu and linear can make it.
+
+        """
+        first = tuple(layer[0] for layer in self.parameters.zero_state(1))
+        outputs = read_outputs(self.parameters, self.ids[:MOST_STATES], first)
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise CharlmError("the outputs of the network are not finite on this text")
+        return outputs
+
+    def ngram_nats(self, order: int) -> NDArray[np.float64]:
+        """Return the nats of all ids of the text but the first by the n-grams of an order, 1 or more."""
+        assert self.training_ids is not None
+        if order not in self._ngrams:
+            self._ngrams[order] = count_ngrams(self.training_ids, vocabulary_size=len(self.vocabulary), order=order)
+        return np.concatenate([*score_ngrams(self._ngrams[order], self.ids)])
+
+    def left_out(self) -> list[str]:
+        """Return what the limits, and the model's vocabulary, leave out, each a sentence."""
+        limits, whole = self.limits, len(self.subject.ids)
+        read = (
+            ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
+            ("Surprise, gradients, impulse response, exponents, saturation", limits.positions, f"{limits.positions:,}"),
+            ("Units, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
+        )
+        skipped = self.subject.skipped_characters
+        notes = [f"Text: without {counted(skipped, 'character')} that the model does not know."] if skipped else []
+        notes += [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
+        if limits.context_positions < whole:
+            notes.append(f"Usable context: the loss on {limits.context_positions:,} characters, evenly spaced.")
+        known, used = self.subject.training_ids, self.training_ids
+        if known is not None and used is not None and len(used) < len(known):
+            notes.append(f"N-grams: counted on the last {MAX_TRAINING_CHARACTERS:,} characters of the training text.")
+        return notes
 
 
 @dataclass(frozen=True)
@@ -61,7 +161,7 @@ class Chart:
     label: str
     """What it shows: the caption, and what a screen reader says."""
     draw: "Callable[[Any], Figure | None]"
-    """Returns the figure of the section's first quantity; None if there is nothing to draw."""
+    """Returns the figure of what the section has found; None if there is nothing to draw."""
     shares_limits: bool = True
     """Whether the axes of all runs get the same limits."""
 
@@ -73,42 +173,35 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     """Their heads."""
-    rows: Callable[..., Rows]
-    """Returns them, given the section's first quantity."""
-    needs_characters: bool = False
-    """Whether `rows` also takes the character of each id."""
+    rows: Callable[[Any, Characters], Rows]
+    """Returns them, given what the section has found."""
     is_folded: bool = True
     """Whether the reader has to open it."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: what it is, what to see in it, and what is shown for each run."""
+    """A part of a report: how it is made, and what the page says and shows of it for each run."""
 
     name: str
-    """The anchor."""
+    """The key of the JSON, and the anchor."""
     title: str
     equation: str
-    """In the names of the code; `passages.equation` sets the indices."""
+    """In the names of the code; `markup.equation` sets the indices."""
     see: str
     """One sentence that says what to see."""
-    quantities: tuple[Quantity, ...]
+    make: Callable[[Reading], Any]
+    """Returns plain data; raises CharlmError or LinAlgError if it cannot be made."""
     charts: tuple[Chart, ...] = ()
-    tables: tuple[Table, ...] = ()
-    view: Callable[[Report, int], str] | None = None
-    """Returns HTML, given a report and its number on the page; "" if the report lacks it."""
-
-    def draw(self, chart: Chart, report: Report) -> "Figure | None":
-        """Return a figure; None if the report lacks what it shows."""
-        found = report.get(self.quantities[0].name)
-        return None if found is None else chart.draw(found)
-
-    def rows(self, table: Table, report: Report) -> Rows:
-        """Return the rows of a table; none if the report lacks what it shows."""
-        found = report.get(self.quantities[0].name)
-        if found is None:
-            return ()
-        return table.rows(found, report.characters) if table.needs_characters else table.rows(found)
+    table: Table | None = None
+    view: Callable[[Any, Characters, int], str] | None = None
+    """Returns HTML, given what was found, the character of each id, and the number of the run on the page."""
+    data: Callable[[Any], Any] | None = None
+    """Returns what the script of `view` reads, for `json.dumps`."""
+    to_json: Callable[[Any, Characters], Any] = lambda found, _: to_plain(found)
+    """Returns what the JSON of the report holds."""
+    is_essential: bool = False
+    """Whether there is no report without it: it is made first, and its error is that of the report."""
 
 
 def layer_name(layer: int) -> str:

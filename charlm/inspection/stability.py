@@ -6,12 +6,19 @@ et al. 1980).
 Axes: H units.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.inspection.figures import BLUE, ORANGE, RULE, canvas, series
+from charlm.inspection.section import Chart, Rows, Section, Table, layer_name
 from charlm.network.gradients import Trace, push_forward
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
 
@@ -138,3 +145,73 @@ def lyapunov(
     largest = float(exponents[0])
     time_constant = -1 / largest if largest < 0 else None
     return Lyapunov(exponents, dimensions, time_constant, end - max(1, skipped))
+
+
+def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
+    """Draw the eigenvalues of V in the complex plane, with the unit circle, for each layer."""
+    from matplotlib.patches import Circle
+
+    columns = min(2, len(spectra))
+    figure, grid = canvas(
+        *(f"V of {layer_name(each.layer)}" for each in spectra), columns=columns, height=3.4 / columns
+    )
+    for axes, spectrum in zip(grid, spectra, strict=True):
+        axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=ORANGE, linewidth=1.2, zorder=3))
+        values = spectrum.eigenvalues
+        axes.plot(values.real, values.imag, linestyle="", marker=".", markersize=3.5, color=BLUE)
+        reach = 1.08 * max(1.0, spectrum.spectral_radius)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="real", ylabel="imaginary")
+    return figure
+
+
+def draw_lyapunov(found: Lyapunov) -> "Figure":
+    """Draw the Lyapunov exponents by their rank."""
+    figure, (axes,) = canvas("Lyapunov exponents of the whole state")
+    finite = found.exponents[np.isfinite(found.exponents)]
+    axes.plot(np.arange(1, len(finite) + 1), finite, marker=".", markersize=4, **series(0))
+    axes.axhline(0, **RULE)
+    axes.set(xlabel="rank, largest exponent first", ylabel="nats per character")
+    axes.locator_params(axis="x", integer=True)
+    return figure
+
+
+def spectrum_rows(spectra: Sequence[RecurrentSpectrum], _: object) -> Rows:
+    """Return a row for each recurrent kernel."""
+    return [
+        (
+            layer_name(each.layer),
+            *(each.spectral_radius, each.largest_singular_value, each.non_normality, each.effective_radius),
+        )
+        for each in spectra
+    ]
+
+
+SPECTRUM = Section(
+    "spectrum",
+    "The eigenvalues of V",
+    "V v = lambda v; effective radius: the largest |lambda| of V D_t",
+    "An eigenvalue inside the circle is a direction that V alone forgets; outside, one that it amplifies "
+    "until f flattens it.",
+    lambda reading: recurrent_spectra(reading.trace, positions=reading.limits.spectrum_positions),
+    (Chart("eigenvalues", "eigenvalues of V in the complex plane, with the unit circle", draw_eigenvalues),),
+    Table(
+        "The recurrent kernels",
+        ("layer", "radius of V", "largest singular value of V", "non-normality of V", "radius of V D, median"),
+        spectrum_rows,
+        is_folded=False,
+    ),
+)
+LYAPUNOV = Section(
+    "lyapunov",
+    "Lyapunov exponents",
+    "Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
+    "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic.",
+    lambda reading: lyapunov(reading.trace),
+    (Chart("lyapunov", "Lyapunov exponents by rank, largest first", draw_lyapunov),),
+    Table(
+        "The largest exponent",
+        ("largest exponent", "time constant, characters", "dimensions of the state", "characters read"),
+        lambda found, _: [(float(found.exponents[0]), found.time_constant, found.dimensions, found.steps)],
+        is_folded=False,
+    ),
+)

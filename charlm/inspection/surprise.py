@@ -6,16 +6,22 @@ Axes: N scored characters, V vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.evaluation.scoring import only_finite
+from charlm.inspection.markup import LEVELS, levels, number, passage, to_plain
+from charlm.inspection.section import Characters, Reading, Section
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
 
 Values = NDArray[np.float64]
 
 LIKELIEST = 5
+NATS_PER_LEVEL = 0.75
+"""Of colour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +79,79 @@ def _influence(trace: Trace, steps: NDArray[np.int64], *, lags: int) -> Values:
     by_lag = np.stack(norms, axis=-1).astype(np.float64)
     peaks = by_lag.max(-1, keepdims=True)
     return np.asarray(np.divide(by_lag, peaks, out=np.zeros_like(by_lag), where=peaks > 0))
+
+
+def make_surprise(reading: Reading) -> Predictions:
+    """Predict the text that is coloured by surprise; refuse weights that are too large."""
+    found = predict(reading.trace)
+    next(only_finite([found.nats.astype(np.float32)]))
+    return found
+
+
+def reader(predictions: Predictions, characters: Characters, run: int) -> str:
+    """Return the text coloured by surprise, with a panel for the likeliest characters.
+
+    Args:
+        predictions: Of the text.
+        characters: The character of each id.
+        run: The number of the run on the page, from 0.
+
+    """
+    colours = np.minimum(LEVELS, predictions.nats / NATS_PER_LEVEL).astype(np.int64)
+    names = [characters[index] for index in predictions.ids]
+    text = passage(names, colours.tolist(), label="text coloured by surprise")
+    steps = "".join(
+        f'<span class="l{level}">\N{NO-BREAK SPACE}{number(level * NATS_PER_LEVEL)}\N{NO-BREAK SPACE}</span>'
+        for level in range(0, LEVELS + 1, 3)
+    )
+    return (
+        f'<div class="reader" data-run="{run}"><div class="legend">nats, at least <p class="passage">{steps}</p></div>'
+        f'{text}<div class="panel" aria-live="polite"><p class="help">Point at a character, or use Tab and the arrow '
+        f"keys: the likeliest characters appear here, and those before it that decided the prediction turn blue."
+        f"</p></div></div>"
+    )
+
+
+def reader_data(predictions: Predictions) -> dict[str, Any]:
+    """Return the numbers of the JSON for the script of the coloured text; influence as a string of levels for each."""
+    shades = np.abs(levels(predictions.influence, scale=1.0))
+    return {
+        "positions": to_plain(predictions.positions),
+        "ids": to_plain(predictions.ids),
+        "nats": to_plain(predictions.nats),
+        "likeliest": to_plain(predictions.likeliest),
+        "probabilities": to_plain(predictions.probabilities),
+        "influence": ["".join(map(str, row)) for row in shades.tolist()],
+    }
+
+
+def surprise_json(found: Predictions, characters: Characters) -> list[dict[str, Any]]:
+    """Return an object for each character: position, character, nats, likeliest, influence."""
+    columns = (found.positions, found.ids, found.nats, found.likeliest, found.probabilities, found.influence)
+    rows = zip(*(to_plain(column) for column in columns), strict=True)
+    return [
+        {
+            "position": position,
+            "character": characters[index],
+            "nats": nats,
+            "likeliest": [
+                {"character": characters[guess], "probability": probability}
+                for guess, probability in zip(guesses, probabilities, strict=True)
+            ],
+            "influence": influence,
+        }
+        for position, index, nats, guesses, probabilities, influence in rows
+    ]
+
+
+SURPRISE = Section(
+    "surprise",
+    "The text, coloured by surprise",
+    "nats_t = \N{MINUS SIGN}log softmax(logits_{t-1})[id_t], influence of s on t = |dL_t/dx_s|",
+    "A trained network is surprised where a word or a name begins, and less and less until the word ends.",
+    make_surprise,
+    view=reader,
+    data=reader_data,
+    to_json=surprise_json,
+    is_essential=True,
+)

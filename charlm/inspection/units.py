@@ -1,30 +1,35 @@
-"""Which units of a network follow a feature of the text, compared with what chance gives.
-
-For a yes/no feature the association is 2 AUC - 1, AUC the probability that an output is higher at a position with the
-feature than at one without (Mann and Whitney 1947); pairs are compared only within a group (van Elteren 1960):
-
-    2 AUC - 1 = sum of R over the positions with the feature / (sum over groups of with * without / 2)
-
-R is the rank of the output in its group, less the mean rank. For a number it is the correlation of R with the ranks of
-the feature, made in the same way. Ties share their mean rank, and their pairs count as half. The groups are the whole
-text, or the positions with the same character: then the association is what the character itself does not explain.
+"""Which units of a network follow a feature of the text, compared with what chance gives, and a browser of all units.
 
 Axes: T the characters of the text, H the units of a layer, N those of all layers, K variants of a feature.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.features import Feature, Kind, features_of
+from charlm.inspection.features import (
+    Feature,
+    Kind,
+    Ranks,
+    associate,
+    centred_ranks,
+    chance_level,
+    features_of,
+    shift_feature,
+)
+from charlm.inspection.figures import BLUE, INK, ORANGE, PURPLE, canvas, legend, room_for
+from charlm.inspection.markup import passage, safe, to_plain
+from charlm.inspection.section import MOST_STATES, Characters, Chart, Reading, Rows, Section, Table, layer_name
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Values = NDArray[np.float64]
-Ranks = NDArray[np.float32]
 
 MIN_POSITIONS = 200
 MIN_COUNT = 20
@@ -226,65 +231,115 @@ def _layers(excerpt: Sequence[Any], scores: Sequence[tuple[FeatureScores, Values
     )
 
 
-def centred_ranks(values: NDArray[Any], groups: NDArray[Any]) -> Ranks:
-    """Return the rank of each value among those of its row and group, less the mean rank; ties share a rank.
+def make_units(reading: Reading) -> Units:
+    """Score the units on features of the text."""
+    return score_units(reading.states, reading.ids[:MOST_STATES], reading.vocabulary)
 
-    Args:
-        values: Any finite numbers, [N, T].
-        groups: Integers [T].
 
-    """
-    sizes = np.bincount(groups)
-    middle = (np.cumsum(sizes) - (sizes + 1) / 2)[groups]  # of the places of a group, if one comes after the other
-    ranks = np.empty(values.shape, np.float32)
-    for row, found in zip(values, ranks, strict=True):
-        number = np.unique(row, return_inverse=True)[1]
-        _, inverse, counts = np.unique(
-            groups.astype(np.int64) * len(row) + number, return_inverse=True, return_counts=True
+def draw_features(units: Units) -> "Figure":
+    """Draw how closely the best unit follows each feature, beside what chance gives."""
+    names = [each.feature for each in units.features]
+    figure, (axes,) = canvas("The best unit on each feature", height=0.28 * max(3, len(names)), left=room_for(names))
+    rows = np.arange(len(names))
+    best = [each.best[0].strength for each in units.features]
+    given = [each.best[0].strength_given_character for each in units.features]
+    chance = [each.chance.shifted for each in units.features]
+    chance_given = [each.chance.shifted_given_character for each in units.features]
+    axes.barh(rows, best, height=0.6, color=BLUE, alpha=0.3, label="best unit")
+    for values, marker, size, colour, label in (
+        (given, "o", 4.5, BLUE, "given the character"),
+        (chance, "|", 11.0, ORANGE, "chance"),
+        (chance_given, "x", 5.5, PURPLE, "chance, given the character"),
+    ):
+        style: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": size, "markeredgewidth": 1.6}
+        axes.plot(values, rows, label=label, color=colour, **style)
+    axes.set_yticks(rows, names, color=INK)
+    axes.set(xlabel="strength, |2 AUC \N{MINUS SIGN} 1| or |correlation|", ylabel="feature", xlim=(0, 1.02))
+    axes.set_ylim(len(units.features) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    legend(figure)
+    return figure
+
+
+def feature_rows(units: Units, _: object) -> Rows:
+    """Return a row for the best unit on each feature."""
+    return [
+        (
+            *(each.feature, f"{layer_name(best.layer)}, unit {best.unit}"),
+            *(best.score, best.strength, best.strength_given_character),
+            *(each.chance.shifted, each.chance.shifted_given_character),
+            each.units_beyond_chance,
         )
-        found[:] = (np.cumsum(counts) - (counts + 1) / 2)[inverse] - middle
-    return ranks
+        for each in units.features
+        for best in each.best[:1]
+    ]
 
 
-def associate(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
-    """Compute the association of every output with every variant of a feature.
-
-    Args:
-        ranks: R of N outputs within the groups, [N, T].
-        groups: Of each position, integers [T], 0 or more.
-        features: [K, T]; 0 or 1 if the kind is yes/no.
-        kind: Of the feature.
-
-    Returns:
-        [N, K], from -1 to 1; 0 if the feature or the output does not vary within any group.
-
-    """
-    if kind == "yes/no":
-        sums = ranks @ features.T.astype(np.float32)
-        scales = np.broadcast_to(_pairs(features, groups) / 2, sums.shape)
-    else:
-        others = centred_ranks(features, groups)
-        sums = ranks @ others.T
-        scales = np.outer(*(np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others)))
-    found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
-    return np.clip(found, -1, 1)
+def _centre_and_scale(outputs: LayerOutputs, unit: int) -> tuple[float, float]:
+    """Return the output of a unit that has no colour, its median, and the distance from it with the strongest one."""
+    values = outputs.values[:, unit]
+    centre = float(np.median(values)) if len(values) else 0.0
+    return centre, float(np.abs(values - centre).max(initial=0)) or 1.0
 
 
-def _pairs(features: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the number of pairs, with and without the feature, within groups, [K]."""
-    sizes = np.bincount(groups)
-    having = np.array([np.bincount(groups, weights=feature, minlength=len(sizes)) for feature in features])
-    return np.asarray((having * (sizes - having)).sum(1))
+def browser(units: Units, characters: Characters, run: int) -> str:
+    """Return a browser of all units; `run` is the number of the run on the page, from 0."""
+    best = "".join(
+        f'<option value="{score.layer} {score.unit}">rnn.{score.layer}, unit {score.unit}: {safe(score.feature)}'
+        for score in units.interpretable
+    )
+    layers = "".join(f'<option value="{each.layer}">rnn.{each.layer}' for each in units.layers)
+    names = [characters[index] for index in units.excerpt]
+    text = passage(names, [0] * len(names), label="text coloured by a unit")
+    hidden = "" if best else " hidden"
+    first = f'<label{hidden}>The most interpretable <select class="best">{best}</select></label>'
+    return (
+        f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
+        f'unit <input class="unit" type="number" min="0" value="0"></label>'
+        f'<p class="help">Orange: above the median output of the unit on this text; blue: below.</p>{text}'
+        f'<div class="panel low" aria-live="polite"></div></div>'
+    )
 
 
-def shift_feature(values: NDArray[np.float64], *, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a feature moved round the text by random distances, [count, T], none of them close to 0."""
-    size = len(values)
-    nearest = max(1, size // 20)
-    shifts = rng.integers(nearest, max(nearest + 1, size - nearest), count)
-    return np.asarray(values[(np.arange(size) + shifts[:, None]) % size])
+def units_data(units: Units) -> dict[str, Any]:
+    """Return what the script of the browser reads."""
+    return {
+        "ids": units.excerpt.tolist(),
+        "layers": [
+            {
+                "scales": [_centre_and_scale(each, unit) for unit in range(each.values.shape[1])],
+                "values": to_plain(each.values),
+                "features": list(each.features),
+                "strengths": to_plain(each.strengths),
+            }
+            for each in units.layers
+        ],
+    }
 
 
-def chance_level(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> float:
-    """Return the 99th percentile, over K variants of a feature, of the association of the best output."""
-    return float(np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), 99))
+UNITS = Section(
+    "units",
+    "What single units follow",
+    "strength = |2 AUC \N{MINUS SIGN} 1| of h_t[unit] for a feature of the text, or |rank correlation|",
+    "A unit follows a feature if its bar ends right of the stroke and its dot lies right of the cross: "
+    "the dot is what the character just read does not explain.",
+    make_units,
+    (
+        Chart(
+            "units",
+            "strength of the best unit on each feature: bar, on the whole text; dot, among positions with the same "
+            "character; stroke and cross, what chance gives for the bar and for the dot",
+            lambda units: draw_features(units) if units.features else None,
+        ),
+    ),
+    Table(
+        "The best unit on each feature",
+        (
+            *("feature", "best unit", "score", "strength", "strength given the character", "strength by chance"),
+            *("by chance, given the character", "units beyond chance"),
+        ),
+        feature_rows,
+    ),
+    browser,
+    units_data,
+)

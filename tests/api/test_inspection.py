@@ -7,7 +7,7 @@ import pytest
 
 import charlm
 from charlm.api.inspection import inspect_runs, to_json
-from charlm.inspection.report import QUANTITIES
+from charlm.inspection.report import ORDER
 
 TEXT = "abba\nab\n" * 12
 
@@ -29,7 +29,7 @@ def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path
         names.append(name)
 
     (report,) = inspect_runs([bundle_folder], text=text, progress=progress)
-    assert seen == [(done, len(QUANTITIES)) for done in range(len(QUANTITIES))]
+    assert seen == [(done, len(ORDER)) for done in range(len(ORDER))]
     assert names[0] == f"{bundle_folder}: surprise"
     np.testing.assert_allclose(report.get("surprise").nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
     assert to_json([report])["name"] == str(bundle_folder)

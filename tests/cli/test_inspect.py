@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from commands import charlm
 
-from charlm.inspection.report import QUANTITIES
+from charlm.inspection.report import ORDER
 
 CONTRACT = (
     *("surprise", "gradient_by_lag", "usable_context", "impulse_response", "lyapunov", "spectral_radius", "units"),
@@ -27,7 +27,7 @@ def as_json(*arguments: str | Path) -> dict[str, Any]:
 
 def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
     found = as_json("bundle", "--text", "text.txt")
-    assert {*CONTRACT, *(quantity.name for quantity in QUANTITIES)} <= set(found)
+    assert {*CONTRACT, *(section.name for section in ORDER)} <= set(found)
     assert found["name"] == "bundle"
     assert charlm("evaluate", "bundle", "text.txt", "--surprise", "nats.jsonl").exit_code == 0
     lines = [json.loads(line) for line in Path("nats.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -51,7 +51,7 @@ def test_a_page_is_written_and_its_name_printed() -> None:
     assert (command.exit_code, command.stdout) == (0, "report.html\n")
     lines = command.stderr.splitlines()  # not a terminal
     assert lines == [
-        f"charlm: part {number} of {len(QUANTITIES)}: bundle: {quantity.name.replace('_', ' ')}"
-        for number, quantity in enumerate(QUANTITIES[1:], 2)
+        f"charlm: part {number} of {len(ORDER)}: bundle: {section.name.replace('_', ' ')}"
+        for number, section in enumerate(ORDER[1:], 2)
     ]
     assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")

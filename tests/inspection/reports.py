@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from charlm.inspection.curves import Curve, Curves
-from charlm.inspection.reading import Limits, Subject
-from charlm.inspection.report import inspect_run
-from charlm.inspection.section import Report
+from charlm.inspection.report import Report, inspect_run
+from charlm.inspection.section import Limits, Subject
 from charlm.inspection.units import Chance, FeatureScores, LayerOutputs, Units, UnitScore
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle

@@ -9,8 +9,8 @@ import pytest
 from chromium import chromium
 from inspection.reports import CHARACTERS, report
 
+from charlm.inspection.markup import visible
 from charlm.inspection.page import write_page
-from charlm.inspection.passages import visible
 
 pytestmark = pytest.mark.slow
 Driver = Any

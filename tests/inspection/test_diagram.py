@@ -3,7 +3,7 @@
 import pytest
 from conftest import RandomParameters
 
-from charlm.inspection.diagram import draw_up
+from charlm.inspection.diagram import list_parts
 
 
 @pytest.mark.parametrize("embedding", [None, 3])
@@ -12,7 +12,7 @@ def test_the_weights_are_all_tensors_of_the_network(
     random_parameters: RandomParameters, embedding: int | None, *, skip_connections: bool
 ) -> None:
     parameters = random_parameters(layers=2, embedding=embedding, skip_connections=skip_connections)
-    found = draw_up(parameters)
+    found = list_parts(parameters)
     shapes = {weight.name: weight.shape for part in found.parts for weight in part.weights}
     assert shapes == {name: tensor.shape for name, tensor in parameters.tensors().items()}
     assert found.parameters == parameters.size

@@ -1,20 +1,37 @@
-"""Every figure shows the numbers of the report, and can be drawn from what little a report may hold."""
+"""What all figures have in common, and that every figure shows the numbers of the report."""
 
+import base64
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from inspection.reports import report
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from charlm.inspection.fixed_points import FixedPoint, HeldCharacter
-from charlm.inspection.prediction import draw_loss
-from charlm.inspection.reach import point_rows
-from charlm.inspection.report import SECTIONS
-from charlm.inspection.section import Report
+import charlm.inspection
+from charlm.inspection.figures import (
+    BLUE,
+    COLOURS,
+    INK,
+    ORANGE,
+    canvas,
+    figure_style,
+    image,
+    log_scale,
+    png_file,
+    share_limits,
+    svg_file,
+)
+from charlm.inspection.fixed_points import HeldCharacter, RestPoint, point_rows
+from charlm.inspection.loss_by_class import draw_loss
+from charlm.inspection.report import SECTIONS, Report
 
 DRAWN = {chart.name: (section, chart) for section in SECTIONS for chart in section.charts}
 
@@ -22,7 +39,7 @@ DRAWN = {chart.name: (section, chart) for section in SECTIONS for chart in secti
 def draw(name: str, found: Report) -> Figure:
     """Return the figure of a chart."""
     section, chart = DRAWN[name]
-    figure = section.draw(chart, found)
+    figure = chart.draw(found.get(section.name))
     assert figure is not None
     return figure
 
@@ -70,7 +87,7 @@ def test_every_chart_has_a_title_and_names_its_axes(whole: Report, name: str) ->
 def test_a_line_is_that_of_the_numbers(
     whole: Report, name: str, label: str, shown: Callable[[Any], tuple[Any, Any]]
 ) -> None:
-    expected = shown(whole.get(DRAWN[name][0].quantities[0].name))
+    expected = shown(whole.get(DRAWN[name][0].name))
     assert line(draw(name, whole), label) == (expected[0].tolist(), expected[1].tolist())
 
 
@@ -89,8 +106,8 @@ def test_an_exponent_of_minus_infinity_is_left_out(whole: Report) -> None:
 
 
 def test_fixed_and_slow_points_are_told_apart(whole: Report) -> None:
-    stable = FixedPoint(True, 1e-12, 3.0, 0.83, 0, True, 5.4, 5, ((2, 0.8),))
-    slow = FixedPoint(False, 1e-3, 2.0, 1.04, 1, False, None, 1, ((3, 0.4),))
+    stable = RestPoint(True, 1e-12, 3.0, 0.83, 0, True, 5.4, 5, ((2, 0.8),))
+    slow = RestPoint(False, 1e-3, 2.0, 1.04, 1, False, None, 1, ((3, 0.4),))
     held = (HeldCharacter(0, "settles", 1, (stable, slow)), HeldCharacter(8, "wanders", None, ()))
     rows = point_rows(held, whole.characters)
     assert [row[:4] for row in rows] == [
@@ -121,3 +138,102 @@ def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> N
     assert "rnn.0 → 5\nU 14\N{MULTIPLICATION SIGN}5  b 5" in found
     assert "V\n5\N{MULTIPLICATION SIGN}5" in found
     assert found.count("h") == 6  # two layers at three steps
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour by WCAG 2.2, 0 to 1."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours by WCAG 2.2, 1 to 21."""
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+TURN = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])
+"""hue-rotate(180deg) of https://www.w3.org/TR/filter-effects-1/ for linear channels of red, green and blue."""
+
+
+def turned(colour: str) -> str:
+    """Return a colour of a figure as the page shows it in the dark theme."""
+    channels = 1 - np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in np.clip(TURN @ channels, 0, 1))
+
+
+@pytest.mark.parametrize("name", [name for name in COLOURS if name not in {"paper", "grid"}])
+def test_every_colour_of_letters_and_lines_stands_out_from_the_paper(name: str) -> None:
+    (light, dark), (paper, dark_paper) = COLOURS[name], COLOURS["paper"]
+    for colour, ground in ((light, paper), (dark, dark_paper), (turned(light), dark_paper)):
+        assert contrast(colour, ground) >= 4.5
+
+
+def test_the_users_own_settings_do_not_count_and_come_back() -> None:
+    with matplotlib.rc_context({"font.size": 40, "axes.grid": False}):
+        with figure_style():
+            figure, (axes,) = canvas("a")
+            assert axes.title.get_fontsize() == 9
+        assert matplotlib.rcParams["font.size"] == 40
+    assert isinstance(figure, Figure)
+
+
+def test_no_module_imports_pyplot() -> None:
+    sources = [source.read_text(encoding="utf-8") for source in Path(charlm.inspection.__file__).parent.rglob("*.py")]
+    assert any("import matplotlib" in source or "from matplotlib" in source for source in sources)
+    assert not any(re.search(r"import.*pyplot|pyplot import", source) for source in sources)
+
+
+def test_figures_of_several_runs_share_their_limits() -> None:
+    first, (one,) = canvas("a")
+    second, (two,) = canvas("a")
+    one.plot([0, 1], [0, 10])
+    two.plot([0, 5], [-3, 1])
+    share_limits([first, second])
+    assert one.get_xlim() == two.get_xlim()
+    assert one.get_ylim() == two.get_ylim()
+    assert one.get_ylim()[0] < -3 < 10 < one.get_ylim()[1]
+
+
+def test_an_axis_without_a_positive_value_stays_linear() -> None:
+    _, (axes,) = canvas("a")
+    log_scale(axes, [0.0, 0.0])
+    assert axes.get_yscale() == "linear"
+    log_scale(axes, [0.0, 1.0])
+    assert axes.get_yscale() == "log"
+
+
+def drawing() -> Figure:
+    """Return a figure with a line, a shaded area, a marker and a text."""
+    with figure_style():
+        figure, (axes,) = canvas("a")
+        axes.plot([0, 1, 2], [1, 3, 2], color=BLUE, marker="o", label="line")
+        axes.fill_between([0, 1], [0, 0], [1, 1], color=ORANGE, alpha=0.2)
+        axes.text(1, 1, "a", color=INK, fontsize=7, fontweight="bold")
+    return figure
+
+
+def test_the_same_figure_gives_the_same_bytes_without_the_time() -> None:
+    with figure_style():
+        first, second = ((svg_file(figure), png_file(figure)) for figure in (drawing(), drawing()))
+    assert first == second
+    assert not re.search(rb"20\d\d-\d\d", first[0])
+
+
+def test_an_image_is_a_whole_file_that_runs_nothing_and_loads_nothing() -> None:
+    with figure_style():
+        html = image(drawing(), label="it")
+    data = re.fullmatch(r'<img class="chart" alt="it" src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)">', html)
+    assert data
+    root = ElementTree.fromstring(base64.b64decode(data[1]))
+    for element in root.iter():
+        assert element.tag.rpartition("}")[2] not in {"script", "image", "foreignObject"}
+        for name, value in element.attrib.items():
+            assert not name.rpartition("}")[2].startswith("on")
+            assert not name.endswith("href") or value.startswith("#")
+
+
+def test_what_an_image_shows_is_told_without_markup_or_controls() -> None:
+    with figure_style():
+        assert 'alt="a &lt; &quot;b\\u202e\\x1b"' in image(drawing(), label='a < "b\u202e\x1b')

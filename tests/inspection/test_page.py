@@ -13,9 +13,9 @@ import pytest
 from inspection.reports import CHARACTERS, numbers_in, report, text_report
 
 from charlm.errors import CharlmError
+from charlm.inspection.markup import number
 from charlm.inspection.page import draw_charts, render_page, write_page
-from charlm.inspection.passages import number
-from charlm.inspection.report import SECTIONS, to_json
+from charlm.inspection.report import SECTIONS, Report, to_json
 from charlm.inspection.section import Section
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
@@ -52,8 +52,13 @@ def data_of(page: str) -> list[dict[str, object]]:
     return runs
 
 
+def page_of(*reports: Report) -> str:
+    """Return a page on some reports."""
+    return render_page(reports, draw_charts(reports))
+
+
 def test_the_policy_forbids_every_connection_and_names_the_one_style_and_script() -> None:
-    elements = Elements(render_page([text_report()]))
+    elements = Elements(page_of(text_report()))
     policy = policy_of(elements)
     assert policy["default-src"] == "'none'"
     assert policy["img-src"] == "data:"
@@ -66,7 +71,7 @@ def test_the_policy_forbids_every_connection_and_names_the_one_style_and_script(
 
 
 def test_nothing_on_the_page_leads_elsewhere_or_needs_what_the_policy_forbids() -> None:
-    elements = Elements(render_page([text_report(curves=report().get("curves"))]))
+    elements = Elements(page_of(text_report(curves=report().get("curves"))))
     assert "img" in {tag for tag, _ in elements.found}
     for tag, attributes in elements.found:
         assert tag not in {"iframe", "object", "embed", "form", "base"}
@@ -80,7 +85,7 @@ def test_hostile_texts_are_shown_and_do_nothing() -> None:
     found = text_report(name=HOSTILE)
     characters = tuple(HOSTILE[: len(CHARACTERS)])
     hostile = replace(found, text_name=HOSTILE, characters=characters, notes=(HOSTILE,))
-    page = render_page([hostile, hostile])
+    page = page_of(hostile, hostile)
     elements = Elements(page)
     assert [tag for tag, _ in elements.found if tag in {"script", "img"}] == ["script", "script"]
     assert not set(page) & {"\x1b", "\u202e", "\u2028"}
@@ -90,11 +95,11 @@ def test_hostile_texts_are_shown_and_do_nothing() -> None:
 def test_the_script_reads_the_numbers_of_each_run() -> None:
     first, second = text_report(), text_report(name="runs/two", units=report().get("units"))
     nats = [each["nats"] for each in to_json(first)["surprise"]]
-    runs = data_of(render_page([first, second]))
+    runs = data_of(page_of(first, second))
     assert len(runs) == 2
-    assert runs[0]["units"] is None
+    assert "units" not in runs[0]
     assert runs[1]["units"]
-    reader = runs[0]["reader"]
+    reader = runs[0]["surprise"]
     assert isinstance(reader, dict)
     assert reader["nats"] == nats
 
@@ -107,7 +112,7 @@ def test_each_section_has_its_equation_and_one_sentence_that_says_what_to_see(se
 
 
 def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
-    page = render_page([text_report()])
+    page = page_of(text_report())
     assert page.count("Not available for this run") == len(SECTIONS) - 1
 
 
@@ -117,8 +122,8 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
     shown = {
         number(cell)
         for section in SECTIONS
-        for numbers in section.tables
-        for row in section.rows(numbers, found)
+        if section.table
+        for row in section.table.rows(found.get(section.name), found.characters)
         for cell in row
         if isinstance(cell, int | float) and np.isfinite(cell)
     }
@@ -128,7 +133,7 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
 
 def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
     found = replace(text_report(), characters=("a", "\xc3", *CHARACTERS[2:]), level="byte")
-    assert data_of(render_page([found]))[0]["labels"][:2] == ["a", "\\xc3"]  # type: ignore[index]
+    assert data_of(page_of(found))[0]["labels"][:2] == ["a", "\\xc3"]  # type: ignore[index]
 
 
 @pytest.mark.slow
@@ -136,7 +141,7 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     reports = [report(), report(name="runs/two", layers=3)]
     charts = [chart.name for section in SECTIONS for chart in section.charts]
     assert list(draw_charts(reports)) == [f"{name}-{run}" for name in charts for run in (1, 2)]
-    page = render_page(reports)
+    page = page_of(*reports)
     assert page.count('class="chart"') == 2 * len(charts)
     assert page.count(" alt=") == page.count("<figcaption>") == 2 * len(charts)
     assert not re.search(r' style="', page)

@@ -14,10 +14,10 @@ from run_folders import make_run
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_nats
-from charlm.inspection.passages import to_plain
-from charlm.inspection.prediction import make_curves
-from charlm.inspection.reading import Reading, Subject, limits_for
-from charlm.inspection.report import QUANTITIES, inspect_run, to_json
+from charlm.inspection.curves import make_curves
+from charlm.inspection.markup import to_plain
+from charlm.inspection.report import ORDER, inspect_run, to_json
+from charlm.inspection.section import Reading, Subject, limits_for
 from charlm.network.bundle import Bundle
 
 
@@ -30,8 +30,8 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     named: list[str] = []
     made = subject(bundle, training_ids=random_ids(500, seed=9))
     found = inspect_run(made, limits=SMALL, progress=named.append)
-    assert named == [quantity.name.replace("_", " ") for quantity in QUANTITIES]
-    assert {quantity.name for quantity in QUANTITIES} - {*found.found} == {"curves"}
+    assert named == [section.name.replace("_", " ") for section in ORDER]
+    assert {section.name for section in ORDER} - {*found.found} == {"curves"}
     assert len(found.get("surprise").nats) == 119
     assert len(found.get("usable_context").ngram_order) > 1
     assert found.notes == (

@@ -13,7 +13,7 @@ from charlm.evaluation.scoring import score_stream
 from charlm.inspection.calibration import calibrate
 from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
-from charlm.inspection.states import measure_saturation
+from charlm.inspection.saturation import measure_saturation
 from charlm.inspection.units import score_units
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary

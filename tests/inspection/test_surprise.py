@@ -1,5 +1,6 @@
 """The surprise of a text, what was likelier, and which characters decided it."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import reference
 from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, traced
+from inspection.reports import CHARACTERS, report
 
 from charlm.evaluation.scoring import score_stream
-from charlm.inspection.surprise import predict
+from charlm.inspection.report import to_json
+from charlm.inspection.surprise import predict, reader, reader_data
 from charlm.network.rnn import parameters_from_tensors
 
 
@@ -57,3 +60,23 @@ def test_nothing_before_the_text_has_influence() -> None:
     found = predict(traced(one_layer(np.eye(3)), random_ids(12)), lags=8)
     assert (found.influence[0, 1:] == 0).all()
     assert (found.influence[:, 0] > 0).all()
+
+
+def test_a_character_is_coloured_by_its_nats() -> None:
+    found = report().get("surprise")
+    text = reader(found, CHARACTERS, 0).split('role="group"')[1].split("</p>")[0]
+    levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")?>', text)]
+    assert levels == [min(9, int(nats / 0.75)) for nats in found.nats]
+
+
+def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
+    found = report().get("surprise")
+    data = reader_data(found)
+    characters = to_json(report())["surprise"]
+    assert data["nats"] == [each["nats"] for each in characters]
+    assert data["probabilities"] == [[guess["probability"] for guess in each["likeliest"]] for each in characters]
+    assert [[CHARACTERS[index] for index in row] for row in data["likeliest"]] == [
+        [guess["character"] for guess in each["likeliest"]] for each in characters
+    ]
+    assert [data["positions"][0], data["positions"][-1]] == [1, len(found.nats)]
+    assert [int(level) for level in data["influence"][2]] == np.rint(9 * found.influence[2]).tolist()

@@ -1,22 +1,15 @@
 """Scores of units: a unit that was made to follow a feature is found, and noise is not."""
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 from inspection.networks import states_of
+from inspection.reports import report
 
 from charlm.inspection.features import Feature, features_of
-from charlm.inspection.units import (
-    Units,
-    associate,
-    centred_ranks,
-    chance_level,
-    score_units,
-    shift_feature,
-)
+from charlm.inspection.units import Units, score_units, units_data
 from charlm.network.rnn import Layer, Parameters
 from charlm.text.vocabulary import Vocabulary
 
@@ -119,57 +112,10 @@ def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, id
     assert len(units.excerpt) == len(ids)
 
 
-@pytest.fixture
-def outputs() -> np.ndarray:
-    """Return outputs [3, 40] with ties."""
-    return np.random.default_rng(0).integers(0, 9, (3, 40)).astype(np.float32)
-
-
-GROUPS = np.random.default_rng(1).integers(0, 3, 40)
-FEATURE = (np.random.default_rng(2).random(40) < 0.4).astype(float)
-
-
-def pairwise(values: np.ndarray, feature: np.ndarray, groups: np.ndarray) -> float:
-    """Return 2 AUC - 1 over pairs in the same group."""
-    wins = [
-        np.sign(values[i] - values[j])
-        for i, j in product(np.flatnonzero(feature), np.flatnonzero(feature == 0))
-        if groups[i] == groups[j]
-    ]
-    return float(np.mean(wins))
-
-
-@pytest.mark.parametrize("groups", [np.zeros(40, int), GROUPS], ids=["whole text", "groups"])
-def test_association_with_a_yes_no_feature_is_that_of_pairs_counted_one_by_one(
-    outputs: np.ndarray, groups: np.ndarray
-) -> None:
-    found = associate(centred_ranks(outputs, groups), groups, FEATURE[None], "yes/no")[:, 0]
-    assert found == pytest.approx([pairwise(values, FEATURE, groups) for values in outputs], abs=1e-6)
-
-
-def test_association_with_a_number_is_the_correlation_of_the_ranks() -> None:
-    rng = np.random.default_rng(3)
-    values, feature = rng.random((2, 30)), rng.random(30)
-    ranks = [np.argsort(np.argsort(row)) for row in (*values, feature)]
-    expected = [np.corrcoef(row, ranks[-1])[0, 1] for row in ranks[:-1]]
-    groups = np.zeros(30, int)
-    found = associate(centred_ranks(values, groups), groups, feature[None], "number")[:, 0]
-    assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_shifted_feature_keeps_its_order_round_the_end_and_never_lies_near_its_place() -> None:
-    values = np.arange(100.0)
-    shifted = shift_feature(values, count=50, rng=np.random.default_rng(0))
-    assert (np.diff(shifted, axis=1) % 100 == 1).all()
-    distances = shifted[:, 0]
-    assert distances.min() >= 5
-    assert distances.max() <= 95
-
-
-def test_chance_level_is_exceeded_by_one_variant_in_a_hundred() -> None:
-    rng = np.random.default_rng(0)
-    groups = np.zeros(200, int)
-    ranked = centred_ranks(rng.random((5, 200)), groups), groups
-    variants = (rng.random((1000, 200)) < 0.5).astype(float)
-    best = np.abs(associate(*ranked, variants, "yes/no")).max(0)
-    assert (best > chance_level(*ranked, variants, "yes/no")).sum() == 10
+def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
+    units = report().get("units")
+    layer = units_data(units)["layers"][0]
+    for unit, (centre, scale) in enumerate(layer["scales"]):
+        values = units.layers[0].values[:, unit]
+        assert centre == np.median(values)
+        assert scale == np.abs(values - centre).max()

@@ -70,7 +70,7 @@ function bar(label, share, isTrue) {
 }
 
 function reader(view) {
-  const run = runs[view.dataset.run], data = run.reader, panel = view.querySelector(".panel");
+  const run = runs[view.dataset.run], data = run.surprise, panel = view.querySelector(".panel");
   const passage = view.querySelector(".passage[tabindex]"), help = panel.textContent;
   const colours = Array.from(passage.children, (span) => span.className);
   function paint(lit, at) {

@@ -1,25 +1,19 @@
 """Pieces of HTML: labels that can be seen, equations, numbers, tables, coloured texts and the data of their script."""
 
 import math
-import re
 
 import numpy as np
 import pytest
-from inspection.reports import CHARACTERS, report
 
-from charlm.inspection.passages import (
+from charlm.inspection.markup import (
     equation,
     levels,
     number,
     passage,
-    reader,
-    reader_data,
     safe,
     table,
-    units_data,
     visible,
 )
-from charlm.inspection.report import to_json
 
 
 @pytest.mark.parametrize(
@@ -90,32 +84,3 @@ def test_each_character_is_an_element_and_blanks_keep_their_effect() -> None:
     html = passage(["a", " ", "\n", "\t", None], [0, 3, -9, 0, 0], label="it")
     assert '<span>a</span><span class="l3"> </span><span class="cold l9"><i>↵</i>\n</span>' in html
     assert "<span><i>→</i>\t</span><span><i>□</i></span>" in html
-
-
-def test_a_character_is_coloured_by_its_nats() -> None:
-    found = report().get("surprise")
-    text = reader(found, CHARACTERS, run=0).split('role="group"')[1].split("</p>")[0]
-    levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")?>', text)]
-    assert levels == [min(9, int(nats / 0.75)) for nats in found.nats]
-
-
-def test_the_data_of_the_reader_are_the_numbers_of_the_report() -> None:
-    found = report().get("surprise")
-    data = reader_data(found)
-    characters = to_json(report())["surprise"]
-    assert data["nats"] == [each["nats"] for each in characters]
-    assert data["probabilities"] == [[guess["probability"] for guess in each["likeliest"]] for each in characters]
-    assert [[CHARACTERS[index] for index in row] for row in data["likeliest"]] == [
-        [guess["character"] for guess in each["likeliest"]] for each in characters
-    ]
-    assert [data["positions"][0], data["positions"][-1]] == [1, len(found.nats)]
-    assert [int(level) for level in data["influence"][2]] == np.rint(9 * found.influence[2]).tolist()
-
-
-def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
-    units = report().get("units")
-    layer = units_data(units)["layers"][0]
-    for unit, (centre, scale) in enumerate(layer["scales"]):
-        values = units.layers[0].values[:, unit]
-        assert centre == np.median(values)
-        assert scale == np.abs(values - centre).max()

@@ -9,7 +9,7 @@ from conftest import RandomParameters
 from inspection.networks import traced
 
 from charlm.errors import CharlmError
-from charlm.inspection.states import measure_saturation, participation_ratio
+from charlm.inspection.saturation import measure_saturation, participation_ratio
 from charlm.network.rnn import Layer, Parameters
 
 IDS = np.random.default_rng(0).integers(0, 5, 300)

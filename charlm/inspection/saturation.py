@@ -1,16 +1,22 @@
-"""The states of a network on a text: how they are spread.
+"""Saturation: how the outputs of a network are spread over a text.
 
 Axes: T the characters of a text, H units.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
+from charlm.inspection.figures import BLUE, ORANGE, canvas, legend
+from charlm.inspection.section import Chart, Rows, Section, Table, layer_name
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, Trace
 from charlm.network.rnn import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
 
@@ -92,3 +98,50 @@ def participation_ratio(states: Floats) -> float:
     covariance = small @ small.T
     square = float((covariance**2).sum())
     return float(np.trace(covariance)) ** 2 / square if square > 0 else 0.0
+
+
+def draw_saturation(saturation: Saturation) -> "Figure":
+    """Draw a histogram of the outputs of each layer."""
+    figure, found = canvas(*(f"Outputs of {layer_name(each.layer)}" for each in saturation.layers), height=1.05)
+    for axes, layer in zip(found, saturation.layers, strict=True):
+        centres, widths = (layer.edges[1:] + layer.edges[:-1]) / 2, np.diff(layer.edges)
+        whole = max(1, layer.counts.sum())
+        axes.bar(centres, layer.counts / whole, width=widths, color=BLUE, alpha=0.85, label="outputs")
+        axes.bar(centres, layer.saturated_counts / whole, width=widths, color=ORANGE, label="saturated")
+        axes.set(xlabel="output h", ylabel="share of outputs")
+    legend(figure)
+    return figure
+
+
+def saturation_rows(saturation: Saturation, _: object) -> Rows:
+    """Return a row for each layer."""
+    return [
+        (
+            *(layer_name(each.layer), each.units, each.saturated_share, each.always_saturated_units),
+            each.participation_ratio,
+        )
+        for each in saturation.layers
+    ]
+
+
+SATURATION = Section(
+    "saturation",
+    "Saturation and dimension",
+    "share of f'(a) < 0.19 max f'; participation ratio (sum l_i)^2 / sum l_i^2 of the covariance of h",
+    "A saturated output passes hardly any gradient, since f' is near 0 there; "
+    "the participation ratio says how many directions the states fill.",
+    lambda reading: measure_saturation(reading.trace),
+    (
+        Chart(
+            "saturation",
+            "histogram of the outputs of each layer: the share of outputs in each of 40 bins",
+            draw_saturation,
+        ),
+    ),
+    Table(
+        "By layer",
+        ("layer", "units", "share of saturated outputs", "units always saturated", "participation ratio"),
+        saturation_rows,
+        is_folded=False,
+    ),
+)

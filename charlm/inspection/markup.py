@@ -1,7 +1,7 @@
 """HTML of a page: labels of characters, equations, numbers, tables, and texts with a colour for each character.
 
 What a function here is given is text; what it returns is escaped. Every text in a report may come from a stranger.
-Nothing in it may act on the page, neither as HTML nor by turning the direction of writing. Axes: T characters, H units.
+Nothing in it may act on the page, neither as HTML nor by turning the direction of writing. Axes: T characters.
 """
 
 import html
@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import harmless
-from charlm.inspection.surprise import Predictions
-from charlm.inspection.units import LayerOutputs, Units
 
 SPACE, NEWLINE, TAB = "\N{OPEN BOX}", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW}"
 CIRCLE = "\N{DOTTED CIRCLE}"
@@ -27,7 +25,6 @@ DIGITS = 7
 """Significant digits of a number in the JSON."""
 LEVELS = 9
 """Of colour, above none."""
-NATS_PER_LEVEL = 0.75
 _SIGNS = {" ": SPACE, "\n": NEWLINE, "\t": TAB}
 _INDEX = re.compile(r"([_^])(?:\{([^}]*)\}|(\w))")
 _TAGS = {"_": "sub", "^": "sup"}
@@ -101,7 +98,7 @@ def equation(text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number of the JSON with four digits that count, as the page shows every number.
+    """Return a number of the JSON with four significant digits, as the page shows every number.
 
     Args:
         value: A number; None and what is not finite is null in the JSON, and a dash here. Whole numbers are shown in
@@ -181,80 +178,3 @@ def _shape(character: str | None) -> str:
         return f"<i>{TAB}</i>\t"
     shape = visible(character)
     return safe(shape) if shape == character else f"<i>{safe(shape)}</i>"
-
-
-def reader(predictions: Predictions, names: Sequence[str | None], *, run: int) -> str:
-    """Return the text coloured by surprise, with a panel for the likeliest characters.
-
-    Args:
-        predictions: Of the text.
-        names: The character of each id.
-        run: The number of the run on the page, from 0.
-
-    """
-    colours = np.minimum(LEVELS, predictions.nats / NATS_PER_LEVEL).astype(np.int64)
-    text = passage([names[index] for index in predictions.ids], colours.tolist(), label="text coloured by surprise")
-    steps = "".join(
-        f'<span class="l{level}">\N{NO-BREAK SPACE}{number(level * NATS_PER_LEVEL)}\N{NO-BREAK SPACE}</span>'
-        for level in range(0, LEVELS + 1, 3)
-    )
-    return (
-        f'<div class="reader" data-run="{run}"><div class="legend">nats, at least <p class="passage">{steps}</p></div>'
-        f'{text}<div class="panel" aria-live="polite"><p class="help">Point at a character, or use Tab and the arrow '
-        f"keys: the likeliest characters appear here, and those before it that decided the prediction turn blue."
-        f"</p></div></div>"
-    )
-
-
-def reader_data(predictions: Predictions) -> dict[str, Any]:
-    """Return the numbers of the JSON for the script of the coloured text; influence as a string of levels for each."""
-    shades = np.abs(levels(predictions.influence, scale=1.0))
-    return {
-        "positions": to_plain(predictions.positions),
-        "ids": to_plain(predictions.ids),
-        "nats": to_plain(predictions.nats),
-        "likeliest": to_plain(predictions.likeliest),
-        "probabilities": to_plain(predictions.probabilities),
-        "influence": ["".join(map(str, row)) for row in shades.tolist()],
-    }
-
-
-def _centre_and_scale(outputs: LayerOutputs, unit: int) -> tuple[float, float]:
-    """Return the output of a unit that has no colour, its median, and the distance from it with the strongest one."""
-    values = outputs.values[:, unit]
-    centre = float(np.median(values)) if len(values) else 0.0
-    return centre, float(np.abs(values - centre).max(initial=0)) or 1.0
-
-
-def browser(units: Units, names: Sequence[str | None], *, run: int) -> str:
-    """Return a browser of all units; `run` is the number of the run on the page, from 0."""
-    best = "".join(
-        f'<option value="{score.layer} {score.unit}">rnn.{score.layer}, unit {score.unit}: {safe(score.feature)}'
-        for score in units.interpretable
-    )
-    layers = "".join(f'<option value="{each.layer}">rnn.{each.layer}' for each in units.layers)
-    text = passage([names[index] for index in units.excerpt], [0] * len(units.excerpt), label="text coloured by a unit")
-    hidden = "" if best else " hidden"
-    first = f'<label{hidden}>The most interpretable <select class="best">{best}</select></label>'
-    return (
-        f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
-        f'unit <input class="unit" type="number" min="0" value="0"></label>'
-        f'<p class="help">Orange: above the median output of the unit on this text; blue: below.</p>{text}'
-        f'<div class="panel low" aria-live="polite"></div></div>'
-    )
-
-
-def units_data(units: Units) -> dict[str, Any]:
-    """Return what the script of the browser reads."""
-    return {
-        "ids": units.excerpt.tolist(),
-        "layers": [
-            {
-                "scales": [_centre_and_scale(each, unit) for unit in range(each.values.shape[1])],
-                "values": to_plain(each.values),
-                "features": list(each.features),
-                "strengths": to_plain(each.strengths),
-            }
-            for each in units.layers
-        ],
-    }

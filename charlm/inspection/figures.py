@@ -8,14 +8,13 @@ which the colour-blind can tell apart; lines differ by their dashes too.
 import base64
 import contextlib
 import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charlm.inspection.passages import safe
+from charlm.inspection.markup import safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +32,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "yellow": ("#8a6d00", "#e6c229"),
 }
 """Each colour by its name: the hexadecimal digits in the light theme, and in the dark one. Figures are drawn in those
-of the light theme; in the dark one the page turns their lightness round."""
+of the light theme; in the dark one the page inverts their lightness."""
 INK, MUTED, GRID, PAPER, BLUE, ORANGE, GREEN, PURPLE, YELLOW = (light for light, _ in COLOURS.values())
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 3)))
@@ -49,7 +48,7 @@ the letters, as matplotlib can, takes longer than all the rest."""
 DOTS_PER_INCH = 160
 FLOOR = 1e-10
 """Of logarithmic axes: less than this is rounding, and would press the rest together."""
-_LOOK = {
+_STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.grid": True,
@@ -58,7 +57,7 @@ _LOOK = {
     "axes.spines.top": False,
     "axes.titlesize": 9,
     "axes.facecolor": "none",
-    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.family": "DejaVu Sans",
     "font.size": 9,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
@@ -67,7 +66,6 @@ _LOOK = {
     "svg.fonttype": "none",
     "svg.hashsalt": "charlm",
     "text.color": INK,
-    "text.parse_math": False,  # a dollar sign in a text is a dollar sign
     "xtick.color": MUTED,
     "xtick.labelsize": 8,
     "ytick.color": MUTED,
@@ -75,17 +73,11 @@ _LOOK = {
 }
 
 
-@contextlib.contextmanager
-def look() -> Iterator[None]:
-    """Draw and save figures in the look of a report, whatever the user's own settings of matplotlib are.
-
-    A character that the font lacks is drawn as a box in a PNG, without a warning; a browser shows it in another font.
-    """
+def figure_style() -> contextlib.AbstractContextManager[None]:
+    """Draw and save figures in the style of a report, whatever the user's own settings of matplotlib are."""
     from matplotlib import style
 
-    with style.context(["default", _LOOK]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
+    return style.context(["default", _STYLE])
 
 
 def canvas(
