@@ -117,9 +117,9 @@ def evaluate(
     from charlm.api.model import load
 
     model = load(run, checkpoint=checkpoint, others=others)
-    from charlm.storage.atomic import open_aside
+    from charlm.storage.atomic import open_scratch
 
-    with contextlib.nullcontext() if surprise is None else open_aside(surprise) as write_surprise:
+    with contextlib.nullcontext() if surprise is None else open_scratch(surprise) as write_surprise:
         found = evaluation.evaluate(
             model,
             text,

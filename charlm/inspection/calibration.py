@@ -163,13 +163,11 @@ CALIBRATION = Section(
     "Points below the diagonal are predictions that are right less often than the network believes; "
     "a best temperature above 1 says the same in one number.",
     lambda reading: calibrate(reading.parameters, reading.ids, reading.states),
-    (
-        Chart(
-            "reliability",
-            "how often the likeliest character is right, by its probability: on the diagonal, as often as it says; "
-            "the larger a dot, the more predictions",
-            draw_reliability,
-        ),
+    Chart(
+        "reliability",
+        "how often the likeliest character is right, by its probability: on the diagonal, as often as it says; "
+        "the larger a dot, the more predictions",
+        draw_reliability,
     ),
     Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),
 )

@@ -122,11 +122,9 @@ CURVES = Section(
     "the shaded gap between training and validation is what it has memorised, "
     "less what dropout adds to the loss in training.",
     make_curves,
-    (
-        Chart(
-            "curves",
-            "loss on training and validation text by step; each line across is a simple model on the validation text",
-            draw_curves,
-        ),
+    Chart(
+        "curves",
+        "loss on training and validation text by step; each line across is a simple model on the validation text",
+        draw_curves,
     ),
 )

@@ -173,13 +173,11 @@ NETWORK = Section(
     "h_t = f(x_t U + h_{t-1} V + b), logits_t = h_t W + c, h_0 = 0",
     "The loop on the left is the same weights at every step on the right: that is all a recurrent network is.",
     lambda reading: list_parts(reading.parameters),
-    (
-        Chart(
-            "network",
-            "the network rolled and unrolled, with the shapes of its weights",
-            draw_network,
-            shares_limits=False,
-        ),
+    Chart(
+        "network",
+        "the network rolled and unrolled, with the shapes of its weights",
+        draw_network,
+        shares_limits=False,
     ),
     Table("Parameters", ("tensor", "symbol", "shape", "parameters"), weight_rows),
 )

@@ -5,6 +5,7 @@ The mean of a table weighted by its counts is the mean over the text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,27 +120,26 @@ def make_loss(reading: Reading) -> LossByClass:
     return divide_loss(nats, reading.ids, reading.vocabulary, ngram_nats=ngram_nats, ngram_order=NGRAM_ORDER)
 
 
-def draw_loss(loss: LossByClass, classes: Sequence[ClassLoss], *, title: str) -> "Figure":
-    """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark.
-
-    Args:
-        loss: On the text.
-        classes: One of its divisions.
-        title: Of the figure.
-
-    """
-    labels = [f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes]
-    figure, (axes,) = canvas(title, height=0.27 * max(3, len(classes)), left=room_for(labels))
-    rows = np.arange(len(classes))
-    axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
-    if loss.ngram_order is not None:
-        style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
-        by_ngrams = np.array([each.ngram_nats_per_char for each in classes], np.float64)
-        axes.plot(by_ngrams, rows, label=f"{loss.ngram_order}-gram", **style)
-    axes.axvline(loss.nats_per_char, **RULE)
-    axes.set_yticks(rows, labels, color=INK)
-    axes.set(xlabel="nats per character", ylabel="class, % of all nats", ylim=(len(classes) - 0.4, -0.6))
-    axes.grid(visible=False, axis="y")
+def draw_loss(loss: LossByClass) -> "Figure":
+    """Draw the loss on each class of characters as a bar, and that of the n-gram model as a mark."""
+    divisions = {
+        "Loss by what the character is": loss.by_class,
+        "Loss by the place in the word": loss.by_word_place,
+    }
+    labels = [[f"{each.name}, {100 * each.share_of_loss:.3g}%" for each in classes] for classes in divisions.values()]
+    most = max(3, *map(len, labels))
+    figure, grid = canvas(*divisions, height=0.27 * most, left=room_for([*chain(*labels)]))
+    for axes, names, classes in zip(grid, labels, divisions.values(), strict=True):
+        rows = np.arange(len(classes))
+        axes.barh(rows, [each.nats_per_char for each in classes], height=0.62, color=BLUE, alpha=0.85, label="network")
+        if loss.ngram_order is not None:
+            style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 4.5, "color": ORANGE}
+            by_ngrams = np.array([each.ngram_nats_per_char for each in classes], np.float64)
+            axes.plot(by_ngrams, rows, label=f"{loss.ngram_order}-gram", **style)
+        axes.axvline(loss.nats_per_char, **RULE)
+        axes.set_yticks(rows, names, color=INK)
+        axes.set(xlabel="nats per character", ylabel="class, % of all nats", ylim=(most - 0.4, -0.6))
+        axes.grid(visible=False, axis="y")
     legend(figure)
     return figure
 
@@ -159,17 +159,11 @@ LOSS = Section(
     "If the first letters of words cost most, the network spells better than it chooses words; "
     "a diamond left of the end of a bar is a class that counting n-grams predicts better.",
     make_loss,
-    (
-        Chart(
-            "loss-by-class",
-            "nats per character by what the character is; the line is the mean over the text",
-            lambda loss: draw_loss(loss, loss.by_class, title="Loss by what the character is"),
-        ),
-        Chart(
-            "loss-by-word-place",
-            "nats per character by the number of the letter in its word; the line is the mean over the text",
-            lambda loss: draw_loss(loss, loss.by_word_place, title="Loss by the number of the letter in its word"),
-        ),
+    Chart(
+        "loss-by-class",
+        "nats per character by what the character is, and by the number of the letter in its word; "
+        "the line is the mean over the text",
+        draw_loss,
     ),
     Table(
         "Nats per character",

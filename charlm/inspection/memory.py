@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.inspection.figures import RULE, SERIES, band, canvas, legend, log_scale, positive, series
-from charlm.inspection.markup import to_plain
 from charlm.inspection.section import Chart, Reading, Rows, Section, Table, layer_name
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import Parameters, advance, log_softmax, nats
@@ -30,16 +29,7 @@ ROUNDING = 1e-12
 """A change of the state this small, relative to that at lag 0, may be a rounding error."""
 
 
-@dataclass(frozen=True, eq=False)
-class GradientByLag:
-    """How the gradients of a text's predictions reach each layer at earlier characters."""
-
-    layers: tuple[LagCurve, ...]
-    positions: int
-    """How many predictions were followed back."""
-
-
-def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -> GradientByLag:
+def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -> tuple[LagCurve, ...]:
     """Follow the gradients of evenly spaced predictions of a text back, and compare their norms with those at t.
 
     Args:
@@ -53,7 +43,7 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
     first = min(max_lag, last // 2)
     steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
     lags = min(max_lag, int(steps.min())) + 1
-    return GradientByLag(lag_curves(trace, steps, lags=lags), len(steps))
+    return lag_curves(trace, steps, lags=lags)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,11 +236,6 @@ def half_life(curve: Values) -> float | None:
     return float(lag - 1 + (before + 1) / (before - after))
 
 
-def gradient_json(found: GradientByLag, _: object) -> list[dict[str, Any]]:
-    """Return an object for each layer: positions, layer, lag, median, low, high."""
-    return [{"positions": found.positions} | to_plain(layer) for layer in found.layers]
-
-
 def make_context(reading: Reading) -> UsableContext:
     """Measure the loss by the number of characters that are given."""
     ngram_nats = None if reading.training_ids is None else reading.ngram_nats
@@ -258,14 +243,14 @@ def make_context(reading: Reading) -> UsableContext:
     return usable_context(reading.parameters, reading.ids, positions=positions, ngram_nats=ngram_nats)
 
 
-def draw_gradient_by_lag(found: GradientByLag) -> "Figure":
+def draw_gradient_by_lag(curves: Sequence[LagCurve]) -> "Figure":
     """Draw how the gradient of a loss shrinks or grows on its way back, for each layer."""
     figure, (axes,) = canvas("The gradient of a loss, k characters before it")
-    for index, curve in enumerate(found.layers):
+    for index, curve in enumerate(curves):
         style = series(index)
         band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
         axes.plot(curve.lag, positive(curve.median), label=layer_name(curve.layer), **style)
-    log_scale(axes, *(values for curve in found.layers for values in (curve.median, curve.high)))
+    log_scale(axes, *(values for curve in curves for values in (curve.median, curve.high)))
     axes.axhline(1, **RULE)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
     legend(figure, columns=len(SERIES))
@@ -320,14 +305,11 @@ GRADIENT = Section(
     "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
     "one that rises means that it explodes.",
     lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
-    (
-        Chart(
-            "gradient-by-lag",
-            "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions",
-            draw_gradient_by_lag,
-        ),
+    Chart(
+        "gradient-by-lag",
+        "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions",
+        draw_gradient_by_lag,
     ),
-    to_json=gradient_json,
 )
 CONTEXT = Section(
     "usable_context",
@@ -336,7 +318,7 @@ CONTEXT = Section(
     "Where the curve becomes flat the network uses nothing that lies further back; "
     "where a square lies below it, counting n-grams uses that context better.",
     make_context,
-    (Chart("usable-context", "nats per character by the number of characters given", draw_usable_context),),
+    Chart("usable-context", "nats per character by the number of characters given", draw_usable_context),
 )
 IMPULSE = Section(
     "impulse_response",
@@ -345,12 +327,10 @@ IMPULSE = Section(
     "A replaced character fades from the state, and sooner from the prediction; "
     "as long as the dashed line follows, the network acts as a linear filter.",
     lambda reading: impulse_response(reading.trace),
-    (
-        Chart(
-            "impulse-response",
-            "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",
-            draw_impulse_response,
-        ),
+    Chart(
+        "impulse-response",
+        "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",
+        draw_impulse_response,
     ),
     Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),
 )

@@ -29,7 +29,7 @@ PAGE = "index.html"
 PAGE_ENDINGS = {".html", ".htm"}
 MARK = '<!doctype html>\n<html lang="en"><!-- charlm inspect -->'
 """How every page begins."""
-_CHARTS = "|".join(chart.name for section in SECTIONS for chart in section.charts)
+_CHARTS = "|".join(section.chart.name for section in SECTIONS if section.chart)
 _OURS = re.compile(rf"{re.escape(PAGE)}|(?:{_CHARTS})(?:-\d+)?\.(?:svg|png)")
 
 
@@ -90,13 +90,14 @@ def draw_charts(reports: Sequence[Report]) -> "dict[str, Figure]":
     figures: dict[str, Figure] = {}
     with figure_style():
         for section in SECTIONS:
+            if section.chart is None:
+                continue
             found = [report.get(section.name) for report in reports]
-            for chart in section.charts:
-                drawn = [None if each is None else chart.draw(each) for each in found]
-                named = {_file_name(chart, run, reports): figure for run, figure in enumerate(drawn) if figure}
-                if chart.shares_limits:
-                    share_limits([*named.values()])
-                figures |= named
+            drawn = [None if each is None else section.chart.draw(each) for each in found]
+            named = {_file_name(section.chart, run, reports): figure for run, figure in enumerate(drawn) if figure}
+            if section.chart.shares_limits:
+                share_limits([*named.values()])
+            figures |= named
     return figures
 
 
@@ -186,28 +187,25 @@ def _section(section: Section, reports: Sequence[Report], figures: "Mapping[str,
     columns = []
     for run, report in enumerate(reports):
         name = f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
-        named = [(chart, figures.get(_file_name(chart, run, reports))) for chart in section.charts]
-        drawn = "".join(_figure(chart, figure, report) for chart, figure in named if figure)
-        columns.append(f'<div class="run">{name}{drawn + _rest(section, report, run) or missing}</div>')
+        figure = None if section.chart is None else figures.get(_file_name(section.chart, run, reports))
+        columns.append(f'<div class="run">{name}{_body(section, report, figure, run) or missing}</div>')
     return (
         f'<section id="{section.name}"><div class="words"><h2>{safe(section.title)}</h2>{equation(section.equation)}'
         f'<p>{safe(section.see)}</p></div><div class="runs">{"".join(columns)}</div></section>\n'
     )
 
 
-def _figure(chart: Chart, figure: "Figure", report: Report) -> str:
-    return (
-        f"<figure>{image(figure, label=f'{report.name}: {chart.label}')}"
-        f"<figcaption>{safe(chart.label[0].upper() + chart.label[1:])}.</figcaption></figure>"
-    )
-
-
-def _rest(section: Section, report: Report, run: int) -> str:
-    """Return what a section shows of a run beside its figures; "" if there is nothing."""
-    found = report.get(section.name)
+def _body(section: Section, report: Report, figure: "Figure | None", run: int) -> str:
+    """Return what a section shows of a run; "" if there is nothing."""
+    found, html = report.get(section.name), ""
     if found is None:
         return ""
-    html = section.view(found, report.characters, run) if section.view else ""
+    if figure is not None and section.chart is not None:
+        label = section.chart.label
+        html += f"<figure>{image(figure, label=f'{report.name}: {label}')}"
+        html += f"<figcaption>{safe(label[0].upper() + label[1:])}.</figcaption></figure>"
+    if section.view:
+        html += section.view(found, report.characters, run)
     numbers = section.table
     if numbers is not None and (rows := numbers.rows(found, report.characters)):
         cells = table(numbers.columns, rows, caption=numbers.caption)

@@ -102,11 +102,10 @@ def inspect_run(
 def to_json(report: Report) -> dict[str, Any]:
     """Return a report as an object for `json.dumps`.
 
-    The keys are the names of the sections and of the fields of their data, all the way down, with three exceptions:
+    The keys are the names of the sections and of the fields of their data, all the way down, with two exceptions:
     `surprise` is a list with an object for each character (position, character, nats, likeliest, influence),
-    `gradient_by_lag` a list with an object for each layer (positions, layer, lag, median, low, high), and
-    `spectral_radius` repeats that of each layer. Numbers have 7 significant digits; one that is not finite is null. Ids
-    are indices of `characters`.
+    and `spectral_radius` repeats that of each layer. Numbers have 7 significant digits; one that is not finite is null.
+    Ids are indices of `characters`.
     """
     names = ("name", "text_name", "characters", "activation", "notes", "level")
     plain: dict[str, Any] = {name: to_plain(getattr(report, name)) for name in names}

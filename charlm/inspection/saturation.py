@@ -131,12 +131,10 @@ SATURATION = Section(
     "A saturated output passes hardly any gradient, since f' is near 0 there; "
     "the participation ratio says how many directions the states fill.",
     lambda reading: measure_saturation(reading.trace),
-    (
-        Chart(
-            "saturation",
-            "histogram of the outputs of each layer: the share of outputs in each of 40 bins",
-            draw_saturation,
-        ),
+    Chart(
+        "saturation",
+        "histogram of the outputs of each layer: the share of outputs in each of 40 bins",
+        draw_saturation,
     ),
     Table(
         "By layer",

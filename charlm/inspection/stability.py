@@ -193,7 +193,7 @@ SPECTRUM = Section(
     "An eigenvalue inside the circle is a direction that V alone forgets; outside, one that it amplifies "
     "until f flattens it.",
     lambda reading: recurrent_spectra(reading.trace, positions=reading.limits.spectrum_positions),
-    (Chart("eigenvalues", "eigenvalues of V in the complex plane, with the unit circle", draw_eigenvalues),),
+    Chart("eigenvalues", "eigenvalues of V in the complex plane, with the unit circle", draw_eigenvalues),
     Table(
         "The recurrent kernels",
         ("layer", "radius of V", "largest singular value of V", "non-normality of V", "radius of V D, median"),
@@ -207,7 +207,7 @@ LYAPUNOV = Section(
     "Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
     "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic.",
     lambda reading: lyapunov(reading.trace),
-    (Chart("lyapunov", "Lyapunov exponents by rank, largest first", draw_lyapunov),),
+    Chart("lyapunov", "Lyapunov exponents by rank, largest first", draw_lyapunov),
     Table(
         "The largest exponent",
         ("largest exponent", "time constant, characters", "dimensions of the state", "characters read"),

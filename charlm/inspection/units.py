@@ -324,13 +324,11 @@ UNITS = Section(
     "A unit follows a feature if its bar ends right of the stroke and its dot lies right of the cross: "
     "the dot is what the character just read does not explain.",
     make_units,
-    (
-        Chart(
-            "units",
-            "strength of the best unit on each feature: bar, on the whole text; dot, among positions with the same "
-            "character; stroke and cross, what chance gives for the bar and for the dot",
-            lambda units: draw_features(units) if units.features else None,
-        ),
+    Chart(
+        "units",
+        "strength of the best unit on each feature: bar, on the whole text; dot, among positions with the same "
+        "character; stroke and cross, what chance gives for the bar and for the dot",
+        lambda units: draw_features(units) if units.features else None,
     ),
     Table(
         "The best unit on each feature",

@@ -84,19 +84,12 @@ def write_file(target: Path, data: bytes) -> None:
 
     """
     refuse_links(target.parent, target.name)
-    temporary = _temporary(target, "tmp")
-    try:
-        with writing(target):
-            remove(temporary)
-            _write_durably(temporary, data)
-            temporary.replace(target)
-            sync_folder(target.parent)
-    finally:
-        remove(temporary)
+    with open_scratch(target) as write:
+        write(data)
 
 
 @contextlib.contextmanager
-def open_aside(target: Path) -> Iterator[Callable[[bytes], None]]:
+def open_scratch(target: Path) -> Iterator[Callable[[bytes], None]]:
     """Write a file in pieces; it takes its place when the block ends without an error.
 
     Args:

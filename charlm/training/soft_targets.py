@@ -24,7 +24,7 @@ from charlm.network.ensemble import Network, check_vocabulary, join_networks, re
 from charlm.network.rnn import probabilities
 from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, check_no_links, find_bundle, results
 from charlm.runs.run import Run
-from charlm.storage.atomic import open_aside, remove, write_file
+from charlm.storage.atomic import open_scratch, remove, write_file
 from charlm.storage.files import file_sha256, read_file
 from charlm.text.corpus import Corpus
 
@@ -146,7 +146,7 @@ def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, Bundle]) ->
     """Write soft_targets.bin in pieces, and soft_targets.json after it."""
     digest = hashlib.sha256()
     remove(folder / SOFT_TARGETS)  # which may be a pipe, that would be written to
-    with open_aside(folder / SOFT_TARGETS) as write:
+    with open_scratch(folder / SOFT_TARGETS) as write:
         for first in range(0, len(table), ROWS_AT_ONCE):
             data = table[first : first + ROWS_AT_ONCE].tobytes()
             digest.update(data)

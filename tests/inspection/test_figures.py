@@ -33,13 +33,13 @@ from charlm.inspection.fixed_points import HeldCharacter, RestPoint, point_rows
 from charlm.inspection.loss_by_class import draw_loss
 from charlm.inspection.report import SECTIONS, Report
 
-DRAWN = {chart.name: (section, chart) for section in SECTIONS for chart in section.charts}
+DRAWN = {section.chart.name: section for section in SECTIONS if section.chart}
 
 
 def draw(name: str, found: Report) -> Figure:
     """Return the figure of a chart."""
-    section, chart = DRAWN[name]
-    figure = chart.draw(found.get(section.name))
+    section = DRAWN[name]
+    figure = section.chart.draw(found.get(section.name)) if section.chart else None
     assert figure is not None
     return figure
 
@@ -77,7 +77,7 @@ def test_every_chart_has_a_title_and_names_its_axes(whole: Report, name: str) ->
 @pytest.mark.parametrize(
     ("name", "label", "shown"),
     [
-        ("gradient-by-lag", "rnn.1", lambda found: (found.layers[1].lag, found.layers[1].median)),
+        ("gradient-by-lag", "rnn.1", lambda found: (found[1].lag, found[1].median)),
         ("usable-context", "network", lambda found: (found.characters, found.nats)),
         ("usable-context", "n-gram, n = k + 1", lambda found: (found.ngram_order - 1, found.ngram_nats)),
         ("curves", "validation", lambda found: (found.validation.steps, found.validation.nats_per_char)),
@@ -87,7 +87,7 @@ def test_every_chart_has_a_title_and_names_its_axes(whole: Report, name: str) ->
 def test_a_line_is_that_of_the_numbers(
     whole: Report, name: str, label: str, shown: Callable[[Any], tuple[Any, Any]]
 ) -> None:
-    expected = shown(whole.get(DRAWN[name][0].name))
+    expected = shown(whole.get(DRAWN[name].name))
     assert line(draw(name, whole), label) == (expected[0].tolist(), expected[1].tolist())
 
 
@@ -125,12 +125,12 @@ def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Rep
 
 
 def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) -> None:
-    classes = whole.get("loss_by_class").by_class
+    loss = whole.get("loss_by_class")
     figure = draw("loss-by-class", whole)
-    assert [width for width, _ in bars(figure)] == [each.nats_per_char for each in classes]
-    assert line(figure, "5-gram")[0] == [each.ngram_nats_per_char for each in classes]
-    alone = replace(whole.get("loss_by_class"), ngram_order=None)
-    assert len(draw_loss(alone, classes, title="Loss").axes[0].lines) == 1  # the mean
+    for axes, classes in enumerate((loss.by_class, loss.by_word_place)):
+        assert [width for width, _ in bars(figure, axes=axes)] == [each.nats_per_char for each in classes]
+        assert line(figure, "5-gram", axes=axes)[0] == [each.ngram_nats_per_char for each in classes]
+    assert len(draw_loss(replace(loss, ngram_order=None)).axes[0].lines) == 1  # the mean
 
 
 def test_the_diagram_has_a_box_for_each_part_with_its_shapes(whole: Report) -> None:

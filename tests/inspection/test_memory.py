@@ -33,13 +33,13 @@ def test_the_ngrams_of_order_k_plus_1_score_the_same_characters(random_parameter
 
 def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     trace = traced(one_layer(np.array([[0.5]])), random_ids(60))
-    curve = gradient_by_lag(trace, positions=7, max_lag=10).layers[0]
+    curve = gradient_by_lag(trace, positions=7, max_lag=10)[0]
     for values in (curve.low, curve.median, curve.high):
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
 
 
 def test_a_text_that_is_shorter_than_the_lags_gives_fewer() -> None:
-    curve = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100).layers[0]
+    curve = gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(10)), max_lag=100)[0]
     assert curve.lag.tolist() == [0, 1, 2, 3, 4]
 
 

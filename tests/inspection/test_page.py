@@ -139,7 +139,7 @@ def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
 @pytest.mark.slow
 def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     reports = [report(), report(name="runs/two", layers=3)]
-    charts = [chart.name for section in SECTIONS for chart in section.charts]
+    charts = [section.chart.name for section in SECTIONS if section.chart]
     assert list(draw_charts(reports)) == [f"{name}-{run}" for name in charts for run in (1, 2)]
     page = page_of(*reports)
     assert page.count('class="chart"') == 2 * len(charts)

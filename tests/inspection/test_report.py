@@ -62,7 +62,7 @@ def test_baselines_beside_the_curves_are_those_of_the_validation_text_whatever_i
 def test_a_text_that_is_short_or_of_one_character_still_has_a_report(bundle: Bundle, ids: NDArray[np.int64]) -> None:
     found = inspect_run(subject(bundle, ids=ids), limits=SMALL)
     assert len(found.get("surprise").nats) == len(ids) - 1
-    assert found.get("gradient_by_lag").positions > 0
+    assert np.isfinite(found.get("gradient_by_lag")[0].median[0])
 
 
 @pytest.mark.parametrize("length", [0, 1])

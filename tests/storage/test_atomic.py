@@ -15,7 +15,7 @@ from limits import file_size_limit
 from charlm.errors import CharlmError
 from charlm.storage.atomic import (
     exchange,
-    open_aside,
+    open_scratch,
     remove_abandoned,
     remove_folder,
     remove_leftovers,
@@ -29,7 +29,7 @@ OLD, NEW = {"a": b"old", "only-old": b"x"}, {"a": b"new", "only-new": b"y"}
 
 def write_in_pieces(target: Path, *pieces: bytes, error: BaseException | None = None) -> None:
     """Write a file in pieces; `error` occurs after the last one."""
-    with open_aside(target) as write:
+    with open_scratch(target) as write:
         for piece in pieces:
             write(piece)
         if error is not None:
@@ -117,7 +117,7 @@ def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -
 
 def test_a_file_written_in_pieces_takes_its_place_at_the_end_of_the_block(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
-    with open_aside(tmp_path / "f") as write:
+    with open_scratch(tmp_path / "f") as write:
         write(b"ne")
         write(b"w")
         assert (tmp_path / "f").read_bytes() == b"old"
@@ -155,8 +155,8 @@ def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
 def test_a_folder_is_gone_before_anything_in_it_is_removed(target: Path) -> None:
     remove_folder(target, remove=lambda _: None)
     assert not target.exists()
-    (aside,) = target.parent.iterdir()
-    assert contents(aside) == OLD
+    (scratch,) = target.parent.iterdir()
+    assert contents(scratch) == OLD
 
 
 # What a killed process has left
