@@ -202,7 +202,7 @@ class ScheduleConfig(_Section):
     """How the rate falls after the warm-up: not at all, along half a cosine, or by the same factor for every
     character read."""
     warmup_steps: NotNegative = 0
-    """Steps over which the rate rises in a straight line at first."""
+    """Steps over which the rate rises in a straight line at first; never more than a tenth of the run."""
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Rate of the last step, as a share of optimizer.learning_rate. Not used by `constant`."""
 

@@ -5,6 +5,7 @@ All of it is a function of the step, never of the clock.
 
 import math
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,15 @@ ENOUGH_EVALUATIONS = 20
 """With fewer evaluations in a run, the best network may be far from each of them."""
 MAX_EVALUATE_EVERY = 500
 """The largest number of steps between two evaluations if the config does not say how many."""
+MAX_WARM_UP = 0.1
+"""The share of the steps of a run over which the learning rate rises at most: a short run would end as it has risen."""
 GROWTH = ((0.1, 0.25), (0.3, 0.5), (0.4, 1), (0.2, 2))
 """How windows grow: of all the characters that a run reads, which share in windows of how many times
 `training.sequence_length`."""
 
 
 @dataclass(frozen=True)
-class Part:
+class Phase:
     """Steps of a run that read windows of one length."""
 
     first: int
@@ -51,7 +54,7 @@ class Schedule:
     checkpoint_every: int
     batches: Batches
     """How the training text is cut into windows of `sequence_length`."""
-    parts: tuple[Part, ...]
+    phases: tuple[Phase, ...]
     """All steps, by the length of their windows."""
     peak_rate: float
     """The highest learning rate."""
@@ -60,25 +63,25 @@ class Schedule:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The lengths of the windows of each part, T."""
-        return tuple(part.batches.sequence_length for part in self.parts)
+        """The lengths of the windows of each phase, T."""
+        return tuple(phase.batches.sequence_length for phase in self.phases)
 
-    def part(self, step: int) -> Part:
-        """Return the part with the step after `step` others."""
-        return next(part for part in reversed(self.parts) if part.first <= step)
+    def phase(self, step: int) -> Phase:
+        """Return the phase with the step after `step` others."""
+        return next(phase for phase in reversed(self.phases) if phase.first <= step)
 
     def place(self, step: int) -> tuple[Batches, int, int]:
         """Return what the step after `step` others reads: how the text is cut, the epoch, and the window in it."""
-        part = self.part(step)
-        return part.batches, *divmod(part.window(step), part.batches.steps_per_epoch)
+        phase = self.phase(step)
+        return phase.batches, *divmod(phase.window(step), phase.batches.steps_per_epoch)
 
     def resets_state_at(self, step: int) -> bool:
-        """Return whether the step after `step` others starts from the zero state: in a new epoch, or a new part."""
-        return step == self.part(step).first or self.place(step)[2] == 0
+        """Return whether the step after `step` others starts from the zero state: in a new epoch, or a new phase."""
+        return step == self.phase(step).first or self.place(step)[2] == 0
 
     def characters(self, step: int) -> int:
         """Return the characters that the first `step` steps read, over all streams, repetitions counted."""
-        return self.part(step).characters_after(step)
+        return self.phase(step).characters_after(step)
 
     def epochs(self, step: int) -> float:
         """Return how often the first `step` steps read the training text."""
@@ -87,15 +90,16 @@ class Schedule:
     def rates(self, first: int, count: int) -> NDArray[np.float32]:
         """Return the learning rates of the `count` steps after the first `first` ones, float32 [count].
 
-        The rate rises linearly over `warmup_steps`. Then it stays at its peak (constant), or falls to `final_fraction`
-        of it at the last step: along half a cosine (Loshchilov and Hutter 2017, equation 5), or by the same factor at
-        every character (exponential).
+        The rate rises linearly over `warmup_steps`, but over no more than MAX_WARM_UP of the run. Then it stays at its
+        peak (constant), or falls to `final_fraction` of it at the last step: along half a cosine (Loshchilov and Hutter
+        2017, equation 5), or by the same factor at every character (exponential).
         """
         return np.array([self.peak_rate * self._fraction(step) for step in range(first, first + count)], np.float32)
 
     def _fraction(self, step: int) -> float:
         """Return the learning rate of a step as a fraction of the peak."""
-        decay, warm_up, last = self.decay, min(self.decay.warmup_steps, self.total), self.total - 1
+        decay, last = self.decay, self.total - 1
+        warm_up = min(decay.warmup_steps, int(MAX_WARM_UP * self.total))
         if step < warm_up:
             return (step + 1) / (warm_up + 1)
         begin, end = self.characters(warm_up), self.characters(last)
@@ -104,7 +108,9 @@ class Schedule:
             return decay.final_fraction + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
         if decay.name == "exponential":
             return math.pow(decay.final_fraction, progress)
-        return 1.0
+        if decay.name == "constant":
+            return 1.0
+        assert_never(decay.name)
 
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` steps, and before every evaluation."""
@@ -125,7 +131,7 @@ class Schedule:
         return min(
             self.total - step,
             batches.steps_per_epoch - window,
-            *(part.first - step for part in self.parts if part.first > step),
+            *(phase.first - step for phase in self.phases if phase.first > step),
             *(period - step % period for period in periods),
         )
 
@@ -157,22 +163,22 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
         evaluate_every=settings.evaluate_every or evaluation_period(total),
         checkpoint_every=settings.checkpoint_every,
         batches=batches,
-        parts=_parts(settings, batches, total),
+        phases=_phases(settings, batches, total),
         peak_rate=settings.optimizer.learning_rate,
         decay=settings.schedule,
     )
 
 
-def _parts(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Part, ...]:
-    """Return the parts of a run of `total` steps; windows grow as far as the text is long enough."""
+def _phases(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Phase, ...]:
+    """Return the phases of a run of `total` steps; windows grow as far as the text is long enough."""
     longest, first = (batches.length - 1) // batches.batch_size, 0.0
-    parts: list[Part] = []
+    phases: list[Phase] = []
     for share, factor in _growth(settings):
         length = min(max(1, int(factor * batches.sequence_length)), longest)
-        characters = parts[-1].characters_after(round(first)) if parts else 0
-        parts.append(Part(round(first), characters, replace(batches, sequence_length=length)))
+        characters = phases[-1].characters_after(round(first)) if phases else 0
+        phases.append(Phase(round(first), characters, replace(batches, sequence_length=length)))
         first += total * mean_growth(settings) * share / factor
-    return tuple(parts)
+    return tuple(phases)
 
 
 def evaluation_period(total: int) -> int:

@@ -128,7 +128,7 @@ def measure(
             training.prepare(resume=False)
             first_state = engine.tensors()
             schedule = training.schedule
-            training.progress.step = next(part.first for part in schedule.parts if part.batches == schedule.batches)
+            training.progress.step = next(phase.first for phase in schedule.phases if phase.batches == schedule.batches)
             _time_steps(training, 0.0, clock)  # the first call is slower than the others
             start = clock() - started
             step = _time_steps(training, step_seconds, clock)

@@ -1,17 +1,17 @@
 """The steps at which something happens in a run, and the learning rates."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
-from charlm.training.schedule import Part, Schedule, make_schedule, mean_growth
+from charlm.training.schedule import Phase, Schedule, make_schedule, mean_growth
 
 BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 23
-SCHEDULE = Schedule(50, 5, 12, 20, BATCHES, (Part(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
+SCHEDULE = Schedule(50, 5, 12, 20, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_schedule_follows_the_config_and_the_text() -> None:
         optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluate_every=3, checkpoint_every=4
     )
     assert make_schedule(settings, BATCHES) == Schedule(
-        3 * STEPS_PER_EPOCH, 2, 3, 4, BATCHES, (Part(0, 0, BATCHES),), 0.5, settings.schedule
+        3 * STEPS_PER_EPOCH, 2, 3, 4, BATCHES, (Phase(0, 0, BATCHES),), 0.5, settings.schedule
     )
 
 
@@ -72,7 +72,7 @@ def growing(**settings: Any) -> Schedule:
 def test_growing_windows_read_the_shares_of_the_characters() -> None:
     schedule = growing(steps=1500)
     assert schedule.lengths == (1, 2, 4, 8)
-    firsts = [part.first for part in schedule.parts]
+    firsts = [phase.first for phase in schedule.phases]
     assert firsts == [0, 400, 1000, 1400]
     read = [schedule.characters(step) / schedule.characters(1500) for step in firsts]
     assert read == pytest.approx([0, 0.1, 0.4, 0.8])
@@ -142,7 +142,17 @@ def test_an_exponential_falls_by_the_same_factor_at_every_step() -> None:
 
 
 def test_the_rate_rises_linearly_over_the_warm_up() -> None:
-    assert rates(0, 5, 5, name="constant", warmup_steps=3) == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert rates(0, 5, 30, name="constant", warmup_steps=3) == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+def test_a_short_run_warms_up_for_a_tenth_of_its_steps() -> None:
+    assert rates(0, 5, 20, name="constant", warmup_steps=50) == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
+
+
+@pytest.mark.parametrize("name", get_args(ScheduleConfig.model_fields["name"].annotation))
+def test_every_schedule_ends_at_its_own_rate(name: str) -> None:
+    """At the peak, or at final_fraction of it; a name without a branch would keep the peak."""
+    assert rates(99, 1, 100, name=name, final_fraction=0.25) == pytest.approx([1 if name == "constant" else 0.25])
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])
