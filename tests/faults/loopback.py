@@ -60,16 +60,14 @@ def start(
     command = charlm("train", *([] if text is None else [text]), "-r", run)
     command += ["--resume"] if resume else ["-c", "tiny"]
     command += [argument for setting in chosen for argument in ("-s", setting)]
-    return [
-        subprocess.Popen(
-            [*command, *_cluster_options(addresses, task), *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        for task in tasks
-    ]
+    return [start_process([*command, *_cluster_options(addresses, task), *options]) for task in tasks]
+
+
+def start_process(command: Sequence[str]) -> Process:
+    """Start a command line; `finish` returns what it prints."""
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
+    )
 
 
 def _cluster_options(addresses: Sequence[str], task: int | None) -> list[str]:

@@ -6,8 +6,16 @@ import socket
 from pathlib import Path
 
 import pytest
-from faults.kill import differences
-from faults.loopback import WORKER_LOST, finish, free_addresses, killed_at_the_end, start, wait_for_checkpoint
+from faults.kill import charlm, differences
+from faults.loopback import (
+    WORKER_LOST,
+    finish,
+    free_addresses,
+    killed_at_the_end,
+    start,
+    start_process,
+    wait_for_checkpoint,
+)
 
 from charlm.config.recipes import DEFAULT_CORPUS
 
@@ -56,6 +64,27 @@ def test_several_workers_begin_with_the_weights_of_another_model_as_one_does(
     assert differences(tmp_path / "single", tmp_path / "run") == []
 
 
+def test_without_a_recipe_by_the_clock_and_with_teachers_several_workers_write_what_one_would(
+    text: Path, tmp_path: Path
+) -> None:
+    run, again = tmp_path / "run", tmp_path / "again"
+    settings = ("model.units=8", "training.teacher_seeds=[3]", "training.teacher_settings.training={steps: 20}")
+    options = [argument for setting in settings for argument in ("-s", setting)]
+    cluster = ",".join(free_addresses(2))
+    command = charlm("train", text, "-r", run, "--minutes", "0.7", *options, "--cluster", cluster, "--task")
+    processes = [start_process([*command, str(task)]) for task in (0, 1)]
+    with killed_at_the_end(processes):
+        (code, printed), (other, told) = map(finish, processes)
+    assert (code, other) == (0, 0), printed + told
+    assert "recipe: small" in printed
+    assert "the run is on worker 0" in told
+    (single,) = [start_process(charlm("train", text, "-c", run / "config.yaml", "-r", again))]
+    assert finish(single)[0] == 0
+    for name in ("last", "teachers/3/last"):
+        weights = [(folder / name / "weights.safetensors").read_bytes() for folder in (run, again)]
+        assert weights[0] == weights[1]
+
+
 def test_a_run_of_one_machine_goes_on_with_two_and_sigterm_to_any_ends_both(text: Path, tmp_path: Path) -> None:
     run, addresses = tmp_path / "run", free_addresses(2)
     (begun,) = start([None], text, run, steps=20)
@@ -102,6 +131,18 @@ def test_if_one_is_lost_the_others_end_and_the_run_goes_on_to_the_same_bytes(
     (last,) = start([None], None, run, steps=STEPS, resume=True)
     assert finish(last)[0] == 0
     assert differences(alone, run) == []
+
+
+def test_an_error_on_one_machine_is_told_to_the_others(text: Path, tmp_path: Path) -> None:
+    addresses = free_addresses(2)
+    chief = start([0], text, tmp_path / "run", steps=20, addresses=addresses)
+    worker = start([1], tmp_path / "missing.txt", tmp_path / "run", steps=20, addresses=addresses)
+    with killed_at_the_end([*chief, *worker]):
+        (code, printed), (other, why) = (finish(process) for process in (*chief, *worker))
+    assert (code, other) == (1, 1)
+    assert "missing.txt: no such file or folder" in why
+    assert f"worker 1 ({addresses[1]}) has ended the run: {tmp_path}/missing.txt: no such file or folder" in printed
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_settings_and_another_text_are_named(text: Path, tmp_path: Path) -> None:
