@@ -64,7 +64,8 @@ def write_together(
     vocabulary, turn = bundle.vocabulary, 0
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         prompt = encode_prompt(vocabulary, wanted.prompt, unknown=wanted.unknown)
-        drafts = [Draft((), *read_prompt(bundle.parameters, prompt))]
+        state = read_prompt(bundle.parameters, prompt)
+        drafts = [Draft((), bundle.parameters.logits(state)[0], state)]
         show(HELP)
         while True:
             offered = _likeliest(drafts[-1].logits, vocabulary)

@@ -149,12 +149,12 @@ class TiledStepper:
             np.matmul(layer.kernel, output, out=layer.product[:tiles])
             below = layer.to_above[:tiles]
 
-    def begin(self, stream: int, state: State | None = None) -> None:
-        """Put a stream into a state, float32 [1, H] for each layer; None = the zero state."""
+    def begin(self, stream: int, state: State) -> None:
+        """Put a stream into a state, float32 [1, H] for each layer."""
         tile, lane = divmod(stream, self.lanes)
-        for index, layer in enumerate(self._layers):
-            layer.output[tile, :, lane] = 0 if state is None else state[index][0]
-            layer.product[tile, :, lane] = 0 if state is None else layer.kernel @ state[index][0]
+        for layer, (output,) in zip(self._layers, state, strict=True):
+            layer.output[tile, :, lane] = output
+            layer.product[tile, :, lane] = layer.kernel @ output
 
     def move(self, source: int, target: int) -> None:
         """Put a stream into the state of another."""

@@ -1,12 +1,12 @@
 """The texts that a network writes side by side: each step adds a character to all; a text joins and leaves at any step.
 
-A text first reads its prompt, a character a step like the others, and then chooses characters. What it gets depends
-neither on the other texts nor on its place among them: `charlm.network.stepper` sees to the network,
-`charlm.sampling.sampler` to the choice, and the random numbers are those of `charlm.sampling.generation.generate`.
+What a text gets depends neither on the other texts nor on its place among them: `charlm.network.stepper` sees to the
+network, `charlm.sampling.sampler` to the choice, and the random numbers are those of
+`charlm.sampling.generation.generate`, which also reads the prompt.
 
-So that a step takes a few calls of NumPy, whatever the number of texts, time is cut into windows of W steps: forced
-characters and random numbers are laid out for a whole window, and results are collected at its end, or when a text has
-its first character or its last.
+So that a step takes a few calls of NumPy, whatever the number of texts, time is cut into windows of W steps: random
+numbers are drawn for a whole window, and results are collected at its end, or when a text has its first character or
+its last.
 
 Axes: W steps of a window, B slots, b texts in slots, V vocabulary.
 """
@@ -25,24 +25,22 @@ from charlm.sampling.sampler import NO_ID, RowSettings, Sampler, choose_rows
 WINDOW = 64
 Booleans = NDArray[np.bool_]
 MAX_LIKELIEST = 20
-EndReason = Literal["length", "end of text", "not finite", "failed"]
+EndReason = Literal["length", "end of text", "not finite"]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A text to read and to write; two jobs are never equal."""
+    """A text to write; two jobs are never equal."""
 
-    prompt_ids: NDArray[np.int64]
-    """[n], n >= 1; or n = 0 if the job begins at a state."""
+    state: State
+    """After the prompt, float32 [1, H] for each layer."""
     length: int
-    """How many ids to choose, 0 or more."""
+    """How many ids to choose, 1 or more."""
     sampler: Sampler
     seed: tuple[int, int]
     """Two numbers, 0 or more: the seed of the request, and the index of the text among those of the request."""
     likeliest: int | None = None
     """How many of the likeliest ids to report beside the log-probability of each id, 0 to 20; None = neither."""
-    state: State | None = None
-    """The state to begin at, float32 [1, H] for each layer; None = the zero state."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +65,14 @@ class _Text:
     def __init__(self, job: Job, offset: int, reported: int) -> None:
         self.job = job
         self.random = np.random.default_rng(job.seed)
-        self.offset = offset  # the position in the text of the id at column 0
+        self.offset = offset  # the number in the text of the id at column 0
         self.reported = reported  # the column of the first id that is not reported yet
-
-    @property
-    def total(self) -> int:
-        """The ids of the prompt and of the text."""
-        return len(self.job.prompt_ids) + self.job.length
-
-    def position(self, column: int) -> int:
-        """Return the position in the text of the id at a column."""
-        return self.offset + column
 
 
 class _Window:
-    """What the texts are to read, and what came of it, at each step of a window [W, B]."""
+    """The random numbers of the texts, and what came of them, at each step of a window [W, B]."""
 
     def __init__(self, window: int, slots: int, likeliest: int) -> None:
-        self.script = np.full((window, slots), NO_ID)  # ids of prompts; NO_ID = choose one
         self.draws = np.zeros((window, slots))
         self.ids = np.zeros((window, slots), np.int64)
         self.logprobs = np.zeros((window, slots))
@@ -94,8 +82,8 @@ class _Window:
     def move(self, source: int, target: int) -> None:
         """Put the text of a slot into another."""
         arrays: tuple[NDArray[Any], ...] = (
-            *(self.script, self.draws, self.ids),
-            *(self.logprobs, self.likeliest_ids, self.likeliest_logprobs),
+            *(self.draws, self.ids, self.logprobs),
+            *(self.likeliest_ids, self.likeliest_logprobs),
         )
         for array in arrays:
             array[:, target] = array[:, source]
@@ -140,12 +128,12 @@ class Batch:
         lanes: int | None = None,
         window: int = WINDOW,
     ) -> None:
-        self.slots = slots
+        self.parameters, self.slots = parameters, slots
         self._stepper = TiledStepper(parameters, streams=slots, lanes=lanes or count_lanes(parameters))
         self._forbidden = list(forbidden)
         self._end_id = NO_ID if end_id is None else end_id
         self._settings = RowSettings(slots)
-        self._plan = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
+        self._window = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
         self._texts: list[_Text] = []
         self._due = np.full(slots, window)
         self._column = 0
@@ -183,18 +171,14 @@ class Batch:
             self._refresh()
 
     def step(self) -> None:
-        """Read or choose a character in every text."""
-        texts, column, plan = len(self._texts), self._column, self._plan
-        script = plan.script[column, :texts]
-        is_chosen = script == NO_ID
-        ids, is_ended = script, np.zeros(texts, np.bool_)
-        if is_chosen.any() or self._scored.size:
-            logits = self._stepper.logits(texts)
-            ids = np.where(is_chosen, self._choose(logits, column), script)
-            is_ended = (ids == NO_ID) | is_chosen & (ids == self._end_id)
-            if self._scored.size:
-                is_ended |= self._score(logits, ids, column)
-        plan.ids[column, :texts] = ids
+        """Choose a character in every text."""
+        texts, column = len(self._texts), self._column
+        logits = self._stepper.logits(texts)
+        ids = self._choose(logits, column)
+        is_ended = (ids == NO_ID) | (ids == self._end_id)
+        if self._scored.size:
+            is_ended |= self._score(logits, ids, column)
+        self._window.ids[column, :texts] = ids
         self._stepper.advance(np.maximum(ids, 0))
         self._column += 1
         if self._column >= self._next_due or is_ended.any():
@@ -212,7 +196,7 @@ class Batch:
         if self._forbidden:
             logits = logits.copy()
             logits[:, self._forbidden] = -np.inf
-        draws = self._plan.draws[column, : len(logits)]
+        draws = self._window.draws[column, : len(logits)]
         return choose_rows(logits, self._settings, draws, is_filtered=self._is_filtered)
 
     def _score(self, logits: Floats, ids: NDArray[np.int64], column: int) -> Booleans:
@@ -223,12 +207,12 @@ class Batch:
             wide -= wide.max(-1, keepdims=True)
             wide -= np.log(np.exp(wide).sum(-1, keepdims=True))
         of_ids = np.take_along_axis(wide, np.maximum(ids[slots], 0)[:, None], -1)[:, 0]
-        self._plan.logprobs[column, slots] = of_ids
+        self._window.logprobs[column, slots] = of_ids
         if self._most_likeliest:
             order = np.argsort(-wide, axis=-1, kind="stable")[:, : self._most_likeliest]
             width = order.shape[1]
-            self._plan.likeliest_ids[column, slots, :width] = order
-            self._plan.likeliest_logprobs[column, slots, :width] = np.take_along_axis(wide, order, -1)
+            self._window.likeliest_ids[column, slots, :width] = order
+            self._window.likeliest_logprobs[column, slots, :width] = np.take_along_axis(wide, order, -1)
         is_lost = np.zeros(len(ids), np.bool_)
         is_lost[slots] = ~np.isfinite(of_ids)
         return is_lost
@@ -244,62 +228,57 @@ class Batch:
             text = self._texts[slot]
             reason: EndReason | None = None
             if is_ended[slot]:
-                has_end = self._plan.ids[self._column - 1, slot] == self._end_id != NO_ID
+                has_end = self._window.ids[self._column - 1, slot] == self._end_id != NO_ID
                 reason = "end of text" if has_end else "not finite"
-            elif text.position(self._column) == text.total:
+            elif text.offset + self._column == text.job.length:
                 reason = "length"
             self._report(slot, reason)
             if reason is None:
                 self._due[slot] = self._next_column(text)
             else:
                 self._free(slot)
-        if self._column == len(self._plan.ids):
+        if self._column == len(self._window.ids):
             self._begin_window()
         self._refresh()
 
     def _begin_window(self) -> None:
         self._column = 0
         for slot, text in enumerate(self._texts):
-            text.offset += len(self._plan.ids)
+            text.offset += len(self._window.ids)
             text.reported = 0
             self._fill(slot)
 
     def _fill(self, slot: int) -> None:
-        """Lay out the forced ids and the random numbers of a text from the present column to the end of the window."""
-        text, plan, column = self._texts[slot], self._plan, self._column
-        plan.script[column:, slot] = NO_ID
-        forced = text.job.prompt_ids[text.position(column) : text.position(len(plan.ids))]
-        plan.script[column : column + len(forced), slot] = forced
-        chosen = len(plan.ids) - column - len(forced)
-        plan.draws[column + len(forced) :, slot] = text.random.random(chosen)
+        """Draw the random numbers of a text from the present column to the end of the window."""
+        text, draws = self._texts[slot], self._window.draws
+        draws[self._column :, slot] = text.random.random(len(draws) - self._column)
         self._due[slot] = self._next_column(text)
 
     def _next_column(self, text: _Text) -> int:
-        """Return the next column at which a text has its first chosen id or its last, or at which the window ends."""
-        window = len(self._plan.ids)
-        events = (len(text.job.prompt_ids) + 1 - text.offset, text.total - text.offset, window)
+        """Return the next column at which a text has its first id or its last, or at which the window ends."""
+        window = len(self._window.ids)
+        events = (1 - text.offset, text.job.length - text.offset, window)
         return min((event for event in events if event > self._column), default=window)
 
     def _report(self, slot: int, reason: EndReason | None = None) -> None:
         text = self._texts[slot]
-        begin = max(text.reported, len(text.job.prompt_ids) - text.offset)
-        end = self._column - (reason == "not finite")
+        begin, end = text.reported, self._column - (reason == "not finite")
         text.reported = self._column
         if begin < end or reason is not None:
             steps = slice(begin, max(begin, end))
-            self._reports.append((text.job, self._plan.chunk(slot, steps, text.job.likeliest, reason)))
+            self._reports.append((text.job, self._window.chunk(slot, steps, text.job.likeliest, reason)))
 
     def _free(self, slot: int) -> None:
         last = len(self._texts) - 1
         if slot != last:
             self._stepper.move(last, slot)
             self._settings.move(last, slot)
-            self._plan.move(last, slot)
+            self._window.move(last, slot)
             self._due[slot] = self._due[last]
             self._texts[slot] = self._texts[last]
         self._texts.pop()
 
     def _refresh(self) -> None:
-        self._next_due = int(self._due[: len(self._texts)].min(initial=len(self._plan.ids)))
+        self._next_due = int(self._due[: len(self._texts)].min(initial=len(self._window.ids)))
         self._is_filtered = self._settings.has_filter(len(self._texts))
         self._scored = np.array([i for i, text in enumerate(self._texts) if text.job.likeliest is not None], np.int64)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, check_choice
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats, Parameters, State
+from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.network.stepper import Stepper
 from charlm.sampling.batch import Batch, Job
 from charlm.sampling.growing import GrowingText, Sample, StoppedBy, readable, to_bytes, to_sample
@@ -32,22 +32,22 @@ SLOTS = 64
 """The most texts that `generate_texts` writes side by side; others wait."""
 
 
-def read_prompt(parameters: Parameters, ids: NDArray[Any], *, block: int = PROMPT_BLOCK) -> tuple[Floats, State]:
-    """Read a prompt from the zero state.
+def read_prompt(parameters: Parameters, ids: NDArray[Any], state: State | None = None) -> State:
+    """Read a prompt, or a part of one.
 
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 1.
-        block: How many ids to read at once, 1 or more; it limits the memory that a long prompt takes.
+        state: The state to begin at, float32 [1, H] for each layer; None = zero.
 
     Returns:
-        The logits of the next character, float32 [V], and the state after the prompt, float32 [1, H] for each layer.
+        The state after the ids, float32 [1, H] for each layer.
 
     """
-    state = parameters.zero_state(1)
-    for start in range(0, len(ids), block):
-        logits, state = parameters.unroll(np.asarray(ids)[start : start + block, None], state)
-    return logits[-1, 0], state
+    now = parameters.zero_state(1) if state is None else state
+    for start in range(0, len(ids), PROMPT_BLOCK):  # limits the memory that a long prompt takes
+        now = tuple(output[-1] for output in read_outputs(parameters, ids[start : start + PROMPT_BLOCK, None], now))
+    return now
 
 
 def choose_ids(
@@ -106,7 +106,7 @@ def generate(
     """
     if len({*forbidden}) == parameters.vocabulary_size:
         raise CharlmError("no character to choose: the vocabulary has only reserved ids")
-    _, state = read_prompt(parameters, prompt_ids)
+    state = read_prompt(parameters, prompt_ids)
     uniforms = islice(_uniforms(seed), length)
     steps = choose_ids(parameters, state, sampler=sampler, uniforms=uniforms, forbidden=forbidden)
     return (chosen for chosen, _ in steps)
@@ -260,13 +260,10 @@ def generate_texts(bundle: Bundle, wanted: TextRequest, *, samples: int) -> list
     vocabulary, parameters = bundle.vocabulary, bundle.parameters
     end_id = None if wanted.ignore_end else vocabulary.end_of_text_id
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        _, state = read_prompt(parameters, encode_prompt(vocabulary, wanted.prompt, unknown=wanted.unknown))
+        state = read_prompt(parameters, encode_prompt(vocabulary, wanted.prompt, unknown=wanted.unknown))
         slots = min(samples, SLOTS)
         batch = Batch(parameters, slots=slots, forbidden=forbidden_ids(vocabulary), end_id=end_id)
-        nothing = np.zeros(0, np.int64)
-        jobs = [
-            Job(nothing, wanted.length, wanted.sampler, (wanted.seed, index), state=state) for index in range(samples)
-        ]
+        jobs = [Job(state, wanted.length, wanted.sampler, (wanted.seed, index)) for index in range(samples)]
         texts = {job: _growing(wanted, vocabulary) for job in jobs}
         pieces: dict[Job, list[str]] = {job: [] for job in jobs}
         waiting = deque(jobs)

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from charlm.sampling.batch import Chunk
 from charlm.sampling.growing import GrowingText, readable
 from charlm.text.vocabulary import Vocabulary
@@ -74,10 +72,6 @@ class AnswerText:
         certain = self._text.count(text)
         tokens, self._tokens = self._tokens[:certain], self._tokens[certain:]
         return Piece(readable(text), tuple(tokens), self.finish_reason)
-
-    def cut(self) -> Piece:
-        """End the text where it is, as if its length were reached, and return what was held back."""
-        return self.read(Chunk(np.zeros(0, np.int64), reason="length"))
 
     def _read_tokens(self, chunk: Chunk) -> Iterator[Token]:
         if chunk.logprobs is None or chunk.likeliest_ids is None or chunk.likeliest_logprobs is None:

@@ -12,11 +12,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlm.serving.answers import DONE, Piece, to_event
+from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
 from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
-from charlm.serving.scheduler import Answering
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -34,12 +34,12 @@ class Service:
     def __init__(
         self,
         models: Mapping[str, ServedModel],
-        answering: Answering,
+        dispatcher: Dispatcher,
         *,
         limits: Limits,
         page: bytes,
     ) -> None:
-        self._models, self._answering = models, answering
+        self._models, self._dispatcher = models, dispatcher
         self._limits, self._page = limits, page
 
     def routes(self) -> list[Route]:
@@ -71,7 +71,7 @@ class Service:
         """
         wanted: CompletionRequest | ChatRequest = parse_request(kind, await self._read_body(request))
         plan = plan_request(wanted, self._models, self._limits)
-        pieces = self._answering.pieces(plan)
+        pieces = self._dispatcher.pieces(plan)
         begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
         answer = await unless_disconnected(begin, request)
         return Response(status_code=499) if answer is None else answer  # nobody reads it
@@ -94,7 +94,7 @@ class Service:
         return b"".join(parts)
 
     async def _collect(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
-        texts: list[list[Piece]] = [[] for _ in plan.jobs]
+        texts: list[list[Piece]] = [[] for _ in plan.texts]
         async for index, piece in pieces:
             texts[index].append(piece)
         parts = []
@@ -111,7 +111,7 @@ class Service:
     async def _events(
         self, plan: Plan, first: tuple[int, Piece], pieces: AsyncGenerator[tuple[int, Piece]]
     ) -> AsyncGenerator[bytes]:
-        yield plan.form.opening_events(len(plan.jobs)) + plan.form.event(*first)
+        yield plan.form.opening_events(len(plan.texts)) + plan.form.event(*first)
         try:
             async for index, piece in pieces:
                 yield plan.form.event(index, piece)

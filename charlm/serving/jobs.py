@@ -1,13 +1,14 @@
-"""A request -> the jobs that it takes, checked against the limits of the server."""
+"""A request -> the prompts and the texts that it takes, checked against the limits of the server."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, shorten
+from charlm.network.rnn import State
 from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
@@ -33,14 +34,27 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Plan:
-    """The texts that answer a request; the text of each job grows in `texts`, in the same order."""
+    """The texts that answer a request: `copies` of each prompt, one prompt after the other."""
 
     model: str
-    jobs: tuple[Job, ...]
-    texts: tuple[AnswerText, ...]
+    prompts: tuple[NDArray[np.int64], ...]
+    """The ids of each prompt, [n], n >= 1."""
     prompt_characters: int
+    """Over all prompts, without the id that an empty one is read as."""
+    copies: int
+    length: int
+    """The most ids of each text, 0 or more."""
+    sampler: Sampler
+    seed: int
+    likeliest: int | None
+    """As in a Job."""
+    texts: tuple[AnswerText, ...]
     form: AnswerForm
     is_streamed: bool
+
+    def job(self, index: int, state: State) -> Job:
+        """Return the job of a text by its index, given the state after its prompt."""
+        return Job(state, self.length, self.sampler, (self.seed, index % self.copies), self.likeliest)
 
     def usage(self) -> dict[str, int]:
         """Return the object `usage` of the answer by now: ids, that is characters, or bytes at level byte."""
@@ -53,7 +67,7 @@ class Plan:
 
 
 def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, ServedModel], limits: Limits) -> Plan:
-    """Return the jobs of a request: `n` for each prompt of a completion, `n` for a chat.
+    """Return the texts of a request: `n` for each prompt of a completion, `n` for a chat.
 
     Args:
         wanted: The request; without a seed it gets a random one.
@@ -68,24 +82,24 @@ def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, S
     is_chat = isinstance(wanted, ChatRequest)
     given = [wanted.prompt] if isinstance(wanted, ChatRequest) else wanted.prompt
     likeliest = None if isinstance(wanted, ChatRequest) else wanted.logprobs
-    _check_count(wanted.n * len(given), limits)
-    length, seed = _length(wanted, limits), secrets.randbelow(2**32) if wanted.seed is None else wanted.seed
-    sampler = Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p)
-    prompts = [_encode(prompt, model, limits, name="messages" if is_chat else "prompt") for prompt in given]
-    empty = encode_prompt(model.vocabulary, "")
-    jobs = tuple(
-        Job(ids if len(ids) else empty, length, sampler, (seed, index), likeliest)
-        for ids in prompts
-        for index in range(wanted.n)
-    )
-    _check_answer(length * len(jobs), likeliest, limits)
+    texts, length = wanted.n * len(given), _length(wanted, limits)
+    _check_count(texts, limits)
+    prompts = _encode(given, model, limits, name="messages" if is_chat else "prompt")
+    _check_answer(length * texts, likeliest, limits)
     return Plan(
-        model.name,
-        jobs,
-        tuple(AnswerText(model.vocabulary, stops=wanted.stop) for _ in jobs),
-        sum(map(len, prompts)),
-        AnswerForm("chat" if is_chat else "completion", model.name, likeliest is not None, _includes_usage(wanted)),
-        wanted.stream,
+        model=model.name,
+        prompts=tuple(ids if len(ids) else encode_prompt(model.vocabulary, "") for ids in prompts),
+        prompt_characters=sum(map(len, prompts)),
+        copies=wanted.n,
+        length=length,
+        sampler=Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p),
+        seed=secrets.randbelow(2**32) if wanted.seed is None else wanted.seed,
+        likeliest=likeliest,
+        texts=tuple(AnswerText(model.vocabulary, stops=wanted.stop) for _ in range(texts)),
+        form=AnswerForm(
+            "chat" if is_chat else "completion", model.name, likeliest is not None, _includes_usage(wanted)
+        ),
+        is_streamed=wanted.stream,
     )
 
 
@@ -102,20 +116,20 @@ def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedMo
     return models[wanted.model]
 
 
-def _encode(prompt: str, model: ServedModel, limits: Limits, *, name: str) -> NDArray[np.int64]:
-    """Return the ids of a prompt, none if it has no character that the model knows."""
+def _encode(given: Sequence[str], model: ServedModel, limits: Limits, *, name: str) -> list[NDArray[np.int64]]:
+    """Return the ids of each prompt, none if it has no character that the model knows."""
     try:
-        ids = model.vocabulary.encode(prompt, unknown=model.unknown)
+        prompts = [model.vocabulary.encode(prompt, unknown=model.unknown) for prompt in given]
     except CharlmError as error:
         raise RequestError(400, f"{name}: {error}", param=name) from None
-    if len(ids) > limits.prompt_characters:
+    if (characters := sum(map(len, prompts))) > limits.prompt_characters:
         raise RequestError(
             400,
-            f"{name}: {len(ids):,} characters; this server reads {limits.prompt_characters:,}",
+            f"{name}: {characters:,} characters; this server reads {limits.prompt_characters:,}, over all prompts",
             param=name,
             code="context_length_exceeded",
         )
-    return ids
+    return prompts
 
 
 def _check_count(texts: int, limits: Limits) -> None:

@@ -1,4 +1,4 @@
-"""The server from its socket to its end: uvicorn on one thread, the stepping thread beside it."""
+"""The server from its socket to its end: uvicorn, and what it needs of the process."""
 
 import gc
 import ipaddress
@@ -12,10 +12,10 @@ import uvicorn
 from charlm.errors import CharlmError
 from charlm.sampling.batch import Batch
 from charlm.serving.app import Service, make_app
+from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.guard import bounded_protocol
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
-from charlm.serving.scheduler import Answering
 
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
@@ -83,7 +83,7 @@ def run_server(
         drain_seconds: How long it waits in the end for requests that were begun.
 
     Raises:
-        CharlmError: the stepping thread has failed; the requests that were begun got an error.
+        CharlmError: writing has failed; the requests that were begun got an error.
 
     """
     gc.freeze()  # what the start has made stays
@@ -94,8 +94,8 @@ def run_server(
         """End the server after the answers that were begun."""
         server.should_exit = True
 
-    answering = Answering(batches, limits, on_failure=end)
-    scheduler, service = answering.scheduler, Service(models, answering, limits=limits, page=page)
+    dispatcher = Dispatcher(batches, limits, on_failure=end)
+    service = Service(models, dispatcher, limits=limits, page=page)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(
         make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts], key=key),
@@ -110,13 +110,11 @@ def run_server(
         h11_max_incomplete_event_size=16_384,
     )
     server = uvicorn.Server(config)
-    scheduler.start()
     try:
         server.run(sockets=[listener])
     finally:
-        scheduler.close()
-        if (failure := scheduler.failure) is not None:  # a signal that came afterwards does not hide it
-            raise CharlmError(f"the stepping thread has failed: {type(failure).__name__}: {failure}") from None
+        if (failure := dispatcher.failure) is not None:  # a signal that came afterwards does not hide it
+            raise CharlmError(f"writing has failed: {type(failure).__name__}: {failure}") from None
 
 
 def _raise_file_limit() -> int:

@@ -41,7 +41,7 @@ def generate(*, units: int, layers: int, streams: int) -> Figures:
         return {"charlm": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
     batch = Batch(parameters, slots=streams)
     for index in range(streams):
-        batch.add(Job(prompt, 10**9, Sampler(), (0, index)))
+        batch.add(Job(parameters.zero_state(1), 10**9, Sampler(), (0, index)))
 
     def run(turns: int) -> None:
         for _ in range(turns):

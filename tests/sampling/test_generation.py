@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
 from charlm.sampling.generation import (
+    PROMPT_BLOCK,
     GeneratedText,
     TextRequest,
     encode_prompt,
@@ -42,12 +43,13 @@ def scripted(script: str | list[int], *, vocabulary: Vocabulary = LETTERS, **opt
 # Ids
 
 
-@pytest.mark.parametrize("block", [2, 100])
-def test_prompt_is_read_from_the_zero_state_in_blocks(random_parameters: RandomParameters, block: int) -> None:
-    parameters = random_parameters(layers=2)
-    logits, state = read_prompt(parameters, PROMPT, block=block)
-    expected_logits, expected_state = reference.read(parameters, PROMPT.tolist())
-    np.testing.assert_allclose(logits, expected_logits[-1], atol=1e-5)
+@pytest.mark.parametrize("length", [3, PROMPT_BLOCK, PROMPT_BLOCK + 2])
+def test_a_prompt_is_read_from_the_zero_state_also_in_parts(random_parameters: RandomParameters, length: int) -> None:
+    parameters, prompt = random_parameters(layers=2, scale=0.5), np.arange(length) % 5
+    state = read_prompt(parameters, prompt[1:], read_prompt(parameters, prompt[:1]))
+    for output, whole in zip(state, read_prompt(parameters, prompt), strict=True):
+        np.testing.assert_allclose(output, whole, atol=1e-5)
+    _, expected_state = reference.read(parameters, prompt.tolist())
     for output, expected in zip(state, expected_state, strict=True):
         np.testing.assert_allclose(output, expected[None], atol=1e-5)
 
@@ -62,8 +64,8 @@ def test_temperature_zero_chooses_the_most_likely_ids(random_parameters: RandomP
 
 def test_ids_are_chosen_by_the_random_stream_of_the_seed(random_parameters: RandomParameters) -> None:
     parameters, choose = random_parameters(layers=2), make_chooser(Sampler(temperature=1.5))
-    logits, state = read_prompt(parameters, PROMPT)
-    expected = []
+    state = read_prompt(parameters, PROMPT)
+    logits, expected = parameters.logits(state)[0], []
     for uniform in np.random.default_rng([7, 0]).random(300).tolist():
         expected.append(choose(logits, uniform))
         (logits,), state = parameters.step(np.array(expected[-1:]), state)

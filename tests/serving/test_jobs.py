@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from charlm.sampling.batch import Job
 from charlm.sampling.sampler import Sampler
 from charlm.serving.jobs import Plan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
@@ -31,13 +30,14 @@ def refusal(**fields: Any) -> RequestError:
     return caught.value
 
 
-def ids(job: Job) -> list[int]:
-    return [int(index) for index in job.prompt_ids]
+def ids(planned: Plan) -> list[list[int]]:
+    return [prompt.tolist() for prompt in planned.prompts]
 
 
 def test_each_prompt_has_n_texts_with_random_numbers_of_their_own() -> None:
-    jobs = plan(prompt=["a", "bb"], n=2, seed=7, max_tokens=4, temperature=0.5, top_k=3, min_p=0.1, top_p=0.9).jobs
-    assert [ids(job) for job in jobs] == [[1], [1], [2, 2], [2, 2]]
+    planned = plan(prompt=["a", "bb"], n=2, seed=7, max_tokens=4, temperature=0.5, top_k=3, min_p=0.1, top_p=0.9)
+    assert ids(planned) == [[1], [2, 2]]
+    jobs = [planned.job(index, ()) for index in range(4)]
     assert [job.seed for job in jobs] == [(7, 0), (7, 1), (7, 0), (7, 1)]
     assert {(job.length, job.sampler) for job in jobs} == {(4, Sampler(0.5, 3, 0.9, 0.1))}
 
@@ -51,7 +51,7 @@ def test_a_request_that_names_no_model_gets_the_first() -> None:
 
 def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None:
     planned = plan(prompt="")
-    assert (ids(planned.jobs[0]), planned.prompt_characters) == ([0], 0)
+    assert (ids(planned), planned.prompt_characters) == ([[0]], 0)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,7 @@ def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None
     [
         ({"prompt": "abX"}, "prompt"),
         ({"prompt": "a" * 7}, "prompt"),
+        ({"prompt": ["aaaa", "bbb"]}, "prompt"),
         ({"prompt": ["a", 3]}, "prompt"),
         ({"prompt": "a", "max_tokens": 11}, "max_tokens"),
         ({"prompt": ["a", "b"], "n": 3}, "n"),
@@ -74,17 +75,17 @@ def test_more_than_the_server_takes_is_refused(fields: dict[str, Any], param: st
 
 
 def test_a_character_that_the_model_does_not_know_may_be_left_out() -> None:
-    assert ids(plan(served=model(unknown="skip"), prompt="aXb").jobs[0]) == [1, 2]
+    assert ids(plan(served=model(unknown="skip"), prompt="aXb")) == [[1, 2]]
     planned = plan(served=model(unknown="skip"), prompt="XX")
-    assert (ids(planned.jobs[0]), planned.prompt_characters) == ([0], 0)
+    assert (ids(planned), planned.prompt_characters) == ([[0]], 0)
 
 
 def test_a_chat_is_a_completion_of_its_lines() -> None:
     planned = chat(seed=1, n=2, max_completion_tokens=3)
-    assert ids(planned.jobs[1]) == [1, 2, 0, 2]
-    assert (planned.jobs[1].seed, planned.jobs[1].length, planned.form.kind) == ((1, 1), 3, "chat")
-    assert chat().jobs[0].length == LIMITS.tokens
-    assert plan(Limits(), prompt="a").jobs[0].length == 16
+    assert ids(planned) == [[1, 2, 0, 2]]
+    assert (planned.seed, planned.copies, planned.length, planned.form.kind) == (1, 2, 3, "chat")
+    assert chat().length == LIMITS.tokens
+    assert plan(Limits(), prompt="a").length == 16
     with pytest.raises(RequestError, match="max_tokens: found 11"):
         chat(max_tokens=11)
 

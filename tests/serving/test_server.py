@@ -149,7 +149,7 @@ with listen("127.0.0.1", 0) as listener:
 """
 
 
-def test_a_stepping_thread_that_fails_ends_the_server_with_its_cause(trained_run: Path) -> None:
+def test_a_step_that_fails_ends_the_server_with_its_cause(trained_run: Path) -> None:
     command = [sys.executable, "-c", FAILING, str(trained_run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -157,7 +157,7 @@ def test_a_stepping_thread_that_fails_ends_the_server_with_its_cause(trained_run
         process.send_signal(signal.SIGTERM)  # too late to hide the cause
         _, messages = process.communicate(timeout=SECONDS)
     assert (status, answer["error"]["message"]) == (500, "the server has failed, and ends")
-    assert (process.returncode, messages) == (1, "the stepping thread has failed: ZeroDivisionError: by zero\n")
+    assert (process.returncode, messages) == (1, "writing has failed: ZeroDivisionError: by zero\n")
 
 
 # Clients that do not do their part
