@@ -33,7 +33,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(extra: list[str], bundle
 
 
 def test_samples_are_written_even_if_the_lines_between_them_cannot_be(bundle_folder: Path) -> None:
-    options = ("-n", "5", "--samples", "2", "-p", "a", "--ignore-end")
+    options = ("-n", "5", "--samples", "2", "-p", "a")
     done = shell('"$@" 2> /dev/full', "sample", bundle_folder, *options)
     assert (done.returncode, done.stdout.count(b"a") >= 2) == (0, True)
 
@@ -63,7 +63,7 @@ def test_a_locale_or_a_terminal_without_features_is_enough(environment: dict[str
 
 @pytest.mark.parametrize(
     "arguments",
-    [["sample", "-n", "0", "--ignore-end"], ["runs", "--json"]],
+    [["sample", "-n", "0"], ["runs", "--json"]],
 )
 def test_a_reader_of_results_that_has_gone_is_no_error(arguments: list[str], trained_run: Path) -> None:
     command, *options = arguments

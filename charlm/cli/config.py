@@ -1,4 +1,4 @@
-"""`charlm config`: lists, shows and checks recipes."""
+"""`charlm config`: lists and shows recipes."""
 
 import json
 
@@ -6,18 +6,17 @@ import click
 
 from charlm.cli.command import Command, Commands
 from charlm.cli.options import set_option, suggest_recipes
-from charlm.cli.output import print_result, say, terminal_width
+from charlm.cli.output import print_result, terminal_width
 
 EXAMPLES = {
     "charlm config list": "the recipes that charlm comes with",
     "charlm config show shakespeare > mine.yaml": "a recipe of your own, with every setting, to edit",
-    "charlm config check mine.yaml": "every mistake in it",
 }
 
 
 @click.group("config", cls=Commands, examples=EXAMPLES)
 def config() -> None:
-    """List, show and check recipes, which are YAML files of settings."""
+    """List and show recipes, which are YAML files of settings."""
 
 
 @config.command("list", cls=Command, examples={"charlm config list": "names, and what each is for"})
@@ -65,28 +64,3 @@ def schema() -> None:
     from charlm.config.schema import json_schema
 
     print_result(*json.dumps(json_schema(), indent=2).splitlines())
-
-
-@config.command(cls=Command, examples={"charlm config check mine.yaml": "every mistake, one a line"})
-@click.argument(
-    "file",
-    metavar="FILE",
-    shell_complete=suggest_recipes,
-    help="YAML file of settings, or the name of a recipe that charlm comes with.",
-)
-@click.pass_context
-def check(context: click.Context, *, file: str) -> None:
-    """Name every mistake in a recipe: the key, the value and what would do.
-
-    The exit code is 1 if there is a mistake. The names of optimizers and initializers are those of Keras, which train
-    and plan look up.
-    """
-    from charlm.config.file import find_mistakes
-    from charlm.config.recipes import find_recipe
-
-    mistakes = find_mistakes(find_recipe(file))
-    for mistake in mistakes:
-        say(mistake)
-    if mistakes:
-        context.exit(1)
-    print_result(f"{file}: no mistakes")

@@ -1,9 +1,7 @@
-"""`charlm runs`: runs as tables, one for each text, as JSON and as comma-separated values."""
+"""`charlm runs`: runs as tables, one for each text, and as JSON."""
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,6 @@ from charlm.errors import CharlmError, harmless
 if TYPE_CHECKING:
     from charlm.runs.summary import RunSummary, RunText
 
-HEADS = ("run", "state", "step", "nats", "chars/s", "weights", "age", "recipe")
 MAX_WIDTH = 40
 """Columns of a name, a setting or its value."""
 MAX_SETTINGS = 8
@@ -25,16 +22,15 @@ MAX_SETTINGS = 8
 EXAMPLES = {
     "charlm runs": "all runs under runs/, the newest first",
     "charlm runs tiny default": "two runs, by parts of their names",
-    "charlm runs --csv > runs.csv": "a table for another program, with every digit",
+    "charlm runs --json > runs.json": "for another program, with every digit",
 }
 
 
 @click.command(cls=Command, examples=EXAMPLES)
 @runs_argument
-@click.option("--csv", "as_csv", is_flag=True, help="Print a table of comma-separated values with every digit.")
 @json_option
 @click.pass_context
-def runs(context: click.Context, *, runs: tuple[Path, ...], as_csv: bool, as_json: bool) -> None:
+def runs(context: click.Context, *, runs: tuple[Path, ...], as_json: bool) -> None:
     """List runs: state, step, score, speed, weights, age, recipe, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
@@ -43,8 +39,6 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_csv: bool, as_jso
     A run that cannot be read is left out, with a line on standard error; the exit code is 1 if such a run was named, or
     if none is left.
     """
-    if as_csv and as_json:
-        raise click.UsageError("--csv and --json exclude each other; give one of them")
     from charlm.runs.summary import group_by_text, list_runs
 
     unreadable: list[Path] = []
@@ -57,8 +51,6 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_csv: bool, as_jso
     found = group_by_text(list_runs(runs, report=report))
     if found and as_json:
         print_result(json.dumps([row for group in found for row in _rows(group)], allow_nan=False))
-    elif found and as_csv:
-        print_result(*_csv_lines([row for group in found for row in _rows(group)]))
     elif found:
         texts, width = [group[0].text for group in found], terminal_width()
         for index, group in enumerate(found):
@@ -86,23 +78,10 @@ def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
     ]
 
 
-def _csv_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a head and a line for each run, with a column for each differing setting."""
-    flat = [
-        {**row, **{key: json.dumps(value) for key, value in row["settings"].items()}, "settings": None} for row in rows
-    ]
-    file = io.StringIO()
-    columns = [key for key in dict.fromkeys(key for row in flat for key in row) if key != "settings"]
-    writer = csv.DictWriter(file, columns, lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(flat)
-    return file.getvalue().splitlines()
-
-
 def _table(group: Sequence["RunSummary"], *, width: int) -> list[str]:
     """Return a line for each run, as many columns as fit, and the differing settings below it."""
-    rows = [HEADS, *(_cells(row) for row in _rows(group))]
-    text_columns = {0, 1, HEADS.index("recipe")}
+    rows = [tuple(COLUMNS), *(_cells(row) for row in _rows(group))]
+    text_columns = {index for index, (_, show) in enumerate(COLUMNS.values()) if show is _cut}
     lines = align(rows, text_columns=text_columns)
     while max(map(text_width, lines)) > width and len(rows[0]) > 1:
         rows = [row[:-1] for row in rows]
@@ -118,22 +97,8 @@ def _table(group: Sequence["RunSummary"], *, width: int) -> list[str]:
     return table
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    from charlm.training.display import duration
-
-    def cell(key: str, pattern: str) -> str:
-        return "-" if row[key] is None else format(row[key], pattern)
-
-    return (
-        _cut(row["name"]),
-        row["state"],
-        cell("step", ",.0f"),
-        cell("nats_per_char", ".4f"),
-        cell("characters_per_second", ",.0f"),
-        cell("weights", ","),
-        duration(row["age_seconds"]),
-        _cut(row["recipe"] or "-"),
-    )
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple("-" if row[key] is None else show(row[key]) for key, show in COLUMNS.values())
 
 
 def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[str]:
@@ -149,3 +114,26 @@ def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[
 
 def _cut(text: str) -> str:
     return cut(harmless(text), MAX_WIDTH)
+
+
+def _age(seconds: float) -> str:
+    from charlm.training.display import duration
+
+    return duration(seconds)
+
+
+def _number(pattern: str) -> Callable[[float], str]:
+    return lambda value: format(value, pattern)
+
+
+COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "run": ("name", _cut),
+    "state": ("state", _cut),
+    "step": ("step", _number(",.0f")),
+    "nats": ("nats_per_char", _number(".4f")),
+    "chars/s": ("characters_per_second", _number(",.0f")),
+    "weights": ("weights", _number(",")),
+    "age": ("age_seconds", _age),
+    "recipe": ("recipe", _cut),
+}
+"""The key of a row in each column by its head, and what shows a value that is not None; text is on the left."""

@@ -51,7 +51,7 @@ EXAMPLES = {
     "--length",
     type=click.IntRange(min=0),
     default=500,
-    help="Number of characters to write; 0 = until stopped.",
+    help="The most characters to write; 0 = until stopped, with a blank line where the model ends the text.",
 )
 @click.option(
     "-t",
@@ -89,7 +89,6 @@ EXAMPLES = {
     metavar="TEXT",
     help="End the text before the first occurrence of TEXT.  [default: no stop]",
 )
-@click.option("--ignore-end", is_flag=True, help="Continue with a blank line when the model ends the text.")
 @click.option(
     "--interactive",
     is_flag=True,
@@ -110,7 +109,6 @@ def sample(
     seed: int | None,
     samples: int,
     stop: str | None,
-    ignore_end: bool,
     interactive: bool,
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
@@ -121,7 +119,7 @@ def sample(
     The prompt is written first. A model of bytes writes them as they are, unless standard output is a terminal.
     """
     if interactive:
-        _check_interactive(length, has_others=as_json or samples > 1 or bool(stop) or ignore_end)
+        _check_interactive(length, has_others=as_json or samples > 1 or bool(stop))
     elif length == 0 and (as_json or samples > 1):
         raise click.UsageError("-n 0 has no end; leave out --samples and --json")
     import secrets
@@ -138,7 +136,7 @@ def sample(
         seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
         prompt=prompt,
         stop=stop or "",
-        ignore_end=ignore_end,
+        ignore_end=length == 0,
         unknown=unknown,
     )
     show = _displayer(model.vocabulary.level)
@@ -165,7 +163,7 @@ def sample(
 def _check_interactive(length: int, *, has_others: bool) -> None:
     """Refuse --interactive without a length, or with others of the options."""
     if has_others:
-        raise click.UsageError("--interactive: leave out --samples, --stop, --ignore-end and --json")
+        raise click.UsageError("--interactive: leave out --samples, --stop and --json")
     if length == 0:
         raise click.UsageError("--interactive: -n is how far the model goes on at a time; must be 1 or more")
 

@@ -88,25 +88,6 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
         raise CharlmError(f"{origin}: {_descriptions(error)[0]}") from None
 
 
-def find_mistakes(path: Path) -> list[str]:
-    """Return every mistake in a YAML file as a line that names the file, the key, the value and what would do.
-
-    How the settings of a section go together is checked once each of them is right.
-
-    Args:
-        path: A file of at most 100,000 bytes.
-
-    """
-    try:
-        values = read_values(path, follow_links=True)
-        Config.model_validate(values)
-    except ValidationError as error:
-        return [f"{path}: {line}" for line in _descriptions(error)]
-    except CharlmError as error:
-        return [str(error)]
-    return []
-
-
 def dump_config(config: Config) -> str:
     """Return a config as YAML, defaults included; `parse_yaml` reads it back."""
     return dump_yaml(config.model_dump(mode="json"))

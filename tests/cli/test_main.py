@@ -24,7 +24,7 @@ OPTIONS = {
     "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task -q --quiet",
     "plan": "-c --config -s --set --json",
     "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
-    "--ignore-end --interactive --checkpoint --unknown --json",
+    "--interactive --checkpoint --unknown --json",
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --mix --baselines --copies "
     "--surprise --json",
     "inspect": "--text --out --checkpoint --unknown --json",
@@ -32,13 +32,12 @@ OPTIONS = {
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
     "serve": "--host --port --allow-host --slots --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",
-    "runs": "--csv --json",
+    "runs": "--json",
     "info": "",
     "completion": "",
     "config list": "",
     "config show": "-s --set",
     "config schema": "",
-    "config check": "",
 }
 
 

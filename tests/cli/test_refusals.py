@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("place")
 
 
 @table("""
-config check missing                                  | missing: no such recipe or YAML file
+config show missing                                   | missing: no such recipe or YAML file
 evaluate                                              | runs/: no run here
 evaluate bundle                                       | bundle: a bundle without its run
 evaluate bundle empty.txt                             | at least 2
@@ -71,7 +71,6 @@ evaluate bundle --protocol backwards                           | '--protocol'
 evaluate bundle --window 100                                   | --window is the length of the windows
 evaluate bundle --dynamic --protocol windows                   | --dynamic and --mix read the text as a stream
 export bundle --format gguf --out out                          | 'gguf' is not one of
-import x.keras --vocabulary v.json --out out --activation selu | 'selu' is not one of
 inspect bundle --text text.txt                                 | --out FILE.html
 inspect bundle --json --checkpoint middle                      | 'middle'
 frobnicate                                                     | No such command 'frobnicate'

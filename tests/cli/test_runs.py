@@ -1,12 +1,11 @@
 """`charlm runs`: the runs under runs/, as a table and as JSON."""
 
-import csv
 import json
 import os
 from pathlib import Path
 
 import pytest
-from commands import charlm, check_usage_error, messages
+from commands import charlm, messages
 from run_folders import make_run, make_scored_run
 
 from charlm.network.bundle import Bundle
@@ -76,19 +75,6 @@ def test_runs_are_named_by_parts_of_their_names(bundle: Bundle) -> None:
     make_runs(bundle)
     assert [run["name"] for run in json.loads(charlm("runs", "wid", "--json").stdout)] == ["wide"]
     assert charlm("runs", "wid", "none").exit_code == 1
-
-
-def test_csv_has_a_column_for_each_figure_and_setting_that_differs(bundle: Bundle) -> None:
-    make_runs(bundle)
-    rows = {row["name"]: row for row in csv.DictReader(charlm("runs", "--csv").stdout.splitlines())}
-    assert {name: (row["nats_per_char"], row["model.units"]) for name, row in rows.items()} == {
-        "narrow": ("1.5", "3"),
-        "wide": ("1.25", "4"),
-    }
-
-
-def test_csv_and_json_exclude_each_other() -> None:
-    check_usage_error("runs --csv --json", "--csv and --json exclude each other")
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])
