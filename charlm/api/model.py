@@ -20,8 +20,7 @@ from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks
 from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import BundleName, find_bundle
-from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, generate_texts
-from charlm.sampling.growing import Sample
+from charlm.sampling.generation import GeneratedText, TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Unknown, Vocabulary
 
@@ -250,6 +249,7 @@ class Model:
                 the temperature is left to a config.yaml that is not a config.
 
         """
+        self._refuse_ensemble("generate")
         wanted = TextRequest(
             length,
             Sampler(self.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
@@ -259,17 +259,7 @@ class Model:
             ignore_end=ignore_end,
             unknown=unknown,
         )
-        return self.write(wanted)
-
-    def write(self, wanted: TextRequest) -> GeneratedText:
-        """Generate a text piece by piece: `charlm.sampling.generation.generate_text`, which says what is raised."""
-        self._refuse_ensemble("generate")
         return generate_text(self.bundle, wanted)
-
-    def write_several(self, wanted: TextRequest, *, samples: int) -> list[Sample]:
-        """Generate texts side by side: `charlm.sampling.generation.generate_texts`, which says what is raised."""
-        self._refuse_ensemble("generate")
-        return generate_texts(self.bundle, wanted, samples=samples)
 
     def _refuse_ensemble(self, name: str) -> None:
         if self.others:

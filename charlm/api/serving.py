@@ -10,6 +10,7 @@ from charlm.formats.web_page import endpoint_page
 from charlm.network.architecture import MODEL
 from charlm.runs.folder import BundleName, model_name
 from charlm.sampling.batch import Batch
+from charlm.sampling.generation import forbidden_ids
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import Limits
 from charlm.text.vocabulary import Unknown
@@ -61,7 +62,10 @@ def serve(
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise CharlmError(f"charlm serve needs {package}, which is not installed: {INSTALL}") from None
-    served = {name: _served(name, model, unknown) for name, model in models.items()}
+    served = {
+        name: ServedModel(name, model.vocabulary, int((model.folder / MODEL).stat().st_mtime), unknown)
+        for name, model in models.items()
+    }
     batches = {name: _batch(model, bounds.slots) for name, model in models.items()}
     page = endpoint_page({name: summarize(model.bundle) for name, model in models.items()})
     listener = listen(host, port)
@@ -84,17 +88,13 @@ def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str
     return models
 
 
-def _served(name: str, model: Model, unknown: Unknown) -> ServedModel:
-    created = int((model.folder / MODEL).stat().st_mtime)
-    return ServedModel(name, model.vocabulary, created, unknown)
-
-
 def _batch(model: Model, slots: int) -> Batch:
-    vocabulary = model.vocabulary
-    forbidden = [] if vocabulary.unknown_id is None else [vocabulary.unknown_id]
-    if len(forbidden) == len(vocabulary):
-        raise CharlmError(f"{model.folder}: no character to choose: the vocabulary has only reserved ids")
     try:
-        return Batch(model.bundle.parameters, slots=slots, forbidden=forbidden, end_id=vocabulary.end_of_text_id)
+        return Batch(
+            model.bundle.parameters,
+            slots=slots,
+            forbidden=forbidden_ids(model.vocabulary),
+            end_id=model.vocabulary.end_of_text_id,
+        )
     except CharlmError as error:
         raise CharlmError(f"{model.folder}: {error}") from None

@@ -125,7 +125,7 @@ def sample(
     import secrets
 
     from charlm.api.model import MAX_SEED, load
-    from charlm.sampling.generation import TextRequest
+    from charlm.sampling.generation import TextRequest, generate_text, generate_texts
     from charlm.sampling.growing import to_bytes
     from charlm.sampling.sampler import Sampler
 
@@ -148,9 +148,12 @@ def sample(
     if unknown == "skip" and (skipped := model.vocabulary.count_skipped(prompt)):
         say(describe_skipped(skipped, "the prompt"))
     if samples == 1 and not as_json:
-        _stream(model.write(wanted), prompt=to_bytes(prompt), show=show)
+        _stream(generate_text(model.bundle, wanted), prompt=to_bytes(prompt), show=show)
         return
-    texts = [model.write(wanted).finish()] if samples == 1 else model.write_several(wanted, samples=samples)
+    if samples == 1:
+        texts = [generate_text(model.bundle, wanted).finish()]
+    else:
+        texts = generate_texts(model.bundle, wanted, samples=samples)
     if as_json:
         _print_json(model, texts, wanted)
         return

@@ -132,14 +132,13 @@ class Batch:
         self._stepper = TiledStepper(parameters, streams=slots, lanes=lanes or count_lanes(parameters))
         self._forbidden = list(forbidden)
         self._end_id = NO_ID if end_id is None else end_id
-        self._settings = RowSettings(slots)
+        self._settings = RowSettings([])
         self._window = _Window(window, slots, min(MAX_LIKELIEST, parameters.vocabulary_size))
         self._texts: list[_Text] = []
         self._due = np.full(slots, window)
         self._column = 0
         self._next_due = window
         self._scored = np.zeros(0, np.int64)
-        self._is_filtered = False
         self._reports: list[tuple[Job, Chunk]] = []
 
     def __len__(self) -> int:
@@ -159,8 +158,8 @@ class Batch:
         slot = len(self._texts)
         self._texts.append(_Text(job, -self._column, self._column))
         self._stepper.begin(slot, job.state)
-        self._settings.set(slot, job.sampler)
         self._fill(slot)
+        self._read_settings()
         self._refresh()
 
     def remove(self, job: Job) -> None:
@@ -197,7 +196,7 @@ class Batch:
             logits = logits.copy()
             logits[:, self._forbidden] = -np.inf
         draws = self._window.draws[column, : len(logits)]
-        return choose_rows(logits, self._settings, draws, is_filtered=self._is_filtered)
+        return choose_rows(logits, self._settings, draws)
 
     def _score(self, logits: Floats, ids: NDArray[np.int64], column: int) -> Booleans:
         """Note log-probabilities where they are wanted; return which texts have one that is not finite."""
@@ -272,13 +271,16 @@ class Batch:
         last = len(self._texts) - 1
         if slot != last:
             self._stepper.move(last, slot)
-            self._settings.move(last, slot)
             self._window.move(last, slot)
             self._due[slot] = self._due[last]
             self._texts[slot] = self._texts[last]
         self._texts.pop()
+        self._read_settings()
 
     def _refresh(self) -> None:
         self._next_due = int(self._due[: len(self._texts)].min(initial=len(self._window.ids)))
-        self._is_filtered = self._settings.has_filter(len(self._texts))
+
+    def _read_settings(self) -> None:
+        """Lay out the settings of the texts after one has come or gone."""
+        self._settings = RowSettings([text.job.sampler for text in self._texts])
         self._scored = np.array([i for i, text in enumerate(self._texts) if text.job.likeliest is not None], np.int64)

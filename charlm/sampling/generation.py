@@ -101,11 +101,9 @@ def generate(
         An iterator over the ids.
 
     Raises:
-        CharlmError: at once, every id is forbidden; while iterating, the logits are not finite.
+        CharlmError: while iterating, the logits are not finite.
 
     """
-    if len({*forbidden}) == parameters.vocabulary_size:
-        raise CharlmError("no character to choose: the vocabulary has only reserved ids")
     state = read_prompt(parameters, prompt_ids)
     uniforms = islice(_uniforms(seed), length)
     steps = choose_ids(parameters, state, sampler=sampler, uniforms=uniforms, forbidden=forbidden)
@@ -285,8 +283,17 @@ def _growing(wanted: TextRequest, vocabulary: Vocabulary) -> GrowingText:
 
 
 def forbidden_ids(vocabulary: Vocabulary) -> set[int]:
-    """Return the ids that are never chosen: the unknown id, if there is one."""
-    return set() if vocabulary.unknown_id is None else {vocabulary.unknown_id}
+    """Return the ids that are never chosen: the unknown id, if there is one.
+
+    Raises:
+        CharlmError: there is no other id.
+
+    """
+    if vocabulary.unknown_id is None:
+        return set()
+    if len(vocabulary) == 1:
+        raise CharlmError("no character to choose: the vocabulary has only the unknown id")
+    return {vocabulary.unknown_id}
 
 
 def encode_prompt(vocabulary: Vocabulary, prompt: str, *, unknown: Unknown = "error") -> NDArray[np.int64]:

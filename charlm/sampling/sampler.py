@@ -12,7 +12,7 @@ Axes: B rows, V vocabulary.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,81 +57,65 @@ class Sampler:
 
 
 class RowSettings:
-    """The settings of the choice in each of B rows: at first temperature 1, no filters.
+    """The settings of the choice in each of B rows, as arrays.
 
-    The arrays are changed in place when a row gets other settings.
+    Args:
+        samplers: Those of the rows.
+
     """
 
-    def __init__(self, rows: int) -> None:
-        self.scales: Floats = np.ones((rows, 1), np.float32)
-        """1 / temperature, float32 [B, 1]; 1 where `is_greedy`."""
-        self.is_greedy = np.zeros(rows, np.bool_)
+    def __init__(self, samplers: Sequence[Sampler]) -> None:
+        self.is_greedy = np.array([sampler.temperature == 0 for sampler in samplers], np.bool_)
         """Whether the temperature is 0, bool [B]."""
-        self.top_k = np.full((rows, 1), _ALL)
+        temperatures = np.array([[sampler.temperature or 1.0] for sampler in samplers]).reshape(-1, 1)
+        with np.errstate(over="ignore"):
+            scales = np.clip(1 / temperatures, _TINY, _HUGE)  # finite in float32, and above 0
+        self.scales: Floats = scales.astype(np.float32)
+        """1 / temperature, float32 [B, 1]; 1 where `is_greedy`."""
+        self.top_k = np.array([[min(sampler.top_k or _ALL, _ALL)] for sampler in samplers]).reshape(-1, 1)
         """[B, 1]; at least V = no filter."""
-        self.top_p = np.ones((rows, 1))
+        self.top_p = np.array([[sampler.top_p or 1.0] for sampler in samplers]).reshape(-1, 1)
         """[B, 1]; 1 = no filter."""
-        self.min_p: Floats = np.zeros((rows, 1), np.float32)
+        self.min_p: Floats = np.array([[sampler.min_p or 0.0] for sampler in samplers], np.float32).reshape(-1, 1)
         """float32 [B, 1]; 0 = no filter."""
-
-    def set(self, row: int, sampler: Sampler) -> None:
-        """Give a row the settings of a Sampler."""
-        self.is_greedy[row] = sampler.temperature == 0
-        self.scales[row] = min(max(1 / (sampler.temperature or 1.0), _TINY), _HUGE)  # finite in float32, and above 0
-        self.top_k[row] = _ALL if sampler.top_k is None else min(sampler.top_k, _ALL)
-        self.top_p[row] = 1 if sampler.top_p is None else sampler.top_p
-        self.min_p[row] = sampler.min_p or 0
-
-    def has_filter(self, rows: int) -> bool:
-        """Return whether one of the first rows has a filter."""
-        return bool((self.top_k[:rows] < _ALL).any() or (self.top_p[:rows] < 1).any() or (self.min_p[:rows] > 0).any())
-
-    def move(self, source: int, target: int) -> None:
-        """Give a row the settings of another."""
-        for values in (self.scales, self.is_greedy, self.top_k, self.top_p, self.min_p):
-            values[target] = values[source]
+        self.is_filtered = bool((self.top_k < _ALL).any() or (self.top_p < 1).any() or (self.min_p > 0).any())
+        """Whether a row has a filter."""
 
 
-def choose_rows(
-    logits: Floats, settings: RowSettings, uniform: NDArray[np.float64], *, is_filtered: bool | None = None
-) -> NDArray[np.int64]:
+def choose_rows(logits: Floats, settings: RowSettings, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
     """Choose an id for each row.
 
     Args:
-        logits: float32 [b, V], b at most B: the first b rows.
-        settings: For B rows.
-        uniform: Random numbers, float64 [b] in [0, 1).
-        is_filtered: Whether one of the rows has a filter; None = look, which takes time in a loop.
+        logits: float32 [B, V].
+        settings: Those of the rows.
+        uniform: Random numbers, float64 [B] in [0, 1).
 
     Returns:
-        The ids, int64 [b]; NO_ID in a row whose largest logit is not finite.
+        The ids, int64 [B]; NO_ID in a row whose largest logit is not finite.
 
     """
-    rows = len(logits)
     with np.errstate(over="ignore", invalid="ignore"):
         weights: Floats = logits - logits.max(-1, keepdims=True)
-        weights *= settings.scales[:rows]
+        weights *= settings.scales
         np.exp(weights, out=weights)
-        if settings.has_filter(rows) if is_filtered is None else is_filtered:
+        if settings.is_filtered:
             weights *= _kept(weights, settings)
         up_to = np.add.accumulate(weights, -1, np.float64)
         chosen = (up_to > uniform[:, None] * up_to[:, -1:]).argmax(-1)
-    if settings.is_greedy[:rows].any():
-        chosen = np.where(settings.is_greedy[:rows], logits.argmax(-1), chosen)
+    if settings.is_greedy.any():
+        chosen = np.where(settings.is_greedy, logits.argmax(-1), chosen)
     is_finite = up_to[:, -1] >= 1  # the largest weight is 1, or NaN
     return np.asarray(chosen if is_finite.all() else np.where(is_finite, chosen, NO_ID), np.int64)
 
 
 def _kept(weights: Floats, settings: RowSettings) -> NDArray[np.bool_]:
-    """Return which ids the filters of each row keep, bool [b, V], given the weights, of which the largest is 1."""
-    rows = len(weights)
-    kept = weights >= settings.min_p[:rows]
+    """Return which ids the filters of each row keep, bool [B, V], given the weights, of which the largest is 1."""
+    kept = weights >= settings.min_p
     order = np.argsort(-weights, axis=-1, kind="stable")
     ranked = np.take_along_axis(weights, order, -1)
     up_to = ranked.cumsum(-1, np.float64)
-    top_p = settings.top_p[:rows]
-    is_leading = (up_to - ranked < top_p * up_to[:, -1:]) | (top_p >= 1)
-    is_leading &= np.arange(weights.shape[1]) < settings.top_k[:rows]
+    is_leading = (up_to - ranked < settings.top_p * up_to[:, -1:]) | (settings.top_p >= 1)
+    is_leading &= np.arange(weights.shape[1]) < settings.top_k
     leading = np.empty_like(kept)
     np.put_along_axis(leading, order, is_leading, -1)
     return np.asarray(kept & leading)
@@ -144,9 +128,8 @@ def make_chooser(sampler: Sampler) -> Callable[[Floats, float], int]:
     """
     if sampler.temperature == 0:
         return _most_likely
-    settings = RowSettings(1)
-    settings.set(0, sampler)
-    is_tempered, is_filtered, scale = sampler.temperature != 1, settings.has_filter(1), settings.scales[0, 0]
+    settings = RowSettings([sampler])
+    is_tempered, is_filtered, scale = sampler.temperature != 1, settings.is_filtered, settings.scales[0, 0]
 
     def choose(logits: Floats, uniform: float) -> int:
         """Choose an id."""

@@ -13,8 +13,6 @@ import charlm
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import Floats, parameters_from_tensors
-from charlm.sampling.generation import TextRequest
-from charlm.sampling.sampler import Sampler
 
 TEXT = "The ferry crossed the river.\n"
 
@@ -245,7 +243,5 @@ def test_surprise_shows_each_character_escaped_with_its_nats(bundle_folder: Path
 def test_an_ensemble_generates_nothing(pair: tuple[Path, Path]) -> None:
     with pytest.raises(CharlmError, match=r"^generate: 2 models; an ensemble is only scored$"):
         charlm.load(pair[0], others=pair[1:]).generate("ab")
-    with pytest.raises(CharlmError, match=r"^generate: 2 models; an ensemble is only scored$"):
-        charlm.load(pair[0], others=pair[1:]).write_several(TextRequest(5, Sampler(), seed=0), samples=2)
     with pytest.raises(CharlmError, match=r"^states: 2 models; an ensemble is only scored$"):
         charlm.load(pair[0], others=[pair[1]]).states("a")

@@ -19,6 +19,7 @@ from charlm.sampling.generation import (
     GeneratedText,
     TextRequest,
     encode_prompt,
+    forbidden_ids,
     generate,
     generate_text,
     generate_texts,
@@ -78,9 +79,11 @@ def test_forbidden_id_is_never_chosen(random_parameters: RandomParameters, sampl
     assert {*ids} <= {1, 2, 3}
 
 
-def test_a_model_without_a_character_to_choose_is_refused(random_parameters: RandomParameters) -> None:
+def test_a_model_without_a_character_to_choose_is_refused() -> None:
     with pytest.raises(CharlmError, match="no character to choose"):
-        generate(random_parameters(), PROMPT, sampler=Sampler(), length=1, seed=0, forbidden=range(5))
+        forbidden_ids(Vocabulary("char", (None,), unknown_id=0))
+    assert forbidden_ids(LETTERS) == {3}
+    assert forbidden_ids(Vocabulary("char", ("a",))) == set()
 
 
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(top_p=0.5)], ids=str)

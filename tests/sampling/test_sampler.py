@@ -43,9 +43,7 @@ GRID = (np.arange(11_000) + 0.5) / 11_000
 
 def choose(logits: Floats, sampler: Sampler, uniform: NDArray[np.float64]) -> list[int]:
     """Return the id that is chosen for a row of logits with each number, alone and in rows, which must be the same."""
-    settings = RowSettings(len(uniform))
-    for row in range(len(uniform)):
-        settings.set(row, sampler)
+    settings = RowSettings([sampler] * len(uniform))
     together: list[int] = choose_rows(np.repeat(logits[None], len(uniform), axis=0), settings, uniform).tolist()
     one = make_chooser(sampler)
     assert [one(logits, number) for number in uniform.tolist()] == together
@@ -133,28 +131,21 @@ def test_extreme_logits_and_temperatures_do_not_overflow(temperature: float) -> 
 def test_logits_that_are_not_finite_are_refused_and_do_not_disturb_other_rows(
     row: list[float], temperature: float
 ) -> None:
-    sampler, settings = Sampler(temperature=temperature), RowSettings(2)
-    for index in range(2):
-        settings.set(index, sampler)
+    sampler = Sampler(temperature=temperature)
     with pytest.raises(CharlmError, match="the weights are not finite"), np.errstate(invalid="ignore"):
         make_chooser(sampler)(np.array(row, np.float32), 0.5)
     logits = np.array([row, [0, 9e9]], np.float32)
-    assert choose_rows(logits, settings, np.array([0.5, 0.5])).tolist() == [NO_ID, 1]
+    assert choose_rows(logits, RowSettings([sampler] * 2), np.array([0.5, 0.5])).tolist() == [NO_ID, 1]
 
 
-def test_rows_have_settings_of_their_own_that_move_with_them() -> None:
-    rng = np.random.default_rng(0)
-    settings = RowSettings(len(SAMPLERS) + 2)
-    for row, sampler in enumerate(SAMPLERS):
-        settings.set(row, sampler)
-    settings.move(len(SAMPLERS) - 1, 0)
-    samplers = [SAMPLERS[-1], *SAMPLERS[1:]]
+def test_rows_have_settings_of_their_own() -> None:
+    rng, settings = np.random.default_rng(0), RowSettings(SAMPLERS)
     for _ in range(200):
-        logits = (3 * rng.standard_normal((len(samplers), 13))).astype(np.float32)
+        logits = (3 * rng.standard_normal((len(SAMPLERS), 13))).astype(np.float32)
         logits[:, 4] = -np.inf
-        uniform = rng.random(len(samplers))
+        uniform = rng.random(len(SAMPLERS))
         with np.errstate(over="ignore"):
-            alone = [make_chooser(sampler)(logits[row], float(uniform[row])) for row, sampler in enumerate(samplers)]
+            alone = [make_chooser(sampler)(logits[row], float(uniform[row])) for row, sampler in enumerate(SAMPLERS)]
         assert choose_rows(logits, settings, uniform).tolist() == alone
 
 
