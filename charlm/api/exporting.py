@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from charlm.api.model import Model
 from charlm.errors import CharlmError, check_choice, harmless
 from charlm.formats import FormatName
-from charlm.formats.exporting import FORMATS, Check, check_export, hub_files
+from charlm.formats.exporting import FORMATS, hub_files
+from charlm.formats.programs import Check, check_export
 from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
@@ -67,7 +68,8 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
     corpus = run_corpus(model.folder, model.bundle) if check else None
     checked = None
     if check:
-        checked = check_export(files, _text_to_check(model, corpus), bundle=model.bundle, found=found)
+        ids = _text_to_check(model, corpus)
+        checked = check_export(files, ids, bundle=model.bundle, program=found.program, read_logits=found.read_logits)
         if not checked.has_passed:
             raise CharlmError(
                 f"--check: a logit of {checked.program} differs by {checked.largest_difference:.2g} over "

@@ -1,6 +1,6 @@
-"""The programs of the exports: the files that become part of one, and the other programs that read one.
+"""The programs of the exports: the files that become part of one, the other programs that read one, and the check.
 
-Those read ids and return logits, as processes of their own: charlm does not import PyTorch or onnxruntime, and a
+The latter read ids and return logits, as processes of their own: charlm does not import PyTorch or onnxruntime, and a
 program that crashes does not end it. In a Python of its own, charlm cannot be imported, so that what is loaded needs
 nothing of it.
 
@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, shorten
+from charlm.network.bundle import Bundle, bundle_files
 from charlm.network.rnn import Floats
 
 FILES = Path(__file__).parent / "files"
@@ -35,6 +37,59 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 def read_shipped(name: str) -> str:
     """Return the text of a file in files/ by its name."""
     return (FILES / name).read_text(encoding="utf-8")
+
+
+ReadLogits = Callable[[Path, NDArray[Any]], Floats]
+"""Returns what a program computes from a folder with an export and the bundle: ids [T] -> logits [T, V]."""
+TOLERANCE = 1e-4
+"""The largest difference of a logit. Sums of float32 are taken in another order: 1e-5 is usual over 10,000 steps."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far the logits of an export are from those of charlm."""
+
+    program: str
+    """What has read the export."""
+    characters: int
+    """T, the length of the text."""
+    largest_difference: float
+    """Of a logit."""
+    tolerance: float
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether the largest difference is within the tolerance."""
+        return self.largest_difference <= self.tolerance
+
+
+def check_export(
+    files: Mapping[str, bytes], ids: NDArray[Any], *, bundle: Bundle, program: str, read_logits: ReadLogits
+) -> Check:
+    """Let the program that an export is made for read a text from the zero state, and compare its logits.
+
+    Args:
+        files: The files of the export.
+        ids: The text, integers [T], T >= 1.
+        bundle: The model.
+        program: What reads the export, for the user.
+        read_logits: Runs it.
+
+    Raises:
+        CharlmError: the program is missing or fails, or its logits have another shape.
+
+    """
+    with tempfile.TemporaryDirectory() as place:
+        for name, data in {**bundle_files(bundle), **files}.items():
+            (Path(place) / name).write_bytes(data)
+        logits = read_logits(Path(place), ids)
+    with np.errstate(over="ignore", invalid="ignore"):  # a difference that is not finite is too large
+        parameters = bundle.parameters
+        expected = parameters.unroll(ids[:, None], parameters.zero_state(1))[0][:, 0]
+        if logits.shape != expected.shape:
+            raise CharlmError(f"--check: {program} computes logits of shape {logits.shape}; must be {expected.shape}")
+        largest = float(np.nan_to_num(np.abs(logits - expected), nan=np.inf).max())
+    return Check(program, len(ids), largest, TOLERANCE)
 
 
 def run_python(folder: Path, ids: NDArray[Any], *, body: str, needs: Sequence[str]) -> Floats:

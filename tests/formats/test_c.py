@@ -8,7 +8,7 @@ import pytest
 from commands import charlm
 from formats.networks import STRANGE, BundleMaker, write_export
 
-from charlm.formats.c import export_c
+from charlm.formats.exporting import export_c
 from charlm.network.bundle import Bundle
 from charlm.text.vocabulary import Vocabulary
 

@@ -1,55 +1,20 @@
-"""The table of formats, the files beside an export, and the comparison of another program's logits with charlm's."""
+"""The table of formats, the files beside an export, and the weights as PyTorch has them."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from formats.networks import BundleMaker
 
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
-from charlm.formats.exporting import FORMATS, TOLERANCE, Check, Format, check_export, hub_files
+from charlm.formats.exporting import FORMATS, export_torch, hub_files, to_state_dict
 from charlm.network.bundle import Bundle
-from charlm.network.rnn import Floats
-
-IDS = np.array([0, 1, 2, 3, 4])
-
-
-def check(bundle: Bundle, *, error: float, time: int | None = None) -> Check:
-    """Check an export whose program errs in one logit by `error`, and returns the logits of `time` ids."""
-
-    def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
-        assert (folder / "model").read_bytes() == b"weights"
-        assert (folder / "model.json").is_file()
-        parameters = bundle.parameters
-        logits = parameters.unroll(ids[:time, None], parameters.zero_state(1))[0][:, 0]
-        logits[1, 2] += error
-        return logits
-
-    found = Format("another program", lambda _, __: {}, read_logits, "")
-    return check_export({"model": b"weights"}, IDS, bundle=bundle, found=found)
 
 
 def test_every_name_of_a_format_has_one() -> None:
     assert tuple(FORMATS) == get_args(FormatName)
-
-
-def test_the_largest_difference_of_a_logit_is_found(bundle: Bundle) -> None:
-    found = check(bundle, error=-0.25)
-    assert found.largest_difference == pytest.approx(0.25, rel=1e-6)
-    assert (found.program, found.characters) == ("another program", 5)
-
-
-@pytest.mark.parametrize("error", [TOLERANCE / 2, TOLERANCE * 2, np.nan, np.inf])
-def test_only_a_difference_within_the_tolerance_passes(bundle: Bundle, error: float) -> None:
-    assert check(bundle, error=error).has_passed == (error == TOLERANCE / 2)
-
-
-def test_logits_of_another_shape_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(CharlmError, match=r"another program computes logits of shape \(4, 5\); must be \(5, 5\)"):
-        check(bundle, error=0, time=4)
 
 
 @pytest.mark.parametrize("temperature", ["0.5", "0.0", "0.25"])
@@ -60,3 +25,45 @@ def test_the_card_writes_at_the_temperature_of_the_recipe(bundle: Bundle, name: 
     usage = card[card.index("## Use") : card.index("## Score")]
     shown = "0.01" if temperature == "0.0" else temperature  # the programs divide by it
     assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
+
+
+# PyTorch
+
+
+def test_a_stack_without_skip_connections_is_one_module(make_bundle: BundleMaker) -> None:
+    parameters = make_bundle(layers=2, embedding=3).parameters
+    named = to_state_dict(parameters)
+    assert {name: tensor.shape for name, tensor in named.items()} == {
+        "embedding.weight": (5, 3),
+        "rnn.weight_ih_l0": (4, 3),
+        "rnn.weight_hh_l0": (4, 4),
+        "rnn.bias_ih_l0": (4,),
+        "rnn.bias_hh_l0": (4,),
+        "rnn.weight_ih_l1": (4, 4),
+        "rnn.weight_hh_l1": (4, 4),
+        "rnn.bias_ih_l1": (4,),
+        "rnn.bias_hh_l1": (4,),
+        "logits.weight": (5, 4),
+        "logits.bias": (5,),
+    }
+    np.testing.assert_array_equal(named["rnn.weight_hh_l1"], parameters.layers[1].recurrent_kernel.T)
+    assert not named["rnn.bias_hh_l0"].any()
+
+
+def test_with_skip_connections_each_layer_is_a_module(make_bundle: BundleMaker) -> None:
+    named = to_state_dict(make_bundle(layers=2, skip_connections=True, use_bias=False).parameters)
+    assert {name: tensor.shape for name, tensor in named.items()} == {
+        "rnn.0.weight_ih_l0": (4, 5),
+        "rnn.0.weight_hh_l0": (4, 4),
+        "rnn.1.weight_ih_l0": (4, 9),
+        "rnn.1.weight_hh_l0": (4, 4),
+        "logits.weight": (5, 8),
+        "logits.bias": (5,),
+    }
+
+
+def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_it(make_bundle: BundleMaker) -> None:
+    with pytest.raises(
+        CharlmError, match=r"no activation sigmoid, only tanh and relu; the formats html, onnx, keras and c"
+    ):
+        export_torch(make_bundle(layers=1, activation="sigmoid"))

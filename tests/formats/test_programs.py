@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import reference
 from formats.networks import IDS, NETWORKS, BundleMaker, write_export
+from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS
-from charlm.formats.programs import run_browser, run_c, run_python
-from charlm.network.rnn import ACTIVATIONS
-
-pytestmark = pytest.mark.slow
+from charlm.formats.programs import TOLERANCE, Check, check_export, run_browser, run_c, run_python
+from charlm.network.bundle import Bundle
+from charlm.network.rnn import ACTIVATIONS, Floats
 
 
 def check_logits(make_bundle: BundleMaker, folder: Path, name: FormatName, network: dict[str, Any]) -> None:
@@ -25,6 +25,7 @@ def check_logits(make_bundle: BundleMaker, folder: Path, name: FormatName, netwo
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_has_the_logits_of_the_reference(
@@ -33,6 +34,7 @@ def test_a_format_has_the_logits_of_the_reference(
     check_logits(make_bundle, tmp_path / "export", name, network)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", ["html", "onnx", "c"])
 def test_a_format_has_every_activation(
@@ -41,6 +43,7 @@ def test_a_format_has_every_activation(
     check_logits(make_bundle, tmp_path / "export", name, {"layers": 2, "activation": activation})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "message"),
     [
@@ -54,13 +57,49 @@ def test_why_a_python_program_failed_is_said_in_a_line(tmp_path: Path, program: 
         run_python(tmp_path, IDS, body=program, needs=["onnx", "nothing_such"])
 
 
+@pytest.mark.slow
 def test_c_that_cannot_be_built_is_explained(tmp_path: Path) -> None:
     (tmp_path / "run.c").write_text("int main(void) { return }", encoding="utf-8")
     with pytest.raises(CharlmError, match=r"--check: g?cc failed"):
         run_c(tmp_path, IDS)
 
 
+@pytest.mark.slow
 def test_scripts_that_fail_in_the_browser_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text('<script type="text/plain" id="network">{}</script>', encoding="utf-8")
     with pytest.raises(CharlmError, match="--check: chrom"):
         run_browser(tmp_path, IDS)
+
+
+# The check
+
+
+def check(bundle: Bundle, *, error: float, time: int | None = None) -> Check:
+    """Check an export whose program errs in one logit by `error`, and returns the logits of `time` ids."""
+
+    def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
+        assert (folder / "model").read_bytes() == b"weights"
+        assert (folder / "model.json").is_file()
+        parameters = bundle.parameters
+        logits = parameters.unroll(ids[:time, None], parameters.zero_state(1))[0][:, 0]
+        logits[1, 2] += error
+        return logits
+
+    ids, files = np.arange(5), {"model": b"weights"}
+    return check_export(files, ids, bundle=bundle, program="another program", read_logits=read_logits)
+
+
+def test_the_largest_difference_of_a_logit_is_found(bundle: Bundle) -> None:
+    found = check(bundle, error=-0.25)
+    assert found.largest_difference == pytest.approx(0.25, rel=1e-6)
+    assert (found.program, found.characters) == ("another program", 5)
+
+
+@pytest.mark.parametrize("error", [TOLERANCE / 2, TOLERANCE * 2, np.nan, np.inf])
+def test_only_a_difference_within_the_tolerance_passes(bundle: Bundle, error: float) -> None:
+    assert check(bundle, error=error).has_passed == (error == TOLERANCE / 2)
+
+
+def test_logits_of_another_shape_are_refused(bundle: Bundle) -> None:
+    with pytest.raises(CharlmError, match=r"another program computes logits of shape \(4, 5\); must be \(5, 5\)"):
+        check(bundle, error=0, time=4)
