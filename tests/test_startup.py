@@ -83,7 +83,7 @@ def test_inspecting_does_not_import_tensorflow(trained_run: Path, tmp_path: Path
     assert packages.isdisjoint({*TENSORFLOW, "torch"})
 
 
-@pytest.mark.parametrize("arguments", [["info"], ["config", "check", "tiny"]])
+@pytest.mark.parametrize("arguments", [["info"], ["config", "show", "tiny"]])
 def test_information_does_not_wait_for_tensorflow_or_numpy(arguments: Sequence[str]) -> None:
     assert imported_by_command(*arguments).isdisjoint({*TENSORFLOW, "numpy"})
 

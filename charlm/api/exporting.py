@@ -69,7 +69,7 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
     checked = None
     if check:
         ids = _text_to_check(model, corpus)
-        checked = check_export(files, ids, bundle=model.bundle, program=found.program, read_logits=found.read_logits)
+        checked = check_export(files, ids, bundle=model.bundle, program=found.reader, read_logits=found.read_logits)
         if not checked.has_passed:
             raise CharlmError(
                 f"--check: a logit of {checked.program} differs by {checked.largest_difference:.2g} over "

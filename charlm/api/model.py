@@ -207,7 +207,7 @@ class Model:
         return read_outputs(parameters, self._encode(text, unknown), first)
 
     def surprise(self, text: str, *, unknown: Unknown = "error") -> "Surprise":
-        """Return the loss of each character of a text, which a notebook shows as coloured text; raises as `score`."""
+        """Return the loss of each character of a text, which a notebook colours; raises what `score` raises."""
         ids = self._encode(text, unknown)
         return Surprise(tuple(self.vocabulary.glyphs[index] for index in ids), self.score(ids))
 

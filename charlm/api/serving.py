@@ -1,4 +1,4 @@
-"""An HTTP endpoint for trained models, as the OpenAI API has it, and a page that writes."""
+"""An HTTP endpoint for trained models, as the OpenAI API has it, and a page for writing."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from charlm.runs.folder import BundleName, model_name
 from charlm.sampling.batch import Batch
 from charlm.sampling.generation import forbidden_ids
 from charlm.serving.jobs import ServedModel
-from charlm.serving.requests import Limits
+from charlm.serving.requests import ServerLimits
 from charlm.text.vocabulary import Unknown
 
 INSTALL = "pip install '.[serve]'"
@@ -26,7 +26,7 @@ def serve(
     port: int = 8000,
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
     allowed_hosts: Sequence[str] = (),
     key: str | None = None,
     say: Callable[[str], object] = lambda _: None,
@@ -45,7 +45,7 @@ def serve(
             the character out (skip).
         limits: What is bounded; None = the defaults.
         allowed_hosts: Names by which the server may be reached, besides localhost and addresses.
-        key: What requests must bring, as the key of OpenAI's clients; None = nothing.
+        key: What requests must carry, as the key of OpenAI's clients; None = nothing.
         say: Takes a line for the user: a warning if the address is open to the network and there is no key.
         announce: Called with the URL and the names of the models when the server listens.
 
@@ -55,7 +55,7 @@ def serve(
 
     """
     check_choice("unknown", unknown, Unknown)
-    bounds = limits or Limits()
+    bounds = limits or ServerLimits()
     models = _load_models(runs, checkpoint)
     try:
         from charlm.serving.server import is_loopback, listen, run_server, url_of

@@ -11,7 +11,7 @@ from charlm.cli.output import print_result
 from charlm.formats import FormatName
 
 EXAMPLES = {
-    "charlm export --format html --out model.html": "the newest run as a page that writes text in a browser",
+    "charlm export --format html --out model.html": "the newest run as a page for writing in a browser",
     "charlm export tiny --format onnx --out model.onnx --check": "a run for ONNX, compared with charlm first",
     "charlm export --format c --out model-c": "weights and a C program, with a model card",
 }
@@ -24,8 +24,7 @@ EXAMPLES = {
     "format_name",
     type=click.Choice(get_args(FormatName)),
     required=True,
-    help="html: a page that writes text in a browser; onnx: ONNX; torch: PyTorch; keras: Keras; c: weights and a C "
-    "program.",
+    help="html: a page for writing in a browser; onnx: ONNX; torch: PyTorch; keras: Keras; c: weights and a C program.",
 )
 @click.option(
     "--out",

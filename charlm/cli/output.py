@@ -71,7 +71,7 @@ def write_result(text: str | bytes) -> None:
 
 
 def print_result(*lines: str) -> None:
-    """Print whole lines of a result to standard output, control characters escaped; raises like `write_result`."""
+    """Print whole lines of a result, control characters escaped; raises what `write_result` raises."""
     write_result("".join(f"{harmless(line)}\n" for line in lines))
 
 

@@ -141,7 +141,7 @@ def sample(
     )
     show = _displayer(model.vocabulary.level)
     if interactive:
-        from charlm.cli.writing import write_together
+        from charlm.cli.interactive import write_together
 
         write_result(show(to_bytes(f"{write_together(model.bundle, wanted)}\n")))
         return

@@ -33,7 +33,7 @@ EXAMPLES = {
     "--slots",
     type=click.IntRange(1, 4096),
     default=64,
-    help="Number of texts that each model writes at once; four times as many may wait, others are put off with 503.",
+    help="Number of texts that each model writes at once; four times as many may wait, others are rejected with 503.",
 )
 @click.option(
     "--max-tokens",
@@ -54,16 +54,16 @@ def serve(
     checkpoint: Literal["best", "last"],
     unknown: Literal["error", "skip"],
 ) -> None:
-    """Serve models at an OpenAI-compatible endpoint, and at / a page that writes.
+    """Serve models at an OpenAI-compatible endpoint, and at / a page for writing.
 
-    The URL is printed when the server listens. Requests must bring the key in the variable CHARLM_API_KEY, if there is
+    The URL is printed when the server listens. Requests must carry the key in the variable CHARLM_API_KEY, if there is
     one. Ctrl-C or SIGTERM ends it, after the answers that were begun.
     """
     from charlm.hardware import limit_product_threads
 
     limit_product_threads(1)  # before NumPy is imported; the other cores have the HTTP work, and other models
     from charlm.api import serving
-    from charlm.serving.requests import Limits
+    from charlm.serving.requests import ServerLimits
 
     serving.serve(
         runs,
@@ -71,11 +71,11 @@ def serve(
         port=port,
         checkpoint=checkpoint,
         unknown=unknown,
-        limits=Limits(
+        limits=ServerLimits(
             slots=slots,
             waiting=4 * slots,
             tokens=max_tokens,
-            answer_values=max(Limits.answer_values, slots * max_tokens),
+            answer_values=max(ServerLimits.answer_values, slots * max_tokens),
         ),
         allowed_hosts=allowed_hosts,
         key=os.environ.get("CHARLM_API_KEY") or None,

@@ -125,7 +125,7 @@ def export_keras(bundle: Bundle) -> dict[str, bytes]:
 class Format:
     """A format."""
 
-    program: str
+    reader: str
     """What reads it, for the user."""
     export: Callable[[Bundle, str], dict[str, bytes]]
     """From a bundle and the name of the model to the files by name; raises CharlmError if they cannot be made."""
@@ -174,7 +174,7 @@ def hub_files(bundle: Bundle, found: Format, files: Mapping[str, bytes], *, titl
     """
     shape, temperature = bundle.architecture, max(bundle.sampling_temperature(), MIN_TEMPERATURE)
     usage = Template(found.usage).substitute(layers=shape.layers, units=shape.units, temperature=f"{temperature:g}")
-    card = model_card(bundle, title=title, program=found.program, usage=usage, names=files)
+    card = model_card(bundle, title=title, program=found.reader, usage=usage, names=files)
     return {
         **bundle_files(bundle),
         "README.md": card.encode(),

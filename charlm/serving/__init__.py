@@ -1,1 +1,1 @@
-"""The HTTP endpoint: it answers as the OpenAI API does, beside a page that writes by the same requests."""
+"""The HTTP endpoint: it answers as the OpenAI API does, beside a page for writing by the same requests."""

@@ -1,8 +1,11 @@
-"""The routes of the server, in Starlette: from the bytes of a request to the bytes of an answer."""
+"""The routes of the server and its answers, in Starlette: JSON, errors, streams of events, clients that go early."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,9 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from charlm.serving.answers import DONE, Piece, to_event
 from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.guard import check_host, check_key, check_origin
-from charlm.serving.jobs import Plan, ServedModel, plan_request
-from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
-from charlm.serving.responses import EventStream, error_response, from_http, json_response, unless_disconnected
+from charlm.serving.jobs import RequestPlan, ServedModel, plan_request
+from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, ServerLimits, parse_request
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -27,6 +29,9 @@ DISCARDED_BODIES = 32
 """How many times the largest body is read and dropped before a body that is too large is refused: a client that is
 still sending would not see the refusal."""
 
+RETRY_SECONDS = "1"
+EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+
 
 class Service:
     """The handlers of the routes, and what they share."""
@@ -36,7 +41,7 @@ class Service:
         models: Mapping[str, ServedModel],
         dispatcher: Dispatcher,
         *,
-        limits: Limits,
+        limits: ServerLimits,
         page: bytes,
     ) -> None:
         self._models, self._dispatcher = models, dispatcher
@@ -52,7 +57,7 @@ class Service:
         ]
 
     async def show_page(self, _: Request) -> Response:
-        """GET /: the page that writes."""
+        """GET /: the page for writing."""
         return Response(self._page, media_type="text/html", headers=PAGE_HEADERS)
 
     async def list_models(self, _: Request) -> Response:
@@ -93,7 +98,7 @@ class Service:
             raise RequestError(413, f"the body has more than {limit:,} bytes", code="body_too_large")
         return b"".join(parts)
 
-    async def _collect(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
+    async def _collect(self, plan: RequestPlan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         texts: list[list[Piece]] = [[] for _ in plan.texts]
         async for index, piece in pieces:
             texts[index].append(piece)
@@ -103,13 +108,13 @@ class Service:
             await asyncio.sleep(0)  # other requests go on meanwhile
         return json_response(b"".join(parts))
 
-    async def _open_stream(self, plan: Plan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
+    async def _open_stream(self, plan: RequestPlan, pieces: AsyncGenerator[tuple[int, Piece]]) -> Response:
         """Return the stream once it has its first piece: until then it can still be refused."""
         events = self._events(plan, await anext(pieces), pieces)
         return EventStream(events, pieces, write_seconds=self._limits.write_seconds)
 
     async def _events(
-        self, plan: Plan, first: tuple[int, Piece], pieces: AsyncGenerator[tuple[int, Piece]]
+        self, plan: RequestPlan, first: tuple[int, Piece], pieces: AsyncGenerator[tuple[int, Piece]]
     ) -> AsyncGenerator[bytes]:
         yield plan.form.opening_events(len(plan.texts)) + plan.form.event(*first)
         try:
@@ -119,6 +124,90 @@ class Service:
             yield to_event(error.to_json())
             return
         yield plan.form.usage_event(plan.usage()) + DONE
+
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """Return an answer that is a JSON value; bytes are JSON already."""
+    if not isinstance(content, bytes):
+        content = json.dumps(content, separators=(",", ":"))  # in ASCII: a message may quote an unpaired surrogate
+    return Response(content, status, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def error_response(error: RequestError) -> Response:
+    """Return the answer to a request that is refused."""
+    response = json_response(error.to_json(), error.status)
+    if error.status == 503:
+        response.headers["Retry-After"] = RETRY_SECONDS
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.status in {408, 413}:
+        response.headers["Connection"] = "close"  # the rest of the body is not read
+    return response
+
+
+def from_http(error: HTTPException) -> RequestError:
+    """Return the refusal for an error of Starlette's own, such as a path that does not exist."""
+    messages = {404: "no such path", 405: "this path takes another method"}
+    return RequestError(error.status_code, f"{messages.get(error.status_code, error.detail)}; see docs/serving.md")
+
+
+async def unless_disconnected(answer: Awaitable[Response], request: Request) -> Response | None:
+    """Wait for an answer; if the client goes before that, give it up and return None."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.create_task(_wait_for_disconnect(request.receive))
+    await _first_of(answering, leaving)
+    return None if answering.cancelled() else answering.result()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first_of(*futures: "asyncio.Future[Any]") -> None:
+    """Wait until one of several is done, and cancel the others; if this is cancelled, cancel them all."""
+    try:
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for future in futures:
+            if not future.done():
+                future.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await future
+
+
+class EventStream(Response):
+    """An answer that is sent event by event; it ends when the client goes or does not read.
+
+    Args:
+        events: The events.
+        sources: What the events are made from, and is closed with them: closing a generator that has not begun does not
+            reach what it iterates over.
+        write_seconds: How long a client may leave an event unread.
+
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes], sources: AsyncGenerator[Any], *, write_seconds: float) -> None:
+        super().__init__(headers=EVENT_HEADERS)
+        del self.headers["content-length"]
+        self._events, self._sources, self._write_seconds = events, sources, write_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head and the events, as ASGI asks for it."""
+        async with contextlib.aclosing(self._sources), contextlib.aclosing(self._events):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            sending = asyncio.create_task(self._send_events(send))
+            leaving = asyncio.create_task(_wait_for_disconnect(receive))
+            await _first_of(sending, leaving)
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send_events(self, send: Send) -> None:
+        with contextlib.suppress(TimeoutError):
+            async for event in self._events:
+                async with asyncio.timeout(self._write_seconds):
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Guard:
@@ -155,7 +244,7 @@ def make_app(service: Service, *, allowed_hosts: Sequence[str], key: str | None 
     Args:
         service: The handlers.
         allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
-        key: What requests must bring; None = nothing.
+        key: What requests must carry; None = nothing.
 
     """
     app = Starlette(
@@ -164,7 +253,7 @@ def make_app(service: Service, *, allowed_hosts: Sequence[str], key: str | None 
             RequestError: lambda _, error: error_response(error),
             HTTPException: lambda _, error: error_response(from_http(error)),
             ClientDisconnect: lambda _, error: Response(status_code=499),
-            Exception: lambda _, error: error_response(RequestError(500, "the server has made a mistake")),
+            Exception: lambda _, error: error_response(RequestError(500, "internal server error")),
         },
     )
     return _Guard(app, allowed_hosts, key)

@@ -18,8 +18,8 @@ from charlm.network.rnn import Parameters, State
 from charlm.sampling.batch import Batch, Chunk, Job
 from charlm.sampling.generation import read_prompt
 from charlm.serving.answers import Piece
-from charlm.serving.jobs import Plan
-from charlm.serving.requests import Limits, RequestError
+from charlm.serving.jobs import RequestPlan
+from charlm.serving.requests import RequestError, ServerLimits
 
 REPORT_SECONDS = 0.1
 """How often the ids of all texts are handed on. An event costs as much as several characters of a small network, so
@@ -38,7 +38,7 @@ _CUT = Chunk(np.zeros(0, np.int64), reason="length")
 class _Ticket:
     """A request on its way: how far its prompts are read, and its texts that are not in slots yet."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RequestPlan) -> None:
         self.plan = plan
         self.inbox: asyncio.Queue[tuple[int, Chunk] | None] = asyncio.Queue()
         """Takes the chunks of each text, by its index; None = the writing has failed."""
@@ -85,7 +85,7 @@ class Dispatcher:
     """
 
     def __init__(
-        self, batches: Mapping[str, Batch], limits: Limits, *, on_failure: Callable[[], None] = lambda: None
+        self, batches: Mapping[str, Batch], limits: ServerLimits, *, on_failure: Callable[[], None] = lambda: None
     ) -> None:
         self.failure: Exception | None = None
         """What has ended the writing: nothing works without it."""
@@ -102,7 +102,7 @@ class Dispatcher:
         """Whether no text is written, and none waits."""
         return not self._jobs and not any(ticket.is_reading or ticket.is_ready for ticket in self._tickets)
 
-    async def pieces(self, plan: Plan) -> AsyncGenerator[tuple[int, Piece]]:
+    async def pieces(self, plan: RequestPlan) -> AsyncGenerator[tuple[int, Piece]]:
         """Yield the pieces of the texts as they become certain, each with the index of its text.
 
         If the generator is closed before its end, the texts that are not done are given up, and their slots are free.
@@ -151,7 +151,7 @@ class Dispatcher:
             has_begun = True
             yield report
 
-    def _admit(self, plan: Plan) -> _Ticket:
+    def _admit(self, plan: RequestPlan) -> _Ticket:
         """Let a request wait for slots, and see to it that there is a task that writes."""
         if self.failure is not None:
             raise _failed()

@@ -1,4 +1,4 @@
-"""Which requests a server on this machine answers: none that another site makes a browser send, and none that stall.
+"""Which requests a server on this machine answers: none that another site makes a browser send, and none that hang.
 
 A page of a stranger can send requests to 127.0.0.1 from the reader's browser. Such a request names its page in Origin.
 With DNS rebinding it does not, since the page's own name leads to this machine; but it has that name in Host. An
@@ -61,7 +61,7 @@ def check_origin(origin: str | None, host: str) -> None:
 
 
 def check_key(authorization: str | None, key: str) -> None:
-    """Refuse a request that does not bring the key of the server, as the clients of OpenAI do.
+    """Refuse a request that does not carry the key of the server, as the clients of OpenAI do.
 
     Args:
         authorization: The header, which must be `Bearer KEY`; None if there is none.

@@ -13,7 +13,7 @@ from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.serving.answers import AnswerForm, AnswerText
-from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, Sampling
+from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, Sampling, ServerLimits
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
@@ -33,7 +33,7 @@ class ServedModel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RequestPlan:
     """The texts that answer a request: `copies` of each prompt, one prompt after the other."""
 
     model: str
@@ -66,7 +66,9 @@ class Plan:
         }
 
 
-def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, ServedModel], limits: Limits) -> Plan:
+def plan_request(
+    wanted: CompletionRequest | ChatRequest, models: Mapping[str, ServedModel], limits: ServerLimits
+) -> RequestPlan:
     """Return the texts of a request: `n` for each prompt of a completion, `n` for a chat.
 
     Args:
@@ -86,7 +88,7 @@ def plan_request(wanted: CompletionRequest | ChatRequest, models: Mapping[str, S
     _check_count(texts, limits)
     prompts = _encode(given, model, limits, name="messages" if is_chat else "prompt")
     _check_answer(length * texts, likeliest, limits)
-    return Plan(
+    return RequestPlan(
         model=model.name,
         prompts=tuple(ids if len(ids) else encode_prompt(model.vocabulary, "") for ids in prompts),
         prompt_characters=sum(map(len, prompts)),
@@ -116,7 +118,7 @@ def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedMo
     return models[wanted.model]
 
 
-def _encode(given: Sequence[str], model: ServedModel, limits: Limits, *, name: str) -> list[NDArray[np.int64]]:
+def _encode(given: Sequence[str], model: ServedModel, limits: ServerLimits, *, name: str) -> list[NDArray[np.int64]]:
     """Return the ids of each prompt, none if it has no character that the model knows."""
     try:
         prompts = [model.vocabulary.encode(prompt, unknown=model.unknown) for prompt in given]
@@ -132,13 +134,13 @@ def _encode(given: Sequence[str], model: ServedModel, limits: Limits, *, name: s
     return prompts
 
 
-def _check_count(texts: int, limits: Limits) -> None:
+def _check_count(texts: int, limits: ServerLimits) -> None:
     room = limits.slots + limits.waiting
     if texts > room:
         raise RequestError(400, f"n: {texts} texts at once, over all prompts; this server takes {room}", param="n")
 
 
-def _check_answer(characters: int, likeliest: int | None, limits: Limits) -> None:
+def _check_answer(characters: int, likeliest: int | None, limits: ServerLimits) -> None:
     """Refuse an answer that would take much memory, and time that the other texts wait for."""
     values = characters * (1 if likeliest is None else 2 + likeliest)
     if values > limits.answer_values:
@@ -151,7 +153,7 @@ def _check_answer(characters: int, likeliest: int | None, limits: Limits) -> Non
         )
 
 
-def _length(wanted: CompletionRequest | ChatRequest, limits: Limits) -> int:
+def _length(wanted: CompletionRequest | ChatRequest, limits: ServerLimits) -> int:
     """Return how many characters to write: those that are asked for, or the default."""
     fields = {"max_tokens": wanted.max_tokens}
     if isinstance(wanted, ChatRequest):

@@ -21,7 +21,7 @@ MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """The bounds of a server; all of them are 1 or more, `waiting` 0 or more."""
 
     slots: int = 64
@@ -74,7 +74,7 @@ class RequestError(Exception):
 
 def _check_text(text: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("has half of a surrogate pair, which is not a character")
+        raise ValueError("has an unpaired surrogate, which is not a character")
     return text
 
 

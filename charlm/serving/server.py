@@ -15,12 +15,12 @@ from charlm.serving.app import Service, make_app
 from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.guard import bounded_protocol
 from charlm.serving.jobs import ServedModel
-from charlm.serving.requests import Limits
+from charlm.serving.requests import ServerLimits
 
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
 GARBAGE_THRESHOLDS = (700, 10, 10)
-"""Python's own; a command starts with rarer searches, after which circles of old requests would stay for long."""
+"""Python's own; a command starts with rarer searches, so that reference cycles of old requests would stay."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -61,7 +61,7 @@ def run_server(
     batches: Mapping[str, Batch],
     listener: socket.socket,
     *,
-    limits: Limits,
+    limits: ServerLimits,
     page: bytes,
     allowed_hosts: Sequence[str] = (),
     key: str | None = None,
@@ -69,8 +69,8 @@ def run_server(
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; then take no more, and finish those that were begun.
 
-    Must be called in the main thread. It lets the process open as many files as it may, and has Python look for circles
-    of objects as often as it does by default.
+    Must be called in the main thread. It lets the process open as many files as it may, and has Python look for
+    reference cycles as often as it does by default.
 
     Args:
         models: The models by name, at least one.
@@ -79,7 +79,7 @@ def run_server(
         limits: The bounds.
         page: The HTML page at /.
         allowed_hosts: Names besides localhost by which the server may be reached.
-        key: What requests must bring; None = nothing.
+        key: What requests must carry; None = nothing.
         drain_seconds: How long it waits in the end for requests that were begun.
 
     Raises:

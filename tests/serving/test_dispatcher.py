@@ -17,8 +17,8 @@ from charlm.sampling.generation import TextRequest, generate_texts
 from charlm.sampling.sampler import Sampler
 from charlm.serving.answers import Piece
 from charlm.serving.dispatcher import Dispatcher
-from charlm.serving.jobs import Plan, ServedModel, plan_request
-from charlm.serving.requests import CompletionRequest, Limits, RequestError, parse_request
+from charlm.serving.jobs import RequestPlan, ServedModel, plan_request
+from charlm.serving.requests import CompletionRequest, RequestError, ServerLimits, parse_request
 from charlm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("char", ("\n", *"abcd"))
@@ -37,7 +37,7 @@ class Place:
         seconds: float = 60,
         kind: type[Batch] = Batch,
     ) -> None:
-        self.limits = Limits(slots=slots, waiting=waiting, tokens=10**9, answer_values=10**10, seconds=seconds)
+        self.limits = ServerLimits(slots=slots, waiting=waiting, tokens=10**9, answer_values=10**10, seconds=seconds)
         self.batch = kind(parameters, slots=slots)
         self.failures = 0
         self.dispatcher = Dispatcher({"m": self.batch}, self.limits, on_failure=self._count)
@@ -45,7 +45,7 @@ class Place:
     def _count(self) -> None:
         self.failures += 1
 
-    def plan(self, **fields: Any) -> Plan:
+    def plan(self, **fields: Any) -> RequestPlan:
         wanted = parse_request(CompletionRequest, json.dumps(fields).encode())
         return plan_request(wanted, {"m": ServedModel("m", VOCABULARY, 0)}, self.limits)
 

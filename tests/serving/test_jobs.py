@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from charlm.sampling.sampler import Sampler
-from charlm.serving.jobs import Plan, ServedModel, plan_request
-from charlm.serving.requests import ChatRequest, CompletionRequest, Limits, RequestError, parse_request
+from charlm.serving.jobs import RequestPlan, ServedModel, plan_request
+from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, ServerLimits, parse_request
 from charlm.text.vocabulary import Unknown, Vocabulary
 
-LIMITS = Limits(slots=2, waiting=3, prompt_characters=6, tokens=10, answer_values=60)
+LIMITS = ServerLimits(slots=2, waiting=3, prompt_characters=6, tokens=10, answer_values=60)
 
 
 def model(name: str = "first", *, unknown: Unknown = "error", unknown_id: int | None = None) -> ServedModel:
@@ -18,7 +18,7 @@ def model(name: str = "first", *, unknown: Unknown = "error", unknown_id: int | 
     return ServedModel(name, Vocabulary("char", ("\n", "a", "b", *reserved), unknown_id=unknown_id), 0, unknown)
 
 
-def plan(limits: Limits = LIMITS, served: ServedModel | None = None, **fields: Any) -> Plan:
+def plan(limits: ServerLimits = LIMITS, served: ServedModel | None = None, **fields: Any) -> RequestPlan:
     models = {"first": served or model(), "second": model("second")}
     wanted = parse_request(CompletionRequest, json.dumps(fields).encode())
     return plan_request(wanted, models, limits)
@@ -30,7 +30,7 @@ def refusal(**fields: Any) -> RequestError:
     return caught.value
 
 
-def ids(planned: Plan) -> list[list[int]]:
+def ids(planned: RequestPlan) -> list[list[int]]:
     return [prompt.tolist() for prompt in planned.prompts]
 
 
@@ -85,12 +85,12 @@ def test_a_chat_is_a_completion_of_its_lines() -> None:
     assert ids(planned) == [[1, 2, 0, 2]]
     assert (planned.seed, planned.copies, planned.length, planned.form.kind) == (1, 2, 3, "chat")
     assert chat().length == LIMITS.tokens
-    assert plan(Limits(), prompt="a").length == 16
+    assert plan(ServerLimits(), prompt="a").length == 16
     with pytest.raises(RequestError, match="max_tokens: found 11"):
         chat(max_tokens=11)
 
 
-def chat(**fields: Any) -> Plan:
+def chat(**fields: Any) -> RequestPlan:
     messages = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "b"}]
     wanted = parse_request(ChatRequest, json.dumps({"messages": messages, **fields}).encode())
     return plan_request(wanted, {"first": model()}, LIMITS)

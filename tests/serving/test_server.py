@@ -128,7 +128,7 @@ from charlm.api.model import load
 from charlm.errors import CharlmError
 from charlm.sampling.batch import Batch
 from charlm.serving.jobs import ServedModel
-from charlm.serving.requests import Limits
+from charlm.serving.requests import ServerLimits
 from charlm.serving.server import listen, run_server, url_of
 
 class Failing(Batch):
@@ -143,7 +143,7 @@ with listen("127.0.0.1", 0) as listener:
     listener.listen()
     print(url_of(listener), flush=True)
     try:
-        run_server(models, batches, listener, limits=Limits(), page=b"")
+        run_server(models, batches, listener, limits=ServerLimits(), page=b"")
     except CharlmError as error:
         sys.exit(str(error))
 """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from commands import charlm
 
-from charlm.cli.writing import HELP, write_together
+from charlm.cli.interactive import HELP, write_together
 from charlm.network.bundle import Bundle
 from charlm.sampling.generation import TextRequest
 from charlm.sampling.sampler import Sampler

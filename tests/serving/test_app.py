@@ -29,7 +29,7 @@ class Pieces:
 async def answer(pieces: Pieces, send: Send, *, disconnect_after: float, write_seconds: float = 30) -> None:
     """Send the events of an endless source to a client that goes after some seconds."""
     pytest.importorskip("starlette", reason="missing: starlette")
-    from charlm.serving.responses import EventStream
+    from charlm.serving.app import EventStream
 
     source = pieces.generate()
     await anext(source)
