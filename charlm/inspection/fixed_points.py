@@ -155,18 +155,13 @@ def _describe_character(parameters: Parameters, index: int, states: State) -> He
     return HeldCharacter(index, outcome, period, points)
 
 
-def _split(parameters: Parameters, joined: Floats) -> list[Floats]:
-    """Return the part of each layer, [H] each, of what all layers have side by side, [H of all layers]."""
-    return np.split(joined, np.cumsum([layer.units for layer in parameters.layers])[:-1])
-
-
 def _describe_point(parameters: Parameters, point: Point, *, starts: int) -> RestPoint:
     """Return the stability of a point, and what the network expects there."""
     # The Jacobian has the eigenvalues of its layers alone, since no layer reads those above.
-    pairs = zip(parameters.layers, _split(parameters, point.gains), strict=True)
+    pairs = zip(parameters.layers, parameters.split(point.gains), strict=True)
     sizes = np.concatenate([_sizes(layer.recurrent_kernel * gains) for layer, gains in pairs])
     radius = float(sizes.max())
-    chances = probabilities(parameters.logits(_split(parameters, point.state)))
+    chances = probabilities(parameters.logits(parameters.split(point.state)))
     return RestPoint(
         is_fixed=point.is_fixed,
         speed=point.speed,
@@ -237,7 +232,7 @@ def find_point(parameters: Parameters, index: int, start: Floats) -> Point | Non
     """
     found: list[Point] = []
     for layer, table, below, first in zip(
-        parameters.layers, parameters.input_tables, parameters.below_kernels, _split(parameters, start), strict=True
+        parameters.layers, parameters.input_tables, parameters.below_kernels, parameters.split(start), strict=True
     ):
         constant = table[index if len(table) > 1 else 0]
         if found:

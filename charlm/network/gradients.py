@@ -61,20 +61,19 @@ class Trace:
         return self.parameters.logits(self.outputs)
 
 
-def read_text(parameters: Parameters, ids: NDArray[Any], *, state: State | None = None) -> Trace:
-    """Read texts side by side, and keep their outputs.
+def read_text(parameters: Parameters, ids: NDArray[Any]) -> Trace:
+    """Read texts side by side from the zero state, and keep their outputs.
 
     Args:
         parameters: The weights; their dtype is that of the result.
         ids: Integers [T, B], or [T] for a single text.
-        state: The state to begin at, [B, H] for each layer; None = zero.
 
     Returns:
         The trace; values that overflow are not finite in it.
 
     """
     columns = np.asarray(ids, np.int64).reshape(len(ids), -1)
-    before = parameters.zero_state(columns.shape[1]) if state is None else state
+    before = parameters.zero_state(columns.shape[1])
     outputs = tuple(np.empty((len(columns), *first.shape), first.dtype) for first in before)
     now = before
     with np.errstate(over="ignore", invalid="ignore"):
@@ -185,9 +184,10 @@ def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> 
         The differences after the step, [n, sum of H].
 
     """
-    parts = np.split(differences, np.cumsum([layer.units for layer in parameters.layers])[:-1], axis=1)
     after: list[Floats] = []
-    for part, layer, below, gain in zip(parts, parameters.layers, parameters.below_kernels, slopes, strict=True):
+    for part, layer, below, gain in zip(
+        parameters.split(differences), parameters.layers, parameters.below_kernels, slopes, strict=True
+    ):
         total = part @ layer.recurrent_kernel
         if after:
             total += after[-1] @ below

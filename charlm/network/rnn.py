@@ -125,7 +125,11 @@ class Parameters:
         """The rows of W that multiply the output of each layer, [H, V]; [0, V] for a layer that the logits skip."""
         if not self.skip_connections:
             return (*(self.logits_kernel[:0] for _ in self.layers[:-1]), self.logits_kernel)
-        return tuple(np.split(self.logits_kernel, np.cumsum([layer.units for layer in self.layers])[:-1]))
+        return self.split(self.logits_kernel, axis=0)
+
+    def split(self, joined: Floats, *, axis: int = -1) -> State:
+        """Return the part of each layer of what all layers have side by side on an axis, [..., sum of H]."""
+        return tuple(np.split(joined, np.cumsum([layer.units for layer in self.layers])[:-1], axis))
 
     def cast(self, dtype: DTypeLike) -> "Parameters":
         """Return the same weights in another floating dtype; what is computed with them has that dtype."""

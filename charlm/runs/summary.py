@@ -6,7 +6,6 @@ stranger: what is read is bounded in size, and a value that is not possible is N
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
-from charlm.network.architecture import CONFIG_FILE, MODEL
+from charlm.network.architecture import CONFIG_FILE, MODEL, Architecture
 from charlm.network.bundle import read_model
 from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, check_is_run, find_run, find_runs
 from charlm.runs.metrics import read_position, to_number
@@ -68,12 +67,11 @@ class RunSummary:
     """Every setting by its dotted key."""
 
 
-def summarize(folder: Path, *, now: Callable[[], float] = time.time) -> RunSummary:
+def summarize(folder: Path) -> RunSummary:
     """Summarize the run in a folder.
 
     Args:
         folder: The folder.
-        now: Returns the time in seconds since 1970.
 
     Raises:
         CharlmError: the folder is not a run, or a file of the run is missing, damaged or a link.
@@ -93,8 +91,8 @@ def summarize(folder: Path, *, now: Callable[[], float] = time.time) -> RunSumma
             best_step=to_number(model.get("step")),
             seconds=position.seconds,
             characters_per_second=position.characters_per_second,
-            weights=sum(map(math.prod, model["shapes"].values())) if model else None,
-            age_seconds=max(0.0, now() - metrics.stat().st_mtime),
+            weights=Architecture(**model["architecture"]).size if model else None,
+            age_seconds=max(0.0, time.time() - metrics.stat().st_mtime),
             recipe=config.recipe,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
             settings={key: value for key, value in flatten(config).items() if key != "recipe"},

@@ -1,19 +1,21 @@
 """The server from its socket to its end: uvicorn, and what it needs of the process."""
 
+import asyncio
 import gc
 import ipaddress
 import logging
 import resource
 import socket
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charlm.errors import CharlmError
 from charlm.sampling.batch import Batch
 from charlm.serving.app import Service, make_app
 from charlm.serving.dispatcher import Dispatcher
-from charlm.serving.guard import bounded_protocol
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import ServerLimits
 
@@ -115,6 +117,56 @@ def run_server(
     finally:
         if (failure := dispatcher.failure) is not None:  # a signal that came afterwards does not hide it
             raise CharlmError(f"writing has failed: {type(failure).__name__}: {failure}") from None
+
+
+def bounded_protocol(*, read_seconds: float, max_connections: int) -> type[H11Protocol]:
+    """Return a protocol for uvicorn that bounds its connections.
+
+    uvicorn closes a connection that is idle between two requests, but waits without end for the head of a request.
+
+    Args:
+        read_seconds: How long a client may take to send the head of a request, and to take what is left of an answer
+            once the connection is closed.
+        max_connections: Connections beyond this number are closed at once.
+
+    """
+
+    class BoundedProtocol(H11Protocol):
+        """HTTP/1.1 with a limit to the time between requests."""
+
+        _timer: asyncio.TimerHandle | None = None
+        _waits_for: Any = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            """Refuse a connection beyond the limit, and begin to watch the others."""
+            super().connection_made(transport)
+            if len(self.connections) > max_connections:
+                transport.abort()
+            else:
+                self._check_later()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Stop watching a connection that has ended."""
+            if self._timer is not None:
+                self._timer.cancel()
+            super().connection_lost(exc)
+
+        def _check_later(self) -> None:
+            is_busy = self.cycle is not None and not self.cycle.response_complete
+            self._waits_for = None if is_busy else (self.cycle,)
+            self._timer = self.loop.call_later(read_seconds, self._check)
+
+        def _check(self) -> None:
+            """Close the connection if it waits for the same request as at the last check."""
+            if self.transport.is_closing():
+                self.transport.abort()
+            elif self._waits_for is not None and self._waits_for[0] is self.cycle:
+                self.transport.close()
+                self._check_later()
+            else:
+                self._check_later()
+
+    return BoundedProtocol
 
 
 def _raise_file_limit() -> int:

@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.importorskip("uvicorn", reason="missing: uvicorn")
-
 from charlm.serving.guard import check_host, check_key, check_origin
 from charlm.serving.requests import RequestError
 
