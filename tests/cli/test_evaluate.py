@@ -2,25 +2,20 @@
 
 import json
 import math
-import os
-import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from commands import charlm
 
-from charlm.network.bundle import Bundle, write_bundle
 from charlm.text.corpus import open_corpus
 
 BASELINES = {"uniform", "lzma", "unigram", "5-gram"}
 
 
-def figures(*arguments: str | Path, stdin: str = "") -> dict[str, Any]:
+def figures(*arguments: str | Path) -> dict[str, Any]:
     """Return the object that `evaluate --json` prints."""
-    command = charlm("evaluate", *arguments, "--json", stdin=stdin)
+    command = charlm("evaluate", *arguments, "--json")
     assert command.exit_code == 0, command.stderr
     found: dict[str, Any] = json.loads(command.stdout)
     return found
@@ -29,11 +24,6 @@ def figures(*arguments: str | Path, stdin: str = "") -> dict[str, Any]:
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8", newline="")
     return path
-
-
-def with_bias(bundle: Bundle, *bias: float) -> Bundle:
-    parameters = replace(bundle.parameters, logits_bias=np.array(bias, np.float32))
-    return replace(bundle, parameters=parameters)
 
 
 # The text and the score
@@ -78,27 +68,6 @@ def test_copies_are_told_with_their_place_in_the_training_text(trained_run: Path
     assert found == {"share": 50 / 52, "length": 50, "text": copied, "start": 2, "position": 100}
     last = charlm("evaluate", trained_run, text, "--copies").stdout.splitlines()[-1]
     assert last.startswith("  96.2% occurs in the training text in spans of 20 or more; the longest has 50 characters")
-
-
-def test_surprise_is_written_into_a_pipe(bundle_folder: Path, tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
-    reader.start()
-    figures(bundle_folder, write(tmp_path / "text.txt", "abba"), "--surprise", pipe)
-    reader.join()
-    assert len(read[0].splitlines()) == 3
-    assert pipe.is_fifo()
-
-
-def test_no_file_is_left_if_the_loss_is_not_finite(bundle: Bundle, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "b", with_bias(bundle, 3e38, -3e38, 0, 0, 0))
-    text = write(tmp_path / "text.txt", "abab")
-    command = charlm("evaluate", tmp_path / "b", text, "--surprise", tmp_path / "nats.jsonl")
-    assert command.exit_code == 1
-    assert "the loss is inf" in command.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "text.txt"]
 
 
 # Errors

@@ -14,11 +14,6 @@ def test_the_corpus_is_summarized_on_standard_output(tmp_path: Path) -> None:
     )
 
 
-def test_a_dash_reads_standard_input(tmp_path: Path) -> None:
-    command = charlm("tokenize", "-", "--out", tmp_path / "corpus", stdin=b"abba")
-    assert "corpus: 4 characters, a vocabulary of 2" in command.stdout
-
-
 @pytest.mark.usefixtures("place")
 def test_a_failure_leaves_nothing_behind() -> None:
     before = sorted(Path().rglob("*"))

@@ -42,26 +42,6 @@ def test_a_number_may_be_written_with_an_exponent(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "a: [1",
-        "a: b: c",
-        "seed: !!python/object/apply:os.getpid []",
-        "seed: -9223372036854775809",
-        "seed: " + "9" * 5000,
-        'corpus: {encoding: "\\ud800"}',
-        "seed: \x00",
-    ],
-    ids=lambda text: repr(text[:30]),
-)
-def test_what_is_not_plain_yaml_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(CharlmError) as error:
-        parse(text)
-    assert str(error.value).startswith("test: ")
-    assert len(str(error.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("seed: 1\nseed: 2", "line 2, column 1: not valid YAML: 'seed' occurs twice"),

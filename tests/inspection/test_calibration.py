@@ -1,17 +1,15 @@
 """Calibration: on predictions whose right temperature is known, and against a fine grid."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import RandomParameters
 from inspection.networks import states_of
 
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.calibration import Calibration, best_temperature, calibrate
 from charlm.network.rnn import Parameters
-
-RandomParameters = Callable[..., Parameters]
 
 
 def calibration_of(parameters: Parameters, ids: np.ndarray) -> Calibration:

@@ -1,10 +1,10 @@
 """Texts that nobody would write: every part that reads a text still returns finite numbers for it."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from conftest import RandomParameters
 from inspection.networks import states_of, traced
 from inspection.reports import numbers_in
 
@@ -15,7 +15,6 @@ from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
 from charlm.inspection.saturation import measure_saturation
 from charlm.inspection.units import score_units
-from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 BYTES = Vocabulary(level="byte", characters=(*map(chr, range(256)), None), end_of_text_id=256)
@@ -35,7 +34,7 @@ TEXTS = {
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize(("vocabulary", "ids"), TEXTS.values(), ids=TEXTS)
 def test_every_number_is_finite(
-    random_parameters: Callable[..., Parameters], vocabulary: Vocabulary, ids: np.ndarray, activation: str
+    random_parameters: RandomParameters, vocabulary: Vocabulary, ids: np.ndarray, activation: str
 ) -> None:
     parameters = random_parameters(vocabulary_size=len(vocabulary), layers=2, units=6, activation=activation, scale=0.3)
     nats = np.concatenate([*score_stream(parameters, ids)])

@@ -1,10 +1,10 @@
 """Scores of units: a unit that was made to follow a feature is found, and noise is not."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RandomParameters
 from inspection.networks import states_of
 from inspection.reports import report
 
@@ -13,7 +13,6 @@ from charlm.inspection.units import Units, score_units, units_data
 from charlm.network.rnn import Layer, Parameters
 from charlm.text.vocabulary import Vocabulary
 
-RandomParameters = Callable[..., Parameters]
 BRACKETS = Vocabulary(level="char", characters=tuple("\n ()abcdef"))
 
 

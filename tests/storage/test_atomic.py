@@ -85,13 +85,6 @@ def test_a_full_disk_leaves_the_old_folder_and_is_named(target: Path) -> None:
 # Writing a file
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    write_file(tmp_path / "f", b"old")
-    with file_size_limit(1), pytest.raises(CharlmError, match="f: cannot be written: File too large"):
-        write_file(tmp_path / "f", b"new")
-    assert contents(tmp_path) == {"f": b"old"}
-
-
 @pytest.mark.parametrize(("write", "what"), [(write_folder, NEW), (write_file, b"new")])
 @pytest.mark.parametrize("is_dangling", [True, False])
 def test_a_link_in_place_of_the_target_is_refused(

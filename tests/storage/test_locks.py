@@ -65,10 +65,3 @@ def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path)
     ):
         pass
     assert removed
-
-
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CharlmError, match=r"\.lock: is a link"), only_writer(tmp_path):
-        pass
-    assert not (tmp_path / "elsewhere").exists()
