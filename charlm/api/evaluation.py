@@ -64,7 +64,7 @@ class Evaluation:
         return min(self.training_characters, MAX_TRAINING_CHARACTERS)
 
     @property
-    def is_harmed(self) -> bool:
+    def is_worse(self) -> bool:
         """Whether dynamic evaluation or the mixture has made the score worse by 0.0001 nats per character or more."""
         return self.static is not None and self.score.nats_per_char - self.static.nats_per_char >= 1e-4
 
@@ -94,8 +94,8 @@ def evaluate(
         window: Characters in a window, 1 or more.
         unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
         dynamic: Whether the weights learn from each segment of the stream after it has been scored, those of each
-            network of an ensemble by themselves. Needs TensorFlow and the run. It can do harm: `Evaluation.static` is
-            the score without it.
+            network of an ensemble by themselves. Needs TensorFlow and the run. It can make the score worse:
+            `Evaluation.static` is the score without it.
         mixed: Whether to mix the model, and with `dynamic` each adapting network, with n-gram models and the longest
             match, which go on learning in the text: see `charlm.evaluation.mixture`. Needs the run.
         baselines: Whether to add what a compressor and n-gram models score.

@@ -139,10 +139,10 @@ def evaluate(
         print_result(*_lines(model, found, protocol=protocol, window=window))
     if found.skipped_characters:
         say(describe_skipped(found.skipped_characters, str(text)))
-    if found.static is not None and found.is_harmed:
+    if found.static is not None and found.is_worse:
         say(
-            f"{'--mix' if mixed else '--dynamic'} does harm here: {found.score.nats_per_char:.4f} nats per character, "
-            f"{found.static.nats_per_char:.4f} without it; leave it out"
+            f"{'--mix' if mixed else '--dynamic'} makes the score worse here: {found.score.nats_per_char:.4f} nats per "
+            f"character, {found.static.nats_per_char:.4f} without it; leave it out"
         )
 
 

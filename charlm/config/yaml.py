@@ -98,7 +98,7 @@ def parse_yaml(text: str, *, origin: str) -> Any:
 
     Raises:
         CharlmError: the text is longer, not YAML, nested more than 32 deep, or has an alias, a tag or a repeated key,
-            with the line and column; or a number is not finite, or a text has half of a surrogate pair.
+            with the line and column; or a number is not finite, or a text has an unpaired surrogate.
 
     """
     if len(text) > MAX_CONFIG_BYTES:
@@ -109,7 +109,7 @@ def parse_yaml(text: str, *, origin: str) -> Any:
     except yaml.YAMLError as error:
         raise CharlmError(f"{origin}: {_describe(error)}") from None
     except ValueError:
-        problem = "a number is not finite, or a text has half of a surrogate pair"
+        problem = "a number is not finite, or a text has an unpaired surrogate"
         raise CharlmError(f"{origin}: not valid YAML: {problem}") from None
     return value
 

@@ -50,7 +50,7 @@ class Calibration:
     """How the probabilities of a network compare with what happens."""
 
     positions: int
-    """How many predictions were judged."""
+    """How many predictions were compared."""
     bins: tuple[Bin, ...]
     """Those with a position in them, from the least confident."""
     expected_error: float

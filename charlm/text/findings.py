@@ -112,9 +112,9 @@ def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
 def _check_encoding(text: str) -> Iterator[Finding]:
     """Find UTF-8 that was read as cp1252 or Latin-1, and characters that are lost."""
     runs = Counter(re.findall(r"[^\x00-\x7f]+", text))
-    mended = {run: mended for run in runs if (mended := _decode_again(run)) is not None}
-    characters = sum(len(mended[run]) * runs[run] for run in mended)
-    misread, others = (sum(len(run) * runs[run] for run in some) for some in (mended, runs.keys() - mended.keys()))
+    decoded = {run: again for run in runs if (again := _decode_again(run)) is not None}
+    characters = sum(len(decoded[run]) * runs[run] for run in decoded)
+    misread, others = (sum(len(run) * runs[run] for run in some) for some in (decoded, runs.keys() - decoded.keys()))
     if characters >= MIN_OCCURRENCES and misread > others:
         advice = (
             "-s corpus.encoding=utf-8, or if that is so, decode it once more: iconv -f UTF-8 -t CP1252 TEXT > NEWTEXT"
@@ -148,7 +148,7 @@ def _check_repeats(ids: Ids) -> Iterator[Finding]:
     share = repeated_share(ids)
     if share > MAX_REPEATED:
         found = f"{share:.0%} of the text repeats passages of {WINDOW} characters or more"
-        advice = "delete the copies: they are learnt by heart, and flatter the loss if they are in the validation text"
+        advice = "delete the copies: they are memorised, and flatter the loss if they are in the validation text"
         yield Finding("repeated passages", found, advice)
 
 

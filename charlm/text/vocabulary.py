@@ -160,7 +160,7 @@ def _utf8(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")  # an argument that is not UTF-8 is its own bytes
     except UnicodeEncodeError as error:
         found = describe_character(text[error.start])
-        raise CharlmError(f"character {error.start + 1:,} of the text, {found}, is half of a pair") from None
+        raise CharlmError(f"character {error.start + 1:,} of the text, {found}, is an unpaired surrogate") from None
 
 
 class Decoder:

@@ -89,12 +89,12 @@ def test_the_loss_of_each_character_is_written_if_it_is_asked_for(model: charlm.
 def test_dynamic_evaluation_comes_with_its_rate_and_the_score_of_the_trained_weights(trained_run: Path) -> None:
     model = charlm.load(trained_run)
     static, learning = (charlm.evaluate(model, split="test", dynamic=dynamic) for dynamic in (False, True))
-    assert (static.static, static.dynamic_rates, static.is_harmed) == (None, (), False)
+    assert (static.static, static.dynamic_rates, static.is_worse) == (None, (), False)
     assert learning.static == static.score
     assert learning.dynamic_rates[0] > 0
     assert learning.score.characters == static.score.characters
     assert learning.score.nats_per_char < static.score.nats_per_char
-    assert not learning.is_harmed
+    assert not learning.is_worse
 
 
 def test_each_network_of_an_ensemble_adapts(trained_run: Path, tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_each_network_of_an_ensemble_adapts(trained_run: Path, tmp_path: Path) -
     assert mixed.score.nats_per_char < alone.score.nats_per_char
 
 
-def test_dynamic_evaluation_does_harm_if_its_score_is_worse() -> None:
+def test_a_score_that_is_worse_than_that_of_the_trained_weights_is_told() -> None:
     static, worse = Score(2.0, 10), Score(2.0001, 10)
-    assert Evaluation("text", worse, None, static=static).is_harmed
-    assert not Evaluation("text", static, None, static=static).is_harmed
+    assert Evaluation("text", worse, None, static=static).is_worse
+    assert not Evaluation("text", static, None, static=static).is_worse
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_number_may_be_written_with_an_exponent(text: str) -> None:
         ("a: 9223372036854775808", "line 1, column 4: not valid YAML: a number is too large"),
         ("[" * 1000, "line 1, column 33: not valid YAML: nested more than 32 deep"),
         ("seed: !!int 1", "line 1, column 7: not valid YAML: tags are not allowed"),
-        ("seed: 1e999", "not valid YAML: a number is not finite, or a text has half of a surrogate pair"),
+        ("seed: 1e999", "not valid YAML: a number is not finite, or a text has an unpaired surrogate"),
     ],
     ids=lambda text: repr(text[:20]),
 )
@@ -73,7 +73,7 @@ def test_a_text_longer_than_a_config_may_be_is_refused() -> None:
         ({1}, "not valid YAML: tags are not allowed"),
         (object, "(a type); must be a text, a number, a list or a mapping"),
         (2**63, "a number is too large"),
-        ("\ud800", "half of a surrogate pair"),
+        ("\ud800", "an unpaired surrogate"),
     ],
 )
 def test_a_value_of_a_program_that_could_not_be_read_back_is_refused(value: object, problem: str) -> None:

@@ -64,7 +64,7 @@ def test_indices_of_an_equation_are_set_lower_and_higher() -> None:
         (math.nan, "\N{EN DASH}"),
     ],
 )
-def test_a_number_has_four_digits_that_count_and_a_whole_one_all(value: float | None, text: str) -> None:
+def test_a_number_has_four_significant_digits_and_a_whole_one_all(value: float | None, text: str) -> None:
     assert number(value) == text
 
 
