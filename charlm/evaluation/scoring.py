@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
 from charlm.network.ensemble import BLOCK, VALUES_AT_ONCE, Network, read_blocks, read_pieces
-from charlm.network.rnn import Floats, State, bits, nats, perplexity
+from charlm.network.rnn import Floats, bits, nats, perplexity
 from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
@@ -111,8 +111,7 @@ def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> 
 
     """
     _check_length(ids)
-    scores = _read(network, ids[:, None], network.zero_state(1), block=block)
-    return (nats_block[:, 0] for nats_block in scores)
+    return nats_of(stream_logits(network, ids, block=block), ids)
 
 
 def score_windows(
@@ -156,8 +155,9 @@ def _score_windows(
     windows = sliding_window_view(ids, window + 1)[::window]
     for first in range(0, len(windows), batch):
         columns = windows[first : first + batch].T
-        scores = _read(network, columns, network.zero_state(columns.shape[1]), values_at_once=values_at_once)
-        yield np.concatenate([*scores]).T.ravel()
+        state = network.zero_state(columns.shape[1])
+        blocks = read_blocks(network, columns[:-1], state, values_at_once=values_at_once)
+        yield np.concatenate([*nats_of((logits for logits, _ in blocks), columns)]).T.ravel()
     rest = ids[len(windows) * window :]
     if len(rest) > 1:
         yield from score_stream(network, rest)
@@ -186,22 +186,9 @@ def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, w
     )
 
 
-def _read(
-    network: Network,
-    ids: NDArray[Any],
-    state: State,
-    *,
-    block: int = BLOCK,
-    values_at_once: int = VALUES_AT_ONCE,
-) -> Iterator[Floats]:
-    """Read ids [T + 1, B] in blocks of t steps; yield the nats [t, B] of all ids but the first."""
-    blocks = read_blocks(network, ids[:-1], state, block=block, values_at_once=values_at_once)
-    return nats_of((logits for logits, _ in blocks), ids)
-
-
-def stream_logits(network: Network, ids: NDArray[Any]) -> Iterator[Floats]:
+def stream_logits(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> Iterator[Floats]:
     """Yield the logits after each id of a text [n] but the last, read from the zero state: float32 [t, V] in order."""
-    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], network.zero_state(1)))
+    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], network.zero_state(1), block=block))
 
 
 def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:

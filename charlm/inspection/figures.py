@@ -9,7 +9,7 @@ import base64
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -121,22 +121,15 @@ def theme_css() -> str:
 
 def image(figure: "Figure", *, label: str) -> str:
     """Return a figure as an <img> element that loads nothing; `label` says what it shows, for a screen reader."""
-    data = base64.b64encode(svg_file(figure, background="none")).decode("ascii")
+    data = base64.b64encode(figure_file(figure, "svg", background="none")).decode("ascii")
     return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
 
 
-def svg_file(figure: "Figure", *, background: str = PAPER) -> bytes:
-    """Return a figure as an SVG, in the light theme; the same figure gives the same bytes."""
+def figure_file(figure: "Figure", kind: Literal["svg", "png"], *, background: str = PAPER) -> bytes:
+    """Return a figure as the contents of a file, in the light theme; the same figure gives the same bytes."""
     file = io.BytesIO()
-    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(file, format="svg", facecolor=background, metadata=metadata)
-    return file.getvalue()
-
-
-def png_file(figure: "Figure") -> bytes:
-    """Return a figure as a PNG, in the light theme; the same figure gives the same bytes."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, facecolor=PAPER, metadata={"Software": None})
+    names = ("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",)
+    figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, facecolor=background, metadata=dict.fromkeys(names))
     return file.getvalue()
 
 

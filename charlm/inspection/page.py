@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from charlm import __version__
 from charlm.errors import CharlmError
-from charlm.inspection.figures import figure_style, image, png_file, share_limits, svg_file, theme_css
+from charlm.inspection.figures import figure_file, figure_style, image, share_limits, theme_css
 from charlm.inspection.markup import equation, folded, safe, table, visible
 from charlm.inspection.report import SECTIONS, Report
 from charlm.inspection.section import Chart, Section
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE = "index.html"
+KINDS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
+"""The files of each figure."""
 PAGE_ENDINGS = {".html", ".htm"}
 MARK = '<!doctype html>\n<html lang="en"><!-- charlm inspect -->'
 """How every page begins."""
@@ -54,7 +56,7 @@ def write_page(reports: Sequence[Report], out: Path) -> None:
     contents = {PAGE: page}
     with figure_style():
         for name, figure in figures.items():
-            contents |= {f"{name}.svg": svg_file(figure), f"{name}.png": png_file(figure)}
+            contents |= {f"{name}.{kind}": figure_file(figure, kind) for kind in KINDS}
     write_folder(out, contents)
 
 

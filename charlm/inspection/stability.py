@@ -39,8 +39,6 @@ class RecurrentSpectrum:
     """Henrici's departure from normality, sqrt(|V|_F^2 - sum |lambda|^2) / |V|_F: 0 = normal, 1 = nilpotent."""
     effective_radius: float
     """The median spectral radius of V D_t on the text, D_t = diag f'(a_t)."""
-    effective_radius_positions: int
-    """At how many positions of the text it was computed."""
 
 
 def recurrent_spectra(trace: Trace, *, positions: int = 8) -> tuple[RecurrentSpectrum, ...]:
@@ -74,7 +72,6 @@ def _spectrum(layer: int, kernel: Values, gains: Values) -> RecurrentSpectrum:
         largest_singular_value=float(np.linalg.norm(kernel, 2)),
         non_normality=non_normality(kernel, eigenvalues),
         effective_radius=float(np.median(radii)),
-        effective_radius_positions=len(radii),
     )
 
 
