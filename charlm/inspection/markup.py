@@ -4,7 +4,10 @@ What a function here is given is text; what it returns is escaped. Every text in
 Nothing in it may act on the page, neither as HTML nor by turning the direction of writing. Axes: T characters.
 """
 
+import base64
+import hashlib
 import html
+import json
 import math
 import re
 import unicodedata
@@ -56,6 +59,16 @@ def visible(character: str | None) -> str:
 def safe(text: object) -> str:
     """Return a text for a page of HTML: markup and quotes escaped, characters that control the direction shown."""
     return html.escape(harmless(str(text), keep="\n"), quote=True)
+
+
+def script_json(value: Any) -> str:
+    """Return plain data as JSON for a <script> element, which no text in it can end."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def source_hash(text: str) -> str:
+    """Return what a content policy calls a style or a script by its contents: 'sha256-...'."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def to_plain(value: Any) -> Any:

@@ -4,9 +4,6 @@ A page is one file of HTML: everything in it, nothing from elsewhere, and a cont
 those of the reports: nothing is computed here.
 """
 
-import base64
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from charlm import __version__
 from charlm.errors import CharlmError
 from charlm.inspection.figures import figure_file, figure_style, image, share_limits, theme_css
-from charlm.inspection.markup import equation, folded, safe, table, visible
+from charlm.inspection.markup import equation, folded, safe, script_json, source_hash, table, visible
 from charlm.inspection.report import SECTIONS, Report
 from charlm.inspection.section import Chart, Section
 from charlm.storage.atomic import write_file, write_folder
@@ -154,11 +151,8 @@ def _asset(name: str) -> str:
 
 def _policy(style: str, script: str) -> str:
     """Return a content policy that allows this style and this script, and no connection at all."""
-    style_hash, script_hash = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
-    )
     return (
-        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; img-src data:; "
+        f"default-src 'none'; style-src {source_hash(style)}; script-src {source_hash(script)}; img-src data:; "
         f"base-uri 'none'; form-action 'none'"
     )
 
@@ -216,7 +210,7 @@ def _body(section: Section, report: Report, figure: "Figure | None", run: int) -
 
 
 def _data(reports: Sequence[Report]) -> str:
-    """Return what the script reads, as JSON that cannot end its element."""
+    """Return what the script reads, as JSON."""
     runs: list[dict[str, Any]] = []
     for report in reports:
         run: dict[str, Any] = {"labels": [visible(character) for character in report.characters]}
@@ -224,5 +218,4 @@ def _data(reports: Sequence[Report]) -> str:
             if section.data is not None and (found := report.get(section.name)) is not None:
                 run[section.name] = section.data(found)
         runs.append(run)
-    text = json.dumps({"runs": runs}, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c")
+    return script_json({"runs": runs})
