@@ -28,10 +28,10 @@ class CharlmError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(harmless(message))
+        super().__init__(escape_controls(message))
 
 
-def harmless(text: str, *, keep: str = "") -> str:
+def escape_controls(text: str, *, keep: str = "") -> str:
     r"""Return a text in which the characters that control a terminal are written as escapes, for instance \x1b.
 
     These are control characters, format characters (some reverse the direction of writing), line and paragraph
@@ -47,7 +47,7 @@ def harmless(text: str, *, keep: str = "") -> str:
     return "".join(_escape(c) if _controls(c) and c not in keep else c for c in text)
 
 
-def shorten(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return the repr of a value, with long parts left out."""
     return _LIMITED.repr(value)
 
@@ -93,10 +93,10 @@ def check_name(name: str, found: str, names: Iterable[str]) -> None:
     *others, last = names
     if found not in (*others, last):
         allowed = f"{', '.join(others)} or {last}" if others else last
-        raise CharlmError(f"{name}: found {shorten(found)}; must be {allowed}")
+        raise CharlmError(f"{name}: found {short_repr(found)}; must be {allowed}")
 
 
-_DEMANDS = {
+_REQUIREMENTS = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -122,20 +122,20 @@ _DEMANDS = {
 }
 
 
-def demand(error: "ErrorDetails") -> str:
+def requirement(error: "ErrorDetails") -> str:
     """Return what a refused value must be, for instance `must be 1 or more`.
 
     Args:
         error: One of the errors of a pydantic.ValidationError.
 
     """
-    if error["type"] in _DEMANDS:
+    if error["type"] in _REQUIREMENTS:
         facts = {name: _plain(value) for name, value in error.get("ctx", {}).items()}
-        return _DEMANDS[error["type"]].format(**facts)
+        return _REQUIREMENTS[error["type"]].format(**facts)
     return error["msg"].removeprefix("Value error, ").replace("Input should", "must")
 
 
-def path_of(problem: "ErrorDetails") -> list[str]:
+def key_path(problem: "ErrorDetails") -> list[str]:
     """Return the parts of the dotted key that a problem is about, without the kinds that pydantic adds.
 
     Args:

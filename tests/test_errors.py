@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, check_choice, check_name, counted, harmless, nearest, shorten
+from charlm.errors import CharlmError, check_choice, check_name, counted, escape_controls, nearest, short_repr
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ from charlm.errors import CharlmError, check_choice, check_name, counted, harmle
     ],
 )
 def test_characters_that_control_a_terminal_are_shown_as_escapes(text: str, shown: str) -> None:
-    assert harmless(text) == shown
+    assert escape_controls(text) == shown
 
 
 def test_characters_to_keep_stay_as_they_are() -> None:
-    assert harmless("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
+    assert escape_controls("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
@@ -44,9 +44,9 @@ def test_the_message_of_an_error_is_one_line_without_control_characters(text: st
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(shorten("x" * 10**6)) <= 100
-    assert len(shorten(["x" * 10**6] * 10**6)) <= 1000
-    assert shorten("short") == "'short'"
+    assert len(short_repr("x" * 10**6)) <= 100
+    assert len(short_repr(["x" * 10**6] * 10**6)) <= 1000
+    assert short_repr("short") == "'short'"
 
 
 @pytest.mark.parametrize(("word", "expected"), [("unit", "units"), ("uints", "units"), ("qqq", None)])

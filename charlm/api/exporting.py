@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model
-from charlm.errors import CharlmError, check_choice, harmless
+from charlm.errors import CharlmError, check_choice, escape_controls
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS, hub_files
 from charlm.formats.programs import Check, check_export
@@ -63,7 +63,7 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
     found, path = FORMATS[format], Path(out)
     is_file = _is_single_file(path, format)
     _check_is_free(path, may_be_empty_folder=not is_file)
-    title = harmless(model_name(model.folder)) or "charlm"
+    title = escape_controls(model_name(model.folder)) or "charlm"
     files = found.export(model.bundle, title)
     corpus = run_corpus(model.folder, model.bundle) if check else None
     checked = None

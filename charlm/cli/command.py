@@ -17,7 +17,7 @@ import click
 from click.types import FloatParamType, IntParamType
 
 from charlm.cli.output import OutputClosedError, say_error, write_result, writing_output
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, escape_controls
 
 
 class Command(click.Command):
@@ -145,5 +145,5 @@ def _harmless_usage_errors() -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.ClickException as error:
-        error.message = harmless(error.message)  # type: ignore[misc]
+        error.message = escape_controls(error.message)  # type: ignore[misc]
         raise

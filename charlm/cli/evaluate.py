@@ -22,7 +22,7 @@ from charlm.cli.options import (
     with_option,
 )
 from charlm.cli.output import align, print_result, say
-from charlm.errors import counted, shorten
+from charlm.errors import counted, short_repr
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
@@ -186,7 +186,9 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
         longest = "no character does"
         if copies.position is not None:
             place = f"at position {copies.position:,}"
-            longest = f"the longest has {counted(copies.length, 'character')}, {place}: {shorten(found.longest_copy)}"
+            longest = (
+                f"the longest has {counted(copies.length, 'character')}, {place}: {short_repr(found.longest_copy)}"
+            )
         yield f"  {copies.share:.1%} occurs in the training text in spans of {MIN_SPAN} or more; {longest}"
 
 

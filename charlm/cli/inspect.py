@@ -11,7 +11,7 @@ import click
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, checkpoint_option, json_option, models_argument, unknown_option
 from charlm.cli.output import print_result, say, shows_progress
-from charlm.errors import harmless
+from charlm.errors import escape_controls
 
 if TYPE_CHECKING:
     from charlm.api.inspection import Progress
@@ -90,6 +90,6 @@ def _shown_progress() -> Iterator["Progress"]:
                     say(f"part {done + 1} of {parts}: {name}")
                 return
             bar.total, bar.n = parts, done
-            bar.set_description_str(harmless(name))
+            bar.set_description_str(escape_controls(name))
 
         yield show

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlm.cli.output import fill, print_aside, terminal_width
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, escape_controls
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, State, probabilities
 from charlm.sampling.generation import TextRequest, choose_ids, encode_prompt, forbidden_ids, read_prompt
@@ -128,7 +128,7 @@ def _go_on(bundle: Bundle, wanted: TextRequest, state: State, turn: int) -> list
 def _page(text: str, offered: Sequence[tuple[int, float]], vocabulary: Vocabulary) -> list[str]:
     """Return the end of the text, and the characters to choose from by their numbers."""
     width = terminal_width()
-    shown = harmless(readable(text[-LINES * width :]), keep="\n\t")
+    shown = escape_controls(readable(text[-LINES * width :]), keep="\n\t")
     choices = [
         f"{number} {_describe(index, vocabulary)} {share:.1%}" for number, (index, share) in enumerate(offered, start=1)
     ]
@@ -142,4 +142,4 @@ def _describe(index: int, vocabulary: Vocabulary) -> str:
     glyph = vocabulary.glyphs[index]
     if vocabulary.level == "byte" and not glyph.isascii():
         return f"byte {index:02X}"
-    return harmless(SPACES.get(glyph, glyph))
+    return escape_controls(SPACES.get(glyph, glyph))

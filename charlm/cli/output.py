@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import click
 
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, escape_controls
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MIN_WIDTH = 40
@@ -51,7 +51,7 @@ def say_error(message: str) -> None:
 def print_aside(line: str) -> None:
     """Print a line on standard error, control characters escaped; a write error is ignored."""
     with contextlib.suppress(OSError):
-        click.echo(harmless(line), err=True)
+        click.echo(escape_controls(line), err=True)
 
 
 def write_result(text: str | bytes) -> None:
@@ -72,7 +72,7 @@ def write_result(text: str | bytes) -> None:
 
 def print_result(*lines: str) -> None:
     """Print whole lines of a result, control characters escaped; raises what `write_result` raises."""
-    write_result("".join(f"{harmless(line)}\n" for line in lines))
+    write_result("".join(f"{escape_controls(line)}\n" for line in lines))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import click
 from charlm.cli.command import Command
 from charlm.cli.options import json_option, runs_argument
 from charlm.cli.output import align, cut, fill, print_result, say, terminal_width, text_width
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, escape_controls
 
 if TYPE_CHECKING:
     from charlm.runs.summary import RunSummary, RunText
@@ -113,7 +113,7 @@ def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[
 
 
 def _cut(text: str) -> str:
-    return cut(harmless(text), MAX_WIDTH)
+    return cut(escape_controls(text), MAX_WIDTH)
 
 
 def _age(seconds: float) -> str:

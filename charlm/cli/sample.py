@@ -18,7 +18,7 @@ from charlm.cli.options import (
     unknown_option,
 )
 from charlm.cli.output import print_aside, print_result, say, write_result
-from charlm.errors import harmless
+from charlm.errors import escape_controls
 
 if TYPE_CHECKING:
     from charlm.api.model import Model
@@ -177,7 +177,7 @@ def _displayer(level: str) -> "Show":
     A terminal would obey the escape sequences in a text, so it gets them as \\x1b.
     """
     if sys.stdout.isatty():
-        return lambda data: harmless(data.decode("utf-8", "replace"), keep="\n\t")
+        return lambda data: escape_controls(data.decode("utf-8", "replace"), keep="\n\t")
     if level == "byte":
         return lambda data: data
     return lambda data: data.decode("utf-8", "surrogateescape")  # gets the encoding of standard output

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from charlm.config.schema import DECIDED_BY_THE_TASK, RESUMABLE, Config, merge
 from charlm.config.yaml import MAX_DEPTH, as_yaml, dump_yaml, parse_yaml, read_yaml, show_value
-from charlm.errors import CharlmError, demand, nearest, path_of, shorten
+from charlm.errors import CharlmError, key_path, nearest, requirement, short_repr
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
 """Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
@@ -42,7 +42,7 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         *sections, last = key.split(".")
         if len(sections) > MAX_DEPTH:
-            raise CharlmError(f"--set {shorten(key)}: nested more than {MAX_DEPTH} deep")
+            raise CharlmError(f"--set {short_repr(key)}: nested more than {MAX_DEPTH} deep")
         nested = {last: value}
         for section in reversed(sections):
             nested = {section: nested}
@@ -173,17 +173,17 @@ def _descriptions(error: ValidationError) -> list[str]:
     """Return a line for each key that is wrong."""
     by_key: dict[str, list[ErrorDetails]] = {}
     for problem in error.errors():  # several for a key whose value could be of several kinds
-        by_key.setdefault(".".join(path_of(problem)), []).append(problem)
+        by_key.setdefault(".".join(key_path(problem)), []).append(problem)
     return [_describe(key, problems) for key, problems in by_key.items()]
 
 
 def _describe(key: str, problems: Sequence[ErrorDetails]) -> str:
     first = problems[0]
     if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_advise(path_of(first))}"
+        return f"{key}: unknown key{_advise(key_path(first))}"
     if first["type"] == "value_error":
-        return f"{key}: {demand(first)}" if key else demand(first)
-    demands = " or ".join(demand(problem) for problem in problems).replace(" or must be", " or")
+        return f"{key}: {requirement(first)}" if key else requirement(first)
+    demands = " or ".join(requirement(problem) for problem in problems).replace(" or must be", " or")
     return f"{key}: found {show_value(first['input'])}{_kind(first['input'])}; {demands}"
 
 

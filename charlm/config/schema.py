@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from charlm.config.recipes import section_name
-from charlm.errors import demand, path_of
+from charlm.errors import key_path, requirement
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
@@ -396,8 +396,8 @@ class Config(_Section):
             return Config.model_validate({**values, "seed": seed})
         except ValidationError as error:
             problem = error.errors()[0]
-            key = ".".join(path_of(problem))
-            raise ValueError(f"training.teacher_settings.{key}: {demand(problem)}") from None
+            key = ".".join(key_path(problem))
+            raise ValueError(f"training.teacher_settings.{key}: {requirement(problem)}") from None
 
     @model_validator(mode="after")
     def _check_teacher_settings(self) -> "Config":

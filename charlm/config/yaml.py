@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 from charlm.storage.files import read_file
 
 MAX_CONFIG_BYTES = 100_000
@@ -147,7 +147,7 @@ def as_yaml(value: Any, *, origin: str) -> Any:
     try:
         text = dump_yaml(value)
     except yaml.YAMLError:
-        kind = f"{shorten(value)} (a {type(value).__name__})"
+        kind = f"{short_repr(value)} (a {type(value).__name__})"
         raise CharlmError(f"{origin}: found {kind}; must be a text, a number, a list or a mapping") from None
     return parse_yaml(text, origin=origin)
 
@@ -155,7 +155,7 @@ def as_yaml(value: Any, *, origin: str) -> Any:
 def show_value(value: Any) -> str:
     """Return a value as a line of YAML would have it, with long parts left out."""
     names = {None: "null", True: "true", False: "false"}
-    return names[value] if value is None or isinstance(value, bool) else shorten(value)
+    return names[value] if value is None or isinstance(value, bool) else short_repr(value)
 
 
 def _describe(error: yaml.YAMLError) -> str:

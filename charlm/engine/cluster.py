@@ -17,7 +17,7 @@ from typing import Any
 from charlm import __version__
 from charlm.config.schema import Config
 from charlm.config.yaml import show_value
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 from charlm.hardware import versions
 from charlm.runs.run import corpus_identity
 from charlm.text.corpus import Corpus
@@ -87,9 +87,9 @@ def parse_cluster(addresses: str, task: int | None) -> Cluster:
     several = tuple(part.strip() for part in addresses.split(","))
     for address in several:
         if not ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 1 << 16:
-            raise CharlmError(f"--cluster: found {shorten(address)}; must be HOST:PORT for each worker, with commas")
+            raise CharlmError(f"--cluster: found {short_repr(address)}; must be HOST:PORT for each worker, with commas")
     if len({*several}) < len(several):
-        raise CharlmError(f"--cluster: found {shorten(addresses)}; each worker must have an address of its own")
+        raise CharlmError(f"--cluster: found {short_repr(addresses)}; each worker must have an address of its own")
     if task is None:
         raise CharlmError("--task: missing; it says which worker of --cluster this is, counted from 0")
     if not 0 <= task < len(several):
@@ -111,7 +111,7 @@ def cluster_of_environment(environment: Mapping[str, str] = os.environ) -> Clust
         config = json.loads(text)
         jobs, task = config["cluster"], config["task"]
         if set(jobs) - {"chief", "worker"} or task["type"] not in jobs:
-            raise CharlmError(f"TF_CONFIG: found the jobs {', '.join(map(shorten, jobs))}; must be chief and worker")
+            raise CharlmError(f"TF_CONFIG: found the jobs {', '.join(map(short_repr, jobs))}; must be chief and worker")
         addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
         index = int(task["index"]) + (len(jobs.get("chief", [])) if task["type"] == "worker" else 0)
         return parse_cluster(",".join(addresses), index)

@@ -14,7 +14,7 @@ from charlm.config.schema import ModelConfig, RnnConfig
 from charlm.engine.compiled import scan_compiled
 from charlm.engine.kernel import ACTIVATIONS
 from charlm.engine.recurrence import Tensor, scan
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 
 LEVELS = 256
 """A rate is rounded to a multiple of 1 / LEVELS."""
@@ -263,7 +263,7 @@ def _look_up(kind: str, value: Any, *, shape: Shape, key: str) -> Any:
             _try(kind, found, shape)
     except Exception as error:  # Keras and TensorFlow raise many types for a wrong value
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CharlmError(f"{key}: found {shorten(value)}; Keras says: {problem}") from None
+        raise CharlmError(f"{key}: found {short_repr(value)}; Keras says: {problem}") from None
     return found
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from charlm.config.schema import OptimizerConfig
 from charlm.engine.muon import Muon
 from charlm.engine.recurrence import Tensor
-from charlm.errors import CharlmError, nearest, shorten
+from charlm.errors import CharlmError, nearest, short_repr
 
 _NOT_OFFERED = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # these wrap other optimizers
 _SET_ELSEWHERE = {
@@ -85,7 +85,7 @@ def _check_argument(optimizer: Any, key: str, value: Any) -> None:
     wanted = _wanted(key, default, value)
     if wanted is not None:
         or_null = ", or null" if default is None else ""
-        raise CharlmError(f"training.optimizer.{key}: found {shorten(value)}; must be {wanted}{or_null}")
+        raise CharlmError(f"training.optimizer.{key}: found {short_repr(value)}; must be {wanted}{or_null}")
 
 
 def _arguments(optimizer: Any) -> dict[str, inspect.Parameter]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from charlm import __version__
-from charlm.errors import harmless
+from charlm.errors import escape_controls
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import bits
@@ -77,11 +77,11 @@ _HEAD = "---\nlicense: mit\nlibrary_name: charlm\npipeline_tag: text-generation\
 
 def escape_markdown(text: str) -> str:
     """Return a text for one line of Markdown: control characters as escapes, its markup as plain characters."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|&~$-])", r"\\\1", harmless(text))
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|&~$-])", r"\\\1", escape_controls(text))
 
 
 def fenced(text: str, language: str) -> str:
     """Return a code block whose fence is longer than every row of backticks in the text."""
     longest = max((len(row) for row in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{harmless(text, keep=chr(10)).rstrip(chr(10))}\n{fence}"
+    return f"{fence}{language}\n{escape_controls(text, keep=chr(10)).rstrip(chr(10))}\n{fence}"

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 from charlm.network.bundle import Bundle, bundle_files
 from charlm.network.rnn import Floats
 
@@ -243,4 +243,4 @@ def _to_logits(data: bytes, ids: NDArray[Any]) -> Floats:
 
 def _last_line(errors: bytes) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines() or ["it wrote no message"]
-    return shorten(lines[-1])[1:-1]
+    return short_repr(lines[-1])[1:-1]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import harmless
+from charlm.errors import escape_controls
 
 SPACE, NEWLINE, TAB = "\N{OPEN BOX}", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW}"
 CIRCLE = "\N{DOTTED CIRCLE}"
@@ -49,7 +49,7 @@ def visible(character: str | None) -> str:
     if character in _SIGNS:
         return _SIGNS[character]
     if len(character) > 1:
-        return harmless(character)
+        return escape_controls(character)
     category = unicodedata.category(character)
     if category[0] in "CZ":  # controls, formats, surrogates, private or not assigned; blanks
         return ascii(character)[1:-1]
@@ -58,7 +58,7 @@ def visible(character: str | None) -> str:
 
 def safe(text: object) -> str:
     """Return a text for a page of HTML: markup and quotes escaped, characters that control the direction shown."""
-    return html.escape(harmless(str(text), keep="\n"), quote=True)
+    return html.escape(escape_controls(str(text), keep="\n"), quote=True)
 
 
 def script_json(value: Any) -> str:

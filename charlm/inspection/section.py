@@ -79,14 +79,15 @@ class Limits:
 
 def limits_for(parameters: Parameters) -> Limits:
     """Return the limits for a network: the more weights it has, the fewer characters."""
+    weights = sum(layer.kernel.size + layer.recurrent_kernel.size for layer in parameters.layers)
     units = max(layer.units for layer in parameters.layers)
     return Limits(
-        characters=_between(5_000, 8e10 / parameters.size, MOST_CHARACTERS),
+        characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
         positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
-        gradient_positions=_between(50, 6e8 / parameters.size, 400),
-        context_positions=_between(96, 1.8e8 / parameters.size, 600),
+        gradient_positions=_between(50, 6e8 / weights, 400),
+        context_positions=_between(96, 1.8e8 / weights, 600),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),
-        dtype=np.float64 if parameters.size <= DOUBLE_UP_TO else np.float32,
+        dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
     )
 
 

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from charlm import __version__
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 from charlm.network.architecture import CONFIG_FILE, MODEL, VOCABULARY_FILE, WEIGHTS, Architecture
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, parameters_from_tensors
 from charlm.storage.atomic import sha256, write_folder
@@ -220,7 +220,7 @@ def read_model(folder: Path, *, read: ReadFile = read_file) -> dict[str, Any]:
         raise CharlmError(f"{path}: damaged: not JSON") from None
     if model.get("format") != FORMAT:
         raise CharlmError(
-            f"{path}: format {shorten(model.get('format'))}; charlm {__version__} reads format {FORMAT}: "
+            f"{path}: format {short_repr(model.get('format'))}; charlm {__version__} reads format {FORMAT}: "
             f"use the version of charlm that wrote it"
         )
     if not is_whole:
@@ -249,9 +249,8 @@ def _architecture(model: Mapping[str, Any], path: Path) -> Architecture:
     if any(type(flag) is not bool for flag in (architecture.use_bias, architecture.skip_connections)):
         raise CharlmError(f"{path}: damaged: a flag in `architecture` is not true or false")
     if not isinstance(architecture.activation, str) or architecture.activation not in ACTIVATIONS:
-        raise CharlmError(
-            f"{path}: activation {shorten(architecture.activation)} is unknown; must be one of {', '.join(ACTIVATIONS)}"
-        )
+        found = short_repr(architecture.activation)
+        raise CharlmError(f"{path}: activation {found} is unknown; must be one of {', '.join(ACTIVATIONS)}")
     return architecture
 
 

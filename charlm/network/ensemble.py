@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 from charlm.hardware import core_count
 from charlm.network.architecture import VOCABULARY_FILE
 from charlm.network.bundle import Bundle
@@ -117,7 +117,7 @@ def _difference(found: Vocabulary, expected: Vocabulary) -> str:
     index, (one, other) = next((item for item in pairs if item[1][0] != item[1][1]), (None, (None, None)))
     if index is None:
         return "other reserved ids"
-    return f"id {index} is {shorten(one)} instead of {shorten(other)}"
+    return f"id {index} is {short_repr(one)} instead of {short_repr(other)}"
 
 
 def mean_logits(logits: Sequence[Floats]) -> Floats:

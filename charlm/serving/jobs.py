@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 from charlm.network.rnn import State
 from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
@@ -111,7 +111,7 @@ def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedMo
     if wanted.model not in models:
         raise RequestError(
             404,
-            f"model: found {shorten(wanted.model)}; this server has {', '.join(models)}",
+            f"model: found {short_repr(wanted.model)}; this server has {', '.join(models)}",
             param="model",
             code="model_not_found",
         )

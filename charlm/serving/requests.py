@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from charlm.errors import demand, nearest, shorten
+from charlm.errors import nearest, requirement, short_repr
 from charlm.sampling.batch import MAX_LIKELIEST
 
 MAX_CHOICES = 128
@@ -222,6 +222,6 @@ def _explain(details: ErrorDetails, kind: type[Sampling]) -> str:
         near = nearest(str(details["loc"][-1]), kind.model_fields)
         return "is not supported by charlm" + (f"; did you mean {near}?" if near else "")
     if details["type"] == "missing":
-        return demand(details)
-    found = "" if details["type"] == "value_error" else f"found {shorten(details['input'])}; "
-    return f"{found}{demand(details)}"
+        return requirement(details)
+    found = "" if details["type"] == "value_error" else f"found {short_repr(details['input'])}; "
+    return f"{found}{requirement(details)}"

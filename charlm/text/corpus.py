@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, counted, demand, shorten
+from charlm.errors import CharlmError, counted, requirement, short_repr
 from charlm.storage.files import open_file, read_file
 from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
 
@@ -256,7 +256,7 @@ def _describe(error: ValidationError) -> str:
     first = error.errors()[0]
     key = "".join(f"{part}: " for part in first["loc"])
     found = f"found {reprlib.repr(first['input'])}; " if key and first["type"] != "missing" else ""
-    return f"{key}{found}{demand(first)}"
+    return f"{key}{found}{requirement(first)}"
 
 
 def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
@@ -275,8 +275,8 @@ def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
     for key in CorpusConfig.model_fields:
         if key in given.model_fields_set and getattr(given, key) != getattr(made, key):
             raise CharlmError(
-                f"corpus.{key}: found {shorten(getattr(given, key))}, but {corpus.folder} was made with "
-                f"{shorten(getattr(made, key))}; leave the setting out, or tokenize the text again"
+                f"corpus.{key}: found {short_repr(getattr(given, key))}, but {corpus.folder} was made with "
+                f"{short_repr(getattr(made, key))}; leave the setting out, or tokenize the text again"
             )
     return made
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 
 BLOCK_BYTES = 1 << 20
 STANDARD_INPUT = "-"
@@ -188,7 +188,7 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
         known = False
     if not known:
         raise CharlmError(
-            f"{key}: found {shorten(encoding)}, which is not a text encoding that Python has; "
+            f"{key}: found {short_repr(encoding)}, which is not a text encoding that Python has; "
             f"there are utf-8, utf-16, cp1252, latin-1, gb18030 and many more"
         )
 

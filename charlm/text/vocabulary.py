@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, shorten
+from charlm.errors import CharlmError, short_repr
 from charlm.storage.files import read_file
 
 FORMAT = 1
@@ -199,7 +199,7 @@ def parse_vocabulary(text: str | bytes, *, origin: str) -> Vocabulary:
         if not isinstance(fields, dict):
             raise ValueError("not an object")
         if fields.get("format") != FORMAT:
-            raise ValueError(f"format {shorten(fields.get('format'))}; this version of charlm reads format {FORMAT}")
+            raise ValueError(f"format {short_repr(fields.get('format'))}; this version of charlm reads format {FORMAT}")
         vocabulary = Vocabulary(
             level=fields["level"],
             characters=tuple(fields["characters"]),
@@ -220,7 +220,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
 
 def _check(vocabulary: Vocabulary) -> None:
     if vocabulary.level not in {"char", "byte"}:
-        raise ValueError(f"level {shorten(vocabulary.level)}; there are char and byte")
+        raise ValueError(f"level {short_repr(vocabulary.level)}; there are char and byte")
     characters = [c for c in vocabulary.characters if c is not None]
     if not vocabulary.characters or len(vocabulary.characters) > MAX_CODE_POINT + 3:
         raise ValueError(f"{len(vocabulary.characters)} characters")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.schema import Config
-from charlm.errors import CharlmError, demand, shorten
+from charlm.errors import CharlmError, requirement, short_repr
 from charlm.network.bundle import MAX_HEADER_BYTES
 from charlm.runs.folder import STEPS
 from charlm.storage.atomic import remove_folder, sha256, write_folder
@@ -197,8 +197,8 @@ def _check(facts: Any, path: Path) -> Facts:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        found = shorten(first["input"])
-        raise CharlmError(f"{path}: damaged: {shorten(key)[1:-1]}: found {found}; {demand(first)}") from None
+        found = short_repr(first["input"])
+        raise CharlmError(f"{path}: damaged: {short_repr(key)[1:-1]}: found {found}; {requirement(first)}") from None
 
 
 def _read_tensors(path: Path, checksum: str, shapes: Shapes | None) -> Tensors:

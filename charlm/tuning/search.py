@@ -19,7 +19,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from charlm.config.yaml import dump_yaml
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, escape_controls
 from charlm.runs.run import begin_run, scratch_run
 from charlm.storage.atomic import write_file
 from charlm.storage.locks import only_writer
@@ -272,7 +272,7 @@ class Search:
             f"{space.recipe.stem} does; --minutes N takes another time.",
         )
         values = space.config(best.user_attrs[VALUES]).model_dump(mode="json", exclude_defaults=True)
-        write_file(path, ("".join(f"# {harmless(line)}\n" for line in head) + dump_yaml(values)).encode())
+        write_file(path, ("".join(f"# {escape_controls(line)}\n" for line in head) + dump_yaml(values)).encode())
         return f"; best {best.value:.4f} (trial {best.number})"
 
     def result(self, reason: str, *, signal: Signals | None = None) -> SearchResult:

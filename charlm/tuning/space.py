@@ -23,7 +23,7 @@ from charlm.config.file import flatten, load_config, nest, parse_overrides
 from charlm.config.recipes import DEFAULT_RECIPE, find_recipe, suited_recipe
 from charlm.config.schema import Config, merge
 from charlm.config.yaml import read_yaml, show_value
-from charlm.errors import CharlmError, demand, path_of, shorten
+from charlm.errors import CharlmError, key_path, requirement, short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 FORMS = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
@@ -130,9 +130,9 @@ def load_space(path: Path) -> Space:
         sections = _File.model_validate(read_yaml(path))
     except ValidationError as error:
         problem = error.errors()[0]
-        key = "".join(f"{part}: " for part in path_of(problem))
-        found = "" if problem["type"] == "missing" else f"found {shorten(problem['input'])}; "
-        raise CharlmError(f"{path}: {key}{found}{demand(problem)}") from None
+        key = "".join(f"{part}: " for part in key_path(problem))
+        found = "" if problem["type"] == "missing" else f"found {short_repr(problem['input'])}; "
+        raise CharlmError(f"{path}: {key}{found}{requirement(problem)}") from None
     ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections.search.items()}
     name = DEFAULT_RECIPE if sections.recipe is None else sections.recipe
     recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)
@@ -146,7 +146,7 @@ def load_space(path: Path) -> Space:
 def _parse_range(origin: str, value: Any) -> Range:
     kinds = OPTIONS.keys() & value.keys() if isinstance(value, dict) else set[str]()
     if len(kinds) != 1 or not value.keys() <= kinds | OPTIONS[min(kinds)].keys():
-        raise CharlmError(f"{origin}: found {shorten(value)}; must be {FORMS}")
+        raise CharlmError(f"{origin}: found {short_repr(value)}; must be {FORMS}")
     kind = min(kinds)
     values, options = value[kind], {name: option for name, option in value.items() if name != kind}
     is_wrong = any(type(option) is not OPTIONS[kind][name] for name, option in options.items())
@@ -156,7 +156,7 @@ def _parse_range(origin: str, value: Any) -> Range:
         or (kind != "categorical" and len(values) != 2)
         or {*map(type, values)} - TYPES[kind]
     ):
-        raise CharlmError(f"{origin}: found {shorten(value)}; must be {FORMS}")
+        raise CharlmError(f"{origin}: found {short_repr(value)}; must be {FORMS}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # with one, Optuna would change the range
@@ -164,7 +164,7 @@ def _parse_range(origin: str, value: Any) -> Range:
                 return CategoricalDistribution(values)
             return (IntDistribution if kind == "int" else FloatDistribution)(*values, **options)
     except (ValueError, TypeError, Warning) as error:
-        raise CharlmError(f"{origin}: found {shorten(value)}; {str(error).splitlines()[0]}") from None
+        raise CharlmError(f"{origin}: found {short_repr(value)}; {str(error).splitlines()[0]}") from None
 
 
 def contains(one: Range, value: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.errors import demand
+from charlm.errors import requirement
 
 
 class Thing(BaseModel):
@@ -48,4 +48,4 @@ class Thing(BaseModel):
 def test_every_kind_of_demand_is_in_plain_words(key: str, value: Any, expected: str) -> None:
     with pytest.raises(ValidationError) as error:
         Thing.model_validate({key: value})
-    assert demand(error.value.errors()[0]) == expected
+    assert requirement(error.value.errors()[0]) == expected

@@ -33,7 +33,7 @@ from fake_runs import resume, train
 from faults.attacks import OUTSIDE, Attack, damaged_bytes, planted_links, replacements
 from faults.wrong_values import config_fields, ids, json_types, tensors
 
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, escape_controls
 
 MAX_SECONDS = 30
 MAX_MEMORY_BYTES = 4 << 30
@@ -167,7 +167,9 @@ def outcome(name: str, found: tuple[str, Any], expected: tuple[str, Any], attack
         return Outcome(kind, details)
     if kind == "refused":
         lines = [line for line in details.splitlines() if line.startswith("charlm: ")]
-        is_good = lines and all(line == harmless(line) and len(line) < MAX_MESSAGE for line in details.split("\n"))
+        is_good = lines and all(
+            line == escape_controls(line) and len(line) < MAX_MESSAGE for line in details.split("\n")
+        )
         return Outcome("refused" if is_good else "message", details[:MAX_MESSAGE])
     result, said = details
     if result == expected[1][0]:

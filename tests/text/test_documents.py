@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.errors import CharlmError, harmless
+from charlm.errors import CharlmError, escape_controls
 from charlm.text.documents import Document, Form, check_encoding, decode, find_documents, normalize
 
 
@@ -70,7 +70,7 @@ def test_a_name_that_is_not_utf_8_is_shown_with_escapes(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_source_is_named(source: str, reason: str) -> None:
-    with pytest.raises(CharlmError, match=f"^{re.escape(f'{harmless(source)}: {reason}')}$"):
+    with pytest.raises(CharlmError, match=f"^{re.escape(f'{escape_controls(source)}: {reason}')}$"):
         find(source)
 
 
