@@ -252,7 +252,12 @@ class Model:
         self._refuse_ensemble("generate")
         wanted = TextRequest(
             length,
-            Sampler(self.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
+            Sampler(
+                temperature=self.sampling_temperature if temperature is None else temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+            ),
             seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
             prompt=prompt,
             stop=stop or "",

@@ -132,7 +132,12 @@ def sample(
     model = load(run, checkpoint=checkpoint)
     wanted = TextRequest(
         INTERACTIVE_LENGTH if interactive and not is_given("length") else length,
-        Sampler(model.sampling_temperature if temperature is None else temperature, top_k, top_p, min_p),
+        Sampler(
+            temperature=model.sampling_temperature if temperature is None else temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+        ),
         seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
         prompt=prompt,
         stop=stop or "",

@@ -27,7 +27,7 @@ NO_ID = -1
 """Takes the place of an id in a row whose logits are not finite."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampler:
     """The settings of the choice; None = the filter is not applied.
 

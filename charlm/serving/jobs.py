@@ -94,7 +94,7 @@ def plan_request(
         prompt_characters=sum(map(len, prompts)),
         copies=wanted.n,
         length=length,
-        sampler=Sampler(wanted.temperature, wanted.top_k, wanted.top_p if wanted.top_p < 1 else None, wanted.min_p),
+        sampler=Sampler(temperature=wanted.temperature, top_k=wanted.top_k, top_p=wanted.top_p, min_p=wanted.min_p),
         seed=secrets.randbelow(2**32) if wanted.seed is None else wanted.seed,
         likeliest=likeliest,
         texts=tuple(AnswerText(model.vocabulary, stops=wanted.stop) for _ in range(texts)),

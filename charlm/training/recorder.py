@@ -71,7 +71,9 @@ class Validator:
         settings = self.config.sampling
         if not settings.length:
             return ""
-        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p, settings.min_p)
+        sampler = Sampler(
+            temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p, min_p=settings.min_p
+        )
         wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt, unknown="skip")
         return settings.prompt + "".join(generate_text(bundle, wanted))
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.network.bundle import Bundle, write_bundle
 
@@ -34,8 +33,3 @@ def write_export(folder: Path, bundle: Bundle, files: dict[str, bytes]) -> Path:
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return folder
-
-
-def ids_of(length: int, vocabulary_size: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Return random ids [length]."""
-    return np.random.default_rng(seed).integers(0, vocabulary_size, length)

@@ -39,7 +39,7 @@ def test_each_prompt_has_n_texts_with_random_numbers_of_their_own() -> None:
     assert ids(planned) == [[1], [2, 2]]
     jobs = [planned.job(index, ()) for index in range(4)]
     assert [job.seed for job in jobs] == [(7, 0), (7, 1), (7, 0), (7, 1)]
-    assert {(job.length, job.sampler) for job in jobs} == {(4, Sampler(0.5, 3, 0.9, 0.1))}
+    assert {(job.length, job.sampler) for job in jobs} == {(4, Sampler(temperature=0.5, top_k=3, top_p=0.9, min_p=0.1))}
 
 
 def test_a_request_that_names_no_model_gets_the_first() -> None:

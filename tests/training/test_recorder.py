@@ -116,7 +116,7 @@ def test_the_training_text_is_used_if_there_is_no_validation_text(text: str, spl
 
 def test_the_sample_is_that_of_charlm_sample_with_its_prompt(bundle: Bundle, tmp_path: Path) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
-    expected = "".join(generate_text(bundle, TextRequest(30, Sampler(0.8, top_k=2), seed=3, prompt="ab")))
+    expected = "".join(generate_text(bundle, TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")))
     assert validator(tmp_path, sampling=settings).sample(bundle) == f"ab{expected}"
 
 
