@@ -56,11 +56,6 @@ class Stepper:
             self._logits += other
         return self._logits
 
-    @property
-    def state(self) -> State:
-        """A copy of the state: [1, H] for each layer, as `Parameters.step` returns it."""
-        return tuple(layer.output[None].copy() for layer in self._layers)
-
     def advance(self, index: int) -> None:
         """Read the next character."""
         below = None
