@@ -3,7 +3,10 @@
 Axes: B batch, T time, V vocabulary, H units. Tensors are float32; ids are int32.
 """
 
-from collections.abc import Sequence
+import contextlib
+import random
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +17,7 @@ from charlm.engine.layers import build_embedding, build_layer, dropout_mask
 from charlm.engine.recurrence import Tensor, multiply
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
+_SEEDING = threading.Lock()
 State = tuple[Tensor, ...]
 """The hidden state of each layer, float32 [B, H] for each layer, lowest first."""
 
@@ -23,8 +27,7 @@ class CharacterRNN(keras.Model):
 
         h_t = f(x_t U + h_{t-1} V + b) in each layer,  logits_t = h_t W + c
 
-    `charlm.network.rnn` has the same equations in NumPy. The state is an argument and a result:
-    model((ids, state)) -> (logits, state), with ids [T, B] and logits [T, B, V].
+    `charlm.network.rnn` has the same equations in NumPy. The state is an argument and a result of `predict_window`.
 
     Args:
         config: The settings of the network.
@@ -54,11 +57,6 @@ class CharacterRNN(keras.Model):
         self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
         self.built = True
 
-    def call(self, inputs: tuple[Tensor, State], training: bool = False) -> tuple[Tensor, State]:
-        """Read a window: (ids [T, B], state) -> (logits [T, B, V], the state after the last character)."""
-        logits, _, state = self.predict_window(*inputs, training=training)
-        return logits, state
-
     def predict_window(self, ids: Tensor, state: State, *, training: bool) -> tuple[Tensor, list[Tensor], State]:
         """Read a window.
 
@@ -74,8 +72,8 @@ class CharacterRNN(keras.Model):
         outputs = self.read(ids, state, training=training)
         features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
         if training and self.settings.output_dropout:
-            mask = dropout_mask(tuple(features.shape), self.settings.output_dropout, self.seed)
-            features *= tf.cast(mask, features.dtype)
+            shape = (ids.shape[0], *features.shape[1:])  # a recurrence that is not unrolled has no static T
+            features *= tf.cast(dropout_mask(shape, self.settings.output_dropout, self.seed), features.dtype)
         flat = tf.reshape(features, [-1, features.shape[-1]])
         logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
         logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
@@ -132,9 +130,24 @@ def build_model(config: Config, vocabulary_size: int, *, precision: str = "float
             the key.
 
     """
-    keras.utils.set_random_seed(config.seed)
     compiled = config.training.kernel == "compiled"
-    return CharacterRNN(config.model, vocabulary_size, precision=precision, compiled=compiled)
+    with _seeded(config.seed):
+        return CharacterRNN(config.model, vocabulary_size, precision=precision, compiled=compiled)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let Keras draw its seeds, which it takes from `random`, from a seed; the program's own numbers stay as they were.
+
+    One block at a time: networks that several threads build have the weights of their seeds.
+    """
+    with _SEEDING:
+        before = random.getstate()
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before)
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:

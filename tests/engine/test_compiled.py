@@ -84,7 +84,9 @@ def test_a_graph_repeats_its_results_to_the_bit() -> None:
 
 def test_without_training_tensorflow_computes_it_so_that_the_graph_can_be_shown() -> None:
     _, model = networks({})
-    forward = tf.function(lambda ids: model((ids, zero_state(model, B)))[0], autograph=False)
+    forward = tf.function(
+        lambda ids: model.predict_window(ids, zero_state(model, B), training=False)[0], autograph=False
+    )
     operations = forward.get_concrete_function(tf.TensorSpec((T, B), tf.int32)).graph.get_operations()
     assert "PyFuncStateless" not in {operation.type for operation in operations}
     assert len([operation for operation in operations if operation.type == "Tanh"]) == T

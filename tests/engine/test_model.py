@@ -3,7 +3,10 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
-from collections.abc import Callable
+import itertools
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
@@ -14,12 +17,16 @@ import tensorflow as tf
 from engine.networks import B, V, build, random_ids, random_state, read, shared, take_step
 from numpy.typing import NDArray
 
-from charlm.config.schema import ACTIVATIONS
-from charlm.engine.model import CharacterRNN, named_weights, to_parameters, zero_state
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import ACTIVATIONS, Config
+from charlm.engine.keras_engine import KerasEngine
+from charlm.engine.model import CharacterRNN, build_model, named_weights, to_parameters, zero_state
 from charlm.evaluation.scoring import mean_score
 from charlm.network.rnn import nats
 from charlm.sampling.generation import generate
 from charlm.sampling.sampler import Sampler
+from charlm.text.batches import Batches
 
 STRUCTURES: list[dict[str, Any]] = [
     {},
@@ -44,7 +51,7 @@ NETWORKS: list[dict[str, Any]] = [
 def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, Any], length: int) -> None:
     model = shared(**network)
     ids, state = random_ids(length + 1, B), random_state(model)
-    logits, last = model((tf.constant(ids[:-1]), state))
+    logits, last = model.predict_window(tf.constant(ids[:-1]), state, training=False)[::2]
     numpy_logits, numpy_last = to_parameters(model).unroll(ids[:-1], state)
     size = np.abs(numpy_logits).max(initial=1.0)
     np.testing.assert_allclose(logits, numpy_logits, rtol=0, atol=1e-5 * size)
@@ -63,7 +70,9 @@ def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, 
 def test_the_most_likely_text_is_that_of_the_numpy_engine(network: dict[str, Any]) -> None:
     model = shared(**network)
 
-    step = tf.function(lambda id_, state: model((id_, state)), autograph=False, reduce_retracing=True)
+    step = tf.function(
+        lambda id_, state: model.predict_window(id_, state, training=False)[::2], autograph=False, reduce_retracing=True
+    )
     id_, state, text = tf.constant([[2]]), zero_state(model, 1), []
     for _ in range(300):
         logits, state = step(id_, state)
@@ -163,3 +172,59 @@ def test_parameters_are_a_copy_that_training_does_not_change() -> None:
     for name, tensor in parameters.tensors().items():
         np.testing.assert_array_equal(tensor, before[name])
         assert not np.array_equal(tensor, to_parameters(model).tensors()[name])
+
+
+# Seeds and settings together
+
+
+def test_networks_that_threads_build_have_the_weights_of_their_seeds_and_the_numbers_of_the_program_stay() -> None:
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    configs = [Config(seed=seed) for seed in (1, 2) for _ in range(3)]
+    with ThreadPoolExecutor(6) as pool:
+        built = list(pool.map(lambda config: build_model(config, V), configs))
+    assert random.random() == expected
+    kernels = [model.rnn[0].cell.kernel.numpy().tobytes() for model in built]
+    assert kernels[:3] == [kernels[0]] * 3
+    assert kernels[3:] == [kernels[3]] * 3
+    assert kernels[0] != kernels[3]
+
+
+PAIRED: Mapping[str, Sequence[object]] = {
+    "model.layers": (1, 2),
+    "model.embedding": (None, 4),
+    "model.skip_connections": (False, True),
+    "model.layer_dropout": (0.0, 0.2),
+    "model.output_dropout": (0.0, 0.2),
+    "model.rnn.dropout": (0.0, 0.2),
+    "model.rnn.recurrent_dropout": (0.0, 0.2),
+    "model.rnn.unroll": (True, False),
+    "model.rnn.use_bias": (True, False),
+    "model.rnn.activity_regularizer": (None, "l2"),
+    "model.rnn.activation": ("tanh", "relu"),
+    "training.state_reset": (0.0, 0.3),
+    "training.average_momentum": (None, 0.9),
+    "training.kernel": ("tensorflow", "compiled"),
+}
+
+
+def pairs() -> Iterator[dict[str, object]]:
+    """Yield settings in which every pair of values of two keys occurs: each key against each other, the rest at first.
+
+    Settings that differ in more than two keys from the first values are not tried.
+    """
+    for (one, values), (other, others) in itertools.combinations(PAIRED.items(), 2):
+        yield {one: values[1], other: others[1]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [*pairs()], ids=",".join)
+def test_every_pair_of_settings_takes_a_step(settings: dict[str, object]) -> None:
+    values = {key: first[0] for key, first in PAIRED.items()} | {"model.units": 4, "training.parts": 1} | settings
+    config = load_config(find_recipe("tiny"), overrides=values)
+    batches = Batches(length=50, batch_size=2, sequence_length=5, seed=1)
+    engine = KerasEngine(config, batches, vocabulary_size=V)
+    windows = random_ids(6, 2)[None]
+    metrics = engine.take_steps(np.asarray(windows, np.int32), np.full(1, 1e-3, np.float32), reset_state=True)
+    assert np.isfinite(metrics.losses).all()
