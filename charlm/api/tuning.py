@@ -12,6 +12,7 @@ from charlm.engine.factory import start_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
+from charlm.storage.locks import only_writer
 from charlm.training.preparation import as_sources
 from charlm.training.signals import stop_on_signal
 
@@ -69,14 +70,15 @@ def tune(
         raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
     from charlm.tuning.search import Search
     from charlm.tuning.space import load_space
-    from charlm.tuning.study import Study, prepare_folder
+    from charlm.tuning.study import Study, open_folder, prepare_folder
 
     loaded = load_space(path)
     check_tensorflow()
 
     folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
     sources = as_sources(text)
-    with stop_on_signal(say) as session, start_engines(session) as engines:
+    open_folder(folder)
+    with stop_on_signal(say) as session, only_writer(folder), start_engines(session) as engines:
         corpus, fitted, identity = prepare_folder(folder, loaded, sources, progress=show_progress)
         study = Study(folder, fitted, identity)
         asked = None if trial_minutes is None else 60 * trial_minutes

@@ -22,7 +22,6 @@ from charlm.config.yaml import dump_yaml
 from charlm.errors import CharlmError, escape_controls
 from charlm.runs.run import begin_run, scratch_run
 from charlm.storage.atomic import write_file
-from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import Engine, EngineFactory
@@ -160,15 +159,11 @@ class Search:
         """Train trials until the search ends.
 
         Raises:
-            CharlmError: another process searches in the folder, several trials in a row have failed, or a file cannot
-                be written.
+            CharlmError: several trials in a row have failed, or a file cannot be written.
             Stopped: a signal came while nothing was trained.
 
         """
-        with only_writer(self.study.out):
-            return self._run(deadline=self.clock() + self.seconds)
-
-    def _run(self, deadline: float) -> SearchResult:
+        deadline = self.clock() + self.seconds
         self.study.enqueue_unfinished()
         self._write_best()
         while True:
@@ -221,6 +216,8 @@ class Search:
             with session.silent():
                 outcome = train_run(run, self.engines, engine=engine, session=session)
         except CharlmError as error:
+            if isinstance(error.__cause__, OSError):  # of the machine, not of the values: they are tried again
+                raise
             self._fail(trial, str(error))
             return None
         self._tell(trial, outcome)

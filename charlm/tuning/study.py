@@ -29,7 +29,8 @@ from charlm.text.tokenization import tokenize
 from charlm.tuning.space import Space, values_of_recipe
 
 SEARCH_FILE, JOURNAL = "search.json", "study.journal"
-MAX_BYTES = 1 << 20
+MAX_BYTES, MAX_JOURNAL_BYTES = 1 << 20, 1 << 28
+MEND = "put a whole copy in its place, or name another --out"
 FORMAT = 1
 RANDOM_TRIALS = 8
 """Trials before the sampler learns from earlier ones."""
@@ -43,13 +44,22 @@ LEFT_OUT, TRIAL_SECONDS = "left_out", "trial_seconds"
 """The names of the attributes of trials, and of the study."""
 
 
+def open_folder(out: Path) -> None:
+    """Make the folder of a search, or find it; raises CharlmError if it holds something else or cannot be written."""
+    with writing(out):
+        is_new = not (out / SEARCH_FILE).exists()
+        if is_new and out.exists() and any(path.name[0] != "." and path.name != CORPUS for path in out.iterdir()):
+            raise CharlmError(f"{out}: is not empty, and not the folder of a search; name another --out")
+        out.mkdir(parents=True, exist_ok=True)
+
+
 def prepare_folder(
     out: Path, space: Space, sources: Sequence[str | Path], *, progress: bool = False
 ) -> tuple[Corpus, Space, dict[str, Any]]:
     """Begin a search in a folder, or find that the same search has begun there.
 
     Args:
-        out: The folder: missing, empty, or that of the same search.
+        out: What `open_folder` has made or found.
         space: What is searched.
         sources: What `tokenize` takes, which is tokenized into corpus/; or one folder that it wrote.
         progress: Whether to show a progress bar on standard error while the text is tokenized.
@@ -58,20 +68,15 @@ def prepare_folder(
         The text, the space for a text of this size, and what makes two searches the same, for JSON.
 
     Raises:
-        CharlmError: the folder holds another search or something else, or the text cannot be read.
+        CharlmError: the folder holds another search, or the text cannot be read.
 
     """
-    with writing(out):
-        is_new = not (out / SEARCH_FILE).exists()
-        if is_new and out.exists() and any(path.name[0] != "." and path.name != CORPUS for path in out.iterdir()):
-            raise CharlmError(f"{out}: is not empty, and not the folder of a search; name another --out")
-        out.mkdir(parents=True, exist_ok=True)
     corpus = _prepare_corpus(out / CORPUS, space.config(), sources, progress=progress)
     space = space.for_text(len(corpus.split("train")))
     identity = {"format": FORMAT, **space.describe(), CORPUS: corpus_identity(corpus)}
     written = (json.dumps(identity, indent=2) + "\n").encode()
     path = out / SEARCH_FILE
-    if is_new:
+    if not path.exists():
         write_file(path, written)
     elif (found := _read(path)) != json.loads(written):
         name = next((key for key in identity if found.get(key) != json.loads(written)[key]), "format")
@@ -198,8 +203,42 @@ class Study:
         return [trial for trial in self._study.get_trials() if LEFT_OUT not in trial.user_attrs]
 
 
+class _NoLock:
+    """The lock of the journal: `only_writer` holds the folder, and Optuna's own lock would outlive a killed process."""
+
+    def acquire(self) -> bool:
+        """Take it."""
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+
+
 def _open_journal(path: Path) -> JournalStorage:
+    """Open the journal, without the last record if a full disk or a kill has cut it short."""
+    _cut_last_record(path)
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (ValueError, LookupError, TypeError) as error:
-        raise CharlmError(f"{path}: damaged: {error}; put a whole copy in its place") from None
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock()))  # type: ignore[arg-type]
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise CharlmError(f"{path}: damaged: {error}; {MEND}") from None
+
+
+def _cut_last_record(path: Path) -> None:
+    """Remove a last record that is not whole; refuse a journal that is damaged before it."""
+    if not path.exists():
+        return
+    *lines, last = read_file(path, limit=MAX_JOURNAL_BYTES, follow_links=False).split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not _is_record(line):
+            raise CharlmError(f"{path}: damaged: line {number:,} is not a record; {MEND}")
+    if last and not lines:
+        raise CharlmError(f"{path}: damaged: there is no whole record in it; {MEND}")
+    if last:
+        write_file(path, b"".join(line + b"\n" for line in lines))
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

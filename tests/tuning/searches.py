@@ -10,12 +10,13 @@ from typing import Any
 from fake_engine import FakeEngines, Faults
 
 from charlm.config.schema import Config
+from charlm.storage.locks import only_writer
 from charlm.text.corpus import Corpus
 from charlm.training.signals import stop_on_signal
 from charlm.training.timing import Costs, Estimate
 from charlm.tuning.search import Search, SearchResult
 from charlm.tuning.space import Space, load_space
-from charlm.tuning.study import Study, prepare_folder
+from charlm.tuning.study import Study, open_folder, prepare_folder
 
 TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))
 SPACE = """
@@ -59,6 +60,7 @@ class SearchFolder:
         """Begin the search, or open what has begun."""
         source = self.folder / "text.txt"
         source.write_text(self.text, encoding="utf-8")
+        open_folder(self.out)
         corpus, space, identity = prepare_folder(self.out, self.load(), [source])
         return Study(self.out, space, identity), corpus
 
@@ -76,9 +78,10 @@ class SearchFolder:
         def estimate(config: Config, *_: Any, **_options: Any) -> Estimate:
             return Estimate(Costs(seconds_per_step(config), 0.0, 0.0, 0.0), 0.0)
 
-        study, corpus = self.open()
-        trial_seconds = study.settle_trial_seconds(None, default=TRIAL_SECONDS)
-        with stop_on_signal(self.said.append) as session:
+        open_folder(self.out)
+        with only_writer(self.out), stop_on_signal(self.said.append) as session:
+            study, corpus = self.open()
+            trial_seconds = study.settle_trial_seconds(None, default=TRIAL_SECONDS)
             return Search(
                 study,
                 corpus,

@@ -1,6 +1,7 @@
 """A search with the fake engine: what it finds, when it ends, and how it goes on after it was interrupted."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -167,9 +168,40 @@ def test_another_length_of_trials_is_refused(searching: SearchFolder) -> None:
         study.settle_trial_seconds(60, default=99)
 
 
-def test_a_damaged_journal_is_an_error_in_a_line(searching: SearchFolder) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:40] + b"\n" + whole[40:],
+        lambda whole: whole[:300] + b"\xff" * 10 + whole[310:],
+        lambda whole: b"\0" * len(whole),
+        lambda whole: b"[]\n" + whole,
+    ],
+    ids=["cut", "garbage", "zeros", "no record"],
+)
+def test_a_damaged_journal_is_an_error_in_a_line(damage: Callable[[bytes], bytes], searching: SearchFolder) -> None:
     searching.run(trials=1)
     journal = searching.out / "study.journal"
-    journal.write_bytes(journal.read_bytes()[:40] + b"\n" + journal.read_bytes()[40:])
-    with pytest.raises(CharlmError, match=r"study\.journal: damaged: "):
+    journal.write_bytes(damage(journal.read_bytes()))
+    with pytest.raises(CharlmError, match=r"study\.journal: damaged: .*; put a whole copy in its place"):
         searching.run(trials=2)
+
+
+def test_half_a_record_at_the_end_and_a_lock_that_was_left_do_not_end_a_search(searching: SearchFolder) -> None:
+    searching.run(trials=1)
+    journal = searching.out / "study.journal"
+    journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "wor')
+    (searching.out / "study.journal.lock").symlink_to("study.journal")
+    assert [trial.state for trial in searching.run(trials=2).trials] == ["complete"] * 2
+
+
+def test_a_trial_that_a_full_disk_has_ended_is_tried_again(searching: SearchFolder) -> None:
+    full = CharlmError("out: cannot be written: No space left on device")
+    full.__cause__ = OSError(28, "No space left on device")
+
+    def fill(step: int) -> None:
+        if step == 20:
+            raise full
+
+    with pytest.raises(CharlmError, match="No space left"):
+        searching.run(faults=Faults(after_call=fill))
+    assert [trial.state for trial in searching.run(trials=1).trials] == ["complete"]

@@ -11,13 +11,14 @@ from tuning.searches import SPACE, TEXT
 from charlm.errors import CharlmError
 from charlm.text.tokenization import tokenize
 from charlm.tuning.space import Space, load_space
-from charlm.tuning.study import prepare_folder
+from charlm.tuning.study import open_folder, prepare_folder
 
 
 @pytest.fixture
 def space(tmp_path: Path) -> Space:
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    open_folder(tmp_path / "out")
     return load_space(tmp_path / "space.yaml")
 
 
