@@ -3,6 +3,7 @@
 It is examined without TensorFlow.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -16,6 +17,8 @@ from charlm import __version__
 CPUINFO = Path("/proc/cpuinfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")
 """The memory limit of a container on Linux: bytes, or the word max."""
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""The processor time of a container on Linux: microseconds or the word max, in a period of so many microseconds."""
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of ONEDNN_MAX_CPU_ISA, which holds TensorFlow's products to older instructions than the processor has."""
@@ -40,9 +43,18 @@ def versions(*packages: str) -> dict[str, str | None]:
     return {package: _version(package) for package in packages}
 
 
-def core_count() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def core_count(*, quota: Path = CPU_QUOTA) -> int:
+    """Return the number of cores that this process may use: those of its affinity, or the share of its container.
+
+    Args:
+        quota: The file that holds the processor time of the container.
+
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # no container, or no limit
+        time, period = map(int, quota.read_text(encoding="ascii").split())
+        return max(1, min(usable, -(-time // period)))
+    return usable
 
 
 def limit_product_threads(count: int) -> None:

@@ -89,3 +89,19 @@ def test_product_threads_are_limited_unless_the_environment_says_otherwise(monke
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     limit_product_threads(2)
     assert [os.environ[name] for name in PRODUCT_THREADS] == ["2", "2", "2", "5"]
+
+
+# Cores
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("1 0", 64), (None, 64)],
+)
+def test_the_cores_are_those_that_a_container_may_use(
+    quota: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(64)}, raising=False)
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
+    assert core_count(quota=tmp_path / "cpu.max") == cores

@@ -105,7 +105,6 @@ def train(
         load_config(
             find_recipe(str(recipe)), overrides=given
         )  # a mistake is found before other machines are waited for
-    parent = None if init is None else read_parent(Path(init))
     with (
         stop_on_signal(say, show_progress=show_progress) as session,
         start_engines(session, cluster) as engines,
@@ -119,7 +118,7 @@ def train(
             scratch=scratch,
             engines=engines,
             session=session,
-            parent=parent,
+            parent=None if init is None else read_parent(Path(init)),
         )
         for line in prepared.describe_advice():
             session.say(line)

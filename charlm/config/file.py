@@ -130,11 +130,12 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
         CharlmError: a setting differs that is not marked as Resumable.
 
     """
-    changes = changed_settings(before, after)
+    changes, begun = changed_settings(before, after), flatten(before)
     for key, (old, new) in changes.items():
         if not is_resumable(key):
+            wanted = f"must be {show_value(old)}" if key in begun else "must be left out"
             raise CharlmError(
-                f"{origin}{key}: found {show_value(new)}; must be {show_value(old)}, as at the start of the run: "
+                f"{origin}{key}: found {show_value(new)}; {wanted}, as at the start of the run: "
                 f"it decided the steps that have been taken; leave it as it was, or start a new run"
             )
     return changes

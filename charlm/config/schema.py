@@ -24,6 +24,10 @@ ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""Steps or epochs of a run; a larger number is taken for a mistake."""
+Float32 = Annotated[float, Field(ge=1e-30, le=1e30)]
+"""More than 0, also in float32."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
@@ -186,7 +190,7 @@ class OptimizerConfig(BaseModel):
 
     name: str = "adam"
     """Name of the Keras optimizer in upper or lower case, for instance `adamw`, `muon` or `sgd`."""
-    learning_rate: Resumable[Annotated[float, Field(gt=0, le=1e6)]] = 2e-3
+    learning_rate: Resumable[Annotated[float, Field(ge=1e-30, le=1e6)]] = 2e-3
     """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
 
     @property
@@ -249,14 +253,14 @@ class TrainingConfig(_Section):
     state_reset: Fraction = 0.0
     """Probability that a stream starts a window from the zero state, as every prompt does, instead of from the state
     after the window before."""
-    epochs: Resumable[Positive | None] = None
+    epochs: Resumable[Length | None] = None
     """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; 10
     epochs if neither is given."""
-    steps: Resumable[Positive | None] = None
+    steps: Resumable[Length | None] = None
     """Steps, that is updates of the weights; null = no limit. See epochs."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
-    loss_temperature: Annotated[float, Field(gt=0)] = 1.0
+    loss_temperature: Float32 = 1.0
     """Training minimises the loss of softmax(logits / loss_temperature). A network that has learnt its text by heart is
     too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -273,10 +277,10 @@ class TrainingConfig(_Section):
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight w of the soft targets: training minimises (1 - w) times the loss on the text plus w times the cross
     entropy with the soft targets. 0 = the teachers are not used."""
-    teacher_temperature: Annotated[float, Field(gt=0)] = 1.0
+    teacher_temperature: Float32 = 1.0
     """Divisor of the mean of the teachers' logits. Above 1, the soft targets are less certain: teachers are too
     confident on the text that they have learnt."""
-    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    clip_norm: Float32 | None = 1.0
     """Largest global norm of the gradients: larger ones are scaled down to it. null = no limit."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place; null = no

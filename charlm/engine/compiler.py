@@ -22,8 +22,12 @@ from charlm.hardware import processor_flags
 SOURCE = Path(__file__).with_name("kernel.c")
 OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
 COMPILERS = ("cc", "gcc", "clang")
-COMPILE_SECONDS = 120
-"""How long the compiler may take."""
+OWN_OPTIONS = "CHARLM_CFLAGS"
+"""The variable with more options, which come last: -march=x86-64-v3 holds the kernel to older instructions. It is not
+$CFLAGS, which is made for other programs and can make the kernel slow or useless without a word."""
+DIGEST = ".sha256"
+COMPILE_SECONDS = 30
+"""How long the compiler may take, ten times what it needs on a slow machine."""
 Library = TypeVar("Library")
 
 
@@ -37,31 +41,49 @@ def open_library(load: Callable[[Path], Library]) -> tuple[Library, str | None]:
         What `load` returns, and a line for the user if it was compiled now.
 
     Raises:
-        CharlmError: there is no C compiler, it fails, or the library cannot be written or loaded.
+        CharlmError: there is no C compiler, it fails, or the library cannot be loaded.
 
     """
     command = find_compiler()
     folder, problem = cache_folder()
     kept = None if folder is None else folder / f"kernel-{_identity(command)}.so"
-    if kept is not None and kept.is_file():
-        with contextlib.suppress(OSError):  # not a library, for whatever reason: compile it again
+    if kept is not None and _is_whole(kept):
+        with contextlib.suppress(OSError, ValueError):  # not our library, for whatever reason: compile it again
             return load(kept), None
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="charlm-kernel-") as aside:
-        library = _compile(command, Path(aside))
-        if kept is not None:
-            from charlm.storage.atomic import write_file
-
-            write_file(kept, library.read_bytes())
+    with tempfile.TemporaryDirectory(prefix="charlm-kernel-") as scratch:  # where a full or noexec cache does no harm
+        library = _compile(command, Path(scratch))
         try:
-            loaded = load(kept or library)
-        except OSError as error:
-            raise CharlmError(f"{kept or library}: cannot be loaded: {error}") from None
-    seconds, place = (
-        time.monotonic() - started,
-        f"for this process alone: {problem}" if problem else f"kept in {folder}",
-    )
+            loaded = load(library)
+        except (OSError, ValueError) as error:
+            raise CharlmError(f"{library.name}, made by {shlex.join(command)}: cannot be loaded: {error}") from None
+        if kept is not None:
+            problem = _keep(library, kept)
+    place = f"for this process alone: {problem}" if problem else f"kept in {folder}"
+    seconds = time.monotonic() - started
     return loaded, f"kernel: compiled for this processor by {command[0]} in {seconds:.1f} s, {place}"
+
+
+def _keep(library: Path, kept: Path) -> str | None:
+    """Keep a library with its digest; return why that cannot be done, or None."""
+    from charlm.storage.atomic import sha256, write_file
+
+    data = library.read_bytes()
+    try:
+        write_file(kept, data)
+        write_file(kept.with_suffix(DIGEST), sha256(data).encode())
+    except CharlmError as error:
+        return str(error)
+    return None
+
+
+def _is_whole(kept: Path) -> bool:
+    """Return whether a library is what was kept: a damaged one would end the process when it is loaded."""
+    try:
+        digest = kept.with_suffix(DIGEST).read_text(encoding="ascii")
+        return hashlib.sha256(kept.read_bytes()).hexdigest() == digest
+    except (OSError, ValueError):
+        return False
 
 
 def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -96,13 +118,16 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, 
     It is charlm/ in $XDG_CACHE_HOME or ~/.cache. What lies in it is run, so nobody else may write there.
     """
     given = environ.get("XDG_CACHE_HOME", "")
-    folder = (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "charlm"
+    try:
+        folder = (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "charlm"
+    except RuntimeError as error:
+        return None, str(error)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         facts = folder.lstat()
-    except (OSError, RuntimeError) as error:
-        return None, f"{folder}: {getattr(error, 'strerror', None) or error}"
+    except OSError as error:
+        return None, f"{folder}: {error.strerror}"
     if folder.is_symlink():
         return None, f"{folder} is a link"
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
@@ -132,8 +157,11 @@ def _compile(command: list[str], folder: Path) -> Path:
 
 
 def compiler_options() -> list[str]:
-    """Return ours, then those in $CFLAGS: -march=x86-64-v3 there holds the kernel to older instructions."""
-    return [*OPTIONS, *os.environ.get("CFLAGS", "").split()]
+    """Return ours, then those in OWN_OPTIONS; raises CharlmError if these are not quoted as a shell has them."""
+    try:
+        return [*OPTIONS, *shlex.split(os.environ.get(OWN_OPTIONS, ""))]
+    except ValueError as error:
+        raise CharlmError(f"{OWN_OPTIONS}: {error}") from None
 
 
 def _identity(command: list[str]) -> str:

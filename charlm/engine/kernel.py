@@ -46,6 +46,7 @@ class Kernel:
 
     Raises:
         OSError: it cannot be loaded.
+        ValueError: it is another library.
 
     """
 
@@ -177,7 +178,7 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
         try:
             kernel = load_kernel()
             if settings.precision == "bfloat16" and not kernel.has_bfloat16:
-                raise CharlmError("it was compiled without bfloat16, which this processor has; does $CFLAGS say so?")
+                raise CharlmError("it was compiled without bfloat16, which this processor has; see $CHARLM_CFLAGS")
             if kernel.news is not None:
                 say(kernel.news)
                 kernel.news = None

@@ -18,12 +18,13 @@ from charlm.network.bundle import Bundle
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CORPUS
 from charlm.runs.parent import Parent, adapt_parent, check_first_weights, check_level, check_shape
-from charlm.text.batches import fit_batches
+from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, settle_corpus_settings
 from charlm.text.tokenization import tokenize
 from charlm.training.display import wrap
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.parts import fill_parts
+from charlm.training.schedule import evaluate_often
 from charlm.training.signals import Say, Session
 from charlm.training.soft_targets import check_teachers
 
@@ -106,6 +107,9 @@ def prepare(
     config = settle(
         config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
     )
+    if gives_length(overrides) is not None and "evaluate_every" not in overrides["training"]:
+        training = evaluate_often(config.training, cut_text(config, corpus)[0])
+        config = config.model_copy(update={"training": training})
     config = engines.agree(config, corpus)
     first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
@@ -171,14 +175,7 @@ def new_engine(
         Stopped: a signal came.
 
     """
-    settings = config.training
-    batches, shrunk = fit_batches(
-        len(corpus.split("train")),
-        batch_size=settings.batch_size,
-        sequence_length=settings.sequence_length,
-        seed=config.seed,
-        shuffle=settings.shuffle,
-    )
+    batches, shrunk = cut_text(config, corpus)
     with session.at_once():
         usable = settle(config, corpus, engines=engines, is_recorded=True, say=session.say)
         engine = engines(usable, batches, vocabulary_size=len(corpus.vocabulary))
@@ -187,6 +184,18 @@ def new_engine(
     if shrunk is not None:
         session.say(shrunk)
     return engine
+
+
+def cut_text(config: Config, corpus: Corpus) -> tuple[Batches, str | None]:
+    """Return how the training text of a run is cut into windows; results and errors are those of `fit_batches`."""
+    settings = config.training
+    return fit_batches(
+        len(corpus.split("train")),
+        batch_size=settings.batch_size,
+        sequence_length=settings.sequence_length,
+        seed=config.seed,
+        shuffle=settings.shuffle,
+    )
 
 
 def gives_length(settings: Mapping[str, Any]) -> str | None:

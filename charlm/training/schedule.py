@@ -15,6 +15,8 @@ from charlm.text.batches import Batches
 
 ENOUGH_EVALUATIONS = 20
 """With fewer evaluations in a run, the best network may be far from each of them."""
+FEWEST_EVALUATIONS = 10
+"""What a run gets if its recipe says less, because it was made for longer runs."""
 MAX_EVALUATE_EVERY = 500
 """The largest number of steps between two evaluations if the config does not say how many."""
 MAX_WARM_UP = 0.1
@@ -184,3 +186,11 @@ def _phases(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Pha
 def evaluation_period(total: int) -> int:
     """Return the steps between two evaluations of a run of `total` steps if `training.evaluate_every` is None."""
     return min(MAX_EVALUATE_EVERY, max(1, total // ENOUGH_EVALUATIONS))
+
+
+def evaluate_often(settings: TrainingConfig, batches: Batches) -> TrainingConfig:
+    """Return the settings of a run that is evaluated ten times or more, whatever its recipe, made for longer, says."""
+    if settings.evaluate_every is None:
+        return settings
+    most = max(1, make_schedule(settings, batches).total // FEWEST_EVALUATIONS)
+    return settings.model_copy(update={"evaluate_every": min(settings.evaluate_every, most)})

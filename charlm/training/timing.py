@@ -28,6 +28,7 @@ from charlm.training.preparation import Preparation, gives_length, new_engine, s
 from charlm.training.schedule import (
     ENOUGH_EVALUATIONS,
     MAX_EVALUATE_EVERY,
+    evaluate_often,
     evaluation_period,
     make_schedule,
     mean_growth,
@@ -41,8 +42,8 @@ TIMED_SHARE = 0.05
 """The share of the time of a run for which steps are timed, at most."""
 FEW_STEPS = 200
 """With fewer steps, a network learns little more than how often each character occurs."""
-MAX_STEPS = 1 << 53
-"""The largest number of steps that a checkpoint holds."""
+MAX_STEPS = 1_000_000_000
+"""The largest number of steps that a config takes."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def fit_to_minutes(
         enough = (spent + found.teacher_seconds + costs.run_seconds(settings, FEW_STEPS)) / 60
         longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
         session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
-    return config.model_copy(update={"training": shortened})
+    return config.model_copy(update={"training": evaluate_often(shortened, engine.batches)})
 
 
 def teacher_seconds(

@@ -34,7 +34,9 @@ def parse(text: str) -> Config:
         ("corpus: 3", "corpus", "3 (a whole number)", "must be a section, that is a mapping of keys to values"),
         ("model: {units: 65537}", "model.units", "65537", "must be 65,536 or less"),
         ("model: {rnn: {activation: softmax}}", "model.rnn.activation", "'softmax'", "must be 'tanh'"),
-        ("training: {epochs: 1, clip_norm: 0}", "training.clip_norm", "0", "must be more than 0"),
+        ("training: {epochs: 1, clip_norm: 0}", "training.clip_norm", "0", "must be 1e-30 or more"),
+        ("training: {loss_temperature: 1e-40}", "training.loss_temperature", "1e-40", "must be 1e-30 or more"),
+        ("training: {steps: 9007199254740993}", "training.steps", "9007199254740993", "must be 1,000,000,000 or less"),
         ("training: {epochs: 1, precision: float16}", "training.precision", "'float16'", "'bfloat16'"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config, TrainingConfig
 from charlm.engine import compiler
 from charlm.engine import kernel as module
-from charlm.engine.compiler import cache_folder, describe_kernel
+from charlm.engine.compiler import cache_folder, compiler_options, describe_kernel
 from charlm.engine.kernel import ACTIVATIONS, Kernel, load_kernel, settle_kernel
 from charlm.errors import CharlmError
 
@@ -192,7 +192,7 @@ def test_the_kernel_is_compiled_once_and_again_if_what_was_kept_is_no_library(
 ) -> None:
     said: list[str] = []
     assert load(said) == load(said) == "compiled"
-    (library,) = cache.iterdir()
+    (library,) = cache.glob("*.so")
     assert len(said) == 1
     assert said[0].startswith("kernel: compiled for this processor by ")
     assert said[0].endswith(f" s, kept in {cache}")
@@ -204,7 +204,47 @@ def test_the_kernel_is_compiled_once_and_again_if_what_was_kept_is_no_library(
     (folder / library.name).write_text("no library")
     assert load(said) == "compiled"
     assert len(said) == 2
-    assert [path.read_bytes()[:4] for path in folder.iterdir()] == [b"\x7fELF"]
+    assert [path.read_bytes()[:4] for path in folder.glob("*.so")] == [b"\x7fELF"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "another library", "no digest"])
+def test_a_kept_library_that_is_damaged_is_compiled_again_and_not_loaded(
+    damage: str, cache: Path, kernel: Kernel
+) -> None:
+    said: list[str] = []
+    load(said)
+    (library,) = cache.glob("*.so")
+    whole = library.read_bytes()
+    if damage == "no digest":
+        library.with_suffix(".sha256").unlink()
+    elif damage == "another library":
+        library.write_bytes(whole.replace(b"has_bfloat16", b"has_bfloat17"))
+    else:
+        library.write_bytes(whole[:-3000] + (bytes(3000) if damage == "zeros" else b""))
+    assert load(said) == "compiled"
+    assert len(said) == 2
+    assert library.read_bytes() == whole
+
+
+def test_a_library_that_cannot_be_kept_is_used_all_the_same(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    def fail(target: Path, _: bytes) -> None:
+        raise CharlmError(f"{target}: cannot be written: No space left on device")
+
+    monkeypatch.setattr("charlm.storage.atomic.write_file", fail)
+    said: list[str] = []
+    assert load(said) == "compiled"
+    assert "for this process alone: " in said[0]
+    assert said[0].endswith("cannot be written: No space left on device")
+
+
+def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARLM_CFLAGS", "-DX='a b' -O2")
+    assert compiler_options()[-2:] == ["-DX=a b", "-O2"]
+    monkeypatch.setenv("CHARLM_CFLAGS", "'")
+    with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: No closing quotation"):
+        compiler_options()
 
 
 @pytest.mark.parametrize("case", ["link", "open to others", "a file"])

@@ -75,6 +75,21 @@ def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: i
     assert prepared.config.recipe == (recipe or "default")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "every"),
+    [
+        ((), 30),
+        ("training.steps=50", 5),
+        ("training.steps=5000", 30),
+        ("training={steps: 50, evaluate_every: 25}", 25),
+    ],
+)
+def test_a_run_of_another_length_than_its_recipe_is_evaluated_ten_times_or_more(
+    overrides: Overrides, every: int
+) -> None:
+    assert prepare_with(SHORT, "tiny", overrides).config.training.evaluate_every == every
+
+
 def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:
     with pytest.raises(CharlmError, match="epochs or steps must be given"):
         prepare_text("missing.txt", None, "training.epochs=null")
