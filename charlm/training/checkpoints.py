@@ -75,6 +75,8 @@ class Progress(_Fields):
     """`seconds` at the last log line."""
     watched_losses: list[float] = []
     """The losses of the steps since the mean loss was last compared with the lowest, in nats per character."""
+    phases: list[list[Count]] = []
+    """The first step and the length of the windows of each phase that has begun, see `Schedule.begun`."""
     lowest_nats: float | None = None
     """The lowest mean training loss of `patience_steps` steps, in nats per character."""
 

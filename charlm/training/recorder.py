@@ -122,7 +122,7 @@ class Recorder:
         last_change: Callable[[], StepChange | None],
         session: Session,
     ) -> None:
-        self._corpus, self._schedule = run.corpus, schedule
+        self._corpus, self.schedule = run.corpus, schedule
         self._session, self._last_change = session, last_change
         self.validator = Validator(run)
         training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
@@ -148,11 +148,11 @@ class Recorder:
 
     def record_due(self, progress: Progress) -> None:
         """Log, evaluate and save if it is due at this step and not done yet."""
-        if self._schedule.logs_at(progress.step):
+        if self.schedule.logs_at(progress.step):
             self._log(progress)
-        if self._schedule.evaluates_at(progress.step):
+        if self.schedule.evaluates_at(progress.step):
             self._evaluate(progress)
-        if self._schedule.saves_at(progress.step):
+        if self.schedule.saves_at(progress.step):
             self._save(progress)
 
     def finish(self, progress: Progress, *, is_stopped: bool) -> None:
@@ -168,6 +168,7 @@ class Recorder:
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step
         if state != self._saved:
+            progress.phases = self.schedule.begun(progress.step)
             self.outputs.save(progress)
             self._saved = state
 
@@ -177,12 +178,12 @@ class Recorder:
             return
         progress.train_nats = float(np.mean(progress.pending_losses))
         first = progress.step - len(progress.pending_losses)
-        characters = self._schedule.characters(progress.step) - self._schedule.characters(first)
+        characters = self.schedule.characters(progress.step) - self.schedule.characters(first)
         seconds = progress.seconds - progress.logged_seconds
         self.outputs.log(
             {
                 **self._position(progress, "train", progress.train_nats),
-                "learning_rate": float(self._schedule.rates(progress.step - 1, 1)[0]),
+                "learning_rate": float(self.schedule.rates(progress.step - 1, 1)[0]),
                 "gradient_norm": progress.last_norm,
                 "characters_per_second": characters / max(seconds, 1e-9),
             }
@@ -213,7 +214,7 @@ class Recorder:
         self._session.say(
             describe_evaluation(
                 progress,
-                schedule=self._schedule,
+                schedule=self.schedule,
                 validation_nats=nats,
                 is_best=is_best,
                 sample=sample,
@@ -249,8 +250,8 @@ class Recorder:
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
         return {
             "step": progress.step,
-            "epoch": self._schedule.epochs(progress.step),
-            "characters": self._schedule.characters(progress.step),
+            "epoch": self.schedule.epochs(progress.step),
+            "characters": self.schedule.characters(progress.step),
             "seconds": progress.seconds,
             "split": split,
             "nats_per_char": nats,

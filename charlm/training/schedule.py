@@ -4,6 +4,7 @@ All of it is a function of the step, never of the clock.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -62,6 +63,10 @@ class Schedule:
     """The highest learning rate."""
     decay: ScheduleConfig
     """How the learning rate changes with the characters read."""
+
+    def begun(self, step: int) -> list[list[int]]:
+        """Return the first step and the length of the windows of each phase that has begun after `step` steps."""
+        return [[phase.first, phase.batches.sequence_length] for phase in self.phases if phase.first <= step]
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -136,6 +141,28 @@ class Schedule:
             *(phase.first - step for phase in self.phases if phase.first > step),
             *(period - step % period for period in periods),
         )
+
+
+def go_on(schedule: Schedule, begun: Sequence[Sequence[int]], step: int) -> Schedule:
+    """Return the schedule of a resumed run, whose length may have changed: what was read stays read.
+
+    The coming windows are those of the new length, but no shorter than the last ones that were read.
+
+    Args:
+        schedule: That of a new run with these settings.
+        begun: The first step and the length of the windows of each phase that has begun, as the checkpoint has them; []
+            = not known.
+        step: The steps that were taken.
+
+    """
+    phases: list[Phase] = []
+    planned = [(max(step, phase.first), phase.batches.sequence_length) for phase in schedule.phases]
+    for first, length in [*begun, *planned] if begun else ():
+        longest = phases[-1].batches.sequence_length if phases else 0
+        if length > longest:
+            characters = phases[-1].characters_after(first) if phases else 0
+            phases.append(Phase(first, characters, replace(schedule.batches, sequence_length=length)))
+    return replace(schedule, phases=tuple(phases)) if phases else schedule
 
 
 def mean_growth(settings: TrainingConfig) -> float:

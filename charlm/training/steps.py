@@ -53,7 +53,7 @@ class StepRunner:
         soft_targets: SoftTargets | None = None,
     ) -> None:
         self._settings = run.config.training
-        self._engine, self._schedule = engine, schedule
+        self._engine, self.schedule = engine, schedule
         self._corpus, self._ids = run.corpus, run.corpus.split("train")
         self._soft_targets = soft_targets
         self._seconds_per_step = math.inf  # not known yet
@@ -66,11 +66,11 @@ class StepRunner:
         The step before an evaluation is taken alone, so that its effect on the weights can be measured.
         """
         count = min(
-            self._schedule.steps_to_next_event(progress.step),
+            self.schedule.steps_to_next_event(progress.step),
             self._settings.steps_per_call,
             max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
         )
-        return count - (count > 1 and self._schedule.evaluates_at(progress.step + count))
+        return count - (count > 1 and self.schedule.evaluates_at(progress.step + count))
 
     def take(self, count: int, progress: Progress) -> None:
         """Take steps, and count them in `progress`.
@@ -85,15 +85,15 @@ class StepRunner:
 
         """
         first = progress.step
-        before = self._engine.weights() if self._schedule.evaluates_at(first + count) else None
+        before = self._engine.weights() if self.schedule.evaluates_at(first + count) else None
         self._corpus.check_size()
-        batches, epoch, window = self._schedule.place(first)
+        batches, epoch, window = self.schedule.place(first)
         positions = batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
         targets = self._soft_targets
         metrics = self._engine.take_steps(
             np.asarray(self._ids[positions], np.int32),
-            self._schedule.rates(first, count),
-            reset_state=self._schedule.resets_state_at(first),
+            self.schedule.rates(first, count),
+            reset_state=self.schedule.resets_state_at(first),
             soft_targets=None if targets is None else np.asarray(targets[positions[:, :-1]]),
         )
         progress.step += count

@@ -7,7 +7,7 @@ import pytest
 
 from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
-from charlm.training.schedule import Phase, Schedule, make_schedule, mean_growth
+from charlm.training.schedule import Phase, Schedule, go_on, make_schedule, mean_growth
 
 BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 23
@@ -160,3 +160,26 @@ def test_the_rates_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
     whole = rates(0, 20, 20, name=name, warmup_steps=5)
     chunks = [rates(first, count, 20, name=name, warmup_steps=5) for first, count in ((0, 3), (3, 0), (3, 10), (13, 7))]
     assert [rate for chunk in chunks for rate in chunk] == whole
+
+
+# Longer runs
+
+
+def test_a_resumed_run_that_is_not_longer_has_the_schedule_that_it_had() -> None:
+    schedule = growing(steps=60)
+    for step in (0, 1, 30, 59, 60):
+        assert go_on(schedule, schedule.begun(step), step) == schedule
+
+
+@pytest.mark.parametrize("step", [10, 40, 60])
+def test_what_a_longer_run_has_read_stays_read_and_its_windows_do_not_shrink(step: int) -> None:
+    before, longer = growing(steps=60), go_on(growing(steps=240), growing(steps=60).begun(step), step)
+    assert [longer.place(number) for number in range(step)] == [before.place(number) for number in range(step)]
+    assert longer.characters(step) == before.characters(step)
+    lengths = [longer.phase(number).batches.sequence_length for number in range(240)]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == 2 * LONG.sequence_length
+
+
+def test_a_checkpoint_without_its_phases_has_those_of_its_settings() -> None:
+    assert go_on(growing(steps=60), [], 30) == growing(steps=60)
