@@ -93,7 +93,7 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
         ],
     )
     advice, characters = plan.advice, plan.text.splits["train"]
-    taken = "taken" if plan.is_advised else "would be taken without -c"
-    yield "recipe", [f"{advice.options} suits {characters:,} characters of training and is {taken}: {advice.reason}"]
+    taken = "is taken" if plan.is_advised else "would be taken without -c"
+    yield "recipe", [f"{advice.options} suits {characters:,} characters of training and {taken}: {advice.reason}"]
     if advice.better is not None:
         yield "better", [f"-c {advice.better}", f"about {advice.times:g} times as long"]

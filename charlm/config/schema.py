@@ -216,7 +216,7 @@ class EarlyStoppingConfig(_Section):
 
     min_weights_per_character: NotNegativeFloat = 10.0
     """Weights of the network for each character of the training text below which the run does not end for this reason;
-    0 = it always may. A network with many weights for its text learns it by heart."""
+    0 = it always may. A network with many weights for its text memorises it."""
     patience: Positive = 5
     """Evaluations in a row without a new best loss after which the run ends."""
     min_delta: NotNegativeFloat = 0.0
@@ -261,7 +261,7 @@ class TrainingConfig(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
     loss_temperature: Float32 = 1.0
-    """Training minimises the loss of softmax(logits / loss_temperature). A network that has learnt its text by heart is
+    """Training minimises the loss of softmax(logits / loss_temperature). A network that has memorised its text is
     too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Runs or bundle folders to learn from beside the text: the soft targets are the probabilities that the mean of

@@ -60,7 +60,7 @@ typedef struct {
     const float *matrix, *mask;      /* V [H, H]; m [R, H] or NULL */
     const int32_t *ids;              /* [T, R], or NULL: the table has one row */
     float *table, *states, *d_state; /* [ids, H]: backward, dL/dtable; h_0 to h_T [T + 1, R, H]; [R, H] */
-    void *given, *also, *out; /* [T, R, H]: p or NULL, nothing, a copy of h or NULL; backward, d in two summands, a */
+    void *given, *d_other, *out; /* [T, R, H]: p or NULL, nothing, a copy of h or NULL; backward, d in two summands, a */
 } Layer;
 
 typedef struct { /* what is the same at every time */
@@ -69,13 +69,13 @@ typedef struct { /* what is the same at every time */
     float *panels, *left[2];  /* the packed matrix; the left factor [R, P] of this time and of the next */
 } Plan;
 
-INLINE vector all(float x) { return x - (vector){0}; }
-INLINE vector pick(integers i, vector a, vector b) { return (vector)(((integers)a & i) | ((integers)b & ~i)); }
+INLINE vector splat(float x) { return x - (vector){0}; }
+INLINE vector choose(integers i, vector a, vector b) { return (vector)(((integers)a & i) | ((integers)b & ~i)); }
 
 /* tanh as the quotient of two polynomials with which Eigen computes it, within a few units in the last place. */
 INLINE vector tanh_of(vector x) {
     const float limit = 7.90531110763549805f;
-    x = pick(x > all(limit), all(limit), pick(x < all(-limit), all(-limit), x));
+    x = choose(x > splat(limit), splat(limit), choose(x < splat(-limit), splat(-limit), x));
     const vector s = x * x;
     const vector p = (((((s * -2.76076847742355e-16f + 2.00018790482477e-13f) * s + -8.60467152213735e-11f) * s
         + 5.12229709037114e-08f) * s + 1.48572235717979e-05f) * s + 6.37261928875436e-04f) * s + 4.89352455891786e-03f;
@@ -83,16 +83,16 @@ INLINE vector tanh_of(vector x) {
         + 4.89352518554385e-03f);
 }
 
-INLINE vector function(int f, vector a) {
+INLINE vector activate(int f, vector a) {
     if (f == TANH) return tanh_of(a);
-    if (f == RELU) return pick(a > all(0), a, all(0));
+    if (f == RELU) return choose(a <= splat(0), splat(0), a); /* NaN stays */
     return f == SIGMOID ? tanh_of(a * 0.5f) * 0.5f + 0.5f : a;
 }
 
 INLINE vector slope(int f, vector h) { /* f' from h = f(a) */
     if (f == TANH) return 1.0f - h * h;
-    if (f == RELU) return pick(h > all(0), all(1), all(0));
-    return f == SIGMOID ? h * (1.0f - h) : all(1);
+    if (f == RELU) return choose(h > splat(0), splat(1), splat(0));
+    return f == SIGMOID ? h * (1.0f - h) : splat(1);
 }
 
 /* A vector at a place of float32 or bfloat16; only `count` numbers of it if they are fewer than a vector has. */
@@ -142,7 +142,7 @@ INLINE void multiply(const Plan *p, const float *left, const float *panel, float
         for (long k = 0; k < p->width; k++, panel += vectors * WIDTH) {
             vector right[VECTORS];
             EACH(v, vectors) right[v] = *(const vector *)(panel + v * WIDTH);
-            EACH(r, rows) EACH(v, vectors) sum[r][v] = FMA(all(left[r * p->width + k]), right[v], sum[r][v]);
+            EACH(r, rows) EACH(v, vectors) sum[r][v] = FMA(splat(left[r * p->width + k]), right[v], sum[r][v]);
         }
     EACH(r, rows) EACH(v, vectors) *(vector *)(sums + r * COLUMNS + v * WIDTH) = sum[r][v];
 }
@@ -196,19 +196,19 @@ INLINE void finish(const Layer *l, const Plan *p, const float *sums, float *next
         const long unit = column + v * WIDTH, count = l->units - unit, in_row = (row + r) * l->units + unit;
         if (count <= 0) break; /* nothing but padding */
         const long place = t * l->rows * l->units + in_row, above = place + l->rows * l->units;
-        const vector mask = l->mask ? load(l->mask, in_row, count, 0) : all(1);
+        const vector mask = l->mask ? load(l->mask, in_row, count, 0) : splat(1);
         float *line = l->table + (l->ids && t >= 0 ? l->ids[t * l->rows + row + r] : 0) * l->units;
         vector value = *(const vector *)(sums + r * COLUMNS + v * WIDTH);
         if (!p->backward) {
             value += load(line, unit, count, 0);
             if (l->given) value += load(l->given, place, count, b);
-            value = function(f, value);
+            value = activate(f, value);
             store(l->states, above, value, count, 0);
             if (l->out) store(l->out, above, value, count, b);
             value *= mask;
         } else if (t < 0) store(l->d_state, in_row, value * mask, count, 0);
         else {
-            value = value * mask + load(l->given, place, count, b) + load(l->also, place, count, b);
+            value = value * mask + load(l->given, place, count, b) + load(l->d_other, place, count, b);
             value *= slope(f, load(l->states, above, count, 0));
             store(l->out, place, value, count, b);
             store(line, unit, load(line, unit, count, 0) + value, count, 0);
@@ -219,7 +219,7 @@ INLINE void finish(const Layer *l, const Plan *p, const float *sums, float *next
 
 #define FINISH(f) finish(l, p, sums, next, t, f, row, rows, column, vectors)
 
-static void step(const Layer *l, const Plan *p, const float *left, float *next, long t) {
+static void advance(const Layer *l, const Plan *p, const float *left, float *next, long t) {
     float sums[TILES * COLUMNS] __attribute__((aligned(64)));
     const long height = p->tiles ? TILES : ROWS, blocks = (l->rows + height - 1) / height;
     for (long column = 0; column < p->padded; column += COLUMNS) {
@@ -283,12 +283,12 @@ int run(const Layer *l, int backward) {
     if (!backward)
         EACH(r, l->rows) for (long c = 0; c < l->units; c += WIDTH) {
             const long place = r * l->units + c, count = l->units - c;
-            const vector mask = l->mask ? load(l->mask, place, count, 0) : all(1), h = load(l->states, place, count, 0);
+            const vector mask = l->mask ? load(l->mask, place, count, 0) : splat(1), h = load(l->states, place, count, 0);
             if (l->out) store(l->out, place, h, count, p.bfloat16);
             store(p.left[0], r * p.padded + c, h * mask, WIDTH, p.bfloat16);
         }
-    EACH(s, l->time) step(l, &p, p.left[s % 2], p.left[(s + 1) % 2], backward ? l->time - 1 - s : s);
-    if (backward) step(l, &p, p.left[l->time % 2], p.left[(l->time + 1) % 2], -1);
+    EACH(s, l->time) advance(l, &p, p.left[s % 2], p.left[(s + 1) % 2], backward ? l->time - 1 - s : s);
+    if (backward) advance(l, &p, p.left[l->time % 2], p.left[(l->time + 1) % 2], -1);
 #ifdef __AMX_BF16__
     if (p.tiles) _tile_release();
 #endif

@@ -31,7 +31,7 @@ class _Layer(ctypes.Structure):
         *((name, ctypes.c_int) for name in ("activation", "bfloat16")),
         *(
             (name, ctypes.c_void_p)
-            for name in ("matrix", "mask", "ids", "table", "states", "d_state", "given", "also", "out")
+            for name in ("matrix", "mask", "ids", "table", "states", "d_state", "given", "d_other", "out")
         ),
     ]
 
@@ -54,7 +54,7 @@ class Kernel:
         self._library = ctypes.CDLL(os.fspath(path))
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether it was compiled for a processor that multiplies bfloat16."""
-        self.news: str | None = None
+        self.notice: str | None = None
         """What to tell the user: that it was compiled now."""
 
     def forward(
@@ -131,7 +131,7 @@ class Kernel:
         self._run(
             *(True, activation, bfloat16),
             {"matrix": matrix, "mask": mask, "ids": ids, "table": d_table, "states": states, "given": d_outputs}
-            | {"also": d_others, "out": d_arguments, "d_state": d_state},
+            | {"d_other": d_others, "out": d_arguments, "d_state": d_state},
         )
         return d_arguments, d_table, d_state
 
@@ -150,8 +150,8 @@ class Kernel:
 @functools.cache
 def load_kernel() -> Kernel:
     """Return the kernel of this process; raises as `charlm.engine.compiler.open_library`."""
-    kernel, news = open_library(Kernel)
-    kernel.news = news
+    kernel, notice = open_library(Kernel)
+    kernel.notice = notice
     return kernel
 
 
@@ -179,9 +179,9 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
             kernel = load_kernel()
             if settings.precision == "bfloat16" and not kernel.has_bfloat16:
                 raise CharlmError("it was compiled without bfloat16, which this processor has; see $CHARLM_CFLAGS")
-            if kernel.news is not None:
-                say(kernel.news)
-                kernel.news = None
+            if kernel.notice is not None:
+                say(kernel.notice)
+                kernel.notice = None
         except CharlmError as error:
             problem, is_missing = str(error), True
     if problem is not None and settings.kernel == "compiled":

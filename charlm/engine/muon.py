@@ -122,10 +122,6 @@ class Muon(keras.optimizers.Muon):
             raise ValueError(f"polar_floor: found {polar_floor}; must be more than 0 and less than 1")
         self.polar_floor = polar_floor
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments from which an equal optimizer can be made."""
-        return {**super().get_config(), "polar_floor": self.polar_floor}
-
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         """Return approximately U V^T for x = U S V^T, a matrix whose singular values are near 1.
 

@@ -48,7 +48,7 @@ class Objective:
     """w, the weight of the soft targets, 0 to 1."""
 
     @property
-    def is_loss(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether it is the loss itself."""
         return self.temperature == 1 and not self.soft_weight
 
@@ -289,7 +289,7 @@ class GradientsOfParts:
         with tf.GradientTape() as tape:
             logits, outputs, state = self._model.predict_window(ids, state, training=True)
             loss = minimized = mean_nats(targets, logits) * share
-            if not self._objective.is_loss:
+            if not self._objective.is_plain:
                 minimized = self._objective(targets, soft, logits) * share
             minimized += self._model.regularization(outputs) * share
         gradients = tape.gradient(minimized, self._model.trainable_variables)

@@ -156,11 +156,11 @@ def advise_on_end(progress: Progress, *, split: str) -> list[str]:
         ]
     losses = f"training loss {progress.train_nats:.3f}, validation loss {best:.3f}"
     if progress.train_nats < best - FAR_NATS:
-        return [f"{losses}: much is learnt by heart;", "more dropout or fewer model.units may help"]
+        return [f"{losses}: much is memorised;", "more dropout or fewer model.units may help"]
     return []
 
 
 def could_be_longer(progress: Progress) -> bool:
-    """Return whether more steps would help: the last evaluation was the best, and little is learnt by heart."""
+    """Return whether more steps would help: the last evaluation was the best, and little is memorised."""
     best = progress.best_nats
     return best is not None and progress.best_step == progress.step and progress.train_nats >= best - FAR_NATS

@@ -49,7 +49,7 @@ class Outcome:
     """Why it ended, for the user."""
     signal: Signals | None
     """The signal that ended it, or None."""
-    simple_nats: Mapping[str, float]
+    baseline_nats: Mapping[str, float]
     """What simple models score on the validation text, in nats per character, by name; empty if there is none."""
     sample: str
     """What the network of the last evaluation has written; empty if nothing."""
@@ -101,7 +101,7 @@ def train(
         split=training.recorder.validator.split,
         reason=reason,
         signal=training.stopped_by,
-        simple_nats=training.recorder.validator.simple_nats,
+        baseline_nats=training.recorder.validator.baseline_nats,
         sample=training.recorder.sample,
         longer=tuple(
             f"training.{name}={2 * limit}"
@@ -173,7 +173,7 @@ class Training:
         if self.stopping is not None and self.stopping.min_weights_per_character:
             self.session.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         self.engine.build(self.schedule.lengths)
-        if simple := self.recorder.validator.simple_nats:
+        if simple := self.recorder.validator.baseline_nats:
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
             self.session.say(f"nats per character (lower is better): {scores}")
 

@@ -47,7 +47,7 @@ class Validator:
             return estimate_stream(bundle.parameters, self.validation).nats_per_char
 
     @cached_property
-    def simple_nats(self) -> Mapping[str, float]:
+    def baseline_nats(self) -> Mapping[str, float]:
         """What simple models score on the validation text, in nats per character; empty if there is no such text.
 
         They are a 5-gram model (interpolated modified Kneser-Ney) and LZMA, which have read the end of the training
@@ -243,7 +243,7 @@ class Recorder:
             sample=sample,
             change=change if is_known else None,
             best_nats=progress.best_nats,
-            ngram_nats=self.validator.simple_nats.get(NGRAM),
+            ngram_nats=self.validator.baseline_nats.get(NGRAM),
         )
         self.outputs.events.show(views, step=progress.step)
 

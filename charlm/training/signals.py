@@ -47,7 +47,7 @@ def ignore_evaluation(_progress: Progress, _nats: float) -> None:
 class Session:
     """What the user of a training is told, and the signal or the reason that ends it."""
 
-    tell: Say = keep_silent
+    write_line: Say = keep_silent
     """Takes a line for the user."""
     show_progress: bool = False
     """Whether to show bars on standard error."""
@@ -64,16 +64,16 @@ class Session:
     def say(self, line: str) -> None:
         """Tell the user a line, above the progress bar."""
         with tqdm.external_write_mode(sys.stderr):
-            self.tell(line)
+            self.write_line(line)
 
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
         """Say and show nothing during a block."""
-        before, self.tell, self.show_progress = (self.tell, self.show_progress), keep_silent, False
+        before, self.write_line, self.show_progress = (self.write_line, self.show_progress), keep_silent, False
         try:
             yield
         finally:
-            self.tell, self.show_progress = before
+            self.write_line, self.show_progress = before
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -121,21 +121,21 @@ class Session:
 
 
 @contextlib.contextmanager
-def stop_on_signal(tell: Say = keep_silent, *, show_progress: bool = False) -> Iterator[Session]:
+def stop_on_signal(write_line: Say = keep_silent, *, show_progress: bool = False) -> Iterator[Session]:
     """Handle signals during a block, at once unless the session defers them.
 
     An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread Python allows no handlers: signals are
     left as they are.
 
     Args:
-        tell: Takes a line for the user.
+        write_line: Takes a line for the user.
         show_progress: Whether to show bars on standard error.
 
     Yields:
         The session.
 
     """
-    session = Session(tell, show_progress)
+    session = Session(write_line, show_progress)
     caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
         caught = []

@@ -37,7 +37,7 @@ ROWS_AT_ONCE = 1 << 14
 MAX_FACTS_BYTES = 1 << 20
 
 
-class Facts(NamedTuple):
+class Description(NamedTuple):
     """What soft_targets.json says."""
 
     teachers: list[str]
@@ -69,11 +69,11 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
     if not settings.has_soft_targets:
         return None
     check_no_links(run.folder)
-    facts, path, shape = _read_facts(run.folder), run.folder / SOFT_TARGETS, _shape(run.corpus)
-    if facts is None or not _is_whole(path, facts, shape):
+    description, path, shape = _read_description(run.folder), run.folder / SOFT_TARGETS, _shape(run.corpus)
+    if description is None or not _is_whole(path, description, shape):
         own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
         teachers = _read_teachers([*map(Path, settings.teachers), *own], run.corpus)
-        _check_same_teachers(run, teachers, facts)
+        _check_same_teachers(run, teachers, description)
         say(f"teachers: {len(teachers)}, reading the training text")
         temperature = settings.teacher_temperature
         table = compute_soft_targets(join_networks(teachers), run.corpus.split("train"), temperature=temperature)
@@ -84,8 +84,8 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
 def keeps_soft_targets(run: Run) -> bool:
     """Return whether a run has its soft targets, so that its teachers are needed no more."""
     check_no_links(run.folder)
-    facts = _read_facts(run.folder)
-    return facts is not None and _is_whole(run.folder / SOFT_TARGETS, facts, _shape(run.corpus))
+    description = _read_description(run.folder)
+    return description is not None and _is_whole(run.folder / SOFT_TARGETS, description, _shape(run.corpus))
 
 
 def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
@@ -106,10 +106,10 @@ def _shape(corpus: Corpus) -> tuple[int, int]:
     return len(corpus.split("train")) - 1, len(corpus.vocabulary)
 
 
-def _is_whole(path: Path, facts: Facts, shape: tuple[int, int]) -> bool:
+def _is_whole(path: Path, description: Description, shape: tuple[int, int]) -> bool:
     """Return whether soft_targets.bin is the file that soft_targets.json describes."""
     is_as_large = path.is_file() and path.stat().st_size == math.prod(shape) * DTYPE.itemsize
-    return is_as_large and file_sha256(path) == facts.sha256
+    return is_as_large and file_sha256(path) == description.sha256
 
 
 def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, Bundle]:
@@ -124,14 +124,14 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, Bundle]:
     return teachers
 
 
-def _check_same_teachers(run: Run, teachers: Mapping[Path, Bundle], facts: Facts | None) -> None:
+def _check_same_teachers(run: Run, teachers: Mapping[Path, Bundle], description: Description | None) -> None:
     """Refuse teachers that are not, or may not be, those that the run began with."""
-    if facts is None and results(run.folder):
+    if description is None and results(run.folder):
         raise CharlmError(
             f"{run.folder / SOFT_TARGETS_FACTS}: missing or damaged, so that it is not known which teachers the run "
             f"has; put it back, or start a new run"
         )
-    if facts is not None and facts.teachers != _checksums(teachers):
+    if description is not None and description.teachers != _checksums(teachers):
         raise CharlmError(
             f"training.teachers: found other weights in {', '.join(map(str, teachers))} than at the start of the run; "
             f"put the teachers back, or start a new run"
@@ -151,8 +151,8 @@ def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, Bundle]) ->
             data = table[first : first + ROWS_AT_ONCE].tobytes()
             digest.update(data)
             write(data)
-    facts = Facts(_checksums(teachers), digest.hexdigest())
-    write_file(folder / SOFT_TARGETS_FACTS, json.dumps(facts._asdict(), indent=2).encode())
+    description = Description(_checksums(teachers), digest.hexdigest())
+    write_file(folder / SOFT_TARGETS_FACTS, json.dumps(description._asdict(), indent=2).encode())
 
 
 def compute_soft_targets(
@@ -188,10 +188,10 @@ def _check_memory(shape: tuple[int, int], available_bytes: int | None) -> None:
         )
 
 
-def _read_facts(folder: Path) -> Facts | None:
+def _read_description(folder: Path) -> Description | None:
     """Return what soft_targets.json says; None if it is missing or damaged."""
     try:
-        facts = json.loads(read_file(folder / SOFT_TARGETS_FACTS, limit=MAX_FACTS_BYTES, follow_links=False))
-        return Facts(list(facts["teachers"]), str(facts["sha256"]))
+        description = json.loads(read_file(folder / SOFT_TARGETS_FACTS, limit=MAX_FACTS_BYTES, follow_links=False))
+        return Description(list(description["teachers"]), str(description["sha256"]))
     except (CharlmError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -27,7 +27,7 @@ int main(void) {
         else l.given = numbers(T * R * H, bytes);
         if (run(&l, 0)) return 1;
         void *d = numbers(T * R * H, bytes), *outputs = l.out, *given = l.given;
-        l.given = l.also = d;
+        l.given = l.d_other = d;
         l.out = numbers(T * R * H, bytes);
         if (run(&l, 1)) return 1;
         void *all_of_them[] = {(void *)l.matrix, (void *)l.mask, places, l.table, l.states, l.d_state, d, l.out, outputs, given};

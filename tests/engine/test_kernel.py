@@ -150,6 +150,15 @@ def test_the_gradient_of_a_weight_is_the_central_difference_of_the_loss(kernel: 
         assert gradient[place] == pytest.approx((above - below) / (2 * difference), rel=1e-3)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_state_that_is_not_a_number_stays_so(activation: str, kernel: Kernel) -> None:
+    window = Window((3, 2, 5), activation)
+    window.state[1, 2] = np.nan
+    states = window.forward(kernel)
+    assert np.isnan(states[1:, 1]).all()
+    assert not np.isnan(states[:, 0]).any()
+
+
 def test_a_library_without_bfloat16_refuses_arrays_of_it(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "has_bfloat16", False)
     with pytest.raises(ValueError, match="compiled without bfloat16"):

@@ -39,15 +39,15 @@ def test_without_weight_the_soft_targets_are_not_needed(temperature: float) -> N
 
 
 def test_it_is_the_loss_only_without_temperature_and_soft_targets() -> None:
-    assert Objective().is_loss
-    assert not Objective(0.5).is_loss
-    assert not Objective(soft_weight=0.5).is_loss
+    assert Objective().is_plain
+    assert not Objective(0.5).is_plain
+    assert not Objective(soft_weight=0.5).is_plain
     assert float(mean_nats(TARGETS, LOGITS)) == pytest.approx(expected(temperature=1, weight=0), rel=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{"teachers": ("a",), "teacher_weight": 0.0}, {"teacher_weight": 1.0}], ids=str)
 def test_without_teachers_or_weight_it_is_the_loss(settings: dict[str, Any]) -> None:
-    assert make_objective(TrainingConfig(steps=1, **settings)).is_loss
+    assert make_objective(TrainingConfig(steps=1, **settings)).is_plain
 
 
 def test_the_settings_decide_the_weight() -> None:

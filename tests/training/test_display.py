@@ -48,7 +48,7 @@ def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
     weights = (6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)
     assert network == f"1 x 8 units, {weights} weights; kernel: auto"
     assert steps == f"50 steps of 4 windows of 4 characters, {50 / STEPS_PER_EPOCH:.3g} epochs"
-    simple = ", ".join(f"{name} {nats:.3f}" for name, nats in reference.outcome.simple_nats.items())
+    simple = ", ".join(f"{name} {nats:.3f}" for name, nats in reference.outcome.baseline_nats.items())
     assert scores == f"nats per character (lower is better): {simple}"
 
 
@@ -140,7 +140,7 @@ def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
 @pytest.mark.parametrize(
     ("progress", "split", "advice"),
     [
-        (Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.0), "validation", "learnt by heart;"),
+        (Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.0), "validation", "memorised;"),
         (Progress(step=768, best_step=64, best_nats=2.0), "validation", "the text is small for this recipe;"),
         (Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.9), "validation", None),
         (Progress(step=768, best_step=64, best_nats=2.0), "train", None),

@@ -128,6 +128,6 @@ def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Pat
     found = validator(tmp_path, text=DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000])
     corpus = found.run.corpus
     expected = baseline_nats(corpus.split("validation"), corpus.vocabulary, corpus.split("train"))
-    assert found.simple_nats == pytest.approx({name: expected[name] for name in ("5-gram", "lzma")})
+    assert found.baseline_nats == pytest.approx({name: expected[name] for name in ("5-gram", "lzma")})
     (tmp_path / "short").mkdir()
-    assert validator(tmp_path / "short", text="ab").simple_nats == {}
+    assert validator(tmp_path / "short", text="ab").baseline_nats == {}
