@@ -31,6 +31,7 @@ def tokenize(
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
+    skip_undecodable: bool = False,
     show_progress: bool = False,
 ) -> Corpus:
     """Turn text into a corpus on disk.
@@ -40,6 +41,8 @@ def tokenize(
         out: The folder to write; it must be missing or empty.
         recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids.
         overrides: Values that replace those of the recipe.
+        skip_undecodable: Whether to leave out files that are not valid in the encoding, if others are; the manifest of
+            the corpus names them.
         show_progress: Whether to show a bar on standard error.
 
     Raises:
@@ -47,7 +50,9 @@ def tokenize(
 
     """
     config = load_config(find_recipe(str(recipe)), overrides=overrides)
-    return write_corpus(as_sources(sources), Path(out), config.corpus, progress=show_progress)
+    return write_corpus(
+        as_sources(sources), Path(out), config.corpus, skip_undecodable=skip_undecodable, progress=show_progress
+    )
 
 
 def train(
@@ -59,6 +64,7 @@ def train(
     init: str | Path | None = None,
     run: str | Path | None = None,
     cluster: Cluster | None = None,
+    skip_undecodable: bool = False,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
 ) -> Outcome:
@@ -84,6 +90,7 @@ def train(
         cluster: Several machines that share the run, each of which calls this with the same arguments, on its own
             copies of the text and of models, but for `cluster.task`; only the chief writes `run`. None = this one
             alone.
+        skip_undecodable: As for `tokenize`.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
 
@@ -119,6 +126,7 @@ def train(
             engines=engines,
             session=session,
             parent=None if init is None else read_parent(Path(init)),
+            skip_undecodable=skip_undecodable,
         )
         for line in prepared.describe_advice():
             session.say(line)
@@ -135,6 +143,7 @@ def resume(
     text: Text = None,
     overrides: Overrides = (),
     cluster: Cluster | None = None,
+    skip_undecodable: bool = False,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
 ) -> Outcome:
@@ -146,6 +155,7 @@ def resume(
         text: Of several machines, where those that are not the chief find their copy of the text; None = in `run`.
         overrides: Values that replace those of the run's config.
         cluster: As for `train`; the number of machines may be another one than before.
+        skip_undecodable: As for `tokenize`, of `text`.
         say: Takes a line for the user, for instance `print`.
         show_progress: Whether to show bars on standard error.
 
@@ -167,7 +177,7 @@ def resume(
             check_is_run(folder)
         engines.copy_run(folder)
         if not engines.is_chief:
-            _add_text(folder, text, run)
+            _add_text(folder, text, run, skip_undecodable=skip_undecodable)
         begun = open_run(folder, overrides=overrides)
         engines.agree(begun.config, begun.corpus)
         session.say(f"resuming {folder}")
@@ -201,13 +211,13 @@ def _quiet_followers(engines: KerasEngines, session: Session) -> contextlib.Abst
     return contextlib.nullcontext() if engines.is_chief else session.silent()
 
 
-def _add_text(folder: Path, text: Text, run: str | Path | None) -> None:
+def _add_text(folder: Path, text: Text, run: str | Path | None, *, skip_undecodable: bool) -> None:
     """Give the copy of a run its text, which is on this machine: as the user names it, or in the folder of the run."""
     sources = as_sources(text if text is not None else find_run(None if run is None else Path(run)) / CORPUS)
     if len(sources) == 1 and is_corpus(Path(sources[0])):
         (folder / CORPUS).symlink_to(Path(sources[0]).resolve(), target_is_directory=True)
     else:
         config, known = load_config(folder / CONFIG_FILE), read_vocabulary(folder / VOCABULARY_FILE)
-        write_corpus(sources, folder / CORPUS, config.corpus, known=known)
+        write_corpus(sources, folder / CORPUS, config.corpus, known=known, skip_undecodable=skip_undecodable)
     for teacher in (folder / TEACHERS).glob("*/"):
         (teacher / CORPUS).symlink_to(Path("..", "..", CORPUS), target_is_directory=True)

@@ -141,6 +141,13 @@ def recipe_option(default: str) -> Decorator:
     )
 
 
+skip_undecodable_option = click.option(
+    "--skip-undecodable",
+    is_flag=True,
+    help="Leave out files that are not valid in corpus.encoding, if others are, and name them.",
+)
+
+
 def unknown_option(text: str) -> Decorator:
     """Return the option --unknown for a command that reads `text`."""
     return click.option(

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, quiet_option, recipe_option, set_option
-from charlm.cli.output import print_result, shows_progress
+from charlm.cli.options import FOLDER, quiet_option, recipe_option, set_option, skip_undecodable_option
+from charlm.cli.output import print_result, say, shows_progress
 
 EXAMPLES = {
     "charlm tokenize book.txt --out corpus": "a corpus of one document",
@@ -26,8 +26,11 @@ EXAMPLES = {
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; it must be missing or empty.")
 @recipe_option("default")
 @set_option
+@skip_undecodable_option
 @quiet_option
-def tokenize(paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
+def tokenize(
+    *, paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...], skip_undecodable: bool
+) -> None:
     """Turn text into a corpus on disk.
 
     Each file is a document; the model learns where one ends. Of the recipe, only the section corpus is used: it says
@@ -35,12 +38,16 @@ def tokenize(paths: tuple[str, ...], out: Path, recipe: str | None, overrides: t
     corpus by itself; a corpus on disk pays if several runs share it.
     """
     from charlm.api.training import tokenize
+    from charlm.text.findings import find_omissions
 
     corpus = tokenize(
         paths,
         out,
         recipe=recipe or "default",
         overrides=overrides,
+        skip_undecodable=skip_undecodable,
         show_progress=shows_progress(),
     )
+    for finding in find_omissions(corpus):
+        say(finding.line)
     print_result(f"{out}: {corpus.summary}")

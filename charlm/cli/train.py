@@ -14,6 +14,7 @@ from charlm.cli.options import (
     quiet_option,
     recipe_option,
     set_option,
+    skip_undecodable_option,
     suggest_runs,
 )
 from charlm.cli.output import cut, print_result, say, shows_progress
@@ -69,6 +70,7 @@ EXAMPLES = {
     "[default: TF_CONFIG]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
+@skip_undecodable_option
 @quiet_option
 def train(
     *,
@@ -81,6 +83,7 @@ def train(
     resume: bool,
     cluster: str | None,
     task: int | None,
+    skip_undecodable: bool,
 ) -> None:
     """Train a model on a text.
 
@@ -102,6 +105,7 @@ def train(
                 text=corpus or None,
                 overrides=overrides,
                 cluster=machines,
+                skip_undecodable=skip_undecodable,
                 say=say,
                 show_progress=shows_progress(),
             )
@@ -114,6 +118,7 @@ def train(
                 init=init,
                 run=folder,
                 cluster=machines,
+                skip_undecodable=skip_undecodable,
                 say=say,
                 show_progress=shows_progress(),
             )

@@ -94,8 +94,10 @@ class CorpusConfig(_Section):
     """What gets an id: each character (Unicode code point) that the text contains, or each of the 256 byte values."""
     normalize: Literal["none", "NFC", "NFKC"] = "none"
     """Unicode normal form that the text is brought into; `none` leaves it as it is. Level `byte` allows only `none`."""
-    min_count: Positive = 1
-    """Characters that occur less often than this in the text become the unknown id. Level `byte` allows only 1."""
+    min_count: Positive | None = None
+    """Characters that occur less often than this in the text share the unknown id; 1 keeps all. null = 1 for a text of
+    at most 256 different characters, else one for each million characters of the text, but less if more than 0.5% of
+    the text would be unknown. Level `byte` allows only 1 and null."""
     validation_fraction: Fraction = 0.1
     """Share of the text on which the network is evaluated during training. The text is split by position: training
     first, then validation, then test."""

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import math
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,8 @@ MAX_MANIFEST_BYTES = 1 << 30
 """Enough for millions of documents."""
 BLOCK = 1 << 20
 """Bytes that are read at a time, and ids that are counted: NumPy converts those to int64 first."""
+MAX_NAMED = 10
+"""How many files or characters a message names."""
 
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -50,6 +53,19 @@ class Source(BaseModel):
     """Of the bytes after decompression."""
 
 
+class Rare(BaseModel):
+    """The characters of a text that share the unknown id, as recorded in manifest.json."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    distinct: Positive
+    """How many different ones there are."""
+    occurrences: Positive
+    """How often they occur, all together."""
+    commonest: str
+    """At most MAX_NAMED of them, the commonest first."""
+
+
 class Manifest(BaseModel):
     """The contents of manifest.json: which text the ids were made from, and how."""
 
@@ -63,7 +79,13 @@ class Manifest(BaseModel):
     """Not used at level byte."""
     normalize: Literal["none", "NFC", "NFKC"]
     min_count: Positive
+    rare: Rare | None = None
+    """None = every character has an id of its own, or this was not recorded."""
     sources: tuple[Source, ...]
+    undecodable: tuple[str, ...] = ()
+    """Names of the files that were left out because they are not valid in the encoding."""
+    empty: tuple[str, ...] = ()
+    """Names of the files that were left out because they hold no text."""
     characters: Count
     """Of all documents together."""
     dtype: str
@@ -156,6 +178,12 @@ class Corpus:
             distinct = sum(character is not None for character in self.vocabulary.characters)
             text = f"{counted(self.manifest.characters, 'character')}, a vocabulary of {distinct:,}"
         return f"{text}, {counted(len(self.manifest.sources), 'document')}"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def is_corpus(path: Path) -> bool:
@@ -264,7 +292,8 @@ def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
 
     Args:
         corpus: What `open_corpus` returned.
-        given: The settings of the config; those that were written, not left out, must be the settings of the corpus.
+        given: The settings of the config; those that were written, not left out or null, must be the settings of the
+            corpus.
 
     Raises:
         CharlmError: a setting that was written is not that of the corpus; the message names the key.
@@ -272,8 +301,9 @@ def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:
     """
     manifest = corpus.manifest
     made = CorpusConfig(**{key: getattr(manifest, key) for key in CorpusConfig.model_fields})
+    written = {key for key in given.model_fields_set if getattr(given, key) is not None}
     for key in CorpusConfig.model_fields:
-        if key in given.model_fields_set and getattr(given, key) != getattr(made, key):
+        if key in written and getattr(given, key) != getattr(made, key):
             raise CharlmError(
                 f"corpus.{key}: found {short_repr(getattr(given, key))}, but {corpus.folder} was made with "
                 f"{short_repr(getattr(made, key))}; leave the setting out, or tokenize the text again"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import counted
 from charlm.text.copies import WINDOW, repeated_share
-from charlm.text.corpus import Corpus
+from charlm.text.corpus import Corpus, name_some
 from charlm.text.vocabulary import UNKNOWN_GLYPH, Ids
 
 MAX_CHARACTERS = 2_000_000
@@ -31,10 +31,10 @@ MIN_OCCURRENCES = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """A possible problem in a text: it would make a network worse."""
+    """A possible problem in a text: it would make a network worse, or is not learnt from."""
 
     subject: str
-    """encoding, line ends, repeated passages or validation text."""
+    """rare characters, undecodable files, empty files, encoding, line ends, repeated passages or validation text."""
     found: str
     """In a few words, for the user."""
     advice: str
@@ -91,7 +91,29 @@ def find_problems(corpus: Corpus) -> list[Finding]:
         characters = [character or "" for character in vocabulary.characters]
         text = "".join([characters[index] for index in seen.tolist()])
         found = [*_check_encoding(text), *_check_line_ends(text)]
-    return [*found, *_check_repeats(seen), *_check_validation(corpus)]
+    return [*find_omissions(corpus), *found, *_check_repeats(seen), *_check_validation(corpus)]
+
+
+def find_omissions(corpus: Corpus) -> Iterator[Finding]:
+    """Find what of the text was left out when it was tokenized: rare characters, and files."""
+    manifest = corpus.manifest
+    if (rare := manifest.rare) is not None:
+        known = sum(character is not None for character in corpus.vocabulary.characters)
+        named = ", ".join(map(repr, rare.commonest))
+        found = (
+            f"{rare.distinct:,} of {known + rare.distinct:,} share the unknown id, "
+            f"{rare.occurrences / manifest.characters:.2%} of the text; the commonest are {named}"
+        )
+        advice = f"corpus.min_count={manifest.min_count} decides it, and -s corpus.min_count=1 keeps all"
+        yield Finding("rare characters", found, advice)
+    if manifest.undecodable:
+        found = (
+            f"{len(manifest.undecodable):,} left out, not valid {manifest.encoding}: {name_some(manifest.undecodable)}"
+        )
+        yield Finding("undecodable files", found, f"if they are text, convert them to {manifest.encoding}")
+    if manifest.empty:
+        found = f"{len(manifest.empty):,} left out: {name_some(manifest.empty)}"
+        yield Finding("empty files", found, "they are no documents of the corpus")
 
 
 def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
@@ -134,13 +156,16 @@ def _decode_again(text: str) -> str | None:
     return None
 
 
+ONE_KIND = r"make them one kind: perl -pe 's/\r\n?/\n/g' TEXT > NEWTEXT"
+
+
 def _check_line_ends(text: str) -> Iterator[Finding]:
     """Find line ends of more than one kind."""
     both = text.count("\r\n")
     counts = {r"\r\n": both, r"\n": text.count("\n") - both, r"\r": text.count("\r") - both}
     kinds = [f"{count:,} {name}" for name, count in counts.items() if count >= MIN_OCCURRENCES]
     if len(kinds) > 1:
-        yield Finding("line ends", f"mixed: {', '.join(kinds)}", "make them one kind: tr -d '\\r' < TEXT > NEWTEXT")
+        yield Finding("line ends", f"mixed: {', '.join(kinds)}", ONE_KIND)
 
 
 def _check_repeats(ids: Ids) -> Iterator[Finding]:

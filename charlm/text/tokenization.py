@@ -5,6 +5,7 @@ memory as a whole. Finding and decoding documents is left to `charlm.text.docume
 `charlm.text.corpus`.
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -20,19 +21,31 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.atomic import scratch_folder
+from charlm.storage.atomic import remove_abandoned, scratch_folder
 from charlm.text.corpus import (
     FORMAT,
+    MAX_NAMED,
     Corpus,
     Manifest,
     Source,
     Split,
     is_corpus,
+    name_some,
     open_corpus,
     split_positions,
     stored_dtype,
 )
-from charlm.text.documents import CODE_POINTS, Advance, Document, check_encoding, code_points, find_documents, texts
+from charlm.text.documents import (
+    CODE_POINTS,
+    Advance,
+    Document,
+    UndecodableError,
+    check_encoding,
+    code_points,
+    find_documents,
+    texts,
+)
+from charlm.text.rare_characters import build_vocabulary, describe_rare, settle_min_count
 from charlm.text.vocabulary import Level, Unknown, Vocabulary
 
 
@@ -42,6 +55,7 @@ def tokenize(
     config: CorpusConfig,
     *,
     known: Vocabulary | None = None,
+    skip_undecodable: bool = False,
     progress: bool = False,
 ) -> Corpus:
     """Write the text of some sources as a corpus, and open it.
@@ -55,6 +69,8 @@ def tokenize(
         config: How the text is decoded, turned into ids and split.
         known: A vocabulary of the level in `config`, whose ids the corpus takes over, also those of characters that do
             not occur; None = none.
+        skip_undecodable: Whether to leave out files that are not valid in the encoding, if others are; the manifest
+            names them.
         progress: Whether to show a progress bar on standard error, in bytes.
 
     Raises:
@@ -65,10 +81,13 @@ def tokenize(
     _check(config)
     target = Path(os.path.realpath(out))  # unlike resolve, accepts a link to itself
     try:
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        is_there = target.is_dir()  # it may be a mount point or the current folder: it stays, and is filled
+        place = target / "corpus" if is_there else target
+        remove_abandoned(place)
+        if target.exists() and not (is_there and not any(target.iterdir())):
             raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(target) as scratch:
+        with scratch_folder(place) as scratch:
             documents = find_documents(sources, spool=scratch / "standard_input")
             _refuse_corpora(documents)
             folder = scratch / "corpus"
@@ -76,16 +95,27 @@ def tokenize(
             total = 2 * sum(document.file_bytes() for document in documents)
             with tqdm(total=total, unit="B", unit_scale=True, desc="counting", disable=not progress) as bar:
                 read = partial(_read, config=config, advance=bar.update)
-                counts, found = _count_characters(documents, read)
-                if not found:
+                counts, found, undecodable = _count_characters(documents, read)
+                if undecodable and not (skip_undecodable and found):
+                    raise _refusal(undecodable, [*found], sources, config)
+                kept = {document: source for document, source in found.items() if source.characters}
+                if not kept:
                     raise CharlmError(f"{', '.join(sources)}: no text")
                 bar.set_description("encoding")
-                vocabulary = _build_vocabulary(counts, config, known, end_of_text=len(found) > 1)
-                digest = _write_ids(folder / "ids.bin", found, read, vocabulary)
-                _describe(folder, [*found.values()], config, vocabulary, digest)
-            if target.exists():
-                target.rmdir()
-            folder.rename(target)
+                config = settle_min_count(config, counts)
+                vocabulary = build_vocabulary(counts, config, known, end_of_text=len(kept) > 1)
+                left_out = {
+                    "rare": describe_rare(counts, vocabulary),
+                    "undecodable": tuple(error.name for error in undecodable),
+                    "empty": tuple(document.name for document in found if document not in kept),
+                }
+                digest = _write_ids(folder / "ids.bin", kept, read, vocabulary)
+                _describe(folder, [*kept.values()], config, vocabulary, digest=digest, left_out=left_out)
+            if is_there:
+                for name in ("ids.bin", "vocabulary.json", "manifest.json"):
+                    (folder / name).rename(target / name)
+            else:
+                folder.rename(target)
     except OSError as error:
         raise CharlmError(f"{out}: cannot be written: {error.strerror}") from None
     return open_corpus(out, verify=False)
@@ -148,15 +178,15 @@ def _encode(documents: Documents, vocabulary: Vocabulary, unknown: Unknown) -> t
     """Return the ids of documents, and how many characters were skipped."""
     parts: list[NDArray[Any]] = []
     skipped = 0
-    for number, (name, pieces) in enumerate(documents):
-        if number and vocabulary.end_of_text_id is not None:
-            parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
+    for name, pieces in documents:
         start = 0
         for text in pieces:
+            if parts and start == 0 and vocabulary.end_of_text_id is not None:
+                parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
             if vocabulary.level == "byte":
-                parts.append(np.frombuffer(text.encode("latin-1"), np.uint8).astype(vocabulary.dtype))
-                continue
-            ids = vocabulary.encode(text, unknown=unknown, name=name, start=start)
+                ids: NDArray[Any] = np.frombuffer(text.encode("latin-1"), np.uint8)
+            else:
+                ids = vocabulary.encode(text, unknown=unknown, name=name, start=start)
             skipped += len(text) - len(ids)
             parts.append(ids.astype(vocabulary.dtype))
             start += len(text)
@@ -168,7 +198,7 @@ def _check(config: CorpusConfig) -> None:
         check_encoding(config.encoding)
     elif config.normalize != "none":
         raise CharlmError(f"corpus.normalize: found {config.normalize}; at level byte only none applies")
-    elif config.min_count > 1:
+    elif config.min_count not in {None, 1}:
         raise CharlmError(f"corpus.min_count: found {config.min_count}; at level byte only 1 applies")
 
 
@@ -199,44 +229,68 @@ def _read(document: Document, consume: Callable[[str], object], *, config: Corpu
     return Source(name=document.name, bytes=size, characters=characters, sha256=digest.hexdigest())
 
 
-def _count_characters(documents: Sequence[Document], read: Read) -> tuple[NDArray[np.int64], dict[Document, Source]]:
-    """Return how often each code point occurs, int64 [code points], and what each document with text held."""
-    counts = np.zeros(CODE_POINTS, np.int64)
+def _count_characters(
+    documents: Sequence[Document], read: Read
+) -> tuple[NDArray[np.int64], dict[Document, Source], list[UndecodableError]]:
+    """Return how often each code point occurs, what each document held, and why documents cannot be decoded.
 
-    def count(text: str) -> None:
-        """Add the characters of a text."""
-        found = np.bincount(code_points(text))
-        counts[: len(found)] += found
+    The counts are int64 [code points].
+    """
+    counts, found, undecodable = np.zeros(CODE_POINTS, np.int64), dict[Document, Source](), list[UndecodableError]()
 
-    sources = {document: read(document, count) for document in documents}
-    return counts, {document: source for document, source in sources.items() if source.characters}
+    def count(text: str, *, sign: int = 1) -> None:
+        """Add the characters of a text, or subtract them if the sign is -1."""
+        some = np.bincount(code_points(text))
+        counts[: len(some)] += sign * some
+
+    for document in documents:
+        try:
+            found[document] = read(document, count)
+        except UndecodableError as error:
+            undecodable.append(error)
+            with contextlib.suppress(UndecodableError):
+                read(document, partial(count, sign=-1))  # what was counted before the invalid byte
+    return counts, found, undecodable
 
 
-def _build_vocabulary(
-    counts: NDArray[np.int64], config: CorpusConfig, known: Vocabulary | None, *, end_of_text: bool
-) -> Vocabulary:
-    """Return the known ids, then further characters by code point, the unknown id, and the end_of_text id."""
-    if config.level == "byte":
-        counts = np.ones(256, np.int64)
-    known = known or Vocabulary(config.level, ())
-    kept = [chr(code_point) for code_point in np.flatnonzero(counts >= config.min_count)]
-    rare = {chr(code_point) for code_point in np.flatnonzero((counts > 0) & (counts < config.min_count))}
-    vocabulary = known.extend(kept, unknown=not rare <= {*known.characters}, end_of_text=end_of_text)
-    if not any(vocabulary.characters):
-        raise CharlmError(f"corpus.min_count: found {config.min_count}; no character occurs that often")
-    return vocabulary
+def _refusal(
+    undecodable: Sequence[UndecodableError], valid: Sequence[Document], sources: Sequence[str], config: CorpusConfig
+) -> CharlmError:
+    """Return the error that names the documents which cannot be decoded, and what would do."""
+    if len(undecodable) + len(valid) == 1:
+        return undecodable[0]
+    total, number = len(undecodable) + len(valid), len(undecodable)
+    names = name_some([f"{error.name} ({error.position})" if error.position else error.name for error in undecodable])
+    problem = f"{number:,} of {total:,} files {'is' if number == 1 else 'are'} not valid {config.encoding}: {names}"
+    if not valid:
+        return CharlmError(f"{problem}; {undecodable[0].advice}")
+    advice = "leave them out with --skip-undecodable, from Python skip_undecodable=True"
+    bad = {Path(error.name).suffix for error in undecodable}
+    good = dict.fromkeys(document.path.suffix for document in valid if document.path.suffix)
+    folders = [source.rstrip("/") for source in sources if Path(source).is_dir()]
+    if folders and not bad & {*good}:
+        patterns = [f"'{folder}/**/*{suffix}'" for folder in folders for suffix in good]
+        advice += f", or name the others by patterns: {' '.join(patterns[:MAX_NAMED])}"
+    return CharlmError(f"{problem}; {advice}")
 
 
 def _describe(
-    folder: Path, sources: Sequence[Source], config: CorpusConfig, vocabulary: Vocabulary, digest: str
+    folder: Path,
+    sources: Sequence[Source],
+    config: CorpusConfig,
+    vocabulary: Vocabulary,
+    *,
+    digest: str,
+    left_out: Mapping[str, Any],
 ) -> None:
-    """Write vocabulary.json, and manifest.json last."""
+    """Write vocabulary.json, and manifest.json last; `left_out` holds its fields of what has no ids of its own."""
     characters = sum(source.characters for source in sources)
     size = characters + len(sources) - 1
     manifest = Manifest(
         format=FORMAT,
         charlm=__version__,
         **config.model_dump(),
+        **left_out,
         sources=tuple(sources),
         characters=characters,
         dtype=vocabulary.dtype.name,

@@ -75,6 +75,7 @@ def prepare(
     engines: EngineFactory,
     session: Session,
     parent: Parent | None = None,
+    skip_undecodable: bool = False,
 ) -> Preparation:
     """Read the text, and settle every setting of a new run. A mistake in a setting is found before the text is read.
 
@@ -88,6 +89,7 @@ def prepare(
         session: The user of the training.
         parent: The model whose weights training begins with, and which decides the shape of the network; None = random
             weights.
+        skip_undecodable: Whether to leave out files that are not valid in the encoding, if others are.
 
     Raises:
         CharlmError: a key or a value is not right, the parent does not fit the overrides or the text, the text or a
@@ -98,7 +100,14 @@ def prepare(
     is_advised = recipe is None and text is not None
     path = None if is_advised else find_recipe(str(recipe or DEFAULT_RECIPE))
     config = _read_recipe(path, overrides, parent)
-    corpus = read_text(text, scratch / CORPUS, config.corpus, parent=parent, show_progress=session.show_progress)
+    corpus = read_text(
+        text,
+        scratch / CORPUS,
+        config.corpus,
+        parent=parent,
+        skip_undecodable=skip_undecodable,
+        show_progress=session.show_progress,
+    )
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
     if path is None:
@@ -235,7 +244,13 @@ def as_sources(text: Text) -> list[str]:
 
 
 def read_text(
-    text: Text, folder: Path, settings: CorpusConfig, *, parent: Parent | None = None, show_progress: bool = False
+    text: Text,
+    folder: Path,
+    settings: CorpusConfig,
+    *,
+    parent: Parent | None = None,
+    skip_undecodable: bool = False,
+    show_progress: bool = False,
 ) -> Corpus:
     """Open a corpus, or turn a text into one.
 
@@ -245,6 +260,7 @@ def read_text(
         settings: The section `corpus` of the config.
         parent: The model whose weights training begins with: it decides the level, its characters keep their ids, and
             the text gets ids for those that it lacks.
+        skip_undecodable: As for `prepare`.
         show_progress: Whether to show a bar on standard error.
 
     Raises:
@@ -260,7 +276,7 @@ def read_text(
         if "level" in settings.model_fields_set:
             check_level(settings.level, parent)
         settings = settings.model_copy(update={"level": known.level})
-    return tokenize(sources, folder, settings, known=known, progress=show_progress)
+    return tokenize(sources, folder, settings, known=known, skip_undecodable=skip_undecodable, progress=show_progress)
 
 
 def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:

@@ -167,7 +167,9 @@ def test_a_vocabulary_of_another_corpus_is_refused(tmp_path: Path) -> None:
 )
 def test_settings_that_are_left_out_are_those_of_the_corpus(tmp_path: Path, made: dict[str, Any]) -> None:
     corpus = make_corpus(tmp_path, "abba" * 10, **made)
-    assert settle_corpus_settings(corpus, CorpusConfig()) == CorpusConfig(**made)
+    expected = CorpusConfig(**{"min_count": 1, **made})
+    assert settle_corpus_settings(corpus, CorpusConfig()) == expected
+    assert settle_corpus_settings(corpus, CorpusConfig(min_count=None)) == expected
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError, escape_controls
-from charlm.text.documents import Document, Form, check_encoding, decode, find_documents, normalize
+from charlm.text.documents import (
+    Document,
+    Form,
+    check_encoding,
+    decode,
+    find_documents,
+    normalize,
+    order_marks,
+    starts_anew,
+)
 
 
 def find(*sources: str | Path) -> list[str]:
@@ -212,3 +221,24 @@ def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused(encodin
 def test_normalising_in_pieces_gives_the_same_text_as_normalising_the_whole(form: Form, pieces: Sequence[str]) -> None:
     expected = unicodedata.normalize(form, "".join(pieces))
     assert "".join(normalize(pieces, form=form)) == expected
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_a_long_run_of_marks_is_normalised_as_the_definition_says(form: Form) -> None:
+    marks = [mark for mark in map(chr, range(0x300, 0x370)) if unicodedata.combining(mark)]
+    text = "e" + "".join(random.Random(1).choices(marks, k=999)) + "x\u0301" + "\u0344" * 40
+    assert "".join(normalize([text], form=form)) == unicodedata.normalize(form, text)
+
+
+def test_a_long_run_of_marks_is_put_in_canonical_order() -> None:
+    assert order_marks("a" + "\u0301\u0316" * 500) == "a" + "\u0316" * 500 + "\u0301" * 500
+    assert order_marks("a\u0301\u0316b") == "a\u0301\u0316b"
+
+
+def test_a_character_that_can_combine_with_one_before_it_does_not_start_anew() -> None:
+    decomposed = [unicodedata.decomposition(chr(code_point)).split() for code_point in range(0x110000)]
+    seconds = {chr(int(parts[1], 16)) for parts in decomposed if len(parts) == 2 and parts[0][0] != "<"}
+    assert len(seconds) > 60
+    assert not any(map(starts_anew, seconds))
+    assert not any(map(starts_anew, "\u1161\u1175\u11a8\u11c2\uff9e"))
+    assert all(map(starts_anew, "a\n漢カ한тéЖא"))

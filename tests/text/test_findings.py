@@ -1,14 +1,18 @@
 """The facts about a text, against counts of the text itself."""
 
 import random
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora import make_corpus
+from corpora import make_corpus, write_texts
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.text.findings import Finding, describe_text
+from charlm.config.schema import CorpusConfig
+from charlm.text.findings import ONE_KIND, Finding, describe_text, find_omissions
+from charlm.text.tokenization import tokenize
 
 TEXT = "abba\n" * 30 + "c" * 9 + "d" * 10 + "e"
 
@@ -53,6 +57,32 @@ def test_mixed_line_ends_are_counted_by_kind(tmp_path: Path) -> None:
     text = "\r\n".join(lines[:1000]) + "\n" + "\n".join(lines[1000:]) + "\n" + 6 * "\r"
     (found,) = look(tmp_path, text)
     assert found.found == rf"mixed: 999 \r\n, {len(lines) - 999:,} \n, 6 \r"
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="needs Perl")
+def test_the_advice_for_line_ends_keeps_lines_apart(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"a\rb\r\nc\nd\r\re")
+    command = ONE_KIND.split(": ")[1].replace("NEWTEXT", "new").replace("TEXT", "text")
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=30)
+    assert (tmp_path / "new").read_bytes() == b"a\nb\nc\nd\n\ne"
+
+
+def test_rare_characters_are_counted_and_named_with_the_key_that_decides(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "ab" * 98 + "éé" + "\x85e", min_count=3)
+    (found,) = find_omissions(corpus)
+    assert found.line == (
+        "rare characters: 3 of 5 share the unknown id, 2.00% of the text; the commonest are 'é', 'e', '\\x85'; "
+        "corpus.min_count=3 decides it, and -s corpus.min_count=1 keeps all"
+    )
+    assert found in describe_text(corpus).findings
+
+
+def test_files_that_are_left_out_are_named(tmp_path: Path) -> None:
+    sources = write_texts(tmp_path, "abba", b"\xff", "")
+    corpus = tokenize([str(sources)], tmp_path / "out", CorpusConfig(), skip_undecodable=True)
+    undecodable, empty = find_omissions(corpus)
+    assert undecodable.found == f"1 left out, not valid utf-8: {sources}/01.txt"
+    assert empty.found == f"1 left out: {sources}/02.txt"
 
 
 def test_repeated_passages_are_found_with_their_share(tmp_path: Path) -> None:

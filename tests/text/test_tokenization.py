@@ -17,11 +17,13 @@ from corpora import make_corpus, text_of, write_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import file_size_limit
+from numpy.typing import NDArray
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.corpus import Split
+from charlm.text.corpus import Rare, Split
 from charlm.text.documents import Document
+from charlm.text.rare_characters import settle_min_count
 from charlm.text.tokenization import encode_text, tokenize
 from charlm.text.vocabulary import Vocabulary
 
@@ -87,6 +89,41 @@ def test_a_min_count_that_no_character_reaches_is_refused(tmp_path: Path) -> Non
         make_corpus(tmp_path, "ab", min_count=9)
 
 
+def counted(*occurrences: tuple[int, int]) -> NDArray[np.int64]:
+    """Return counts of code points from 1 on: of (characters, count), so many characters occur count times each."""
+    counts = [count for characters, count in occurrences for _ in range(characters)]
+    return np.array([0, *counts], np.int64)
+
+
+@pytest.mark.parametrize(
+    ("occurrences", "expected"),
+    [
+        ([(256, 10_000), (0, 1)], 1),  # no more than 256 characters
+        ([(50, 100_000), (250, 1), (50, 4), (50, 5)], 5),  # 5,000,700 characters: 5 for each million
+        ([(50, 20_000), (250, 1)], 1),  # 1,000,250 characters
+        ([(3000, 300)], 1),  # 900,000 characters: none is rare
+        ([(50, 100_000), (9000, 3)], 3),  # without those that occur 3 times, 0.54% of the text would be unknown
+        ([(50, 100_000), (8000, 3)], 5),  # 0.48%
+    ],
+    ids=str,
+)
+def test_the_automatic_min_count_leaves_out_what_is_rare_in_a_large_text_of_many_characters(
+    occurrences: list[tuple[int, int]], expected: int
+) -> None:
+    settled = settle_min_count(CorpusConfig(), counted(*occurrences))
+    assert settled == CorpusConfig(min_count=expected)
+    assert settle_min_count(CorpusConfig(min_count=7), counted(*occurrences)).min_count == 7
+
+
+def test_the_settled_min_count_and_the_rare_characters_are_recorded(tmp_path: Path) -> None:
+    accents = "".join(map(chr, range(0x100, 0x200)))
+    corpus = make_corpus(tmp_path, "ab\n" * 700_000 + accents + "éé\x85")
+    assert corpus.manifest.min_count == 2
+    assert corpus.manifest.rare == Rare(distinct=257, occurrences=257, commonest="\x85" + accents[:9])
+    assert corpus.vocabulary.characters == ("\n", "a", "b", "é", None)
+    assert corpus.ids[-3:].tolist() == [3, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("settings", "key"),
     [({"normalize": "NFC"}, "corpus.normalize: found NFC"), ({"min_count": 2}, "corpus.min_count: found 2")],
@@ -135,7 +172,57 @@ def test_a_file_that_changes_between_the_passes_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+LATIN = "café".encode("latin-1")
+
+
+def test_all_files_that_cannot_be_decoded_are_named_with_what_would_do(tmp_path: Path) -> None:
+    sources = write_texts(tmp_path, "good", *[LATIN] * 12)
+    with pytest.raises(CharlmError) as caught:
+        tokenize([str(sources)], tmp_path / "out", CorpusConfig())
+    named = ", ".join(f"{sources}/{number:02}.txt (byte 3)" for number in range(1, 11))
+    assert str(caught.value) == (
+        f"12 of 13 files are not valid utf-8: {named} and 2 more; "
+        "leave them out with --skip-undecodable, from Python skip_undecodable=True"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_patterns_are_advised_if_names_tell_the_files_apart(tmp_path: Path) -> None:
+    sources = write_texts(tmp_path, "good")
+    (sources / "picture.png").write_bytes(b"\x89PNG")
+    with pytest.raises(
+        CharlmError, match=rf"^1 of 2 files is not valid .*, or name .* patterns: '{sources}/\*\*/\*.txt'$"
+    ):
+        tokenize([str(sources)], tmp_path / "out", CorpusConfig())
+    assert text_of(tokenize([f"{sources}/**/*.txt"], tmp_path / "out", CorpusConfig())) == "good"
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_another_encoding_is_advised_only_if_no_file_has_this_one(tmp_path: Path, skip: bool) -> None:
+    sources = write_texts(tmp_path, LATIN, LATIN)
+    with pytest.raises(CharlmError, match=r"^2 of 2 files are not .*try -s corpus\.encoding=cp1252 or latin-1"):
+        tokenize([str(sources)], tmp_path / "out", CorpusConfig(), skip_undecodable=skip)
+
+
+def test_undecodable_files_are_left_out_on_request_with_all_their_characters(tmp_path: Path) -> None:
+    late = b"x" * (1 << 20) + b"y\xe9"  # its first block is counted before the invalid byte is found
+    sources = write_texts(tmp_path, "ab", late, "", "ba")
+    corpus = tokenize([str(sources)], tmp_path / "out", CorpusConfig(), skip_undecodable=True)
+    assert corpus.vocabulary == Vocabulary("char", ("a", "b", None), end_of_text_id=2)
+    assert corpus.ids.tolist() == [0, 1, 2, 1, 0]
+    assert corpus.manifest.undecodable == (f"{sources}/01.txt",)
+    assert corpus.manifest.empty == (f"{sources}/02.txt",)
+
+
 # The folder
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = write_texts(tmp_path, "abba")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert text_of(tokenize([str(sources)], Path(), CorpusConfig())) == "abba"
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["ids.bin", "manifest.json", "vocabulary.json"]
 
 
 def test_the_manifest_describes_the_corpus_and_its_sources(tmp_path: Path) -> None:
@@ -190,19 +277,18 @@ LETTERS = Vocabulary("char", ("\n", "a", "b", None), end_of_text_id=3)
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """Write a folder of three texts, the second of which is empty."""
-    return write_texts(tmp_path, "ab", "", "b\nabba\n")
+    """Write a folder of texts, two of which are empty."""
+    return write_texts(tmp_path, "", "ab", "", "b\nabba\n")
 
 
-def test_between_the_files_of_a_folder_is_the_end_of_a_text(sources: Path) -> None:
-    assert encode_text(sources, LETTERS, CorpusConfig())[0].tolist() == [1, 2, 3, 3, 2, 0, 1, 2, 2, 1, 0]
+def test_between_the_texts_of_a_folder_is_the_end_of_a_text(sources: Path) -> None:
+    assert encode_text(sources, LETTERS, CorpusConfig())[0].tolist() == [1, 2, 3, 2, 0, 1, 2, 2, 1, 0]
     without = Vocabulary("char", ("\n", "a", "b"))
     assert encode_text(sources, without, CorpusConfig())[0].tolist() == [1, 2, 2, 0, 1, 2, 2, 1, 0]
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
 def test_a_corpus_and_its_texts_have_the_same_ids(split: Split | None, sources: Path, tmp_path: Path) -> None:
-    (sources / "01.txt").write_text("aaa")
     config = CorpusConfig(test_fraction=0.2)
     corpus = tokenize([str(sources)], tmp_path / "corpus", config)
     other = Vocabulary("char", ("b", None, "a", "\n"), end_of_text_id=1)
