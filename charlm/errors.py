@@ -3,6 +3,7 @@
 Words and values are shown in it by the functions here; what pydantic refuses is said in the words of charlm.
 """
 
+import os
 import reprlib
 import unicodedata
 from collections.abc import Iterable
@@ -73,6 +74,23 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def check_path(name: str, found: Any) -> None:
+    """Refuse an argument that is not a path: neither text nor a `pathlib.Path`, or empty text.
+
+    Python would take an empty text for the current folder.
+
+    Args:
+        name: The argument, for the message.
+        found: Its value.
+
+    Raises:
+        CharlmError: it is not a path.
+
+    """
+    if not isinstance(found, str | os.PathLike) or found == "":
+        raise CharlmError(f"{name}: found {short_repr(found)}; must be the path of a file or folder")
+
+
 def check_choice(name: str, found: str, choices: Any) -> None:
     """Refuse a value that is not one of a Literal type.
 
@@ -139,10 +157,14 @@ def key_path(problem: "ErrorDetails") -> list[str]:
     """Return the parts of the dotted key that a problem is about, without the kinds that pydantic adds.
 
     Args:
-        problem: One of the errors of a pydantic.ValidationError.
+        problem: One of the errors of a pydantic.ValidationError. A key that is unknown or missing comes last, and may
+            be spelt like one of these kinds.
 
     """
-    return [str(part) for part in problem["loc"] if part not in {"str", "dict[str,any]", "function-after", "[key]"}]
+    parts = [str(part) for part in problem["loc"]]
+    named = parts[-1:] if problem["type"] in {"extra_forbidden", "missing"} else []
+    kinds = {"str", "dict[str,any]", "function-after", "[key]"}
+    return [part for part in parts[: len(parts) - len(named)] if part not in kinds] + named
 
 
 def _plain(value: Any) -> Any:

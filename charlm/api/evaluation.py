@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.model import Model
-from charlm.errors import CharlmError, check_choice
+from charlm.errors import CharlmError, check_choice, check_path, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.mixture import mix
 from charlm.evaluation.scoring import (
@@ -26,6 +26,7 @@ from charlm.evaluation.scoring import (
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.ensemble import mean_logits
 from charlm.network.rnn import Floats
+from charlm.runs.folder import CORPUS, is_run
 from charlm.runs.run import run_corpus
 from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
@@ -113,12 +114,13 @@ def evaluate(
     options = {"--copies": copies, "--mix": mixed, "--dynamic": dynamic}
     needing = [option for option, is_wanted in options.items() if is_wanted]
     is_needed = text is None or needing or baselines  # it is read once, to check that it is the text of the run
-    corpus = run_corpus(model.folder, model.bundle) if is_needed else None
+    corpus = run_corpus(model.folder.absolute(), model.bundle) if is_needed else None
     if needing and corpus is None:
-        advice = f"{needing[0]} needs the training text; name the run"
-        raise CharlmError(f"{model.folder}: a bundle without its run: {advice}")
+        raise CharlmError(f"{_missing_corpus(model)}: {needing[0]} needs the training text")
     training = None if corpus is None else corpus.split("train")
     name, ids, skipped = text_to_score(model, text, split=split, unknown=unknown, corpus=corpus)
+    if len(ids) < 2:
+        raise CharlmError(f"{name}: {counted(len(ids), 'character')}: at least 2 are needed for a score")
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         rates, blocks = list[float](), score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
@@ -175,9 +177,10 @@ def text_to_score(
     """
     if text is None:
         if corpus is None:
-            raise CharlmError(f"{model.folder}: a bundle without its run: name the text to score after it")
+            raise CharlmError(f"{_missing_corpus(model)}: name the text to score after it")
         split = split or "validation"
         return f"{split} text of the run", corpus.split(split), 0
+    check_path("text", text)
     config, level = model.config.corpus, model.vocabulary.level
     if config.level != level:
         raise CharlmError(
@@ -188,6 +191,12 @@ def text_to_score(
         check_encoding(config.encoding, key=f"{model.folder / CONFIG_FILE}: corpus.encoding")
     name = str(text) if split is None else f"{split} part of {text}"
     return name, *encode_text(Path(text), model.vocabulary, config, split=split, unknown=unknown)
+
+
+def _missing_corpus(model: Model) -> str:
+    """Return why the training text of a model is not known."""
+    folder = model.folder.absolute().parent
+    return f"{folder / CORPUS}: missing" if is_run(folder) else f"{model.folder}: a bundle without its run"
 
 
 def _read_and_learn(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice
+from charlm.errors import CharlmError, check_choice, check_path
 from charlm.inspection import report as reporting
 from charlm.inspection.report import SECTIONS, Report, inspect_run
 from charlm.inspection.section import Subject
@@ -106,7 +106,10 @@ def inspect_runs(
     paths: Sequence[str | Path | None] = runs or [None]
     if text is not None and str(text) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only: name a file")
+    if isinstance(runs, str | Path):
+        raise CharlmError(f"runs: found {str(runs)!r}; must be a list of runs, or use charlm.inspect for one")
     if out is not None:
+        check_path("out", out)
         from charlm.inspection import page  # matplotlib takes a second to import
 
         page.check_place(Path(out))
@@ -127,8 +130,9 @@ def inspect_runs(
 
 
 def _subject(model: Model, path: str | Path | None, text: str | Path | None, *, unknown: Unknown) -> Subject:
-    is_of_run = is_run(model.folder.parent)
-    corpus = run_corpus(model.folder, model.bundle)
+    folder = model.folder.absolute()
+    is_of_run = is_run(folder.parent)
+    corpus = run_corpus(folder, model.bundle)
     name, ids, skipped = text_to_score(model, text, split=None, unknown=unknown, corpus=corpus)
     default = model.folder.parent if is_of_run else model.folder
     return Subject(
@@ -138,7 +142,7 @@ def _subject(model: Model, path: str | Path | None, text: str | Path | None, *, 
         ids=ids,
         training_ids=None if corpus is None else corpus.split("train"),
         validation_ids=None if corpus is None else _evaluated_text(corpus, model),
-        run=model.folder.parent if is_of_run else None,
+        run=folder.parent if is_of_run else None,
         skipped_characters=skipped,
     )
 

@@ -11,6 +11,7 @@ from charlm.config.recipes import find_recipe
 from charlm.engine.cluster import Cluster
 from charlm.engine.factory import KerasEngines, start_engines
 from charlm.engine.runtime import check_tensorflow
+from charlm.errors import check_path
 from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
 from charlm.runs.folder import CORPUS, TEACHERS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.parent import read_initial, read_parent
@@ -49,6 +50,7 @@ def tokenize(
         CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
 
     """
+    check_path("out", out)
     config = load_config(find_recipe(str(recipe)), overrides=overrides)
     return write_corpus(
         as_sources(sources), Path(out), config.corpus, skip_undecodable=skip_undecodable, progress=show_progress

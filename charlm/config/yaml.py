@@ -71,7 +71,11 @@ _Loader.add_constructor(f"{TAG}int", _Loader.construct_yaml_int)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Safe YAML that quotes every text that the loader would read as something else."""
+    """Safe YAML that quotes every text that the loader would read as something else, and has no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return True: a value that is there twice is written twice."""
+        return True
 
     def analyze_scalar(self, scalar: str) -> Any:
         """Return how a scalar may be written: with Unicode line breaks, only escaped; U+0085 would become a space."""
@@ -146,7 +150,7 @@ def as_yaml(value: Any, *, origin: str) -> Any:
     """
     try:
         text = dump_yaml(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):  # a mapping that holds itself has no end
         kind = f"{short_repr(value)} (a {type(value).__name__})"
         raise CharlmError(f"{origin}: found {kind}; must be a text, a number, a list or a mapping") from None
     return parse_yaml(text, origin=origin)

@@ -17,7 +17,7 @@ from charlm.inspection.figures import figure_file, figure_style, image, share_li
 from charlm.inspection.markup import equation, folded, safe, script_json, source_hash, table, visible
 from charlm.inspection.report import SECTIONS, Report
 from charlm.inspection.section import Chart, Section
-from charlm.storage.atomic import write_file, write_folder
+from charlm.storage.atomic import check_has_name, write_file, write_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,8 +62,10 @@ def check_place(out: Path) -> None:
     if _is_file_name(out):
         if not out.parent.is_dir():
             raise CharlmError(f"{out}: there is no folder {out.parent}; make it first")
-    elif out.exists():
-        _check_is_report(out)
+    else:
+        check_has_name(out)
+        if out.exists():
+            _check_is_report(out)
 
 
 def _is_file_name(out: Path) -> bool:

@@ -51,10 +51,11 @@ def write_folder(
             takes its place, and for a moment there is none.
 
     Raises:
-        CharlmError: the target is a link, the disk is full, or the place cannot be written; an old folder is left as it
-            was.
+        CharlmError: the target is a link or cannot be renamed, the disk is full, or the place cannot be written; an old
+            folder is left as it was.
 
     """
+    check_has_name(target)
     refuse_links(target.parent, target.name)
     temporary = _temporary(target, "tmp")
     try:
@@ -69,6 +70,13 @@ def write_folder(
             sync_folder(target.parent)
     finally:
         remove(temporary)
+
+
+def check_has_name(target: Path) -> None:
+    """Raise CharlmError for a folder that `write_folder` cannot replace: `.`, `..`, and a mount point."""
+    if target.name in {"", ".."} or os.path.ismount(target):
+        what = "a mount point" if target.name not in {"", ".."} else "not the name of a folder"
+        raise CharlmError(f"{target}: is {what}, and the folder is replaced as a whole; name a new folder in it")
 
 
 def write_file(target: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def _hold(descriptor: int, path: Path, *, flock: Flock = fcntl.flock) -> int | N
     return descriptor
 
 
+PATIENCE_SECONDS = 1.0
+"""How long a writer waits for a lock: `is_held` takes it for an instant."""
+
+
 @contextlib.contextmanager
 def only_writer(folder: Path, *, flock: Flock = fcntl.flock) -> Iterator[None]:
     """Hold the lock of the folder of a run or a search for the length of a block.
@@ -56,15 +61,18 @@ def only_writer(folder: Path, *, flock: Flock = fcntl.flock) -> Iterator[None]:
         flock: What locks the descriptor.
 
     Raises:
-        CharlmError: another process holds the lock, which the message names; the lock is a link; or the folder cannot
-            be written, or its file system has no locks.
+        CharlmError: another process holds the lock for longer than a second, and the message names it; the lock is a
+            link; or the folder cannot be written, or its file system has no locks.
 
     """
-    path = folder / LOCK
+    path, end = folder / LOCK, time.monotonic() + PATIENCE_SECONDS
     while True:
         descriptor = _hold(open_for_writing(path, os.O_RDWR | os.O_CREAT), path, flock=flock)
         if descriptor is None:
-            raise CharlmError(f"{folder}: {_holder(path)} is training here; wait for it, or name another folder")
+            if time.monotonic() > end:
+                raise CharlmError(f"{folder}: {_holder(path)} is training here; wait for it, or name another folder")
+            time.sleep(0.01)
+            continue
         if _is_in_place(descriptor, path):
             break
         os.close(descriptor)  # the holder before removed the file while this process opened it: open the new one

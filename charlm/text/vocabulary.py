@@ -234,3 +234,5 @@ def _check(vocabulary: Vocabulary) -> None:
     named = {vocabulary.unknown_id, vocabulary.end_of_text_id} - {None}
     if reserved != named or any(type(index) is not int for index in named):
         raise ValueError("unknown_id and end_of_text_id must be the ids that are null in characters")
+    if named and vocabulary.unknown_id == vocabulary.end_of_text_id:
+        raise ValueError(f"unknown_id and end_of_text_id are both {vocabulary.unknown_id}")

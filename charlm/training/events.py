@@ -296,9 +296,12 @@ def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
 
     """
     finite = values[np.isfinite(values)]
-    ends = (np.float64(finite.min()), np.float64(finite.max())) if finite.size else None  # float32 may overflow
-    counts, edges = np.histogram(finite, BUCKETS, range=ends)
-    rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    low, high = (np.float64(finite.min()), np.float64(finite.max())) if finite.size else (0.0, 0.0)
+    rows = np.full((BUCKETS, 3), [low, high, 0.0])
+    rows[-1, 2] = finite.size
+    if low < high:
+        counts, edges = np.histogram(finite, BUCKETS, range=(low, high))  # in float64: float32 may overflow
+        rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
     summary = Summary()
     metadata = histograms.create_summary_metadata(display_name=None, description=description(tag))
     summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(rows, dtype=np.float64))

@@ -3,7 +3,7 @@
 Every run passes through `settle`: a new one, one that is resumed, a trial of a search, a teacher, on each machine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from charlm.config.file import load_config, nest, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
 from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, merge
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_path
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.bundle import Bundle
@@ -235,12 +235,17 @@ def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent
 
 
 def as_sources(text: Text) -> list[str]:
-    """Return the files or the corpus that a text is made from."""
+    """Return the files or the corpus that a text is made from; raises CharlmError if it is not of the kinds of Text."""
     if isinstance(text, Corpus):
         return [str(text.folder)]
     if text is None:
         return [str(DEFAULT_CORPUS)]
-    return [str(text)] if isinstance(text, str | Path) else [str(source) for source in text]
+    sources = [text] if isinstance(text, str | Path) or not isinstance(text, Iterable) else [*text]
+    for source in sources:
+        check_path("text", source)
+    if not sources:
+        raise CharlmError("text: found an empty list; must name files or folders")
+    return [str(source) for source in sources]
 
 
 def read_text(

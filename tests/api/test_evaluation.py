@@ -66,6 +66,30 @@ def test_a_bundle_without_its_run_needs_a_text(model: charlm.Model) -> None:
         charlm.evaluate(model)
 
 
+def test_a_run_without_its_text_is_told_from_a_bundle_without_its_run(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("corpus"))
+    model = charlm.load(tmp_path / "run")
+    with pytest.raises(CharlmError, match=r"run/corpus: missing: --copies needs the training text"):
+        charlm.evaluate(model, copies=True)
+
+
+def test_the_run_of_the_current_folder_is_found(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained_run / "best")
+    assert charlm.evaluate(charlm.load(".")).text == "validation text of the run"
+
+
+def test_a_text_that_is_too_short_is_named(model: charlm.Model, text: Path) -> None:
+    text.write_text("a", encoding="utf-8")
+    with pytest.raises(CharlmError, match=r"^test part of .*/text\.txt: 0 characters: at least 2 are needed"):
+        charlm.evaluate(model, text, split="test")
+
+
+@pytest.mark.parametrize("text", ["", 5])
+def test_what_is_not_a_path_is_refused(model: charlm.Model, text: Any) -> None:
+    with pytest.raises(CharlmError, match=rf"^text: found {text!r}; must be the path of a file or folder"):
+        charlm.evaluate(model, text)
+
+
 def test_the_text_of_a_run_is_read_once_to_check_it(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
 

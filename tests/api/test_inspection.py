@@ -7,6 +7,7 @@ import pytest
 
 import charlm
 from charlm.api.inspection import inspect_runs, to_json
+from charlm.errors import CharlmError
 from charlm.inspection.report import ORDER
 
 TEXT = "abba\nab\n" * 12
@@ -34,6 +35,11 @@ def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path
     np.testing.assert_allclose(report.get("surprise").nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
     assert to_json([report])["name"] == str(bundle_folder)
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
+
+
+def test_one_run_in_place_of_a_list_is_refused(bundle_folder: Path) -> None:
+    with pytest.raises(CharlmError, match=r"^runs: found '.*'; must be a list of runs"):
+        inspect_runs(str(bundle_folder))
 
 
 def test_a_notebook_gets_the_data_the_figures_and_the_page(bundle_folder: Path, text: Path) -> None:

@@ -82,6 +82,21 @@ def test_overrides_are_one_text_several_or_a_mapping(overrides: Any, tmp_path: P
     assert charlm.tokenize(tmp_path / "text.txt", tmp_path / "out", overrides=overrides).vocabulary.level == "byte"
 
 
+@pytest.mark.parametrize(
+    ("sources", "out", "message"),
+    [
+        ("", "out", "text: found ''"),
+        ([5], "out", "text: found 5"),
+        (5, "out", "text: found 5"),
+        ([], "out", "text: found an empty list"),
+        ("text.txt", "", "out: found ''"),
+    ],
+)
+def test_what_is_not_a_path_is_refused(sources: Any, out: Any, message: str) -> None:
+    with pytest.raises(CharlmError, match=f"^{message}; must"):
+        charlm.tokenize(sources, out)
+
+
 # train
 
 

@@ -1,11 +1,13 @@
 """What a refused value must be, in the words of charlm."""
 
+import re
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.errors import requirement
+from charlm.config.file import parse_config
+from charlm.errors import CharlmError, requirement
 
 
 class Thing(BaseModel):
@@ -49,3 +51,18 @@ def test_every_kind_of_demand_is_in_plain_words(key: str, value: Any, expected: 
     with pytest.raises(ValidationError) as error:
         Thing.model_validate({key: value})
     assert requirement(error.value.errors()[0]) == expected
+
+
+@pytest.mark.parametrize("key", ["str", "function-after", "dict[str,any]", "[key]"])
+def test_an_unknown_key_is_named_even_if_it_is_spelt_like_a_kind_of_pydantic(key: str) -> None:
+    for sections in ([], ["training"], ["model", "rnn"]):
+        values: dict[str, Any] = {key: 1}
+        for section in reversed(sections):
+            values = {section: values}
+        with pytest.raises(CharlmError, match=rf"^x: {re.escape('.'.join([*sections, key]))}: unknown key; there are"):
+            parse_config(values, origin="x")
+
+
+def test_a_value_of_no_kind_that_would_do_is_named_by_its_key_alone() -> None:
+    with pytest.raises(CharlmError, match=r"^x: model\.rnn\.bias_regularizer: found 1 "):
+        parse_config({"model": {"rnn": {"bias_regularizer": 1}}}, origin="x")

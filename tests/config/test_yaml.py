@@ -83,6 +83,14 @@ def test_a_value_of_a_program_that_could_not_be_read_back_is_refused(value: obje
     assert as_yaml({"a": (1, None, "x: y")}, origin="test") == {"a": [1, None, "x: y"]}
 
 
+def test_a_mapping_that_is_there_twice_is_no_alias_and_one_that_holds_itself_is_refused() -> None:
+    twice: dict[str, Any] = {"class_name": "L2"}
+    assert as_yaml({"a": twice, "b": [twice]}, origin="test") == {"a": twice, "b": [twice]}
+    twice["self"] = twice
+    with pytest.raises(CharlmError, match=r"^test: found .*\.\.\..*; must be a text, a number"):
+        as_yaml(twice, origin="test")
+
+
 PARTS = [
     *("!!int ", "!!set ", "! ", "'", '"', "maybe", "true", "~", "0x", "_", "-", "+", ".", ".inf", "1:"),
     *("1e", "e9", "9", "9", "[", "]", "{", "}", ", ", ": ", "- ", "? ", "\n", " ", "&a ", "*a", "<<", "="),

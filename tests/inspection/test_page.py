@@ -14,7 +14,7 @@ from inspection.reports import CHARACTERS, numbers_in, report, text_report
 
 from charlm.errors import CharlmError
 from charlm.inspection.markup import number
-from charlm.inspection.page import draw_charts, render_page, write_page
+from charlm.inspection.page import check_place, draw_charts, render_page, write_page
 from charlm.inspection.report import SECTIONS, Report, to_json
 from charlm.inspection.section import Section
 
@@ -171,6 +171,16 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, name: str
     with pytest.raises(CharlmError, match="holds files that are not a report"):
         write_page([text_report()], tmp_path)
     assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_folder_that_cannot_be_replaced_is_refused_before_the_report_is_made(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(CharlmError, match=rf"^{re.escape(name)}: .*replaced as a whole; name a new folder in it"):
+        check_place(Path(name))
 
 
 def test_a_file_with_another_ending_is_refused(tmp_path: Path) -> None:

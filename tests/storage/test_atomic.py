@@ -1,6 +1,7 @@
 """Files and folders that are either complete or absent."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,15 @@ def target(tmp_path: Path) -> Path:
 def test_a_folder_replaces_the_old_one_with_all_its_files(target: Path) -> None:
     write_folder(target, NEW)
     assert contents(target) == NEW
+
+
+MOUNTED = pytest.param("/proc", "a mount point", marks=pytest.mark.skipif(not Path("/proc").is_mount(), reason="Linux"))
+
+
+@pytest.mark.parametrize(("name", "what"), [(".", "not the name"), ("a/..", "not the name"), MOUNTED])
+def test_a_folder_that_cannot_be_renamed_is_refused(name: str, what: str) -> None:
+    with pytest.raises(CharlmError, match=rf"^{re.escape(name)}: is {what}"):
+        write_folder(Path(name), NEW)
 
 
 def test_the_old_folder_is_replaced_in_a_single_step(target: Path) -> None:

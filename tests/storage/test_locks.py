@@ -38,6 +38,19 @@ def test_a_lock_is_held_while_its_process_lives(tmp_path: Path) -> None:
         assert not is_held(tmp_path)
 
 
+def test_a_look_at_the_lock_does_not_keep_a_writer_out(tmp_path: Path) -> None:
+    attempts: list[int] = []
+
+    def held_at_first(descriptor: int, operation: int) -> None:
+        attempts.append(descriptor)
+        if len(attempts) < 4:
+            raise BlockingIOError
+        fcntl.flock(descriptor, operation)
+
+    with only_writer(tmp_path, flock=held_at_first):
+        assert is_held(tmp_path)
+
+
 def test_a_file_system_without_locks_is_not_taken_for_another_writer(tmp_path: Path) -> None:
     def refuse(*_: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

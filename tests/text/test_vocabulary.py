@@ -76,6 +76,7 @@ def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
         ({"characters": ["a", "\ud800"]}, "not one character"),
         ({"format": "x" * 10_000}, r"format 'x+\.\.\.x+'; this"),
         ({"unknown_id": 0}, "must be the ids that are null"),
+        ({"characters": ["a", None], "unknown_id": 1, "end_of_text_id": 1}, "unknown_id and end_of_text_id are both 1"),
         ({"level": "byte"}, r"U\+0000 to U\+00FF"),
         (
             {"level": "byte", "characters": [*BYTES.characters, None], "unknown_id": 256},

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from run_folders import read_events, read_metrics
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb as tensorboard_histogram_pb
@@ -109,9 +110,20 @@ def test_the_charts_name_only_tags_that_exist(events: Any) -> None:
         assert any(re.fullmatch(pattern, tag) for tag in tags), pattern
 
 
-def test_a_histogram_equals_that_of_tensorboard() -> None:
-    values = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
-    found, expected = histogram_pb("x", values).value[0], tensorboard_histogram_pb("x", values).value[0]
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).standard_normal((20, 30)),
+        np.full((3, 4), 1e16),
+        np.full(5, 0.25),
+        np.array([1e15, 1.0000001e15, 1e15]),
+        np.zeros(0),
+    ],
+    ids=["normal", "equal and large", "equal", "almost equal and large", "none"],
+)
+def test_a_histogram_equals_that_of_tensorboard(values: NDArray[np.float64]) -> None:
+    floats = values.astype(np.float32)
+    found, expected = histogram_pb("x", floats).value[0], tensorboard_histogram_pb("x", floats).value[0]
     np.testing.assert_allclose(make_ndarray(found.tensor), make_ndarray(expected.tensor), atol=1e-6)
     assert found.metadata == expected.metadata
 
