@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, short_repr
 from charlm.sampling.batch import Batch
 from charlm.serving.app import Service, make_app
 from charlm.serving.dispatcher import Dispatcher
@@ -21,6 +21,9 @@ from charlm.serving.requests import ServerLimits
 
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
+UNSENT_BYTES = 1 << 16
+"""How much of an answer the system takes before the client has room for it. Without a bound it takes megabytes, and
+nobody sees for minutes that a slow client is reading."""
 GARBAGE_THRESHOLDS = (700, 10, 10)
 """Python's own; a command starts with rarer searches, so that reference cycles of old requests would stay."""
 
@@ -41,7 +44,13 @@ def listen(host: str, port: int) -> socket.socket:
         # asyncio sends small answers at once only if a socket names its protocol; else each waits 40 ms for the client.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)  # its connections have it, too
         listener.bind(address)
+    except UnicodeError:
+        raise CharlmError(
+            f"--host {short_repr(host)}: must be an address, or a name with at most 63 characters between two dots"
+        ) from None
     except OSError as error:
         raise CharlmError(f"--host {host}, --port {port}: cannot listen there: {error.strerror or error}") from None
     return listener
@@ -125,8 +134,8 @@ def bounded_protocol(*, read_seconds: float, max_connections: int) -> type[H11Pr
     uvicorn closes a connection that is idle between two requests, but waits without end for the head of a request.
 
     Args:
-        read_seconds: How long a client may take to send the head of a request, and to take what is left of an answer
-            once the connection is closed.
+        read_seconds: How long a client may take to send the head of a request, and may take nothing of an answer that
+            is complete.
         max_connections: Connections beyond this number are closed at once.
 
     """
@@ -136,6 +145,7 @@ def bounded_protocol(*, read_seconds: float, max_connections: int) -> type[H11Pr
 
         _timer: asyncio.TimerHandle | None = None
         _waits_for: Any = None
+        _unsent = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Refuse a connection beyond the limit, and begin to watch the others."""
@@ -154,11 +164,14 @@ def bounded_protocol(*, read_seconds: float, max_connections: int) -> type[H11Pr
         def _check_later(self) -> None:
             is_busy = self.cycle is not None and not self.cycle.response_complete
             self._waits_for = None if is_busy else (self.cycle,)
+            self._unsent = self.transport.get_write_buffer_size()
             self._timer = self.loop.call_later(read_seconds, self._check)
 
         def _check(self) -> None:
-            """Close the connection if it waits for the same request as at the last check."""
-            if self.transport.is_closing():
+            """Close the connection if nothing has happened since the last check."""
+            if self.transport.get_write_buffer_size() != self._unsent:
+                self._check_later()  # the client is taking its answer
+            elif self.transport.is_closing():
                 self.transport.abort()
             elif self._waits_for is not None and self._waits_for[0] is self.cycle:
                 self.transport.close()
