@@ -1,5 +1,6 @@
 """An HTTP endpoint for trained models, as the OpenAI API has it, and a page for writing."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -46,22 +47,29 @@ def serve(
         limits: What is bounded; None = the defaults.
         allowed_hosts: Names by which the server may be reached, besides localhost and addresses.
         key: What requests must carry, as the key of OpenAI's clients; None = nothing.
-        say: Takes a line for the user: a warning if the address is open to the network and there is no key.
+        say: Takes a line for the user, from any thread: a warning if the address is open to the network and there is
+            no key, and errors in requests that were not expected.
         announce: Called with the URL and the names of the models when the server listens.
 
     Raises:
-        CharlmError: starlette or uvicorn is missing, there is no model, one is damaged, two have the same name, or the
-            address is taken; or writing has failed later.
+        CharlmError: starlette or uvicorn is missing, an event loop is running in this thread, the key or an allowed
+            name cannot occur in a request, there is no model, one is damaged, two have the same name, or the address is
+            taken; or writing has failed later.
 
     """
     check_choice("unknown", unknown, Unknown)
     bounds = limits or ServerLimits()
-    models = _load_models(runs, checkpoint)
     try:
+        from charlm.serving.guard import check_allowed, usable_key
         from charlm.serving.server import is_loopback, listen, run_server, url_of
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise CharlmError(f"charlm serve needs {package}, which is not installed: {INSTALL}") from None
+    if asyncio._get_running_loop() is not None:
+        raise CharlmError("serve: an event loop is running here, as in a notebook; use charlm serve in a terminal")
+    key = None if key is None else usable_key(key)
+    hosts = [host.lower(), *map(check_allowed, allowed_hosts)]
+    models = _load_models(runs, checkpoint)
     served = {
         name: ServedModel(name, model.vocabulary, int((model.folder / MODEL).stat().st_mtime), unknown)
         for name, model in models.items()
@@ -74,7 +82,7 @@ def serve(
         if key is None and not is_loopback(listener):
             say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY")
         announce(url_of(listener), tuple(served))
-        run_server(served, batches, listener, limits=bounds, page=page, allowed_hosts=[host, *allowed_hosts], key=key)
+        run_server(served, batches, listener, limits=bounds, page=page, allowed_hosts=hosts, key=key, say=say)
 
 
 def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str, Model]:

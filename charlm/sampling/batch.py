@@ -256,8 +256,8 @@ class Batch:
     def _next_column(self, text: _Text) -> int:
         """Return the next column at which a text has its first id or its last, or at which the window ends."""
         window = len(self._window.ids)
-        events = (1 - text.offset, text.job.length - text.offset, window)
-        return min((event for event in events if event > self._column), default=window)
+        events = (1 - text.offset, text.job.length - text.offset)
+        return min(window, *(event for event in events if event > self._column))
 
     def _report(self, slot: int, reason: EndReason | None = None) -> None:
         text = self._texts[slot]

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -28,6 +30,9 @@ PAGE_HEADERS = {
 DISCARDED_BODIES = 32
 """How many times the largest body is read and dropped before a body that is too large is refused: a client that is
 still sending would not see the refusal."""
+
+SMALL_BODY_BYTES = 16_384
+"""The largest body that is parsed in the event loop, within a few milliseconds; the other requests wait for it."""
 
 RETRY_SECONDS = "1"
 EVENT_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
@@ -74,7 +79,12 @@ class Service:
 
         A client that goes before that frees its slots.
         """
-        wanted: CompletionRequest | ChatRequest = parse_request(kind, await self._read_body(request))
+        body = await self._read_body(request)
+        wanted: CompletionRequest | ChatRequest = (
+            parse_request(kind, body)
+            if len(body) <= SMALL_BODY_BYTES
+            else await asyncio.to_thread(parse_request, kind, body)
+        )
         plan = plan_request(wanted, self._models, self._limits)
         pieces = self._dispatcher.pieces(plan)
         begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
@@ -213,8 +223,10 @@ class EventStream(Response):
 class _Guard:
     """What happens to every request before and after its handler."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str], key: str | None) -> None:
-        self._app, self._allowed_hosts, self._key = app, allowed_hosts, key
+    def __init__(
+        self, app: ASGIApp, allowed_hosts: Sequence[str], key: str | None, say: Callable[[str], object]
+    ) -> None:
+        self._app, self._allowed_hosts, self._key, self._say = app, allowed_hosts, key, say
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -235,16 +247,33 @@ class _Guard:
         except RequestError as error:
             await error_response(error)(scope, receive, send_safely)
             return
-        await self._app(scope, receive, send_safely)
+        try:
+            await self._app(scope, receive, send_safely)
+        except Exception as error:
+            self._say(f"{scope['method']} {scope['path']}: internal server error: {_place(error)}")
+            raise  # uvicorn ends an answer that was begun
 
 
-def make_app(service: Service, *, allowed_hosts: Sequence[str], key: str | None = None) -> ASGIApp:
+def _place(error: Exception) -> str:
+    """Return an error and the line that raised it."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+
+
+def make_app(
+    service: Service,
+    *,
+    allowed_hosts: Sequence[str],
+    key: str | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> ASGIApp:
     """Return the application.
 
     Args:
         service: The handlers.
         allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
         key: What requests must carry; None = nothing.
+        say: Takes a line for the user: an error that was not expected.
 
     """
     app = Starlette(
@@ -256,4 +285,4 @@ def make_app(service: Service, *, allowed_hosts: Sequence[str], key: str | None 
             Exception: lambda _, error: error_response(RequestError(500, "internal server error")),
         },
     )
-    return _Guard(app, allowed_hosts, key)
+    return _Guard(app, allowed_hosts, key, say)

@@ -7,9 +7,11 @@ address in Host cannot be rebound.
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from charlm.errors import CharlmError, short_repr
 from charlm.serving.requests import RequestError
 
 
@@ -18,7 +20,7 @@ def check_host(host: str | None, allowed: Iterable[str]) -> None:
 
     Args:
         host: The header, or None if there is none.
-        allowed: Names in lower case, without a port.
+        allowed: Names that `check_allowed` returned.
 
     Raises:
         RequestError: with status 400 or 403.
@@ -52,6 +54,34 @@ def check_origin(origin: str | None, host: str) -> None:
         is_own = False
     if not is_own:
         raise RequestError(403, f"Origin: found {origin[:100]!r}; must be this server", code="origin_not_allowed")
+
+
+def check_allowed(name: str) -> str:
+    """Return a name that requests may have in Host, in lower case.
+
+    Raises:
+        CharlmError: it is no name of a host, so that no request could have it.
+
+    """
+    found = name.rstrip(".").lower()
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", found, re.ASCII):
+        raise CharlmError(f"--allow-host {short_repr(name)}: must be a name such as texts.example.org, without a port")
+    return found
+
+
+def usable_key(key: str) -> str:
+    """Return the key of a server.
+
+    Raises:
+        CharlmError: no header can carry it; the message does not tell the key.
+
+    """
+    if key != key.strip() or not (key.isascii() and key.isprintable() and key):
+        raise CharlmError(
+            "the key of the server, in CHARLM_API_KEY: must be printable ASCII without blanks around it; "
+            "no request can carry another one"
+        )
+    return key
 
 
 def check_key(authorization: str | None, key: str) -> None:

@@ -18,6 +18,8 @@ MAX_CHOICES = 128
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
 MAX_SEED = 2**63 - 1
+MAX_DIGITS = 100
+"""Of a whole number; Python reads a few thousand, and says so in words of its own."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ class RequestError(Exception):
 
 
 def _check_text(text: str) -> str:
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("has an unpaired surrogate, which is not a character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("has an unpaired surrogate, which is not a character") from None
     return text
 
 
 Text = Annotated[str, AfterValidator(_check_text)]
-Stop = Annotated[Text, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(_check_text)]
 
 
 def _to_list(value: Any) -> Any:
@@ -105,7 +109,7 @@ class StreamOptions(_Strict):
     """How a streamed answer ends."""
 
     include_usage: bool = False
-    include_obfuscation: Annotated[bool | None, _refuse_unless(None, False)] = None
+    include_obfuscation: Annotated[Any, _refuse_unless(False)] = None
 
 
 class Sampling(_Strict):
@@ -122,10 +126,15 @@ class Sampling(_Strict):
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None
-    """A name for the caller's own use; it has no effect in the OpenAI API either."""
-    frequency_penalty: Annotated[float, _refuse_unless(0, None)] | None = None
-    presence_penalty: Annotated[float, _refuse_unless(0, None)] | None = None
-    logit_bias: Annotated[dict[str, Any], _refuse_unless({}, None)] | None = None
+    """A name for the caller's own use; it has no effect on a text in the OpenAI API either, like the next two."""
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    frequency_penalty: Annotated[Any, _refuse_unless(0)] = None
+    presence_penalty: Annotated[Any, _refuse_unless(0)] = None
+    logit_bias: Annotated[Any, _refuse_unless({})] = None
+    store: Annotated[Any, _refuse_unless(False)] = None
+    metadata: Annotated[Any, _refuse_unless({})] = None
+    service_tier: Annotated[Any, _refuse_unless("auto", "default")] = None
 
 
 class CompletionRequest(Sampling):
@@ -133,10 +142,10 @@ class CompletionRequest(Sampling):
 
     prompt: Annotated[list[Text], BeforeValidator(_to_list), Field(min_length=1)] = [""]
     max_tokens: Annotated[int, Field(ge=0)] | None = None
-    echo: Annotated[bool, _refuse_unless(False, None)] | None = None
+    echo: Annotated[Any, _refuse_unless(False)] = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
-    best_of: Annotated[int, _refuse_unless(1, None)] | None = None
-    suffix: Annotated[str, _refuse_unless("", None)] | None = None
+    best_of: Annotated[Any, _refuse_unless(1)] = None
+    suffix: Annotated[Any, _refuse_unless("")] = None
 
 
 class TextPart(_Strict):
@@ -151,7 +160,10 @@ class Message(_Strict):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | list[TextPart]
-    name: Annotated[str | None, _refuse_unless(None)] = None
+    refusal: Annotated[Any, _refuse_unless("")] = None
+    """Of an answer of this API, which a client sends back with its next turn; so are the next two."""
+    tool_calls: Annotated[Any, _refuse_unless([])] = None
+    annotations: Annotated[Any, _refuse_unless([])] = None
 
     @property
     def text(self) -> str:
@@ -165,9 +177,15 @@ class ChatRequest(Sampling):
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
-    logprobs: Annotated[bool, _refuse_unless(False, None)] | None = None
-    top_logprobs: Annotated[int, _refuse_unless(None)] | None = None
-    tools: Annotated[list[Any], _refuse_unless([], None)] | None = None
+    logprobs: Annotated[Any, _refuse_unless(False)] = None
+    top_logprobs: Annotated[Any, _refuse_unless(0)] = None
+    tools: Annotated[Any, _refuse_unless([])] = None
+    tool_choice: Annotated[Any, _refuse_unless("none", "auto")] = None
+    parallel_tool_calls: bool | None = None
+    """Has no effect without tools."""
+    response_format: Annotated[Any, _refuse_unless({"type": "text"})] = None
+    modalities: Annotated[Any, _refuse_unless(["text"])] = None
+    reasoning_effort: Annotated[Any, _refuse_unless("none")] = None
 
     @property
     def prompt(self) -> str:
@@ -181,7 +199,7 @@ Request = TypeVar("Request", bound=Sampling)
 def parse_request(kind: type[Request], body: bytes) -> Request:
     """Return the request in a body.
 
-    A field that is null is taken as left out.
+    A field that is null is taken as left out, wherever it is and whatever its name: it asks for nothing.
 
     Args:
         kind: CompletionRequest or ChatRequest.
@@ -192,20 +210,31 @@ def parse_request(kind: type[Request], body: bytes) -> Request:
 
     """
     try:
-        fields = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        fields = json.loads(
+            body.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_parse_int, object_hook=_without_nulls
+        )
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(fields, dict):
         raise RequestError(400, f"the body is {type(fields).__name__}; must be a JSON object")
-    given = {name: value for name, value in fields.items() if value is not None or name not in kind.model_fields}
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(fields)
     except ValidationError as error:
         raise _first_error(error, kind) from None
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise RequestError(400, f"the body has a number of {len(digits):,} digits; must have {MAX_DIGITS} at most")
+    return int(digits)
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _first_error(error: ValidationError, kind: type[Sampling]) -> RequestError:

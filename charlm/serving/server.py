@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import resource
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -76,6 +76,7 @@ def run_server(
     page: bytes,
     allowed_hosts: Sequence[str] = (),
     key: str | None = None,
+    say: Callable[[str], object] = lambda _: None,
     drain_seconds: int = 30,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; then take no more, and finish those that were begun.
@@ -89,8 +90,9 @@ def run_server(
         listener: The socket; it is closed in the end.
         limits: The bounds.
         page: The HTML page at /.
-        allowed_hosts: Names besides localhost by which the server may be reached.
+        allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
         key: What requests must carry; None = nothing.
+        say: Takes a line for the user, from any thread: what was not expected in a request.
         drain_seconds: How long it waits in the end for requests that were begun.
 
     Raises:
@@ -109,7 +111,7 @@ def run_server(
     service = Service(models, dispatcher, limits=limits, page=page)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(
-        make_app(service, allowed_hosts=[name.lower() for name in allowed_hosts], key=key),
+        make_app(service, allowed_hosts=allowed_hosts, key=key, say=say),
         http=bounded_protocol(read_seconds=limits.read_seconds, max_connections=max_connections),
         ws="none",
         lifespan="off",

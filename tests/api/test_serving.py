@@ -1,5 +1,6 @@
 """What `charlm.api.serving` checks before it listens."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from run_folders import make_scored_run
 
 from charlm.api.serving import serve
+from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.runs.folder import model_name
 
@@ -22,6 +24,10 @@ class ListeningError(Exception):
     """Ends a server when it listens."""
 
 
+def announce(_url: str, _models: Sequence[str]) -> None:
+    raise ListeningError
+
+
 @pytest.mark.parametrize(
     ("host", "key", "said"),
     [
@@ -35,10 +41,32 @@ def test_an_open_address_without_a_key_is_warned_of(
 ) -> None:
     pytest.importorskip("uvicorn")
 
-    def announce(url: str, models: Sequence[str]) -> None:
-        raise ListeningError
-
     lines: list[str] = []
     with pytest.raises(ListeningError):
         serve([bundle_folder], host=host, port=0, key=key, say=lines.append, announce=announce)
     assert lines == said
+
+
+@pytest.mark.parametrize("key", ["", " secret", "secret\n", "clé", "a\tb"])
+def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, bundle_folder: Path) -> None:
+    pytest.importorskip("uvicorn")
+    with pytest.raises(CharlmError, match="CHARLM_API_KEY: must be printable ASCII") as caught:
+        serve([bundle_folder], port=0, key=key, announce=announce)
+    assert not key.strip() or key.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "*", "*.example.org", "http://a.org", "a.org:80", "a.org/x", "a b", "é.org", "["])
+def test_an_allowed_host_that_no_request_can_name_is_refused(name: str, bundle_folder: Path) -> None:
+    pytest.importorskip("uvicorn")
+    with pytest.raises(CharlmError, match=r"--allow-host .*must be a name"):
+        serve([bundle_folder], port=0, allowed_hosts=[name], announce=announce)
+
+
+def test_a_notebook_which_has_an_event_loop_is_told_where_to_serve(bundle_folder: Path) -> None:
+    pytest.importorskip("uvicorn")
+
+    async def run() -> None:
+        serve([bundle_folder], port=0, announce=announce)
+
+    with pytest.raises(CharlmError, match="an event loop is running here"):
+        asyncio.run(run())

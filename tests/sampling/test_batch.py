@@ -163,3 +163,12 @@ def test_a_text_without_finite_logits_ends_and_the_others_go_on(random_parameter
     assert reports[broken][-1].reason == "not finite"
     assert ids_of(reports[broken]) == []
     assert len(ids_of(reports[sound])) == 2
+
+
+def test_a_length_beyond_64_bits_is_written_like_any_other(parameters: Parameters) -> None:
+    batch, wanted = Batch(parameters, slots=1, window=2), job(parameters, 3, length=10**30)
+    batch.add(wanted)
+    for _ in range(9):
+        batch.step()
+    found = [index for _, chunk in batch.take_reports(everything=True) for index in chunk.ids.tolist()]
+    assert found == [*generate(parameters, PROMPT, sampler=Sampler(), length=9, seed=3)]

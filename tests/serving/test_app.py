@@ -65,3 +65,37 @@ def test_a_client_that_does_not_read_is_given_up_after_a_while() -> None:
 
     asyncio.run(answer(pieces, send, disconnect_after=3600, write_seconds=0.1))
     assert pieces.is_closed
+
+
+def test_an_unexpected_error_is_told_to_the_user_and_not_to_the_client() -> None:
+    pytest.importorskip("starlette", reason="missing: starlette")
+    from charlm.serving.app import Service, make_app
+    from charlm.serving.dispatcher import Dispatcher
+    from charlm.serving.requests import ServerLimits
+
+    class Broken(dict[str, Any]):
+        """Models of which the list fails."""
+
+        def values(self) -> Any:
+            raise ZeroDivisionError("by zero")
+
+    limits = ServerLimits()
+    service = Service(Broken(), Dispatcher({}, limits), limits=limits, page=b"")
+    said: list[str] = []
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "query_string": b"", "headers": headers}
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(make_app(service, allowed_hosts=[], say=said.append)(scope, receive, send))
+    assert sent[0]["status"] == 500
+    assert b"internal server error" in sent[1]["body"]
+    assert b"zero" not in sent[1]["body"]
+    assert len(said) == 1
+    assert said[0].startswith("GET /v1/models: internal server error: ZeroDivisionError: by zero (test_app.py:")

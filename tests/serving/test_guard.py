@@ -2,7 +2,7 @@
 
 import pytest
 
-from charlm.serving.guard import check_host, check_key, check_origin
+from charlm.serving.guard import check_allowed, check_host, check_key, check_origin
 from charlm.serving.requests import RequestError
 
 
@@ -12,6 +12,11 @@ from charlm.serving.requests import RequestError
 )
 def test_addresses_localhost_and_allowed_names_are_answered(host: str) -> None:
     check_host(host, ["texts.example.org"])
+
+
+@pytest.mark.parametrize("name", ["texts.example.org", "TEXTS.example.org.", "my_machine", "xn--bcher-kva.example"])
+def test_an_allowed_name_is_answered_however_it_is_spelt(name: str) -> None:
+    check_host(f"{name}:8000", [check_allowed(name)])
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "texts.example.org", "127.0.0.1.nip.io"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from charlm.serving.answers import AnswerForm, Piece
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -79,7 +80,7 @@ def test_what_is_not_supported_is_refused_unless_it_asks_for_nothing(name: str, 
 
 def test_an_unknown_field_is_refused_with_the_nearest() -> None:
     assert refusal(b'{"temprature": 1}').message == "temprature: is not supported by charlm; did you mean temperature?"
-    assert refusal(b'{"functions": null}').param == "functions"
+    assert refusal(b'{"functions": []}').param == "functions"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,44 @@ def test_a_chat_is_read_as_lines() -> None:
     parts = [{"type": "text", "text": "you "}, {"type": "text", "text": "there"}]
     wanted = chat(messages=[{"role": "system", "content": "Hear"}, {"role": "user", "content": parts, "name": None}])
     assert wanted.prompt == "Hear\nyou there"
+
+
+def test_an_answer_comes_back_as_part_of_the_next_turn() -> None:
+    form = AnswerForm("chat", "m")
+    first = json.loads(b"".join(form.whole([[Piece("there", finish_reason="stop")]], {})))
+    of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
+    message = {**first["choices"][0]["message"], **of_a_client}
+    assert chat(messages=[*MESSAGES, message, {"role": "user", "content": "?"}]).prompt == "hi\nthere\n?"
+    assert chat(messages=[{**message, "tool_calls": [], "annotations": []}]).prompt == "there"
+
+
+@pytest.mark.parametrize(
+    ("name", "neutral", "wanted"),
+    [
+        ("response_format", {"type": "text"}, {"type": "json_object"}),
+        ("store", False, True),
+        ("metadata", {}, {"a": "b"}),
+        ("reasoning_effort", "none", "high"),
+        ("reasoning_effort", None, "low"),
+        ("modalities", ["text"], ["audio"]),
+        ("tool_choice", "none", "required"),
+        ("tools", [], [{"type": "function"}]),
+        ("top_logprobs", 0, 2),
+        ("service_tier", "auto", "flex"),
+        ("web_search_options", None, {}),
+    ],
+)
+def test_a_field_of_a_chat_may_ask_for_nothing(name: str, neutral: Any, wanted: Any) -> None:
+    chat(**{name: neutral})
+    chat(**{name: None})
+    assert refusal(json.dumps({"messages": MESSAGES, name: wanted}).encode(), is_chat=True).param == name
+
+
+def test_a_long_stop_text_and_a_long_number_are_refused_in_their_own_units() -> None:
+    assert "must have 1,000 characters or fewer" in refusal(json.dumps({"stop": "a" * 1001}).encode()).message
+    assert refusal(b'{"seed": ' + b"9" * 5000 + b"}").message == (
+        "the body has a number of 5,000 digits; must have 100 at most"
+    )
 
 
 @pytest.mark.parametrize(
