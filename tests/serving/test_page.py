@@ -117,3 +117,17 @@ def test_a_mistake_is_told_in_words(page: Page) -> None:
     page.wait(lambda: "was not in the training text" in page.status)
     assert "wrong" in page.one("#status").get_attribute("class")
     assert all("400" in error for error in page.errors())  # the browser notes the answer, no script has failed
+
+
+def test_what_was_not_shown_when_the_user_stopped_is_not_part_of_the_text(page: Page) -> None:
+    page.open()
+    page.fill("prompt", "The ")
+    page.fill("length", "400")
+    page.fill("pace", "30")
+    page.wait(lambda: page.text == "The ")
+    page.one("#write").click()
+    page.wait(lambda: len(page.text) > 6)
+    page.one("#write").click()
+    page.wait(lambda: "stopped" in page.status)
+    assert page.browser.execute_script("return globalThis.page.source.text") == page.text
+    assert len(page.text) < 200

@@ -26,12 +26,15 @@ class EndpointSource {
     return response;
   }
 
-  /** Yields the characters of a choice with their nats, null if its tokens are bytes. */
+  /** Yields the characters of a choice with their nats, null if its tokens are bytes; those that nobody takes from it
+      do not become part of the text. */
   *characters({ text, logprobs }) {
     const { tokens, token_logprobs: logs } = logprobs;
-    this.text += text;
-    if (tokens.join("") === text) yield* tokens.map((token, index) => ({ text: token, nats: -logs[index] }));
-    else for (const character of text) yield { text: character, nats: null };
+    const pieces = tokens.join("") === text ? tokens : [...text];
+    for (const [index, piece] of pieces.entries()) {
+      this.text += piece;
+      yield { text: piece, nats: pieces === tokens ? -logs[index] : null };
+    }
   }
 
   async *read(text) {
