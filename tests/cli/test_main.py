@@ -23,9 +23,9 @@ from charlm.config.yaml import parse_yaml
 from charlm.hardware import memory_bytes
 
 OPTIONS = {
-    "tokenize": "--out -c --config -s --set -q --quiet",
-    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task -q --quiet",
-    "plan": "-c --config -s --set --json",
+    "tokenize": "--out -c --config -s --set --skip-undecodable -q --quiet",
+    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --skip-undecodable -q --quiet",
+    "plan": "-c --config -s --set --skip-undecodable --json",
     "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
     "--interactive --checkpoint --unknown --json",
     "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --mix --baselines --copies "
