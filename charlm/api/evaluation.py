@@ -121,7 +121,10 @@ def evaluate(
     name, ids, skipped = text_to_score(model, text, split=split, unknown=unknown, corpus=corpus)
     if len(ids) < 2:
         raise CharlmError(f"{name}: {counted(len(ids), 'character')}: at least 2 are needed for a score")
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+    from threadpoolctl import threadpool_limits
+
+    # Values that are not finite raise a CharlmError. A stream has small products, and many streams have own threads.
+    with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         rates, blocks = list[float](), score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
             rates, blocks = _read_and_learn(model, ids, training, dynamic=dynamic, mixed=mixed)

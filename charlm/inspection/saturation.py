@@ -1,26 +1,17 @@
-"""Saturation: how the outputs of a network are spread over a text.
+"""Saturation and dimension: how the outputs of a network are spread over a text.
 
 Axes: T the characters of a text, H units.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.inspection.figures import BLUE, ORANGE, canvas, legend
-from charlm.inspection.section import Chart, Rows, Section, Table, layer_name
+from charlm.inspection.section import Rows, Section, Table, layer_name
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, Trace
 from charlm.network.rnn import Floats
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Values = NDArray[np.float64]
-
-BINS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +28,6 @@ class LayerSaturation:
     participation_ratio: float
     """(sum of l_i)^2 / sum of l_i^2 of the eigenvalues l of the covariance of h, from 1 to H: how many dimensions the
     states fill; 0 if the states do not vary."""
-    counts: NDArray[np.int64]
-    """A histogram of all outputs: how many lie in each bin, [bins]."""
-    saturated_counts: NDArray[np.int64]
-    """How many of them are saturated, [bins]."""
-    edges: Values
-    """The borders of the bins, [bins + 1]."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +60,12 @@ def measure_saturation(trace: Trace) -> Saturation:
 
 
 def _measure(layer: int, outputs: Floats, is_saturated: NDArray[np.bool_]) -> LayerSaturation:
-    counts, edges = np.histogram(outputs, BINS)
     return LayerSaturation(
         layer=layer,
         units=outputs.shape[1],
         saturated_share=float(is_saturated.mean()),
         always_saturated_units=int(is_saturated.all(0).sum()),
         participation_ratio=participation_ratio(outputs),
-        counts=counts.astype(np.int64),
-        saturated_counts=np.histogram(outputs[is_saturated], edges)[0].astype(np.int64),
-        edges=edges.astype(np.float64),
     )
 
 
@@ -98,19 +79,6 @@ def participation_ratio(states: Floats) -> float:
     covariance = small @ small.T
     square = float((covariance**2).sum())
     return float(np.trace(covariance)) ** 2 / square if square > 0 else 0.0
-
-
-def draw_saturation(saturation: Saturation) -> "Figure":
-    """Draw a histogram of the outputs of each layer."""
-    figure, found = canvas(*(f"Outputs of {layer_name(each.layer)}" for each in saturation.layers), height=1.05)
-    for axes, layer in zip(found, saturation.layers, strict=True):
-        centres, widths = (layer.edges[1:] + layer.edges[:-1]) / 2, np.diff(layer.edges)
-        whole = max(1, layer.counts.sum())
-        axes.bar(centres, layer.counts / whole, width=widths, color=BLUE, alpha=0.85, label="outputs")
-        axes.bar(centres, layer.saturated_counts / whole, width=widths, color=ORANGE, label="saturated")
-        axes.set(xlabel="output h", ylabel="share of outputs")
-    legend(figure)
-    return figure
 
 
 def saturation_rows(saturation: Saturation, _: object) -> Rows:
@@ -131,12 +99,7 @@ SATURATION = Section(
     "A saturated output passes hardly any gradient, since f' is near 0 there; "
     "the participation ratio says how many directions the states fill.",
     lambda reading: measure_saturation(reading.trace),
-    Chart(
-        "saturation",
-        "histogram of the outputs of each layer: the share of outputs in each of 40 bins",
-        draw_saturation,
-    ),
-    Table(
+    table=Table(
         "By layer",
         ("layer", "units", "share of saturated outputs", "units always saturated", "participation ratio"),
         saturation_rows,

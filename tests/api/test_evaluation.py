@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import charlm
 from charlm.api.evaluation import Evaluation, text_to_score
@@ -100,6 +101,17 @@ def test_the_text_of_a_run_is_read_once_to_check_it(trained_run: Path, monkeypat
     monkeypatch.setattr(run, "open_corpus", count)
     charlm.evaluate(charlm.load(trained_run), split="test", mixed=True, copies=True)
     assert opened == [trained_run / "corpus"]
+
+
+def test_products_run_on_one_thread_while_a_text_is_scored(model: charlm.Model, text: Path) -> None:
+    seen = set[int]()
+
+    def look(_: bytes) -> None:
+        seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    with threadpool_limits(2, "blas"):
+        charlm.evaluate(model, text, write_surprise=look)
+    assert seen == {1}
 
 
 def test_the_loss_of_each_character_is_written_if_it_is_asked_for(model: charlm.Model, text: Path) -> None:

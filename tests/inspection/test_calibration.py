@@ -1,7 +1,5 @@
 """Calibration: on predictions whose right temperature is known, and against a fine grid."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from conftest import RandomParameters
@@ -42,26 +40,3 @@ def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: Rand
     found = calibration_of(parameters, ids)
     assert found.positions == 499
     assert found.nats_per_char == pytest.approx(mean_score(score_stream(parameters, ids)).nats_per_char, rel=1e-5)
-
-
-def test_logits_that_are_not_finite_give_an_error_that_is_not_either(random_parameters: RandomParameters) -> None:
-    parameters = replace(random_parameters(), logits_bias=np.array([3e38, -3e38, 0, 0, 0], np.float32))
-    with np.errstate(all="ignore"):
-        broken = replace(parameters, logits_kernel=parameters.logits_kernel * np.float32(3e38))
-        assert np.isnan(calibration_of(broken, np.array([1, 2, 0, 1])).expected_error)
-
-
-def test_bins_count_how_often_the_likeliest_character_was_right(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters()
-    constant = replace(
-        parameters,
-        logits_kernel=np.zeros_like(parameters.logits_kernel),
-        logits_bias=np.log(np.array([0.55, 0.15, 0.1, 0.1, 0.1], np.float32)),
-    )
-    ids = np.array([1, 0, 0, 2, 0, 3, 4, 0, 0, 1, 0])
-    found = calibration_of(constant, ids)
-    (only,) = found.bins
-    assert (only.low, only.high, only.positions) == (0.5, 0.6, 10)
-    assert only.confidence == pytest.approx(0.55)
-    assert only.accuracy == pytest.approx(0.6)
-    assert found.expected_error == pytest.approx(0.05)
