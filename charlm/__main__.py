@@ -6,17 +6,18 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
-
-from charlm.cli.main import main as run_commands
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end the program."""
 GARBAGE_THRESHOLDS = (100_000, 50, 100)
-"""When Python looks for circles of objects that nothing uses; it does so after 700 new objects by default.
+"""When Python looks for reference cycles that nothing uses; it does so after 700 new objects by default.
 
 TensorFlow's import makes hundreds of thousands of objects that stay. To search them again and again would take a
 quarter of the start of `charlm train`.
@@ -29,26 +30,47 @@ def main() -> None:
     clean_up_on_signals()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
-        run_commands()
-    except SystemExit as end:
-        if "tensorflow" in sys.modules and isinstance(end.code, int):
-            _exit_at_once(end.code)
-        raise
+        try:
+            from charlm.cli.main import main as run_commands  # here, since a signal may come while it is imported
+
+            run_commands()
+        finally:
+            _handle_signals(_do_nothing)
+    except (SystemExit, KeyboardInterrupt) as end:
+        _handle_signals(_do_nothing)  # the line above may have been interrupted
+        _handle_signals(signal.SIG_IGN)  # the interpreter sets the default action for a function when it ends
+        code = end.code if isinstance(end, SystemExit) else getattr(end, "exit_code", 128 + signal.SIGINT)
+        if "tensorflow" in sys.modules and isinstance(code, int):
+            _exit_at_once(code)
+        sys.exit(code)
 
 
 def clean_up_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the program like an error, so that it removes its temporary files.
+    """Let the first SIGINT, SIGTERM or SIGHUP end the program like an error, so that it removes its temporary files.
 
-    The default is to end at once. A signal that is ignored stays ignored, so that nohup works. `charlm train` has
-    handlers of its own.
+    The default of the last two is to end at once. Further signals are ignored while the program ends: they would tear
+    what cleans up, or end the interpreter with a traceback. A signal that is ignored stays ignored, so that nohup
+    works. `charlm train` and `charlm serve` have handlers of their own while they work.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
+    for number in ENDING:
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
             signal.signal(number, _exit_by_signal)
 
 
 def _exit_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    _handle_signals(_do_nothing)  # not SIG_IGN: Python would tell of a signal that has come already
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + number)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in ENDING:
+        signal.signal(number, handler)
 
 
 def fill_standard_streams() -> None:

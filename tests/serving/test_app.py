@@ -90,10 +90,13 @@ def test_an_unexpected_error_is_told_to_the_user_and_not_to_the_client() -> None
     async def send(message: Any) -> None:
         sent.append(message)
 
+    async def call() -> None:
+        await make_app(service, allowed_hosts=[], say=said.append)(scope, receive, send)
+
     headers = [(b"host", b"localhost")]
     scope = {"type": "http", "method": "GET", "path": "/v1/models", "query_string": b"", "headers": headers}
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(make_app(service, allowed_hosts=[], say=said.append)(scope, receive, send))
+        asyncio.run(call())
     assert sent[0]["status"] == 500
     assert b"internal server error" in sent[1]["body"]
     assert b"zero" not in sent[1]["body"]
