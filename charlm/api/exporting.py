@@ -1,6 +1,6 @@
 """Models for other programs: as files that a browser, PyTorch, ONNX, Keras or C reads.
 
-Axes: T time.
+Axes: T time, V vocabulary.
 """
 
 import os
@@ -25,8 +25,9 @@ from charlm.storage.atomic import write_file, write_folder
 from charlm.storage.files import writing
 from charlm.text.corpus import Corpus
 
-CHECKED_CHARACTERS = 10_000
-"""T, the length of the text that --check reads, at most."""
+CHECKED_CHARACTERS, CHECKED_LOGITS = 10_000, 1 << 22
+"""T, the length of the text that --check reads, and T V, the number of logits that it compares, at most: a browser
+takes a hundred bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
             format: then the export alone is written.
         format: html, onnx, torch, keras or c.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
-            characters: the validation text of the run, its training text if that is too short, or a text that the model
-            writes if it is not in its run.
+            characters, fewer if the vocabulary has more than 419: the validation text of the run, its training text if
+            that is too short, or a text that the model writes if it is not in its run.
 
     Raises:
         CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
@@ -68,7 +69,7 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
     corpus = run_corpus(model.folder, model.bundle) if check else None
     checked = None
     if check:
-        ids = _text_to_check(model, corpus)
+        ids = text_to_check(model, corpus)
         checked = check_export(files, ids, bundle=model.bundle, program=found.reader, read_logits=found.read_logits)
         if not checked.has_passed:
             raise CharlmError(
@@ -103,19 +104,20 @@ def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
             raise CharlmError(f"{path}: exists already; name {place}, or delete this one")
 
 
-def _text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
+def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
     """Return the text that --check reads, integers [T]: of the run if it has one, else written by the model."""
+    length = max(1, min(CHECKED_CHARACTERS, CHECKED_LOGITS // len(model.vocabulary)))
     if corpus is not None:
         for split in ("validation", "train"):
-            ids = corpus.split(split, at_most=CHECKED_CHARACTERS)
-            if len(ids) >= CHECKED_CHARACTERS or (split == "train" and len(ids)):
+            ids = corpus.split(split, at_most=length)
+            if len(ids) >= length or (split == "train" and len(ids)):
                 return np.asarray(ids, np.int64)
     vocabulary = model.vocabulary
     generated = generate(
         model.bundle.parameters,
         encode_prompt(vocabulary, ""),
         sampler=Sampler(),
-        length=CHECKED_CHARACTERS,
+        length=length,
         seed=1,
         forbidden=forbidden_ids(vocabulary),
     )

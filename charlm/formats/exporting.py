@@ -131,7 +131,8 @@ class Format:
     """From a bundle and the name of the model to the files by name; raises CharlmError if they cannot be made."""
     read_logits: ReadLogits
     usage: str
-    """How to use it, in Markdown; a `string.Template` with `layers`, `units` and `temperature`."""
+    """How to use it, in Markdown; a `string.Template` with `layers`, `units`, `temperature` and `decode`, what
+    makes the text of characters: at level byte they stand for bytes."""
     suffix: str | None = None
     """The suffix of its file, if it has a single one."""
 
@@ -173,7 +174,12 @@ def hub_files(bundle: Bundle, found: Format, files: Mapping[str, bytes], *, titl
 
     """
     shape, temperature = bundle.architecture, max(bundle.sampling_temperature(), MIN_TEMPERATURE)
-    usage = Template(found.usage).substitute(layers=shape.layers, units=shape.units, temperature=f"{temperature:g}")
+    usage = Template(found.usage).substitute(
+        layers=shape.layers,
+        units=shape.units,
+        temperature=f"{temperature:g}",
+        decode='.encode("latin-1").decode("utf-8", "replace")' if bundle.vocabulary.level == "byte" else "",
+    )
     card = model_card(bundle, title=title, program=found.reader, usage=usage, names=files)
     return {
         **bundle_files(bundle),

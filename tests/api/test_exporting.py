@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bundles import architecture_of
+from conftest import RandomParameters
 
-from charlm.api.exporting import export
+from charlm.api.exporting import export, text_to_check
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
+from charlm.text.vocabulary import Vocabulary
 
 HUB = {"README.md", "LICENSE", "config.yaml", "model.json", "vocabulary.json", "weights.safetensors"}
 
@@ -108,3 +111,11 @@ def test_the_card_does_not_say_where_the_text_lay(trained_run: Path, tmp_path: P
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "on the validation text." in card
     assert str(trained_run.parent) not in card
+
+
+def test_the_text_of_a_check_is_shorter_for_a_large_vocabulary(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(vocabulary_size=5000, layers=1, units=4)
+    vocabulary = Vocabulary("char", tuple(map(chr, range(100, 5100))))
+    bundle = Bundle(architecture_of(parameters), parameters, vocabulary, "")
+    ids = text_to_check(Model(Path("m"), bundle), None)
+    assert len(ids) == 838  # of 5,000 logits each: 4,190,000, at most 2^22

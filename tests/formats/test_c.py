@@ -1,5 +1,6 @@
 """The weights for the C program, and the program itself: it writes what charlm writes."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_a_file_that_is_cut_short_is_refused_in_a_line(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("field", range(10))
-@pytest.mark.parametrize("value", [-(2**31), -2, 2**21, 2**31 - 1])
+@pytest.mark.parametrize("value", [-(2**31), -2, 1, 2, 4, 2**21, 2**31 - 1])
 def test_sizes_that_are_not_possible_do_no_harm(
     bundle: Bundle, tmp_path: Path, program: Path, field: int, value: int
 ) -> None:
@@ -109,7 +110,17 @@ def test_sizes_that_are_not_possible_do_no_harm(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("prompt", "message"), [("X", b"does not know"), (b"\xc3", b"UTF-8"), (b"\xff", b"UTF-8")])
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("X", b"does not know"),
+        (b"\xc3", b"UTF-8"),
+        (b"\xff", b"UTF-8"),
+        (b"\xc1\xa1", b"UTF-8"),
+        (b"\xe0\x81\xa1", b"UTF-8"),
+        (b"\xed\xa0\x80", b"UTF-8"),
+    ],
+)
 def test_a_prompt_that_cannot_be_read_is_refused(
     make_bundle: BundleMaker, tmp_path: Path, program: Path, prompt: str | bytes, message: bytes
 ) -> None:
@@ -117,3 +128,44 @@ def test_a_prompt_that_cannot_be_read_is_refused(
     done = run(program, tmp_path / "model.bin", prompt)
     assert done.returncode == 1
     assert message in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("y",), b"LENGTH must be a whole number"),
+        (("-1",), b"LENGTH must be a whole number"),
+        (("9" * 30,), b"LENGTH must be a whole number"),
+        (("5", "-1"), b"TEMPERATURE must be a number, 0 or more"),
+        (("5", ""), b"TEMPERATURE must be a number"),
+        (("5", "nan"), b"TEMPERATURE must be a number"),
+        (("5", "1", "x"), b"TOP must be a whole number"),
+        (("5", "1", "0", "x"), b"SEED must be a whole number"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_by_its_name(
+    make_bundle: BundleMaker, tmp_path: Path, program: Path, options: tuple[str, ...], message: bytes
+) -> None:
+    (tmp_path / "model.bin").write_bytes(export_c(make_bundle())["model.bin"])
+    done = run(program, tmp_path / "model.bin", "a", *options)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert message in done.stderr
+
+
+@pytest.mark.slow
+def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(
+    make_bundle: BundleMaker, tmp_path: Path, program: Path
+) -> None:
+    bundle = make_bundle(characters=("\x1b", "\x9b"), layers=1)
+    for tensor in bundle.parameters.tensors().values():
+        tensor[:] = 0
+    (tmp_path / "model.bin").write_bytes(export_c(bundle)["model.bin"])
+    reader, terminal = os.openpty()
+    arguments = [program, tmp_path / "model.bin", "", "40", "1", "0", "3"]
+    subprocess.run(arguments, stdout=terminal, check=True)
+    os.close(terminal)
+    shown = os.read(reader, 1000).decode()
+    os.close(reader)
+    assert set(shown) == set("\\x1b9")
+    assert {shown[start : start + 4] for start in range(0, 160, 4)} == {"\\x1b", "\\x9b"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from chromium import chromium
+from commands import charlm
 from formats.networks import STRANGE, BundleMaker, write_export
 
 from charlm.api.model import Model, load
@@ -304,3 +305,16 @@ def test_every_field_and_button_has_a_name(browser: Browser, trained: Model, tmp
     browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ")
     for element in browser.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
         assert element.accessible_name.strip(), element.get_attribute("outerHTML")
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_an_incomplete_last_character_is_shown_as_charlm_sample_writes_it(
+    browser: Browser, make_bundle: BundleMaker, tmp_path: Path, length: int
+) -> None:
+    bundle = make_bundle(vocabulary=BYTES, layers=1)
+    bundle.parameters.logits_bias[0xE2] += 1e6  # the first of three bytes, again and again
+    browser.open(tmp_path / "page", bundle)
+    browser.fill(prompt="a", temperature=0, length=length)
+    browser.click("write")
+    written = charlm("sample", tmp_path / "page", "-p", "a", "-n", length, "-t", 0, "--json")
+    assert browser.text == "a" + json.loads(written.stdout)["samples"][0]["text"] == "a" + length * "\ufffd"

@@ -232,12 +232,17 @@ class LocalSource {
     try {
       for (let count = 0; count < length; count++) {
         const id = choose(this.allowedLogits(), { temperature, topP }, this.random.next());
-        if (id === this.endId) return "the model ended the text";
+        if (id === this.endId) {
+          held.push(...this.flush().map((step) => ({ step, before })));
+          while (held.length) yield held.shift().step;
+          return "the model ended the text";
+        }
         if (!this.isInsideCharacter) before = this.snapshot();
         for (const step of this.put(id)) held.push({ step, before });
         while (held.length && !stop.startsWith(heldText())) yield held.shift().step;
         if (stop && heldText() === stop) return "the stop text came";
       }
+      held.push(...this.flush().map((step) => ({ step, before })));
       while (held.length) yield held.shift().step;
       return "the length is reached";
     } finally {  // what has not been shown is taken back
@@ -293,6 +298,15 @@ class LocalSource {
     if (text === "") return;
     yield { text, nats: this.pendingNats };
     this.pendingNats = 0;
+  }
+
+  /** Returns what stands for the bytes of a character that is not complete, as `charlm sample` writes it: U+FFFD. */
+  flush() {
+    if (!this.isBytes) return [];
+    const step = { text: this.decoder.decode(), nats: this.pendingNats };
+    this.isInsideCharacter = false;
+    this.pendingNats = 0;
+    return step.text === "" ? [] : [step];
   }
 
   advance(id) {

@@ -2,22 +2,27 @@
 
        cc -O3 run.c -lm -o run
        ./run model.bin "The " 500           a prompt, and how many characters (bytes, for a model of bytes) to write
-       ./run model.bin "The " 500 0.7 20 1  the temperature too, among how many characters to choose, and the seed
+       ./run model.bin "The " 500 0.7 20 1  the temperature too (0.5 without), among how many characters to choose
+                                            (0 = all), and the seed (the time without)
        ./run model.bin --logits < ids       float32 logits after each of the int32 ids, for checks
 
    At temperature 0 it writes the most likely character, as `charlm sample -t 0` does. Above, a character is drawn from
    softmax(logits / temperature); a seed gives the same text again, but not that of charlm. The recurrence of each layer
-   is h_t = f(x_t U + h_{t-1} V + b), the logits are h W + c (Elman 1990). */
+   is h_t = f(x_t U + h_{t-1} V + b), the logits are h W + c (Elman 1990). A terminal gets control characters as
+   escapes such as \x1b. */
 
+#include <errno.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { HEADER = 12, RESERVED = 0xFFFFFFFF };
 
+static int is_terminal;
 static int32_t vocabulary, layers, units, width, is_embedded, has_skips, activation, is_bytes, unknown_id, end_id;
 static uint32_t *characters;                       /* [vocabulary], code points; RESERVED = none */
 static float *embedding, **tables, **below, **recurrent, *logits_kernel, *logits_bias;
@@ -76,10 +81,12 @@ static void read_model(const char *path) {
     vocabulary = head[2], layers = head[3], units = head[4], width = head[5], is_embedded = head[6];
     has_skips = head[7], activation = head[8], is_bytes = head[9], unknown_id = head[10], end_id = head[11];
     if (vocabulary < 1 || vocabulary > 1 << 21 || units < 1 || units > 1 << 21 || layers < 1 || layers > 64 ||
-        width < 1 || width > 1 << 21 || unknown_id >= vocabulary || end_id >= vocabulary || activation < 0 || activation > 3)
+        width < 1 || width > 1 << 21 || (!is_embedded && width != vocabulary) || unknown_id >= vocabulary || end_id >= vocabulary || activation < 0 || activation > 3)
         fail("the model is damaged");
     characters = allocate(vocabulary, 4);
     read_exactly(file, characters, vocabulary);
+    for (int id = 0; id < vocabulary; id++)
+        if (characters[id] != RESERVED && characters[id] > (is_bytes ? 0xFF : 0x10FFFF)) fail("the model is damaged");
     embedding = is_embedded ? read_matrix(file, vocabulary, width) : NULL;
     tables = allocate(layers, sizeof *tables);
     below = allocate(layers, sizeof *below);
@@ -127,6 +134,8 @@ static int64_t next_character(const unsigned char **text, const unsigned char *e
         if ((**text & 0xC0) != 0x80) fail("the text is not UTF-8");
         code = code << 6 | (*(*text)++ & 0x3F);
     }
+    uint32_t least = lead >= 0xF0 ? 0x10000 : lead >= 0xE0 ? 0x800 : 0x80;
+    if (code < least || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) fail("the text is not UTF-8");
     return code;
 }
 
@@ -136,8 +145,11 @@ static int find_id(int64_t code) {
     return unknown_id;
 }
 
+/* Writes a code point as UTF-8, or a byte; a terminal would obey control characters, but for line breaks and tabs. */
 static void write_character(uint32_t code) {
-    if (is_bytes || code < 0x80) putchar(code);
+    int is_control = (code < 0x20 && code != '\n' && code != '\t') || code == 0x7F || (!is_bytes && code - 0x80 < 0x20);
+    if (is_control && is_terminal) printf("\\x%02x", (unsigned)code);
+    else if (is_bytes || code < 0x80) putchar(code);
     else if (code < 0x800) putchar(0xC0 | code >> 6), putchar(0x80 | (code & 0x3F));
     else {
         if (code < 0x10000) putchar(0xE0 | code >> 12);
@@ -209,14 +221,28 @@ static void print_logits(void) {
     }
 }
 
+/* Returns an argument that must be a whole number from 0 to LONG_MAX. */
+static long whole(const char *text, const char *message) {
+    char *end;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    if (end == text || *end || errno || number < 0) fail(message);
+    return number;
+}
+
 int main(int count, char **arguments) {
     if (count < 2) fail("usage: run model.bin [PROMPT [LENGTH [TEMPERATURE [TOP [SEED]]]]]");
+    const char *prompt = count > 2 ? arguments[2] : "";
+    long length = count > 3 ? whole(arguments[3], "LENGTH must be a whole number, 0 or more") : 500;
+    long top = count > 5 ? whole(arguments[5], "TOP must be a whole number, 0 (all) or more") : 0;
+    uint64_t seed = count > 6 ? (uint64_t)whole(arguments[6], "SEED must be a whole number, 0 or more") : (uint64_t)time(NULL);
+    char *rest = "";
+    double temperature = count > 4 ? strtod(arguments[4], &rest) : 0.5;
+    if (rest == (count > 4 ? arguments[4] : NULL) || *rest || !(temperature >= 0) || isinf(temperature))
+        fail("TEMPERATURE must be a number, 0 or more");
+    is_terminal = isatty(1);
     read_model(arguments[1]);
     if (count > 2 && !strcmp(arguments[2], "--logits")) return print_logits(), 0;
-    const char *prompt = count > 2 ? arguments[2] : "";
-    long length = count > 3 ? atol(arguments[3]) : 500, top = count > 5 ? atol(arguments[5]) : 0;
-    double temperature = count > 4 ? atof(arguments[4]) : 0.7;
-    uint64_t seed = count > 6 ? strtoull(arguments[6], NULL, 10) : (uint64_t)time(NULL);
     fputs(prompt, stdout);
     if (!read_text((const unsigned char *)prompt, strlen(prompt))) {
         int line_break = find_id('\n');
