@@ -110,10 +110,8 @@ def train(
     started, given = time.perf_counter(), parse_overrides(overrides)
     if minutes is not None:
         check_minutes(minutes, given)
-    if recipe is not None:
-        load_config(
-            find_recipe(str(recipe)), overrides=given
-        )  # a mistake is found before other machines are waited for
+    if recipe is not None and cluster is not None:  # a mistake is found before other machines are waited for
+        load_config(find_recipe(str(recipe)), overrides=given)
     with (
         stop_on_signal(say, show_progress=show_progress) as session,
         start_engines(session, cluster) as engines,

@@ -50,14 +50,11 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def load_config(
-    path: Path, *, inherited: Mapping[str, Any] = {}, overrides: Overrides = (), follow_links: bool = True
-) -> Config:
+def load_config(path: Path, *, overrides: Overrides = (), follow_links: bool = True) -> Config:
     """Read a config from a YAML file.
 
     Args:
         path: A file of at most 100,000 bytes, UTF-8.
-        inherited: Sections that replace values of the file, and whose values the overrides replace.
         overrides: Values that replace those of the file.
         follow_links: Whether `path` may be a link.
 
@@ -67,7 +64,7 @@ def load_config(
 
     """
     values = read_values(path, follow_links=follow_links)
-    config, others = parse_config(values, origin=str(path)), merge(inherited, parse_overrides(overrides))
+    config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
     return parse_config(merge(values, others), origin="--set") if others else config
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.config.file import load_config, nest, parse_config
+from charlm.config.file import nest, parse_config, read_values
 from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
 from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, merge
 from charlm.errors import CharlmError, check_path
@@ -219,11 +219,10 @@ def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent
 
     The teachers of a run are as long as the recipe says: what the user asks of the run itself does not reach them.
     """
-    inherited = {} if parent is None else nest(parent.bundle.architecture.settings().items())
-    if path is None:
-        recipe = config = parse_config(merge(inherited, overrides), origin="--set")
-    else:
-        recipe, config = load_config(path), load_config(path, inherited=inherited, overrides=overrides)
+    values = {} if path is None else read_values(path)
+    others = {} if parent is None else nest(parent.bundle.architecture.settings().items())
+    recipe, others = parse_config(values, origin=str(path)), merge(others, overrides)
+    config = parse_config(merge(values, others), origin="--set") if others else recipe
     check_first_weights(config, parent)
     if parent is not None:
         check_shape(config, parent)
