@@ -94,7 +94,8 @@ def draw_curves(curves: Curves) -> "Figure":
             axes.plot(curve.steps, curve.nats_per_char, label=name, **series(index), **marker)
     if len(training.steps) and len(validation.steps):
         below = np.interp(validation.steps, training.steps, training.nats_per_char)
-        axes.fill_between(validation.steps, below, validation.nats_per_char, color=ORANGE, alpha=0.18, linewidth=0)
+        above = np.maximum(validation.nats_per_char, below)
+        axes.fill_between(validation.steps, below, above, color=ORANGE, alpha=0.18, linewidth=0)
     axes.set(xlabel="step", ylabel="nats per character")
     axes.set_xlim(0, None)
     _draw_baselines(axes, curves.baselines)
@@ -119,8 +120,7 @@ CURVES = Section(
     "Learning curves",
     "L = mean of \N{MINUS SIGN}log softmax(logits_{t-1})[id_t]",
     "Where the curve falls below a line across, the network predicts better than that simple model; "
-    "the shaded gap between training and validation is what it has memorised, "
-    "less what dropout adds to the loss in training.",
+    "the shaded gap grows as it memorises the training text; dropout adds to the loss in training and hides it.",
     make_curves,
     Chart(
         "curves",

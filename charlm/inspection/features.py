@@ -234,6 +234,32 @@ def shift_feature(values: NDArray[np.float64], *, count: int, rng: np.random.Gen
     return np.asarray(values[(np.arange(size) + shifts[:, None]) % size])
 
 
+def shift_within(
+    values: NDArray[np.float64], groups: NDArray[np.int64], *, count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return a feature moved round the positions of each group by random distances, [count, T].
+
+    Each group keeps its values, so that as many pairs are compared as with the feature itself.
+
+    Args:
+        values: The feature, [T].
+        groups: Of each position, integers [T], 0 or more.
+        count: How many variants to return.
+        rng: Draws the distances.
+
+    """
+    order = np.argsort(groups, kind="stable")
+    sizes = np.bincount(groups)
+    size = sizes[groups[order]]
+    start = (np.cumsum(sizes) - sizes)[groups[order]]
+    place = np.arange(len(values)) - start
+    moved = np.empty((count, len(values)))
+    for row in moved:
+        distance = rng.integers(0, np.maximum(sizes, 1))[groups[order]]
+        row[order] = values[order][start + (place + distance) % size]
+    return moved
+
+
 def chance_level(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64], kind: Kind) -> float:
     """Return the 99th percentile, over K variants of a feature, of the association of the best output."""
     return float(np.percentile(np.abs(associate(ranks, groups, features, kind)).max(0), 99))

@@ -324,7 +324,7 @@ IMPULSE = Section(
     "impulse_response",
     "The impulse response",
     "dh_{t+1} = dh_t V D_{t+1}",
-    "A replaced character fades from the state, and sooner from the prediction; "
+    "A curve that falls means that a replaced character fades, from the state or from the prediction; "
     "as long as the dashed line follows, the network acts as a linear filter.",
     lambda reading: impulse_response(reading.trace),
     Chart(

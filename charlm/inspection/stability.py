@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 
+MIN_EXPONENT = 1e-6
+"""Of smaller exponents, rounding may have made the sign."""
+
+
 @dataclass(frozen=True, eq=False)
 class RecurrentSpectrum:
     """The recurrent kernel V of one layer."""
@@ -100,7 +104,8 @@ class Lyapunov:
     dimensions: int
     """Of the state: how many exponents there are in all; n may be less."""
     time_constant: float | None
-    """-1 / largest exponent, in characters: a difference shrinks to 1/e in this time; None if it does not shrink."""
+    """-1 / largest exponent, in characters: a difference shrinks to 1/e in this time; None if it does not shrink, or by
+    no more than MIN_EXPONENT."""
     steps: int
     """Over how many characters they were averaged."""
 
@@ -136,11 +141,13 @@ def lyapunov(
         q, r = np.linalg.qr(pushed.T)
         basis = q.T
         if time >= skipped:
+            lengths = np.abs(np.diagonal(r))
+            lengths[lengths < 64 * np.finfo(lengths.dtype).eps * lengths.max()] = 0  # what rounding leaves of 0
             with np.errstate(divide="ignore"):
-                sums += np.log(np.abs(np.diagonal(r)))
+                sums += np.log(lengths)
     exponents = np.sort(sums / (end - max(1, skipped)))[::-1]
     largest = float(exponents[0])
-    time_constant = -1 / largest if largest < 0 else None
+    time_constant = -1 / largest if largest < -MIN_EXPONENT else None
     return Lyapunov(exponents, dimensions, time_constant, end - max(1, skipped))
 
 

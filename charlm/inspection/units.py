@@ -19,6 +19,7 @@ from charlm.inspection.features import (
     chance_level,
     features_of,
     shift_feature,
+    shift_within,
 )
 from charlm.inspection.figures import BLUE, INK, ORANGE, PURPLE, canvas, legend, room_for
 from charlm.inspection.markup import passage, safe, to_plain
@@ -48,7 +49,8 @@ EXCERPT_VALUES = 200_000
 class Chance:
     """What strength the strongest unit of the network reaches on a feature by chance, from 0 to 1.
 
-    It is the 99th percentile over circular shifts of the feature against the text. A strength is |2 AUC - 1| for a
+    It is the 99th percentile over circular shifts of the feature against the text, or, given the character, against the
+    positions with the same character. A strength is |2 AUC - 1| for a
     yes/no feature and the size of a rank correlation for a number.
     """
 
@@ -148,7 +150,15 @@ def score_units(
     ranked = [(centred_ranks(joined, groups), groups) for groups in (np.zeros(len(ids), np.int64), ids)]
     places = [(layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])]
     scores = [
-        _score(feature, ranked, shift_feature(feature.values, count=shifts, rng=rng), places)
+        _score(
+            feature,
+            ranked,
+            (
+                shift_feature(feature.values, count=shifts, rng=rng),
+                shift_within(feature.values, ids, count=shifts, rng=rng),
+            ),
+            places,
+        )
         for feature in found
         if _is_frequent(feature)
     ]
@@ -171,14 +181,17 @@ def _is_frequent(feature: Feature) -> bool:
 
 
 def _score(
-    feature: Feature, ranked: Sequence[tuple[Ranks, NDArray[Any]]], shifted: Values, places: Sequence[tuple[int, int]]
+    feature: Feature,
+    ranked: Sequence[tuple[Ranks, NDArray[Any]]],
+    shifted: Sequence[Values],
+    places: Sequence[tuple[int, int]],
 ) -> tuple[FeatureScores, Values]:
     """Score all units on a feature.
 
     Args:
         feature: The feature.
         ranked: The ranks and the groups: over the whole text, and among the positions with the same character.
-        shifted: The shifted feature, [K, T].
+        shifted: The shifted feature, [K, T], for each of these.
         places: The layer and the number of each unit, [N].
 
     Returns:
@@ -187,7 +200,8 @@ def _score(
     """
     association, given = (associate(*each, feature.values[None], feature.kind)[:, 0] for each in ranked)
     strength, given = np.abs(association), np.abs(given)
-    chance = Chance(*(chance_level(*each, shifted, feature.kind) for each in ranked))
+    pairs = zip(ranked, shifted, strict=True)
+    chance = Chance(*(chance_level(*each, variants, feature.kind) for each, variants in pairs))
     is_beyond = (strength > chance.shifted) & (given > chance.shifted_given_character)
     best = tuple(
         UnitScore(

@@ -12,6 +12,7 @@ from charlm.inspection.features import (
     character_kind,
     features_of,
     shift_feature,
+    shift_within,
 )
 from charlm.text.vocabulary import Vocabulary
 
@@ -124,3 +125,15 @@ def test_chance_level_is_exceeded_by_one_variant_in_a_hundred() -> None:
     variants = (rng.random((1000, 200)) < 0.5).astype(float)
     best = np.abs(associate(*ranked, variants, "yes/no")).max(0)
     assert (best > chance_level(*ranked, variants, "yes/no")).sum() == 10
+
+
+def test_a_feature_shifted_within_groups_keeps_the_values_of_each_group_in_their_order() -> None:
+    groups = np.array([2, 0, 2, 2, 0, 2, 5])
+    values = np.array([1.0, 7, 2, 3, 8, 4, 9])
+    shifted = shift_within(values, groups, count=40, rng=np.random.default_rng(0))
+    found = {group: {tuple(row[groups == group]) for row in shifted} for group in (0, 2, 5)}
+    assert found == {
+        0: {(7, 8), (8, 7)},
+        2: {(1, 2, 3, 4), (2, 3, 4, 1), (3, 4, 1, 2), (4, 1, 2, 3)},
+        5: {(9,)},
+    }

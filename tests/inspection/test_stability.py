@@ -47,6 +47,22 @@ def test_those_of_a_linear_network_are_the_logarithms_of_its_eigenvalues() -> No
     np.testing.assert_allclose(found.exponents, expected, atol=2e-3)  # pairs of eigenvalues turn on
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rotation_has_no_time_constant(seed: int) -> None:
+    kernel = np.linalg.qr(np.random.default_rng(seed).standard_normal((8, 8)))[0]
+    found = lyapunov(traced(one_layer(kernel), random_ids(300)))
+    np.testing.assert_allclose(found.exponents, 0, atol=1e-6)
+    assert found.time_constant is None
+
+
+def test_a_nilpotent_kernel_forgets_every_direction() -> None:
+    """V^6 = 0: the product of six Jacobians is 0."""
+    kernel = np.triu(np.random.default_rng(0).standard_normal((6, 6)), 1)
+    found = lyapunov(traced(one_layer(kernel), random_ids(900)))
+    assert found.exponents.tolist() == [-np.inf] * 6
+    assert found.time_constant == 0
+
+
 @pytest.mark.parametrize("kind", [{}, {"layers": 2, "skip_connections": True, "activation": "sigmoid"}])
 def test_their_sum_is_the_mean_logarithm_of_the_determinant(
     random_parameters: RandomParameters, kind: dict[str, Any]

@@ -69,6 +69,22 @@ def test_no_unit_follows_a_random_feature_beyond_chance(random_parameters: Rando
     assert not units.layers[1].strengths.any()
 
 
+def test_the_best_of_many_units_is_not_beyond_chance_on_the_few_pairs_that_one_character_leaves() -> None:
+    """All characters but one decide the feature, so that 12 positions with it are compared with 60 without."""
+    rng = np.random.default_rng(5)
+    ids = rng.integers(1, 10, 3000)
+    ids[rng.choice(3000, 72, replace=False)] = 0
+    values = (ids > 4).astype(float)
+    values[np.flatnonzero(ids == 0)[:60:5]] = 1
+    outputs = (rng.standard_normal((3000, 300)) + 0.5 * values[:, None],)  # they follow what the character explains
+    units = score_units(outputs, ids, BRACKETS, features=[Feature("mostly explained", "yes/no", values)])
+    (found,) = units.features
+    strongest = max(score.strength_given_character for score in found.best)
+    assert found.chance.shifted_given_character > 0.4
+    assert strongest < 0.7
+    assert found.units_beyond_chance <= 3
+
+
 def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_character(
     random_parameters: RandomParameters,
 ) -> None:
