@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import UNKNOWN_GLYPH, Vocabulary
 
 Kind = Literal["yes/no", "number"]
 Ranks = NDArray[np.float32]
@@ -68,11 +68,15 @@ def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...
 def readable_text(ids: NDArray[Any], vocabulary: Vocabulary) -> str:
     """Return a text with one character for each of its ids [T].
 
-    The end-of-text id becomes a line break, the unknown id U+FFFD. At level byte, each byte becomes the character of
-    Latin-1.
+    The end-of-text id becomes a line break, the unknown id U+FFFD. At level byte, each byte becomes the character that
+    it is a part of in UTF-8, or U+FFFD.
     """
     glyphs = vocabulary.glyphs
-    return "".join([glyphs[index] or "\n" for index in ids.tolist()])
+    text = "".join([glyphs[index] or "\n" for index in ids.tolist()])
+    if vocabulary.level == "char":
+        return text
+    decoded = text.encode("latin-1").decode("utf-8", "surrogateescape")  # a surrogate is one byte that is no text
+    return "".join(UNKNOWN_GLYPH if "\udc80" <= c <= "\udcff" else c * len(c.encode()) for c in decoded)
 
 
 def is_vowel(character: str) -> bool:
@@ -97,8 +101,11 @@ def character_kind(character: str | None) -> str:
 
 
 def is_in_word(text: str) -> list[bool]:
-    """Return for each character whether it is part of a word: a letter, or an apostrophe between two letters."""
-    letters = [character.isalpha() for character in text]
+    """Return for each character whether it is part of a word: a letter with its marks, or an apostrophe between two."""
+    letters: list[bool] = []
+    for character in text:
+        is_mark = not character.isascii() and unicodedata.category(character)[0] == "M"
+        letters.append(character.isalpha() or (is_mark and letters[-1:] == [True]))
     around = [False, *letters, False]
     return [
         letter or (character in APOSTROPHES and around[index] and around[index + 2])

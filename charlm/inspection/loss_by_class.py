@@ -74,15 +74,18 @@ def divide_loss(
         ngram_order: The order of that model; None = there is none.
 
     """
-    kinds = np.array([KINDS.index(character_kind(character)) for character in vocabulary.characters])
-    places = count_within(is_in_word(readable_text(ids, vocabulary)))[1:]
+    text = readable_text(ids, vocabulary)
+    reserved = {index for index, character in enumerate(vocabulary.characters) if character is None}
+    kind_of = {character: KINDS.index(character_kind(character)) for character in {*text, None}}
+    kinds = np.array([kind_of[None if index in reserved else c] for index, c in zip(ids.tolist(), text, strict=True)])
+    places = count_within(is_in_word(text))[1:]
     word_places = np.searchsorted(WORD_STARTS, places, "right") - 1
     return LossByClass(
         characters=len(nats),
         nats_per_char=float(np.mean(nats, dtype=np.float64)),
         ngram_order=ngram_order,
         ngram_nats_per_char=None if ngram_nats is None else float(np.mean(ngram_nats, dtype=np.float64)),
-        by_class=_divide(nats, ngram_nats, kinds[ids[1:]], KINDS),
+        by_class=_divide(nats, ngram_nats, kinds[1:], KINDS),
         by_word_place=_divide(nats, ngram_nats, word_places, WORD_PLACES),
     )
 

@@ -11,6 +11,8 @@ from charlm.inspection.features import (
     chance_level,
     character_kind,
     features_of,
+    is_in_word,
+    readable_text,
     shift_feature,
     shift_within,
 )
@@ -137,3 +139,13 @@ def test_a_feature_shifted_within_groups_keeps_the_values_of_each_group_in_their
         2: {(1, 2, 3, 4), (2, 3, 4, 1), (3, 4, 1, 2), (4, 1, 2, 3)},
         5: {(9,)},
     }
+
+
+def test_at_level_byte_each_byte_is_the_character_that_it_is_a_part_of() -> None:
+    every = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
+    ids = np.array([*"a Дя".encode(), 256, *b"\xd0\n", 0xFF])
+    assert readable_text(ids, every) == "a ДДяя\n\ufffd\n\ufffd"
+
+
+def test_the_marks_of_a_letter_are_part_of_its_word() -> None:
+    assert is_in_word("e\u0301a \u0301 हिन्दी") == [True] * 3 + [False] * 3 + [True] * 6

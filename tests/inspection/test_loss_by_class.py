@@ -59,3 +59,14 @@ def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:
     found = divide_loss(np.zeros(9), IDS, VOCABULARY)
     assert found.nats_per_char == 0
     assert {row.share_of_loss for row in found.by_class} == {0}
+
+
+def test_bytes_are_in_the_class_of_the_character_that_they_are_a_part_of() -> None:
+    every = Vocabulary("byte", tuple(map(chr, range(256))))
+    ids = np.array([*"aДя 1".encode()])
+    assert losses(divide_loss(np.arange(1.0, len(ids)), ids, every).by_class) == {
+        "upper case": (2, 1.5),
+        "lower case": (2, 3.5),
+        "blank": (1, 5),
+        "digit": (1, 6),
+    }
