@@ -93,7 +93,8 @@ def weight_rows(diagram: Diagram, _: object) -> list[tuple[object, ...]]:
 def draw_network(diagram: Diagram) -> "Figure":
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
     parts = diagram.parts
-    figure, (left, right) = canvas("Rolled", "Unrolled", columns=2, height=0.72 * len(parts), left=RIGHT)
+    unrolled = "Unrolled, without skip connections" if diagram.skip_connections else "Unrolled"
+    figure, (left, right) = canvas("Rolled", unrolled, columns=2, height=0.72 * len(parts), left=RIGHT)
     for axes in (left, right):
         axes.set_axis_off()
     _draw_rolled(left, parts, has_skips=diagram.skip_connections)

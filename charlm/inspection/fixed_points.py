@@ -294,8 +294,8 @@ FIXED_POINTS = Section(
     "fixed_points",
     "Fixed and slow points",
     "F(h) = f(x_c U + h V + b) = h, the character c held constant",
-    "A stable point, whose spectral radius is below 1, attracts the state: repeat the character and the network comes "
-    "to rest there; near a slow one it only lingers.",
+    "A stable point, whose spectral radius is below 1, attracts a state that is close enough: repeat the character "
+    "and the network comes to rest there; near a slow one it only lingers.",
     lambda reading: find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states),
     table=Table(
         "The points",

@@ -1,4 +1,4 @@
-"""The surprise of each character of a text, what was likelier, and what decided it.
+"""The surprise of each character of a text, what was likelier, and what it depends on.
 
     nats_t = -log softmax(logits_{t-1})[id_t]
 
@@ -41,7 +41,7 @@ class Predictions:
     influence: Values
     """|dL_t / dx_s| of the prediction at t by the input x_s, for the characters s = t - 1, t - 2, ... before it.
 
-    float64 [N, lags], divided by the largest of its row; 0 before the beginning of the text, and if nothing decides.
+    float64 [N, lags], divided by the largest of its row; 0 before the beginning of the text, and if all are 0.
     """
 
 
@@ -107,7 +107,7 @@ def reader(predictions: Predictions, characters: Characters, run: int) -> str:
     return (
         f'<div class="reader" data-run="{run}"><div class="legend">nats, at least <p class="passage">{steps}</p></div>'
         f'{text}<div class="panel" aria-live="polite"><p class="help">Point at a character, or use Tab and the arrow '
-        f"keys: the likeliest characters appear here, and those before it that decided the prediction turn blue."
+        f"keys: the likeliest characters appear here, and those before it turn blue, the more the loss depends on them."
         f"</p></div></div>"
     )
 
