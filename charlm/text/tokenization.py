@@ -79,8 +79,8 @@ def tokenize(
 
     """
     _check(config)
-    target = Path(os.path.realpath(out))  # unlike resolve, accepts a link to itself
     try:
+        target = Path(os.path.realpath(out))  # unlike resolve, accepts a link to itself
         is_there = target.is_dir()  # it may be a mount point or the current folder: it stays, and is filled
         place = target / "corpus" if is_there else target
         remove_abandoned(place)

@@ -217,6 +217,15 @@ def test_undecodable_files_are_left_out_on_request_with_all_their_characters(tmp
 # The folder
 
 
+def test_a_current_folder_that_is_deleted_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = write_texts(tmp_path, "abba")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(CharlmError, match=r"^out: cannot be written: No such file or directory$"):
+        tokenize([str(sources)], Path("out"), CorpusConfig())
+
+
 def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = write_texts(tmp_path, "abba")
     (tmp_path / "out").mkdir()
