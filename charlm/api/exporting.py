@@ -17,7 +17,7 @@ from charlm.errors import CharlmError, check_choice, escape_controls
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS, hub_files
 from charlm.formats.programs import Check, check_export
-from charlm.runs.folder import model_name
+from charlm.runs.folder import as_path, model_name
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
 from charlm.sampling.sampler import Sampler
@@ -61,7 +61,7 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
 
     """
     check_choice("format", format, FormatName)
-    found, path = FORMATS[format], Path(out)
+    found, path = FORMATS[format], as_path(out, name="out")
     is_file = _is_single_file(path, format)
     _check_is_free(path, may_be_empty_folder=not is_file)
     title = escape_controls(model_name(model.folder)) or "charlm"

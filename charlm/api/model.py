@@ -5,7 +5,7 @@ Axes: B batch, T time, V vocabulary, H units.
 
 import html
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice
+from charlm.errors import CharlmError, check_choice, short_repr
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks
 from charlm.network.rnn import Floats, State, read_outputs
-from charlm.runs.folder import BundleName, find_bundle
+from charlm.runs.folder import BundleName, as_path, as_paths, find_bundle
 from charlm.sampling.generation import GeneratedText, TextRequest, generate_text
-from charlm.sampling.sampler import Sampler
+from charlm.sampling.sampler import Sampler, check_number
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ FULL_NATS = 8.0
 
 
 def load(
-    path: str | Path | None = None, *, checkpoint: BundleName = "best", others: Sequence[str | Path] = ()
+    path: str | Path | None = None,
+    *,
+    checkpoint: BundleName = "best",
+    others: Sequence[str | Path] = (),
+    say: Callable[[str], object] | None = None,
 ) -> "Model":
     """Load a trained model, or an ensemble of several, whose logits are averaged.
 
@@ -42,14 +46,16 @@ def load(
         path: A run or a bundle folder, or a part of the name of one run under runs/; None = the newest run there.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         others: The runs or bundle folders of the other models of the ensemble.
+        say: Takes a line for the user if a run has no best/ yet, and last/ is taken; None = that is refused.
 
     Raises:
-        CharlmError: there is no model, it is damaged, or two models have different vocabularies.
+        CharlmError: an argument has another type, there is no model, it is damaged, or two models have different
+            vocabularies.
 
     """
     check_choice("checkpoint", checkpoint, BundleName)
-    first = find_bundle(None if path is None else Path(path), checkpoint=checkpoint)
-    folders = [first, *(find_bundle(Path(other), checkpoint=checkpoint) for other in others)]
+    first = find_bundle(None if path is None else as_path(path, name="path"), checkpoint=checkpoint, say=say)
+    folders = [first, *(find_bundle(other, checkpoint=checkpoint) for other in as_paths(others, name="others"))]
     bundles = {folder: read_bundle(folder) for folder in folders}
     return Model(first, bundles.pop(first), others=bundles)
 
@@ -110,7 +116,15 @@ class Model:
         return self.bundle.sampling_temperature(origin=str(self.folder / CONFIG_FILE))
 
     def zero_state(self, batch: int = 1) -> State:
-        """Return the state before the first character: zeros, one float32 [batch, H] for each layer."""
+        """Return the state before the first character: zeros, one float32 [batch, H] for each layer.
+
+        Raises:
+            CharlmError: `batch` is not a whole number, 0 or more.
+
+        """
+        check_number("batch", batch, is_whole=True)
+        if batch < 0:
+            raise CharlmError(f"batch: found {batch}; must be 0 or more")
         return self.network.zero_state(batch)
 
     def step(self, ids: NDArray[Any] | Sequence[int], state: State | None = None) -> tuple[Floats, State]:
@@ -129,12 +143,7 @@ class Model:
         """
         ids = _check_ids(ids, len(self.vocabulary))
         expected = self.zero_state(len(ids))
-        if state is None:
-            state = expected
-        found_shapes, shapes = [layer.shape for layer in state], [layer.shape for layer in expected]
-        if found_shapes != shapes:
-            raise CharlmError(f"state: found shapes {found_shapes}; must be {shapes}")
-        return self.network.step(ids, state)
+        return self.network.step(ids, expected if state is None else _check_state(state, expected))
 
     def logits(self, text: str | NDArray[Any] | Sequence[int], *, unknown: Unknown = "error") -> Floats:
         """Return the logits after each character of a text, read from the zero state.
@@ -182,6 +191,7 @@ class Model:
         from charlm.evaluation.scoring import ScoringProtocol, score_ids
 
         check_choice("protocol", protocol, ScoringProtocol)
+        check_number("window", window, is_whole=True)
         ids = self._encode(text, unknown)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
             blocks = score_ids(self.network, ids, protocol=protocol, window=window)
@@ -245,8 +255,8 @@ class Model:
             An iterator over the pieces of the text; `str` of it is the whole text.
 
         Raises:
-            CharlmError: an argument is out of range, a character of the prompt is not known and `unknown` is error, or
-                the temperature is left to a config.yaml that is not a config.
+            CharlmError: an argument is out of range or has another type, a character of the prompt is not known and
+                `unknown` is error, or the temperature is left to a config.yaml that is not a config.
 
         """
         self._refuse_ensemble("generate")
@@ -260,7 +270,7 @@ class Model:
             ),
             seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
             prompt=prompt,
-            stop=stop or "",
+            stop="" if stop is None else stop,
             ignore_end=ignore_end,
             unknown=unknown,
         )
@@ -279,7 +289,10 @@ class Model:
 
 def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArray[Any]:
     """Return ids [n] as an array; refuse what is not integers [n] from 0 to V - 1, which NumPy might take for an id."""
-    array = np.asarray(ids)
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # rows of several lengths
+        raise CharlmError(f"ids: found {short_repr(ids)}; must be integers with one axis") from None
     if array.ndim == 1 and not array.size:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
@@ -288,3 +301,15 @@ def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArr
     if wrong is not None:
         raise CharlmError(f"ids: found {wrong}; must be from 0 to {vocabulary_size - 1}")
     return array
+
+
+def _check_state(state: State, expected: State) -> State:
+    """Return a state as float32 arrays; refuse one that has not the shapes of the expected one."""
+    shapes = [layer.shape for layer in expected]
+    try:
+        found = tuple(np.asarray(layer, np.float32) for layer in state)
+    except (TypeError, ValueError):
+        raise CharlmError(f"state: found {short_repr(state)}; must be arrays of the shapes {shapes}") from None
+    if (found_shapes := [layer.shape for layer in found]) != shapes:
+        raise CharlmError(f"state: found shapes {found_shapes}; must be {shapes}")
+    return found

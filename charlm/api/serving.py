@@ -9,7 +9,7 @@ from charlm.errors import CharlmError, check_choice
 from charlm.formats.card import summarize
 from charlm.formats.web_page import endpoint_page
 from charlm.network.architecture import MODEL
-from charlm.runs.folder import BundleName, model_name
+from charlm.runs.folder import BundleName, as_paths, model_name
 from charlm.sampling.batch import Batch
 from charlm.sampling.generation import forbidden_ids
 from charlm.serving.jobs import ServedModel
@@ -87,7 +87,7 @@ def serve(
 
 def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str, Model]:
     models: dict[str, Model] = {}
-    for run in runs or (None,):
+    for run in as_paths(runs, name="runs") or (None,):
         model = load(run, checkpoint=checkpoint)
         name = model_name(model.folder)
         if name in models:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlm.cli.output import fill, print_aside, terminal_width
-from charlm.errors import CharlmError, escape_controls
+from charlm.errors import CharlmError, escape_controls, short_repr
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, State, probabilities
 from charlm.sampling.generation import TextRequest, choose_ids, encode_prompt, forbidden_ids, read_prompt
@@ -88,7 +88,7 @@ def write_together(
             elif len(line) == 1 and line.isdecimal() and 1 <= int(line) <= len(offered):
                 ids = [offered[int(line) - 1][0]]
             else:
-                show(HELP)
+                show(f"found {short_repr(line)}; {HELP}")
             if ids:
                 logits, state = bundle.parameters.unroll(np.array(ids)[:, None], drafts[-1].state)
                 drafts.append(Draft((*drafts[-1].ids, *ids), logits[-1, 0], state))

@@ -129,7 +129,7 @@ def sample(
     from charlm.sampling.growing import to_bytes
     from charlm.sampling.sampler import Sampler
 
-    model = load(run, checkpoint=checkpoint)
+    model = load(run, checkpoint=checkpoint, say=say)
     wanted = TextRequest(
         INTERACTIVE_LENGTH if interactive and not is_given("length") else length,
         Sampler(
@@ -153,7 +153,10 @@ def sample(
     if unknown == "skip" and (skipped := model.vocabulary.count_skipped(prompt)):
         say(describe_skipped(skipped, "the prompt"))
     if samples == 1 and not as_json:
-        _stream(generate_text(model.bundle, wanted), prompt=to_bytes(prompt), show=show)
+        streamed = generate_text(model.bundle, wanted)
+        _stream(streamed, prompt=to_bytes(prompt), show=show)
+        if wanted.sampler.temperature == 0 and length and str(streamed).isspace():
+            say("-t 0 always writes the most likely character, here only blanks; -t 0.5 varies")
         return
     if samples == 1:
         texts = [generate_text(model.bundle, wanted).finish()]

@@ -8,13 +8,14 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
 from charlm.config.recipes import shipped_models
-from charlm.errors import CharlmError, nearest
+from charlm.errors import CharlmError, nearest, short_repr
 from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE, is_bundle
+from charlm.runs.metrics import read_metrics
 from charlm.storage.files import refuse_links
 from charlm.storage.locks import LOCK
 
@@ -56,6 +57,29 @@ def as_argument(path: Path) -> str:
     return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
+def as_path(value: object, *, name: str) -> Path:
+    """Return a path that a program gave.
+
+    Args:
+        value: A text that is not empty, which Python would take for the current folder, or a path.
+        name: The argument, for the message.
+
+    Raises:
+        CharlmError: it is neither.
+
+    """
+    if not isinstance(value, str | Path) or value == "":
+        raise CharlmError(f"{name}: found {short_repr(value)}; must be a path")
+    return Path(value)
+
+
+def as_paths(values: Iterable[object], *, name: str) -> list[Path]:
+    """Return the paths that a program gave; raises CharlmError also for a single one, which is not a list."""
+    if isinstance(values, str | Path) or not isinstance(values, Iterable):
+        raise CharlmError(f"{name}: found {short_repr(values)}; must be a list of paths")
+    return [as_path(value, name=name) for value in values]
+
+
 def is_run(folder: Path) -> bool:
     """Return whether a run has begun in a folder; a path that cannot be looked up is not a run."""
     # Path.is_file raises OSError for some paths, and one of them would hide the runs beside it.
@@ -81,6 +105,8 @@ def check_no_links(run: Path) -> None:
 def results(run: Path) -> list[str]:
     """Return the names of what training has written to a run; none = the run has nothing but its beginning.
 
+    A log whose lines are all of step 0 belongs to the beginning: training was ended before its first checkpoint.
+
     Raises:
         CharlmError: a name cannot be looked up, so that it is not known what there is.
 
@@ -91,11 +117,18 @@ def results(run: Path) -> list[str]:
             if any(path.match(STEPS) for path in (run / CHECKPOINTS).iterdir()):
                 found.append(f"{CHECKPOINTS}/")
         with contextlib.suppress(FileNotFoundError):
-            if (run / METRICS_FILE).lstat().st_size:
+            if (run / METRICS_FILE).lstat().st_size and not _is_of_beginning(run / METRICS_FILE):
                 found.append(METRICS_FILE)
     except OSError as error:
         raise CharlmError(f"{error.filename}: cannot be read: {error.strerror}") from None
     return found
+
+
+def _is_of_beginning(metrics: Path) -> bool:
+    try:
+        return all(line.get("step") == 0 for line in read_metrics(metrics))
+    except CharlmError:  # what cannot be read may be all that is left of a long training
+        return False
 
 
 def model_name(bundle: Path) -> str:
@@ -163,28 +196,36 @@ def run_names(under: Path = RUNS) -> list[str]:
     return sorted(path.name for path in under.iterdir() if is_run(path)) if under.is_dir() else []
 
 
-def find_bundle(run: Path | None, *, checkpoint: BundleName = "best") -> Path:
+def find_bundle(
+    run: Path | None, *, checkpoint: BundleName = "best", say: Callable[[str], object] | None = None
+) -> Path:
     """Return the folder of the bundle that the user means.
 
     Args:
-        run: The folder of a run or of a bundle, the name of a model that comes with charlm, or a part of the name of
-            one run under runs/; None = the newest run.
+        run: The folder of a run or of a bundle, a part of the name of one run under runs/, or the name of a model that
+            comes with charlm, if no run has it; None = the newest run.
         checkpoint: Which bundle of a run: the one with the best score (best) or the one of the last step (last).
+        say: Takes a line for the user if a run has no best/ yet, and last/ is taken; None = that is refused.
 
     Raises:
         CharlmError: there is no such folder or several that are meant, or no bundle in it.
 
     """
-    shipped = {} if run is None or os.path.lexists(run) else shipped_models()
-    folder = shipped.get(str(run)) or find_run(run)
+    is_path = run is None or os.path.lexists(run) or str(run) in run_names()
+    folder = (None if is_path else shipped_models().get(str(run))) or find_run(run)
     if is_bundle(folder):
         return folder
     if folder.is_file():
-        command = f"charlm evaluate RUN {as_argument(folder)}"
-        raise CharlmError(f"{folder}: a file, not a run; put the run first, and the text after it: {command}")
+        text = as_argument(folder)
+        raise CharlmError(
+            f"{folder}: a file, not a run; to train on it: charlm train {text}; to score it: charlm evaluate RUN {text}"
+        )
     if not folder.is_dir():
         raise CharlmError(f"{folder}: no such folder; must be a run or a bundle")
     bundle = folder / checkpoint
+    if not bundle.is_dir() and say is not None and checkpoint == "best" and is_bundle(folder / "last"):
+        say(f"{folder}: no best/ in this run yet; this is last/, the model of its last step")
+        return folder / "last"
     if not bundle.is_dir():
         raise CharlmError(f"{folder}: {_explain_missing(folder, checkpoint)}")
     return bundle

@@ -17,7 +17,7 @@ from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE, MODEL, Architecture
 from charlm.network.bundle import read_model
-from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, check_is_run, find_run, find_runs
+from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, as_paths, check_is_run, find_run, find_runs
 from charlm.runs.metrics import read_position, to_number
 from charlm.storage.locks import is_held
 from charlm.text.corpus import is_corpus, read_manifest
@@ -162,7 +162,7 @@ def list_runs(runs: Iterable[str | Path] = (), *, report: ReportError | None = N
 
     """
     found = []
-    for folder in [Path(run) for run in runs] or find_runs():
+    for folder in as_paths(runs, name="runs") or find_runs():
         try:
             found.append(summarize(find_run(folder)))
         except CharlmError as error:

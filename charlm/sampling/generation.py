@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice
+from charlm.errors import CharlmError, check_choice, short_repr
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.network.stepper import Stepper
 from charlm.sampling.batch import Batch, Job
 from charlm.sampling.growing import GrowingText, Sample, StoppedBy, readable, to_bytes, to_sample
-from charlm.sampling.sampler import Sampler, make_chooser, not_finite
+from charlm.sampling.sampler import Sampler, check_number, make_chooser, not_finite
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 PROMPT_BLOCK = 1024
@@ -122,7 +122,7 @@ class TextRequest:
     """A text that is wanted.
 
     Raises:
-        CharlmError: a number is out of range; the message names the field.
+        CharlmError: a value is out of range or of another type; the message names the field.
 
     """
 
@@ -143,6 +143,11 @@ class TextRequest:
     (skip)."""
 
     def __post_init__(self) -> None:
+        for name, text in (("prompt", self.prompt), ("stop", self.stop)):
+            if not isinstance(text, str):
+                raise CharlmError(f"{name}: found {short_repr(text)}; must be text")
+        check_number("seed", self.seed, is_whole=True)
+        check_number("length", self.length, is_whole=True)
         if self.seed < 0:
             raise CharlmError(f"seed: found {self.seed}; must be 0 or more")
         if not 0 <= self.length <= sys.maxsize:

@@ -12,19 +12,33 @@ Axes: B rows, V vocabulary.
 """
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, short_repr
 from charlm.network.rnn import Floats
 
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _ALL = np.iinfo(np.int64).max
 NO_ID = -1
 """Takes the place of an id in a row whose logits are not finite."""
+
+
+def check_number(name: str, found: object, *, is_whole: bool = False) -> None:
+    """Refuse what is not a number; raises CharlmError.
+
+    Args:
+        name: The argument, for the message.
+        found: Its value.
+        is_whole: Whether it must be an integer.
+
+    """
+    if not isinstance(found, numbers.Integral if is_whole else numbers.Real):
+        raise CharlmError(f"{name}: found {short_repr(found)}; must be a {'whole ' if is_whole else ''}number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +60,10 @@ class Sampler:
     """0 to 1: keep the ids at least this many times as likely as the most likely id (Nguyen 2024)."""
 
     def __post_init__(self) -> None:
+        check_number("temperature", self.temperature)
+        for name, value in (("top_p", self.top_p), ("min_p", self.min_p)):
+            check_number(name, 0.0 if value is None else value)
+        check_number("top_k", 1 if self.top_k is None else self.top_k, is_whole=True)
         if not 0 <= self.temperature < math.inf:
             raise CharlmError(f"temperature: found {self.temperature}; must be a number, 0 or more")
         if self.top_k is not None and self.top_k < 1:

@@ -14,6 +14,8 @@ from charlm.text.vocabulary import Vocabulary
 FinishReason = Literal["stop", "length"]
 END_OF_TEXT = "<|endoftext|>"
 """What an end-of-text id is called among the likeliest tokens; it has no text."""
+UNKNOWN = "<|unknown|>"
+"""What the unknown id is called there; U+FFFD may be a character of the text."""
 DONE = b"data: [DONE]\n\n"
 """The end of a stream of events."""
 
@@ -87,6 +89,8 @@ def token_text(vocabulary: Vocabulary, index: int) -> str:
     """Return what an id is called among tokens."""
     if index == vocabulary.end_of_text_id:
         return END_OF_TEXT
+    if index == vocabulary.unknown_id:
+        return UNKNOWN
     glyph = vocabulary.glyphs[index]
     return f"bytes:\\x{ord(glyph):02x}" if vocabulary.level == "byte" and not glyph.isascii() else glyph
 

@@ -123,7 +123,8 @@ def _encode(given: Sequence[str], model: ServedModel, limits: ServerLimits, *, n
     try:
         prompts = [model.vocabulary.encode(prompt, unknown=model.unknown) for prompt in given]
     except CharlmError as error:
-        raise RequestError(400, f"{name}: {error}", param=name) from None
+        found, _, _ = str(error).partition("; ")  # the rest names an option of a command
+        raise RequestError(400, f"{name}: {found}; leave it out of {name}", param=name) from None
     if (characters := sum(map(len, prompts))) > limits.prompt_characters:
         raise RequestError(
             400,

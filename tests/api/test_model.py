@@ -52,6 +52,40 @@ def test_without_a_path_the_newest_run_under_runs_is_loaded(
     assert charlm.load().folder == Path("runs/one/best")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": ""}, "path: found ''; must be a path"),
+        ({"path": 3}, "path: found 3; must be a path"),
+        ({"others": "real"}, "others: found 'real'; must be a list of paths"),
+        ({"others": [""]}, "others: found ''; must be a path"),
+        ({"checkpoint": None}, "checkpoint: found None; must be best or last"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_by_its_name(
+    arguments: dict[str, Any], message: str, trained_run: Path
+) -> None:
+    with pytest.raises(CharlmError, match=f"^{message}$"):
+        charlm.load(**{"path": trained_run, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: model.step([[1], [1, 2]]), "ids: found"),
+        (lambda model: model.step([1], 3), "state: found 3; must be arrays"),
+        (lambda model: model.step([1], ["a", "b"]), "state: found"),
+        (lambda model: model.zero_state(1.5), "batch: found 1.5"),
+        (lambda model: model.zero_state(-1), "batch: found -1"),
+        (lambda model: model.logits(None), "ids: found"),
+        (lambda model: model.score("ab", window=2.5), "window: found 2.5"),
+    ],
+)
+def test_what_a_method_cannot_read_is_refused(call: Any, message: str, model: charlm.Model) -> None:
+    with pytest.raises(CharlmError, match=message):
+        call(model)
+
+
 def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match="missing: no such folder"):
         charlm.load(tmp_path / "missing")
@@ -99,6 +133,14 @@ def test_a_text_without_end_is_not_waited_for(trained: charlm.Model) -> None:
         ({"top_p": 1.5}, "top_p: found 1.5"),
         ({"min_p": -0.1}, "min_p: found -0.1"),
         ({"seed": -1}, "seed: found -1"),
+        ({"top_k": 1.5}, r"top_k: found 1\.5; must be a whole number"),
+        ({"length": "5"}, "length: found '5'; must be a whole number"),
+        ({"seed": 1.0}, r"seed: found 1\.0; must be a whole number"),
+        ({"temperature": "hot"}, "temperature: found 'hot'; must be a number"),
+        ({"top_p": "1"}, "top_p: found '1'; must be a number"),
+        ({"prompt": 3}, "prompt: found 3; must be text"),
+        ({"prompt": None}, "prompt: found None; must be text"),
+        ({"stop": ["a"]}, r"stop: found \['a'\]; must be text"),
         ({"prompt": "€"}, "U[+]20AC"),
         ({"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
     ],

@@ -186,3 +186,12 @@ def test_json_has_the_replacement_character_for_bytes_that_are_not_utf_8(byte_mo
 
 
 # Failures
+
+
+def test_a_text_of_blanks_at_temperature_0_is_told(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.parameters.logits_bias[:] = [1000, 0, 0, 0, 0]  # a line break, whatever came before
+    write_bundle(tmp_path / "m", bundle)
+    said = charlm("sample", tmp_path / "m", "-p", "ab", "-t", 0, "-n", 5)
+    assert (said.stdout, said.stderr.count("\n")) == ("ab" + 5 * "\n", 1)
+    assert "here only blanks; -t 0.5 varies" in said.stderr
+    assert charlm("sample", tmp_path / "m", "-p", "ab", "-t", 1, "-n", 5).stderr == ""

@@ -162,7 +162,7 @@ def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(
         tensor[:] = 0
     (tmp_path / "model.bin").write_bytes(export_c(bundle)["model.bin"])
     reader, terminal = os.openpty()
-    arguments = [program, tmp_path / "model.bin", "", "40", "1", "0", "3"]
+    arguments: list[str | Path] = [program, tmp_path / "model.bin", "", "40", "1", "0", "3"]
     subprocess.run(arguments, stdout=terminal, check=True)
     os.close(terminal)
     shown = os.read(reader, 1000).decode()

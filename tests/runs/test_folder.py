@@ -12,6 +12,8 @@ from charlm.errors import CharlmError
 from charlm.runs.folder import (
     BundleName,
     as_argument,
+    as_path,
+    as_paths,
     find_bundle,
     find_run,
     find_runs,
@@ -135,6 +137,37 @@ def test_the_name_of_a_model_that_comes_with_charlm_means_it(tmp_path: Path, mon
     assert find_bundle(run) == run / "best"
 
 
+def test_the_name_of_a_run_means_the_run_although_a_model_that_comes_with_charlm_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("runs/river-plays"), bundles=("best",))
+    assert find_bundle(Path("river-plays")) == Path("runs/river-plays/best")
+
+
+def test_a_run_that_was_interrupted_before_its_first_evaluation_is_taken_from_last_with_a_line(tmp_path: Path) -> None:
+    run, said = make_run(tmp_path / "run", bundles=("last",)), list[str]()
+    assert find_bundle(run, say=said.append) == run / "last"
+    assert said == [f"{run}: no best/ in this run yet; this is last/, the model of its last step"]
+    both = make_run(tmp_path / "both", bundles=("best", "last"))
+    assert find_bundle(both, say=said.append) == both / "best"
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("value", [3, "", b"run", ["run"], None])
+def test_what_is_not_a_path_is_refused_by_the_name_of_the_argument(value: object) -> None:
+    with pytest.raises(CharlmError, match=r"^out: found .*; must be a path$"):
+        as_path(value, name="out")
+    with pytest.raises(CharlmError, match=r"^others: found .*; must be a path$"):
+        as_paths(["run", value], name="others")
+
+
+@pytest.mark.parametrize("value", ["real", Path("real"), 3])
+def test_one_path_in_the_place_of_a_list_is_refused(value: object) -> None:
+    with pytest.raises(CharlmError, match=r"^others: found .*; must be a list of paths$"):
+        as_paths(value, name="others")  # type: ignore[arg-type]
+
+
 def test_without_a_name_the_newest_run_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(Path("runs/old"), written_at=1, bundles=("best",))
@@ -165,6 +198,22 @@ def test_folder_that_training_writes_is_a_result(name: str, tmp_path: Path) -> N
     assert results(run) == [name]
 
 
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ("", []),
+        ('{"step": 0, "loss": 4.1}\n{"step": 0, "event": "init"}\n', []),
+        ('{"step": 0}\n{"step": 1}\n', ["metrics.jsonl"]),
+        ("{}\n", ["metrics.jsonl"]),
+        ("damaged\n", ["metrics.jsonl"]),
+    ],
+)
+def test_a_log_of_step_0_alone_is_no_result(lines: str, found: list[str], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "metrics.jsonl").write_text(lines, encoding="utf-8")
+    assert results(run) == found
+
+
 def test_checkpoints_that_cannot_be_read_are_not_taken_for_missing(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "checkpoints").touch()
@@ -180,7 +229,10 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
 def test_a_text_in_the_place_of_a_run_is_refused_with_where_it_goes(tmp_path: Path) -> None:
     text = tmp_path / "my text.txt"
     text.touch()
-    with pytest.raises(CharlmError, match=r"a file, not a run; .*: charlm evaluate RUN '.*/my text\.txt'$"):
+    with pytest.raises(
+        CharlmError,
+        match=r"a file, not a run; .*charlm train '.*/my text\.txt'; .*: charlm evaluate RUN '.*/my text\.txt'$",
+    ):
         find_bundle(text)
 
 
