@@ -35,12 +35,41 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
     return [FILES, *(CompletionItem(name) for name in names if name.startswith(incomplete))]
 
 
+OPTIMIZER = "training.optimizer"
+OPTIMIZER_ARGUMENTS = ("weight_decay", "beta_1", "beta_2", "epsilon", "momentum", "nesterov", "rho")
+"""Those that several optimizers of Keras have; any other argument of the optimizer is a key too."""
+OPTIMIZERS = ("adam", "adamw", "muon", "sgd", "rmsprop", "nadam", "adamax", "lion")
+
+
 def suggest_settings(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return `KEY=` for the keys that begin so."""
+    """Return `KEY=` for the keys that begin so; after `KEY=`, the values of a key that has a few names for them."""
     from charlm.config.recipes import describe_settings
 
-    found = describe_settings().items()
-    return [CompletionItem(f"{key}=", help=meaning) for key, meaning in found if key.startswith(incomplete)]
+    if "=" in incomplete:
+        key = incomplete.partition("=")[0]
+        return [CompletionItem(found) for value in _values(key) if (found := f"{key}={value}").startswith(incomplete)]
+    known = {f"{OPTIMIZER}.{name}": "An argument of the Keras optimizer." for name in OPTIMIZER_ARGUMENTS}
+    keys = {**describe_settings(), **known}
+    return [CompletionItem(f"{key}=", help=meaning) for key, meaning in keys.items() if key.startswith(incomplete)]
+
+
+def _values(key: str) -> list[str]:
+    """Return the values of a setting that can be named: those of an enumeration, true and false, null."""
+    import json
+
+    from charlm.config.recipes import SCHEMA, section_name
+
+    if key == f"{OPTIMIZER}.name":
+        return list(OPTIMIZERS)
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    setting: dict[str, Any] = schema
+    for part in key.split("."):
+        section = schema["$defs"][name] if (name := section_name(setting)) else setting
+        setting = section.get("properties", {}).get(part, {})
+    values: list[str] = []
+    for choice in setting.get("anyOf", [setting]):
+        values += choice.get("enum", {"boolean": ["true", "false"], "null": ["null"]}.get(choice.get("type"), []))
+    return values
 
 
 class NonEmptyPath(click.Path):
