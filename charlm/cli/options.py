@@ -134,8 +134,20 @@ with_option = click.option(
     metavar="RUN",
     help="Another run or bundle, whose logits are averaged with those of the first; can be repeated.",
 )
+
+
+def _check_host(_: click.Context, _param: click.Parameter, host: str) -> str:
+    """Refuse what the look-up of names in Python cannot take."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise click.BadParameter("must be an address, or a name with at most 63 characters between two dots") from None
+    return host
+
+
 host_option = click.option(
     "--host",
+    callback=_check_host,
     default="127.0.0.1",
     help="Address to listen at; 0.0.0.0 = reachable from other machines.",
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import charlm
 from run_folders import make_run
 
 from charlm.cli.tensorboard import link_runs
@@ -134,3 +135,12 @@ def test_without_a_run_that_has_been_trained_there_is_nothing_to_show(board: Pat
 
 
 # Failures
+
+
+@pytest.mark.parametrize("command", ["tensorboard", "serve"])
+@pytest.mark.parametrize("host", ["a" * 100, "a..b"])
+def test_a_host_that_cannot_be_looked_up_is_wrong_usage(command: str, host: str) -> None:
+    refused = charlm(command, "--host", host)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--host" in refused.stderr
+    assert "must be an address" in refused.stderr
