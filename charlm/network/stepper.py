@@ -15,7 +15,7 @@ no batch axis. All arrays are float32.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -184,7 +184,7 @@ class _TiledLayer:
         out += self._to_itself[:tiles]
 
 
-def count_lanes(parameters: Parameters, *, lanes: Sequence[int] = LANES, steps: int = TRIAL_STEPS) -> int:
+def count_lanes(parameters: Parameters) -> int:
     """Find the widest tile in which this machine computes the same bits in every lane.
 
     Two tiles of streams read the same characters side by side. Lanes that differ in a bit of a logit at any step are
@@ -192,20 +192,18 @@ def count_lanes(parameters: Parameters, *, lanes: Sequence[int] = LANES, steps: 
 
     Args:
         parameters: The weights that will be used; the order of a sum depends on their shapes.
-        lanes: The widths to try, widest first; the last one is taken for granted.
-        steps: How many characters to read, 1 or more.
 
     Raises:
         CharlmError: the logits are not finite.
 
     """
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        return next((width for width in lanes[:-1] if _are_alike(parameters, width, steps)), lanes[-1])
+        return next((width for width in LANES[:-1] if _are_alike(parameters, width)), LANES[-1])
 
 
-def _are_alike(parameters: Parameters, lanes: int, steps: int) -> bool:
+def _are_alike(parameters: Parameters, lanes: int) -> bool:
     stepper = TiledStepper(parameters, streams=2 * lanes, lanes=lanes)
-    for character in np.random.default_rng(0).integers(0, parameters.vocabulary_size, steps):
+    for character in np.random.default_rng(0).integers(0, parameters.vocabulary_size, TRIAL_STEPS):
         stepper.advance(np.full(2 * lanes, character))
         logits = stepper.logits(2 * lanes)
         if not np.isfinite(logits[0]).all():

@@ -19,6 +19,8 @@ from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import ServerLimits
 
+DRAIN_SECONDS = 30
+"""How long the server waits in the end for requests that were begun."""
 OPEN_FILES = 16_384
 FILES_BESIDE_CONNECTIONS = 64
 UNSENT_BYTES = 1 << 16
@@ -77,7 +79,6 @@ def run_server(
     allowed_hosts: Sequence[str] = (),
     key: str | None = None,
     say: Callable[[str], object] = lambda _: None,
-    drain_seconds: int = 30,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; then take no more, and finish those that were begun.
 
@@ -93,7 +94,6 @@ def run_server(
         allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
         key: What requests must carry; None = nothing.
         say: Takes a line for the user, from any thread: what was not expected in a request.
-        drain_seconds: How long it waits in the end for requests that were begun.
 
     Raises:
         CharlmError: writing has failed; the requests that were begun got an error.
@@ -119,7 +119,7 @@ def run_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=drain_seconds,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
         h11_max_incomplete_event_size=16_384,
     )
     server = uvicorn.Server(config)
