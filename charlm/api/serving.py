@@ -59,6 +59,7 @@ def serve(
     """
     check_choice("unknown", unknown, Unknown)
     bounds = limits or ServerLimits()
+    models = _load_models(runs, checkpoint)
     try:
         from charlm.serving.guard import check_allowed, usable_key
         from charlm.serving.server import is_loopback, listen, run_server, url_of
@@ -69,7 +70,6 @@ def serve(
         raise CharlmError("serve: an event loop is running here, as in a notebook; use charlm serve in a terminal")
     key = None if key is None else usable_key(key)
     hosts = [host.lower(), *map(check_allowed, allowed_hosts)]
-    models = _load_models(runs, checkpoint)
     served = {
         name: ServedModel(name, model.vocabulary, int((model.folder / MODEL).stat().st_mtime), unknown)
         for name, model in models.items()
