@@ -12,7 +12,8 @@ import pytest
 
 LESSON = Path(__file__).parents[2] / "docs/lesson.ipynb"
 MAX_BYTES = 1_500_000
-MAX_SECONDS = 300
+MAX_SECONDS = 900
+"""For a cell: a processor without bfloat16 trains the recipe `default` for five minutes beside another test."""
 
 
 def test_the_lesson_is_kept_with_its_outputs_and_is_small() -> None:

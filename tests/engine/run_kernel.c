@@ -19,7 +19,7 @@ int main(void) {
     long windows = 0;
     EACH(a, 2) EACH(b, 3) EACH(c, 6) EACH(f, 3) EACH(kind, 6) {
         const long T = times[a], R = rows[b], H = units[c], bytes = has_bfloat16 && kind % 2 ? 2 : 4, ids = kind / 2;
-        Layer l = {T, R, H, (int)f, kind % 2, numbers(H * H, 4), ids == 2 ? numbers(R * H, 4) : 0, 0,
+        Layer l = {T, R, H, (int)f, bytes == 2, numbers(H * H, 4), ids == 2 ? numbers(R * H, 4) : 0, 0,
                    numbers(5 * H, 4), numbers((T + 1) * R * H, 4), numbers(R * H, 4), 0, 0, numbers((T + 1) * R * H, bytes)};
         int32_t *places = malloc(4 * T * R);
         EACH(i, T * R) places[i] = (int32_t)(i % 5);
