@@ -180,7 +180,8 @@ def resume(
             _add_text(folder, text, run, skip_undecodable=skip_undecodable)
         begun = open_run(folder, overrides=overrides)
         engines.agree(begun.config, begun.corpus)
-        session.say(f"resuming {folder}")
+        if engines.is_chief:
+            session.say(f"resuming {folder}")
         engine = new_engine(
             begun.config,
             begun.corpus,
