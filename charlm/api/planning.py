@@ -132,8 +132,7 @@ def plan(
         found = estimate(config, corpus, engine, engines, session=session, step_seconds=step_seconds)
         memory, start_seconds = peak_memory_bytes(), start_seconds + found.costs.start_seconds
     if prepared.advised_minutes is not None:
-        fitting = found.steps_within(settings, 60 * prepared.advised_minutes)
-        settings = settings.with_steps(max(fitting, FEW_STEPS))
+        settings = prepared.with_steps(max(found.steps_within(prepared, 60 * prepared.advised_minutes), FEW_STEPS))
     schedule = make_schedule(settings, engine.batches)
     return Plan(
         text=facts,

@@ -189,7 +189,7 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
     return Schedule(
         total=total,
         log_every=settings.log_every,
-        evaluate_every=settings.evaluate_every or evaluation_period(total),
+        evaluate_every=evaluation_period(settings, total),
         checkpoint_every=settings.checkpoint_every,
         batches=batches,
         phases=_phases(settings, batches, total),
@@ -210,14 +210,22 @@ def _phases(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Pha
     return tuple(phases)
 
 
-def evaluation_period(total: int) -> int:
-    """Return the steps between two evaluations of a run of `total` steps if `training.evaluate_every` is None."""
-    return min(MAX_EVALUATE_EVERY, max(1, total // ENOUGH_EVALUATIONS))
+def evaluation_period(settings: TrainingConfig, total: int, *, fewest: int = 0) -> int:
+    """Return the steps between two evaluations of a run.
+
+    Args:
+        settings: Say how many, or leave it to the length of the run.
+        total: The steps of the run, 0 or more; those in `settings` do not count.
+        fewest: The evaluations that it gets at least, whatever the settings say.
+
+    """
+    if settings.evaluate_every is None:
+        return min(MAX_EVALUATE_EVERY, max(1, total // ENOUGH_EVALUATIONS))
+    return min(settings.evaluate_every, max(1, total // fewest)) if fewest else settings.evaluate_every
 
 
-def evaluate_often(settings: TrainingConfig, batches: Batches) -> TrainingConfig:
-    """Return the settings of a run that is evaluated ten times or more, whatever its recipe, made for longer, says."""
+def evaluate_often(settings: TrainingConfig, total: int, *, fewest: int) -> TrainingConfig:
+    """Return the settings of a run that is evaluated as often as `evaluation_period` says."""
     if settings.evaluate_every is None:
         return settings
-    most = max(1, make_schedule(settings, batches).total // FEWEST_EVALUATIONS)
-    return settings.model_copy(update={"evaluate_every": min(settings.evaluate_every, most)})
+    return settings.model_copy(update={"evaluate_every": evaluation_period(settings, total, fewest=fewest)})

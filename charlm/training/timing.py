@@ -12,7 +12,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,7 @@ from charlm.training.checkpoints import Progress
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.loop import Training
 from charlm.training.preparation import Preparation, gives_length, new_engine, settle
-from charlm.training.schedule import (
-    ENOUGH_EVALUATIONS,
-    MAX_EVALUATE_EVERY,
-    evaluate_often,
-    evaluation_period,
-    make_schedule,
-    mean_growth,
-)
+from charlm.training.schedule import evaluation_period, make_schedule, mean_growth
 from charlm.training.signals import Session
 from charlm.training.steps import DivergenceError
 
@@ -59,33 +52,39 @@ class Costs:
     start_seconds: float
     """Building the engine, and its first call."""
 
-    def run_seconds(self, settings: TrainingConfig, steps: int) -> float:
+    def run_seconds(self, settings: TrainingConfig, steps: int, *, fewest: int = 0) -> float:
         """Return how long a run takes after its start.
 
         Args:
             settings: Decide how often the run is evaluated and saved.
             steps: The steps of the whole run, 0 or more.
+            fewest: The evaluations that it gets at least.
 
         """
-        period = settings.evaluate_every or evaluation_period(max(1, steps))
+        period = evaluation_period(settings, steps, fewest=fewest)
         evaluations, checkpoints = -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
         training = steps * mean_growth(settings) * self.step_seconds
         return training + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
-    def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
+    def steps_within(self, settings: TrainingConfig, seconds: float, *, fewest: int = 0) -> int:
         """Return the largest number of steps for which `run_seconds` is at most `seconds`; 0 = not even one.
 
-        With the default period of evaluations, which grows with the number of steps, a longer run may take less time.
-        Among the steps with the same period it does not: each such span is searched, the last one first.
+        If the period of the evaluations grows with the number of steps, a longer run may take less time. Among the
+        steps with the same period it does not: each such span is searched, the last one first. The last is that of the
+        steps that would fit without evaluations.
         """
-        spans = [range(1, MAX_STEPS)]
-        if settings.evaluate_every is None:
-            borders = [ENOUGH_EVALUATIONS * period for period in range(MAX_EVALUATE_EVERY + 1)]
-            spans = [*map(range, [1, *borders[1:]], [*borders[1:], MAX_STEPS])]
-        for span in reversed(spans):
-            count = bisect.bisect_right(span, seconds, key=lambda steps: self.run_seconds(settings, steps))
-            if count:
+        without = replace(self, evaluation_seconds=0.0)
+        last = bisect.bisect_right(range(1, MAX_STEPS), seconds, key=lambda steps: without.run_seconds(settings, steps))
+        while last:
+            period = evaluation_period(settings, last, fewest=fewest)
+            span = range(1, last + 1)
+            first = bisect.bisect_left(span, period, key=lambda n: evaluation_period(settings, n, fewest=fewest))
+            span = span[first:]
+            if count := bisect.bisect_right(
+                span, seconds, key=lambda steps: self.run_seconds(settings, steps, fewest=fewest)
+            ):
                 return span[count - 1]
+            last = first
         return 0
 
 
@@ -164,9 +163,15 @@ class Estimate:
     teacher_seconds: float
     """The teachers that the run trains first, and their reading of the text; 0 = it trains none."""
 
-    def steps_within(self, settings: TrainingConfig, seconds: float) -> int:
+    def steps_within(self, prepared: Preparation, seconds: float) -> int:
         """Return the largest number of steps with which the run and its teachers take at most `seconds`; 0 = none."""
-        return self.costs.steps_within(settings, seconds - self.teacher_seconds)
+        settings, fewest = prepared.config.training, prepared.fewest_evaluations
+        return self.costs.steps_within(settings, seconds - self.teacher_seconds, fewest=fewest)
+
+    def run_seconds(self, prepared: Preparation, steps: int) -> float:
+        """Return how long the run and its teachers take with some steps."""
+        settings, fewest = prepared.config.training, prepared.fewest_evaluations
+        return self.teacher_seconds + self.costs.run_seconds(settings, steps, fewest=fewest)
 
 
 def estimate(
@@ -212,30 +217,30 @@ def fit_to_minutes(
         Stopped: a signal came.
 
     """
-    config, settings, total = prepared.config, prepared.config.training, minutes or prepared.advised_minutes
+    config, total = prepared.config, minutes or prepared.advised_minutes
     if total is None:
         return config
     begin = time.perf_counter() if minutes is None else started
     timed = min(STEP_SECONDS, 60 * total * TIMED_SHARE)
     found = estimate(config, prepared.corpus, engine, engines, session=session, step_seconds=timed)
-    spent, costs = time.perf_counter() - begin, found.costs
-    steps = engines.share(found.steps_within(settings, 60 * total - spent))
+    spent = time.perf_counter() - begin
+    steps = engines.share(found.steps_within(prepared, 60 * total - spent))
     if minutes is None:
         steps = max(steps, FEW_STEPS)
     if steps == 0:
-        needed = spent + found.teacher_seconds + costs.run_seconds(settings, 1)
+        needed = spent + found.run_seconds(prepared, 1)
         raise CharlmError(f"--minutes {total:g}: the start and one step take {needed / 60:.2g} min; give more")
-    shortened = settings.with_steps(steps)
-    epochs = make_schedule(shortened, engine.batches).epochs(steps)
+    settings = prepared.with_steps(steps)
+    epochs = make_schedule(settings, engine.batches).epochs(steps)
     session.say(
-        f"{total:g} min: {counted(steps, 'step')} of {1000 * costs.step_seconds:.3g} ms, "
+        f"{total:g} min: {counted(steps, 'step')} of {1000 * found.costs.step_seconds:.3g} ms, "
         f"{epochs:.3g} epochs, in place of the length in the config"
     )
     if steps < FEW_STEPS:
-        enough = (spent + found.teacher_seconds + costs.run_seconds(settings, FEW_STEPS)) / 60
+        enough = (spent + found.run_seconds(prepared, FEW_STEPS)) / 60
         longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
         session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
-    return config.model_copy(update={"training": evaluate_often(shortened, engine.batches)})
+    return config.model_copy(update={"training": settings})
 
 
 def teacher_seconds(

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,12 +25,27 @@ def test_a_run_is_its_steps_its_evaluations_and_its_checkpoints(steps: int, seco
     assert COSTS.run_seconds(SETTINGS, steps) == seconds
 
 
+def test_evaluations_that_a_short_run_gets_in_addition_take_their_time() -> None:
+    settings = TrainingConfig(steps=1, evaluate_every=500, checkpoint_every=500)
+    assert COSTS.run_seconds(settings, 100) == 100 + 10 + 200
+    assert COSTS.run_seconds(settings, 100, fewest=10) == 100 + 100 + 200
+
+
+@pytest.mark.parametrize("fewest", [0, 10])
 @pytest.mark.parametrize("evaluate_every", [5, 70, None])
 @pytest.mark.parametrize("seconds", [50, 210.9, 211, 315, 325.9, 326, 2000])
-def test_of_all_numbers_of_steps_the_largest_that_fits_is_planned(seconds: float, evaluate_every: int | None) -> None:
+def test_of_all_numbers_of_steps_the_largest_that_fits_is_planned(
+    seconds: float, evaluate_every: int | None, fewest: int
+) -> None:
     settings = TrainingConfig(steps=1, evaluate_every=evaluate_every, checkpoint_every=3)
-    fits = [steps for steps in range(3000) if COSTS.run_seconds(settings, steps) <= seconds]
-    assert COSTS.steps_within(settings, seconds) == max(fits, default=0)
+    fits = [steps for steps in range(3000) if COSTS.run_seconds(settings, steps, fewest=fewest) <= seconds]
+    assert COSTS.steps_within(settings, seconds, fewest=fewest) == max(fits, default=0)
+
+
+def test_the_steps_of_a_period_of_evaluations_without_end_are_found_at_once() -> None:
+    settings, started = TrainingConfig(steps=1, evaluate_every=MAX_STEPS - 1), time.perf_counter()
+    assert Costs(0.001, 10.0, 0.0, 0.0).steps_within(settings, 200.0, fewest=10) > 50_000
+    assert time.perf_counter() - started < 5
 
 
 def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> None:
