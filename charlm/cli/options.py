@@ -26,6 +26,13 @@ def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) 
     return [FILES, *(CompletionItem(name, help=describe_recipe(name)) for name in names)]
 
 
+def suggest_spaces(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
+    """Return the search space that comes with charlm, and files."""
+    from charlm.config.recipes import SPACE
+
+    return [FILES, *([CompletionItem(SPACE)] if SPACE.startswith(incomplete) else [])]
+
+
 def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Return the runs under runs/ and the models that come with charlm, and files."""
     from charlm.config.recipes import shipped_models

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, quiet_option
+from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, quiet_option, suggest_spaces
 from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import counted
 
@@ -25,6 +25,7 @@ EXAMPLES = {
     "space",
     type=FOLDER,
     metavar="SPACE.yaml",
+    shell_complete=suggest_spaces,
     help="YAML file that names a recipe, and settings with ranges; or space, the one that comes with charlm.",
 )
 @corpus_argument

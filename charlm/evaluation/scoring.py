@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -72,7 +72,9 @@ def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol,
     """
     if protocol == "stream":
         return only_finite(score_stream(network, ids))
-    return only_finite(score_windows(network, ids, window=window))
+    if protocol == "windows":
+        return only_finite(score_windows(network, ids, window=window))
+    assert_never(protocol)
 
 
 def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier checkpoint") -> Iterator[Floats]:

@@ -15,7 +15,7 @@ Axes: T the characters of the text, N rows of values, K variants of a feature.
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,10 +218,12 @@ def associate(ranks: Ranks, groups: NDArray[Any], features: NDArray[np.float64],
     if kind == "yes/no":
         sums = ranks @ features.T.astype(np.float32)
         scales = np.broadcast_to(_pairs(features, groups) / 2, sums.shape)
-    else:
+    elif kind == "number":
         others = centred_ranks(features, groups)
         sums = ranks @ others.T
         scales = np.outer(*(np.linalg.norm(each.astype(np.float64), axis=1) for each in (ranks, others)))
+    else:
+        assert_never(kind)
     found = np.divide(sums, scales, out=np.zeros(sums.shape, np.float64), where=scales > 0)
     return np.clip(found, -1, 1)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +81,10 @@ class Vocabulary:
         """Return the id of each character, at level byte of each byte of its UTF-8, int64 [N]; -1 if it has none."""
         if self.level == "byte":
             code_points = np.frombuffer(_utf8(text), np.uint8)
-        else:
+        elif self.level == "char":
             code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        else:
+            assert_never(self.level)
         known = code_points < len(self.table)
         return np.where(known, self.table[np.where(known, code_points, 0)], -1)
 
@@ -117,6 +119,8 @@ class Vocabulary:
             return np.where(missing, self.unknown_id, ids)
         if unknown == "skip":
             return ids[~missing]
+        if unknown != "error":
+            assert_never(unknown)
         position = int(np.argmax(missing))
         raise CharlmError(
             f"character {start + position + 1:,} of {name}, {describe_character(text[position])}, was not in the "

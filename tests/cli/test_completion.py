@@ -41,6 +41,7 @@ def complete(line: str) -> list[str]:
         ("charlm train -s training.optimizer.beta", ["training.optimizer.beta_1=", "training.optimizer.beta_2="]),
         ("charlm train -s training.optimizer.name=adamw", ["training.optimizer.name=adamw"]),
         ("charlm train -c shakespeare-", ["shakespeare-15m", "shakespeare-hour"]),
+        ("charlm tune sp", ["space"]),
         ("charlm export --format ", ["html", "onnx", "torch", "keras", "c"]),
     ],
 )

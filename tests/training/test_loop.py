@@ -4,11 +4,14 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, Trained, engine_of, resume, train
 
+from charlm.config.recipes import section_name
+from charlm.config.schema import json_schema
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
@@ -232,3 +235,30 @@ def test_a_run_that_begins_with_another_model_is_resumed_to_the_bit_without_it(
     resumed = resume(tmp_path / "cut/run")
     assert resumed.files() == whole.files()
     assert resumed.repeatable_metrics == whole.repeatable_metrics
+
+
+# Settings with names
+
+
+def enumerations(section: dict[str, Any], key: str = "") -> dict[str, list[str]]:
+    """Return the names that each setting takes, by its key."""
+    found: dict[str, list[str]] = {}
+    for name, setting in section["properties"].items():
+        if inner := section_name(setting):
+            found |= enumerations(json_schema()["$defs"][inner], f"{key}{name}.")
+        elif "enum" in setting:
+            found[f"{key}{name}"] = setting["enum"]
+    return found
+
+
+NAMED = enumerations(json_schema())
+ENGINES = {"model.rnn.activation", "training.precision", "training.kernel"}
+"""Settings that the engine itself reads; see its tests."""
+
+
+def test_every_name_that_a_setting_takes_makes_another_run(tmp_path: Path) -> None:
+    text = "abc e\u0301 \ufb01 " * 99  # NFC joins the accent, NFKC parts the ligature as well
+    for key in NAMED.keys() - ENGINES:
+        runs = [train(tmp_path / f"{key}={name}", f"{key}={name}", text=text).files() for name in NAMED[key]]
+        weights = {files["last/weights.safetensors"] for files in runs}
+        assert len(weights) == len(NAMED[key]) > 1, key
