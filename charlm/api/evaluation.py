@@ -1,12 +1,13 @@
 """The quality of models: the score of a model on a text, what others score there, and the runs in comparison."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from charlm.api.model import Model
 from charlm.errors import CharlmError, check_choice, check_path, counted
@@ -83,6 +84,7 @@ def evaluate(
     baselines: bool = False,
     copies: bool = False,
     write_surprise: Callable[[bytes], object] | None = None,
+    show_progress: bool = False,
 ) -> Evaluation:
     """Score a model on a text in a file; for a text in memory there is `Model.score`.
 
@@ -102,6 +104,7 @@ def evaluate(
         baselines: Whether to add what a compressor and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
         write_surprise: Takes JSON lines with the loss of each character, in whole lines; None = not wanted.
+        show_progress: Whether to show on standard error how far the scoring is, if it takes more than a second.
 
     Raises:
         CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters or one that is not
@@ -127,12 +130,16 @@ def evaluate(
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         rates, blocks = list[float](), score_ids(model.network, ids, protocol=protocol, window=window)
         if (dynamic or mixed) and training is not None:
-            rates, blocks = _read_and_learn(model, ids, training, dynamic=dynamic, mixed=mixed)
+            rates, blocks = _read_and_learn(
+                model, ids, training, dynamic=dynamic, mixed=mixed, show_progress=show_progress
+            )
             blocks = only_finite(blocks, advice="leave out --dynamic and --mix")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
-        score = mean_score(blocks)
-        static = mean_score(only_finite(score_stream(model.network, ids))) if dynamic or mixed else None
+        score, static = mean_score(_shown(blocks, len(ids), "scoring", show_progress)), None
+        if dynamic or mixed:
+            plain = only_finite(score_stream(model.network, ids))
+            static = mean_score(_shown(plain, len(ids), "scoring the model alone", show_progress))
     others = baseline_nats(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
@@ -149,6 +156,17 @@ def evaluate(
         copies=copied,
         longest_copy=longest,
     )
+
+
+def _shown(blocks: Iterable[Floats], length: int, name: str, show_progress: bool) -> Iterator[Floats]:
+    """Yield the nats of a text unchanged, and show how many of its characters are scored, and how long the rest takes.
+
+    Dynamic evaluation and mixtures take minutes for a hundred thousand characters.
+    """
+    with tqdm(total=length - 1, desc=name, delay=1, leave=False, disable=not show_progress) as bar:
+        for block in blocks:
+            yield block
+            bar.update(block.size)
 
 
 def _check_choices(split: str | None, protocol: str, unknown: str) -> None:
@@ -203,7 +221,7 @@ def _missing_corpus(model: Model) -> str:
 
 
 def _read_and_learn(
-    model: Model, ids: NDArray[Any], training: NDArray[Any], *, dynamic: bool, mixed: bool
+    model: Model, ids: NDArray[Any], training: NDArray[Any], *, dynamic: bool, mixed: bool, show_progress: bool
 ) -> tuple[list[float], Iterator[Floats]]:
     """Return the learning rates of dynamic evaluation, none without it, and the nats of all ids but the first."""
     rates, streams = list[float](), [stream_logits(model.network, ids)] if mixed else []
@@ -213,7 +231,9 @@ def _read_and_learn(
         runtime.start()
         from charlm.engine.dynamic import score_dynamic
 
-        adapting = [score_dynamic(bundle, ids, training_ids=training) for bundle in model.bundles]
+        adapting = [
+            score_dynamic(bundle, ids, training_ids=training, show_progress=show_progress) for bundle in model.bundles
+        ]
         rates = [scores.rate for scores in adapting]
         streams += [scores.blocks for scores in adapting]
     if not mixed:

@@ -21,7 +21,7 @@ from charlm.cli.options import (
     unknown_option,
     with_option,
 )
-from charlm.cli.output import align, print_result, say
+from charlm.cli.output import align, print_result, say, shows_progress
 from charlm.errors import counted, short_repr
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def evaluate(
             baselines=baselines,
             copies=copies,
             write_surprise=write_surprise,
+            show_progress=shows_progress(),
         )
     if as_json:
         print_result(_as_json(model, found, protocol=protocol, window=window))

@@ -71,7 +71,7 @@ class _DynamicScorer:
             weight.assign(trained)
         self.state = zero_state(self.model, 1)
 
-    def mean_square_gradients(self, ids: NDArray[Any]) -> list[Tensor]:
+    def mean_square_gradients(self, ids: NDArray[Any], *, show_progress: bool) -> list[Tensor]:
         """Return the mean of g^2 of each weight over training text ids [n], without updating the weights."""
         totals = [tf.Variable(tf.zeros_like(weight)) for weight in self.trained]
 
@@ -85,7 +85,8 @@ class _DynamicScorer:
 
         count = min(STATISTICS_SEGMENTS, (len(ids) - 1) // self.segment)
         ids = ids[len(ids) - 1 - count * self.segment :]
-        for window in tqdm(_segments(ids, self.segment, count), "gradients", count, leave=False, disable=None):
+        segments = _segments(ids, self.segment, count)
+        for window in tqdm(segments, "gradients", count, leave=False, disable=not show_progress):
             self.state = add(window, self.state)
         self.reset()
         return [total / count for total in totals]
@@ -106,7 +107,7 @@ class _DynamicScorer:
             return logits, state
 
         count = (len(ids) - 1) // self.segment
-        for window in tqdm(_segments(ids, self.segment, count), "scoring", count, leave=False, disable=None):
+        for window in _segments(ids, self.segment, count):
             logits, self.state = read_and_update(window, self.state)
             yield logits.numpy()
         rest = ids[count * self.segment :, None]
@@ -138,6 +139,7 @@ def score_dynamic(
     rate: float | None = None,
     decay: float = DECAY,
     segment: int = SEGMENT,
+    show_progress: bool = False,
 ) -> DynamicScores:
     """Score a text with dynamic evaluation.
 
@@ -148,6 +150,7 @@ def score_dynamic(
         rate: The learning rate, 0 or more; None = from the gradients on the training text.
         decay: The share by which the weights return to the trained ones after each segment, 0 to 1.
         segment: The number of characters scored between two updates, 1 or more.
+        show_progress: Whether to show a bar on standard error while r is taken.
 
     Returns:
         The rate, and an iterator over the logits.
@@ -163,7 +166,7 @@ def score_dynamic(
             "--dynamic needs the training text of the run that the bundle came from: evaluate the bundle in its run"
         )
     scorer = _DynamicScorer(bundle, segment)
-    roots = [tf.sqrt(square) for square in scorer.mean_square_gradients(training_ids)]
+    roots = [tf.sqrt(square) for square in scorer.mean_square_gradients(training_ids, show_progress=show_progress)]
     rate = _own_rate(roots) if rate is None else rate
     return DynamicScores(rate, scorer.score(ids, roots=roots, rate=rate, decay=decay))
 
