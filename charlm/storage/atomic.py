@@ -195,7 +195,12 @@ def _sync_file(path: Path) -> None:
 
 
 def _temporary(target: Path, kind: str) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}.{kind}")
+    return target.with_name(f".{_clipped(target)}.{os.getpid()}.{kind}")
+
+
+def _clipped(target: Path) -> str:
+    """Return as much of a name as leaves room for what temporary names add; a name has 255 bytes at most."""
+    return os.fsdecode(os.fsencode(target.name)[:NAME_BYTES])
 
 
 def _write_durably(path: Path, data: bytes) -> None:
@@ -217,6 +222,7 @@ def _put_in_place(new: Path, target: Path, exchange: Callable[[Path, Path], bool
 
 
 PREFIX, SUFFIX = ".charlm-", ".tmp"
+NAME_BYTES = 200
 
 
 @contextlib.contextmanager
@@ -237,6 +243,9 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     folder, lock = _make(target)
     try:
         yield folder
+    except CharlmError as error:
+        error.args = tuple(str(part).replace(str(folder), str(target)) for part in error.args)  # the user knows that
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
@@ -265,4 +274,4 @@ def _make(target: Path) -> tuple[Path, int]:
 
 
 def _prefix(target: Path) -> str:
-    return f"{PREFIX}{target.name}-"
+    return f"{PREFIX}{_clipped(target)}-"

@@ -233,3 +233,20 @@ def test_link_under_the_name_of_a_scratch_folder_stays_and_what_it_leads_to(tmp_
     remove_abandoned(tmp_path / "out")
     assert link.is_symlink()
     assert (tmp_path / "precious/file").exists()
+
+
+def test_a_name_of_255_bytes_has_temporary_names(tmp_path: Path) -> None:
+    target = tmp_path / ("\u00fc" * 127 + "x")
+    write_folder(target, {"a": b"1"})
+    write_folder(target, {"a": b"2"})
+    with scratch_folder(target) as folder:
+        assert folder.is_dir()
+    assert [(path.name, (path / "a").read_bytes()) for path in tmp_path.iterdir()] == [(target.name, b"2")]
+
+
+def test_an_error_names_what_the_scratch_folder_is_for(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CharlmError, match=f"^{tmp_path}/run/config.yaml: too long$"),
+        scratch_folder(tmp_path / "run") as folder,
+    ):
+        raise CharlmError(f"{folder}/config.yaml: too long")
