@@ -146,6 +146,9 @@ def remove(path: Path) -> None:
     """Remove a file, or a folder and its contents, if it exists; what cannot be removed is left without an error."""
     with contextlib.suppress(OSError):
         path.unlink()
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            path.chmod(0o700)  # a read-only folder could be replaced, but not be emptied
     shutil.rmtree(path, ignore_errors=True)
 
 

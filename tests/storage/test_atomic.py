@@ -56,6 +56,12 @@ def test_a_folder_replaces_the_old_one_with_all_its_files(target: Path) -> None:
     assert contents(target) == NEW
 
 
+def test_a_read_only_folder_is_replaced_and_nothing_of_it_stays(target: Path) -> None:
+    target.chmod(0o555)
+    write_folder(target, NEW)
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
 MOUNTED = pytest.param("/proc", "a mount point", marks=pytest.mark.skipif(not Path("/proc").is_mount(), reason="Linux"))
 
 
