@@ -23,6 +23,7 @@ SYMBOLS = {
 """The names of tensors in the equations, by the whole name or its last part."""
 EDGE = {"one-hot": MUTED, "embedding": GREEN, "rnn": BLUE, "logits": ORANGE}
 TIMES = "\N{MULTIPLICATION SIGN}"
+TIME_STEPS = ("t\N{MINUS SIGN}1", "t", "t+1")
 _HALF_HEIGHT = 0.3
 
 
@@ -93,12 +94,15 @@ def weight_rows(diagram: Diagram, _: object) -> list[tuple[object, ...]]:
 def draw_network(diagram: Diagram) -> "Figure":
     """Draw the parts from the bottom up: on the left rolled, on the right unrolled."""
     parts = diagram.parts
-    unrolled = "Unrolled, without skip connections" if diagram.skip_connections else "Unrolled"
-    figure, (left, right) = canvas("Rolled", unrolled, columns=2, height=0.72 * len(parts), left=RIGHT)
+    figure, (left, right) = canvas("Rolled", "Unrolled", columns=2, height=0.72 * len(parts), left=RIGHT)
     for axes in (left, right):
         axes.set_axis_off()
-    _draw_rolled(left, parts, has_skips=diagram.skip_connections)
+    _draw_rolled(left, parts)
     _draw_unrolled(right, parts)
+    if diagram.skip_connections:
+        _draw_skips(left, parts, -1.0, bend=-0.3)
+        for column in range(len(TIME_STEPS)):
+            _draw_skips(right, parts, column - 0.3, bend=-0.15)
     return figure
 
 
@@ -126,7 +130,7 @@ def _arrow(
     axes.annotate("", end, start, arrowprops={**style, "connectionstyle": f"arc3,rad={bend}"})
 
 
-def _draw_rolled(axes: "Axes", parts: Sequence[Part], *, has_skips: bool) -> None:
+def _draw_rolled(axes: "Axes", parts: Sequence[Part]) -> None:
     axes.set(xlim=(-1.55, 1.75), ylim=(-0.75, len(parts) - 0.2))
     for level, part in enumerate(parts):
         _box(axes, 0, level, part=part, width=2.0, text=_label(part))
@@ -135,13 +139,16 @@ def _draw_rolled(axes: "Axes", parts: Sequence[Part], *, has_skips: bool) -> Non
             axes.text(1.42, level, f"V\n{part.outputs}{TIMES}{part.outputs}", fontsize=6.5, va="center")
     for level in range(len(parts) - 1):
         _arrow(axes, (0, level + _HALF_HEIGHT), (0, level + 1 - _HALF_HEIGHT))
+
+
+def _draw_skips(axes: "Axes", parts: Sequence[Part], x: float, *, bend: float) -> None:
+    """Draw arrows at the left edge of the boxes, x: from the input to each layer, and from each layer to the logits."""
     layers = [level for level, part in enumerate(parts) if part.kind == "rnn"]
     source, top = layers[0] - 1, len(parts) - 1
-    if has_skips:
-        for level in layers[1:]:
-            _arrow(axes, (-1.0, source), (-1.0, level - 0.1), bend=-0.3)
-        for level in layers[:-1]:
-            _arrow(axes, (-1.0, level + 0.1), (-1.0, top), bend=-0.3, colour=ORANGE)
+    for level in layers[1:]:
+        _arrow(axes, (x, source), (x, level - 0.1), bend=bend)
+    for level in layers[:-1]:
+        _arrow(axes, (x, level + 0.1), (x, top), bend=bend, colour=ORANGE)
 
 
 def _label(part: Part) -> str:
@@ -153,7 +160,7 @@ def _label(part: Part) -> str:
 
 def _draw_unrolled(axes: "Axes", parts: Sequence[Part]) -> None:
     axes.set(xlim=(-0.75, 2.75), ylim=(-0.75, len(parts) - 0.2))
-    for column, time in enumerate(("t\N{MINUS SIGN}1", "t", "t+1")):
+    for column, time in enumerate(TIME_STEPS):
         for level, part in enumerate(parts):
             _box(axes, column, level, part=part, width=0.6, text=_symbol(part))
             if part.kind == "rnn":
