@@ -16,7 +16,7 @@ from charlm.text.findings import TextFacts, describe_text
 from charlm.training.preparation import Text, prepare
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import stop_on_signal
-from charlm.training.timing import FEW_STEPS, STEP_SECONDS, Costs, estimate
+from charlm.training.timing import FEW_STEPS, STEP_SECONDS, Costs, afford_evaluations, estimate
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,10 @@ def plan(
         start_seconds = time.perf_counter() - started
         found = estimate(config, corpus, engine, engines, session=session, step_seconds=step_seconds)
         memory, start_seconds = peak_memory_bytes(), start_seconds + found.costs.start_seconds
-    if prepared.advised_minutes is not None:
-        settings = prepared.with_steps(max(found.steps_within(prepared, 60 * prepared.advised_minutes), FEW_STEPS))
+        if prepared.advised_minutes is not None:
+            seconds = 60 * prepared.advised_minutes
+            prepared, found = afford_evaluations(prepared, found, engines, seconds=seconds)
+            settings = prepared.with_steps(max(found.steps_within(prepared, seconds), FEW_STEPS))
     schedule = make_schedule(settings, engine.batches)
     return Plan(
         text=facts,

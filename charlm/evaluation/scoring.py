@@ -188,6 +188,11 @@ def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, w
     )
 
 
+def ids_read(length: int, *, streams: int = 64, warm_up: int = 256) -> int:
+    """Return how many ids `estimate_stream` reads of a text of `length` ids: each piece, and what comes before it."""
+    return length + warm_up * max(1, min(streams, length // max(1, warm_up)))
+
+
 def stream_logits(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> Iterator[Floats]:
     """Yield the logits after each id of a text [n] but the last, read from the zero state: float32 [t, V] in order."""
     return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], network.zero_state(1), block=block))

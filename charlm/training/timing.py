@@ -18,6 +18,7 @@ from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError, counted
+from charlm.evaluation.scoring import ids_read
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus
@@ -33,6 +34,10 @@ STEP_SECONDS = 3.0
 """How long steps are timed, at least."""
 TIMED_SHARE = 0.05
 """The share of the time of a run for which steps are timed, at most."""
+EVALUATED_SHARE = 0.2
+"""The share of the time of a run of some minutes that its evaluations should take at most."""
+TIMED_CHARACTERS = 20_000
+"""How much of the validation text is scored to time an evaluation, and the least that an evaluation is reduced to."""
 FEW_STEPS = 200
 """With fewer steps, a network learns little more than how often each character occurs."""
 MAX_STEPS = 1_000_000_000
@@ -114,7 +119,9 @@ def measure(
         Stopped: a signal came.
 
     """
-    endless = config.training.with_steps(MAX_STEPS)
+    evaluated = _evaluated_characters(config, corpus)
+    timed = min(evaluated, TIMED_CHARACTERS)
+    endless = config.training.with_steps(MAX_STEPS).model_copy(update={"evaluate_characters": max(2, timed)})
     with tempfile.TemporaryDirectory(prefix="charlm-") as folder, session.at_once():
         started = clock()
         (Path(folder) / METRICS_FILE).touch()
@@ -134,7 +141,11 @@ def measure(
             step = _time_steps(training, step_seconds, clock)
             engine.restore(first_state)
             checkpoint, evaluation = _time_records(training, clock)
-    return Costs(step, evaluation, checkpoint, start)
+    return Costs(step, evaluation * ids_read(evaluated) / ids_read(timed), checkpoint, start)
+
+
+def _evaluated_characters(config: Config, corpus: Corpus) -> int:
+    return min(len(corpus.split("validation")), config.training.evaluate_characters)
 
 
 def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
@@ -172,6 +183,36 @@ class Estimate:
         """Return how long the run and its teachers take with some steps."""
         settings, fewest = prepared.config.training, prepared.fewest_evaluations
         return self.teacher_seconds + self.costs.run_seconds(settings, steps, fewest=fewest)
+
+
+def afford_evaluations(
+    prepared: Preparation, found: Estimate, engines: EngineFactory, *, seconds: float
+) -> tuple[Preparation, Estimate]:
+    """Let evaluations read less of the validation text if they would take too much of the time of a run.
+
+    Args:
+        prepared: The run; if the user has said how often it is evaluated, nothing is changed.
+        found: How long it takes.
+        engines: The machines that train it; they do what the chief says.
+        seconds: For the run and its teachers.
+
+    Returns:
+        Both, with a smaller `training.evaluate_characters`, or as they were.
+
+    """
+    length, one = _evaluated_characters(prepared.config, prepared.corpus), found.costs.evaluation_seconds
+    most = EVALUATED_SHARE * (seconds - found.teacher_seconds)
+    least, characters = min(length, TIMED_CHARACTERS), length
+    if prepared.fewest_evaluations * one > most:
+        fitting = ids_read(length) * most / (prepared.fewest_evaluations * one) - (ids_read(length) - length)
+        characters = max(least, int(fitting))
+    characters = engines.share(characters)
+    if characters == length:
+        return prepared, found
+    costs = replace(found.costs, evaluation_seconds=one * ids_read(characters) / ids_read(length))
+    training = prepared.config.training.model_copy(update={"evaluate_characters": characters})
+    config = prepared.config.model_copy(update={"training": training})
+    return replace(prepared, config=config), replace(found, costs=costs)
 
 
 def estimate(
@@ -223,8 +264,9 @@ def fit_to_minutes(
     begin = time.perf_counter() if minutes is None else started
     timed = min(STEP_SECONDS, 60 * total * TIMED_SHARE)
     found = estimate(config, prepared.corpus, engine, engines, session=session, step_seconds=timed)
-    spent = time.perf_counter() - begin
-    steps = engines.share(found.steps_within(prepared, 60 * total - spent))
+    seconds = 60 * total - (spent := time.perf_counter() - begin)
+    prepared, found = afford_evaluations(prepared, found, engines, seconds=seconds)
+    steps = engines.share(found.steps_within(prepared, seconds))
     if minutes is None:
         steps = max(steps, FEW_STEPS)
     if steps == 0:
@@ -236,11 +278,15 @@ def fit_to_minutes(
         f"{total:g} min: {counted(steps, 'step')} of {1000 * found.costs.step_seconds:.3g} ms, "
         f"{epochs:.3g} epochs, in place of the length in the config"
     )
+    if (characters := settings.evaluate_characters) < config.training.evaluate_characters:
+        session.say(
+            f"evaluations read {characters:,} characters (training.evaluate_characters), so as to take less time"
+        )
     if steps < FEW_STEPS:
         enough = (spent + found.run_seconds(prepared, FEW_STEPS)) / 60
         longer = f"--minutes {math.ceil(10 * enough) / 10:g}"
         session.say(f"{counted(steps, 'step')} will teach the network little; {longer} would allow {FEW_STEPS}")
-    return config.model_copy(update={"training": settings})
+    return prepared.config.model_copy(update={"training": settings})
 
 
 def teacher_seconds(
@@ -270,9 +316,8 @@ def teacher_seconds(
         engine = new_engine(teacher, corpus, engines, session=session)
     costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds)
     steps = make_schedule(teacher.training, engine.batches).total
-    sizes = {name: len(corpus.split(name)) for name in ("train", "validation")}
-    evaluated = min(sizes["validation"], config.training.evaluate_characters)
-    reading = costs.evaluation_seconds * sizes["train"] / evaluated if evaluated else 0.0
+    evaluated = _evaluated_characters(config, corpus)
+    reading = costs.evaluation_seconds * len(corpus.split("train")) / evaluated if evaluated else 0.0
     return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)
 
 

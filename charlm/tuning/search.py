@@ -29,7 +29,7 @@ from charlm.training.loop import Outcome
 from charlm.training.preparation import Preparation, prepare
 from charlm.training.schedule import mean_growth
 from charlm.training.signals import Session
-from charlm.training.timing import STEP_SECONDS, TIMED_SHARE, Estimate, estimate
+from charlm.training.timing import EVALUATED_SHARE, STEP_SECONDS, TIMED_SHARE, Estimate, estimate
 from charlm.training.trainer import train_run
 from charlm.tuning.space import Space
 from charlm.tuning.study import ENDED, ERROR, SECONDS, VALUES, Study
@@ -41,8 +41,6 @@ HOPELESS, TIME_IS_OVER = "pruned: worse than the median of the other trials so f
 NOTHING_LEFT, ENOUGH = "nothing is left to try", "enough trials"
 EVALUATIONS, FEWEST_EVALUATIONS = 10, 4
 """In a whole trial, at most and at least."""
-EVALUATED_SHARE = 0.2
-"""The share of the time of a trial that its evaluations should take at most."""
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, begin
 
+from charlm.config.file import parse_overrides
 from charlm.config.schema import TrainingConfig
 from charlm.runs.run import Run
-from charlm.training.preparation import new_engine
+from charlm.training.preparation import new_engine, prepare
 from charlm.training.signals import Session
-from charlm.training.timing import MAX_STEPS, Costs, measure
+from charlm.training.timing import MAX_STEPS, Costs, Estimate, afford_evaluations, measure
 
 COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0, start_seconds=1000.0)
 SETTINGS = TrainingConfig(steps=1, evaluate_every=5, checkpoint_every=3)
@@ -50,6 +52,28 @@ def test_the_steps_of_a_period_of_evaluations_without_end_are_found_at_once() ->
 
 def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> None:
     assert COSTS.steps_within(SETTINGS, math.inf) == MAX_STEPS - 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "seconds", "characters"),
+    [
+        ("", 5000, 60_000),  # ten evaluations take 1000 s, a fifth
+        ("", 3000, 29_446),  # 600 s for what reads 0.6 of 60,000 and of 64 times 256 before the pieces
+        ("", 100, 20_000),
+        ("training.evaluate_every=7", 100, 60_000),
+    ],
+)
+def test_evaluations_that_would_take_more_than_a_fifth_of_the_time_read_less(
+    overrides: str, seconds: float, characters: int, tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("abba\n" * 120_000, encoding="utf-8")
+    options: dict[str, Any] = {"scratch": tmp_path, "engines": FakeEngines(), "session": Session()}
+    settings = parse_overrides([overrides] if overrides else [])
+    prepared = prepare(tmp_path / "text.txt", recipe="tiny", overrides=settings, **options)
+    found = Estimate(Costs(1.0, 100.0, 1.0, 1.0), 0.0)
+    prepared, found = afford_evaluations(prepared, found, FakeEngines(), seconds=seconds)
+    assert min(60_000, prepared.config.training.evaluate_characters) == characters
+    assert found.costs.evaluation_seconds == pytest.approx(100 * (characters + 16_384) / 76_384)
 
 
 @pytest.fixture
