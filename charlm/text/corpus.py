@@ -164,6 +164,17 @@ class Corpus:
             if found < expected:
                 raise CharlmError(f"{path}: was cut to {found:,} bytes while in use; must be {expected:,}")
 
+    def check_ids(self, ids: Ids) -> None:
+        """Raise CharlmError if ids that were read from `ids`, of any shape, are none: ids.bin was changed while in use.
+
+        The compiled kernel reads memory at the place that an id gives.
+        """
+        if ids.size and (found := int(ids.max())) >= len(self.vocabulary):
+            end = len(self.vocabulary) - 1
+            raise CharlmError(
+                f"{self.folder / 'ids.bin'}: was changed while in use: holds id {found}, must end at {end}"
+            )
+
     @property
     def summary(self) -> str:
         """One line for the user: the size of the text, its vocabulary, and the ids in each split."""

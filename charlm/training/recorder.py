@@ -196,6 +196,8 @@ class Recorder:
         if progress.evaluated_step == progress.step:
             return
         self._corpus.check_size()
+        if self.validator.validation is not None:
+            self._corpus.check_ids(self.validator.validation)
         try:
             with self._session.at_once():
                 bundle = self.outputs.bundle(progress)

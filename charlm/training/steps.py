@@ -80,7 +80,7 @@ class StepRunner:
             progress: How far the run is.
 
         Raises:
-            CharlmError: the text on the disk has become shorter.
+            CharlmError: the text on the disk was changed.
             DivergenceError: one of these steps shows that training has diverged.
 
         """
@@ -89,9 +89,10 @@ class StepRunner:
         self._corpus.check_size()
         batches, epoch, window = self.schedule.place(first)
         positions = batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
-        targets = self._soft_targets
+        ids, targets = self._ids[positions], self._soft_targets
+        self._corpus.check_ids(ids)
         metrics = self._engine.take_steps(
-            np.asarray(self._ids[positions], np.int32),
+            np.asarray(ids, np.int32),
             self.schedule.rates(first, count),
             reset_state=self.schedule.resets_state_at(first),
             soft_targets=None if targets is None else np.asarray(targets[positions[:, :-1]]),

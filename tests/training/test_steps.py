@@ -12,6 +12,7 @@ from fake_runs import resume, train
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, DivergenceConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
 from charlm.training import checkpoints
@@ -179,3 +180,13 @@ def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> Non
         take(steps, progress)
     assert (progress.step, progress.seconds, progress.last_norm) == (4, 0.5, 2.0)
     assert progress.pending_losses == [1.5] * 4
+
+
+def test_ids_that_are_changed_while_they_are_mapped_never_reach_the_engine(tmp_path: Path) -> None:
+    def damage(step: int) -> None:
+        if step == 20:
+            with (tmp_path / "run/run/corpus/ids.bin").open("r+b") as file:
+                file.write(b"\xff" * 300)
+
+    with pytest.raises(CharlmError, match=r"ids\.bin: was changed while in use: holds id 255, must end at"):
+        train(tmp_path / "run", faults=Faults(after_call=damage))
