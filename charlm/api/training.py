@@ -1,7 +1,6 @@
 """From text to a trained model: tokenize, train, resume."""
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
 from charlm.runs.folder import CORPUS, TEACHERS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.parent import read_initial, read_parent
 from charlm.runs.run import begin_run, discarded_if_refused, open_run, scratch_run
+from charlm.storage.atomic import temporary_folder
 from charlm.text.corpus import Corpus, is_corpus
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.text.vocabulary import read_vocabulary
@@ -199,9 +199,9 @@ def _own_folder(folder: Path | None, engines: KerasEngines) -> Iterator[Path | N
     if engines.is_chief:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="charlm-") as scratch:
+    with temporary_folder() as scratch:
         try:
-            yield Path(scratch) / "run"
+            yield scratch / "run"
         except Stopped as stopped:
             stopped.run = None
             raise

@@ -9,15 +9,15 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from charlm.errors import CharlmError
 from charlm.hardware import processor_flags
+from charlm.storage.atomic import sha256, temporary_folder, write_file
 
 SOURCE = Path(__file__).with_name("kernel.c")
 OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
@@ -26,22 +26,23 @@ OWN_OPTIONS = "CHARLM_CFLAGS"
 """The variable with more options, which come last: -march=x86-64-v3 holds the kernel to older instructions. It is not
 $CFLAGS, which is made for other programs and can make the kernel slow or useless without a word."""
 DIGEST = ".sha256"
-COMPILE_SECONDS = 30
-"""How long the compiler may take, ten times what it needs on a slow machine."""
+MAX_REASON = 300
+"""Characters of what a compiler has said that a message shows."""
+COMPILE_SECONDS = 20
+"""How long the compiler may take: 1.4 to 3.3 s were measured with gcc and clang on two slow, shared cores."""
 Library = TypeVar("Library")
 
 
-def open_library(load: Callable[[Path], Library]) -> tuple[Library, str | None]:
+def open_library(load: Callable[[Path], Library], *, say: Callable[[str], None]) -> Library:
     """Return the library, compiled if the cache folder does not have it yet.
 
     Args:
-        load: Loads it; raises OSError if it is no library.
-
-    Returns:
-        What `load` returns, and a line for the user if it was compiled now.
+        load: Loads it; raises OSError or ValueError if it is another library or none.
+        say: Takes a line for the user: that the compiler is waited for, and why the library cannot be kept.
 
     Raises:
-        CharlmError: there is no C compiler, it fails, or the library cannot be loaded.
+        CharlmError: there is no C compiler, it fails or takes longer than COMPILE_SECONDS, or the library cannot be
+            loaded.
 
     """
     command = find_compiler()
@@ -49,25 +50,23 @@ def open_library(load: Callable[[Path], Library]) -> tuple[Library, str | None]:
     kept = None if folder is None else folder / f"kernel-{_identity(command)}.so"
     if kept is not None and _is_whole(kept):
         with contextlib.suppress(OSError, ValueError):  # not our library, for whatever reason: compile it again
-            return load(kept), None
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="charlm-kernel-") as scratch:  # where a full or noexec cache does no harm
-        library = _compile(command, Path(scratch))
+            return load(kept)
+    say(f"kernel: {command[0]} compiles it for this processor; after {COMPILE_SECONDS} s, TensorFlow's is used instead")
+    with temporary_folder() as scratch:  # where a full or noexec cache does no harm
+        library = _compile(command, scratch)
         try:
             loaded = load(library)
         except (OSError, ValueError) as error:
             raise CharlmError(f"{library.name}, made by {shlex.join(command)}: cannot be loaded: {error}") from None
         if kept is not None:
             problem = _keep(library, kept)
-    place = f"for this process alone: {problem}" if problem else f"kept in {folder}"
-    seconds = time.monotonic() - started
-    return loaded, f"kernel: compiled for this processor by {command[0]} in {seconds:.1f} s, {place}"
+    if problem is not None:
+        say(f"kernel: compiled for this process alone: {problem}")
+    return loaded
 
 
 def _keep(library: Path, kept: Path) -> str | None:
     """Keep a library with its digest; return why that cannot be done, or None."""
-    from charlm.storage.atomic import sha256, write_file
-
     data = library.read_bytes()
     try:
         write_file(kept, data)
@@ -136,24 +135,40 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, 
 
 
 def _compile(command: list[str], folder: Path) -> Path:
-    """Return the library, compiled in a folder; raises as `load_kernel`."""
+    """Return the library, compiled in a folder; raises as `open_library`."""
     library = folder / "kernel.so"
     try:
-        done = subprocess.run(
-            [*command, *compiler_options(), "-o", library, SOURCE],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMPILE_SECONDS,
-            check=False,
-        )
+        code, errors = _run([*command, *compiler_options(), "-o", str(library), str(SOURCE)], folder)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {error}") from None
-    if done.returncode or not library.is_file():
-        reason = next((line for line in done.stderr.splitlines() if "error" in line), f"exit code {done.returncode}")
-        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason}")
+        reason = error.strerror if isinstance(error, OSError) else f"no result after {COMPILE_SECONDS} s"
+        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason}") from None
+    if code or not library.is_file():
+        reason = next((line for line in errors.splitlines() if "error" in line), f"exit code {code}")
+        raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason[:MAX_REASON]}")
     return library
+
+
+def _run(command: list[str], folder: Path) -> tuple[int, str]:
+    """Return the exit code and the messages of a compiler, whose temporary files go to a folder.
+
+    What it has started ends with it, also after an error.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    ) as process:
+        try:
+            _, errors = process.communicate(timeout=COMPILE_SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, errors
 
 
 def compiler_options() -> list[str]:

@@ -3,13 +3,11 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
-import tempfile
-from pathlib import Path
-
 import keras
 
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters
+from charlm.storage.atomic import temporary_folder
 
 NAME = "model.keras"
 
@@ -54,8 +52,8 @@ def build_stock_model(bundle: Bundle) -> keras.Model:
 def write_keras_file(bundle: Bundle) -> bytes:
     """Return the contents of a `.keras` file of the network; `build_stock_model` describes it."""
     model = build_stock_model(bundle)
-    with tempfile.TemporaryDirectory() as folder:  # Keras writes to a path alone
-        path = Path(folder) / NAME
+    with temporary_folder() as folder:  # Keras writes to a path alone
+        path = folder / NAME
         model.save(path)
         return path.read_bytes()
 

@@ -4,7 +4,6 @@ Axes: T time, R rows, H units.
 """
 
 import ctypes
-import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config
 from charlm.engine.compiler import open_library
 from charlm.errors import CharlmError
+from charlm.storage.files import file_sha256
 
 Array = NDArray[Any]
 
@@ -54,8 +54,8 @@ class Kernel:
         self._library = ctypes.CDLL(os.fspath(path))
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether it was compiled for a processor that multiplies bfloat16."""
-        self.notice: str | None = None
-        """What to tell the user: that it was compiled now."""
+        self.sha256 = file_sha256(path)
+        """Of the library: another one may compute other bits."""
 
     def forward(
         self,
@@ -147,12 +147,15 @@ class Kernel:
             raise MemoryError("there is not enough memory for the packed weights of a layer")
 
 
-@functools.cache
-def load_kernel() -> Kernel:
-    """Return the kernel of this process; raises as `charlm.engine.compiler.open_library`."""
-    kernel, notice = open_library(Kernel)
-    kernel.notice = notice
-    return kernel
+LOADED: list[Kernel] = []
+"""The kernel of this process, once it is loaded."""
+
+
+def load_kernel(say: Callable[[str], None] = lambda _: None) -> Kernel:
+    """Return the kernel of this process; arguments and errors are those of `charlm.engine.compiler.open_library`."""
+    if not LOADED:
+        LOADED.append(open_library(Kernel, say=say))
+    return LOADED[0]
 
 
 def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bool = False) -> Config:
@@ -160,7 +163,7 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
 
     Args:
         config: Every setting of a run.
-        say: Takes a line for the user: that the kernel was compiled, or why there is none.
+        say: Takes a line for the user: that the kernel is compiled, or why there is none.
         is_recorded: Whether the config is that of a run which has begun: then TensorFlow takes over if there is no
             kernel here, with a line that says so.
 
@@ -176,12 +179,9 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
         problem = f"the compiled kernel lacks {activation}"
     else:
         try:
-            kernel = load_kernel()
+            kernel = load_kernel(say)
             if settings.precision == "bfloat16" and not kernel.has_bfloat16:
                 raise CharlmError("it was compiled without bfloat16, which this processor has; see $CHARLM_CFLAGS")
-            if kernel.notice is not None:
-                say(kernel.notice)
-                kernel.notice = None
         except CharlmError as error:
             problem, is_missing = str(error), True
     if problem is not None and settings.kernel == "compiled":

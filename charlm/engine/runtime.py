@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
+from charlm.storage.atomic import temporary_folder
 
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; a value set by the user is kept.
@@ -98,8 +99,8 @@ def _own_keras_settings() -> Iterator[None]:
         yield
         return
     before = {name: os.environ.get(name) for name in ("KERAS_HOME", "KERAS_BACKEND")}
-    with tempfile.TemporaryDirectory() as empty:
-        os.environ.update(KERAS_HOME=empty, KERAS_BACKEND="tensorflow")
+    with temporary_folder() as empty:
+        os.environ.update(KERAS_HOME=str(empty), KERAS_BACKEND="tensorflow")
         try:
             yield
         finally:

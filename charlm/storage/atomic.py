@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from typing import Literal
 
 from charlm.errors import CharlmError
@@ -252,6 +252,20 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder among the temporary files of the system for the length of a block, as `scratch_folder` does.
+
+    Raises:
+        CharlmError: it cannot be made.
+
+    """
+    with contextlib.ExitStack() as stack:
+        with writing(Path(os.environ.get("TMPDIR", "/tmp"))):
+            folder = stack.enter_context(scratch_folder(Path(gettempdir()) / "scratch"))
+        yield folder
 
 
 def remove_abandoned(target: Path) -> None:

@@ -8,7 +8,6 @@ memory as a whole. Finding and decoding documents is left to `charlm.text.docume
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.atomic import remove_abandoned, scratch_folder
+from charlm.storage.atomic import remove_abandoned, scratch_folder, temporary_folder
 from charlm.text.corpus import (
     FORMAT,
     MAX_NAMED,
@@ -150,8 +149,8 @@ def encode_text(
     """
     if is_corpus(source):
         return _encode(_corpus_documents(open_corpus(source), split, level=vocabulary.level), vocabulary, unknown)
-    with tempfile.TemporaryDirectory() as scratch:
-        files = find_documents([str(source)], spool=Path(scratch) / "stdin")
+    with temporary_folder() as scratch:
+        files = find_documents([str(source)], spool=scratch / "stdin")
         documents = ((file.name, texts(file.read(), config, name=file.name, is_fixed=True)) for file in files)
         ids, skipped = _encode(documents, vocabulary, unknown)
     start, end = (0, len(ids)) if split is None else split_positions(len(ids), config)[split]

@@ -187,12 +187,14 @@ def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(bfloat16: bool, ker
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return the cache folder, which is not there yet, of a process that has not loaded the kernel."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "load_kernel", load_kernel.__wrapped__)
+    monkeypatch.setattr(module, "LOADED", [])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path / "cache" / "charlm"
 
 
 def load(said: list[str]) -> str:
     """Return what computes the recurrence of a config that leaves it open; `said` takes the lines for the user."""
+    module.LOADED.clear()
     return settle_kernel(Config(), say=said.append).training.kernel
 
 
@@ -203,8 +205,8 @@ def test_the_kernel_is_compiled_once_and_again_if_what_was_kept_is_no_library(
     assert load(said) == load(said) == "compiled"
     (library,) = cache.glob("*.so")
     assert len(said) == 1
-    assert said[0].startswith("kernel: compiled for this processor by ")
-    assert said[0].endswith(f" s, kept in {cache}")
+    assert "compiles it for this processor; after 20 s, TensorFlow's is used instead" in said[0]
+    assert [*tmp_path.glob(".charlm-*")] == []
     assert cache.stat().st_mode & 0o777 == 0o700
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
@@ -241,11 +243,11 @@ def test_a_library_that_cannot_be_kept_is_used_all_the_same(
     def fail(target: Path, _: bytes) -> None:
         raise CharlmError(f"{target}: cannot be written: No space left on device")
 
-    monkeypatch.setattr("charlm.storage.atomic.write_file", fail)
+    monkeypatch.setattr(compiler, "write_file", fail)
     said: list[str] = []
     assert load(said) == "compiled"
-    assert "for this process alone: " in said[0]
-    assert said[0].endswith("cannot be written: No space left on device")
+    assert said[1].startswith("kernel: compiled for this process alone: ")
+    assert said[1].endswith("cannot be written: No space left on device")
 
 
 def test_options_that_no_shell_would_take_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +274,7 @@ def test_a_cache_folder_that_cannot_be_trusted_is_not_used(
     said: list[str] = []
     assert load(said) == "compiled"
     reasons = {"link": f"{cache} is a link", "open to others": f"{cache} can be written by others"}
-    assert said[0].endswith(f"for this process alone: {reasons.get(case, f'{cache}: File exists')}")
+    assert said[1].endswith(f"for this process alone: {reasons.get(case, f'{cache}: File exists')}")
     assert case == "a file" or not [*cache.iterdir()]
 
 
@@ -297,14 +299,30 @@ def test_without_a_compiler_tensorflow_computes_it_and_the_user_is_told(
     monkeypatch.setenv("CC", command)
     said: list[str] = []
     assert load(said) == "tensorflow"
-    assert said == [f"kernel: TensorFlow's: {reason}"]
+    assert said.pop() == f"kernel: TensorFlow's: {reason}"
+    said.clear()
 
     wanted = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
     with pytest.raises(CharlmError) as refused:
         settle_kernel(wanted, say=said.append)
     assert str(refused.value) == f"training.kernel: found compiled; must be tensorflow: {reason}"
     assert settle_kernel(wanted, say=said.append, is_recorded=True).training.kernel == "tensorflow"
-    assert said[1] == f"kernel: continuing in TensorFlow, so results will not be bit-identical: {reason}"
+    assert said[-1] == f"kernel: continuing in TensorFlow, so results will not be bit-identical: {reason}"
+
+
+def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiles = tmp_path / "hangs"
+    compiles.write_text(f"#!/bin/sh\n(sleep 60; touch {tmp_path}/late) & echo $! > {tmp_path}/child; wait\n")
+    compiles.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiles))
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.5)
+    said: list[str] = []
+    assert load(said) == "tensorflow"
+    assert said[1].endswith(f"{compiles}: cannot compile kernel.c: no result after 0.5 s")
+    child = Path("/proc") / (tmp_path / "child").read_text().strip()
+    assert not child.exists() or " Z " in (child / "stat").read_text()
 
 
 def test_what_computes_the_recurrence_is_described(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from charlm.storage.atomic import (
     remove_folder,
     remove_leftovers,
     scratch_folder,
+    temporary_folder,
     write_file,
     write_folder,
 )
@@ -222,6 +223,16 @@ def test_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_
     assert (folder / "large").is_file()
     with scratch_folder(tmp_path / "out"):
         assert not folder.exists()
+
+
+def test_a_temporary_folder_takes_away_what_a_killed_process_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / ".charlm-scratch-abcdefgh.tmp").mkdir()
+    with temporary_folder() as folder:
+        assert [*tmp_path.iterdir()] == [folder]
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("name", [".out-notes", ".charlm-out-notes", ".charlm-other-abcdefgh.tmp", "out"])
