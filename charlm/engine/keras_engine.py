@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.engine.distribution import Machine
+from charlm.engine.kernel import load_kernel
 from charlm.engine.model import (
     CharacterRNN,
     State,
@@ -65,6 +66,7 @@ class KerasEngine:
         shares = share_batch(batches.batch_size, self.settings.parts or 1, self.machine)
         self.rows = shares.rows
         """The rows of a batch that this machine reads."""
+        self.library = load_kernel().sha256 if self.settings.kernel == "compiled" else None
         self.state = self._zero_state()
         self._objective = make_objective(self.settings)
         self._steps = compile_steps(

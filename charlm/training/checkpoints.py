@@ -86,7 +86,8 @@ class Facts(_Fields):
 
     format: int = FORMAT
     versions: dict[str, str | None]
-    """Of charlm and its dependencies that wrote this; for the reader, never checked. None = missing."""
+    """Of charlm and its dependencies that wrote this; for the reader, never checked. None = missing. And `kernel`, the
+    SHA-256 of the compiled library, since a resume with another one says so."""
     config: Config
     """Every setting of the run at this step."""
     corpus: dict[str, Any]

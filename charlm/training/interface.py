@@ -45,6 +45,8 @@ class Engine(Protocol):
     """How the training text is cut into windows of `sequence_length`."""
     rows: slice
     """The rows of a batch that this machine reads: all, unless several machines share each batch."""
+    library: str | None = None
+    """The SHA-256 of the compiled program that takes the steps, as its results differ in the last bits; None = none."""
 
     def agree(self, steps: int, signal: int) -> tuple[int, int]:
         """Return what all machines do next: the steps that the chief takes, and a signal that ends the run.

@@ -95,6 +95,8 @@ class RunOutputs:
         checkpoint = checkpoints.restore(self.checkpoints, warn=self.warn, shapes=self.engine.shapes())
         changes, progress = self._check_same_run(checkpoint.facts), checkpoint.facts.progress
         self.engine.restore(checkpoint.tensors)
+        if None is not checkpoint.facts.versions.get("kernel") != self.engine.library is not None:
+            self.warn("kernel: compiled anew, not as it was in this run, so results will not be bit-identical")
         self._copied = None
         self._open_logs(checkpoint.facts.file_sizes)
         if changes:
@@ -120,7 +122,11 @@ class RunOutputs:
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise DivergenceError(f"not every weight is finite at step {progress.step:,}")
         facts = Facts(
-            versions={"charlm": __version__, **versions("numpy", "tensorflow", "keras")},
+            versions={
+                "charlm": __version__,
+                **versions("numpy", "tensorflow", "keras"),
+                "kernel": self.engine.library,
+            },
             config=self.config,
             corpus=self._corpus,
             progress=progress,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from fake_engine import Faults, crash_after
+from fake_engine import FakeEngine, Faults, crash_after
 from fake_runs import TEXT, Trained, resume, train
 from run_folders import read_events, read_metrics
 
@@ -38,6 +38,17 @@ def test_rewinding_cuts_log_files_and_removes_later_event_files(tmp_path: Path) 
     assert (tmp_path / "metrics.jsonl").read_text() == "01234"
     assert (tmp_path / "tensorboard/events.out.tfevents.1").read_text() == "0123456"
     assert names(tmp_path / "tensorboard") == ["events.out.tfevents.1", "notes.txt"]
+
+
+@pytest.mark.parametrize(("before", "now", "lines"), [("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)])
+def test_a_resume_says_if_the_kernel_is_another_library(
+    before: str | None, now: str | None, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEngine, "library", before)
+    train(tmp_path / "run")
+    monkeypatch.setattr(FakeEngine, "library", now)
+    said = resume(tmp_path / "run/run", "training.steps=60").said
+    assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
 
 
 def steps_of(run: Path, tag: str) -> list[int]:
