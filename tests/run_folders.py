@@ -10,6 +10,11 @@ from charlm.config.file import dump_config, parse_config
 from charlm.network.bundle import Bundle, write_bundle
 
 
+def names(folder: Path) -> list[str]:
+    """Return what a folder contains, in order."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def metrics_line(**metrics: Any) -> str:
     """Return a line of metrics.jsonl for the training text."""
     return json.dumps({"split": "train", **metrics}) + "\n"

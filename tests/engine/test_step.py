@@ -241,9 +241,6 @@ def test_the_returned_state_is_that_of_the_numpy_engine(parts: int) -> None:
     assert_close([np.array(layer) for layer in last], list(expected))
 
 
-# Repeatability
-
-
 # Streams that start from the zero state
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from run_folders import names
 
 from charlm.config.file import load_config
 from charlm.config.schema import Config, CorpusConfig
@@ -28,10 +29,6 @@ def corpus(tmp_path: Path) -> Corpus:
 def begin(folder: Path, corpus: Corpus, *, seed: int = 1) -> Run:
     with scratch_run(folder) as scratch:
         return begin_run(folder, Config(seed=seed), corpus, scratch=scratch)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("place", ["run", "deep/in/run", "empty", "link"])

@@ -1,5 +1,6 @@
 """The log files of a run: their contents, and how they are cut to the sizes in a checkpoint."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import safetensors.numpy
 from fake_engine import FakeEngine, Faults, crash_after
 from fake_runs import TEXT, Trained, resume, train
-from run_folders import read_events, read_metrics
+from run_folders import names, read_events, read_metrics
 
 from charlm.config.file import load_config
 from charlm.config.schema import CorpusConfig
@@ -20,13 +21,10 @@ from charlm.hardware import core_count
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
 from charlm.text.tokenization import tokenize
+from charlm.training.checkpoints import restore
 from charlm.training.outputs import rewind
 
 SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_rewinding_cuts_log_files_and_removes_later_event_files(tmp_path: Path) -> None:
@@ -49,6 +47,15 @@ def test_a_resume_says_if_the_kernel_is_another_library(
     monkeypatch.setattr(FakeEngine, "library", now)
     said = resume(tmp_path / "run/run", "training.steps=60").said
     assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
+
+
+def test_what_a_checkpoint_counts_of_the_logs_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = set[tuple[int, int]]()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add((os.fstat(file).st_ino, os.fstat(file).st_size)))
+    run = train(tmp_path / "run", "training.steps=10").folder
+    sizes = restore(run / "checkpoints", warn=pytest.fail).facts.file_sizes
+    assert len(sizes) == 2
+    assert {((run / name).stat().st_ino, size) for name, size in sizes.items()} <= synced
 
 
 def steps_of(run: Path, tag: str) -> list[int]:

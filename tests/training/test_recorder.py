@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,17 +70,12 @@ def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) ->
     assert trained.said[-2].startswith("the best was at step 10 of 50: the text is small for this recipe")
 
 
-def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run")
-    assert json.loads((trained.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 50}
-    resumed = resume(trained.folder, "training.steps=60")
-    assert json.loads((resumed.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 60}
-
-
-def test_a_run_that_a_signal_stops_is_not_marked_as_ended(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps_per_call=1", faults=interrupt_after(12))
-    assert trained.outcome.signal is not None
-    assert not (trained.folder / "ended.json").exists()
+def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(reference: Trained, tmp_path: Path) -> None:
+    assert json.loads((reference.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 50}
+    folder = shutil.copytree(reference.folder, tmp_path / "run")
+    stopped = resume(folder, "training.steps=60", "training.steps_per_call=1", faults=interrupt_after(52))
+    assert stopped.outcome.signal is not None
+    assert not (folder / "ended.json").exists()
 
 
 def validator(
@@ -107,11 +103,6 @@ def test_a_loss_must_be_lower_by_the_margin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("nats", "is_best"), [(3.0, True), (math.inf, False), (math.nan, False)])
 def test_the_first_finite_loss_is_the_best(nats: float, is_best: bool, tmp_path: Path) -> None:
     assert validator(tmp_path).update_best(nats, Progress()) == is_best
-
-
-@pytest.mark.parametrize(("text", "split"), [("abcd" * 10, "validation"), ("ab", "train")])
-def test_the_training_text_is_used_if_there_is_no_validation_text(text: str, split: str, tmp_path: Path) -> None:
-    assert validator(tmp_path, text=text).split == split
 
 
 def test_the_sample_is_that_of_charlm_sample_with_its_prompt(bundle: Bundle, tmp_path: Path) -> None:
