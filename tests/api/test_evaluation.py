@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from run_folders import read_metrics
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import charlm
@@ -44,6 +45,11 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
     assert evaluation.score.nats_per_char == pytest.approx(model.score(TEXT, **settings).mean(), abs=1e-6)
     assert evaluation.score.characters == len(TEXT) - 1
     assert (evaluation.text, evaluation.baselines) == (str(text), None)
+
+
+def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
+    logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
+    assert charlm.evaluate(charlm.load(trained_run)).score.nats_per_char == pytest.approx(min(logged), rel=1e-6)
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])

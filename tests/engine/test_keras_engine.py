@@ -75,13 +75,31 @@ def test_tensors_and_shapes_have_the_same_names() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_parameters_are_those_of_the_average_and_weights_are_not() -> None:
+def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
     engine = make()
-    take(engine, 0, 3)
-    assert not np.array_equal(engine.parameters().logits_kernel, engine.weights()["logits.kernel"])
-    tensors = engine.tensors()
-    np.testing.assert_array_equal(engine.parameters().logits_kernel, tensors["average/logits.kernel"])
-    np.testing.assert_array_equal(engine.weights()["logits.kernel"], tensors["weights/logits.kernel"])
+    average = engine.weights()
+    for step in (1, 2, 3):
+        take(engine, step - 1, 1)
+        momentum = (1 + step) / (10 + step)
+        average = {name: momentum * average[name] + (1 - momentum) * new for name, new in engine.weights().items()}
+    found = engine.parameters().tensors()
+    for name, expected in average.items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_state_goes_on_from_call_to_call_unless_it_is_reset() -> None:
+    once, twice, reset, blank = (make("training.state_reset=0") for _ in range(4))
+    losses = take(once, 0, 2).losses
+    for engine in (twice, reset, blank):
+        take(engine, 0, 1)
+    tensors = blank.tensors()
+    blank.restore(tensors | {name: 0 * tensors[name] for name in tensors if name.startswith("state/")})
+    assert take(twice, 1, 1).losses == losses[1:]
+    windows, rates = IDS[BATCHES.positions(epoch=0, first=1, count=1)], np.full(1, 3e-3, np.float32)
+    after = reset.take_steps(windows, rates, reset_state=True).losses
+    assert after == take(blank, 1, 1).losses
+    assert after != losses[1:]
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -3,6 +3,7 @@
 Axes: T time, R rows, H units.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,25 @@ def test_the_kernel_is_compiled_once_and_again_if_what_was_kept_is_no_library(
     assert load(said) == "compiled"
     assert len(said) == 2
     assert [path.read_bytes()[:4] for path in folder.glob("*.so")] == [b"\x7fELF"]
+
+
+def test_a_library_is_of_one_source_compiler_processor_and_set_of_options(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, source = tmp_path / "compiler", tmp_path / "kernel.c"
+    script.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; : > "$2"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setattr(compiler, "SOURCE", source)
+    for change in (
+        lambda: source.write_text("1"),
+        lambda: source.write_text("2"),
+        lambda: monkeypatch.setenv("CHARLM_CFLAGS", "-O1"),
+        lambda: monkeypatch.setattr(compiler, "processor_flags", lambda: "another"),
+        lambda: os.utime(script, (1, 1)),
+    ):
+        change()
+        assert [said is None for _, said in (compiler.open_library(str), compiler.open_library(str))] == [False, True]
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "another library", "no digest"])

@@ -103,6 +103,23 @@ def test_a_full_disk_leaves_the_old_folder_and_is_named(target: Path) -> None:
 
 
 @pytest.mark.parametrize(("write", "what"), [(write_folder, NEW), (write_file, b"new")])
+def test_everything_is_on_the_disk_before_it_takes_its_place_and_then_the_place(
+    write: Callable[[Path, Any], None], what: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, synced = tmp_path / "target", []
+
+    def fsync(descriptor: int) -> None:
+        facts = os.fstat(descriptor)
+        synced.append((facts.st_ino, facts.st_size, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(target, what)
+    before = [*(target.iterdir() if target.is_dir() else ()), target]
+    facts = [(path.stat(), path == tmp_path) for path in (*before, tmp_path)]
+    assert sorted(synced) == sorted((found.st_ino, found.st_size, is_place) for found, is_place in facts)
+
+
+@pytest.mark.parametrize(("write", "what"), [(write_folder, NEW), (write_file, b"new")])
 @pytest.mark.parametrize("is_dangling", [True, False])
 def test_a_link_in_place_of_the_target_is_refused(
     write: Callable[[Path, Any], None], what: Any, is_dangling: bool, target: Path

@@ -33,15 +33,18 @@ def test_epochs_start_at_other_characters_and_the_same_seed_repeats_them() -> No
 
 def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
     ids = np.arange(1000)
-    plain = ids[Batches(length=1000, batch_size=4, sequence_length=5, seed=1).positions(epoch=3, first=0, count=49)]
-    batches = Batches(length=1000, batch_size=4, sequence_length=5, seed=1, shuffle=True)
-    shuffled = ids[batches.positions(epoch=3, first=0, count=49)]
     turns = []
-    for stream in range(4):
-        turn = int(np.flatnonzero((plain[:, :, stream] == shuffled[0, :, stream]).all(1))[0])
-        np.testing.assert_array_equal(np.roll(plain[:, :, stream], -turn, axis=0), shuffled[:, :, stream])
-        turns.append(turn)
-    assert len(set(turns)) == 4
+    for epoch in (3, 4):
+        plain, shuffled = (
+            ids[Batches(1000, 4, 5, seed=1, shuffle=shuffle).positions(epoch=epoch, first=0, count=49)]
+            for shuffle in (False, True)
+        )
+        for stream in range(4):
+            turn = int(np.flatnonzero((plain[:, :, stream] == shuffled[0, :, stream]).all(1))[0])
+            np.testing.assert_array_equal(np.roll(plain[:, :, stream], -turn, axis=0), shuffled[:, :, stream])
+            turns.append(turn)
+    assert len(set(turns[:4])) == 4
+    assert turns[:4] != turns[4:]
 
 
 @settings(derandomize=True, deadline=None)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from charlm.config.schema import json_schema
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
+from charlm.storage.locks import only_writer
 from charlm.training import loop
 from charlm.training.checkpoints import Progress
 from charlm.training.signals import stop_on_signal
@@ -81,6 +83,19 @@ def test_an_evaluation_prevented_by_a_signal_is_done_on_resume(reference: Traine
     assert resumed.outcome.reason == "all steps done"
     assert resumed.files() == reference.files()
     assert resumed.repeatable_metrics == reference.repeatable_metrics
+
+
+def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
+    stopped = train(tmp_path / "run", faults=interrupt_after(49), clock=map((100.0).__mul__, count()).__next__)
+    resumed = resume(stopped.folder).outcome.progress
+    assert resumed.elapsed_seconds > stopped.outcome.progress.elapsed_seconds > 100
+    assert resumed.seconds > stopped.outcome.progress.seconds > 0
+
+
+def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", "training.steps=10").folder
+    with only_writer(run), pytest.raises(CharlmError, match="is training here"):
+        resume(run)
 
 
 @pytest.mark.parametrize("step", [13, 50])

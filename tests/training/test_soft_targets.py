@@ -31,10 +31,10 @@ def teacher(reference: Trained, tmp_path: Path) -> Path:
     return Path(shutil.copytree(reference.folder / "best", tmp_path / "teacher"))
 
 
-def begin(folder: Path, teacher: Path | None, *, text: str = TEXT, weight: float = 0.5) -> Run:
+def begin(folder: Path, teacher: Path | None, *overrides: str, text: str = TEXT, weight: float = 0.5) -> Run:
     """Begin a run with a teacher."""
     teachers = "" if teacher is None else str(teacher)
-    overrides = [f"training.teachers=[{teachers}]", f"training.teacher_weight={weight}"]
+    overrides = (*overrides, f"training.teachers=[{teachers}]", f"training.teacher_weight={weight}")
     folder.mkdir()
     (folder / "text.txt").write_text(text, encoding="utf-8")
     return begin_a_run(folder / "run", *overrides, text=folder / "text.txt")
@@ -58,6 +58,14 @@ def test_they_are_the_probabilities_of_the_mean_of_the_logits(
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     assert found.dtype == np.float16
     np.testing.assert_allclose(found, expected, atol=5e-4)
+
+
+def test_those_of_a_run_have_its_temperature(tmp_path: Path, teacher: Path) -> None:
+    run = begin(tmp_path / "run", teacher, "training.teacher_temperature=3")
+    logits = read_bundle(teacher).parameters.logits_bias / 3  # all other weights of the fake engine are 0
+    np.testing.assert_allclose(
+        np.array(open_soft_targets(run)), [np.exp(logits) / np.exp(logits).sum()] * 107, atol=5e-4
+    )
 
 
 # A run with teachers

@@ -19,10 +19,9 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import StepMetrics
 from charlm.training.schedule import make_schedule
-from charlm.training.steps import SECONDS_PER_CALL, DivergenceError, StepRunner, check_steps
+from charlm.training.steps import DivergenceError, StepRunner, check_steps
 
 SETTINGS = DivergenceConfig(tolerance_nats=1.0, patience_steps=2)
-RATE = 2e-3
 
 
 def check(*losses: float, settings: DivergenceConfig = SETTINGS, progress: Progress | None = None) -> Progress:
@@ -83,7 +82,7 @@ def test_a_run_that_diverges_ends_with_advice_and_a_whole_checkpoint_before_it(
     kept = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
     assert kept.facts.progress.step in {10, 20}
     assert all(np.isfinite(tensor).all() for tensor in kept.tensors.values())
-    resumed = resume(tmp_path / "run/run", f"training.optimizer.learning_rate={RATE / 2}")
+    resumed = resume(tmp_path / "run/run", "training.optimizer.learning_rate=1e-3")
     assert resumed.outcome.reason == "all steps done"
 
 
@@ -98,6 +97,7 @@ class Call(NamedTuple):
     windows: NDArray[np.int32]
     rates: NDArray[np.float32]
     reset_state: bool
+    soft_targets: NDArray[np.float16] | None
 
 
 class RecordingEngine(FakeEngine):
@@ -115,13 +115,18 @@ class RecordingEngine(FakeEngine):
         reset_state: bool,
         soft_targets: NDArray[np.float16] | None = None,
     ) -> StepMetrics:
-        self.calls.append(Call(windows, rates, reset_state))
+        self.calls.append(Call(windows, rates, reset_state, soft_targets))
         count = len(windows)
         return StepMetrics([self.loss] * count, [2.0] * count, self.seconds_per_step * count)
 
 
 def make(
-    folder: Path, *, seconds_per_step: float = 1e-6, loss: float = 1.5, **settings: Any
+    folder: Path,
+    *,
+    seconds_per_step: float = 1e-6,
+    loss: float = 1.5,
+    soft_targets: NDArray[np.float16] | None = None,
+    **settings: Any,
 ) -> tuple[RecordingEngine, StepRunner]:
     """Return an engine and the runner of its steps over TEXT; nothing but steps happens for 100 steps."""
     events = {"log_every": 100, "evaluate_every": 100, "checkpoint_every": 100}
@@ -135,7 +140,7 @@ def make(
     corpus = make_corpus(folder, TEXT, validation_fraction=0)
     engine = RecordingEngine(seconds_per_step=seconds_per_step, loss=loss)
     run = Run(folder / "run", Config(training=config), corpus)
-    return engine, StepRunner(run, engine, make_schedule(config, BATCHES))
+    return engine, StepRunner(run, engine, make_schedule(config, BATCHES), soft_targets=soft_targets)
 
 
 def take(steps: StepRunner, progress: Progress) -> None:
@@ -148,7 +153,7 @@ def counts(engine: RecordingEngine) -> list[int]:
 
 
 def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:
-    engine, steps = make(tmp_path, seconds_per_step=SECONDS_PER_CALL / 2)
+    engine, steps = make(tmp_path, seconds_per_step=0.25)
     for _ in range(2):
         take(steps, Progress(step=0))
     assert counts(engine) == [1, 2]
@@ -162,6 +167,15 @@ def test_the_windows_of_all_calls_are_those_of_the_batches_in_order(tmp_path: Pa
     ids = np.array(["abc".index(character) for character in TEXT])
     expected = [ids[BATCHES.positions(epoch=epoch, first=0, count=STEPS_PER_EPOCH)] for epoch in (0, 1)]
     np.testing.assert_array_equal(np.concatenate([call.windows for call in engine.calls]), np.concatenate(expected))
+
+
+def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_path: Path) -> None:
+    following = np.array(["abc".index(character) for character in TEXT[1:]])
+    engine, steps = make(tmp_path, soft_targets=np.eye(3, dtype=np.float16)[following])
+    take(steps, Progress(step=5))
+    (call,) = engine.calls
+    assert call.soft_targets is not None
+    np.testing.assert_array_equal(call.soft_targets.argmax(-1), call.windows[:, 1:])
 
 
 def test_only_the_first_window_of_an_epoch_starts_from_the_zero_state(tmp_path: Path) -> None:
