@@ -1,6 +1,5 @@
 """What a training would do, without doing it: sizes, memory, steps and time. `Plan.to_json` is what a program reads."""
 
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from charlm.engine.factory import start_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.hardware import peak_memory_bytes
 from charlm.network.architecture import Architecture, architecture
+from charlm.storage.atomic import temporary_folder
 from charlm.text.findings import TextFacts, describe_text
 from charlm.training.preparation import Text, prepare
 from charlm.training.schedule import Schedule, make_schedule
@@ -114,13 +114,13 @@ def plan(
     with (
         stop_on_signal(show_progress=show_progress) as session,
         start_engines(session) as engines,
-        tempfile.TemporaryDirectory(prefix="charlm-") as folder,
+        temporary_folder() as folder,
     ):
         prepared = prepare(
             text,
             recipe=recipe,
             overrides=parse_overrides(overrides),
-            scratch=Path(folder),
+            scratch=folder,
             engines=engines,
             session=session,
             skip_undecodable=skip_undecodable,

@@ -6,7 +6,6 @@ add /tensorboard to each name.
 
 import contextlib
 import sys
-import tempfile
 import threading
 import types
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from charlm.cli.command import Command
 from charlm.cli.options import host_option, port_option, runs_argument
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS, TENSORBOARD, find_run, find_runs
+from charlm.storage.atomic import temporary_folder
 
 REFRESH_SECONDS = 5.0
 """How often new runs are linked."""
@@ -82,8 +82,7 @@ def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
     for run in runs:
         if not (run / TENSORBOARD).is_dir():
             raise CharlmError(f"{run}: not a run: there is no {TENSORBOARD}/ in it")
-    with tempfile.TemporaryDirectory(prefix="charlm-board-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         link_runs(folder, runs)
         is_over = threading.Event()
 
@@ -96,7 +95,9 @@ def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
         refreshing = threading.Thread(target=refresh)
         refreshing.start()
         try:
-            code = run_board(["--logdir", name, "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)])
+            code = run_board(
+                ["--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)]
+            )
         finally:
             is_over.set()
             refreshing.join()

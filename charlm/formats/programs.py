@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError, short_repr
 from charlm.network.bundle import Bundle, bundle_files
 from charlm.network.rnn import Floats
+from charlm.storage.atomic import temporary_folder
 
 FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600
@@ -79,10 +79,10 @@ def check_export(
         CharlmError: the program is missing or fails, or its logits have another shape.
 
     """
-    with tempfile.TemporaryDirectory() as place:
+    with temporary_folder() as place:
         for name, data in {**bundle_files(bundle), **files}.items():
-            (Path(place) / name).write_bytes(data)
-        logits = read_logits(Path(place), ids)
+            (place / name).write_bytes(data)
+        logits = read_logits(place, ids)
     with np.errstate(over="ignore", invalid="ignore"):  # a difference that is not finite is too large
         parameters = bundle.parameters
         expected = parameters.unroll(ids[:, None], parameters.zero_state(1))[0][:, 0]
@@ -174,7 +174,7 @@ def run_c(folder: Path, ids: NDArray[Any]) -> Floats:
 
     """
     compiler = _find(_COMPILERS, "a C compiler")
-    with tempfile.TemporaryDirectory() as place:
+    with temporary_folder() as place:
         program = f"{place}/run"
         for command, data in (
             ([compiler, "-O3", str(folder / "run.c"), "-lm", "-o", program], b""),
@@ -197,8 +197,8 @@ def run_browser(folder: Path, ids: NDArray[Any]) -> Floats:
     page = (folder / "index.html").read_text(encoding="utf-8")
     blocks = re.findall(r'<script type="text/plain".*?</script>', page)
     program = f"{read_shipped('model.js')}{_CHECK.replace('$ids', json.dumps(np.asarray(ids).tolist()))}"
-    with tempfile.TemporaryDirectory() as place:
-        check = Path(place) / "check.html"
+    with temporary_folder() as place:
+        check = place / "check.html"
         body = f"<body>{''.join(blocks)}<script>{program}</script>"
         check.write_text(f"<!doctype html><meta charset=utf-8><title>check</title>{body}", encoding="utf-8")
         options = ["--headless", "--disable-gpu", f"--user-data-dir={place}/profile", "--dump-dom"]

@@ -9,11 +9,9 @@ that they read do in steps of `sequence_length`. The figures are those of this m
 import bisect
 import contextlib
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
@@ -21,6 +19,7 @@ from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.run import Run
+from charlm.storage.atomic import temporary_folder
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import Engine, EngineFactory
@@ -122,11 +121,11 @@ def measure(
     evaluated = _evaluated_characters(config, corpus)
     timed = min(evaluated, TIMED_CHARACTERS)
     endless = config.training.with_steps(MAX_STEPS).model_copy(update={"evaluate_characters": max(2, timed)})
-    with tempfile.TemporaryDirectory(prefix="charlm-") as folder, session.at_once():
+    with temporary_folder() as folder, session.at_once():
         started = clock()
-        (Path(folder) / METRICS_FILE).touch()
+        (folder / METRICS_FILE).touch()
         training = Training(
-            Run(Path(folder), config.model_copy(update={"training": endless}), corpus),
+            Run(folder, config.model_copy(update={"training": endless}), corpus),
             engine,
             session=Session(),
             clock=clock,
