@@ -1,0 +1,147 @@
+"""Ten whole steps of `charlm train`, compared with a training that is written in plain Keras, and in plain PyTorch.
+
+Axes: B streams, T time, V vocabulary, H units.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+import charlm
+from charlm.config.file import load_config
+from charlm.engine.model import build_model, named_weights
+from charlm.network.bundle import read_bundle
+
+pytestmark = pytest.mark.slow
+
+B, T, H, WINDOWS, STEPS = 4, 5, 8, 5, 10
+PEAK, CLIP, MOMENTUM = 0.02, 0.3, 0.4
+EPSILON = 1e-12
+"""So small that it does not matter that PyTorch adds it to a corrected mean, and Keras to one that is not."""
+TEXT = "".join(np.random.default_rng(3).choice(list("abcde"), B * T * WINDOWS + 1))  # windows without a rest
+SETTINGS: dict[str, Any] = {
+    "model": {"units": H, "layers": 2, "skip_connections": False},
+    "corpus": {"validation_fraction": 0},
+    "training": {
+        **{"batch_size": B, "sequence_length": T, "steps": STEPS, "clip_norm": CLIP, "parts": 3, "steps_per_call": 3},
+        **{
+            "optimizer": {"name": "adam", "learning_rate": PEAK, "epsilon": EPSILON},
+            "average_momentum": MOMENTUM,
+            "log_every": 1,
+        },
+        "schedule": {"name": "cosine", "warmup_steps": 1, "final_fraction": 0.1},
+    },
+    "sampling": {"length": 0},
+}
+Tensors = dict[str, NDArray[np.float32]]
+
+
+def windows() -> Iterator[tuple[bool, NDArray[np.int64]]]:
+    """Yield for each step whether an epoch begins, so that the state is zero, and its ids [T + 1, B]."""
+    ids = np.array([ord(character) - ord("a") for character in TEXT])
+    for step in range(STEPS):
+        window = step % WINDOWS
+        starts = np.arange(B) * WINDOWS * T + window * T
+        yield window == 0, ids[starts + np.arange(T + 1)[:, None]]
+
+
+def rate(step: int) -> float:
+    """Return the learning rate of a step: a warm-up of one, then half a cosine down to a tenth of the peak."""
+    if step == 0:
+        return PEAK / 2
+    return PEAK * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - 1) / (STEPS - 2))) / 2)
+
+
+def follow(average: Tensors, weights: Tensors, step: int) -> None:
+    """Move the average of the weights after step 1, 2, ..."""
+    share = 1 - min(MOMENTUM, (1 + step) / (10 + step))
+    for name, weight in weights.items():
+        average[name] = average[name] + share * (weight - average[name])
+
+
+def in_keras(first: Tensors) -> tuple[list[float], Tensors]:
+    """Train with Keras layers; return the losses and the average of the weights."""
+    cells = [keras.layers.SimpleRNN(H, return_sequences=True, return_state=True) for _ in range(2)]
+    logits = keras.layers.Dense(5)
+    inputs = [keras.Input((T, 5)), *(keras.Input((H,)) for _ in cells)]
+    lower, after_lower = cells[0](inputs[0], initial_state=inputs[1])
+    upper, after_upper = cells[1](lower, initial_state=inputs[2])
+    model = keras.Model(inputs, [logits(upper), after_lower, after_upper])
+    model.set_weights(list(first.values()))
+    optimizer, losses, average = keras.optimizers.Adam(epsilon=EPSILON), [], dict(first)
+    state: Any = None
+    for step, (is_new, window) in enumerate(windows()):
+        state = [tf.zeros((B, H))] * 2 if is_new else state
+        with tf.GradientTape() as tape:
+            predicted, *state = model([tf.one_hot(window[:-1].T, 5), *state])
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(window[1:].T, predicted)
+            loss = tf.reduce_mean(each)
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, model.trainable_variables), CLIP)
+        optimizer.learning_rate = rate(step)
+        optimizer.apply(gradients, model.trainable_variables)
+        losses.append(float(loss))
+        follow(average, dict(zip(first, model.get_weights(), strict=True)), step + 1)
+    return losses, average
+
+
+def in_torch(first: Tensors) -> tuple[list[float], Tensors]:
+    """Train with torch.nn.RNN; return the losses and the average of the weights."""
+    torch = pytest.importorskip("torch", reason="missing: torch")
+    network, logits = torch.nn.RNN(5, H, 2), torch.nn.Linear(H, 5)
+    places = {  # its kernels are transposed, and it has a second bias, which stays zero
+        **{f"rnn.{k}.kernel": network.get_parameter(f"weight_ih_l{k}") for k in range(2)},
+        **{f"rnn.{k}.recurrent_kernel": network.get_parameter(f"weight_hh_l{k}") for k in range(2)},
+        **{f"rnn.{k}.bias": network.get_parameter(f"bias_ih_l{k}") for k in range(2)},
+        **{"logits.kernel": logits.weight, "logits.bias": logits.bias},
+    }
+    with torch.no_grad():
+        for k in range(2):
+            network.get_parameter(f"bias_hh_l{k}").zero_()
+        for name, place in places.items():
+            place.copy_(torch.tensor(first[name].T))
+    optimizer, losses, average = torch.optim.Adam(places.values(), eps=EPSILON), [], dict(first)
+    state: Any = None
+    for step, (is_new, window) in enumerate(windows()):
+        state = torch.zeros(2, B, H) if is_new else state.detach()
+        outputs, state = network(torch.nn.functional.one_hot(torch.tensor(window[:-1]), 5).float(), state)
+        loss = torch.nn.functional.cross_entropy(logits(outputs).reshape(-1, 5), torch.tensor(window[1:]).reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(places.values(), CLIP)
+        optimizer.param_groups[0]["lr"] = rate(step)
+        optimizer.step()
+        losses.append(loss.item())
+        follow(average, {name: place.detach().numpy().T.copy() for name, place in places.items()}, step + 1)
+    return losses, average
+
+
+@pytest.fixture(scope="module", params=["compiled", "tensorflow"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train with charlm, by each of its kernels."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    settings = {**SETTINGS, "training": {**SETTINGS["training"], "kernel": request.param}}
+    charlm.train(folder / "text.txt", recipe="tiny", overrides=settings, run=folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("train", [in_keras, in_torch])
+def test_the_losses_and_the_average_of_the_weights_are_those_of_a_plain_training(
+    train: Callable[[Tensors], tuple[list[float], Tensors]], run: Path
+) -> None:
+    first = {name: w.numpy() for name, w in named_weights(build_model(load_config(run / "config.yaml"), 5)).items()}
+    losses, average = train(first)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = [line["nats_per_char"] for line in lines if line["split"] == "train"]
+    np.testing.assert_allclose(found, losses, rtol=1e-5)
+    weights = read_bundle(run / "last").parameters.tensors()
+    for name in first:
+        np.testing.assert_allclose(weights[name], average[name], atol=2e-6, err_msg=name)
