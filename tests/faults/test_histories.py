@@ -1,0 +1,94 @@
+"""Whatever happens to a run, it ends with the same bytes: histories that Hypothesis makes up, with the fake engine."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_engine import Faults, crash_after, interrupt_after
+from fake_runs import Trained, resume, train
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.training.checkpoints import saved_steps
+
+pytestmark = pytest.mark.slow
+
+FREE = ("training.steps_per_call=1", "training.steps_per_call=7", "training.parts=2")
+"""Settings that a resume may change, or repeat, without a change of the results."""
+
+
+def newest(run: Path) -> Path | None:
+    """Return the newest checkpoint if there is an older one to fall back on."""
+    steps = saved_steps(run / "checkpoints")
+    return run / "checkpoints" / f"step-{steps[0]:09}" if len(steps) > 1 else None
+
+
+def cut(run: Path) -> None:
+    """Cut the state in the newest checkpoint short, as a disk that loses what was written last."""
+    if (found := newest(run)) is not None:
+        data = (found / "state.safetensors").read_bytes()
+        (found / "state.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def lose(run: Path) -> None:
+    """Remove the newest checkpoint."""
+    if (found := newest(run)) is not None:
+        shutil.rmtree(found)
+
+
+def half_a_line(run: Path) -> None:
+    """Leave half a line at the end of the log."""
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 99, "spl')
+
+
+def leftover(run: Path) -> None:
+    """Leave what a killed process was writing."""
+    (run / ".last.1.tmp").mkdir(exist_ok=True)
+    (run / "checkpoints" / ".step-000000010.1.tmp").mkdir(exist_ok=True)
+
+
+def move(run: Path) -> None:
+    """Remove last/, which training writes anew."""
+    shutil.rmtree(run / "last", ignore_errors=True)
+
+
+DAMAGES: tuple[Callable[[Path], None], ...] = (cut, lose, half_a_line, leftover, move)
+ENDS = st.tuples(st.sampled_from([interrupt_after, crash_after]), st.integers(1, 50))
+EVENTS = st.tuples(ENDS, st.lists(st.sampled_from(DAMAGES), max_size=2), st.sampled_from(FREE))
+
+
+def weights(run: Trained) -> dict[str, bytes]:
+    """Return the weights and the last state; what else is in a model names the settings that were changed."""
+    found = {name: data for name, data in run.files().items() if name.endswith(".safetensors")}
+    return {name: data for name, data in found.items() if "checkpoints" not in name or "50" in name}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(EVENTS, min_size=1, max_size=4))
+def test_a_run_that_is_interrupted_crashed_damaged_and_changed_ends_like_one_that_was_left_alone(
+    whole: Trained, history: list[tuple[tuple[Callable[[int], Faults], int], list[Callable[[Path], None]], str]]
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place) / "run/run"
+        for (end, step), damages, override in history:
+            with contextlib.suppress(ZeroDivisionError):
+                if run.exists():
+                    resume(run, override, faults=end(step))
+                else:
+                    train(run.parent, faults=end(step))
+            for damage in damages:
+                damage(run)
+        ended = resume(run)
+        assert ended.outcome.progress.step == 50
+        assert weights(ended) == weights(whole)
+        assert ended.repeatable_metrics == whole.repeatable_metrics
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Return the run that was left alone."""
+    return train(tmp_path_factory.mktemp("whole") / "run")
