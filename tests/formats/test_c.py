@@ -1,6 +1,8 @@
 """The weights for the C program, and the program itself: it writes what charlm writes."""
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -169,3 +171,25 @@ def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(
     os.close(reader)
     assert set(shown) == set("\\x1b9")
     assert {shown[start : start + 4] for start in range(0, 160, 4)} == {"\\x1b", "\\x9b"}
+
+
+@pytest.mark.slow
+def test_a_minute_of_fuzzing_finds_no_access_outside_the_memory(
+    bundle: Bundle, make_bundle: BundleMaker, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if shutil.which("clang") is None:
+        pytest.skip("missing: clang")
+    root = Path(request.config.rootpath)
+    options = ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+    options += [f'-DRUN_C="{root / "charlm/formats/files/run.c"}"', str(root / "tests/formats/fuzz_run.c"), "-lm"]
+    subprocess.run(["clang", *options, "-o", tmp_path / "fuzz"], check=True)
+    (tmp_path / "corpus").mkdir()
+    others = (make_bundle(vocabulary=BYTES, embedding=3, layers=1), make_bundle(layers=2, skip_connections=True))
+    for index, model in enumerate((bundle, *others)):
+        (tmp_path / f"corpus/{index}").write_bytes(b"\x02ab" + export_c(model)["model.bin"])
+    limits = ["-seed=1", "-max_total_time=60", "-max_len=4096", "-timeout=10", "-detect_leaks=0", "-verbosity=1"]
+    done = subprocess.run([tmp_path / "fuzz", *limits, "corpus"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr[-5000:].decode("utf-8", "replace")
+    tries, covered = (int(re.findall(pattern, done.stderr)[-1]) for pattern in (rb"#(\d+)\s", rb"cov: (\d+)"))
+    assert tries > 10_000
+    assert covered > 100
