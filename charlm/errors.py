@@ -19,6 +19,10 @@ _LIMITED = reprlib.Repr()
 _LIMITED.maxstring = _LIMITED.maxother = _LIMITED.maxlong = 100
 
 
+MAX_CHARACTERS = 1500
+"""Of a message: a longer one, with a key or a path of thousands of characters, is shown without its middle."""
+
+
 class CharlmError(Exception):
     """Something outside the program is wrong: a file, a setting, a text.
 
@@ -29,7 +33,10 @@ class CharlmError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(escape_controls(message))
+        line = escape_controls(message)
+        if len(line) > MAX_CHARACTERS:
+            line = f"{line[: MAX_CHARACTERS // 2]} ... {line[-MAX_CHARACTERS // 2 :]}"
+        super().__init__(line)
 
 
 def escape_controls(text: str, *, keep: str = "") -> str:

@@ -65,3 +65,11 @@ def test_another_name_is_refused_with_those_that_would_do(names: list[str], expe
         check_name("part", "x", names)
     with pytest.raises(CharlmError, match=r"^split: found 'dev'; must be train or test$"):
         check_choice("split", "dev", Literal["train", "test"])
+
+
+def test_a_message_with_a_key_of_thousands_of_characters_shows_its_ends() -> None:
+    shown = str(CharlmError("space.yaml: " + 5000 * "\x1b" + ": unknown key"))
+    assert shown.startswith(r"space.yaml: \x1b")
+    assert " ... " in shown
+    assert shown.endswith(": unknown key")
+    assert len(shown) < 2000

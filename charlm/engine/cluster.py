@@ -111,7 +111,7 @@ def cluster_of_environment(environment: Mapping[str, str] = os.environ) -> Clust
         config = json.loads(text)
         jobs, task = config["cluster"], config["task"]
         if set(jobs) - {"chief", "worker"} or task["type"] not in jobs:
-            raise CharlmError(f"TF_CONFIG: found the jobs {', '.join(map(short_repr, jobs))}; must be chief and worker")
+            raise CharlmError(f"TF_CONFIG: found the jobs {short_repr(', '.join(jobs))}; must be chief and worker")
         addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
         index = int(task["index"]) + (len(jobs.get("chief", [])) if task["type"] == "worker" else 0)
         return parse_cluster(",".join(addresses), index)

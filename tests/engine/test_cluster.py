@@ -75,6 +75,7 @@ def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
         '{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "x"}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 9}}',
+        '{"cluster": "' + 10_000 * "x" + '", "task": {"type": "x", "index": 0}}',
         "[" * 100_000,
     ],
 )
@@ -82,6 +83,7 @@ def test_another_tf_config_is_refused_in_a_line(text: str) -> None:
     with pytest.raises(CharlmError) as error:
         of_environment(text)
     assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 300
 
 
 def test_a_machine_that_does_not_come_is_named() -> None:

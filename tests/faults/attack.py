@@ -12,6 +12,7 @@ without a word are failures.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -19,18 +20,22 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click.testing
 from commands import charlm
 from fake_engine import interrupt_after
 from fake_runs import resume, train
 from faults.attacks import OUTSIDE, Attack, damaged_bytes, planted_links, replacements
+from faults.hostile_inputs import hostile_inputs, make_work
 from faults.wrong_values import config_fields, ids, json_types, tensors
 
 from charlm.errors import CharlmError, escape_controls
@@ -72,11 +77,12 @@ class Result(NamedTuple):
 
 
 def make_victim(folder: Path) -> Path:
-    """Train a run in folder/run until it is interrupted, and put files beside it; return the run."""
+    """Train a run in folder/run until it is interrupted, and put files beside it and work/; return the run."""
     trained = train(folder, faults=interrupt_after(25))
     outside = folder / OUTSIDE
     shutil.copytree(trained.folder, outside)
     (outside / "precious").write_text("a bed cab ade\n", encoding="utf-8")
+    make_work(folder / "work", trained.folder)
     return trained.folder
 
 
@@ -92,6 +98,7 @@ def attacks(run: Path) -> list[Attack]:
         *config_fields(),
         *tensors(run),
         *ids(run),
+        *hostile_inputs(run.with_name("work")),
     ]
 
 
@@ -108,12 +115,22 @@ def contents(folder: Path, *, but: str) -> dict[str, Any]:
     return found
 
 
-def run_commands(folder: Path) -> dict[str, tuple[str, Any]]:
-    """Run every command on folder/run, then resume it; return for each refused, done or traceback, and the details."""
+def run_commands(folder: Path, attack: Attack | None) -> dict[str, tuple[str, Any]]:
+    """Run every command on folder/run, then resume it; or take the step of an attack in folder/work.
+
+    Returns:
+        For each refused, done or traceback, and the details.
+
+    """
     os.chdir(folder)
     found: dict[str, tuple[str, Any]] = {}
-    steps = {name: partial(_run_command, arguments) for name, arguments in COMMANDS.items()}
-    for name, step in {**steps, "resume": partial(_resume, folder / "run")}.items():
+    commands = {name: partial(_run_command, arguments) for name, arguments in COMMANDS.items()}
+    steps: dict[str, Callable[[], tuple[str, Any]]] = {**commands, "resume": partial(_resume, folder / "run")}
+    if attack is not None and attack.step is not None:
+        os.chdir(folder / "work")
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "work/tmp")
+        steps = {"hostile": partial(_take, attack.step)}
+    for name, step in steps.items():
         try:
             found[name] = step()
         except BaseException:
@@ -139,7 +156,22 @@ def _resume(run: Path) -> tuple[str, Any]:
     return "done", [files, "".join(f"{line}\n" for line in said)]
 
 
-def in_a_process(folder: Path) -> dict[str, tuple[str, Any]]:
+def _take(step: Callable[[], Any]) -> tuple[str, Any]:
+    try:
+        done = step()
+    except CharlmError as error:
+        return "refused", f"charlm: {error}\n"
+    code, said = done if isinstance(done, tuple) else (0, "")
+    if isinstance(done, subprocess.CompletedProcess):
+        code, said = done.returncode, done.stderr
+    elif isinstance(done, click.testing.Result):
+        code, said = done.exit_code, done.stderr
+    if code not in {0, 1, 2} or "Traceback" in said or "Warning" in said or "Sanitizer" in said:
+        return "traceback", f"exit code {code}: {said}"
+    return ("done", ["", said]) if code == 0 else ("refused", said)
+
+
+def in_a_process(folder: Path, attack: Attack | None = None) -> dict[str, tuple[str, Any]]:
     """Return `run_commands` of a folder, run in a process with a limit on its time and memory."""
     report = folder / "report.json"
     child = os.fork()
@@ -148,7 +180,7 @@ def in_a_process(folder: Path) -> dict[str, tuple[str, Any]]:
             resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(MAX_SECONDS)
-            report.write_text(json.dumps(run_commands(folder)), encoding="utf-8")
+            report.write_text(json.dumps(run_commands(folder, attack)), encoding="utf-8")
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -166,9 +198,10 @@ def outcome(name: str, found: tuple[str, Any], expected: tuple[str, Any], attack
     if kind in FAILURES:
         return Outcome(kind, details)
     if kind == "refused":
-        lines = [line for line in details.splitlines() if line.startswith("charlm: ")]
+        lines = [line for line in details.splitlines() if line.startswith(("charlm: ", "Error: "))]
         is_good = lines and all(
-            line == escape_controls(line) and len(line) < MAX_MESSAGE for line in details.split("\n")
+            line == escape_controls(line) and (len(line) < MAX_MESSAGE or line.startswith("Error: "))
+            for line in details.split("\n")
         )
         return Outcome("refused" if is_good else "message", details[:MAX_MESSAGE])
     result, said = details
@@ -195,12 +228,19 @@ def run(sample: int | None, *, seed: int = 0) -> Iterator[Result]:
         victim = make_victim(Path(scratch) / "victim")
         expected = in_a_process(_copy(victim.parent, Path(scratch) / "untouched"))
         assert all(found == "done" for found, _ in expected.values()), expected
-        cases = attacks(victim)
-        chosen = cases if sample is None else random.Random(seed).sample(cases, min(sample, len(cases)))
-        for attack in chosen:
+        for attack in draw(attacks(victim), sample, seed=seed):
             folder = _copy(victim.parent, Path(scratch) / "case")
             yield Result(attack, _outcomes(attack, folder, expected))
             shutil.rmtree(folder)
+
+
+def draw(cases: Sequence[Attack], sample: int | None, *, seed: int) -> list[Attack]:
+    """Return a seeded sample, as many of each kind as there are, up to the same number; None = all."""
+    kinds: dict[str, list[Attack]] = {}
+    for case in random.Random(seed).sample(cases, len(cases)):
+        kinds.setdefault(case.kind, []).append(case)
+    turns = itertools.zip_longest(*(kinds[kind] for kind in sorted(kinds)))
+    return [case for turn in turns for case in turn if case is not None][:sample]
 
 
 def _copy(source: Path, target: Path) -> Path:
@@ -209,14 +249,16 @@ def _copy(source: Path, target: Path) -> Path:
 
 
 def _outcomes(attack: Attack, folder: Path, expected: dict[str, tuple[str, Any]]) -> dict[str, Outcome]:
-    attack.apply(folder / "run")
-    before = contents(folder, but="run")
-    found = in_a_process(folder)
-    after = contents(folder, but="run")
+    attack.apply(folder / attack.place)
+    before = contents(folder, but=attack.place)
+    found = in_a_process(folder, attack)
+    after = contents(folder, but=attack.place)
     outcomes = {name: outcome(name, one, expected.get(name, one), attack) for name, one in found.items()}
     if after != before:
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
         outcomes["files"] = Outcome("outside", ", ".join(changed))
+    if attack.step is not None and (left := [*(folder / "work/tmp").iterdir(), *(folder / "work").rglob(".*.tmp")]):
+        outcomes["files"] = Outcome("outside", f"left: {', '.join(map(str, left))}")
     return outcomes
 
 
@@ -226,13 +268,21 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="number of attacks, chosen at random; default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    attacked = failed = 0
+    attacked: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    outcomes: dict[str, Counter[str]] = {}
     for result in run(options.sample, seed=options.seed):
-        attacked, failed = attacked + 1, failed + bool(result.failures)
+        kind = result.attack.kind
+        attacked[kind] += 1
+        failed[kind] += bool(result.failures)
+        outcomes.setdefault(kind, Counter()).update(one.kind for one in result.outcomes.values())
         for name, found in result.failures.items():
             print(f"{result.attack}\n  {name}: {found.kind}: {found.detail.strip()[-1500:]}", flush=True)
-    print(f"{attacked:,} attacks, {failed:,} of them failures")
-    sys.exit(1 if failed else 0)
+    for kind, count in sorted(attacked.items()):
+        said = ", ".join(f"{number:,} {name}" for name, number in sorted(outcomes[kind].items()))
+        print(f"{kind:22}{count:7,} attacks{failed[kind]:5,} failures   {said}")
+    print(f"{attacked.total():,} attacks, {failed.total():,} of them failures")
+    sys.exit(1 if failed.total() else 0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ PLANTED = (
 
 @dataclass(frozen=True)
 class Attack:
-    """A change to a run."""
+    """A change to a run, or a hostile input."""
 
     kind: str
     file: str
@@ -37,6 +37,14 @@ class Attack:
     may_differ: bool = False
     """Whether commands may give other results without a word: the change is that of somebody who could have written
     these files, with right checksums, or of a file whose contents no checksum protects."""
+    step: Callable[[], object] | None = None
+    """What is done in the folder work/ after the change, in place of the commands on the run: it returns the result of
+    a command, or its exit code and its messages, or raises CharlmError."""
+
+    @property
+    def place(self) -> str:
+        """The folder that may change."""
+        return "run" if self.step is None else "work"
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.file}: {self.change}"
