@@ -5,6 +5,7 @@ hidden state, each by its name) and progress.json (`Facts`: position, scores, si
 checksum). The newest few are kept. If one is damaged, the one before it is used, and the user is told.
 """
 
+import itertools
 import json
 import math
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, requirement, short_repr
@@ -75,10 +76,18 @@ class Progress(_Fields):
     """`seconds` at the last log line."""
     watched_losses: list[float] = []
     """The losses of the steps since the mean loss was last compared with the lowest, in nats per character."""
-    phases: list[list[Count]] = []
+    phases: list[Annotated[list[Count], Field(min_length=2, max_length=2)]] = []
     """The first step and the length of the windows of each phase that has begun, see `Schedule.begun`."""
     lowest_nats: float | None = None
     """The lowest mean training loss of `patience_steps` steps, in nats per character."""
+
+    @field_validator("phases")
+    @classmethod
+    def _windows_grow(cls, phases: list[list[int]], info: ValidationInfo) -> list[list[int]]:
+        grow = all(a[0] <= b[0] and a[1] < b[1] for a, b in itertools.pairwise(phases))
+        if phases and not (grow and phases[0][0] == 0 < phases[0][1] and phases[-1][0] <= info.data.get("step", 0)):
+            raise ValueError("must begin at step 0, with windows that grow")
+        return phases
 
 
 class Facts(_Fields):

@@ -187,6 +187,9 @@ class RunOutputs:
                 f"{self.run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new "
                 f"run"
             )
+        batches, phases = self.schedule.batches, facts.progress.phases
+        if phases and phases[-1][1] * batches.batch_size >= batches.length:
+            raise CharlmError(f"{self.checkpoints}: damaged: windows of {phases[-1][1]:,} are longer than the text")
         return check_resume(facts.config, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
 
     def _open_logs(self, sizes: Mapping[str, int]) -> None:

@@ -1,5 +1,6 @@
 """The log files of a run: their contents, and how they are cut to the sizes in a checkpoint."""
 
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.hardware import core_count
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
+from charlm.storage.atomic import sha256
 from charlm.text.tokenization import tokenize
 from charlm.training.checkpoints import restore
 from charlm.training.outputs import rewind
@@ -56,6 +58,17 @@ def test_what_a_checkpoint_counts_of_the_logs_is_on_the_disk(tmp_path: Path, mon
     sizes = restore(run / "checkpoints", warn=pytest.fail).facts.file_sizes
     assert len(sizes) == 2
     assert {((run / name).stat().st_ino, size) for name, size in sizes.items()} <= synced
+
+
+def test_windows_that_are_longer_than_the_text_are_refused_on_a_resume(tmp_path: Path) -> None:
+    trained = train(tmp_path / "run")
+    (path,) = trained.folder.glob("checkpoints/*50/progress.json")
+    progress = json.loads(path.read_text())["checkpoint"]
+    progress["progress"]["phases"] = [[0, 82]]  # 327 characters in four streams
+    body = json.dumps(progress, indent=2)
+    path.write_text(f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}')
+    with pytest.raises(CharlmError, match="damaged: windows of 82 are longer than the text"):
+        resume(trained.folder, "training.steps=60")
 
 
 def steps_of(run: Path, tag: str) -> list[int]:
