@@ -12,6 +12,7 @@ without a word are failures.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -198,8 +199,8 @@ def outcome(name: str, found: tuple[str, Any], expected: tuple[str, Any], attack
     if kind in FAILURES:
         return Outcome(kind, details)
     if kind == "refused":
-        lines = [line for line in details.splitlines() if line.startswith(("charlm: ", "Error: "))]
-        is_good = lines and all(
+        is_told = details and details.splitlines()[-1].startswith(("charlm: ", "Error: "))
+        is_good = is_told and all(
             line == escape_controls(line) and (len(line) < MAX_MESSAGE or line.startswith("Error: "))
             for line in details.split("\n")
         )
@@ -263,7 +264,7 @@ def _outcomes(attack: Attack, folder: Path, expected: dict[str, tuple[str, Any]]
 
 
 def main() -> None:
-    """Print the failures, and how many attacks had any."""
+    """Print the failures, and a table of the kinds of attacks, also after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, help="number of attacks, chosen at random; default: all")
     parser.add_argument("--seed", type=int, default=0)
@@ -271,13 +272,14 @@ def main() -> None:
     attacked: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     outcomes: dict[str, Counter[str]] = {}
-    for result in run(options.sample, seed=options.seed):
-        kind = result.attack.kind
-        attacked[kind] += 1
-        failed[kind] += bool(result.failures)
-        outcomes.setdefault(kind, Counter()).update(one.kind for one in result.outcomes.values())
-        for name, found in result.failures.items():
-            print(f"{result.attack}\n  {name}: {found.kind}: {found.detail.strip()[-1500:]}", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        for result in run(options.sample, seed=options.seed):
+            kind = result.attack.kind
+            attacked[kind] += 1
+            failed[kind] += bool(result.failures)
+            outcomes.setdefault(kind, Counter()).update(one.kind for one in result.outcomes.values())
+            for name, found in result.failures.items():
+                print(f"{result.attack}\n  {name}: {found.kind}: {found.detail.strip()[-1500:]}", flush=True)
     for kind, count in sorted(attacked.items()):
         said = ", ".join(f"{number:,} {name}" for name, number in sorted(outcomes[kind].items()))
         print(f"{kind:22}{count:7,} attacks{failed[kind]:5,} failures   {said}")

@@ -64,7 +64,7 @@ def hostile_inputs(work: Path) -> Iterator[Attack]:
     yield from _arguments()
     yield from _texts()
     yield from _journals((work / JOURNAL).read_bytes())
-    yield from _libraries(next((work / "cache/charlm").glob("*.so")).relative_to(work))
+    yield from _libraries(work)
     yield from _compilers()
     yield from _models((work / "c/model.bin").read_bytes())
     yield from _requests()
@@ -95,16 +95,8 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 KEYS = (
     *("str", "function-after", "dict[str,any]", "[key]", "training.str", "model.rnn.function-after", "model.layers.x"),
-    *(
-        "training.optimizer.dict[str,any]",
-        "training.optimizer.beta_9",
-        ".",
-        "a..b",
-        "",
-        "model",
-        "x" * 5000,
-        "\x1b[31m",
-    ),
+    *("training.optimizer.dict[str,any]", "training.optimizer.beta_9", ".", "a..b", "", "model"),
+    *("x" * 5000, "\x1b[31m"),
 )
 MORE_VALUES = ("9007199254740993", "1e300", "1e-46", "*a", "&a [*a, *a]", "{a: {b: 1}}", "[1, [2]]", "1_0", "=", "'")
 
@@ -115,20 +107,13 @@ def _settings() -> Iterator[Attack]:
     values |= {value: value for value in MORE_VALUES}
     for key, (name, value) in itertools.product([*flatten(Config()), *KEYS], values.items()):
         text = yaml.safe_dump(nest([(key, "HERE")])).replace("HERE", value)
-        spaces = (
-            f"search:\n  ? {json.dumps(key)}\n  : categorical: [{value}]\n",
-            f"fixed: {{{json.dumps(key)}: {value}}}\n",
-        )
-        ways = {"-s": (partial(_train_with, f"{key}={value}"), ""), "recipe": (partial(_show, "wrong.yaml"), text)} | {
-            f"space {number}": (partial(load_space, Path("wrong.yaml")), space) for number, space in enumerate(spaces)
-        }
-        for way, (step, contents) in ways.items():
-            yield _hostile(
-                "setting",
-                f"{way} {key}: {name}",
-                step,
-                partial(_write, "wrong.yaml", contents.encode("utf-8", "replace")),
-            )
+        found = {"-s": (partial(_train_with, f"{key}={value}"), ""), "recipe": (partial(_show, "wrong.yaml"), text)}
+        space = partial(load_space, Path("wrong.yaml"))
+        found["space"] = space, f"search:\n  ? {json.dumps(key)}\n  : categorical: [{value}]\n"
+        found["fixed"] = space, f"fixed: {{{json.dumps(key)}: {value}}}\n"
+        for way, (step, contents) in found.items():
+            data = contents.encode("utf-8", "replace")
+            yield _hostile("setting", f"{way} {key}: {name}", step, partial(_write, "wrong.yaml", data))
 
 
 def _show(*arguments: str) -> Any:
@@ -146,33 +131,9 @@ def _train_with(override: str) -> Any:
 # Arguments
 
 PLACES = (
-    *(
-        ".",
-        "..",
-        "''",
-        "text.txt",
-        "missing",
-        "missing/deep",
-        "/dev/null",
-        "/",
-        "~",
-        "c",
-        "search",
-        "search/out",
-        "loop",
-    ),
-    *(
-        "text.txt/x",
-        "x" * 240,
-        "é" * 120,
-        "x" * 300,
-        "a\udcffb",
-        "'red\x1b[31m'",
-        "'a\nb'",
-        "gone",
-        "-x",
-        "../run/corpus",
-    ),
+    *(".", "..", "''", "text.txt", "missing", "missing/deep", "/dev/null", "/", "~", "c", "search", "search/out"),
+    *("loop", "text.txt/x", "x" * 240, "é" * 120, "x" * 300, "a\udcffb", "'red\x1b[31m'", "'a\nb'", "gone", "-x"),
+    "../run/corpus",
 )
 LINES = """
 sample {}|evaluate {}|evaluate {} text.txt --unknown skip|runs {}|inspect {} --json|export {} --format c --out out
@@ -184,12 +145,9 @@ train text.txt -c {} -s model.unit=3|plan text.txt -c {} -s model.unit=3|inspect
 NUMBERS = ("-1", "0", "0.5", "1e400", "nan", "-inf", "9" * 30, "9" * 5000, "1e-46", "''", "x", "1_0", "' 1'", "٣")
 OPTIONS = (
     *(f"sample ../run -n 3 {option} {{}}" for option in ("-t", "--top-k", "--top-p", "--min-p", "--seed")),
-    *(
-        "evaluate ../run --protocol windows --window {}",
-        "tune space --minutes {} --trials x",
-        "serve missing --port {}",
-    ),
-    *("train missing --minutes {}", "train missing --cluster a:1,b:2 --task {}", "serve missing --max-tokens {}"),
+    *("evaluate ../run --protocol windows --window {}", "tune space --minutes {} --trials x"),
+    *("serve missing --port {}", "serve missing --max-tokens {}"),
+    *("train missing --minutes {}", "train missing --cluster a:1,b:2 --task {}"),
 )
 
 
@@ -199,7 +157,7 @@ def _arguments() -> Iterator[Attack]:
     for line, number in itertools.product(OPTIONS, NUMBERS):
         yield _hostile("argument", line.replace("{}", number), partial(_run_line, line, number))
     for line in ("runs", "sample ../run", "tokenize text.txt --out out", "config show tiny", "train x", "info"):
-        yield _hostile("argument", f"{line}, in a deleted folder", partial(_run_line, line, "", deleted=True))
+        yield _hostile("argument", f"{line}, in a deleted folder", partial(_run_line, line, deleted=True))
 
 
 def _make_strange(work: Path) -> None:
@@ -208,11 +166,12 @@ def _make_strange(work: Path) -> None:
     (work / "a\udcffb").write_text("abc" * 20)
 
 
-def _run_line(line: str, word: str, *, deleted: bool = False) -> Any:
+def _run_line(line: str, word: str = "", *, deleted: bool = False, columns: str | None = None) -> Any:
     if deleted:
         Path("deleted").mkdir()
         os.chdir("deleted")
         Path("../deleted").rmdir()
+    _set({"COLUMNS": columns})
     return charlm(*shlex.split(line.replace("{}", word)))
 
 
@@ -239,18 +198,13 @@ TEXTS = {
     "every character": "".join(map(chr, range(0x4E00, 0x7000))).encode(),
     "gzip": b"\x1f\x8b\x08abc",
 }
+ENCODINGS = ("utf-7", "latin-1", "utf-16", "idna", "hex", "cp037")
 READERS = (
     *("tokenize {} --out out", "tokenize {} text.txt --out out", "evaluate ../run {} --unknown skip --baselines"),
     *("evaluate ../run {}", "inspect ../run --text {} --json", "tokenize {} --out out -s corpus.normalize=NFC"),
-    *(
-        f"tokenize {{}} --out out -s corpus.encoding={name}"
-        for name in ("utf-7", "latin-1", "utf-16", "idna", "hex", "cp037")
-    ),
-    *(
-        "tokenize {} --out out -s corpus.level=byte",
-        "tokenize folder --out out --skip-undecodable",
-        "tokenize folder --out out",
-    ),
+    *(f"tokenize {{}} --out out -s corpus.encoding={name}" for name in ENCODINGS),
+    *("tokenize {} --out out -s corpus.level=byte", "tokenize folder --out out --skip-undecodable"),
+    "tokenize folder --out out",
 )
 
 
@@ -299,40 +253,34 @@ def _link(name: str, target: str, work: Path) -> None:
     (work / name).symlink_to(target)
 
 
-def _libraries(library: Path) -> Iterator[Attack]:
-    use = partial(_use_kernel, {"CC": None})
-    name, digest = str(library), str(library.with_suffix(compiler.DIGEST))
+def _libraries(work: Path) -> Iterator[Attack]:
+    library = next((work / "cache/charlm").glob("*.so"))
+    name, digest = (str(path.relative_to(work)) for path in (library, library.with_suffix(compiler.DIGEST)))
+    other = next(Path(np.__file__).parent.rglob("*.so")).read_bytes()
     changes: dict[str, Callable[[Path], object]] = {
-        "is another library, with its digest": partial(_replace_library, name, digest),
+        "is another library": partial(_write, name, other),
+        "is another library, with its digest": partial(_write_both, {name: other, digest: sha256(other).encode()}),
         "is a link": partial(_link, name, "/etc/passwd"),
         "is a folder": partial(_make_folder, name),
         "has no digest": lambda work: (work / digest).unlink(),
-        "has a digest of garbage": partial(_write, digest, b"\xff" * 64),
-        "has the digest of another file": partial(_write, digest, b"0" * 64),
         "has a folder as its digest": partial(_make_folder, digest),
         "is in a folder that cannot be written": lambda work: (work / name).parent.chmod(0o500),
         "is in a folder that others can write": lambda work: (work / name).parent.chmod(0o777),
     }
+    changes |= {f"digest: {what}": partial(_write, digest, data) for what, data in _damages(b"0" * 64, seed=4, count=2)}
+    changes |= {what: partial(_write, name, data) for what, data in _damages(library.read_bytes(), seed=1, count=8)}
     for change, apply in changes.items():
-        yield _hostile("library", change, use, apply)
-    for number in range(25):
-        yield _hostile("library", f"damage {number}", use, partial(_damage, name, number))
+        yield _hostile("library", change, partial(_use_kernel, {"CC": None}), apply)
 
 
-def _replace_library(name: str, digest: str, work: Path) -> None:
-    other = next(Path(np.__file__).parent.rglob("*.so")).read_bytes()
-    _write(name, other, work)
-    _write(digest, sha256(other).encode(), work)
+def _write_both(files: Mapping[str, bytes], work: Path) -> None:
+    for name, data in files.items():
+        _write(name, data, work)
 
 
 def _make_folder(name: str, work: Path) -> None:
     (work / name).unlink()
     (work / name).mkdir()
-
-
-def _damage(name: str, number: int, work: Path) -> None:
-    _, data = next(itertools.islice(_damages((work / name).read_bytes(), seed=1, count=25), 4 * number, None))
-    (work / name).write_bytes(data)
 
 
 def _use_kernel(variables: Mapping[str, str | None], seconds: float = 20) -> None:
@@ -379,25 +327,18 @@ def _write_program(name: str, data: bytes, work: Path) -> None:
     (work / name).chmod(0o755)
 
 
+PROMPTS = (b"\xc0\xaf", b"\xe0\x80\xaf", b"\xed\xa0\x80", b"\xff", b"\xf5\x80\x80\x80", b"a\xc3", b"a" * 100_000, b"")
+SIZES = (-(2**31), -1, 0, 1, 2, 3, 65535, 2**21, 2**31 - 1)
+
+
 def _models(model: bytes) -> Iterator[Attack]:
     damaged = [*_damages(model, seed=2, count=40), *_damages(model[:100], seed=3, count=5)]
-    for field, value in itertools.product(range(10), (-(2**31), -1, 0, 1, 2, 3, 65535, 2**21, 2**31 - 1)):
-        at = 8 + 4 * field
-        damaged.append(
-            (f"field {field} is {value}", model[:at] + value.to_bytes(4, "little", signed=True) + model[at + 4 :])
-        )
+    for at, size in itertools.product(range(8, 48, 4), SIZES):
+        new = size.to_bytes(4, "little", signed=True)
+        damaged.append((f"the size at {at} is {size}", model[:at] + new + model[at + 4 :]))
     for name, data in damaged:
         yield _hostile("model.bin", name, partial(_run_program, b"ab"), partial(_write, "c/model.bin", data))
-    for prompt in (
-        b"\xc0\xaf",
-        b"\xe0\x80\xaf",
-        b"\xed\xa0\x80",
-        b"\xff",
-        b"\xf5\x80\x80\x80",
-        b"a\xc3",
-        b"a" * 100_000,
-        b"",
-    ):
+    for prompt in PROMPTS:
         yield _hostile("model.bin", f"prompt {prompt[:9]!r}", partial(_run_program, prompt))
 
 
@@ -412,30 +353,20 @@ def _run_program(prompt: bytes) -> Any:
 # Requests
 
 BODIES = (
-    b"",
-    b"{",
-    b"\xff",
-    b'{"prompt": "\xed\xa0\x80"}',
-    b'{"prompt": "a", "prompt": 1}',
-    b"[" * 500_000,
-    b'{"a":' * 100_000,
+    *(b"", b"{", b"\xff", b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "a", "prompt": 1}'),
+    *(b"[" * 500_000, b'{"a":' * 100_000),
 )
 STOPS = ('["ab", "b", "abc"]', '["a", "aa", "aaa"]', '["a"]', '["", "a"]', '["é"]', json.dumps(["a" * 1001]), '[["a"]]')
+KINDS = ((CompletionRequest, '"prompt": "ab"'), (ChatRequest, '"messages": [{"role": "user", "content": "a"}]'))
 
 
 def _requests() -> Iterator[Attack]:
-    for kind, base in (
-        (CompletionRequest, '"prompt": "ab"'),
-        (ChatRequest, '"messages": [{"role": "user", "content": "a"}]'),
-    ):
+    for kind, base in KINDS:
         fields = [*kind.model_fields, "str", "function-after", "\\u001b", "x" * 5000]
         bodies = [f'{{{base}, "{field}": {value}}}' for field in fields for value in VALUES.values()]
         bodies += [f'{{{base}, "stop": {stop}}}' for stop in STOPS]
-        bodies += [
-            f'{{"messages": [{{"role": "user", "{part}": {value}}}]}}'
-            for part in ("content", "x")
-            for value in VALUES.values()
-        ]
+        for part, value in itertools.product(("content", "x"), VALUES.values()):
+            bodies.append(f'{{"messages": [{{"role": "user", "{part}": {value}}}]}}')
         for body in (*(body.encode() for body in (*bodies, *VALUES.values())), *BODIES):
             yield _hostile("request", f"{kind.__name__} {body[:200]!r}", partial(_request, kind, body))
 
@@ -453,21 +384,9 @@ def _request(kind: Any, body: bytes) -> Any:
 # Environments
 
 ADDRESSES = (
-    "",
-    ",",
-    "a",
-    "a:0",
-    "a:99999",
-    "a:1,a:1",
-    "[::1]:1,b:2",
-    "[::1:1",
-    "a:1,b:2\n",
-    "é:1,b:2",
-    "a:" + "9" * 5000,
-    "\x1b:1",
+    *("", ",", "a", "a:0", "a:99999", "a:1,a:1", "[::1]:1,b:2", "[::1:1", "a:1,b:2\n", "é:1,b:2"),
+    *("a:" + "9" * 5000, "\x1b:1"),
 )
-
-
 TF_CONFIGS = (
     *("VALUE", '{"cluster": {"worker": ["a:1"]}, "task": VALUE}'),
     '{"cluster": VALUE, "task": {"type": "worker", "index": 0}}',
@@ -476,27 +395,24 @@ TF_CONFIGS = (
 )
 
 
+KEY_WORDS = ("", " ", " a", "a ", "é", "a\nb", "\udcff", "\x7f", "x" * 100_000, "a:1", "*", ".", "a..b", "[::1]")
+SHORT_LINES = ("runs ../run", "train --help", "config list", "sample ../run -n 5", "evaluate ../run", "info")
+LOCALES: tuple[dict[str, str], ...] = ({"LANG": "C", "LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": ""})
+
+
 def _environments() -> Iterator[Attack]:
     for text, (name, value) in itertools.product(TF_CONFIGS, VALUES.items()):
         step = partial(cluster_of_environment, {"TF_CONFIG": text.replace("VALUE", value)})
         yield _hostile("environment", f"TF_CONFIG {text}: {name}", step)
     for addresses, task in itertools.product(ADDRESSES, (None, -1, 0, 1, 10**30)):
         yield _hostile("environment", f"--cluster {addresses} {task}", partial(parse_cluster, addresses, task))
-    for word in ("", " ", " a", "a ", "é", "a\nb", "\udcff", "\x7f", "x" * 100_000, "a:1", "*", ".", "a..b", "[::1]"):
+    for word in KEY_WORDS:
         yield _hostile("environment", f"key {word!r}", partial(usable_key, word))
         yield _hostile("environment", f"--allow-host {word!r}", partial(check_allowed, word))
-    lines = ("runs ../run", "train --help", "config list", "sample ../run -n 5", "evaluate ../run", "info")
-    for line, value in itertools.product(lines, ("0", "-5", "1", "x", "9" * 30, "")):
-        yield _hostile("environment", f"COLUMNS={value} {line}", partial(_with_variables, {"COLUMNS": value}, line))
-    for line, variables in itertools.product(
-        lines, ({"LANG": "C", "LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": ""})
-    ):
+    for line, columns in itertools.product(SHORT_LINES, ("0", "-5", "1", "x", "9" * 30, "")):
+        yield _hostile("environment", f"COLUMNS={columns} {line}", partial(_run_line, line, columns=columns))
+    for line, variables in itertools.product(SHORT_LINES, LOCALES):
         yield _hostile("environment", f"{variables} {line}", partial(_start_with, variables, line))
-
-
-def _with_variables(variables: Mapping[str, str], line: str) -> Any:
-    _set(variables)
-    return _run_line(line, "")
 
 
 def _start_with(variables: Mapping[str, str], line: str) -> Any:

@@ -1,8 +1,12 @@
-"""A run whose files were replaced, linked, filled with wrong types or huge numbers: a sample of `attack.py`."""
+"""A run whose files were replaced, linked, filled with wrong values, and hostile inputs: a sample of `attack.py`."""
 
 from collections import Counter
 
 import pytest
+
+pytest.importorskip("optuna", reason="missing: optuna")
+pytest.importorskip("starlette", reason="missing: starlette")
+
 from faults.attack import run
 
 pytestmark = pytest.mark.slow
@@ -14,4 +18,4 @@ def test_an_attack_is_refused_in_a_line_or_without_effect() -> None:
     outcomes = Counter(one.kind for result in results for one in result.outcomes.values())
     assert outcomes["refused"] > 50
     assert outcomes["unchanged"] > 50
-    assert len({result.attack.kind for result in results}) >= 7
+    assert len({result.attack.kind for result in results}) == 17
