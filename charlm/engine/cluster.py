@@ -115,7 +115,7 @@ def cluster_of_environment(environment: Mapping[str, str] = os.environ) -> Clust
         addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
         index = int(task["index"]) + (len(jobs.get("chief", [])) if task["type"] == "worker" else 0)
         return parse_cluster(",".join(addresses), index)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise CharlmError(
             'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}'
         ) from None

@@ -75,6 +75,7 @@ def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
         '{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "x"}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 9}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1e400}}',
         '{"cluster": "' + 10_000 * "x" + '", "task": {"type": "x", "index": 0}}',
         "[" * 100_000,
     ],

@@ -333,6 +333,29 @@ def test_without_a_compiler_tensorflow_computes_it_and_the_user_is_told(
     assert said[-1] == f"kernel: continuing in TensorFlow, so results will not be bit-identical: {reason}"
 
 
+def test_a_library_that_hides_its_functions_is_not_used(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    monkeypatch.setenv("CHARLM_CFLAGS", "-fvisibility=hidden")
+    said: list[str] = []
+    assert load(said) == "tensorflow"
+    assert "cannot be loaded: " in said[-1]
+    assert not [*cache.glob("*.so")]
+
+
+def test_without_a_home_the_library_is_compiled_for_the_process_alone(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", fail)
+    said: list[str] = []
+    assert load(said) == "compiled"
+    assert said[1] == "kernel: compiled for this process alone: Could not determine home directory."
+
+
 def test_a_compiler_that_hangs_is_ended_with_what_it_has_started(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

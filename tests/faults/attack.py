@@ -1,14 +1,14 @@
 """Attack copies of a small run in every way, and check what the commands do then.
 
-    PYTHONPATH=tests python tests/faults/attack.py                  every attack, some minutes
+    PYTHONPATH=tests python tests/faults/attack.py                  every attack, some hours
     PYTHONPATH=tests python tests/faults/attack.py --sample 300
     PYTHONPATH=tests python tests/faults/attack.py --sample 300 --seed 1
 
 Each attack gets a copy of a run that was interrupted, with files beside it that must stay as they are. In a process of
 its own, whose time and memory are limited, the run is sampled, evaluated, listed and resumed with the fake engine.
 Each of these must be refused in one line, or do what it does with an untouched run; where checksums were made right or
-there are none, other results are allowed. A traceback, a hang, a file touched outside the run and a result that differs
-without a word are failures.
+there are none, other results are allowed. A hostile input is given to what reads it in place of this, in work/.
+A traceback, a hang, a file touched outside or left behind, and a result that differs without a word are failures.
 """
 
 import argparse
