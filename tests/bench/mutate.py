@@ -252,7 +252,7 @@ class Tests:
                 self.lines[str(Path(file).relative_to(tree))].append(data.contexts_by_lineno(file))
 
     def of(self, mutation: Mutation) -> list[str]:
-        """Return the quickest tests that execute a line, then those beside them and of its module."""
+        """Return the tests that execute a line, first those of its module and the quickest, then those beside them."""
         file = "charlm/engine/kernel.py" if mutation.file.endswith(".c") else mutation.file
         wanted, contexts = set(mutation.lines), set[str]()
         for lines in self.lines[file]:
@@ -263,7 +263,11 @@ class Tests:
         executing = {test for test, (_, uses) in self.facts.items() if contexts & {test, *uses}}
         files = mirrors | {test.split("::")[0] for test in executing}
         beside = {test for test in self.facts if test.split("::")[0] in files} - executing
-        order = [*sorted(executing, key=self.seconds), *sorted(beside, key=self.seconds)]
+
+        def key(test: str) -> tuple[bool, float]:
+            return test.split("::", maxsplit=1)[0] not in mirrors, self.seconds(test)
+
+        order = [*sorted(executing, key=key), *sorted(beside, key=key)]
         total = [*itertools.accumulate(map(self.seconds, order))]
         return [test for test, until in zip(order, total, strict=True) if until <= SECONDS]
 
