@@ -121,7 +121,7 @@ def open_scratch(target: Path) -> Iterator[Callable[[bytes], None]]:
         with _open_unbuffered(temporary, target, mode="xb") as write:
             yield write
         with writing(target):
-            _sync_file(temporary)
+            sync_file(temporary)
             temporary.replace(place)
             sync_folder(place.parent)
     finally:
@@ -192,7 +192,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Wait until the contents of a file are on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

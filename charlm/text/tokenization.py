@@ -20,7 +20,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.atomic import remove_abandoned, scratch_folder, temporary_folder
+from charlm.storage.atomic import remove_abandoned, scratch_folder, sync_file, sync_folder, temporary_folder
 from charlm.text.corpus import (
     FORMAT,
     MAX_NAMED,
@@ -110,11 +110,16 @@ def tokenize(
                 }
                 digest = _write_ids(folder / "ids.bin", kept, read, vocabulary)
                 _describe(folder, [*kept.values()], config, vocabulary, digest=digest, left_out=left_out)
+            names = ("ids.bin", "vocabulary.json", "manifest.json")
+            for name in names:
+                sync_file(folder / name)
+            sync_folder(folder)
             if is_there:
-                for name in ("ids.bin", "vocabulary.json", "manifest.json"):
+                for name in names:
                     (folder / name).rename(target / name)
             else:
                 folder.rename(target)
+            sync_folder(target if is_there else target.parent)
     except OSError as error:
         raise CharlmError(f"{out}: cannot be written: {error.strerror}") from None
     return open_corpus(out, verify=False)

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import sys
 import tempfile
 import tracemalloc
@@ -224,6 +225,19 @@ def test_a_current_folder_that_is_deleted_is_named(tmp_path: Path, monkeypatch: 
     (tmp_path / "gone").rmdir()
     with pytest.raises(CharlmError, match=r"^out: cannot be written: No such file or directory$"):
         tokenize([str(sources)], Path("out"), CorpusConfig())
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_corpus_is_on_the_disk(is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, place = set[tuple[int, int]](), tmp_path / "out"
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add((os.fstat(file).st_ino, os.fstat(file).st_size)))
+    (tmp_path / "text.txt").write_text("abc", encoding="utf-8")
+    if is_there:
+        place.mkdir()
+    tokenize([str(tmp_path / "text.txt")], place, CorpusConfig())
+    found = [path.stat() for path in (*place.iterdir(), place if is_there else tmp_path)]
+    assert len(found) == 4
+    assert {(facts.st_ino, facts.st_size) for facts in found} <= synced
 
 
 def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
