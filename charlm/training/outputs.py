@@ -197,7 +197,11 @@ class RunOutputs:
         self.close()
         rewind(self.run.folder, sizes)
         self.events = EventLog(self.run.folder / TENSORBOARD)
-        self._metrics = Log(self.run.folder / METRICS_FILE)  # after it: `close` closes both if this one is open
+        try:
+            self._metrics = Log(self.run.folder / METRICS_FILE)  # after it: `close` closes both if this one is open
+        except CharlmError:
+            self.events.close()
+            raise
 
     def _write_metrics(self, metrics: Mapping[str, Any]) -> None:
         assert self._metrics is not None, "the logs are not open"

@@ -1,0 +1,172 @@
+"""A run that ends at any call that writes: its process is killed, the machine loses power, or the call fails.
+
+The calls are those that open, rename, make, cut or remove something in the folder of the run, and those that wait until
+something is on the disk. Without power, a file has what it had when it was last synchronised, and a folder the names.
+"""
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_engine import Faults
+from fake_runs import Trained, begin, resume, train
+
+from charlm.errors import CharlmError
+from charlm.network.bundle import read_bundle
+from charlm.runs.folder import is_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")]
+OVERRIDES = ("training.steps=20", "sampling.length=4")
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+WATCHERS: list[Callable[[], object]] = []
+
+
+def hook(event: str, arguments: tuple[Any, ...]) -> None:
+    """Tell the watcher of a call that writes, before it."""
+    is_write = event in {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+    is_write |= event == "open" and not isinstance(arguments[0], int) and bool(arguments[2] & WRITES)
+    if WATCHERS and is_write:
+        watcher = WATCHERS.pop()  # which makes such calls itself
+        try:
+            watcher()
+        finally:
+            WATCHERS.append(watcher)
+
+
+sys.addaudithook(hook)
+
+
+class Disk:
+    """What is on the disk of a folder: the contents of files and the names in folders when they were synchronised."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.files, self.folders = root, dict[int, bytes](), dict[int, dict[str, int]]()
+        self.kept: list[int] = []
+        """Descriptors, so that no number of a file is used again."""
+        for path in (root, *root.iterdir()):
+            descriptor = os.open(path, os.O_RDONLY)
+            self.synchronise(descriptor)
+            os.close(descriptor)
+
+    def synchronise(self, descriptor: int) -> None:
+        """Take `os.fsync` for done."""
+        self.kept.append(os.dup(descriptor))
+        number, path = os.fstat(descriptor).st_ino, Path(f"/proc/self/fd/{descriptor}").resolve()
+        if path.is_dir():
+            entries = [*os.scandir(path)]
+            self.folders |= {entry.inode(): {} for entry in entries if entry.is_dir()} | self.folders
+            self.folders[number] = {entry.name: entry.inode() for entry in entries}
+        else:
+            self.files[number] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+    def rebuild(self, target: Path, number: int | None = None) -> Path:
+        """Write what is left when the power fails."""
+        target.mkdir()
+        for name, found in self.folders[number or self.root.stat().st_ino].items():
+            if found in self.folders:
+                self.rebuild(target / name, found)
+            else:
+                (target / name).write_bytes(self.files.get(found, b""))
+        return target
+
+
+@contextmanager
+def watching(watcher: Callable[[], object], monkeypatch: pytest.MonkeyPatch, disk: Disk) -> Iterator[None]:
+    """Call a function before each call that writes."""
+
+    def fsync(descriptor: int) -> None:
+        hook("os.truncate", ())
+        disk.synchronise(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        WATCHERS.append(watcher)
+        try:
+            yield
+        finally:
+            WATCHERS.clear()
+            for descriptor in disk.kept:
+                os.close(descriptor)
+
+
+def make_root(root: Path, reference: Trained) -> Path:
+    root.mkdir()
+    shutil.copy(reference.folder.parent / "text.txt", root)
+    return root
+
+
+def train_in(root: Path, promised: list[int] | None = None) -> Trained:
+    """Begin the run of a folder if it has not begun, and train it; `promised` takes the steps that are saved."""
+    notes = [] if promised is None else promised
+    if not is_run(root / "run"):
+        begin(root / "run", *OVERRIDES, text=root / "text.txt")
+    notes.append(0)
+    return resume(root / "run", faults=Faults(after_call=lambda step: notes.append((step - 1) // 10 * 10)))
+
+
+def check_goes_on(root: Path, reference: Trained, promised: int | None) -> None:
+    """Train what is left of a run to its end, which is that of a run that was left alone."""
+    for bundle in ("best", "last"):
+        if (root / "run" / bundle).exists():
+            read_bundle(root / "run" / bundle)
+    assert promised is None or is_run(root / "run")
+    trained = train_in(root)
+    first = [line for line in trained.said if line.startswith("resumed at step ")]
+    assert int(first[0].split()[3] if first else 0) >= (promised or 0)
+    assert trained.files() == reference.files()
+    assert trained.repeatable_metrics == reference.repeatable_metrics
+    hidden = [path.name for path in root.rglob(".*") if not path.name.startswith(".charlm-")]  # left to the next start
+    assert hidden == [".lock"]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train without interruption."""
+    return train(tmp_path_factory.mktemp("writes") / "run", *OVERRIDES)
+
+
+@pytest.mark.parametrize("cause", ["killed", "without power"])
+def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
+    cause: str, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, promised, left = make_root(tmp_path / "root", reference), list[int](), dict[Path, int | None]()
+    disk = Disk(root)
+
+    def keep() -> None:
+        target = tmp_path / f"left-{len(left)}"
+        if cause == "killed":
+            shutil.copytree(root, target)
+        else:
+            disk.rebuild(target)
+        left[target] = promised[-1] if promised else None
+
+    with watching(keep, monkeypatch, disk):
+        train_in(root, promised)
+    assert len(left) > 100
+    for place, step in left.items():
+        check_goes_on(place, reference, step)
+
+
+def test_a_write_that_fails_is_told_and_the_run_goes_on(
+    reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, has_failed = 0, True
+    while has_failed:
+        root, promised, waiting = make_root(tmp_path / f"{number}", reference), list[int](), iter(range(number, -1, -1))
+
+        def fail(waiting: Iterator[int] = waiting) -> None:
+            if next(waiting, None) == 0:  # once
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with suppress(CharlmError), watching(fail, monkeypatch, Disk(root)):
+            train_in(root, promised)
+        has_failed = next(waiting, None) is None
+        check_goes_on(root, reference, promised[-1] if promised else None)
+        number += 1
+    assert number > 100
