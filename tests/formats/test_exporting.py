@@ -9,7 +9,7 @@ from formats.networks import BundleMaker
 
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
-from charlm.formats.exporting import FORMATS, export_torch, hub_files, to_state_dict
+from charlm.formats.exporting import FORMATS, export_c, export_torch, hub_files, to_state_dict
 from charlm.network.bundle import Bundle
 
 
@@ -25,6 +25,11 @@ def test_the_card_writes_at_the_temperature_of_the_recipe(bundle: Bundle, name: 
     usage = card[card.index("## Use") : card.index("## Score")]
     shown = "0.01" if temperature == "0.0" else temperature  # the programs divide by it
     assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
+
+
+def test_a_c_export_says_which_ids_are_reserved(bundle: Bundle, make_bundle: BundleMaker) -> None:
+    heads = [export_c(each)["model.bin"][8:48] for each in (bundle, make_bundle(layers=1))]
+    assert [np.frombuffer(head, "<i4")[-2:].tolist() for head in heads] == [[3, 4], [-1, -1]]
 
 
 # PyTorch

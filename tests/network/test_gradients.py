@@ -119,6 +119,14 @@ def test_predictions_in_texts_side_by_side_are_followed_as_if_alone(random_param
         np.testing.assert_allclose(one.median, other.median, rtol=1e-12)
 
 
+def test_a_curve_has_percentiles_of_the_predictions(random_parameters: RandomParameters) -> None:
+    trace = traced(random_parameters(scale=0.7), random_ids(60, ids=5))
+    (curve,) = lag_curves(trace, np.arange(20, 50), lags=3)
+    each = [lag_curves(trace, np.array([step]), lags=3)[0].median for step in range(20, 50)]
+    expected = np.quantile(each, [0.1, 0.5, 0.9], axis=0)
+    np.testing.assert_allclose([curve.low, curve.median, curve.high], expected, rtol=1e-12)
+
+
 def test_a_gradient_of_zero_is_not_divided_by() -> None:
     parameters = one_layer(np.eye(2))
     silent = Parameters(None, parameters.layers, 0 * parameters.logits_kernel, parameters.logits_bias, "linear")
