@@ -14,6 +14,7 @@ import fake_runs
 import numpy as np
 import pytest
 from commands import charlm
+from hypothesis import settings
 
 from charlm.config.file import dump_config
 from charlm.config.recipes import DEFAULT_CORPUS
@@ -53,6 +54,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what the tests start inherits it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+settings.register_profile("charlm", derandomize=True, deadline=None)
+settings.load_profile("charlm")
 FOLDERS = itertools.count()
 
 

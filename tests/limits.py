@@ -1,6 +1,7 @@
-"""Faults that the operating system causes while a test writes."""
+"""Limits of the files that a test writes, and of the memory that it takes."""
 
 import resource
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,3 +15,14 @@ def file_size_limit(size_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def memory_limit(size_bytes: int) -> Iterator[None]:
+    """Fail if the memory that Python takes in a block is ever as much."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < size_bytes
+    finally:
+        tracemalloc.stop()

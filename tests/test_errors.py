@@ -4,7 +4,7 @@ import unicodedata
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError, check_choice, check_name, counted, escape_controls, nearest, short_repr
@@ -35,7 +35,6 @@ def test_characters_to_keep_stay_as_they_are() -> None:
     assert escape_controls("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.text())
 def test_the_message_of_an_error_is_one_line_without_control_characters(text: str) -> None:
     message = str(CharlmError(text))

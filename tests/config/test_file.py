@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.config.file import (
@@ -19,8 +19,6 @@ from charlm.config.file import (
 from charlm.config.schema import Config
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
-
-SEEDED = settings(derandomize=True, deadline=None, max_examples=100)
 
 
 @pytest.fixture
@@ -85,7 +83,6 @@ json_values = st.recursive(
 )
 
 
-@SEEDED
 @given(st.dictionaries(st.sampled_from([*flatten(Config()), "x", ""]), json_values, max_size=3))
 def test_any_mapping_is_a_config_or_refused_in_one_line_without_types_of_python(
     flat: dict[str, Any],

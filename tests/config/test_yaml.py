@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from charlm.config.yaml import MAX_CONFIG_BYTES, as_yaml, dump_yaml, parse_yaml
 from charlm.errors import CharlmError
 
-SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
-
 
 def parse(text: str) -> Any:
     return parse_yaml(text, origin="test")
@@ -100,7 +98,7 @@ PARTS = [
 fragments = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
 
 
-@settings(SEEDED, max_examples=1000)
+@settings(max_examples=1000)
 @given(st.text(max_size=50) | st.text("{}[]:,-?!&*#|>'\"%@`<= \n\tab1", max_size=50) | fragments)
 def test_any_text_is_yaml_or_refused_in_one_line(text: str) -> None:
     try:

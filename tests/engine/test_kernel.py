@@ -131,26 +131,6 @@ def test_bfloat16_changes_states_and_gradients_only_by_rounding(shape: tuple[int
         np.testing.assert_allclose(found.astype(np.float32), expected, atol=0.02 * np.abs(expected).max())
 
 
-def test_the_gradient_of_a_weight_is_the_central_difference_of_the_loss(kernel: Kernel) -> None:
-    window = Window((4, 3, 5), has_mask=True)
-    states = window.forward(kernel)
-    d_arguments, _, d_state = window.backward(kernel, states)
-    previous = states[:-1] * window.mask
-    d_matrix = previous.reshape(-1, 5).T @ d_arguments.reshape(-1, 5)
-
-    def loss() -> float:
-        return float((window.reference()[1:] * window.d_outputs).sum())
-
-    for array, gradient, place in ((window.matrix, d_matrix, (1, 3)), (window.state, d_state, (2, 4))):
-        before, difference = array[place], np.float32(2**-10)
-        array[place] = before + difference
-        above = loss()
-        array[place] = before - difference
-        below = loss()
-        array[place] = before
-        assert gradient[place] == pytest.approx((above - below) / (2 * difference), rel=1e-3)
-
-
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_state_that_is_not_a_number_stays_so(activation: str, kernel: Kernel) -> None:
     window = Window((3, 2, 5), activation)

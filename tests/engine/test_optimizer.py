@@ -177,11 +177,6 @@ def averages_of(values: list[float], momentum: float) -> list[float]:
     return found
 
 
-def test_the_average_starts_at_the_weights() -> None:
-    weight = keras.Variable(np.arange(4, dtype=np.float32))
-    np.testing.assert_array_equal(WeightAverage([weight], 0.9).variables[0].numpy(), [0, 1, 2, 3])
-
-
 def test_the_average_follows_the_equation() -> None:
     expected, average = [], 0.0
     values = [1.0, -2.0, 3.0, 5.0]

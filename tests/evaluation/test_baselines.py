@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.config.recipes import DEFAULT_CORPUS
@@ -83,7 +83,6 @@ def test_text_of_two_characters_has_scores() -> None:
     assert np.isfinite([found[name] for name in ("unigram", "5-gram")]).all()
 
 
-SEEDED = settings(derandomize=True, deadline=None)
 TEXTS = st.lists(st.integers(0, 3), max_size=60)
 
 
@@ -125,7 +124,6 @@ class Definition:
         return (kept + lost * below) / sum(counts)
 
 
-@SEEDED
 @given(training=TEXTS, text=TEXTS, order=st.integers(1, 5))
 def test_nats_are_those_of_the_definition(training: list[int], text: list[int], order: int) -> None:
     definition = Definition(training, 4, order)

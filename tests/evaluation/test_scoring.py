@@ -84,7 +84,7 @@ def test_estimate_reads_each_piece_after_its_warm_up(random_parameters: RandomPa
     assert estimate.nats_per_char == pytest.approx(np.mean(expected), abs=1e-5)
 
 
-@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(2, 60), streams=st.integers(1, 70), warm_up=st.integers(0, 20), window=st.integers(1, 70))
 def test_every_id_but_the_first_is_scored_once(
     random_parameters: RandomParameters, length: int, streams: int, warm_up: int, window: int

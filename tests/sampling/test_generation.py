@@ -1,6 +1,5 @@
 """The ids and the text that follow a prompt."""
 
-import tracemalloc
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -9,8 +8,9 @@ import numpy as np
 import pytest
 import reference
 from conftest import RandomParameters
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from limits import memory_limit
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
@@ -192,14 +192,6 @@ def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
     assert text.finish() == Sample("a", 1, "stop text", b"a")
 
 
-@settings(derandomize=True, deadline=None)
-@given(text=st.text("ab", min_size=1, max_size=20), stop=st.text("ab", min_size=1, max_size=5))
-def test_sample_ends_just_before_the_first_stop_text(text: str, stop: str) -> None:
-    found = scripted(text, stop=stop)
-    assert "".join(found) == str(found) == text.split(stop, 1)[0]
-    assert found.stopped_by == ("stop text" if stop in text else "length")
-
-
 def test_ignored_end_of_text_becomes_a_blank_line() -> None:
     text = scripted([1, 4, 2], ignore_end=True)
     assert list(text) == ["a", "\n\n", "b"]
@@ -219,10 +211,8 @@ def test_incomplete_character_before_an_end_of_text_becomes_a_replacement_charac
 
 def test_length_of_zero_has_no_end_and_takes_no_memory(bundle: Bundle) -> None:
     text = generate_text(bundle, TextRequest(0, Sampler(), seed=0, ignore_end=True))
-    tracemalloc.start()
-    assert sum(1 for _ in islice(text, 5000)) == 5000
-    assert tracemalloc.get_traced_memory()[0] < 40_000
-    tracemalloc.stop()
+    with memory_limit(60_000):
+        assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):
         str(text)
 

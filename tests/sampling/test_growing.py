@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.sampling.growing import GrowingText, to_sample
@@ -27,7 +27,6 @@ def test_a_stop_text_that_begins_first_wins_even_if_it_is_complete_later() -> No
         assert read("abc", ["abca", "bc"], borders) == ("a", "stop text", 3)
 
 
-@settings(deadline=None)
 @given(
     text=st.text("ab", max_size=20),
     stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=4),

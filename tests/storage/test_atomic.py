@@ -52,11 +52,6 @@ def target(tmp_path: Path) -> Path:
 # Writing a folder
 
 
-def test_a_folder_replaces_the_old_one_with_all_its_files(target: Path) -> None:
-    write_folder(target, NEW)
-    assert contents(target) == NEW
-
-
 def test_a_read_only_folder_is_replaced_and_nothing_of_it_stays(target: Path) -> None:
     target.chmod(0o555)
     write_folder(target, NEW)

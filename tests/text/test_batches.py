@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
@@ -47,7 +47,6 @@ def test_shuffled_streams_have_the_same_windows_from_a_random_one_on() -> None:
     assert turns[:4] != turns[4:]
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     length=st.integers(2, 300),
     batch_size=st.integers(1, 20),

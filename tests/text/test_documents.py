@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError, escape_controls
@@ -136,8 +136,6 @@ def test_a_damaged_gz_file_is_refused_in_one_line(tmp_path: Path, data: bytes) -
         read(path)
 
 
-SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
-
 any_character = st.characters(exclude_categories=["Cs"])
 # marks, jamo and half-width marks, which combine with the character before them, and letters that they combine with
 joining = st.sampled_from("aoe\u0300\u0323\u0301\u0344\u1100\u1161\u11a8가각ㅏ\uffa1\uffc2カ\uff9e\u09c7\u09beﬁ")
@@ -151,7 +149,6 @@ def decode_in_blocks(data: bytes, *, encoding: str = "utf-8", size: int = 3) -> 
 # Decoding
 
 
-@SEEDED
 @given(
     st.text(any_character),
     st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-16-be", "gb18030"]),
@@ -216,7 +213,6 @@ def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused(encodin
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
-@SEEDED
 @given(st.lists(st.text(joining | any_character, min_size=1, max_size=6)))
 def test_normalising_in_pieces_gives_the_same_text_as_normalising_the_whole(form: Form, pieces: Sequence[str]) -> None:
     expected = unicodedata.normalize(form, "".join(pieces))

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
@@ -15,19 +15,16 @@ from charlm.text.vocabulary import Vocabulary, parse_vocabulary
 ABC = Vocabulary(level="char", characters=("a", "b", "c"))
 RESERVED = Vocabulary(level="char", characters=("a", "b", None, None), unknown_id=2, end_of_text_id=3)
 BYTES = Vocabulary(level="byte", characters=tuple(chr(value) for value in range(256)))
-SEEDED = settings(derandomize=True, deadline=None, max_examples=100)
 
 characters = st.characters(exclude_categories=["Cs"])
 
 
-@SEEDED
 @given(st.text(characters, min_size=1))
 def test_an_encoded_text_is_decoded_to_the_same_text(text: str) -> None:
     vocabulary = Vocabulary(level="char", characters=tuple(sorted(set(text))))
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
-@SEEDED
 @given(st.binary())
 def test_at_level_byte_the_ids_of_an_argument_are_its_bytes_even_if_they_are_not_utf_8(argument: bytes) -> None:
     assert BYTES.encode(os.fsdecode(argument)).tolist() == [*argument]
@@ -56,7 +53,6 @@ def test_decoding_piece_by_piece_gives_the_same_text_as_decoding_at_once() -> No
     assert "".join(pieces) + decoder.decode(ids[:0], final=True) == ids.tobytes().decode("utf-8", "replace")
 
 
-@SEEDED
 @given(st.sets(characters, min_size=1, max_size=20))
 def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
     size = len(found)

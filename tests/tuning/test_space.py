@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("optuna", reason="missing: optuna")
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -97,7 +97,6 @@ def test_a_mistake_is_answered_in_one_line_that_names_the_key(tmp_path: Path, te
     assert ".yaml" in str(caught.value) or "no such recipe" in str(caught.value)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(st.text(alphabet="{}[]:, \n-abint1.5e", max_size=60))
 def test_any_text_is_a_space_or_is_refused_with_an_error_of_charlm(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(CharlmError):
