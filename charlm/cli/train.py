@@ -154,7 +154,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     if progress.best_nats is not None:
         nats = progress.best_nats
         print_result(
-            f"{folder}: {nats:.4f} nats per character on the {outcome.split} text",
+            f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}",
             f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "
             f"{outcome.characters_per_second:,.0f} characters/s",
             *compare_scores(nats, outcome.baseline_nats, is_short=bool(outcome.longer)),

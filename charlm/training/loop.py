@@ -45,6 +45,8 @@ class Outcome:
     """Of training alone."""
     split: str
     """The text that `progress.best_nats` was measured on: validation, or train if there is no validation text."""
+    measured_on: str
+    """The same for the user: which text, and how much of it if not all."""
     reason: str
     """Why it ended, for the user."""
     signal: Signals | None
@@ -99,6 +101,7 @@ def train(
         progress=progress,
         characters_per_second=characters / max(progress.seconds, 1e-9),
         split=training.recorder.validator.split,
+        measured_on=training.recorder.validator.measured_on,
         reason=reason,
         signal=training.stopped_by,
         baseline_nats=training.recorder.validator.baseline_nats,

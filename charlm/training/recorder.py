@@ -38,6 +38,11 @@ class Validator:
         """The ids of the validation text, integers [n]; None if there are fewer than 2."""
         self.split = "train" if self.validation is None else "validation"
         """The text that the best score is measured on: validation, or train if there is no validation text."""
+        is_part = self.validation is not None and len(ids) < len(run.corpus.split("validation"))
+        self.measured_on = (
+            f"the first {len(ids):,} characters of the validation text" if is_part else f"the {self.split} text"
+        )
+        """The same for the user: which text, and how much of it if not all."""
 
     def score(self, bundle: Bundle) -> float | None:
         """Return the loss on the validation text in nats per character; None if there is no such text."""

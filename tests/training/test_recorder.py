@@ -39,11 +39,17 @@ def test_each_line_has_the_position_in_the_run(reference: Trained) -> None:
 def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_user_is_told(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "corpus.validation_fraction=0")
     assert any("no validation text" in line for line in trained.said)
-    assert trained.outcome.split == "train"
+    assert (trained.outcome.split, trained.outcome.measured_on) == ("train", "the train text")
     assert trained.outcome.progress.best_nats == min(
         line["nats_per_char"] for line in trained.metrics if line["step"] % 10 == 0
     )
     assert read_bundle(trained.folder / "best").facts["score"]["split"] == "train"
+
+
+def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
+    assert reference.outcome.measured_on == "the validation text"
+    part = train(tmp_path / "run", "training.evaluate_characters=10").outcome.measured_on
+    assert part == "the first 10 characters of the validation text"
 
 
 def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None:
