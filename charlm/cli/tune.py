@@ -55,7 +55,7 @@ def tune(
 
     Each trial is a run that trains for the same time; trials that are worse than half of the others at the same point
     end early. The best recipe is written as a YAML file for train. The same command again goes on with the search, also
-    after a kill, and several processes may run it at once.
+    after a kill.
     """
     from charlm.api import tuning
     from charlm.training.signals import Stopped
