@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import charlm
 from charlm.api.evaluation import Evaluation, text_to_score
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import Score
+from charlm.network.bundle import Bundle, write_bundle
 from charlm.runs import run
 from charlm.text.corpus import Corpus, Split, open_corpus
 
@@ -89,6 +91,12 @@ def test_a_text_that_is_too_short_is_named(model: charlm.Model, text: Path) -> N
     text.write_text("a", encoding="utf-8")
     with pytest.raises(CharlmError, match=r"^test part of .*/text\.txt: 0 characters: at least 2 are needed"):
         charlm.evaluate(model, text, split="test")
+
+
+def test_an_encoding_that_python_lacks_is_refused_with_its_place(bundle: Bundle, text: Path, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "own", replace(bundle, config="corpus: {encoding: klingon}"))
+    with pytest.raises(CharlmError, match=r"own/config\.yaml: corpus\.encoding: found 'klingon'"):
+        charlm.evaluate(charlm.load(tmp_path / "own"), text)
 
 
 @pytest.mark.parametrize("text", ["", 5])

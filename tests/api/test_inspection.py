@@ -1,5 +1,6 @@
 """Reports through the library."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,12 @@ def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path
     np.testing.assert_allclose(report.get("surprise").nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
     assert to_json([report])["name"] == str(bundle_folder)
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
+
+
+def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) -> None:
+    shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
+    (report,) = inspect_runs([], text=text)
+    assert to_json([report])["name"] == "runs/plays"
 
 
 def test_one_run_in_place_of_a_list_is_refused(bundle_folder: Path) -> None:

@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-SECONDS = 60
-"""The tests that are run for a mutation take at most as long: the quickest of them, if there are more."""
+SHARE = 0.25
+"""The tests that are run for a mutation take at most this share of the time of all: the quickest, if there are more."""
 RECORD = "CHARLM_MUTATE_RECORD"
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=no")
 EXCHANGED: dict[type[ast.AST], Callable[[], Any]] = {
@@ -269,7 +269,8 @@ class Tests:
 
         order = [*sorted(executing, key=key), *sorted(beside, key=key)]
         total = [*itertools.accumulate(map(self.seconds, order))]
-        return [test for test, until in zip(order, total, strict=True) if until <= SECONDS]
+        limit = SHARE * sum(map(self.seconds, self.facts)) + 10
+        return [test for test, until in zip(order, total, strict=True) if until <= limit]
 
     def seconds(self, test: str) -> float:
         """Return how long a test takes."""

@@ -100,6 +100,7 @@ def test_a_text_among_others_that_join_and_leave_is_the_same_to_the_bit(paramete
 @pytest.mark.parametrize("every", [1, 3, 10**9])
 def test_log_probabilities_are_those_that_evaluate_reports(parameters: Parameters, every: int) -> None:
     batch = Batch(parameters, slots=2)
+    batch.add(job(parameters, 1, length=200, likeliest=2))
     batch.add(scored := job(parameters, length=200, likeliest=9))
     chunks = finish(batch, every=every)[scored]
     text = np.array([*PROMPT, *ids_of(chunks)])

@@ -224,6 +224,13 @@ def test_a_current_folder_that_is_deleted_is_named(tmp_path: Path, monkeypatch: 
         tokenize([str(sources)], Path("out"), CorpusConfig())
 
 
+def test_a_link_that_leads_nowhere_leads_to_the_corpus_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("place")
+    make_corpus(tmp_path, "abc")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "place/ids.bin").is_file()
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_corpus_is_on_the_disk(is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced, place = set[tuple[int, int]](), tmp_path / "out"
