@@ -261,6 +261,8 @@ class Tests:
         room, name = Path(mutation.file).parent.name, Path(mutation.file).stem
         mirrors = {f"tests/{room}/test_{name}.py", f"tests/test_{name}.py"}
         executing = {test for test, (_, uses) in self.facts.items() if contexts & {test, *uses}}
+        if not executing:  # when a module is imported, or in other processes
+            executing = {test for test in self.facts if test.startswith(f"tests/{room}/")}
         files = mirrors | {test.split("::")[0] for test in executing}
         beside = {test for test in self.facts if test.split("::")[0] in files} - executing
 

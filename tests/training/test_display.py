@@ -141,7 +141,7 @@ def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
     ("progress", "split", "advice"),
     [
         (Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.0), "validation", "memorised;"),
-        (Progress(step=768, best_step=64, best_nats=2.0), "validation", "the text is small for this recipe;"),
+        (Progress(step=768, best_step=384, best_nats=2.0), "validation", "the text is small for this recipe;"),
         (Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.9), "validation", None),
         (Progress(step=768, best_step=64, best_nats=2.0), "train", None),
         (Progress(step=768), "validation", None),
