@@ -46,7 +46,7 @@ class Disk:
     """What is on the disk of a folder: the contents of files and the names in folders when they were synchronised."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.files, self.folders = root, dict[int, bytes](), dict[int, dict[str, int]]()
+        self.root, self.files, self.folders = root, dict[int, bytes](), dict[int, dict[str, tuple[int, bool]]]()
         self.kept: list[int] = []
         """Descriptors, so that no number of a file is used again."""
         for path in (root, *root.iterdir()):
@@ -59,17 +59,15 @@ class Disk:
         self.kept.append(os.dup(descriptor))
         number, path = os.fstat(descriptor).st_ino, Path(f"/proc/self/fd/{descriptor}").resolve()
         if path.is_dir():
-            entries = [*os.scandir(path)]
-            self.folders |= {entry.inode(): {} for entry in entries if entry.is_dir()} | self.folders
-            self.folders[number] = {entry.name: entry.inode() for entry in entries}
+            self.folders[number] = {entry.name: (entry.inode(), entry.is_dir()) for entry in os.scandir(path)}
         else:
             self.files[number] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
 
     def rebuild(self, target: Path, number: int | None = None) -> Path:
         """Write what is left when the power fails."""
         target.mkdir()
-        for name, found in self.folders[number or self.root.stat().st_ino].items():
-            if found in self.folders:
+        for name, (found, is_folder) in self.folders.get(number or self.root.stat().st_ino, {}).items():
+            if is_folder:
                 self.rebuild(target / name, found)
             else:
                 (target / name).write_bytes(self.files.get(found, b""))
