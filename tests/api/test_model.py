@@ -250,6 +250,11 @@ def pair(bundle: Bundle, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "one", tmp_path / "two"
 
 
+def test_the_checkpoint_is_also_that_of_the_others(trained_run: Path) -> None:
+    model = charlm.load(trained_run / "best", others=[trained_run], checkpoint="last")
+    assert (model.folder, [*model.others]) == (trained_run / "best", [trained_run / "last"])
+
+
 def test_an_ensemble_scores_by_the_mean_of_the_logits(pair: tuple[Path, Path]) -> None:
     ensemble = charlm.load(pair[0], others=pair[1:])
     mean = np.mean([charlm.load(folder).logits("abba\nab") for folder in pair], axis=0)

@@ -58,7 +58,9 @@ def noon() -> time.struct_time:
 
 
 def test_new_folder_is_named_by_the_time_and_the_config(tmp_path: Path) -> None:
-    assert new_folder("tiny", under=tmp_path, now=noon) == tmp_path / "20010203-120000-tiny"
+    for name in ("20010203-120000-tiny", "20010203-120000-tiny-2", "20010203-120000-tiny-3"):
+        assert new_folder("tiny", under=tmp_path, now=noon) == tmp_path / name
+        (tmp_path / name).mkdir()
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl"])
