@@ -307,8 +307,10 @@ def prepare(repository: Path, folder: Path, *, workers: int) -> Tests:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
         shutil.copy(__file__, folder / "plugin" / "mutate.py")
-        archive = subprocess.run(["git", "archive", "HEAD"], cwd=repository, stdout=subprocess.PIPE, check=True).stdout
-        subprocess.run(["tar", "-x"], cwd=tree, input=archive, check=True)
+    # Each time: a run that was killed has left a mutation.
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=repository, stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["tar", "-x"], cwd=tree, input=archive, check=True)
+    if not (records / "done").exists():
         # What was compiled is known by the text, not by the time: two mutations come in the same second.
         compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "charlm"]
         subprocess.run(compiler, cwd=tree, check=True)
