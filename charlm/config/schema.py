@@ -308,7 +308,8 @@ class TrainingConfig(_Section):
     checkpoint_every: Resumable[Positive] = 500
     """Steps between two checkpoints; one more follows the last step."""
     evaluate_characters: Resumable[Annotated[int, Field(ge=2)]] = 200_000
-    """Maximum number of characters of the validation text that an evaluation during training reads."""
+    """Maximum number of characters of the validation text that an evaluation during training reads. `--minutes` lowers
+    it if ten evaluations would take more than a fifth of the time."""
     log_every: Resumable[Positive] = 50
     """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
     steps_per_call: Resumable[Annotated[int, Field(ge=1, le=1000)]] = 10
