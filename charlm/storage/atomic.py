@@ -147,7 +147,7 @@ def remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
     with contextlib.suppress(OSError):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)  # a read-only folder could be replaced, but not be emptied
     shutil.rmtree(path, ignore_errors=True)
 
