@@ -12,8 +12,10 @@ import argparse
 import ast
 import collections
 import contextlib
+import importlib
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -31,7 +33,9 @@ import pytest
 SHARE = 0.25
 """The tests that are run for a mutation take at most this share of the time of all: the quickest, if there are more."""
 RECORD = "CHARLM_MUTATE_RECORD"
-PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=no")
+PYTEST = ("-p", "no:cacheprovider", "--tb=no")
+FORK = multiprocessing.get_context("fork")
+"""A mutation is tried in a fork of a process that has imported TensorFlow and nothing of charlm."""
 EXCHANGED: dict[type[ast.AST], Callable[[], Any]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
@@ -279,65 +283,69 @@ class Tests:
         return self.facts[test][0]
 
 
-def run_pytest(
-    tree: Path, *arguments: str, limit: float | None = None, variables: dict[str, str]
-) -> tuple[int | None, str]:
-    """Run pytest in a copy; return its exit code, None if it ran past a limit in seconds, and what it said."""
-    paths = os.pathsep.join([str(tree), str(tree.parent / "plugin")])
-    environment = {**os.environ, "PYTHONPATH": paths, "XDG_CACHE_HOME": str(tree.parent / "cache"), **variables}
-    command = [*PYTEST, "--basetemp", str(tree.parent / "scratch"), *arguments]
-    with subprocess.Popen(
-        command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            output = b""
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return (process.returncode if output else None), output.decode(errors="replace")
-
-
-def prepare(repository: Path, folder: Path, *, workers: int) -> Tests:
-    """Copy the committed tree to folder/tree, and run its tests once; or find what was recorded before."""
-    tree, records = folder / "tree", folder / "records"
-    if not (records / "done").exists():
-        for path in (tree, records, folder / "plugin"):
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
-        shutil.copy(__file__, folder / "plugin" / "mutate.py")
-    # Each time: a run that was killed has left a mutation.
+def unpack(repository: Path, tree: Path) -> None:
+    """Make a copy of the committed tree."""
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=repository, stdout=subprocess.PIPE, check=True).stdout
     subprocess.run(["tar", "-x"], cwd=tree, input=archive, check=True)
+    # What was compiled is known by the text, not by the time: two mutations come in the same second.
+    compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "charlm"]
+    subprocess.run(compiler, cwd=tree, check=True)
+
+
+def record(repository: Path, folder: Path, *, workers: int) -> Tests:
+    """Run the committed tests in folder/tree and record what they execute; or find what was recorded before."""
+    tree, records = folder / "tree", folder / "records"
     if not (records / "done").exists():
-        # What was compiled is known by the text, not by the time: two mutations come in the same second.
-        compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "charlm"]
-        subprocess.run(compiler, cwd=tree, check=True)
-        arguments = ("-p", "mutate", f"-n{workers}", "-W", "ignore::coverage.exceptions.CoverageWarning")
-        _, output = run_pytest(tree, *arguments, "-rfE", variables={RECORD: str(records)})
-        print(output, file=sys.stderr)
+        shutil.rmtree(records, ignore_errors=True)
+        records.mkdir(parents=True)
+        unpack(repository, tree)
+        variables = {"PYTHONPATH": os.pathsep.join([str(tree), str(Path(__file__).parent)]), RECORD: str(records)}
+        command = [sys.executable, "-m", "pytest", *PYTEST, "-p", "mutate", f"-n{workers}"]
+        command += ["-W", "ignore::coverage.exceptions.CoverageWarning"]
+        subprocess.run(command, cwd=tree, env={**os.environ, **variables}, stdout=sys.stderr, check=False)
         (records / "done").touch()
     return Tests(tree, records)
 
 
 def attempt(mutation: Mutation, tests: Tests, tree: Path) -> dict[str, Any]:
-    """Return what the tests make of a mutation."""
+    """Return what the tests make of a mutation, in a copy of the tree."""
     names, path = tests.of(mutation), tree / mutation.file
     source = path.read_bytes()
-    chosen = tree.parent / "chosen"
-    chosen.write_text("\n".join(names))
     path.write_bytes(mutation.apply(source))
-    limit = 60 + 4 * sum(map(tests.seconds, names))
-    arguments = ("-x", "-n0", "-rfE", f"@{chosen}")
-    try:
-        variables = {"PYTHONDONTWRITEBYTECODE": "1"}
-        code, output = run_pytest(tree, *arguments, limit=limit, variables=variables) if names else (5, "")
-    finally:
-        path.write_bytes(source)
-    by = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.M)
-    outcome = {0: "survived", 5: "survived", None: "hang"}.get(code, "noticed")
-    return {"mutation": mutation, "outcome": outcome, "tests": len(names), "code": code, "by": by[:1]}
+    process = FORK.Process(target=run_pytest, args=(tree, names))
+    process.start()
+    process.join(60 + 4 * sum(map(tests.seconds, names)))
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    hangs = process.exitcode is None
+    process.join()
+    path.write_bytes(source)
+    by = re.findall(r"^(?:FAILED|ERROR) (\S+)", tree.with_suffix(".log").read_text(errors="replace"), re.M)
+    outcome = "hang" if hangs else "noticed" if names and process.exitcode else "survived"
+    return {"mutation": mutation, "outcome": outcome, "tests": len(names), "by": by[:1]}
+
+
+def run_pytest(tree: Path, names: list[str]) -> None:
+    """Run some tests until one fails, in a process of its own; what they say goes to a file beside the tree."""
+    os.setsid()
+    os.chdir(tree)
+    os.environ |= {"PYTHONPATH": str(tree), "XDG_CACHE_HOME": f"{tree}-cache", "PYTHONDONTWRITEBYTECODE": "1"}
+    sys.path[0], sys.dont_write_bytecode = str(tree), True
+    with tree.with_suffix(".log").open("wb") as file:
+        for output in (1, 2):
+            os.dup2(file.fileno(), output)
+    sys.exit(pytest.main([*PYTEST, "--basetemp", f"{tree}-scratch", "-x", "-n0", "-rfE", *names]))
+
+
+def work(repository: Path, tree: Path, mutations: list[Mutation], tests: Tests, log: Path) -> None:
+    """Try some mutations in a tree of its own, and write each result to the log."""
+    unpack(repository, tree)
+    for mutation in mutations:
+        line = json.dumps(attempt(mutation, tests, tree)) + "\n"
+        with log.open("a") as file:
+            file.write(line)
 
 
 def read(log: Path) -> dict[Mutation, dict[str, Any]]:
@@ -365,25 +373,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="which mutations are drawn")
     parser.add_argument("--count", type=int, default=200, help="how many mutations")
-    parser.add_argument("--workers", type=int, default=2, help="processes that record which test executes what")
+    parser.add_argument("--workers", type=int, default=2, help="tests are run in as many processes")
     parser.add_argument("--again", type=Path, help="a file of results: try its survivors")
     parser.add_argument("--repository", type=Path, default=Path(__file__).parents[2], help="where charlm is committed")
     options = parser.parse_args()
     git = ["git", "-C", str(options.repository), "rev-parse", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout[:12]
     folder = options.repository.resolve() / "build" / "mutations" / commit
-    tests, tree = prepare(options.repository, folder, workers=options.workers), folder / "tree"
+    tests = record(options.repository, folder, workers=options.workers)
+    tree = folder / "tree"
     files = sorted([*tree.glob("charlm/**/*.py"), *tree.glob("charlm/engine/*.c")])
     sources = {str(path.relative_to(tree)): path.read_bytes() for path in files}
     mutations, log = draw(sources, seed=options.seed, count=options.count), folder / f"seed-{options.seed}.jsonl"
     if options.again:
         survivors = {mutation for mutation, line in read(options.again).items() if line["outcome"] == "survived"}
         mutations, log = [m for m in mutations if m in survivors], folder / f"again-{options.seed}.jsonl"
-    for mutation in mutations:
-        if mutation not in read(log):
-            line = json.dumps(attempt(mutation, tests, tree))
-            with log.open("a") as file:
-                file.write(line + "\n")
+    left = [mutation for mutation in mutations if mutation not in read(log)]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
+        importlib.import_module("tensorflow")
+    workers = [
+        FORK.Process(target=work, args=(options.repository, folder / f"tree-{first}", share, tests, log))
+        for first, share in enumerate(left[first :: options.workers] for first in range(options.workers))
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     report(read(log))
 
 
