@@ -6,6 +6,7 @@ something is on the disk. Without power, a file has what it had when it was last
 
 import errno
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -160,7 +161,8 @@ def test_a_write_that_fails_is_told_and_the_run_goes_on(
 
         def fail(waiting: Iterator[int] = waiting) -> None:
             if next(waiting, None) == 0:  # once
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                code = (errno.ENOSPC, errno.EIO)[len(promised) % 2]
+                raise OSError(code, os.strerror(code))
 
         with suppress(CharlmError), watching(fail, monkeypatch, Disk(root)):
             train_in(root, promised)
@@ -168,3 +170,16 @@ def test_a_write_that_fails_is_told_and_the_run_goes_on(
         check_goes_on(root, reference, promised[-1] if promised else None)
         number += 1
     assert number > 100
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 700, 1000, 1500, 2000, 2500, 3000, 5000, 10_000])
+def test_a_file_that_cannot_grow_is_told_and_the_run_goes_on(size: int, reference: Trained, tmp_path: Path) -> None:
+    root, promised = make_root(tmp_path / "root", reference), list[int]()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # what reaches it is written in part
+    try:
+        with pytest.raises(CharlmError, match=os.strerror(errno.EFBIG)):
+            train_in(root, promised)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    check_goes_on(root, reference, promised[-1] if promised else None)

@@ -31,12 +31,11 @@ VALUES: dict[str, str] = {
 
 def json_types(run: Path) -> Iterator[Attack]:
     """Yield the attacks that replace, remove or add a value in a JSON file whose checksums are then made right."""
-    progress = f"{_newest_checkpoint(run)}/progress.json"
+    progress = newest_progress(run)
     documents: dict[str, tuple[Any, Callable[[Path, str], object]]] = {
-        "best/model.json": (_read_json(run / "best/model.json"), partial(_write_model, "best")),
-        "last/model.json": (_read_json(run / "last/model.json"), partial(_write_model, "last")),
+        **{name: (_read_json(run / name), partial(_write, name)) for name in ("best/model.json", "last/model.json")},
         progress: (_read_json(run / progress)["checkpoint"], partial(_write_progress, progress)),
-        "corpus/manifest.json": (_read_json(run / "corpus/manifest.json"), _write_manifest),
+        "corpus/manifest.json": (_read_json(run / "corpus/manifest.json"), partial(_write, "corpus/manifest.json")),
         "vocabulary.json": (_read_json(run / "best/vocabulary.json"), _write_vocabularies),
         "metrics.jsonl": (json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]), _append_metrics),
     }
@@ -48,8 +47,9 @@ def json_types(run: Path) -> Iterator[Attack]:
             yield Attack("type", file, f"{'.'.join(map(str, path))}: {name}", change, may_differ=True)
 
 
-def _newest_checkpoint(run: Path) -> str:
-    return f"checkpoints/{max(path.name for path in (run / 'checkpoints').glob('step-*'))}"
+def newest_progress(run: Path) -> str:
+    """Return where in a run the progress.json of the newest checkpoint is."""
+    return f"checkpoints/{max(path.name for path in (run / 'checkpoints').glob('step-*'))}/progress.json"
 
 
 def _read_json(path: Path) -> Any:
@@ -87,44 +87,42 @@ def _paths(value: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[str
             yield from _paths(value[index], (*before, index))
 
 
-def _write_manifest(run: Path, text: str) -> None:
-    (run / "corpus/manifest.json").write_text(text, encoding="utf-8")
-
-
 def _append_metrics(run: Path, text: str) -> None:
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(" ".join(text.split("\n")) + "\n")
 
 
-def _write_model(name: str, run: Path, text: str) -> None:
-    """Write a model.json with its right seal, if its text can be parsed."""
-    path = run / name / "model.json"
-    path.write_text(text, encoding="utf-8")
-    try:
-        change_model(path.parent, lambda _: None)
-    except (ValueError, RecursionError, KeyError):
-        path.write_text(text, encoding="utf-8")
+def write_sealed(run: Path, name: str, data: bytes) -> None:
+    """Write a file of a run; if it can be parsed, make the checksums right that cover it."""
+    path = run / name
+    path.write_bytes(data)
+    with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        if path.name == "model.json":
+            change_model(path.parent, lambda _: None)
+        elif path.name == "progress.json":
+            facts = json.loads(data)["checkpoint"]
+            sealed = {"sha256": sha256(json.dumps(facts, indent=2).encode()), "checkpoint": facts}
+            path.write_text(json.dumps(sealed), encoding="utf-8")
+        elif path.name == "state.safetensors":
+            progress = _read_json(path.with_name("progress.json"))
+            progress["checkpoint"]["sha256"][path.name] = sha256(data)
+            write_sealed(run, name.replace(path.name, "progress.json"), json.dumps(progress).encode())
+        elif path.with_name("model.json").exists():
+            change_model(path.parent, lambda model: model["sha256"].update({path.name: sha256(data)}))
+
+
+def _write(name: str, run: Path, text: str) -> None:
+    write_sealed(run, name, text.encode())
 
 
 def _write_progress(name: str, run: Path, text: str) -> None:
-    """Write a progress.json with its right checksum, if its text can be parsed."""
-    with contextlib.suppress(ValueError, RecursionError):
-        text = json.dumps(json.loads(text), indent=2)
-    digest = sha256(text.encode("utf-8", "surrogatepass"))
-    (run / name).write_text(f'{{"sha256": "{digest}", "checkpoint": {text}}}\n', encoding="utf-8")
+    _write(name, run, f'{{"checkpoint": {text}}}')
 
 
 def _write_vocabularies(run: Path, text: str) -> None:
-    """Write the vocabulary of the run, of its corpus and of its bundles, with right checksums."""
-    for folder in (run, run / "corpus", run / "best", run / "last"):
-        (folder / "vocabulary.json").write_text(text, encoding="utf-8")
-    for name in ("best", "last"):
-        _seal(run / name, "vocabulary.json")
-
-
-def _seal(bundle: Path, name: str) -> None:
-    """Put the checksum of a file of a bundle into its model.json."""
-    change_model(bundle, lambda model: model["sha256"].update({name: sha256((bundle / name).read_bytes())}))
+    """Write the vocabulary of the run, of its corpus and of its bundles."""
+    for folder in ("", "corpus/", "best/", "last/"):
+        _write(f"{folder}vocabulary.json", run, text)
 
 
 # Settings
@@ -156,10 +154,8 @@ def _change_config(key: str, value: str, bundles: tuple[str, ...], run: Path) ->
         place = place[section]
     place[last] = "HERE"
     text = yaml.safe_dump(values, sort_keys=False).replace(": HERE\n", f": {value}\n")
-    for folder in [run / name for name in bundles] or [run]:
-        (folder / "config.yaml").write_text(text, encoding="utf-8")
-    for name in bundles:
-        _seal(run / name, "config.yaml")
+    for folder in [f"{name}/" for name in bundles] or [""]:
+        _write(f"{folder}config.yaml", run, text)
 
 
 # Tensors and ids
@@ -167,7 +163,7 @@ def _change_config(key: str, value: str, bundles: tuple[str, ...], run: Path) ->
 
 def tensors(run: Path) -> Iterator[Attack]:
     """Yield the attacks on weights.safetensors and state.safetensors, with right checksums."""
-    for file in ("best/weights.safetensors", f"{_newest_checkpoint(run)}/state.safetensors"):
+    for file in ("best/weights.safetensors", newest_progress(run).replace("progress.json", "state.safetensors")):
         edits: dict[str, Callable[[bytes], bytes]] = {
             **FILE_EDITS,
             "nothing": lambda _: b"",
@@ -205,14 +201,7 @@ def _edit_tensor(name: str, edit: Callable[[Any], Any], data: bytes) -> bytes:
 
 
 def _edit_sealed(file: str, edit: Callable[[bytes], bytes], run: Path) -> None:
-    path = run / file
-    edit_file(file, edit, run)
-    if path.name == "weights.safetensors":
-        _seal(path.parent, path.name)
-        return
-    progress = _read_json(path.parent / "progress.json")["checkpoint"]
-    progress["sha256"][path.name] = sha256(path.read_bytes())
-    _write_progress(str(path.parent.relative_to(run) / "progress.json"), run, json.dumps(progress))
+    write_sealed(run, file, edit((run / file).read_bytes()))
 
 
 def ids(run: Path) -> Iterator[Attack]:
