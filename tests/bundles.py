@@ -5,9 +5,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charlm.network.architecture import Architecture
-from charlm.network.rnn import Parameters
+from charlm.network.rnn import Parameters, parameters_from_tensors
 from charlm.storage.atomic import sha256
+
+
+def make_random_parameters(
+    *,
+    vocabulary_size: int = 5,
+    layers: int = 1,
+    units: int = 4,
+    embedding: int | None = None,
+    use_bias: bool = True,
+    activation: str = "tanh",
+    skip_connections: bool = False,
+    scale: float = 1.0,
+    seed: int = 0,
+) -> Parameters:
+    """Return normally distributed weights."""
+    architecture = Architecture(vocabulary_size, layers, units, embedding, use_bias, activation, skip_connections)
+    rng = np.random.default_rng(seed)
+    tensors = {
+        name: (scale * rng.standard_normal(shape)).astype(np.float32) for name, shape in architecture.shapes().items()
+    }
+    return parameters_from_tensors(tensors, activation=activation, skip_connections=skip_connections)
 
 
 def architecture_of(parameters: Parameters) -> Architecture:

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import fake_runs
-import numpy as np
 import pytest
+from bundles import make_random_parameters
 from commands import charlm
 from hypothesis import settings
 
@@ -21,7 +21,7 @@ from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, ModelConfig
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, write_bundle
-from charlm.network.rnn import Parameters, parameters_from_tensors
+from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 RandomParameters = Callable[..., Parameters]
@@ -69,28 +69,7 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 @pytest.fixture
 def random_parameters() -> RandomParameters:
     """Return a function that makes random Parameters of a given architecture, scale and seed."""
-
-    def make(
-        *,
-        vocabulary_size: int = 5,
-        layers: int = 1,
-        units: int = 4,
-        embedding: int | None = None,
-        use_bias: bool = True,
-        activation: str = "tanh",
-        skip_connections: bool = False,
-        scale: float = 1.0,
-        seed: int = 0,
-    ) -> Parameters:
-        architecture = Architecture(vocabulary_size, layers, units, embedding, use_bias, activation, skip_connections)
-        rng = np.random.default_rng(seed)
-        tensors = {
-            name: (scale * rng.standard_normal(shape)).astype(np.float32)
-            for name, shape in architecture.shapes().items()
-        }
-        return parameters_from_tensors(tensors, activation=activation, skip_connections=skip_connections)
-
-    return make
+    return make_random_parameters
 
 
 @pytest.fixture

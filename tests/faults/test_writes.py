@@ -159,9 +159,8 @@ def test_a_write_that_fails_is_told_and_the_run_goes_on(
     while has_failed:
         root, promised, waiting = make_root(tmp_path / f"{number}", reference), list[int](), iter(range(number, -1, -1))
 
-        def fail(waiting: Iterator[int] = waiting) -> None:
+        def fail(waiting: Iterator[int] = waiting, code: int = (errno.ENOSPC, errno.EIO)[number % 2]) -> None:
             if next(waiting, None) == 0:  # once
-                code = (errno.ENOSPC, errno.EIO)[len(promised) % 2]
                 raise OSError(code, os.strerror(code))
 
         with suppress(CharlmError), watching(fail, monkeypatch, Disk(root)):

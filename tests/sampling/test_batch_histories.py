@@ -3,24 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+from bundles import make_random_parameters
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from numpy.typing import NDArray
 
-from charlm.network.architecture import Architecture
-from charlm.network.rnn import parameters_from_tensors
 from charlm.sampling.batch import Batch, Chunk, Job
 from charlm.sampling.generation import generate, read_prompt
 from charlm.sampling.sampler import Sampler
 
-ARCHITECTURE = Architecture(9, 2, 21, None, True, "tanh", True)
-RANDOM = np.random.default_rng(0)
-PARAMETERS = parameters_from_tensors(
-    {name: RANDOM.normal(size=shape, scale=0.3).astype(np.float32) for name, shape in ARCHITECTURE.shapes().items()},
-    activation="tanh",
-    skip_connections=True,
-)
+PARAMETERS = make_random_parameters(vocabulary_size=9, layers=2, units=21, scale=0.3, skip_connections=True)
 SAMPLERS = [Sampler(), Sampler(temperature=0), Sampler(temperature=1.5, top_k=6), Sampler(top_p=0.8, min_p=0.01)]
 Ids = NDArray[np.int64]
 TEXTS = st.tuples(
@@ -96,4 +89,4 @@ class Writing(RuleBasedStateMachine):
 
 
 TestWriting = Writing.TestCase
-TestWriting.settings = settings(max_examples=60, stateful_step_count=30)
+TestWriting.settings = settings(max_examples=50, stateful_step_count=30)

@@ -2,12 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
+from bundles import make_random_parameters
 from conftest import RandomParameters
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
@@ -191,3 +196,72 @@ def test_weights_that_overflow_end_a_request_with_an_error_of_its_own(random_par
     with pytest.raises(RequestError) as caught:
         asyncio.run(Place(parameters, slots=2).texts(prompt="a", max_tokens=4000, temperature=0))
     assert caught.value.status == 422
+
+
+class Asked:
+    """A request on its way, and what was read of its texts."""
+
+    def __init__(self, place: Place, parameters: Parameters, fields: dict[str, Any]) -> None:
+        plan = place.plan(**fields)
+        self.pieces: AsyncGenerator[tuple[int, Piece]] = place.dispatcher.pieces(plan)
+        self.texts, self.unfinished = [""] * len(plan.texts), len(plan.texts)
+        self.expected = list[str]()
+        for prompt in fields["prompt"]:
+            wanted = TextRequest(fields["max_tokens"], Sampler(), seed=fields["seed"], prompt=prompt)
+            self.expected += [text.text for text in generate_texts(bundle_of(parameters), wanted, samples=fields["n"])]
+
+    async def read(self, count: int) -> None:
+        """Read some pieces, or all that are left if they are fewer."""
+        for _ in range(count):
+            if self.unfinished:
+                index, piece = await anext(self.pieces)
+                self.texts[index] += piece.text
+                self.unfinished -= piece.finish_reason is not None
+        assert self.unfinished or self.texts == self.expected
+
+
+class Requests(RuleBasedStateMachine):
+    """Requests that come, are read and are given up in any order, beside each other."""
+
+    @initialize(slots=st.integers(1, 4), waiting=st.integers(0, 3), seed=st.integers(0, 9))
+    def begin(self, slots: int, waiting: int, seed: int) -> None:
+        self.parameters = make_random_parameters(layers=2, scale=0.5, seed=seed)
+        self.runner, self.room = asyncio.Runner(), slots + waiting
+        self.place = Place(self.parameters, slots=slots, waiting=waiting)
+        self.asked = list[Asked]()
+
+    @rule(
+        prompt=st.lists(st.text("abcd", max_size=70), min_size=1, max_size=3),
+        max_tokens=st.integers(1, 60),
+        n=st.integers(1, 7),
+        seed=st.integers(0, 3),
+    )
+    def ask(self, **fields: Any) -> None:
+        fields["prompt"] = fields["prompt"][: self.room]
+        fields["n"] = min(fields["n"], self.room // len(fields["prompt"]))
+        asked = Asked(self.place, self.parameters, fields)
+        is_refused = sum(other.unfinished for other in [*self.asked, asked]) > self.room
+        with pytest.raises(RequestError, match="every place in the queue") if is_refused else nullcontext():
+            self.runner.run(asked.read(1))
+            self.asked.append(asked)
+
+    @precondition(lambda self: self.asked)
+    @rule(number=st.integers(0, 9), count=st.integers(1, 5) | st.just(1000))
+    def read(self, number: int, count: int) -> None:
+        self.runner.run(self.asked[number % len(self.asked)].read(count))
+
+    @precondition(lambda self: self.asked)
+    @rule(number=st.integers(0, 9))
+    def give_up(self, number: int) -> None:
+        self.runner.run(self.asked.pop(number % len(self.asked)).pieces.aclose())
+
+    def teardown(self) -> None:
+        for asked in self.asked:
+            self.runner.run(asked.read(1000))
+            self.runner.run(asked.pieces.aclose())
+        self.runner.run(self.place.until(lambda: self.place.dispatcher.is_idle and not len(self.place.batch)))
+        self.runner.close()
+
+
+TestRequests = Requests.TestCase
+TestRequests.settings = settings(max_examples=15, stateful_step_count=12)
