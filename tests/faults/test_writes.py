@@ -6,7 +6,6 @@ something is on the disk. Without power, a file has what it had when it was last
 
 import errno
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from fake_engine import Faults
 from fake_runs import Trained, begin, resume, train
+from limits import file_size_limit
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
@@ -174,11 +174,6 @@ def test_a_write_that_fails_is_told_and_the_run_goes_on(
 @pytest.mark.parametrize("size", [0, 1, 100, 700, 1000, 1500, 2000, 2500, 3000, 5000, 10_000])
 def test_a_file_that_cannot_grow_is_told_and_the_run_goes_on(size: int, reference: Trained, tmp_path: Path) -> None:
     root, promised = make_root(tmp_path / "root", reference), list[int]()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # what reaches it is written in part
-    try:
-        with pytest.raises(CharlmError, match=os.strerror(errno.EFBIG)):
-            train_in(root, promised)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with file_size_limit(size), pytest.raises(CharlmError, match=os.strerror(errno.EFBIG)):
+        train_in(root, promised)
     check_goes_on(root, reference, promised[-1] if promised else None)
