@@ -72,3 +72,5 @@ def test_a_message_with_a_key_of_thousands_of_characters_shows_its_ends() -> Non
     assert " ... " in shown
     assert shown.endswith(": unknown key")
     assert len(shown) < 2000
+    assert str(CharlmError(1500 * "x")) == 1500 * "x"
+    assert len(str(CharlmError(1501 * "x"))) == 1505

@@ -194,7 +194,6 @@ class RunOutputs:
 
     def _open_logs(self, sizes: Mapping[str, int]) -> None:
         """Cut the log files to these sizes, and open them."""
-        self.close()
         rewind(self.run.folder, sizes)
         self.events = EventLog(self.run.folder / TENSORBOARD)
         try:

@@ -45,6 +45,10 @@ def test_markup_and_quotes_are_escaped() -> None:
     assert safe("</script><b class='x\">&") == "&lt;/script&gt;&lt;b class=&#x27;x&quot;&gt;&amp;"
 
 
+def test_an_equation_is_escaped() -> None:
+    assert equation("a < <b>") == '<p class="equation">a &lt; &lt;b&gt;</p>'
+
+
 def test_indices_of_an_equation_are_set_lower_and_higher() -> None:
     html = equation("dh_t/dh_{t-1} = V D_t, (V D_t)^T")
     assert html == (

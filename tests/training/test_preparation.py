@@ -52,6 +52,13 @@ def test_a_text_alone_gets_the_recipe_for_its_size(characters: int, recipe: str,
     assert prepared.config.training.parts is not None
 
 
+@pytest.mark.parametrize(("characters", "better"), [(SHORT, []), (LONG, ["shakespeare-15m"])])
+def test_the_user_is_told_of_a_recipe_that_is_better_and_takes_longer(characters: int, better: list[str]) -> None:
+    lines = prepare_with(characters).describe_advice()
+    assert lines[0].startswith("recipe: ")
+    assert [line.split()[-1] for line in lines if line.startswith("better, in about ")] == better
+
+
 @pytest.mark.parametrize("overrides", [["model.units=9", "corpus.min_count=2"], {"model.units": 9}])
 def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None:
     config = prepare_with(SHORT, overrides=overrides).config

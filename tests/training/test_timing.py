@@ -4,6 +4,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from fake_runs import TEXT, begin
 
 from charlm.config.file import parse_overrides
 from charlm.config.schema import TrainingConfig
+from charlm.errors import CharlmError
 from charlm.runs.run import Run
-from charlm.training.preparation import new_engine, prepare
+from charlm.training.interface import Engine
+from charlm.training.preparation import Preparation, new_engine, prepare
 from charlm.training.signals import Session
-from charlm.training.timing import MAX_STEPS, Costs, Estimate, afford_evaluations, measure
+from charlm.training.timing import MAX_STEPS, Costs, Estimate, afford_evaluations, fit_to_minutes, measure
 
 COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0, start_seconds=1000.0)
 SETTINGS = TrainingConfig(steps=1, evaluate_every=5, checkpoint_every=3)
@@ -54,6 +57,15 @@ def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> No
     assert COSTS.steps_within(SETTINGS, math.inf) == MAX_STEPS - 1
 
 
+def prepare_long(folder: Path, *overrides: str) -> tuple[Preparation, Engine]:
+    """Prepare a training of `tiny` on 600,000 characters, with the fake engine; advised with 0.3 minutes."""
+    (folder / "text.txt").write_text("abba\n" * 120_000, encoding="utf-8")
+    options: dict[str, Any] = {"scratch": folder, "engines": FakeEngines(), "session": Session()}
+    prepared = prepare(folder / "text.txt", recipe="tiny", overrides=parse_overrides(overrides), **options)
+    engine = new_engine(prepared.config, prepared.corpus, FakeEngines(), session=Session())
+    return replace(prepared, advised_minutes=0.3), engine
+
+
 @pytest.mark.parametrize(
     ("overrides", "seconds", "characters"),
     [
@@ -66,10 +78,7 @@ def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> No
 def test_evaluations_that_would_take_more_than_a_fifth_of_the_time_read_less(
     overrides: str, seconds: float, characters: int, tmp_path: Path
 ) -> None:
-    (tmp_path / "text.txt").write_text("abba\n" * 120_000, encoding="utf-8")
-    options: dict[str, Any] = {"scratch": tmp_path, "engines": FakeEngines(), "session": Session()}
-    settings = parse_overrides([overrides] if overrides else [])
-    prepared = prepare(tmp_path / "text.txt", recipe="tiny", overrides=settings, **options)
+    prepared, _ = prepare_long(tmp_path, *filter(None, [overrides]))
     found = Estimate(Costs(1.0, 100.0, 1.0, 1.0), 0.0)
     prepared, found = afford_evaluations(prepared, found, FakeEngines(), seconds=seconds)
     assert min(60_000, prepared.config.training.evaluate_characters) == characters
@@ -128,3 +137,21 @@ def test_nothing_is_written_to_the_run_or_left_in_the_temporary_folder(
 
 def test_steps_that_diverge_are_timed_all_the_same(run: Run) -> None:
     assert measure_with(FakeEngines(Faults(loss=lambda _step, _rate: math.nan)), run).step_seconds > 0
+
+
+@pytest.mark.parametrize(("minutes", "before"), [(0.2, 0.0), (None, 1e6)])  # advised minutes begin now
+def test_minutes_become_the_steps_of_the_config(minutes: float | None, before: float, tmp_path: Path) -> None:
+    prepared, engine = prepare_long(tmp_path)
+    said: list[str] = []
+    options: dict[str, Any] = {"minutes": minutes, "started": time.perf_counter() - before}
+    settings = fit_to_minutes(prepared, engine, FakeEngines(), **options, session=Session(said.append)).training
+    assert settings.epochs is None
+    assert f"{settings.steps:,} steps of " in said[0]
+    assert said[0].startswith("0.2 min: " if minutes else "0.3 min: ")
+
+
+def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_path: Path) -> None:
+    prepared, engine = prepare_long(tmp_path)
+    options: dict[str, Any] = {"minutes": 0.1, "started": time.perf_counter() - 600, "session": Session()}
+    with pytest.raises(CharlmError, match=r"^--minutes 0.1: the start and one step take 10 min; give more$"):
+        fit_to_minutes(prepared, engine, FakeEngines(), **options)
