@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,10 @@ import pytest
 
 SHARE = 0.25
 """The tests that are run for a mutation take at most this share of the time of all: the quickest, if there are more."""
+SLOW_SECONDS = 900
 RECORD = "CHARLM_MUTATE_RECORD"
+NO_TESTS = 5
+"""What pytest returns if it has run none."""
 PYTEST = ("-p", "no:cacheprovider", "--tb=no")
 FORK = multiprocessing.get_context("fork")
 """A mutation is tried in a fork of a process that has imported TensorFlow and nothing of charlm."""
@@ -309,25 +313,34 @@ def record(repository: Path, folder: Path, *, workers: int) -> Tests:
     return Tests(tree, records)
 
 
-def attempt(mutation: Mutation, tests: Tests, tree: Path) -> dict[str, Any]:
-    """Return what the tests make of a mutation, in a copy of the tree."""
+def attempt(mutation: Mutation, *, tree: Path, tests: Tests, slow: bool) -> dict[str, Any]:
+    """Return what the tests make of a mutation, in a copy of the tree; if `slow`, then the slow ones of its folder."""
     names, path = tests.of(mutation), tree / mutation.file
-    source = path.read_bytes()
+    source, outcome = path.read_bytes(), "survived"
     path.write_bytes(mutation.apply(source))
-    process = FORK.Process(target=run_pytest, args=(tree, names))
+    if names:
+        outcome = run_tests(tree, names, limit=60 + 4 * sum(map(tests.seconds, names)))
+    room = tree / "tests" / Path(mutation.file).parent.name
+    if slow and outcome == "survived" and room.is_dir():
+        outcome = run_tests(tree, ["-m", "slow", str(room)], limit=SLOW_SECONDS)
+    path.write_bytes(source)
+    by = re.findall(r"^(?:FAILED|ERROR) (\S+)", tree.with_suffix(".log").read_text(errors="replace"), re.M)
+    return {"mutation": mutation, "outcome": outcome, "tests": len(names), "by": by[:1]}
+
+
+def run_tests(tree: Path, arguments: list[str], *, limit: float) -> str:
+    """Return what some tests make of a tree: survived, noticed, or hang if it takes more than a limit in seconds."""
+    process = FORK.Process(target=run_pytest, args=(tree, arguments))
     process.start()
-    process.join(60 + 4 * sum(map(tests.seconds, names)))
+    process.join(limit)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid or 0, signal.SIGKILL)
     hangs = process.exitcode is None
     process.join()
-    path.write_bytes(source)
-    by = re.findall(r"^(?:FAILED|ERROR) (\S+)", tree.with_suffix(".log").read_text(errors="replace"), re.M)
-    outcome = "hang" if hangs else "noticed" if names and process.exitcode else "survived"
-    return {"mutation": mutation, "outcome": outcome, "tests": len(names), "by": by[:1]}
+    return "hang" if hangs else "noticed" if process.exitcode not in {0, NO_TESTS} else "survived"
 
 
-def run_pytest(tree: Path, names: list[str]) -> None:
+def run_pytest(tree: Path, arguments: list[str]) -> None:
     """Run some tests until one fails, in a process of its own; what they say goes to a file beside the tree."""
     os.setsid()
     os.chdir(tree)
@@ -336,14 +349,14 @@ def run_pytest(tree: Path, names: list[str]) -> None:
     with tree.with_suffix(".log").open("wb") as file:
         for output in (1, 2):
             os.dup2(file.fileno(), output)
-    sys.exit(pytest.main([*PYTEST, "--basetemp", f"{tree}-scratch", "-x", "-n0", "-rfE", *names]))
+    sys.exit(pytest.main([*PYTEST, "--basetemp", f"{tree}-scratch", "-x", "-n0", "-rfE", *arguments]))
 
 
-def work(repository: Path, tree: Path, mutations: list[Mutation], tests: Tests, log: Path) -> None:
+def work(repository: Path, tree: Path, mutations: list[Mutation], log: Path, attempt: Callable[..., Any]) -> None:
     """Try some mutations in a tree of its own, and write each result to the log."""
     unpack(repository, tree)
     for mutation in mutations:
-        line = json.dumps(attempt(mutation, tests, tree)) + "\n"
+        line = json.dumps(attempt(mutation, tree=tree)) + "\n"
         with log.open("a") as file:
             file.write(line)
 
@@ -375,6 +388,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="how many mutations")
     parser.add_argument("--workers", type=int, default=2, help="tests are run in as many processes")
     parser.add_argument("--again", type=Path, help="a file of results: try its survivors")
+    parser.add_argument("--slow", action="store_true", help="also run the slow tests of the folder of a survivor")
     parser.add_argument("--repository", type=Path, default=Path(__file__).parents[2], help="where charlm is committed")
     options = parser.parse_args()
     git = ["git", "-C", str(options.repository), "rev-parse", "HEAD"]
@@ -392,8 +406,9 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
         importlib.import_module("tensorflow")
+    try_one = partial(attempt, tests=tests, slow=options.slow)
     workers = [
-        FORK.Process(target=work, args=(options.repository, folder / f"tree-{first}", share, tests, log))
+        FORK.Process(target=work, args=(options.repository, folder / f"tree-{first}", share, log, try_one))
         for first, share in enumerate(left[first :: options.workers] for first in range(options.workers))
     ]
     for worker in workers:
