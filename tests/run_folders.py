@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tensorboard.backend.event_processing import event_accumulator
-
 from charlm.config.file import dump_config, parse_config
 from charlm.network.bundle import Bundle, write_bundle
 
@@ -13,6 +11,12 @@ from charlm.network.bundle import Bundle, write_bundle
 def names(folder: Path) -> list[str]:
     """Return what a folder contains, in order."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Return the bytes of every file under a folder but the lock; None = a folder or a link that leads nowhere."""
+    paths = [path for path in folder.rglob("*") if path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def metrics_line(**metrics: Any) -> str:
@@ -45,6 +49,8 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 def read_events(run: Path) -> Any:
     """Return what TensorBoard reads of a run, every tensor of it."""
+    from tensorboard.backend.event_processing import event_accumulator
+
     events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
     return events

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from bundles import architecture_of
 from conftest import RandomParameters
+from run_folders import names
 
 from charlm.api.exporting import export, text_to_check
 from charlm.api.model import Model, load
@@ -23,13 +24,9 @@ def model(bundle_folder: Path) -> Model:
     return load(bundle_folder)
 
 
-def names_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
 def test_a_folder_has_the_export_the_card_and_the_bundle(model: Model, tmp_path: Path) -> None:
     written = export(model, tmp_path / "out", format="c")
-    assert names_in(tmp_path / "out") == HUB | {"run.c", "model.bin"}
+    assert names(tmp_path / "out") == sorted(HUB | {"run.c", "model.bin"})
     sizes = {name: (tmp_path / "out" / name).stat().st_size for name in ("run.c", "model.bin")}
     assert (written.path, written.files, written.check) == (tmp_path / "out", sizes, None)
 
@@ -41,7 +38,7 @@ def test_charlm_reads_the_folder_of_an_export(model: Model, tmp_path: Path) -> N
 
 def test_a_file_name_of_the_format_gives_that_file_alone_under_its_name(model: Model, tmp_path: Path) -> None:
     written = export(model, tmp_path / "page.html", format="html")
-    assert names_in(tmp_path) == {"bundle", "page.html"}
+    assert names(tmp_path) == ["bundle", "page.html"]
     assert written.files == {"page.html": (tmp_path / "page.html").stat().st_size}
 
 
@@ -68,7 +65,7 @@ def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path:
     )
     with pytest.raises(CharlmError, match=r"torch.nn.RNN has no activation sigmoid"):
         export(Model(model.folder, sigmoid), tmp_path / "out", format="torch")
-    assert names_in(tmp_path) == {"bundle"}
+    assert names(tmp_path) == ["bundle"]
 
 
 def test_a_check_that_fails_leaves_nothing_behind(
@@ -86,7 +83,7 @@ def test_a_check_that_fails_leaves_nothing_behind(
         CharlmError, match=r"--check: a logit of C differs by .* over 10,000 characters; .* nothing was"
     ):
         export(model, tmp_path / "out", format="c", check=True)
-    assert names_in(tmp_path) == {"bundle", "cc"}
+    assert names(tmp_path) == ["bundle", "cc"]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from commands import charlm
-from run_folders import make_run
+from run_folders import make_run, names
 
 from charlm.cli.tensorboard import link_runs
 from charlm.errors import CharlmError
@@ -90,10 +90,6 @@ def make_trained_run(folder: Path) -> Path:
     make_run(folder)
     (folder / "tensorboard").mkdir()
     return folder
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture

@@ -49,12 +49,6 @@ def test_a_file_that_is_not_a_mapping_is_refused(file: Path, text: str) -> None:
         load(file, text)
 
 
-def test_a_file_that_is_not_utf_8_is_named(file: Path) -> None:
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CharlmError, match=r"some\.yaml: .* not UTF-8 text"):
-        load_config(file)
-
-
 # Keys and values
 
 
@@ -201,9 +195,3 @@ def test_another_optimizer_does_not_inherit_the_arguments_of_the_one_before(file
     changed, same = (load(file, text, f"training.optimizer={{name: {name}, x: 1}}") for name in ("sgd", "muon"))
     assert changed.training.optimizer.model_dump() == {"name": "sgd", "learning_rate": 2e-3, "x": 1}
     assert same.training.optimizer.model_dump() == {"name": "muon", "learning_rate": 0.5, "ns_steps": 3, "x": 1}
-
-
-def test_a_config_that_is_a_link_is_refused_in_a_run(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").symlink_to("elsewhere")
-    with pytest.raises(CharlmError, match=r"config\.yaml: is a link"):
-        load_config(tmp_path / "config.yaml", follow_links=False)

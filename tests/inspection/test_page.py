@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from inspection.reports import CHARACTERS, numbers_in, report, text_report
+from run_folders import names
 
 from charlm.errors import CharlmError
 from charlm.inspection.markup import number
@@ -150,11 +151,7 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
 
 def test_a_folder_gets_the_page_and_every_figure_as_svg_and_png(tmp_path: Path) -> None:
     write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "index.html",
-        "lyapunov.png",
-        "lyapunov.svg",
-    ]
+    assert names(tmp_path / "out") == ["index.html", "lyapunov.png", "lyapunov.svg"]
     assert (tmp_path / "out" / "lyapunov.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "out" / "lyapunov.svg").read_bytes().startswith(b"<?xml")
 
@@ -162,7 +159,7 @@ def test_a_folder_gets_the_page_and_every_figure_as_svg_and_png(tmp_path: Path) 
 def test_the_folder_of_an_earlier_report_is_replaced(tmp_path: Path) -> None:
     write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
     write_page([text_report()], tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
+    assert names(tmp_path / "out") == ["index.html"]
 
 
 @pytest.mark.parametrize("name", ["letter.txt", "network.txt", "index.html"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from limits import file_size_limit
+from run_folders import contents, names
 
 from charlm.errors import CharlmError
 from charlm.storage.atomic import (
@@ -38,10 +39,6 @@ def write_in_pieces(target: Path, *pieces: bytes, error: BaseException | None = 
             raise error
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     """Return a folder that holds the old files."""
@@ -55,7 +52,7 @@ def target(tmp_path: Path) -> Path:
 def test_a_read_only_folder_is_replaced_and_nothing_of_it_stays(target: Path) -> None:
     target.chmod(0o555)
     write_folder(target, NEW)
-    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    assert names(target.parent) == [target.name]
 
 
 MOUNTED = pytest.param("/proc", "a mount point", marks=pytest.mark.skipif(not Path("/proc").is_mount(), reason="Linux"))
@@ -191,7 +188,7 @@ def test_temporary_files_and_folders_are_removed_and_everything_else_stays(targe
     write_file(folder / ".notes.tmp", b"mine")
     write_file(folder / ".f.12.tmp", b"half")
     remove_leftovers(folder)
-    assert sorted(path.name for path in folder.iterdir()) == [".notes.tmp", "target"]
+    assert names(folder) == [".notes.tmp", "target"]
     assert contents(target) == OLD
 
 

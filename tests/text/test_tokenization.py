@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import file_size_limit, memory_limit
 from numpy.typing import NDArray
+from run_folders import names
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
@@ -249,7 +250,7 @@ def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path: Path, mon
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")
     assert text_of(tokenize([str(sources)], Path(), CorpusConfig())) == "abba"
-    assert sorted(path.name for path in Path.cwd().iterdir()) == ["ids.bin", "manifest.json", "vocabulary.json"]
+    assert names(Path.cwd()) == ["ids.bin", "manifest.json", "vocabulary.json"]
 
 
 def test_the_manifest_describes_the_corpus_and_its_sources(tmp_path: Path) -> None:
@@ -281,7 +282,7 @@ def test_an_existing_file_or_folder_is_left_alone(tmp_path: Path, occupied: str)
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> None:
     with file_size_limit(1000), pytest.raises(CharlmError, match="out: cannot be written: File too large"):
         make_corpus(tmp_path, *["a" * 900] * 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["sources"]
+    assert names(tmp_path) == ["sources"]
 
 
 @pytest.mark.parametrize("text", ["The same line. ", "Тот же déjà vu 😀 "], ids=["ASCII", "mixed"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, Trained, engine_of, resume, train
+from run_folders import contents
 
 from charlm.config.recipes import section_name
 from charlm.config.schema import json_schema
@@ -20,12 +21,6 @@ from charlm.storage.locks import only_writer
 from charlm.training import loop
 from charlm.training.checkpoints import Progress
 from charlm.training.signals import stop_on_signal
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Return the bytes of every file under a folder but the lock; None = a folder or a link that leads nowhere."""
-    paths = [path for path in folder.rglob("*") if path.name != ".lock"]
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def remove(path: Path) -> None:

@@ -8,7 +8,6 @@ pytest.importorskip("optuna", reason="missing: optuna")
 
 from tuning.searches import SPACE, TEXT
 
-from charlm.errors import CharlmError
 from charlm.text.tokenization import tokenize
 from charlm.tuning.space import Space, load_space
 from charlm.tuning.study import open_folder, prepare_folder
@@ -41,11 +40,3 @@ def test_a_corpus_on_disk_is_used_where_it_is(space: Space, tmp_path: Path) -> N
     corpus, *_ = prepare_folder(tmp_path / "out", space, [tmp_path / "corpus"])
     assert corpus.folder == tmp_path / "corpus"
     assert names(tmp_path / "out") == ["search.json"]
-
-
-@pytest.mark.parametrize("contents", ["", "[]", "{", "null", '"x"', "[" * 5000])
-def test_a_damaged_description_is_refused(space: Space, tmp_path: Path, contents: str) -> None:
-    prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-    (tmp_path / "out" / "search.json").write_text(contents, encoding="utf-8")
-    with pytest.raises(CharlmError, match=r"search\.json: damaged"):
-        prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
