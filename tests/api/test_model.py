@@ -1,6 +1,5 @@
 """A trained model in memory: loading, generating, scoring and stepping by hand."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,18 +152,6 @@ def test_a_setting_out_of_range_is_refused_before_the_text_is_asked_for(
 
 
 # Scoring
-
-
-def test_the_mean_score_is_what_evaluate_reports(trained: charlm.Model, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    for options, settings in (
-        (("--protocol", "stream"), {}),
-        (("--protocol", "windows", "--window", 7), {"protocol": "windows", "window": 7}),
-    ):
-        found = json.loads(command("evaluate", trained.folder, tmp_path / "text.txt", "--json", *options).stdout)
-        scores = trained.score(TEXT, **settings)  # type: ignore[arg-type]
-        assert len(scores) == found["characters"] == len(TEXT) - 1
-        assert scores.mean(dtype=np.float64) == pytest.approx(found["nats_per_char"], abs=1e-6)
 
 
 def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(trained: charlm.Model) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import ShellComplete
 from commands import charlm
+from run_folders import make_run
 
 from charlm.cli.main import main
 
@@ -42,10 +43,18 @@ def complete(line: str) -> list[str]:
         ("charlm train -s training.optimizer.name=adamw", ["training.optimizer.name=adamw"]),
         ("charlm train -c shakespeare-", ["shakespeare-15m", "shakespeare-hour"]),
         ("charlm tune sp", ["space"]),
+        ("charlm tr", ["train"]),
+        ("charlm sample --checkpoint ", ["best", "last"]),
+        ("charlm sample mi", ["mine"]),
+        ("charlm sample runs/mi", ["runs/mine"]),
+        ("charlm train --resume --run mi", ["mine"]),
+        ("charlm completion ", ["bash", "zsh", "fish"]),
         ("charlm export --format ", ["html", "onnx", "torch", "keras", "c"]),
     ],
 )
 def test_a_word_is_completed(line: str, expected: list[str]) -> None:
+    make_run(Path("runs/20010203-120000-tiny"))
+    make_run(Path("runs/mine"))
     assert complete(line) == expected
 
 

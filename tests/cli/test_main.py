@@ -1,22 +1,18 @@
-"""The command `charlm`: its commands, their options and help, what a shell is offered, and the installation."""
+"""The command `charlm`: its commands, their options and help, and the installation."""
 
 import platform
 import re
 import shlex
-from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
-from commands import all_commands, charlm, check_usage_error, run_line
+from commands import all_commands, charlm, run_line
 from pages import parse_command
-from run_folders import make_run
 
 from charlm import __version__
 from charlm.cli.command import Command
-from charlm.cli.main import SHELLS, main
 from charlm.config.file import load_config
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
 from charlm.config.yaml import parse_yaml
@@ -44,15 +40,6 @@ OPTIONS = {
 }
 
 
-def options_of(name: str) -> list[click.Option]:
-    return [parameter for parameter in all_commands()[name].params if isinstance(parameter, click.Option)]
-
-
-def all_options() -> Iterator["tuple[str, click.Option]"]:
-    for name, command in [("charlm", main), *all_commands().items()]:
-        yield from ((name, option) for option in command.params if isinstance(option, click.Option))
-
-
 # The contract
 
 
@@ -62,7 +49,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize(("name", "expected"), OPTIONS.items())
 def test_a_command_has_the_options_of_the_contract_by_their_long_and_short_names(name: str, expected: str) -> None:
-    names = [option for parameter in options_of(name) for option in parameter.opts]
+    options = (parameter for parameter in all_commands()[name].params if isinstance(parameter, click.Option))
+    names = [option for parameter in options for option in parameter.opts]
     assert sorted(names) == sorted(expected.split())
 
 
@@ -83,16 +71,6 @@ def test_every_command_has_help_of_sentences_without_ranges_that_nobody_can_read
     assert command.stdout.startswith(f"Usage: main {name} ")
     assert not re.search(r"\d{8}|RANGE|INTEGER|FLOAT", command.stdout)
     assert (all_commands()[name].help or "").partition("\n")[0].endswith(".")
-
-
-@pytest.mark.parametrize(
-    ("name", "option"), [pytest.param(*pair, id=f"{pair[0]} {pair[1].opts[0]}") for pair in all_options()]
-)
-def test_the_help_of_an_option_is_a_sentence_that_can_be_understood_alone(name: str, option: click.Option) -> None:
-    assert option.help is not None
-    assert len(option.help) >= 15
-    assert option.help.endswith((".", "]", ")"))
-    assert len(option.help.partition(".")[0].split()) >= 3
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -121,7 +99,7 @@ def test_a_group_without_a_command_prints_its_help(line: str) -> None:
     assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)
 
 
-# charlm info and charlm completion
+# charlm info
 
 
 def test_info_has_versions_machine_and_paths() -> None:
@@ -137,52 +115,6 @@ def test_info_has_versions_machine_and_paths() -> None:
     assert (Path(facts["package"]) / "cli/main.py").is_file()
     assert (Path(facts["recipes"]) / "default.yaml").is_file()
     assert facts["runs"] == str(Path.cwd() / "runs")
-
-
-@pytest.fixture
-def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change to a folder with two runs."""
-    monkeypatch.chdir(tmp_path)
-    make_run(Path("runs/20010203-120000-tiny"))
-    make_run(Path("runs/mine"))
-
-
-def complete(line: str) -> list[str]:
-    """Return what bash is offered for a line with the cursor at its end: the kind of each value, and the value."""
-    words = len(line.split()) - (not line.endswith(" "))
-    environment = {"_CHARLM_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(words)}
-    done = CliRunner().invoke(main, prog_name="charlm", env=environment, catch_exceptions=False)
-    return [answer.removeprefix("plain,") for answer in done.stdout.splitlines() if answer]
-
-
-@pytest.mark.usefixtures("two_runs")
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("charlm tr", ["train"]),
-        ("charlm sample --checkpoint ", ["best", "last"]),
-        ("charlm train -s model.un", ["model.units="]),
-        ("charlm train -s model.units=", []),
-        ("charlm train -c shakespeare-h", ["file,", "shakespeare-hour"]),
-        ("charlm sample mi", ["file,", "mine"]),
-        ("charlm sample runs/mi", ["file,", "runs/mine"]),
-        ("charlm train --resume --run mi", ["file,", "mine"]),
-        ("charlm completion ", list(SHELLS)),
-    ],
-)
-def test_what_can_follow_is_offered(line: str, expected: list[str]) -> None:
-    assert complete(line) == expected
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_of_a_shell_is_printed(shell: str) -> None:
-    command = charlm("completion", shell)
-    assert (command.exit_code, command.stderr) == (0, "")
-    assert f"{shell}_complete" in command.stdout
-
-
-def test_an_unknown_shell_is_refused_with_those_there_are() -> None:
-    check_usage_error("completion tcsh", "'bash', 'zsh', 'fish'")
 
 
 # charlm config

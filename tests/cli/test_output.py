@@ -10,28 +10,14 @@ from click.testing import CliRunner, Result
 
 from charlm.cli.command import Command, Commands
 from charlm.cli.options import quiet_option
-from charlm.cli.output import (
-    align,
-    be_quiet,
-    fill,
-    print_result,
-    say,
-    shows_progress,
-    terminal_width,
-)
+from charlm.cli.output import align, be_quiet, fill, print_result, say, shows_progress, terminal_width
 from charlm.errors import CharlmError
 
 
-def test_a_line_of_a_result_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_and_what_is_said_have_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("runs/\x1b[31mred: 1.5", "\u202eb")
-    assert capsys.readouterr().out == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
-
-
-def test_what_is_said_goes_to_standard_error_with_control_characters_escaped(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
     say("a\x1b[31m")
-    assert capsys.readouterr() == ("", "charlm: a\\x1b[31m\n")
+    assert capsys.readouterr() == ("runs/\\x1b[31mred: 1.5\n\\u202eb\n", "charlm: a\\x1b[31m\n")
 
 
 # The option --quiet
@@ -76,12 +62,7 @@ def test_bars_are_shown_on_a_terminal_that_moves_its_cursor(
     os.close(ours)
 
 
-def test_figures_are_aligned_to_the_right_and_text_to_the_left() -> None:
-    rows = [["run", "loss"], ["a", "1.50"], ["longer", "12.00"]]
-    assert align(rows, text_columns={0}) == ["run      loss", "a        1.50", "longer  12.00"]
-
-
-def test_wide_characters_and_combining_marks_are_aligned_by_their_columns() -> None:
+def test_figures_are_aligned_to_the_right_and_text_to_the_left_by_the_columns_of_its_characters() -> None:
     rows = [["日本", "1"], ["e\u0301te\u0301", "22"], ["abcd", "3"]]
     assert align(rows, text_columns={0}) == ["日本   1", "e\u0301te\u0301   22", "abcd   3"]
 
@@ -94,13 +75,7 @@ def test_width_is_that_of_the_terminal_but_40_at_least(
     assert terminal_width() == width
 
 
-def test_items_fill_lines_and_are_separated_by_commas() -> None:
+def test_items_fill_lines_are_separated_by_commas_and_are_broken_between_words_alone() -> None:
     assert fill(["a 1", "b 2", "c 3"], width=9) == ["a 1, b 2,", "c 3"]
-
-
-def test_an_item_that_is_wider_than_a_line_is_broken_between_its_words() -> None:
-    assert fill(["a 1", "two words and more", "c 3"], width=12, indent=2) == [
-        "  a 1, two",
-        "  words and",
-        "  more, c 3",
-    ]
+    lines = fill(["a 1", "two words and more", "c 3"], width=12, indent=2)
+    assert lines == ["  a 1, two", "  words and", "  more, c 3"]

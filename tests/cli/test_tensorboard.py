@@ -1,13 +1,12 @@
 """`charlm tensorboard`: the folder of links that it shows, and that it shows every tag of every run."""
 
 import json
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -25,16 +24,17 @@ from charlm.errors import CharlmError
 @pytest.fixture(scope="module")
 def address(trained_run: Path) -> Iterator[str]:
     """Serve the trained run and a copy of it with TensorBoard; yield the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     other = trained_run.parent / "other"
     shutil.copytree(trained_run, other)
-    arguments = [sys.executable, "-m", "charlm", "tensorboard", str(trained_run), str(other), "--port", str(port)]
+    arguments = [sys.executable, "-m", "charlm", "tensorboard", str(trained_run), str(other), "--port", "0"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
-        yield f"http://127.0.0.1:{port}"
+        assert process.stderr is not None
+        said = ""
+        while "at http://" not in said:
+            said += next(process.stderr)
+        yield re.findall(r"at (http://[\d.:]+)", said)[0]
         process.terminate()
-        said = process.stderr.read() if process.stderr is not None else ""
+        said += process.stderr.read()
     shutil.rmtree(other)
     assert process.returncode in {0, 128 + signal.SIGTERM}
     assert "tensorflow" not in said.replace("github.com/tensorflow", "").lower(), said
@@ -44,13 +44,10 @@ def ask(url: str, *, until: str) -> Any:
     """Return the JSON at an address once it has a key."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:
-                answer = json.load(response)
-            if until in answer:
-                return answer
-        except urllib.error.URLError:
-            pass  # not listening yet
+        with urllib.request.urlopen(url, timeout=10) as response:
+            answer = json.load(response)
+        if until in answer:
+            return answer
         time.sleep(0.2)
     pytest.fail(f"{url}: no {until} within a minute")
 
@@ -87,8 +84,7 @@ def test_each_tag_of_each_run_is_served_at_every_step(route: str, address: str) 
 
 
 def make_trained_run(folder: Path) -> Path:
-    make_run(folder)
-    (folder / "tensorboard").mkdir()
+    (make_run(folder) / "tensorboard").mkdir()
     return folder
 
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-from commands import charlm, run_line
+from commands import charlm
 
 
 def test_the_corpus_is_summarized_on_standard_output(tmp_path: Path) -> None:
@@ -21,10 +20,3 @@ def test_files_are_left_out_on_request_and_named_on_standard_error(tmp_path: Pat
     command = charlm("tokenize", tmp_path / "texts", "--skip-undecodable", "--out", tmp_path / "corpus")
     assert command.stdout.startswith(f"{tmp_path}/corpus: 5 characters, a vocabulary of 3, 1 document: ")
     assert f"undecodable files: 1 left out, not valid utf-8: {tmp_path}/texts/b.txt;" in command.stderr
-
-
-@pytest.mark.usefixtures("place")
-def test_a_failure_leaves_nothing_behind() -> None:
-    before = sorted(Path().rglob("*"))
-    assert run_line("tokenize latin.txt --out out").exit_code == 1
-    assert sorted(Path().rglob("*")) == before

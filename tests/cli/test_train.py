@@ -1,11 +1,13 @@
 """`charlm train`: what it reports."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
-from commands import charlm, run_line
+from commands import charlm
+from run_folders import read_metrics
 
 from charlm.cli.train import compare_scores
 from charlm.text.corpus import open_corpus
@@ -14,9 +16,12 @@ from charlm.text.corpus import open_corpus
 def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
     assert command.exit_code == 0, command.stderr
+    best = min(line["nats_per_char"] for line in read_metrics(tmp_path / "run") if line["split"] == "validation")
     first, second, third, fourth = command.stdout.splitlines()
-    assert re.fullmatch(rf"{tmp_path}/run: \d\.\d{{4}} nats per character on the validation text", first)
-    assert re.fullmatch(r"  step 60, \d\.\d{4} bits per character, perplexity [\d.]+; [\d,]+ characters/s", second)
+    assert first == f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
+    assert second.startswith(
+        f"  step 60, {best / math.log(2):.4f} bits per character, perplexity {math.exp(best):.2f}; "
+    )
     assert re.fullmatch(r"  5-gram \d\.\d{4}, lzma \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", third)
     assert fourth == "  the run is too short to learn more than counting characters gives"
     assert command.stderr.endswith(f"charlm: write text: charlm sample {tmp_path}/run\n")
@@ -63,11 +68,3 @@ def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
     assert "nats_per_char" in json.loads(charlm("evaluate", "--json").stdout)
     resumed = charlm("train", "--resume", "-s", "training.steps=10")
     assert "resumed at step 5 of 10\n" in resumed.stderr
-
-
-@pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("line", ["train latin.txt -r out", "train text.txt -r out -s seed=x"])
-def test_a_failure_leaves_nothing_behind(line: str) -> None:
-    before = sorted(Path().rglob("*"))
-    assert run_line(line).exit_code == 1
-    assert sorted(Path().rglob("*")) == before
