@@ -147,6 +147,7 @@ def test_dynamic_evaluation_comes_with_its_rate_and_the_score_of_the_trained_wei
     assert not learning.is_worse
 
 
+@pytest.mark.slow
 def test_each_network_of_an_ensemble_adapts(trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run / "best", tmp_path / "twin")
     alone, twins = (

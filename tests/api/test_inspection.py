@@ -23,16 +23,10 @@ def text(tmp_path: Path) -> Path:
 
 
 def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    names: list[str] = []
-
-    def progress(done: int, parts: int, name: str) -> None:
-        seen.append((done, parts))
-        names.append(name)
-
-    (report,) = inspect_runs([bundle_folder], text=text, progress=progress)
-    assert seen == [(done, len(ORDER)) for done in range(len(ORDER))]
-    assert names[0] == f"{bundle_folder}: surprise"
+    seen: list[tuple[int, int, str]] = []
+    (report,) = inspect_runs([bundle_folder], text=text, progress=lambda *found: seen.append(found))
+    assert [found[:2] for found in seen] == [(done, len(ORDER)) for done in range(len(ORDER))]
+    assert seen[0][2] == f"{bundle_folder}: surprise"
     np.testing.assert_allclose(report.get("surprise").nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
     assert to_json([report])["name"] == str(bundle_folder)
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
@@ -50,9 +44,8 @@ def test_one_run_in_place_of_a_list_is_refused(bundle_folder: Path) -> None:
 
 
 def test_a_notebook_gets_the_data_the_figures_and_the_page(bundle_folder: Path, text: Path) -> None:
-    found = charlm.inspect(bundle_folder, text=text)
-    (report,) = inspect_runs([bundle_folder], text=text)
-    assert found.data == to_json([report])
+    found, nats = charlm.inspect(bundle_folder, text=text), charlm.load(bundle_folder).score(TEXT)
+    assert [one["nats"] for one in found.data["surprise"]] == pytest.approx(nats.tolist(), rel=1e-4)
     assert "loss-by-class" in found.figures
     frame = found._repr_html_()
     assert frame.startswith('<iframe srcdoc="&lt;!doctype html&gt;')

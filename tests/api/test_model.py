@@ -42,15 +42,6 @@ def test_a_run_is_loaded_by_its_best_model_unless_the_last_is_asked_for(trained_
     assert charlm.load(str(trained_run), checkpoint="last").folder == trained_run / "last"
 
 
-def test_without_a_path_the_newest_run_under_runs_is_loaded(
-    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/one").symlink_to(trained_run)
-    monkeypatch.chdir(tmp_path)
-    assert charlm.load().folder == Path("runs/one/best")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -83,11 +74,6 @@ def test_an_argument_of_another_type_is_refused_by_its_name(
 def test_what_a_method_cannot_read_is_refused(call: Any, message: str, model: charlm.Model) -> None:
     with pytest.raises(CharlmError, match=message):
         call(model)
-
-
-def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match="missing: no such folder"):
-        charlm.load(tmp_path / "missing")
 
 
 def test_a_damaged_config_is_refused_when_it_is_asked_for(bundle: Bundle, tmp_path: Path) -> None:
@@ -125,23 +111,15 @@ def test_a_text_without_end_is_not_waited_for(trained: charlm.Model) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"length": -1}, "length: found -1"),
-        ({"temperature": -0.5}, "temperature: found -0.5"),
-        ({"temperature": float("nan")}, "temperature: found nan"),
-        ({"top_k": 0}, "top_k: found 0"),
-        ({"top_p": 1.5}, "top_p: found 1.5"),
         ({"min_p": -0.1}, "min_p: found -0.1"),
-        ({"seed": -1}, "seed: found -1"),
         ({"top_k": 1.5}, r"top_k: found 1\.5; must be a whole number"),
         ({"length": "5"}, "length: found '5'; must be a whole number"),
         ({"seed": 1.0}, r"seed: found 1\.0; must be a whole number"),
         ({"temperature": "hot"}, "temperature: found 'hot'; must be a number"),
         ({"top_p": "1"}, "top_p: found '1'; must be a number"),
         ({"prompt": 3}, "prompt: found 3; must be text"),
-        ({"prompt": None}, "prompt: found None; must be text"),
         ({"stop": ["a"]}, r"stop: found \['a'\]; must be text"),
         ({"prompt": "€"}, "U[+]20AC"),
-        ({"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_before_the_text_is_asked_for(
@@ -164,10 +142,8 @@ def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(trained: charlm.M
     ("text", "settings", "message"),
     [
         ("T", {}, "at least 2"),
-        ("", {}, "at least 2"),
         ("T€", {}, "U[+]20AC"),
         ("The", {"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
-        ("The", {"protocol": "windows", "window": 0}, "window 0"),
         ("The", {"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
     ],
 )
@@ -181,8 +157,11 @@ def test_a_text_that_cannot_be_scored_is_refused(
 def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(bundle: Bundle, tmp_path: Path) -> None:
     parameters = replace(bundle.parameters, logits_kernel=np.full_like(bundle.parameters.logits_kernel, 3e38))
     write_bundle(tmp_path / "huge", replace(bundle, parameters=parameters))
-    with pytest.raises(CharlmError, match="the loss is"):
-        charlm.load(tmp_path / "huge").score("abab")
+    (tmp_path / "text.txt").write_text("abab", encoding="utf-8")
+    huge = charlm.load(tmp_path / "huge")
+    for call in (lambda: huge.score("abab"), lambda: charlm.evaluate(huge, tmp_path / "text.txt")):
+        with pytest.raises(CharlmError, match="the loss is"):
+            call()
 
 
 # By hand
@@ -251,19 +230,16 @@ def test_an_ensemble_scores_by_the_mean_of_the_logits(pair: tuple[Path, Path]) -
         np.testing.assert_allclose(ensemble.score("abba\nab", protocol=protocol), expected, atol=1e-5)
 
 
-def test_the_states_of_a_text_are_those_of_its_steps(bundle_folder: Path) -> None:
-    model = charlm.load(bundle_folder)
-    states = model.states("abba")
+def test_the_states_of_a_text_are_those_of_its_steps(model: charlm.Model) -> None:
+    states, state = model.states("abba"), model.zero_state()
     assert [layer.shape for layer in states] == [(4, 4), (4, 4)]
-    state = model.zero_state()
     for time, index in enumerate(model.vocabulary.encode("abba")):
         _, state = model.step([index], state)
         for layer, expected in zip(states, state, strict=True):
             np.testing.assert_allclose(layer[time], expected[0], atol=1e-6)
 
 
-def test_surprise_shows_each_character_escaped_with_its_nats(bundle_folder: Path) -> None:
-    model = charlm.load(bundle_folder)
+def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model) -> None:
     found = model.surprise("ab\n")
     assert found.characters == ("a", "b", "\n")
     np.testing.assert_array_equal(found.nats, model.score("ab\n"))

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("uvicorn", reason="missing: uvicorn")
+
 from run_folders import make_scored_run
 
 from charlm.api.serving import serve
@@ -39,8 +42,6 @@ def announce(_url: str, _models: Sequence[str]) -> None:
 def test_an_open_address_without_a_key_is_warned_of(
     host: str, key: str | None, said: list[str], bundle_folder: Path
 ) -> None:
-    pytest.importorskip("uvicorn")
-
     lines: list[str] = []
     with pytest.raises(ListeningError):
         serve([bundle_folder], host=host, port=0, key=key, say=lines.append, announce=announce)
@@ -49,7 +50,6 @@ def test_an_open_address_without_a_key_is_warned_of(
 
 @pytest.mark.parametrize("key", ["", " secret", "secret\n", "clé", "a\tb"])
 def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, bundle_folder: Path) -> None:
-    pytest.importorskip("uvicorn")
     with pytest.raises(CharlmError, match="CHARLM_API_KEY: must be printable ASCII") as caught:
         serve([bundle_folder], port=0, key=key, announce=announce)
     assert not key.strip() or key.strip() not in str(caught.value)
@@ -57,14 +57,11 @@ def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, bundl
 
 @pytest.mark.parametrize("name", ["", "*", "*.example.org", "http://a.org", "a.org:80", "a.org/x", "a b", "é.org", "["])
 def test_an_allowed_host_that_no_request_can_name_is_refused(name: str, bundle_folder: Path) -> None:
-    pytest.importorskip("uvicorn")
     with pytest.raises(CharlmError, match=r"--allow-host .*must be a name"):
         serve([bundle_folder], port=0, allowed_hosts=[name], announce=announce)
 
 
 def test_a_notebook_which_has_an_event_loop_is_told_where_to_serve(bundle_folder: Path) -> None:
-    pytest.importorskip("uvicorn")
-
     async def run() -> None:
         serve([bundle_folder], port=0, announce=announce)
 

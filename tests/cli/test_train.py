@@ -19,9 +19,7 @@ def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_pat
     best = min(line["nats_per_char"] for line in read_metrics(tmp_path / "run") if line["split"] == "validation")
     first, second, third, fourth = command.stdout.splitlines()
     assert first == f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
-    assert second.startswith(
-        f"  step 60, {best / math.log(2):.4f} bits per character, perplexity {math.exp(best):.2f}; "
-    )
+    assert second.startswith(f"  step 60, {best / math.log(2):.4f} bits per character, perplexity {math.exp(best):.2f}")
     assert re.fullmatch(r"  5-gram \d\.\d{4}, lzma \d\.\d{4} on the same text: \d\.\d{4} nats worse than 5-gram", third)
     assert fourth == "  the run is too short to learn more than counting characters gives"
     assert command.stderr.endswith(f"charlm: write text: charlm sample {tmp_path}/run\n")
@@ -44,6 +42,7 @@ def test_why_a_simple_model_is_better_is_told_in_80_columns(nats: float, is_shor
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.slow
 def test_a_run_whose_loss_still_falls_says_how_to_train_longer(trained_run: Path, tmp_path: Path) -> None:
     given = ("-s", "training.steps=20", "-s", "training.epochs=5")
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", *given, "-r", tmp_path / "run")
