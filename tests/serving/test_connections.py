@@ -1,8 +1,8 @@
 """The connections of a server: slow readers get all of their answer, those that read nothing are given up."""
 
 import asyncio
+import contextlib
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,11 +12,12 @@ import pytest
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
 import uvicorn
+from serving.conftest import put_forward, run_forward
 
 from charlm.errors import CharlmError
 from charlm.serving.server import bounded_protocol, listen
 
-READ_SECONDS = 0.25
+READ_SECONDS = 1000
 ANSWER = bytes(range(256)) * (1 << 15)  # 8 MiB
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: %b\r\n\r\n"
 
@@ -55,42 +56,37 @@ def connect(address: tuple[str, int]) -> socket.socket:
 
 @pytest.mark.parametrize("kind", [b"close", b"keep-alive"])
 def test_a_slow_but_steady_reader_gets_the_whole_answer(kind: bytes) -> None:
-    def read(address: tuple[str, int]) -> tuple[bytes, float]:
-        with connect(address) as connection:
-            connection.sendall(REQUEST % kind)
-            found, start = b"", time.monotonic()
-            while not found.endswith(ANSWER) and (part := connection.recv(1 << 16)):
-                found += part
-                time.sleep(0.015)
-            return found, time.monotonic() - start
-
-    async def run() -> tuple[bytes, float]:
+    async def read() -> bytes:
         async with answering() as address:
-            return await asyncio.to_thread(read, address)
+            with connect(address) as connection:
+                await asyncio.to_thread(connection.sendall, REQUEST % kind)
+                found = b""
+                while not found.endswith(ANSWER) and (part := await asyncio.to_thread(connection.recv, 1 << 16)):
+                    found += part
+                    put_forward(READ_SECONDS * len(part) / len(ANSWER) * 4)
+                return found
 
-    found, seconds = asyncio.run(run())
-    assert found.partition(b"\r\n\r\n")[2] == ANSWER
-    assert seconds > 4 * READ_SECONDS
+    assert run_forward(read()).partition(b"\r\n\r\n")[2] == ANSWER
 
 
 def test_a_client_that_reads_nothing_is_given_up() -> None:
-    def read(address: tuple[str, int]) -> int:
-        with connect(address) as connection:
-            connection.sendall(REQUEST % b"close")
-            time.sleep(8 * READ_SECONDS)
-            size = 0
-            try:
-                while part := connection.recv(1 << 16):
-                    size += len(part)
-            except ConnectionResetError:
-                pass
-            return size
+    def count(connection: socket.socket) -> int:
+        size = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := connection.recv(1 << 16):
+                size += len(part)
+        return size
 
-    async def run() -> int:
+    async def read() -> int:
         async with answering() as address:
-            return await asyncio.to_thread(read, address)
+            with connect(address) as connection:
+                await asyncio.to_thread(connection.sendall, REQUEST % b"close")
+                for _ in range(40):
+                    await asyncio.sleep(0.01)
+                    put_forward(READ_SECONDS)
+                return await asyncio.to_thread(count, connection)
 
-    assert asyncio.run(run()) < len(ANSWER)
+    assert run_forward(read()) < len(ANSWER)
 
 
 @pytest.mark.parametrize("host", ["a" * 100, "a..b", "\udcff"])

@@ -13,6 +13,7 @@ from conftest import RandomParameters
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from serving.conftest import put_forward, run_forward
 
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
@@ -39,10 +40,9 @@ class Place:
         *,
         slots: int = 3,
         waiting: int = 2,
-        seconds: float = 60,
         kind: type[Batch] = Batch,
     ) -> None:
-        self.limits = ServerLimits(slots=slots, waiting=waiting, tokens=10**9, answer_values=10**10, seconds=seconds)
+        self.limits = ServerLimits(slots=slots, waiting=waiting, tokens=10**9, answer_values=10**10)
         self.batch = kind(parameters, slots=slots)
         self.failures = 0
         self.dispatcher = Dispatcher({"m": self.batch}, self.limits, on_failure=self._count)
@@ -152,25 +152,31 @@ def test_a_long_prompt_does_not_keep_a_short_request_waiting(parameters: Paramet
 @pytest.mark.parametrize("fields", [{}, {"stream": True}], ids=str)
 def test_a_text_ends_where_it_is_when_the_time_is_over(parameters: Parameters, fields: dict[str, Any]) -> None:
     async def ask() -> list[Piece]:
-        place = Place(parameters, slots=1, waiting=0, seconds=0.3)
-        (pieces,) = await place.pieces(prompt="a", max_tokens=LONG, **fields)
+        place = Place(parameters, slots=1, waiting=0)
+        pieces = place.dispatcher.pieces(place.plan(prompt="a", max_tokens=LONG, **fields))
+        found = [await anext(pieces)]
+        put_forward(place.limits.seconds)
+        found += [piece async for piece in pieces]
         await place.until(lambda: place.dispatcher.is_idle)
-        return pieces
+        return [piece for _, piece in found]
 
-    pieces = asyncio.run(ask())
+    pieces = run_forward(ask())
     assert any(piece.text for piece in pieces)
     assert pieces[-1].finish_reason == "length"
 
 
 def test_a_request_whose_time_is_over_before_it_begins_is_rejected(parameters: Parameters) -> None:
     async def ask() -> None:
-        place = Place(parameters, slots=1, waiting=1, seconds=0.2)
+        place = Place(parameters, slots=1, waiting=1)
         first = place.dispatcher.pieces(place.plan(prompt="a", max_tokens=LONG))
         await anext(first)
-        await place.texts(prompt="a")
+        second = asyncio.create_task(place.texts(prompt="a"))
+        await asyncio.sleep(0)
+        put_forward(place.limits.seconds)
+        await second
 
     with pytest.raises(RequestError, match="no text began within the time limit") as caught:
-        asyncio.run(ask())
+        run_forward(ask())
     assert caught.value.status == 503
 
 
