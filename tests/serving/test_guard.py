@@ -1,5 +1,8 @@
 """Host and Origin: requests that the pages of other sites cause are not answered."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from charlm.serving.guard import check_allowed, check_host, check_key, check_origin
@@ -19,34 +22,30 @@ def test_an_allowed_name_is_answered_however_it_is_spelt(name: str) -> None:
     check_host(f"{name}:8000", [check_allowed(name)])
 
 
+def check_refused(status: int, check: Callable[..., object], *arguments: Any) -> str:
+    """Check that a request is refused with a status; return the message."""
+    with pytest.raises(RequestError) as caught:
+        check(*arguments)
+    assert caught.value.status == status
+    return caught.value.message
+
+
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "texts.example.org", "127.0.0.1.nip.io"])
 def test_other_names_are_refused_as_they_may_have_been_rebound(host: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        check_host(host, ["other.example.org"])
-    assert caught.value.status == 403
+    check_refused(403, check_host, host, ["other.example.org"])
 
 
 @pytest.mark.parametrize("host", [None, "", ":80", "[::1", "a@localhost", "localhost/x", "[]"])
 def test_what_is_not_a_host_is_refused(host: str | None) -> None:
-    with pytest.raises(RequestError) as caught:
-        check_host(host, [])
-    assert caught.value.status == 400
+    check_refused(400, check_host, host, [])
 
 
-@pytest.mark.parametrize(
-    "origin",
-    ["null", "http://evil.example", "http://localhost", "http://["],
-)
+@pytest.mark.parametrize("origin", ["null", "http://evil.example", "http://localhost", "http://["])
 def test_requests_of_pages_of_other_sites_are_refused(origin: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        check_origin(origin, "localhost:8000")
-    assert caught.value.status == 403
+    check_refused(403, check_origin, origin, "localhost:8000")
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "secret", "Bearer secret2", "Bearer s\xe9cret"])
 def test_a_request_without_the_key_is_refused_and_the_key_is_not_told(header: str | None) -> None:
-    with pytest.raises(RequestError) as caught:
-        check_key(header, "secret")
-    assert caught.value.status == 401
-    assert "secret" not in caught.value.message
+    assert "secret" not in check_refused(401, check_key, header, "secret")
     check_key("Bearer secret", "secret")

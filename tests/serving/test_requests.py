@@ -68,14 +68,27 @@ def test_a_value_out_of_range_or_of_another_type_is_refused_with_its_field(field
         ("best_of", 1, 2),
         ("suffix", "", "end"),
         ("echo", False, True),
+        ("response_format", {"type": "text"}, {"type": "json_object"}),
+        ("store", False, True),
+        ("metadata", {}, {"a": "b"}),
+        ("reasoning_effort", "none", "high"),
+        ("reasoning_effort", None, "low"),
+        ("modalities", ["text"], ["audio"]),
+        ("tool_choice", "none", "required"),
+        ("tools", [], [{"type": "function"}]),
+        ("top_logprobs", 0, 2),
+        ("service_tier", "auto", "flex"),
+        ("web_search_options", None, {}),
     ],
 )
 def test_what_is_not_supported_is_refused_unless_it_asks_for_nothing(name: str, neutral: Any, wanted: Any) -> None:
-    completion(**{name: neutral})
-    completion(**{name: None})
-    error = refusal(json.dumps({name: wanted}).encode())
+    is_chat = name not in CompletionRequest.model_fields
+    for value in (neutral, None):
+        chat(**{name: value}) if is_chat else completion(**{name: value})
+    fields = {"messages": MESSAGES, name: wanted} if is_chat else {name: wanted}
+    error = refusal(json.dumps(fields).encode(), is_chat=is_chat)
     assert error.param == name
-    assert "not supported" in error.message
+    assert is_chat or "not supported" in error.message
 
 
 def test_an_unknown_field_is_refused_with_the_nearest() -> None:
@@ -108,28 +121,6 @@ def test_an_answer_comes_back_as_part_of_the_next_turn() -> None:
     message = {**first["choices"][0]["message"], **of_a_client}
     assert chat(messages=[*MESSAGES, message, {"role": "user", "content": "?"}]).prompt == "hi\nthere\n?"
     assert chat(messages=[{**message, "tool_calls": [], "annotations": []}]).prompt == "there"
-
-
-@pytest.mark.parametrize(
-    ("name", "neutral", "wanted"),
-    [
-        ("response_format", {"type": "text"}, {"type": "json_object"}),
-        ("store", False, True),
-        ("metadata", {}, {"a": "b"}),
-        ("reasoning_effort", "none", "high"),
-        ("reasoning_effort", None, "low"),
-        ("modalities", ["text"], ["audio"]),
-        ("tool_choice", "none", "required"),
-        ("tools", [], [{"type": "function"}]),
-        ("top_logprobs", 0, 2),
-        ("service_tier", "auto", "flex"),
-        ("web_search_options", None, {}),
-    ],
-)
-def test_a_field_of_a_chat_may_ask_for_nothing(name: str, neutral: Any, wanted: Any) -> None:
-    chat(**{name: neutral})
-    chat(**{name: None})
-    assert refusal(json.dumps({"messages": MESSAGES, name: wanted}).encode(), is_chat=True).param == name
 
 
 def test_a_long_stop_text_and_a_long_number_are_refused_in_their_own_units() -> None:

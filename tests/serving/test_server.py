@@ -81,12 +81,9 @@ def small_server(trained_run: Path) -> Iterator[int]:
     [
         ("GET", "/nothing", None, {}, 404),
         ("GET", "/v1/completions", None, {}, 405),
-        ("GET", "/../../etc/passwd", None, {}, 404),
         ("POST", "/v1/completions", b"{", {}, 400),
-        ("POST", "/v1/completions", b'{"prompt": "\\ud800"}', {}, 400),
         ("POST", "/v1/completions", b'{"model": "\\u202e"}', {}, 404),
         ("POST", "/v1/completions", b"x" * 10_000_000, {}, 413),
-        ("POST", "/v1/completions", {"prompt": "e" * 65_537}, {}, 400),
         ("GET", "/v1/models", None, {"Host": "evil.example"}, 403),
         ("POST", "/v1/completions", {"prompt": "a"}, {"Origin": "null"}, 403),
     ],

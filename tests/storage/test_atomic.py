@@ -1,5 +1,6 @@
 """Files and folders that are either complete or absent."""
 
+import contextlib
 import os
 import re
 import signal
@@ -28,15 +29,6 @@ from charlm.storage.atomic import (
 )
 
 OLD, NEW = {"a": b"old", "only-old": b"x"}, {"a": b"new", "only-new": b"y"}
-
-
-def write_in_pieces(target: Path, *pieces: bytes, error: BaseException | None = None) -> None:
-    """Write a file in pieces; `error` occurs after the last one."""
-    with open_scratch(target) as write:
-        for piece in pieces:
-            write(piece)
-        if error is not None:
-            raise error
 
 
 @pytest.fixture
@@ -145,14 +137,16 @@ def test_a_file_written_in_pieces_takes_its_place_at_the_end_of_the_block(tmp_pa
 
 def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt):
-        write_in_pieces(tmp_path / "f", b"new", error=KeyboardInterrupt())
+    with contextlib.suppress(KeyboardInterrupt), open_scratch(tmp_path / "f") as write:
+        write(b"new")
+        raise KeyboardInterrupt
     assert contents(tmp_path) == {"f": b"old"}
 
 
 def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("f")
-    write_in_pieces(tmp_path / "link", b"new")
+    with open_scratch(tmp_path / "link") as write:
+        write(b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "f").read_bytes() == b"new"
 
@@ -162,7 +156,8 @@ def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
     received = []
     reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()), daemon=True)
     reader.start()
-    write_in_pieces(tmp_path / "pipe", b"new")
+    with open_scratch(tmp_path / "pipe") as write:
+        write(b"new")
     reader.join(timeout=60)
     assert received == [b"new"]
     assert (tmp_path / "pipe").is_fifo()

@@ -12,13 +12,9 @@ from charlm.errors import CharlmError
 from charlm.storage.files import Log, open_file, open_for_writing, read_file
 
 
-def test_a_file_as_large_as_the_limit_is_read(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"abc")
-    assert read_file(tmp_path / "file", limit=3) == b"abc"
-
-
-def test_a_file_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
+def test_a_file_as_large_as_the_limit_is_read_and_a_larger_one_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abcd")
+    assert read_file(tmp_path / "file", limit=4) == b"abcd"
     with pytest.raises(CharlmError, match=r"file: 4 bytes; must be at most 3"):
         read_file(tmp_path / "file", limit=3)
 
@@ -59,32 +55,20 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "root/inner").mkdir(parents=True)
     (tmp_path / "root/inner/file").write_text("old")
     (tmp_path / "mine.txt").write_text("mine")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/file").write_text("mine")
     return tmp_path / "root"
 
 
-def replace_by_link(path: Path, target: Path) -> None:
-    """Put a link in the place of a file or folder."""
-    path.rename(path.with_name("moved"))
-    path.symlink_to(target)
-
-
-def write(root: Path, name: str) -> None:
-    descriptor = open_for_writing(root / name, WRITE)
-    os.write(descriptor, b"new")
-    os.close(descriptor)
-
-
-def test_file_is_opened_or_made(root: Path) -> None:
-    for name in ("inner/file", "inner/new"):
-        write(root, name)
-        assert (root / name).read_text() == "new"
+@pytest.mark.parametrize("name", ["inner/file", "inner/new"])
+def test_file_is_opened_or_made(name: str, root: Path) -> None:
+    with os.fdopen(open_for_writing(root / name, WRITE), "wb") as file:
+        file.write(b"new")
+    assert (root / name).read_text() == "new"
 
 
 @pytest.mark.parametrize("target", ["mine.txt", "nowhere"])
 def test_file_that_is_a_link_is_not_opened(target: str, root: Path, tmp_path: Path) -> None:
-    replace_by_link(root / "inner/file", tmp_path / target)
+    (root / "inner/file").unlink()
+    (root / "inner/file").symlink_to(tmp_path / target)
     with pytest.raises(CharlmError, match="root/inner/file: is a link; must be the file or folder itself"):
         open_for_writing(root / "inner/file", WRITE)
     assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -66,10 +66,7 @@ def test_an_epoch_predicts_nearly_every_character_and_none_twice(
     np.testing.assert_array_equal(windows[1:, 0], windows[:-1, -1])
 
 
-@pytest.mark.parametrize(
-    ("length", "batch", "time"),
-    [(2, 1, 1), (9, 1, 8), (100, 6, 16)],
-)
+@pytest.mark.parametrize(("length", "batch", "time"), [(2, 1, 1), (9, 1, 8), (100, 6, 16)])
 def test_a_short_text_gets_shorter_windows_then_fewer_streams_and_a_line_for_the_user(
     length: int, batch: int, time: int
 ) -> None:

@@ -34,7 +34,7 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))
 # Ids and vocabulary
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.lists(any_text))
 def test_several_documents_are_kept_with_the_end_of_text_id_between_them(texts: list[str]) -> None:
     texts = [text.removeprefix("\ufeff") for text in texts]
@@ -50,13 +50,9 @@ def test_several_documents_are_kept_with_the_end_of_text_id_between_them(texts: 
         assert [corpus.vocabulary.decode(part) for part in parts] == kept
 
 
-@settings(max_examples=50)
-@given(st.lists(st.binary(min_size=1), min_size=1, max_size=4))
-def test_level_byte_keeps_any_bytes(contents: list[bytes]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = make_corpus(Path(folder), *contents, level="byte")
-        expected = [value for content in contents for value in [256, *content]][1:]
-        assert corpus.ids.tolist() == expected
+def test_level_byte_keeps_any_bytes(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, bytes(range(256)), b"\xff\r\n", level="byte")
+    assert corpus.ids.tolist() == [*range(256), 256, 255, 13, 10]
 
 
 @pytest.mark.parametrize(
@@ -285,10 +281,9 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> N
     assert names(tmp_path) == ["sources"]
 
 
-@pytest.mark.parametrize("text", ["The same line. ", "Тот же déjà vu 😀 "], ids=["ASCII", "mixed"])
-def test_memory_stays_flat_for_a_line_of_64_mb(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(text.encode() * (64_000_000 // len(text.encode())))
+def test_memory_stays_flat_for_a_line_of_64_mb(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.txt", "Тот же déjà vu 😀 ".encode()
+    path.write_bytes(text * (64_000_000 // len(text)))
     with memory_limit(60_000_000):
         tokenize([str(path)], tmp_path / "out", CorpusConfig())
 
