@@ -22,11 +22,6 @@ def test_losses_are_read_split_by_split(tmp_path: Path) -> None:
     assert found.validation.nats_per_char.tolist() == [2.8, 2.25, 2.5]
 
 
-def test_a_run_that_has_just_begun_has_empty_curves(tmp_path: Path) -> None:
-    found = read_curves(make_run(tmp_path / "run"), baselines={})
-    assert found.training.steps.shape == found.validation.nats_per_char.shape == (0,)
-
-
 def test_a_line_that_is_no_loss_is_left_out_and_the_last_of_a_step_counts(tmp_path: Path) -> None:
     lines = (
         metrics_line(step=1, nats_per_char=None),

@@ -50,9 +50,8 @@ def test_a_feature_marks_the_characters_that_have_it(name: str, text: str, marks
 
 
 def test_features_that_do_not_vary_are_left_out() -> None:
-    assert set(features("aaaa")) == {
-        *("position in the line", "position in the word", "vowel next", "end of a word next"),
-    }
+    varying = {"position in the line", "position in the word", "vowel next", "end of a word next"}
+    assert set(features("aaaa")) == varying
 
 
 def test_an_end_of_text_id_counts_as_a_line_break(vocabulary: Vocabulary) -> None:
@@ -133,12 +132,8 @@ def test_a_feature_shifted_within_groups_keeps_the_values_of_each_group_in_their
     groups = np.array([2, 0, 2, 2, 0, 2, 5])
     values = np.array([1.0, 7, 2, 3, 8, 4, 9])
     shifted = shift_within(values, groups, count=40, rng=np.random.default_rng(0))
-    found = {group: {tuple(row[groups == group]) for row in shifted} for group in (0, 2, 5)}
-    assert found == {
-        0: {(7, 8), (8, 7)},
-        2: {(1, 2, 3, 4), (2, 3, 4, 1), (3, 4, 1, 2), (4, 1, 2, 3)},
-        5: {(9,)},
-    }
+    found = [{tuple(row[groups == group]) for row in shifted} for group in (0, 2, 5)]
+    assert found == [{(7, 8), (8, 7)}, {(1, 2, 3, 4), (2, 3, 4, 1), (3, 4, 1, 2), (4, 1, 2, 3)}, {(9,)}]
 
 
 def test_at_level_byte_each_byte_is_the_character_that_it_is_a_part_of() -> None:

@@ -18,19 +18,9 @@ def losses(table: tuple[ClassLoss, ...]) -> dict[str, tuple[int, float]]:
 
 def test_each_character_is_counted_in_its_class() -> None:
     found = divide_loss(NATS, IDS, VOCABULARY)
-    assert losses(found.by_class) == {
-        "lower case": (3, (1 + 5 + 9) / 3),
-        "upper case": (1, 8),
-        "digit": (1, 3),
-        "blank": (2, (2 + 7) / 2),
-        "line break": (1, 4),
-        "punctuation": (1, 6),
-    }
-    assert losses(found.by_word_place) == {
-        "outside words": (5, 22 / 5),
-        "letter 1": (2, 13 / 2),
-        "letter 2": (2, 5),
-    }
+    single = {"upper case": (1, 8), "digit": (1, 3), "line break": (1, 4), "punctuation": (1, 6)}
+    assert losses(found.by_class) == {"lower case": (3, (1 + 5 + 9) / 3), "blank": (2, (2 + 7) / 2), **single}
+    assert losses(found.by_word_place) == {"outside words": (5, 22 / 5), "letter 1": (2, 13 / 2), "letter 2": (2, 5)}
 
 
 def test_the_n_gram_model_is_divided_in_the_same_way() -> None:
@@ -64,9 +54,5 @@ def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:
 def test_bytes_are_in_the_class_of_the_character_that_they_are_a_part_of() -> None:
     every = Vocabulary("byte", tuple(map(chr, range(256))))
     ids = np.array([*"aДя 1".encode()])
-    assert losses(divide_loss(np.arange(1.0, len(ids)), ids, every).by_class) == {
-        "upper case": (2, 1.5),
-        "lower case": (2, 3.5),
-        "blank": (1, 5),
-        "digit": (1, 6),
-    }
+    expected = {"upper case": (2, 1.5), "lower case": (2, 3.5), "blank": (1, 5), "digit": (1, 6)}
+    assert losses(divide_loss(np.arange(1.0, len(ids)), ids, every).by_class) == expected

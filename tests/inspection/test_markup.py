@@ -5,36 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from charlm.inspection.markup import (
-    equation,
-    levels,
-    number,
-    passage,
-    safe,
-    table,
-    visible,
-)
+from charlm.inspection.markup import equation, levels, number, passage, safe, table, visible
 
 
 @pytest.mark.parametrize(
     ("character", "label"),
     [
-        ("a", "a"),
-        (" ", "␣"),
-        ("\n", "↵"),
-        ("\t", "→"),
-        ("\r", "\\r"),
-        ("\x1b", "\\x1b"),
-        ("\u202e", "\\u202e"),
-        ("\u200f", "\\u200f"),
-        ("\xa0", "\\xa0"),
-        ("\u3000", "\\u3000"),
-        ("\ud800", "\\ud800"),
-        ("\ue000", "\\ue000"),
-        ("\u0378", "\\u0378"),
-        ("\u0301", "\u25cc\u0301"),
-        ("\u05d0", "\u05d0"),
-        (None, "\u25a1"),
+        *(("a", "a"), (" ", "␣"), ("\n", "↵"), ("\t", "→"), ("\r", "\\r"), ("\x1b", "\\x1b"), ("\u202e", "\\u202e")),
+        *(
+            ("\u200f", "\\u200f"),
+            ("\xa0", "\\xa0"),
+            ("\u3000", "\\u3000"),
+            ("\ud800", "\\ud800"),
+            ("\ue000", "\\ue000"),
+        ),
+        *(("\u0378", "\\u0378"), ("\u0301", "\u25cc\u0301"), ("\u05d0", "\u05d0"), (None, "\u25a1")),
     ],
 )
 def test_every_character_has_a_label_that_can_be_seen(character: str | None, label: str) -> None:

@@ -1,30 +1,29 @@
 """States: how they are spread."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import RandomParameters
-from inspection.networks import traced
+from inspection.networks import one_layer, traced
 
 from charlm.errors import CharlmError
 from charlm.inspection.saturation import measure_saturation, participation_ratio
-from charlm.network.rnn import Layer, Parameters
+from charlm.network.rnn import Parameters
 
 IDS = np.random.default_rng(0).integers(0, 5, 300)
 
 
-def one_layer(parameters: Parameters, kernel: Sequence[Sequence[float]]) -> Parameters:
+def two_units(kernel: Sequence[Sequence[float]], activation: str = "tanh") -> Parameters:
     """Return a network of one layer without memory: h_t = f(the row of the character)."""
-    units = len(kernel[0])
-    layer = Layer(np.array(kernel, np.float32), np.zeros((units, units), np.float32), None)
-    return replace(parameters, layers=(layer,), logits_kernel=np.zeros((units, 5), np.float32))
+    network = one_layer(np.zeros((2, 2)), activation=activation, ids=5)
+    return replace(network, layers=(replace(network.layers[0], kernel=np.array(kernel, np.float32)),))
 
 
-def test_saturated_outputs_and_units_are_counted(random_parameters: RandomParameters) -> None:
-    kernel: list[list[float]] = [[9.0, 0.1], [-9, 0.1], [9, 9], [9, 0.1], [9, 0.1]]
-    found = measure_saturation(traced(one_layer(random_parameters(), kernel), IDS))
+def test_saturated_outputs_and_units_are_counted() -> None:
+    found = measure_saturation(traced(two_units([[9.0, 0.1], [-9, 0.1], [9, 9], [9, 0.1], [9, 0.1]]), IDS))
     (layer,) = found.layers
     assert found.positions == 300
     assert layer.saturated_share == pytest.approx((300 + np.sum(IDS == 2)) / 600)
@@ -32,16 +31,11 @@ def test_saturated_outputs_and_units_are_counted(random_parameters: RandomParame
 
 
 @pytest.mark.parametrize(("activation", "border"), [("tanh", 0.9), ("sigmoid", 0.95)])
-def test_an_output_is_saturated_by_its_slope(
-    random_parameters: RandomParameters, activation: str, border: float
-) -> None:
+def test_an_output_is_saturated_by_its_slope(activation: str, border: float) -> None:
     """The largest slope of sigmoid is 1/4, and h(1 - h) is 0.19 of it at 0.05 and 0.95."""
-    inverse: dict[str, Callable[[float], float]] = {
-        "tanh": np.arctanh,
-        "sigmoid": lambda h: np.log(h / (1 - h)),
-    }
-    rows = [[float(inverse[activation](border + shift)) for shift in (1e-3, -1e-3)]] * 5
-    (layer,) = measure_saturation(traced(one_layer(random_parameters(activation=activation), rows), IDS)).layers
+    inverse = {"tanh": math.atanh, "sigmoid": lambda h: math.log(h / (1 - h))}[activation]
+    rows = [[inverse(border + shift) for shift in (1e-3, -1e-3)]] * 5
+    (layer,) = measure_saturation(traced(two_units(rows, activation), IDS)).layers
     assert (layer.saturated_share, layer.always_saturated_units) == (0.5, 1)
 
 

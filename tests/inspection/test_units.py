@@ -1,5 +1,6 @@
 """Scores of units: a unit that was made to follow a feature is found, and noise is not."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,7 @@ def with_latch(parameters: Parameters, *, unit: int) -> Parameters:
     kernel[:, unit], recurrent[:, unit] = 0, 0
     kernel[BRACKETS.encode("()"), unit] = 9, -9
     recurrent[unit, unit] = 4
-    planted = Layer(kernel, recurrent, np.zeros(layer.units, np.float32))
-    return Parameters(None, (planted,), parameters.logits_kernel, parameters.logits_bias, activation="tanh")
+    return replace(parameters, layers=(Layer(kernel, recurrent, np.zeros(layer.units, np.float32)),))
 
 
 def test_a_planted_unit_is_found_beyond_chance(random_parameters: RandomParameters) -> None:
@@ -89,12 +89,7 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
     random_parameters: RandomParameters,
 ) -> None:
     parameters = random_parameters(vocabulary_size=10, units=5)
-    memoryless = Parameters(
-        None,
-        (Layer(parameters.layers[0].kernel, np.zeros((5, 5), np.float32), None),),
-        parameters.logits_kernel,
-        parameters.logits_bias,
-    )
+    memoryless = replace(parameters, layers=(Layer(parameters.layers[0].kernel, np.zeros((5, 5), np.float32), None),))
     units = scores_of(memoryless, bracketed_text(), shifts=5)
     assert len(units.features) > 4
     assert max(score.strength_given_character for feature in units.features for score in feature.best) == 0
@@ -122,9 +117,7 @@ def test_a_feature_that_hardly_occurs_is_not_scored(random_parameters: RandomPar
 @pytest.mark.parametrize("ids", [[], [3], [1] * 30], ids=len)
 def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, ids: list[int]) -> None:
     units = scores_of(random_parameters(vocabulary_size=10), np.array(ids, np.int64), shifts=5)
-    assert units.features == ()
-    assert units.interpretable == ()
-    assert len(units.excerpt) == len(ids)
+    assert (units.features, units.interpretable, len(units.excerpt)) == ((), (), len(ids))
 
 
 def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
