@@ -4,21 +4,15 @@ from typing import Any
 
 import pytest
 
-from charlm.config.file import changed_settings, check_resume, parse_config
+from charlm.config.file import changed_settings, check_resume, nest, parse_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 
 
 def config(**settings: Any) -> Config:
     """Return a config with some settings, by keys with __ for the dot."""
-    values: dict[str, Any] = {"training": {"epochs": 10}}
-    for key, value in settings.items():
-        *sections, last = key.split("__")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return parse_config(values, origin="test")
+    written = {"training__epochs": 10, **settings}
+    return parse_config(nest((key.replace("__", "."), value) for key, value in written.items()), origin="test")
 
 
 def test_an_argument_of_an_optimizer_that_is_null_is_not_one_that_is_missing() -> None:
@@ -31,10 +25,8 @@ def test_an_argument_of_an_optimizer_that_is_null_is_not_one_that_is_missing() -
 @pytest.mark.parametrize(
     "settings",
     [
-        {"training__steps": 70},
-        {"training__early_stopping": {"patience": 7}},
-        {"training__optimizer__learning_rate": 0.07},
-        {"sampling__prompt": "x"},
+        *({"training__steps": 70}, {"training__early_stopping": {"patience": 7}}),
+        *({"training__optimizer__learning_rate": 0.07}, {"sampling__prompt": "x"}),
     ],
     ids=lambda settings: next(iter(settings)),
 )

@@ -6,36 +6,20 @@ from pathlib import Path
 
 import click
 import pytest
+from bundles import architecture_of
 from commands import all_commands, charlm
-from pages import (
-    PAGES,
-    ROOT,
-    anchors,
-    code_blocks,
-    parse_command,
-    quoted_commands,
-    recipe_table,
-    text_of,
-)
+from pages import PAGES, ROOT, anchors, code_blocks, parse_command, quoted_commands, recipe_table, text_of
 
 from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, recipe_names
 from charlm.config.schema import Config
 from charlm.config.yaml import parse_yaml
-from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 from charlm.tuning.space import load_space
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-@pytest.fixture
-def current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make an empty folder the current one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @every_page
@@ -48,12 +32,13 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
 
 
 @every_page
-def test_quoted_commands_and_their_options_exist(page: Path) -> None:
+def test_quoted_commands_their_options_and_recipes_exist(page: Path) -> None:
     for arguments in quoted_commands(page.read_text(encoding="utf-8")):
         try:
-            parse_command(arguments)
+            recipe = str(parse_command(arguments).get("recipe") or "default")
         except (click.UsageError, KeyError) as error:
             pytest.fail(f"charlm {' '.join(arguments)}: {error}")
+        assert recipe.isupper() or find_recipe(recipe).suffix == ".yaml"
 
 
 @every_page
@@ -64,13 +49,6 @@ def test_options_named_in_running_text_are_those_of_a_command(page: Path) -> Non
 
 
 @every_page
-def test_recipes_in_quoted_commands_exist(page: Path) -> None:
-    for arguments in quoted_commands(page.read_text(encoding="utf-8")):
-        recipe = str(parse_command(arguments).get("recipe") or "default")
-        assert recipe.isupper() or find_recipe(recipe).suffix == ".yaml"
-
-
-@every_page
 def test_settings_given_by_option_exist(page: Path) -> None:
     overrides = re.findall(r"-s ([a-z_.]+=[^\s`'\")]+)", page.read_text(encoding="utf-8"))
     for override in overrides:
@@ -78,19 +56,14 @@ def test_settings_given_by_option_exist(page: Path) -> None:
 
 
 @every_page
-def test_quoted_yaml_is_a_config(page: Path) -> None:
+def test_quoted_yaml_is_a_config_or_a_search_space(page: Path, tmp_path: Path) -> None:
     for block in code_blocks(page.read_text(encoding="utf-8"), "yaml"):
         values = parse_yaml(block, origin=page.name)
-        if isinstance(values, dict) and "search" not in values:  # a list is of another program
-            parse_config(values, origin=page.name)
-
-
-@every_page
-def test_quoted_search_spaces_are_valid(page: Path, tmp_path: Path) -> None:
-    for block in code_blocks(page.read_text(encoding="utf-8"), "yaml"):
-        if "search:" in block:
+        if isinstance(values, dict) and "search" in values:
             (tmp_path / "space.yaml").write_text(block, encoding="utf-8")
             load_space(tmp_path / "space.yaml")
+        elif isinstance(values, dict):  # a list is of another program
+            parse_config(values, origin=page.name)
 
 
 def test_the_page_of_recipes_lists_every_recipe() -> None:
@@ -104,8 +77,7 @@ def test_a_recipe_opens_with_its_command(recipe: str) -> None:
     assert parse_command(arguments).get("recipe", "default") == recipe
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
-@pytest.mark.usefixtures("current_folder")
+@pytest.mark.parametrize("page", ["README.md", pytest.param("docs/library.md", marks=pytest.mark.slow)])
 def test_quoted_library_code_runs(page: str) -> None:
     Path("mytext.txt").write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
     blocks = code_blocks(text_of(page), "python")
@@ -116,7 +88,6 @@ def test_quoted_library_code_runs(page: str) -> None:
 
 @pytest.mark.parametrize("embedding", [None, 3])
 @pytest.mark.parametrize("skip_connections", [False, True])
-@pytest.mark.usefixtures("current_folder")
 def test_the_program_that_reads_a_bundle_writes_what_charlm_writes(
     skip_connections: bool,
     embedding: int | None,
@@ -124,12 +95,11 @@ def test_the_program_that_reads_a_bundle_writes_what_charlm_writes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     characters = tuple("The quick\n")
-    architecture = Architecture(len(characters), 2, 8, embedding, True, "tanh", skip_connections)
     parameters = random_parameters(
         vocabulary_size=len(characters), layers=2, units=8, embedding=embedding, skip_connections=skip_connections
     )
-    vocabulary = Vocabulary(level="char", characters=characters)
-    write_bundle(Path("best"), Bundle(architecture, parameters, vocabulary, dump_config(Config())))
+    vocabulary, config = Vocabulary(level="char", characters=characters), dump_config(Config())
+    write_bundle(Path("best"), Bundle(architecture_of(parameters), parameters, vocabulary, config))
     check, program = code_blocks(text_of("docs/bundle-format.md"), "python")
     exec(check, {})
     exec(program, {})
@@ -137,7 +107,6 @@ def test_the_program_that_reads_a_bundle_writes_what_charlm_writes(
     assert capsys.readouterr().out == charlm(*command).stdout + "\n"
 
 
-@pytest.mark.usefixtures("current_folder")
 def test_the_check_of_a_bundle_notices_damage(bundle: Bundle) -> None:
     write_bundle(Path("best"), bundle)
     with Path("best/weights.safetensors").open("ab") as file:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import architecture_of
 from conftest import RandomParameters
 from fake_engine import FakeEngines
 from numpy.typing import NDArray
@@ -14,9 +15,7 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import CorpusConfig
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
-from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
-from charlm.network.rnn import parameters_from_tensors
 from charlm.runs.parent import NOISE, match_ids, read_initial, read_parent, transfer
 from charlm.runs.run import Run, begin_run, open_run, scratch_run
 from charlm.storage.atomic import sha256
@@ -30,20 +29,23 @@ BYTES = Vocabulary("byte", tuple(map(chr, range(256))))
 
 
 @pytest.fixture
-def byte_folder(tmp_path: Path) -> Path:
+def byte_folder(random_parameters: RandomParameters, tmp_path: Path) -> Path:
     """Write a model of bytes with random weights."""
-    architecture = Architecture(256, 1, 2, None, True, "tanh", False)
-    rng = np.random.default_rng(0)
-    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
-    parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=False)
-    write_bundle(tmp_path / "bytes", Bundle(architecture, parameters, BYTES, ""))
+    parameters = random_parameters(vocabulary_size=256, units=2)
+    write_bundle(tmp_path / "bytes", Bundle(architecture_of(parameters), parameters, BYTES, ""))
     return tmp_path / "bytes"
 
 
 def begin(
-    tmp_path: Path, parent: Path | None, text: str | Path, *, said: list[str] | None = None, **overrides: Any
+    tmp_path: Path,
+    parent: Path | None,
+    text: str | Path,
+    *,
+    said: list[str] | None = None,
+    recipe: Path = TINY,
+    **overrides: Any,
 ) -> Run:
-    """Begin the run `run` on a text or corpus with the recipe tiny and settings with __ for the dot."""
+    """Begin the run `run` on a text or corpus with a recipe and settings with __ for the dot."""
     if isinstance(text, str):
         (tmp_path / "text.txt").write_text(text, encoding="utf-8")
         text = tmp_path / "text.txt"
@@ -53,7 +55,7 @@ def begin(
     with scratch_run(folder) as scratch:
         prepared = prepare(
             text,
-            recipe=TINY,
+            recipe=recipe,
             overrides=parse_overrides(settings),
             scratch=scratch,
             engines=FakeEngines(),
@@ -158,15 +160,8 @@ def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, bundle_fol
 
 def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_path: Path, bundle_folder: Path) -> None:
     run = begin(tmp_path, bundle_folder, "abba\n" * 5)
-    again = prepare(
-        tmp_path / "text.txt",
-        recipe=run.folder / "config.yaml",
-        overrides={},
-        scratch=tmp_path,
-        engines=FakeEngines(),
-        session=Session(),
-        parent=read_parent(bundle_folder),
-    )
+    recipe = run.folder.rename(tmp_path / "first") / "config.yaml"
+    again = begin(tmp_path, bundle_folder, "abba\n" * 5, recipe=recipe)
     assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
 
 
