@@ -67,8 +67,7 @@ def test_a_keras_object_is_given_by_its_name_or_by_a_mapping(value: str) -> None
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["{module: os, class_name: system}", "{class_name: 3}", "{}", "{class_name: L2, registered_name: x>L2}"],
+    "value", ["{module: os, class_name: system}", "{class_name: 3}", "{}", "{class_name: L2, registered_name: x>L2}"]
 )
 def test_a_keras_object_with_other_keys_than_its_name_and_config_is_refused(value: str) -> None:
     with pytest.raises(CharlmError, match=r"kernel_regularizer: a mapping must have class_name and may have config"):

@@ -95,9 +95,7 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
     assert max(score.strength_given_character for feature in units.features for score in feature.best) == 0
 
 
-def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt(
-    random_parameters: RandomParameters,
-) -> None:
+def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(vocabulary_size=10, layers=2, units=6)
     ids = bracketed_text(2000)
     units = scores_of(parameters, ids, shifts=5)

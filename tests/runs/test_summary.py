@@ -51,12 +51,7 @@ def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "contents"),
-    [
-        ("config.yaml", "units: 3"),
-        ("metrics.jsonl", "[]\n"),
-        ("best/model.json", "{}"),
-    ],
+    ("name", "contents"), [("config.yaml", "units: 3"), ("metrics.jsonl", "[]\n"), ("best/model.json", "{}")]
 )
 def test_a_damaged_file_is_named(name: str, contents: str, scored: Path) -> None:
     (scored / name).write_text(contents, encoding="utf-8")

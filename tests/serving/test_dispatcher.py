@@ -34,14 +34,7 @@ LONG = 10**8
 class Place:
     """A server without a socket."""
 
-    def __init__(
-        self,
-        parameters: Parameters,
-        *,
-        slots: int = 3,
-        waiting: int = 2,
-        kind: type[Batch] = Batch,
-    ) -> None:
+    def __init__(self, parameters: Parameters, *, slots: int = 3, waiting: int = 2, kind: type[Batch] = Batch) -> None:
         self.limits = ServerLimits(slots=slots, waiting=waiting, tokens=10**9, answer_values=10**10)
         self.batch = kind(parameters, slots=slots)
         self.failures = 0

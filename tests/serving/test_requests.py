@@ -29,8 +29,7 @@ def refusal(body: bytes, *, is_chat: bool = False) -> RequestError:
 
 
 @pytest.mark.parametrize(
-    ("given", "prompt", "stop"),
-    [("ab", ["ab"], ["ab"]), (["ab", "c"], ["ab", "c"], ["ab", "c"]), (None, [""], [])],
+    ("given", "prompt", "stop"), [("ab", ["ab"], ["ab"]), (["ab", "c"], ["ab", "c"], ["ab", "c"]), (None, [""], [])]
 )
 def test_prompt_and_stop_are_a_text_or_a_list(given: Any, prompt: list[str], stop: list[str]) -> None:
     wanted = completion(prompt=given, stop=given)

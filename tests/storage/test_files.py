@@ -39,10 +39,7 @@ def test_a_link_is_refused_if_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_an_error_of_the_system_while_a_stream_is_read_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with (
-        pytest.raises(CharlmError, match="file: cannot be read: Input/output error"),
-        open_file(tmp_path / "file"),
-    ):
+    with pytest.raises(CharlmError, match="file: cannot be read: Input/output error"), open_file(tmp_path / "file"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 

@@ -53,8 +53,7 @@ def test_a_text_that_repeats_itself_is_one_long_span() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["aaaa", "abcdef", "\0\0\0\1\0\0\0\1", "".join(random.Random(1).choices("ab", k=200)), "ab", ""],
+    "text", ["aaaa", "abcdef", "\0\0\0\1\0\0\0\1", "".join(random.Random(1).choices("ab", k=200)), "ab", ""]
 )
 @pytest.mark.parametrize("window", [1, 3])
 def test_the_share_is_that_of_the_windows_that_occur_earlier(text: str, window: int) -> None:

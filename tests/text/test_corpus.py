@@ -100,10 +100,7 @@ def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [
-        (b"\x00\x01", "2 bytes; must be 3"),
-        (b"\x00\x01\x01", r"damaged: its SHA-256 is not the one in manifest\.json"),
-    ],
+    [(b"\x00\x01", "2 bytes; must be 3"), (b"\x00\x01\x01", r"damaged: its SHA-256 is not the one in manifest\.json")],
 )
 def test_ids_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     make_corpus(tmp_path, "abc")

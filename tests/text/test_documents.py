@@ -122,11 +122,7 @@ def test_progress_adds_up_to_the_size_of_the_compressed_file(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "data",
-    [
-        b"no gzip at all",
-        gzip.compress(b"text" * 1000)[:-20],
-        gzip.compress(b"text")[:-8] + bytes(8),
-    ],
+    [b"no gzip at all", gzip.compress(b"text" * 1000)[:-20], gzip.compress(b"text")[:-8] + bytes(8)],
     ids=["other data", "cut short", "wrong checksum"],
 )
 def test_a_damaged_gz_file_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
@@ -150,9 +146,7 @@ def decode_in_blocks(data: bytes, *, encoding: str = "utf-8", size: int = 3) -> 
 
 
 @given(
-    st.text(any_character),
-    st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-16-be", "gb18030"]),
-    st.integers(1, 9),
+    st.text(any_character), st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-16-be", "gb18030"]), st.integers(1, 9)
 )
 def test_decoding_in_blocks_gives_the_same_text_as_decoding_at_once(text: str, encoding: str, size: int) -> None:
     expected = text.removeprefix("\ufeff")
