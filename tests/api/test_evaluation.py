@@ -1,6 +1,5 @@
 """`evaluate`: what it returns, and what it refuses."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -126,14 +125,6 @@ def test_products_run_on_one_thread_while_a_text_is_scored(model: charlm.Model, 
     with threadpool_limits(2, "blas"):
         charlm.evaluate(model, text, write_surprise=look)
     assert seen == {1}
-
-
-def test_the_loss_of_each_character_is_written_if_it_is_asked_for(model: charlm.Model, text: Path) -> None:
-    written: list[bytes] = []
-    charlm.evaluate(model, text, write_surprise=written.append)
-    lines = [json.loads(line) for line in b"".join(written).splitlines()]
-    assert [line["character"] for line in lines] == [*TEXT[1:]]
-    assert [line["nats"] for line in lines] == pytest.approx(model.score(TEXT).tolist(), rel=1e-5)
 
 
 def test_dynamic_evaluation_comes_with_its_rate_and_the_score_of_the_trained_weights(trained_run: Path) -> None:

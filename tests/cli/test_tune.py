@@ -15,20 +15,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     (tmp_path / "text.txt").write_text("To be, or not to be, that is the question. " * 50, encoding="utf-8")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter").touch()
     return tmp_path
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 @table("""
-tune space.yaml none.txt --minutes 1                            | none.txt: no such file or folder
-tune space.yaml text.txt --minutes 1 --out full                 | full: is not empty, and not the folder of a search
-tune space.yaml text.txt --minutes 1 --out text.txt             | text.txt: cannot be written
+tune space.yaml text.txt --minutes 1 --out runs      | runs: is not empty, and not the folder of a search
+tune space.yaml text.txt --minutes 1 --out text.txt  | text.txt: cannot be written
 """)
-def test_a_mistake_beside_the_space_is_answered_in_a_line(line: str, expected: str) -> None:
+def test_a_place_that_cannot_be_a_search_is_refused(line: str, expected: str) -> None:
     pytest.importorskip("optuna", reason="missing: optuna")
+    Path("runs/other").mkdir(parents=True)
     check_failure(line, expected)
 
 

@@ -45,12 +45,8 @@ def test_indices_of_an_equation_are_set_lower_and_higher() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (1.23456, "1.235"),
-        (-0.5, "\N{MINUS SIGN}0.5"),
-        (12345, "12,345"),
-        (0.0000123456, "1.235e\N{MINUS SIGN}05"),
-        (None, "\N{EN DASH}"),
-        (math.nan, "\N{EN DASH}"),
+        *((1.23456, "1.235"), (-0.5, "\N{MINUS SIGN}0.5"), (12345, "12,345"), (0.0000123456, "1.235e\N{MINUS SIGN}05")),
+        *((None, "\N{EN DASH}"), (math.nan, "\N{EN DASH}")),
     ],
 )
 def test_a_number_has_four_significant_digits_and_a_whole_one_all(value: float | None, text: str) -> None:

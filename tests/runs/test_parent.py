@@ -104,13 +104,6 @@ def test_the_run_names_the_weights_and_does_not_need_the_parent_any_more(tmp_pat
     assert read_initial(opened.folder, opened.config) is not None
 
 
-def test_a_damaged_init_is_refused(tmp_path: Path, bundle_folder: Path) -> None:
-    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
-    (run.folder / "init/weights.safetensors").write_bytes(b"")
-    with pytest.raises(CharlmError, match=r"init/weights\.safetensors: damaged"):
-        read_initial(run.folder, run.config)
-
-
 def test_a_model_of_bytes_makes_a_run_of_bytes(tmp_path: Path, byte_folder: Path) -> None:
     said: list[str] = []
     run = begin(tmp_path, byte_folder, "aé" * 9, said=said)

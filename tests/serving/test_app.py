@@ -1,70 +1,47 @@
 """Streams of events: closed with all that they are made from, however they end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from serving.conftest import put_forward, run_forward
 
 pytestmark = pytest.mark.slow
 
-Send = Callable[[Any], Awaitable[None]]
 
+def test_the_source_of_a_client_that_does_not_read_is_closed_after_a_while() -> None:
+    pytest.importorskip("starlette", reason="missing: starlette")
+    from charlm.serving.app import EventStream
 
-class Pieces:
-    """An endless source, which notes that it was closed."""
+    closed: list[bool] = []
 
-    def __init__(self) -> None:
-        self.is_closed = False
-
-    async def generate(self) -> AsyncGenerator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes]:
         try:
             while True:
                 await asyncio.sleep(0)
                 yield b"piece"
         finally:
-            self.is_closed = True
+            closed.append(True)
 
-
-async def answer(pieces: Pieces, send: Send, *, disconnect_after: float, write_seconds: float = 30) -> None:
-    """Send the events of an endless source to a client that goes after some seconds."""
-    pytest.importorskip("starlette", reason="missing: starlette")
-    from charlm.serving.app import EventStream
-
-    source = pieces.generate()
-    await anext(source)
-
-    async def events() -> AsyncGenerator[bytes]:
+    async def events(source: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         async for piece in source:
             yield piece
 
-    async def receive() -> dict[str, str]:
-        await asyncio.sleep(disconnect_after)
-        return {"type": "http.disconnect"}
-
-    await EventStream(events(), source, write_seconds=write_seconds)({}, receive, send)
-
-
-@pytest.mark.parametrize("disconnect_after", [0, 0.05])
-def test_a_client_that_goes_closes_the_source(disconnect_after: float) -> None:
-    pieces = Pieces()
-
-    async def send(_: Any) -> None:
-        await asyncio.sleep(0.001)
-
-    asyncio.run(answer(pieces, send, disconnect_after=disconnect_after))
-    assert pieces.is_closed
-
-
-def test_a_client_that_does_not_read_is_given_up_after_a_while() -> None:
-    pieces = Pieces()
+    async def wait() -> Any:
+        await asyncio.sleep(3600)
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.body":
-            await asyncio.sleep(3600)
+            put_forward(3000)
+            await wait()
 
-    asyncio.run(answer(pieces, send, disconnect_after=3600, write_seconds=0.1))
-    assert pieces.is_closed
+    async def answer() -> None:
+        source = pieces()
+        await EventStream(events(source), source, write_seconds=30)({}, wait, send)
+
+    run_forward(answer())
+    assert closed == [True]
 
 
 def test_an_unexpected_error_is_told_to_the_user_and_not_to_the_client() -> None:

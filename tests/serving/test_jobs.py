@@ -57,10 +57,7 @@ def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"prompt": "abX"}, "prompt"),
-        ({"prompt": "a" * 7}, "prompt"),
-        ({"prompt": ["aaaa", "bbb"]}, "prompt"),
-        ({"prompt": ["a", 3]}, "prompt"),
+        *(({"prompt": prompt}, "prompt") for prompt in ("abX", "a" * 7, ["aaaa", "bbb"], ["a", 3])),
         ({"prompt": "a", "max_tokens": 11}, "max_tokens"),
         ({"prompt": ["a", "b"], "n": 3}, "n"),
         ({"prompt": ["a", "b"], "n": 2, "max_tokens": 10, "logprobs": 0}, "max_tokens"),

@@ -59,11 +59,12 @@ def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
     ("change", "reason"),
     [
         ({"format": 2}, "format 2; this version of charlm reads format 1"),
-        ({"level": "word"}, "level 'word'"),
-        ({"characters": []}, "0 characters"),
-        ({"unknown_id": "2"}, "unknown_id"),
-        ({"characters": ["a", "bc"]}, "not one character"),
-        ({"characters": ["a", "a"]}, "occurs twice"),
+        *(
+            ({"level": "word"}, "level 'word'"),
+            ({"characters": []}, "0 characters"),
+            ({"unknown_id": "2"}, "unknown_id"),
+        ),
+        *(({"characters": ["a", "bc"]}, "not one character"), ({"characters": ["a", "a"]}, "occurs twice")),
         ({"characters": ["a", "\ud800"]}, "not one character"),
         ({"format": "x" * 10_000}, r"format 'x+\.\.\.x+'; this"),
         ({"unknown_id": 0}, "must be the ids that are null"),
