@@ -1,7 +1,7 @@
 """States: how they are spread."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ def test_saturated_outputs_and_units_are_counted() -> None:
 @pytest.mark.parametrize(("activation", "border"), [("tanh", 0.9), ("sigmoid", 0.95)])
 def test_an_output_is_saturated_by_its_slope(activation: str, border: float) -> None:
     """The largest slope of sigmoid is 1/4, and h(1 - h) is 0.19 of it at 0.05 and 0.95."""
-    inverse = {"tanh": math.atanh, "sigmoid": lambda h: math.log(h / (1 - h))}[activation]
+    inverse: Callable[[float], float] = math.atanh if activation == "tanh" else lambda h: math.log(h / (1 - h))
     rows = [[inverse(border + shift) for shift in (1e-3, -1e-3)]] * 5
     (layer,) = measure_saturation(traced(two_units(rows, activation), IDS)).layers
     assert (layer.saturated_share, layer.always_saturated_units) == (0.5, 1)
