@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bundles import change_model
 
 from charlm.config.file import load_config
 from charlm.engine.cluster import cluster_of_environment
@@ -11,6 +12,7 @@ from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle, read_model
 from charlm.runs.folder import check_no_links
 from charlm.runs.metrics import read_metrics, read_position
+from charlm.storage.atomic import sha256
 from charlm.text.corpus import read_manifest
 from charlm.text.vocabulary import read_vocabulary
 from charlm.training.checkpoints import restore
@@ -97,6 +99,16 @@ def test_what_is_not_such_a_file_is_refused_in_a_short_line(reader: str, name: s
     assert path.name in message or f"{path.parent}: damaged" in message
     assert message.isprintable()
     assert len(message.replace(str(tmp_path), "")) < 300
+
+
+@pytest.mark.parametrize("name", ["vocabulary.json", "config.yaml"])
+def test_a_file_of_a_bundle_that_is_not_utf_8_is_refused_although_its_checksum_is_right(
+    name: str, bundle_folder: Path
+) -> None:
+    (bundle_folder / name).write_bytes(b"\xff")
+    change_model(bundle_folder, lambda model: model["sha256"].update({name: sha256(b"\xff")}))
+    with pytest.raises(CharlmError, match=rf"{name}: damaged: not UTF-8$"):
+        read_bundle(bundle_folder)
 
 
 # Links

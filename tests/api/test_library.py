@@ -15,12 +15,9 @@ from pathlib import Path
 import charlm
 
 
-def continue_text(model: charlm.Model, prompt: str) -> str:
-    return str(model.generate(prompt, length=200, temperature=0.8, seed=1))
-
-
 def total_nats(folder: Path, text: str) -> float:
     model = charlm.load(folder, checkpoint="last")
+    text += str(model.generate(text, length=200, temperature=0.8, seed=1))
     logits, state = model.step([0])
     logits, state = model.step([1], state)
     return float(model.score(text).sum() + logits.sum())

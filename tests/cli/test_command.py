@@ -1,4 +1,4 @@
-"""The layout of help, and errors as exit codes."""
+"""Errors as exit codes."""
 
 import errno
 import signal
@@ -13,35 +13,6 @@ from charlm.cli.command import Command, Commands
 from charlm.cli.output import OutputClosedError
 from charlm.errors import CharlmError
 from charlm.training.signals import Stopped
-
-
-@click.command(
-    cls=Command,
-    examples={"draw --width 3 --height 4 --colour red --colour blue --title 'A long title of a picture'": "draw it"},
-)
-@click.option("--colour", multiple=True, help="Colours of the picture.")
-@click.option("--height", type=float, help="Height of the picture.")
-@click.option("--width", type=click.IntRange(1, 9), help="Width of the picture.")
-def draw(**_: object) -> None:
-    """Draw a picture."""
-
-
-def help_of(command: click.Command, *arguments: str) -> list[str]:
-    return CliRunner().invoke(command, [*arguments, "--help"]).stdout.splitlines()
-
-
-def test_numbers_are_called_n_and_x() -> None:
-    text = "\n".join(help_of(draw))
-    assert "--width N " in text
-    assert "--height X " in text
-    assert "--colour TEXT " in text
-
-
-def test_an_example_is_one_line_however_long_and_what_it_does_is_below() -> None:
-    lines = help_of(draw)
-    (example,) = draw.examples
-    place = lines.index(f"  {example}")
-    assert lines[place - 1 : place + 2] == ["Examples:", f"  {example}", "    draw it"]
 
 
 def run(callback: Callable[[], object]) -> Result:

@@ -66,11 +66,13 @@ def test_the_help_names_every_command() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_command_has_help_of_sentences_without_ranges_that_nobody_can_read(name: str) -> None:
-    command = charlm(*name.split(), "--help")
+    found, command = all_commands()[name], charlm(*name.split(), "--help")
+    assert isinstance(found, Command)
     assert (command.exit_code, command.stderr) == (0, "")
     assert command.stdout.startswith(f"Usage: main {name} ")
     assert not re.search(r"\d{8}|RANGE|INTEGER|FLOAT", command.stdout)
-    assert (all_commands()[name].help or "").partition("\n")[0].endswith(".")
+    assert (found.help or "").partition("\n")[0].endswith(".")
+    assert all(f"\n  {example}\n    " in command.stdout for example in found.examples)  # however long
 
 
 @pytest.mark.parametrize("name", OPTIONS)

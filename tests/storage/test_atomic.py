@@ -196,12 +196,12 @@ def test_an_old_folder_that_was_not_replaced_gets_its_name_back(target: Path) ->
 
 
 PROGRAM = """
-import pathlib, sys, time
+import pathlib, sys
 from charlm.storage.atomic import scratch_folder
 with scratch_folder(pathlib.Path(sys.argv[1])) as folder:
     (folder / "large").write_bytes(b"x")
     print(folder, flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -216,7 +216,7 @@ def test_folder_is_empty_hidden_beside_its_target_and_removed_at_the_end(tmp_pat
 
 def test_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())
         with scratch_folder(tmp_path / "out") as own:

@@ -11,22 +11,30 @@ import pytest
 from charlm.errors import CharlmError
 from charlm.storage.locks import is_held, only_writer
 
-HOLD = "import sys, time; from pathlib import Path; from charlm.storage.locks import only_writer\n" \
-       "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"  # fmt: skip
+HOLD = """
+import pathlib, sys
+from charlm.storage.locks import only_writer
+with only_writer(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def hold_elsewhere(run: Path) -> "subprocess.Popen[str]":
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLD, str(run)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
 
 
 def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_path: Path) -> None:
-    with hold_elsewhere(tmp_path) as process:
-        with pytest.raises(CharlmError, match=rf"process {process.pid} .*is training here"), only_writer(tmp_path):
-            pass
-        process.kill()
+    with (
+        hold_elsewhere(tmp_path) as process,
+        pytest.raises(CharlmError, match=rf"process {process.pid} .*is training here"),
+        only_writer(tmp_path),
+    ):
+        pass
 
 
 def test_a_lock_is_held_while_its_process_lives(tmp_path: Path) -> None:
