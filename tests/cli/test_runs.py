@@ -38,10 +38,11 @@ def test_json_is_a_list_with_what_the_table_has(bundle: Bundle) -> None:
 
 
 def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> None:
-    make_run(Path("runs/good"))
+    make_run(Path("runs/red\x1b[31m"))
     (make_run(Path("runs/bad")) / "config.yaml").write_text("units: 3", encoding="utf-8")
     command = charlm("runs")
     assert (command.exit_code, len(command.stdout.splitlines())) == (0, 3)
+    assert command.stdout.replace("\n", "").isprintable()
     (message,) = messages(command)
     assert message.startswith("charlm: runs/bad/config.yaml: units: unknown key")
 

@@ -120,10 +120,10 @@ def test_the_spectral_radius_is_that_of_the_whole_stack(
 
 @pytest.mark.parametrize("radius", [0.998, 0.8, 1.1])
 def test_the_radius_of_a_large_layer_is_exact_near_1(radius: float) -> None:
-    kernel = np.random.default_rng(0).standard_normal((300, 300))
+    kernel = np.random.default_rng(0).standard_normal((150, 150))
     sizes = np.abs(np.linalg.eigvals(kernel))
     kernel *= radius / sizes.max()
-    (held,) = find_fixed_points(network(kernel.tolist()), np.zeros(2, int), (np.ones((2, 300)),))
+    (held,) = find_fixed_points(network(kernel.tolist()), np.zeros(2, int), (np.ones((2, 150)),))
     point = held.points[0]
     assert point.spectral_radius == pytest.approx(radius, rel=1e-5 if radius > 0.95 else 1e-2)
     assert point.is_stable == (radius < 1)
