@@ -3,13 +3,12 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_engine import FakeEngines, Faults
-from fake_runs import TEXT, begin
+from fake_runs import TEXT, begin, ticking
 
 from charlm.config.file import parse_overrides
 from charlm.config.schema import TrainingConfig
@@ -81,17 +80,6 @@ def run(tmp_path: Path) -> Run:
     """Begin a small run."""
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     return begin(tmp_path / "run", "training.steps=3", text=tmp_path / "text.txt")
-
-
-def ticking(seconds: float) -> Callable[[], float]:
-    """Return a clock that advances by some seconds whenever it is read."""
-    now = [0.0]
-
-    def clock() -> float:
-        now[0] += seconds
-        return now[0]
-
-    return clock
 
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0) -> Costs:

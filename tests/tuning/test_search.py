@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
-from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder, numbers, ticking
+from fake_runs import ticking
+from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder, numbers
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
