@@ -29,14 +29,10 @@ from charlm.text.vocabulary import Vocabulary
 TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
 
 
-def test_bits_and_perplexity_follow_from_nats() -> None:
-    score = Score(nats_per_char=2 * math.log(2), characters=3)
-    assert score.bits_per_char == pytest.approx(2)
-    assert score.perplexity == pytest.approx(4)
-
-
-def test_mean_is_over_characters_not_blocks() -> None:
-    assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
+def test_mean_is_over_characters_not_blocks_and_bits_and_perplexity_follow() -> None:
+    score = mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)])
+    assert score == Score(3.0, 3)
+    assert (score.bits_per_char, score.perplexity) == pytest.approx((3 / math.log(2), math.exp(3)))
 
 
 @pytest.mark.parametrize("block", [1, 7, 2048])
@@ -68,11 +64,6 @@ def test_reading_windows_in_several_batches_and_blocks_does_not_change_the_score
     np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
 
 
-def test_estimate_with_one_stream_is_exact(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters()
-    assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
-
-
 def test_estimate_reads_each_piece_after_its_warm_up(random_parameters: RandomParameters) -> None:
     parameters, text = random_parameters(), TEXT[:22].tolist()  # 21 pairs: pieces of 7
     expected = [
@@ -82,6 +73,7 @@ def test_estimate_reads_each_piece_after_its_warm_up(random_parameters: RandomPa
     ]
     estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=5)
     assert estimate.nats_per_char == pytest.approx(np.mean(expected), abs=1e-5)
+    assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -37,7 +37,7 @@ def test_forbidden_ids_have_a_logit_of_minus_infinity_and_others_do_not_change(
     np.testing.assert_array_equal(bound.logits[[0, 2, 3]], free.logits[[0, 2, 3]])
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("lanes", [1, 4, 16])
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_tiles_equal_step(
     random_parameters: RandomParameters, network: dict[str, int | bool | None], lanes: int
