@@ -46,38 +46,28 @@ def test_arguments_are_passed_to_keras(name: str, argument: str, value: Any) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "adan"}, "training.optimizer.name: found 'adan'; did you mean adam?"),
-        (
-            {"name": "multioptimizer"},
-            f"training.optimizer.name: found 'multioptimizer'; there are {', '.join(OPTIMIZERS[:11])}, rmsprop, ",
-        ),
-        ({"beta1": 0.5}, "training.optimizer.beta1: Adam has no such argument; did you mean beta_1?"),
-        ({"name": "sgd", "beta_1": 0.5}, "training.optimizer.beta_1: SGD has no such argument"),
-        ({"clipnorm": 1.0}, "training.optimizer.clipnorm: cannot be set here: training.clip_norm clips the gradient"),
-        ({"loss_scale_factor": 2.0}, "training.optimizer.loss_scale_factor: cannot be set here: float32"),
-        ({"beta_1": "0.5"}, "training.optimizer.beta_1: found '0.5'; must be a number"),
-        ({"amsgrad": 1}, "training.optimizer.amsgrad: found 1; must be true or false"),
-        ({"beta_1": 1e300}, "training.optimizer.beta_1: found 1e+300; must be a number that float32 can hold"),
-        ({"weight_decay": {"a": 1}}, "training.optimizer.weight_decay: found {'a': 1}; must be a number"),
-        ({"name": "adamw", "weight_decay": None}, "training.optimizer.weight_decay: found None; must be a number"),
+        ({"name": "adan"}, ".name: found 'adan'; did you mean adam?"),
+        ({"name": "?"}, f".name: found '?'; there are {', '.join(OPTIMIZERS[:11])}, rmsprop, "),
+        ({"name": "multioptimizer"}, ".name: found 'multioptimizer'"),
+        ({"beta1": 0.5}, ".beta1: Adam has no such argument; did you mean beta_1?"),
+        ({"name": "sgd", "beta_1": 0.5}, ".beta_1: SGD has no such argument"),
+        ({"clipnorm": 1.0}, ".clipnorm: cannot be set here: training.clip_norm clips the gradient"),
+        ({"loss_scale_factor": 2.0}, ".loss_scale_factor: cannot be set here: float32"),
+        ({"beta_1": "0.5"}, ".beta_1: found '0.5'; must be a number"),
+        ({"amsgrad": 1}, ".amsgrad: found 1; must be true or false"),
+        ({"beta_1": 1e300}, ".beta_1: found 1e+300; must be a number that float32 can hold"),
+        ({"weight_decay": {"a": 1}}, ".weight_decay: found {'a': 1}; must be a number"),
+        ({"name": "adamw", "weight_decay": None}, ".weight_decay: found None; must be a number"),
         (
             {"gradient_accumulation_steps": 1},
-            "training.optimizer.gradient_accumulation_steps: found 1; must be a whole number from 2 to 1,000,000",
+            ".gradient_accumulation_steps: found 1; must be a whole number from 2 to 1,000,000",
         ),
-        ({"ema_overwrite_frequency": 0}, "training.optimizer.ema_overwrite_frequency: found 0; must be a whole number"),
-        (
-            {"name": "muon", "ns_steps": 100_000_000},
-            "training.optimizer.ns_steps: found 100000000; must be a whole number from 0 to 100",
-        ),
-        *(
-            (
-                {"name": "muon", "polar_floor": floor},
-                f"training.optimizer: polar_floor: found {floor}; must be more than 0",
-            )
-            for floor in (0, 1, -0.1, 2)
-        ),
-        ({"name": "muon", "exclude_layers": "logits"}, "training.optimizer.exclude_layers: found 'logits'; must be a"),
-        ({"name": "muon", "exclude_layers": ["("]}, "training.optimizer.exclude_layers: found ['(']; must be a list"),
+        ({"ema_overwrite_frequency": 0}, ".ema_overwrite_frequency: found 0; must be a whole number from 1 to"),
+        ({"name": "muon", "ns_steps": 10**8}, ".ns_steps: found 100000000; must be a whole number from 0 to 100"),
+        ({"name": "muon", "exclude_layers": "logits"}, ".exclude_layers: found 'logits'; must be a"),
+        ({"name": "muon", "exclude_layers": ["("]}, ".exclude_layers: found ['(']; must be a list"),
+        ({"name": "muon", "polar_floor": 0}, ": polar_floor: found 0; must be more than 0"),
+        ({"name": "muon", "polar_floor": 1}, ": polar_floor: found 1; must be more than 0"),
     ],
     ids=str,
 )
@@ -86,7 +76,7 @@ def test_what_keras_does_not_have_is_refused_with_the_key_and_a_valid_choice(
 ) -> None:
     with pytest.raises(CharlmError) as refusal:
         optimizer(**settings)
-    assert str(refusal.value).startswith(message)
+    assert str(refusal.value).startswith(f"training.optimizer{message}")
     assert "\n" not in str(refusal.value)
 
 

@@ -38,12 +38,6 @@ def test_the_slope_is_that_of_central_differences(activation: str) -> None:
     np.testing.assert_allclose(slope(activation, f(POINTS)), expected, rtol=1e-6, atol=1e-8)
 
 
-def test_texts_side_by_side_do_not_touch_each_other(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(layers=2)
-    both, alone = traced(parameters, np.stack([SHORT, SHORT[::-1]], axis=1)), traced(parameters, SHORT[::-1])
-    np.testing.assert_allclose(both.outputs[1][:, 1], alone.outputs[1][:, 0], atol=1e-12)
-
-
 AT = 5
 """The step whose prediction is followed back, of character AT + 1."""
 KINDS: list[dict[str, Any]] = [

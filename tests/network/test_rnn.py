@@ -9,7 +9,7 @@ from arrays import check_close
 from conftest import RandomParameters
 from reference import NETWORKS
 
-from charlm.network.rnn import ACTIVATIONS, nats, parameters_from_tensors, perplexity, recur
+from charlm.network.rnn import ACTIVATIONS, Parameters, nats, parameters_from_tensors, perplexity, recur
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
 
@@ -31,11 +31,13 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
     )
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_step_and_unroll_equal_the_definition(
-    random_parameters: RandomParameters, network: dict[str, int | bool | None]
-) -> None:
-    parameters = random_parameters(**network)
+@pytest.fixture(params=NETWORKS, ids=str)
+def parameters(request: pytest.FixtureRequest, random_parameters: RandomParameters) -> Parameters:
+    """Return a network of each structure."""
+    return random_parameters(**request.param)
+
+
+def test_step_and_unroll_equal_the_definition(parameters: Parameters) -> None:
     whole, last = parameters.unroll(IDS, parameters.zero_state(3))
     rows, state = [], parameters.zero_state(3)
     for ids in IDS:
@@ -73,11 +75,7 @@ def test_activation_equals_its_definition(name: str) -> None:
     assert np.isfinite(ACTIVATIONS[name](np.array([-1e4, 1e4], np.float32))).all()
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_parameters_can_be_rebuilt_from_their_tensors(
-    random_parameters: RandomParameters, network: dict[str, int | bool | None]
-) -> None:
-    parameters = random_parameters(**network)
+def test_parameters_can_be_rebuilt_from_their_tensors(parameters: Parameters) -> None:
     tensors = parameters.tensors()
     again = parameters_from_tensors(tensors, activation="tanh", skip_connections=parameters.skip_connections)
     assert {name: id(tensor) for name, tensor in again.tensors().items()} == {

@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +42,10 @@ def test_of_all_numbers_of_steps_the_largest_that_fits_is_planned(
     assert COSTS.steps_within(settings, seconds, fewest=fewest) == max(fits, default=0)
 
 
-def test_the_steps_of_a_period_of_evaluations_without_end_are_found_at_once() -> None:
-    settings, started = TrainingConfig(steps=1, evaluate_every=MAX_STEPS - 1), time.perf_counter()
-    assert Costs(0.001, 10.0, 0.0, 0.0).steps_within(settings, 200.0, fewest=10) > 50_000
-    assert time.perf_counter() - started < 5
-
-
-def test_a_time_without_end_gives_the_most_steps_that_a_checkpoint_holds() -> None:
-    assert COSTS.steps_within(SETTINGS, math.inf) == MAX_STEPS - 1
+def test_a_period_of_evaluations_or_a_time_without_end_has_steps() -> None:
+    settings = TrainingConfig(steps=1, evaluate_every=MAX_STEPS - 1)
+    assert 50_000 < Costs(0.001, 10.0, 0.0, 0.0).steps_within(settings, 200.0, fewest=10) < 200_000
+    assert COSTS.steps_within(SETTINGS, math.inf) == MAX_STEPS - 1  # the most that a checkpoint holds
 
 
 @pytest.mark.parametrize(
