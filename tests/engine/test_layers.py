@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from charlm.config.schema import ACTIVATIONS, DECIDED_BY_THE_TASK, RnnConfig
 from charlm.engine.layers import LEVELS, SimpleRNN, dropout_mask
 from charlm.engine.model import CharacterRNN, named_weights, zero_state
-from charlm.engine.recurrence import multiply
 from charlm.errors import CharlmError
 
 
@@ -132,12 +131,6 @@ def test_a_lookup_gives_the_same_as_a_product_with_one_hot_inputs(
     ours, stock = pair(inputs=width + vocabulary, **options)
     for _ in range(2):  # the second window has other masks
         check_read(ours, stock, width=width, vocabulary=vocabulary)
-
-
-def test_bfloat16_rounds_the_factors_of_a_product() -> None:
-    product = multiply(tf.constant([[1 + 2**-9]]), tf.constant([[3.0]]), precision="bfloat16")
-    assert product.dtype == tf.float32
-    assert float(product[0, 0]) == 3
 
 
 # The arguments of SimpleRNN

@@ -42,6 +42,7 @@ def test_architecture_is_that_of_the_config() -> None:
     ("embedding", "skip_connections", "products"),
     [
         (None, False, 4 * 4 + 4 * 4 + 4 * 4 + 4 * 7),  # V, U of the upper layer, V, W
+        (None, True, 4 * 4 + 4 * 4 + 4 * 4 + 8 * 7),
         (3, True, 3 * 4 + 4 * 4 + (4 + 3) * 4 + 4 * 4 + 8 * 7),
     ],
 )

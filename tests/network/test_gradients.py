@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.network.gradients import (
     DERIVATIVES,
+    Trace,
     follow_back,
     lag_curves,
     push_forward,
@@ -48,9 +49,9 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def followed(parameters: Parameters, *, lags: int = 5) -> list[tuple[NDArray[Any], ...]]:
+def followed(trace: Trace) -> list[tuple[NDArray[Any], ...]]:
     """Return dL/dh at AT, AT - 1, ... of each layer, [H]."""
-    flow = follow_back(traced(parameters, IDS), np.array([AT]), lags=lags)
+    flow = follow_back(trace, np.array([AT]), lags=5)
     return [tuple(layer[0] for layer in gradients) for gradients, _ in flow]
 
 
@@ -65,7 +66,10 @@ def test_the_gradient_of_the_whole_state_is_that_of_central_differences(
     random_parameters: RandomParameters, kind: dict[str, Any]
 ) -> None:
     parameters = random_parameters(scale=0.7, **kind)
-    for lag, gradients in enumerate(followed(parameters)):
+    expected, state = reference.read(parameters, IDS)
+    trace = traced(parameters, IDS)
+    check_close([trace.logits[:, 0], *(output[-1, 0] for output in trace.outputs)], [expected, *state], atol=1e-7)
+    for lag, gradients in enumerate(followed(trace)):
         for layer, gradient in enumerate(gradients):
             nudges = 1e-5 * np.eye(len(gradient))
             ends = [[loss(parameters, AT - lag, layer, sign * nudge) for nudge in nudges] for sign in (1, -1)]
