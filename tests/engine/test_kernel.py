@@ -175,8 +175,8 @@ def write_script(path: Path, commands: str) -> Path:
 def quick(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a compiler that copies a library, which was compiled once."""
     folder = tmp_path_factory.mktemp("quick")
-    command = [*compiler.find_compiler(), *compiler_options(), "-o", folder / "kernel.so", compiler.SOURCE]
-    subprocess.run(command, check=True)
+    command = [*compiler.find_compiler(), *compiler_options(), "-o"]
+    subprocess.run([*command, folder / "kernel.so", compiler.SOURCE], check=True)
     return write_script(folder / "compiler", f'cp {folder}/kernel.so "$2"')
 
 
