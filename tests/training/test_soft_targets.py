@@ -38,8 +38,10 @@ def begin(folder: Path, teacher: Path, *overrides: str, text: str = "abcde " * 2
 
 
 def stop_taught_run(folder: Path, teacher: Path) -> Trained:
-    """Train a run with a teacher, which is interrupted after 23 of 50 steps."""
-    return train(folder, f"training.teachers=[{teacher}]", faults=interrupt_after(23))
+    """Train a run with a teacher, which is interrupted after 25 of 50 steps."""
+    stopped = train(folder, f"training.teachers=[{teacher}]", faults=interrupt_after(25))
+    assert stopped.outcome.progress.step == 25
+    return stopped
 
 
 # Their values
