@@ -103,9 +103,11 @@ class FakeEngine(Engine):
         if reset_state:
             self.hidden = np.zeros_like(self.hidden)
         with np.errstate(all="ignore"):  # a rate may be so high that training diverges
-            results = [self._take_step(window, float(rate)) for window, rate in zip(windows, rates, strict=True)]
-            if soft_targets is not None:
-                self.bias += np.float32(0.01) * soft_targets.astype(np.float32).mean((1, 2)).sum(0)
+            results = []
+            for index, (window, rate) in enumerate(zip(windows, rates, strict=True)):
+                results.append(self._take_step(window, float(rate)))
+                if soft_targets is not None:
+                    self.bias += np.float32(0.01) * soft_targets[index].astype(np.float32).mean((0, 1))
         self.faults.after_call(int(self.step))
         losses, norms = ([*column] for column in zip(*results, strict=True))
         return StepMetrics(losses, norms, time.perf_counter() - started)

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,18 @@ class Trained:
     def files(self) -> dict[str, bytes]:
         """Return the files that must not depend on the clock."""
         return repeatable_files(self.folder)
+
+
+def check_same(found: Trained, expected: Trained) -> None:
+    """Check that two runs have ended alike, but for the time that they took."""
+    assert found.repeatable_metrics == expected.repeatable_metrics
+    assert found.files() == expected.files()
+
+
+def ticking(seconds: float) -> Callable[[], float]:
+    """Return a clock that goes on by some seconds each time it is read."""
+    ticks = count()
+    return lambda: seconds * next(ticks)
 
 
 def repeatable_files(run: Path) -> dict[str, bytes]:

@@ -1,11 +1,13 @@
 """Run folders without a training: the files that commands and summaries look at."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from charlm.config.file import dump_config, parse_config
 from charlm.network.bundle import Bundle, write_bundle
+from charlm.storage.atomic import sha256
 
 
 def names(folder: Path) -> list[str]:
@@ -45,6 +47,15 @@ def make_scored_run(
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the lines of the metrics.jsonl of a run."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def change_checkpoint(checkpoint: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the facts in the progress.json of a checkpoint, and renew its checksum."""
+    path = checkpoint / "progress.json"
+    facts = json.loads(path.read_text())["checkpoint"]
+    change(facts)
+    body = json.dumps(facts, indent=2)
+    path.write_text(f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n')
 
 
 def read_events(run: Path) -> Any:

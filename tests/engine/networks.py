@@ -15,6 +15,9 @@ from charlm.engine.model import CharacterRNN, build_model, named_weights
 
 B, V = 3, 11
 
+OPTIMIZERS = ["adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "muon", "nadam"]
+OPTIMIZERS += ["rmsprop", "sgd"]
+
 _shared: dict[str, CharacterRNN] = {}
 
 

@@ -49,19 +49,17 @@ def test_wrong_addresses_and_tasks_are_refused(addresses: str, task: int | None,
         parse_cluster(addresses, task)
 
 
-def of_environment(text: str) -> Cluster | None:
-    return cluster_of_environment({"TF_CONFIG": text})
-
-
 def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
     jobs = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}
-    both = of_environment(json.dumps({"cluster": jobs, "task": {"type": "worker", "index": 1}}))
-    assert both is not None
-    assert (both.addresses, both.task) == (("c:1", "a:1", "b:2"), 2)
-    alone = of_environment(json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}))
-    assert alone is not None
-    assert (alone.addresses, alone.task) == (("a:1", "b:2"), 0)
-    assert of_environment("") is None
+    task = {"type": "worker", "index": 1}
+    for config, addresses, number in (
+        ({"cluster": jobs, "task": task}, ("c:1", "a:1", "b:2"), 2),
+        ({"cluster": {"worker": jobs["worker"]}, "task": task}, ("a:1", "b:2"), 1),
+    ):
+        found = cluster_of_environment({"TF_CONFIG": json.dumps(config)})
+        assert found is not None
+        assert (found.addresses, found.task) == (addresses, number)
+    assert cluster_of_environment({"TF_CONFIG": ""}) is None
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,7 @@ def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
 )
 def test_another_tf_config_is_refused_in_a_line(text: str) -> None:
     with pytest.raises(CharlmError) as error:
-        of_environment(text)
+        cluster_of_environment({"TF_CONFIG": text})
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 300
 
@@ -92,11 +90,8 @@ def test_a_machine_that_does_not_come_is_named() -> None:
         wait_for_all(Cluster(addresses, 0, start_seconds=0.1))
 
 
-def test_machines_that_agree_are_accepted() -> None:
+def test_machines_agree_although_only_the_chief_decides_the_number_of_parts() -> None:
     check_agreement(CLUSTER, [FACTS, FACTS])
-
-
-def test_the_chief_decides_the_number_of_parts() -> None:
     check_agreement(CLUSTER, [FACTS, FACTS | {"config": {"seed": 1, "training": {"parts": 8, "steps": 3}}}])
 
 

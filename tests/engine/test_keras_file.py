@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from arrays import check_close
 from bundles import architecture_of
 from conftest import RandomParameters
 
@@ -31,8 +32,5 @@ def test_the_logits_and_the_states_are_those_of_the_reference(
     model = build_stock_model(bundle)
     logits, *states = model([keras.ops.array(IDS), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]])
     expected, last = reference.read(parameters, IDS[0].tolist())
-    np.testing.assert_allclose(logits[0], expected, atol=1e-5)
-    for state, expected_state in zip(states, last, strict=True):
-        np.testing.assert_allclose(state[0], expected_state, atol=1e-5)
-    kinds = {type(layer).__module__.partition(".")[0] for layer in model.layers}
-    assert kinds == {"keras"}
+    check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)
+    assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}

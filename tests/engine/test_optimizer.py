@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine.networks import OPTIMIZERS
 from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
@@ -13,15 +14,12 @@ from charlm.engine.muon import Muon, Quintic, minimax_quintic, polar_polynomials
 from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.errors import CharlmError
 
-NAMES = ["adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "muon", "nadam"]
-NAMES += ["rmsprop", "sgd"]
-
 
 def optimizer(**settings: Any) -> Any:
     return build_optimizer(OptimizerConfig(**settings))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_is_built_by_its_name_and_takes_a_step(name: str) -> None:
     built = optimizer(name=name, learning_rate=0.5)
     assert type(built).__name__.lower() == name
@@ -35,10 +33,10 @@ def test_an_optimizer_is_built_by_its_name_and_takes_a_step(name: str) -> None:
     ("name", "argument", "value"),
     [
         ("adam", "amsgrad", True),
-        ("adamw", "weight_decay", 0.1),
-        ("sgd", "momentum", 0.9),
         ("sgd", "gradient_accumulation_steps", 4),
         ("muon", "exclude_layers", ["logits"]),
+        ("muon", "ns_steps", 3),
+        ("muon", "polar_floor", 0.01),
     ],
 )
 def test_arguments_are_passed_to_keras(name: str, argument: str, value: Any) -> None:
@@ -48,28 +46,28 @@ def test_arguments_are_passed_to_keras(name: str, argument: str, value: Any) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "adan"}, "training.optimizer.name: found 'adan'; did you mean adam?"),
-        ({"name": "multioptimizer"}, "training.optimizer.name: found 'multioptimizer'"),
-        ({"beta1": 0.5}, "training.optimizer.beta1: Adam has no such argument; did you mean beta_1?"),
-        ({"name": "sgd", "beta_1": 0.5}, "training.optimizer.beta_1: SGD has no such argument"),
-        ({"clipnorm": 1.0}, "training.optimizer.clipnorm: cannot be set here: training.clip_norm clips the gradient"),
-        ({"loss_scale_factor": 2.0}, "training.optimizer.loss_scale_factor: cannot be set here: float32"),
-        ({"beta_1": "0.5"}, "training.optimizer.beta_1: found '0.5'; must be a number"),
-        ({"amsgrad": 1}, "training.optimizer.amsgrad: found 1; must be true or false"),
-        ({"beta_1": 1e300}, "training.optimizer.beta_1: found 1e+300; must be a number that float32 can hold"),
-        ({"weight_decay": {"a": 1}}, "training.optimizer.weight_decay: found {'a': 1}; must be a number"),
-        ({"name": "adamw", "weight_decay": None}, "training.optimizer.weight_decay: found None; must be a number"),
+        ({"name": "adan"}, ".name: found 'adan'; did you mean adam?"),
+        ({"name": "?"}, f".name: found '?'; there are {', '.join(OPTIMIZERS[:11])}, rmsprop, "),
+        ({"name": "multioptimizer"}, ".name: found 'multioptimizer'"),
+        ({"beta1": 0.5}, ".beta1: Adam has no such argument; did you mean beta_1?"),
+        ({"name": "sgd", "beta_1": 0.5}, ".beta_1: SGD has no such argument"),
+        ({"clipnorm": 1.0}, ".clipnorm: cannot be set here: training.clip_norm clips the gradient"),
+        ({"loss_scale_factor": 2.0}, ".loss_scale_factor: cannot be set here: float32"),
+        ({"beta_1": "0.5"}, ".beta_1: found '0.5'; must be a number"),
+        ({"amsgrad": 1}, ".amsgrad: found 1; must be true or false"),
+        ({"beta_1": 1e300}, ".beta_1: found 1e+300; must be a number that float32 can hold"),
+        ({"weight_decay": {"a": 1}}, ".weight_decay: found {'a': 1}; must be a number"),
+        ({"name": "adamw", "weight_decay": None}, ".weight_decay: found None; must be a number"),
         (
             {"gradient_accumulation_steps": 1},
-            "training.optimizer.gradient_accumulation_steps: found 1; must be a whole number from 2 to 1,000,000",
+            ".gradient_accumulation_steps: found 1; must be a whole number from 2 to 1,000,000",
         ),
-        ({"ema_overwrite_frequency": 0}, "training.optimizer.ema_overwrite_frequency: found 0; must be a whole number"),
-        (
-            {"name": "muon", "ns_steps": 100_000_000},
-            "training.optimizer.ns_steps: found 100000000; must be a whole number from 0 to 100",
-        ),
-        ({"name": "muon", "exclude_layers": "logits"}, "training.optimizer.exclude_layers: found 'logits'; must be a"),
-        ({"name": "muon", "exclude_layers": ["("]}, "training.optimizer.exclude_layers: found ['(']; must be a list"),
+        ({"ema_overwrite_frequency": 0}, ".ema_overwrite_frequency: found 0; must be a whole number from 1 to"),
+        ({"name": "muon", "ns_steps": 10**8}, ".ns_steps: found 100000000; must be a whole number from 0 to 100"),
+        ({"name": "muon", "exclude_layers": "logits"}, ".exclude_layers: found 'logits'; must be a"),
+        ({"name": "muon", "exclude_layers": ["("]}, ".exclude_layers: found ['(']; must be a list"),
+        ({"name": "muon", "polar_floor": 0}, ": polar_floor: found 0; must be more than 0"),
+        ({"name": "muon", "polar_floor": 1}, ": polar_floor: found 1; must be more than 0"),
     ],
     ids=str,
 )
@@ -78,13 +76,8 @@ def test_what_keras_does_not_have_is_refused_with_the_key_and_a_valid_choice(
 ) -> None:
     with pytest.raises(CharlmError) as refusal:
         optimizer(**settings)
-    assert str(refusal.value).startswith(message)
+    assert str(refusal.value).startswith(f"training.optimizer{message}")
     assert "\n" not in str(refusal.value)
-
-
-def test_the_refusal_of_an_unknown_name_lists_all_names() -> None:
-    with pytest.raises(CharlmError, match=f"there are {', '.join(NAMES[:11])}.*sgd"):
-        optimizer(name="?")
 
 
 SHAPES = [(6, 6), (12, 5), (5, 12), (1, 7)]
@@ -128,18 +121,6 @@ def test_a_step_keeps_the_axes_and_brings_singular_values_that_are_not_tiny_near
     assert np.all((inside > 0.6) & (inside < 1.4))
 
 
-@pytest.mark.parametrize("floor", [0, 1, -0.1, 2])
-def test_a_floor_outside_0_to_1_is_refused_with_the_value(floor: float) -> None:
-    with pytest.raises(CharlmError, match=rf"training\.optimizer: polar_floor: found {floor}; must be more than 0"):
-        build_optimizer(OptimizerConfig.model_validate({"name": "muon", "polar_floor": floor}))
-
-
-def test_the_arguments_of_keras_are_known_beside_the_floor() -> None:
-    settings = {"name": "muon", "polar_floor": 0.01, "ns_steps": 3, "momentum": 0.9}
-    built = build_optimizer(OptimizerConfig.model_validate(settings))
-    assert (built.polar_floor, built.ns_steps, built.momentum) == (0.01, 3, 0.9)
-
-
 def values(polynomial: Quintic, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Evaluate by NumPy's own polynomials."""
     a, b, c = polynomial
@@ -165,23 +146,12 @@ def test_together_they_bring_the_whole_interval_near_1(steps: int, floor: float,
     assert np.abs(x - 1).max() < error
 
 
-def averages_of(values: list[float], momentum: float) -> list[float]:
-    """Return the average of a weight that starts at 0, after each of its values."""
-    weight = keras.Variable(np.zeros(3, np.float32))
-    average = WeightAverage([weight], momentum)
-    found = []
-    for step, value in enumerate(values, start=1):
+def test_the_average_follows_the_equation() -> None:
+    weight, expected = keras.Variable(np.zeros(3, np.float32)), 0.0
+    average = WeightAverage([weight], 0.25)
+    for step, value in enumerate([1.0, -2.0, 3.0, 5.0], start=1):
         weight.assign(np.full(3, value))
         average.update(tf.constant(step))
-        found.append(float(average.variables[0][0]))
-    return found
-
-
-def test_the_average_follows_the_equation() -> None:
-    expected, average = [], 0.0
-    values = [1.0, -2.0, 3.0, 5.0]
-    for step, value in enumerate(values, start=1):
         momentum = min(0.25, (1 + step) / (10 + step))
-        average = momentum * average + (1 - momentum) * value
-        expected.append(average)
-    assert averages_of(values, 0.25) == pytest.approx(expected, rel=1e-6)
+        expected = momentum * expected + (1 - momentum) * value
+        assert float(average.variables[0][0]) == pytest.approx(expected, rel=1e-6)

@@ -31,8 +31,9 @@ def python(program: str, **environment: str | Path) -> "subprocess.CompletedProc
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, check=False)
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
-@pytest.mark.parametrize("variable", ["HOME", "KERAS_HOME"])
+@pytest.mark.parametrize(
+    ("kind", "variable"), [("unwanted", "HOME"), ("unwanted", "KERAS_HOME"), ("unknown", "HOME"), ("no object", "HOME")]
+)
 def test_the_settings_of_the_user_are_not_read_and_not_changed(kind: str, variable: str, tmp_path: Path) -> None:
     file = tmp_path / ("keras.json" if variable == "KERAS_HOME" else ".keras/keras.json")
     file.parent.mkdir(exist_ok=True)

@@ -40,12 +40,11 @@ def test_a_text_too_short_or_too_uniform_for_the_compressor_has_no_score_of_it(
     assert set(baseline_nats(text, LETTERS, training)) == {"uniform", "unigram", "5-gram"}
 
 
-def test_text_of_bytes_is_compressed_unchanged_with_a_zero_byte_for_each_end_of_text() -> None:
+def test_an_end_of_text_is_compressed_as_a_zero_byte_and_an_unknown_character_as_the_replacement_character(
+    vocabulary: Vocabulary,
+) -> None:
     blocks = text_bytes(np.array([0xC3, 0xA9, 256, 0x41, 0xFF]), BYTES, block=2)
     assert list(blocks) == [b"\xc3\xa9", b"\0A", b"\xff"]
-
-
-def test_unknown_characters_are_compressed_as_the_replacement_character(vocabulary: Vocabulary) -> None:
     assert b"".join(text_bytes(np.array([1, 3, 4]), vocabulary)) == "a\ufffd\0".encode()
 
 
@@ -76,11 +75,6 @@ def test_without_a_training_text_there_are_no_counts() -> None:
         "uniform": math.log(len(LETTERS)),
         "lzma": compressed_nats(TEXT, LETTERS, TRAINING[:0]),
     }
-
-
-def test_text_of_two_characters_has_scores() -> None:
-    found = baseline_nats(np.array([65, 256]), BYTES, np.array([65]))
-    assert np.isfinite([found[name] for name in ("unigram", "5-gram")]).all()
 
 
 TEXTS = st.lists(st.integers(0, 3), max_size=60)

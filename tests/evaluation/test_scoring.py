@@ -23,58 +23,47 @@ from charlm.evaluation.scoring import (
     score_stream,
     score_windows,
 )
-from charlm.network.rnn import Floats
+from charlm.network.rnn import Floats, Parameters
 from charlm.text.vocabulary import Vocabulary
 
 TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
 
 
-def test_bits_and_perplexity_follow_from_nats() -> None:
-    score = Score(nats_per_char=2 * math.log(2), characters=3)
-    assert score.bits_per_char == pytest.approx(2)
-    assert score.perplexity == pytest.approx(4)
+def test_mean_is_over_characters_not_blocks_and_bits_and_perplexity_follow() -> None:
+    score = mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)])
+    assert score == Score(3.0, 3)
+    assert (score.bits_per_char, score.perplexity) == pytest.approx((3 / math.log(2), math.exp(3)))
 
 
-def test_mean_is_over_characters_not_blocks() -> None:
-    assert mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]) == Score(3.0, 3)
+@pytest.fixture
+def parameters(random_parameters: RandomParameters) -> Parameters:
+    """Return a network of two layers."""
+    return random_parameters(layers=2)
 
 
 @pytest.mark.parametrize("block", [1, 7, 2048])
-def test_stream_scores_each_id_given_all_ids_before_it(random_parameters: RandomParameters, block: int) -> None:
-    parameters = random_parameters(layers=2)
+def test_stream_scores_each_id_given_all_ids_before_it(parameters: Parameters, block: int) -> None:
     scores = np.concatenate(list(score_stream(parameters, TEXT, block=block)))
     np.testing.assert_allclose(scores, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
 
 
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
-def test_each_window_is_scored_from_the_zero_state(random_parameters: RandomParameters, window: int) -> None:
-    parameters, text = random_parameters(layers=2), TEXT.tolist()
-    expected = [
-        score
-        for start in range(0, len(text) - 1, window)
-        for score in reference.nats(parameters, text[start : start + window + 1])
-    ]
+def test_each_window_is_scored_from_the_zero_state(parameters: Parameters, window: int) -> None:
+    windows = [TEXT[start : start + window + 1].tolist() for start in range(0, len(TEXT) - 1, window)]
+    expected = [score for text in windows for score in reference.nats(parameters, text)]
     scores = np.concatenate(list(score_windows(parameters, TEXT, window=window)))
     np.testing.assert_allclose(scores, expected, atol=2e-5)
 
 
-def test_reading_windows_in_several_batches_and_blocks_does_not_change_the_scores(
-    random_parameters: RandomParameters,
-) -> None:
-    parameters = random_parameters()
+def test_reading_windows_in_several_batches_and_blocks_does_not_change_the_scores(parameters: Parameters) -> None:
     expected = np.concatenate(list(score_windows(parameters, TEXT, window=7)))
     parts = list(score_windows(parameters, TEXT, window=7, windows_at_once=3, values_at_once=30))
     assert len(parts) == 4  # 8 windows by threes, and the shorter last one
     np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
 
 
-def test_estimate_with_one_stream_is_exact(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters()
-    assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
-
-
-def test_estimate_reads_each_piece_after_its_warm_up(random_parameters: RandomParameters) -> None:
-    parameters, text = random_parameters(), TEXT[:22].tolist()  # 21 pairs: pieces of 7
+def test_estimate_reads_each_piece_after_its_warm_up(parameters: Parameters) -> None:
+    text = TEXT[:22].tolist()  # 21 pairs: pieces of 7
     expected = [
         *reference.nats(parameters, text[:8]),
         *reference.nats(parameters, text[2:15])[5:],
@@ -82,6 +71,7 @@ def test_estimate_reads_each_piece_after_its_warm_up(random_parameters: RandomPa
     ]
     estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=5)
     assert estimate.nats_per_char == pytest.approx(np.mean(expected), abs=1e-5)
+    assert estimate_stream(parameters, TEXT, streams=1) == mean_score(score_stream(parameters, TEXT))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -99,19 +89,19 @@ def test_every_id_but_the_first_is_scored_once(
 @pytest.mark.parametrize("length", [0, 1])
 @pytest.mark.parametrize("score", [score_stream, score_windows, estimate_stream])
 def test_text_of_fewer_than_two_characters_is_refused(
-    random_parameters: RandomParameters, score: Callable[..., object], length: int
+    parameters: Parameters, score: Callable[..., object], length: int
 ) -> None:
     with pytest.raises(CharlmError, match=f"a text of {length} characters?: at least 2"):
-        score(random_parameters(), TEXT[:length])
+        score(parameters, TEXT[:length])
 
 
-def test_window_of_zero_characters_is_refused(random_parameters: RandomParameters) -> None:
+def test_window_of_zero_characters_is_refused(parameters: Parameters) -> None:
     with pytest.raises(CharlmError, match="--window 0: must be 1 or more"):
-        score_windows(random_parameters(), TEXT, window=0)
+        score_windows(parameters, TEXT, window=0)
 
 
-def test_loss_that_is_not_finite_is_refused(random_parameters: RandomParameters) -> None:
-    broken = replace(random_parameters(), logits_bias=np.array([np.nan, 0, 0, 0, 0], np.float32))
+def test_loss_that_is_not_finite_is_refused(parameters: Parameters) -> None:
+    broken = replace(parameters, logits_bias=np.array([np.nan, 0, 0, 0, 0], np.float32))
     with pytest.raises(CharlmError, match="the loss is nan: the weights are too large"):
         list(score_ids(broken, TEXT, protocol="stream", window=2))
 
@@ -127,27 +117,25 @@ def blocks(*sizes: int) -> Iterator[Floats]:
         start += size
 
 
-def parse(written: list[bytes]) -> list[dict[str, Any]]:
+def recorded(nats: Iterator[Floats], ids: list[int], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Return the lines that are written, each of them whole."""
+    written: list[bytes] = []
+    list(record_surprise(nats, np.array(ids), vocabulary, written.append))
+    assert all(lines.endswith(b"\n") for lines in written)
     return [json.loads(line) for line in b"".join(written).decode("ascii").splitlines()]
 
 
 def test_each_id_but_the_first_has_a_line(vocabulary: Vocabulary) -> None:
-    written: list[bytes] = []
-    ids = np.array([2, 1, 0, 3, 4])
-    list(record_surprise(blocks(3, 1), ids, vocabulary, written.append))
-    assert parse(written) == [
+    assert recorded(blocks(3, 1), [2, 1, 0, 3, 4], vocabulary) == [
         {"position": 1, "character": "a", "nats": 0.25},
         {"position": 2, "character": "\n", "nats": 0.5},
         {"position": 3, "character": None, "reserved": "unknown", "nats": 0.75},
         {"position": 4, "character": None, "reserved": "end of text", "nats": 1.0},
     ]
-    assert all(lines.endswith(b"\n") for lines in written)
 
 
 def test_bytes_are_numbers() -> None:
-    written: list[bytes] = []
-    list(record_surprise(blocks(2), np.array([0, 255, 256]), BYTES, written.append))
-    assert parse(written) == [
+    assert recorded(blocks(2), [0, 255, 256], BYTES) == [
         {"position": 1, "byte": 255, "nats": 0.25},
         {"position": 2, "byte": None, "reserved": "end of text", "nats": 0.5},
     ]
@@ -156,7 +144,6 @@ def test_bytes_are_numbers() -> None:
 def test_each_block_is_written_before_it_is_passed_on(vocabulary: Vocabulary) -> None:
     written: list[bytes] = []
     scores = record_surprise(blocks(1, 1), np.array([0, 1, 2]), vocabulary, written.append)
-    next(scores)
-    assert len(parse(written)) == 1
-    next(scores)
-    assert len(parse(written)) == 2
+    for count in (1, 2):
+        next(scores)
+        assert b"".join(written).count(b"\n") == count

@@ -37,16 +37,13 @@ def make_bundle(random_parameters: RandomParameters) -> BundleMaker:
 def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Train two networks on the plays for seconds: two layers with skip connections, and one without."""
     folder = tmp_path_factory.mktemp("runs")
-    settings = {
-        "skip": ("model.layers=2", "model.skip_connections=true", "model.units=48"),
-        "plain": ("model.layers=1", "model.units=64", "model.embedding=16"),
+    common = "training={steps: 250, batch_size: 32, sequence_length: 32, evaluate_every: 250, checkpoint_every: 250}"
+    models = {
+        "skip": "model={layers: 2, skip_connections: true, units: 48}",
+        "plain": "model={layers: 1, units: 64, embedding: 16}",
     }
-    common = (
-        *("training.steps=250", "training.batch_size=32", "training.sequence_length=32"),
-        *("training.evaluate_every=250", "training.checkpoint_every=250"),
-    )
-    for name, own in settings.items():
-        overrides = [part for setting in (*own, *common) for part in ("-s", setting)]
+    for name, model in models.items():
+        overrides = ("-s", common, "-s", model)
         command = charlm("train", DEFAULT_CORPUS, "-c", "tiny", *overrides, "-r", folder / name)
         assert command.exit_code == 0, command.stderr
-    return {name: folder / name for name in settings}
+    return {name: folder / name for name in models}

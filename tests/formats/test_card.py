@@ -9,21 +9,19 @@ from charlm.formats.card import escape_markdown, fenced, known_score, model_card
 from charlm.network.bundle import Bundle
 
 
-def card_of(bundle: Bundle) -> str:
-    return model_card(bundle, title="plays", program="C", usage="./run", names=["run.c", "model.bin"])
+def card_of(bundle: Bundle, score: Any) -> str:
+    known = replace(bundle, facts={"score": score})
+    return model_card(known, title="plays", program="C", usage="./run", names=["run.c", "model.bin"])
 
 
-def test_the_card_has_the_score_the_settings_and_the_command(bundle: Bundle) -> None:
-    card = card_of(replace(bundle, facts={"score": {"split": "validation", "nats_per_char": 1.5}}))
+def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(bundle: Bundle) -> None:
+    card = card_of(bundle, {"split": "validation", "nats_per_char": 1.5})
     assert card.startswith("---\nlicense: mit\n")
     assert "1.5000 nats per character (2.1640 bits) on the validation text." in card
     assert f"```yaml\n{bundle.config}```" in card
     assert "charlm train TEXT -c config.yaml" in card
     assert "## Use\n\n./run\n\nThe export is `run.c` and `model.bin`." in card
-
-
-def test_what_is_not_known_is_said(bundle: Bundle) -> None:
-    assert card_of(replace(bundle, facts={"score": "good"})).count("Not known") == 1
+    assert card_of(bundle, "good").count("Not known") == 1
 
 
 def test_names_become_no_markdown_and_no_html() -> None:

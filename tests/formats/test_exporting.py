@@ -9,7 +9,7 @@ from formats.networks import BundleMaker
 
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
-from charlm.formats.exporting import FORMATS, export_c, export_torch, hub_files, to_state_dict
+from charlm.formats.exporting import FORMATS, export_torch, hub_files, to_state_dict
 from charlm.network.bundle import Bundle
 
 
@@ -27,30 +27,16 @@ def test_the_card_writes_at_the_temperature_of_the_recipe(bundle: Bundle, name: 
     assert f'"The " 500 {shown}\n' in usage or f"/ {shown}" in usage
 
 
-def test_a_c_export_says_which_ids_are_reserved(bundle: Bundle, make_bundle: BundleMaker) -> None:
-    heads = [export_c(each)["model.bin"][8:48] for each in (bundle, make_bundle(layers=1))]
-    assert [np.frombuffer(head, "<i4")[-2:].tolist() for head in heads] == [[3, 4], [-1, -1]]
-
-
 # PyTorch
 
 
 def test_a_stack_without_skip_connections_is_one_module(make_bundle: BundleMaker) -> None:
     parameters = make_bundle(layers=2, embedding=3).parameters
     named = to_state_dict(parameters)
-    assert {name: tensor.shape for name, tensor in named.items()} == {
-        "embedding.weight": (5, 3),
-        "rnn.weight_ih_l0": (4, 3),
-        "rnn.weight_hh_l0": (4, 4),
-        "rnn.bias_ih_l0": (4,),
-        "rnn.bias_hh_l0": (4,),
-        "rnn.weight_ih_l1": (4, 4),
-        "rnn.weight_hh_l1": (4, 4),
-        "rnn.bias_ih_l1": (4,),
-        "rnn.bias_hh_l1": (4,),
-        "logits.weight": (5, 4),
-        "logits.bias": (5,),
-    }
+    layer = {"weight_ih": (4, 4), "weight_hh": (4, 4), "bias_ih": (4,), "bias_hh": (4,)}
+    expected = {f"rnn.{name}_l{k}": shape for k in range(2) for name, shape in layer.items()}
+    expected |= {"embedding.weight": (5, 3), "rnn.weight_ih_l0": (4, 3), "logits.weight": (5, 4), "logits.bias": (5,)}
+    assert {name: tensor.shape for name, tensor in named.items()} == expected
     np.testing.assert_array_equal(named["rnn.weight_hh_l1"], parameters.layers[1].recurrent_kernel.T)
     assert not named["rnn.bias_hh_l0"].any()
 

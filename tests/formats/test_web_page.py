@@ -163,13 +163,19 @@ def trained(trained_runs: dict[str, Path]) -> Model:
     return load(trained_runs["skip"])
 
 
-def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(browser: Browser, trained: Model, tmp_path: Path) -> None:
-    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=100)
+@pytest.fixture
+def page(browser: Browser, trained: Model, tmp_path: Path) -> Browser:
+    """Return the browser with the page of that model."""
+    return browser.open(tmp_path / "page", trained.bundle)
+
+
+def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(page: Browser, trained: Model) -> None:
+    page.fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=100)
     for _ in range(3):
-        browser.click("write")
-    assert browser.text == "The " + str(trained.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7))
-    assert "100 characters" in browser.status
-    assert "seed 7" in browser.status
+        page.click("write")
+    assert page.text == "The " + str(trained.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7))
+    assert "100 characters" in page.status
+    assert "seed 7" in page.status
 
 
 def test_the_most_likely_text_is_that_of_charlm(
@@ -182,39 +188,34 @@ def test_the_most_likely_text_is_that_of_charlm(
         assert browser.text == "The " + str(model.generate("The ", length=500, temperature=0))
 
 
-def test_the_stop_text_ends_the_text_before_it(browser: Browser, trained: Model, tmp_path: Path) -> None:
-    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", seed=7, length=500, temperature=0.8)
-    browser.fill(stop=r".\n")
-    browser.click("write")
+def test_the_stop_text_ends_the_text_before_it(page: Browser, trained: Model) -> None:
+    page.fill(prompt="The ", seed=7, length=500, temperature=0.8, stop=r".\n")
+    page.click("write")
     expected = str(trained.generate("The ", length=500, temperature=0.8, seed=7, stop=".\n"))
     assert len(expected) < 500
-    assert browser.text == "The " + expected
-    assert "the stop text came" in browser.status
+    assert page.text == "The " + expected
+    assert "the stop text came" in page.status
     logits = trained.logits("The " + expected)[-1]  # the stop text has been taken back
-    assert browser.choices[0] == trained.vocabulary.characters[int(logits.argmax())]
+    assert page.choices[0] == trained.vocabulary.characters[int(logits.argmax())]
 
 
-def test_the_likeliest_characters_are_offered_and_can_be_chosen(
-    browser: Browser, trained: Model, tmp_path: Path
-) -> None:
-    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ")
+def test_the_likeliest_characters_are_offered_and_can_be_chosen(page: Browser, trained: Model) -> None:
+    page.fill(prompt="The ")
     order = (-trained.logits("The ")[-1]).argsort()
-    assert browser.choices == [trained.vocabulary.characters[index] for index in order[:9]]
-    second = browser.choices[1]
-    browser.driver.find_elements("css selector", "#next button")[1].click()
-    browser.wait()
-    third = browser.choices[2]
-    browser.press("3")
-    assert browser.text == "The " + second + third
-    assert browser.driver.execute_script("return document.querySelectorAll('#text .chosen').length") == 2
+    assert page.choices == [trained.vocabulary.characters[index] for index in order[:9]]
+    second = page.choices[1]
+    page.driver.find_elements("css selector", "#next button")[1].click()
+    page.wait()
+    third = page.choices[2]
+    page.press("3")
+    assert page.text == "The " + second + third
+    assert page.driver.execute_script("return document.querySelectorAll('#text .chosen').length") == 2
 
 
-def test_the_colours_and_the_details_are_the_surprise_of_charlm(
-    browser: Browser, trained: Model, tmp_path: Path
-) -> None:
+def test_the_colours_and_the_details_are_the_surprise_of_charlm(page: Browser, trained: Model) -> None:
     text = "The ferry lies."
-    browser.open(tmp_path / "page", trained.bundle).fill(prompt=text)
-    found = browser.driver.execute_script(
+    page.fill(prompt=text)
+    found = page.driver.execute_script(
         "return [...document.querySelectorAll('#text span')].map((span) => [span.dataset.nats ?? null, span.className])"
     )
     assert found[0] == [None, ""]
@@ -225,32 +226,31 @@ def test_the_colours_and_the_details_are_the_surprise_of_charlm(
         assert name == (f"s{level}" if level else "")
 
 
-def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(
-    browser: Browser, trained: Model, tmp_path: Path
-) -> None:
-    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ", length=100_000, pace=30)
+def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(page: Browser) -> None:
+    page.fill(prompt="The ", length=100_000, pace=30)
     keys = pytest.importorskip("selenium.webdriver").Keys
-    browser.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
-    browser.driver.execute_async_script("setTimeout(arguments[0], 400)")
-    assert browser.find("write").text == "Stop"
-    browser.press("Escape")
-    assert browser.find("write").text == "Write"
-    assert "stopped" in browser.status
-    assert 4 < len(browser.text) < 200
-    browser.find("write").click()
-    browser.fill(prompt="A boat")
-    assert browser.text == "A boat"
-    assert browser.find("write").text == "Write"
+    page.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
+    has_some = "document.getElementById('text').textContent.length > 8 ? done() : setTimeout(look, 20)"
+    page.driver.execute_async_script(f"const done = arguments[0], look = () => {has_some}; look()")
+    assert page.find("write").text == "Stop"
+    page.press("Escape")
+    assert page.find("write").text == "Write"
+    assert "stopped" in page.status
+    assert len(page.text) < 100_000
+    page.find("write").click()
+    page.fill(prompt="A boat")
+    assert page.text == "A boat"
+    assert page.find("write").text == "Write"
 
 
-def test_a_character_that_the_model_does_not_know_is_named(browser: Browser, trained: Model, tmp_path: Path) -> None:
-    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The é")
-    assert browser.status == "The model has never seen the character “é”."
-    assert not browser.find("write").is_enabled()
-    assert browser.choices == []
-    browser.fill(prompt="The e")
-    assert browser.status == ""
-    assert browser.find("write").is_enabled()
+def test_a_character_that_the_model_does_not_know_is_named(page: Browser) -> None:
+    page.fill(prompt="The é")
+    assert page.status == "The model has never seen the character “é”."
+    assert not page.find("write").is_enabled()
+    assert page.choices == []
+    page.fill(prompt="The e")
+    assert page.status == ""
+    assert page.find("write").is_enabled()
 
 
 def test_strange_characters_and_titles_are_text(browser: Browser, make_bundle: BundleMaker, tmp_path: Path) -> None:
@@ -301,9 +301,9 @@ def test_nothing_is_wider_than_the_page(browser: Browser, trained: Model, tmp_pa
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_every_field_and_button_has_a_name(browser: Browser, trained: Model, tmp_path: Path) -> None:
-    browser.open(tmp_path / "page", trained.bundle).fill(prompt="The ")
-    for element in browser.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
+def test_every_field_and_button_has_a_name(page: Browser) -> None:
+    page.fill(prompt="The ")
+    for element in page.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
         assert element.accessible_name.strip(), element.get_attribute("outerHTML")
 
 

@@ -7,8 +7,8 @@ again, even if this script changes. The folders are numbered by the format of ch
 its number, let this script write the next folder, and commit both. The script never overwrites a folder.
 """
 
+import contextlib
 import json
-import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,15 +29,9 @@ from charlm.training import checkpoints
 
 TEXT = "the cat sat on the mat.\n" * 40
 SETTINGS = (
-    *("model.units=6", "model.layers=2", "training.batch_size=4", "training.sequence_length=8"),
-    *(
-        "training.parts=2",
-        "training.steps=10",
-        "training.evaluate_every=5",
-        "training.checkpoint_every=5",
-        "sampling.length=0",
-        "training.kernel=tensorflow",
-    ),
+    *("model.units=6", "model.layers=2", "training.batch_size=4", "training.sequence_length=8", "training.parts=2"),
+    *("training.steps=10", "training.evaluate_every=5", "training.checkpoint_every=5", "training.kernel=tensorflow"),
+    "sampling.length=0",
 )
 
 
@@ -65,15 +59,11 @@ def _make_bundle(folder: Path) -> None:
 
 def _make_run(folder: Path) -> None:
     """Train for ten steps; keep one checkpoint, and nothing that depends on this machine."""
-    here = Path.cwd()
     with TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        try:
+        with contextlib.chdir(scratch):
             Path("text.txt").write_text(TEXT, encoding="utf-8")
             settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
             charlm(["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False)
-        finally:
-            os.chdir(here)
         run = Path(scratch) / "run"
         kept = checkpoints.restore(run / CHECKPOINTS, warn=print)
         shutil.rmtree(run / CHECKPOINTS)

@@ -7,8 +7,7 @@ from charlm.network.architecture import Architecture, architecture
 
 
 def test_tensors_have_the_names_and_shapes_of_the_format() -> None:
-    plain = Architecture(5, layers=2, units=4, embedding=None, use_bias=True, activation="tanh", skip_connections=False)
-    assert plain.shapes() == {
+    assert Architecture(5, 2, 4, None, True, "tanh", False).shapes() == {
         "rnn.0.kernel": (5, 4),
         "rnn.0.recurrent_kernel": (4, 4),
         "rnn.0.bias": (4,),
@@ -21,8 +20,7 @@ def test_tensors_have_the_names_and_shapes_of_the_format() -> None:
 
 
 def test_embedding_and_skip_connections_widen_the_kernels_and_the_bias_can_be_left_out() -> None:
-    wide = Architecture(5, layers=2, units=4, embedding=3, use_bias=False, activation="tanh", skip_connections=True)
-    assert wide.shapes() == {
+    assert Architecture(5, 2, 4, 3, False, "tanh", True).shapes() == {
         "embedding": (5, 3),
         "rnn.0.kernel": (3, 4),
         "rnn.0.recurrent_kernel": (4, 4),
@@ -36,15 +34,7 @@ def test_embedding_and_skip_connections_widen_the_kernels_and_the_bias_can_be_le
 def test_architecture_is_that_of_the_config() -> None:
     rnn = {"use_bias": False, "activation": "relu"}
     model = {"layers": 2, "units": 8, "embedding": 3, "skip_connections": True, "rnn": rnn}
-    expected = Architecture(
-        vocabulary_size=7,
-        layers=2,
-        units=8,
-        embedding=3,
-        use_bias=False,
-        activation="relu",
-        skip_connections=True,
-    )
+    expected = Architecture(7, 2, 8, embedding=3, use_bias=False, activation="relu", skip_connections=True)
     assert architecture(Config.model_validate({"model": model}), 7) == expected
 
 
@@ -52,7 +42,6 @@ def test_architecture_is_that_of_the_config() -> None:
     ("embedding", "skip_connections", "products"),
     [
         (None, False, 4 * 4 + 4 * 4 + 4 * 4 + 4 * 7),  # V, U of the upper layer, V, W
-        (3, False, 3 * 4 + 4 * 4 + 4 * 4 + 4 * 4 + 4 * 7),
         (None, True, 4 * 4 + 4 * 4 + 4 * 4 + 8 * 7),
         (3, True, 3 * 4 + 4 * 4 + (4 + 3) * 4 + 4 * 4 + 8 * 7),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from arrays import check_close
 from conftest import RandomParameters
 
 from charlm.errors import CharlmError
@@ -71,25 +72,19 @@ def test_networks_with_different_vocabularies_are_refused(
 TEXT = np.random.default_rng(4).integers(0, 5, 101)
 
 
-@pytest.mark.parametrize(("block", "values"), [(7, 1 << 20), (100, 60), (100, 1)])
-def test_blocks_give_the_logits_of_the_whole_text(block: int, values: int, random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(layers=2, scale=0.5)
-    zero, ids = parameters.zero_state(1), TEXT[:, None]
-    blocks = [*read_blocks(parameters, ids, zero, block=block, values_at_once=values)]
-    expected, state = parameters.unroll(ids, zero)
-    np.testing.assert_allclose(np.concatenate([logits for logits, _ in blocks]), expected, atol=1e-5)
-    np.testing.assert_allclose(blocks[-1][1][0], state[0], atol=1e-5)
-
-
-def test_streams_that_threads_read_have_the_logits_of_each_alone(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(layers=2)
-    ids = np.random.default_rng(0).integers(0, parameters.vocabulary_size, (9, 150))
-    state = tuple(np.random.default_rng(1).standard_normal((150, 4)).astype(np.float32) for _ in range(2))
-    blocks = [*read_blocks(parameters, ids, state, block=4)]
+@pytest.mark.parametrize(
+    ("streams", "block", "values"), [(1, 7, 1 << 20), (1, 100, 60), (1, 100, 1), (150, 4, 1 << 20)]
+)  # several threads read 150 streams
+def test_blocks_give_the_logits_of_the_whole_text(
+    streams: int, block: int, values: int, random_parameters: RandomParameters
+) -> None:
+    parameters, rng = random_parameters(layers=2, scale=0.5), np.random.default_rng(0)
+    ids = rng.integers(0, 5, (101, streams))
+    state = tuple(rng.standard_normal((streams, 4)).astype(np.float32) for _ in range(2))
+    blocks = [*read_blocks(parameters, ids, state, block=block, values_at_once=values)]
     expected, last = parameters.unroll(ids, state)
-    np.testing.assert_allclose(np.concatenate([logits for logits, _ in blocks]), expected, atol=1e-5)
-    for found, layer in zip(blocks[-1][1], last, strict=True):
-        np.testing.assert_allclose(found, layer, atol=1e-5)
+    found = np.concatenate([logits for logits, _ in blocks])
+    check_close([found, *blocks[-1][1]], [expected, *last], atol=1e-5)
 
 
 @pytest.mark.parametrize(("streams", "warm_up"), [(1, 0), (7, 14), (64, 1), (64, 0)])

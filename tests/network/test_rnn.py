@@ -5,30 +5,13 @@ import math
 import numpy as np
 import pytest
 import reference
+from arrays import check_close
 from conftest import RandomParameters
-from numpy.typing import NDArray
 from reference import NETWORKS
 
-from charlm.network.rnn import (
-    ACTIVATIONS,
-    Floats,
-    Parameters,
-    State,
-    nats,
-    parameters_from_tensors,
-    perplexity,
-    recur,
-)
+from charlm.network.rnn import ACTIVATIONS, Parameters, nats, parameters_from_tensors, perplexity, recur
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
-
-
-def step_through(parameters: Parameters, ids: NDArray[np.int64], state: State) -> tuple[Floats, State]:
-    logits = []
-    for now in ids:
-        row, state = parameters.step(now, state)
-        logits.append(row)
-    return np.stack(logits), state
 
 
 def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
@@ -48,25 +31,22 @@ def test_recurrence_of_two_units_over_1_2_3_4_gives_the_known_states() -> None:
     )
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_step_equals_the_definition(random_parameters: RandomParameters, network: dict[str, int | bool | None]) -> None:
-    parameters = random_parameters(**network)
-    logits, state = step_through(parameters, IDS, parameters.zero_state(3))
+@pytest.fixture(params=NETWORKS, ids=str)
+def parameters(request: pytest.FixtureRequest, random_parameters: RandomParameters) -> Parameters:
+    """Return a network of each structure."""
+    return random_parameters(**request.param)
+
+
+def test_step_and_unroll_equal_the_definition(parameters: Parameters) -> None:
+    whole, last = parameters.unroll(IDS, parameters.zero_state(3))
+    rows, state = [], parameters.zero_state(3)
+    for ids in IDS:
+        row, state = parameters.step(ids, state)
+        rows.append(row)
+    check_close([np.stack(rows), *state], [whole, *last], atol=1e-5)
     for stream in range(3):
-        expected_logits, expected_state = reference.read(parameters, IDS[:, stream].tolist())
-        np.testing.assert_allclose(logits[:, stream], expected_logits, atol=1e-5)
-        for output, expected in zip(state, expected_state, strict=True):
-            np.testing.assert_allclose(output[stream], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_unroll_equals_step(random_parameters: RandomParameters, network: dict[str, int | bool | None]) -> None:
-    parameters = random_parameters(**network)
-    expected_logits, expected_state = step_through(parameters, IDS, parameters.zero_state(3))
-    logits, state = parameters.unroll(IDS, parameters.zero_state(3))
-    np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
-    for output, expected in zip(state, expected_state, strict=True):
-        np.testing.assert_allclose(output, expected, atol=1e-5)
+        logits, expected = reference.read(parameters, IDS[:, stream].tolist())
+        check_close([whole[:, stream], *(output[stream] for output in last)], [logits, *expected], atol=1e-5)
 
 
 def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParameters) -> None:
@@ -74,8 +54,7 @@ def test_empty_window_leaves_the_state_unchanged(random_parameters: RandomParame
     _, state = parameters.unroll(IDS, parameters.zero_state(3))
     logits, after = parameters.unroll(IDS[:0], state)
     assert logits.shape == (0, 3, 5)
-    for output, expected in zip(after, state, strict=True):
-        np.testing.assert_array_equal(output, expected)
+    check_close(after, state)
 
 
 def test_step_and_unroll_do_not_change_the_given_state(random_parameters: RandomParameters) -> None:
@@ -93,32 +72,21 @@ def test_activation_equals_its_definition(name: str) -> None:
     result = ACTIVATIONS[name](x)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, rtol=2e-6, atol=5e-7)
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_is_finite_for_large_values(name: str) -> None:
     assert np.isfinite(ACTIVATIONS[name](np.array([-1e4, 1e4], np.float32))).all()
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_parameters_can_be_rebuilt_from_their_tensors(
-    random_parameters: RandomParameters, network: dict[str, int | bool | None]
-) -> None:
-    parameters = random_parameters(**network)
-    again = parameters_from_tensors(
-        parameters.tensors(), activation="tanh", skip_connections=parameters.skip_connections
-    )
-    assert list(again.tensors()) == list(parameters.tensors())
-    assert all(a is b for a, b in zip(again.tensors().values(), parameters.tensors().values(), strict=True))
+def test_parameters_can_be_rebuilt_from_their_tensors(parameters: Parameters) -> None:
+    tensors = parameters.tensors()
+    again = parameters_from_tensors(tensors, activation="tanh", skip_connections=parameters.skip_connections)
+    assert {name: id(tensor) for name, tensor in again.tensors().items()} == {
+        name: id(tensor) for name, tensor in tensors.items()
+    }
 
 
 def test_nats_are_minus_the_logarithm_of_the_softmax() -> None:
     logits = np.random.default_rng(5).standard_normal((2, 3, 4)).astype(np.float32)
     targets = np.array([[0, 1, 2], [3, 3, 0]])
-    expected = [
-        [reference.log_sum_exp(row) - row[target] for row, target in zip(rows, row_targets, strict=True)]
-        for rows, row_targets in zip(logits, targets, strict=True)
-    ]
+    expected = [[reference.log_sum_exp(logits[t, b]) - logits[t, b, targets[t, b]] for b in range(3)] for t in range(2)]
     result = nats(logits, targets)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, rtol=1e-5)
@@ -134,6 +102,5 @@ def test_logits_that_are_not_finite_give_nats_that_are_not_finite(value: float) 
     assert not np.isfinite(nats(np.array([[0.0, value]], np.float32), np.array([0]))).any()
 
 
-@pytest.mark.parametrize("nats", [1e4, math.inf])
-def test_perplexity_is_infinite_if_it_is_too_large_for_a_float(nats: float) -> None:
-    assert perplexity(nats) == math.inf
+def test_perplexity_is_infinite_if_it_is_too_large_for_a_float() -> None:
+    assert perplexity(1e4) == perplexity(math.inf) == math.inf

@@ -16,9 +16,13 @@ def some_state(parameters: Parameters, batch: int) -> State:
     return parameters.unroll(IDS[::-1, :batch], parameters.zero_state(batch))[1]
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_stepper_equals_step(random_parameters: RandomParameters, network: dict[str, int | bool | None]) -> None:
-    parameters = random_parameters(**network)
+@pytest.fixture(params=NETWORKS, ids=str)
+def parameters(request: pytest.FixtureRequest, random_parameters: RandomParameters) -> Parameters:
+    """Return a network of each structure."""
+    return random_parameters(**request.param)
+
+
+def test_stepper_equals_step(parameters: Parameters) -> None:
     state = some_state(parameters, 1)
     stepper = Stepper(parameters, state)
     for ids in IDS[:, :1]:
@@ -27,10 +31,7 @@ def test_stepper_equals_step(random_parameters: RandomParameters, network: dict[
         np.testing.assert_allclose(stepper.logits, logits, rtol=1e-4, atol=1e-5)
 
 
-def test_forbidden_ids_have_a_logit_of_minus_infinity_and_others_do_not_change(
-    random_parameters: RandomParameters,
-) -> None:
-    parameters = random_parameters()
+def test_forbidden_ids_have_a_logit_of_minus_infinity_and_others_do_not_change(parameters: Parameters) -> None:
     state = some_state(parameters, 1)
     free, bound = Stepper(parameters, state), Stepper(parameters, state, forbidden=[1, 4])
     assert (bound.logits[[1, 4]] == -np.inf).all()
@@ -38,11 +39,7 @@ def test_forbidden_ids_have_a_logit_of_minus_infinity_and_others_do_not_change(
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 16])
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_tiles_equal_step(
-    random_parameters: RandomParameters, network: dict[str, int | bool | None], lanes: int
-) -> None:
-    parameters = random_parameters(**network)
+def test_tiles_equal_step(parameters: Parameters, lanes: int) -> None:
     stepper, state = TiledStepper(parameters, streams=7, lanes=lanes), parameters.zero_state(7)
     for ids in IDS:
         logits, state = parameters.step(ids, state)

@@ -53,8 +53,8 @@ def ids_of(chunks: Sequence[Chunk]) -> list[int]:
     return [index for chunk in chunks for index in chunk.ids.tolist()]
 
 
-@pytest.mark.parametrize("length", [1, 10, WINDOW - 5, WINDOW, 3 * WINDOW + 7])
-@pytest.mark.parametrize("window", [1, 2, 7, WINDOW])
+@pytest.mark.parametrize("length", [1, WINDOW - 5, WINDOW, 3 * WINDOW + 7])
+@pytest.mark.parametrize("window", [1, 7, WINDOW])
 def test_a_text_is_the_one_that_generate_writes(parameters: Parameters, length: int, window: int) -> None:
     sampler = Sampler(temperature=0.8, top_p=0.9)
     expected = generate(parameters, PROMPT, sampler=sampler, length=length, seed=5)
@@ -69,7 +69,7 @@ def test_a_text_among_others_that_join_and_leave_is_the_same_to_the_bit(paramete
         return job(parameters, 7, length=150, sampler=Sampler(top_k=6), likeliest=3)
 
     alone = Batch(parameters, slots=40)
-    alone.add(lone := wanted())
+    alone.add(wanted())
     (expected,) = finish(alone).values()
     batch, rng = Batch(parameters, slots=40), np.random.default_rng(0)
     others = [
@@ -89,12 +89,9 @@ def test_a_text_among_others_that_join_and_leave_is_the_same_to_the_bit(paramete
         batch.step()
         steps += 1
         chunks += [chunk for reported, chunk in batch.take_reports(everything=steps % 13 == 0) if reported is crowded]
-    assert lone is not crowded
     for name in ("ids", "logprobs", "likeliest_ids", "likeliest_logprobs"):
-        np.testing.assert_array_equal(
-            np.concatenate([getattr(chunk, name) for chunk in chunks]),
-            np.concatenate([getattr(chunk, name) for chunk in expected]),
-        )
+        found = np.concatenate([getattr(chunk, name) for chunk in chunks])
+        np.testing.assert_array_equal(found, np.concatenate([getattr(chunk, name) for chunk in expected]))
 
 
 @pytest.mark.parametrize("every", [1, 3, 10**9])
@@ -155,11 +152,8 @@ def test_a_text_without_finite_logits_ends_and_the_others_go_on(random_parameter
     parameters.logits_kernel[:] *= 1e6
     batch = Batch(parameters, slots=2, lanes=2)
     with np.errstate(over="ignore", invalid="ignore"):
-        for wanted in (
-            broken := job(parameters, prompt=[1, 3]),
-            sound := job(parameters, prompt=[1, 2], length=2, sampler=Sampler(temperature=0)),
-        ):
-            batch.add(wanted)
+        batch.add(broken := job(parameters, prompt=[1, 3]))
+        batch.add(sound := job(parameters, prompt=[1, 2], length=2, sampler=Sampler(temperature=0)))
         reports = finish(batch)
     assert reports[broken][-1].reason == "not finite"
     assert ids_of(reports[broken]) == []

@@ -1,15 +1,13 @@
 """A run is the same whenever it is interrupted and whatever it started from; and what ends or refuses it."""
 
-import os
 import shutil
 import signal
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, Trained, engine_of, resume, train
+from fake_runs import STEPS_PER_EPOCH, Trained, check_same, engine_of, resume, ticking, train
 from run_folders import contents
 
 from charlm.config.recipes import section_name
@@ -22,66 +20,43 @@ from charlm.training import loop
 from charlm.training.checkpoints import Progress
 from charlm.training.signals import stop_on_signal
 
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
 # Repeatable
 
 
 def test_the_same_seed_gives_the_same_bytes(reference: Trained, tmp_path: Path) -> None:
-    again = train(tmp_path / "again")
-    assert again.files() == reference.files()
-    assert again.repeatable_metrics == reference.repeatable_metrics
+    check_same(train(tmp_path / "again"), reference)
 
 
 @pytest.mark.parametrize(
-    "step",
+    ("step", "growing"),
     [
-        pytest.param(7, id="between two logs"),
-        pytest.param(STEPS_PER_EPOCH + 10, id="in the middle of an epoch, with an evaluation"),
-        pytest.param(49, id="one step before the last"),
+        pytest.param(7, "false", id="between two logs"),
+        pytest.param(STEPS_PER_EPOCH + 10, "false", id="in the middle of an epoch, with an evaluation"),
+        pytest.param(49, "false", id="one step before the last"),
+        pytest.param(50, "false", id="before the last evaluation"),
+        pytest.param(7, "true", id="growing windows"),
+        pytest.param(30, "true", id="growing windows that have grown"),
     ],
 )
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(step: int, reference: Trained, tmp_path: Path) -> None:
-    stopped = train(tmp_path / "run", "training.steps_per_call=1", faults=interrupt_after(step))
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    step: int, growing: str, reference: Trained, tmp_path: Path
+) -> None:
+    setting = f"training.growing_windows={growing}"
+    whole = reference if growing == "false" else train(tmp_path / "whole", setting)
+    stopped = train(tmp_path / "run", setting, "training.steps_per_call=1", faults=interrupt_after(step))
     assert (stopped.outcome.progress.step, stopped.outcome.signal) == (step, signal.SIGINT)
     assert stopped.outcome.reason == "stopped by SIGINT"
+    assert list(stopped.validation()) == [*range(10, step, 10)]
 
     resumed = resume(stopped.folder, "training.steps_per_call=10")
     assert resumed.outcome.reason == "all steps done"
-    assert resumed.repeatable_metrics == reference.repeatable_metrics
-    newest = {name: data for name, data in reference.files().items() if "checkpoints" not in name or "50" in name}
+    assert resumed.repeatable_metrics == whole.repeatable_metrics
+    newest = {name: data for name, data in whole.files().items() if "checkpoints" not in name or "50" in name}
     assert resumed.files() | newest == resumed.files()
 
 
-@pytest.mark.parametrize("step", [7, 30, 48])
-def test_an_interrupted_run_whose_windows_grow_ends_like_an_uninterrupted_one(step: int, tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", "training.growing_windows=true")
-    stopped = train(tmp_path / "run", "training.growing_windows=true", faults=interrupt_after(step))
-    resumed = resume(stopped.folder)
-    assert resumed.outcome.reason == "all steps done"
-    assert resumed.repeatable_metrics == whole.repeatable_metrics
-    assert resumed.files() | whole.files() == resumed.files()
-
-
-def test_an_evaluation_prevented_by_a_signal_is_done_on_resume(reference: Trained, tmp_path: Path) -> None:
-    stopped = train(tmp_path / "run", faults=interrupt_after(50))
-    assert (stopped.outcome.reason, stopped.outcome.signal) == ("stopped by SIGINT", signal.SIGINT)
-    assert list(stopped.validation()) == [10, 20, 30, 40]
-    resumed = resume(stopped.folder)
-    assert resumed.outcome.reason == "all steps done"
-    assert resumed.files() == reference.files()
-    assert resumed.repeatable_metrics == reference.repeatable_metrics
-
-
 def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
-    stopped = train(tmp_path / "run", faults=interrupt_after(49), clock=map((100.0).__mul__, count()).__next__)
+    stopped = train(tmp_path / "run", faults=interrupt_after(45), clock=ticking(100.0))
     resumed = resume(stopped.folder).outcome.progress
     assert resumed.elapsed_seconds > stopped.outcome.progress.elapsed_seconds > 100
     assert resumed.seconds > stopped.outcome.progress.seconds > 0
@@ -97,9 +72,7 @@ def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
 def test_a_crashed_run_ends_like_an_uninterrupted_one(step: int, reference: Trained, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "run", faults=crash_after(step))
-    resumed = resume(tmp_path / "run/run")
-    assert resumed.files() == reference.files()
-    assert resumed.repeatable_metrics == reference.repeatable_metrics
+    check_same(resume(tmp_path / "run/run"), reference)
 
 
 def test_a_run_that_crashed_before_its_first_checkpoint_starts_again(reference: Trained, tmp_path: Path) -> None:
@@ -107,26 +80,21 @@ def test_a_run_that_crashed_before_its_first_checkpoint_starts_again(reference: 
     for name in ("checkpoints", "best", "last"):
         shutil.rmtree(crashed.folder / name)
     (crashed.folder / "metrics.jsonl").write_bytes(b"")
-    resumed = resume(crashed.folder)
-    assert resumed.files() == reference.files()
-    assert resumed.repeatable_metrics == reference.repeatable_metrics
+    check_same(resume(crashed.folder), reference)
     assert len(list((crashed.folder / "tensorboard").glob("*.tfevents.*"))) == 1
 
 
-@pytest.mark.parametrize("lost", [["best"], ["metrics.jsonl"]])
-def test_a_run_without_checkpoints_does_not_start_again_if_something_would_be_lost(
-    lost: list[str], tmp_path: Path
-) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    shutil.rmtree(trained.folder / "checkpoints")
-    for name in {"best", "last", "metrics.jsonl"} - set(lost):
-        remove(trained.folder / name)
-    (trained.folder / "metrics.jsonl").touch()
-    before = contents(trained.folder)
-    names = r"/?, ".join(lost)
-    with pytest.raises(CharlmError, match=rf"checkpoints: no checkpoint to continue from, but the run has {names}/?, "):
-        resume(trained.folder)
-    assert contents(trained.folder) == before
+@pytest.mark.parametrize("lost", ["best/", "metrics.jsonl"])
+def test_a_run_without_checkpoints_does_not_start_again_if_something_would_be_lost(lost: str, tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", "training.steps=10").folder
+    for name in {"best/", "last/", "checkpoints/"} - {lost}:
+        shutil.rmtree(folder / name)
+    if lost != "metrics.jsonl":
+        (folder / "metrics.jsonl").write_bytes(b"")
+    before = contents(folder)
+    with pytest.raises(CharlmError, match=rf"checkpoints: no checkpoint to continue from, but the run has {lost}, "):
+        resume(folder)
+    assert contents(folder) == before
 
 
 def test_temporary_files_of_a_crashed_run_are_removed(tmp_path: Path) -> None:
@@ -139,10 +107,10 @@ def test_temporary_files_of_a_crashed_run_are_removed(tmp_path: Path) -> None:
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     done = train(tmp_path / "run")
-    files, metrics = done.files(), done.metrics
+    before = done.files(), done.metrics
     again = resume(done.folder)
     assert again.outcome.reason == "all steps done"
-    assert (again.files(), again.metrics) == (files, metrics)
+    assert (again.files(), again.metrics) == before
 
 
 def test_a_run_with_a_damaged_checkpoint_repeats_the_steps_since_the_one_before(
@@ -153,17 +121,10 @@ def test_a_run_with_a_damaged_checkpoint_repeats_the_steps_since_the_one_before(
     resumed = resume(crashed.folder)
     assert any("step-000000050" in line for line in resumed.said)
     assert "resumed at step 40 of 50" in resumed.said
-    assert resumed.files() == reference.files()
-    assert resumed.repeatable_metrics == reference.repeatable_metrics
+    check_same(resumed, reference)
 
 
 # The end
-
-
-def test_epochs_end_a_run(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.epochs=1")
-    assert trained.outcome.progress.step == STEPS_PER_EPOCH
-    assert trained.metrics[-1]["epoch"] == 1.0
 
 
 def test_early_stopping_ends_a_run_after_that_many_evaluations_without_a_new_best(tmp_path: Path) -> None:
@@ -186,13 +147,6 @@ def test_by_default_early_stopping_is_on_if_there_are_ten_weights_for_each_chara
     assert any("early stopping, patience 5" in line for line in trained.said) == is_small
 
 
-def test_a_text_cut_during_training_ends_it_with_an_error_that_names_the_file(tmp_path: Path) -> None:
-    ids = tmp_path / "run/run/corpus/ids.bin"
-    faults = Faults(after_call=lambda step: os.truncate(ids, 3) if step == 10 else None)
-    with pytest.raises(CharlmError, match=r"ids\.bin: was cut to 3 bytes while in use; .*364"):
-        train(tmp_path / "run", faults=faults)
-
-
 def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_an_uninterrupted_one(
     reference: Trained, tmp_path: Path
 ) -> None:
@@ -208,9 +162,7 @@ def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_
         outcome = loop.train(run, engine_of(run), resume=True, session=session)
     assert (outcome.reason, outcome.progress.step, outcome.signal) == ("enough", 30, None)
     assert seen == list(reference.validation().items())[:3]
-    resumed = resume(run.folder)
-    assert resumed.files() == reference.files()
-    assert resumed.repeatable_metrics == reference.repeatable_metrics
+    check_same(resume(run.folder), reference)
 
 
 # The weights of another model
@@ -225,11 +177,8 @@ def test_a_run_begins_with_the_weights_and_the_loss_of_another_model(reference: 
 def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
     reference: Trained, tmp_path: Path
 ) -> None:
-    child = train(
-        tmp_path / "child",
-        "training.early_stopping={min_weights_per_character: 0, min_delta: 10}",
-        parent=reference.folder / "last",
-    )
+    setting = "training.early_stopping={min_weights_per_character: 0, min_delta: 10}"
+    child = train(tmp_path / "child", setting, parent=reference.folder / "last")
     assert child.outcome.progress.best_step == 0
     assert read_bundle(child.folder / "best").facts["step"] == 0
     assert "no evaluation was better than the weights that training began with" in "".join(child.said)
@@ -240,11 +189,10 @@ def test_a_run_that_begins_with_another_model_is_resumed_to_the_bit_without_it(
 ) -> None:
     shutil.copytree(reference.folder / "last", tmp_path / "parent")
     whole = train(tmp_path / "whole", parent=tmp_path / "parent")
-    train(tmp_path / "cut", parent=tmp_path / "parent", faults=interrupt_after(7))
+    cut = train(tmp_path / "cut", parent=tmp_path / "parent", faults=interrupt_after(5))
+    assert cut.outcome.progress.step == 5
     shutil.rmtree(tmp_path / "parent")
-    resumed = resume(tmp_path / "cut/run")
-    assert resumed.files() == whole.files()
-    assert resumed.repeatable_metrics == whole.repeatable_metrics
+    check_same(resume(tmp_path / "cut/run"), whole)
 
 
 # Settings with names
@@ -269,6 +217,7 @@ ENGINES = {"model.rnn.activation", "training.precision", "training.kernel"}
 def test_every_name_that_a_setting_takes_makes_another_run(tmp_path: Path) -> None:
     text = "abc e\u0301 \ufb01 " * 99  # NFC joins the accent, NFKC parts the ligature as well
     for key in NAMED.keys() - ENGINES:
-        runs = [train(tmp_path / f"{key}={name}", f"{key}={name}", text=text).files() for name in NAMED[key]]
+        settings = [f"{key}={name}" for name in NAMED[key]]
+        runs = [train(tmp_path / one, one, "training.steps=20", text=text).files() for one in settings]
         weights = {files["last/weights.safetensors"] for files in runs}
         assert len(weights) == len(NAMED[key]) > 1, key

@@ -1,6 +1,5 @@
 """The log files of a run: their contents, and how they are cut to the sizes in a checkpoint."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -11,16 +10,13 @@ import pytest
 import safetensors.numpy
 from fake_engine import FakeEngine, Faults, crash_after
 from fake_runs import TEXT, Trained, resume, train
-from run_folders import contents, names, read_events, read_metrics
+from run_folders import change_checkpoint, contents, names, read_events, read_metrics
 
-from charlm.config.file import load_config
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.hardware import core_count
 from charlm.network.bundle import read_bundle
 from charlm.runs.run import open_run
-from charlm.storage.atomic import sha256
 from charlm.text.tokenization import tokenize
 from charlm.training.checkpoints import restore
 from charlm.training.outputs import rewind
@@ -44,9 +40,9 @@ def test_a_resume_says_if_the_kernel_is_another_library(
     before: str | None, now: str | None, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeEngine, "library", before)
-    train(tmp_path / "run")
+    run = train(tmp_path / "run", "training.steps=10").folder
     monkeypatch.setattr(FakeEngine, "library", now)
-    said = resume(tmp_path / "run/run", "training.steps=60").said
+    said = resume(run, "training.steps=20").said
     assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
 
 
@@ -60,14 +56,11 @@ def test_what_a_checkpoint_counts_of_the_logs_is_on_the_disk(tmp_path: Path, mon
 
 
 def test_windows_that_are_longer_than_the_text_are_refused_on_a_resume(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run")
-    (path,) = trained.folder.glob("checkpoints/*50/progress.json")
-    progress = json.loads(path.read_text())["checkpoint"]
-    progress["progress"]["phases"] = [[0, 82]]  # 327 characters in four streams
-    body = json.dumps(progress, indent=2)
-    path.write_text(f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}')
+    trained = train(tmp_path / "run", "training.steps=10")
+    phases = {"phases": [[0, 82]]}  # 327 characters in four streams
+    change_checkpoint(trained.folder / "checkpoints/step-000000010", lambda facts: facts["progress"].update(phases))
     with pytest.raises(CharlmError, match="damaged: windows of 82 are longer than the text"):
-        resume(trained.folder, "training.steps=60")
+        resume(trained.folder, "training.steps=20")
 
 
 def steps_of(run: Path, tag: str) -> list[int]:
@@ -117,30 +110,22 @@ def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
 # Checkpoints
 
 
-def test_the_number_of_parts_defaults_to_the_number_of_cores(tmp_path: Path) -> None:
-    rows = ("training.batch_size=32", "training.sequence_length=1")  # enough for a part on each of four cores
-    trained = train(tmp_path / "run", "training.steps=10", "training.parts=null", *rows)
-    assert load_config(trained.folder / "config.yaml").training.parts == min(core_count(), 4)
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    """Replace a text that a file has exactly once."""
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("activation: tanh", "activation: relu", r"model\.rnn\.activation: found 'relu'; must be 'tanh'"),
+        ("units: 8", "units: 9", "another network, optimizer or batch"),
+    ],
+)
+def test_a_setting_that_must_stay_and_was_changed_in_the_file_is_refused(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    trained = train(tmp_path / "run", "training.steps=10")
+    path = trained.folder / "config.yaml"
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1
     path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def test_a_setting_that_must_stay_and_was_changed_in_the_file_is_refused(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    edit(trained.folder / "config.yaml", "activation: tanh", "activation: relu")
-    with pytest.raises(CharlmError, match=r"config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'"):
-        resume(trained.folder)
-
-
-def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "training.steps=10")
-    edit(trained.folder / "config.yaml", "units: 8", "units: 9")
-    with pytest.raises(CharlmError, match="another network, optimizer or batch"):
+    with pytest.raises(CharlmError, match=message):
         resume(trained.folder)
 
 
@@ -154,8 +139,7 @@ def test_settings_that_a_resume_changes_are_logged_and_said(tmp_path: Path) -> N
     assert "training.steps: was 10, is now 20" in resumed.said
     assert "training.log_every: was 5, is now 7" in resumed.said
     (event,) = changes(resumed)
-    assert steps_of(trained.folder, "settings") == [10]
-    assert event["step"] == 10
+    assert steps_of(trained.folder, "settings") == [event["step"]] == [10]
     assert event["changes"] == {
         "training.steps": {"from": 10, "to": 20},
         "training.log_every": {"from": 5, "to": 7},

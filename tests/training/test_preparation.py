@@ -12,6 +12,7 @@ from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
+from charlm.hardware import core_count
 from charlm.training.preparation import Preparation, Text, check_memory, prepare
 from charlm.training.signals import Session
 from charlm.training.timing import check_minutes
@@ -23,14 +24,8 @@ QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.
 def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
     """Prepare a training on a text, which is tokenized into scratch/."""
     Path("scratch").mkdir(exist_ok=True)
-    return prepare(
-        text,
-        recipe=recipe,
-        overrides=parse_overrides(overrides),
-        scratch=Path("scratch"),
-        engines=FakeEngines(),
-        session=Session(),
-    )
+    options: dict[str, Any] = {"scratch": Path("scratch"), "engines": FakeEngines(), "session": Session()}
+    return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), **options)
 
 
 def prepare_with(characters: int | None, recipe: str | None = None, overrides: Overrides = ()) -> Preparation:
@@ -49,7 +44,10 @@ def test_a_text_alone_gets_the_recipe_for_its_size(characters: int, recipe: str,
     assert (prepared.is_advised, prepared.config.recipe, prepared.advised_minutes) == (True, recipe, minutes)
     assert prepared.config.model == expected.model
     assert prepared.config.training.optimizer == expected.training.optimizer
-    assert prepared.config.training.parts is not None
+
+
+def test_a_batch_has_a_part_for_each_core() -> None:
+    assert prepare_with(SHORT, "tiny", "training.batch_size=32").config.training.parts == min(core_count(), 4)
 
 
 @pytest.mark.parametrize(("characters", "better"), [(SHORT, []), (LONG, ["shakespeare-15m"])])
@@ -84,12 +82,7 @@ def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: i
 
 @pytest.mark.parametrize(
     ("overrides", "every"),
-    [
-        ((), 30),
-        ("training.steps=50", 5),
-        ("training.steps=5000", 30),
-        ("training={steps: 50, evaluate_every: 25}", 25),
-    ],
+    [((), 30), ("training.steps=50", 5), ("training.steps=5000", 30), ("training={steps: 50, evaluate_every: 25}", 25)],
 )
 def test_a_run_of_another_length_than_its_recipe_is_evaluated_ten_times_or_more(
     overrides: Overrides, every: int

@@ -21,19 +21,15 @@ from charlm.training.checkpoints import Progress
 from charlm.training.recorder import Validator
 
 
-def test_each_line_has_the_keys_of_the_contract(reference: Trained) -> None:
+def test_each_line_has_the_keys_of_the_contract_and_the_position_in_the_run(reference: Trained) -> None:
     position = {"step", "epoch", "characters", "seconds", "split", "nats_per_char", "bits_per_char"}
     training = position | {"learning_rate", "gradient_norm", "characters_per_second"}
     for line in reference.metrics:
         assert set(line) == (training if line["split"] == "train" else position)
-
-
-def test_each_line_has_the_position_in_the_run(reference: Trained) -> None:
-    last = reference.metrics[-1]
-    assert (last["step"], last["epoch"], last["characters"]) == (50, 50 / STEPS_PER_EPOCH, 50 * 4 * 4)
-    assert last["bits_per_char"] == pytest.approx(last["nats_per_char"] / math.log(2))
     assert [line["step"] for line in reference.metrics if line["split"] == "train"] == list(range(5, 51, 5))
     assert list(reference.validation()) == list(range(10, 51, 10))
+    assert (line["step"], line["epoch"], line["characters"]) == (50, 50 / STEPS_PER_EPOCH, 50 * 4 * 4)
+    assert line["bits_per_char"] == pytest.approx(line["nats_per_char"] / math.log(2))
 
 
 def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_user_is_told(tmp_path: Path) -> None:
@@ -93,32 +89,26 @@ def validator(
     return Validator(Run(folder / "run", config, make_corpus(folder, text)))
 
 
-@pytest.mark.parametrize(("nats", "is_best"), [(1.9, True), (2.0, False), (2.1, False), (math.nan, False)])
-def test_only_a_lower_loss_is_the_best(nats: float, is_best: bool, tmp_path: Path) -> None:
-    progress = Progress(step=9, best_nats=2.0, best_step=5, evaluations_without_best=1)
-    assert validator(tmp_path).update_best(nats, progress) == is_best
-    assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (2.0, 5))
+@pytest.mark.parametrize(
+    ("before", "nats", "min_delta", "is_best"),
+    [
+        *((2.0, 1.9, 0, True), (2.0, 2.0, 0, False), (2.0, 2.1, 0, False), (2.0, math.nan, 0, False)),
+        *((2.0, 1.95, 0.1, False), (None, 3.0, 0, True), (None, math.inf, 0, False), (None, math.nan, 0, False)),
+    ],
+)
+def test_only_a_finite_loss_that_is_lower_by_the_margin_is_the_best(
+    before: float | None, nats: float, min_delta: float, is_best: bool, tmp_path: Path
+) -> None:
+    progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
+    assert validator(tmp_path, min_delta=min_delta).update_best(nats, progress) == is_best
+    assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (before, 5))
     assert progress.evaluations_without_best == (0 if is_best else 2)
-
-
-def test_a_loss_must_be_lower_by_the_margin(tmp_path: Path) -> None:
-    progress = Progress(best_nats=2.0)
-    assert not validator(tmp_path, min_delta=0.1).update_best(1.95, progress)
-
-
-@pytest.mark.parametrize(("nats", "is_best"), [(3.0, True), (math.inf, False), (math.nan, False)])
-def test_the_first_finite_loss_is_the_best(nats: float, is_best: bool, tmp_path: Path) -> None:
-    assert validator(tmp_path).update_best(nats, Progress()) == is_best
 
 
 def test_the_sample_is_that_of_charlm_sample_with_its_prompt(bundle: Bundle, tmp_path: Path) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
     expected = "".join(generate_text(bundle, TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")))
     assert validator(tmp_path, sampling=settings).sample(bundle) == f"ab{expected}"
-
-
-def test_without_a_length_there_is_no_sample(bundle: Bundle, tmp_path: Path) -> None:
-    assert validator(tmp_path, sampling=SamplingConfig(length=0)).sample(bundle) == ""
 
 
 def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Path) -> None:

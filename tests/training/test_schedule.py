@@ -40,15 +40,9 @@ def test_a_run_whose_config_does_not_say_how_often_is_evaluated_at_least_20_time
     assert len(evaluations) < 40 or schedule.evaluate_every == 500
 
 
-def test_a_run_is_evaluated_periodically_and_at_its_end_but_not_at_its_start() -> None:
+def test_a_run_is_evaluated_saved_and_logged_at_its_steps() -> None:
     assert [step for step in range(51) if SCHEDULE.evaluates_at(step)] == [12, 24, 36, 48, 50]
-
-
-def test_a_run_is_saved_at_its_start_periodically_and_at_its_end() -> None:
     assert [step for step in range(51) if SCHEDULE.saves_at(step)] == [0, 20, 40, 50]
-
-
-def test_a_line_is_logged_before_every_evaluation() -> None:
     assert [step for step in range(1, 26) if SCHEDULE.logs_at(step)] == [5, 10, 12, 15, 20, 24, 25]
 
 
@@ -127,26 +121,19 @@ def rates(first: int, count: int, total: int, **schedule: Any) -> list[float]:
     return list(replace(SCHEDULE, peak_rate=1.0, decay=decay, total=total).rates(first, count))
 
 
-def test_a_constant_schedule_stays_at_the_peak() -> None:
-    assert rates(0, 4, 4, name="constant") == [1, 1, 1, 1]
-
-
-def test_a_cosine_falls_along_half_a_wave_to_the_final_fraction() -> None:
-    assert rates(0, 5, 5, name="cosine", final_fraction=0.2) == pytest.approx(
-        [1, 0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5, 0.2]
-    )
-
-
-def test_an_exponential_falls_by_the_same_factor_at_every_step() -> None:
-    assert rates(0, 5, 5, name="exponential", final_fraction=1 / 16) == pytest.approx([1, 1 / 2, 1 / 4, 1 / 8, 1 / 16])
-
-
-def test_the_rate_rises_linearly_over_the_warm_up() -> None:
-    assert rates(0, 5, 30, name="constant", warmup_steps=3) == pytest.approx([0.25, 0.5, 0.75, 1, 1])
-
-
-def test_a_short_run_warms_up_for_a_tenth_of_its_steps() -> None:
-    assert rates(0, 5, 20, name="constant", warmup_steps=50) == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
+@pytest.mark.parametrize(
+    ("total", "schedule", "expected"),
+    [
+        (5, {"name": "constant"}, [1, 1, 1, 1, 1]),
+        (5, {"name": "cosine", "final_fraction": 0.2}, [1, 0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5, 0.2]),
+        (5, {"name": "exponential", "final_fraction": 1 / 16}, [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]),
+        (30, {"name": "constant", "warmup_steps": 3}, [0.25, 0.5, 0.75, 1, 1]),
+        (20, {"name": "constant", "warmup_steps": 50}, [1 / 3, 2 / 3, 1, 1, 1]),  # at most a tenth of the steps
+    ],
+    ids=str,
+)
+def test_the_first_rates_are_those_of_the_schedule(total: int, schedule: dict[str, Any], expected: list[float]) -> None:
+    assert rates(0, 5, total, **schedule) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", get_args(ScheduleConfig.model_fields["name"].annotation))

@@ -17,18 +17,13 @@ def hangup_is_not_ignored() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-def test_a_deferred_signal_is_only_recorded() -> None:
-    for number in CAUGHT:
-        with stop_on_signal() as request, request.deferred():
-            assert request.signal is None
-            signal.raise_signal(number)
-            assert request.signal == number
-
-
-def test_a_second_signal_is_raised_at_once() -> None:
+@pytest.mark.parametrize("number", CAUGHT)
+def test_a_deferred_signal_is_only_recorded_and_a_second_one_is_raised_at_once(number: signal.Signals) -> None:
     with stop_on_signal() as request, request.deferred():
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
+        assert request.signal is None
+        signal.raise_signal(number)
+        assert request.signal == number
+        with pytest.raises(Stopped):
             signal.raise_signal(signal.SIGINT)
     assert request.signal == signal.SIGINT
 

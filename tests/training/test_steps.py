@@ -1,8 +1,10 @@
 """Which windows the steps of a run read, how they are grouped into calls, and what counts as diverged."""
 
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from fake_engine import FakeEngine, Faults
 from fake_runs import resume, train
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config, DivergenceConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from charlm.config.schema import Config, DivergenceConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
@@ -24,24 +26,15 @@ from charlm.training.steps import DivergenceError, StepRunner, check_steps
 SETTINGS = DivergenceConfig(tolerance_nats=1.0, patience_steps=2)
 
 
-def check(*losses: float, settings: DivergenceConfig = SETTINGS, progress: Progress | None = None) -> Progress:
-    """Check losses in a single call, after those in `progress` if it is given."""
-    progress = progress or Progress()
-    check_steps([(loss, 1.0) for loss in losses], first=progress.step, progress=progress, settings=settings)
-    progress.step += len(losses)
-    return progress
+def check(*losses: float) -> None:
+    """Check losses in a single call."""
+    check_steps([(loss, 1.0) for loss in losses], first=0, progress=Progress(), settings=SETTINGS)
 
 
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_counts_as_diverged(loss: float) -> None:
-    with pytest.raises(DivergenceError, match=f"^the loss is {loss} and the gradient norm 1.0 at step 2:"):
-        check(3.0, loss, 3.0)
-
-
-@pytest.mark.parametrize("norm", [math.nan, math.inf])
-def test_a_gradient_norm_that_is_not_finite_counts_as_diverged(norm: float) -> None:
-    with pytest.raises(DivergenceError, match=f"the gradient norm {norm} at step 8"):
-        check_steps([(3.0, norm)], first=7, progress=Progress(), settings=SETTINGS)
+@pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (3.0, math.nan), (3.0, math.inf)])
+def test_a_loss_or_a_gradient_norm_that_is_not_finite_counts_as_diverged(loss: float, norm: float) -> None:
+    with pytest.raises(DivergenceError, match=f"^the loss is {loss} and the gradient norm {norm} at step 8:"):
+        check_steps([(loss, norm), (3.0, 1.0)], first=7, progress=Progress(), settings=SETTINGS)
 
 
 def test_a_mean_loss_far_above_the_lowest_counts_as_diverged() -> None:
@@ -101,11 +94,11 @@ class Call(NamedTuple):
 
 
 class RecordingEngine(FakeEngine):
-    """Records its calls, and reports the given loss and time for each step."""
+    """Records its calls, and reports a loss of 1.5 and the given time for each step."""
 
-    def __init__(self, *, seconds_per_step: float, loss: float) -> None:
+    def __init__(self, seconds_per_step: float) -> None:
         super().__init__(Config(), BATCHES, vocabulary_size=3, faults=Faults())
-        self.seconds_per_step, self.loss, self.calls = seconds_per_step, loss, list[Call]()
+        self.seconds_per_step, self.calls = seconds_per_step, list[Call]()
 
     def take_steps(
         self,
@@ -117,28 +110,19 @@ class RecordingEngine(FakeEngine):
     ) -> StepMetrics:
         self.calls.append(Call(windows, rates, reset_state, soft_targets))
         count = len(windows)
-        return StepMetrics([self.loss] * count, [2.0] * count, self.seconds_per_step * count)
+        return StepMetrics([1.5] * count, [2.0] * count, self.seconds_per_step * count)
 
 
 def make(
     folder: Path,
     *,
     seconds_per_step: float = 1e-6,
-    loss: float = 1.5,
     soft_targets: NDArray[np.float16] | None = None,
-    **settings: Any,
 ) -> tuple[RecordingEngine, StepRunner]:
     """Return an engine and the runner of its steps over TEXT; nothing but steps happens for 100 steps."""
-    events = {"log_every": 100, "evaluate_every": 100, "checkpoint_every": 100}
-    config = TrainingConfig(
-        steps=100,
-        steps_per_call=3,
-        optimizer=OptimizerConfig(learning_rate=0.5),
-        schedule=ScheduleConfig(name="constant"),
-        **{**events, **settings},
-    )
+    config = TrainingConfig(steps=100, steps_per_call=3, log_every=100, evaluate_every=100, checkpoint_every=100)
     corpus = make_corpus(folder, TEXT, validation_fraction=0)
-    engine = RecordingEngine(seconds_per_step=seconds_per_step, loss=loss)
+    engine = RecordingEngine(seconds_per_step)
     run = Run(folder / "run", Config(training=config), corpus)
     return engine, StepRunner(run, engine, make_schedule(config, BATCHES), soft_targets=soft_targets)
 
@@ -148,25 +132,25 @@ def take(steps: StepRunner, progress: Progress) -> None:
     steps.take(steps.next_count(progress), progress)
 
 
-def counts(engine: RecordingEngine) -> list[int]:
-    return [len(call.windows) for call in engine.calls]
-
-
 def test_slow_steps_get_shorter_calls(tmp_path: Path) -> None:
     engine, steps = make(tmp_path, seconds_per_step=0.25)
     for _ in range(2):
         take(steps, Progress(step=0))
-    assert counts(engine) == [1, 2]
+    assert [len(call.windows) for call in engine.calls] == [1, 2]
 
 
-def test_the_windows_of_all_calls_are_those_of_the_batches_in_order(tmp_path: Path) -> None:
+def test_calls_read_the_batches_in_order_and_only_the_first_of_an_epoch_starts_from_the_zero_state(
+    tmp_path: Path,
+) -> None:
     engine, steps = make(tmp_path)
-    progress = Progress()
+    progress, starts = Progress(), []
     while progress.step < 2 * STEPS_PER_EPOCH:
+        starts.append(progress.step)
         take(steps, progress)
     ids = np.array(["abc".index(character) for character in TEXT])
     expected = [ids[BATCHES.positions(epoch=epoch, first=0, count=STEPS_PER_EPOCH)] for epoch in (0, 1)]
     np.testing.assert_array_equal(np.concatenate([call.windows for call in engine.calls]), np.concatenate(expected))
+    assert [start for start, call in zip(starts, engine.calls, strict=True) if call.reset_state] == [0, STEPS_PER_EPOCH]
 
 
 def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_path: Path) -> None:
@@ -178,15 +162,6 @@ def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_
     np.testing.assert_array_equal(call.soft_targets.argmax(-1), call.windows[:, 1:])
 
 
-def test_only_the_first_window_of_an_epoch_starts_from_the_zero_state(tmp_path: Path) -> None:
-    engine, steps = make(tmp_path)
-    progress, starts = Progress(), []
-    while progress.step < 2 * STEPS_PER_EPOCH:
-        starts.append(progress.step)
-        take(steps, progress)
-    assert [start for start, call in zip(starts, engine.calls, strict=True) if call.reset_state] == [0, STEPS_PER_EPOCH]
-
-
 def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> None:
     _, steps = make(tmp_path, seconds_per_step=0.125)
     progress = Progress()
@@ -196,11 +171,22 @@ def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> Non
     assert progress.pending_losses == [1.5] * 4
 
 
-def test_ids_that_are_changed_while_they_are_mapped_never_reach_the_engine(tmp_path: Path) -> None:
-    def damage(step: int) -> None:
-        if step == 20:
-            with (tmp_path / "run/run/corpus/ids.bin").open("r+b") as file:
-                file.write(b"\xff" * 300)
+def overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 300)
 
-    with pytest.raises(CharlmError, match=r"ids\.bin: was changed while in use: holds id 255, must end at"):
-        train(tmp_path / "run", faults=Faults(after_call=damage))
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (overwrite, "was changed while in use: holds id 255, must end at"),
+        (lambda path: os.truncate(path, 3), "was cut to 3 bytes while in use; .*364"),
+    ],
+)
+def test_ids_that_are_changed_while_they_are_mapped_never_reach_the_engine(
+    damage: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    ids = tmp_path / "run/run/corpus/ids.bin"
+    faults = Faults(after_call=lambda step: damage(ids) if step == 20 else None)
+    with pytest.raises(CharlmError, match=rf"ids\.bin: {message}"):
+        train(tmp_path / "run", faults=faults)

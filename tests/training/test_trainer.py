@@ -34,6 +34,16 @@ def train(run: Run, faults: Faults | None = None, *, resume: bool = False) -> tu
     return outcome, [line for line in said if line.startswith("teacher ")]
 
 
+@pytest.fixture
+def stopped(tmp_path: Path) -> Run:
+    """Begin a run that is interrupted in its first teacher."""
+    run = begin(tmp_path / "stopped")
+    with pytest.raises(Stopped) as caught:
+        train(run, interrupt_after(10))
+    assert caught.value.run == run.folder
+    return run
+
+
 def weights(run: Run) -> dict[str, bytes]:
     """Return the best weights of each teacher."""
     return {path.parts[-3]: path.read_bytes() for path in run.folder.glob("teachers/*/best/weights.safetensors")}
@@ -81,24 +91,17 @@ def test_the_run_learns_from_its_teachers_and_needs_them_no_more(tmp_path: Path)
     assert last[0] != last[1]
 
 
-def test_a_run_that_was_interrupted_in_a_teacher_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    whole, stopped = begin(tmp_path / "a"), begin(tmp_path / "b")
-    train(whole)
-    with pytest.raises(Stopped) as caught:
-        train(stopped, interrupt_after(10))
-    assert caught.value.run == stopped.folder
+def test_a_run_that_was_interrupted_in_a_teacher_goes_on_to_the_same_bytes(stopped: Run, tmp_path: Path) -> None:
+    train(whole := begin(tmp_path / "whole"))
     assert train(stopped, resume=True)[1] == lines(stopped)
     assert weights(stopped) == weights(whole)
     assert repeatable_files(stopped.folder) == repeatable_files(whole.folder)
 
 
-def test_an_unfinished_teacher_takes_the_settings_that_a_resume_has_changed(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a")
-    with pytest.raises(Stopped):
-        train(run, interrupt_after(10))
-    train(open_run(run.folder, overrides="training.optimizer.learning_rate=1e-4"), resume=True)
-    rates = [open_run(run.folder / "teachers" / seed).config.training.optimizer.learning_rate for seed in "23"]
-    assert rates == [1e-4, 1e-4]
+def test_an_unfinished_teacher_takes_the_settings_that_a_resume_has_changed(stopped: Run) -> None:
+    train(open_run(stopped.folder, overrides="training.optimizer.learning_rate=1e-4"), resume=True)
+    configs = [open_run(stopped.folder / "teachers" / seed).config for seed in "23"]
+    assert [config.training.optimizer.learning_rate for config in configs] == [1e-4, 1e-4]
 
 
 def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> None:
@@ -116,9 +119,6 @@ def test_the_time_of_the_teachers_is_that_of_each_of_them(tmp_path: Path) -> Non
         assert teacher_seconds(none.config, none.corpus, FakeEngines(), session=session, step_seconds=0) == 0
 
 
-def test_a_run_can_be_moved_while_a_teacher_trains(tmp_path: Path) -> None:
-    run = begin(tmp_path / "a")
-    with pytest.raises(Stopped):
-        train(run, interrupt_after(10))
-    moved = run.folder.rename(tmp_path / "elsewhere")
+def test_a_run_can_be_moved_while_a_teacher_trains(stopped: Run, tmp_path: Path) -> None:
+    moved = stopped.folder.rename(tmp_path / "elsewhere")
     assert len(train(open_run(moved), resume=True)[1]) == 2

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,6 @@ search:
 SECONDS_PER_STEP = 0.5
 TRIAL_SECONDS = 25.0
 """50 steps, evaluated every 5."""
-
-
-def ticking(seconds: float) -> Callable[[], float]:
-    """Return a clock that goes on by some seconds each time it is read."""
-    ticks = count()
-    return lambda: seconds * next(ticks)
 
 
 @dataclass

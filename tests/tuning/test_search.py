@@ -3,10 +3,12 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
-from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder, numbers, ticking
+from fake_runs import ticking
+from tuning.searches import SPACE, TRIAL_SECONDS, SearchFolder, numbers
 
 from charlm.config.file import load_config
 from charlm.errors import CharlmError
@@ -95,21 +97,19 @@ def undisturbed(searching: SearchFolder, *, trials: int) -> list[tuple[object, o
     return [(trial.settings, trial.nats_per_char) for trial in other.run(trials=trials).trials]
 
 
-def test_a_trial_that_the_end_of_the_time_stops_is_run_again_by_the_next_search(searching: SearchFolder) -> None:
-    result = searching.run(seconds=5, clock=ticking(1.0))
-    assert [trial.state for trial in result.trials] == ["running"]
-    assert result.best is None
+@pytest.mark.parametrize(
+    "ending", [{"seconds": 5, "clock": ticking(1.0)}, {"faults": interrupt_after(20)}], ids=["time", "signal"]
+)
+def test_a_trial_that_the_end_of_the_time_or_a_signal_stops_is_run_again_by_the_next_search(
+    ending: dict[str, Any], searching: SearchFolder
+) -> None:
+    result = searching.run(**ending)
+    assert result.signal == (signal.SIGINT if "faults" in ending else None)
+    assert ([trial.state for trial in result.trials], result.best) == (["running"], None)
     again = searching.run(trials=1)
     assert [trial.state for trial in again.trials] == ["complete"]
     assert not (searching.out / "trial-0000").exists()
     assert [(trial.settings, trial.nats_per_char) for trial in again.trials] == undisturbed(searching, trials=1)
-
-
-def test_a_signal_ends_the_search_and_leaves_the_trial_to_the_next(searching: SearchFolder) -> None:
-    result = searching.run(faults=interrupt_after(20))
-    assert result.signal == signal.SIGINT
-    assert [trial.state for trial in result.trials] == ["running"]
-    assert [trial.state for trial in searching.run(trials=1).trials] == ["complete"]
 
 
 @pytest.mark.parametrize("step", [1, 27, 50])

@@ -85,7 +85,6 @@ UNITS = "{model.units: {int: [8, 16]}}"
         (f"fixed: {{training: {{steps: 5}}}}\nsearch: {UNITS}", "fixed: training.steps: how long a trial trains"),
         ("search: {model.layers: {int: [1, 3]}}", "model.layers: leaves out 4, the value of default.yaml"),
         ("search: {training.optimizer.nesterov: {categorical: [true, false]}}", "default.yaml does not set it"),
-        (f"fixed: {{training.epochs: 3}}\nsearch: {UNITS}", "fixed: training.epochs: how long a trial trains"),
         ("search: {seed: {int: [1, 9]}}", "seed: the best seed is luck"),
     ],
 )
