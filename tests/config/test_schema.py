@@ -134,6 +134,7 @@ def test_every_setting_is_described_in_the_schema_and_nothing_else() -> None:
     config = Config(training=TrainingConfig(epochs=1, early_stopping=EarlyStoppingConfig()))
     found = describe_settings()
     assert {*found} == {*flatten(config)}
+    assert flatten(TrainingConfig(epochs=1, teacher_seeds=(1, 2)))["teacher_seeds"] == [1, 2]  # as JSON has it
     assert all(meaning.endswith((".", "?")) for meaning in found.values())
 
 

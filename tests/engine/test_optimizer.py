@@ -117,6 +117,9 @@ def test_a_step_keeps_the_axes_and_brings_singular_values_that_are_not_tiny_near
     u, sizes, v = np.linalg.svd(wanted, full_matrices=False)
     inside = np.diag(u.T @ found @ v.T)[sizes > (floor or 0.05) * np.linalg.norm(sizes)]
     assert found.dtype == np.float32
+    optimizer.precision = "float32"
+    is_rounded = (found != optimizer.zeropower_via_newtonschulz5(wanted, steps).numpy()).any()
+    assert is_rounded == (precision == "bfloat16")
     assert len(inside) > 0
     assert np.all((inside > 0.6) & (inside < 1.4))
 

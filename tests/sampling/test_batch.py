@@ -116,6 +116,9 @@ def test_the_first_id_is_reported_as_soon_as_it_is_chosen(parameters: Parameters
     batch.step()
     ((reported, chunk),) = batch.take_reports()
     assert (reported, len(chunk.ids), chunk.reason) == (wanted, 1, None)
+    batch.step()
+    assert batch.take_reports() == []  # the next ids come with the end of the window, or if everything is asked for
+    assert [len(chunk.ids) for _, chunk in batch.take_reports(everything=True)] == [1]
 
 
 def test_a_text_ends_with_the_end_of_text_id_that_it_chooses(parameters: Parameters) -> None:
