@@ -230,11 +230,12 @@ NAME_BYTES = 200
 
 
 @contextlib.contextmanager
-def scratch_folder(target: Path) -> Iterator[Path]:
+def scratch_folder(target: Path, *, shown: Path | None = None) -> Iterator[Path]:
     """Make a folder beside `target` for the length of a block; remove those that killed processes have left there.
 
     Args:
         target: What the folder is for; the folder that holds it must exist.
+        shown: What an error of charlm names in place of the folder, which the user does not know; None = the target.
 
     Yields:
         The folder, empty.
@@ -248,7 +249,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     try:
         yield folder
     except CharlmError as error:
-        error.args = tuple(str(part).replace(str(folder), str(target)) for part in error.args)  # the user knows that
+        error.args = tuple(str(part).replace(str(folder), str(shown or target)) for part in error.args)
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -265,7 +266,8 @@ def temporary_folder() -> Iterator[Path]:
     """
     with contextlib.ExitStack() as stack:
         with writing(Path(os.environ.get("TMPDIR", "/tmp"))):
-            folder = stack.enter_context(scratch_folder(Path(gettempdir()) / "scratch"))
+            place = Path(gettempdir())
+            folder = stack.enter_context(scratch_folder(place / "scratch", shown=place))
         yield folder
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -271,3 +272,11 @@ def test_an_error_names_what_the_scratch_folder_is_for(tmp_path: Path) -> None:
         scratch_folder(tmp_path / "run") as folder,
     ):
         raise CharlmError(f"{folder}/config.yaml: too long")
+
+
+def test_an_error_names_where_a_temporary_folder_is() -> None:
+    with (
+        pytest.raises(CharlmError, match=f"^{tempfile.gettempdir()}/kernel.so: too long$"),
+        temporary_folder() as folder,
+    ):
+        raise CharlmError(f"{folder}/kernel.so: too long")
