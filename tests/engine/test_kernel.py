@@ -1,13 +1,17 @@
-"""kernel.c against float64 NumPy, and how it is compiled, kept and loaded.
+"""kernel.c against float64 NumPy, on this processor and on emulated ones, and how it is compiled, kept and loaded.
 
 Axes: T time, R rows, H units.
 """
 
+import functools
+import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,32 @@ SLOPES: dict[str, Any] = {"tanh": lambda h: 1 - h * h, "relu": lambda h: 1.0 * (
     "sigmoid": lambda h: h * (1 - h)
 }
 IDS = 9
+EMULATED = {
+    name: ["-I", str(Path(__file__).with_name("emulated")), *(f"-D{macro}" for macro in macros.split())]
+    for name, macros in {
+        "vectors of 4": "",
+        "AVX2": "__FMA__",
+        "AVX-512": "__FMA__ __AVX512F__",
+        "bfloat16": "__FMA__ __AVX512F__ __AVX512BF16__",
+        "tiles": "__FMA__ __AVX512F__ __AVX512BF16__ __AMX_BF16__",
+    }.items()
+}
+"""Options of the compiler for processors that need not be at hand: emulated/immintrin.h has their instructions in C."""
+WITH_BFLOAT16 = ["native", "bfloat16", "tiles"]
+PRECISIONS = [*((name, False) for name in ("native", *EMULATED)), *((name, True) for name in WITH_BFLOAT16)]
+CASES = [
+    pytest.param(
+        *(processor, shape, activation, has_ids, has_mask),
+        marks=[]
+        if processor == "native" or (activation, has_ids, has_mask) == ("tanh", True, True)
+        else pytest.mark.slow,
+        id="-".join(map(str, (processor, *shape, activation, has_ids, has_mask))),
+    )
+    for processor, shape, activation, has_ids, has_mask in itertools.product(
+        ["native", *EMULATED], SHAPES, ACTIVATIONS, [False, True], [False, True]
+    )
+]
+"""All on the processor at hand; on each emulated one, a case of each shape is not slow."""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +72,32 @@ def kernel() -> Kernel:
     if not any(shutil.which(name) for name in compiler.COMPILERS):
         pytest.skip("missing: a C compiler")
     return load_kernel()
+
+
+@pytest.fixture(scope="session")
+def emulate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kernel]:
+    """Return a function that returns the kernel of an emulated processor, which it compiles at the first call."""
+    options = ["-std=gnu11", "-O1", "-ffp-contract=fast", "-fPIC", "-shared", "-Wno-psabi"]
+
+    @functools.cache
+    def compiled(processor: str) -> Kernel:
+        library = tmp_path_factory.mktemp("emulated") / "kernel.so"
+        command = [*compiler.find_compiler(), *options, *EMULATED[processor]]
+        subprocess.run([*command, "-o", library, compiler.SOURCE, "-lm"], check=True)
+        return Kernel(library)
+
+    return compiled
+
+
+@pytest.fixture
+def any_kernel(request: pytest.FixtureRequest, kernel: Kernel, emulate: Callable[[str], Kernel]) -> Kernel:
+    """Return the kernel of the processor at hand, "native", or of an emulated one."""
+    return kernel if request.param == "native" else emulate(request.param)
+
+
+def rounded(array: NDArray[Any]) -> NDArray[np.float64]:
+    """Return an array rounded to bfloat16."""
+    return array.astype(ml_dtypes.bfloat16).astype(np.float64)
 
 
 @dataclass
@@ -105,37 +161,71 @@ class Window:
         return kernel.backward(d_outputs=d_outputs, d_others=d_others, **arrays, **options)
 
 
-@pytest.mark.parametrize("has_mask", [False, True])
-@pytest.mark.parametrize("has_ids", [False, True])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("any_kernel", "shape", "activation", "has_ids", "has_mask"), CASES, indirect=["any_kernel"])
 def test_states_and_gradients_are_those_of_float64(
-    shape: tuple[int, int, int], activation: str, has_ids: bool, has_mask: bool, kernel: Kernel
+    any_kernel: Kernel, shape: tuple[int, int, int], activation: str, has_ids: bool, has_mask: bool
 ) -> None:
     window = Window(shape, activation, has_ids, has_mask)
-    states = window.forward(kernel)
+    states = window.forward(any_kernel)
     np.testing.assert_allclose(states, window.reference(), atol=1e-5, rtol=1e-5)
-    check_close(window.backward(kernel, states), window.reference_gradients(states), atol=3e-5, rtol=3e-5)
+    check_close(window.backward(any_kernel, states), window.reference_gradients(states), atol=3e-5, rtol=3e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_bfloat16_changes_states_and_gradients_only_by_rounding(shape: tuple[int, int, int], kernel: Kernel) -> None:
-    if not kernel.has_bfloat16:
+@pytest.mark.parametrize("any_kernel", WITH_BFLOAT16, indirect=True)
+def test_bfloat16_changes_states_and_gradients_only_by_rounding(
+    shape: tuple[int, int, int], any_kernel: Kernel
+) -> None:
+    if not any_kernel.has_bfloat16:
         pytest.skip("this processor does not multiply bfloat16")
     window = Window(shape, has_mask=True)
     outputs = np.empty((shape[0] + 1, *shape[1:]), ml_dtypes.bfloat16)
-    states = window.forward(kernel, outputs=outputs)
+    states = window.forward(any_kernel, outputs=outputs)
     np.testing.assert_allclose(states, window.reference(), atol=0.03)
     np.testing.assert_array_equal(outputs, states.astype(ml_dtypes.bfloat16))
-    found = [gradient.astype(np.float32) for gradient in window.backward(kernel, states, bfloat16=True)]
+    found = [gradient.astype(np.float32) for gradient in window.backward(any_kernel, states, bfloat16=True)]
     check_close(found, window.reference_gradients(states), of_peak=0.02)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("any_kernel", WITH_BFLOAT16, indirect=True)
+def test_bfloat16_rounds_factors_and_arguments_to_nearest_and_nothing_else(
+    shape: tuple[int, int, int], any_kernel: Kernel
+) -> None:
+    """Each time is computed from what the kernel returned for the one before, so that no rounding adds to another."""
+    if not any_kernel.has_bfloat16:
+        pytest.skip("this processor does not multiply bfloat16")
+    window, close = Window(shape, has_mask=True), 2e-5
+    bits = window.matrix.view(np.uint32)
+    bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000  # between two bfloat16: the even one is nearest
+    assert window.ids is not None
+    assert window.mask is not None
+    assert window.projection is not None
+    states = window.forward(any_kernel, outputs=np.empty((shape[0] + 1, *shape[1:]), ml_dtypes.bfloat16))
+    matrix = rounded(window.matrix)
+    arguments = window.table[window.ids] + rounded(window.projection) + rounded(states[:-1] * window.mask) @ matrix
+    np.testing.assert_allclose(states[1:], np.tanh(arguments), atol=close, rtol=close)
+
+    d_arguments, d_table, d_state = window.backward(any_kernel, states, bfloat16=True)
+    d_states = window.mask * (d_arguments.astype(np.float64) @ matrix.T)  # those of one time before
+    d_outputs = rounded(window.d_outputs * np.float32(0.75)) + rounded(window.d_outputs * np.float32(0.25))
+    expected = SLOPES["tanh"](states[1:].astype(np.float64)) * d_outputs
+    expected[:-1] += SLOPES["tanh"](states[1:-1].astype(np.float64)) * d_states[1:]
+    expected_table = np.zeros(d_table.shape)
+    np.add.at(expected_table, window.ids, expected)
+    np.testing.assert_allclose(d_arguments.astype(np.float64), expected, atol=close, rtol=2**-8 + close)
+    np.testing.assert_allclose(d_table, expected_table, atol=close, rtol=close)
+    np.testing.assert_allclose(d_state, d_states[0], atol=close, rtol=close)
+
+
+@pytest.mark.parametrize(("any_kernel", "bfloat16"), PRECISIONS, indirect=["any_kernel"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_state_that_is_not_a_number_stays_so(activation: str, kernel: Kernel) -> None:
+def test_a_state_that_is_not_a_number_stays_so(activation: str, bfloat16: bool, any_kernel: Kernel) -> None:
+    if bfloat16 and not any_kernel.has_bfloat16:
+        pytest.skip("this processor does not multiply bfloat16")
     window = Window((3, 2, 5), activation)
     window.state[1, 2] = np.nan
-    states = window.forward(kernel)
+    states = window.forward(any_kernel, outputs=np.empty((4, 2, 5), ml_dtypes.bfloat16) if bfloat16 else None)
     assert np.isnan(states[1:, 1]).all()
     assert not np.isnan(states[:, 0]).any()
 
@@ -146,9 +236,9 @@ def test_a_library_without_bfloat16_refuses_arrays_of_it(kernel: Kernel, monkeyp
         Window((2, 3, 8)).forward(kernel, outputs=np.empty((3, 3, 8), ml_dtypes.bfloat16))
 
 
-@pytest.mark.parametrize("bfloat16", [False, True])
-def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(bfloat16: bool, kernel: Kernel) -> None:
-    if bfloat16 and not kernel.has_bfloat16:
+@pytest.mark.parametrize(("any_kernel", "bfloat16"), PRECISIONS, indirect=["any_kernel"])
+def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(bfloat16: bool, any_kernel: Kernel) -> None:
+    if bfloat16 and not any_kernel.has_bfloat16:
         pytest.skip("this processor does not multiply bfloat16")
     window = Window((3, 40, 130), has_ids=False)
 
@@ -157,11 +247,37 @@ def test_a_row_has_the_same_bits_whatever_rows_are_beside_it(bfloat16: bool, ker
         assert window.projection is not None
         part.projection, part.state = np.ascontiguousarray(window.projection[:, rows]), window.state[rows]
         shape = (4, len(part.state), 130)
-        return part.forward(kernel, outputs=np.empty(shape, ml_dtypes.bfloat16) if bfloat16 else None)
+        return part.forward(any_kernel, outputs=np.empty(shape, ml_dtypes.bfloat16) if bfloat16 else None)
 
     everything = states(slice(None))
     for rows in (slice(0, 1), slice(3, 20), slice(7, 40)):
         np.testing.assert_array_equal(states(rows), everything[:, rows])
+
+
+TILES = """
+#include <immintrin.h>
+
+int main(int count, char **words) {
+    const unsigned char config[64] = {1, [16 + 2 * 7] = 64, [48 + 7] = 16};
+    for (const char *step = words[count - 1]; *step; step++) {
+        if (*step == 'a') syscall(SYS_arch_prctl, 0x1023, 18);
+        if (*step == 'c') _tile_loadconfig(config);
+        if (*step == 'z') _tile_zero(7);
+        if (*step == 'r') _tile_release();
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(("steps", "is_allowed"), [("acz", True), ("cz", False), ("az", False), ("acrz", False)])
+def test_emulated_tiles_are_asked_for_and_configured_before_they_are_used(
+    steps: str, is_allowed: bool, tmp_path: Path, kernel: Kernel
+) -> None:
+    (tmp_path / "tiles.c").write_text(TILES)
+    command = [*compiler.find_compiler(), "-Wno-psabi", *EMULATED["tiles"]]
+    subprocess.run([*command, "-o", tmp_path / "tiles", tmp_path / "tiles.c", "-lm"], check=True)
+    done = subprocess.run([tmp_path / "tiles", steps], check=False)
+    assert done.returncode == (0 if is_allowed else -signal.SIGABRT)
 
 
 def write_script(path: Path, commands: str) -> Path:
@@ -346,12 +462,13 @@ def test_what_computes_the_recurrence_is_described(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["-march=native", "-march=native -mno-amx-tile -mno-amx-bf16", "-march=x86-64-v3"])
-def test_the_sanitizers_find_nothing(options: str, tmp_path: Path, kernel: Kernel) -> None:
-    """The tiles of AMX are not instrumented: the second case reads the same arrays by instructions that are."""
+@pytest.mark.parametrize("processor", ["native", "x86-64-v3", *EMULATED])
+def test_the_sanitizers_find_nothing(processor: str, tmp_path: Path, kernel: Kernel) -> None:
+    """The tiles of a processor are not instrumented, the emulated ones are."""
+    options = EMULATED.get(processor, [f"-march={processor}"])
     program = Path(__file__).with_name("run_kernel.c")
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", str(compiler.SOURCE.parent)]
-    command = [*compiler.find_compiler(), "-std=gnu11", "-O1", "-g", *options.split(), *checks]
+    command = [*compiler.find_compiler(), "-std=gnu11", "-O1", "-g", "-Wno-psabi", *options, *checks]
     subprocess.run([*command, "-o", tmp_path / "run", program, "-lm"], check=True)
     done = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
