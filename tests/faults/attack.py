@@ -178,7 +178,8 @@ def in_a_process(folder: Path, attack: Attack | None = None) -> dict[str, tuple[
     child = os.fork()
     if not child:
         try:
-            resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
+            taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()  # by tests before
+            resource.setrlimit(resource.RLIMIT_AS, (taken + MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(MAX_SECONDS)
             report.write_text(json.dumps(run_commands(folder, attack)), encoding="utf-8")
