@@ -324,7 +324,8 @@ def attempt(mutation: Mutation, *, tree: Path, tests: Tests, slow: bool) -> dict
     if slow and outcome == "survived" and room.is_dir():
         outcome = run_tests(tree, ["-m", "slow", str(room)], limit=SLOW_SECONDS)
     path.write_bytes(source)
-    by = re.findall(r"^(?:FAILED|ERROR) (\S+)", tree.with_suffix(".log").read_text(errors="replace"), re.M)
+    said = "" if outcome == "survived" else tree.with_suffix(".log").read_text(errors="replace")
+    by = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
     return {"mutation": mutation, "outcome": outcome, "tests": len(names), "by": by[:1]}
 
 

@@ -12,6 +12,7 @@ import safetensors.numpy
 import yaml
 from bundles import change_model
 from faults.attacks import FILE_EDITS, Attack, edit_file
+from run_folders import change_checkpoint
 
 from charlm.config.file import flatten
 from charlm.config.schema import Config
@@ -100,13 +101,9 @@ def write_sealed(run: Path, name: str, data: bytes) -> None:
         if path.name == "model.json":
             change_model(path.parent, lambda _: None)
         elif path.name == "progress.json":
-            facts = json.loads(data)["checkpoint"]
-            sealed = {"sha256": sha256(json.dumps(facts, indent=2).encode()), "checkpoint": facts}
-            path.write_text(json.dumps(sealed), encoding="utf-8")
+            change_checkpoint(path.parent, lambda _: None)
         elif path.name == "state.safetensors":
-            progress = _read_json(path.with_name("progress.json"))
-            progress["checkpoint"]["sha256"][path.name] = sha256(data)
-            write_sealed(run, name.replace(path.name, "progress.json"), json.dumps(progress).encode())
+            change_checkpoint(path.parent, lambda facts: facts["sha256"].update({path.name: sha256(data)}))
         elif path.with_name("model.json").exists():
             change_model(path.parent, lambda model: model["sha256"].update({path.name: sha256(data)}))
 
