@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +36,7 @@ WORD = re.compile(rb'("(?:[^"\\]|\\.)*+"|[^\s\[\]{}",:]++)(?!"?:)')
 """A value in JSON or YAML, which is no key."""
 WORDS = st.sampled_from([value.encode() for value in (*VALUES.values(), *YAML_VALUES)])
 PIECES = st.sampled_from(TOKENS) | st.binary(max_size=9)
-Edit = tuple[int, int | None, bytes]
+Edits = Sequence[tuple[int, int | None, bytes]]
 PARTS = (
     *(
         b"abc",
@@ -62,7 +62,7 @@ PARTS = (
     *(b"a" * 5000, b"\n" * 500),
 )
 """Parts of texts: controls, marks, what is not UTF-8, and what belongs to other encodings."""
-EDITS: st.SearchStrategy[list[Edit]] = st.lists(
+EDITS: st.SearchStrategy[Edits] = st.lists(
     st.tuples(st.integers(0, 300), st.none(), WORDS), min_size=1, max_size=2
 ) | st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 40), PIECES), min_size=1, max_size=4)
 """Where a part of some length is replaced, and by what; None = the word of this number."""
@@ -75,7 +75,7 @@ REQUESTS = {
 }
 
 
-def edit(data: bytes, edits: list[Edit]) -> bytes:
+def edit(data: bytes, edits: Edits) -> bytes:
     for at, length, piece in edits:
         words = [word.span() for word in WORD.finditer(data)] if length is None else []
         begin, end = words[at % len(words)] if words else (at % (len(data) + 1),) * 2
@@ -124,7 +124,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(edits=EDITS, is_sealed=st.booleans())
 @pytest.mark.parametrize("name", READERS)
 def test_a_file_with_a_right_or_wrong_checksum_is_read_or_refused_in_a_line(
-    run: Path, name: str, edits: list[Edit], is_sealed: bool
+    run: Path, name: str, edits: Edits, is_sealed: bool
 ) -> None:
     originals = {path: path.read_bytes() for path in (run / name).parent.iterdir() if path.is_file()}
     try:
@@ -142,7 +142,7 @@ def test_a_file_with_a_right_or_wrong_checksum_is_read_or_refused_in_a_line(
 @given(edits=EDITS)
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_the_body_of_a_request_is_planned_or_refused_in_a_line(
-    kind: type[CompletionRequest] | type[ChatRequest], edits: list[Edit]
+    kind: type[CompletionRequest] | type[ChatRequest], edits: Edits
 ) -> None:
     vocabulary = Vocabulary("char", ("T", "o", " ", "b", "e", "r", None), unknown_id=6)
     models = {"m": ServedModel("m", vocabulary, 0, "skip")}
