@@ -44,6 +44,17 @@ def make_scored_run(
     return run
 
 
+def cut(path: Path) -> None:
+    """Leave the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def replace_by_folder(path: Path) -> None:
+    """Put a folder in the place of a file."""
+    path.unlink()
+    path.mkdir()
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the lines of the metrics.jsonl of a run."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 from fake_runs import repeatable_files
+from processes import command_line
 
 from charlm.__main__ import open_messages
-
-COMMAND = (sys.executable, "-m", "charlm")
 
 
 def shell(line: str, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     """Run a line of the shell in which "$@" is `charlm` with its arguments."""
     return subprocess.run(
-        ["sh", "-c", line, "sh", *COMMAND, *map(str, arguments)],
+        ["sh", "-c", line, "sh", *command_line(*arguments)],
         capture_output=True,
         env={**os.environ, **environment},
         check=False,

@@ -5,7 +5,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import charlm
+from processes import command_line
 
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import Parameters
@@ -90,7 +90,7 @@ def on_a_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
     """Return what a command writes to a terminal; `interrupt` sends it SIGINT when it has begun to write."""
     ours, terminal = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as reader:
-        command = [sys.executable, "-m", "charlm", "sample", *map(str, arguments)]
+        command = command_line("sample", *arguments)
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal) as process:
             os.close(terminal)
             written = b""
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_the_line_on_a_terminal(bundle: Bundle, tmp_path: Path) -> N
 
 
 def run_sample(*arguments: str | Path, encoding: str) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, "-m", "charlm", "sample", *map(str, arguments)]
+    command = command_line("sample", *arguments)
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     return subprocess.run(command, capture_output=True, env=environment, check=False, timeout=60)
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from commands import charlm
+from processes import command_line
 from run_folders import make_run, names
 
 from charlm.cli.tensorboard import link_runs
@@ -26,7 +26,7 @@ def address(trained_run: Path) -> Iterator[str]:
     """Serve the trained run and a copy of it with TensorBoard; yield the address."""
     other = trained_run.parent / "other"
     shutil.copytree(trained_run, other)
-    arguments = [sys.executable, "-m", "charlm", "tensorboard", str(trained_run), str(other), "--port", "0"]
+    arguments = command_line("tensorboard", trained_run, other, "--port", 0)
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = ""

@@ -1,8 +1,6 @@
 """The Keras engine: it learns, its state is restored exactly, and its tensors are identified by name."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from arrays import bytes_of, check_close
 from engine.networks import OPTIMIZERS
 from fake_runs import repeatable_files
+from processes import run_process, settings
 
 from charlm.config.file import load_config
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
@@ -115,13 +114,7 @@ def test_windows_of_another_length_are_read_like_by_an_engine_for_that_length() 
 def charlm(*arguments: str | Path, cores: int | None = None) -> None:
     """Run a command on some of the cores; None = all."""
     allowed = sorted(os.sched_getaffinity(0))[:cores]
-    done = subprocess.run(
-        [sys.executable, "-m", "charlm", *map(str, arguments)],
-        preexec_fn=lambda: os.sched_setaffinity(0, allowed),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_process(*arguments, preexec_fn=lambda: os.sched_setaffinity(0, allowed))
     assert done.returncode == 0, done.stderr
 
 
@@ -129,8 +122,7 @@ def start(folder: Path, steps: int, *, cores: int | None = None, overrides: Sequ
     folder.mkdir()
     text = folder / "text.txt"
     text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
-    settings = (*SETTINGS[:-1], f"training.steps={steps}", "training.schedule.name=constant", *overrides)
-    options = [argument for setting in settings for argument in ("-s", setting)]
+    options = settings(*SETTINGS[:-1], f"training.steps={steps}", "training.schedule.name=constant", *overrides)
     charlm("train", text, "-c", "tiny", *options, "-r", folder / "run", cores=cores)
     return folder / "run"
 

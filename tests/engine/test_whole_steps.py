@@ -38,6 +38,8 @@ training:
 sampling: {{length: 0}}
 """
 Tensors = dict[str, NDArray[np.float32]]
+Step = Callable[[NDArray[np.int64], Any, float], tuple[float, Any]]
+"""Trains on a window from a state (None = zeros) at a learning rate; returns the loss and the next state."""
 
 
 def windows() -> Iterator[tuple[bool, NDArray[np.int64]]]:
@@ -63,8 +65,8 @@ def follow(average: Tensors, weights: Tensors, step: int) -> None:
         average[name] = average[name] + share * (weight - average[name])
 
 
-def in_keras(first: Tensors) -> tuple[list[float], Tensors]:
-    """Train with Keras layers; return the losses and the average of the weights."""
+def in_keras(first: Tensors) -> tuple[Step, Callable[[], Tensors]]:
+    """Return a training step with Keras layers, and what returns the weights."""
     cells = [keras.layers.SimpleRNN(H, return_sequences=True, return_state=True) for _ in range(2)]
     logits = keras.layers.Dense(5)
     inputs = [keras.Input((T, 5)), *(keras.Input((H,)) for _ in cells)]
@@ -72,30 +74,28 @@ def in_keras(first: Tensors) -> tuple[list[float], Tensors]:
     upper, after_upper = cells[1](lower, initial_state=inputs[2])
     model = keras.Model(inputs, [logits(upper), after_lower, after_upper])
     model.set_weights(list(first.values()))
-    optimizer, losses, average = keras.optimizers.Adam(epsilon=EPSILON), [], dict(first)
-    state: Any = None
-    for step, (is_new, window) in enumerate(windows()):
-        state = [tf.zeros((B, H))] * 2 if is_new else state
+    optimizer = keras.optimizers.Adam(epsilon=EPSILON)
+
+    def take_step(window: NDArray[np.int64], state: Any, rate: float) -> tuple[float, Any]:
         with tf.GradientTape() as tape:
-            predicted, *state = model([tf.one_hot(window[:-1].T, 5), *state])
+            predicted, *state = model([tf.one_hot(window[:-1].T, 5), *(state or [tf.zeros((B, H))] * 2)])
             each = tf.nn.sparse_softmax_cross_entropy_with_logits(window[1:].T, predicted)
             loss = tf.reduce_mean(each)
         gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, model.trainable_variables), CLIP)
-        optimizer.learning_rate = rate(step)
+        optimizer.learning_rate = rate
         optimizer.apply(gradients, model.trainable_variables)
-        losses.append(float(loss))
-        follow(average, dict(zip(first, model.get_weights(), strict=True)), step + 1)
-    return losses, average
+        return float(loss), state
+
+    return take_step, lambda: dict(zip(first, model.get_weights(), strict=True))
 
 
-def in_torch(first: Tensors) -> tuple[list[float], Tensors]:
-    """Train with torch.nn.RNN; return the losses and the average of the weights."""
+def in_torch(first: Tensors) -> tuple[Step, Callable[[], Tensors]]:
+    """Return a training step with torch.nn.RNN, and what returns the weights."""
     torch = pytest.importorskip("torch", reason="missing: torch")
     network, logits = torch.nn.RNN(5, H, 2), torch.nn.Linear(H, 5)
+    layer = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih"}
     places = {  # its kernels are transposed, and it has a second bias, which stays zero
-        **{f"rnn.{k}.kernel": network.get_parameter(f"weight_ih_l{k}") for k in range(2)},
-        **{f"rnn.{k}.recurrent_kernel": network.get_parameter(f"weight_hh_l{k}") for k in range(2)},
-        **{f"rnn.{k}.bias": network.get_parameter(f"bias_ih_l{k}") for k in range(2)},
+        **{f"rnn.{k}.{name}": network.get_parameter(f"{own}_l{k}") for k in range(2) for name, own in layer.items()},
         **{"logits.kernel": logits.weight, "logits.bias": logits.bias},
     }
     with torch.no_grad():
@@ -103,20 +103,20 @@ def in_torch(first: Tensors) -> tuple[list[float], Tensors]:
             network.get_parameter(f"bias_hh_l{k}").zero_()
         for name, place in places.items():
             place.copy_(torch.tensor(first[name].T))
-    optimizer, losses, average = torch.optim.Adam(places.values(), eps=EPSILON), [], dict(first)
-    state: Any = None
-    for step, (is_new, window) in enumerate(windows()):
-        state = torch.zeros(2, B, H) if is_new else state.detach()
-        outputs, state = network(torch.nn.functional.one_hot(torch.tensor(window[:-1]), 5).float(), state)
-        loss = torch.nn.functional.cross_entropy(logits(outputs).reshape(-1, 5), torch.tensor(window[1:]).reshape(-1))
+    optimizer = torch.optim.Adam(places.values(), eps=EPSILON)
+
+    def take_step(window: NDArray[np.int64], state: Any, rate: float) -> tuple[float, Any]:
+        ids = torch.tensor(window)
+        outputs, state = network(torch.nn.functional.one_hot(ids[:-1], 5).float(), state)
+        loss = torch.nn.functional.cross_entropy(logits(outputs).reshape(-1, 5), ids[1:].reshape(-1))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(places.values(), CLIP)
-        optimizer.param_groups[0]["lr"] = rate(step)
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
-        losses.append(loss.item())
-        follow(average, {name: place.detach().numpy().T.copy() for name, place in places.items()}, step + 1)
-    return losses, average
+        return loss.item(), state.detach()
+
+    return take_step, lambda: {name: place.detach().numpy().T.copy() for name, place in places.items()}
 
 
 @pytest.fixture(scope="module", params=["compiled", "tensorflow"])
@@ -129,12 +129,17 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return folder / "run"
 
 
-@pytest.mark.parametrize("train", [in_keras, in_torch])
+@pytest.mark.parametrize("make", [in_keras, in_torch])
 def test_the_losses_and_the_average_of_the_weights_are_those_of_a_plain_training(
-    train: Callable[[Tensors], tuple[list[float], Tensors]], run: Path
+    make: Callable[[Tensors], tuple[Step, Callable[[], Tensors]]], run: Path
 ) -> None:
     first = {name: w.numpy() for name, w in named_weights(build_model(load_config(run / "config.yaml"), 5)).items()}
-    losses, average = train(first)
+    take_step, weights_now = make(first)
+    losses, average, state = list[float](), dict(first), None
+    for step, (is_new, window) in enumerate(windows()):
+        loss, state = take_step(window, None if is_new else state, rate(step))
+        losses.append(loss)
+        follow(average, weights_now(), step + 1)
     found = [line["nats_per_char"] for line in read_metrics(run) if line["split"] == "train"]
     np.testing.assert_allclose(found, losses, rtol=1e-5)
     weights = read_bundle(run / "last").parameters.tensors()

@@ -12,7 +12,6 @@ A traceback, a hang, a file touched outside or left behind, and a result that di
 """
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
@@ -25,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,9 +33,9 @@ import click.testing
 from commands import charlm
 from fake_engine import interrupt_after
 from fake_runs import resume, train
-from faults.attacks import OUTSIDE, Attack, damaged_bytes, planted_links, replacements
+from faults.attacks import OUTSIDE, Attack, planted_links, replacements
 from faults.hostile_inputs import hostile_inputs, make_work
-from faults.wrong_values import config_fields, ids, json_types, tensors
+from faults.wrong_values import tensors
 
 from charlm.errors import CharlmError, escape_controls
 
@@ -90,15 +88,10 @@ def make_victim(folder: Path) -> Path:
 def attacks(run: Path) -> list[Attack]:
     """Return all attacks on a run, which is not changed."""
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
-    sizes = {name: (run / name).stat().st_size for name in names if (run / name).is_file()}
     return [
         *planted_links(names),
         *(attack for name in names for attack in replacements(name)),
-        *(attack for name, size in sizes.items() for attack in damaged_bytes(name, size)),
-        *json_types(run),
-        *config_fields(),
         *tensors(run),
-        *ids(run),
         *hostile_inputs(run.with_name("work")),
     ]
 
@@ -265,27 +258,17 @@ def _outcomes(attack: Attack, folder: Path, expected: dict[str, tuple[str, Any]]
 
 
 def main() -> None:
-    """Print the failures, and a table of the kinds of attacks, also after Ctrl-C."""
+    """Print the failures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, help="number of attacks, chosen at random; default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    attacked: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
-    outcomes: dict[str, Counter[str]] = {}
-    with contextlib.suppress(KeyboardInterrupt):
-        for result in run(options.sample, seed=options.seed):
-            kind = result.attack.kind
-            attacked[kind] += 1
-            failed[kind] += bool(result.failures)
-            outcomes.setdefault(kind, Counter()).update(one.kind for one in result.outcomes.values())
-            for name, found in result.failures.items():
-                print(f"{result.attack}\n  {name}: {found.kind}: {found.detail.strip()[-1500:]}", flush=True)
-    for kind, count in sorted(attacked.items()):
-        said = ", ".join(f"{number:,} {name}" for name, number in sorted(outcomes[kind].items()))
-        print(f"{kind:22}{count:7,} attacks{failed[kind]:5,} failures   {said}")
-    print(f"{attacked.total():,} attacks, {failed.total():,} of them failures")
-    sys.exit(1 if failed.total() else 0)
+    has_failed = False
+    for result in run(options.sample, seed=options.seed):
+        has_failed |= bool(result.failures)
+        for name, found in result.failures.items():
+            print(f"{result.attack}\n  {name}: {found.kind}: {found.detail.strip()[-1500:]}", flush=True)
+    sys.exit(has_failed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Attacks on the files and folders of a run: links and other things in their places, and damaged bytes.
+"""Attacks on the files and folders of a run: links and other things in their places.
 
-`wrong_values.py` has the attacks on what the files contain; `attack.py` applies all of them.
+`wrong_values.py` has those on the tensors, and `attack.py` applies all of them. `test_bytes.py` damages what is in the
+files.
 """
 
 import os
@@ -75,17 +76,6 @@ def planted_links(names: Sequence[str]) -> Iterator[Attack]:
             yield Attack("planted link", name, f"to {where} outside", partial(_plant, name, where))
 
 
-def damaged_bytes(name: str, size: int) -> Iterator[Attack]:
-    """Yield the attacks that damage a file as a whole, or single bytes that are spread over it."""
-    edits = dict(FILE_EDITS)
-    for at in sorted({0, size - 1, *range(0, size, max(1, size // 8))} if size else ()):
-        edits |= {f"byte {at:,} {bits:#x} flipped": partial(_flip, at=at, bits=bits) for bits in (0x01, 0x20, 0xFF)}
-        edits[f"byte {at:,} removed"] = partial(_cut_out, at=at, end=at + 1)
-        edits[f"cut off from byte {at:,}"] = partial(_cut_out, at=at, end=size)
-    for change, edit in edits.items():
-        yield Attack("byte", name, change, partial(edit_file, name, edit), _is_unsealed(name))
-
-
 def _is_unsealed(name: str) -> bool:
     """Return whether no checksum protects a file or folder."""
     return name in {"best", "metrics.jsonl", ".lock", "vocabulary.json"} or name.startswith(("corpus", "tensor"))
@@ -117,27 +107,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def edit_file(name: str, edit: Callable[[bytes], bytes], run: Path) -> None:
-    """Write what an edit makes of the bytes of a file."""
-    (run / name).write_bytes(edit((run / name).read_bytes()))
-
-
-def _flip(data: bytes, *, at: int, bits: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
-
-
-def _cut_out(data: bytes, *, at: int, end: int) -> bytes:
-    return data[:at] + data[end:]
-
-
-FILE_EDITS: dict[str, Callable[[bytes], bytes]] = {
-    "twice": lambda data: data + data,
-    "reversed": lambda data: data[::-1],
-    "with a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
-    "with a zero byte at its end": lambda data: data + b"\0",
-}
 
 
 def _make_socket(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hostile inputs: settings, arguments, texts, journals, libraries, exports, requests and environments.
+"""Hostile inputs: settings, arguments, journals, libraries, compilers, exports and environments.
 
 `attack.py` gives each to a command or a function, in a folder work/ that `make_work` has filled.
 """
@@ -9,10 +9,8 @@ import os
 import random
 import resource
 import shlex
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from fake_engine import Faults
 from fake_runs import TEXT, begin, resume
 from faults.attacks import Attack
 from faults.wrong_values import DEEP, VALUES, YAML_VALUES
+from processes import run_process
 from tuning.searches import SearchFolder
 
 from charlm.config.file import flatten, nest
@@ -34,10 +33,7 @@ from charlm.engine import compiler, kernel
 from charlm.engine.cluster import cluster_of_environment, parse_cluster
 from charlm.engine.kernel import load_kernel, settle_kernel
 from charlm.serving.guard import check_allowed, usable_key
-from charlm.serving.jobs import ServedModel, plan_request
-from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, ServerLimits, parse_request
 from charlm.storage.atomic import sha256
-from charlm.text.vocabulary import Vocabulary
 from charlm.tuning.space import load_space
 
 RUN_C = Path(compiler.__file__).parents[1] / "formats/files/run.c"
@@ -62,12 +58,10 @@ def hostile_inputs(work: Path) -> Iterator[Attack]:
     """Yield all of them, for the folder that `make_work` has filled."""
     yield from _settings()
     yield from _arguments()
-    yield from _texts()
     yield from _journals((work / JOURNAL).read_bytes())
     yield from _libraries(work)
     yield from _compilers()
     yield from _models((work / "c/model.bin").read_bytes())
-    yield from _requests()
     yield from _environments()
 
 
@@ -173,50 +167,6 @@ def _run_line(line: str, word: str = "", *, deleted: bool = False, columns: str 
         Path("../deleted").rmdir()
     _set({"COLUMNS": columns})
     return charlm(*shlex.split(line.replace("{}", word)))
-
-
-# Texts
-
-TEXTS = {
-    "combining marks": ("a" + "\u0301" * 300_000).encode(),
-    "bare CR": b"ab\rcd\r\nef\n" * 50,
-    "NUL": b"a\0b" * 100,
-    "controls": bytes(range(32)) * 20 + b"\x7f\x1b[31m",
-    "overlong": b"a\xc0\xaf\xe0\x80\xaf" * 20,
-    "surrogates": b"ab\xed\xa0\x80" * 20,
-    "cut": "abé".encode()[:-1] * 9,
-    "byte order marks": b"\xef\xbb\xbfabc\xef\xbb\xbf" * 20,
-    "UTF-16": "abcabc".encode("utf-16") * 3,
-    "UTF-32": "abcabc".encode("utf-32") * 3,
-    "empty": b"",
-    "one": b"a",
-    "one character": b"a" * 10_000,
-    "line ends": b"\n" * 1000,
-    "utf-7": b"+AGEAYg-abc+/v8-" * 20,
-    "Latin-1": b"caf\xe9 " * 50,
-    "noncharacters": "a\uffff\ufdd0\U0010ffffb".encode() * 20,
-    "every character": "".join(map(chr, range(0x4E00, 0x7000))).encode(),
-    "gzip": b"\x1f\x8b\x08abc",
-}
-ENCODINGS = ("utf-7", "latin-1", "utf-16", "idna", "hex", "cp037")
-READERS = (
-    *("tokenize {} --out out", "tokenize {} text.txt --out out", "evaluate ../run {} --unknown skip --baselines"),
-    *("evaluate ../run {}", "inspect ../run --text {} --json", "tokenize {} --out out -s corpus.normalize=NFC"),
-    *(f"tokenize {{}} --out out -s corpus.encoding={name}" for name in ENCODINGS),
-    *("tokenize {} --out out -s corpus.level=byte", "tokenize folder --out out --skip-undecodable"),
-    "tokenize folder --out out",
-)
-
-
-def _texts() -> Iterator[Attack]:
-    for (name, data), line in itertools.product(TEXTS.items(), READERS):
-        for file in ("hostile.txt", "hostile.gz") if name in {"gzip", "empty"} else ("hostile.txt",):
-            yield _hostile("text", f"{line}: {name}", partial(_run_line, line, file), partial(_write_text, file, data))
-
-
-def _write_text(name: str, data: bytes, work: Path) -> None:
-    (work / name).write_bytes(data)
-    shutil.copytree(work, work / "folder", ignore=lambda _, names: {*names} - {name, "text.txt"})
 
 
 # Journals, libraries, exports
@@ -350,37 +300,6 @@ def _run_program(prompt: bytes) -> Any:
     return done if done.returncode == 0 else (done.returncode, f"charlm: {done.stderr}")
 
 
-# Requests
-
-BODIES = (
-    *(b"", b"{", b"\xff", b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "a", "prompt": 1}'),
-    *(b"[" * 500_000, b'{"a":' * 100_000),
-)
-STOPS = ('["ab", "b", "abc"]', '["a", "aa", "aaa"]', '["a"]', '["", "a"]', '["é"]', json.dumps(["a" * 1001]), '[["a"]]')
-KINDS = ((CompletionRequest, '"prompt": "ab"'), (ChatRequest, '"messages": [{"role": "user", "content": "a"}]'))
-
-
-def _requests() -> Iterator[Attack]:
-    for kind, base in KINDS:
-        fields = [*kind.model_fields, "str", "function-after", "\\u001b", "x" * 5000]
-        bodies = [f'{{{base}, "{field}": {value}}}' for field in fields for value in VALUES.values()]
-        bodies += [f'{{{base}, "stop": {stop}}}' for stop in STOPS]
-        for part, value in itertools.product(("content", "x"), VALUES.values()):
-            bodies.append(f'{{"messages": [{{"role": "user", "{part}": {value}}}]}}')
-        for body in (*(body.encode() for body in (*bodies, *VALUES.values())), *BODIES):
-            yield _hostile("request", f"{kind.__name__} {body[:200]!r}", partial(_request, kind, body))
-
-
-def _request(kind: Any, body: bytes) -> Any:
-    vocabulary = Vocabulary("char", ("a", "b", "c", None), unknown_id=3)
-    try:
-        plan_request(parse_request(kind, body), {"model": ServedModel("model", vocabulary, 0, "skip")}, ServerLimits())
-    except RequestError as error:
-        json.dumps(error.to_json()).encode()
-        return (1, f"charlm: {error.message}\n") if 400 <= error.status < 500 else (error.status, str(error))
-    return None
-
-
 # Environments
 
 ADDRESSES = (
@@ -416,5 +335,4 @@ def _environments() -> Iterator[Attack]:
 
 
 def _start_with(variables: Mapping[str, str], line: str) -> Any:
-    command = [sys.executable, "-m", "charlm", *line.split()]
-    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    return run_process(*line.split(), variables=variables)

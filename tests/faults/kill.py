@@ -1,28 +1,25 @@
 """Stop a real `charlm train` many times at random moments, and compare the run with an uninterrupted one.
 
-    python tests/faults/kill.py --kills 25
-
 There are three kinds of moments: while the process starts, while it trains, and as soon as there is a temporary file
 that it is writing. The results must be the same to the byte: bundles, state, metrics, TensorBoard's steps, samples.
 """
 
-import argparse
+import os
 import random
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fake_runs import CLOCK, repeatable_files
+from processes import command_line, run_process, settings
 from run_folders import read_events, read_metrics
 
 from charlm.config.recipes import DEFAULT_CORPUS
 
-STEPS_PER_KILL = 250
+STEPS_PER_KILL = 180
 START_SECONDS = 4.0
 """The approximate time until the first step."""
 MOMENTS = ("starting", "training", "writing")
@@ -50,19 +47,14 @@ class Stop(NamedTuple):
     """From the signal to the end of the process."""
 
 
-def charlm(*arguments: str | Path) -> list[str]:
-    """Return the command line of a command."""
-    return [sys.executable, "-m", "charlm", *map(str, arguments)]
-
-
 def start_or_resume(folder: Path, *, steps: int) -> list[str]:
     """Return the command that starts a run in folder/run, or resumes it if it exists."""
     run, text = folder / "run", folder / "text.txt"
     if (run / "config.yaml").is_file():
-        return charlm("train", "--resume", "-r", run)
+        return command_line("train", "--resume", "-r", run)
     text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
-    settings = [argument for setting in (*SETTINGS, f"training.steps={steps}") for argument in ("-s", setting)]
-    return charlm("train", text, "-c", "tiny", *settings, "-r", run)
+    chosen = settings(*SETTINGS, f"training.steps={steps}")
+    return command_line("train", text, "-c", "tiny", *chosen, "-r", run)
 
 
 def train_uninterrupted(folder: Path, *, steps: int) -> Path:
@@ -92,7 +84,6 @@ def train_with_stops(
     for index in range(stops):
         moment = MOMENTS[index % len(MOMENTS)]
         done.append(_stop_once(folder, steps=steps, number=number, moment=moment, rng=rng))
-        print(f"stop {index + 1}: {done[-1]}")
     last = subprocess.run(start_or_resume(folder, steps=steps), check=False, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     return folder / "run", done
@@ -101,7 +92,7 @@ def train_with_stops(
 def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str, rng: random.Random) -> Stop:
     run = folder / "run"
     before = newest_step(run)
-    later = before + rng.randint(1, 150)
+    later = before + rng.randint(1, 100)
     command = start_or_resume(folder, steps=steps)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         if moment == "starting":
@@ -109,10 +100,11 @@ def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str,
         else:
             _wait_for(process, lambda: newest_step(run) >= later, seconds=60)
         if moment == "writing":
-            _wait_for(process, lambda: bool(temporary_files(run)), seconds=60, pause=0)
+            _freeze_inside_a_write(process, run)
         assert process.poll() is None, f"it ended before the signal: {process.stderr and process.stderr.read()}"
         sent = time.perf_counter()
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
         _, said = process.communicate(timeout=60)
         seconds = time.perf_counter() - sent
     # Before Python has set its handlers, a signal ends the process in the default way.
@@ -120,6 +112,7 @@ def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str,
     expected |= {128 + number} if number != signal.SIGKILL else set()
     assert process.returncode in expected, f"exit code {process.returncode}: {said}"
     is_inside_write = any(f".{process.pid}." in name for name in temporary_files(run))
+    assert is_inside_write or (number, moment) != (signal.SIGKILL, "writing")
     return Stop(moment, newest_step(run), is_inside_write, seconds)
 
 
@@ -130,6 +123,17 @@ def _wait_for(
     deadline = time.monotonic() + seconds
     while not is_so() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(pause)
+
+
+def _freeze_inside_a_write(process: "subprocess.Popen[str]", run: Path) -> None:
+    """Stop a process while it has a temporary file; let it go on for as long as it has none."""
+    is_inside = False
+    while not is_inside and process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        _wait_for(process, lambda: bool(temporary_files(run)), seconds=60, pause=0)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        is_inside = bool(temporary_files(run))
 
 
 def newest_step(run: Path) -> int:
@@ -153,9 +157,7 @@ def reproducible_parts(run: Path) -> dict[str, Any]:
     parts["metrics.jsonl"] = [{key: line[key] for key in line if key not in CLOCK} for line in read_metrics(run)]
     parts["tensorboard"] = _tensorboard_steps(run)
     parts["temporary files"] = temporary_files(run)
-    parts["sample"] = subprocess.run(
-        charlm("sample", run, "-n", "300", "--seed", "1"), check=True, capture_output=True
-    ).stdout
+    parts["sample"] = run_process("sample", run, "-n", 300, "--seed", 1).stdout
     return parts
 
 
@@ -173,22 +175,3 @@ def differences(first: Path, second: Path) -> list[str]:
     """Return the names of the parts in which two runs differ."""
     one, other = reproducible_parts(first), reproducible_parts(second)
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
-
-
-def main() -> None:
-    """Kill and resume a run as often as the command line says; exit with code 1 if the results differ."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=25)
-    options = parser.parse_args()
-    steps = STEPS_PER_KILL * (options.kills + 2)
-    with tempfile.TemporaryDirectory() as scratch:
-        uninterrupted = train_uninterrupted(Path(scratch) / "uninterrupted", steps=steps)
-        stopped, stops = train_with_stops(Path(scratch) / "stopped", steps=steps, stops=options.kills)
-        found = differences(uninterrupted, stopped)
-    print(f"{len(stops)} kills, {sum(stop.is_inside_write for stop in stops)} inside a write")
-    print(f"differs: {', '.join(found)}" if found else "the same to the byte")
-    sys.exit(1 if found else 0)
-
-
-if __name__ == "__main__":
-    main()

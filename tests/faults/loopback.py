@@ -1,6 +1,7 @@
 """Real `charlm train` processes on loopback that train one run together, as several machines would."""
 
 import contextlib
+import secrets
 import signal
 import socket
 import subprocess
@@ -8,7 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from faults.kill import charlm, newest_step
+from faults.kill import newest_step
+from processes import command_line, settings
 
 SETTINGS = (
     *("model.layers=2", "model.skip_connections=true", "model.layer_dropout=0.2", "model.rnn.dropout=0.1"),
@@ -26,12 +28,15 @@ Process = subprocess.Popen[str]
 
 
 def free_addresses(count: int) -> list[str]:
-    """Return addresses on loopback whose ports are free now."""
+    """Return addresses on loopback whose ports are free, and are not among those that the system gives away itself."""
     with contextlib.ExitStack() as stack:
-        sockets = [
-            stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)
-        ]
-        return [f"127.0.0.1:{found.getsockname()[1]}" for found in sockets]
+        ports: list[int] = []
+        while len(ports) < count:
+            with contextlib.suppress(OSError):
+                port = secrets.choice(range(20_000, 32_000))
+                stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", port))))
+                ports.append(port)
+    return [f"127.0.0.1:{port}" for port in ports]
 
 
 def start(
@@ -56,11 +61,11 @@ def start(
         resume: Whether to continue the run.
 
     """
-    chosen = [f"training.steps={steps}", *(() if resume else SETTINGS)]
-    command = charlm("train", *([] if text is None else [text]), "-r", run)
-    command += ["--resume"] if resume else ["-c", "tiny"]
-    command += [argument for setting in chosen for argument in ("-s", setting)]
-    return [start_process([*command, *_cluster_options(addresses, task), *options]) for task in tasks]
+    command = command_line("train", *([] if text is None else [text]), "-r", run)
+    command += ["--resume"] if resume else ["-c", "tiny", *settings(*SETTINGS)]
+    command += [*settings(f"training.steps={steps}"), *options]
+    cluster = [] if len(tasks) == 1 and tasks[0] is None else ["--cluster", ",".join(addresses), "--task"]
+    return [start_process([*command, *cluster, *([] if task is None else [str(task)])]) for task in tasks]
 
 
 def start_process(command: Sequence[str]) -> Process:
@@ -68,10 +73,6 @@ def start_process(command: Sequence[str]) -> Process:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
     )
-
-
-def _cluster_options(addresses: Sequence[str], task: int | None) -> list[str]:
-    return [] if task is None else ["--cluster", ",".join(addresses), "--task", str(task)]
 
 
 def finish(process: Process) -> tuple[int, str]:

@@ -13,13 +13,14 @@ import random
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from processes import command_line
 
 PROMPT = "The ferry lies on the mud, and nobody comes. "
 
@@ -59,7 +60,7 @@ class Tally:
 @contextlib.contextmanager
 def serving(run: Path, *options: str) -> "Iterator[tuple[subprocess.Popen[str], int]]":
     """Start a server of a run on a free port of loopback; yield its process and port, and end it."""
-    command = [sys.executable, "-m", "charlm", "serve", str(run), "--port", "0", *options]
+    command = command_line("serve", run, "--port", 0, *options)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
@@ -120,15 +121,15 @@ def make_body(rng: random.Random, number: int, *, most: int) -> dict[str, Any]:
     }
 
 
-async def load(port: int, *, clients: int, seconds: float, requests: int, most: int) -> Tally:
+async def load(port: int, *, clients: int, requests: int, most: int, seconds: float = 1e9) -> Tally:
     """Let clients post one request after the other; return what they saw.
 
     Args:
         port: Where the server listens.
         clients: How many post at once.
-        seconds: After this time no client begins another request.
         requests: The most requests in all.
         most: The most characters of a text.
+        seconds: After this time no client begins another request.
 
     """
     tally, rng, numbers = Tally(), random.Random(0), iter(range(requests))
@@ -159,7 +160,7 @@ def main() -> None:
     with serving(parser.parse_args().run) as (process, port):
         tally = asyncio.run(load(port, clients=200, seconds=30, requests=10**9, most=400))
         before = read_process(process.pid)
-        short = asyncio.run(load(port, clients=64, seconds=1e9, requests=10_000, most=10))
+        short = asyncio.run(load(port, clients=64, requests=10_000, most=10))
         after = read_process(process.pid)
     *_, latest = statistics.quantiles(tally.first_seconds, n=100)
     print(f"answers: {dict(tally.statuses)}; of short texts: {dict(short.statuses)}")

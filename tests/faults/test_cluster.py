@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from faults.kill import charlm, differences
+from faults.kill import differences
 from faults.loopback import (
     WORKER_LOST,
     finish,
@@ -16,6 +16,7 @@ from faults.loopback import (
     start_process,
     wait_for_checkpoint,
 )
+from processes import command_line, settings
 
 from charlm.config.recipes import DEFAULT_CORPUS
 
@@ -68,17 +69,16 @@ def test_without_a_recipe_by_the_clock_and_with_teachers_several_workers_write_w
     text: Path, tmp_path: Path
 ) -> None:
     run, again = tmp_path / "run", tmp_path / "again"
-    settings = ("model.units=8", "training.teacher_seeds=[3]", "training.teacher_settings.training={steps: 20}")
-    options = [argument for setting in settings for argument in ("-s", setting)]
+    options = settings("model.units=8", "training.teacher_seeds=[3]", "training.teacher_settings.training={steps: 20}")
     cluster = ",".join(free_addresses(2))
-    command = charlm("train", text, "-r", run, "--minutes", "0.7", *options, "--cluster", cluster, "--task")
+    command = command_line("train", text, "-r", run, "--minutes", "0.7", *options, "--cluster", cluster, "--task")
     processes = [start_process([*command, str(task)]) for task in (0, 1)]
     with killed_at_the_end(processes):
         (code, printed), (other, told) = map(finish, processes)
     assert (code, other) == (0, 0), printed + told
     assert "recipe: small" in printed
     assert "the run is on worker 0" in told
-    (single,) = [start_process(charlm("train", text, "-c", run / "config.yaml", "-r", again))]
+    (single,) = [start_process(command_line("train", text, "-c", run / "config.yaml", "-r", again))]
     assert finish(single)[0] == 0
     for name in ("last", "teachers/3/last"):
         weights = [(folder / name / "weights.safetensors").read_bytes() for folder in (run, again)]

@@ -4,11 +4,11 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from processes import run_process, settings
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.network.bundle import read_bundle
@@ -16,20 +16,17 @@ from charlm.training import checkpoints
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = ("training.steps=100000", "training.log_every=1", "training.evaluate_every=20", "sampling.length=0")
-
-
-def train(*arguments: str | Path, before: Callable[[], None] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `charlm train` to its end in a separate process, in which `before` is called first."""
-    command = [sys.executable, "-m", "charlm", "train", *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, preexec_fn=before)
+SETTINGS = (
+    *("training.steps=100000", "training.log_every=1", "training.evaluate_every=20", "training.checkpoint_every=20"),
+    "sampling.length=0",
+)
 
 
 def start(run: Path, *, before: Callable[[], None] | None = None) -> "subprocess.CompletedProcess[str]":
+    """Train in a process of its own, in which `before` is called first."""
     text = run.with_name("text.txt")
     text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:10_000], encoding="utf-8")
-    settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
-    return train(text, "-c", "tiny", *settings, "-s", "training.checkpoint_every=20", "-r", run, before=before)
+    return run_process("train", text, "-c", "tiny", *settings(*SETTINGS), "-r", run, preexec_fn=before)
 
 
 def assert_error_in_one_line(ended: "subprocess.CompletedProcess[str]", reason: str) -> None:
@@ -58,7 +55,7 @@ def test_a_limit_on_file_sizes_ends_training_with_an_error_and_the_run_can_be_re
     assert_error_in_one_line(ended, os.strerror(27))
     assert_files_are_valid(tmp_path / "run")
     step = checkpoints.saved_steps(tmp_path / "run/checkpoints")[0]
-    resumed = train("--resume", "-r", tmp_path / "run", "-s", f"training.steps={step + 5}")
+    resumed = run_process("train", "--resume", "-r", tmp_path / "run", "-s", f"training.steps={step + 5}")
     assert resumed.returncode == 0, resumed.stderr
     assert_files_are_valid(tmp_path / "run")
 

@@ -11,6 +11,7 @@ from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import Trained, resume, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_folders import cut
 
 from charlm.training.checkpoints import saved_steps
 
@@ -26,11 +27,10 @@ def newest(run: Path) -> Path | None:
     return run / "checkpoints" / f"step-{steps[0]:09}" if len(steps) > 1 else None
 
 
-def cut(run: Path) -> None:
+def cut_newest(run: Path) -> None:
     """Cut the state in the newest checkpoint short, as a disk that loses what was written last."""
     if (found := newest(run)) is not None:
-        data = (found / "state.safetensors").read_bytes()
-        (found / "state.safetensors").write_bytes(data[: len(data) // 2])
+        cut(found / "state.safetensors")
 
 
 def lose(run: Path) -> None:
@@ -56,7 +56,7 @@ def move(run: Path) -> None:
     shutil.rmtree(run / "last", ignore_errors=True)
 
 
-DAMAGES: tuple[Callable[[Path], None], ...] = (cut, lose, half_a_line, leftover, move)
+DAMAGES: tuple[Callable[[Path], None], ...] = (cut_newest, lose, half_a_line, leftover, move)
 ENDS = st.tuples(st.sampled_from([interrupt_after, crash_after]), st.integers(1, 50))
 EVENTS = st.tuples(ENDS, st.lists(st.sampled_from(DAMAGES), max_size=2), st.sampled_from(FREE))
 

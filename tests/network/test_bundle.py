@@ -17,7 +17,7 @@ from bundles import change_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits import memory_limit
-from run_folders import names
+from run_folders import cut, names, replace_by_folder
 
 from charlm.errors import CharlmError
 from charlm.network.architecture import Architecture
@@ -107,15 +107,6 @@ def test_folder_of_a_bundle_may_be_a_link_and_the_fields_in_any_order(bundle_fol
 
 
 # Damage
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def replace_by_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
 
 
 def replace_by_pipe(path: Path) -> None:

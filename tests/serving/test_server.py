@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from faults.serve_load import read_process, serving
+from processes import command_line
 from serving.conftest import Server
 
 pytestmark = pytest.mark.slow
@@ -224,7 +225,7 @@ def is_refused(port: int) -> bool:
 
 
 def run_serve(*arguments: str | Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "charlm", "serve", *map(str, arguments)]
+    command = command_line("serve", *arguments)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

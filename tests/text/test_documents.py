@@ -122,8 +122,13 @@ def test_progress_adds_up_to_the_size_of_the_compressed_file(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "data",
-    [b"no gzip at all", gzip.compress(b"text" * 1000)[:-20], gzip.compress(b"text")[:-8] + bytes(8)],
-    ids=["other data", "cut short", "wrong checksum"],
+    [
+        b"no gzip at all",
+        gzip.compress(b"text" * 1000)[:-20],
+        gzip.compress(b"text")[:-8] + bytes(8),
+        gzip.compress(b"")[:10] + b"\xff" * 20,
+    ],
+    ids=["other data", "cut short", "wrong checksum", "wrong data"],
 )
 def test_a_damaged_gz_file_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.gz"

@@ -62,6 +62,7 @@ def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
         *(
             ({"level": "word"}, "level 'word'"),
             ({"characters": []}, "0 characters"),
+            ({"characters": 3}, "not iterable"),
             ({"unknown_id": "2"}, "unknown_id"),
         ),
         *(({"characters": ["a", "bc"]}, "not one character"), ({"characters": ["a", "a"]}, "occurs twice")),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_folders import change_checkpoint, names
+from run_folders import change_checkpoint, cut, names, replace_by_folder
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
@@ -57,23 +57,14 @@ def test_only_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == [f"step-{step:09d}" for step in (3, 4, 5)]
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-5])
-
-
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
 
-def replace_by_a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 @pytest.mark.parametrize("file", ["state.safetensors", "progress.json"])
-@pytest.mark.parametrize("damage", [Path.unlink, truncate, flip, replace_by_a_folder])
+@pytest.mark.parametrize("damage", [Path.unlink, cut, flip, replace_by_folder])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     damage: Callable[[Path], None], file: str, tmp_path: Path
 ) -> None:
