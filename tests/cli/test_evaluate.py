@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from commands import charlm
 
-from charlm.api.evaluation import evaluate
+from charlm.api.evaluation import Evaluation, evaluate
 from charlm.api.model import load
 from charlm.text.corpus import open_corpus
 
@@ -51,6 +51,17 @@ def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Pa
         assert bits == pytest.approx(nats / math.log(2), abs=1e-3)
         assert perplexity == pytest.approx(math.exp(nats), rel=1e-3)
     assert "the 16,000 characters of the training text" in note
+
+
+def test_a_score_that_learning_makes_worse_is_told_in_a_line(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not charlm("evaluate", trained_run, "--mix").stderr
+    monkeypatch.setattr(Evaluation, "is_worse", True)
+    assert not charlm("evaluate", trained_run).stderr
+    for option in ("--mix", "--dynamic"):
+        (line,) = charlm("evaluate", trained_run, option).stderr.splitlines()
+        assert line.startswith(f"charlm: {option} makes the score worse here: ")
 
 
 def test_copies_are_told_with_their_place_in_the_training_text(trained_run: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from charlm.evaluation.baselines import baseline_nats
 from charlm.inspection.curves import make_curves
 from charlm.inspection.markup import to_plain
 from charlm.inspection.report import ORDER, inspect_run, to_json
-from charlm.inspection.section import Reading, Subject, limits_for
+from charlm.inspection.section import Limits, Reading, Subject, limits_for
 from charlm.network.bundle import Bundle
 
 
@@ -88,6 +88,14 @@ def test_weights_that_are_too_large_are_refused(bundle: Bundle) -> None:
     bundle.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
         inspect_run(subject(bundle))
+
+
+def test_the_more_weights_the_fewer_characters_are_read(bundle: Bundle) -> None:
+    layer = bundle.parameters.layers[0]
+    large = replace(layer, kernel=np.zeros((1000, 1000)), recurrent_kernel=np.zeros((1000, 1000)))
+    limits = limits_for(replace(bundle.parameters, layers=(large,)))
+    assert limits == Limits(40_000, 2000, 300, 96, 2, np.float32)
+    assert limits_for(bundle.parameters) == Limits(100_000, 2000, 400, 600, 16, np.float64)
 
 
 def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
