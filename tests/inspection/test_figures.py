@@ -57,6 +57,14 @@ def whole() -> Report:
     return report()
 
 
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_legend_names_what_has_a_label(name: str, whole: Report) -> None:
+    figure = draw(name, whole)
+    labels = {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
+    named = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert named == labels
+
+
 @pytest.mark.parametrize(
     ("name", "label", "shown"),
     [
