@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from signal import Signals
+from unittest.mock import Mock
 
 import pytest
 from commands import charlm, check_failure, table
+
+from charlm.training.signals import Stopped
 
 SPACE = "recipe: tiny\nsearch: {model.units: {int: [8, 24], step: 8}}"
 
@@ -34,6 +38,14 @@ def test_a_place_that_cannot_be_a_search_is_refused(line: str, expected: str) ->
 def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     check_failure("tune space.yaml --minutes 1", "charlm tune needs Optuna: pip install '.[tune]'")
+
+
+@pytest.mark.usefixtures("folder")
+def test_whoever_stops_a_search_is_told_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.api.tuning.tune", Mock(side_effect=Stopped(Signals.SIGTERM)))
+    command = charlm("tune", "space.yaml", "text.txt", "--minutes", 1)
+    assert command.exit_code == 143
+    assert command.stderr.splitlines()[0] == "charlm: stopped by SIGTERM; the same command goes on with the search"
 
 
 @pytest.mark.slow
