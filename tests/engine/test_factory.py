@@ -2,8 +2,10 @@
 
 import pytest
 
-from charlm.config.schema import Config, TrainingConfig
+from charlm.config.schema import Config, ModelConfig, TrainingConfig
+from charlm.engine import runtime
 from charlm.engine.factory import KerasEngines
+from charlm.text.batches import Batches
 from charlm.training.signals import Session
 
 
@@ -21,3 +23,12 @@ def test_without_bfloat16_a_run_is_in_float32_and_the_user_is_told(
     said.clear()
     assert KerasEngines(Session()).settle(settled, say=said.append, is_recorded=is_recorded) == settled
     assert said == []
+
+
+def test_a_tensorflow_that_was_used_before_is_slower_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "start", lambda: False)
+    said: list[str] = []
+    config = Config(model=ModelConfig(units=3), training=TrainingConfig(epochs=1, kernel="tensorflow", parts=1))
+    batches = Batches(length=100, batch_size=2, sequence_length=4, seed=1)
+    KerasEngines(Session(said.append))(config, batches, vocabulary_size=5)
+    assert said == ["TensorFlow was used before in this program and keeps its threads: training is slower"]

@@ -1,5 +1,7 @@
 """How far back networks learn, predict and remember whose memory is known."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import reference
@@ -36,6 +38,16 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     curve = gradient_by_lag(trace, positions=7, max_lag=10)[0]
     for values in (curve.low, curve.median, curve.high):
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
+
+
+def test_the_predictions_whose_gradients_are_followed_are_evenly_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed = Mock()
+    monkeypatch.setattr("charlm.inspection.memory.lag_curves", followed)
+    trace = traced(one_layer(np.eye(2)), random_ids(102))
+    for positions, expected in ((3, [20, 60, 100]), (1000, [*range(20, 101)])):
+        gradient_by_lag(trace, positions=positions, max_lag=20)
+        assert followed.call_args.args[1].tolist() == expected
+        assert followed.call_args.kwargs == {"lags": 21}
 
 
 def test_a_text_that_is_shorter_than_the_lags_gives_fewer() -> None:

@@ -49,6 +49,11 @@ def test_a_request_that_names_no_model_gets_the_first() -> None:
     assert (error.status, error.param, error.code) == (404, "model", "model_not_found")
 
 
+@pytest.mark.parametrize(("options", "includes"), [(None, False), ({}, False), ({"include_usage": True}, True)])
+def test_a_streamed_answer_ends_with_the_usage_if_that_is_asked_for(options: Any, includes: bool) -> None:
+    assert plan(prompt="a", stream=True, stream_options=options).form.includes_usage == includes
+
+
 def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None:
     planned = plan(prompt="")
     assert (ids(planned), planned.prompt_characters) == ([[0]], 0)

@@ -48,6 +48,14 @@ def test_a_folder_is_walked_in_sorted_order_without_hidden_files(tmp_path: Path)
     assert find(tmp_path) == ["10.txt", "2.txt", "b.txt", "e.txt"]
 
 
+def test_what_matches_a_pattern_is_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.txt", "a.txt", "c.txt"):
+        (tmp_path / name).touch()
+    matches = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(matches(path, pattern), reverse=True))
+    assert find(tmp_path / "*.txt") == ["a.txt", "b.txt", "c.txt"]
+
+
 def test_a_file_named_several_times_is_found_once(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.touch()

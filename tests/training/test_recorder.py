@@ -42,6 +42,14 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
     assert read_bundle(trained.folder / "best").facts["score"]["split"] == "train"
 
 
+def test_the_line_of_an_evaluation_is_as_long_as_the_terminal_is_wide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.training.recorder.line_columns", lambda: 100)
+    said = train(tmp_path / "run", "sampling.length=90").said
+    assert [len(line) for line in said if line.startswith("step ")] == [100] * 5
+
+
 def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
     assert reference.outcome.measured_on == "the validation text"
     part = train(tmp_path / "run", "training.evaluate_characters=10").outcome.measured_on
