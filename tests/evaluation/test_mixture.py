@@ -24,6 +24,7 @@ def test_the_probabilities_of_all_ids_sum_to_one_at_every_id() -> None:
     for logits, target in zip(LOGITS[0], IDS[1:].tolist(), strict=True):
         log_probabilities = logits - np.log(np.exp(logits).sum())
         logs = mixture.log_probabilities([log_probabilities])
+        np.testing.assert_allclose(np.exp(logs).sum(-1), 1, atol=1e-5)
         found = mixture.mix(logs)
         assert np.exp(found).sum() == pytest.approx(1, abs=1e-12)
         mixture.update(target, logs, found)

@@ -1,7 +1,7 @@
 """Streams of events: closed with all that they are made from, however they end."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
@@ -44,6 +44,24 @@ def test_the_source_of_a_client_that_does_not_read_is_closed_after_a_while() -> 
     assert closed == [True]
 
 
+def call(app: Any, line: str, sent: list[Any], *, receive: Callable[[], Any] = lambda: NO_BODY) -> None:
+    """Make a request, "METHOD PATH"; `sent` takes the messages of the answer."""
+    method, path = line.split()
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+
+    async def next_message() -> Any:
+        return receive()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, next_message, send))
+
+
+NO_BODY = {"type": "http.request", "body": b"", "more_body": False}
+
+
 def test_an_unexpected_error_is_told_to_the_user_and_not_to_the_client() -> None:
     pytest.importorskip("starlette", reason="missing: starlette")
     from charlm.serving.app import Service, make_app
@@ -60,22 +78,26 @@ def test_an_unexpected_error_is_told_to_the_user_and_not_to_the_client() -> None
     service = Service(Broken(), Dispatcher({}, limits), limits=limits, page=b"")
     said: list[str] = []
     sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def call() -> None:
-        await make_app(service, allowed_hosts=[], say=said.append)(scope, receive, send)
-
-    headers = [(b"host", b"localhost")]
-    scope = {"type": "http", "method": "GET", "path": "/v1/models", "query_string": b"", "headers": headers}
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(call())
+        call(make_app(service, allowed_hosts=[], say=said.append), "GET /v1/models", sent)
     assert sent[0]["status"] == 500
     assert b"internal server error" in sent[1]["body"]
     assert b"zero" not in sent[1]["body"]
     assert len(said) == 1
     assert said[0].startswith("GET /v1/models: internal server error: ZeroDivisionError: by zero (test_app.py:")
+
+
+def test_a_body_without_an_end_is_refused_after_a_while() -> None:
+    pytest.importorskip("starlette", reason="missing: starlette")
+    from charlm.serving.app import Service, make_app
+    from charlm.serving.dispatcher import Dispatcher
+    from charlm.serving.requests import ServerLimits
+
+    limits = ServerLimits()
+    service = Service({}, Dispatcher({}, limits), limits=limits, page=b"")
+    sent: list[Any] = []
+    part = {"type": "http.request", "body": bytes(limits.body_bytes // 2), "more_body": True}
+    parts = iter([part] * 100)
+    call(make_app(service, allowed_hosts=[], say=print), "POST /v1/completions", sent, receive=parts.__next__)
+    assert sent[0]["status"] == 413
+    assert len([*parts]) == 100 - 65  # the first that is more than 32 times the limit

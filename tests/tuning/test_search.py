@@ -90,6 +90,15 @@ def test_hopeless_trials_end_early_and_are_not_the_best(searching: SearchFolder)
     assert any(line.startswith(f"trial {pruned[0]}: pruned; best ") for line in searching.said)
 
 
+def test_a_trial_that_has_trained_to_its_end_is_not_ended_early(
+    searching: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: bool(asked.append(trial)))
+    searching.run(trials=1)
+    assert len(asked) == 9  # after 5, 10, ... and 45 of 50 steps
+
+
 def undisturbed(searching: SearchFolder, *, trials: int) -> list[tuple[object, object]]:
     """Return the values and the losses of the trials of the same search in another folder."""
     other = SearchFolder(searching.folder / "other")
