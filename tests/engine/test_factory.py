@@ -4,7 +4,9 @@ import pytest
 
 from charlm.config.schema import Config, ModelConfig, TrainingConfig
 from charlm.engine import runtime
+from charlm.engine.distribution import Machines
 from charlm.engine.factory import KerasEngines
+from charlm.engine.keras_engine import KerasEngine
 from charlm.text.batches import Batches
 from charlm.training.signals import Session
 
@@ -25,10 +27,22 @@ def test_without_bfloat16_a_run_is_in_float32_and_the_user_is_told(
     assert said == []
 
 
+def make(engines: KerasEngines) -> KerasEngine:
+    """Make an engine for a batch of two rows in two parts."""
+    config = Config(model=ModelConfig(units=3), training=TrainingConfig(epochs=1, kernel="tensorflow", parts=2))
+    batches = Batches(length=100, batch_size=2, sequence_length=4, seed=1)
+    return engines(config, batches, vocabulary_size=5)
+
+
 def test_a_tensorflow_that_was_used_before_is_slower_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "start", lambda: False)
     said: list[str] = []
-    config = Config(model=ModelConfig(units=3), training=TrainingConfig(epochs=1, kernel="tensorflow", parts=1))
-    batches = Batches(length=100, batch_size=2, sequence_length=4, seed=1)
-    KerasEngines(Session(said.append))(config, batches, vocabulary_size=5)
+    make(KerasEngines(Session(said.append)))
     assert said == ["TensorFlow was used before in this program and keeps its threads: training is slower"]
+
+
+def test_each_of_several_machines_trains_its_rows() -> None:
+    machines = Machines.__new__(Machines)  # not connected
+    machines.count, machines.task = 2, 1
+    assert make(KerasEngines(Session(), machines)).rows == slice(1, 2)
+    assert make(KerasEngines(Session())).rows == slice(0, 2)
