@@ -44,6 +44,7 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 
 @table("""
 evaluate bundle --window 100                                   | --window is the length of the windows
+evaluate bundle --protocol windows --window 0                  | '--window'
 evaluate bundle --dynamic --protocol windows                   | --dynamic and --mix read the text as a stream
 inspect bundle --text text.txt                                 | --out FILE.html
 tran                                                           | No such command 'tran'. Did you mean 'train'?

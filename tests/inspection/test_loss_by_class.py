@@ -23,6 +23,13 @@ def test_each_character_is_counted_in_its_class() -> None:
     assert losses(found.by_word_place) == {"outside words": (5, 22 / 5), "letter 1": (2, 13 / 2), "letter 2": (2, 5)}
 
 
+def test_a_letter_is_counted_at_its_place_in_the_word() -> None:
+    vocabulary = Vocabulary(level="char", characters=(" ", "a"))
+    table = divide_loss(np.arange(11.0), vocabulary.encode(" aaaaaaaaaa "), vocabulary).by_word_place
+    singles = {f"letter {place}": (1, place - 1) for place in (1, 2, 3, 4)}
+    assert losses(table) == {"outside words": (1, 10), **singles, "letters 5 to 7": (3, 5), "letters from 8": (3, 8)}
+
+
 def test_the_n_gram_model_is_divided_in_the_same_way() -> None:
     found = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS, ngram_order=5)
     assert found.ngram_order == 5

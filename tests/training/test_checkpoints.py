@@ -148,3 +148,9 @@ def test_tensors_of_other_shapes_are_refused_before_they_are_read(shapes: Shapes
         shapes = {"step": ()}
     with pytest.raises(OtherCheckpointError, match="another network, optimizer or batch size"):
         checkpoints.restore(tmp_path, warn=pytest.fail, shapes=shapes)
+
+
+@pytest.mark.parametrize("name", ["step", "seconds", "elapsed_seconds", "best_step", "evaluated_step"])
+def test_a_count_or_a_time_below_0_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}\n.*greater than or equal to 0"):
+        Progress.model_validate({name: -1})
