@@ -101,3 +101,20 @@ def test_a_body_without_an_end_is_refused_after_a_while() -> None:
     call(make_app(service, allowed_hosts=[], say=print), "POST /v1/completions", sent, receive=parts.__next__)
     assert sent[0]["status"] == 413
     assert len([*parts]) == 100 - 65  # the first that is more than 32 times the limit
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        *((400, {}), (401, {"www-authenticate": "Bearer"}), (503, {"retry-after": "1"})),
+        *((status, {"connection": "close"}) for status in (408, 413)),
+    ],
+)
+def test_a_refusal_says_what_a_client_can_do(status: int, headers: dict[str, str]) -> None:
+    pytest.importorskip("starlette", reason="missing: starlette")
+    from charlm.serving.app import error_response
+    from charlm.serving.requests import RequestError
+
+    found = dict(error_response(RequestError(status, "no")).headers)
+    del found["content-length"], found["content-type"]
+    assert found == {"cache-control": "no-store", **headers}
