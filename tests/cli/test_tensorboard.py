@@ -21,6 +21,15 @@ from charlm.cli.tensorboard import link_runs
 from charlm.errors import CharlmError
 
 
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (3, 1)])
+def test_the_exit_code_says_whether_tensorboard_has_failed(
+    code: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (make_run(tmp_path / "run") / "tensorboard").mkdir(exist_ok=True)
+    monkeypatch.setattr("charlm.cli.tensorboard.run_board", lambda _arguments: code)
+    assert charlm("tensorboard", tmp_path / "run").exit_code == expected
+
+
 @pytest.fixture(scope="module")
 def address(trained_run: Path) -> Iterator[str]:
     """Serve the trained run and a copy of it with TensorBoard; yield the address."""

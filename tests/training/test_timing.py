@@ -18,7 +18,15 @@ from charlm.runs.run import Run
 from charlm.training.interface import Engine
 from charlm.training.preparation import Preparation, new_engine, prepare
 from charlm.training.signals import Session
-from charlm.training.timing import MAX_STEPS, Costs, Estimate, afford_evaluations, fit_to_minutes, measure
+from charlm.training.timing import (
+    MAX_STEPS,
+    Costs,
+    Estimate,
+    afford_evaluations,
+    fit_to_minutes,
+    measure,
+    teacher_seconds,
+)
 
 COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0, start_seconds=1000.0)
 SETTINGS = TrainingConfig(steps=1, evaluate_every=5, checkpoint_every=3)
@@ -85,6 +93,16 @@ def run(tmp_path: Path) -> Run:
     """Begin a small run."""
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     return begin(tmp_path / "run", "training.steps=3", text=tmp_path / "text.txt")
+
+
+def test_teachers_take_their_steps_and_read_the_training_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    settings = "training.teacher_settings={training: {steps: 12, evaluate_every: 6, checkpoint_every: 4}}"
+    run = begin(tmp_path / "run", "training.teacher_seeds=[2, 3]", settings, text=tmp_path / "text.txt")
+    monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: COSTS)
+    found = teacher_seconds(run.config, run.corpus, FakeEngines(), session=Session(), step_seconds=1.0)
+    reading = COSTS.evaluation_seconds * len(run.corpus.split("train")) / len(run.corpus.split("validation"))
+    assert found == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10 + 4 * 100 + reading))
 
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0) -> Costs:
