@@ -41,6 +41,7 @@ def test_the_json_has_the_keys_of_the_contract_and_the_time_is_the_sum_of_its_pa
         + 2 * found["evaluation_seconds"]
         + 3 * found["checkpoint_seconds"]
     )  # tiny evaluates and saves every 30 of 60 steps
+    assert (found["steps"], found["epochs"]) == (60, 60 / found["steps_per_epoch"])
     assert found["windows_per_epoch"] == 8 * found["steps_per_epoch"]
     assert found["memory_bytes"] > 100_000_000  # TensorFlow alone takes more
 

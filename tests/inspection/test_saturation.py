@@ -10,7 +10,7 @@ from conftest import RandomParameters
 from inspection.networks import one_layer, traced
 
 from charlm.errors import CharlmError
-from charlm.inspection.saturation import measure_saturation, participation_ratio
+from charlm.inspection.saturation import measure_saturation, participation_ratio, saturation_rows
 from charlm.network.rnn import Parameters
 
 IDS = np.random.default_rng(0).integers(0, 5, 300)
@@ -28,6 +28,7 @@ def test_saturated_outputs_and_units_are_counted() -> None:
     assert found.positions == 300
     assert layer.saturated_share == pytest.approx((300 + np.sum(IDS == 2)) / 600)
     assert layer.always_saturated_units == 1
+    assert saturation_rows(found, None) == [("rnn.0", 2, layer.saturated_share, 1, layer.participation_ratio)]
 
 
 @pytest.mark.parametrize(("activation", "border"), [("tanh", 0.9), ("sigmoid", 0.95)])

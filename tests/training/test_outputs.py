@@ -113,7 +113,11 @@ def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("activation: tanh", "activation: relu", r"model\.rnn\.activation: found 'relu'; must be 'tanh'"),
+        (
+            "activation: tanh",
+            "activation: relu",
+            r"run/config\.yaml: model\.rnn\.activation: found 'relu'; must be 'tanh'",
+        ),
         ("units: 8", "units: 9", "another network, optimizer or batch"),
     ],
 )
