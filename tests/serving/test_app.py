@@ -44,6 +44,9 @@ def test_the_source_of_a_client_that_does_not_read_is_closed_after_a_while() -> 
     assert closed == [True]
 
 
+NO_BODY = {"type": "http.request", "body": b"", "more_body": False}
+
+
 def call(app: Any, line: str, sent: list[Any], *, receive: Callable[[], Any] = lambda: NO_BODY) -> None:
     """Make a request, "METHOD PATH"; `sent` takes the messages of the answer."""
     method, path = line.split()
@@ -57,9 +60,6 @@ def call(app: Any, line: str, sent: list[Any], *, receive: Callable[[], Any] = l
         sent.append(message)
 
     asyncio.run(app(scope, next_message, send))
-
-
-NO_BODY = {"type": "http.request", "body": b"", "more_body": False}
 
 
 def test_an_unexpected_error_is_told_to_the_user_and_not_to_the_client() -> None:
