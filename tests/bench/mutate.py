@@ -253,7 +253,9 @@ class Tests:
 
         self.facts: dict[str, tuple[float, list[str]]] = {}
         self.lines: dict[str, list[dict[int, list[str]]]] = collections.defaultdict(list)
-        for path in records.glob("*.json"):
+        paths = [*records.glob("*.json")]
+        self.processes = len(paths)
+        for path in paths:
             self.facts |= json.loads(path.read_text())
             data = coverage.CoverageData(str(path.with_suffix(".lines")))
             data.read()
@@ -270,8 +272,8 @@ class Tests:
         room, name = Path(mutation.file).parent.name, Path(mutation.file).stem
         mirrors = {f"tests/{room}/test_{name}.py", f"tests/test_{name}.py"}
         executing = {test for test, (_, uses) in self.facts.items() if contexts & {test, *uses}}
-        if not executing:  # when a module is imported, or in other processes
-            executing = {test for test in self.facts if test.startswith(f"tests/{room}/")}
+        if len(executing) <= self.processes:  # when a module is imported, or in other processes
+            executing |= {test for test in self.facts if test.startswith(f"tests/{room}/")}
         files = mirrors | {test.split("::")[0] for test in executing}
         beside = {test for test in self.facts if test.split("::")[0] in files} - executing
 
