@@ -8,8 +8,8 @@ Axes: T time, B batch.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -36,7 +36,7 @@ class Score:
     characters: int
     """The number of scored characters: all but the first."""
     block_means: tuple[float, ...] = field(default=(), repr=False)
-    """The mean of each whole block of ERROR_BLOCK characters, in text order; empty if that order is not known."""
+    """The mean of each whole block of ERROR_BLOCK characters, in text order."""
 
     @property
     def bits_per_char(self) -> float:
@@ -51,19 +51,30 @@ class Score:
     @property
     def standard_error(self) -> float | None:
         """The standard error of the mean, in nats, if other such text were drawn; None with fewer than two blocks."""
-        return _standard_error(np.array(self.block_means))
+        return standard_error(self.block_means)
 
     def difference_error(self, other: "Score") -> float | None:
-        """Return the standard error of the difference from another score of the same text, in nats; None as above.
-
-        Both find the same passages hard, so that it is less than the two errors suggest.
-        """
-        return _standard_error(np.array(self.block_means) - np.array(other.block_means))
+        """Return the standard error of the difference from another score of the same text, in nats; None as above."""
+        return standard_error(self.block_means, other.block_means)
 
 
-def _standard_error(observations: NDArray[np.float64]) -> float | None:
-    count = len(observations)
-    return float(observations.std(ddof=1)) / math.sqrt(count) if count > 1 else None
+def standard_error(block_means: Sequence[float], others: Sequence[float] | None = None) -> float | None:
+    """Return the standard error of the mean of a text, or of the difference from another mean of the same text.
+
+    Two models find the same passages hard, so that the error of a difference is less than the two errors suggest.
+
+    Args:
+        block_means: The means of blocks of the text.
+        others: Those by another model; None = there is none.
+
+    Returns:
+        The error; None if there are fewer than two blocks, or the two do not have as many.
+
+    """
+    if len(block_means) < 2 or (others is not None and len(others) != len(block_means)):
+        return None
+    observations = np.array(block_means) - (0 if others is None else np.array(others))
+    return float(observations.std(ddof=1)) / math.sqrt(len(observations))
 
 
 def mean_score(blocks: Iterable[Floats]) -> Score:
@@ -207,9 +218,10 @@ def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, w
 
     """
     _check_length(ids)
-    pieces = read_pieces(network, ids, streams=streams, warm_up=warm_up)
-    score = mean_score(nats(logits, ids[positions + 1]) for logits, positions in pieces)
-    return replace(score, block_means=())
+    losses = np.empty(len(ids) - 1, np.float32)
+    for logits, positions in read_pieces(network, ids, streams=streams, warm_up=warm_up):
+        losses[positions] = nats(logits, ids[positions + 1])
+    return mean_score([losses])
 
 
 def ids_read(length: int, *, streams: int = 64, warm_up: int = 256) -> int:
