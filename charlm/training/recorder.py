@@ -135,6 +135,7 @@ class Recorder:
         self.sample = ""
         """The text that the network of the last evaluation has written."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
+        self._last_nats: float | None = None
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
 
@@ -168,7 +169,7 @@ class Recorder:
             self._log(progress)
             self._evaluate(progress)
             self.outputs.end(progress.step)
-            for line in advise_on_end(progress, split=self.validator.split):
+            for line in advise_on_end(progress, split=self.validator.split, last_nats=self._last_nats):
                 self._session.say(line)
 
     def _save(self, progress: Progress) -> None:
@@ -214,7 +215,7 @@ class Recorder:
         nats = None if found is None else found.nats_per_char
         if nats is not None:
             self.outputs.log(self._position(progress, "validation", nats))
-        score = progress.train_nats if nats is None else nats
+        score = self._last_nats = progress.train_nats if nats is None else nats
         is_best = self.validator.update_best(score, progress)
         if is_best:
             self.outputs.save_best(progress, found)
