@@ -1,7 +1,7 @@
 """Run folders without a training: the files that commands and summaries look at."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,18 @@ def make_run(folder: Path, *, metrics: str = "", **model: Any) -> Path:
 
 
 def make_scored_run(
-    folder: Path, bundle: Bundle, nats: float, *, split: str = "validation", seconds: float = 2.0, **model: Any
+    folder: Path,
+    bundle: Bundle,
+    nats: float,
+    *,
+    split: str = "validation",
+    block_means: Sequence[float] = (),
+    seconds: float = 2.0,
+    **model: Any,
 ) -> Path:
     """Make a run whose bundle best/ has a score, and whose training of 1,000 characters took some seconds."""
     run = make_run(folder, metrics=metrics_line(step=9, characters=1000, seconds=seconds), **model)
-    facts = {"step": 7, "epoch": 1.0, "score": {"split": split, "nats_per_char": nats}}
+    facts = {"step": 7, "epoch": 1.0, "score": {"split": split, "nats_per_char": nats, "block_means": [*block_means]}}
     write_bundle(run / "best", Bundle(**{**vars(bundle), "facts": facts}))
     return run
 

@@ -154,6 +154,7 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
         "bits_per_char": score.bits_per_char,
         "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
         "characters": score.characters,
+        "standard_error": score.standard_error,
         "bundle": str(model.folder),
         "with": [str(folder) for folder in model.others],
         "text": found.text,
@@ -163,6 +164,7 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
         "dynamic": {"rates": found.dynamic_rates} if found.dynamic_rates else None,
         "mixed": found.is_mixed,
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
+        "static_difference_error": score.difference_error(found.static) if found.static else None,
     }
     if found.baselines is not None:
         figures["baselines"] = found.baselines
@@ -173,6 +175,8 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
 
 
 def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -> Iterator[str]:
+    from charlm.evaluation.scoring import ERROR_BLOCK
+
     how = protocol if protocol == "stream" else f"windows of {window}"
     if found.dynamic_rates:
         how = f"stream, learning at a rate of {', '.join(f'{rate:g}' for rate in found.dynamic_rates)}"
@@ -181,6 +185,11 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
     names = " + ".join(map(str, (model.folder, *model.others)))
     yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
     yield from _table(found)
+    if (error := found.score.standard_error) is not None:
+        yield f"  standard error of this model's mean, by blocks of {ERROR_BLOCK} characters: {error:.4f} nats"
+    if found.static is not None and (error := found.score.difference_error(found.static)) is not None:
+        gain = found.static.nats_per_char - found.score.nats_per_char
+        yield f"  {gain:.4f} nats below the network as it was trained, standard error {error:.4f}"
     if (copies := found.copies) is not None:
         from charlm.text.copies import MIN_SPAN
 

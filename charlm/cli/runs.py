@@ -34,10 +34,11 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_json: bool) -> No
     """List runs: state, step, score, speed, weights, age, recipe, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
-    that of its best model in nats per character, the age the time since the last line of its log. Runs on different
-    texts are in separate tables, since their losses do not compare. Columns that do not fit the terminal are left out.
-    A run that cannot be read is left out, with a line on standard error; the exit code is 1 if such a run was named, or
-    if none is left.
+    that of its best model in nats per character; how far it is above the best of the table comes with the standard
+    error of that difference. The age is the time since the last line of its log. Runs on different texts are in
+    separate tables, since their losses do not compare. Columns that do not fit the terminal are left out. A run that
+    cannot be read is left out, with a line on standard error; the exit code is 1 if such a run was named, or if none is
+    left.
     """
     from charlm.runs.summary import group_by_text, list_runs
 
@@ -62,32 +63,37 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_json: bool) -> No
 
 def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
     """Return runs on one text as plain data, with the settings in which they differ."""
-    from charlm.runs.summary import differing_settings
+    from charlm.evaluation.scoring import standard_error
+    from charlm.runs.summary import compare_scores, differing_settings
 
     keys = differing_settings(group)
     return [
         {
             "name": run.folder.name,
-            **{name: value for name, value in vars(run).items() if name not in {"folder", "text", "settings"}},
+            **{name: value for name, value in vars(run).items() if name not in _SHOWN_OTHERWISE},
+            "standard_error": standard_error(run.block_means),
+            "above_best": above,
             "text": run.text and run.text.name,
             "text_sha256": run.text and run.text.sha256,
             "settings": {key: run.settings.get(key) for key in keys},
             "run": str(run.folder),
         }
-        for run in group
+        for run, above in zip(group, compare_scores(group), strict=True)
     ]
 
 
 def _table(group: Sequence["RunSummary"], *, width: int) -> list[str]:
     """Return a line for each run, as many columns as fit, and the differing settings below it."""
-    rows = [tuple(COLUMNS), *(_cells(row) for row in _rows(group))]
-    text_columns = {index for index, (_, show) in enumerate(COLUMNS.values()) if show is _cut}
+    found = _rows(group)
+    columns = {head: column for head, column in COLUMNS.items() if column[0] != "above_best" or len(found) > 1}
+    rows = [tuple(columns), *(_cells(row, columns) for row in found)]
+    text_columns = {index for index, (_, show) in enumerate(columns.values()) if show is _cut}
     lines = align(rows, text_columns=text_columns)
     while max(map(text_width, lines)) > width and len(rows[0]) > 1:
         rows = [row[:-1] for row in rows]
         lines = align(rows, text_columns=text_columns)
     table = lines[:1]
-    for row, line in zip(_rows(group), lines[1:], strict=True):
+    for row, line in zip(found, lines[1:], strict=True):
         table.append(line)
         shown = list(row["settings"].items())[:MAX_SETTINGS]
         settings = [f"{_cut(key)} {_cut(json.dumps(value, ensure_ascii=False))}" for key, value in shown]
@@ -97,8 +103,8 @@ def _table(group: Sequence["RunSummary"], *, width: int) -> list[str]:
     return table
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple("-" if row[key] is None else show(row[key]) for key, show in COLUMNS.values())
+def _cells(row: Mapping[str, Any], columns: Mapping[str, "Column"]) -> tuple[str, ...]:
+    return tuple("-" if row[key] is None else show(row[key]) for key, show in columns.values())
 
 
 def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[str]:
@@ -122,15 +128,23 @@ def _age(seconds: float) -> str:
     return duration(seconds)
 
 
+def _above(found: Mapping[str, float | None]) -> str:
+    error = found["standard_error"]
+    return f"+{found['nats_per_char']:.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
 def _number(pattern: str) -> Callable[[float], str]:
     return lambda value: format(value, pattern)
 
 
-COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+Column = tuple[str, Callable[[Any], str]]
+_SHOWN_OTHERWISE = {"folder", "text", "settings", "block_means"}
+COLUMNS: Mapping[str, Column] = {
     "run": ("name", _cut),
     "state": ("state", _cut),
     "step": ("step", _number(",.0f")),
     "nats": ("nats_per_char", _number(".4f")),
+    "above best": ("above_best", _above),
     "chars/s": ("characters_per_second", _number(",.0f")),
     "weights": ("weights", _number(",")),
     "age": ("age_seconds", _age),

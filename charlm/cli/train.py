@@ -157,7 +157,7 @@ def _print_outcome(outcome: "Outcome") -> None:
             f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}",
             f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "
             f"{outcome.characters_per_second:,.0f} characters/s",
-            *compare_scores(nats, outcome.baseline_nats, is_short=bool(outcome.longer)),
+            *compare_scores(nats, outcome.baseline_nats),
         )
     for line in _lines_of(outcome.sample):
         say(f"it writes: {line}")
@@ -169,28 +169,20 @@ def _print_outcome(outcome: "Outcome") -> None:
     say(f"write text: charlm sample {run}")
 
 
-def compare_scores(nats: float, baseline_nats: "Mapping[str, float]", *, is_short: bool) -> "Iterator[str]":
-    """Yield what a score is worth, and why it is worse than that of a simple model.
+def compare_scores(nats: float, baseline_nats: "Mapping[str, float]") -> "Iterator[str]":
+    """Yield what a score is worth beside those of simple models.
 
     Args:
         nats: The score, in nats per character.
         baseline_nats: Those of a 5-gram model and of lzma on the same text, by name; empty = nothing is yielded.
-        is_short: Whether the run would gain from more steps.
 
     """
-    from charlm.training.events import NGRAM
-
     if not baseline_nats:
         return
     scores = ", ".join(f"{name} {score:.4f}" for name, score in baseline_nats.items())
     name, best = min(baseline_nats.items(), key=lambda item: item[1])
     comparison = "better" if nats < best else "worse"
     yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
-    if nats > baseline_nats[NGRAM]:
-        reason = "the run is too short" if is_short else "the text is too small"
-        yield f"  {reason} to learn more than counting characters gives"
-    elif nats > best:
-        yield "  the text repeats itself word for word: lzma copies that, the network cannot"
 
 
 def _lines_of(sample: str) -> list[str]:

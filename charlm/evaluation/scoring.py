@@ -8,8 +8,8 @@ Axes: T time, B batch.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -22,6 +22,8 @@ from charlm.network.rnn import Floats, bits, nats, perplexity
 from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
+ERROR_BLOCK = 500
+"""Losses of neighbouring characters depend on each other: in a standard error, the mean of so many counts as one."""
 ScoringProtocol = Literal["stream", "windows"]
 
 
@@ -33,6 +35,8 @@ class Score:
     """The mean over the scored characters."""
     characters: int
     """The number of scored characters: all but the first."""
+    block_means: tuple[float, ...] = field(default=(), repr=False)
+    """The mean of each whole block of ERROR_BLOCK characters, in text order."""
 
     @property
     def bits_per_char(self) -> float:
@@ -44,14 +48,46 @@ class Score:
         """exp(nats_per_char): a choice among this many equally likely characters would be as hard."""
         return perplexity(self.nats_per_char)
 
+    @property
+    def standard_error(self) -> float | None:
+        """The standard error of the mean, in nats, if other such text were drawn; None with fewer than two blocks."""
+        return standard_error(self.block_means)
+
+    def difference_error(self, other: "Score") -> float | None:
+        """Return the standard error of the difference from another score of the same text, in nats; None as above."""
+        return standard_error(self.block_means, other.block_means)
+
+
+def standard_error(block_means: Sequence[float], others: Sequence[float] | None = None) -> float | None:
+    """Return the standard error of the mean of a text, or of the difference from another mean of the same text.
+
+    Two models find the same passages hard, so that the error of a difference is less than the two errors suggest.
+
+    Args:
+        block_means: The means of blocks of the text.
+        others: Those by another model; None = there is none.
+
+    Returns:
+        The error; None if there are fewer than two blocks, or the two do not have as many.
+
+    """
+    if len(block_means) < 2 or (others is not None and len(others) != len(block_means)):
+        return None
+    observations = np.array(block_means) - (0 if others is None else np.array(others))
+    return float(observations.std(ddof=1)) / math.sqrt(len(observations))
+
 
 def mean_score(blocks: Iterable[Floats]) -> Score:
-    """Return the mean of nats in blocks, float32 of any shape, at least one value; the sum is float64."""
-    total, characters = 0.0, 0
-    for nats_block in blocks:
-        total += float(nats_block.sum(dtype=np.float64))
-        characters += nats_block.size
-    return Score(total / characters, characters)
+    """Return the mean of the nats of a text in blocks, float32 of any shape, at least one value; sums are float64."""
+    total, characters, left, means = 0.0, 0, np.empty(0, np.float32), list[float]()
+    for block in blocks:
+        total += float(block.sum(dtype=np.float64))
+        characters += block.size
+        left = np.concatenate([left, block.ravel()])
+        whole = len(left) // ERROR_BLOCK * ERROR_BLOCK
+        means += left[:whole].reshape(-1, ERROR_BLOCK).mean(1, dtype=np.float64).tolist()
+        left = left[whole:]
+    return Score(total / characters, characters, tuple(means))
 
 
 def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int) -> Iterator[Floats]:
@@ -182,10 +218,10 @@ def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, w
 
     """
     _check_length(ids)
-    return mean_score(
-        nats(logits, ids[positions + 1])
-        for logits, positions in read_pieces(network, ids, streams=streams, warm_up=warm_up)
-    )
+    losses = np.empty(len(ids) - 1, np.float32)
+    for logits, positions in read_pieces(network, ids, streams=streams, warm_up=warm_up):
+        losses[positions] = nats(logits, ids[positions + 1])
+    return mean_score([losses])
 
 
 def ids_read(length: int, *, streams: int = 64, warm_up: int = 256) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import standard_error
 from charlm.network.architecture import CONFIG_FILE, MODEL, Architecture
 from charlm.network.bundle import read_model
 from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, as_paths, check_is_run, find_run, find_runs
@@ -50,6 +51,8 @@ class RunSummary:
     """The text of the score: validation, or train if there is no validation text."""
     nats_per_char: float | None
     """The score of best/."""
+    block_means: tuple[float, ...]
+    """The means of blocks of the validation text that make the score, see `charlm.evaluation.scoring`; may be empty."""
     best_step: float | None
     """The step of the score."""
     seconds: float | None
@@ -88,6 +91,7 @@ def summarize(folder: Path) -> RunSummary:
             step=position.step,
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
+            block_means=_read_means(score.get("block_means")),
             best_step=to_number(model.get("step")),
             seconds=position.seconds,
             characters_per_second=position.characters_per_second,
@@ -113,6 +117,31 @@ def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
     """Return the keys of the settings that differ between runs, in the order of a config."""
     keys = dict.fromkeys(key for summary in summaries for key in summary.settings)
     return [key for key in keys if len({json.dumps(summary.settings.get(key)) for summary in summaries}) > 1]
+
+
+def compare_scores(summaries: Sequence[RunSummary]) -> list[dict[str, float | None] | None]:
+    """Return how far the score of each of some runs on one text is above the best of them, on the validation text.
+
+    Returns:
+        Of each: `nats_per_char`, the difference, and `standard_error`, that of the difference, or None if the blocks of
+        one are not known; None for the best one, and for a run without a score on the validation text.
+
+    """
+    scores = {
+        index: run.nats_per_char
+        for index, run in enumerate(summaries)
+        if run.split == "validation" and run.nats_per_char is not None
+    }
+    best = min(scores, key=scores.__getitem__, default=None)
+    return [
+        None
+        if best is None or index == best or index not in scores
+        else {
+            "nats_per_char": scores[index] - scores[best],
+            "standard_error": standard_error(run.block_means, summaries[best].block_means),
+        }
+        for index, run in enumerate(summaries)
+    ]
 
 
 def text_name(documents: Sequence[str]) -> str:
@@ -143,6 +172,12 @@ def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(score, dict) or score.get("split") not in (None, "train", "validation"):
         raise CharlmError(f"{best / MODEL}: damaged: `score` is not that of the split train or validation")
     return model, score
+
+
+def _read_means(found: Any) -> tuple[float, ...]:
+    """Return the means of blocks in a score; none if they are not numbers."""
+    means = tuple(map(to_number, found)) if isinstance(found, list) else ()
+    return tuple(mean for mean in means if mean is not None) if None not in means else ()
 
 
 ReportError = Callable[[Path, CharlmError], object]

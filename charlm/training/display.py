@@ -25,8 +25,6 @@ MIN_WORDS_COLUMNS = 12
 """The shortest part of a sample that is worth its place."""
 PREFIX_COLUMNS = len("charlm: ")
 """What the command line puts before a line."""
-FAR_NATS = 0.3
-"""The training loss counts as far below the validation loss."""
 
 
 def line_columns(descriptor: int = 2) -> int:
@@ -133,34 +131,32 @@ def _left(progress: Progress, schedule: Schedule) -> str:
     return f"{duration(progress.elapsed_seconds / max(done, 1) * (total - done))} left"
 
 
-def advise_on_end(progress: Progress, *, split: str) -> list[str]:
-    """Return lines for the user on what would help: another length, another network, or nothing.
+def advise_on_end(progress: Progress, *, split: str, last_nats: float | None) -> list[str]:
+    """Return lines for the user on what the evaluations have shown, and what may help: no cause that was not measured.
 
     Args:
         progress: The progress at the end.
         split: The text that the best loss was measured on, validation or train.
+        last_nats: The loss of the last evaluation; None if it is not known.
 
     """
-    best = progress.best_nats
-    if split != "validation" or best is None:
+    if split != "validation" or progress.best_nats is None:
         return []
     if progress.best_step == 0:
         return [
             "no evaluation was better than the weights that training began with, which are in best/;",
             "use a lower training.optimizer.learning_rate, or the model as it is",
         ]
-    if 2 * progress.best_step <= progress.step:
-        return [
-            f"the best was at step {progress.best_step:,} of {progress.step:,}: the text is small for this recipe;",
-            "use fewer training.epochs or model.units, more dropout, or early stopping",
-        ]
-    losses = f"training loss {progress.train_nats:.3f}, validation loss {best:.3f}"
-    if progress.train_nats < best - FAR_NATS:
-        return [f"{losses}: much is memorised;", "more dropout or fewer model.units may help"]
-    return []
+    if is_improving(progress):
+        return ["the last evaluation was the best: the network was still improving"]
+    since = counted(progress.evaluations_without_best, "evaluation")
+    last = "" if last_nats is None else f" (last {last_nats:.3f})"
+    return [
+        f"best at step {progress.best_step:,} of {progress.step:,}; {since} since no better{last};",
+        "what may help: more model.layer_dropout, fewer model.units or training.epochs",
+    ]
 
 
-def could_be_longer(progress: Progress) -> bool:
-    """Return whether more steps would help: the last evaluation was the best, and little is memorised."""
-    best = progress.best_nats
-    return best is not None and progress.best_step == progress.step and progress.train_nats >= best - FAR_NATS
+def is_improving(progress: Progress) -> bool:
+    """Return whether the last evaluation was the best, so that more steps may help."""
+    return progress.best_nats is not None and progress.best_step == progress.step

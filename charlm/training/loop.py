@@ -22,7 +22,7 @@ from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
-from charlm.training.display import could_be_longer, describe_run, progress_bar, update_bar
+from charlm.training.display import describe_run, is_improving, progress_bar, update_bar
 from charlm.training.interface import Engine
 from charlm.training.recorder import Recorder
 from charlm.training.schedule import go_on, make_schedule
@@ -109,7 +109,7 @@ def train(
         longer=tuple(
             f"training.{name}={2 * limit}"
             for name, limit in (("epochs", training.settings.epochs), ("steps", training.settings.steps))
-            if limit is not None and could_be_longer(progress)
+            if limit is not None and is_improving(progress)
         ),
     )
 

@@ -6,7 +6,7 @@ checkpoint, so that no step is missing or occurs twice.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from charlm import __version__
 from charlm.config.file import check_resume, dump_config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import Score
 from charlm.hardware import versions
 from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.network.bundle import Bundle, write_bundle
@@ -135,16 +136,24 @@ class RunOutputs:
         checkpoints.save(self.checkpoints, Checkpoint(tensors, facts))
         write_bundle(self.run.folder / "last", self.bundle(progress))
 
-    def save_best(self, progress: Progress) -> None:
-        """Write the bundle best/; the best score in `progress` is that of the present network."""
-        write_bundle(self.run.folder / "best", self.bundle(progress))
+    def save_best(self, progress: Progress, score: Score | None) -> None:
+        """Write the bundle best/; the best score in `progress` is that of the present network.
 
-    def bundle(self, progress: Progress) -> Bundle:
+        Args:
+            progress: How far the training is.
+            score: Its score on the validation text; None if there is no such text.
+
+        """
+        write_bundle(self.run.folder / "best", self.bundle(progress, block_means=score.block_means if score else ()))
+
+    def bundle(self, progress: Progress, *, block_means: Sequence[float] = ()) -> Bundle:
         """Return the present network as a bundle, with its score if it is the best so far."""
         facts: dict[str, Any] = {"step": progress.step, "epoch": self.schedule.epochs(progress.step)}
         facts[CORPUS] = self._corpus
         if progress.best_nats is not None and progress.best_step == progress.step:
             facts["score"] = {"split": self.split, "nats_per_char": progress.best_nats}
+            if block_means:
+                facts["score"]["block_means"] = [round(mean, 6) for mean in block_means]
         if self._copied is None or self._copied[0] != progress.step:
             self._copied = progress.step, self.engine.parameters()
         vocabulary = self.run.corpus.vocabulary

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
-from charlm.evaluation.scoring import estimate_stream
+from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
@@ -44,12 +44,12 @@ class Validator:
         )
         """The same for the user: which text, and how much of it if not all."""
 
-    def score(self, bundle: Bundle) -> float | None:
-        """Return the loss on the validation text in nats per character; None if there is no such text."""
+    def score(self, bundle: Bundle) -> Score | None:
+        """Return the score of the validation text; None if there is no such text."""
         if self.validation is None:
             return None
         with np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
-            return estimate_stream(bundle.parameters, self.validation).nats_per_char
+            return estimate_stream(bundle.parameters, self.validation)
 
     @cached_property
     def baseline_nats(self) -> Mapping[str, float]:
@@ -135,6 +135,7 @@ class Recorder:
         self.sample = ""
         """The text that the network of the last evaluation has written."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
+        self._last_nats: float | None = None
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
 
@@ -143,12 +144,13 @@ class Recorder:
 
         The checkpoint comes first: without one, a run that has best/ could not be resumed.
         """
-        nats = self.validator.score(self.outputs.bundle(progress))
-        if nats is not None:
+        score = self.validator.score(self.outputs.bundle(progress))
+        if score is not None:
+            nats = score.nats_per_char
             self.outputs.log(self._position(progress, "validation", nats))
             self.validator.update_best(nats, progress)
             self._save(progress)
-            self.outputs.save_best(progress)
+            self.outputs.save_best(progress, score)
             self._session.say(f"step 0: validation {nats:.3f} nats")
 
     def record_due(self, progress: Progress) -> None:
@@ -167,7 +169,7 @@ class Recorder:
             self._log(progress)
             self._evaluate(progress)
             self.outputs.end(progress.step)
-            for line in advise_on_end(progress, split=self.validator.split):
+            for line in advise_on_end(progress, split=self.validator.split, last_nats=self._last_nats):
                 self._session.say(line)
 
     def _save(self, progress: Progress) -> None:
@@ -206,16 +208,17 @@ class Recorder:
         try:
             with self._session.at_once():
                 bundle = self.outputs.bundle(progress)
-                nats = self._score(bundle, progress.step)
+                found = self._score(bundle, progress.step)
                 sample = self.validator.sample(bundle)
         except Stopped:
             return
+        nats = None if found is None else found.nats_per_char
         if nats is not None:
             self.outputs.log(self._position(progress, "validation", nats))
-        score = progress.train_nats if nats is None else nats
+        score = self._last_nats = progress.train_nats if nats is None else nats
         is_best = self.validator.update_best(score, progress)
         if is_best:
-            self.outputs.save_best(progress)
+            self.outputs.save_best(progress, found)
         self._show(sample, progress)
         progress.evaluated_step, self.sample = progress.step, sample
         self._session.say(
@@ -230,14 +233,14 @@ class Recorder:
         )
         self._session.on_evaluation(progress, score)
 
-    def _score(self, bundle: Bundle, step: int) -> float | None:
-        """Return the validation loss of a network; raise DivergenceError if it, or a weight, is not finite."""
+    def _score(self, bundle: Bundle, step: int) -> Score | None:
+        """Return the validation score of a network; raise DivergenceError if it, or a weight, is not finite."""
         if not all(np.isfinite(tensor).all() for tensor in bundle.parameters.tensors().values()):
             raise DivergenceError(f"not every weight is finite at step {step:,}")
-        nats = self.validator.score(bundle)
-        if nats is not None and not np.isfinite(nats):
-            raise DivergenceError(f"the validation loss is {nats} at step {step:,}")
-        return nats
+        score = self.validator.score(bundle)
+        if score is not None and not np.isfinite(score.nats_per_char):
+            raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}")
+        return score
 
     def _show(self, sample: str, progress: Progress) -> None:
         """Show TensorBoard what the network of an evaluation is like."""

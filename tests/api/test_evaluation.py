@@ -14,7 +14,7 @@ import charlm
 from charlm.api.evaluation import Evaluation, text_to_score
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import Score
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.runs import run
 from charlm.text.corpus import Corpus, Split, open_corpus
 
@@ -50,7 +50,10 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
 
 def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
     logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
-    assert charlm.evaluate(charlm.load(trained_run)).score.nats_per_char == pytest.approx(min(logged), rel=1e-6)
+    best, score = read_bundle(trained_run / "best"), charlm.evaluate(charlm.load(trained_run)).score
+    assert score.nats_per_char == pytest.approx(min(logged), rel=1e-6)
+    assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, rel=1e-5)
+    assert len(score.block_means) == 1999 // 500
 
 
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])

@@ -36,13 +36,25 @@ def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Pat
     for key, value in (("nats_per_char", nats), ("bits_per_char", nats / math.log(2)), ("perplexity", math.exp(nats))):
         assert found[key] == pytest.approx(value)
         assert f"{value:.4f}" in printed
+    assert found["standard_error"] == pytest.approx(score.standard_error)
+    assert f"by blocks of 500 characters: {score.standard_error:.4f} nats\n" in printed
+
+
+def test_what_a_mixture_gains_is_printed_with_the_error_of_the_difference(trained_run: Path) -> None:
+    found, mixed = figures(trained_run, "--mix"), evaluate(load(trained_run), mixed=True)
+    assert mixed.static is not None
+    error = mixed.score.difference_error(mixed.static)
+    assert found["static_difference_error"] == pytest.approx(error)
+    gain = found["static_nats_per_char"] - found["nats_per_char"]
+    line = f"  {gain:.4f} nats below the network as it was trained, standard error {error:.4f}\n"
+    assert line in charlm("evaluate", trained_run, "--mix").stdout
 
 
 # --baselines, --surprise, --dynamic, --with
 
 
 def test_baselines_are_a_table_with_the_model_and_the_best_first(trained_run: Path) -> None:
-    _, head, *rows, note = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
+    _, head, *rows, note, _ = charlm("evaluate", trained_run, "--baselines").stdout.splitlines()
     assert head.split() == ["nats", "bits", "perplexity"]
     assert {row[:12].strip() for row in rows} == {*BASELINES, "this model"}
     scores = [tuple(map(float, row[12:].split())) for row in rows]

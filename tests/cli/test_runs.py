@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_each_run_is_a_line_the_newest_first(bundle: Bundle) -> None:
     (make_run(Path("runs/new")) / "ended.json").touch()
     text, heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:4])
     assert text == ["text:", "not", "known"]
-    assert heads == ["run", "state", "step", "nats", "chars/s", "weights", "age", "recipe"]
+    assert heads == ["run", "state", "step", "nats", "above", "best", "chars/s", "weights", "age", "recipe"]
     assert new[:4] == ["new", "done", "-", "-"]
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
 
@@ -35,6 +36,22 @@ def test_json_is_a_list_with_what_the_table_has(bundle: Bundle) -> None:
     assert 0 <= run["age_seconds"] < 600
     assert (run["name"], run["run"], run["state"], run["text"]) == ("a", "runs/a", "stopped", None)
     assert (run["step"], run["best_step"], run["nats_per_char"]) == (9, 7, 1.5)
+
+
+def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference(bundle: Bundle) -> None:
+    make_scored_run(Path("runs/best"), bundle, 1.5, block_means=[1.0, 2.0, 1.5])
+    make_scored_run(Path("runs/other"), bundle, 1.75, block_means=[1.25, 2.5, 1.5])
+    make_scored_run(Path("runs/shorter"), bundle, 2.0, block_means=[2.0, 2.0])
+    make_scored_run(Path("runs/train"), bundle, 1.0, split="train", block_means=[1.0, 1.0, 1.0])
+    runs = {run["name"]: run for run in json.loads(charlm("runs", "--json").stdout)}
+    error = statistics.stdev([0.25, 0.5, 0]) / 3**0.5
+    assert runs["other"]["above_best"] == {"nats_per_char": 0.25, "standard_error": pytest.approx(error)}
+    assert runs["other"]["standard_error"] == pytest.approx(statistics.stdev([1.25, 2.5, 1.5]) / 3**0.5)
+    assert runs["shorter"]["above_best"] == {"nats_per_char": 0.5, "standard_error": None}
+    assert runs["best"]["above_best"] is runs["train"]["above_best"] is None
+    table = charlm("runs").stdout
+    assert f"+0.2500 ± {error:.4f}" in table
+    assert "+0.5000 " in table
 
 
 def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> None:

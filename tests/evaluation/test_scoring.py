@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,19 @@ def test_mean_is_over_characters_not_blocks_and_bits_and_perplexity_follow() -> 
     score = mean_score([np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)])
     assert score == Score(3.0, 3)
     assert (score.bits_per_char, score.perplexity) == pytest.approx((3 / math.log(2), math.exp(3)))
+
+
+@pytest.mark.parametrize("size", [1, 499, 700, 5000])
+def test_the_standard_error_is_that_of_means_of_500_characters_however_they_come(size: int) -> None:
+    rng = np.random.default_rng(0)
+    hard = np.repeat(rng.normal(2, 0.5, 4), 500)  # passages, for both
+    texts = [np.append(hard + rng.normal(0, 0.1, 2000), [9.0] * 499).astype(np.float32) for _ in range(2)]
+    one, other = (mean_score(np.split(text, range(size, len(text), size))) for text in texts)
+    means = [[text[500 * block :][:500].astype(np.float64).mean() for block in range(4)] for text in texts]
+    assert one.standard_error == pytest.approx(statistics.stdev(means[0]) / 2)
+    differences = [a - b for a, b in zip(*means, strict=True)]
+    assert one.difference_error(other) == pytest.approx(statistics.stdev(differences) / 2)
+    assert mean_score([texts[0][:999]]).standard_error is None
 
 
 @pytest.fixture

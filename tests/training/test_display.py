@@ -18,9 +18,9 @@ from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.display import (
     advise_on_end,
-    could_be_longer,
     describe_evaluation,
     duration,
+    is_improving,
     line_columns,
     progress_bar,
     update_bar,
@@ -130,22 +130,26 @@ def test_the_width_of_a_line_is_that_of_the_terminal_or_80_columns() -> None:
         assert line_columns(file.fileno()) == 80 - len("charlm: ")
 
 
+def ended(*, best_step: int) -> Progress:
+    """Return a progress of 768 steps, with an evaluation every 64."""
+    return Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=(768 - best_step) // 64)
+
+
 @pytest.mark.parametrize(
-    ("progress", "split", "advice"),
+    ("best_step", "lines"),
     [
-        (Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.0), "validation", "memorised;"),
-        (Progress(step=768, best_step=384, best_nats=2.0), "validation", "the text is small for this recipe;"),
-        (Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.9), "validation", None),
-        (Progress(step=768, best_step=64, best_nats=2.0), "train", None),
-        (Progress(step=768), "validation", None),
+        (768, ["the last evaluation was the best: the network was still improving"]),
+        (704, ["best at step 704 of 768; 1 evaluation since no better (last 2.125);"]),
+        (384, ["best at step 384 of 768; 6 evaluations since no better (last 2.125);"]),
+        (0, ["no evaluation was better than the weights that training began with, which are in best/;"]),
     ],
 )
-def test_the_losses_at_the_end_say_what_would_help(progress: Progress, split: str, advice: str | None) -> None:
-    lines = advise_on_end(progress, split=split)
-    assert (advice is None and lines == []) or (advice is not None and lines[0].endswith(advice))
+def test_what_the_evaluations_have_shown_is_said_at_the_end(best_step: int, lines: list[str]) -> None:
+    assert advise_on_end(ended(best_step=best_step), split="validation", last_nats=2.125)[:1] == lines
+    assert is_improving(ended(best_step=best_step)) == (best_step == 768)
+    assert not advise_on_end(ended(best_step=best_step), split="train", last_nats=2.125)
 
 
-def test_a_longer_run_is_advised_if_the_last_evaluation_was_the_best_and_little_is_learnt_by_heart() -> None:
-    assert could_be_longer(Progress(step=768, best_step=768, best_nats=2.0, train_nats=1.9))
-    assert not could_be_longer(Progress(step=768, best_step=768, best_nats=2.0, train_nats=1.6))
-    assert not could_be_longer(Progress(step=768, best_step=700, best_nats=2.0, train_nats=1.9))
+def test_without_an_evaluation_nothing_is_said_at_the_end() -> None:
+    assert not advise_on_end(Progress(step=768), split="validation", last_nats=None)
+    assert not is_improving(Progress(step=768))

@@ -77,7 +77,7 @@ def test_the_words_that_the_network_writes_stand_in_the_outcome(tmp_path: Path) 
 def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", faults=overconfident)
-    assert trained.said[-2].startswith("the best was at step 10 of 50: the text is small for this recipe")
+    assert trained.said[-2].startswith("best at step 10 of 50; 4 evaluations since no better (last ")
 
 
 def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(reference: Trained, tmp_path: Path) -> None:
