@@ -63,7 +63,7 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_json: bool) -> No
 
 def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
     """Return runs on one text as plain data, with the settings in which they differ."""
-    from charlm.evaluation.scoring import standard_error
+    from charlm.network.rnn import standard_error
     from charlm.runs.summary import compare_scores, differing_settings
 
     keys = differing_settings(group)

@@ -8,7 +8,7 @@ Axes: T time, B batch.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
 from charlm.network.ensemble import BLOCK, VALUES_AT_ONCE, Network, read_blocks, read_pieces
-from charlm.network.rnn import Floats, bits, nats, perplexity
+from charlm.network.rnn import Floats, bits, nats, perplexity, standard_error
 from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
@@ -56,25 +56,6 @@ class Score:
     def difference_error(self, other: "Score") -> float | None:
         """Return the standard error of the difference from another score of the same text, in nats; None as above."""
         return standard_error(self.block_means, other.block_means)
-
-
-def standard_error(block_means: Sequence[float], others: Sequence[float] | None = None) -> float | None:
-    """Return the standard error of the mean of a text, or of the difference from another mean of the same text.
-
-    Two models find the same passages hard, so that the error of a difference is less than the two errors suggest.
-
-    Args:
-        block_means: The means of blocks of the text.
-        others: Those by another model; None = there is none.
-
-    Returns:
-        The error; None if there are fewer than two blocks, or the two do not have as many.
-
-    """
-    if len(block_means) < 2 or (others is not None and len(others) != len(block_means)):
-        return None
-    observations = np.array(block_means) - (0 if others is None else np.array(others))
-    return float(observations.std(ddof=1)) / math.sqrt(len(observations))
 
 
 def mean_score(blocks: Iterable[Floats]) -> Score:

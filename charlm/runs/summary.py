@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import standard_error
 from charlm.network.architecture import CONFIG_FILE, MODEL, Architecture
 from charlm.network.bundle import read_model
+from charlm.network.rnn import standard_error
 from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, as_paths, check_is_run, find_run, find_runs
 from charlm.runs.metrics import read_position, to_number
 from charlm.storage.locks import is_held
