@@ -233,6 +233,7 @@ def test_an_ensemble_scores_by_the_mean_of_the_logits(pair: tuple[Path, Path]) -
 def test_the_states_of_a_text_are_those_of_its_steps(model: charlm.Model) -> None:
     states, state = model.states("abba"), model.zero_state()
     assert [layer.shape for layer in states] == [(4, 4), (4, 4)]
+    assert [layer.shape for layer in model.zero_state(0)] == [(0, 4), (0, 4)]
     for time, index in enumerate(model.vocabulary.encode("abba")):
         _, state = model.step([index], state)
         for layer, expected in zip(states, state, strict=True):

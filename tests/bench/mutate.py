@@ -10,6 +10,7 @@ each mutation, so that a run that was stopped goes on. `--again FILE` tries only
 
 import argparse
 import ast
+import bisect
 import collections
 import contextlib
 import importlib
@@ -32,7 +33,7 @@ from typing import Any, NamedTuple
 import pytest
 
 SHARE = 0.25
-"""The tests that are run for a mutation take at most this share of the time of all: the quickest, if there are more."""
+"""The tests that are run first for a mutation take at most this share of the time of all: what hangs, hangs there."""
 SLOW_SECONDS = 900
 RECORD = "CHARLM_MUTATE_RECORD"
 NO_TESTS = 5
@@ -252,15 +253,17 @@ class Tests:
 
         self.facts: dict[str, tuple[float, list[str]]] = {}
         self.lines: dict[str, list[dict[int, list[str]]]] = collections.defaultdict(list)
-        for path in records.glob("*.json"):
+        paths = [*records.glob("*.json")]
+        self.processes = len(paths)
+        for path in paths:
             self.facts |= json.loads(path.read_text())
             data = coverage.CoverageData(str(path.with_suffix(".lines")))
             data.read()
             for file in data.measured_files():
                 self.lines[str(Path(file).relative_to(tree))].append(data.contexts_by_lineno(file))
 
-    def of(self, mutation: Mutation) -> list[str]:
-        """Return the tests that execute a line, first those of its module and the quickest, then those beside them."""
+    def of(self, mutation: Mutation) -> tuple[list[str], list[str]]:
+        """Return the tests that execute a line, then those beside them, in two parts: the quickest first."""
         file = "charlm/engine/kernel.py" if mutation.file.endswith(".c") else mutation.file
         wanted, contexts = set(mutation.lines), set[str]()
         for lines in self.lines[file]:
@@ -269,8 +272,8 @@ class Tests:
         room, name = Path(mutation.file).parent.name, Path(mutation.file).stem
         mirrors = {f"tests/{room}/test_{name}.py", f"tests/test_{name}.py"}
         executing = {test for test, (_, uses) in self.facts.items() if contexts & {test, *uses}}
-        if not executing:  # when a module is imported, or in other processes
-            executing = {test for test in self.facts if test.startswith(f"tests/{room}/")}
+        if len(executing) <= self.processes:  # when a module is imported, or in other processes
+            executing |= {test for test in self.facts if test.startswith(f"tests/{room}/")}
         files = mirrors | {test.split("::")[0] for test in executing}
         beside = {test for test in self.facts if test.split("::")[0] in files} - executing
 
@@ -280,7 +283,8 @@ class Tests:
         order = [*sorted(executing, key=key), *sorted(beside, key=key)]
         total = [*itertools.accumulate(map(self.seconds, order))]
         limit = SHARE * sum(map(self.seconds, self.facts)) + 10
-        return [test for test, until in zip(order, total, strict=True) if until <= limit]
+        count = bisect.bisect_right(total, limit)
+        return order[:count], order[count:]
 
     def seconds(self, test: str) -> float:
         """Return how long a test takes."""
@@ -315,18 +319,19 @@ def record(repository: Path, folder: Path, *, workers: int) -> Tests:
 
 def attempt(mutation: Mutation, *, tree: Path, tests: Tests, slow: bool) -> dict[str, Any]:
     """Return what the tests make of a mutation, in a copy of the tree; if `slow`, then the slow ones of its folder."""
-    names, path = tests.of(mutation), tree / mutation.file
+    parts, path = tests.of(mutation), tree / mutation.file
     source, outcome = path.read_bytes(), "survived"
     path.write_bytes(mutation.apply(source))
-    if names:
-        outcome = run_tests(tree, names, limit=60 + 4 * sum(map(tests.seconds, names)))
     room = tree / "tests" / Path(mutation.file).parent.name
+    for part in parts:
+        if part and outcome == "survived":
+            outcome = run_tests(tree, part, limit=60 + 4 * sum(map(tests.seconds, part)))
     if slow and outcome == "survived" and room.is_dir():
         outcome = run_tests(tree, ["-m", "slow", str(room)], limit=SLOW_SECONDS)
     path.write_bytes(source)
     said = "" if outcome == "survived" else tree.with_suffix(".log").read_text(errors="replace")
     by = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
-    return {"mutation": mutation, "outcome": outcome, "tests": len(names), "by": by[:1]}
+    return {"mutation": mutation, "outcome": outcome, "tests": sum(map(len, parts)), "by": by[:1]}
 
 
 def run_tests(tree: Path, arguments: list[str], *, limit: float) -> str:

@@ -40,6 +40,7 @@ def complete(line: str) -> list[str]:
         ("charlm train -s training.optimizer.beta", ["training.optimizer.beta_1=", "training.optimizer.beta_2="]),
         ("charlm train -s training.optimizer.name=adamw", ["training.optimizer.name=adamw"]),
         ("charlm train -c shakespeare-", ["shakespeare-15m", "shakespeare-hour"]),
+        *((f"charlm {name} -c shakespeare-1", ["shakespeare-15m"]) for name in ("plan", "tokenize")),
         *(("charlm tr", ["train"]), ("charlm sample --checkpoint ", ["best", "last"]), ("charlm sample mi", ["mine"])),
         *(("charlm sample runs/mi", ["runs/mine"]), ("charlm train --resume --run mi", ["mine"])),
         ("charlm completion ", ["bash", "zsh", "fish"]),

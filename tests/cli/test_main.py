@@ -64,6 +64,11 @@ def test_the_help_names_every_command() -> None:
     assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {name.split()[0] for name in OPTIONS}
 
 
+@pytest.mark.parametrize(("name", "default"), [("serve", "8000"), ("tensorboard", "6006"), ("sample", "500")])
+def test_the_help_has_the_defaults(name: str, default: str) -> None:
+    assert f"[default: {default};" in re.sub(r"\s+", " ", charlm(name, "--help").stdout)
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_command_has_help_of_sentences_without_ranges_that_nobody_can_read(name: str) -> None:
     found, command = all_commands()[name], charlm(*name.split(), "--help")

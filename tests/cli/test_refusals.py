@@ -56,6 +56,10 @@ evaluate bundle --surprise ''                                  | '--surprise': t
 runs ''                                                        | '[RUNS]...': the path is empty
 sample bundle -n -1                                            | '--length'
 sample bundle --min-p nan                                      | nan is not a finite number
+sample bundle -t -1                                            | -1.0 is not in the range
+sample bundle --top-p 0                                        | 0.0 is not in the range
+sample bundle --top-p 1.1                                      | 1.1 is not in the range
+sample bundle --min-p 1.1                                      | 1.1 is not in the range
 sample bundle -n 0 --json                                      | -n 0 has no end
 train --resume text.txt                                        | --resume continues with the text
 train --resume --minutes 3                                     | --resume continues with the text

@@ -1,9 +1,14 @@
 """What this machine trains with, in place of what a config asks for."""
 
+import json
+from pathlib import Path
+
 import pytest
+from corpora import make_corpus
 
 from charlm.config.schema import Config, ModelConfig, TrainingConfig
 from charlm.engine import runtime
+from charlm.engine.cluster import Cluster, facts_to_agree_on
 from charlm.engine.distribution import Machines
 from charlm.engine.factory import KerasEngines
 from charlm.engine.keras_engine import KerasEngine
@@ -46,3 +51,12 @@ def test_each_of_several_machines_trains_its_rows() -> None:
     machines.count, machines.task = 2, 1
     assert make(KerasEngines(Session(), machines)).rows == slice(1, 2)
     assert make(KerasEngines(Session())).rows == slice(0, 2)
+
+
+def test_all_machines_train_in_the_parts_of_the_chief(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    corpus, machines = make_corpus(tmp_path, "abba" * 100), Machines.__new__(Machines)  # not connected
+    machines.count, machines.task, machines.cluster = 2, 1, Cluster(("a:1", "b:2"), task=1)
+    chiefs, own = (Config(training=TrainingConfig(epochs=1, parts=parts)) for parts in (2, 4))
+    facts = json.dumps(facts_to_agree_on(chiefs, corpus)).encode()
+    monkeypatch.setattr(machines, "exchange", lambda given: [facts, given])
+    assert KerasEngines(Session(), machines).agree(own, corpus) == chiefs

@@ -158,7 +158,13 @@ def test_a_state_settles_when_it_hardly_moves_any_more(factor: float) -> None:
     assert end_of(network([[factor]]), [1.0]) == [("settles", 1)]
 
 
-@pytest.mark.parametrize(("angle", "expected"), [(np.pi / 2, ("cycles", 4)), (np.sqrt(2), ("wanders", None))])
+@pytest.mark.parametrize(
+    ("angle", "expected"),
+    [
+        *((np.pi / 2, ("cycles", 4)), (np.sqrt(2), ("wanders", None))),
+        *((2 * np.pi / 5 + 0.0003, ("cycles", 5)), (2 * np.pi / 5 + 0.0005, ("wanders", None))),  # up to 0.002 apart
+    ],
+)
 def test_a_rotation_cycles_or_wanders(angle: float, expected: tuple[str, int | None]) -> None:
     kernel = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
     assert end_of(network(kernel), [1.0, 0.0]) == [expected]

@@ -100,6 +100,13 @@ def test_the_script_reads_the_numbers_of_each_run() -> None:
     ]
 
 
+def test_the_runs_of_a_page_are_a_table() -> None:
+    page = page_of(text_report(network=report().get("network")), text_report(name="runs/two"))
+    table = page[page.index("Runs on this page") : page.index("</table>", page.index("Runs on this page"))]
+    assert re.findall(r"runs/\w+", table) == ["runs/one", "runs/two"]
+    assert number(report().get("network").parameters) in table
+
+
 def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
     page = page_of(text_report())
     assert page.count("Not available for this run") == len(SECTIONS) - 1

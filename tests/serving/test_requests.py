@@ -107,9 +107,10 @@ def test_an_answer_comes_back_as_part_of_the_next_turn() -> None:
 
 def test_a_long_stop_text_and_a_long_number_are_refused_in_their_own_units() -> None:
     assert "must have 1,000 characters or fewer" in refusal(json.dumps({"stop": "a" * 1001}).encode()).message
-    assert refusal(b'{"seed": ' + b"9" * 5000 + b"}").message == (
-        "the body has a number of 5,000 digits; must have 100 at most"
-    )
+    for digits, count in ((5000, "5,000"), (101, "101")):
+        refused = refusal(b'{"seed": ' + b"9" * digits + b"}").message
+        assert refused == f"the body has a number of {count} digits; must have 100 at most"
+    assert "digits" not in refusal(b'{"seed": ' + b"9" * 100 + b"}").message
 
 
 @pytest.mark.parametrize(

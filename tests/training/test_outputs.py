@@ -110,14 +110,13 @@ def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
 # Checkpoints
 
 
+KEY = r"model\.rnn\.activation"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "activation: tanh",
-            "activation: relu",
-            r"run/config\.yaml: model\.rnn\.activation: found 'relu'",
-        ),
+        ("activation: tanh", "activation: relu", rf"run/config\.yaml: {KEY}: found 'relu'; must be 'tanh'"),
         ("units: 8", "units: 9", "another network, optimizer or batch"),
     ],
 )
