@@ -325,7 +325,7 @@ IMPULSE = Section(
     "The impulse response",
     "dh_{t+1} = dh_t V D_{t+1}",
     "A curve that falls means that a replaced character fades, from the state or from the prediction; "
-    "as long as the dashed line follows, the network acts as a linear filter.",
+    "as long as the dashed line follows, a difference passes as through a linear filter that changes with the text.",
     lambda reading: impulse_response(reading.trace),
     Chart(
         "impulse-response",
