@@ -291,9 +291,9 @@ class TrainingConfig(_Section):
     """Number format of the matrix products in training. A processor that does not multiply bfloat16 uses float32; the
     weights are float32 in both."""
     kernel: Literal["auto", "compiled", "tensorflow"] = "auto"
-    """What computes the recurrence: a C program that is compiled for this processor, or TensorFlow. auto = compiled, if
-    there is a C compiler and the activation is tanh, relu, sigmoid or linear. A run records what it has used, as the
-    two round differently."""
+    """What computes the gradients of training: a C program that is compiled for this processor, or TensorFlow. auto =
+    compiled, if there is a C compiler, the activation is tanh, relu, sigmoid or linear, and neither `rnn.dropout` nor
+    an activity regularizer is used. A run records what it has used, as the two round differently."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins, or
     fewer, so that a part has at least 8 rows. It determines the rounding of the sums, so a run keeps its number of

@@ -104,7 +104,7 @@ def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def describe_kernel() -> str:
-    """Return what computes the recurrence in training on this machine, in words."""
+    """Return what computes gradients in training on this machine, in words."""
     try:
         return f"compiled by {shlex.join(find_compiler())}"
     except CharlmError as error:
@@ -138,7 +138,7 @@ def _compile(command: list[str], folder: Path) -> Path:
     """Return the library, compiled in a folder; raises as `open_library`."""
     library = folder / "kernel.so"
     try:
-        code, errors = _run([*command, *compiler_options(), "-o", str(library), str(SOURCE)], folder)
+        code, errors = _run([*command, *compiler_options(), "-o", str(library), str(SOURCE), "-lm"], folder)
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = error.strerror if isinstance(error, OSError) else f"no result after {COMPILE_SECONDS} s"
         raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {reason}") from None

@@ -182,7 +182,7 @@ def _gradients(
 ) -> tuple[Tensor, list[Tensor], State]:
     """Return the logits [T, V] of a segment [T + 1, 1], the gradients of its mean nats, and the state after it."""
     with tf.GradientTape() as tape:
-        logits, _, state = model.predict_window(window[:-1], state, training=False)
+        logits, _, state = model.predict_window(window[:-1], state)
         loss = mean_nats(window[1:], logits)
     gradients = tape.gradient(loss, [getattr(weight, "value", weight) for weight in weights])
     return logits[:, 0], [tf.convert_to_tensor(gradient) for gradient in gradients], state

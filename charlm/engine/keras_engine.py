@@ -78,6 +78,7 @@ class KerasEngine:
             objective=self._objective,
             average=self.average,
             reset_rate=self.settings.state_reset,
+            compiled=self.settings.kernel == "compiled",
         )
 
     def agree(self, steps: int, signal: int) -> tuple[int, int]:

@@ -1,18 +1,21 @@
-"""kernel.c: the recurrence of a layer over a whole window, called from NumPy, and whether a training uses it.
+"""kernel.c: the loss of a window and its gradient, called from NumPy, and whether a training uses it.
 
-Axes: T time, R rows, H units.
+Axes: T time, R rows, V characters, H units, L layers.
 """
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config
+from charlm.config.schema import Config, ModelConfig
 from charlm.engine.compiler import open_library
 from charlm.errors import CharlmError
 from charlm.storage.files import file_sha256
@@ -23,23 +26,40 @@ ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")
 """The activations that the kernel computes, in the order of its numbers."""
 
 
-class _Layer(ctypes.Structure):
-    """The struct of this name in kernel.c."""
+@dataclass(frozen=True)
+class Network:
+    """What the kernel must know of a network besides its weights."""
+
+    layers: int
+    units: int
+    characters: int
+    activation: str
+    """One of ACTIVATIONS."""
+    skip_connections: bool
+    """Whether every layer reads the character, and the logits read every layer."""
+    bfloat16: bool
+    """Whether the factors of products are rounded to bfloat16."""
+
+
+class _Window(ctypes.Structure):
+    """The struct Window in kernel.c."""
 
     _fields_: ClassVar = [
-        *((name, ctypes.c_long) for name in ("time", "rows", "units")),
-        *((name, ctypes.c_int) for name in ("activation", "bfloat16")),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("matrix", "mask", "ids", "table", "states", "d_state", "given", "d_other", "out")
-        ),
+        *((name, ctypes.c_long) for name in ("time", "rows", "layers", "units", "characters")),
+        *((name, ctypes.c_int) for name in ("activation", "bfloat16", "skip_connections")),
+        *((name, ctypes.c_float) for name in ("soft_weight", "temperature", "share")),
+        *((name, ctypes.c_void_p) for name in ("ids", "soft", "state", "recurrent_mask", "layer_mask", "output_mask")),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("weights", "gradients")),
+        *((name, ctypes.c_void_p) for name in ("last", "loss")),
     ]
 
 
 class Kernel:
     """The compiled library. A call releases the interpreter's lock, so that the parts of a batch run side by side.
 
-    Arrays are float32 unless something else is said, in C order. "Rounded" are those that are bfloat16 if `bfloat16`.
+    Weights, and the gradients by them, are lists of float32 arrays in C order: the table of each layer with its bias,
+    [V, H], or [1, H] if it reads no character; the recurrent kernel of each layer [H, H]; the kernel of each layer but
+    the first for the layer below, [H, H]; the kernel of the logits [H or L H, V]; and their bias [V].
 
     Args:
         path: The library.
@@ -56,95 +76,108 @@ class Kernel:
         """Whether it was compiled for a processor that multiplies bfloat16."""
         self.sha256 = file_sha256(path)
         """Of the library: another one may compute other bits."""
+        for function, arrays in ((self._library.pack_weights, 1), (self._library.run, 2)):
+            function.restype, function.argtypes = ctypes.c_long, [ctypes.POINTER(_Window), *arrays * [ctypes.c_void_p]]
+        self._own = threading.local()
+        """`memory` is what the last call in a thread has worked with."""
 
-    def forward(
+    def pack(self, network: Network, weights: Sequence[Array]) -> Array:
+        """Return the weights as `gradient` multiplies with them, float32 [n]."""
+        tables = weights[: network.layers]
+        matrices = weights[network.layers : -1]
+        if network.bfloat16:
+            matrices = [matrix.astype(ml_dtypes.bfloat16) for matrix in matrices]
+        window = self._window(network, weights=_pointers(network, [*tables, *matrices, weights[-1]]))
+        packed = _aligned(self._library.pack_weights(window, None))
+        self._library.pack_weights(window, packed.ctypes.data)
+        return packed
+
+    def gradient(
         self,
+        network: Network,
+        weights: Sequence[Array],
+        packed: Array,
         *,
-        projection: Array | None,
-        ids: Array | None,
-        table: Array,
-        matrix: Array,
+        window: Array,
         state: Array,
-        mask: Array | None,
-        activation: str,
-        outputs: Array | None,
-    ) -> Array:
-        """Compute h_t = f(projection_t + table[ids_t] + (h_{t-1} * mask) V) at every time.
+        soft: Array | None = None,
+        recurrent_mask: Array | None = None,
+        layer_mask: Array | None = None,
+        output_mask: Array | None = None,
+        temperature: float = 1.0,
+        soft_weight: float = 0.0,
+        share: float = 1.0,
+    ) -> tuple[Array, Array]:
+        """Compute the loss of a window and the gradient of what is minimised; kernel.c has the equations.
 
         Args:
-            projection: [T, R, H], rounded, or None.
-            ids: int32 [T, R], each below the height of the table; None = 0 everywhere.
-            table: [ids, H].
-            matrix: V, [H, H].
-            state: h_0, [R, H].
-            mask: [R, H], or None.
-            activation: f, one of ACTIVATIONS.
-            outputs: With bfloat16, [T + 1, R, H] of it, which takes h_0 to h_T; None = in float32.
+            network: The network.
+            weights: Its weights.
+            packed: What `pack` returned for them.
+            window: Ids, int32 [T + 1, R]: the inputs are rows 0 to T - 1, the targets rows 1 to T.
+            state: Before the first character, [L, R, H].
+            soft: The soft targets [T, R, V], or None.
+            recurrent_mask: By which each layer's h is multiplied before it reads it, [L, R, H], or None.
+            layer_mask: The same before the next layer reads it, [L - 1, R, H], or None.
+            output_mask: The same before the logits read it, [T, R, H or L H], or None.
+            temperature: Divisor of the logits in what is minimised.
+            soft_weight: The weight of the soft targets.
+            share: By which the mean over the window is multiplied.
 
         Returns:
-            h_0 to h_T, [T + 1, R, H].
+            The state after the last character [L, R, H]; and the loss in nats and the gradients, one after the other in
+            the order of the weights, as one vector.
 
         """
-        time = len(projection) if projection is not None else len(ids) if ids is not None else 0
-        states = np.empty((time + 1, *state.shape), np.float32)
-        states[0] = state
-        self._run(
-            *(False, activation, outputs is not None),
-            {"matrix": matrix, "mask": mask, "ids": ids, "table": table, "states": states, "given": projection}
-            | {"out": outputs},
+        last = np.empty_like(state)
+        arrays = {"ids": window, "soft": soft, "state": state, "recurrent_mask": recurrent_mask}
+        arrays |= {"layer_mask": layer_mask, "output_mask": output_mask, "last": last}
+        assert all(array is None or array.flags.c_contiguous for array in (*arrays.values(), *weights))
+        ends = np.cumsum([1, *(weight.size for weight in weights)])
+        vector = _aligned(ends[-1])
+        vector[:] = 0
+        gradients = [
+            part.reshape(one.shape) for part, one in zip(np.split(vector, ends[:-1])[1:], weights, strict=True)
+        ]
+        given = self._window(
+            network,
+            time=len(window) - 1,
+            rows=window.shape[1],
+            soft_weight=soft_weight,
+            temperature=temperature,
+            share=share,
+            weights=_pointers(network, weights),
+            gradients=_pointers(network, gradients),
+            loss=vector.ctypes.data,
+            **{name: array.ctypes.data for name, array in arrays.items() if array is not None},
         )
-        return states
+        size, memory = self._library.run(given, None, None), getattr(self._own, "memory", None)
+        if memory is None or memory.size < size:
+            memory = self._own.memory = _aligned(size)
+        self._library.run(given, packed.ctypes.data, memory.ctypes.data)
+        return last, vector
 
-    def backward(
-        self,
-        *,
-        d_outputs: Array,
-        d_others: Array,
-        ids: Array | None,
-        rows: int,
-        matrix: Array,
-        states: Array,
-        mask: Array | None,
-        activation: str,
-        bfloat16: bool,
-    ) -> tuple[Array, Array, Array]:
-        """Compute the gradients of the loss L.
-
-        Args:
-            d_outputs: dL/dh_1 to dL/dh_T without what passes through later times, [T, R, H], rounded; the kernel adds
-                `d_others` to it.
-            d_others: The same by way of another reader of h.
-            ids: As for `forward`.
-            rows: The height of the table.
-            matrix: As for `forward`.
-            states: What `forward` has returned.
-            mask: As for `forward`.
-            activation: As for `forward`.
-            bfloat16: Whether the factors of products are rounded to bfloat16.
-
-        Returns:
-            dL/d projection [T, R, H], rounded; dL/d table [rows, H]; and dL/dh_0 [R, H].
-
-        """
-        d_arguments = np.empty_like(d_outputs)
-        d_state, d_table = np.empty(states.shape[1:], np.float32), np.zeros((rows, states.shape[2]), np.float32)
-        self._run(
-            *(True, activation, bfloat16),
-            {"matrix": matrix, "mask": mask, "ids": ids, "table": d_table, "states": states, "given": d_outputs}
-            | {"d_other": d_others, "out": d_arguments, "d_state": d_state},
-        )
-        return d_arguments, d_table, d_state
-
-    def _run(self, backward: bool, activation: str, bfloat16: bool, arrays: Mapping[str, Array | None]) -> None:
-        states = arrays["states"]
-        assert states is not None
-        if bfloat16 and not self.has_bfloat16:
+    def _window(self, network: Network, **fields: Any) -> _Window:
+        if network.bfloat16 and not self.has_bfloat16:
             raise ValueError("this library was compiled without bfloat16, and would write past the end of the arrays")
-        assert all(array is None or array.flags.c_contiguous for array in arrays.values())
-        pointers = {name: array.ctypes.data for name, array in arrays.items() if array is not None}
-        sizes = (len(states) - 1, *states.shape[1:], ACTIVATIONS.index(activation), bfloat16)
-        if self._library.run(ctypes.byref(_Layer(*sizes, **pointers)), backward):
-            raise MemoryError("there is not enough memory for the packed weights of a layer")
+        return _Window(**{**vars(network), "activation": ACTIVATIONS.index(network.activation)}, **fields)
+
+
+def _pointers(network: Network, weights: Sequence[Array]) -> Any:
+    """Return the places of weights in the order of kernel.c: of each layer the table and what reads it, then c."""
+    count = network.layers
+    logits = np.split(weights[-2], len(weights[-2]) // network.units)
+    of_layers = [weights[:count], weights[count : 2 * count], [*weights[2 * count : -2], None]]
+    of_layers.append([*[None] * (count - len(logits)), *logits])
+    order = [*(array for each in zip(*of_layers, strict=True) for array in each), weights[-1]]
+    return (ctypes.c_void_p * len(order))(*(None if array is None else array.ctypes.data for array in order))
+
+
+def _aligned(size: int) -> Array:
+    """Return float32 [size] that begin at a multiple of 64 bytes, as vectors are loaded; TensorFlow copies others."""
+    memory = np.empty(4 * size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + 4 * size].view(np.float32)
 
 
 LOADED: list[Kernel] = []
@@ -158,8 +191,17 @@ def load_kernel(say: Callable[[str], None] = lambda _: None) -> Kernel:
     return LOADED[0]
 
 
+def _lacking(model: ModelConfig) -> str | None:
+    """Return which setting of a network the kernel does not cover, or None."""
+    if model.rnn.activation not in ACTIVATIONS:
+        return f"the compiled kernel lacks {model.rnn.activation}"
+    if model.rnn.dropout:
+        return "the compiled kernel lacks model.rnn.dropout"
+    return "the compiled kernel lacks model.rnn.activity_regularizer" if model.rnn.activity_regularizer else None
+
+
 def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bool = False) -> Config:
-    """Return the config with what computes the recurrence on this machine.
+    """Return the config with what computes the gradients on this machine.
 
     Args:
         config: Every setting of a run.
@@ -171,13 +213,11 @@ def settle_kernel(config: Config, *, say: Callable[[str], None], is_recorded: bo
         CharlmError: the config asks for the kernel, which this machine or activation does not have.
 
     """
-    settings, activation = config.training, config.model.rnn.activation
+    settings = config.training
     if settings.kernel == "tensorflow":
         return config
-    problem, is_missing = None, False
-    if activation not in ACTIVATIONS:
-        problem = f"the compiled kernel lacks {activation}"
-    else:
+    problem, is_missing = _lacking(config.model), False
+    if problem is None:
         try:
             kernel = load_kernel(say)
             if settings.precision == "bfloat16" and not kernel.has_bfloat16:

@@ -11,9 +11,7 @@ import keras
 import tensorflow as tf
 
 from charlm.config.schema import ModelConfig, RnnConfig
-from charlm.engine.compiled import scan_compiled
-from charlm.engine.kernel import ACTIVATIONS
-from charlm.engine.recurrence import Tensor, scan
+from charlm.engine.recurrence import Tensor, multiply, scan
 from charlm.errors import CharlmError, short_repr
 
 LEVELS = 256
@@ -50,26 +48,25 @@ class SimpleRNN(keras.layers.SimpleRNN):
     Args:
         activity_regularizer: As in Keras.
         precision: The precision of matrix products, float32 or bfloat16; see `charlm.engine.recurrence.multiply`.
-        compiled: Whether `read` computes the recurrence by kernel.c in training, if it has the activation.
         arguments: Arguments of `keras.layers.SimpleRNN`.
 
     """
 
-    def __init__(
-        self,
-        *,
-        activity_regularizer: Any = None,
-        precision: str = "float32",
-        compiled: bool = False,
-        **arguments: Any,
-    ) -> None:
+    def __init__(self, *, activity_regularizer: Any = None, precision: str = "float32", **arguments: Any) -> None:
         super().__init__(**arguments)
         self.precision = precision
-        self.is_compiled = compiled and self.activation.__name__ in ACTIVATIONS
         # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM, does not store it.
         self.activity_regularizer = keras.regularizers.get(activity_regularizer)
 
-    def read(self, below: Tensor | None, ids: Tensor | None, state: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
+    def read(
+        self,
+        below: Tensor | None,
+        ids: Tensor | None,
+        state: Tensor,
+        *,
+        mask: Tensor | None = None,
+        recurrent_mask: Tensor | None = None,
+    ) -> Tensor:
         """Read a window in time-major order.
 
         The kernel has D + V rows: the first D are for dense inputs, the others for one-hot characters, whose rows are
@@ -79,39 +76,29 @@ class SimpleRNN(keras.layers.SimpleRNN):
             below: Dense inputs [T, B, D], or None (D is 0).
             ids: Characters, int32 [T, B], or None (V is 0).
             state: h_0, [B, H].
-            training: Whether dropout is applied.
+            mask: The mask of the inputs, [B, D + V], or None.
+            recurrent_mask: The mask of the state, [B, H], or None.
 
         Returns:
-            The outputs h_1 to h_T, [T, B, H], in `precision` if kernel.c computes them; twice, for two readers, see
-            `charlm.engine.compiled.scan_compiled`.
+            The outputs h_1 to h_T, [T, B, H].
 
         """
         kernel, matrix = (tf.convert_to_tensor(weight) for weight in (self.cell.kernel, self.cell.recurrent_kernel))
-        batch, inputs = state.shape[0], kernel.shape[0]
-        mask = self._mask(self.dropout, (batch, inputs)) if training else None
-        recurrent_mask = self._mask(self.recurrent_dropout, (batch, self.units)) if training else None
         bias = tf.convert_to_tensor(self.cell.bias) if self.use_bias else tf.zeros(self.units)
-        width, projection = 0, None
+        width = 0 if below is None else below.shape[-1]
+        projection = 0.0
         if below is not None:
-            width = below.shape[-1]
-            below = below if mask is None else below * tf.cast(mask[:, :width], below.dtype)
-            factors = tf.reshape(below, [-1, width]), kernel[:width]
-            projection = tf.matmul(*(tf.cast(factor, self.precision) for factor in factors))
-            projection = tf.reshape(projection, [-1, batch, self.units])
-        table, dropped = kernel[width:], None if mask is None else mask[:, width:]
-        if training and self.is_compiled:
-            return self._scan_compiled(
-                *(projection, ids, table, dropped, bias), state=state, matrix=matrix, recurrent_mask=recurrent_mask
-            )
-        input_projection = 0.0 if projection is None else tf.cast(projection, tf.float32)
+            below = below if mask is None else below * mask[:, :width]
+            projection = multiply(tf.reshape(below, [-1, width]), kernel[:width], precision=self.precision)
+            projection = tf.reshape(projection, [-1, state.shape[0], self.units])
         if ids is None:
-            input_projection += bias
-        elif dropped is None:
-            input_projection += tf.gather(table + bias, ids)  # the bias is added to V rows, not to T B
+            projection += bias
+        elif mask is None:
+            projection += tf.gather(kernel[width:] + bias, ids)  # the bias is added to V rows, not to T B
         else:
-            input_projection += _look_up_masked(table, ids, dropped) + bias
-        outputs = scan(
-            input_projection,
+            projection += _look_up_masked(kernel[width:], ids, mask[:, width:]) + bias
+        return scan(
+            projection,
             matrix,
             state,
             activation=self.activation,
@@ -119,33 +106,11 @@ class SimpleRNN(keras.layers.SimpleRNN):
             unroll=self.unroll,
             precision=self.precision,
         )
-        return outputs, outputs
 
-    def _scan_compiled(
-        self,
-        projection: Tensor | None,
-        ids: Tensor | None,
-        table: Tensor,
-        dropped: Tensor | None,
-        bias: Tensor,
-        *,
-        state: Tensor,
-        matrix: Tensor,
-        recurrent_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Run the recurrence in kernel.c, which looks up the rows of the table itself, unless some are dropped."""
-        if ids is not None and dropped is not None:
-            rows = tf.cast(_look_up_masked(table, ids, dropped), self.precision)
-            projection, ids = rows if projection is None else projection + rows, None
-        return scan_compiled(
-            projection,
-            ids,
-            bias[None] if ids is None else table + bias,
-            matrix,
-            state,
-            activation=self.activation.__name__,
-            recurrent_mask=recurrent_mask,
-            precision=self.precision,
+    def draw_masks(self, batch: int) -> tuple[Tensor | None, Tensor | None]:
+        """Return the masks of the inputs and of the state for a window, if there is dropout."""
+        return self._mask(self.dropout, (batch, self.cell.kernel.shape[0])), self._mask(
+            self.recurrent_dropout, (batch, self.units)
         )
 
     def _mask(self, rate: float, shape: tuple[int, ...]) -> Tensor | None:
@@ -179,9 +144,7 @@ def build_embedding(config: ModelConfig, vocabulary_size: int) -> keras.layers.E
     return embedding
 
 
-def build_layer(
-    config: ModelConfig, index: int, *, input_width: int, precision: str = "float32", compiled: bool = False
-) -> SimpleRNN:
+def build_layer(config: ModelConfig, index: int, *, input_width: int, precision: str = "float32") -> SimpleRNN:
     """Return a layer of the stack with drawn weights and the arguments in `model.rnn`.
 
     Args:
@@ -189,7 +152,6 @@ def build_layer(
         index: The position of the layer, 0 is the lowest.
         input_width: The width of the network's input: V for one-hot characters, E for an embedding.
         precision: The precision of matrix products, float32 or bfloat16.
-        compiled: Whether kernel.c computes the recurrence in training, if it has the activation.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, a value of `model.rnn`; the message names the key.
@@ -204,13 +166,7 @@ def build_layer(
         input_initializer = _input_initializer(config, (direct, config.units))
         first = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # Keras's own default
         arguments["kernel_initializer"] = _TwoBlocks(below, first, input_initializer)
-    layer = SimpleRNN(
-        units=config.units,
-        name=f"rnn_{index}",
-        precision=precision,
-        compiled=compiled,
-        **arguments,
-    )
+    layer = SimpleRNN(units=config.units, name=f"rnn_{index}", precision=precision, **arguments)
     layer.build((None, None, below + direct))
     return layer
 

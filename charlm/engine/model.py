@@ -7,7 +7,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -22,6 +22,19 @@ State = tuple[Tensor, ...]
 """The hidden state of each layer, float32 [B, H] for each layer, lowest first."""
 
 
+class Masks(NamedTuple):
+    """The masks of dropout for a window: 0, or 1 / (1 - rate). An empty list, or None, where nothing is dropped."""
+
+    inputs: Sequence[Tensor] = ()
+    """Of the inputs of each layer, [B, D]."""
+    recurrent: Sequence[Tensor] = ()
+    """Of the state that each layer reads, [B, H]."""
+    between: Sequence[Tensor] = ()
+    """Of what each layer but the first reads of the one below, [B, H]."""
+    output: Tensor | None = None
+    """Of what the logits read, [T, B, features]."""
+
+
 class CharacterRNN(keras.Model):
     """A stack of SimpleRNN layers between characters, one-hot or embedded, and logits.
 
@@ -33,16 +46,13 @@ class CharacterRNN(keras.Model):
         config: The settings of the network.
         vocabulary_size: V, the number of ids.
         precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
-        compiled: Whether `charlm.engine.kernel` computes the recurrence in training.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint.
 
     """
 
-    def __init__(
-        self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32", compiled: bool = False
-    ) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, *, precision: str = "float32") -> None:
         super().__init__(name="character_rnn")
         self.settings = config
         self.precision = precision
@@ -50,60 +60,71 @@ class CharacterRNN(keras.Model):
         width = config.embedding or vocabulary_size
         self.embedding = build_embedding(config, vocabulary_size) if config.embedding else None
         self.rnn = [
-            build_layer(config, index, input_width=width, precision=precision, compiled=compiled)
-            for index in range(config.layers)
+            build_layer(config, index, input_width=width, precision=precision) for index in range(config.layers)
         ]
         self.logits = keras.layers.Dense(vocabulary_size, name="logits")
         self.logits.build((None, config.units * (config.layers if config.skip_connections else 1)))
         self.built = True
 
-    def predict_window(self, ids: Tensor, state: State, *, training: bool) -> tuple[Tensor, list[Tensor], State]:
+    def predict_window(
+        self, ids: Tensor, state: State, masks: Masks | None = None
+    ) -> tuple[Tensor, list[Tensor], State]:
         """Read a window.
 
         Args:
             ids: Characters, [T, B], 0 to V - 1.
             state: The state before the first character.
-            training: Whether dropout is applied.
+            masks: Those of dropout; None = without it.
 
         Returns:
             The logits [T, B, V], the outputs of each layer [T, B, H], and the state after the last character.
 
         """
-        outputs = self.read(ids, state, training=training)
+        outputs = self.read(ids, state, masks or Masks())
         features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
-        if training and self.settings.output_dropout:
-            shape = (ids.shape[0], *features.shape[1:])  # a recurrence that is not unrolled has no static T
-            features *= tf.cast(dropout_mask(shape, self.settings.output_dropout, self.seed), features.dtype)
+        if masks is not None and masks.output is not None:
+            features *= masks.output
         flat = tf.reshape(features, [-1, features.shape[-1]])
         logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
         logits = tf.reshape(logits + self.logits.bias, [-1, features.shape[1], logits.shape[-1]])
-        return logits, outputs, tuple(tf.cast(output[-1], tf.float32) for output in outputs)
+        return logits, outputs, tuple(output[-1] for output in outputs)
 
-    def read(self, ids: Tensor, state: State, *, training: bool) -> list[Tensor]:
+    def read(self, ids: Tensor, state: State, masks: Masks) -> list[Tensor]:
         """Return the outputs of each layer, [T, B, H], for the arguments of `predict_window`."""
         embedded = None if self.embedding is None else self.embedding(ids)
         outputs: list[Tensor] = []
-        last = None
-        for layer, first in zip(self.rnn, state, strict=True):
-            below: list[Tensor] = [] if last is None else [self._drop_between_layers(last, training)]
+        for index, (layer, first) in enumerate(zip(self.rnn, state, strict=True)):
             reads_input = not outputs or self.settings.skip_connections
-            dense = below
+            dense = outputs[-1:]
+            if index and masks.between:
+                dense = [outputs[-1] * masks.between[index - 1]]
             if reads_input and embedded is not None:
-                dense = [*below, tf.cast(embedded, below[0].dtype) if below else embedded]
-            last, output = layer.read(
-                tf.concat(dense, -1) if dense else None,
-                ids if reads_input and embedded is None else None,
-                first,
-                training=training,
+                dense = [*dense, embedded]
+            outputs.append(
+                layer.read(
+                    tf.concat(dense, -1) if dense else None,
+                    ids if reads_input and embedded is None else None,
+                    first,
+                    mask=masks.inputs[index] if masks.inputs else None,
+                    recurrent_mask=masks.recurrent[index] if masks.recurrent else None,
+                )
             )
-            outputs.append(output)
         return outputs
 
-    def _drop_between_layers(self, below: Tensor, training: bool) -> Tensor:
-        rate = self.settings.layer_dropout
-        if not (training and rate):
-            return below
-        return below * tf.cast(dropout_mask(tuple(below.shape[1:]), rate, self.seed), below.dtype)
+    def draw_masks(self, time: int, batch: int) -> Masks:
+        """Return the masks of dropout for a window; those of layers are the same at every time."""
+        settings = self.settings
+        pairs = [layer.draw_masks(batch) for layer in self.rnn]
+        rates = [settings.layer_dropout] * (settings.layers - 1) if settings.layer_dropout else []
+        between = [dropout_mask((batch, settings.units), rate, self.seed) for rate in rates]
+        shape = (time, batch, self.logits.kernel.shape[0])
+        rate = settings.output_dropout
+        return Masks(
+            [inputs for inputs, _ in pairs if inputs is not None],
+            [recurrent for _, recurrent in pairs if recurrent is not None],
+            between,
+            dropout_mask(shape, rate, self.seed) if rate else None,
+        )
 
     def regularization(self, outputs: list[Tensor]) -> Tensor:
         """Return what regularizers add to the loss, a scalar, for the outputs [T, B, H] of each layer.
@@ -111,9 +132,9 @@ class CharacterRNN(keras.Model):
         As in Keras, an activity regularizer is divided by B.
         """
         penalties = list(self.losses)
-        for layer, output in zip(self.rnn, outputs, strict=True):
-            if layer.activity_regularizer is not None:  # kernel.c may have rounded the outputs to bfloat16
-                penalties.append(layer.activity_regularizer(tf.cast(output, tf.float32)) / output.shape[1])
+        for layer, output in zip(self.rnn, outputs, strict=False):
+            if layer.activity_regularizer is not None:
+                penalties.append(layer.activity_regularizer(output) / output.shape[1])
         return tf.add_n(penalties) if penalties else tf.constant(0.0)
 
 
@@ -121,7 +142,7 @@ def build_model(config: Config, vocabulary_size: int, *, precision: str = "float
     """Return the network that a config describes, with weights drawn from the config's seed.
 
     Args:
-        config: Every setting; `model`, `seed` and `training.kernel` are used.
+        config: Every setting; `model` and `seed` are used.
         vocabulary_size: V, the number of ids.
         precision: The precision of matrix products, float32 or bfloat16; the weights are float32.
 
@@ -130,9 +151,8 @@ def build_model(config: Config, vocabulary_size: int, *, precision: str = "float
             the key.
 
     """
-    compiled = config.training.kernel == "compiled"
     with _seeded(config.seed):
-        return CharacterRNN(config.model, vocabulary_size, precision=precision, compiled=compiled)
+        return CharacterRNN(config.model, vocabulary_size, precision=precision)
 
 
 @contextlib.contextmanager
@@ -199,7 +219,7 @@ def draws_per_part(model: CharacterRNN) -> dict[str, tuple[Any, int]]:
     """
     seeds = named_seeds(model)
     before = {name: state.numpy() for name, state in seeds.items()}
-    model.predict_window(tf.zeros((2, 1), tf.int32), zero_state(model, 1), training=True)
+    model.draw_masks(1, 1)
     draws = {name: (state, int(state.numpy()[1] - before[name][1])) for name, state in seeds.items()}
     for name, state in seeds.items():
         state.assign(before[name])

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from charlm.engine.recurrence import Tensor, multiply
+from charlm.engine.recurrence import Tensor
 
 MARGIN = 1.01
 """Factor by which singular values may exceed the interval through rounding before the polynomials amplify them."""
@@ -114,7 +114,7 @@ class Muon(keras.optimizers.Muon):
     """
 
     precision = "float32"
-    """The precision of matrix products, float32 or bfloat16; see `charlm.engine.recurrence.multiply`."""
+    """The precision of matrix products and of their results, float32 or bfloat16."""
 
     def __init__(self, *, polar_floor: float | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -140,18 +140,16 @@ class Muon(keras.optimizers.Muon):
         rows, columns = x.shape
         if rows > columns:
             return tf.transpose(self.zeropower_via_newtonschulz5(tf.transpose(x), steps))
-        x /= tf.norm(x) + 1e-7  # the spectral norm is at most 1
+        x = tf.cast(x / (tf.norm(x) + 1e-7), self.precision)  # the spectral norm is at most 1
         identity = tf.eye(rows)
         for a, b, c in self._polynomials(steps):
-            gram = self._multiply(x, x, transpose_b=True)
-            square = self._multiply(gram, gram, transpose_b=True)  # gram is symmetric; a transposed factor is faster
-            x = self._multiply(a * identity + b * gram + c * square, x)
-        return x
+            gram = tf.matmul(x, x, transpose_b=True)
+            square = tf.matmul(gram, gram, transpose_b=True)  # gram is symmetric; a transposed factor is faster
+            factor = a * identity + b * tf.cast(gram, tf.float32) + c * tf.cast(square, tf.float32)
+            x = tf.matmul(tf.cast(factor, self.precision), x)
+        return tf.cast(x, tf.float32)
 
     def _polynomials(self, steps: int) -> list[Quintic]:
         if self.polar_floor is None:
             return [Quintic(self.muon_a, self.muon_b, self.muon_c)] * steps
         return polar_polynomials(steps, self.polar_floor)
-
-    def _multiply(self, a: Tensor, b: Tensor, *, transpose_b: bool = False) -> Tensor:
-        return multiply(a, b, precision=self.precision, transpose_b=transpose_b)

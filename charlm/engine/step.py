@@ -9,7 +9,7 @@ Axes: B batch, R rows of the batch on this machine (B on a single one), T time, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.config.schema import TrainingConfig
+from charlm.engine.compiled import CompiledGradients
 from charlm.engine.distribution import Machine
 from charlm.engine.model import CharacterRNN, State, draws_per_part
 from charlm.engine.optimizer import WeightAverage
@@ -167,6 +168,7 @@ def compile_steps(
     objective: Objective,
     average: WeightAverage | None = None,
     reset_rate: float = 0.0,
+    compiled: bool = False,
 ) -> TrainSteps:
     """Return the compiled function that takes steps of training.
 
@@ -181,10 +183,11 @@ def compile_steps(
         objective: What the gradient is of.
         average: The average of the weights to update after each step, or None.
         reset_rate: The probability, 0 to 1, that a stream starts a window from the zero state.
+        compiled: Whether kernel.c computes the gradients.
 
     """
     variables = model.trainable_variables
-    gradients_of = GradientsOfParts(model, shares, objective)
+    gradients_of = GradientsOfParts(model, shares, objective, compiled=compiled)
 
     def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor, Tensor]:
         """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norms of its gradient."""
@@ -193,8 +196,8 @@ def compile_steps(
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
             state = tuple(tf.where(drawn[shares.rows] < reset_rate, 0.0, layer) for layer in state)
         state, loss, gradients = gradients_of(window, state, soft)
-        norm = tf.linalg.global_norm(gradients)
         norms = tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients])
+        norm = tf.norm(norms)
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         optimizer.apply(gradients, variables)
@@ -244,13 +247,19 @@ class GradientsOfParts:
         model: The network.
         shares: The parts of a batch, and which of them this machine computes.
         objective: What the gradients are of.
+        compiled: Whether kernel.c computes them.
 
     """
 
-    def __init__(self, model: CharacterRNN, shares: Shares, objective: Objective) -> None:
-        self._model, self._shares, self._objective = model, shares, objective
+    def __init__(self, model: CharacterRNN, shares: Shares, objective: Objective, *, compiled: bool = False) -> None:
+        self._model, self._shares = model, shares
         others = len(shares.sizes) - len(shares.own)
         self._draws = draws_per_part(model) if others else {}
+        minimized = {"temperature": objective.temperature, "soft_weight": objective.soft_weight}
+        compute = (
+            partial(CompiledGradients, model, **minimized) if compiled else partial(_TapeGradients, model, objective)
+        )
+        self._new_gradients: Callable[[], CompiledGradients | _TapeGradients] = compute
 
     def __call__(self, window: Tensor, state: State, soft: Tensor) -> tuple[State, Tensor, list[Tensor]]:
         """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients.
@@ -260,14 +269,13 @@ class GradientsOfParts:
         own, count, total = self._shares.own, len(self._shares.sizes), sum(self._shares.sizes)
         parts = zip(own, self._shares.split(window, state), self._shares.split_columns(soft), strict=True)
         self._skip_draws(own.start)
+        gradients = self._new_gradients()
         results = []
         for part, split, soft_part in parts:
-            share = self._shares.sizes[part] / total
-            results.append(self._part(*split, soft_part, share=share))
+            results.append(gradients.of_part(*split, soft_part, share=self._shares.sizes[part] / total))
         self._skip_draws(count - own.stop)
-        state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _, _ in results), strict=True))
-        loss, *gradients = self._add([[loss, *gradients] for _, loss, gradients in results])
-        return state, loss, gradients
+        state = tuple(tf.concat(layer, 0) for layer in zip(*(last for last, _ in results), strict=True))
+        return state, *gradients.finish(self._add([tensors for _, tensors in results]))
 
     def _add(self, tensors: list[list[Tensor]]) -> list[Tensor]:
         """Return the sums over all parts of the batch, given the tensors of each own part."""
@@ -283,17 +291,27 @@ class GradientsOfParts:
         for seeds, draws in self._draws.values():
             seeds.assign_add(tf.constant([0, parts * draws], seeds.dtype))
 
-    def _part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, Tensor, list[Tensor]]:
-        """Return the state after one part of the batch, and its share of the loss and of the gradients."""
+
+class _TapeGradients:
+    """The gradients by TensorFlow, for all that a config can name; the methods are those of CompiledGradients."""
+
+    def __init__(self, model: CharacterRNN, objective: Objective) -> None:
+        self._model, self._objective = model, objective
+
+    def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
         ids, targets = window[:-1], window[1:]
+        masks = self._model.draw_masks(ids.shape[0], ids.shape[1])
         with tf.GradientTape() as tape:
-            logits, outputs, state = self._model.predict_window(ids, state, training=True)
+            logits, outputs, state = self._model.predict_window(ids, state, masks)
             loss = minimized = mean_nats(targets, logits) * share
             if not self._objective.is_plain:
                 minimized = self._objective(targets, soft, logits) * share
             minimized += self._model.regularization(outputs) * share
         gradients = tape.gradient(minimized, self._model.trainable_variables)
-        return state, loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return state, [loss, *map(tf.convert_to_tensor, gradients)]
+
+    def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        return sums[0], sums[1:]
 
 
 def _add(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:

@@ -13,32 +13,30 @@ static double seconds(void) {
 }
 
 static double speed(int bfloat16) {
-    Plan p = {.bfloat16 = bfloat16, .padded = 256, .width = bfloat16 ? 128 : 256};
-#ifdef __AMX_BF16__
-    p.tiles = bfloat16 && use_tiles();
-#endif
-    const long rows = p.tiles ? TILES : ROWS;
+    const Window w = {.bfloat16 = bfloat16, .units = 1, .characters = 1};
+    long sizes[2];
+    Part p = lay_out(&w, NULL, NULL, NULL, sizes);
+    use_tiles(&p, 1);
+    p.sums = aligned_alloc(64, 4 * TILES * COLUMNS);
+    const long rows = p.tiles ? TILES : ROWS, width = bfloat16 ? 128 : 256;
     float *panel = aligned_alloc(64, 4 * 256 * COLUMNS), *left = aligned_alloc(64, 4 * 256 * TILES);
-    float sums[TILES * COLUMNS] __attribute__((aligned(64)));
+    const Matrix matrix = {width, COLUMNS, panel};
+    const Factors factors = {left, width, 1, rows * width, rows, &matrix, 0, width};
     memset(panel, 0, 4 * 256 * COLUMNS);
     memset(left, 0, 4 * 256 * TILES);
+    memset(p.sums, 0, 4 * TILES * COLUMNS);
     double best = 0;
     for (int repetition = 0; repetition < 20; repetition++) {
         const double start = seconds();
         const long turns = 2000;
-        EACH(turn, turns) {
-#ifdef __AMX_BF16__
-            if (p.tiles) multiply_tiles(&p, left, panel, sums, VECTORS);
-            else
-#endif
-            multiply(&p, left, panel, sums, ROWS, VECTORS);
-            __asm__ volatile("" ::"r"(sums), "r"(left), "r"(panel) : "memory"); /* to the compiler, each turn is another */
-        }
+        EACH(turn, turns) add_product(&p, &factors, rows);
         const double found = 2.0 * turns * rows * 256 * COLUMNS / (seconds() - start);
         if (found > best) best = found;
     }
+    use_tiles(&p, 0);
     free(panel);
     free(left);
+    free(p.sums);
     return best;
 }
 

@@ -3,12 +3,8 @@
     PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare
     PYTHONPATH=tests python tests/bench/step_parts.py -c shakespeare --kernel tensorflow
 
-Some parts of a step cannot run alone: there is no backward pass without a forward pass. So pieces are compiled, most of
-which contain another, and a part is a difference of pieces: the logits and the loss are the forward pass with them,
-less without; the backward pass is the gradients, less the loss. The optimizer and the average run alone, and the rest
-is what a whole step takes longer: clipping, norms, the loop.
-
-Axes: B batch, T time, V vocabulary.
+The gradients, the optimizer and the average run alone. What dropout takes is a difference: the gradients, less those of
+a network without it; and the rest is what a whole step takes longer: clipping, norms, the loop.
 """
 
 from collections.abc import Callable
@@ -19,9 +15,7 @@ from bench.rounds import Figures, parser, per_second, print_table
 VOCABULARY = 65
 PARTS = {
     "step": ("step",),
-    "forward": ("forward",),
-    "logits and loss": ("loss", "forward"),
-    "backward": ("gradients_without_dropout", "loss"),
+    "gradients": ("gradients_without_dropout",),
     "dropout": ("gradients", "gradients_without_dropout"),
     "optimizer": ("optimizer",),
     "average": ("average",),
@@ -61,7 +55,7 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
 
     from charlm.engine.keras_engine import KerasEngine
     from charlm.engine.model import build_model
-    from charlm.engine.step import GradientsOfParts, make_objective, mean_nats, share_batch
+    from charlm.engine.step import GradientsOfParts, make_objective, share_batch
     from charlm.text.batches import Batches
 
     settings, rng = config.training, np.random.default_rng(0)
@@ -79,19 +73,8 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
         graph = tf.function(function, autograph=False).get_concrete_function()
         return lambda: [result.numpy() for result in tf.nest.flatten(graph())]
 
-    def parts() -> Any:
-        return shares.split(tf.constant(windows[0]), engine.state)
-
-    def forward() -> Any:
-        outputs = [plain.read(part[:-1], state, training=True) for part, state in parts()]
-        return [[tf.cast(output[-1], tf.float32) for output in layers] for layers in outputs]
-
-    def loss() -> Any:
-        predicted = [(part[1:], plain.predict_window(part[:-1], state, training=True)) for part, state in parts()]
-        return [mean_nats(targets, logits) for targets, (logits, _, _) in predicted]
-
     def gradients(model: Any) -> Callable[[], Any]:
-        of_parts = GradientsOfParts(model, shares, make_objective(settings))
+        of_parts = GradientsOfParts(model, shares, make_objective(settings), compiled=settings.kernel == "compiled")
         return compiled(lambda: of_parts(tf.constant(windows[0]), engine.state, soft_targets))
 
     def optimizer() -> Any:
@@ -104,8 +87,6 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
         return iterations.value
 
     return {
-        "forward": compiled(forward),
-        "loss": compiled(loss),
         "gradients_without_dropout": gradients(plain),
         "gradients": gradients(engine.model),
         "optimizer": compiled(optimizer),

@@ -124,7 +124,7 @@ def peak() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         program, source = Path(folder, "peak"), Path(__file__).with_name("peak.c")
         options = [option for option in compiler_options() if option not in {"-shared", "-fPIC"}]
-        subprocess.run([*find_compiler(), *options, "-I", SOURCE.parent, "-o", program, source], check=True)
+        subprocess.run([*find_compiler(), *options, "-I", SOURCE.parent, "-o", program, source, "-lm"], check=True)
         cores = [subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(core_count())]
         lines = [[float(word) for word in core.communicate()[0].split()] for core in cores]
     return dict(zip(("peak float32", "peak bfloat16"), map(sum, zip(*lines, strict=True)), strict=False))

@@ -68,7 +68,8 @@ def random_state(model: CharacterRNN) -> tuple[NDArray[np.float32], ...]:
 
 def read(model: CharacterRNN, *, training: bool = False) -> tuple[Any, list[Any]]:
     """Return the logits [T, B, V] and the outputs of each layer [T, B, H] for a small window."""
-    logits, outputs, _ = model.predict_window(tf.constant(random_ids(5, B)), random_state(model), training=training)
+    masks = model.draw_masks(5, B) if training else None
+    logits, outputs, _ = model.predict_window(tf.constant(random_ids(5, B)), random_state(model), masks)
     return logits, outputs
 
 

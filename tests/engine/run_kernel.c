@@ -4,34 +4,40 @@
 
 #include "kernel.c"
 
-static void *numbers(long count, long bytes) {
-    unsigned char *made = malloc(count * bytes);
-    EACH(i, count) {
-        const float x = (float)((i * 37) % 19 - 9) / 20;
-        const uint32_t bits = rounded(x) << 16;
-        memcpy(made + i * bytes, bytes == 4 ? (const char *)&x : (const char *)&bits + 2, bytes);
-    }
+static float *numbers(long count) {
+    float *made = malloc(4 * count);
+    EACH(i, count) made[i] = (float)((i * 37) % 19 - 9) / 16; /* whose halves are numbers, too */
     return made;
 }
 
 int main(void) {
-    const long times[] = {1, 3}, rows[] = {1, 7, 33}, units[] = {1, 7, 33, 64, 130, 333};
+    const long times[] = {1, 3}, rows[] = {1, 7, 33}, units[] = {1, 7, 33, 64, 130, 333}, characters[] = {2, 65, 5000};
     long windows = 0;
-    EACH(a, 2) EACH(b, 3) EACH(c, 6) EACH(f, 3) EACH(kind, 6) {
-        const long T = times[a], R = rows[b], H = units[c], bytes = has_bfloat16 && kind % 2 ? 2 : 4, ids = kind / 2;
-        Layer l = {T, R, H, (int)f, bytes == 2, numbers(H * H, 4), ids == 2 ? numbers(R * H, 4) : 0, 0,
-                   numbers(5 * H, 4), numbers((T + 1) * R * H, 4), numbers(R * H, 4), 0, 0, numbers((T + 1) * R * H, bytes)};
-        int32_t *places = malloc(4 * T * R);
-        EACH(i, T * R) places[i] = (int32_t)(i % 5);
-        if (ids) l.ids = places;
-        else l.given = numbers(T * R * H, bytes);
-        if (run(&l, 0)) return 1;
-        void *d = numbers(T * R * H, bytes), *outputs = l.out, *given = l.given;
-        l.given = l.d_other = d;
-        l.out = numbers(T * R * H, bytes);
-        if (run(&l, 1)) return 1;
-        void *all_of_them[] = {(void *)l.matrix, (void *)l.mask, places, l.table, l.states, l.d_state, d, l.out, outputs, given};
-        EACH(i, 10) free(all_of_them[i]);
+    EACH(a, 2) EACH(b, 3) EACH(c, 6) EACH(kind, 6) {
+        const long T = times[a], R = rows[b], H = units[c], N = characters[kind % 3], L = 1 + kind % 2, skips = kind / 2 % 2;
+        const long F = skips ? L * H : H;
+        int32_t *ids = malloc(4 * (T + 1) * R);
+        const float *weights[9] = {0};
+        float *gradients[9] = {0};
+        EACH(i, (T + 1) * R) ids[i] = (int32_t)(i * 7 % N);
+        EACH(i, L) {
+            const long sizes[] = {i == 0 || skips ? N * H : H, H * H, i < L - 1 ? H * H : 0, skips || i == L - 1 ? H * N : 0};
+            EACH(j, 4) if (sizes[j]) weights[4 * i + j] = numbers(sizes[j]), gradients[4 * i + j] = calloc(sizes[j], 4);
+        }
+        weights[4 * L] = numbers(N);
+        gradients[4 * L] = calloc(N, 4);
+        Window w = {T, R, L, H, N, (int)kind % 3, has_bfloat16 && kind % 2, (int)skips, 0.5f, 0.9f, 1, ids,
+            kind % 2 ? numbers(T * R * N) : NULL, numbers(L * R * H), kind > 2 ? numbers(L * R * H) : NULL,
+            kind > 2 && L > 1 ? numbers((L - 1) * R * H) : NULL, kind > 3 ? numbers(T * R * F) : NULL,
+            weights, gradients, malloc(4 * L * R * H), malloc(4)};
+        float *packed = aligned_alloc(64, 4 * pack_weights(&w, NULL)), *work = aligned_alloc(64, 4 * run(&w, packed, NULL));
+        pack_weights(&w, packed);
+        run(&w, packed, work);
+        if (!(*w.loss >= 0)) return 1; /* not a number */
+        void *others[] = {ids, (void *)w.soft, (void *)w.state, (void *)w.recurrent_mask, (void *)w.layer_mask, (void *)w.output_mask,
+            w.last, w.loss, packed, work};
+        EACH(i, 10) free(others[i]);
+        EACH(i, 9) free((void *)weights[i]), free(gradients[i]);
         windows++;
     }
     printf("%ld windows\n", windows);

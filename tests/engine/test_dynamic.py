@@ -91,7 +91,7 @@ def gradient(model: CharacterRNN, ids: Ids, state: State) -> tuple[list[Floats],
     """Return the gradients, the nats and the state after a segment."""
     window = tf.constant(ids[:, None], tf.int32)
     with tf.GradientTape() as tape:
-        logits, state = model.predict_window(window[:-1], state, training=False)[::2]
+        logits, state = model.predict_window(window[:-1], state)[::2]
         scores = tf.nn.sparse_softmax_cross_entropy_with_logits(window[1:], logits)[:, 0]
         loss = tf.reduce_mean(scores)
     weights = [weight.value for weight in named_weights(model).values()]

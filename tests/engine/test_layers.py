@@ -95,7 +95,9 @@ def check_read(ours: Any, stock: Any, *, width: int = D, vocabulary: int = 0, ti
     ids = np.random.default_rng(4).integers(0, V, (time, B))
 
     def read(state: Any, below: Any = None) -> Any:
-        return ours.read(below, tf.constant(ids) if vocabulary else None, state, training=True)[0]
+        mask, recurrent_mask = ours.draw_masks(B)
+        options = {"mask": mask, "recurrent_mask": recurrent_mask}
+        return ours.read(below, tf.constant(ids) if vocabulary else None, state, **options)
 
     def multiply(state: Any, below: Any = None) -> Any:
         inputs = tf.concat([*([] if below is None else [below]), tf.one_hot(ids, vocabulary)], -1)
@@ -137,7 +139,7 @@ def test_a_lookup_gives_the_same_as_a_product_with_one_hot_inputs(
 
 
 def is_a_loop(model: CharacterRNN) -> bool:
-    forward = tf.function(lambda ids: model.predict_window(ids, zero_state(model, B), training=False)[::2])
+    forward = tf.function(lambda ids: model.predict_window(ids, zero_state(model, B))[::2])
     graph = forward.get_concrete_function(tf.TensorSpec((5, B), tf.int32)).graph
     return any("While" in operation.type for operation in graph.get_operations())
 

@@ -52,7 +52,7 @@ NETWORKS: list[dict[str, Any]] = [
 def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, Any], length: int) -> None:
     model = shared(**network)
     ids, state = random_ids(length + 1, B), random_state(model)
-    logits, last = model.predict_window(tf.constant(ids[:-1]), state, training=False)[::2]
+    logits, last = model.predict_window(tf.constant(ids[:-1]), state)[::2]
     numpy_logits, numpy_last = to_parameters(model).unroll(ids[:-1], state)
     check_close([logits, *last], [numpy_logits, *numpy_last], atol=1e-5, of_peak=1e-5)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(ids[1:], logits)
@@ -62,9 +62,7 @@ def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, 
 @pytest.mark.parametrize("network", [STRUCTURES[0], STRUCTURES[-1], {"activation": "relu"}], ids=str)
 def test_the_most_likely_text_is_that_of_the_numpy_engine(network: dict[str, Any]) -> None:
     model = shared(**network)
-    step = tf.function(
-        lambda id_, state: model.predict_window(id_, state, training=False)[::2], autograph=False, reduce_retracing=True
-    )
+    step = tf.function(lambda id_, state: model.predict_window(id_, state)[::2], autograph=False, reduce_retracing=True)
     id_, state, text = tf.constant([[2]]), zero_state(model, 1), []
     for _ in range(300):
         logits, state = step(id_, state)
@@ -91,7 +89,7 @@ def test_dropout_is_applied_only_in_training(dropout: dict[str, Any]) -> None:
 
 
 def predict(model: CharacterRNN) -> Any:
-    return model.predict_window(tf.constant(random_ids(20, 16)), zero_state(model, 16), training=True)
+    return model.predict_window(tf.constant(random_ids(20, 16)), zero_state(model, 16), model.draw_masks(20, 16))
 
 
 def layer_masks(model: CharacterRNN) -> NDArray[np.float32]:

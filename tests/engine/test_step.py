@@ -110,7 +110,7 @@ def whole_batch_gradients(
 ) -> Arrays:
     """Return the gradients of Keras's own loss, over the whole batch [T + 1, B] at once."""
     with tf.GradientTape() as tape:
-        logits, outputs, _ = model.predict_window(tf.constant(window[:-1]), state, training=False)
+        logits, outputs, _ = model.predict_window(tf.constant(window[:-1]), state)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(window[1:], logits / temperature)
         gradients = tape.gradient(loss + model.regularization(outputs), model.trainable_variables)
     return [np.array(tf.convert_to_tensor(gradient)) for gradient in gradients]
@@ -181,7 +181,7 @@ def test_the_gradient_mixes_that_of_the_text_and_that_of_the_soft_targets(parts:
     windows, soft, state = random_windows(1), random_soft_targets(), zero_state(trainer.model, B)
     expected = whole_batch_gradients(trainer.model, windows[0], state, temperature=0.8)
     with tf.GradientTape() as tape:
-        logits, _, _ = trainer.model.predict_window(tf.constant(windows[0, :-1]), state, training=False)
+        logits, _, _ = trainer.model.predict_window(tf.constant(windows[0, :-1]), state)
         taught = keras.losses.CategoricalCrossentropy(from_logits=True)(soft[0].astype(np.float32), logits / 0.8)
         gradients = tape.gradient(taught, trainer.model.trainable_variables)
     mixed = [

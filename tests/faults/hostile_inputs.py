@@ -29,9 +29,9 @@ from tuning.searches import SearchFolder
 
 from charlm.config.file import flatten, nest
 from charlm.config.schema import Config
-from charlm.engine import compiler, kernel
+from charlm.engine import compiler
 from charlm.engine.cluster import cluster_of_environment, parse_cluster
-from charlm.engine.kernel import load_kernel, settle_kernel
+from charlm.engine.kernel import Kernel, Network, load_kernel, settle_kernel
 from charlm.serving.guard import check_allowed, usable_key
 from charlm.storage.atomic import sha256
 from charlm.tuning.space import load_space
@@ -51,7 +51,7 @@ def make_work(work: Path, run: Path) -> None:
     assert done.exit_code == 0, done.stderr
     subprocess.run(["cc", *SANITIZED, RUN_C, "-lm", "-o", work / "run_c"], check=True)
     with patch.dict(os.environ, {"XDG_CACHE_HOME": str(work / "cache")}):
-        compiler.open_library(kernel.Kernel, say=lambda _: None)
+        compiler.open_library(Kernel, say=lambda _: None)
 
 
 def hostile_inputs(work: Path) -> Iterator[Attack]:
@@ -238,11 +238,12 @@ def _use_kernel(variables: Mapping[str, str | None], seconds: float = 20) -> Non
     compiler.COMPILE_SECONDS = seconds  # type: ignore[assignment]
     _set({"XDG_CACHE_HOME": str(Path("cache").absolute()), **variables})
     if settle_kernel(Config(), say=lambda _: None).training.kernel == "compiled":
-        ones, ids = np.ones((2, 3), np.float32), np.zeros((4, 2), np.int32)
-        given: dict[str, Any] = {"projection": None, "ids": ids, "table": ones[:1], "state": ones, "mask": None}
-        given |= {"matrix": np.eye(3, dtype=np.float32), "outputs": None}
-        states = load_kernel().forward(**given, activation="linear")
-        assert (states[-1] == 5).all(), states
+        network = Network(1, 3, 2, "linear", skip_connections=False, bfloat16=False)
+        weights = [np.ones((2, 3)), np.eye(3), np.zeros((3, 2)), np.zeros(2)]
+        arrays, kernel = [weight.astype(np.float32) for weight in weights], load_kernel()
+        window, state = np.zeros((4, 2), np.int32), np.ones((1, 2, 3), np.float32)
+        last, _ = kernel.gradient(network, arrays, kernel.pack(network, arrays), window=window, state=state)
+        assert (last == 4).all(), last
 
 
 COMPILERS = {
