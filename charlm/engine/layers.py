@@ -109,9 +109,8 @@ class SimpleRNN(keras.layers.SimpleRNN):
 
     def draw_masks(self, batch: int) -> tuple[Tensor | None, Tensor | None]:
         """Return the masks of the inputs and of the state for a window, if there is dropout."""
-        return self._mask(self.dropout, (batch, self.cell.kernel.shape[0])), self._mask(
-            self.recurrent_dropout, (batch, self.units)
-        )
+        mask = self._mask(self.dropout, (batch, self.cell.kernel.shape[0]))
+        return mask, self._mask(self.recurrent_dropout, (batch, self.units))
 
     def _mask(self, rate: float, shape: tuple[int, ...]) -> Tensor | None:
         return keras.random.dropout(tf.ones(shape), rate, seed=self.cell.seed_generator) if rate else None

@@ -80,9 +80,10 @@ class CharacterRNN(keras.Model):
             The logits [T, B, V], the outputs of each layer [T, B, H], and the state after the last character.
 
         """
-        outputs = self.read(ids, state, masks or Masks())
+        masks = masks or Masks()
+        outputs = self.read(ids, state, masks)
         features = tf.concat(outputs, -1) if self.settings.skip_connections else outputs[-1]
-        if masks is not None and masks.output is not None:
+        if masks.output is not None:
             features *= masks.output
         flat = tf.reshape(features, [-1, features.shape[-1]])
         logits = multiply(flat, tf.convert_to_tensor(self.logits.kernel), precision=self.precision)
@@ -129,7 +130,7 @@ class CharacterRNN(keras.Model):
     def regularization(self, outputs: list[Tensor]) -> Tensor:
         """Return what regularizers add to the loss, a scalar, for the outputs [T, B, H] of each layer.
 
-        As in Keras, an activity regularizer is divided by B.
+        As in Keras, an activity regularizer is divided by B. Without outputs it is the penalty on weights alone.
         """
         penalties = list(self.losses)
         for layer, output in zip(self.rnn, outputs, strict=False):

@@ -255,11 +255,11 @@ class GradientsOfParts:
         self._model, self._shares = model, shares
         others = len(shares.sizes) - len(shares.own)
         self._draws = draws_per_part(model) if others else {}
-        minimized = {"temperature": objective.temperature, "soft_weight": objective.soft_weight}
-        compute = (
-            partial(CompiledGradients, model, **minimized) if compiled else partial(_TapeGradients, model, objective)
+        self._new_gradients: Callable[[], CompiledGradients | _TapeGradients] = (
+            partial(CompiledGradients, model, **vars(objective))
+            if compiled
+            else partial(_TapeGradients, model, objective)
         )
-        self._new_gradients: Callable[[], CompiledGradients | _TapeGradients] = compute
 
     def __call__(self, window: Tensor, state: State, soft: Tensor) -> tuple[State, Tensor, list[Tensor]]:
         """Return the state after a window [T + 1, R], its loss in nats per character, and the gradients.
@@ -299,6 +299,7 @@ class _TapeGradients:
         self._model, self._objective = model, objective
 
     def of_part(self, window: Tensor, state: State, soft: Tensor, *, share: float) -> tuple[State, list[Tensor]]:
+        """Return the state after a part of a batch, and its share of the loss and the gradients, which can be added."""
         ids, targets = window[:-1], window[1:]
         masks = self._model.draw_masks(ids.shape[0], ids.shape[1])
         with tf.GradientTape() as tape:
@@ -311,6 +312,7 @@ class _TapeGradients:
         return state, [loss, *map(tf.convert_to_tensor, gradients)]
 
     def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the loss and the gradients by `model.trainable_variables`, from what all parts add up to."""
         return sums[0], sums[1:]
 
 
