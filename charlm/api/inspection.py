@@ -83,6 +83,7 @@ def inspect_runs(
     text: str | Path | None = None,
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
+    say: Callable[[str], object] | None = None,
     progress: Progress = lambda done, parts, name: None,
 ) -> list[Report]:
     """Make a report on each of some runs; no TensorFlow.
@@ -95,6 +96,7 @@ def inspect_runs(
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
             (skip).
+        say: As for `charlm.load`.
         progress: Called before each part of a report.
 
     Raises:
@@ -115,7 +117,7 @@ def inspect_runs(
         page.check_place(Path(out))
     reports: list[Report] = []
     made, parts = itertools.count(), len(paths) * len(SECTIONS)
-    models = [load(path, checkpoint=checkpoint) for path in paths]
+    models = [load(path, checkpoint=checkpoint, say=say) for path in paths]
     for path, model in zip(paths, models, strict=True):
         subject = _subject(model, path, text, unknown=unknown)
 
