@@ -131,6 +131,22 @@ def _is_of_beginning(metrics: Path) -> bool:
         return False
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of all checkpoints in a folder, damaged ones included, the newest first; none if it is missing.
+
+    Raises:
+        CharlmError: the folder cannot be read.
+
+    """
+    try:
+        names = [path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CharlmError(f"{folder}: cannot be read: {error.strerror}") from None
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
 def model_name(bundle: Path) -> str:
     """Return the name of a model, given the folder of its bundle: that of its run, or else of the folder."""
     folder = bundle.resolve()
