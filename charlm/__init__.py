@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from charlm.api.inspection import inspect
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
+    from charlm.api.tuning import tune
     from charlm.runs.summary import list_runs
 
 __version__ = "0.2.0"
@@ -33,6 +34,7 @@ __all__ = [
     "resume",
     "tokenize",
     "train",
+    "tune",
 ]
 
 _MODULES = {
@@ -44,6 +46,7 @@ _MODULES = {
     "resume": "charlm.api.training",
     "tokenize": "charlm.api.training",
     "train": "charlm.api.training",
+    "tune": "charlm.api.tuning",
 }
 
 if not TYPE_CHECKING:  # a type checker would take it for a promise that every name exists

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from charlm.api.model import Model
+from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, check_path, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.mixture import mix
@@ -72,7 +72,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model,
+    model: Model | str | Path,
     text: str | Path | None = None,
     *,
     split: Split | None = None,
@@ -89,7 +89,7 @@ def evaluate(
     """Score a model on a text in a file; for a text in memory there is `Model.score`.
 
     Args:
-        model: What `charlm.load` returned.
+        model: What `charlm.load` returned; or what it takes: a run or a bundle folder, or a part of the name of a run.
         text: A file, a folder of files, a corpus, or - for standard input; None = the text that the model was trained
             on, if it lies in its run.
         split: The part of the text to score; None = all of `text`, or the validation part of the run's own.
@@ -112,6 +112,7 @@ def evaluate(
 
     """
     _check_choices(split, protocol, unknown)
+    model = model if isinstance(model, Model) else load(model)
     if (dynamic or mixed) and protocol != "stream":
         raise CharlmError(f"protocol: found {protocol}; dynamic evaluation and mixtures read the text as a stream")
     options = {"--copies": copies, "--mix": mixed, "--dynamic": dynamic}

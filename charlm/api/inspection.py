@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice, check_path
+from charlm.errors import CharlmError, check_choice, check_name, check_path
 from charlm.inspection import report as reporting
-from charlm.inspection.report import SECTIONS, Report, inspect_run
+from charlm.inspection.report import SECTIONS, Report, inspect_run, wanted
 from charlm.inspection.section import Subject
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
@@ -53,17 +53,20 @@ class Inspection:
 
 
 def inspect(
-    run: str | Path | None = None,
+    run: str | Path | Model | None = None,
     *,
     text: str | Path | None = None,
+    only: Sequence[str] = (),
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
 ) -> Inspection:
     """Find out what a network does: how far it remembers, what its units follow, where it errs; no TensorFlow.
 
     Args:
-        run: A run or a bundle folder, or a part of the name of a run; None = the newest run under runs/.
+        run: A run or a bundle folder, a part of the name of a run, or a loaded model; None = the newest run under
+            runs/.
         text: As for `inspect_runs`.
+        only: As for `inspect_runs`.
         checkpoint: As for `inspect_runs`.
         unknown: As for `inspect_runs`.
 
@@ -72,58 +75,69 @@ def inspect(
 
     """
     runs = () if run is None else (run,)
-    (report,) = inspect_runs(runs, text=text, checkpoint=checkpoint, unknown=unknown)
+    (report,) = inspect_runs(runs, text=text, only=only, checkpoint=checkpoint, unknown=unknown)
     return Inspection(report)
 
 
 def inspect_runs(
-    runs: Sequence[str | Path] = (),
+    runs: Sequence[str | Path | Model] = (),
     *,
     out: str | Path | None = None,
     text: str | Path | None = None,
+    only: Sequence[str] = (),
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
+    say: Callable[[str], object] | None = None,
     progress: Progress = lambda done, parts, name: None,
 ) -> list[Report]:
     """Make a report on each of some runs; no TensorFlow.
 
     Args:
-        runs: Runs or bundle folders, or parts of the names of runs; none = the newest run under runs/.
+        runs: Runs or bundle folders, parts of the names of runs, or loaded models; none = the newest run under runs/.
         out: The page to write, on which the runs stand side by side: a name that ends in .html; or a folder, which also
             gets every figure as a file; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
+        only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
             (skip).
+        say: As for `charlm.load`.
         progress: Called before each part of a report.
 
     Raises:
-        CharlmError: there is no model, or it is damaged; the text cannot be read, has less than 2 characters or one
-            that is not known; a loss is not finite; or the page cannot be written, or would replace something else.
+        CharlmError: there is no model, it is damaged or an ensemble; there is no such part; the text cannot be read,
+            has less than 2 characters or one that is not known; a loss is not finite; or the page cannot be written, or
+            would replace something else.
 
     """
     check_choice("unknown", unknown, Unknown)
-    paths: Sequence[str | Path | None] = runs or [None]
+    if isinstance(only, str):
+        raise CharlmError(f"only: found {only!r}; must be a list of parts")
+    for name in only:
+        check_name("only", name, [section.name for section in SECTIONS])
+    if isinstance(runs, str | Path | Model):
+        raise CharlmError(f"runs: found {str(runs)!r}; must be a list of runs, or use charlm.inspect for one")
+    paths: Sequence[str | Path | Model | None] = runs or [None]
     if text is not None and str(text) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only: name a file")
-    if isinstance(runs, str | Path):
-        raise CharlmError(f"runs: found {str(runs)!r}; must be a list of runs, or use charlm.inspect for one")
     if out is not None:
         check_path("out", out)
         from charlm.inspection import page  # matplotlib takes a second to import
 
         page.check_place(Path(out))
+    models = [path if isinstance(path, Model) else load(path, checkpoint=checkpoint, say=say) for path in paths]
     reports: list[Report] = []
-    made, parts = itertools.count(), len(paths) * len(SECTIONS)
-    models = [load(path, checkpoint=checkpoint) for path in paths]
+    made, parts = itertools.count(), len(models) * len(wanted(only))
     for path, model in zip(paths, models, strict=True):
-        subject = _subject(model, path, text, unknown=unknown)
+        if model.others:
+            raise CharlmError(f"inspect: {1 + len(model.others)} models; an ensemble is only scored")
+        subject = _subject(model, None if isinstance(path, Model) else path, text, unknown=unknown)
 
         def show(name: str, of: str = subject.name) -> None:
             """Count a part of a report before it is made."""
             progress(next(made), parts, f"{of}: {name}")
 
-        reports.append(inspect_run(subject, progress=show))
+        reports.append(inspect_run(subject, only=only, progress=show))
     if out is not None:
         page.write_page(reports, Path(out))
     return reports

@@ -46,7 +46,8 @@ def load(
         path: A run or a bundle folder, or a part of the name of one run under runs/; None = the newest run there.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         others: The runs or bundle folders of the other models of the ensemble.
-        say: Takes a line for the user if a run has no best/ yet, and last/ is taken; None = that is refused.
+        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best/ yet and
+            last/ is taken; None = no line, and a run without best/ is refused.
 
     Raises:
         CharlmError: an argument has another type, there is no model, it is damaged, or two models have different

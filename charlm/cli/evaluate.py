@@ -116,7 +116,7 @@ def evaluate(
     from charlm.api import evaluation
     from charlm.api.model import load
 
-    model = load(run, checkpoint=checkpoint, others=others)
+    model = load(run, checkpoint=checkpoint, others=others, say=say)
     from charlm.storage.atomic import open_scratch
 
     with contextlib.nullcontext() if surprise is None else open_scratch(surprise) as write_surprise:

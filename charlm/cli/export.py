@@ -7,7 +7,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import FOLDER, checkpoint_option, json_option, run_argument
-from charlm.cli.output import print_result
+from charlm.cli.output import print_result, say
 from charlm.formats import FormatName
 
 EXAMPLES = {
@@ -58,7 +58,7 @@ def export(
     from charlm.api.exporting import export
     from charlm.api.model import load
 
-    written = export(load(run, checkpoint=checkpoint), out, format=format_name, check=check)
+    written = export(load(run, checkpoint=checkpoint, say=say), out, format=format_name, check=check)
     if as_json:
         import json
 

@@ -68,6 +68,7 @@ def inspect(
             text=text,
             checkpoint=checkpoint,
             unknown=unknown,
+            say=say,
             progress=progress,
         )
     if as_json:

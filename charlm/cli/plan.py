@@ -9,7 +9,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import corpus_argument, json_option, recipe_option, set_option, skip_undecodable_option
-from charlm.cli.output import fill, print_result, shows_progress, terminal_width
+from charlm.cli.output import fill, print_result, say, shows_progress, terminal_width
 
 if TYPE_CHECKING:
     from charlm.api.planning import Plan
@@ -44,6 +44,8 @@ def plan(
     """
     from charlm.api import planning
 
+    if shows_progress():
+        say("timing a few steps of training on this machine")
     found = planning.plan(
         corpus or None,
         recipe=recipe,

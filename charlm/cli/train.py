@@ -145,9 +145,13 @@ def _machines(cluster: str | None, task: int | None) -> "Cluster | None":
 def _print_outcome(outcome: "Outcome") -> None:
     from charlm.network.rnn import bits, perplexity
     from charlm.runs.folder import as_argument
+    from charlm.training.display import duration
 
     progress, folder = outcome.progress, outcome.folder
-    say(f"{outcome.reason}: {counted(progress.step, 'step')} in {progress.seconds:.1f} s of training")
+    say(
+        f"{outcome.reason}: {counted(progress.step, 'step')} in {duration(progress.seconds)}, beside them "
+        f"{duration(max(0, progress.elapsed_seconds - progress.seconds))} for evaluations, samples and checkpoints"
+    )
     if outcome.signal is not None:
         say(_how_to_resume(folder))
         sys.exit(128 + outcome.signal)

@@ -1,6 +1,6 @@
 """The report on a run: what every section has found, with notes on what was left out, and as JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from charlm.inspection.loss_by_class import LOSS
 from charlm.inspection.markup import to_plain
 from charlm.inspection.memory import CONTEXT, GRADIENT, IMPULSE
 from charlm.inspection.saturation import SATURATION
-from charlm.inspection.section import Limits, Reading, Subject
+from charlm.inspection.section import Limits, Reading, Section, Subject
 from charlm.inspection.stability import LYAPUNOV, SPECTRUM
 from charlm.inspection.surprise import SURPRISE
 from charlm.inspection.units import UNITS
@@ -31,6 +31,11 @@ SECTIONS = (
 """In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""
 ORDER = tuple(sorted(SECTIONS, key=lambda section: not section.is_essential))
 """The same in the order in which they are made."""
+
+
+def wanted(only: Collection[str]) -> list[Section]:
+    """Return the sections of some names, all if there are none, in the order of ORDER."""
+    return [section for section in ORDER if not only or section.name in only]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,7 @@ class Report:
 def inspect_run(
     subject: Subject,
     *,
+    only: Collection[str] = (),
     limits: Limits | None = None,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Report:
@@ -69,6 +75,7 @@ def inspect_run(
 
     Args:
         subject: The run and the text.
+        only: The names of the sections to make; none = all.
         limits: How much of the text is read; None = `limits_for` the network.
         progress: Called with the name of each section before it is made, in the order of ORDER.
 
@@ -84,7 +91,7 @@ def inspect_run(
     notes = reading.left_out()
     # values that are not finite are null in the JSON, and gaps in the figures
     with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
-        for section in ORDER:
+        for section in wanted(only):
             name = section.name.replace("_", " ")
             progress(name)
             try:

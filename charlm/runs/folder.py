@@ -131,6 +131,22 @@ def _is_of_beginning(metrics: Path) -> bool:
         return False
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of all checkpoints in a folder, damaged ones included, the newest first; none if it is missing.
+
+    Raises:
+        CharlmError: the folder cannot be read.
+
+    """
+    try:
+        names = [path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CharlmError(f"{folder}: cannot be read: {error.strerror}") from None
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
 def model_name(bundle: Path) -> str:
     """Return the name of a model, given the folder of its bundle: that of its run, or else of the folder."""
     folder = bundle.resolve()
@@ -205,7 +221,8 @@ def find_bundle(
         run: The folder of a run or of a bundle, a part of the name of one run under runs/, or the name of a model that
             comes with charlm, if no run has it; None = the newest run.
         checkpoint: Which bundle of a run: the one with the best score (best) or the one of the last step (last).
-        say: Takes a line for the user if a run has no best/ yet, and last/ is taken; None = that is refused.
+        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best/ yet and
+            last/ is taken; None = no line, and a run without best/ is refused.
 
     Raises:
         CharlmError: there is no such folder or several that are meant, or no bundle in it.
@@ -213,6 +230,8 @@ def find_bundle(
     """
     is_path = run is None or os.path.lexists(run) or str(run) in run_names()
     folder = (None if is_path else shipped_models().get(str(run))) or find_run(run)
+    if run is None and say is not None:
+        say(f"{folder}: the newest run, as none is named")
     if is_bundle(folder):
         return folder
     if folder.is_file():

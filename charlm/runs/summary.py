@@ -18,7 +18,17 @@ from charlm.errors import CharlmError
 from charlm.network.architecture import CONFIG_FILE, MODEL, Architecture
 from charlm.network.bundle import read_model
 from charlm.network.rnn import standard_error
-from charlm.runs.folder import CORPUS, ENDED_FILE, METRICS_FILE, as_paths, check_is_run, find_run, find_runs
+from charlm.runs.folder import (
+    CHECKPOINTS,
+    CORPUS,
+    ENDED_FILE,
+    METRICS_FILE,
+    as_paths,
+    check_is_run,
+    find_run,
+    find_runs,
+    saved_steps,
+)
 from charlm.runs.metrics import read_position, to_number
 from charlm.storage.locks import is_held
 from charlm.text.corpus import is_corpus, read_manifest
@@ -46,7 +56,7 @@ class RunSummary:
     folder: Path
     state: State
     step: float | None
-    """The last step in the log; None if there is none."""
+    """The last step in the log, or of the newest checkpoint if that is later; None if there is none."""
     split: str | None
     """The text of the score: validation, or train if there is no validation text."""
     nats_per_char: float | None
@@ -84,11 +94,12 @@ def summarize(folder: Path) -> RunSummary:
         check_is_run(folder)
         config, metrics = load_config(folder / CONFIG_FILE, follow_links=False), folder / METRICS_FILE
         position, model, score = read_position(metrics), *_read_score(folder / "best")
+        saved = map(to_number, saved_steps(folder / CHECKPOINTS)[:1])
         ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
         return RunSummary(
             folder,
             state="training" if is_held(folder) else ended,
-            step=position.step,
+            step=max((step for step in (position.step, *saved) if step is not None), default=None),
             split=score.get("split"),
             nats_per_char=to_number(score.get("nats_per_char")),
             block_means=_read_means(score.get("block_means")),

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, requirement, short_repr
 from charlm.network.bundle import MAX_HEADER_BYTES
-from charlm.runs.folder import STEPS
+from charlm.runs.folder import saved_steps
 from charlm.storage.atomic import remove_folder, sha256, write_folder
 from charlm.storage.files import read_file
 from charlm.training.interface import Shapes, Tensors
@@ -135,22 +135,6 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     write_folder(folder / _name(step), {STATE: state, PROGRESS: sealed.encode()})
     for old in saved_steps(folder)[KEPT:]:
         remove_folder(folder / _name(old))
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of all checkpoints, damaged ones included, the newest first; none if the folder is missing.
-
-    Raises:
-        CharlmError: the folder cannot be read.
-
-    """
-    try:
-        names = [path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS)]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise CharlmError(f"{folder}: cannot be read: {error.strerror}") from None
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None = None) -> Checkpoint:

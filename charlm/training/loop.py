@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe, suited_recipe
 from charlm.config.schema import EarlyStoppingConfig
 from charlm.network.architecture import architecture
 from charlm.runs.folder import CHECKPOINTS, check_no_links
@@ -25,7 +27,7 @@ from charlm.training.checkpoints import Progress
 from charlm.training.display import describe_run, is_improving, progress_bar, update_bar
 from charlm.training.interface import Engine
 from charlm.training.recorder import Recorder
-from charlm.training.schedule import go_on, make_schedule
+from charlm.training.schedule import Schedule, go_on, make_schedule
 from charlm.training.signals import Session
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner
@@ -56,8 +58,8 @@ class Outcome:
     sample: str
     """What the network of the last evaluation has written; empty if nothing."""
     longer: tuple[str, ...]
-    """The settings with which a resume trains twice as long, for instance ("training.epochs=10",); none if it would not
-    help."""
+    """The settings with which a resume goes on, for instance ("training.epochs=24",): as many epochs as the recipe for
+    such a text has, or twice as many as so far; none if more would not help."""
 
 
 def train(
@@ -106,11 +108,7 @@ def train(
         signal=training.stopped_by,
         baseline_nats=training.recorder.validator.baseline_nats,
         sample=training.recorder.sample,
-        longer=tuple(
-            f"training.{name}={2 * limit}"
-            for name, limit in (("epochs", training.settings.epochs), ("steps", training.settings.steps))
-            if limit is not None and is_improving(progress)
-        ),
+        longer=_longer(run, training.schedule, progress) if is_improving(progress) else (),
     )
 
 
@@ -200,6 +198,7 @@ class Training:
                 )
                 if not count:
                     self.stopped_by = Signals(number) if number else None
+                    self.progress.elapsed_seconds = earlier + self.clock() - started
                     self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
                     return f"stopped by {self.stopped_by.name}" if self.stopped_by else reason or CHIEF_ENDED
                 self.steps.take(count, self.progress)
@@ -216,6 +215,16 @@ class Training:
         if stopping is not None and progress.evaluations_without_best >= stopping.patience:
             return f"no new best in {stopping.patience} evaluations"
         return None
+
+
+def _longer(run: Run, schedule: Schedule, progress: Progress) -> tuple[str, ...]:
+    """Return the settings with which the run goes on to the epochs that are usual for its text, or twice as far."""
+    settings, (start, end) = run.config.training, run.corpus.splits["train"]
+    usual = load_config(find_recipe(suited_recipe(end - start).recipe)).training.epochs
+    if usual is not None and schedule.epochs(progress.step) < usual:
+        return (f"training.epochs={usual}", *(() if settings.steps is None else ("training.steps=null",)))
+    limits = {"epochs": settings.epochs, "steps": settings.steps}
+    return tuple(f"training.{name}={2 * limit}" for name, limit in limits.items() if limit is not None)
 
 
 def _early_stopping(run: Run) -> EarlyStoppingConfig | None:

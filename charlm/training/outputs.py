@@ -21,7 +21,16 @@ from charlm.hardware import versions
 from charlm.network.architecture import CONFIG_FILE, architecture
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import Parameters, bits
-from charlm.runs.folder import CHECKPOINTS, CORPUS, ENDED_FILE, METRICS_FILE, TENSORBOARD, check_no_links, results
+from charlm.runs.folder import (
+    CHECKPOINTS,
+    CORPUS,
+    ENDED_FILE,
+    METRICS_FILE,
+    TENSORBOARD,
+    check_no_links,
+    results,
+    saved_steps,
+)
 from charlm.runs.metrics import to_line
 from charlm.runs.run import Run, corpus_identity, write_config
 from charlm.storage.atomic import write_file
@@ -67,7 +76,7 @@ class RunOutputs:
     def has_checkpoint(self) -> bool:
         """Return whether there is a checkpoint, whole or damaged; raises CharlmError if that cannot be found out."""
         check_no_links(self.run.folder)
-        return bool(checkpoints.saved_steps(self.checkpoints))
+        return bool(saved_steps(self.checkpoints))
 
     def begin(self) -> None:
         """Start a run: write its config, and a description to empty log files.

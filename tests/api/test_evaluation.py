@@ -50,7 +50,8 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
 
 def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
     logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
-    best, score = read_bundle(trained_run / "best"), charlm.evaluate(charlm.load(trained_run)).score
+    best, score = read_bundle(trained_run / "best"), charlm.evaluate(trained_run).score
+    assert charlm.evaluate(charlm.load(trained_run)).score == score
     assert score.nats_per_char == pytest.approx(min(logged), rel=1e-6)
     assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, rel=1e-5)
     assert len(score.block_means) == 1999 // 500

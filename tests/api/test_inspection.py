@@ -32,6 +32,26 @@ def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path
     assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
 
 
+def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(bundle_folder: Path, text: Path) -> None:
+    model = charlm.load(bundle_folder)
+    whole, part = (charlm.inspect(model, text=text, only=only) for only in ((), ("loss_by_class", "spectrum")))
+    made = {section.name for section in ORDER if part.data[section.name] is not None}
+    assert made == {"loss_by_class", "spectrum"}
+    assert all(part.data[name] == whole.data[name] for name in (*made, "name", "spectral_radius"))
+    assert "loss-by-class" in part.figures
+    assert "<iframe" in part._repr_html_()
+
+
+def test_a_part_that_does_not_exist_and_an_ensemble_are_refused(bundle_folder: Path, text: Path) -> None:
+    other = shutil.copytree(bundle_folder, text.with_name("other"))
+    with pytest.raises(CharlmError, match=r"^only: found 'spektrum'; must be .*, spectrum, "):
+        charlm.inspect(bundle_folder, text=text, only=["spektrum"])
+    with pytest.raises(CharlmError, match=r"^only: found 'spectrum'; must be a list of parts$"):
+        charlm.inspect(bundle_folder, text=text, only="spectrum")
+    with pytest.raises(CharlmError, match=r"^inspect: 2 models; an ensemble is only scored$"):
+        charlm.inspect(charlm.load(bundle_folder, others=[other]), text=text)
+
+
 def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) -> None:
     shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
     (report,) = inspect_runs([], text=text)

@@ -12,6 +12,7 @@ from processes import run_process, settings
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.network.bundle import read_bundle
+from charlm.runs.folder import saved_steps
 from charlm.training import checkpoints
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def test_a_limit_on_file_sizes_ends_training_with_an_error_and_the_run_can_be_re
     ended = start(tmp_path / "run", before=limit)
     assert_error_in_one_line(ended, os.strerror(27))
     assert_files_are_valid(tmp_path / "run")
-    step = checkpoints.saved_steps(tmp_path / "run/checkpoints")[0]
+    step = saved_steps(tmp_path / "run/checkpoints")[0]
     resumed = run_process("train", "--resume", "-r", tmp_path / "run", "-s", f"training.steps={step + 5}")
     assert resumed.returncode == 0, resumed.stderr
     assert_files_are_valid(tmp_path / "run")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import cut
 
-from charlm.training.checkpoints import saved_steps
+from charlm.runs.folder import saved_steps
 
 pytestmark = pytest.mark.slow
 

@@ -146,7 +146,9 @@ def test_one_path_in_the_place_of_a_list_is_refused(value: object) -> None:
 def test_without_a_name_the_newest_run_is_meant() -> None:
     make_run(Path("runs/old"), written_at=1, bundles=("best",))
     make_run(Path("runs/new"), written_at=2, bundles=("best",))
-    assert find_bundle(None) == Path("runs/new/best")
+    said = list[str]()
+    assert find_bundle(None, say=said.append) == find_bundle(None) == Path("runs/new/best")
+    assert said == ["runs/new: the newest run, as none is named"]
 
 
 def test_run_without_a_bundle_is_refused(tmp_path: Path) -> None:

@@ -30,6 +30,15 @@ def test_a_run_has_the_score_of_best_and_the_step_and_speed_of_its_log(scored: P
     assert found.weights == bundle.parameters.size
 
 
+@pytest.mark.parametrize(("saved", "step"), [(["step-000000008"], 9), (["step-000000008", "step-000000012"], 12)])
+def test_a_run_that_was_stopped_between_two_logs_is_at_the_step_of_its_checkpoint(
+    saved: list[str], step: int, scored: Path
+) -> None:
+    for name in saved:
+        (scored / "checkpoints" / name).mkdir(parents=True)
+    assert summarize(scored).step == step
+
+
 def test_a_run_that_is_not_evaluated_yet_has_no_score(tmp_path: Path) -> None:
     found = summarize(make_run(tmp_path / "run"))
     assert (found.step, found.nats_per_char, found.weights, found.seconds, found.text) == (None,) * 5

@@ -55,6 +55,21 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert resumed.files() | newest == resumed.files()
 
 
+@pytest.mark.parametrize(
+    ("settings", "longer"),
+    [
+        pytest.param(["steps=10"], ("training.epochs=16", "training.steps=null"), id="the usual epochs"),
+        pytest.param(["steps=null", "epochs=1"], ("training.epochs=16",), id="for a run with a number of epochs"),
+        pytest.param(["steps=null", "epochs=17", "optimizer.learning_rate=1e-4"], ("training.epochs=34",), id="twice"),
+        pytest.param(["steps=null", "epochs=20"], (), id="the best was before the end"),
+    ],
+)
+def test_a_run_that_still_improves_says_with_what_it_goes_on(
+    settings: list[str], longer: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert train(tmp_path / "run", *(f"training.{setting}" for setting in settings)).outcome.longer == longer
+
+
 def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
     stopped = train(tmp_path / "run", faults=interrupt_after(45), clock=ticking(100.0))
     resumed = resume(stopped.folder).outcome.progress
