@@ -22,6 +22,8 @@ from charlm.network.rnn import Floats, bits, nats, perplexity, standard_error
 from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
+STREAMS, WARM_UP = 64, 256
+"""The pieces of a text that are read side by side, and how many characters are read before each of them."""
 ERROR_BLOCK = 500
 """Losses of neighbouring characters depend on each other: in a standard error, the mean of so many counts as one."""
 ScoringProtocol = Literal["stream", "windows"]
@@ -182,7 +184,7 @@ def _score_windows(
         yield from score_stream(network, rest)
 
 
-def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, warm_up: int = 256) -> Score:
+def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = STREAMS, warm_up: int = WARM_UP) -> Score:
     """Estimate the score of `score_stream`, many times faster, by reading pieces of the text side by side.
 
     Args:
@@ -205,7 +207,7 @@ def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, w
     return mean_score([losses])
 
 
-def ids_read(length: int, *, streams: int = 64, warm_up: int = 256) -> int:
+def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:
     """Return how many ids `estimate_stream` reads of a text of `length` ids: each piece, and what comes before it."""
     return length + warm_up * max(1, min(streams, length // max(1, warm_up)))
 

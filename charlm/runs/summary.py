@@ -185,6 +185,14 @@ def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return model, score
 
 
+def known_score(facts: Mapping[str, Any]) -> float | None:
+    """Return the nats per character on the validation text in model.json; None if there is none, or no number."""
+    score = facts.get("score")
+    if not isinstance(score, dict) or score.get("split") != "validation":
+        return None
+    return to_number(score.get("nats_per_char"))
+
+
 def _read_means(found: Any) -> tuple[float, ...]:
     """Return the means of blocks in a score; none if they are not numbers."""
     means = tuple(map(to_number, found)) if isinstance(found, list) else ()

@@ -43,10 +43,12 @@ class Outcome:
     folder: Path
     """The folder of the run."""
     progress: Progress
+    nats_per_char: float | None
+    """The loss of best/: after a run has ended, with its logits divided by the best temperature. None = no best/."""
     characters_per_second: float
     """Of training alone."""
     split: str
-    """The text that `progress.best_nats` was measured on: validation, or train if there is no validation text."""
+    """The text that `nats_per_char` was measured on: validation, or train if there is no validation text."""
     measured_on: str
     """The same for the user: which text, and how much of it if not all."""
     reason: str
@@ -97,10 +99,12 @@ def train(
                 training.prepare(resume=resume)
             with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
+    calibrated = training.recorder.calibrated_nats
     progress, characters = training.progress, training.schedule.characters(training.progress.step)
     return Outcome(
         folder=run.folder,
         progress=progress,
+        nats_per_char=progress.best_nats if calibrated is None else calibrated,
         characters_per_second=characters / max(progress.seconds, 1e-9),
         split=training.recorder.validator.split,
         measured_on=training.recorder.validator.measured_on,

@@ -1,8 +1,9 @@
 """How long a run takes on this machine, from a few steps that are timed and then undone.
 
-    seconds(S) = S * step + ceil(S / E) * evaluation + (1 + ceil(S / C)) * checkpoint
+    seconds(S) = S * step + (2 + ceil(S / E)) * evaluation + (1 + ceil(S / C)) * checkpoint
 
-S steps, an evaluation every E and a checkpoint every C of them; if windows grow, S steps take as long as the characters
+S steps, an evaluation every E and a checkpoint every C of them; the calibration at the end takes as long as two
+evaluations, as it reads the text twice. If windows grow, S steps take as long as the characters
 that they read do in steps of `sequence_length`. The figures are those of this machine under its present load.
 """
 
@@ -35,6 +36,8 @@ TIMED_SHARE = 0.05
 """The share of the time of a run for which steps are timed, at most."""
 EVALUATED_SHARE = 0.2
 """The share of the time of a run of some minutes that its evaluations should take at most."""
+CALIBRATION = 2
+"""The calibration at the end of a run takes as long as so many evaluations."""
 TIMED_CHARACTERS = 20_000
 """How much of the validation text is scored to time an evaluation, and the least that an evaluation is reduced to."""
 FEW_STEPS = 200
@@ -66,7 +69,7 @@ class Costs:
 
         """
         period = evaluation_period(settings, steps, fewest=fewest)
-        evaluations, checkpoints = -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
+        evaluations, checkpoints = CALIBRATION + -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
         training = steps * mean_growth(settings) * self.step_seconds
         return training + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
