@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
 from charlm.network.ensemble import BLOCK, VALUES_AT_ONCE, Network, read_blocks, read_pieces
-from charlm.network.rnn import Floats, bits, nats, perplexity, standard_error
+from charlm.network.rnn import Floats, State, bits, nats, perplexity, standard_error
 from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
@@ -73,7 +73,9 @@ def mean_score(blocks: Iterable[Floats]) -> Score:
     return Score(total / characters, characters, tuple(means))
 
 
-def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int) -> Iterator[Floats]:
+def score_ids(
+    network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int, state: State | None = None
+) -> Iterator[Floats]:
     """Score a text by a protocol.
 
     Args:
@@ -81,6 +83,7 @@ def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol,
         ids: Integers [n], n >= 2.
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: The number of characters in a window, 1 or more; for the protocol windows.
+        state: Where a stream begins, [1, H] for each layer; None = the zero state.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
@@ -90,7 +93,7 @@ def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol,
 
     """
     if protocol == "stream":
-        return only_finite(score_stream(network, ids))
+        return only_finite(score_stream(network, ids, state=state))
     if protocol == "windows":
         return only_finite(score_windows(network, ids, window=window))
     assert_never(protocol)
@@ -114,8 +117,10 @@ def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier check
         yield block
 
 
-def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> Iterator[Floats]:
-    """Score a text that is read once from the zero state: each id is scored given all ids before it.
+def score_stream(
+    network: Network, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
+) -> Iterator[Floats]:
+    """Score a text that is read once from start to end: each id is scored given all ids before it.
 
     The memory taken does not grow with n.
 
@@ -123,6 +128,7 @@ def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> 
         network: The weights of a network, or an ensemble.
         ids: Integers [n], n >= 2.
         block: How many ids to read at once, at most; 1 or more.
+        state: The state before the first id, [1, H] for each layer; None = the zero state.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
@@ -132,7 +138,7 @@ def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> 
 
     """
     _check_length(ids)
-    return nats_of(stream_logits(network, ids, block=block), ids)
+    return nats_of(stream_logits(network, ids, block=block, state=state), ids)
 
 
 def score_windows(
@@ -164,7 +170,7 @@ def score_windows(
     """
     _check_length(ids)
     if window < 1:
-        raise CharlmError(f"--window {window}: must be 1 or more")
+        raise CharlmError(f"window {window}: must be 1 or more")
     window = min(window, len(ids) - 1)
     batch = max(1, min(windows_at_once, values_at_once // window))
     return _score_windows(network, ids, window, batch=batch, values_at_once=values_at_once)
@@ -212,9 +218,12 @@ def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> 
     return length + warm_up * max(1, min(streams, length // max(1, warm_up)))
 
 
-def stream_logits(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> Iterator[Floats]:
-    """Yield the logits after each id of a text [n] but the last, read from the zero state: float32 [t, V] in order."""
-    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], network.zero_state(1), block=block))
+def stream_logits(
+    network: Network, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
+) -> Iterator[Floats]:
+    """Yield the logits after each id of a text [n] but the last, read from a state or zero: float32 [t, V] in order."""
+    first = network.zero_state(1) if state is None else state
+    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], first, block=block))
 
 
 def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:

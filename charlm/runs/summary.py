@@ -33,6 +33,8 @@ from charlm.runs.metrics import read_position, to_number
 from charlm.storage.locks import is_held
 from charlm.text.corpus import is_corpus, read_manifest
 
+SEEDS = ("seed", "training.data_seed")
+"""The settings of the random choices of a run."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: neither, so that it can be resumed."""
 
@@ -121,6 +123,15 @@ def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     groups: dict[RunText | None, list[RunSummary]] = {}
     for summary in summaries:
         groups.setdefault(summary.text, []).append(summary)
+    return list(groups.values())
+
+
+def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
+    """Group summaries of runs on one text that differ in SEEDS alone, in the order of their first run."""
+    groups: dict[str, list[RunSummary]] = {}
+    for summary in summaries:
+        settings = {key: value for key, value in summary.settings.items() if key not in SEEDS}
+        groups.setdefault(json.dumps([summary.recipe, settings], sort_keys=True), []).append(summary)
     return list(groups.values())
 
 

@@ -26,10 +26,12 @@ from charlm.runs.folder import (
     CORPUS,
     ENDED_FILE,
     METRICS_FILE,
+    MODELS,
     TENSORBOARD,
     check_no_links,
     results,
     saved_steps,
+    step_name,
 )
 from charlm.runs.metrics import to_line
 from charlm.runs.run import Run, corpus_identity, write_config
@@ -142,8 +144,14 @@ class RunOutputs:
             progress=progress,
             file_sizes=self._log_sizes(),
         )
+        self.keep_model(progress)
         checkpoints.save(self.checkpoints, Checkpoint(tensors, facts))
         write_bundle(self.run.folder / "last", self.bundle(progress))
+
+    def keep_model(self, progress: Progress) -> None:
+        """Write the bundle of this step to steps/, if the run keeps them."""
+        if self.config.training.keep_checkpoints:
+            write_bundle(self.run.folder / MODELS / step_name(progress.step), self.bundle(progress))
 
     def save_best(self, progress: Progress, score: Score | None) -> None:
         """Write the bundle best/; the best score in `progress` is that of the present network.

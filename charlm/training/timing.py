@@ -162,9 +162,9 @@ def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
 
     """
     if not (math.isfinite(minutes) and minutes > 0):
-        raise CharlmError(f"--minutes {minutes:g}: must be a number more than 0")
+        raise CharlmError(f"minutes {minutes:g}: must be a number more than 0")
     if key := gives_length(overrides):
-        raise CharlmError(f"--minutes {minutes:g}: decides {key}, which --set gives as well; leave one of them out")
+        raise CharlmError(f"minutes {minutes:g}: decides {key}, which an override gives as well; leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def fit_to_minutes(
         steps = max(steps, FEW_STEPS)
     if steps == 0:
         needed = spent + found.run_seconds(prepared, 1)
-        raise CharlmError(f"--minutes {total:g}: the start and one step take {needed / 60:.2g} min; give more")
+        raise CharlmError(f"minutes {total:g}: the start and one step take {needed / 60:.2g} min; give more")
     settings = prepared.with_steps(steps)
     epochs = make_schedule(settings, engine.batches).epochs(steps)
     session.say(

@@ -155,5 +155,5 @@ def test_minutes_become_the_steps_of_the_config(minutes: float | None, before: f
 def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_path: Path) -> None:
     prepared, engine = prepare_long(tmp_path)
     options: dict[str, Any] = {"minutes": 0.1, "started": time.perf_counter() - 600, "session": Session()}
-    with pytest.raises(CharlmError, match=r"^--minutes 0.1: the start and one step take 10 min; give more$"):
+    with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
         fit_to_minutes(prepared, engine, FakeEngines(), **options)
