@@ -49,6 +49,8 @@ class Evaluation:
     """The length of the training text; 0 if it is not known, or was not needed."""
     static: Score | None = None
     """With dynamic evaluation or a mixture, the score of the network as it was trained; else None."""
+    alone: tuple[Score, ...] = ()
+    """Of an ensemble, without dynamic evaluation and mixture, the score of each of its networks; else empty."""
     skipped_characters: int = 0
     """How many characters were left out of the text, because the model does not know them."""
     dynamic_rates: tuple[float, ...] = ()
@@ -64,6 +66,11 @@ class Evaluation:
     def given_characters(self) -> int:
         """How many characters of the training text the simple models were given."""
         return min(self.training_characters, MAX_TRAINING_CHARACTERS)
+
+    @property
+    def compared(self) -> Score | None:
+        """What the score is worth comparing with: that without learning and mixture, or of the best network alone."""
+        return self.static or min(self.alone, key=lambda score: score.nats_per_char, default=None)
 
     @property
     def is_worse(self) -> bool:
@@ -137,10 +144,14 @@ def evaluate(
             blocks = only_finite(blocks, advice="leave out --dynamic and --mix")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
-        score, static = mean_score(_shown(blocks, len(ids), "scoring", show_progress)), None
+        score, static, alone = mean_score(_shown(blocks, len(ids), "scoring", show_progress)), None, list[Score]()
         if dynamic or mixed:
             plain = only_finite(score_stream(model.network, ids))
             static = mean_score(_shown(plain, len(ids), "scoring the model alone", show_progress))
+        elif model.others:
+            for bundle in model.bundles:
+                plain = score_ids(bundle.parameters, ids, protocol=protocol, window=window)
+                alone.append(mean_score(_shown(plain, len(ids), "scoring each network", show_progress)))
     others = baseline_nats(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
@@ -151,6 +162,7 @@ def evaluate(
         others,
         training_characters=0 if training is None else len(training),
         static=static,
+        alone=tuple(alone),
         skipped_characters=skipped,
         dynamic_rates=tuple(rates),
         is_mixed=mixed,
