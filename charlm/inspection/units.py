@@ -324,10 +324,7 @@ def browser(units: Units, characters: Characters, run: int) -> str:
     names = [characters[index] for index in units.excerpt]
     text = passage(names, [0] * len(names), label="text coloured by a unit")
     hidden = "" if best else " hidden"
-    first = (
-        f"<label{hidden}>The most interpretable: click one, or take any other below<br>"
-        f'<select class="best" size="{max(2, min(6, len(units.interpretable)))}">{best}</select></label>'
-    )
+    first = f'<label{hidden}>The most interpretable: click one<br><select class="best" size="6">{best}</select></label>'
     return (
         f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
         f'unit <input class="unit" type="number" min="0" value="0"></label>'
