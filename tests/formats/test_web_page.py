@@ -129,7 +129,7 @@ class Browser:
         (actions.click() if click else actions).perform()
         self.wait()
 
-    def spans(self, attribute: str) -> list[str]:
+    def spans(self, attribute: str) -> list[Any]:
         """Return an attribute of each character of the text."""
         return list(self.driver.execute_script(f"return [...page.on.text.children].map((span) => span.{attribute})"))
 
@@ -340,8 +340,7 @@ def test_the_states_of_the_page_are_those_of_charlm(
     for name, run in trained_runs.items():
         model = load(run)
         browser.open(tmp_path / name, model.bundle).fill(prompt=text)
-        found = browser.driver.execute_script("return page.states.map((state) => Array.from(state))")
-        np.testing.assert_allclose(found, np.hstack(model.states(text)), atol=1e-5)
+        np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(text)), atol=1e-5)
 
 
 def test_a_cell_colours_the_text_by_its_unit_and_a_character_shows_the_state_after_it(

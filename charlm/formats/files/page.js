@@ -55,7 +55,7 @@ class Page {
     this.source = source;
     this.off = source.off;
     this.job = null;  // what is being read or written; another one replaces it
-    this.states = [];  // after each character of the text, as far as they are known
+    this.kept = [];  // the characters that have the state after them as `state`, oldest first
     this.here = null;  // the index of the character whose state is shown; null = the last one
     this.chosen = null;  // the unit that colours the text; null = surprise does
     this.on = Object.fromEntries(Array.from(document.querySelectorAll("main [id]"), (element) => [element.id, element]));
@@ -216,7 +216,7 @@ class Page {
     if (isNew) {
       this.on.text.replaceChildren();
       this.on.detail.textContent = "";
-      this.states = [];
+      this.kept = [];
     }
     this.mark(null);
     this.showWriting();
@@ -267,9 +267,8 @@ class Page {
     span.className = [surpriseClass(nats), className].filter(Boolean).join(" ");
     if (nats !== null) span.dataset.nats = nats.toFixed(3);
     this.tint(span, state?.[this.chosen]);
-    this.states.push(state);
-    if (state && this.states.length * state.length > KEPT_VALUES)
-      this.states[this.states.length - 1 - Math.floor(KEPT_VALUES / state.length)] = undefined;
+    span.state = state;
+    if (state && this.kept.push(span) * state.length > KEPT_VALUES) this.kept.shift().state = undefined;
     return span;
   }
 
@@ -320,8 +319,9 @@ class Page {
 
   /** Shows the state after a character of the text; null = the last one. */
   async goTo(index) {
-    const state = index === null ? this.last : this.states[index] ?? (await this.source.stateAfter?.(index));
-    if (!state || (index !== null && !this.on.text.children[index])) return;  // it was dropped, or the text has changed
+    const { children } = this.on.text;
+    const state = index === null ? this.last : children[index].state ?? (await this.source.stateAfter?.(index));
+    if (!state || (index !== null && !children[index])) return;  // it was dropped, or the text has changed
     this.mark(index);
     this.state = state;
     this.drawState();
@@ -364,7 +364,7 @@ class Page {
 
   async paint() {
     const { chosen } = this, spans = this.on.text.children;
-    const values = chosen === null ? [] : (await this.source.follow?.(chosen)) ?? this.states.map((state) => state?.[chosen]);
+    const values = chosen === null ? [] : (await this.source.follow?.(chosen)) ?? Array.from(spans, ({ state }) => state?.[chosen]);
     if (chosen !== this.chosen) return;
     this.largest = values.reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 0) || 1;
     for (let index = 0; index < spans.length; index++) this.tint(spans[index], values[index]);
