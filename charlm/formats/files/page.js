@@ -122,7 +122,6 @@ class Page {
       const index = Array.prototype.indexOf.call(on.text.children, event.target);
       if (index >= 0) this.attempt(this.goTo(index === this.here ? null : index));
     });
-    on.text.addEventListener("keydown", (event) => this.walk(event));
     on.text.addEventListener("pointerover", (event) => this.showDetail(event.target));
     on.state.addEventListener("click", (event) => {
       const index = this.view.unitAt(event);
@@ -135,7 +134,6 @@ class Page {
         const isUnit = on.unit.value !== "" && on.unit.validity.valid;
         this.chooseUnit(isUnit ? on.layer.value * this.model.units + Number(on.unit.value) : null);
       });
-    on.surprise.addEventListener("click", () => this.chooseUnit(null));
     on.off.addEventListener("click", () => this.switchUnits([this.chosen], !this.off[this.chosen]));
     on["all-on"].addEventListener("click", () => this.switchUnits([...this.off.keys()], false));
     document.addEventListener("keydown", (event) => this.press(event));
@@ -144,12 +142,12 @@ class Page {
   }
 
   press(event) {
-    const isField = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+    const isField = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName), isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
     if (event.key === "Escape" && this.isWriting) this.halt();
     else if (event.key === "Escape") this.attempt(this.goTo(null));
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !this.isWriting) this.on.settings.requestSubmit();
-    else if (!isField && /^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey)
-      this.on.next.querySelectorAll("button")[event.key - 1]?.click();
+    else if (!isField && /^[1-9]$/.test(event.key) && isPlain) this.on.next.querySelectorAll("button")[event.key - 1]?.click();
+    else if (event.target === this.on.text && isPlain) this.walk(event);
   }
 
   showValues() {
@@ -345,9 +343,8 @@ class Page {
   walk(event) {
     const end = this.on.text.children.length - 1, now = this.here ?? end + 1;
     const goal = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: end }[event.key];
-    if (goal === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (goal === undefined || goal < 0 || goal > end) return;
     event.preventDefault();
-    if (goal < 0 || goal > end) return;
     this.attempt(this.goTo(goal));
     this.on.text.children[goal].scrollIntoView({ block: "nearest" });
   }
@@ -385,9 +382,9 @@ class Page {
   /** Says the value of a unit in the state that is shown. */
   nameUnit(index = this.chosen) {
     const { on, off } = this;
+    if (!this.state) return;
     on.off.disabled = this.chosen === null;
     on.off.textContent = off?.[this.chosen] ? "Switch on" : "Switch off";
-    on.surprise.disabled = this.chosen === null;
     on["unit-value"].textContent = index === null ? ""
       : `${this.unitName(index)}: ${signed(this.state[index])}${off?.[index] ? ", now off" : ""}`;
   }
