@@ -179,10 +179,7 @@ def score_units(
 
 
 def _richest_part(features: Sequence[Feature], length: int) -> int:
-    """Return where the part of a text begins in which most features occur, MIN_COUNT times each; the first of several.
-
-    A feature that occurs less often there counts for less.
-    """
+    """Return where the part of a text begins in which most features occur MIN_COUNT times; fewer count for less."""
     marks = [feature.values > 0 for feature in features if feature.kind == "yes/no"]
     if not marks or len(marks[0]) <= length:
         return 0

@@ -112,9 +112,8 @@ class Service:
 
     async def _parse(self, kind: type[Body], request: Request) -> Body:
         body = await self._read_body(request)
-        if len(body) <= SMALL_BODY_BYTES:
-            return parse_request(kind, body)
-        return await asyncio.to_thread(parse_request, kind, body)
+        is_small = len(body) <= SMALL_BODY_BYTES
+        return parse_request(kind, body) if is_small else await asyncio.to_thread(parse_request, kind, body)
 
     async def _read_body(self, request: Request) -> bytes:
         """Return the body; refuse one that is too large or that takes too long to arrive."""

@@ -11,8 +11,7 @@ from charlm.sampling.generation import encode_prompt
 from charlm.serving.requests import RequestError, StatesRequest
 from charlm.text.vocabulary import Vocabulary
 
-SLICE_CHARACTERS = 256
-"""How many characters are read at once, before another request has its turn."""
+SLICE_CHARACTERS = 256  # are read at once, before another request has its turn
 
 
 async def read_states(
@@ -23,7 +22,7 @@ async def read_states(
     Args:
         parameters: The weights.
         ids: The prompt of the request, [T]; T may be 0: then the state is that before a new text.
-        wanted: The request.
+        wanted: Names the unit.
         vocabulary: The characters by id.
         turn: Held while a part of the text is read, so that all requests together take one thread.
 
@@ -36,8 +35,8 @@ async def read_states(
     """
     sizes = [layer.units for layer in parameters.layers]
     if wanted.layer >= len(sizes) or (wanted.unit or 0) >= sizes[wanted.layer]:
-        found = f"unit: found layer {wanted.layer}, unit {wanted.unit or 0}; must be below {len(sizes)} and {sizes[0]}"
-        raise RequestError(400, found, param="unit")
+        message = f"found layer {wanted.layer}, unit {wanted.unit or 0}; must be below {len(sizes)} and {sizes[0]}"
+        raise RequestError(400, f"unit: {message}", param="unit")
     read = ids if len(ids) else encode_prompt(vocabulary, "")
     state: State = tuple(output[0] for output in parameters.zero_state(1))
     values: list[float] = []
