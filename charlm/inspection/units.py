@@ -3,6 +3,7 @@
 Axes: T the characters of the text, H the units of a layer, N those of all layers, K variants of a feature.
 """
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -330,6 +331,13 @@ def browser(units: Units, characters: Characters, run: int) -> str:
     )
 
 
+def _pack(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
+    """Return outputs [T, H] in a byte each, for a small page: `values` in base64, signed, in units of `step`."""
+    finite = np.nan_to_num(values, posinf=0, neginf=0)
+    step = float(np.abs(finite).max(initial=0)) / np.iinfo(np.int8).max or 1.0
+    return {"values": base64.b64encode(np.rint(finite / step).astype(np.int8).tobytes()).decode(), "step": step}
+
+
 def units_data(units: Units) -> dict[str, Any]:
     """Return what the script of the browser reads."""
     return {
@@ -337,7 +345,7 @@ def units_data(units: Units) -> dict[str, Any]:
         "layers": [
             {
                 "scales": [_centre_and_scale(each, unit) for unit in range(each.values.shape[1])],
-                "values": each.values.tolist(),
+                **_pack(each.values),
                 "features": list(each.features),
                 "strengths": to_plain(each.strengths),
             }

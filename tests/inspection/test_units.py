@@ -1,5 +1,6 @@
 """Scores of units: a unit that was made to follow a feature is found, and noise is not."""
 
+import base64
 from dataclasses import replace
 from typing import Any
 
@@ -131,6 +132,9 @@ def test_a_very_short_text_has_no_scores(random_parameters: RandomParameters, id
 def test_a_unit_is_coloured_by_the_distance_from_its_median() -> None:
     units = report().get("units")
     layer = units_data(units)["layers"][0]
+    packed = np.frombuffer(base64.b64decode(layer["values"]), np.int8).reshape(units.layers[0].values.shape)
+    np.testing.assert_allclose(packed * layer["step"], units.layers[0].values, atol=0.5001 * layer["step"])
+    assert np.abs(packed).max() == 127
     for unit, (centre, scale) in enumerate(layer["scales"]):
         values = units.layers[0].values[:, unit]
         assert centre == np.median(values)

@@ -96,11 +96,14 @@ function browser(view) {
   const run = runs[view.dataset.run], data = run.units, panel = view.querySelector(".panel");
   const passage = view.querySelector(".passage[tabindex]"), best = view.querySelector(".best");
   const layer = view.querySelector(".layer"), unit = view.querySelector(".unit");
-  const values = () => data.layers[layer.value].values.map((row) => row[unit.value]);
+  function values() {
+    const { values, step, features } = data.layers[layer.value], bytes = atob(values);  // a signed byte each
+    return data.ids.map((_, i) => step * (bytes.charCodeAt(i * features.length + Number(unit.value)) << 24 >> 24));
+  }
   let shown = [];
   function paint() {
     const chosen = data.layers[layer.value];
-    unit.max = chosen.values[0].length - 1;
+    unit.max = chosen.features.length - 1;
     unit.value = Math.min(Math.max(0, Math.round(unit.value) || 0), unit.max);
     shown = values();
     shown.forEach((value, i) => {
@@ -114,7 +117,7 @@ function browser(view) {
   }
   const walker = walk(passage, (i) => {
     panel.textContent = `rnn.${layer.value}, unit ${unit.value} after ${run.labels[data.ids[i]]} at ` +
-      `${i.toLocaleString("en")}: h = ${digits(shown[i])}`;
+      `${i.toLocaleString("en")}: h is about ${digits(Number(shown[i].toPrecision(2)))}`;
   }, paint);
   function choose() {
     [layer.value, unit.value] = best.value.split(" ");
