@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, STREAMS, WARM_UP
 from charlm.network.ensemble import Network, read_pieces
+from charlm.network.rnn import nats
 
 MIN_CHARACTERS = ERROR_BLOCK
 """A shorter text does not tell the temperature."""
@@ -24,35 +25,45 @@ TEMPERATURES = (0.25, 4.0)
 HALVINGS = 20
 
 
-def fit_temperature(network: Network, ids: NDArray[Any]) -> float:
+def fit_temperature(network: Network, ids: NDArray[Any]) -> float | None:
     """Return the temperature, from 0.25 to 4, at which a network predicts a text best.
+
+    It counts only if it is more than chance: that of each half of the text must also improve the other half.
 
     Args:
         network: The weights of a network, or an ensemble.
-        ids: Integers [n + 1], n >= 1. If n x V is large, some of the predictions at equal distances are used.
+        ids: Integers [n + 1], n >= 2. If n x V is large, some of the predictions at equal distances are used.
+
+    Returns:
+        The temperature; None if that of one half makes the other half worse.
 
     """
     distance = -(-(len(ids) - 1) * network.vocabulary_size // MAX_VALUES)
-    logits, targets = [], []
+    logits, places = [], []
     for block, positions in read_pieces(network, ids, streams=STREAMS, warm_up=WARM_UP):
         used = positions % distance == 0
         logits.append(block[used])
-        targets.append(ids[positions[used] + 1])
-    return best_temperature(np.concatenate(logits), np.concatenate(targets))
+        places.append(positions[used])
+    joined, where = np.concatenate(logits).astype(np.float64), np.concatenate(places)
+    targets, is_first = ids[where + 1], where < (len(ids) - 1) // 2
+    for half, other in ((is_first, ~is_first), (~is_first, is_first)):
+        temperature = best_temperature(joined[half], targets[half])
+        if nats(joined[other] / temperature, targets[other]).mean() >= nats(joined[other], targets[other]).mean():
+            return None
+    return best_temperature(joined, targets)
 
 
-def best_temperature(logits: NDArray[np.floating[Any]], targets: NDArray[Any]) -> float:
+def best_temperature(logits: NDArray[np.float64], targets: NDArray[Any]) -> float:
     """Return the temperature of the range TEMPERATURES at which logits predict the targets with the lowest loss.
 
     The loss is convex in 1 / temperature. Its slope, E[logit] - logit of the target, is brought to 0 by bisection.
 
     Args:
-        logits: Of any floating dtype, [n, V].
+        logits: float64 [n, V].
         targets: The ids that follow, integers [n].
 
     """
-    logits = logits.astype(np.float64)
-    logits -= logits.max(-1, keepdims=True)
+    logits = logits - logits.max(-1, keepdims=True)
     known = float(np.take_along_axis(logits, targets[:, None].astype(np.int64), 1).mean())
     most, least = (1 / temperature for temperature in TEMPERATURES)
     for _ in range(HALVINGS):

@@ -89,11 +89,14 @@ class Validator:
     def calibrate(self, bundle: Bundle) -> Bundle:
         """Return a model with its logits divided by the temperature at which they predict the validation text best.
 
-        One that has been calibrated is returned as it is, and so is any if the validation text is too short.
+        One that has been calibrated is returned as it is, and so is any if the validation text is too short, or its
+        halves do not agree on what would be better.
         """
         if self.validation is None or len(self.validation) <= MIN_CHARACTERS or "temperature" in bundle.facts:
             return bundle
         temperature = fit_temperature(bundle.parameters, self.validation)
+        if temperature is None:
+            return bundle
         parameters = bundle.parameters.divide_logits(temperature)
         score = estimate_stream(parameters, self.validation)
         found = score_facts(self.split, score.nats_per_char, score.block_means)

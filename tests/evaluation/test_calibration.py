@@ -47,8 +47,19 @@ def test_the_temperature_that_a_network_has_written_a_text_with_is_found(
     parameters = random_parameters(layers=2).divide_logits(0.5)
     ids = written_text(parameters, 0.7)
     found = fit_temperature(parameters, ids)
+    assert found is not None
     assert found == pytest.approx(0.7, rel=0.06 if values == 9000 else 0.03)
     losses = [
         estimate_stream(parameters.divide_logits(each), ids).nats_per_char for each in (found, 0.9 * found, 1.1 * found)
     ]
     assert min(losses) == losses[0]
+
+
+def test_a_temperature_on_which_the_halves_of_a_text_do_not_agree_is_chance(
+    random_parameters: RandomParameters,
+) -> None:
+    parameters = random_parameters(layers=2).divide_logits(0.5)
+    sharp, flat = (written_text(parameters, temperature) for temperature in (0.7, 1.4))
+    assert fit_temperature(parameters, np.concatenate([sharp[:3000], flat[:3000]])) is None
+    agreeing = fit_temperature(parameters, np.concatenate([flat[:3000], flat[3000:]]))
+    assert agreeing == pytest.approx(1.4, rel=0.05)
