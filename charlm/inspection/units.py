@@ -109,8 +109,8 @@ class LayerOutputs:
 class Units:
     """What the units of a network follow."""
 
-    positions: int
-    """How many characters the scores are computed on."""
+    positions: range
+    """Of the characters that the scores are computed on."""
     shifts: int
     """How many circular shifts `chance` was estimated from."""
     features: tuple[FeatureScores, ...]
@@ -164,7 +164,7 @@ def score_units(
     ]
     length = min(max(EXCERPT_VALUES // len(places), EXCERPT[0]), EXCERPT[1])
     return Units(
-        positions=len(ids),
+        positions=range(len(ids)),
         shifts=shifts,
         features=tuple(feature for feature, _ in scores),
         interpretable=_most_interpretable([feature for feature, _ in scores]),
