@@ -71,9 +71,7 @@ def mean_score(blocks: Iterable[Floats]) -> Score:
     return Score(total / characters, characters, tuple(means))
 
 
-def mean_and_error(
-    values: NDArray[Any], positions: NDArray[np.integer[Any]], *, block: int = ERROR_BLOCK
-) -> tuple[float, float | None]:
+def mean_and_error(values: Floats, positions: NDArray[Any], *, block: int = ERROR_BLOCK) -> tuple[float, float | None]:
     """Return the mean of values at some characters of a text, and its standard error by the blocks these lie in.
 
     The blocks hold different numbers of the characters: it is the error of a ratio of sums (Cochran 1977, "Sampling

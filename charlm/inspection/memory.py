@@ -128,10 +128,9 @@ def usable_context(
     by_ngrams = np.array([mean_and_error(each, places) for each in (ngram_nats or {}).values()], np.float64)
     ngram_means, ngram_errors = by_ngrams.reshape(-1, 2).T
     used = [k for k, mean in zip(known, means, strict=True) if mean - whole < USED and 4 * k <= len(ids)]
-    orders, scored = np.array([*(ngram_nats or ())], np.int64), range(1, len(ids))
     return UsableContext(
         *(np.array(known), means, errors, whole, used[0] if used else None),
-        *(orders, ngram_means, ngram_errors, scored),
+        *(np.array([*(ngram_nats or ())], np.int64), ngram_means, ngram_errors, range(1, len(ids))),
     )
 
 

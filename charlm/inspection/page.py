@@ -22,10 +22,7 @@ from charlm.storage.atomic import check_has_name, write_file, write_folder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MEMORY = (
-    "The two lengths differ because they answer different questions: the context is what the predictions gain from, "
-    "the gradient is how far back a loss can still change the weights."
-)
+MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
 PAGE = "index.html"
 KINDS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
 """The files of each figure."""

@@ -34,7 +34,7 @@ MOST_POSITIONS = 2_000
 MOST_LOGITS = 20_000_000
 """That are held at once; takes 160 MB in float64."""
 MOST_VALUES = 16_777_216
-"""Of the states after different contexts that are held at once; takes 64 MB, and twice that while they change."""
+"""Of the states of a layer after different contexts that are held at once; takes 64 MB."""
 MOST_STATES = 5_000
 """States of every layer that are held at once."""
 DOUBLE_UP_TO = 1_500_000
@@ -84,12 +84,11 @@ def limits_for(parameters: Parameters) -> Limits:
     """Return the limits for a network: the more weights it has, the fewer characters."""
     weights = sum(layer.kernel.size + layer.recurrent_kernel.size for layer in parameters.layers)
     units = max(layer.units for layer in parameters.layers)
-    values = max(parameters.vocabulary_size, sum(layer.units for layer in parameters.layers))
     return Limits(
         characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
         positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
         gradient_positions=_between(50, 6e8 / weights, 400),
-        context_positions=_between(1_000, min(6e9 / weights, MOST_VALUES / values), MOST_CHARACTERS),
+        context_positions=_between(1_000, min(6e9 / weights, MOST_VALUES / parameters.width), MOST_CHARACTERS),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),
         dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
     )

@@ -127,13 +127,13 @@ def test_the_first_sentence_links_each_number_to_the_section_that_computed_it() 
     most = max(found.get("saturation").layers, key=lambda layer: layer.saturated_share)
     assert saturation[1] == f"is saturated at {most.saturated_share:.0%} in rnn.{most.layer}"
     assert [each["text"] for each in to_json(found)["summary"]] == [text for _, text in sentence_of(page)]
-    assert "The two lengths differ" in page
+    assert "The lengths differ" in page
 
 
 def test_a_part_that_was_not_made_is_left_out_of_the_sentence() -> None:
     page = page_of(text_report(loss_by_class=report().get("loss_by_class")))
     assert [name for name, _ in sentence_of(page)] == ["loss_by_class"]
-    assert "The two lengths differ" not in page
+    assert "The lengths differ" not in page
     assert 'class="summary"' not in page_of(text_report())
 
 
