@@ -139,7 +139,7 @@ def test_a_link_in_a_bundle_is_not_read(name: str, bundle_folder: Path) -> None:
     [
         *(".lock", "config.yaml", "vocabulary.json", "metrics.jsonl", "ended.json", "tensorboard", "init"),
         *("best", "last", "checkpoints", "checkpoints/step-000000010", "teachers", "teachers/1"),
-        *("soft_targets.bin", "soft_targets.json"),
+        *("soft_targets.bin", "soft_targets.json", "steps", "steps/step-000000010"),
     ],
 )
 @pytest.mark.parametrize("is_dangling", [False, True])

@@ -146,22 +146,26 @@ class Model:
         expected = self.zero_state(len(ids))
         return self.network.step(ids, expected if state is None else _check_state(state, expected))
 
-    def logits(self, text: str | NDArray[Any] | Sequence[int], *, unknown: Unknown = "error") -> Floats:
-        """Return the logits after each character of a text, read from the zero state.
+    def logits(
+        self, text: str | NDArray[Any] | Sequence[int], *, state: State | None = None, unknown: Unknown = "error"
+    ) -> Floats:
+        """Return the logits after each character of a text.
 
         Args:
             text: Characters, or ids, integers [T].
+            state: The state before the text, one float32 [1, H] for each layer; None = the zero state.
             unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
 
         Returns:
             float32 [T, V].
 
         Raises:
-            CharlmError: an id is out of range, or a character is not known and `unknown` is error.
+            CharlmError: an id is out of range, the state has other shapes, or a character is not known and `unknown`
+                is error.
 
         """
         ids = self._encode(text, unknown)
-        return self.network.unroll(ids[:, None], self.zero_state())[0][:, 0]
+        return self.network.unroll(ids[:, None], self._first_state(state))[0][:, 0]
 
     def score(
         self,
@@ -169,6 +173,7 @@ class Model:
         *,
         protocol: "ScoringProtocol" = "stream",
         window: int = 256,
+        state: State | None = None,
         unknown: Unknown = "error",
     ) -> Floats:
         """Return the loss of each character of a text but the first, given those before it.
@@ -179,30 +184,37 @@ class Model:
             text: Characters, or ids, integers [T].
             protocol: stream reads the text once from start to end, windows reads each window from the zero state.
             window: Characters in a window, 1 or more.
+            state: Where a stream begins, one float32 [1, H] for each layer; None = the zero state. Windows always
+                begin at the zero state.
             unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
 
         Returns:
             -log p in nats, float32 [T - 1].
 
         Raises:
-            CharlmError: T < 2, an argument is out of range, a character is not known and `unknown` is error, or a loss
-                is not finite.
+            CharlmError: T < 2, an argument is out of range or a state given for windows, a character is not known and
+                `unknown` is error, or a loss is not finite.
 
         """
         from charlm.evaluation.scoring import ScoringProtocol, score_ids
 
         check_choice("protocol", protocol, ScoringProtocol)
         check_number("window", window, is_whole=True)
-        ids = self._encode(text, unknown)
+        if state is not None and protocol != "stream":
+            raise CharlmError(f"state: given with the protocol {protocol}; only a stream begins at a state")
+        ids, first = self._encode(text, unknown), self._first_state(state)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            blocks = score_ids(self.network, ids, protocol=protocol, window=window)
+            blocks = score_ids(self.network, ids, protocol=protocol, window=window, state=first)
             return np.concatenate([block.ravel() for block in blocks])
 
-    def states(self, text: str | NDArray[Any] | Sequence[int], *, unknown: Unknown = "error") -> State:
-        """Return the hidden state of each layer after each character of a text, read from the zero state.
+    def states(
+        self, text: str | NDArray[Any] | Sequence[int], *, state: State | None = None, unknown: Unknown = "error"
+    ) -> State:
+        """Return the hidden state of each layer after each character of a text.
 
         Args:
             text: Characters, or ids, integers [T].
+            state: The state before the text, one float32 [1, H] for each layer; None = the zero state.
             unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
 
         Returns:
@@ -214,7 +226,7 @@ class Model:
         """
         self._refuse_ensemble("states")
         parameters = self.bundle.parameters
-        first = tuple(layer[0] for layer in parameters.zero_state(1))
+        first = tuple(layer[0] for layer in self._first_state(state))
         return read_outputs(parameters, self._encode(text, unknown), first)
 
     def surprise(self, text: str, *, unknown: Unknown = "error") -> "Surprise":
@@ -280,6 +292,10 @@ class Model:
     def _refuse_ensemble(self, name: str) -> None:
         if self.others:
             raise CharlmError(f"{name}: {1 + len(self.others)} models; an ensemble is only scored")
+
+    def _first_state(self, state: State | None) -> State:
+        expected = self.zero_state()
+        return expected if state is None else _check_state(state, expected)
 
     def _encode(self, text: str | NDArray[Any] | Sequence[int], unknown: Unknown) -> NDArray[Any]:
         check_choice("unknown", unknown, Unknown)

@@ -21,7 +21,7 @@ from charlm.text.tokenization import tokenize as write_corpus
 from charlm.text.vocabulary import read_vocabulary
 from charlm.training.loop import Outcome
 from charlm.training.preparation import Text, as_sources, new_engine, prepare
-from charlm.training.signals import Session, Stopped, stop_on_signal
+from charlm.training.signals import OnEvaluation, OnStep, Session, Stopped, ignore, stop_on_signal
 from charlm.training.timing import check_minutes, fit_to_minutes
 from charlm.training.trainer import train_run
 
@@ -68,6 +68,8 @@ def train(
     cluster: Cluster | None = None,
     skip_undecodable: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    on_step: OnStep = ignore,
+    on_evaluation: OnEvaluation = ignore,
     show_progress: bool = False,
 ) -> Outcome:
     """Train a model in a new run.
@@ -94,6 +96,10 @@ def train(
             alone.
         skip_undecodable: As for `tokenize`.
         say: Takes a line for the user, for instance `print`.
+        on_step: Called after each step with its number and its training loss in nats per character, of the teachers
+            that a run trains too. What it raises ends the training, which can be resumed from its newest checkpoint.
+        on_evaluation: Called after each evaluation with a `charlm.training.checkpoints.Progress` and the validation
+            loss in nats per character, the training loss if there is no validation text.
         show_progress: Whether to show bars on standard error.
 
     Raises:
@@ -113,7 +119,7 @@ def train(
     if recipe is not None and cluster is not None:  # a mistake is found before other machines are waited for
         load_config(find_recipe(str(recipe)), overrides=given)
     with (
-        stop_on_signal(say, show_progress=show_progress) as session,
+        stop_on_signal(say, show_progress=show_progress, on_step=on_step, on_evaluation=on_evaluation) as session,
         start_engines(session, cluster) as engines,
         _own_folder(None if run is None else Path(run), engines) as folder,
         scratch_run(folder) as scratch,
@@ -145,6 +151,8 @@ def resume(
     cluster: Cluster | None = None,
     skip_undecodable: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    on_step: OnStep = ignore,
+    on_evaluation: OnEvaluation = ignore,
     show_progress: bool = False,
 ) -> Outcome:
     """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
@@ -157,6 +165,8 @@ def resume(
         cluster: As for `train`; the number of machines may be another one than before.
         skip_undecodable: As for `tokenize`, of `text`.
         say: Takes a line for the user, for instance `print`.
+        on_step: As for `train`.
+        on_evaluation: As for `train`.
         show_progress: Whether to show bars on standard error.
 
     Raises:
@@ -168,7 +178,7 @@ def resume(
 
     """
     with (
-        stop_on_signal(say, show_progress=show_progress) as session,
+        stop_on_signal(say, show_progress=show_progress, on_step=on_step, on_evaluation=on_evaluation) as session,
         start_engines(session, cluster) as engines,
         _own_folder(None if run is None else Path(run), engines) as own,
     ):

@@ -60,11 +60,11 @@ def tune(
         Stopped: a signal came while nothing was trained; it is a KeyboardInterrupt.
 
     """
-    for option, value in (("--minutes", minutes), ("--trial-minutes", 1.0 if trial_minutes is None else trial_minutes)):
+    for option, value in (("minutes", minutes), ("trial_minutes", 1.0 if trial_minutes is None else trial_minutes)):
         if not 0 < value < math.inf:
             raise CharlmError(f"{option}: found {value:g}; must be a finite number above 0")
     if trial_minutes is not None and 2 * trial_minutes > minutes:
-        raise CharlmError(f"--trial-minutes: found {trial_minutes:g}; must be at most half of --minutes, {minutes:g}")
+        raise CharlmError(f"trial_minutes: found {trial_minutes:g}; must be at most half of minutes, {minutes:g}")
     path = find_recipe(str(space))
     if importlib.util.find_spec("optuna") is None:
         raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
@@ -87,9 +87,7 @@ def tune(
         session.say(f"the recipe is {fitted.recipe.stem}; each trial trains for {trial_seconds:.3g} s")
         if 60 * minutes < FEW_TRIALS * trial_seconds:
             enough = math.ceil(TRIALS * trial_seconds / 60)
-            session.say(
-                f"{minutes:g} min are too few to find much; --minutes {enough} would allow about {TRIALS} trials"
-            )
+            session.say(f"{minutes:g} min are too few to find much; {enough} would allow about {TRIALS} trials")
         command = " ".join(["charlm train", *([] if text is None else [shlex.quote(one) for one in sources])])
         return Search(
             study,

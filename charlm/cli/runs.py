@@ -1,6 +1,7 @@
 """`charlm runs`: runs as tables, one for each text, and as JSON."""
 
 import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +23,17 @@ MAX_SETTINGS = 8
 EXAMPLES = {
     "charlm runs": "all runs under runs/, the newest first",
     "charlm runs tiny default": "two runs, by parts of their names",
+    "charlm runs --group": "mean and deviation of the scores of runs that differ in their seeds alone",
     "charlm runs --json > runs.json": "for another program, with every digit",
 }
 
 
 @click.command(cls=Command, examples=EXAMPLES)
 @runs_argument
+@click.option("--group", "is_grouped", is_flag=True, help="A line for all runs that differ in their seeds alone.")
 @json_option
 @click.pass_context
-def runs(context: click.Context, *, runs: tuple[Path, ...], as_json: bool) -> None:
+def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, as_json: bool) -> None:
     """List runs: state, step, score, speed, weights, age, recipe, and the settings in which they differ.
 
     A run is training, done, or stopped; one that was stopped goes on with charlm train --resume --run RUN. The score is
@@ -50,13 +53,14 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], as_json: bool) -> No
         unreadable.append(folder)
 
     found = group_by_text(list_runs(runs, report=report))
+    make_rows, columns = (_seed_rows, SEED_COLUMNS) if is_grouped else (_rows, COLUMNS)
     if found and as_json:
-        print_result(json.dumps([row for group in found for row in _rows(group)], allow_nan=False))
+        print_result(json.dumps([row for group in found for row in make_rows(group)], allow_nan=False))
     elif found:
         texts, width = [group[0].text for group in found], terminal_width()
         for index, group in enumerate(found):
             heading = fill(_heading(group[0].text, texts), width=width)
-            print_result(*([""] if index else []), *heading, *_table(group, width=width))
+            print_result(*([""] if index else []), *heading, *_table(make_rows(group), columns, width=width))
     if not found or (runs and unreadable):
         context.exit(1)
 
@@ -82,10 +86,33 @@ def _rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(group: Sequence["RunSummary"], *, width: int) -> list[str]:
-    """Return a line for each run, as many columns as fit, and the differing settings below it."""
-    found = _rows(group)
-    columns = {head: column for head, column in COLUMNS.items() if column[0] != "above_best" or len(found) > 1}
+def _seed_rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
+    """Return what runs on one text that differ in their seeds alone have together, as plain data."""
+    from charlm.runs.summary import SEEDS, differing_settings, group_by_seed
+
+    groups = group_by_seed(group)
+    keys = [key for key in differing_settings([runs[0] for runs in groups]) if key not in SEEDS]
+    rows = []
+    for runs in groups:
+        scores = [run.nats_per_char for run in runs if run.nats_per_char is not None]
+        rows.append(
+            {
+                "scored": len(scores),
+                "nats_per_char": statistics.mean(scores) if scores else None,
+                "standard_deviation": statistics.stdev(scores) if len(scores) > 1 else None,
+                "lowest": min(scores, default=None),
+                "highest": max(scores, default=None),
+                "recipe": runs[0].recipe,
+                "settings": {key: runs[0].settings.get(key) for key in keys},
+                "runs": [str(run.folder) for run in runs],
+            }
+        )
+    return rows
+
+
+def _table(found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], *, width: int) -> list[str]:
+    """Return a line for each row, as many columns as fit, and the differing settings below it."""
+    columns = {head: column for head, column in columns.items() if column[0] != "above_best" or len(found) > 1}
     rows = [tuple(columns), *(_cells(row, columns) for row in found)]
     text_columns = {index for index, (_, show) in enumerate(columns.values()) if show is _cut}
     lines = align(rows, text_columns=text_columns)
@@ -151,3 +178,12 @@ COLUMNS: Mapping[str, Column] = {
     "recipe": ("recipe", _cut),
 }
 """The key of a row in each column by its head, and what shows a value that is not None; text is on the left."""
+SEED_COLUMNS: Mapping[str, Column] = {
+    "runs": ("scored", str),
+    "mean nats": ("nats_per_char", _number(".4f")),
+    "deviation": ("standard_deviation", _number(".4f")),
+    "lowest": ("lowest", _number(".4f")),
+    "highest": ("highest", _number(".4f")),
+    "recipe": ("recipe", _cut),
+}
+"""The same with --group: the runs with a score, and the mean, standard deviation and extremes of these."""

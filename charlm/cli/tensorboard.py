@@ -15,6 +15,7 @@ import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import host_option, port_option, runs_argument
+from charlm.cli.output import say
 from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS, TENSORBOARD, find_run, find_runs
 from charlm.storage.atomic import temporary_folder
@@ -23,6 +24,8 @@ REFRESH_SECONDS = 5.0
 """How often new runs are linked."""
 KEPT = "text=100000"
 """TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
+CHARTS = "#custom_scalars&_smoothingWeight=0"
+"""The place of the charts at the address of TensorBoard; smoothed, a loss that falls would be shown above itself."""
 EXAMPLES = {
     "charlm tensorboard": "all runs, at http://127.0.0.1:6006",
     "charlm tensorboard tiny default --port 0": "two runs, at any free port",
@@ -94,6 +97,8 @@ def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
 
         refreshing = threading.Thread(target=refresh)
         refreshing.start()
+        shown = f"[{host}]" if ":" in host else host
+        say(f"all charts (CUSTOM SCALARS): http://{shown}:{port or 'PORT'}/{CHARTS}")
         try:
             code = run_board(
                 ["--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)]

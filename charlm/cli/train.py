@@ -155,8 +155,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     if outcome.signal is not None:
         say(_how_to_resume(folder))
         sys.exit(128 + outcome.signal)
-    if progress.best_nats is not None:
-        nats = progress.best_nats
+    if (nats := outcome.nats_per_char) is not None:
         print_result(
             f"{folder}: {nats:.4f} nats per character on {outcome.measured_on}",
             f"  step {progress.best_step:,}, {bits(nats):.4f} bits per character, perplexity {perplexity(nats):.2f}; "

@@ -25,7 +25,7 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
 
     """
     if isinstance(overrides, Mapping):
-        pairs = [(key, as_yaml(value, origin=f"--set {key}")) for key, value in overrides.items()]
+        pairs = [(key, as_yaml(value, origin=f"override {key}")) for key, value in overrides.items()]
     else:
         pairs = [_parse(text) for text in ([overrides] if isinstance(overrides, str) else overrides)]
     return nest(pairs)
@@ -42,7 +42,7 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         *sections, last = key.split(".")
         if len(sections) > MAX_DEPTH:
-            raise CharlmError(f"--set {short_repr(key)}: nested more than {MAX_DEPTH} deep")
+            raise CharlmError(f"override {short_repr(key)}: nested more than {MAX_DEPTH} deep")
         nested = {last: value}
         for section in reversed(sections):
             nested = {section: nested}
@@ -65,7 +65,7 @@ def load_config(path: Path, *, overrides: Overrides = (), follow_links: bool = T
     """
     values = read_values(path, follow_links=follow_links)
     config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
-    return parse_config(merge(values, others), origin="--set") if others else config
+    return parse_config(merge(values, others), origin="override") if others else config
 
 
 def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
@@ -163,8 +163,8 @@ def _parse(override: str) -> tuple[str, Any]:
     """Return the key and the value of KEY=VALUE."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise CharlmError(f"--set {override}: must be KEY=VALUE, for instance training.epochs=3")
-    return key.strip(), parse_yaml(text, origin=f"--set {key.strip()}")
+        raise CharlmError(f"override {override}: must be KEY=VALUE, for instance training.epochs=3")
+    return key.strip(), parse_yaml(text, origin=f"override {key.strip()}")
 
 
 def _descriptions(error: ValidationError) -> list[str]:

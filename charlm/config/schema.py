@@ -252,6 +252,8 @@ class TrainingConfig(_Section):
     shuffle: bool = False
     """Whether each stream starts each epoch at a random window and wraps around, so that a step combines other windows
     in each epoch. At the wrap, the state of the last window is carried to the first."""
+    data_seed: Seed | None = None
+    """Seed of the windows that each step reads; the other random choices depend on `seed`. null = `seed`."""
     state_reset: Fraction = 0.0
     """Probability that a stream starts a window from the zero state, as every prompt does, instead of from the state
     after the window before."""
@@ -307,6 +309,9 @@ class TrainingConfig(_Section):
     fewer than 20 evaluations."""
     checkpoint_every: Resumable[Positive] = 500
     """Steps between two checkpoints; one more follows the last step."""
+    keep_checkpoints: Resumable[bool] = False
+    """Whether the run keeps the network of every checkpoint, and the one before the first step, as bundles in its
+    folder steps/, step-000000000 and so on, which every command takes."""
     evaluate_characters: Resumable[Annotated[int, Field(ge=2)]] = 200_000
     """Maximum number of characters of the validation text that an evaluation during training reads. `--minutes` lowers
     it if ten evaluations would take more than a fifth of the time."""
@@ -374,7 +379,8 @@ class Config(_Section):
     recipe: str | None = None
     """Name of the recipe that the run began with; `charlm train` sets it."""
     seed: Seed = 1
-    """Seed of every random choice in a run: first weights, dropout, starts of the windows, generated text."""
+    """Seed of every random choice in a run: first weights, dropout, generated text, and without `training.data_seed`
+    the windows."""
     corpus: CorpusConfig = CorpusConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
 from charlm.network.ensemble import BLOCK, VALUES_AT_ONCE, Network, read_blocks, read_pieces
-from charlm.network.rnn import Floats, bits, nats, perplexity, standard_error
+from charlm.network.rnn import Floats, State, bits, nats, perplexity, standard_error
 from charlm.text.vocabulary import Vocabulary
 
 WINDOWS_AT_ONCE = 128
+STREAMS, WARM_UP = 64, 256
+"""The pieces of a text that are read side by side, and how many characters are read before each of them."""
 ERROR_BLOCK = 500
 """Losses of neighbouring characters depend on each other: in a standard error, the mean of so many counts as one."""
 ScoringProtocol = Literal["stream", "windows"]
@@ -94,7 +96,9 @@ def mean_and_error(values: Floats, positions: NDArray[Any], *, block: int = ERRO
     return mean, math.sqrt(len(found) / (len(found) - 1) * float(apart @ apart)) / float(counts.sum())
 
 
-def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int) -> Iterator[Floats]:
+def score_ids(
+    network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int, state: State | None = None
+) -> Iterator[Floats]:
     """Score a text by a protocol.
 
     Args:
@@ -102,6 +106,7 @@ def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol,
         ids: Integers [n], n >= 2.
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: The number of characters in a window, 1 or more; for the protocol windows.
+        state: Where a stream begins, [1, H] for each layer; None = the zero state.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
@@ -111,7 +116,7 @@ def score_ids(network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol,
 
     """
     if protocol == "stream":
-        return only_finite(score_stream(network, ids))
+        return only_finite(score_stream(network, ids, state=state))
     if protocol == "windows":
         return only_finite(score_windows(network, ids, window=window))
     assert_never(protocol)
@@ -135,8 +140,10 @@ def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier check
         yield block
 
 
-def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> Iterator[Floats]:
-    """Score a text that is read once from the zero state: each id is scored given all ids before it.
+def score_stream(
+    network: Network, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
+) -> Iterator[Floats]:
+    """Score a text that is read once from start to end: each id is scored given all ids before it.
 
     The memory taken does not grow with n.
 
@@ -144,6 +151,7 @@ def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> 
         network: The weights of a network, or an ensemble.
         ids: Integers [n], n >= 2.
         block: How many ids to read at once, at most; 1 or more.
+        state: The state before the first id, [1, H] for each layer; None = the zero state.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
@@ -153,7 +161,7 @@ def score_stream(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> 
 
     """
     _check_length(ids)
-    return nats_of(stream_logits(network, ids, block=block), ids)
+    return nats_of(stream_logits(network, ids, block=block, state=state), ids)
 
 
 def score_windows(
@@ -185,7 +193,7 @@ def score_windows(
     """
     _check_length(ids)
     if window < 1:
-        raise CharlmError(f"--window {window}: must be 1 or more")
+        raise CharlmError(f"window {window}: must be 1 or more")
     window = min(window, len(ids) - 1)
     batch = max(1, min(windows_at_once, values_at_once // window))
     return _score_windows(network, ids, window, batch=batch, values_at_once=values_at_once)
@@ -205,7 +213,7 @@ def _score_windows(
         yield from score_stream(network, rest)
 
 
-def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, warm_up: int = 256) -> Score:
+def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = STREAMS, warm_up: int = WARM_UP) -> Score:
     """Estimate the score of `score_stream`, many times faster, by reading pieces of the text side by side.
 
     Args:
@@ -228,14 +236,17 @@ def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = 64, w
     return mean_score([losses])
 
 
-def ids_read(length: int, *, streams: int = 64, warm_up: int = 256) -> int:
+def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> int:
     """Return how many ids `estimate_stream` reads of a text of `length` ids: each piece, and what comes before it."""
     return length + warm_up * max(1, min(streams, length // max(1, warm_up)))
 
 
-def stream_logits(network: Network, ids: NDArray[Any], *, block: int = BLOCK) -> Iterator[Floats]:
-    """Yield the logits after each id of a text [n] but the last, read from the zero state: float32 [t, V] in order."""
-    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], network.zero_state(1), block=block))
+def stream_logits(
+    network: Network, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
+) -> Iterator[Floats]:
+    """Yield the logits after each id of a text [n] but the last, read from a state or zero: float32 [t, V] in order."""
+    first = network.zero_state(1) if state is None else state
+    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], first, block=block))
 
 
 def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:

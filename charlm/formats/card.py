@@ -5,15 +5,14 @@ HTML: texts are in code blocks with fences longer than any row of backticks in t
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from charlm import __version__
 from charlm.errors import escape_controls
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import bits
-from charlm.runs.metrics import to_number
+from charlm.runs.summary import known_score
 
 LICENSE = "LICENSE"
 
@@ -26,14 +25,6 @@ def summarize(bundle: Bundle) -> str:
     nats = known_score(bundle.facts)
     tail = "" if nats is None else f"; {bits(nats):.2f} bits per character on unseen text"
     return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
-
-
-def known_score(facts: Mapping[str, Any]) -> float | None:
-    """Return the nats per character on the validation text in model.json; None if there is none, or no number."""
-    score = facts.get("score")
-    if not isinstance(score, dict) or score.get("split") != "validation":
-        return None
-    return to_number(score.get("nats_per_char"))
 
 
 def model_card(bundle: Bundle, *, title: str, program: str, usage: str, names: Iterable[str]) -> str:

@@ -12,17 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.evaluation.calibration import MAX_VALUES, best_temperature
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.section import Section, Table
 from charlm.network.rnn import Parameters, State, nats
-
-Values = NDArray[np.float64]
-
-MAX_VALUES = 1 << 22
-"""Of the logits; 32 MB."""
-TEMPERATURES = (0.25, 4.0)
-"""The lowest and the highest temperature that is tried."""
-HALVINGS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +43,8 @@ def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State) -> Cali
 
     """
     count = min(len(outputs[0]), len(ids) - 1, max(MAX_VALUES // parameters.vocabulary_size, 2))
-    targets = np.asarray(ids[1 : count + 1], np.int64)
+    targets = ids[1 : count + 1]
     logits = parameters.logits([output[:count] for output in outputs]).astype(np.float64)
-    logits -= logits.max(-1, keepdims=True)
     best = best_temperature(logits, targets)
     gain, error = mean_and_error(nats(logits, targets) - nats(logits / best, targets), np.arange(count))
     return Calibration(
@@ -61,26 +53,6 @@ def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State) -> Cali
         gain=gain,
         gain_standard_error=error,
     )
-
-
-def best_temperature(logits: Values, targets: NDArray[np.int64]) -> float:
-    """Return the temperature of the range TEMPERATURES at which logits predict the targets with the lowest loss.
-
-    The loss is convex in 1 / temperature. Its slope, E[logit] - logit of the target, is brought to 0 by bisection.
-
-    Args:
-        logits: float64 [T, V], at most 0.
-        targets: The ids that follow, int64 [T].
-
-    """
-    known = float(np.take_along_axis(logits, targets[:, None], 1).mean())
-    most, least = (1 / temperature for temperature in TEMPERATURES)
-    for _ in range(HALVINGS):
-        middle = (least + most) / 2
-        weights = np.exp(logits * middle)
-        slope = float(((weights * logits).sum(1) / weights.sum(1)).mean()) - known
-        least, most = (least, middle) if slope > 0 else (middle, most)
-    return 2 / (least + most)
 
 
 CALIBRATION = Section(

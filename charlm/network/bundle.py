@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from charlm.config.schema import Config
 
 FORMAT = 1
+FACTS = ("step", "epoch", "score", "temperature", "corpus")
+"""What model.json holds of a model besides what is needed to use it."""
 MAX_HEADER_BYTES = 1_000_000
 """The largest model.json, config.yaml and header of weights.safetensors that are read."""
 MAX_ATTEMPTS = 10
@@ -50,7 +52,8 @@ class Bundle:
     config: str
     """The contents of config.yaml: every setting of the run."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """The step, epoch, score and text (`corpus`) of the model, as model.json holds them."""
+    """The step, epoch, score and text (`corpus`) of the model, and the `temperature` that its logits are divided by
+    already, as model.json holds them."""
 
     def parse_config(self, *, origin: str = f"{CONFIG_FILE} of the bundle") -> "Config":
         """Return the config of the run that wrote the bundle.
@@ -189,7 +192,7 @@ def _read_once(folder: Path, read: ReadFile) -> Bundle:
         activation=architecture.activation,
         skip_connections=architecture.skip_connections,
     )
-    facts = {name: value for name, value in model.items() if name in {"step", "epoch", "score", "corpus"}}
+    facts = {name: value for name, value in model.items() if name in FACTS}
     return Bundle(architecture, parameters, vocabulary, _text(config, folder / CONFIG_FILE), facts)
 
 

@@ -11,7 +11,7 @@ what is computed has their dtype.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -138,6 +138,11 @@ class Parameters:
             activation=self.activation,
             skip_connections=self.skip_connections,
         )
+
+    def divide_logits(self, temperature: float) -> "Parameters":
+        """Return the weights of a network whose logits are those of this one, divided by a temperature above 0."""
+        divisor = np.float32(temperature)
+        return replace(self, logits_kernel=self.logits_kernel / divisor, logits_bias=self.logits_bias / divisor)
 
     def logits(self, outputs: Sequence[Floats]) -> Floats:
         """Return the logits [..., V] of the outputs of all layers, each [..., H]."""

@@ -31,8 +31,10 @@ TEACHERS = "teachers"
 """The runs of the teachers that a run trains, by their seeds."""
 BundleName = Literal["best", "last"]
 BUNDLES: tuple[BundleName, ...] = get_args(BundleName)
+MODELS = "steps"
+"""The bundles of the checkpoints, if the run keeps them."""
 STEPS = "step-*"
-"""The names of the checkpoints in CHECKPOINTS, as a pattern."""
+"""The names of the steps in CHECKPOINTS and MODELS, as a pattern."""
 _TIME = re.compile(r"^\d{8}-\d{6}-")
 """How the name of a folder that `new_folder` named begins."""
 
@@ -97,6 +99,7 @@ def check_no_links(run: Path) -> None:
     refuse_links(
         run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, ENDED_FILE, TENSORBOARD, CHECKPOINTS, INIT, *BUNDLES
     )
+    refuse_links(run, MODELS, *(f"{MODELS}/{path.name}" for path in (run / MODELS).glob(STEPS)))
     refuse_links(run, SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS)
     refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
     refuse_links(run, *(f"{TEACHERS}/{path.name}" for path in (run / TEACHERS).glob("*")))
@@ -129,6 +132,11 @@ def _is_of_beginning(metrics: Path) -> bool:
         return all(line.get("step") == 0 for line in read_metrics(metrics))
     except CharlmError:  # what cannot be read may be all that is left of a long training
         return False
+
+
+def step_name(step: int) -> str:
+    """Return the name of the folder of a step in CHECKPOINTS and MODELS."""
+    return f"step-{step:09d}"
 
 
 def saved_steps(folder: Path) -> list[int]:

@@ -33,6 +33,8 @@ from charlm.runs.metrics import read_position, to_number
 from charlm.storage.locks import is_held
 from charlm.text.corpus import is_corpus, read_manifest
 
+SEEDS = ("seed", "training.data_seed")
+"""The settings of the random choices of a run."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: neither, so that it can be resumed."""
 
@@ -124,6 +126,15 @@ def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     return list(groups.values())
 
 
+def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
+    """Group summaries of runs on one text that differ in SEEDS alone, in the order of their first run."""
+    groups: dict[str, list[RunSummary]] = {}
+    for summary in summaries:
+        settings = {key: value for key, value in summary.settings.items() if key not in SEEDS}
+        groups.setdefault(json.dumps([summary.recipe, settings], sort_keys=True), []).append(summary)
+    return list(groups.values())
+
+
 def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
     """Return the keys of the settings that differ between runs, in the order of a config."""
     keys = dict.fromkeys(key for summary in summaries for key in summary.settings)
@@ -183,6 +194,14 @@ def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(score, dict) or score.get("split") not in (None, "train", "validation"):
         raise CharlmError(f"{best / MODEL}: damaged: `score` is not that of the split train or validation")
     return model, score
+
+
+def known_score(facts: Mapping[str, Any]) -> float | None:
+    """Return the nats per character on the validation text in model.json; None if there is none, or no number."""
+    score = facts.get("score")
+    if not isinstance(score, dict) or score.get("split") != "validation":
+        return None
+    return to_number(score.get("nats_per_char"))
 
 
 def _read_means(found: Any) -> tuple[float, ...]:

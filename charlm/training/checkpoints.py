@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, requirement, short_repr
 from charlm.network.bundle import MAX_HEADER_BYTES
-from charlm.runs.folder import saved_steps
+from charlm.runs.folder import saved_steps, step_name
 from charlm.storage.atomic import remove_folder, sha256, write_folder
 from charlm.storage.files import read_file
 from charlm.training.interface import Shapes, Tensors
@@ -132,9 +132,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     facts = checkpoint.facts.model_copy(update={"sha256": {STATE: sha256(state)}})
     body = json.dumps(facts.model_dump(mode="json"), indent=2, allow_nan=False)
     sealed = f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n'
-    write_folder(folder / _name(step), {STATE: state, PROGRESS: sealed.encode()})
+    write_folder(folder / step_name(step), {STATE: state, PROGRESS: sealed.encode()})
     for old in saved_steps(folder)[KEPT:]:
-        remove_folder(folder / _name(old))
+        remove_folder(folder / step_name(old))
 
 
 def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None = None) -> Checkpoint:
@@ -150,7 +150,7 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
         CharlmError: there is no undamaged checkpoint.
 
     """
-    for path in (folder / _name(step) for step in saved_steps(folder)):
+    for path in (folder / step_name(step) for step in saved_steps(folder)):
         try:
             return _read(path, shapes)
         except OtherCheckpointError:
@@ -158,10 +158,6 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
         except CharlmError as error:
             warn(f"{error}; going back to the checkpoint before {path.name}")
     raise CharlmError(f"{folder}: no whole checkpoint to continue from; start a new run")
-
-
-def _name(step: int) -> str:
-    return f"step-{step:09d}"
 
 
 def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
@@ -177,7 +173,7 @@ def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
                 f"readable)"
             )
         found = _check(facts, path / PROGRESS)
-        if path.name != _name(found.progress.step):
+        if path.name != step_name(found.progress.step):
             raise CharlmError(f"{path / PROGRESS}: damaged: it is of step {found.progress.step:,}, not of this folder")
         return Checkpoint(_read_tensors(path, found.sha256[STATE], shapes), found)
     except OSError as error:

@@ -18,7 +18,7 @@ from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe, suited_recipe
 from charlm.config.schema import EarlyStoppingConfig
 from charlm.network.architecture import architecture
-from charlm.runs.folder import CHECKPOINTS, check_no_links
+from charlm.runs.folder import CHECKPOINTS, MODELS, check_no_links
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
@@ -43,10 +43,12 @@ class Outcome:
     folder: Path
     """The folder of the run."""
     progress: Progress
+    nats_per_char: float | None
+    """The loss of best/: after a run has ended, with its logits divided by the best temperature. None = no best/."""
     characters_per_second: float
     """Of training alone."""
     split: str
-    """The text that `progress.best_nats` was measured on: validation, or train if there is no validation text."""
+    """The text that `nats_per_char` was measured on: validation, or train if there is no validation text."""
     measured_on: str
     """The same for the user: which text, and how much of it if not all."""
     reason: str
@@ -89,6 +91,7 @@ def train(
         check_no_links(run.folder)
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
+        remove_leftovers(run.folder / MODELS)
         with session.at_once():
             soft_targets = open_soft_targets(run, say=session.say)
             training = Training(run, engine, soft_targets=soft_targets, session=session, clock=clock)
@@ -97,10 +100,12 @@ def train(
                 training.prepare(resume=resume)
             with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
+    calibrated = training.recorder.calibrated_nats
     progress, characters = training.progress, training.schedule.characters(training.progress.step)
     return Outcome(
         folder=run.folder,
         progress=progress,
+        nats_per_char=progress.best_nats if calibrated is None else calibrated,
         characters_per_second=characters / max(progress.seconds, 1e-9),
         split=training.recorder.validator.split,
         measured_on=training.recorder.validator.measured_on,
@@ -166,6 +171,7 @@ class Training:
             self.session.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
+            self.recorder.outputs.keep_model(self.progress)
             findings = describe_text(self.run.corpus).findings
             for line in describe_run(self.run, findings, self.schedule):
                 self.session.say(line)
@@ -201,8 +207,10 @@ class Training:
                     self.progress.elapsed_seconds = earlier + self.clock() - started
                     self.recorder.finish(self.progress, is_stopped=self.stopped_by is not None)
                     return f"stopped by {self.stopped_by.name}" if self.stopped_by else reason or CHIEF_ENDED
-                self.steps.take(count, self.progress)
+                first, losses = self.progress.step + 1, self.steps.take(count, self.progress)
                 self.progress.elapsed_seconds = earlier + self.clock() - started
+                for step, nats in enumerate(losses, first):
+                    self.session.on_step(step, nats)
                 update_bar(bar, self.progress, self.schedule)
 
     def _ending(self) -> str | None:

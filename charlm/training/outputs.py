@@ -19,17 +19,19 @@ from charlm.errors import CharlmError
 from charlm.evaluation.scoring import Score
 from charlm.hardware import versions
 from charlm.network.architecture import CONFIG_FILE, architecture
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import Parameters, bits
 from charlm.runs.folder import (
     CHECKPOINTS,
     CORPUS,
     ENDED_FILE,
     METRICS_FILE,
+    MODELS,
     TENSORBOARD,
     check_no_links,
     results,
     saved_steps,
+    step_name,
 )
 from charlm.runs.metrics import to_line
 from charlm.runs.run import Run, corpus_identity, write_config
@@ -142,8 +144,14 @@ class RunOutputs:
             progress=progress,
             file_sizes=self._log_sizes(),
         )
+        self.keep_model(progress)
         checkpoints.save(self.checkpoints, Checkpoint(tensors, facts))
         write_bundle(self.run.folder / "last", self.bundle(progress))
+
+    def keep_model(self, progress: Progress) -> None:
+        """Write the bundle of this step to steps/, if the run keeps them."""
+        if self.config.training.keep_checkpoints:
+            write_bundle(self.run.folder / MODELS / step_name(progress.step), self.bundle(progress))
 
     def save_best(self, progress: Progress, score: Score | None) -> None:
         """Write the bundle best/; the best score in `progress` is that of the present network.
@@ -155,14 +163,26 @@ class RunOutputs:
         """
         write_bundle(self.run.folder / "best", self.bundle(progress, block_means=score.block_means if score else ()))
 
+    def rewrite_bundles(self, change: Callable[[Bundle], Bundle]) -> Bundle | None:
+        """Write last/ and best/ anew as a function returns them; return the new best/, or None if there is none."""
+        changed: Bundle | None = None
+        for folder in (self.run.folder / "last", self.run.folder / "best"):
+            try:
+                found = read_bundle(folder)
+            except CharlmError as error:
+                self.warn(f"{error}; it is left as it is")
+                return None
+            if changed is None or changed.facts["step"] != found.facts["step"]:  # else they are one network
+                changed = change(found)
+            write_bundle(folder, changed)
+        return changed
+
     def bundle(self, progress: Progress, *, block_means: Sequence[float] = ()) -> Bundle:
         """Return the present network as a bundle, with its score if it is the best so far."""
         facts: dict[str, Any] = {"step": progress.step, "epoch": self.schedule.epochs(progress.step)}
         facts[CORPUS] = self._corpus
         if progress.best_nats is not None and progress.best_step == progress.step:
-            facts["score"] = {"split": self.split, "nats_per_char": progress.best_nats}
-            if block_means:
-                facts["score"]["block_means"] = [round(mean, 6) for mean in block_means]
+            facts["score"] = score_facts(self.split, progress.best_nats, block_means)
         if self._copied is None or self._copied[0] != progress.step:
             self._copied = progress.step, self.engine.parameters()
         vocabulary = self.run.corpus.vocabulary
@@ -230,6 +250,12 @@ class RunOutputs:
         self._metrics.sync()
         self.events.sync()
         return {str(path.relative_to(self.run.folder)): path.stat().st_size for path in log_files(self.run.folder)}
+
+
+def score_facts(split: str, nats: float, block_means: Sequence[float]) -> dict[str, Any]:
+    """Return a score as model.json holds it: on validation or train, and the means of its blocks if they are known."""
+    means = {"block_means": [round(mean, 6) for mean in block_means]} if block_means else {}
+    return {"split": split, "nats_per_char": nats, **means}
 
 
 def log_files(run: Path) -> list[Path]:

@@ -211,7 +211,7 @@ def cut_text(config: Config, corpus: Corpus) -> tuple[Batches, str | None]:
         len(corpus.split("train")),
         batch_size=settings.batch_size,
         sequence_length=settings.sequence_length,
-        seed=config.seed,
+        seed=config.seed if settings.data_seed is None else settings.data_seed,
         shuffle=settings.shuffle,
     )
 
@@ -234,7 +234,7 @@ def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent
     values = {} if path is None else read_values(path)
     others = {} if parent is None else nest(parent.bundle.architecture.settings().items())
     recipe, others = parse_config(values, origin=str(path)), merge(others, overrides)
-    config = parse_config(merge(values, others), origin="--set") if others else recipe
+    config = parse_config(merge(values, others), origin="override") if others else recipe
     check_first_weights(config, parent)
     if parent is not None:
         check_shape(config, parent)

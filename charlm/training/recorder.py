@@ -2,22 +2,26 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
+from charlm.evaluation.calibration import MIN_CHARACTERS, fit_temperature
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.bundle import Bundle
+from charlm.runs.metrics import to_number
 from charlm.runs.run import Run
+from charlm.runs.summary import known_score
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_evaluation, line_columns
 from charlm.training.events import NGRAM, StepChange, choose_windows, views_of
 from charlm.training.interface import Engine
-from charlm.training.outputs import RunOutputs
+from charlm.training.outputs import RunOutputs, score_facts
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
@@ -82,6 +86,20 @@ class Validator:
         wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt, unknown="skip")
         return settings.prompt + "".join(generate_text(bundle, wanted))
 
+    def calibrate(self, bundle: Bundle) -> Bundle:
+        """Return a model with its logits divided by the temperature at which they predict the validation text best.
+
+        One that has been calibrated is returned as it is, and so is any if the validation text is too short.
+        """
+        if self.validation is None or len(self.validation) <= MIN_CHARACTERS or "temperature" in bundle.facts:
+            return bundle
+        temperature = fit_temperature(bundle.parameters, self.validation)
+        parameters = bundle.parameters.divide_logits(temperature)
+        score = estimate_stream(parameters, self.validation)
+        found = score_facts(self.split, score.nats_per_char, score.block_means)
+        facts = {**bundle.facts, "temperature": round(temperature, 6), "score": found}
+        return replace(bundle, parameters=parameters, facts=facts)
+
     def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.
 
@@ -134,6 +152,8 @@ class Recorder:
         self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
         self.sample = ""
         """The text that the network of the last evaluation has written."""
+        self.calibrated_nats: float | None = None
+        """The loss of best/ on the validation text once its logits have been divided; None before."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
         self._last_nats: float | None = None
         self._saved: tuple[int, int] | None = None
@@ -168,9 +188,20 @@ class Recorder:
         if not is_stopped:
             self._log(progress)
             self._evaluate(progress)
-            self.outputs.end(progress.step)
             for line in advise_on_end(progress, split=self.validator.split, last_nats=self._last_nats):
                 self._session.say(line)
+            self._calibrate()
+            self.outputs.end(progress.step)
+
+    def _calibrate(self) -> None:
+        """Calibrate best/ and last/, each on its own. Checkpoints are left as they are: a run may go on."""
+        best = self.outputs.rewrite_bundles(self.validator.calibrate)
+        divisor = None if best is None else to_number(best.facts.get("temperature"))
+        if best is not None and divisor is not None:
+            self.calibrated_nats = known_score(best.facts)
+            self._session.say(
+                f"calibrated: best/ with its logits divided by {divisor:.3f} scores {self.calibrated_nats:.4f} nats"
+            )
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step

@@ -21,6 +21,8 @@ Say = Callable[[str], None]
 OnEvaluation = Callable[[Progress, float], object]
 """Is called after an evaluation with the progress and the loss that decides which network is the best, in nats per
 character: that on the validation text, or the training loss if there is no such text."""
+OnStep = Callable[[int, float], object]
+"""Is called after each step with its number, from 1, and its training loss in nats per character."""
 CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
 
@@ -39,8 +41,8 @@ def keep_silent(_line: str) -> None:
     """Say nothing."""
 
 
-def ignore_evaluation(_progress: Progress, _nats: float) -> None:
-    """Do nothing after an evaluation."""
+def ignore(*_args: object) -> None:
+    """Do nothing after a step or an evaluation."""
 
 
 @dataclass
@@ -51,8 +53,10 @@ class Session:
     """Takes a line for the user."""
     show_progress: bool = False
     """Whether to show bars on standard error."""
-    on_evaluation: OnEvaluation = ignore_evaluation
+    on_evaluation: OnEvaluation = ignore
     """Called after each evaluation; it may end the run by `reason`."""
+    on_step: OnStep = ignore
+    """Called after each step."""
     signal: signals.Signals | None = None
     """The last signal, or None."""
     is_deferred: bool = False
@@ -121,7 +125,13 @@ class Session:
 
 
 @contextlib.contextmanager
-def stop_on_signal(write_line: Say = keep_silent, *, show_progress: bool = False) -> Iterator[Session]:
+def stop_on_signal(
+    write_line: Say = keep_silent,
+    *,
+    show_progress: bool = False,
+    on_step: OnStep = ignore,
+    on_evaluation: OnEvaluation = ignore,
+) -> Iterator[Session]:
     """Handle signals during a block, at once unless the session defers them.
 
     An ignored SIGHUP stays ignored, so that nohup works. Outside the main thread Python allows no handlers: signals are
@@ -130,12 +140,14 @@ def stop_on_signal(write_line: Say = keep_silent, *, show_progress: bool = False
     Args:
         write_line: Takes a line for the user.
         show_progress: Whether to show bars on standard error.
+        on_step: Called after each step.
+        on_evaluation: Called after each evaluation.
 
     Yields:
         The session.
 
     """
-    session = Session(write_line, show_progress)
+    session = Session(write_line, show_progress, on_evaluation, on_step)
     caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
         caught = []

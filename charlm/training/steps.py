@@ -72,8 +72,8 @@ class StepRunner:
         )
         return count - (count > 1 and self.schedule.evaluates_at(progress.step + count))
 
-    def take(self, count: int, progress: Progress) -> None:
-        """Take steps, and count them in `progress`.
+    def take(self, count: int, progress: Progress) -> list[float]:
+        """Take steps, and count them in `progress`; return the loss of each in nats per character.
 
         Args:
             count: What `next_count` has returned, here or on the machine that decides.
@@ -106,6 +106,7 @@ class StepRunner:
             self.last_change = StepChange(progress.step, metrics.last_norms, before, self._engine.weights())
         results = zip(metrics.losses, metrics.norms, strict=True)
         check_steps(results, first=first, progress=progress, settings=self._settings.divergence)
+        return metrics.losses
 
 
 def check_steps(

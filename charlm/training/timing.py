@@ -1,8 +1,9 @@
 """How long a run takes on this machine, from a few steps that are timed and then undone.
 
-    seconds(S) = S * step + ceil(S / E) * evaluation + (1 + ceil(S / C)) * checkpoint
+    seconds(S) = S * step + (2 + ceil(S / E)) * evaluation + (1 + ceil(S / C)) * checkpoint
 
-S steps, an evaluation every E and a checkpoint every C of them; if windows grow, S steps take as long as the characters
+S steps, an evaluation every E and a checkpoint every C of them; the calibration at the end takes as long as two
+evaluations, as it reads the text twice. If windows grow, S steps take as long as the characters
 that they read do in steps of `sequence_length`. The figures are those of this machine under its present load.
 """
 
@@ -35,6 +36,8 @@ TIMED_SHARE = 0.05
 """The share of the time of a run for which steps are timed, at most."""
 EVALUATED_SHARE = 0.2
 """The share of the time of a run of some minutes that its evaluations should take at most."""
+CALIBRATION = 2
+"""The calibration at the end of a run takes as long as so many evaluations."""
 TIMED_CHARACTERS = 20_000
 """How much of the validation text is scored to time an evaluation, and the least that an evaluation is reduced to."""
 FEW_STEPS = 200
@@ -66,7 +69,7 @@ class Costs:
 
         """
         period = evaluation_period(settings, steps, fewest=fewest)
-        evaluations, checkpoints = -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
+        evaluations, checkpoints = CALIBRATION + -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
         training = steps * mean_growth(settings) * self.step_seconds
         return training + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
@@ -159,9 +162,9 @@ def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
 
     """
     if not (math.isfinite(minutes) and minutes > 0):
-        raise CharlmError(f"--minutes {minutes:g}: must be a number more than 0")
+        raise CharlmError(f"minutes {minutes:g}: must be a number more than 0")
     if key := gives_length(overrides):
-        raise CharlmError(f"--minutes {minutes:g}: decides {key}, which --set gives as well; leave one of them out")
+        raise CharlmError(f"minutes {minutes:g}: decides {key}, which an override gives as well; leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,7 @@ def fit_to_minutes(
         steps = max(steps, FEW_STEPS)
     if steps == 0:
         needed = spent + found.run_seconds(prepared, 1)
-        raise CharlmError(f"--minutes {total:g}: the start and one step take {needed / 60:.2g} min; give more")
+        raise CharlmError(f"minutes {total:g}: the start and one step take {needed / 60:.2g} min; give more")
     settings = prepared.with_steps(steps)
     epochs = make_schedule(settings, engine.batches).epochs(steps)
     session.say(

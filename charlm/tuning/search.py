@@ -233,7 +233,7 @@ class Search:
         """Tell the study and the user how a trial ended; one that is run again has not ended."""
         if outcome.signal is not None or outcome.reason == TIME_IS_OVER:
             return
-        seconds, nats = outcome.progress.seconds, outcome.progress.best_nats
+        seconds, nats = outcome.progress.seconds, outcome.nats_per_char
         if outcome.reason != HOPELESS and nats is None:
             self._fail(trial, "no loss is a finite number")
             return

@@ -194,8 +194,8 @@ def _check_keys(space: Space) -> None:
             space.config(values)
         except CharlmError as error:
             message = str(error)
-            if message.startswith("--set"):
-                message = f"{space.path}: {section}: {message.removeprefix('--set').lstrip(': ')}"
+            if message.startswith("override"):
+                message = f"{space.path}: {section}: {message.removeprefix('override').lstrip(': ')}"
             raise CharlmError(message) from None
 
 

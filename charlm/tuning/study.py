@@ -150,7 +150,7 @@ class Study:
             self._study.set_user_attr(TRIAL_SECONDS, held)
         if asked is not None and asked != held:
             raise CharlmError(
-                f"--trial-minutes: found {asked / 60:g}; the trials of this search have {held / 60:g} min each: "
+                f"trial_minutes: found {asked / 60:g}; the trials of this search have {held / 60:g} min each: "
                 f"leave it out, or name another --out"
             )
         return float(held)

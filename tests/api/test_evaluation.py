@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import charlm
 from charlm.api.evaluation import Evaluation, text_to_score
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import Score
+from charlm.evaluation.scoring import Score, mean_score, score_stream
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.runs import run
 from charlm.text.corpus import Corpus, Split, open_corpus
@@ -48,11 +48,15 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
     assert (evaluation.text, evaluation.baselines) == (str(text), None)
 
 
-def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
+def test_the_best_model_scores_what_training_has_logged_before_it_was_calibrated(trained_run: Path) -> None:
     logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
     best, score = read_bundle(trained_run / "best"), charlm.evaluate(trained_run).score
     assert charlm.evaluate(charlm.load(trained_run)).score == score
-    assert score.nats_per_char == pytest.approx(min(logged), rel=1e-6)
+    assert score.nats_per_char == pytest.approx(best.facts["score"]["nats_per_char"], rel=1e-6)
+    assert score.nats_per_char < min(logged)
+    before = best.parameters.divide_logits(1 / best.facts["temperature"])
+    validation = open_corpus(trained_run / "corpus").split("validation")
+    assert mean_score(score_stream(before, validation)).nats_per_char == pytest.approx(min(logged), rel=1e-5)
     assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, rel=1e-5)
     assert len(score.block_means) == 1999 // 500
 

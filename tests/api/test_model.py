@@ -240,6 +240,20 @@ def test_the_states_of_a_text_are_those_of_its_steps(model: charlm.Model) -> Non
             np.testing.assert_allclose(layer[time], expected[0], atol=1e-6)
 
 
+def test_a_text_that_is_read_from_the_state_after_another_is_read_as_the_end_of_both(model: charlm.Model) -> None:
+    _, state = model.step(model.vocabulary.encode("a"))
+    for character in model.vocabulary.encode("bb"):
+        _, state = model.step([character], state)
+    np.testing.assert_allclose(model.logits("ab", state=state), model.logits("abbab")[3:], atol=1e-5)
+    np.testing.assert_allclose(model.score("ab\n", state=state), model.score("abbab\n")[3:], atol=1e-5)
+    for layer, whole in zip(model.states("ab", state=state), model.states("abbab"), strict=True):
+        np.testing.assert_allclose(layer, whole[3:], atol=1e-6)
+    with pytest.raises(CharlmError, match="state: given with the protocol windows"):
+        model.score("ab", protocol="windows", state=state)
+    with pytest.raises(CharlmError, match="state: found shapes"):
+        model.states("ab", state=state[:1])
+
+
 def test_surprise_shows_each_character_escaped_with_its_nats(model: charlm.Model) -> None:
     found = model.surprise("ab\n")
     assert found.characters == ("a", "b", "\n")

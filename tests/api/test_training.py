@@ -163,4 +163,4 @@ def test_the_first_loss_of_a_run_is_that_of_the_model_it_begins_with(training: O
     lines = (outcome.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     start = json.loads(lines[0])
     assert start["step"] == 0
-    assert start["nats_per_char"] == pytest.approx(training.progress.best_nats, rel=1e-5)
+    assert start["nats_per_char"] == pytest.approx(training.nats_per_char, rel=1e-5)

@@ -31,7 +31,7 @@ OPTIONS = {
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
     "serve": "--host --port --allow-host --slots --max-tokens --checkpoint --unknown",
     "tensorboard": "--host --port",
-    "runs": "--json",
+    "runs": "--group --json",
     "info": "",
     "completion": "",
     "config list": "",

@@ -32,11 +32,11 @@ train missing.txt -r out                              | missing.txt: no such fil
 train text.txt -r begun                               | begun: holds a run; continue it with --resume
 train text.txt -r out -s model.units=many             | model.units: found 'many'
 train corpus -r out -s corpus.level=byte              | corpus.level: found 'byte', but corpus was
-train text.txt -r out --minutes 3 -s training.steps=9 | --minutes 3: decides training.steps
+train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
 train text.txt -r out --init bundle -s model.units=5  | model.units: found 5; must be 4, as in bundle
 train --resume -r missing                             | missing: not a run
 tune nonsense --minutes 1                             | nonsense: no such recipe or YAML file
-tune space --minutes 1 --trial-minutes 0.6            | --trial-minutes: found 0.6; must be at most half
+tune space --minutes 1 --trial-minutes 0.6            | trial_minutes: found 0.6; must be at most half
 """)
 def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str) -> None:
     check_failure(line, expected)

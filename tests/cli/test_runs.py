@@ -54,6 +54,25 @@ def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference
     assert "+0.5000 " in table
 
 
+def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviation(bundle: Bundle) -> None:
+    scores = {"seed: 1": 1.5, "seed: 2": 1.6, "training: {data_seed: 3}": 1.75, "model: {units: 7}": 1.0}
+    for number, (config, score) in enumerate(scores.items()):
+        folder = make_scored_run(Path(f"runs/{number}"), bundle, score)
+        (folder / "config.yaml").write_text(config, encoding="utf-8")
+        os.utime(folder / "metrics.jsonl", (-number, -number))
+    make_run(Path("runs/unscored"))
+    seeds, other = json.loads(charlm("runs", "0", "1", "2", "3", "unscored", "--group", "--json").stdout)
+    mean, deviation = statistics.mean([1.5, 1.6, 1.75]), statistics.stdev([1.5, 1.6, 1.75])
+    assert (seeds["scored"], seeds["nats_per_char"]) == (3, pytest.approx(mean))
+    assert seeds["standard_deviation"] == pytest.approx(deviation)
+    assert (seeds["lowest"], seeds["highest"]) == (1.5, 1.75)
+    assert sorted(seeds["runs"]) == ["runs/0", "runs/1", "runs/2", "runs/unscored"]
+    assert (other["scored"], other["standard_deviation"], other["settings"]) == (1, None, {"model.units": 7})
+    lines = charlm("runs", "--group").stdout.splitlines()
+    assert lines[1].split() == ["runs", "mean", "nats", "deviation", "lowest", "highest", "recipe"]
+    assert lines[2].split()[:3] == ["3", f"{mean:.4f}", f"{deviation:.4f}"]
+
+
 def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> None:
     make_run(Path("runs/red\x1b[31m"))
     (make_run(Path("runs/bad")) / "config.yaml").write_text("units: 3", encoding="utf-8")

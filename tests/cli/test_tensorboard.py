@@ -30,6 +30,20 @@ def test_the_exit_code_says_whether_tensorboard_has_failed(
     assert charlm("tensorboard", tmp_path / "run").exit_code == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [((), "127.0.0.1:6006"), (("--host", "::1", "--port", 0), "[::1]:PORT")],
+    ids=["usual", "IPv6"],
+)
+def test_the_address_of_the_charts_is_said(
+    options: tuple[str | int, ...], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (make_run(tmp_path / "run") / "tensorboard").mkdir(exist_ok=True)
+    monkeypatch.setattr("charlm.cli.tensorboard.run_board", lambda _arguments: 0)
+    said = charlm("tensorboard", tmp_path / "run", *options).stderr
+    assert said == f"charlm: all charts (CUSTOM SCALARS): http://{shown}/#custom_scalars&_smoothingWeight=0\n"
+
+
 @pytest.fixture(scope="module")
 def address(trained_run: Path) -> Iterator[str]:
     """Serve the trained run and a copy of it with TensorBoard; yield the address."""

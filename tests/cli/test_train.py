@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 from commands import charlm
-from run_folders import read_metrics
 
 from charlm.cli.train import compare_scores
+from charlm.network.bundle import read_bundle
 from charlm.text.corpus import open_corpus
 
 
 def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
     assert command.exit_code == 0, command.stderr
-    best = min(line["nats_per_char"] for line in read_metrics(tmp_path / "run") if line["split"] == "validation")
+    best = read_bundle(tmp_path / "run" / "best").facts["score"]["nats_per_char"]
     first, second, third = command.stdout.splitlines()
     assert first == f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
     assert second.startswith(f"  step 60, {best / math.log(2):.4f} bits per character, perplexity {math.exp(best):.2f}")

@@ -94,12 +94,12 @@ def test_the_value_of_an_override_is_yaml_and_replaces_that_of_the_file(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seed", "--set seed: must be KEY=VALUE"),
-        ("seed.x=3", "--set: seed: found {'x': 3} (a mapping); must be a whole number"),
-        ("model.units=many", "--set: model.units: found 'many' (text)"),
-        ("seed=[", "--set seed: "),
-        ("seed=*x", "--set seed: line 1, column 1: not valid YAML: aliases are not allowed"),
-        ("training.optimizer" + ".x" * 5000 + "=1", "--set 'training.optimizer.x.x"),
+        ("seed", "override seed: must be KEY=VALUE"),
+        ("seed.x=3", "override: seed: found {'x': 3} (a mapping); must be a whole number"),
+        ("model.units=many", "override: model.units: found 'many' (text)"),
+        ("seed=[", "override seed: "),
+        ("seed=*x", "override seed: line 1, column 1: not valid YAML: aliases are not allowed"),
+        ("training.optimizer" + ".x" * 5000 + "=1", "override 'training.optimizer.x.x"),
     ],
 )
 def test_a_wrong_override_is_refused(file: Path, override: str, message: str) -> None:

@@ -71,8 +71,8 @@ def test_a_text_longer_than_a_config_may_be_is_refused() -> None:
     ],
 )
 def test_a_value_of_a_program_that_could_not_be_read_back_is_refused(value: object, problem: str) -> None:
-    with pytest.raises(CharlmError, match=rf"^--set a: .*{problem}"):
-        as_yaml([value], origin="--set a")
+    with pytest.raises(CharlmError, match=rf"^override a: .*{problem}"):
+        as_yaml([value], origin="override a")
     assert as_yaml({"a": (1, None, "x: y")}, origin="test") == {"a": [1, None, "x: y"]}
 
 

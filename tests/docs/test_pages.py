@@ -1,6 +1,9 @@
 """The README and docs/: links lead somewhere, commands and settings exist, code runs."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +87,18 @@ def test_quoted_library_code_runs(page: str) -> None:
     assert blocks
     for block in blocks:
         exec(block.replace('recipe="default"', 'recipe="tiny"'), {})
+
+
+@pytest.mark.slow
+def test_quoted_library_code_has_right_types() -> None:
+    for number, block in enumerate(code_blocks(text_of("docs/library.md"), "python")):
+        Path(f"block{number}.py").write_text(block, encoding="utf-8")
+    paths = sorted(map(str, Path().glob("block*.py")))
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), *paths]
+    checked = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"MYPYPATH": str(ROOT)}
+    )
+    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize("embedding", [None, 3])

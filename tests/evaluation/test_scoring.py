@@ -111,7 +111,7 @@ def test_text_of_fewer_than_two_characters_is_refused(
 
 
 def test_window_of_zero_characters_is_refused(parameters: Parameters) -> None:
-    with pytest.raises(CharlmError, match="--window 0: must be 1 or more"):
+    with pytest.raises(CharlmError, match="window 0: must be 1 or more"):
         score_windows(parameters, TEXT, window=0)
 
 

@@ -3,9 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from charlm.formats.card import escape_markdown, fenced, known_score, model_card
+from charlm.formats.card import escape_markdown, fenced, model_card
 from charlm.network.bundle import Bundle
 
 
@@ -30,14 +28,3 @@ def test_names_become_no_markdown_and_no_html() -> None:
 
 def test_a_text_cannot_end_its_code_block() -> None:
     assert fenced("a\n````\n# b", "text") == "`````text\na\n````\n# b\n`````"
-
-
-@pytest.mark.parametrize(
-    "score",
-    [
-        *(None, 3, [], {}, {"split": "<b>", "nats_per_char": 1.5}, {"split": "train", "nats_per_char": 1}),
-        *({"split": "validation", "nats_per_char": nats} for nats in (None, "1.5", True, float("nan"), 10**400)),
-    ],
-)
-def test_what_is_not_a_score_is_none(score: Any) -> None:
-    assert known_score({"score": score}) is None

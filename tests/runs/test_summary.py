@@ -4,13 +4,22 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_folders import make_run, make_scored_run
 
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
-from charlm.runs.summary import RunSummary, RunText, differing_settings, group_by_text, summarize, text_name
+from charlm.runs.summary import (
+    RunSummary,
+    RunText,
+    differing_settings,
+    group_by_text,
+    known_score,
+    summarize,
+    text_name,
+)
 from charlm.storage.locks import only_writer
 
 
@@ -93,3 +102,14 @@ def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
 )
 def test_documents_together_have_a_name(documents: list[str], name: str) -> None:
     assert text_name(documents) == name
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        *(None, 3, [], {}, {"split": "<b>", "nats_per_char": 1.5}, {"split": "train", "nats_per_char": 1}),
+        *({"split": "validation", "nats_per_char": nats} for nats in (None, "1.5", True, float("nan"), 10**400)),
+    ],
+)
+def test_what_is_not_a_score_is_none(score: Any) -> None:
+    assert known_score({"score": score}) is None

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, Trained, check_same, engine_of, resume, ticking, train
@@ -13,7 +14,7 @@ from run_folders import contents
 from charlm.config.recipes import section_name
 from charlm.config.schema import json_schema
 from charlm.errors import CharlmError
-from charlm.network.bundle import read_bundle
+from charlm.network.bundle import read_bundle, weights_sha256
 from charlm.runs.run import open_run
 from charlm.storage.locks import only_writer
 from charlm.training import loop
@@ -178,6 +179,51 @@ def test_the_program_can_end_a_run_at_an_evaluation_and_a_resumed_run_ends_like_
     assert (outcome.reason, outcome.progress.step, outcome.signal) == ("enough", 30, None)
     assert seen == list(reference.validation().items())[:3]
     check_same(resume(run.folder), reference)
+
+
+def test_each_step_is_reported_once_with_the_loss_that_the_log_averages(tmp_path: Path, reference: Trained) -> None:
+    seen: dict[int, float] = {}
+    run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
+    with stop_on_signal(on_step=lambda step, nats: seen.update({step: nats})) as session:
+        loop.train(run, engine_of(run), resume=True, session=session)
+    assert list(seen) == list(range(2, 51))
+    for line in reference.metrics:
+        if line["split"] == "train" and line["step"] > 5:
+            assert np.mean([seen[line["step"] - n] for n in range(5)]) == pytest.approx(line["nats_per_char"])
+
+
+def test_a_program_that_fails_in_a_step_leaves_a_run_that_ends_like_an_uninterrupted_one(
+    tmp_path: Path, reference: Trained
+) -> None:
+    def fail(step: int, _nats: float) -> None:
+        if step == 25:
+            raise ZeroDivisionError
+
+    run = open_run(train(tmp_path / "run", faults=interrupt_after(1)).folder)
+    with stop_on_signal(on_step=fail) as session, pytest.raises(ZeroDivisionError):
+        loop.train(run, engine_of(run), resume=True, session=session)
+    check_same(resume(run.folder), reference)
+
+
+def test_a_run_keeps_the_network_of_every_checkpoint_and_of_the_beginning(tmp_path: Path, reference: Trained) -> None:
+    kept = train(tmp_path / "kept", "training.keep_checkpoints=true")
+    steps = {int(path.name.removeprefix("step-")): path for path in (kept.folder / "steps").iterdir()}
+    assert sorted(steps) == list(range(0, 51, 10))
+    first = engine_of(open_run(kept.folder)).parameters()
+    assert weights_sha256(read_bundle(steps[0]).parameters) == weights_sha256(first)
+    shorter = train(tmp_path / "shorter", "training.steps=20", "training.schedule.name=constant")
+    constant = train(tmp_path / "constant", "training.keep_checkpoints=true", "training.schedule.name=constant")
+    expected, found = (
+        read_bundle(path) for path in (shorter.folder / "last", constant.folder / "steps/step-000000020")
+    )
+    assert weights_sha256(found.parameters) == weights_sha256(expected.parameters)
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path / "killed", "training.keep_checkpoints=true", faults=crash_after(25))
+    resume(tmp_path / "killed" / "run")
+    for path in steps.values():
+        for file in path.iterdir():
+            assert (tmp_path / "killed/run/steps" / path.name / file.name).read_bytes() == file.read_bytes()
+    assert not (reference.folder / "steps").exists()
 
 
 # The weights of another model

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpora import make_corpus
 from fake_engine import FakeEngines
 
 import charlm
@@ -13,7 +14,7 @@ from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
-from charlm.training.preparation import Preparation, Text, check_memory, prepare
+from charlm.training.preparation import Preparation, Text, check_memory, cut_text, prepare
 from charlm.training.signals import Session
 from charlm.training.timing import check_minutes
 
@@ -44,6 +45,19 @@ def test_a_text_alone_gets_the_recipe_for_its_size(characters: int, recipe: str,
     assert (prepared.is_advised, prepared.config.recipe, prepared.advised_minutes) == (True, recipe, minutes)
     assert prepared.config.model == expected.model
     assert prepared.config.training.optimizer == expected.training.optimizer
+
+
+def test_the_windows_depend_on_the_data_seed_if_there_is_one(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba\n" * 200)
+
+    def windows(seed: int, data_seed: int | None) -> list[int]:
+        training = TrainingConfig(data_seed=data_seed, shuffle=True, batch_size=4, sequence_length=4)
+        batches, _ = cut_text(Config(seed=seed, training=training), corpus)
+        found: list[int] = batches.positions(epoch=1, first=0, count=5).ravel().tolist()
+        return found
+
+    assert windows(1, None) == windows(2, 1) == windows(1, 1) != windows(2, None)
+    assert windows(1, 2) == windows(2, None)
 
 
 def test_a_batch_has_a_part_for_each_core() -> None:
@@ -127,13 +141,13 @@ def test_a_network_that_just_fits_is_accepted_and_with_a_byte_less_it_is_refused
 
 @pytest.mark.parametrize("minutes", [0, -1, math.nan, math.inf])
 def test_minutes_must_be_a_number_more_than_0(minutes: float) -> None:
-    with pytest.raises(CharlmError, match=r"^--minutes .*: must be a number more than 0$"):
+    with pytest.raises(CharlmError, match=r"^minutes .*: must be a number more than 0$"):
         check_minutes(minutes, {})
 
 
 @pytest.mark.parametrize("overrides", [["model.units=3", " training.steps = 5"], "training={epochs: 5}"])
 def test_the_length_is_not_given_twice(overrides: Any) -> None:
-    with pytest.raises(CharlmError, match=r"^--minutes 3: decides training\.(steps|epochs), which --set gives"):
+    with pytest.raises(CharlmError, match=r"^minutes 3: decides training\.(steps|epochs), which an override gives"):
         check_minutes(3, parse_overrides(overrides))
 
 
@@ -162,6 +176,6 @@ def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_t
 
 @pytest.mark.slow
 def test_a_time_that_the_start_takes_up_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^--minutes 0.0001: the start and one step take .* min; give more$"):
+    with pytest.raises(CharlmError, match=r"^minutes 0.0001: the start and one step take .* min; give more$"):
         charlm.train(recipe="tiny", minutes=0.0001, run=tmp_path / "deep/run")
     assert list(tmp_path.iterdir()) == []

@@ -3,21 +3,24 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from corpora import make_corpus
 from fake_engine import Faults, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, Trained, resume, train
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, resume, train
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, EarlyStoppingConfig, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_nats
-from charlm.network.bundle import Bundle, read_bundle
-from charlm.runs.run import Run
+from charlm.evaluation.scoring import mean_score, score_stream
+from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training.checkpoints import Progress
+from charlm.training.outputs import RunOutputs
 from charlm.training.recorder import Validator
 
 
@@ -78,6 +81,73 @@ def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) ->
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", faults=overconfident)
     assert trained.said[-2].startswith("best at step 10 of 50; 4 evaluations since no better (last ")
+
+
+LONG_TEXT = 30 * TEXT
+"""Its validation text is long enough to tell the temperature."""
+
+
+def test_at_the_end_the_logits_of_best_and_last_are_divided_by_the_temperature_that_fits_the_validation_text(
+    tmp_path: Path,
+) -> None:
+    overconfident = Faults(weights=lambda step: 3.0 if step <= 40 else 5.0)
+    trained = train(tmp_path / "run", "training.steps_per_call=1", text=LONG_TEXT, faults=overconfident)
+    ids, raw = open_run(trained.folder).corpus.split("validation"), trained.validation()
+    for name in ("best", "last"):
+        bundle = read_bundle(trained.folder / name)
+        divisor, scored = bundle.facts["temperature"], mean_score(score_stream(bundle.parameters, ids)).nats_per_char
+        assert divisor > 1.2
+        assert bundle.facts["score"]["nats_per_char"] == pytest.approx(scored, abs=1e-5)
+        original = bundle.parameters.divide_logits(1 / divisor)
+        uncalibrated = mean_score(score_stream(original, ids)).nats_per_char
+        assert uncalibrated == pytest.approx(raw[bundle.facts["step"]], abs=1e-5)
+        for other in (0.95, 1.05):
+            assert mean_score(score_stream(bundle.parameters.divide_logits(other), ids)).nats_per_char > scored
+    best = read_bundle(trained.folder / "best").facts
+    assert trained.outcome.nats_per_char == best["score"]["nats_per_char"]
+    assert trained.outcome.progress.best_nats == raw[best["step"]]
+    line = f"divided by {best['temperature']:.3f} scores {trained.outcome.nats_per_char:.4f} nats"
+    assert trained.said[-1] == f"calibrated: best/ with its logits {line}"
+
+
+@pytest.mark.parametrize("written", [0, 1, 2], ids=["before last/", "before best/", "after both"])
+def test_a_run_that_is_killed_while_it_is_calibrated_ends_as_if_it_had_not_been(
+    written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(tmp_path / "whole", text=LONG_TEXT)
+
+    def kill(_self: RunOutputs, change: Callable[[Bundle], Bundle]) -> None:
+        for name in ("last", "best")[:written]:
+            folder = tmp_path / "killed" / "run" / name
+            write_bundle(folder, change(read_bundle(folder)))
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunOutputs, "rewrite_bundles", kill)
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path / "killed", text=LONG_TEXT)
+    resumed = resume(tmp_path / "killed" / "run")
+    check_same(resumed, whole)
+    assert resumed.outcome.nats_per_char == whole.outcome.nats_per_char
+
+
+def test_a_run_that_goes_on_after_its_end_does_so_from_weights_that_are_not_calibrated(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "training.schedule.name=constant", text=LONG_TEXT)
+    half = train(tmp_path / "half", "training.schedule.name=constant", "training.steps=20", text=LONG_TEXT)
+    assert "temperature" in read_bundle(half.folder / "last").facts
+    check_same(resume(half.folder, "training.steps=50"), whole)
+
+
+def test_a_short_validation_text_or_none_and_an_interrupted_run_calibrate_nothing(
+    reference: Trained, tmp_path: Path
+) -> None:
+    stopped = train(tmp_path / "stopped", text=LONG_TEXT, faults=interrupt_after(20))
+    without = train(tmp_path / "without", "corpus.validation_fraction=0", text=LONG_TEXT)
+    for trained in (reference, stopped, without):
+        assert not [line for line in trained.said if line.startswith("calibrated")]
+        assert trained.outcome.nats_per_char == trained.outcome.progress.best_nats
+        for name in ("best", "last"):
+            assert "temperature" not in read_bundle(trained.folder / name).facts
 
 
 def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(reference: Trained, tmp_path: Path) -> None:

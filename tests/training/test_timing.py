@@ -32,20 +32,20 @@ COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.
 SETTINGS = TrainingConfig(steps=1, evaluate_every=5, checkpoint_every=3)
 
 
-@pytest.mark.parametrize(("steps", "seconds"), [(0, 100), (1, 1 + 10 + 200), (5, 5 + 10 + 300), (6, 6 + 20 + 300)])
-def test_a_run_is_its_steps_its_evaluations_and_its_checkpoints(steps: int, seconds: float) -> None:
+@pytest.mark.parametrize(("steps", "seconds"), [(0, 20 + 100), (1, 1 + 30 + 200), (5, 5 + 30 + 300), (6, 6 + 40 + 300)])
+def test_a_run_is_its_steps_its_evaluations_its_checkpoints_and_its_calibration(steps: int, seconds: float) -> None:
     assert COSTS.run_seconds(SETTINGS, steps) == seconds
 
 
 def test_evaluations_that_a_short_run_gets_in_addition_take_their_time() -> None:
     settings = TrainingConfig(steps=1, evaluate_every=500, checkpoint_every=500)
-    assert COSTS.run_seconds(settings, 100) == 100 + 10 + 200
-    assert COSTS.run_seconds(settings, 100, fewest=10) == 100 + 100 + 200
+    assert COSTS.run_seconds(settings, 100) == 100 + 30 + 200
+    assert COSTS.run_seconds(settings, 100, fewest=10) == 100 + 120 + 200
 
 
 @pytest.mark.parametrize("fewest", [0, 10])
 @pytest.mark.parametrize("evaluate_every", [5, 70, None])
-@pytest.mark.parametrize("seconds", [50, 210.9, 211, 315, 325.9, 326, 2000])
+@pytest.mark.parametrize("seconds", [50, 230.9, 231, 335, 345.9, 346, 2000])
 def test_of_all_numbers_of_steps_the_largest_that_fits_is_planned(
     seconds: float, evaluate_every: int | None, fewest: int
 ) -> None:
@@ -102,7 +102,7 @@ def test_teachers_take_their_steps_and_read_the_training_text(tmp_path: Path, mo
     monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: COSTS)
     found = teacher_seconds(run.config, run.corpus, FakeEngines(), session=Session(), step_seconds=1.0)
     reading = COSTS.evaluation_seconds * len(run.corpus.split("train")) / len(run.corpus.split("validation"))
-    assert found == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10 + 4 * 100 + reading))
+    assert found == pytest.approx(2 * (1000 + 12 * 1 + (2 + 2) * 10 + 4 * 100 + reading))
 
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0) -> Costs:
@@ -155,5 +155,5 @@ def test_minutes_become_the_steps_of_the_config(minutes: float | None, before: f
 def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_path: Path) -> None:
     prepared, engine = prepare_long(tmp_path)
     options: dict[str, Any] = {"minutes": 0.1, "started": time.perf_counter() - 600, "session": Session()}
-    with pytest.raises(CharlmError, match=r"^--minutes 0.1: the start and one step take 10 min; give more$"):
+    with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
         fit_to_minutes(prepared, engine, FakeEngines(), **options)

@@ -174,7 +174,7 @@ def test_another_length_of_trials_is_refused(searching: SearchFolder) -> None:
     searching.run(trials=1)
     study, _ = searching.open()
     assert study.settle_trial_seconds(None, default=99) == TRIAL_SECONDS
-    with pytest.raises(CharlmError, match="--trial-minutes: found 1; the trials of this search have"):
+    with pytest.raises(CharlmError, match="trial_minutes: found 1; the trials of this search have"):
         study.settle_trial_seconds(60, default=99)
 
 
