@@ -100,8 +100,6 @@ def draw_curves(curves: Curves) -> "Figure":
         axes.fill_between(validation.steps, below, above, color=ORANGE, alpha=0.18, linewidth=0)
     axes.set(xlabel="step", ylabel="nats per character")
     axes.set_xlim(0, None)
-    if curves.baselines:  # the first steps can be worse than guessing by a factor of thousands
-        axes.set_ylim(top=min(axes.get_ylim()[1], 1.2 * max(curves.baselines.values())))
     _draw_baselines(axes, curves.baselines)
     legend(figure)
     return figure
@@ -112,6 +110,8 @@ def _draw_baselines(axes: "Axes", baselines: Mapping[str, float]) -> None:
     for nats in baselines.values():
         axes.axhline(nats, **RULE)
     low, high = axes.get_ylim()
+    low, high = max(low, 0.0), min(high, 1.2 * max(baselines.values(), default=high))  # losses may begin in thousands
+    axes.set_ylim(low, high)
     gap, place = (high - low) * 0.055, high
     for name, nats in sorted(baselines.items(), key=lambda item: -item[1]):
         place = min(nats, place - gap)

@@ -130,9 +130,9 @@ def make_loss(reading: Reading) -> LossByClass:
 
 
 def loss_sentence(loss: LossByClass) -> str:
-    """Return what the loss is, and whether it is better than that of the n-gram model."""
+    """Return what the loss is, and whether it is better than that of the n-gram model, if the text can tell."""
     text = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
-    if loss.ngram_gain is None:
+    if loss.ngram_gain is None or loss.ngram_gain_standard_error is None:
         return text
     gain = with_error(abs(loss.ngram_gain), loss.ngram_gain_standard_error)
     return f"{text}, {gain} {'better' if loss.ngram_gain >= 0 else 'worse'} than counting {loss.ngram_order}-grams"

@@ -349,7 +349,7 @@ GRADIENT = Section(
         "a gradient can be seen as long as a thousandth is left",
         draw_gradient_by_lag,
     ),
-    sentence=gradient_sentence,
+    sentence=lambda found: gradient_sentence(found) if found[0].lag[-1] else "",  # no lag in a text of 2 or 3
 )
 CONTEXT = Section(
     "usable_context",

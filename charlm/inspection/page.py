@@ -170,6 +170,8 @@ def _summary(reports: Sequence[Report]) -> str:
     head = ("run", "text read", "f", "parameters", "nats per character", "characters scored")
     is_named = len(reports) > 1
     sentences = "".join(_sentence(report, is_named=is_named) for report in reports)
+    if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
+        sentences += f'<p class="help">{MEMORY}</p>'
     notes = "".join(_notes(report, is_named=is_named) for report in reports)
     return sentences + table(head, rows, caption="Runs on this page") + notes
 
@@ -177,8 +179,7 @@ def _summary(reports: Sequence[Report]) -> str:
 def _sentence(report: Report, *, is_named: bool) -> str:
     """Return the main numbers of a report, each part a link to the section that computed it."""
     links = "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary)
-    memory = f" {MEMORY}" if {"usable_context", "gradient_by_lag"} <= report.found.keys() else ""
-    return links and f'<p class="summary">{safe(report.name) if is_named else "This network"} {links}.{memory}</p>'
+    return links and f'<p class="summary">{safe(report.name) if is_named else "This network"} {links}.</p>'
 
 
 def _notes(report: Report, *, is_named: bool) -> str:

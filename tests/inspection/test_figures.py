@@ -137,6 +137,7 @@ def test_a_first_loss_of_thousands_of_nats_does_not_press_the_curves_together(wh
     wild = replace(curves, training=Curve(np.array([1, 30]), np.array([27_000.0, 1.5])))
     axes = draw("curves", replace(whole, found={"curves": wild})).axes[0]
     assert axes.get_ylim()[1] == pytest.approx(1.2 * 4.1)
+    assert 0 <= axes.get_ylim()[0] < 1.5
     assert draw("curves", whole).axes[0].get_ylim()[1] < 1.2 * 4.1
 
 
@@ -163,6 +164,8 @@ def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Rep
     assert list(names) == ["uniform", "unigram", "5-gram", "lzma"]
     low, high = figure.axes[0].get_ylim()
     assert names["5-gram"] - names["lzma"] >= 0.05 * (high - low)
+    assert low < 1.7
+    assert high > 4.1
 
 
 def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) -> None:

@@ -72,6 +72,7 @@ def test_the_errors_are_those_of_blocks_of_500_characters() -> None:
     assert loss_sentence(found).startswith(scores)
     assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams")
     assert loss_sentence(replace(found, ngram_gain=None)).endswith(" nats per character")
+    assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text
 
 
 def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:

@@ -122,7 +122,7 @@ def test_the_first_sentence_links_each_number_to_the_section_that_computed_it() 
     names = [name for name, _ in (loss, context, gradient, saturation)]
     assert names == ["loss_by_class", "usable_context", "gradient_by_lag", "saturation"]
     assert all(f'<section id="{name}">' in page for name in names)
-    assert loss[1].startswith(f"scores {number(found.get('loss_by_class').nats_per_char)} nats per character, ")
+    assert loss[1] == f"scores {number(found.get('loss_by_class').nats_per_char)} nats per character"
     assert context[1] == f"uses about {counted(found.get('usable_context').used, 'character')} of context"
     most = max(found.get("saturation").layers, key=lambda layer: layer.saturated_share)
     assert saturation[1] == f"is saturated at {most.saturated_share:.0%} in rnn.{most.layer}"
