@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from charlm.evaluation.scoring import (
     only_finite,
     record_surprise,
     score_ids,
-    score_stream,
     stream_logits,
 )
 from charlm.network.architecture import CONFIG_FILE
@@ -49,6 +49,8 @@ class Evaluation:
     """The length of the training text; 0 if it is not known, or was not needed."""
     static: Score | None = None
     """With dynamic evaluation or a mixture, the score of the network as it was trained; else None."""
+    alone: tuple[Score, ...] = ()
+    """Of an ensemble, without dynamic evaluation and mixture, the score of each of its networks; else empty."""
     skipped_characters: int = 0
     """How many characters were left out of the text, because the model does not know them."""
     dynamic_rates: tuple[float, ...] = ()
@@ -64,6 +66,11 @@ class Evaluation:
     def given_characters(self) -> int:
         """How many characters of the training text the simple models were given."""
         return min(self.training_characters, MAX_TRAINING_CHARACTERS)
+
+    @property
+    def compared(self) -> Score | None:
+        """What the score is worth comparing with: that without learning and mixture, or of the best network alone."""
+        return self.static or min(self.alone, key=lambda score: score.nats_per_char, default=None)
 
     @property
     def is_worse(self) -> bool:
@@ -127,9 +134,11 @@ def evaluate(
         raise CharlmError(f"{name}: {counted(len(ids), 'character')}: at least 2 are needed for a score")
     from threadpoolctl import threadpool_limits
 
+    read = partial(score_ids, ids=ids, protocol=protocol, window=window)
+    shown = partial(_shown, length=len(ids), show_progress=show_progress)
     # Values that are not finite raise a CharlmError. A stream has small products, and many streams have own threads.
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
-        rates, blocks = list[float](), score_ids(model.network, ids, protocol=protocol, window=window)
+        rates, blocks = list[float](), read(model.network)
         if (dynamic or mixed) and training is not None:
             rates, blocks = _read_and_learn(
                 model, ids, training, dynamic=dynamic, mixed=mixed, show_progress=show_progress
@@ -137,10 +146,11 @@ def evaluate(
             blocks = only_finite(blocks, advice="leave out --dynamic and --mix")
         if write_surprise is not None:
             blocks = record_surprise(blocks, ids, model.vocabulary, write_surprise)
-        score, static = mean_score(_shown(blocks, len(ids), "scoring", show_progress)), None
+        score, static, alone = mean_score(shown(blocks, "scoring")), None, list[Score]()
         if dynamic or mixed:
-            plain = only_finite(score_stream(model.network, ids))
-            static = mean_score(_shown(plain, len(ids), "scoring the model alone", show_progress))
+            static = mean_score(shown(read(model.network), "scoring the model alone"))
+        elif model.others:
+            alone = [mean_score(shown(read(one.parameters), "scoring each network")) for one in model.bundles]
     others = baseline_nats(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
@@ -151,6 +161,7 @@ def evaluate(
         others,
         training_characters=0 if training is None else len(training),
         static=static,
+        alone=tuple(alone),
         skipped_characters=skipped,
         dynamic_rates=tuple(rates),
         is_mixed=mixed,
@@ -159,7 +170,7 @@ def evaluate(
     )
 
 
-def _shown(blocks: Iterable[Floats], length: int, name: str, show_progress: bool) -> Iterator[Floats]:
+def _shown(blocks: Iterable[Floats], name: str, *, length: int, show_progress: bool) -> Iterator[Floats]:
     """Yield the nats of a text unchanged, and show how many of its characters are scored, and how long the rest takes.
 
     Dynamic evaluation and mixtures take minutes for a hundred thousand characters.

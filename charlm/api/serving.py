@@ -6,7 +6,6 @@ from pathlib import Path
 
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice
-from charlm.formats.card import summarize
 from charlm.formats.web_page import endpoint_page
 from charlm.network.architecture import MODEL
 from charlm.runs.folder import BundleName, as_paths, model_name
@@ -75,7 +74,7 @@ def serve(
         for name, model in models.items()
     }
     batches = {name: _batch(model, bounds.slots) for name, model in models.items()}
-    page = endpoint_page({name: summarize(model.bundle) for name, model in models.items()})
+    page = endpoint_page({name: model.bundle for name, model in models.items()})
     listener = listen(host, port)
     with listener:
         listener.listen(2048)

@@ -165,6 +165,10 @@ def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int)
         "mixed": found.is_mixed,
         "static_nats_per_char": found.static.nats_per_char if found.static else None,
         "static_difference_error": score.difference_error(found.static) if found.static else None,
+        "alone": [
+            {"nats_per_char": other.nats_per_char, "difference_error": score.difference_error(other)}
+            for other in found.alone
+        ],
     }
     if found.baselines is not None:
         figures["baselines"] = found.baselines
@@ -187,9 +191,10 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
     yield from _table(found)
     if (error := found.score.standard_error) is not None:
         yield f"  standard error of this model's mean, by blocks of {ERROR_BLOCK} characters: {error:.4f} nats"
-    if found.static is not None and (error := found.score.difference_error(found.static)) is not None:
-        gain = found.static.nats_per_char - found.score.nats_per_char
-        yield f"  {gain:.4f} nats below the network as it was trained, standard error {error:.4f}"
+    if (other := found.compared) is not None and (error := found.score.difference_error(other)) is not None:
+        gain = other.nats_per_char - found.score.nats_per_char
+        name = "the best of its networks" if found.alone else "the network as it was trained"
+        yield f"  {gain:.4f} nats below {name}, standard error {error:.4f}"
     if (copies := found.copies) is not None:
         from charlm.text.copies import MIN_SPAN
 

@@ -31,30 +31,36 @@ _START_ENDPOINT = f"""{_TAKE}globalThis.page = startPage(new EndpointSource(JSON
 
 def export_html(bundle: Bundle, *, title: str) -> dict[str, bytes]:
     """Return index.html, the page of a model with a title."""
-    scripts = [read_shipped("model.js"), read_shipped("page.js"), _START]
+    scripts = [*map(read_shipped, ("model.js", "state.js", "page.js")), _START]
     weights = b"".join(tensor.astype("<f4").tobytes() for tensor in bundle.parameters.tensors().values())
     data = {"network": json_for_page(_spec(bundle, title)), "weights": base64.b64encode(weights).decode()}
     return {"index.html": render_page(title=title, scripts=scripts, data=data).encode()}
 
 
-def endpoint_page(models: Mapping[str, str]) -> bytes:
+def endpoint_page(bundles: Mapping[str, Bundle]) -> bytes:
     """Return the page of a server: it writes by requests to the server that it comes from.
 
     Args:
-        models: What each model is, in a sentence, by its name; one or more.
+        bundles: The models by name; one or more.
 
     """
-    scripts = [read_shipped("endpoint.js"), read_shipped("page.js"), _START_ENDPOINT]
-    data = {"models": json_for_page([{"name": name, "summary": summary} for name, summary in models.items()])}
-    title = next(iter(models)) if len(models) == 1 else "charlm"
+    scripts = [*map(read_shipped, ("endpoint.js", "state.js", "page.js")), _START_ENDPOINT]
+    data = {"models": json_for_page([{"name": name, **_about(bundle)} for name, bundle in bundles.items()])}
+    title = next(iter(bundles)) if len(bundles) == 1 else "charlm"
     return render_page(title=title, scripts=scripts, data=data, connect="'self'").encode()
+
+
+def _about(bundle: Bundle) -> dict[str, Any]:
+    """Return what the page says of a model, and begins with."""
+    shape, temperature = bundle.architecture, bundle.sampling_temperature()
+    return {"summary": summarize(bundle), "temperature": temperature, "layers": shape.layers, "units": shape.units}
 
 
 def _spec(bundle: Bundle, title: str) -> dict[str, Any]:
     shape = bundle.architecture
     return {
         "title": title,
-        "summary": summarize(bundle),
+        "about": _about(bundle),
         "architecture": {name: getattr(shape, name) for name in shape.__dataclass_fields__},
         "tensors": [[name, tensor.size] for name, tensor in bundle.parameters.tensors().items()],
         "vocabulary": json.loads(bundle.vocabulary.to_json()),

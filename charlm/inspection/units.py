@@ -39,9 +39,9 @@ SHIFTS = 200
 BEST = 3
 """How many units are named for a feature."""
 MOST_INTERPRETABLE = 12
-EXCERPT = (64, 400)
-"""The least and the most characters of the excerpt."""
-EXCERPT_VALUES = 200_000
+EXCERPT = (2_000, 4_000)
+"""The least and the most characters of the excerpt, if the text has as many."""
+EXCERPT_VALUES = 1_000_000
 """How many outputs the excerpt has in all, unless that makes it shorter than the least."""
 
 
@@ -119,9 +119,11 @@ class Units:
     interpretable: tuple[UnitScore, ...]
     """The strongest score of each of the most interpretable units, strongest first; all are beyond chance."""
     excerpt: NDArray[np.int64]
-    """The ids of the excerpt, the beginning of the text, int64 [T]; `layers` has the outputs of every unit after
-    each."""
+    """The ids of the excerpt, the part of the text with the most features in it, int64 [T]; `layers` has the outputs of
+    every unit after each."""
     layers: tuple[LayerOutputs, ...]
+    excerpt_start: int = 0
+    """The position in the text of the first character of the excerpt."""
 
 
 def score_units(
@@ -149,6 +151,7 @@ def score_units(
     joined = np.concatenate(outputs, 1).T
     ranked = [(centred_ranks(joined, groups), groups) for groups in (np.zeros(len(ids), np.int64), ids)]
     places = [(layer, unit) for layer, output in enumerate(outputs) for unit in range(output.shape[1])]
+    frequent = [feature for feature in found if _is_frequent(feature)]
     scores = [
         _score(
             feature,
@@ -159,18 +162,29 @@ def score_units(
             ),
             places,
         )
-        for feature in found
-        if _is_frequent(feature)
+        for feature in frequent
     ]
     length = min(max(EXCERPT_VALUES // len(places), EXCERPT[0]), EXCERPT[1])
+    start = _richest_part(frequent, length)
+    excerpt = slice(start, start + length)
     return Units(
         positions=range(len(ids)),
         shifts=shifts,
         features=tuple(feature for feature, _ in scores),
         interpretable=_most_interpretable([feature for feature, _ in scores]),
-        excerpt=ids[:length],
-        layers=_layers([output[:length] for output in outputs], scores),
+        excerpt=ids[excerpt],
+        layers=_layers([output[excerpt] for output in outputs], scores),
+        excerpt_start=start,
     )
+
+
+def _richest_part(features: Sequence[Feature], length: int) -> int:
+    """Return where the part of a text begins in which most features occur MIN_COUNT times; fewer count for less."""
+    marks = [feature.values > 0 for feature in features if feature.kind == "yes/no"]
+    if not marks or len(marks[0]) <= length:
+        return 0
+    sums = np.cumsum(np.pad(np.stack(marks), ((0, 0), (1, 0))), 1)
+    return int(np.minimum(sums[:, length:] - sums[:, :-length], MIN_COUNT).sum(0).argmax())
 
 
 def _is_frequent(feature: Feature) -> bool:
@@ -299,14 +313,15 @@ def _centre_and_scale(outputs: LayerOutputs, unit: int) -> tuple[float, float]:
 def browser(units: Units, characters: Characters, run: int) -> str:
     """Return a browser of all units; `run` is the number of the run on the page, from 0."""
     best = "".join(
-        f'<option value="{score.layer} {score.unit}">rnn.{score.layer}, unit {score.unit}: {safe(score.feature)}'
-        for score in units.interpretable
+        f'<option value="{score.layer} {score.unit}"{" selected" * (index == 0)}>'
+        f"rnn.{score.layer}, unit {score.unit}: {safe(score.feature)}"
+        for index, score in enumerate(units.interpretable)
     )
     layers = "".join(f'<option value="{each.layer}">rnn.{each.layer}' for each in units.layers)
     names = [characters[index] for index in units.excerpt]
     text = passage(names, [0] * len(names), label="text coloured by a unit")
     hidden = "" if best else " hidden"
-    first = f'<label{hidden}>The most interpretable <select class="best">{best}</select></label>'
+    first = f'<label{hidden}>The most interpretable: click one<br><select class="best" size="6">{best}</select></label>'
     return (
         f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
         f'unit <input class="unit" type="number" min="0" value="0"></label>'
@@ -322,7 +337,7 @@ def units_data(units: Units) -> dict[str, Any]:
         "layers": [
             {
                 "scales": [_centre_and_scale(each, unit) for unit in range(each.values.shape[1])],
-                "values": to_plain(each.values),
+                "values": each.values.tolist(),
                 "features": list(each.features),
                 "strengths": to_plain(each.strengths),
             }

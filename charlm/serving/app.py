@@ -19,8 +19,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from charlm.serving.answers import DONE, Piece, to_event
 from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.guard import check_host, check_key, check_origin
-from charlm.serving.jobs import RequestPlan, ServedModel, plan_request
-from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, ServerLimits, parse_request
+from charlm.serving.jobs import RequestPlan, ServedModel, encode_prompts, find_model, plan_request
+from charlm.serving.requests import (
+    Body,
+    ChatRequest,
+    CompletionRequest,
+    RequestError,
+    ServerLimits,
+    StatesRequest,
+    parse_request,
+)
+from charlm.serving.states import read_states
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -51,6 +60,7 @@ class Service:
     ) -> None:
         self._models, self._dispatcher = models, dispatcher
         self._limits, self._page = limits, page
+        self._turn = asyncio.Lock()  # of the requests for states
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -59,6 +69,7 @@ class Service:
             Route("/v1/models", self.list_models),
             Route("/v1/completions", partial(self.complete, CompletionRequest), methods=["POST"]),
             Route("/v1/chat/completions", partial(self.complete, ChatRequest), methods=["POST"]),
+            Route("/v1/states", self.show_states, methods=["POST"]),
         ]
 
     async def show_page(self, _: Request) -> Response:
@@ -79,17 +90,30 @@ class Service:
 
         A client that goes before that frees its slots.
         """
-        body = await self._read_body(request)
-        wanted: CompletionRequest | ChatRequest = (
-            parse_request(kind, body)
-            if len(body) <= SMALL_BODY_BYTES
-            else await asyncio.to_thread(parse_request, kind, body)
-        )
+        wanted: CompletionRequest | ChatRequest = await self._parse(kind, request)
         plan = plan_request(wanted, self._models, self._limits)
         pieces = self._dispatcher.pieces(plan)
         begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
         answer = await unless_disconnected(begin, request)
         return Response(status_code=499) if answer is None else answer  # nobody reads it
+
+    async def show_states(self, request: Request) -> Response:
+        """POST /v1/states: the state after a text, and the values of a unit over it."""
+        wanted = await self._parse(StatesRequest, request)
+        model = find_model(wanted.model, self._models)
+        (ids,) = encode_prompts([wanted.prompt], model, self._limits, name="prompt")
+
+        async def answer() -> Response:
+            parameters = self._dispatcher.parameters(model.name)
+            found = await read_states(parameters, ids, wanted, model.vocabulary, turn=self._turn)
+            return json_response({"object": "states", "model": model.name, **found})
+
+        return await unless_disconnected(answer(), request) or Response(status_code=499)
+
+    async def _parse(self, kind: type[Body], request: Request) -> Body:
+        body = await self._read_body(request)
+        is_small = len(body) <= SMALL_BODY_BYTES
+        return parse_request(kind, body) if is_small else await asyncio.to_thread(parse_request, kind, body)
 
     async def _read_body(self, request: Request) -> bytes:
         """Return the body; refuse one that is too large or that takes too long to arrive."""

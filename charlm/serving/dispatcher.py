@@ -102,6 +102,10 @@ class Dispatcher:
         """Whether no text is written, and none waits."""
         return not self._jobs and not any(ticket.is_reading or ticket.is_ready for ticket in self._tickets)
 
+    def parameters(self, model: str) -> Parameters:
+        """Return the weights of a model by its name."""
+        return self._batches[model].parameters
+
     async def pieces(self, plan: RequestPlan) -> AsyncGenerator[tuple[int, Piece]]:
         """Yield the pieces of the texts as they become certain, each with the index of its text.
 

@@ -80,13 +80,13 @@ def plan_request(
         RequestError: the model is not known (404), or a prompt or a number is more than the server takes (400).
 
     """
-    model = _find_model(wanted, models)
+    model = find_model(wanted.model, models)
     is_chat = isinstance(wanted, ChatRequest)
     given = [wanted.prompt] if isinstance(wanted, ChatRequest) else wanted.prompt
     likeliest = None if isinstance(wanted, ChatRequest) else wanted.logprobs
     texts, length = wanted.n * len(given), _length(wanted, limits)
     _check_count(texts, limits)
-    prompts = _encode(given, model, limits, name="messages" if is_chat else "prompt")
+    prompts = encode_prompts(given, model, limits, name="messages" if is_chat else "prompt")
     _check_answer(length * texts, likeliest, limits)
     return RequestPlan(
         model=model.name,
@@ -105,21 +105,27 @@ def plan_request(
     )
 
 
-def _find_model(wanted: Sampling, models: Mapping[str, ServedModel]) -> ServedModel:
-    if wanted.model is None:
+def find_model(name: str | None, models: Mapping[str, ServedModel]) -> ServedModel:
+    """Return a model by its name, the first one if there is no name; raises RequestError if it is not known."""
+    if name is None:
         return next(iter(models.values()))
-    if wanted.model not in models:
+    if name not in models:
         raise RequestError(
             404,
-            f"model: found {short_repr(wanted.model)}; this server has {', '.join(models)}",
+            f"model: found {short_repr(name)}; this server has {', '.join(models)}",
             param="model",
             code="model_not_found",
         )
-    return models[wanted.model]
+    return models[name]
 
 
-def _encode(given: Sequence[str], model: ServedModel, limits: ServerLimits, *, name: str) -> list[NDArray[np.int64]]:
-    """Return the ids of each prompt, none if it has no character that the model knows."""
+def encode_prompts(
+    given: Sequence[str], model: ServedModel, limits: ServerLimits, *, name: str
+) -> list[NDArray[np.int64]]:
+    """Return the ids of each prompt, none if it has no character that the model knows.
+
+    Raises RequestError, which names the field, if a character is not known, or there are more than the server reads.
+    """
     try:
         prompts = [model.vocabulary.encode(prompt, unknown=model.unknown) for prompt in given]
     except CharlmError as error:

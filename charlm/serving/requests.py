@@ -171,6 +171,16 @@ class Message(_Strict):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
+class StatesRequest(_Strict):
+    """The body of POST /v1/states."""
+
+    model: str | None = None
+    prompt: Text = ""
+    layer: Annotated[int, Field(ge=0)] = 0
+    unit: Annotated[int, Field(ge=0)] | None = None
+    """Whose values are wanted, of the layer; None = none."""
+
+
 class ChatRequest(Sampling):
     """The body of POST /v1/chat/completions."""
 
@@ -193,16 +203,16 @@ class ChatRequest(Sampling):
         return "\n".join(message.text for message in self.messages)
 
 
-Request = TypeVar("Request", bound=Sampling)
+Body = TypeVar("Body", bound=_Strict)
 
 
-def parse_request(kind: type[Request], body: bytes) -> Request:
+def parse_request(kind: type[Body], body: bytes) -> Body:
     """Return the request in a body.
 
     A field that is null is taken as left out, wherever it is and whatever its name: it asks for nothing.
 
     Args:
-        kind: CompletionRequest or ChatRequest.
+        kind: CompletionRequest, ChatRequest or StatesRequest.
         body: JSON in UTF-8.
 
     Raises:
@@ -237,7 +247,7 @@ def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _first_error(error: ValidationError, kind: type[Sampling]) -> RequestError:
+def _first_error(error: ValidationError, kind: type[_Strict]) -> RequestError:
     """Return the refusal for the first of the mistakes in a request."""
     details = error.errors(include_url=False)[0]
     path = [str(part) for part in details["loc"]]
@@ -246,7 +256,7 @@ def _first_error(error: ValidationError, kind: type[Sampling]) -> RequestError:
     return RequestError(400, message[:500], param=path[0] if path else None)
 
 
-def _explain(details: ErrorDetails, kind: type[Sampling]) -> str:
+def _explain(details: ErrorDetails, kind: type[_Strict]) -> str:
     if details["type"] == "extra_forbidden":
         near = nearest(str(details["loc"][-1]), kind.model_fields)
         return "is not supported by charlm" + (f"; did you mean {near}?" if near else "")

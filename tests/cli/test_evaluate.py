@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from commands import charlm
 
 from charlm.api.evaluation import Evaluation, evaluate
 from charlm.api.model import load
+from charlm.network.bundle import read_bundle, write_bundle
 from charlm.text.corpus import open_corpus
 
 BASELINES = {"uniform", "lzma", "unigram", "5-gram"}
@@ -48,6 +50,24 @@ def test_what_a_mixture_gains_is_printed_with_the_error_of_the_difference(traine
     gain = found["static_nats_per_char"] - found["nats_per_char"]
     line = f"  {gain:.4f} nats below the network as it was trained, standard error {error:.4f}\n"
     assert line in charlm("evaluate", trained_run, "--mix").stdout
+
+
+def test_what_an_ensemble_gains_over_its_best_network_is_printed_with_the_error_of_the_difference(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    best = read_bundle(trained_run / "best")
+    write_bundle(tmp_path / "worse", replace(best, parameters=best.parameters.divide_logits(3)))
+    found = figures(trained_run, "--with", tmp_path / "worse")
+    scores = [
+        evaluate(each, trained_run / "corpus", split="validation").score for each in (trained_run, tmp_path / "worse")
+    ]
+    together = evaluate(load(trained_run, others=[tmp_path / "worse"])).score
+    assert [alone["nats_per_char"] for alone in found["alone"]] == [score.nats_per_char for score in scores]
+    errors = [together.difference_error(score) for score in scores]
+    assert [alone["difference_error"] for alone in found["alone"]] == pytest.approx(errors)
+    gain = scores[0].nats_per_char - together.nats_per_char
+    line = f"  {gain:.4f} nats below the best of its networks, standard error {errors[0]:.4f}\n"
+    assert line in charlm("evaluate", trained_run, "--with", tmp_path / "worse").stdout
 
 
 # --baselines, --surprise, --dynamic, --with

@@ -24,6 +24,6 @@ def test_every_picture_follows_the_theme_of_the_reader() -> None:
 
 
 def test_no_picture_lies_about_unused() -> None:
-    pages = PAGE + text_of("README.md")
+    pages = PAGE + text_of("README.md") + text_of("docs/lesson.ipynb")
     used = {name.rpartition("/")[2] for name in re.findall(r"\]\(((?:docs/)?pictures/[^)]+)\)", pages)}
     assert used == {path.name for path in (ROOT / "docs" / "pictures").iterdir()}

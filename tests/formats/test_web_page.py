@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from chromium import chromium
 from commands import charlm
@@ -15,6 +16,7 @@ from formats.networks import STRANGE, BundleMaker, write_export
 from charlm.api.model import Model, load
 from charlm.formats.web_page import export_html, render_page
 from charlm.network.bundle import Bundle
+from charlm.network.rnn import Parameters, parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
 HOSTILE = '</title><script>alert("x")</script>'
@@ -62,8 +64,8 @@ def test_only_a_score_on_unseen_text_is_called_so(make_bundle: BundleMaker) -> N
     summaries = []
     for split in ("validation", "train"):
         scored = replace(bundle, facts={"score": {"split": split, "nats_per_char": 1.5}})
-        summaries.append(json.loads(block(page_of(scored), "network"))["summary"])
-    assert summaries[0].endswith("2.16 bits per character on unseen text.")
+        summaries.append(json.loads(block(page_of(scored), "network"))["about"]["summary"])
+    assert summaries[0].endswith("1.50 nats (2.16 bits) per character on unseen text.")
     assert "bits" not in summaries[1]
 
 
@@ -71,6 +73,11 @@ def test_a_page_with_another_source_may_connect_to_its_server() -> None:
     page = render_page(title="x", scripts=["1"], connect="'self'")
     assert "connect-src 'self'" in page
     assert elements(page, "script") == ["1"]
+
+
+def minus(value: float) -> str:
+    """Return a number as the page writes it."""
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 pytestmark = pytest.mark.slow
@@ -110,6 +117,21 @@ class Browser:
         """Click an element by its id, and wait."""
         self.find(name).click()
         self.wait()
+
+    def point_at(self, unit: int, *, click: bool = False) -> None:
+        """Point at the cell of a unit, or click it."""
+        from selenium.webdriver import ActionChains
+
+        script = "return page.view.places[arguments[0]].map((edge, axis) => edge + page.view.size[axis] / 2)"
+        canvas, place = self.find("state"), self.driver.execute_script(script, unit)
+        x, y = (at - size / 2 for at, size in zip(place, (canvas.size["width"], canvas.size["height"]), strict=True))
+        actions = ActionChains(self.driver).move_to_element_with_offset(canvas, round(x), round(y))
+        (actions.click() if click else actions).perform()
+        self.wait()
+
+    def spans(self, attribute: str) -> list[Any]:
+        """Return an attribute of each character of the text."""
+        return list(self.driver.execute_script(f"return [...page.on.text.children].map((span) => span.{attribute})"))
 
     def press(self, key: str, **options: Any) -> None:
         """Press a key outside of the fields, and wait."""
@@ -301,8 +323,107 @@ def test_nothing_is_wider_than_the_page(browser: Browser, trained: Model, tmp_pa
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_the_page_begins_at_the_temperature_of_the_recipe(
+    browser: Browser, make_bundle: BundleMaker, tmp_path: Path
+) -> None:
+    for temperature in (0.73, 2.5):
+        bundle = replace(make_bundle(), config=f"sampling: {{temperature: {temperature}}}\n")
+        browser.open(tmp_path / str(temperature), bundle)
+        assert float(browser.find("temperature").get_property("value")) == temperature
+        assert browser.find("temperature-value").text == f"{temperature:.2f}"
+
+
+def test_the_states_of_the_page_are_those_of_charlm(
+    browser: Browser, trained_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    text = "The ferry lies on the mud, and nobody comes.\n" * 5
+    for name, run in trained_runs.items():
+        model = load(run)
+        browser.open(tmp_path / name, model.bundle).fill(prompt=text)
+        np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(text)), atol=1e-5)
+
+
+def test_a_cell_colours_the_text_by_its_unit_and_a_character_shows_the_state_after_it(
+    page: Browser, trained: Model
+) -> None:
+    text, layer, unit = "The ferry", 1, 30
+    page.fill(prompt=text)
+    states = trained.states(text)
+    page.point_at(layer * 48 + unit)
+    assert page.find("unit-value").text == f"rnn.1, unit 30: {minus(states[layer][-1, unit])}"
+    page.point_at(layer * 48 + unit, click=True)
+    np.testing.assert_allclose([*map(float, page.spans("dataset.value"))], states[layer][:, unit], atol=1e-5)
+    assert all(colour.startswith("color-mix") for colour in page.spans("style.backgroundColor"))
+    assert (page.find("layer").get_property("value"), page.find("unit").get_property("value")) == ("1", "30")
+    page.driver.find_elements("css selector", "#text span")[4].click()
+    assert page.find("detail").text.endswith(f"bits; rnn.1, unit 30: {minus(states[layer][4, unit])}")
+    assert "after character 5 of the text, f," in page.find("state-note").text
+    assert page.find("unit-value").text == f"rnn.1, unit 30: {minus(states[layer][4, unit])}"
+    page.point_at(0)
+    assert page.find("unit-value").text == f"rnn.0, unit 0: {minus(states[0][4, 0])}"
+    page.point_at(layer * 48 + unit, click=True)
+    assert set(page.spans("style.backgroundColor")) == {""}
+    assert "the chance that the model gave" in page.find("legend").get_property("textContent")
+
+
+def test_the_keyboard_chooses_a_unit_and_a_character(page: Browser, trained: Model) -> None:
+    page.fill(prompt="The ferry", unit=7)
+    states = trained.states("The ferry")
+    assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][-1, 7])}"
+    keys = pytest.importorskip("selenium.webdriver").Keys
+    page.find("text").send_keys(keys.ARROW_LEFT, keys.ARROW_LEFT)
+    assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][-2, 7])}"
+    page.find("text").send_keys(keys.HOME, keys.ARROW_RIGHT)
+    assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][1, 7])}"
+    page.press("Escape")
+    assert "after the last character" in page.find("state-note").text
+    page.fill(unit=48)  # there are 48
+    assert page.find("off").get_property("disabled")
+
+
+def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
+    """Return the weights without those that read a unit: the network computes as if its value were 0."""
+    tensors = {name: tensor.copy() for name, tensor in parameters.tensors().items()}
+    tensors[f"rnn.{layer}.recurrent_kernel"][unit] = 0
+    if layer + 1 < len(parameters.layers):
+        tensors[f"rnn.{layer + 1}.kernel"][unit] = 0
+    if parameters.skip_connections or layer + 1 == len(parameters.layers):
+        tensors["logits.kernel"][unit + layer * 48 * parameters.skip_connections] = 0
+    return parameters_from_tensors(
+        tensors, activation=parameters.activation, skip_connections=parameters.skip_connections
+    )
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_text_is_written_on_without_a_unit_that_is_off_until_it_is_on_again(
+    page: Browser, trained: Model, layer: int
+) -> None:
+    unit, prompt, vocabulary = 5, "The ", trained.vocabulary
+    whole, part = trained.bundle.parameters, without_unit(trained.bundle.parameters, layer, unit)
+    state = tuple(output[-1:].copy() for output in trained.states(prompt))
+    written = prompt
+    for parameters in (part, whole):
+        state[layer][:, unit] = 0
+        logits = parameters.logits(state)
+        for _ in range(60):
+            index = logits.argmax(-1)
+            written += vocabulary.decode(index)
+            logits, state = parameters.step(index, state)
+    page.fill(prompt=prompt, temperature=0, length=60, layer=layer, unit=unit)
+    page.click("off")
+    assert page.find("all-on").text == "1 unit is off: switch all on"
+    page.click("write")
+    assert page.spans("dataset.value")[len(prompt) :] == ["0"] * 60
+    page.click("all-on")
+    assert not page.find("all-on").is_displayed()
+    page.click("write")
+    assert page.text == written
+    assert written != prompt + str(trained.generate(prompt, length=120, temperature=0))
+
+
 def test_every_field_and_button_has_a_name(page: Browser) -> None:
-    page.fill(prompt="The ")
+    page.fill(prompt="The ", unit=0)
+    page.click("off")
     for element in page.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
         assert element.accessible_name.strip(), element.get_attribute("outerHTML")
 

@@ -97,12 +97,22 @@ def test_a_unit_that_only_tells_characters_apart_has_no_strength_given_the_chara
 
 def test_the_browser_has_the_outputs_of_every_unit_on_an_excerpt(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(vocabulary_size=10, layers=2, units=6)
-    ids = bracketed_text(2000)
+    ids = bracketed_text(3000)
     units = scores_of(parameters, ids, shifts=5)
-    np.testing.assert_array_equal(units.excerpt, ids[:400])
-    lowest = states_of(parameters, ids)[0]
-    np.testing.assert_allclose(units.layers[0].values, lowest[:400], atol=0.006)
-    assert [layer.values.shape for layer in units.layers] == [(400, 6), (400, 6)]
+    assert (len(units.excerpt), units.excerpt_start) == (len(ids), 0)
+    np.testing.assert_allclose(units.layers[0].values, states_of(parameters, ids)[0], atol=0.006)
+    assert [layer.values.shape for layer in units.layers] == [(len(ids), 6), (len(ids), 6)]
+
+
+def test_the_excerpt_is_where_the_features_occur() -> None:
+    ids = BRACKETS.encode("abc def\n" * 550 + "(ab) " * 30 + "abc def\n" * 50)
+    outputs = (np.random.default_rng(1).standard_normal((len(ids), 600)).astype(np.float32),)
+    features = [each for each in features_of(ids, BRACKETS) if each.name == "in quotes or brackets"]
+    units = score_units(outputs, ids, BRACKETS, features=features, shifts=5)
+    assert len(units.excerpt) == 2000
+    np.testing.assert_array_equal(units.excerpt, ids[units.excerpt_start :][:2000])
+    np.testing.assert_allclose(units.layers[0].values, outputs[0][units.excerpt_start :][:2000], atol=0.006)
+    assert BRACKETS.decode(units.excerpt).count("(") >= 10  # and 20 characters between brackets
 
 
 def test_a_feature_that_hardly_occurs_is_not_scored(random_parameters: RandomParameters) -> None:

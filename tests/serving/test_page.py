@@ -2,11 +2,22 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from bundles import architecture_of
 from chromium import chromium
+from conftest import RandomParameters
+from faults.serve_load import serving
 from serving.conftest import Server
+
+from charlm.api.model import load
+from charlm.config.file import dump_config
+from charlm.config.schema import Config
+from charlm.network.bundle import Bundle, write_bundle
+from charlm.text.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +58,11 @@ class Page:
             self.one(f"#{name}"),
             value,
         )
+
+    def values(self) -> list[str]:
+        """Return the values of the chosen unit beside each character of the text."""
+        script = "return [...document.getElementById('text').children].map((span) => span.dataset.value)"
+        return list(self.browser.execute_script(script))
 
     @property
     def text(self) -> str:
@@ -131,3 +147,45 @@ def test_what_was_not_shown_when_the_user_stopped_is_not_part_of_the_text(page: 
     page.wait(lambda: "stopped" in page.status)
     assert page.browser.execute_script("return globalThis.page.source.text") == page.text
     assert len(page.text) < 200
+
+
+def test_a_unit_colours_the_text_and_a_character_shows_the_state_after_it(page: Page, server: Server) -> None:
+    page.open()
+    assert page.one("#temperature-value").text == f"{load(server.run).sampling_temperature:.2f}"
+    page.fill("unit", "3")
+    text = page.write(prompt="The ", seed=1, characters=20)
+    page.wait(lambda: all(page.values()))
+    states = np.hstack(load(server.run).states(text))
+    np.testing.assert_allclose([*map(float, page.values())], states[:, 3], atol=1e-5)
+    page.all("#text span")[9].click()
+    page.wait(lambda: "after character 10" in page.one("#state-note").text)
+    shown = page.browser.execute_script("return Array.from(globalThis.page.state)")
+    np.testing.assert_allclose(shown, states[9], atol=1e-5)
+    assert not page.one("#off").is_displayed()
+    assert "computes with all units" in page.one("#state-note").text
+
+
+def test_a_character_of_several_bytes_has_the_value_after_the_last_one(
+    browser: Any, random_parameters: RandomParameters, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn", reason="missing: uvicorn")
+    parameters = random_parameters(vocabulary_size=256)
+    vocabulary = Vocabulary("byte", tuple(map(chr, range(256))))
+    write_bundle(tmp_path / "bytes", Bundle(architecture_of(parameters), parameters, vocabulary, dump_config(Config())))
+    states = load(tmp_path / "bytes").states("né€")[0]
+    with serving(tmp_path / "bytes") as (_, port):
+        page = Page(browser, f"http://127.0.0.1:{port}")
+        page.open()
+        page.fill("prompt", "né€")
+        page.fill("unit", "2")
+        page.wait(lambda: len(page.values()) == 3 and all(page.values()))
+        np.testing.assert_allclose([*map(float, page.values())], states[[0, 2, 5], 2], atol=1e-5)
+
+
+def test_a_text_of_which_the_server_leaves_characters_out_is_not_coloured(browser: Any, server: Server) -> None:
+    with serving(server.run, "--unknown", "skip") as (_, port):
+        page = Page(browser, f"http://127.0.0.1:{port}")
+        page.open()
+        page.fill("prompt", "The \N{SNOWMAN} lies")
+        page.fill("unit", "2")
+        page.wait(lambda: "leaves out characters" in page.status)

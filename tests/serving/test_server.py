@@ -256,3 +256,21 @@ def test_two_models_are_served_beside_each_other(bundle_folder: Path, trained_ru
         assert [model["id"] for model in models] == [trained_run.name, "bundle"]
         assert models[0]["limits"] == {"prompt_characters": 65_536, "tokens": 4096, "answer_values": 1_048_576}
         assert set(text_of(port, model="bundle", prompt="ab", max_tokens=50)) <= set("\nab")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"prompt": "e" * 65_537}, 400, "context_length_exceeded"),
+        ({"model": "other"}, 404, "model_not_found"),
+        ({"unit": 10**9}, 400, None),
+        ({"units": 1}, 400, None),
+        ({"prompt": "The ", "unit": 1}, 200, None),
+    ],
+)
+def test_states_are_bounded_and_refused_as_texts_are(
+    server: Server, fields: dict[str, Any], status: int, code: str | None
+) -> None:
+    found, body, _ = call(server.port, "POST", "/v1/states", fields)
+    assert found == status
+    assert json.loads(body).get("error", {}).get("code") == code

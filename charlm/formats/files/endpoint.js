@@ -5,23 +5,24 @@ const CONTEXT = 8000;  // characters of the text that a request repeats; a Simpl
 const REASONS = { stop: "the stop text came, or the model ended the text", length: "the length is reached" };
 
 class EndpointSource {
-  /** models: [{name, summary}], one or more. */
+  /** models: [{name, summary, temperature, layers, units}], one or more. */
   constructor(models) {
-    this.info = { summary: models[0].summary, models };
+    this.info = { ...models[0], models };
     this.model = models[0].name;
     this.text = "";
     this.likely = [];
+    this.state = null;
     this.isStreaming = false;
   }
 
-  async ask(settings, seed = null) {
-    this.controller = new AbortController();
-    const prompt = [...this.text].slice(-CONTEXT).join("");
+  /** Asks the server about the first characters of the text; without `count` about all of it. */
+  async ask(path, settings, { count, seed = null, signal } = {}) {
+    const prompt = [...this.text].slice(0, count).slice(-CONTEXT).join("");
     let body = JSON.stringify({ model: this.model, prompt, ...settings });
     if (seed !== null) body = `${body.slice(0, -1)},"seed":${seed}}`;  // a BigInt, which JSON.stringify refuses
     const headers = { "Content-Type": "application/json", ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}) };
-    const response = await fetch("v1/completions", { method: "POST", headers, body, signal: this.controller.signal });
-    if (response.status === 401 && (this.key = window.prompt("The key of this server:"))) return this.ask(settings, seed);
+    const response = await fetch(path, { method: "POST", headers, body, signal });
+    if (response.status === 401 && (this.key = window.prompt("The key of this server:"))) return this.ask(path, settings, { count, seed, signal });
     if (!response.ok) throw new Error((await response.json()).error.message);
     return response;
   }
@@ -45,9 +46,10 @@ class EndpointSource {
   async *write({ temperature, topP, seed, stop, length }) {
     const settings = { temperature, top_p: topP, max_tokens: length, stream: true, logprobs: 0, ...(stop ? { stop } : {}) };
     this.isStreaming = true;
+    this.controller = new AbortController();
     try {
       let reason = null;
-      for await (const { choices } of readEvents(await this.ask(settings, seed))) {
+      for await (const { choices } of readEvents(await this.ask("v1/completions", settings, { seed, signal: this.controller.signal }))) {
         for (const choice of choices) {
           yield* this.characters(choice);
           reason = choice.finish_reason ?? reason;
@@ -68,14 +70,31 @@ class EndpointSource {
     yield { text, nats: chosen ? -Math.log(chosen.probability) : null };
   }
 
-  /** Returns what may come next; while a text streams in, what came next before it. */
+  /** Returns what may come next, and the state; while a text streams in, those before it. */
   async look(count = 9) {
     if (!this.isStreaming) {
-      const [choice] = (await (await this.ask({ max_tokens: 1, temperature: 0, logprobs: count })).json()).choices;
+      const [choice] = (await (await this.ask("v1/completions", { max_tokens: 1, temperature: 0, logprobs: count })).json()).choices;
       const likely = Object.entries(choice.logprobs.top_logprobs[0] ?? {}).map(([text, logprob]) => ({ text, probability: Math.exp(logprob) }));
       this.likely = likely.filter(({ text }) => [...text].length === 1).sort((a, b) => b.probability - a.probability);
+      this.state = await this.stateAfter();
     }
-    return { likely: this.likely, state: null };
+    return { likely: this.likely, state: this.state };
+  }
+
+  async stateAfter(index = Infinity) {
+    const answer = await this.ask("v1/states", {}, { count: index + 1 });
+    return Float32Array.from((await answer.json()).state.flat());
+  }
+
+  async follow(index) {
+    const { units } = this.info.models.find(({ name }) => name === this.model);
+    const text = [...this.text], start = Math.max(0, text.length - CONTEXT);
+    const answer = await this.ask("v1/states", { layer: Math.floor(index / units), unit: index % units });
+    const { values } = await answer.json(), isBytes = values.length > text.length - start;
+    let end = 0;
+    const found = text.map((character, at) => (at < start ? null : values[(end += isBytes ? new TextEncoder().encode(character).length : 1) - 1]));
+    if (end !== values.length) throw new Error("The server leaves out characters that the model does not know: no unit colours this text.");
+    return found;
   }
 
   /** Ends the answer that is streaming in. */

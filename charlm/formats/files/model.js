@@ -57,6 +57,7 @@ class Network {
     this.sums = new Float64Array(units + 3);  // room for the zeros in the last block
     this.paddedLogits = new Float64Array(V + 3);
     this.logits = this.paddedLogits.subarray(0, V);
+    this.off = new Uint8Array(layers * units);  // 1 for a unit that is switched off: its value is 0
   }
 
   makeLayer(layer, tensors) {
@@ -78,7 +79,7 @@ class Network {
 
   /** Reads a character: changes the state and returns the logits of the next one, which the next call overwrites. */
   step(id, state) {
-    const { units } = this.spec, { sums, logits, activate } = this;
+    const { units } = this.spec, { sums, off, activate } = this;
     this.layers.forEach((layer, index) => {
       const start = index * units;
       sums.set(layer.bias);
@@ -86,11 +87,16 @@ class Network {
       if (layer.input) layer.input.multiplyAdd(this.embedding, id * this.inputWidth, sums);
       if (layer.below) layer.below.multiplyAdd(state, start - units, sums);
       layer.recurrent.multiplyAdd(state, start, sums);
-      for (let unit = 0; unit < units; unit++) state[start + unit] = activate(sums[unit]);
+      for (let unit = 0; unit < units; unit++) state[start + unit] = off[start + unit] ? 0 : activate(sums[unit]);
     });
-    logits.set(this.logitsBias);
+    return this.readLogits(state);
+  }
+
+  /** Returns the logits of the next character after a state, which the next call overwrites. */
+  readLogits(state) {
+    this.logits.set(this.logitsBias);
     this.logitsKernel.multiplyAdd(state, state.length - this.logitsKernel.rows, this.paddedLogits);
-    return logits;
+    return this.logits;
   }
 }
 
@@ -198,8 +204,9 @@ function keepLikeliest(weights, topP) {
 /** A source of characters for the page: the network, and the text that it has read. */
 class LocalSource {
   constructor(spec, base64) {
-    this.info = { summary: spec.summary };
+    this.info = spec.about;
     this.network = buildNetwork(spec, base64);
+    this.off = this.network.off;
     const { characters, level, unknown_id, end_of_text_id } = spec.vocabulary;
     Object.assign(this, { characters, isBytes: level === "byte", unknownId: unknown_id, endId: end_of_text_id });
     this.ids = new Map(characters.map((character, id) => [character, id]));
@@ -215,7 +222,19 @@ class LocalSource {
     this.pendingNats = 0;
   }
 
-  /** Reads a text from the zero state; yields each character with its nats (null for the first). */
+  /** Switches units off or on, from the present state on. */
+  switchUnits(indices, isOff) {
+    for (const index of indices) this.off[index] = isOff;
+    this.refresh();
+  }
+
+  /** Sets the units that are off to 0 in the state, and computes what may come next. */
+  refresh() {
+    this.off.forEach((isOff, index) => { if (isOff) this.state[index] = 0; });
+    if (this.logits !== null) this.logits = this.network.readLogits(this.state);
+  }
+
+  /** Reads a text from the zero state; yields each character with its nats (null for the first) and the state after it. */
   async *read(text) {
     const ids = this.encode(text);
     this.begin();
@@ -252,12 +271,12 @@ class LocalSource {
   }
 
   snapshot() {
-    return { state: this.state.slice(), logits: this.logits.slice() };
+    return this.state.slice();
   }
 
-  restore({ state, logits }) {
+  restore(state) {
     this.state.set(state);
-    this.logits.set(logits);
+    this.refresh();
     this.decoder = new TextDecoder();
     this.isInsideCharacter = false;
     this.pendingNats = 0;
@@ -268,15 +287,13 @@ class LocalSource {
     for (const id of this.encode(text)) yield* this.put(id);
   }
 
-  /** Returns what may come next, likeliest first, and the state of each layer. */
+  /** Returns what may come next, likeliest first, and the state. */
   async look(count = 9) {
-    const { layers, units } = this.network.spec;
-    const state = Array.from({ length: layers }, (_, layer) => this.state.slice(layer * units, (layer + 1) * units));
     const probabilities = softmax(this.logits);
     const ids = Array.from(probabilities.keys()).filter((id) => this.characters[id] !== null);
     ids.sort((a, b) => probabilities[b] - probabilities[a] || a - b);
     const likely = ids.slice(0, count).map((id) => ({ text: this.complete(id), probability: probabilities[id] }));
-    return { likely: likely.filter(({ text }) => text !== ""), state };
+    return { likely: likely.filter(({ text }) => text !== ""), state: this.snapshot() };
   }
 
   encode(text) {
@@ -296,14 +313,14 @@ class LocalSource {
     const text = this.isBytes ? this.decoder.decode(Uint8Array.of(this.byte(id)), { stream: true }) : this.glyph(id);
     this.isInsideCharacter = this.isBytes && text === "";
     if (text === "") return;
-    yield { text, nats: this.pendingNats };
+    yield { text, nats: this.pendingNats, state: this.snapshot() };
     this.pendingNats = 0;
   }
 
   /** Returns what stands for the bytes of a character that is not complete, as `charlm sample` writes it: U+FFFD. */
   flush() {
     if (!this.isBytes) return [];
-    const step = { text: this.decoder.decode(), nats: this.pendingNats };
+    const step = { text: this.decoder.decode(), nats: this.pendingNats, state: this.snapshot() };
     this.isInsideCharacter = false;
     this.pendingNats = 0;
     return step.text === "" ? [] : [step];

@@ -3,20 +3,28 @@
    `startPage(source)` asks a source of characters, which keeps the text and computes (model.js has one that runs in the
    browser):
 
-     source.info                       {summary, models}: what the model is, in a sentence; models, if there are several to
-                                       choose from: [{name, summary}], of which the name is set as source.model
-     source.read(text)                 async iterator of {text, nats}: begins anew with a text; nats is null if unknown
-     source.write(settings)            async iterator of {text, nats}: continues; settings are {temperature, topP, seed,
-                                       stop, length}; its return value says why it ended
-     source.append(text)               async iterator of {text, nats}: adds what the user has chosen
-     source.look()                     a promise of {likely: [{text, probability}], state: [Float32Array] or null}
+     source.info                       {summary, temperature, layers, units}: what the model is, in a sentence, and the
+                                       temperature of its recipe; models, if there are several to choose from: a list of
+                                       the same with {name}, which is set as source.model
+     source.read(text)                 async iterator of {text, nats, state}: begins anew with a text; nats is null if
+                                       unknown, state is that after the character, or left out
+     source.write(settings)            the same: continues; settings are {temperature, topP, seed, stop, length}; its
+                                       return value says why it ended
+     source.append(text)               the same: adds what the user has chosen
+     source.look()                     a promise of {likely: [{text, probability}], state}
+     source.stateAfter(index)          if states are left out, a promise of that after a character of the text
+     source.follow(index)              likewise, of the value of a unit after each character, null if unknown
+     source.off, switchUnits(indices, isOff)   optional: 1 for each unit that is off; switches some off or on
      source.halt()                     optional: ends what is being written at once
+
+   A state has a value for each unit, one layer after the other, the lowest first; a unit is named by its index there.
 
    An iterator is closed when the user stops it. An Error that a source throws is shown by its message. */
 "use strict";
 
 const SURPRISE_NATS = [0.7, 1.6, 3, 5];  // where the colours s1 to s4 begin: chances of 50%, 20%, 5% and 0.7%
 const FRAME_MS = 12;
+const KEPT_VALUES = 1 << 24;  // of states after characters, 64 MB: older ones are dropped
 const NAMES = new Map([[" ", ["␣", "space"]], ["\n", ["↵", "new line"]], ["\t", ["⇥", "tab"]], ["\r", ["␍", "return"]],
   ["\u00a0", ["⍽", "no-break space"]]]);
 
@@ -37,20 +45,37 @@ function surpriseClass(nats) {
   return level ? `s${level}` : "";
 }
 
+const bits = (nats) => (nats / Math.LN2).toFixed(2);
+const signed = (value) => value.toFixed(3).replace("-", "\u2212");
 const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 class Page {
   constructor(source) {
     this.source = source;
+    this.off = source.off;
     this.job = null;  // what is being read or written; another one replaces it
-    const names = ["summary", "settings", "prompt", "temperature", "temperature-value", "top-p", "top-p-value", "seed", "stop",
-      "length", "pace", "write", "restart", "status", "text", "detail", "next", "state", "state-note", "state-section"];
-    this.on = Object.fromEntries(names.map((name) => [name, document.getElementById(name)]));
-    this.on.summary.textContent = source.info.summary;
+    this.kept = [];  // the characters that have the state after them as `state`, oldest first
+    this.here = null;  // the index of the character whose state is shown; null = the last one
+    this.chosen = null;  // the unit that colours the text; null = surprise does
+    this.on = Object.fromEntries(Array.from(document.querySelectorAll("main [id]"), (element) => [element.id, element]));
+    this.view = new StateView(this.on.state);
     this.offerModels(source.info.models ?? []);
-    this.makeLegend();
     this.listen();
+    this.present(source.info);
+  }
+
+  /** Begins with a model, at the temperature of its recipe. */
+  present(model) {
+    const { on } = this;
+    Object.assign(this, { model, state: null });
+    on.summary.textContent = model.summary;
+    on.temperature.max = Math.max(2, model.temperature);
+    on.temperature.value = model.temperature;
+    on.layer.replaceChildren(...Array.from({ length: model.layers }, (_, layer) => new Option(`rnn.${layer}`, layer)));
+    on.unit.max = model.units - 1;
+    on.off.hidden = !this.off;
+    this.chooseUnit(null);
     this.showValues();
     this.restart();
   }
@@ -63,17 +88,18 @@ class Page {
     select.id = "model";
     select.append(...models.map(({ name }) => new Option(name)));
     select.addEventListener("change", () => {
-      const { name, summary } = models[select.selectedIndex];
-      this.source.model = name;
-      this.on.summary.textContent = summary;
-      this.restart();
+      const model = models[select.selectedIndex];
+      this.source.model = model.name;
+      this.present(model);
     });
     this.on.settings.prepend(label);
   }
 
-  makeLegend() {
-    const legend = document.querySelector(".legend");
-    legend.append("Background: the chance that the model gave a character.");
+  drawLegend() {
+    const { legend } = this.on, { chosen } = this;
+    legend.textContent = chosen === null ? "Background: the chance that the model gave a character."
+      : `Background: ${this.unitName(chosen)} after a character; blue is negative, orange positive, strongest at ${this.largest.toFixed(2)}.`;
+    if (chosen !== null) return;
     ["50% or more", "< 50%", "< 20%", "< 5%", "< 0.7%"].forEach((label, level) => {
       const sample = document.createElement("i");
       if (level) sample.className = `s${level}`;
@@ -92,19 +118,36 @@ class Page {
     on.restart.addEventListener("click", () => this.restart());
     on.prompt.addEventListener("input", () => this.restart());
     for (const name of ["temperature", "top-p"]) on[name].addEventListener("input", () => this.showValues());
-    on.text.addEventListener("click", (event) => this.showDetail(event.target));
+    on.text.addEventListener("click", (event) => {
+      const index = Array.prototype.indexOf.call(on.text.children, event.target);
+      if (index >= 0) this.attempt(this.goTo(index === this.here ? null : index));
+    });
     on.text.addEventListener("pointerover", (event) => this.showDetail(event.target));
+    on.state.addEventListener("click", (event) => {
+      const index = this.view.unitAt(event);
+      this.chooseUnit(index === this.chosen ? null : index);
+    });
+    on.state.addEventListener("pointermove", (event) => this.nameUnit(this.view.unitAt(event)));
+    on.state.addEventListener("pointerleave", () => this.nameUnit());
+    for (const field of [on.layer, on.unit])
+      field.addEventListener("input", () => {
+        const isUnit = on.unit.value !== "" && on.unit.validity.valid;
+        this.chooseUnit(isUnit ? on.layer.value * this.model.units + Number(on.unit.value) : null);
+      });
+    on.off.addEventListener("click", () => this.switchUnits([this.chosen], !this.off[this.chosen]));
+    on["all-on"].addEventListener("click", () => this.switchUnits([...this.off.keys()], false));
     document.addEventListener("keydown", (event) => this.press(event));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.drawState());
     addEventListener("resize", () => this.drawState());
   }
 
   press(event) {
-    const isField = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+    const isField = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName), isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
     if (event.key === "Escape" && this.isWriting) this.halt();
+    else if (event.key === "Escape") this.attempt(this.goTo(null));
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !this.isWriting) this.on.settings.requestSubmit();
-    else if (!isField && /^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey)
-      this.on.next.querySelectorAll("button")[event.key - 1]?.click();
+    else if (!isField && /^[1-9]$/.test(event.key) && isPlain) this.on.next.querySelectorAll("button")[event.key - 1]?.click();
+    else if (event.target === this.on.text && isPlain) this.walk(event);
   }
 
   showValues() {
@@ -171,7 +214,9 @@ class Page {
     if (isNew) {
       this.on.text.replaceChildren();
       this.on.detail.textContent = "";
+      this.kept = [];
     }
+    this.mark(null);
     this.showWriting();
     try {
       return await this.consume(characters, job, { pace, className });
@@ -210,14 +255,18 @@ class Page {
     if (job.isReplaced) return job;
     this.show(pieces);
     await this.look();
+    if (this.chosen !== null) this.attempt(this.paint());
     return { isDone: true, isReplaced: false, count, reason };
   }
 
-  makeCharacter({ text, nats }, className) {
+  makeCharacter({ text, nats, state }, className) {
     const span = document.createElement("span");
     span.textContent = text;
     span.className = [surpriseClass(nats), className].filter(Boolean).join(" ");
     if (nats !== null) span.dataset.nats = nats.toFixed(3);
+    this.tint(span, state?.[this.chosen]);
+    span.state = state;
+    if (state && this.kept.push(span) * state.length > KEPT_VALUES) this.kept.shift().state = undefined;
     return span;
   }
 
@@ -230,7 +279,8 @@ class Page {
 
   async look() {
     const { likely, state } = await this.source.look();
-    this.state = state;
+    this.last = state;
+    if (this.here === null) this.state = state;
     this.drawNext(likely);
     this.drawState();
   }
@@ -265,47 +315,109 @@ class Page {
     return item;
   }
 
-  /** Draws a cell for each unit, a block of rows for each layer: from -1, or the lowest value, to its opposite. */
-  drawState() {
-    this.on["state-section"].hidden = !this.state;
-    if (!this.state) return;
-    const canvas = this.on.state, width = canvas.clientWidth, units = this.state[0].length;
-    const rows = Math.ceil(units / Math.max(16, Math.floor(width / 9))), columns = Math.ceil(units / rows), cell = width / columns, height = Math.min(cell, 16), gap = 4;
-    const ratio = window.devicePixelRatio || 1, total = this.state.length * (rows * height + gap) - gap;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(total * ratio);
-    canvas.style.height = `${total}px`;
-    const context = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
-    const [negative, zero, positive] = ["--negative", "--zero", "--positive"].map((name) => style.getPropertyValue(name));
-    const largest = this.state.reduce((most, layer) => layer.reduce((a, b) => Math.max(a, Math.abs(b)), most), 1);
-    context.scale(ratio, ratio);
-    this.state.forEach((layer, index) => {
-      const top = index * (rows * height + gap);
-      context.globalAlpha = 1;
-      context.fillStyle = zero;
-      context.fillRect(0, top, width, rows * height);
-      layer.forEach((value, unit) => {
-        context.globalAlpha = Math.min(1, Math.abs(value) / largest);
-        context.fillStyle = value < 0 ? negative : positive;
-        context.fillRect((unit % columns) * cell, top + Math.floor(unit / columns) * height, cell, height);
-      });
-    });
-    this.describeState(largest);
+  /** Shows the state after a character of the text; null = the last one. */
+  async goTo(index) {
+    const { children } = this.on.text;
+    const state = index === null ? this.last : children[index].state ?? (await this.source.stateAfter?.(index));
+    if (!state || (index !== null && !children[index])) return;  // it was dropped, or the text has changed
+    this.mark(index);
+    this.state = state;
+    this.drawState();
   }
 
-  describeState(largest) {
-    const layers = `${this.state.length} ${this.state.length === 1 ? "layer" : "layers"}`;
-    const bound = largest === 1 ? "1" : largest.toFixed(1);
-    const note = `${layers} of ${this.state[0].length} units after the last character, the lowest layer first: ` +
-      `blue is negative, orange positive, strongest at ${bound}.`;
-    this.on["state-note"].textContent = note;
-    this.on.state.setAttribute("aria-label", note);
+  /** Waits for what may fail, and says why it did. */
+  attempt(work) {
+    return work.catch((error) => this.say(error.message, true));
+  }
+
+  /** Moves the outline to a character of the text; null = nowhere. */
+  mark(index) {
+    const { children } = this.on.text;
+    children[this.here]?.classList.remove("here");
+    this.here = index;
+    children[index]?.classList.add("here");
+    this.showDetail(children[index]);
+  }
+
+  /** The arrow keys move through the text. */
+  walk(event) {
+    const end = this.on.text.children.length - 1, now = this.here ?? end + 1;
+    const goal = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: end }[event.key];
+    if (goal === undefined || goal < 0 || goal > end) return;
+    event.preventDefault();
+    this.attempt(this.goTo(goal));
+    this.on.text.children[goal].scrollIntoView({ block: "nearest" });
+  }
+
+  /** Colours the text by a unit; null = by surprise. */
+  chooseUnit(index) {
+    const { on } = this, { units } = this.model;
+    this.chosen = index;
+    if (index !== null) on.layer.value = Math.floor(index / units);
+    if (index !== null || on.unit.validity.valid) on.unit.value = index === null ? "" : index % units;
+    this.drawState();
+    return this.attempt(this.paint());
+  }
+
+  async paint() {
+    const { chosen } = this, spans = this.on.text.children;
+    const values = chosen === null ? [] : (await this.source.follow?.(chosen)) ?? Array.from(spans, ({ state }) => state?.[chosen]);
+    if (chosen !== this.chosen) return;
+    this.largest = values.reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 0) || 1;
+    for (let index = 0; index < spans.length; index++) this.tint(spans[index], values[index]);
+    this.drawLegend();
+  }
+
+  /** Colours a character by the value of the chosen unit after it, if that is known. */
+  tint(span, value) {
+    const colour = value < 0 ? "negative" : "positive", share = Math.round((60 * Math.abs(value ?? 0)) / this.largest);
+    span.style.backgroundColor = this.chosen === null ? "" : `color-mix(in srgb, var(--${colour}) ${Math.min(60, share)}%, transparent)`;
+    span.dataset.value = value ?? "";
+  }
+
+  unitName(index) {
+    return `rnn.${Math.floor(index / this.model.units)}, unit ${index % this.model.units}`;
+  }
+
+  /** Says the value of a unit in the state that is shown. */
+  nameUnit(index = this.chosen) {
+    const { on, off } = this;
+    if (!this.state) return;
+    on.off.disabled = this.chosen === null;
+    on.off.textContent = off?.[this.chosen] ? "Switch on" : "Switch off";
+    on["unit-value"].textContent = index === null ? ""
+      : `${this.unitName(index)}: ${signed(this.state[index])}${off?.[index] ? ", now off" : ""}`;
+  }
+
+  /** Switches units off or on: the text that exists stays, what comes after it changes. */
+  async switchUnits(indices, isOff) {
+    this.source.switchUnits(indices, isOff);
+    const count = this.off.reduce((a, b) => a + b, 0);
+    this.on["all-on"].hidden = count === 0;
+    this.on["all-on"].textContent = `${count === 1 ? "1 unit is" : `${count} units are`} off: switch all on`;
+    await this.look();
+  }
+
+  drawState() {
+    const { on, state, here } = this, { layers, units } = this.model;
+    on["state-section"].hidden = !state;
+    if (!state) return;
+    const largest = this.view.draw(state, this.model, this);
+    const place = here === null ? "the last character" : `character ${here + 1} of the text, ${describeCharacter(on.text.children[here].textContent)[0]}`;
+    const note = `${layers} ${layers === 1 ? "layer" : "layers"} of ${units} units after ${place}, the lowest layer first: ` +
+      `blue is negative, orange positive, strongest at ${largest === 1 ? "1" : largest.toFixed(1)}.` +
+      (this.off ? "" : " The server computes with all units; the page of charlm export --format html can switch some off.");
+    on["state-note"].textContent = note;
+    on.state.setAttribute("aria-label", note);
+    this.nameUnit();
   }
 
   showDetail(target) {
-    if (target.dataset?.nats === undefined) return;
-    const nats = Number(target.dataset.nats), [glyph] = describeCharacter(target.textContent);
-    this.on.detail.textContent = `${glyph}: a chance of ${percent(Math.exp(-nats))}, ${nats.toFixed(2)} nats`;
+    if (target?.parentNode !== this.on.text) return;
+    const { nats, value } = target.dataset, [glyph] = describeCharacter(target.textContent), facts = [];
+    if (nats) facts.push(`a chance of ${percent(Math.exp(-nats))}, ${Number(nats).toFixed(2)} nats, ${bits(nats)} bits`);
+    if (value) facts.push(`${this.unitName(this.chosen)}: ${signed(Number(value))}`);
+    this.on.detail.textContent = facts.length ? `${glyph}: ${facts.join("; ")}` : "";
   }
 
   halt() {
