@@ -88,7 +88,7 @@ def limits_for(parameters: Parameters) -> Limits:
         characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
         positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
         gradient_positions=_between(50, 6e8 / weights, 400),
-        context_positions=_between(1_000, min(6e9 / weights, MOST_VALUES / parameters.width), MOST_CHARACTERS),
+        context_positions=_between(1_000, min(8e9 / weights, MOST_VALUES / parameters.width), MOST_CHARACTERS),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),
         dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
     )

@@ -105,7 +105,7 @@ def test_the_more_weights_the_fewer_characters_are_read(bundle: Bundle) -> None:
     layer = bundle.parameters.layers[0]
     large = replace(layer, kernel=np.zeros((1000, 1000)), recurrent_kernel=np.zeros((1000, 1000)))
     limits = limits_for(replace(bundle.parameters, layers=(large,)))
-    assert limits == Limits(40_000, 2000, 300, 3000, 2, np.float32)
+    assert limits == Limits(40_000, 2000, 300, 4000, 2, np.float32)
     assert limits_for(bundle.parameters) == Limits(100_000, 2000, 400, 100_000, 16, np.float64)
 
 
