@@ -16,8 +16,7 @@ from charlm.inspection.report import SECTIONS, Report, inspect_run, wanted
 from charlm.inspection.section import Subject
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
-from charlm.text.corpus import Corpus
-from charlm.text.vocabulary import Ids, Unknown
+from charlm.text.vocabulary import Unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,22 +147,17 @@ def _subject(model: Model, path: str | Path | None, text: str | Path | None, *, 
     is_of_run = is_run(folder.parent)
     corpus = run_corpus(folder, model.bundle)
     name, ids, skipped = text_to_score(model, text, split=None, unknown=unknown, corpus=corpus)
-    default = model.folder.parent if is_of_run else model.folder
+    evaluated = model.config.training.evaluate_characters
     return Subject(
-        name=str(default if path is None else path),
+        name=str(path or (model.folder.parent if is_of_run else model.folder)),
         bundle=model.bundle,
         text_name=name,
         ids=ids,
         training_ids=None if corpus is None else corpus.split("train"),
-        validation_ids=None if corpus is None else _evaluated_text(corpus, model),
+        validation_ids=None if corpus is None else corpus.split("validation", at_most=evaluated),
         run=folder.parent if is_of_run else None,
         skipped_characters=skipped,
     )
-
-
-def _evaluated_text(corpus: Corpus, model: Model) -> Ids:
-    """Return the text whose loss the learning curves of a run show."""
-    return corpus.split("validation", at_most=model.config.training.evaluate_characters)
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, Any]:

@@ -73,6 +73,29 @@ def mean_score(blocks: Iterable[Floats]) -> Score:
     return Score(total / characters, characters, tuple(means))
 
 
+def mean_and_error(values: Floats, positions: NDArray[Any], *, block: int = ERROR_BLOCK) -> tuple[float, float | None]:
+    """Return the mean of values at some characters of a text, and its standard error by the blocks these lie in.
+
+    The blocks hold different numbers of the characters: it is the error of a ratio of sums (Cochran 1977, "Sampling
+    techniques").
+
+    Args:
+        values: [n], n >= 1.
+        positions: Where they are in the text, integers [n].
+        block: Characters in a block.
+
+    Returns:
+        Both; the error is None if the mean is not finite, or the characters lie in fewer than two blocks.
+
+    """
+    mean = float(np.mean(values, dtype=np.float64))
+    found, places, counts = np.unique(positions // block, return_inverse=True, return_counts=True)
+    if len(found) < 2 or not math.isfinite(mean):
+        return mean, None
+    apart = np.bincount(places, weights=values - mean)
+    return mean, math.sqrt(len(found) / (len(found) - 1) * float(apart @ apart)) / float(counts.sum())
+
+
 def score_ids(
     network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int, state: State | None = None
 ) -> Iterator[Floats]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.calibration import MAX_VALUES, best_temperature
-from charlm.inspection.section import Rows, Section, Table
+from charlm.evaluation.scoring import mean_and_error
+from charlm.inspection.section import Section, Table
 from charlm.network.rnn import Parameters, State, nats
 
 
@@ -21,14 +22,14 @@ from charlm.network.rnn import Parameters, State, nats
 class Calibration:
     """The temperature that fits a text best, and what it gains."""
 
-    positions: int
-    """How many predictions were compared."""
+    positions: range
+    """Of the characters that were predicted."""
     temperature: float
     """The temperature with the lowest loss on the text, from 0.25 to 4."""
-    nats_per_char: float
-    """The loss at temperature 1."""
-    best_nats_per_char: float
-    """The loss at `temperature`."""
+    gain: float
+    """The nats per character that `temperature` saves."""
+    gain_standard_error: float | None
+    """By blocks of 500 characters; None with fewer than two."""
 
 
 def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State) -> Calibration:
@@ -45,21 +46,12 @@ def calibrate(parameters: Parameters, ids: NDArray[Any], outputs: State) -> Cali
     targets = ids[1 : count + 1]
     logits = parameters.logits([output[:count] for output in outputs]).astype(np.float64)
     best = best_temperature(logits, targets)
+    gain, error = mean_and_error(nats(logits, targets) - nats(logits / best, targets), np.arange(count))
     return Calibration(
-        positions=len(targets),
+        positions=range(1, count + 1),
         temperature=best,
-        nats_per_char=float(nats(logits, targets).mean()),
-        best_nats_per_char=float(nats(logits / best, targets).mean()),
-    )
-
-
-def calibration_rows(found: Calibration, _: object) -> Rows:
-    """Return the figures of a calibration."""
-    return (
-        ("best temperature, from 0.25 to 4", found.temperature),
-        ("nats per character at the best temperature", found.best_nats_per_char),
-        ("nats per character at temperature 1", found.nats_per_char),
-        ("predictions", found.positions),
+        gain=gain,
+        gain_standard_error=error,
     )
 
 
@@ -69,5 +61,10 @@ CALIBRATION = Section(
     "p = softmax(logits / T)",
     "A best temperature above 1 says that the network is too confident, one below 1 that it is not confident enough.",
     lambda reading: calibrate(reading.parameters, reading.ids, reading.states),
-    table=Table("Calibration", ("quantity", "value"), calibration_rows, is_folded=False),
+    table=Table(
+        "Calibration",
+        ("best temperature, from 0.25 to 4", "nats per character that it saves"),
+        lambda found, _: [(found.temperature, (found.gain, found.gain_standard_error))],
+        is_folded=False,
+    ),
 )

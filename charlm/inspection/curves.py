@@ -1,7 +1,7 @@
 """How a run learnt: its losses step by step, and simple models to compare with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ class Curves:
     validation: Curve
     baselines: Mapping[str, float]
     """The loss of simple models on the validation text by name; empty if there is no such text."""
+    positions: range | None = None
+    """Of the characters of it that each point of `validation`, and each baseline, rests on; None if not known."""
 
 
 def read_curves(run: Path, *, baselines: Mapping[str, float], max_points: int = MAX_POINTS) -> Curves:
@@ -81,7 +83,7 @@ def make_curves(reading: Reading) -> Curves:
     if ids is None or len(ids) < 2:  # other texts do not compare with the losses of the run
         return read_curves(reading.subject.run, baselines={})
     baselines = baseline_nats(ids, reading.vocabulary, reading.subject.training_ids)
-    return read_curves(reading.subject.run, baselines=baselines)
+    return replace(read_curves(reading.subject.run, baselines=baselines), positions=range(1, len(ids)))
 
 
 def draw_curves(curves: Curves) -> "Figure":
@@ -108,6 +110,8 @@ def _draw_baselines(axes: "Axes", baselines: Mapping[str, float]) -> None:
     for nats in baselines.values():
         axes.axhline(nats, **RULE)
     low, high = axes.get_ylim()
+    low, high = max(low, 0.0), min(high, 1.2 * max(baselines.values(), default=high))  # losses may begin in thousands
+    axes.set_ylim(low, high)
     gap, place = (high - low) * 0.055, high
     for name, nats in sorted(baselines.items(), key=lambda item: -item[1]):
         place = min(nats, place - gap)

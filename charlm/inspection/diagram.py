@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from charlm.inspection.figures import BLUE, GREEN, MUTED, ORANGE, RIGHT, canvas
+from charlm.inspection.markup import equation
 from charlm.inspection.section import Chart, Section, Table
 from charlm.network.rnn import Parameters
 
@@ -59,6 +60,9 @@ class Diagram:
     skip_connections: bool
     parameters: int
     """Of all parts together."""
+    equations: tuple[str, ...]
+    """What a step computes; [a; b] is a beside b. In a stack the last two are the state of all layers, and what a small
+    change of it becomes, without the rows of U that read x."""
 
 
 def list_parts(parameters: Parameters) -> Diagram:
@@ -68,7 +72,23 @@ def list_parts(parameters: Parameters) -> Diagram:
     layers = [_part(parameters, f"rnn.{index}", "rnn", layer.units) for index, layer in enumerate(parameters.layers)]
     top = _part(parameters, "logits", "logits", parameters.vocabulary_size)
     parts = (_part(parameters, source, source, width), *layers, top)
-    return Diagram(parts, parameters.skip_connections, parameters.size)
+    equations = _equations(parts, parameters.activation, skips=parameters.skip_connections)
+    return Diagram(parts, parameters.skip_connections, parameters.size, equations)
+
+
+def _equations(parts: Sequence[Part], activation: str, *, skips: bool) -> tuple[str, ...]:
+    """Return the equations of a step, from the input to the logits; in a stack, the layer is an index from 0."""
+    indices = [f"_{layer}" for layer in range(len(parts) - 2)] if len(parts) > 3 else [""]
+    states = [f"h^{{{index[1:]}}}_t" if index else "h_t" for index in indices]
+    found = [f"x_t = {'E[id_t]' if parts[0].kind == 'embedding' else 'onehot(id_t)'}"]
+    for index, state, below, part in zip(indices, states, ["", *states], parts[1:], strict=False):
+        read = f"[{below}; x_t]" if below and skips else below or "x_t"
+        bias = f" + b{index}" if any(weight.symbol == "b" for weight in part.weights) else ""
+        found.append(f"{state} = {activation}({read} U{index} + {state[:-1]}{{t-1}} V{index}{bias})")
+    side_by_side = f"[{'; '.join(states)}]" if len(states) > 1 else "h_t"
+    found.append(f"logits_t = {side_by_side if skips else states[-1]} W + c")
+    stack = (f"h_t = {side_by_side}", "dh^l_t = (dh^l_{t-1} V_l + dh^{l-1}_t U_l) D^l_t")
+    return (*found, *stack) if len(states) > 1 else tuple(found)
 
 
 def _part(parameters: Parameters, name: str, kind: PartKind, outputs: int) -> Part:
@@ -178,8 +198,9 @@ def _symbol(part: Part) -> str:
 NETWORK = Section(
     "network",
     "The network",
-    "h_t = f(x_t U + h_{t-1} V + b), logits_t = h_t W + c, h_0 = 0",
-    "The loop on the left is the same weights at every step on the right: that is all a recurrent network is.",
+    "h_t = f(x_t U + h_{t-1} V + b), h_0 = 0",
+    "The loop on the left is the same weights at every step on the right: that is all a recurrent network is. "
+    "In a stack, h and V D of the other sections are those of all layers together: see the last two equations.",
     lambda reading: list_parts(reading.parameters),
     Chart(
         "network",
@@ -188,4 +209,5 @@ NETWORK = Section(
         shares_limits=False,
     ),
     Table("Parameters", ("tensor", "symbol", "shape", "parameters"), weight_rows),
+    lambda diagram, _, __: "".join(map(equation, diagram.equations)),
 )

@@ -178,12 +178,11 @@ def log_scale(axes: "Axes", *values: ArrayLike) -> None:
         values: The curves.
 
     """
-    shown = [positive(curve)[np.isfinite(positive(curve))] for curve in values]
-    least = min((float(curve.min()) for curve in shown if curve.size), default=0.0)
-    if least > 0:
+    shown = positive(np.concatenate([np.ravel(curve) for curve in values]))
+    if np.isfinite(shown).any():
         axes.set_yscale("log")
-        if least < FLOOR:
-            axes.set_ylim(FLOOR, 3 * max(float(curve.max()) for curve in shown if curve.size))
+        if axes.get_ylim()[0] < FLOOR:
+            axes.set_ylim(FLOOR, 3 * max(float(np.nanmax(shown)), FLOOR))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
 

@@ -7,28 +7,37 @@ F(h) = h. A slow point is a minimum of the speed |F(h) - h| above 0, near which 
 Both are found by Levenberg and Marquardt's method on the speed. The input of a layer does not depend on the layers
 above it: the layers are searched from the lowest up, each with its input held constant.
 
-Axes: S states side by side, H units.
+The picture of it shows the state of all layers while it reads the text, in the plane of its first two principal
+components, and where the points lie in this plane.
+
+Axes: S states side by side, H units, D those of all layers.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
+from charlm.inspection.figures import GRID, MUTED, SERIES, canvas, legend
 from charlm.inspection.markup import visible
-from charlm.inspection.section import MOST_STATES, Characters, Rows, Section, Table
+from charlm.inspection.section import MOST_STATES, Characters, Chart, Rows, Section, Table
 from charlm.network.gradients import slope, spectral_radius
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, advance, probabilities
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_UNITS = 1024
 """The widest layer that is searched: the time of a step grows with the cube of the width."""
 CHARACTERS, STARTS, MOST_POINTS, LIKELIEST = 3, 3, 3, 3
 """How many characters are held constant, at how many states of the text each search begins, how many points are
 described for a character, and how many likely characters at a point."""
+PATH = 400
+"""Characters of the text whose states are drawn."""
 REPETITIONS, LONGEST_PERIOD = 400, 32
 NEAR = 1e-3
 """The distance, relative to 1 + |h|, up to which two states count as the same."""
@@ -44,6 +53,8 @@ share HALTED of it."""
 ALL_UP_TO, BORDERLINE = 256, 0.95
 """Up to so many units, all eigenvalues are computed; those of a larger layer if its spectral radius seems to be more
 than BORDERLINE."""
+MARKERS = {"stable": "o", "unstable": "s", "slow": "X"}
+Project = Callable[[Floats], Floats]
 Outcome = Literal["settles", "cycles", "wanders", "grows"]
 
 
@@ -57,6 +68,8 @@ class RestPoint:
     """|F(h) - h| over all layers; about 1e-10 or less at a fixed point."""
     norm: float
     """|h| over all layers."""
+    place: tuple[float, float]
+    """Its coordinates in the plane of `FixedPoints.path`."""
     spectral_radius: float
     """The largest size of an eigenvalue of the Jacobian of F at the point, V diag f'(a) in each layer: the state
     returns to a fixed point if it is below 1. In a layer of more than 256 units, a radius below 0.95 is known to about
@@ -65,9 +78,6 @@ class RestPoint:
     """How many eigenvalues have a size above 1."""
     is_stable: bool
     """Whether the spectral radius is below 1; if it is about 1, rounding decides."""
-    time_constant: float | None
-    """-1 / ln(spectral radius), the characters in which a small distance falls to about 1/e; None if it is not stable
-    or falls at once."""
     starts: int
     """How many of the searches led here; one begins at each state of the text, one where each is after all
     repetitions."""
@@ -90,7 +100,22 @@ class HeldCharacter:
     """Those that most searches led to first, at most MOST_POINTS."""
 
 
-def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State) -> tuple[HeldCharacter, ...]:
+@dataclass(frozen=True, eq=False)
+class FixedPoints:
+    """What the state does while a character is held constant, and where it goes while it reads the text."""
+
+    held: tuple[HeldCharacter, ...]
+    """The commonest characters of the text."""
+    path: Floats
+    """The states of all layers after the first characters of the text, in the plane of their first two principal
+    components: float64 [up to PATH, 2], the mean of these states at 0."""
+    shares: tuple[float, float]
+    """The share of the variance of these states that each component has, from 0 to 1."""
+    positions: range
+    """Of the characters of `path`."""
+
+
+def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State) -> FixedPoints:
     """Search for the fixed and slow points of a network, each of the commonest characters of a text held constant.
 
     Args:
@@ -113,7 +138,32 @@ def find_fixed_points(parameters: Parameters, ids: NDArray[Any], outputs: State)
     counts = np.bincount(ids)
     commonest = [index for index in np.argsort(-counts, kind="stable")[:CHARACTERS].tolist() if counts[index]]
     exact = parameters.cast(np.float64)
-    return tuple(_describe_character(exact, index, states) for index in commonest)
+    path = np.concatenate([output[:PATH] for output in outputs], 1).astype(np.float64)
+    mean, plane, shares = principal_plane(path)
+
+    def project(state: Floats) -> Floats:
+        """Return the coordinates of states [..., D] in the plane, [..., 2]."""
+        return np.asarray((state - mean) @ plane)
+
+    held = (_describe_character(exact, index, states, project) for index in commonest)
+    return FixedPoints(tuple(held), project(path), shares, range(len(path)))
+
+
+def principal_plane(states: Floats) -> tuple[Floats, Floats, tuple[float, float]]:
+    """Find the plane in which states vary most.
+
+    Args:
+        states: [T, D].
+
+    Returns:
+        Their mean, [D]; the first two principal components, [D, 2], unit vectors, or 0 where there are fewer; and the
+        share of the variance that each has, from 0 to 1.
+
+    """
+    mean = states.mean(0)
+    _, sizes, rows = np.linalg.svd(np.pad(states - mean, ((0, 2), (0, 1))), full_matrices=False)
+    first, second = (sizes[:2] ** 2 / (float(sizes @ sizes) or 1.0)).tolist()
+    return mean, rows[:2, :-1].T * (sizes[:2] > 0), (first, second)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +188,7 @@ class Point:
         return bool(np.abs(self.change).max() <= TOLERANCE * (1 + np.abs(self.state).max()))
 
 
-def _describe_character(parameters: Parameters, index: int, states: State) -> HeldCharacter:
+def _describe_character(parameters: Parameters, index: int, states: State, project: Project) -> HeldCharacter:
     path = repeat_character(parameters, index, states)
     (outcome, period), _ = Counter(map(outcome_of, path.swapaxes(0, 1))).most_common(1)[0]
     same: list[list[Point]] = []
@@ -151,25 +201,26 @@ def _describe_character(parameters: Parameters, index: int, states: State) -> He
             same.append(group := [])
         group.append(point)
     same.sort(key=len, reverse=True)
-    points = tuple(_describe_point(parameters, group[0], starts=len(group)) for group in same[:MOST_POINTS])
+    points = tuple(_describe_point(parameters, group[0], project, starts=len(group)) for group in same[:MOST_POINTS])
     return HeldCharacter(index, outcome, period, points)
 
 
-def _describe_point(parameters: Parameters, point: Point, *, starts: int) -> RestPoint:
+def _describe_point(parameters: Parameters, point: Point, project: Project, *, starts: int) -> RestPoint:
     """Return the stability of a point, and what the network expects there."""
     # The Jacobian has the eigenvalues of its layers alone, since no layer reads those above.
     pairs = zip(parameters.layers, parameters.split(point.gains), strict=True)
     sizes = np.concatenate([_sizes(layer.recurrent_kernel * gains) for layer, gains in pairs])
     radius = float(sizes.max())
     chances = probabilities(parameters.logits(parameters.split(point.state)))
+    x, y = project(point.state).tolist()
     return RestPoint(
         is_fixed=point.is_fixed,
         speed=point.speed,
         norm=float(np.linalg.norm(point.state)),
+        place=(x, y),
         spectral_radius=radius,
         unstable_directions=int((sizes > 1).sum()),
         is_stable=radius < 1,
-        time_constant=-1 / float(np.log(radius)) if 0 < radius < 1 else None,
         starts=starts,
         likeliest=tuple(
             (choice, float(chances[choice])) for choice in np.argsort(-chances, kind="stable")[:LIKELIEST].tolist()
@@ -275,10 +326,27 @@ def _kind(point: RestPoint) -> str:
     return ("stable" if point.is_stable else "unstable") if point.is_fixed else "slow"
 
 
-def point_rows(found: Sequence[HeldCharacter], characters: Characters) -> Rows:
+def draw_path(found: FixedPoints) -> "Figure":
+    """Draw the path of the state through the plane, and the points in it; one outside is put at the edge, hollow."""
+    figure, (axes,) = canvas("The state on the text, and the points", height=3.2)
+    axes.plot(*found.path.T, color=GRID, linewidth=0.5, marker=".", markersize=3, mec=MUTED, label="state on the text")
+    low, high = (np.array(limits) for limits in zip(axes.get_xlim(), axes.get_ylim(), strict=True))
+    for colour, which, held in zip(SERIES, ("first", "second", "third"), found.held, strict=False):
+        for point in held.points:
+            place, kind = np.clip(point.place, low, high), _kind(point)
+            face = colour if (place == point.place).all() else "none"
+            style: dict[str, Any] = {"marker": MARKERS[kind], "s": 45, "edgecolors": colour, "facecolors": face}
+            axes.scatter(*place, label=f"{kind}, {which} character held", clip_on=False, zorder=4, **style)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    axes.set(xlabel=f"component 1, {found.shares[0]:.0%} of the variance", ylabel=f"component 2, {found.shares[1]:.0%}")
+    legend(figure, columns=2)
+    return figure
+
+
+def point_rows(found: FixedPoints, characters: Characters) -> Rows:
     """Return a row for each point of each character, or one that says what the state does if no point was found."""
     rows: list[tuple[object, ...]] = []
-    for held in found:
+    for held in found.held:
         begin = (visible(characters[held.id]), held.outcome, held.period)
         rows += [
             (
@@ -297,7 +365,8 @@ FIXED_POINTS = Section(
     "A stable point, whose spectral radius is below 1, attracts a state that is close enough: repeat the character "
     "and the network comes to rest there; near a slow one it only lingers.",
     lambda reading: find_fixed_points(reading.parameters, reading.ids[:MOST_STATES], reading.states),
-    table=Table(
+    Chart("state-path", "states of all layers by principal components, and the points", draw_path, shares_limits=False),
+    Table(
         "The points",
         (
             *("character held", "the state", "period, characters"),

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.baselines import NGRAM_ORDER
-from charlm.evaluation.scoring import only_finite, score_stream
+from charlm.evaluation.scoring import mean_and_error, mean_score
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
 from charlm.inspection.figures import BLUE, INK, ORANGE, RULE, canvas, legend, room_for
+from charlm.inspection.markup import with_error
 from charlm.inspection.section import Chart, Reading, Rows, Section, Table
 from charlm.text.vocabulary import Vocabulary
 
@@ -34,8 +35,11 @@ class ClassLoss:
     characters: int
     """How many scored characters the class has, 1 or more."""
     nats_per_char: float
+    standard_error: float | None
+    """Of it, by blocks of 500 characters of the text; None with fewer than two blocks."""
     ngram_nats_per_char: float | None
     """The same for the n-gram model; None if there is none."""
+    ngram_standard_error: float | None
     share_of_loss: float
     """The nats of the class as a share of all nats, from 0 to 1."""
 
@@ -44,12 +48,17 @@ class ClassLoss:
 class LossByClass:
     """The loss on a text, divided in two ways."""
 
-    characters: int
-    """How many characters were scored."""
+    positions: range
+    """Of the characters that were scored."""
     nats_per_char: float
+    standard_error: float | None
+    """Of it, as `charlm evaluate` prints it, see `charlm.evaluation.scoring.Score`."""
     ngram_order: int | None
     """The order of the n-gram model; None if there is none."""
     ngram_nats_per_char: float | None
+    ngram_gain: float | None
+    """By how many nats per character the network is better than the n-gram model."""
+    ngram_gain_standard_error: float | None
     by_class: tuple[ClassLoss, ...]
     """By what the character is: lower case, upper case, ..."""
     by_word_place: tuple[ClassLoss, ...]
@@ -80,11 +89,15 @@ def divide_loss(
     kinds = np.array([kind_of[None if index in reserved else c] for index, c in zip(ids.tolist(), text, strict=True)])
     places = count_within(is_in_word(text))[1:]
     word_places = np.searchsorted(WORD_STARTS, places, "right") - 1
+    score, ngram = mean_score([nats]), None if ngram_nats is None else mean_score([ngram_nats])
     return LossByClass(
-        characters=len(nats),
-        nats_per_char=float(np.mean(nats, dtype=np.float64)),
+        positions=range(1, len(ids)),
+        nats_per_char=score.nats_per_char,
+        standard_error=score.standard_error,
         ngram_order=ngram_order,
-        ngram_nats_per_char=None if ngram_nats is None else float(np.mean(ngram_nats, dtype=np.float64)),
+        ngram_nats_per_char=None if ngram is None else ngram.nats_per_char,
+        ngram_gain=None if ngram is None else ngram.nats_per_char - score.nats_per_char,
+        ngram_gain_standard_error=None if ngram is None else score.difference_error(ngram),
         by_class=_divide(nats, ngram_nats, kinds[1:], KINDS),
         by_word_place=_divide(nats, ngram_nats, word_places, WORD_PLACES),
     )
@@ -97,30 +110,32 @@ def _divide(
     names: Sequence[str],
 ) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
-    counts = np.bincount(classes, minlength=len(names))
-    sums = np.bincount(classes, weights=nats, minlength=len(names))
-    ngram_sums = None if ngram_nats is None else np.bincount(classes, weights=ngram_nats, minlength=len(names))
-    total = float(sums.sum())
-    return tuple(
-        ClassLoss(
-            name=name,
-            characters=int(counts[number]),
-            nats_per_char=float(sums[number] / counts[number]),
-            ngram_nats_per_char=None if ngram_sums is None else float(ngram_sums[number] / counts[number]),
-            share_of_loss=float(sums[number]) / total if total > 0 else 0.0,
-        )
-        for number, name in enumerate(names)
-        if counts[number]
-    )
+    total = float(nats.sum(dtype=np.float64))
+    found = []
+    for number in np.unique(classes).tolist():
+        places = np.flatnonzero(classes == number)
+        mean, error = mean_and_error(nats[places], places)
+        ngram = (None, None) if ngram_nats is None else mean_and_error(ngram_nats[places], places)
+        share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
+        found.append(ClassLoss(names[number], len(places), mean, error, ngram[0], ngram[1], share))
+    return tuple(found)
 
 
 def make_loss(reading: Reading) -> LossByClass:
     """Divide the loss on the text by classes of its characters."""
-    nats = np.concatenate([*only_finite(score_stream(reading.parameters, reading.ids))])
     if reading.training_ids is None:
-        return divide_loss(nats, reading.ids, reading.vocabulary)
+        return divide_loss(reading.nats, reading.ids, reading.vocabulary)
     ngram_nats = reading.ngram_nats(NGRAM_ORDER)
-    return divide_loss(nats, reading.ids, reading.vocabulary, ngram_nats=ngram_nats, ngram_order=NGRAM_ORDER)
+    return divide_loss(reading.nats, reading.ids, reading.vocabulary, ngram_nats=ngram_nats, ngram_order=NGRAM_ORDER)
+
+
+def loss_sentence(loss: LossByClass) -> str:
+    """Return what the loss is, and whether it is better than that of the n-gram model, if the text can tell."""
+    text = f"scores {with_error(loss.nats_per_char, loss.standard_error)} nats per character"
+    if loss.ngram_gain is None or loss.ngram_gain_standard_error is None:
+        return text
+    gain = with_error(abs(loss.ngram_gain), loss.ngram_gain_standard_error)
+    return f"{text}, {gain} {'better' if loss.ngram_gain >= 0 else 'worse'} than counting {loss.ngram_order}-grams"
 
 
 def draw_loss(loss: LossByClass) -> "Figure":
@@ -150,7 +165,10 @@ def draw_loss(loss: LossByClass) -> "Figure":
 def loss_rows(loss: LossByClass, _: object) -> Rows:
     """Return a row for each class of both divisions."""
     return [
-        (each.name, each.characters, each.nats_per_char, each.ngram_nats_per_char, each.share_of_loss)
+        (
+            *(each.name, each.characters, (each.nats_per_char, each.standard_error)),
+            *((each.ngram_nats_per_char, each.ngram_standard_error), each.share_of_loss),
+        )
         for each in (*loss.by_class, *loss.by_word_place)
     ]
 
@@ -173,4 +191,5 @@ LOSS = Section(
         ("class", "characters", "nats per character", "nats per character, n-gram", "share of all nats"),
         loss_rows,
     ),
+    sentence=loss_sentence,
 )

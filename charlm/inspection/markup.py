@@ -16,7 +16,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.errors import escape_controls
 
@@ -74,7 +73,8 @@ def source_hash(text: str) -> str:
 def to_plain(value: Any) -> Any:
     """Return dataclasses as dictionaries, arrays and tuples as lists, numbers of NumPy as Python's.
 
-    A complex number becomes [real, imaginary]; a number that is not finite becomes None.
+    A complex number becomes [real, imaginary], a range its first, last and count; a number that is not
+    finite becomes None.
     """
     match value:
         case np.ndarray() | np.generic():
@@ -83,6 +83,8 @@ def to_plain(value: Any) -> Any:
             plain = {str(key): to_plain(item) for key, item in value.items()}
         case list() | tuple():
             plain = [to_plain(item) for item in value]
+        case range():
+            plain = {"first": value[0], "last": value[-1], "count": len(value)} if value else None
         case complex():
             plain = [to_plain(value.real), to_plain(value.imag)]
         case float():
@@ -129,7 +131,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str
 
     Args:
         head: The names of the columns.
-        rows: Cells: numbers, None for a number that is missing, or texts.
+        rows: Cells: numbers, None for a number that is missing, pairs of a mean and its standard error, or texts.
         caption: What the table holds.
 
     """
@@ -141,7 +143,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str
     )
 
 
+def with_error(mean: float | None, error: float | None) -> str:
+    """Return a mean with its standard error, both to its second digit, 1.318 \N{PLUS-MINUS SIGN} 0.021.
+
+    The error is left out if it is not known or 0.
+    """
+    if not error or to_plain(error) is None:
+        return number(mean)
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def _cell(value: object) -> str:
+    if isinstance(value, tuple):
+        return f'<td class="number">{with_error(*value)}</td>'
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return f'<td class="number">{number(value)}</td>'
     return f"<td>{safe(value)}</td>"
@@ -150,14 +165,6 @@ def _cell(value: object) -> str:
 def folded(summary: str, content: str) -> str:
     """Return HTML that is hidden until the reader opens it."""
     return f"<details><summary>{safe(summary)}</summary>{content}</details>"
-
-
-def levels(values: NDArray[np.float64], *, scale: float) -> NDArray[np.int64]:
-    """Return the level of colour of each value, int64 from -9 to 9; `scale` is the size that gets the strongest."""
-    share = np.abs(np.nan_to_num(values)) / scale
-    return np.sign(np.nan_to_num(values)).astype(np.int64) * np.minimum(LEVELS, np.rint(LEVELS * share)).astype(
-        np.int64
-    )
 
 
 def passage(characters: Iterable[str | None], colours: Iterable[int], *, label: str) -> str:

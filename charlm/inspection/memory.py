@@ -3,18 +3,20 @@
 dh_t / dh_{t-1} = V D_t, D_t = diag f'(a_t)   (rows: v -> v V D_t)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
+from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import RULE, SERIES, band, canvas, legend, log_scale, positive, series
-from charlm.inspection.section import Chart, Reading, Rows, Section, Table, layer_name
+from charlm.inspection.section import Chart, Reading, Section, Table, layer_name
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
-from charlm.network.rnn import Parameters, advance, log_softmax, nats
+from charlm.network.rnn import Parameters, advance, log_softmax
+from charlm.network.rnn import nats as character_nats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,13 +25,29 @@ Values = NDArray[np.float64]
 
 CONTEXTS = tuple(1 << power for power in range(10))
 """1, 2, 4, ... 512 characters."""
-HIGHEST_ORDER = 9
-"""The longest n-grams that are counted."""
+ORDERS = (2, 3, 5, 9)
+"""Of the n-grams that are counted: each knows one character less."""
+USED, FLAT = 0.01, 0.001
+"""Nats per character: characters further back that give less are not counted as used; no more are given."""
+VISIBLE = 1e-3
+"""The share of a gradient at lag 0 that counts as visible."""
 ROUNDING = 1e-12
 """A change of the state this small, relative to that at lag 0, may be a rounding error."""
 
 
-def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -> tuple[LagCurve, ...]:
+@dataclass(frozen=True, eq=False)
+class LayerGradient(LagCurve):
+    """How far back the gradient reaches one layer."""
+
+    half_life: float | None
+    """The lag in characters at which `median` has fallen to a half, interpolated; None if it has not."""
+    visible_to: int
+    """The last lag at which `median` is at least VISIBLE; the largest one if it reaches further than was followed."""
+    positions: NDArray[np.int64]
+    """Of the characters whose losses were followed back, int64 [P]."""
+
+
+def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -> tuple[LayerGradient, ...]:
     """Follow the gradients of evenly spaced predictions of a text back, and compare their norms with those at t.
 
     Args:
@@ -43,64 +61,77 @@ def gradient_by_lag(trace: Trace, *, positions: int = 200, max_lag: int = 128) -
     first = min(max_lag, last // 2)
     steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
     lags = min(max_lag, int(steps.min())) + 1
-    return lag_curves(trace, steps, lags=lags)
+    found = []
+    for curve in lag_curves(trace, steps, lags=lags):
+        end, life = int(np.flatnonzero(curve.median >= VISIBLE).max(initial=0)), half_life(curve.median)
+        found.append(LayerGradient(**vars(curve), half_life=life, visible_to=end, positions=steps + 1))
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
 class UsableContext:
-    """The mean loss if only the last k characters are given; the same characters are scored for every k."""
+    """The mean loss if only the last k characters are given, or all of them where there are fewer."""
 
     characters: NDArray[np.int64]
-    """k = 1, 2, 4, ..., int64 [n]."""
+    """k = 1, 2, 4, ..., int64 [n]; the last one makes no difference of FLAT any more, or is the largest tried."""
     nats: Values
     """Nats per character from the zero state, float64 [n]."""
+    standard_errors: Values
+    """Of these, by blocks of 500 characters, float64 [n]; NaN with fewer than two blocks."""
+    whole_nats: float
+    """Nats per character, given all characters from the beginning of the text."""
+    used: int | None
+    """The smallest k that loses less than USED to `whole_nats`; None if there is none, or the text has fewer than 4 k
+    characters."""
     ngram_order: NDArray[np.int64]
     """k + 1 of the n-gram models that were counted on the training text, int64 [m]; empty without that text."""
     ngram_nats: Values
     """Their nats per character on the same characters, float64 [m]."""
-    positions: int
-    """How many characters were scored."""
+    ngram_standard_errors: Values
+    """Of these, float64 [m]; NaN with fewer than two blocks."""
+    positions: range
+    """Of the characters that were scored."""
 
 
 def usable_context(
     parameters: Parameters,
     ids: NDArray[Any],
+    nats: NDArray[np.floating[Any]],
     *,
     characters: Sequence[int] = CONTEXTS,
-    positions: int = 512,
-    ngram_nats: Callable[[int], Values] | None = None,
+    ngram_nats: Mapping[int, NDArray[np.floating[Any]]] | None = None,
 ) -> UsableContext:
-    """Score characters of a text given only the last k before each.
+    """Score the characters of a text given only the last k before each.
+
+    One reading from every character of the text gives all k: after k steps it predicts the character k further on.
 
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        characters: The k, rising, each 1 or more. Those that leave fewer than a quarter of the text to score are left
-            out.
-        positions: How many characters to score at most, 1 or more, evenly spaced.
-        ngram_nats: Returns the nats of ids 1 to n - 1 by the n-grams of an order, float64 [n - 1]; None = no n-grams.
+        nats: The nats of ids 1 to n - 1, the text read as one stream, [n - 1].
+        characters: The k, rising, each 1 or more.
+        ngram_nats: The nats of ids 1 to n - 1 by n-grams, [n - 1] by their order, rising; None = no n-grams.
 
     """
-    reach = [k for k in characters if k <= max(1, 3 * (len(ids) - 1) // 4)]
-    targets = np.unique(np.linspace(reach[-1], len(ids) - 1, min(positions, len(ids) - reach[-1])).astype(np.int64))
-    from_zero = [_nats(parameters, ids, targets, k) for k in reach]
-    orders = [k + 1 for k in reach if ngram_nats is not None and k < HIGHEST_ORDER]
-    by_ngrams = [float(ngram_nats(order)[targets - 1].mean()) for order in orders if ngram_nats is not None]
+    reach = [k for k in characters if k < len(ids)] or [1]
+    whole, places = float(np.mean(nats, dtype=np.float64)), np.arange(len(nats))
+    scores, state = list[tuple[float, float | None]](), parameters.zero_state(len(nats))
+    for read in range(1, reach[-1] + 1):
+        begun = len(ids) - read  # the readings whose next character is in the text
+        state = advance(parameters, ids[read - 1 : -1], tuple(layer[:begun] for layer in state))
+        if read in reach:
+            losses = np.concatenate([nats[: read - 1], character_nats(parameters.logits(state), ids[read:])])
+            scores.append(mean_and_error(losses, places))
+            if abs(scores[-1][0] - whole) < FLAT:
+                break
+    known, (means, errors) = reach[: len(scores)], np.array(scores, np.float64).T
+    by_ngrams = np.array([mean_and_error(each, places) for each in (ngram_nats or {}).values()], np.float64)
+    ngram_means, ngram_errors = by_ngrams.reshape(-1, 2).T
+    used = [k for k, mean in zip(known, means, strict=True) if mean - whole < USED and 4 * k <= len(ids)]
     return UsableContext(
-        characters=np.array(reach),
-        nats=np.array(from_zero),
-        ngram_order=np.array(orders, np.int64),
-        ngram_nats=np.array(by_ngrams),
-        positions=len(targets),
+        *(np.array(known), means, errors, whole, used[0] if used else None),
+        *(np.array([*(ngram_nats or ())], np.int64), ngram_means, ngram_errors, range(1, len(ids))),
     )
-
-
-def _nats(parameters: Parameters, ids: NDArray[Any], targets: NDArray[np.int64], k: int) -> float:
-    """Return the mean loss of the targets, each given only the k characters before it."""
-    state = parameters.zero_state(len(targets))
-    for back in range(k, 0, -1):
-        state = advance(parameters, ids[targets - back], state)
-    return float(nats(parameters.logits(state), ids[targets].astype(np.int64)).mean(dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +156,8 @@ class ImpulseResponse:
     """The first lag at which a finite response is zero; None if it is infinite, as far as it was followed."""
     half_life: float | None
     """The lag in characters at which `state` has fallen to a half, interpolated; None if it has not."""
-    positions: int
-    """How many characters were replaced, one at a time; 1 or more."""
+    positions: NDArray[np.int64]
+    """Of the characters that were replaced, one at a time: int64 [P], P >= 1."""
 
 
 def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, seed: int = 0) -> ImpulseResponse:
@@ -163,7 +194,7 @@ def impulse_response(trace: Trace, *, positions: int = 128, max_lag: int = 128, 
         verdict="infinite" if length is None else "finite",
         length=length,
         half_life=half_life(median),
-        positions=int(known.sum()),
+        positions=steps[known],
     )
 
 
@@ -238,18 +269,20 @@ def half_life(curve: Values) -> float | None:
 
 def make_context(reading: Reading) -> UsableContext:
     """Measure the loss by the number of characters that are given."""
-    ngram_nats = None if reading.training_ids is None else reading.ngram_nats
-    positions = reading.limits.context_positions
-    return usable_context(reading.parameters, reading.ids, positions=positions, ngram_nats=ngram_nats)
+    ids = reading.ids[: reading.limits.context_positions]
+    orders = () if reading.training_ids is None else ORDERS
+    ngram_nats = {order: reading.ngram_nats(order)[: len(ids) - 1] for order in orders}
+    return usable_context(reading.parameters, ids, reading.nats[: len(ids) - 1], ngram_nats=ngram_nats)
 
 
-def draw_gradient_by_lag(curves: Sequence[LagCurve]) -> "Figure":
+def draw_gradient_by_lag(curves: Sequence[LayerGradient]) -> "Figure":
     """Draw how the gradient of a loss shrinks or grows on its way back, for each layer."""
     figure, (axes,) = canvas("The gradient of a loss, k characters before it")
     for index, curve in enumerate(curves):
         style = series(index)
         band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
-        axes.plot(curve.lag, positive(curve.median), label=layer_name(curve.layer), **style)
+        half = "" if curve.half_life is None else f", half-life {curve.half_life:.1f}"
+        axes.plot(curve.lag, positive(curve.median), label=f"{layer_name(curve.layer)}{half}", **style)
     log_scale(axes, *(values for curve in curves for values in (curve.median, curve.high)))
     axes.axhline(1, **RULE)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
@@ -258,14 +291,20 @@ def draw_gradient_by_lag(curves: Sequence[LagCurve]) -> "Figure":
 
 
 def draw_usable_context(context: UsableContext) -> "Figure":
-    """Draw the loss by the number of characters given."""
+    """Draw the loss by the number of characters given, with standard errors."""
     figure, (axes,) = canvas("Loss, given k characters")
-    axes.plot(context.characters, context.nats, marker="o", markersize=3.5, label="network", **series(0))
-    if context.ngram_order.size:
-        style: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 4.5, "color": series(1)["color"]}
-        axes.plot(context.ngram_order - 1, context.ngram_nats, label="n-gram, n = k + 1", **style)
+    given, bars = context.ngram_order - 1, dict[str, Any](capsize=2, elinewidth=1, markersize=3.5)
+    errors, ngram_errors = (np.nan_to_num(each) for each in (context.standard_errors, context.ngram_standard_errors))
+    axes.errorbar(context.characters, context.nats, errors, marker="o", label="network", **series(0), **bars)
+    axes.axhline(context.whole_nats, **{**RULE, "linestyle": ":"}, label="all characters given")
+    if given.size:
+        bars |= {"linestyle": "", "marker": "s", "color": series(1)["color"], "label": "n-gram, n = k + 1"}
+        axes.errorbar(given, context.ngram_nats, ngram_errors, **bars)
+    if context.used is not None:
+        axes.axvline(context.used, **RULE)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(context.characters, context.characters, minor=False)
+    ticks = np.union1d(context.characters, given)
+    axes.set_xticks(ticks, ticks, minor=False)
     axes.minorticks_off()
     axes.set(xlabel="k, characters given", ylabel="nats per character")
     legend(figure)
@@ -288,14 +327,13 @@ def draw_impulse_response(response: ImpulseResponse) -> "Figure":
     return figure
 
 
-def verdict_rows(found: ImpulseResponse, _: object) -> Rows:
-    """Return what an impulse response is in a word, and its figures."""
-    return (
-        ("response", found.verdict),
-        ("its length in characters", found.length),
-        ("half-life in characters", found.half_life),
-        ("characters replaced, one at a time", found.positions),
-    )
+def gradient_sentence(curves: Sequence[LayerGradient]) -> str:
+    """Return how fast the gradient fades, by the layers, and how far back it can be seen."""
+    last, reach = int(curves[0].lag[-1]), max(curve.visible_to for curve in curves)
+    lives = sorted(np.inf if curve.half_life is None else curve.half_life for curve in curves)
+    named = [f"{life:.1f}" if life <= last else f"more than {last}" for life in (lives[0], lives[-1])]
+    seen = f"{reach} characters back{' or more' if reach == last else ''}"
+    return f"has a gradient that halves in {' to '.join(dict.fromkeys(named))} characters and can be seen {seen}"
 
 
 GRADIENT = Section(
@@ -307,9 +345,11 @@ GRADIENT = Section(
     lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
     Chart(
         "gradient-by-lag",
-        "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions",
+        "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions; "
+        "a gradient can be seen as long as a thousandth is left",
         draw_gradient_by_lag,
     ),
+    sentence=lambda found: gradient_sentence(found) if found[0].lag[-1] else "",  # no lag in a text of 2 or 3
 )
 CONTEXT = Section(
     "usable_context",
@@ -318,7 +358,13 @@ CONTEXT = Section(
     "Where the curve becomes flat the network uses nothing that lies further back; "
     "where a square lies below it, counting n-grams uses that context better.",
     make_context,
-    Chart("usable-context", "nats per character by the number of characters given", draw_usable_context),
+    Chart(
+        "usable-context",
+        "nats per character by the number of characters given; bars are standard errors; the "
+        "vertical line marks the context that is used: all characters before it give less than 0.01 nats",
+        draw_usable_context,
+    ),
+    sentence=lambda found: f"uses about {counted(found.used, 'character')} of context" if found.used else "",
 )
 IMPULSE = Section(
     "impulse_response",
@@ -332,5 +378,10 @@ IMPULSE = Section(
         "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",
         draw_impulse_response,
     ),
-    Table("Verdict", ("quantity", "value"), verdict_rows, is_folded=False),
+    Table(
+        "Verdict",
+        ("response", "its length, characters", "half-life, characters"),
+        lambda found, _: [(found.verdict, found.length, found.half_life)],
+        is_folded=False,
+    ),
 )

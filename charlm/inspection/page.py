@@ -16,12 +16,13 @@ from charlm.errors import CharlmError
 from charlm.inspection.figures import figure_file, figure_style, image, share_limits, theme_css
 from charlm.inspection.markup import equation, folded, safe, script_json, source_hash, table, visible
 from charlm.inspection.report import SECTIONS, Report
-from charlm.inspection.section import Chart, Section
+from charlm.inspection.section import Chart, Section, rests_on
 from charlm.storage.atomic import check_has_name, write_file, write_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
 PAGE = "index.html"
 KINDS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
 """The files of each figure."""
@@ -163,12 +164,22 @@ def _summary(reports: Sequence[Report]) -> str:
     rows = []
     for report in reports:
         network, loss = report.get("network"), report.get("loss_by_class")
-        scored = (None, None) if loss is None else (loss.nats_per_char, loss.characters)
+        scored = (None, None) if loss is None else ((loss.nats_per_char, loss.standard_error), len(loss.positions))
         parameters = None if network is None else network.parameters
         rows.append((report.name, report.text_name, report.activation, parameters, *scored))
     head = ("run", "text read", "f", "parameters", "nats per character", "characters scored")
-    notes = "".join(_notes(report, is_named=len(reports) > 1) for report in reports)
-    return table(head, rows, caption="Runs on this page") + notes
+    is_named = len(reports) > 1
+    sentences = "".join(_sentence(report, is_named=is_named) for report in reports)
+    if 'href="#usable_context"' in sentences and 'href="#gradient_by_lag"' in sentences:
+        sentences += f'<p class="help">{MEMORY}</p>'
+    notes = "".join(_notes(report, is_named=is_named) for report in reports)
+    return sentences + table(head, rows, caption="Runs on this page") + notes
+
+
+def _sentence(report: Report, *, is_named: bool) -> str:
+    """Return the main numbers of a report, each part a link to the section that computed it."""
+    links = "; ".join(f'<a href="#{name}">{safe(text)}</a>' for name, text in report.summary)
+    return links and f'<p class="summary">{safe(report.name) if is_named else "This network"} {links}.</p>'
 
 
 def _notes(report: Report, *, is_named: bool) -> str:
@@ -204,6 +215,8 @@ def _body(section: Section, report: Report, figure: "Figure | None", run: int) -
         html += f"<figcaption>{safe(label[0].upper() + label[1:])}.</figcaption></figure>"
     if section.view:
         html += section.view(found, report.characters, run)
+    if read := rests_on(found):
+        html += f'<p class="help">Rests on {read}.</p>'
     numbers = section.table
     if numbers is not None and (rows := numbers.rows(found, report.characters)):
         cells = table(numbers.columns, rows, caption=numbers.caption)

@@ -24,7 +24,7 @@ from charlm.text.vocabulary import Level
 
 SECTIONS = (
     *(NETWORK, CURVES, SURPRISE, LOSS, CALIBRATION),
-    *(GRADIENT, CONTEXT, IMPULSE),
+    *(CONTEXT, GRADIENT, IMPULSE),
     *(SPECTRUM, LYAPUNOV, FIXED_POINTS),
     *(UNITS, SATURATION),
 )
@@ -59,6 +59,12 @@ class Report:
     def get(self, name: str) -> Any:
         """Return what a section has found, None if it is missing."""
         return self.found.get(name)
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """The parts of a sentence about the network, each after the name of the section that computed its numbers."""
+        said = ((each.name, each.sentence(self.found[each.name])) for each in SECTIONS if each.name in self.found)
+        return [(name, text) for name, text in said if text]
 
 
 def inspect_run(
@@ -114,9 +120,10 @@ def inspect_run(
 def to_json(report: Report) -> dict[str, Any]:
     """Return a report as an object for `json.dumps`.
 
-    The keys are the names of the sections and of the fields of their data, all the way down, with two exceptions:
-    `surprise` is a list with an object for each character (position, character, nats, likeliest, influence),
-    and `spectral_radius` repeats that of each layer. Numbers have 7 significant digits; one that is not finite is null.
+    The keys are the names of the sections and of the fields of their data, all the way down. `surprise` is a list with
+    an object for each character (position, character, nats, likeliest, influence), `spectral_radius` repeats that of
+    each layer, and `summary` is a list of objects (section, text). Numbers have 7 significant digits; one that is not
+    finite is null.
     Ids are indices of `characters`.
     """
     names = ("name", "text_name", "characters", "activation", "notes", "level")
@@ -124,5 +131,6 @@ def to_json(report: Report) -> dict[str, Any]:
     for section in ORDER:
         found = report.get(section.name)
         plain[section.name] = None if found is None else section.to_json(found, report.characters)
+    plain["summary"] = [{"section": name, "text": text} for name, text in report.summary]
     plain["spectral_radius"] = [layer["spectral_radius"] for layer in plain["spectrum"] or ()]
     return plain

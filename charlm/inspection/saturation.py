@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.section import Rows, Section, Table, layer_name
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, Trace
 from charlm.network.rnn import Floats
@@ -23,6 +24,8 @@ class LayerSaturation:
     """H."""
     saturated_share: float
     """Share of outputs at which f' is below `threshold`, from 0 to 1."""
+    standard_error: float | None
+    """Of this share, by blocks of 500 characters; None with fewer than two."""
     always_saturated_units: int
     """Units that are saturated at every position; with relu these are dead."""
     participation_ratio: float
@@ -34,8 +37,8 @@ class LayerSaturation:
 class Saturation:
     """How the outputs of all layers are spread over a text."""
 
-    positions: int
-    """T."""
+    positions: range
+    """Of the characters that were read."""
     threshold: float
     """The share of the largest f' below which an output is saturated: where tanh has |h| > 0.9."""
     layers: tuple[LayerSaturation, ...]
@@ -56,14 +59,16 @@ def measure_saturation(trace: Trace) -> Saturation:
     limit = SATURATED_BELOW * LARGEST_SLOPES.get(trace.parameters.activation, 1.0)
     pairs = zip(trace.outputs, trace.slopes, strict=True)
     layers = (_measure(layer, output[:, 0], slope[:, 0] < limit) for layer, (output, slope) in enumerate(pairs))
-    return Saturation(len(trace.ids), SATURATED_BELOW, tuple(layers))
+    return Saturation(range(len(trace.ids)), SATURATED_BELOW, tuple(layers))
 
 
 def _measure(layer: int, outputs: Floats, is_saturated: NDArray[np.bool_]) -> LayerSaturation:
+    share, error = mean_and_error(is_saturated.mean(1), np.arange(len(is_saturated)))
     return LayerSaturation(
         layer=layer,
         units=outputs.shape[1],
-        saturated_share=float(is_saturated.mean()),
+        saturated_share=share,
+        standard_error=error,
         always_saturated_units=int(is_saturated.all(0).sum()),
         participation_ratio=participation_ratio(outputs),
     )
@@ -85,11 +90,17 @@ def saturation_rows(saturation: Saturation, _: object) -> Rows:
     """Return a row for each layer."""
     return [
         (
-            *(layer_name(each.layer), each.units, each.saturated_share, each.always_saturated_units),
-            each.participation_ratio,
+            *(layer_name(each.layer), each.units, (each.saturated_share, each.standard_error)),
+            *(each.always_saturated_units, each.participation_ratio),
         )
         for each in saturation.layers
     ]
+
+
+def saturation_sentence(saturation: Saturation) -> str:
+    """Return which layer is saturated most."""
+    most = max(saturation.layers, key=lambda layer: layer.saturated_share)
+    return f"is saturated at {most.saturated_share:.0%} in {layer_name(most.layer)}"
 
 
 SATURATION = Section(
@@ -105,4 +116,5 @@ SATURATION = Section(
         saturation_rows,
         is_folded=False,
     ),
+    sentence=saturation_sentence,
 )

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGrams, count_ngrams, score_ngrams
+from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.inspection.markup import to_plain
 from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
@@ -32,6 +33,8 @@ MOST_POSITIONS = 2_000
 """Of the part of the text that is followed character by character."""
 MOST_LOGITS = 20_000_000
 """That are held at once; takes 160 MB in float64."""
+MOST_VALUES = 16_777_216
+"""Of the states of a layer after different contexts that are held at once; takes 64 MB."""
 MOST_STATES = 5_000
 """States of every layer that are held at once."""
 DOUBLE_UP_TO = 1_500_000
@@ -70,7 +73,7 @@ class Limits:
     gradient_positions: int
     """Predictions whose gradients are followed back."""
     context_positions: int
-    """Predictions whose context is cut."""
+    """Whose context is cut, from the beginning of the text."""
     spectrum_positions: int
     """Steps at which the eigenvalues of V D are computed."""
     dtype: DTypeLike
@@ -85,7 +88,7 @@ def limits_for(parameters: Parameters) -> Limits:
         characters=_between(5_000, 8e10 / weights, MOST_CHARACTERS),
         positions=_between(200, MOST_LOGITS / parameters.vocabulary_size, MOST_POSITIONS),
         gradient_positions=_between(50, 6e8 / weights, 400),
-        context_positions=_between(96, 1.8e8 / weights, 600),
+        context_positions=_between(1_000, min(8e9 / weights, MOST_VALUES / parameters.width), MOST_CHARACTERS),
         spectrum_positions=_between(2, 1.5e9 / units**3, 16),
         dtype=np.float64 if weights <= DOUBLE_UP_TO else np.float32,
     )
@@ -126,6 +129,16 @@ class Reading:
             raise CharlmError("the outputs of the network are not finite on this text")
         return outputs
 
+    @cached_property
+    def nats(self) -> NDArray[np.floating[Any]]:
+        """The nats of all ids of the text but the first, read as one stream: float32 [n - 1].
+
+        Raises:
+            CharlmError: they are not finite.
+
+        """
+        return np.concatenate([*only_finite(score_stream(self.parameters, self.ids))])
+
     def ngram_nats(self, order: int) -> NDArray[np.float64]:
         """Return the nats of all ids of the text but the first by the n-grams of an order, 1 or more."""
         assert self.training_ids is not None
@@ -135,21 +148,23 @@ class Reading:
 
     def left_out(self) -> list[str]:
         """Return what the limits, and the model's vocabulary, leave out, each a sentence."""
-        limits, whole = self.limits, len(self.subject.ids)
-        read = (
-            ("Losses by class", limits.characters, f"{limits.characters:,} of {whole:,}"),
-            ("Surprise, gradients, impulse response, exponents, saturation", limits.positions, f"{limits.positions:,}"),
-            ("Units, calibration, fixed points", MOST_STATES, f"{MOST_STATES:,}"),
-        )
-        skipped = self.subject.skipped_characters
+        read, whole, skipped = len(self.ids), len(self.subject.ids), self.subject.skipped_characters
         notes = [f"Text: without {counted(skipped, 'character')} that the model does not know."] if skipped else []
-        notes += [f"{what}: the first {many} characters." for what, limit, many in read if whole > limit]
-        if limits.context_positions < whole:
-            notes.append(f"Usable context: the loss on {limits.context_positions:,} characters, evenly spaced.")
+        if read < whole:
+            notes.append(f"Text: the first {read:,} of {whole:,} characters.")
         known, used = self.subject.training_ids, self.training_ids
         if known is not None and used is not None and len(used) < len(known):
             notes.append(f"N-grams: counted on the last {MAX_TRAINING_CHARACTERS:,} characters of the training text.")
         return notes
+
+
+def rests_on(found: Any) -> str:
+    """Return which characters of the text what a section has found rests on, by its `positions`; "" if on none."""
+    positions = getattr(found[0] if isinstance(found, tuple) else found, "positions", None)
+    if positions is None or not len(positions):
+        return ""
+    first, last, count = int(positions[0]), int(positions[-1]), len(positions)
+    return f"{counted(count, 'character')}, {'' if count > last - first else 'evenly spaced, '}{first:,} to {last:,}"
 
 
 @dataclass(frozen=True)
@@ -200,6 +215,8 @@ class Section:
     """Returns what the script of `view` reads, for `json.dumps`."""
     to_json: Callable[[Any, Characters], Any] = lambda found, _: to_plain(found)
     """Returns what the JSON of the report holds."""
+    sentence: Callable[[Any], str] = lambda _: ""
+    """Returns a part of the first sentence of a report, whose subject is the network; "" = nothing to say."""
     is_essential: bool = False
     """Whether there is no report without it: it is made first, and its error is that of the report."""
 

@@ -6,6 +6,7 @@ et al. 1980).
 Axes: H units.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.inspection.figures import BLUE, ORANGE, RULE, canvas, series
-from charlm.inspection.section import Chart, Rows, Section, Table, layer_name
+from charlm.evaluation.scoring import mean_and_error
+from charlm.inspection.figures import BLUE, MUTED, ORANGE, RULE, canvas, series
+from charlm.inspection.section import Chart, Section, Table, layer_name
 from charlm.network.gradients import Trace, push_forward
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 
+BLOCK = 100
+"""Characters of a block in the standard errors: the factors of a step depend on few characters before it."""
 MIN_EXPONENT = 1e-6
 """Of smaller exponents, rounding may have made the sign."""
 
@@ -43,6 +47,8 @@ class RecurrentSpectrum:
     """Henrici's departure from normality, sqrt(|V|_F^2 - sum |lambda|^2) / |V|_F: 0 = normal, 1 = nilpotent."""
     effective_radius: float
     """The median spectral radius of V D_t on the text, D_t = diag f'(a_t)."""
+    radius_positions: NDArray[np.int64]
+    """Of the characters at which V D_t was computed, int64 [P]."""
 
 
 def recurrent_spectra(trace: Trace, *, positions: int = 8) -> tuple[RecurrentSpectrum, ...]:
@@ -56,58 +62,49 @@ def recurrent_spectra(trace: Trace, *, positions: int = 8) -> tuple[RecurrentSpe
         numpy.linalg.LinAlgError: the eigenvalues do not converge, or a value is not finite.
 
     """
-    steps = np.unique(np.linspace(min(100, len(trace.ids) // 2), len(trace.ids) - 1, positions).astype(int))
+    steps = np.unique(np.linspace(min(100, len(trace.ids) // 2), len(trace.ids) - 1, positions).astype(np.int64))
     kernels = (layer.recurrent_kernel.astype(np.float64) for layer in trace.parameters.layers)
     return tuple(
-        _spectrum(layer, kernel, gains[steps, 0].astype(np.float64))
+        _spectrum(layer, kernel, gains[steps, 0].astype(np.float64), steps)
         for layer, (kernel, gains) in enumerate(zip(kernels, trace.slopes, strict=True))
     )
 
 
-def _spectrum(layer: int, kernel: Values, gains: Values) -> RecurrentSpectrum:
+def _spectrum(layer: int, kernel: Values, gains: Values, steps: NDArray[np.int64]) -> RecurrentSpectrum:
     """Return the spectrum of V, [H, H], with the slopes f'(a_t) at some steps, [n, H]."""
     eigenvalues = np.linalg.eigvals(kernel).astype(np.complex128)
     eigenvalues = eigenvalues[np.argsort(-np.abs(eigenvalues), kind="stable")]
+    square, normal = float((kernel**2).sum()), float((np.abs(eigenvalues) ** 2).sum())
     radii = [float(np.abs(np.linalg.eigvals(kernel * gain)).max()) for gain in gains]
     return RecurrentSpectrum(
         layer=layer,
         eigenvalues=eigenvalues,
         spectral_radius=float(np.abs(eigenvalues[0])),
         largest_singular_value=float(np.linalg.norm(kernel, 2)),
-        non_normality=non_normality(kernel, eigenvalues),
+        non_normality=math.sqrt(max(0.0, square - normal) / square) if square else 0.0,
         effective_radius=float(np.median(radii)),
+        radius_positions=steps,
     )
-
-
-def non_normality(matrix: Values, eigenvalues: NDArray[np.complex128]) -> float:
-    """Return Henrici's departure from normality relative to the norm, sqrt(|A|_F^2 - sum |lambda|^2) / |A|_F.
-
-    Args:
-        matrix: A, float64 [H, H].
-        eigenvalues: Its eigenvalues lambda, complex128 [H].
-
-    Returns:
-        0 for a normal matrix (and for zero) to 1 for a nilpotent one.
-
-    """
-    square = float((matrix**2).sum())
-    normal = float((np.abs(eigenvalues) ** 2).sum())
-    return float(np.sqrt(np.maximum(0.0, square - normal) / square)) if square else 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Lyapunov:
-    """The exponents of the whole state, all layers together."""
+    """The conditional, finite-time Lyapunov exponents of the whole state, all layers together.
+
+    They are conditional on the text that drives the network (Pecora and Carroll 1991), and means over a part of it.
+    """
 
     exponents: NDArray[np.float64]
-    """In nats per character, largest first: float64 [n]; -inf for a direction that is forgotten at once."""
+    """In nats per character, largest first: float64 [n]; -inf beyond the rank of a Jacobian on the way."""
+    standard_error: float | None
+    """Of the largest one, by blocks of BLOCK characters; None if that is -inf, or with fewer than two blocks."""
     dimensions: int
     """Of the state: how many exponents there are in all; n may be less."""
     time_constant: float | None
     """-1 / largest exponent, in characters: a difference shrinks to 1/e in this time; None if it does not shrink, or by
     no more than MIN_EXPONENT."""
-    steps: int
-    """Over how many characters they were averaged."""
+    positions: range
+    """Of the characters whose steps count."""
 
 
 def lyapunov(
@@ -135,20 +132,20 @@ def lyapunov(
     end = min(len(trace.ids), skipped + most_steps)
     start = np.random.default_rng(0).standard_normal((dimensions, count))
     basis = np.linalg.qr(start.astype(trace.outputs[0].dtype))[0].T  # [n, dimensions]
-    sums = np.zeros(count)
+    first, logs = max(1, skipped), []
     for time in range(1, end):
         pushed = push_forward(trace.parameters, basis, tuple(gain[time] for gain in trace.slopes))
         q, r = np.linalg.qr(pushed.T)
         basis = q.T
-        if time >= skipped:
+        if time >= first:
             lengths = np.abs(np.diagonal(r))
             lengths[lengths < 64 * np.finfo(lengths.dtype).eps * lengths.max()] = 0  # what rounding leaves of 0
             with np.errstate(divide="ignore"):
-                sums += np.log(lengths)
-    exponents = np.sort(sums / (end - max(1, skipped)))[::-1]
-    largest = float(exponents[0])
+                logs.append(np.log(lengths))
+    means = np.mean(logs, axis=0, dtype=np.float64)
+    largest, error = mean_and_error(np.array(logs)[:, means.argmax()], np.arange(len(logs)), block=BLOCK)
     time_constant = -1 / largest if largest < -MIN_EXPONENT else None
-    return Lyapunov(exponents, dimensions, time_constant, end - max(1, skipped))
+    return Lyapunov(np.sort(means)[::-1], error, dimensions, time_constant, range(first, end))
 
 
 def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
@@ -169,25 +166,18 @@ def draw_eigenvalues(spectra: Sequence[RecurrentSpectrum]) -> "Figure":
 
 
 def draw_lyapunov(found: Lyapunov) -> "Figure":
-    """Draw the Lyapunov exponents by their rank."""
-    figure, (axes,) = canvas("Lyapunov exponents of the whole state")
+    """Draw the Lyapunov exponents by their rank; those of minus infinity are only counted."""
+    figure, (axes,) = canvas("Conditional Lyapunov exponents of the whole state")
     finite = found.exponents[np.isfinite(found.exponents)]
     axes.plot(np.arange(1, len(finite) + 1), finite, marker=".", markersize=4, **series(0))
     axes.axhline(0, **RULE)
+    if lost := len(found.exponents) - len(finite):
+        axes.axvspan(len(finite) + 0.5, len(found.exponents) + 0.5, color=MUTED, alpha=0.18, linewidth=0)
+        text, where = f"{lost} of {len(found.exponents)} are \N{MINUS SIGN}\N{INFINITY} ", axes.get_xaxis_transform()
+        axes.text(len(found.exponents), 0.82, text, transform=where, ha="right", fontsize=8)
     axes.set(xlabel="rank, largest exponent first", ylabel="nats per character")
     axes.locator_params(axis="x", integer=True)
     return figure
-
-
-def spectrum_rows(spectra: Sequence[RecurrentSpectrum], _: object) -> Rows:
-    """Return a row for each recurrent kernel."""
-    return [
-        (
-            layer_name(each.layer),
-            *(each.spectral_radius, each.largest_singular_value, each.non_normality, each.effective_radius),
-        )
-        for each in spectra
-    ]
 
 
 SPECTRUM = Section(
@@ -199,23 +189,30 @@ SPECTRUM = Section(
     lambda reading: recurrent_spectra(reading.trace, positions=reading.limits.spectrum_positions),
     Chart("eigenvalues", "eigenvalues of V in the complex plane, with the unit circle", draw_eigenvalues),
     Table(
-        "The recurrent kernels",
+        "The recurrent kernels; the radius of V D is a median over up to 16 characters",
         ("layer", "radius of V", "largest singular value of V", "non-normality of V", "radius of V D, median"),
-        spectrum_rows,
+        lambda found, _: [
+            (
+                *(layer_name(each.layer), each.spectral_radius, each.largest_singular_value),
+                *(each.non_normality, each.effective_radius),
+            )
+            for each in found
+        ],
         is_folded=False,
     ),
 )
 LYAPUNOV = Section(
     "lyapunov",
-    "Lyapunov exponents",
+    "Conditional Lyapunov exponents, finite-time",
     "Q_t R_t = (V D_t)^T Q_{t-1}, exponent_i = mean of ln |R_t[i, i]|",
-    "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic.",
+    "Below 0 a small difference of the state shrinks and the network forgets how it started; above 0 it is chaotic. "
+    "They are conditional on this text, and means over a part of it; minus infinity is a direction that is lost.",
     lambda reading: lyapunov(reading.trace),
-    Chart("lyapunov", "Lyapunov exponents by rank, largest first", draw_lyapunov),
+    Chart("lyapunov", "exponents by rank, largest first", draw_lyapunov),
     Table(
         "The largest exponent",
-        ("largest exponent", "time constant, characters", "dimensions of the state", "characters read"),
-        lambda found, _: [(float(found.exponents[0]), found.time_constant, found.dimensions, found.steps)],
+        ("largest exponent", "time constant, characters", "dimensions of the state"),
+        lambda found, _: [((found.exponents[0], found.standard_error), found.time_constant, found.dimensions)],
         is_folded=False,
     ),
 )

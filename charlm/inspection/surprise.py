@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import only_finite
-from charlm.inspection.markup import LEVELS, levels, number, passage, to_plain
+from charlm.inspection.markup import LEVELS, number, passage, to_plain
 from charlm.inspection.section import Characters, Reading, Section
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.rnn import nats, probabilities
@@ -114,7 +114,7 @@ def reader(predictions: Predictions, characters: Characters, run: int) -> str:
 
 def reader_data(predictions: Predictions) -> dict[str, Any]:
     """Return the numbers of the JSON for the script of the coloured text; influence as a string of levels for each."""
-    shades = np.abs(levels(predictions.influence, scale=1.0))
+    shades = np.rint(LEVELS * np.nan_to_num(predictions.influence)).astype(np.int64)
     return {
         "positions": to_plain(predictions.positions),
         "ids": to_plain(predictions.ids),

@@ -110,8 +110,8 @@ class LayerOutputs:
 class Units:
     """What the units of a network follow."""
 
-    positions: int
-    """How many characters the scores are computed on."""
+    positions: range
+    """Of the characters that the scores are computed on."""
     shifts: int
     """How many circular shifts `chance` was estimated from."""
     features: tuple[FeatureScores, ...]
@@ -169,7 +169,7 @@ def score_units(
     start = _richest_part(frequent, length)
     excerpt = slice(start, start + length)
     return Units(
-        positions=len(ids),
+        positions=range(len(ids)),
         shifts=shifts,
         features=tuple(feature for feature, _ in scores),
         interpretable=_most_interpretable([feature for feature, _ in scores]),

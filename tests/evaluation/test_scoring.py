@@ -18,6 +18,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.scoring import (
     Score,
     estimate_stream,
+    mean_and_error,
     mean_score,
     record_surprise,
     score_ids,
@@ -161,3 +162,18 @@ def test_each_block_is_written_before_it_is_passed_on(vocabulary: Vocabulary) ->
     for count in (1, 2):
         next(scores)
         assert b"".join(written).count(b"\n") == count
+
+
+def test_the_error_of_a_mean_of_some_characters_is_that_of_a_ratio_of_sums() -> None:
+    """Mean 4; the blocks are apart from it by (1 - 4) + (3 - 4) = -4 and 8 - 4 = 4, over 3 characters in all."""
+    values, positions = np.array([1.0, 3, 8]), np.array([0, 499, 500])
+    assert mean_and_error(values, positions) == pytest.approx((4, np.sqrt(2 / 1 * (4**2 + 4**2)) / 3))
+    assert mean_and_error(values, positions // 2) == (4, None)  # one block
+    assert mean_and_error(values, 2 * positions, block=1000) == mean_and_error(values, positions)
+    assert mean_and_error(np.array([-np.inf, 0]), np.array([0, 999])) == (-np.inf, None)
+
+
+def test_the_error_of_whole_blocks_is_that_of_the_score() -> None:
+    values = np.random.default_rng(0).random(2000)
+    score = mean_score([values])
+    assert mean_and_error(values, np.arange(2000)) == pytest.approx((score.nats_per_char, score.standard_error))

@@ -19,7 +19,7 @@ from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (" ", "\n", "a", "b", "<", "&", '"', "\x1b", "\u202e", "\u05d0", "\u0301", "$", "\u4e2d", None)
 """With those that could break a page: markup, a control character, right-to-left marks and letters, a bare accent."""
-SMALL = Limits(300, 120, 20, 20, 2, np.float64)
+SMALL = Limits(300, 120, 20, 200, 2, np.float64)
 
 
 def report(*, name: str = "runs/one", length: int = 60, layers: int = 2, **parts: Any) -> Report:
@@ -87,4 +87,4 @@ def _units(rng: np.random.Generator, excerpt: Any, layers: int) -> Units:
         FeatureScores("vowel next", "yes/no", Chance(0.31, 0.28), (score,), 1),
         FeatureScores("position in the line", "number", Chance(0.4, 0.3), (score,), 0),
     )
-    return Units(60, 100, features, (score,), excerpt, outputs)
+    return Units(range(60), 100, features, (score,), excerpt, outputs)

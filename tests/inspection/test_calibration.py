@@ -1,5 +1,7 @@
 """Calibration: the figures of the report."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import RandomParameters
@@ -14,9 +16,16 @@ def calibration_of(parameters: Parameters, ids: np.ndarray) -> Calibration:
     return calibrate(parameters, ids, states_of(parameters, ids))
 
 
-def test_the_loss_at_temperature_1_is_that_of_the_stream(random_parameters: RandomParameters) -> None:
+def test_the_gain_is_the_difference_of_the_losses_at_both_temperatures(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(layers=2)
-    ids = np.random.default_rng(1).integers(0, 5, 500)
+    ids = np.random.default_rng(1).integers(0, 5, 1501)
     found = calibration_of(parameters, ids)
-    assert found.positions == 499
-    assert found.nats_per_char == pytest.approx(mean_score(score_stream(parameters, ids)).nats_per_char, rel=1e-5)
+    assert found.positions == range(1, 1501)
+    cooled = replace(
+        parameters,
+        logits_kernel=parameters.logits_kernel / found.temperature,
+        logits_bias=parameters.logits_bias / found.temperature,
+    )
+    before, after = (mean_score(score_stream(each, ids)) for each in (parameters, cooled))
+    assert found.gain == pytest.approx(before.nats_per_char - after.nats_per_char, abs=1e-6)
+    assert found.gain_standard_error == pytest.approx(before.difference_error(after), rel=1e-3)

@@ -17,12 +17,14 @@ from matplotlib.patches import Rectangle
 
 import charlm.inspection
 from charlm.inspection import figures
+from charlm.inspection.curves import Curve
 from charlm.inspection.figures import COLOURS, canvas, figure_file, figure_style, image, log_scale, share_limits
-from charlm.inspection.fixed_points import HeldCharacter, RestPoint, point_rows
+from charlm.inspection.fixed_points import FixedPoints, HeldCharacter, RestPoint, point_rows
 from charlm.inspection.loss_by_class import draw_loss
 from charlm.inspection.page import KINDS
 from charlm.inspection.report import SECTIONS, Report
 
+STABLE = RestPoint(True, 1e-12, 3.0, (1.0, 2.0), 0.83, 0, True, 5, ((2, 0.8),))
 DRAWN = {section.chart.name: section for section in SECTIONS if section.chart}
 
 
@@ -68,9 +70,8 @@ def test_a_legend_names_what_has_a_label(name: str, whole: Report) -> None:
 @pytest.mark.parametrize(
     ("name", "label", "shown"),
     [
-        ("gradient-by-lag", "rnn.1", lambda found: (found[1].lag, found[1].median)),
-        ("usable-context", "network", lambda found: (found.characters, found.nats)),
-        ("usable-context", "n-gram, n = k + 1", lambda found: (found.ngram_order - 1, found.ngram_nats)),
+        ("gradient-by-lag", "rnn.1, half-life 1.2", lambda found: (found[1].lag, found[1].median)),
+        ("state-path", "state on the text", lambda found: found.path.T),
         ("curves", "validation", lambda found: (found.validation.steps, found.validation.nats_per_char)),
         ("units", "chance", lambda _: (np.array([0.31, 0.4]), np.arange(2))),
     ],
@@ -82,6 +83,29 @@ def test_a_line_is_that_of_the_numbers(
     assert line(draw(name, whole), label) == (expected[0].tolist(), expected[1].tolist())
 
 
+def test_the_context_is_drawn_with_its_errors_beside_the_n_grams(whole: Report) -> None:
+    context = replace(
+        whole.get("usable_context"),
+        characters=np.array([1, 2]),
+        nats=np.array([3.0, 2]),
+        standard_errors=np.full(2, 0.25),
+        ngram_order=np.array([2, 3]),
+        ngram_nats=np.array([2.5, 1]),
+        ngram_standard_errors=np.full(2, 0.125),
+        whole_nats=1.5,
+        used=2,
+    )
+    figure = draw("usable-context", replace(whole, found={"usable_context": context}))
+    containers: list[Any] = figure.axes[0].containers
+    drawn = {bars.get_label(): bars.lines for bars in containers}
+    for name, nats, error in (("network", [3, 2], 0.25), ("n-gram, n = k + 1", [2.5, 1], 0.125)):
+        points, _, (ends,) = drawn[name]
+        assert points.get_xydata().tolist() == [[1, nats[0]], [2, nats[1]]]
+        assert [end[:, 1].tolist() for end in ends.get_segments()] == [[mean - error, mean + error] for mean in nats]
+    assert line(figure, "all characters given")[1] == [1.5, 1.5]
+    assert [2, 2] in [np.asarray(each.get_xdata()).tolist() for each in figure.axes[0].lines]
+
+
 def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) -> None:
     figure = draw("eigenvalues", whole)
     assert len(figure.axes) == 2
@@ -90,17 +114,44 @@ def test_every_eigenvalue_has_its_point_and_the_unit_circle_fits(whole: Report) 
     assert figure.axes[0].get_xlim()[1] > 1
 
 
-def test_an_exponent_of_minus_infinity_is_left_out(whole: Report) -> None:
+def test_an_exponent_of_minus_infinity_is_counted_not_drawn(whole: Report) -> None:
     exponents = np.array([-0.05, -0.4, -np.inf])
     found = draw("lyapunov", replace(whole, found={"lyapunov": replace(whole.get("lyapunov"), exponents=exponents)}))
     assert np.asarray(found.axes[0].lines[0].get_xydata()).tolist() == [[1, -0.05], [2, -0.4]]
+    assert [text.strip() for text in texts(found)] == ["1 of 3 are \N{MINUS SIGN}\N{INFINITY}"]
+
+
+def test_a_point_outside_the_path_is_put_hollow_at_the_edge(whole: Report) -> None:
+    inside, outside = (replace(STABLE, place=place) for place in ((0.25, -0.5), (0.5, 70.0)))
+    path = np.array([[-1.0, -1], [1, 1]])
+    points = FixedPoints((HeldCharacter(0, "settles", 1, (inside, outside)),), path, (0.5, 0.25), range(2))
+    axes = draw("state-path", replace(whole, found={"fixed_points": points})).axes[0]
+    places = [np.asarray(drawn.get_offsets()).tolist()[0] for drawn in axes.collections]
+    assert places == [[0.25, -0.5], [0.5, axes.get_ylim()[1]]]
+    assert [len(drawn.get_facecolor()) for drawn in axes.collections] == [1, 0]
+    assert axes.get_ylim()[1] < 1.2
+
+
+def test_a_first_loss_of_thousands_of_nats_does_not_press_the_curves_together(whole: Report) -> None:
+    curves = whole.get("curves")
+    wild = replace(curves, training=Curve(np.array([1, 30]), np.array([27_000.0, 1.5])))
+    axes = draw("curves", replace(whole, found={"curves": wild})).axes[0]
+    assert axes.get_ylim()[1] == pytest.approx(1.2 * 4.1)
+    assert 0 <= axes.get_ylim()[0] < 1.5
+    assert draw("curves", whole).axes[0].get_ylim()[1] < 1.2 * 4.1
+
+
+def test_a_logarithmic_axis_ends_where_rounding_begins_even_for_a_band() -> None:
+    _, (axes,) = canvas("a")
+    axes.fill_between([0, 1], [1e-67, 1e-50], [1, 1])
+    log_scale(axes, [1.0, 0.1])
+    assert axes.get_ylim() == (1e-10, 3)
 
 
 def test_fixed_and_slow_points_are_told_apart(whole: Report) -> None:
-    stable = RestPoint(True, 1e-12, 3.0, 0.83, 0, True, 5.4, 5, ((2, 0.8),))
-    slow = RestPoint(False, 1e-3, 2.0, 1.04, 1, False, None, 1, ((3, 0.4),))
-    held = (HeldCharacter(0, "settles", 1, (stable, slow)), HeldCharacter(8, "wanders", None, ()))
-    rows = point_rows(held, whole.characters)
+    slow = RestPoint(False, 1e-3, 2.0, (0, 0), 1.04, 1, False, 1, ((3, 0.4),))
+    held = (HeldCharacter(0, "settles", 1, (STABLE, slow)), HeldCharacter(8, "wanders", None, ()))
+    rows = point_rows(FixedPoints(held, np.zeros((1, 2)), (0, 0), range(1)), whole.characters)
     assert [row[:4] for row in rows] == [
         *(("␣", "settles", 1, "stable"), ("␣", "settles", 1, "slow")),
         ("\\u202e", "wanders", None, None),
@@ -113,6 +164,8 @@ def test_learning_curves_have_the_simple_models_named_without_overlap(whole: Rep
     assert list(names) == ["uniform", "unigram", "5-gram", "lzma"]
     low, high = figure.axes[0].get_ylim()
     assert names["5-gram"] - names["lzma"] >= 0.05 * (high - low)
+    assert low < 1.7
+    assert high > 4.1
 
 
 def test_the_loss_of_each_class_is_a_bar_and_the_n_gram_a_mark(whole: Report) -> None:

@@ -17,7 +17,7 @@ IDS = np.random.default_rng(0).choice(5, 300, p=[0.1, 0.4, 0.3, 0.15, 0.05])
 def found_in(parameters: Parameters, ids: np.ndarray, character: int) -> HeldCharacter:
     """Return what is found for a character among the commonest ones of a text."""
     found = find_fixed_points(parameters, ids, states_of(parameters, ids))
-    return next(held for held in found if held.id == character)
+    return next(held for held in found.held if held.id == character)
 
 
 def switch(v: float) -> Parameters:
@@ -86,7 +86,6 @@ def test_both_ends_of_a_switch_are_stable_and_found_from_the_states_of_the_text(
     for point in held.points:
         assert (point.is_fixed, point.is_stable, point.unstable_directions) == (True, True, 0)
         assert point.spectral_radius == pytest.approx(2 * (1 - h**2), rel=1e-5)
-        assert point.time_constant == pytest.approx(-1 / np.log(2 * (1 - h**2)), rel=1e-5)
     assert sum(point.starts for point in held.points) == 6
     assert {point.likeliest[0][0] for point in held.points} == {1, 2}
 
@@ -96,7 +95,7 @@ def test_a_unit_with_a_strong_negative_weight_cycles_round_an_unstable_point() -
     assert (held.outcome, held.period) == ("cycles", 2)
     (point,) = held.points
     assert (point.norm, point.spectral_radius) == pytest.approx((0, 3), abs=1e-5)
-    assert (point.unstable_directions, point.is_stable, point.time_constant) == (1, False, None)
+    assert (point.unstable_directions, point.is_stable) == (1, False)
 
 
 @pytest.mark.parametrize("skip_connections", [False, True])
@@ -123,7 +122,7 @@ def test_the_radius_of_a_large_layer_is_exact_near_1(radius: float) -> None:
     kernel = np.random.default_rng(0).standard_normal((150, 150))
     sizes = np.abs(np.linalg.eigvals(kernel))
     kernel *= radius / sizes.max()
-    (held,) = find_fixed_points(network(kernel.tolist()), np.zeros(2, int), (np.ones((2, 150)),))
+    (held,) = find_fixed_points(network(kernel.tolist()), np.zeros(2, int), (np.ones((2, 150)),)).held
     point = held.points[0]
     assert point.spectral_radius == pytest.approx(radius, rel=1e-5 if radius > 0.95 else 1e-2)
     assert point.is_stable == (radius < 1)
@@ -135,7 +134,8 @@ def test_the_commonest_characters_are_held(
     random_parameters: RandomParameters, ids: np.ndarray, expected: list[int]
 ) -> None:
     parameters = random_parameters()
-    assert [held.id for held in find_fixed_points(parameters, ids, states_of(parameters, ids))] == expected
+    found = find_fixed_points(parameters, ids, states_of(parameters, ids))
+    assert [held.id for held in found.held] == expected
 
 
 def test_a_layer_that_is_too_wide_and_states_that_are_not_finite_are_refused(
@@ -172,3 +172,26 @@ def test_a_rotation_cycles_or_wanders(angle: float, expected: tuple[str, int | N
 
 def test_a_state_that_grows_without_end_does_not_disturb_the_others() -> None:
     assert end_of(network([[1.5]], "relu"), [1.0], [-1e4]) == [("grows", None), ("settles", 1)]
+
+
+def test_the_path_is_that_of_the_principal_components_of_all_layers(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2, units=3, scale=0.5)
+    found = find_fixed_points(parameters, IDS, states_of(parameters, IDS))
+    states = np.concatenate(states_of(parameters, IDS), 1).astype(np.float64)
+    sizes, vectors = np.linalg.eigh(np.cov(states.T))
+    assert found.shares == pytest.approx((sizes[-1] / sizes.sum(), sizes[-2] / sizes.sum()))
+    expected = (states - states.mean(0)) @ vectors[:, [-1, -2]]
+    np.testing.assert_allclose(np.abs(found.path), np.abs(expected), atol=1e-9)
+    assert found.positions == range(300)
+
+
+def test_a_point_has_the_place_of_its_state_in_the_plane_of_the_path() -> None:
+    """A state of one unit: the plane is a line, on which the mean of the text is 0."""
+    ids = np.array([1, 0, 0, 2, 0, 0, 1, 0, 0, 2, 0, 0])
+    outputs = states_of(switch(2), ids)
+    found = find_fixed_points(switch(2), ids, outputs)
+    places = sorted(abs(point.place[0]) for point in found.held[0].points)
+    ends = [abs(end - outputs[0].mean(dtype=np.float64)) for end in (0.95750402, -0.95750402)]
+    assert places == pytest.approx(sorted(ends), abs=1e-6)
+    assert found.shares == (1, 0)
+    assert not found.path[:, 1].any()

@@ -1,9 +1,12 @@
 """The loss divided by classes: small texts counted by hand, and means that give the total."""
 
+import statistics
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from charlm.inspection.loss_by_class import ClassLoss, divide_loss
+from charlm.inspection.loss_by_class import ClassLoss, divide_loss, loss_sentence
 from charlm.text.vocabulary import Vocabulary
 
 TEXT = "Ab 1\nc, Dé"
@@ -45,11 +48,31 @@ def test_means_weighted_by_counts_are_the_mean_over_the_text() -> None:
     nats = rng.random(4999).astype(np.float32)
     found = divide_loss(nats, ids, VOCABULARY)
     for table in (found.by_class, found.by_word_place):
-        assert sum(row.characters for row in table) == found.characters == 4999
+        assert sum(row.characters for row in table) == len(found.positions) == 4999
         mean = sum(row.characters * row.nats_per_char for row in table) / 4999
         assert mean == pytest.approx(found.nats_per_char, rel=1e-9)
         assert sum(row.share_of_loss for row in table) == pytest.approx(1)
     assert found.nats_per_char == pytest.approx(float(nats.mean(dtype=np.float64)))
+
+
+def test_the_errors_are_those_of_blocks_of_500_characters() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.tile(VOCABULARY.encode("b\n"), 1001)[:2001]
+    nats, by_ngrams = rng.random((2, 2000))
+    found = divide_loss(nats, ids, VOCABULARY, ngram_nats=by_ngrams, ngram_order=5)
+    blocks, gains = nats.reshape(4, 500), (by_ngrams - nats).reshape(4, 500).mean(1).tolist()
+    assert found.standard_error == pytest.approx(statistics.stdev(blocks.mean(1).tolist()) / 2)
+    assert found.ngram_gain == pytest.approx(by_ngrams.mean() - nats.mean())
+    assert found.ngram_gain_standard_error == pytest.approx(statistics.stdev(gains) / 2)
+    breaks = next(each for each in found.by_class if each.name == "line break")  # every other character
+    assert breaks.standard_error == pytest.approx(statistics.stdev(blocks[:, ::2].mean(1).tolist()) / 2)
+    ngram_blocks = by_ngrams.reshape(4, 500)[:, ::2].mean(1).tolist()
+    assert breaks.ngram_standard_error == pytest.approx(statistics.stdev(ngram_blocks) / 2)
+    scores = f"scores {nats.mean():.3f} \N{PLUS-MINUS SIGN} "
+    assert loss_sentence(found).startswith(scores)
+    assert loss_sentence(replace(found, ngram_gain=-0.5)).endswith(" worse than counting 5-grams")
+    assert loss_sentence(replace(found, ngram_gain=None)).endswith(" nats per character")
+    assert loss_sentence(replace(found, ngram_gain_standard_error=None)).endswith(" nats per character")  # a short text
 
 
 def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:

@@ -2,10 +2,9 @@
 
 import math
 
-import numpy as np
 import pytest
 
-from charlm.inspection.markup import equation, levels, number, passage, safe, table, visible
+from charlm.inspection.markup import equation, number, passage, safe, table, visible, with_error
 
 
 @pytest.mark.parametrize(
@@ -53,16 +52,27 @@ def test_a_number_has_four_significant_digits_and_a_whole_one_all(value: float |
     assert number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("mean", "error", "text"),
+    [
+        *(
+            (1.31848, 0.02149, "1.318 ± 0.021"),
+            (-0.44971, 0.0114, "\N{MINUS SIGN}0.450 ± 0.011"),
+            (12.0, 3.4, "12.0 ± 3.4"),
+        ),
+        *((1.31848, None, "1.318"), (1.31848, math.nan, "1.318"), (2.0, 0.0, "2"), (None, None, "\N{EN DASH}")),
+    ],
+)
+def test_a_mean_and_its_error_have_the_places_of_the_error(mean: float | None, error: float | None, text: str) -> None:
+    assert with_error(mean, error) == text
+
+
 def test_a_table_escapes_texts_and_sets_numbers_to_the_right() -> None:
     html = table(("<a>", "b"), [("<i>", 2.0), ("x", None)], caption="A & B")
     assert "<caption>A &amp; B</caption>" in html
     assert '<th scope="col">&lt;a&gt;</th>' in html
     assert '<td>&lt;i&gt;</td><td class="number">2</td>' in html
     assert '<td class="number">\N{EN DASH}</td>' in html
-
-
-def test_levels_rise_with_the_size_and_keep_the_sign() -> None:
-    assert levels(np.array([0.0, 0.5, 1.0, -1.0, 7.0, np.nan]), scale=1.0).tolist() == [0, 4, 9, -9, 9, 0]
 
 
 def test_each_character_is_an_element_and_blanks_keep_their_effect() -> None:

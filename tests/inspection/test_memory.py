@@ -1,5 +1,6 @@
 """How far back networks learn, predict and remember whose memory is known."""
 
+import statistics
 from unittest.mock import Mock
 
 import numpy as np
@@ -9,28 +10,50 @@ from conftest import RandomParameters
 from inspection.networks import one_layer, random_ids, shift_register, traced
 
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import count_ngrams, score_ngrams
-from charlm.inspection.memory import divergence, gradient_by_lag, half_life, impulse_response, usable_context
+from charlm.evaluation.scoring import score_stream
+from charlm.inspection.memory import (
+    divergence,
+    gradient_by_lag,
+    gradient_sentence,
+    half_life,
+    impulse_response,
+    usable_context,
+)
+from charlm.network.rnn import advance, nats
 
 
 def test_the_nats_are_those_of_the_definition(random_parameters: RandomParameters) -> None:
-    parameters, ids = random_parameters(layers=2), random_ids(12, ids=5)
-    found = usable_context(parameters, ids, characters=(1, 2, 4), positions=100)
-    for k, mean in zip((1, 2, 4), found.nats, strict=True):
-        nats = [reference.nats(parameters, ids[target - k : target + 1].tolist())[-1] for target in range(4, 12)]
+    parameters, ids = random_parameters(layers=2, scale=2.0), random_ids(12, ids=5).tolist()
+    whole = np.array(reference.nats(parameters, ids))
+    found = usable_context(parameters, np.array(ids), whole, characters=(1, 2, 4))
+    for k, mean in zip(found.characters.tolist(), found.nats, strict=True):
+        nats = [reference.nats(parameters, ids[max(0, target - k) : target + 1])[-1] for target in range(1, 12)]
         assert mean == pytest.approx(np.mean(nats), rel=1e-5)
-    assert found.positions == 8
+    assert len(found.nats) >= 2
+    assert found.whole_nats == pytest.approx(whole.mean())
+    assert found.positions == range(1, 12)
 
 
-def test_the_ngrams_of_order_k_plus_1_score_the_same_characters(random_parameters: RandomParameters) -> None:
-    ids, training = random_ids(40, ids=5), random_ids(500, ids=5, seed=3)
-    scores = {}
-    for order in (2, 3, 9):
-        model = count_ngrams(training, vocabulary_size=5, order=order)
-        scores[order] = np.concatenate([*score_ngrams(model, ids)])
-    found = usable_context(random_parameters(), ids, characters=(1, 2, 8, 16), ngram_nats=scores.__getitem__)
-    assert found.ngram_order.tolist() == [2, 3, 9]
-    assert found.ngram_nats == pytest.approx([scores[order][15:].mean() for order in (2, 3, 9)])
+def test_no_more_characters_are_given_than_the_network_uses() -> None:
+    """Each character is that three before it, which the register holds: with four characters nothing is missing."""
+    parameters, ids = shift_register(6, reads=2), np.tile([0, 1, 2], 100)
+    nats = np.concatenate([*score_stream(parameters, ids)])
+    found = usable_context(parameters, ids, nats)
+    assert (found.characters.tolist(), found.used) == ([1, 2, 4], 4)
+    assert found.nats[1] > 1 > found.nats[2]
+    assert usable_context(parameters, ids[:15], nats[:14]).used is None  # too short a text to tell
+
+
+def test_means_of_the_context_have_the_errors_of_blocks(random_parameters: RandomParameters) -> None:
+    parameters, ids, rng = random_parameters(scale=0.5), random_ids(2001, ids=5), np.random.default_rng(0)
+    by_ngrams = rng.random(2000)
+    found = usable_context(parameters, ids, rng.random(2000), characters=(1,), ngram_nats={2: by_ngrams})
+    blocks = by_ngrams.reshape(4, 500).mean(1).tolist()
+    assert (found.ngram_order.tolist(), found.ngram_nats[0]) == ([2], pytest.approx(by_ngrams.mean()))
+    assert found.ngram_standard_errors[0] == pytest.approx(statistics.stdev(blocks) / 2)
+    alone = parameters.logits(advance(parameters, ids[:-1], parameters.zero_state(2000)))
+    blocks = nats(alone, ids[1:]).reshape(4, 500).mean(1).tolist()
+    assert found.standard_errors[0] == pytest.approx(statistics.stdev(blocks) / 2, rel=1e-4)
 
 
 def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
@@ -38,16 +61,30 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     curve = gradient_by_lag(trace, positions=7, max_lag=10)[0]
     for values in (curve.low, curve.median, curve.high):
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
+    assert (curve.half_life, curve.visible_to) == (1, 9)  # 1/512 is visible, 1/1024 is not
+    assert curve.positions.tolist() == [11, 19, 27, 35, 43, 51, 59]
+    assert (
+        gradient_sentence([curve]) == "has a gradient that halves in 1.0 characters and can be seen 9 characters back"
+    )
 
 
 def test_the_predictions_whose_gradients_are_followed_are_evenly_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
     followed = Mock()
     monkeypatch.setattr("charlm.inspection.memory.lag_curves", followed)
     trace = traced(one_layer(np.eye(2)), random_ids(102))
+    followed.return_value = []
     for positions, expected in ((3, [20, 60, 100]), (1000, [*range(20, 101)])):
         gradient_by_lag(trace, positions=positions, max_lag=20)
         assert followed.call_args.args[1].tolist() == expected
         assert followed.call_args.kwargs == {"lags": 21}
+
+
+def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:
+    fading, lasting = (
+        gradient_by_lag(traced(one_layer(np.array([[v]])), random_ids(60)), max_lag=10) for v in (0.5, 1)
+    )
+    expected = "has a gradient that halves in 1.0 to more than 10 characters and can be seen 10 characters back or more"
+    assert gradient_sentence([*fading, *lasting]) == expected
 
 
 def test_a_text_that_is_shorter_than_the_lags_gives_fewer() -> None:
@@ -65,7 +102,7 @@ def test_the_response_of_a_register_is_zero_after_its_depth(activation: str) -> 
         np.testing.assert_array_equal(found.linear, found.state)
     np.testing.assert_array_equal(found.kl[[1, 3, 4, 9]], 0)
     assert found.kl[2] > 1
-    assert (found.verdict, found.length, found.positions) == ("finite", 5, 10)
+    assert (found.verdict, found.length, len(found.positions)) == ("finite", 5, 10)
     assert found.half_life == pytest.approx(4, abs=0.01)
 
 

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inspection.networks import one_layer, random_ids, traced
 from inspection.reports import CHARACTERS, numbers_in, report, text_report
 from run_folders import names
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, counted
 from charlm.inspection.markup import number
+from charlm.inspection.memory import gradient_by_lag
 from charlm.inspection.page import check_place, draw_charts, render_page, write_page
 from charlm.inspection.report import SECTIONS, Report, to_json
+from charlm.inspection.section import rests_on
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
 
@@ -107,6 +110,42 @@ def test_the_runs_of_a_page_are_a_table() -> None:
     assert number(report().get("network").parameters) in table
 
 
+def sentence_of(page: str) -> list[tuple[str, str]]:
+    """Return the links of the first sentence of a page, each the name of a section and its text."""
+    sentence = page.partition('<p class="summary">')[2].partition("</p>")[0]
+    return re.findall(r'<a href="#(\w+)">(.*?)</a>', sentence)
+
+
+def test_the_first_sentence_links_each_number_to_the_section_that_computed_it() -> None:
+    found, page = report(), page_of(report())
+    loss, context, gradient, saturation = sentence_of(page)
+    names = [name for name, _ in (loss, context, gradient, saturation)]
+    assert names == ["loss_by_class", "usable_context", "gradient_by_lag", "saturation"]
+    assert all(f'<section id="{name}">' in page for name in names)
+    assert loss[1] == f"scores {number(found.get('loss_by_class').nats_per_char)} nats per character"
+    assert context[1] == f"uses about {counted(found.get('usable_context').used, 'character')} of context"
+    most = max(found.get("saturation").layers, key=lambda layer: layer.saturated_share)
+    assert saturation[1] == f"is saturated at {most.saturated_share:.0%} in rnn.{most.layer}"
+    assert [each["text"] for each in to_json(found)["summary"]] == [text for _, text in sentence_of(page)]
+    assert "The lengths differ" in page
+
+
+def test_a_part_that_was_not_made_is_left_out_of_the_sentence() -> None:
+    page = page_of(text_report(loss_by_class=report().get("loss_by_class")))
+    assert [name for name, _ in sentence_of(page)] == ["loss_by_class"]
+    assert "The lengths differ" not in page
+    assert 'class="summary"' not in page_of(text_report())
+
+
+def test_under_each_part_is_how_many_characters_it_rests_on() -> None:
+    page = page_of(text_report(loss_by_class=report().get("loss_by_class")))
+    assert page.count("Rests on") == 2
+    assert "<p>Rests on 59 characters, 1 to 59.</p>" in page.replace(' class="help"', "")
+    found = [gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(102)), positions=3, max_lag=20)]
+    assert rests_on(found[0]) == "3 characters, evenly spaced, 21 to 101"
+    assert (rests_on(report().get("network")), rests_on(report().get("curves"))) == ("", "")
+
+
 def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
     page = page_of(text_report())
     assert page.count("Not available for this run") == len(SECTIONS) - 1
@@ -120,7 +159,8 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
         for section in SECTIONS
         if section.table
         for row in section.table.rows(found.get(section.name), found.characters)
-        for cell in row
+        for value in row
+        for cell in (value if isinstance(value, tuple) else (value,))
         if isinstance(cell, int | float) and np.isfinite(cell)
     }
     assert len(shown) > 50

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_nats
+from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.curves import make_curves
 from charlm.inspection.markup import to_plain
 from charlm.inspection.report import ORDER, inspect_run, to_json
@@ -34,11 +35,11 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     assert named == [section.name.replace("_", " ") for section in ORDER]
     assert {section.name for section in ORDER} - {*found.found} == {"curves"}
     assert len(found.get("surprise").nats) == 119
-    assert len(found.get("usable_context").ngram_order) > 1
+    loss, context = found.get("loss_by_class"), found.get("usable_context")
+    assert (len(loss.positions), len(context.positions)) == (299, 199)
+    assert context.ngram_order.tolist() == [2, 3, 5, 9]
     assert found.notes == (
-        "Losses by class: the first 300 of 400 characters.",
-        "Surprise, gradients, impulse response, exponents, saturation: the first 120 characters.",
-        "Usable context: the loss on 20 characters, evenly spaced.",
+        "Text: the first 300 of 400 characters.",
         "Curves: missing: a bundle without its run has no learning curves.",
     )
 
@@ -46,8 +47,18 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
     large = subject(bundle, length=5001, training_ids=np.zeros(1_000_001, np.uint8))
     found = Reading(large, replace(SMALL, characters=9999)).left_out()
-    assert found[1] == "Units, calibration, fixed points: the first 5,000 characters."
     assert found[-1] == "N-grams: counted on the last 1,000,000 characters of the training text."
+
+
+def test_a_text_has_one_loss_whatever_part_gives_it(bundle: Bundle) -> None:
+    limits = replace(SMALL, characters=400, context_positions=400)
+    found = inspect_run(subject(bundle, training_ids=random_ids(500, seed=9)), limits=limits)
+    loss, context = found.get("loss_by_class"), found.get("usable_context")
+    assert context.whole_nats == pytest.approx(loss.nats_per_char)
+    assert context.ngram_nats[2] == pytest.approx(loss.ngram_nats_per_char)
+    ids = random_ids(400)
+    assert loss.nats_per_char == pytest.approx(mean_score(score_stream(bundle.parameters, ids)).nats_per_char)
+    assert to_json(found)["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
 
 
 def test_baselines_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
@@ -94,8 +105,8 @@ def test_the_more_weights_the_fewer_characters_are_read(bundle: Bundle) -> None:
     layer = bundle.parameters.layers[0]
     large = replace(layer, kernel=np.zeros((1000, 1000)), recurrent_kernel=np.zeros((1000, 1000)))
     limits = limits_for(replace(bundle.parameters, layers=(large,)))
-    assert limits == Limits(40_000, 2000, 300, 96, 2, np.float32)
-    assert limits_for(bundle.parameters) == Limits(100_000, 2000, 400, 600, 16, np.float64)
+    assert limits == Limits(40_000, 2000, 300, 4000, 2, np.float32)
+    assert limits_for(bundle.parameters) == Limits(100_000, 2000, 400, 100_000, 16, np.float64)
 
 
 def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
@@ -103,6 +114,7 @@ def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
     many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
     assert limits_for(bundle.parameters).positions == 2000
     assert limits_for(many).positions == 500
+    assert limits_for(many).context_positions == 1000
 
 
 @pytest.mark.parametrize(
@@ -113,6 +125,8 @@ def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
         (np.array([1 + 2j, complex(np.nan, 0)]), [[1.0, 2.0], [None, 0.0]]),
         (np.int64(3), 3),
         (True, True),
+        (range(3, 9), {"first": 3, "last": 8, "count": 6}),
+        (range(0), None),
         ((1, "a", None, {2: np.zeros((1, 2))}), [1, "a", None, {"2": [[0.0, 0.0]]}]),
         (123456789.123, 123456800.0),
     ],

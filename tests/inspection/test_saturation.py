@@ -10,7 +10,7 @@ from conftest import RandomParameters
 from inspection.networks import one_layer, traced
 
 from charlm.errors import CharlmError
-from charlm.inspection.saturation import measure_saturation, participation_ratio, saturation_rows
+from charlm.inspection.saturation import measure_saturation, participation_ratio, saturation_rows, saturation_sentence
 from charlm.network.rnn import Parameters
 
 IDS = np.random.default_rng(0).integers(0, 5, 300)
@@ -25,10 +25,11 @@ def two_units(kernel: Sequence[Sequence[float]], activation: str = "tanh") -> Pa
 def test_saturated_outputs_and_units_are_counted() -> None:
     found = measure_saturation(traced(two_units([[9.0, 0.1], [-9, 0.1], [9, 9], [9, 0.1], [9, 0.1]]), IDS))
     (layer,) = found.layers
-    assert found.positions == 300
+    assert found.positions == range(300)
     assert layer.saturated_share == pytest.approx((300 + np.sum(IDS == 2)) / 600)
     assert layer.always_saturated_units == 1
-    assert saturation_rows(found, None) == [("rnn.0", 2, layer.saturated_share, 1, layer.participation_ratio)]
+    assert saturation_rows(found, None) == [("rnn.0", 2, (layer.saturated_share, None), 1, layer.participation_ratio)]
+    assert saturation_sentence(found) == f"is saturated at {layer.saturated_share:.0%} in rnn.0"
 
 
 @pytest.mark.parametrize(("activation", "border"), [("tanh", 0.9), ("sigmoid", 0.95)])

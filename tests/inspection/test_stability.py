@@ -1,5 +1,7 @@
 """Spectra and Lyapunov exponents of networks and matrices for which they are known."""
 
+import statistics
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +72,7 @@ def test_their_sum_is_the_mean_logarithm_of_the_determinant(
     volumes = [np.linalg.slogdet(layer.recurrent_kernel)[1] for layer in trace.parameters.layers]
     shrinking = sum(np.log(gain[steps, 0]).sum(1).mean() for gain in trace.slopes)
     assert found.exponents.sum() == pytest.approx(sum(volumes) + shrinking)
-    assert found.steps == 299
+    assert found.positions == range(1, 300)
 
 
 def test_the_first_exponents_of_a_large_state_are_those_of_all(random_parameters: RandomParameters) -> None:
@@ -78,3 +80,23 @@ def test_the_first_exponents_of_a_large_state_are_those_of_all(random_parameters
     first, everything = lyapunov(trace, most=3, full_up_to=5), lyapunov(trace)
     np.testing.assert_allclose(first.exponents, everything.exponents[:3], atol=0.02)
     assert (first.dimensions, len(everything.exponents)) == (12, 12)
+
+
+def test_with_relu_the_directions_beyond_the_rank_have_an_exponent_of_minus_infinity() -> None:
+    """The last two units are always off, the others always on: there the network is linear."""
+    kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32) * 0.05
+    parameters = one_layer(kernel, activation="relu")
+    layer = replace(parameters.layers[0], bias=np.array([9, 9, 9, 9, -99, -99], np.float32))
+    found = lyapunov(traced(replace(parameters, layers=(layer,)), random_ids(2000)), most_steps=1800)
+    sizes = np.abs(np.linalg.eigvals(kernel[:4, :4].astype(np.float64)))
+    np.testing.assert_allclose(found.exponents[:4], np.sort(np.log(sizes))[::-1], atol=2e-2)
+    assert found.exponents[4:].tolist() == [-np.inf] * 2
+
+
+def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters() -> None:
+    trace = traced(one_layer(np.array([[0.9]]), activation="tanh"), random_ids(500))
+    found = lyapunov(trace, warm_up=100)
+    logs = np.log(0.9 * trace.slopes[0][100:, 0, 0])
+    assert found.exponents[0] == pytest.approx(logs.mean())
+    assert found.standard_error == pytest.approx(statistics.stdev(logs.reshape(4, 100).mean(1).tolist()) / 2)
+    assert found.positions == range(100, 500)
