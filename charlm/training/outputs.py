@@ -28,6 +28,7 @@ from charlm.runs.folder import (
     METRICS_FILE,
     MODELS,
     TENSORBOARD,
+    BundleName,
     check_no_links,
     results,
     saved_steps,
@@ -163,18 +164,16 @@ class RunOutputs:
         """
         write_bundle(self.run.folder / "best", self.bundle(progress, block_means=score.block_means if score else ()))
 
-    def rewrite_bundles(self, change: Callable[[Bundle], Bundle]) -> Bundle | None:
-        """Write last/ and best/ anew as a function returns them; return the new best/, or None if there is none."""
-        changed: Bundle | None = None
-        for folder in (self.run.folder / "last", self.run.folder / "best"):
-            try:
-                found = read_bundle(folder)
-            except CharlmError as error:
-                self.warn(f"{error}; it is left as it is")
-                return None
-            if changed is None or changed.facts["step"] != found.facts["step"]:  # else they are one network
-                changed = change(found)
-            write_bundle(folder, changed)
+    def rewrite(self, name: BundleName, change: Callable[[Bundle], Bundle]) -> Bundle | None:
+        """Write best/ or last/ anew, if a function changes it; return what is there then, None if it cannot be read."""
+        try:
+            found = read_bundle(self.run.folder / name)
+        except CharlmError as error:
+            self.warn(f"{error}; it is left as it is")
+            return None
+        changed = change(found)
+        if changed is not found:
+            write_bundle(self.run.folder / name, changed)
         return changed
 
     def bundle(self, progress: Progress, *, block_means: Sequence[float] = ()) -> Bundle:

@@ -193,13 +193,17 @@ class Recorder:
             self._evaluate(progress)
             for line in advise_on_end(progress, split=self.validator.split, last_nats=self._last_nats):
                 self._session.say(line)
-            self._calibrate()
+            self._calibrate(progress)
             self.outputs.end(progress.step)
 
-    def _calibrate(self) -> None:
-        """Calibrate best/ and last/, each on its own. Checkpoints are left as they are: a run may go on."""
-        best = self.outputs.rewrite_bundles(self.validator.calibrate)
+    def _calibrate(self, progress: Progress) -> None:
+        """Calibrate best/ and last/, which may be one network. Checkpoints are left as they are: a run may go on."""
+        best = self.outputs.rewrite("best", self.validator.calibrate)
         divisor = None if best is None else to_number(best.facts.get("temperature"))
+        if best is None or best.facts["step"] != progress.step:
+            self.outputs.rewrite("last", self.validator.calibrate)
+        elif divisor is not None:
+            self.outputs.rewrite("last", lambda _: best)
         if best is not None and divisor is not None:
             self.calibrated_nats = known_score(best.facts)
             self._session.say(

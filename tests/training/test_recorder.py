@@ -14,8 +14,9 @@ from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, resume, train
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, EarlyStoppingConfig, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_nats
-from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.evaluation.scoring import estimate_stream, mean_score, score_stream
+from charlm.network.bundle import Bundle, read_bundle
+from charlm.runs.folder import BundleName
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
@@ -110,22 +111,29 @@ def test_at_the_end_the_logits_of_best_and_last_are_divided_by_the_temperature_t
     assert trained.said[-1] == f"calibrated: best/ with its logits {line}"
 
 
-@pytest.mark.parametrize("written", [0, 1, 2], ids=["before last/", "before best/", "after both"])
+@pytest.mark.parametrize("written", [0, 1, 2], ids=["before best/", "before last/", "after both"])
 def test_a_run_that_is_killed_while_it_is_calibrated_ends_as_if_it_had_not_been(
     written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(tmp_path / "whole", text=LONG_TEXT)
 
-    def kill(_self: RunOutputs, change: Callable[[Bundle], Bundle]) -> None:
-        for name in ("last", "best")[:written]:
-            folder = tmp_path / "killed" / "run" / name
-            write_bundle(folder, change(read_bundle(folder)))
+    rewrite, done = RunOutputs.rewrite, list[str]()
+
+    def kill_or_rewrite(self: RunOutputs, name: BundleName, change: Callable[[Bundle], Bundle]) -> Bundle | None:
+        if len(done) == written:
+            raise ZeroDivisionError
+        done.append(name)
+        return rewrite(self, name, change)
+
+    def kill(_self: RunOutputs, _step: int) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunOutputs, "rewrite_bundles", kill)
+        patch.setattr(RunOutputs, "rewrite", kill_or_rewrite)
+        patch.setattr(RunOutputs, "end", kill)
         with pytest.raises(ZeroDivisionError):
             train(tmp_path / "killed", text=LONG_TEXT)
+    assert len(done) == written
     resumed = resume(tmp_path / "killed" / "run")
     check_same(resumed, whole)
     assert resumed.outcome.nats_per_char == whole.outcome.nats_per_char
@@ -148,6 +156,22 @@ def test_a_short_validation_text_or_none_and_an_interrupted_run_calibrate_nothin
         assert trained.outcome.nats_per_char == trained.outcome.progress.best_nats
         for name in ("best", "last"):
             assert "temperature" not in read_bundle(trained.folder / name).facts
+
+
+@pytest.mark.parametrize("steps", [47, 50], ids=["saved before its evaluation", "saved after it"])
+def test_a_best_model_that_is_the_last_one_and_is_not_calibrated_keeps_its_score(
+    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.training.recorder.fit_temperature", lambda *_: None)
+    falling = Faults(weights=lambda step: step / 50)  # the weights that are evaluated, so that the last are the best
+    trained = train(tmp_path / "run", f"training.steps={steps}", text=LONG_TEXT, faults=falling)
+    best, last = (read_bundle(trained.folder / name) for name in ("best", "last"))
+    assert best.facts["step"] == last.facts["step"] == steps
+    ids = open_run(trained.folder).corpus.split("validation")
+    score = estimate_stream(best.parameters, ids)
+    assert best.facts["score"]["nats_per_char"] == trained.validation()[steps] == pytest.approx(score.nats_per_char)
+    assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, abs=1e-6)
+    assert len(score.block_means) == 2
 
 
 def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(reference: Trained, tmp_path: Path) -> None:
