@@ -104,6 +104,7 @@ class Service:
         (ids,) = encode_prompts([wanted.prompt], model, self._limits, name="prompt")
 
         async def answer() -> Response:
+            """Return the response, once the text is read."""
             parameters = self._dispatcher.parameters(model.name)
             found = await read_states(parameters, ids, wanted, model.vocabulary, turn=self._turn)
             return json_response({"object": "states", "model": model.name, **found})

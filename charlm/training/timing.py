@@ -3,8 +3,8 @@
     seconds(S) = S * step + (2 + ceil(S / E)) * evaluation + (1 + ceil(S / C)) * checkpoint
 
 S steps, an evaluation every E and a checkpoint every C of them; the calibration at the end takes as long as two
-evaluations, as it reads the text twice. If windows grow, S steps take as long as the characters
-that they read do in steps of `sequence_length`. The figures are those of this machine under its present load.
+evaluations, as it reads the text twice. If windows grow, S steps take as long as the characters that they read do in
+steps of `sequence_length`. The figures are those of this machine under its present load.
 """
 
 import bisect
