@@ -59,6 +59,30 @@ class Score:
         """Return the standard error of the difference from another score of the same text, in nats; None as above."""
         return standard_error(self.block_means, other.block_means)
 
+    def change_from(self, other: "Score") -> "Change":
+        """Return how this score differs from an earlier one of the same text."""
+        return Change(self.nats_per_char - other.nats_per_char, self.difference_error(other))
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a score differs from an earlier one of the same text; above 0, it is worse."""
+
+    nats: float
+    """The difference of the means."""
+    standard_error: float | None
+    """Its standard error; None if it is not known."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the difference is more than twice its error."""
+        return self.standard_error is not None and abs(self.nats) > 2 * self.standard_error
+
+    def __str__(self) -> str:
+        """Return its size and error, without its sign."""
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.4f}"
+        return f"{abs(self.nats):.4f}{error} nats"
+
 
 def mean_score(blocks: Iterable[Floats]) -> Score:
     """Return the mean of the nats of a text in blocks, float32 of any shape, at least one value; sums are float64."""

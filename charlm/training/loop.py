@@ -113,7 +113,7 @@ def train(
         signal=training.stopped_by,
         baseline_nats=training.recorder.validator.baseline_nats,
         sample=training.recorder.sample,
-        longer=_longer(run, training.schedule, progress) if is_improving(progress) else (),
+        longer=_longer(run, training.schedule, progress) if is_improving(progress, training.recorder.change) else (),
     )
 
 

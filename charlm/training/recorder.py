@@ -10,7 +10,7 @@ import numpy as np
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.calibration import MIN_CHARACTERS, fit_temperature
-from charlm.evaluation.scoring import Score, estimate_stream
+from charlm.evaluation.scoring import Change, Score, estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.metrics import to_number
 from charlm.runs.run import Run
@@ -158,7 +158,10 @@ class Recorder:
         self.calibrated_nats: float | None = None
         """The loss of best/ on the validation text once its logits have been divided; None before."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
-        self._last_nats: float | None = None
+        self.change: Change | None = None
+        """How the last evaluation differs from the best one before it; None before the second evaluation."""
+        self._best: Score | None = None
+        """The score of best/; None if it is of a training before this one."""
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
 
@@ -173,6 +176,7 @@ class Recorder:
             self.outputs.log(self._position(progress, "validation", nats))
             self.validator.update_best(nats, progress)
             self._save(progress)
+            self._best = score
             self.outputs.save_best(progress, score)
             self._session.say(f"step 0: validation {nats:.3f} nats")
 
@@ -191,7 +195,7 @@ class Recorder:
         if not is_stopped:
             self._log(progress)
             self._evaluate(progress)
-            for line in advise_on_end(progress, split=self.validator.split, last_nats=self._last_nats):
+            for line in advise_on_end(progress, split=self.validator.split, change=self.change):
                 self._session.say(line)
             self._calibrate(progress)
             self.outputs.end(progress.step)
@@ -253,9 +257,12 @@ class Recorder:
         nats = None if found is None else found.nats_per_char
         if nats is not None:
             self.outputs.log(self._position(progress, "validation", nats))
-        score = self._last_nats = progress.train_nats if nats is None else nats
+        score, best = progress.train_nats if nats is None else nats, progress.best_nats
+        if best is not None:
+            self.change = found.change_from(self._best) if found and self._best else Change(score - best, None)
         is_best = self.validator.update_best(score, progress)
         if is_best:
+            self._best = found
             self.outputs.save_best(progress, found)
         self._show(sample, progress)
         progress.evaluated_step, self.sample = progress.step, sample

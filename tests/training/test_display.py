@@ -14,6 +14,7 @@ import pytest
 from fake_runs import STEPS_PER_EPOCH, Trained, train
 
 from charlm.config.schema import ScheduleConfig
+from charlm.evaluation.scoring import Change
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.display import (
@@ -135,21 +136,34 @@ def ended(*, best_step: int) -> Progress:
     return Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=(768 - best_step) // 64)
 
 
+CLEAR, CHANCE, UNKNOWN = Change(0.125, 0.05), Change(0.125, 0.07), Change(0.125, None)
+SINCE = "best at step 704 of 768; 1 evaluation since no better,"
+ADVICE = "what may help: more model.layer_dropout, fewer model.units or training.epochs"
+BEGINNING = "no evaluation was better than the weights that training began with, which are in best/;"
+
+
 @pytest.mark.parametrize(
-    ("best_step", "lines"),
+    ("best_step", "change", "lines"),
     [
-        (768, ["the last evaluation was the best: the network was still improving"]),
-        (704, ["best at step 704 of 768; 1 evaluation since no better (last 2.125);"]),
-        (384, ["best at step 384 of 768; 6 evaluations since no better (last 2.125);"]),
-        (0, ["no evaluation was better than the weights that training began with, which are in best/;"]),
+        (768, Change(-0.125, 0.05), ["still improving: the last evaluation was best, by 0.1250 ± 0.0500 nats"]),
+        (768, CHANCE, ["the last evaluation was best, by 0.1250 ± 0.0700 nats, perhaps by chance"]),
+        (768, UNKNOWN, ["the last evaluation was best, by 0.1250 nats"]),
+        (768, None, []),
+        (704, CLEAR, [SINCE, "the last one worse by 0.1250 ± 0.0500 nats", ADVICE]),
+        (704, CHANCE, [SINCE, "the last one worse by 0.1250 ± 0.0700 nats, perhaps by chance"]),
+        (704, UNKNOWN, [SINCE, "the last one worse by 0.1250 nats"]),
+        (0, CLEAR, [BEGINNING, "use a lower training.optimizer.learning_rate, or the model as it is"]),
     ],
 )
-def test_what_the_evaluations_have_shown_is_said_at_the_end(best_step: int, lines: list[str]) -> None:
-    assert advise_on_end(ended(best_step=best_step), split="validation", last_nats=2.125)[:1] == lines
-    assert is_improving(ended(best_step=best_step)) == (best_step == 768)
-    assert not advise_on_end(ended(best_step=best_step), split="train", last_nats=2.125)
+def test_what_the_evaluations_have_shown_is_said_at_the_end(
+    best_step: int, change: Change | None, lines: list[str]
+) -> None:
+    progress = ended(best_step=best_step)
+    assert advise_on_end(progress, split="validation", change=change) == lines
+    assert is_improving(progress, change) == ("still improving" in "".join(lines))
+    assert not advise_on_end(progress, split="train", change=change)
 
 
 def test_without_an_evaluation_nothing_is_said_at_the_end() -> None:
-    assert not advise_on_end(Progress(step=768), split="validation", last_nats=None)
-    assert not is_improving(Progress(step=768))
+    assert not advise_on_end(Progress(step=768), split="validation", change=None)
+    assert not is_improving(Progress(step=768), None)

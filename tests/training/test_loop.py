@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_engine import Faults, crash_after, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, Trained, check_same, engine_of, resume, ticking, train
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, engine_of, resume, ticking, train
 from run_folders import contents
 
 from charlm.config.recipes import section_name
@@ -59,16 +59,19 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 @pytest.mark.parametrize(
     ("settings", "longer"),
     [
-        pytest.param(["steps=10"], ("training.epochs=16", "training.steps=null"), id="the usual epochs"),
+        pytest.param(["steps=20"], ("training.epochs=16", "training.steps=null"), id="the usual epochs"),
         pytest.param(["steps=null", "epochs=1"], ("training.epochs=16",), id="for a run with a number of epochs"),
-        pytest.param(["steps=null", "epochs=17", "optimizer.learning_rate=1e-4"], ("training.epochs=34",), id="twice"),
-        pytest.param(["steps=null", "epochs=20"], (), id="the best was before the end"),
+        pytest.param(["steps=null", "epochs=17"], ("training.epochs=34",), id="twice"),
     ],
 )
 def test_a_run_that_still_improves_says_with_what_it_goes_on(
     settings: list[str], longer: tuple[str, ...], tmp_path: Path
 ) -> None:
-    assert train(tmp_path / "run", *(f"training.{setting}" for setting in settings)).outcome.longer == longer
+    overrides = [f"training.{setting}" for setting in settings]
+    improving = Faults(weights=lambda step: step / 20_000)
+    assert train(tmp_path / "run", *overrides, text=30 * TEXT, faults=improving).outcome.longer == longer
+    worse = Faults(weights=lambda step: step)
+    assert train(tmp_path / "worse", *overrides, text=30 * TEXT, faults=worse).outcome.longer == ()
 
 
 def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
