@@ -5,6 +5,7 @@ line of metrics.jsonl, which may be growing. A value that a run does not have ye
 stranger: what is read is bounded in size, and a value that is not possible is None or a CharlmError.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -41,12 +42,15 @@ State = Literal["training", "stopped", "done"]
 
 @dataclass(frozen=True)
 class RunText:
-    """The text of a run. Two are equal if losses on them compare: the ids and the validation part are the same."""
+    """The text of a run. Two are equal if losses on them compare: both have the same characters, and score the same."""
 
     name: str = field(compare=False)
     """The name of the document or, if there are several, of their folder; for the user."""
     sha256: str
-    """Of the ids."""
+    """Of the documents and how they are read; of the ids, if some stand for any rare character.
+
+    Where a character has an id of its own, the number of the id does not count: it depends on the parent of the run.
+    """
     validation: tuple[int, int]
     """Start and end of the validation text, as positions in the ids."""
 
@@ -182,7 +186,10 @@ def text_name(documents: Sequence[str]) -> str:
 def _read_text(corpus: Path) -> RunText:
     manifest = read_manifest(corpus)
     name = text_name([source.name for source in manifest.sources])
-    return RunText(name, manifest.ids_sha256, manifest.splits["validation"])
+    if manifest.min_count > 1:
+        return RunText(name, manifest.ids_sha256, manifest.splits["validation"])
+    read = [manifest.level, manifest.encoding, manifest.normalize, *(source.sha256 for source in manifest.sources)]
+    return RunText(name, hashlib.sha256(json.dumps(read).encode()).hexdigest(), manifest.splits["validation"])
 
 
 def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:

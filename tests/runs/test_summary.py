@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_runs import TEXT, train
 from run_folders import make_run, make_scored_run
 
 from charlm.errors import CharlmError
@@ -88,6 +89,16 @@ def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
     groups = group_by_text(runs)
     assert [[str(found.folder) for found in group] for group in groups] == [["1", "3"], ["2"]]
     assert [differing_settings(group) for group in groups] == [["units"], []]
+
+
+def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_characters(tmp_path: Path) -> None:
+    anew = train(tmp_path / "anew").folder
+    parent = train(tmp_path / "parent", text=TEXT.replace("a", "z")).folder
+    child = train(tmp_path / "child", parent=parent).folder
+    rare = train(tmp_path / "rare", "corpus.min_count=2").folder
+    texts = [summarize(run).text for run in (anew, parent, child, rare)]
+    assert texts[0] == texts[2]
+    assert len({*texts}) == 3
 
 
 @pytest.mark.parametrize(
