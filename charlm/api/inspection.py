@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice, check_name, check_path
+from charlm.errors import CharlmError, check_choice, check_name, check_path, short_repr
 from charlm.inspection import report as reporting
 from charlm.inspection.report import SECTIONS, Report, inspect_run, wanted
-from charlm.inspection.section import Subject
+from charlm.inspection.section import Subject, limits_for
 from charlm.runs.folder import BundleName, is_run
 from charlm.runs.run import run_corpus
 from charlm.text.vocabulary import Unknown
@@ -56,6 +56,8 @@ def inspect(
     *,
     text: str | Path | None = None,
     only: Sequence[str] = (),
+    positions: int | None = None,
+    lags: int | None = None,
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
 ) -> Inspection:
@@ -66,6 +68,8 @@ def inspect(
             runs/.
         text: As for `inspect_runs`.
         only: As for `inspect_runs`.
+        positions: As for `inspect_runs`.
+        lags: As for `inspect_runs`.
         checkpoint: As for `inspect_runs`.
         unknown: As for `inspect_runs`.
 
@@ -74,7 +78,9 @@ def inspect(
 
     """
     runs = () if run is None else (run,)
-    (report,) = inspect_runs(runs, text=text, only=only, checkpoint=checkpoint, unknown=unknown)
+    (report,) = inspect_runs(
+        runs, text=text, only=only, positions=positions, lags=lags, checkpoint=checkpoint, unknown=unknown
+    )
     return Inspection(report)
 
 
@@ -84,6 +90,8 @@ def inspect_runs(
     out: str | Path | None = None,
     text: str | Path | None = None,
     only: Sequence[str] = (),
+    positions: int | None = None,
+    lags: int | None = None,
     checkpoint: BundleName = "best",
     unknown: Unknown = "error",
     say: Callable[[str], object] | None = None,
@@ -97,6 +105,8 @@ def inspect_runs(
             gets every figure as a file; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
+        positions: How many gradients and impulse responses are followed; None = by the size of the network.
+        lags: How far they are followed, in characters; None = 128. A short text has fewer of both.
         checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
         unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
             (skip).
@@ -104,12 +114,16 @@ def inspect_runs(
         progress: Called before each part of a report.
 
     Raises:
-        CharlmError: there is no model, it is damaged or an ensemble; there is no such part; the text cannot be read,
+        CharlmError: there is no model, it is damaged or an ensemble; there is no such part, or a number is less than
+            1; the text cannot be read,
             has less than 2 characters or one that is not known; a loss is not finite; or the page cannot be written, or
             would replace something else.
 
     """
     check_choice("unknown", unknown, Unknown)
+    for name, number in (("positions", positions), ("lags", lags)):
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise CharlmError(f"{name}: found {short_repr(number)}; must be a whole number of 1 or more")
     if isinstance(only, str):
         raise CharlmError(f"only: found {only!r}; must be a list of parts")
     for name in only:
@@ -136,7 +150,8 @@ def inspect_runs(
             """Count a part of a report before it is made."""
             progress(next(made), parts, f"{of}: {name}")
 
-        reports.append(inspect_run(subject, only=only, progress=show))
+        limits = limits_for(model.bundle.parameters).follow(positions=positions, lags=lags)
+        reports.append(inspect_run(subject, only=only, limits=limits, progress=show))
     if out is not None:
         page.write_page(reports, Path(out))
     return reports

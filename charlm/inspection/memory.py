@@ -342,7 +342,9 @@ GRADIENT = Section(
     "dh_t/dh_{t-1} = V D_t, D_t = diag f'(a_t), a_t = x_t U + h_{t-1} V + b",
     "A line that falls means that a loss teaches little about what came that long before: the gradient vanishes; "
     "one that rises means that it explodes.",
-    lambda reading: gradient_by_lag(reading.trace, positions=reading.limits.gradient_positions),
+    lambda reading: gradient_by_lag(
+        reading.trace, positions=reading.limits.gradient_positions, max_lag=reading.limits.lags
+    ),
     Chart(
         "gradient-by-lag",
         "gradient by lag, of each layer: the line is the median, a band holds 8 of 10 predictions; "
@@ -372,7 +374,9 @@ IMPULSE = Section(
     "dh_{t+1} = dh_t V D_{t+1}",
     "A curve that falls means that a replaced character fades, from the state or from the prediction; "
     "as long as the dashed line follows, a difference passes as through a linear filter that changes with the text.",
-    lambda reading: impulse_response(reading.trace),
+    lambda reading: impulse_response(
+        reading.trace, positions=reading.limits.response_positions, max_lag=reading.limits.lags
+    ),
     Chart(
         "impulse-response",
         "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",

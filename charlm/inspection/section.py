@@ -5,7 +5,7 @@ How a quantity is computed, its figure and its table are in one module: another 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,30 @@ class Limits:
     """Steps at which the eigenvalues of V D are computed."""
     dtype: DTypeLike
     """Of the derivatives."""
+    response_positions: int = 128
+    """Characters that are replaced, one at a time, for the impulse response."""
+    lags: int = 128
+    """How far gradients are followed back, and the impulse response on."""
+
+    def follow(self, *, positions: int | None, lags: int | None) -> "Limits":
+        """Return limits with which so many gradients and responses are followed so far, if the text is long enough.
+
+        Args:
+            positions: Predictions and replaced characters, 1 or more; None = as now.
+            lags: Characters, 1 or more; None = as now.
+
+        """
+        if positions is None and lags is None:
+            return self
+        far = lags or self.lags
+        gradients, responses = positions or self.gradient_positions, positions or self.response_positions
+        return replace(
+            self,
+            positions=max(self.positions, far + max(far, gradients, responses) + 2),
+            gradient_positions=gradients,
+            response_positions=responses,
+            lags=far,
+        )
 
 
 def limits_for(parameters: Parameters) -> Limits:

@@ -52,6 +52,23 @@ def test_a_part_that_does_not_exist_and_an_ensemble_are_refused(bundle_folder: P
         charlm.inspect(charlm.load(bundle_folder, others=[other]), text=text)
 
 
+def test_gradients_and_responses_are_followed_from_as_many_characters_and_as_far_as_is_asked_for(
+    bundle_folder: Path, text: Path
+) -> None:
+    long = text.with_name("long.txt")
+    long.write_text(TEXT * 40, encoding="utf-8")
+    parts = ("gradient_by_lag", "impulse_response")
+    usual = charlm.inspect(bundle_folder, text=long, only=parts).report
+    asked = charlm.inspect(bundle_folder, text=long, only=parts, positions=17, lags=400).report
+    for found, lags in ((usual, 128), (asked, 400)):
+        assert (found.get(parts[0])[0].lag[-1], found.get(parts[1]).lag[-1]) == (lags, lags)
+    assert (len(asked.get(parts[0])[0].positions), len(asked.get(parts[1]).positions)) == (17, 17)
+    many = charlm.inspect(bundle_folder, text=long, only=["gradient_by_lag"], positions=900).report
+    assert len(many.get("gradient_by_lag")[0].positions) == 900
+    with pytest.raises(CharlmError, match=r"^lags: found 0; must be a whole number of 1 or more$"):
+        charlm.inspect(bundle_folder, text=long, lags=0)
+
+
 def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) -> None:
     shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
     (report,) = inspect_runs([], text=text)
