@@ -79,8 +79,7 @@ class Objective:
 
 def make_objective(settings: TrainingConfig) -> Objective:
     """Return the objective that the settings ask for."""
-    weight = settings.teacher_weight if settings.has_soft_targets else 0.0
-    return Objective(settings.loss_temperature, weight)
+    return Objective(settings.loss_temperature, settings.soft_weight)
 
 
 class StepResults(NamedTuple):

@@ -227,25 +227,76 @@ def score_ngrams(model: NGrams, ids: Ids, *, block: int = BLOCK) -> Iterator[Val
         The nats of ids 1 to n - 1, float64 arrays in text order.
 
     """
+    for before, part in _blocks(model, ids, first=1, block=block):
+        yield _nats(model, part)[before:]
+
+
+def predict_ngrams(model: NGrams, ids: Ids, *, first: int, block: int = BLOCK) -> Iterator[Values]:
+    """Return what an n-gram model predicts at each place of a text.
+
+    Args:
+        model: The model.
+        ids: Integers [n], 0 to V - 1.
+        first: The first id that is predicted.
+        block: How many probabilities to compute at once.
+
+    Yields:
+        The probabilities of ids `first` to n - 1 given the ids before each, float64 arrays [places, V] in text order.
+
+    """
+    for before, part in _blocks(model, ids, first=first, block=max(1, block // model.vocabulary_size)):
+        yield _probabilities(model, part)[before:]
+
+
+def _blocks(model: NGrams, ids: Ids, *, first: int, block: int) -> Iterator[tuple[int, Ids]]:
+    """Yield each block of a text from an id on, after as many ids as the model looks back, and how many those are."""
     reach = len(model.orders) - 1
-    for start in range(1, len(ids), block):
+    for start in range(first, len(ids), block):
         begin = max(0, start - reach)
-        yield _nats(model, ids[begin : start + block])[start - begin :]
+        yield start - begin, ids[begin : start + block]
 
 
-def _nats(model: NGrams, ids: Ids) -> Values:
-    """Return the nats [n] of ids [n], without any ids before them."""
-    ranks = np.zeros(len(ids), np.int64)  # of the n-gram that begins at each position; -1 = not in the model
-    probabilities = np.full(len(ids), 1 / model.vocabulary_size)
+def _matches(model: NGrams, ids: Ids) -> Iterator[tuple[Order, Counts, Counts, NDArray[np.bool_]]]:
+    """Find the n-grams of a text in a model, length by length, without any ids before them.
+
+    Yields:
+        For the n-grams of k + 1 ids, which end at ids k to n - 1: their order; the rank of the k ids before each, -1 if
+        these are not in the model; where each may be in the order; and whether it is there.
+
+    """
+    ranks = np.zeros(len(ids), np.int64)  # of the n-gram that begins at each position
     for before, order in enumerate(model.orders):
         if not len(order.codes):
             break
-        last, shorter = ids[before:], probabilities[before:]
+        last = ids[before:]
         contexts = ranks[: len(last)]
         wanted = contexts * model.vocabulary_size + last
         at = np.minimum(np.searchsorted(order.codes, wanted), len(order.codes) - 1)
         is_known = order.codes[at] == wanted
+        yield order, contexts, at, is_known
+        ranks = np.where(is_known, at, -1)
+
+
+def _nats(model: NGrams, ids: Ids) -> Values:
+    """Return the nats [n] of ids [n], without any ids before them."""
+    probabilities = np.full(len(ids), 1 / model.vocabulary_size)
+    for before, (order, contexts, at, is_known) in enumerate(_matches(model, ids)):
+        shorter = probabilities[before:]
         longer = np.where(is_known, order.shares[at], 0) + order.rests[contexts] * shorter
         probabilities[before:] = np.where(contexts >= 0, longer, shorter)
-        ranks = np.where(is_known, at, -1)
     return np.asarray(-np.log(probabilities))
+
+
+def _probabilities(model: NGrams, ids: Ids) -> Values:
+    """Return the probabilities of every id at the places of ids [n], without any ids before them: [n, V]."""
+    size = model.vocabulary_size
+    probabilities = np.full((len(ids), size), 1 / size)
+    for before, (order, contexts, _, _) in enumerate(_matches(model, ids)):
+        places = before + np.flatnonzero(contexts >= 0)
+        known = contexts[contexts >= 0]
+        probabilities[places] *= order.rests[known, None]
+        first, end = (np.searchsorted(order.codes, (known + after) * size) for after in (0, 1))
+        rows = np.repeat(np.arange(len(known)), end - first)
+        followers = np.arange(len(rows)) - np.repeat(np.cumsum(end - first) - end, end - first)
+        probabilities[places[rows], order.codes[followers] % size] += order.shares[followers]
+    return probabilities

@@ -1,16 +1,18 @@
-"""The soft targets of a run: the probabilities that its teachers give to each next character of the training text.
+"""The soft targets of a run: what its teachers, and 5-grams, give to each next character of the training text.
 
-They are computed once, before training, by reading the text in pieces side by side, and kept in the run, so that a
-resumed run learns from the same bits: soft_targets.bin (float16 [N, V], little-endian) and soft_targets.json (which
+They are computed once, before training: the teachers read the text in pieces side by side, and the n-grams of each part
+are counted on the others, since what has counted a text is too sure of it. They are kept in the run, so that a resumed
+run learns from the same bits: soft_targets.bin (float16 [N, V], little-endian) and soft_targets.json (which
 teachers, and the SHA-256 of the other file). Row n belongs to the character after position n of the training text.
 
 Axes: N characters, V vocabulary.
 """
 
 import hashlib
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
+from charlm.evaluation.baselines import NGRAM_ORDER, count_ngrams, predict_ngrams
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.ensemble import Network, check_vocabulary, join_networks, read_pieces
 from charlm.network.rnn import probabilities
@@ -34,6 +37,8 @@ STREAMS, WARM_UP = 256, 512
 MEMORY_SHARE = 0.25
 """The share of the memory that the soft targets may take while they are computed."""
 ROWS_AT_ONCE = 1 << 14
+NGRAM_PARTS = 10
+"""The parts of the text that are predicted by the n-grams of the others."""
 MAX_FACTS_BYTES = 1 << 20
 
 
@@ -58,7 +63,7 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
         say: Called with a line for the user before they are computed.
 
     Returns:
-        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config has no teachers.
+        float16 [N, V], memory-mapped, N = characters of the training text - 1; None if the config asks for none.
 
     Raises:
         CharlmError: a teacher cannot be read, has another vocabulary than the text, or is not the one that the run
@@ -66,19 +71,62 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
 
     """
     settings = run.config.training
-    if not settings.has_soft_targets:
+    if not settings.soft_weight:
         return None
     check_no_links(run.folder)
     description, path, shape = _read_description(run.folder), run.folder / SOFT_TARGETS, _shape(run.corpus)
     if description is None or not _is_whole(path, description, shape):
-        own = [run.folder / TEACHERS / str(seed) for seed in settings.teacher_seeds]
-        teachers = _read_teachers([*map(Path, settings.teachers), *own], run.corpus)
+        teachers = _teachers_of(run)
         _check_same_teachers(run, teachers, description)
-        say(f"teachers: {len(teachers)}, reading the training text")
-        temperature = settings.teacher_temperature
-        table = compute_soft_targets(join_networks(teachers), run.corpus.split("train"), temperature=temperature)
+        table = _compute(run, teachers, say=say)
         _write(run.folder, table, teachers)
     return np.memmap(path, DTYPE, "r", shape=shape)
+
+
+def _teachers_of(run: Run) -> dict[Path, Bundle]:
+    """Return the teachers of a run by their folders; none if it does not learn from them."""
+    settings = run.config.training
+    own = [run.folder / TEACHERS / str(seed) for seed in settings.own_teachers]
+    return _read_teachers([*map(Path, settings.teachers), *own], run.corpus) if settings.has_teachers else {}
+
+
+def _compute(run: Run, teachers: Mapping[Path, Bundle], *, say: Callable[[str], object]) -> SoftTargets:
+    """Return the mean of what the teachers and the n-grams predict, by their weights."""
+    settings, ids = run.config.training, run.corpus.split("train")
+    table = np.zeros(_shape(run.corpus), DTYPE)
+    if teachers:
+        say(f"teachers: {len(teachers)}, reading the training text")
+        table = compute_soft_targets(join_networks(teachers), ids, temperature=settings.teacher_temperature)
+    if settings.ngram_weight:
+        say(f"{NGRAM_ORDER}-grams: counting the training text in {NGRAM_PARTS} parts")
+        share = np.float32(settings.ngram_weight / settings.soft_weight)
+        for rows, predicted in cross_predict(ids, vocabulary_size=len(run.corpus.vocabulary)):
+            table[rows] = (1 - share) * table[rows] + share * predicted
+    return table
+
+
+def cross_predict(
+    ids: NDArray[Any], *, vocabulary_size: int, parts: int = NGRAM_PARTS
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Predict each part of a text by the n-grams of all the others.
+
+    Args:
+        ids: Integers [N + 1], N >= 1.
+        vocabulary_size: V.
+        parts: Of nearly the same length, 2 or more.
+
+    Yields:
+        Neighbouring rows of a table [N, V], and what is predicted for the characters after them; all rows in order.
+
+    """
+    ids = ids.astype(np.int64)
+    borders = np.linspace(0, len(ids), parts + 1).astype(int).tolist()
+    for start, end in itertools.pairwise(borders):
+        model = count_ngrams(np.concatenate([ids[:start], ids[end:]]), vocabulary_size=vocabulary_size)
+        row = max(start, 1) - 1
+        for predicted in predict_ngrams(model, ids[:end], first=row + 1):
+            yield slice(row, row + len(predicted)), predicted
+            row += len(predicted)
 
 
 def keeps_soft_targets(run: Run) -> bool:
@@ -89,15 +137,16 @@ def keeps_soft_targets(run: Run) -> bool:
 
 
 def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | None) -> None:
-    """Check, before a run begins, that it can learn from its teachers.
+    """Check, before a run begins, that it can learn from its teachers, and hold what they predict.
 
     Raises:
         CharlmError: one that is named cannot be read or has another vocabulary than the text, or there is too little
             memory for the soft targets.
 
     """
-    if config.training.has_soft_targets:
+    if config.training.has_teachers:
         _read_teachers(map(Path, config.training.teachers), corpus)
+    if config.training.soft_weight:
         _check_memory(_shape(corpus), available_bytes)
 
 

@@ -119,7 +119,7 @@ def test_a_teacher_has_the_settings_of_the_recipe_except_its_own() -> None:
     optimizer = teacher.training.optimizer
     assert (teacher.seed, teacher.model) == (7, student.model)
     assert (optimizer.name, optimizer.arguments) == ("adamw", {"weight_decay": 0.2})
-    assert (teacher.training.has_soft_targets, teacher.training.teacher_settings) == (False, {})
+    assert (teacher.training.has_teachers, teacher.training.teacher_settings) == (False, {})
 
 
 # The JSON Schema
