@@ -175,7 +175,7 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, Bundle]:
 
 def _check_same_teachers(run: Run, teachers: Mapping[Path, Bundle], description: Description | None) -> None:
     """Refuse teachers that are not, or may not be, those that the run began with."""
-    if description is None and results(run.folder):
+    if description is None and teachers and results(run.folder):
         raise CharlmError(
             f"{run.folder / SOFT_TARGETS_FACTS}: missing or damaged, so that it is not known which teachers the run "
             f"has; put it back, or start a new run"
@@ -231,9 +231,9 @@ def _check_memory(shape: tuple[int, int], available_bytes: int | None) -> None:
     needed = math.prod(shape) * DTYPE.itemsize
     if available_bytes is not None and needed > MEMORY_SHARE * available_bytes:
         raise CharlmError(
-            f"training.teachers: the soft targets of {shape[0]:,} characters with {shape[1]:,} ids take "
+            f"training.teachers, ngram_weight: the soft targets of {shape[0]:,} characters with {shape[1]:,} ids take "
             f"{needed / 1e9:,.1f} GB; must be at most {MEMORY_SHARE * available_bytes / 1e9:,.1f} GB on this machine: "
-            f"use a shorter text, or no teachers"
+            f"use a shorter text, or none of them"
         )
 
 

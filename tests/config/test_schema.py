@@ -85,6 +85,13 @@ def test_fractions_that_leave_no_training_text_are_refused() -> None:
         parse("corpus: {validation_fraction: 0.5, test_fraction: 0.5}")
 
 
+def test_the_weights_of_the_soft_targets_leave_something_to_the_text() -> None:
+    assert parse("training: {ngram_weight: 0.9}").training.soft_weight == 0.9  # teacher_weight counts with teachers
+    assert parse("training: {ngram_weight: 0.5, teachers: [a]}").training.soft_weight == 1
+    with pytest.raises(CharlmError, match=r"training: teacher_weight \+ ngram_weight: found 1.1; must be at most 1"):
+        parse("training: {ngram_weight: 0.6, teachers: [a]}")
+
+
 def test_numpy_has_every_activation_that_a_config_can_name() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 

@@ -307,3 +307,4 @@ def test_without_teachers_or_weight_it_is_the_loss(settings: dict[str, Any]) -> 
 
 def test_the_settings_decide_the_weight() -> None:
     assert make_objective(TrainingConfig(steps=1, teachers=("a",), teacher_weight=0.3)) == Objective(1.0, 0.3)
+    assert make_objective(TrainingConfig(steps=1, ngram_weight=0.3)) == Objective(1.0, 0.3)

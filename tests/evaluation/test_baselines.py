@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.evaluation import baselines
-from charlm.evaluation.baselines import baseline_nats, compressed_nats, count_ngrams, score_ngrams, text_bytes
+from charlm.evaluation.baselines import (
+    baseline_nats,
+    compressed_nats,
+    count_ngrams,
+    predict_ngrams,
+    score_ngrams,
+    text_bytes,
+)
 from charlm.text.vocabulary import Vocabulary
 
 PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")[:40_000]
@@ -126,6 +133,20 @@ def test_nats_are_those_of_the_definition(training: list[int], text: list[int], 
     ]
     model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
     found = [nats for block in score_ngrams(model, np.array(text, np.uint8), block=7) for nats in block]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@given(training=TEXTS, text=TEXTS, order=st.integers(1, 5), first=st.integers(0, 5), block=st.integers(1, 40))
+def test_what_is_predicted_is_by_the_definition(
+    training: list[int], text: list[int], order: int, first: int, block: int
+) -> None:
+    definition = Definition(training, 4, order)
+    expected = [
+        [definition.probability(tuple(text[max(0, i - order + 1) : i]), index) for index in range(4)]
+        for i in range(first, len(text))
+    ]
+    model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
+    found = [row for rows in predict_ngrams(model, np.array(text, np.uint8), first=first, block=block) for row in rows]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 

@@ -16,10 +16,11 @@ from fake_runs import Trained, resume, train
 from fake_runs import begin as begin_a_run
 
 from charlm.errors import CharlmError
+from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.network.bundle import read_bundle, write_bundle
 from charlm.network.ensemble import Ensemble
 from charlm.runs.run import Run
-from charlm.training.soft_targets import check_teachers, compute_soft_targets, open_soft_targets
+from charlm.training.soft_targets import check_teachers, compute_soft_targets, cross_predict, open_soft_targets
 
 IDS = np.random.default_rng(5).integers(0, 5, 61)
 
@@ -67,6 +68,30 @@ def test_those_of_a_run_have_its_temperature(tmp_path: Path, teacher: Path) -> N
     )
 
 
+def test_each_part_of_a_text_is_predicted_by_the_ngrams_of_the_others() -> None:
+    rows, predicted = zip(*cross_predict(IDS, vocabulary_size=5, parts=3), strict=True)
+    assert [(each.start, each.stop) for each in rows] == [(0, 19), (19, 39), (39, 60)]
+    for each, found in zip(rows, predicted, strict=True):
+        start = each.start + 1 if each.start else 0
+        others = count_ngrams(np.delete(IDS, slice(start, each.stop + 1)), vocabulary_size=5)
+        expected = np.concatenate([*predict_ngrams(others, IDS, first=1)])[each]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_ngrams_and_the_teachers_have_their_weights(tmp_path: Path, teacher: Path) -> None:
+    tables = []
+    for name, weights in (("teachers", (0.3, 0)), ("n-grams", (0, 0.6)), ("both", (0.3, 0.6))):
+        settings = [
+            f"training.{kind}_weight={weight}" for kind, weight in zip(("teacher", "ngram"), weights, strict=True)
+        ]
+        run = begin(tmp_path / name, teacher, *settings)
+        assert run.config.training.soft_weight == pytest.approx(sum(weights))
+        tables.append(np.array(open_soft_targets(run), np.float32))
+    np.testing.assert_allclose(tables[2], (tables[0] + 2 * tables[1]) / 3, atol=1e-3)
+    predicted = [found for _, found in cross_predict(run.corpus.split("train"), vocabulary_size=6)]
+    np.testing.assert_allclose(tables[1], np.concatenate(predicted), atol=1e-3)
+
+
 # A run with teachers
 
 
@@ -100,6 +125,15 @@ def test_a_file_of_a_stranger_in_their_place_is_replaced(kind: str, tmp_path: Pa
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_run_that_learns_from_ngrams_alone_counts_them_anew_if_they_are_lost(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "training.ngram_weight=0.4")
+    assert "5-grams: counting the training text in 10 parts" in whole.said
+    stopped = train(tmp_path / "run", "training.ngram_weight=0.4", faults=interrupt_after(25))
+    for path in stopped.folder.glob("soft_targets.*"):
+        path.unlink()
+    assert resume(stopped.folder).files() == whole.files()
+
+
 def test_other_teachers_than_at_the_start_are_refused(tmp_path: Path, teacher: Path) -> None:
     stopped = stop_taught_run(tmp_path / "run", teacher)
     (stopped.folder / "soft_targets.bin").unlink()
@@ -128,5 +162,7 @@ def test_a_teacher_with_another_vocabulary_is_refused(tmp_path: Path, teacher: P
 
 def test_soft_targets_that_do_not_fit_into_the_memory_are_refused(tmp_path: Path, teacher: Path) -> None:
     run = begin(tmp_path / "run", teacher)
-    with pytest.raises(CharlmError, match=r"training.teachers: the soft targets of 107 characters with 6 ids take"):
+    with pytest.raises(
+        CharlmError, match=r"teachers, ngram_weight: the soft targets of 107 characters with 6 ids take"
+    ):
         check_teachers(run.config, run.corpus, available_bytes=1000)
