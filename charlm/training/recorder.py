@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.calibration import MIN_CHARACTERS, fit_temperature
@@ -248,7 +249,7 @@ class Recorder:
         if self.validator.validation is not None:
             self._corpus.check_ids(self.validator.validation)
         try:
-            with self._session.at_once():
+            with self._session.at_once(), threadpool_limits(1, "blas"):
                 bundle = self.outputs.bundle(progress)
                 found = self._score(bundle, progress.step)
                 sample = self.validator.sample(bundle)
@@ -291,15 +292,16 @@ class Recorder:
         """Show TensorBoard what the network of an evaluation is like."""
         change = self._last_change()
         is_known = change is not None and change.step == progress.step
-        views = views_of(
-            self.outputs.bundle(progress).parameters,
-            self._windows,
-            weights=self.outputs.engine.weights(),
-            sample=sample,
-            change=change if is_known else None,
-            best_nats=progress.best_nats,
-            ngram_nats=self.validator.baseline_nats.get(NGRAM),
-        )
+        with threadpool_limits(1, "blas"):  # its products are small: beside other work, threads wait for each other
+            views = views_of(
+                self.outputs.bundle(progress).parameters,
+                self._windows,
+                weights=self.outputs.engine.weights(),
+                sample=sample,
+                change=change if is_known else None,
+                best_nats=progress.best_nats,
+                ngram_nats=self.validator.baseline_nats.get(NGRAM),
+            )
         self.outputs.events.show(views, step=progress.step)
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:
