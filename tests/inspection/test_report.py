@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blas import blas_threads
 from inspection.networks import random_ids
 from inspection.reports import SMALL, bare, report
 from numpy.typing import NDArray
 from run_folders import make_run
-from threadpoolctl import threadpool_info
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_nats
@@ -75,10 +75,6 @@ def test_a_text_that_is_short_or_of_one_character_still_has_a_report(bundle: Bun
     found = inspect_run(subject(bundle, ids=ids), limits=SMALL)
     assert len(found.get("surprise").nats) == len(ids) - 1
     assert np.isfinite(found.get("gradient_by_lag")[0].median[0])
-
-
-def blas_threads() -> list[int]:
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 def test_products_run_on_one_thread_while_a_report_is_made(bundle: Bundle) -> None:

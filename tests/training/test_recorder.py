@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blas import blas_threads
 from corpora import make_corpus
 from fake_engine import Faults, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, resume, train
@@ -20,6 +21,7 @@ from charlm.runs.folder import BundleName
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
+from charlm.training import recorder
 from charlm.training.checkpoints import Progress
 from charlm.training.outputs import RunOutputs
 from charlm.training.recorder import Validator
@@ -44,6 +46,21 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
         line["nats_per_char"] for line in trained.metrics if line["step"] % 10 == 0
     )
     assert read_bundle(trained.folder / "best").facts["score"]["split"] == "train"
+
+
+def test_the_products_of_an_evaluation_run_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def see(name: str) -> None:
+        function = getattr(recorder, name)
+        monkeypatch.setattr(
+            recorder, name, lambda *args, **kwargs: seen.append(blas_threads()) or function(*args, **kwargs)
+        )
+
+    for name in ("estimate_stream", "generate_text", "views_of"):
+        see(name)
+    train(tmp_path / "run", "sampling.length=9")
+    assert seen == [[1] * len(blas_threads())] * 3 * 5
 
 
 def test_the_line_of_an_evaluation_is_as_long_as_the_terminal_is_wide(
