@@ -53,9 +53,12 @@ def test_the_products_of_an_evaluation_run_on_one_thread(tmp_path: Path, monkeyp
 
     def see(name: str) -> None:
         function = getattr(recorder, name)
-        monkeypatch.setattr(
-            recorder, name, lambda *args, **kwargs: seen.append(blas_threads()) or function(*args, **kwargs)
-        )
+
+        def call(*args: Any, **options: Any) -> Any:
+            seen.append(blas_threads())
+            return function(*args, **options)
+
+        monkeypatch.setattr(recorder, name, call)
 
     for name in ("estimate_stream", "generate_text", "views_of"):
         see(name)
