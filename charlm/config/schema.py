@@ -285,10 +285,10 @@ class TrainingConfig(_Section):
     """Divisor of the mean of the teachers' logits. Above 1, the soft targets are less certain: teachers are too
     confident on the text that they have learnt."""
     ngram_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Weight of the soft targets that 5-grams give, beside those of the teachers: interpolated modified Kneser-Ney, for
-    each tenth of the training text counted on the rest of it. They keep a network from learning a small text by heart
-    (Xie et al. 2017 put noise into a text to the same end). teacher_weight and ngram_weight are 1 together at most.
-    0 = none."""
+    """Weight of the soft targets that n-grams give, beside those of the teachers: of up to 12 characters, interpolated
+    modified Kneser-Ney, for each tenth of the training text counted on the rest of it. They keep a network from
+    learning a small text by heart (Xie et al. 2017 put noise into a text to the same end). teacher_weight and
+    ngram_weight are 1 together at most. 0 = none."""
     clip_norm: Float32 | None = 1.0
     """Largest global norm of the gradients: larger ones are scaled down to it. null = no limit."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None

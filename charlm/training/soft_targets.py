@@ -1,4 +1,4 @@
-"""The soft targets of a run: what its teachers, and 5-grams, give to each next character of the training text.
+"""The soft targets of a run: what its teachers, and n-grams, give to each next character of the training text.
 
 They are computed once, before training: the teachers read the text in pieces side by side, and the n-grams of each part
 are counted on the others, since what has counted a text is too sure of it. They are kept in the run, so that a resumed
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import NGRAM_ORDER, count_ngrams, predict_ngrams
+from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
 from charlm.network.ensemble import Network, check_vocabulary, join_networks, read_pieces
 from charlm.network.rnn import probabilities
@@ -37,8 +37,9 @@ STREAMS, WARM_UP = 256, 512
 MEMORY_SHARE = 0.25
 """The share of the memory that the soft targets may take while they are computed."""
 ROWS_AT_ONCE = 1 << 14
-NGRAM_PARTS = 10
-"""The parts of the text that are predicted by the n-grams of the others."""
+NGRAM_PARTS, NGRAM_ORDER = 10, 12
+"""The parts of the text that are predicted by the n-grams of the others, and the length of these. Prose gains little by
+more than 6 characters, and loses nothing; source code, which repeats itself, gains."""
 MAX_FACTS_BYTES = 1 << 20
 
 
@@ -98,7 +99,7 @@ def _compute(run: Run, teachers: Mapping[Path, Bundle], *, say: Callable[[str], 
         say(f"teachers: {len(teachers)}, reading the training text")
         table = compute_soft_targets(join_networks(teachers), ids, temperature=settings.teacher_temperature)
     if settings.ngram_weight:
-        say(f"{NGRAM_ORDER}-grams: counting the training text in {NGRAM_PARTS} parts")
+        say(f"n-grams: counting the training text in {NGRAM_PARTS} parts")
         share = np.float32(settings.ngram_weight / settings.soft_weight)
         for rows, predicted in cross_predict(ids, vocabulary_size=len(run.corpus.vocabulary)):
             table[rows] = (1 - share) * table[rows] + share * predicted
@@ -122,7 +123,8 @@ def cross_predict(
     ids = ids.astype(np.int64)
     borders = np.linspace(0, len(ids), parts + 1).astype(int).tolist()
     for start, end in itertools.pairwise(borders):
-        model = count_ngrams(np.concatenate([ids[:start], ids[end:]]), vocabulary_size=vocabulary_size)
+        others = np.concatenate([ids[:start], ids[end:]])
+        model = count_ngrams(others, vocabulary_size=vocabulary_size, order=NGRAM_ORDER)
         row = max(start, 1) - 1
         for predicted in predict_ngrams(model, ids[:end], first=row + 1):
             yield slice(row, row + len(predicted)), predicted

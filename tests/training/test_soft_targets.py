@@ -73,7 +73,7 @@ def test_each_part_of_a_text_is_predicted_by_the_ngrams_of_the_others() -> None:
     assert [(each.start, each.stop) for each in rows] == [(0, 19), (19, 39), (39, 60)]
     for each, found in zip(rows, predicted, strict=True):
         start = each.start + 1 if each.start else 0
-        others = count_ngrams(np.delete(IDS, slice(start, each.stop + 1)), vocabulary_size=5)
+        others = count_ngrams(np.delete(IDS, slice(start, each.stop + 1)), vocabulary_size=5, order=12)
         expected = np.concatenate([*predict_ngrams(others, IDS, first=1)])[each]
         np.testing.assert_array_equal(found, expected)
 
@@ -127,7 +127,7 @@ def test_a_file_of_a_stranger_in_their_place_is_replaced(kind: str, tmp_path: Pa
 
 def test_a_run_that_learns_from_ngrams_alone_counts_them_anew_if_they_are_lost(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", "training.ngram_weight=0.4")
-    assert "5-grams: counting the training text in 10 parts" in whole.said
+    assert "n-grams: counting the training text in 10 parts" in whole.said
     stopped = train(tmp_path / "run", "training.ngram_weight=0.4", faults=interrupt_after(25))
     for path in stopped.folder.glob("soft_targets.*"):
         path.unlink()
