@@ -226,12 +226,17 @@ class Training:
 
 
 def _longer(run: Run, schedule: Schedule, progress: Progress) -> tuple[str, ...]:
-    """Return the settings with which the run goes on to the epochs that are usual for its text, or twice as far."""
+    """Return the settings with which the run goes on to the length that is usual for its text, or twice as far."""
     settings, (start, end) = run.config.training, run.corpus.splits["train"]
-    usual = load_config(find_recipe(suited_recipe(end - start).recipe)).training.epochs
-    if usual is not None and schedule.epochs(progress.step) < usual:
-        return (f"training.epochs={usual}", *(() if settings.steps is None else ("training.steps=null",)))
     limits = {"epochs": settings.epochs, "steps": settings.steps}
+    usual = load_config(find_recipe(suited_recipe(end - start).recipe)).training
+    for name, done, wanted in (
+        ("epochs", schedule.epochs(progress.step), usual.epochs),
+        ("steps", progress.step, usual.steps),
+    ):
+        if wanted is not None and done < wanted:
+            others = [other for other, limit in limits.items() if other != name and limit is not None]
+            return (f"training.{name}={wanted}", *(f"training.{other}=null" for other in others))
     return tuple(f"training.{name}={2 * limit}" for name, limit in limits.items() if limit is not None)
 
 
