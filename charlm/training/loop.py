@@ -60,8 +60,8 @@ class Outcome:
     sample: str
     """What the network of the last evaluation has written; empty if nothing."""
     longer: tuple[str, ...]
-    """The settings with which a resume goes on, for instance ("training.epochs=24",): as many epochs as the recipe for
-    such a text has, or twice as many as so far; none if more would not help."""
+    """The settings with which a resume goes on, for instance ("training.epochs=24",): as long as the recipe for such a
+    text trains, or twice as long as so far; none if the network was not still improving."""
 
 
 def train(

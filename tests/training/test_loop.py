@@ -59,8 +59,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 @pytest.mark.parametrize(
     ("settings", "longer"),
     [
-        pytest.param(["steps=20"], ("training.epochs=16", "training.steps=null"), id="the usual epochs"),
-        pytest.param(["steps=null", "epochs=1"], ("training.epochs=16",), id="for a run with a number of epochs"),
+        pytest.param(["steps=20"], ("training.steps=1200",), id="the usual steps"),
+        pytest.param(["steps=null", "epochs=1"], ("training.steps=1200", "training.epochs=null"), id="not epochs"),
         pytest.param(["steps=null", "epochs=17"], ("training.epochs=34",), id="twice"),
     ],
 )
