@@ -219,6 +219,7 @@ def _table(found: "Evaluation") -> Iterator[str]:
         return
     if of := found.training_characters:
         given = found.given_characters
-        yield f"  the others were given the last {given:,} of the {of:,} characters of the training text"
+        part = f"the last {given:,} of " if given < of else ""
+        yield f"  the others were given {part}the {of:,} characters of the training text"
     else:
         yield "  the training text is not known: the compressor goes without it, n-gram models are left out"

@@ -111,7 +111,7 @@ class RecipeAdvice:
 
 
 SUITED = {
-    60_000: RecipeAdvice("small", "so little text is soon memorised: much dropout, an end when that begins"),
+    60_000: RecipeAdvice("small", "so little text is soon learnt by heart: n-grams and two networks teach another"),
     500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 70,000 to 300,000 characters"),
     2_000_000: RecipeAdvice(
         *("shakespeare", "four narrow layers learn a text of about a million characters in minutes"),
@@ -128,7 +128,7 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
     """Return the recipe that suits a text of some size, judged by the texts that the recipes were measured on.
 
     A network of 1 to 4 million weights memorises a text of 100,000 characters in a few epochs, so that a small
-    text needs dropout and an early end. From about a million characters on, more layers and longer training pay. The
+    text needs dropout and n-grams that teach. From about a million characters on, more layers and longer training pay. The
     borders lie between the sizes of the measured texts: 0.1 to 0.3, 1 and 5 million characters.
 
     Args:
