@@ -128,8 +128,8 @@ def suited_recipe(training_characters: int) -> RecipeAdvice:
     """Return the recipe that suits a text of some size, judged by the texts that the recipes were measured on.
 
     A network of 1 to 4 million weights memorises a text of 100,000 characters in a few epochs, so that a small
-    text needs dropout and n-grams that teach. From about a million characters on, more layers and longer training pay. The
-    borders lie between the sizes of the measured texts: 0.1 to 0.3, 1 and 5 million characters.
+    text needs dropout and n-grams that teach. From about a million characters on, more layers and longer training
+    pay. The borders lie between the sizes of the measured texts: 0.02 to 0.04, 0.08 to 0.3, 1 and 5 million characters.
 
     Args:
         training_characters: The length of the training text, 0 or more.
