@@ -2,7 +2,7 @@
 
 import html
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice, check_name, check_path, short_repr
+from charlm.errors import CharlmError, check_choice, check_name, check_number, check_path
 from charlm.inspection import report as reporting
 from charlm.inspection.report import SECTIONS, Report, inspect_run, wanted
 from charlm.inspection.section import Subject, limits_for
@@ -122,9 +122,9 @@ def inspect_runs(
     """
     check_choice("unknown", unknown, Unknown)
     for name, number in (("positions", positions), ("lags", lags)):
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise CharlmError(f"{name}: found {short_repr(number)}; must be a whole number of 1 or more")
-    if isinstance(only, str):
+        if number is not None:
+            check_number(name, number, is_whole=True, is_positive=True)
+    if isinstance(only, str) or not isinstance(only, Collection):
         raise CharlmError(f"only: found {only!r}; must be a list of parts")
     for name in only:
         check_name("only", name, [section.name for section in SECTIONS])

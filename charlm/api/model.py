@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice, short_repr
+from charlm.errors import CharlmError, check_choice, check_number, short_repr
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.ensemble import join_networks
 from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import BundleName, as_path, as_paths, find_bundle
 from charlm.sampling.generation import GeneratedText, TextRequest, generate_text
-from charlm.sampling.sampler import Sampler, check_number
+from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Model:
             raise CharlmError(f"batch: found {batch}; must be 0 or more")
         return self.network.zero_state(batch)
 
-    def step(self, ids: NDArray[Any] | Sequence[int], state: State | None = None) -> tuple[Floats, State]:
+    def step(self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None) -> tuple[Floats, State]:
         """Read one character in each of B streams.
 
         Args:
@@ -147,7 +147,11 @@ class Model:
         return self.network.step(ids, expected if state is None else _check_state(state, expected))
 
     def logits(
-        self, text: str | NDArray[Any] | Sequence[int], *, state: State | None = None, unknown: Unknown = "error"
+        self,
+        text: str | NDArray[Any] | Sequence[int],
+        *,
+        state: Sequence[Floats] | None = None,
+        unknown: Unknown = "error",
     ) -> Floats:
         """Return the logits after each character of a text.
 
@@ -173,7 +177,7 @@ class Model:
         *,
         protocol: "ScoringProtocol" = "stream",
         window: int = 256,
-        state: State | None = None,
+        state: Sequence[Floats] | None = None,
         unknown: Unknown = "error",
     ) -> Floats:
         """Return the loss of each character of a text but the first, given those before it.
@@ -208,7 +212,11 @@ class Model:
             return np.concatenate([block.ravel() for block in blocks])
 
     def states(
-        self, text: str | NDArray[Any] | Sequence[int], *, state: State | None = None, unknown: Unknown = "error"
+        self,
+        text: str | NDArray[Any] | Sequence[int],
+        *,
+        state: Sequence[Floats] | None = None,
+        unknown: Unknown = "error",
     ) -> State:
         """Return the hidden state of each layer after each character of a text.
 
@@ -293,7 +301,7 @@ class Model:
         if self.others:
             raise CharlmError(f"{name}: {1 + len(self.others)} models; an ensemble is only scored")
 
-    def _first_state(self, state: State | None) -> State:
+    def _first_state(self, state: Sequence[Floats] | None) -> State:
         expected = self.zero_state()
         return expected if state is None else _check_state(state, expected)
 
@@ -320,7 +328,7 @@ def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArr
     return array
 
 
-def _check_state(state: State, expected: State) -> State:
+def _check_state(state: Sequence[Floats], expected: State) -> State:
     """Return a state as float32 arrays; refuse one that has not the shapes of the expected one."""
     shapes = [layer.shape for layer in expected]
     try:

@@ -20,14 +20,17 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
     """Return overrides as nested mappings, as a YAML file has them; if a key occurs twice, the last value counts.
 
     Raises:
-        CharlmError: a text is not KEY=VALUE with a value in YAML, a value is nothing that YAML has, or a key is nested
-            too deep.
+        CharlmError: it is neither texts nor a mapping, a text is not KEY=VALUE with a value in YAML, a value is nothing
+            that YAML has, or a key is nested too deep.
 
     """
     if isinstance(overrides, Mapping):
         pairs = [(key, as_yaml(value, origin=f"override {key}")) for key, value in overrides.items()]
     else:
-        pairs = [_parse(text) for text in ([overrides] if isinstance(overrides, str) else overrides)]
+        texts = [overrides] if isinstance(overrides, str) or not isinstance(overrides, Iterable) else [*overrides]
+        if not all(isinstance(text, str) for text in texts):
+            raise CharlmError(f"overrides: found {short_repr(overrides)}; must be texts KEY=VALUE, or a mapping")
+        pairs = [_parse(text) for text in texts]
     return nest(pairs)
 
 

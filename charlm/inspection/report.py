@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError, check_name, counted
 from charlm.inspection.calibration import CALIBRATION
 from charlm.inspection.curves import CURVES
 from charlm.inspection.diagram import NETWORK
@@ -57,7 +57,8 @@ class Report:
     """What an id stands for."""
 
     def get(self, name: str) -> Any:
-        """Return what a section has found, None if it is missing."""
+        """Return what a section has found, None if it is missing; raise CharlmError if there is no such section."""
+        check_name("section", name, [section.name for section in SECTIONS])
         return self.found.get(name)
 
     @property

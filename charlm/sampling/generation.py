@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice, short_repr
+from charlm.errors import CharlmError, check_choice, check_number, short_repr
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.network.stepper import Stepper
 from charlm.sampling.batch import Batch, Job
 from charlm.sampling.growing import GrowingText, Sample, StoppedBy, readable, to_bytes, to_sample
-from charlm.sampling.sampler import Sampler, check_number, make_chooser, not_finite
+from charlm.sampling.sampler import Sampler, make_chooser, not_finite
 from charlm.text.vocabulary import Unknown, Vocabulary
 
 PROMPT_BLOCK = 1024

@@ -12,33 +12,19 @@ Axes: B rows, V vocabulary.
 """
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError, check_number
 from charlm.network.rnn import Floats
 
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _ALL = np.iinfo(np.int64).max
 NO_ID = -1
 """Takes the place of an id in a row whose logits are not finite."""
-
-
-def check_number(name: str, found: object, *, is_whole: bool = False) -> None:
-    """Refuse what is not a number; raises CharlmError.
-
-    Args:
-        name: The argument, for the message.
-        found: Its value.
-        is_whole: Whether it must be an integer.
-
-    """
-    if not isinstance(found, numbers.Integral if is_whole else numbers.Real):
-        raise CharlmError(f"{name}: found {short_repr(found)}; must be a {'whole ' if is_whole else ''}number")
 
 
 @dataclass(frozen=True, kw_only=True)

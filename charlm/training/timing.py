@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
-from charlm.errors import CharlmError, counted
+from charlm.errors import CharlmError, check_number, counted
 from charlm.evaluation.scoring import ids_read
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.run import Run
@@ -161,8 +161,7 @@ def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
         CharlmError: the minutes are not a number more than 0, or an override gives the length.
 
     """
-    if not (math.isfinite(minutes) and minutes > 0):
-        raise CharlmError(f"minutes {minutes:g}: must be a number more than 0")
+    check_number("minutes", minutes, is_positive=True)
     if key := gives_length(overrides):
         raise CharlmError(f"minutes {minutes:g}: decides {key}, which an override gives as well; leave one of them out")
 

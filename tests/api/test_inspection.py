@@ -48,6 +48,10 @@ def test_a_part_that_does_not_exist_and_an_ensemble_are_refused(bundle_folder: P
         charlm.inspect(bundle_folder, text=text, only=["spektrum"])
     with pytest.raises(CharlmError, match=r"^only: found 'spectrum'; must be a list of parts$"):
         charlm.inspect(bundle_folder, text=text, only="spectrum")
+    with pytest.raises(CharlmError, match=r"^only: found 3; must be a list of parts$"):
+        charlm.inspect(bundle_folder, text=text, only=3)  # type: ignore[arg-type]
+    with pytest.raises(CharlmError, match=r"^section: found 'spektrum'; must be "):
+        charlm.inspect(bundle_folder, text=text, only=["spectrum"]).report.get("spektrum")
     with pytest.raises(CharlmError, match=r"^inspect: 2 models; an ensemble is only scored$"):
         charlm.inspect(charlm.load(bundle_folder, others=[other]), text=text)
 
@@ -65,7 +69,7 @@ def test_gradients_and_responses_are_followed_from_as_many_characters_and_as_far
     assert (len(asked.get(parts[0])[0].positions), len(asked.get(parts[1]).positions)) == (17, 17)
     many = charlm.inspect(bundle_folder, text=long, only=["gradient_by_lag"], positions=900).report
     assert len(many.get("gradient_by_lag")[0].positions) == 900
-    with pytest.raises(CharlmError, match=r"^lags: found 0; must be a whole number of 1 or more$"):
+    with pytest.raises(CharlmError, match=r"^lags: found 0; must be a whole number above 0$"):
         charlm.inspect(bundle_folder, text=long, lags=0)
 
 

@@ -114,6 +114,16 @@ def test_nothing_is_printed_and_signals_are_as_before(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["on_step", "on_evaluation", "say"])
+def test_what_cannot_be_called_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abc" * 200, encoding="utf-8")
+    wrong: dict[str, Any] = {name: 3}
+    with pytest.raises(CharlmError, match=f"^{name}: found 3; must be a function$"):
+        charlm.train(tmp_path / "text.txt", recipe="tiny", run=tmp_path / "run", **wrong)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("existed", [True, False])
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),

@@ -91,6 +91,12 @@ def test_the_value_of_an_override_is_yaml_and_replaces_that_of_the_file(
     assert (model.embedding, model.layers, model.rnn.dropout) == (expected, 2, 0.01)
 
 
+@pytest.mark.parametrize("overrides", [3, ["seed=1", 3], None])
+def test_overrides_that_are_neither_texts_nor_a_mapping_are_refused(overrides: Any) -> None:
+    with pytest.raises(CharlmError, match=r"^overrides: found .*; must be texts KEY=VALUE, or a mapping$"):
+        parse_overrides(overrides)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

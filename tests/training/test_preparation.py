@@ -139,9 +139,9 @@ def test_a_network_that_just_fits_is_accepted_and_with_a_byte_less_it_is_refused
 # Minutes
 
 
-@pytest.mark.parametrize("minutes", [0, -1, math.nan, math.inf])
-def test_minutes_must_be_a_number_more_than_0(minutes: float) -> None:
-    with pytest.raises(CharlmError, match=r"^minutes .*: must be a number more than 0$"):
+@pytest.mark.parametrize("minutes", [0, -1, math.nan, math.inf, "3", True])
+def test_minutes_must_be_a_number_more_than_0(minutes: Any) -> None:
+    with pytest.raises(CharlmError, match=r"^minutes: found .*; must be a finite number above 0$"):
         check_minutes(minutes, {})
 
 
