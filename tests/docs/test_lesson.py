@@ -40,4 +40,4 @@ def test_the_lesson_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.
                 os.kill(json.loads(info.read_text(encoding="utf-8"))["pid"], signal.SIGTERM)
     printed = "".join(output.get("text", "") for cell in lesson.cells for output in cell.get("outputs", ()))
     assert "[0.75582339 0.92270988]" in printed, "the numbers of the recurrence by hand"
-    assert "step 1,536 of 1,536" in printed
+    assert "step 2,560 of 2,560" in printed
