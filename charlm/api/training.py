@@ -132,6 +132,7 @@ def train(
             engines=engines,
             session=session,
             parent=None if init is None else read_parent(Path(init)),
+            is_timed=minutes is not None,
             skip_undecodable=skip_undecodable,
         )
         for line in prepared.describe_advice():

@@ -99,6 +99,8 @@ class RecipeAdvice:
     """For the user."""
     minutes: float | None = None
     """How long to train in place of the length in the recipe; None = as the recipe says."""
+    teacher_seeds: tuple[int, ...] = ()
+    """Of the teachers that are trained first, unless the user says how long to train."""
     better: str | None = None
     """A recipe that scores better and takes longer, or None."""
     times: float = 1.0
@@ -107,11 +109,16 @@ class RecipeAdvice:
     @property
     def options(self) -> str:
         """What stands for the advice on a command line."""
-        return f"-c {self.recipe}" + ("" if self.minutes is None else f" --minutes {self.minutes:g}")
+        minutes = "" if self.minutes is None else f" --minutes {self.minutes:g}"
+        seeds = f" -s training.teacher_seeds={[*self.teacher_seeds]}".replace(", ", ",") if self.teacher_seeds else ""
+        return f"-c {self.recipe}{minutes}{seeds}"
 
 
 SUITED = {
-    60_000: RecipeAdvice("small", "so little text is soon learnt by heart: n-grams and two networks teach another"),
+    60_000: RecipeAdvice(
+        *("small", "so little text is soon learnt by heart: n-grams and two networks teach another"),
+        teacher_seeds=(11, 12),
+    ),
     500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 70,000 to 300,000 characters"),
     2_000_000: RecipeAdvice(
         *("shakespeare", "four narrow layers learn a text of about a million characters in minutes"),

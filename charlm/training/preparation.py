@@ -63,6 +63,8 @@ class Preparation:
         if not self.is_advised:
             return []
         lines = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}")
+        if self.advice.teacher_seeds and not self.config.training.teacher_seeds:
+            lines.append("without these networks in this run")
         if self.advice.better is not None:
             lines.append(f"better, in about {self.advice.times:g} times the time: -c {self.advice.better}")
         return lines
@@ -82,6 +84,7 @@ def prepare(
     engines: EngineFactory,
     session: Session,
     parent: Parent | None = None,
+    is_timed: bool = False,
     skip_undecodable: bool = False,
 ) -> Preparation:
     """Read the text, and settle every setting of a new run. A mistake in a setting is found before the text is read.
@@ -96,6 +99,7 @@ def prepare(
         session: The user of the training.
         parent: The model whose weights training begins with, and which decides the shape of the network; None = random
             weights.
+        is_timed: Whether the user gives the minutes of the run.
         skip_undecodable: Whether to leave out files that are not valid in the encoding, if others are.
 
     Raises:
@@ -119,7 +123,9 @@ def prepare(
     advice = suited_recipe(end - start)
     if path is None:
         path = find_recipe(advice.recipe)
-        config = _read_recipe(path, overrides, parent)
+        has_teachers = advice.teacher_seeds and not is_timed and gives_length(overrides) is None
+        advised = {"training": {"teacher_seeds": [*advice.teacher_seeds]}} if has_teachers else {}
+        config = _read_recipe(path, merge(advised, overrides), parent)
     config = settle(
         config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
     )

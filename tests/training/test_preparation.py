@@ -1,6 +1,7 @@
 """What is settled before a training: the recipe that a text gets, every setting, the memory, and the time."""
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,20 @@ SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.checkpoint_every": 1000}
 
 
-def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
-    """Prepare a training on a text, which is tokenized into scratch/."""
-    Path("scratch").mkdir(exist_ok=True)
-    options: dict[str, Any] = {"scratch": Path("scratch"), "engines": FakeEngines(), "session": Session()}
-    return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), **options)
+def prepare_text(text: Text, recipe: str | None, overrides: Overrides = (), *, is_timed: bool = False) -> Preparation:
+    """Prepare a training on a text, which is tokenized into a new folder."""
+    scratch = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    options: dict[str, Any] = {"scratch": scratch, "engines": FakeEngines(), "session": Session()}
+    return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), is_timed=is_timed, **options)
 
 
-def prepare_with(characters: int | None, recipe: str | None = None, overrides: Overrides = ()) -> Preparation:
+def prepare_with(
+    characters: int | None, recipe: str | None = None, overrides: Overrides = (), *, is_timed: bool = False
+) -> Preparation:
     """Prepare a training on a text of some characters; None = without a text."""
     if characters is not None:
         Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
-    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides)
+    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides, is_timed=is_timed)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,18 @@ def test_the_user_is_told_of_a_recipe_that_is_better_and_takes_longer(characters
     lines = prepare_with(characters).describe_advice()
     assert lines[0].startswith("recipe: ")
     assert [line.split()[-1] for line in lines if line.startswith("better, in about ")] == better
+
+
+def test_a_short_text_gets_teachers_unless_the_user_says_how_long_to_train() -> None:
+    advised = prepare_with(SHORT)
+    assert advised.config.training.teacher_seeds == (11, 12)
+    assert advised.config.training.teacher_settings["training"]["steps"] == 1200
+    assert advised.advice.options == "-c small -s training.teacher_seeds=[11,12]"
+    for prepared in (prepare_with(SHORT, overrides="training.epochs=3"), prepare_with(SHORT, is_timed=True)):
+        assert prepared.config.training.teacher_seeds == ()
+        assert prepared.describe_advice()[-1] == "without these networks in this run"
+    assert prepare_with(SHORT, overrides="training.teacher_seeds=[]").config.training.teacher_seeds == ()
+    assert prepare_with(SHORT, recipe="small").config.training.teacher_seeds == ()
 
 
 @pytest.mark.parametrize("overrides", [["model.units=9", "corpus.min_count=2"], {"model.units": 9}])
