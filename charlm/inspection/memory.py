@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import mean_and_error
-from charlm.inspection.figures import RULE, SERIES, band, canvas, legend, log_scale, positive, series
+from charlm.inspection.figures import RULE, band, canvas, legend, log_scale, positive, series
 from charlm.inspection.section import Chart, Reading, Section, Table, layer_name
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import Parameters, advance, log_softmax
@@ -31,6 +31,8 @@ USED, FLAT = 0.01, 0.001
 """Nats per character: characters further back that give less are not counted as used; no more are given."""
 VISIBLE = 1e-3
 """The share of a gradient at lag 0 that counts as visible."""
+AFTER_END = 6
+"""Lags of a finite response that are drawn after it has ended."""
 ROUNDING = 1e-12
 """A change of the state this small, relative to that at lag 0, may be a rounding error."""
 
@@ -282,11 +284,15 @@ def draw_gradient_by_lag(curves: Sequence[LayerGradient]) -> "Figure":
         style = series(index)
         band(axes, curve.lag, positive(curve.low), positive(curve.high), colour=style["color"])
         half = "" if curve.half_life is None else f", half-life {curve.half_life:.1f}"
-        axes.plot(curve.lag, positive(curve.median), label=f"{layer_name(curve.layer)}{half}", **style)
+        median = positive(curve.median)
+        if np.isfinite(median).sum() == 1:  # which a line does not show
+            style = {**style, "marker": "o"}
+        axes.plot(curve.lag, median, label=f"{layer_name(curve.layer)}{half}", **style)
     log_scale(axes, *(values for curve in curves for values in (curve.median, curve.high)))
     axes.axhline(1, **RULE)
     axes.set(xlabel="lag k, characters", ylabel="|dL/dh| at lag k / at lag 0")
-    legend(figure, columns=len(SERIES))
+    axes.set_xlim(0, max(1, curves[0].lag[-1]))
+    legend(figure, columns=2)
     return figure
 
 
@@ -314,15 +320,20 @@ def draw_usable_context(context: UsableContext) -> "Figure":
 def draw_impulse_response(response: ImpulseResponse) -> "Figure":
     """Draw what is left of a replaced character in the state and in the prediction: a constant factor is a line."""
     figure, (upper, lower) = canvas("Change of the state", "Change of the prediction", height=1.5)
-    style = series(0)
-    band(upper, response.lag, positive(response.state_low), positive(response.state_high), colour=style["color"])
-    upper.plot(response.lag, positive(response.state), label="|dh|", **style)
-    upper.plot(response.lag, positive(response.linear), label="linear prediction", **series(1))
-    lower.plot(response.lag, positive(response.kl), **style)
-    log_scale(upper, response.state, response.linear)
-    log_scale(lower, response.kl)
     upper.set(xlabel="lag, characters", ylabel="|dh| / |dh| at lag 0")
     lower.set(xlabel="lag, characters", ylabel="KL divergence, nats")
+    style, lag, is_finite = series(0), response.lag, response.length is not None
+    if response.length is not None:  # it ends after a few characters, in zeros, which a logarithmic axis cannot show
+        style, lag = {**style, "marker": "o", "markersize": 3}, lag[: response.length + AFTER_END]
+    values = (response.state_low, response.state_high, response.state, response.linear, response.kl)
+    low, high, state, linear, kl = (each[: len(lag)] if is_finite else positive(each) for each in values)
+    band(upper, lag, low, high, colour=series(0)["color"])
+    upper.plot(lag, state, label="|dh|", **style)
+    upper.plot(lag, linear, label="linear prediction", **series(1))
+    lower.plot(lag, kl, **style)
+    if not is_finite:
+        log_scale(upper, state, linear)
+        log_scale(lower, kl)
     legend(figure)
     return figure
 

@@ -275,6 +275,8 @@ def decode(blocks: Iterable[bytes], *, encoding: str, name: str, is_fixed: bool 
 
 
 def _advise(*, encoding: str, head: bytes, is_fixed: bool) -> str:
+    if head.startswith(b"%PDF"):
+        return "it is a PDF: extract its text first, for instance with pdftotext"
     current = codecs.lookup(encoding).name
     others = [other for other in _likely_encodings(head) if codecs.lookup(other).name != current]
     if is_fixed:

@@ -235,7 +235,7 @@ def _check_memory(shape: tuple[int, int], available_bytes: int | None) -> None:
         raise CharlmError(
             f"training.teachers, ngram_weight: the soft targets of {shape[0]:,} characters with {shape[1]:,} ids take "
             f"{needed / 1e9:,.1f} GB; must be at most {MEMORY_SHARE * available_bytes / 1e9:,.1f} GB on this machine: "
-            f"use a shorter text, or none of them"
+            f"use a shorter text, or no teachers and training.ngram_weight 0"
         )
 
 

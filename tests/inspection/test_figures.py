@@ -67,6 +67,28 @@ def test_a_legend_names_what_has_a_label(name: str, whole: Report) -> None:
     assert named == labels
 
 
+def test_the_legend_of_many_layers_is_as_wide_as_the_figure(whole: Report) -> None:
+    curve = replace(whole.get("gradient_by_lag")[0], half_life=12.3)
+    figure = draw(
+        "gradient-by-lag", replace(whole, found={"gradient_by_lag": [replace(curve, layer=n) for n in range(5)]})
+    )
+    figure_file(figure, "png")  # which places it
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_a_finite_response_is_drawn_to_its_zeros_on_a_linear_axis(whole: Report) -> None:
+    infinite = whole.get("impulse_response")
+    lags, ended = len(infinite.lag), np.arange(len(infinite.lag)) >= 2
+    zeros = {name: np.where(ended, 0, getattr(infinite, name)) for name in ("state", "state_low", "state_high", "kl")}
+    finite = replace(infinite, verdict="finite", length=2, **zeros)
+    figure = draw("impulse-response", replace(whole, found={"impulse_response": finite}))
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]
+    lag, state = line(figure, "|dh|")
+    assert lag == [*range(min(lags, 8))]
+    assert state == finite.state[:8].tolist()
+    assert {axes.get_yscale() for axes in draw("impulse-response", whole).axes} == {"log"}
+
+
 @pytest.mark.parametrize(
     ("name", "label", "shown"),
     [
