@@ -69,9 +69,8 @@ def test_a_legend_names_what_has_a_label(name: str, whole: Report) -> None:
 
 def test_the_legend_of_many_layers_is_as_wide_as_the_figure(whole: Report) -> None:
     curve = replace(whole.get("gradient_by_lag")[0], half_life=12.3)
-    figure = draw(
-        "gradient-by-lag", replace(whole, found={"gradient_by_lag": [replace(curve, layer=n) for n in range(5)]})
-    )
+    layers = [replace(curve, layer=layer) for layer in range(5)]
+    figure = draw("gradient-by-lag", replace(whole, found={"gradient_by_lag": layers}))
     figure_file(figure, "png")  # which places it
     assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
 

@@ -180,6 +180,11 @@ def test_an_invalid_byte_is_named_with_its_offset_and_other_settings(size: int) 
         decode_in_blocks("\ufeff中文ab c".encode() + b"\xe9 and more", size=size)
 
 
+def test_a_pdf_is_named() -> None:
+    with pytest.raises(CharlmError, match=r"^x: not valid utf-8 .*; it is a PDF: extract its text first, for instance"):
+        decode_in_blocks(b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", size=100)
+
+
 @pytest.mark.parametrize(
     ("encoding", "data", "offset"),
     [
