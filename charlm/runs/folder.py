@@ -147,7 +147,9 @@ def saved_steps(folder: Path) -> list[int]:
 
     """
     try:
-        names = [path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS)]
+        names = [
+            path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS) and not path.is_symlink()
+        ]
     except FileNotFoundError:
         return []
     except OSError as error:
