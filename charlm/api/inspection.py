@@ -114,10 +114,9 @@ def inspect_runs(
         progress: Called before each part of a report.
 
     Raises:
-        CharlmError: there is no model, it is damaged or an ensemble; there is no such part, or a number is less than
-            1; the text cannot be read,
-            has less than 2 characters or one that is not known; a loss is not finite; or the page cannot be written, or
-            would replace something else.
+        CharlmError: there is no model, it is damaged or an ensemble; there is no such part, or a number is less than 1;
+            the text cannot be read, has less than 2 characters or one that is not known; a loss is not finite; or the
+            page cannot be written, or would replace something else.
 
     """
     check_choice("unknown", unknown, Unknown)

@@ -152,7 +152,7 @@ def advise_on_end(progress: Progress, *, split: str, change: Change | None) -> l
         return []
     chance = "" if change.is_clear or change.standard_error is None else ", perhaps by chance"
     if progress.best_step == progress.step:
-        improving = "still improving: " if change.is_clear else ""
+        improving = "still improving: " if is_improving(progress, change) else ""
         return [f"{improving}the last evaluation was best, by {change}{chance}"]
     since = counted(progress.evaluations_without_best, "evaluation")
     advice = (

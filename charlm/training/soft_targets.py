@@ -94,10 +94,11 @@ def _teachers_of(run: Run) -> dict[Path, Bundle]:
 def _compute(run: Run, teachers: Mapping[Path, Bundle], *, say: Callable[[str], object]) -> SoftTargets:
     """Return the mean of what the teachers and the n-grams predict, by their weights."""
     settings, ids = run.config.training, run.corpus.split("train")
-    table = np.zeros(_shape(run.corpus), DTYPE)
     if teachers:
         say(f"teachers: {len(teachers)}, reading the training text")
         table = compute_soft_targets(join_networks(teachers), ids, temperature=settings.teacher_temperature)
+    else:
+        table = np.zeros(_shape(run.corpus), DTYPE)
     if settings.ngram_weight:
         say(f"n-grams: counting the training text in {NGRAM_PARTS} parts")
         share = np.float32(settings.ngram_weight / settings.soft_weight)
