@@ -70,7 +70,13 @@ def serve(
     key = None if key is None else usable_key(key)
     hosts = [host.lower(), *map(check_allowed, allowed_hosts)]
     served = {
-        name: ServedModel(name, model.vocabulary, int((model.folder / MODEL).stat().st_mtime), unknown)
+        name: ServedModel(
+            name,
+            model.vocabulary,
+            created=int((model.folder / MODEL).stat().st_mtime),
+            units=sum(layer.units for layer in model.bundle.parameters.layers),
+            unknown=unknown,
+        )
         for name, model in models.items()
     }
     batches = {name: _batch(model, bounds.slots) for name, model in models.items()}

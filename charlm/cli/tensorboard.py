@@ -6,10 +6,11 @@ add /tensorboard to each name.
 
 import contextlib
 import sys
-import threading
+import time
 import types
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -76,7 +77,7 @@ def _by_name(runs: Sequence[Path]) -> dict[str, Path]:
 @runs_argument
 @host_option
 @port_option(6006)
-def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
+def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> NoReturn:
     """Open TensorBoard on runs.
 
     Runs that begin later appear if none is named. Ctrl-C ends it.
@@ -87,32 +88,24 @@ def tensorboard(runs: tuple[Path, ...], host: str, port: int) -> None:
             raise CharlmError(f"{run}: not a run: there is no {TENSORBOARD}/ in it")
     with temporary_folder() as folder:
         link_runs(folder, runs)
-        is_over = threading.Event()
-
-        def refresh() -> None:
-            """Keep the links fresh while TensorBoard runs."""
-            while not is_over.wait(REFRESH_SECONDS):
-                with contextlib.suppress(CharlmError, OSError):  # a run that is being removed, a full disk
-                    link_runs(folder, runs)
-
-        refreshing = threading.Thread(target=refresh)
-        refreshing.start()
-        shown = f"[{host}]" if ":" in host else host
-        say(f"all charts (CUSTOM SCALARS): http://{shown}:{port or 'PORT'}/{CHARTS}")
-        try:
-            code = run_board(
-                ["--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)]
-            )
-        finally:
-            is_over.set()
-            refreshing.join()
-    sys.exit(1 if code else 0)
+        address = launch_board(
+            ["--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)]
+        )
+        say(f"all charts (CUSTOM SCALARS; Ctrl-C ends it): {address}{CHARTS}")
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            with contextlib.suppress(CharlmError, OSError):  # a run that is being removed, a full disk
+                link_runs(folder, runs)
 
 
-def run_board(arguments: Sequence[str]) -> int:
-    """Run TensorBoard until it ends; return its exit code.
+def launch_board(arguments: Sequence[str]) -> str:
+    """Start TensorBoard in a thread, and return its address once it listens.
 
     It does without TensorFlow, by its own hook: importing that takes seconds and writes messages.
+
+    Raises:
+        CharlmError: it cannot listen there.
+
     """
     sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
     from absl import logging
@@ -121,4 +114,7 @@ def run_board(arguments: Sequence[str]) -> int:
     logging.set_verbosity(logging.WARNING)
     board = program.TensorBoard(plugins=default.get_plugins())
     board.configure(argv=["tensorboard", *arguments])
-    return int(board.main())
+    try:
+        return str(board.launch())
+    except program.TensorBoardServerException as error:
+        raise CharlmError(error.msg) from None

@@ -140,9 +140,15 @@ def group_by_seed(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
 
 
 def differing_settings(summaries: Sequence[RunSummary]) -> list[str]:
-    """Return the keys of the settings that differ between runs, in the order of a config."""
-    keys = dict.fromkeys(key for summary in summaries for key in summary.settings)
-    return [key for key in keys if len({json.dumps(summary.settings.get(key)) for summary in summaries}) > 1]
+    """Return the keys of the settings that differ between runs, in the order of a config.
+
+    First come those that differ between runs of the same recipe: somebody has set them.
+    """
+    keys = list(dict.fromkeys(key for summary in summaries for key in summary.settings))
+    recipes = dict.fromkeys(summary.recipe for summary in summaries)
+    parts = [*([run for run in summaries if run.recipe == recipe] for recipe in recipes), summaries]
+    found = [key for part in parts for key in keys if len({json.dumps(run.settings.get(key)) for run in part}) > 1]
+    return list(dict.fromkeys(found))
 
 
 def compare_scores(summaries: Sequence[RunSummary]) -> list[dict[str, float | None] | None]:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from charlm.serving.answers import DONE, Piece, to_event
 from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.guard import check_host, check_key, check_origin
-from charlm.serving.jobs import RequestPlan, ServedModel, encode_prompts, find_model, plan_request
+from charlm.serving.jobs import RequestPlan, ServedModel, check_units, encode_prompts, find_model, plan_request
 from charlm.serving.requests import (
     Body,
     ChatRequest,
@@ -101,6 +101,7 @@ class Service:
         """POST /v1/states: the state after a text, and the values of a unit over it."""
         wanted = await self._parse(StatesRequest, request)
         model = find_model(wanted.model, self._models)
+        check_units(wanted.units_off, model)
         (ids,) = encode_prompts([wanted.prompt], model, self._limits, name="prompt")
 
         async def answer() -> Response:

@@ -28,6 +28,8 @@ class ServedModel:
     vocabulary: Vocabulary
     created: int
     """When it was written, in seconds since 1970."""
+    units: int
+    """In all layers together."""
     unknown: Unknown = "error"
     """What to do with a character of a prompt that the model does not know."""
 
@@ -47,14 +49,15 @@ class RequestPlan:
     sampler: Sampler
     seed: int
     likeliest: int | None
-    """As in a Job."""
+    off: tuple[int, ...]
+    """As in a Job, both."""
     texts: tuple[AnswerText, ...]
     form: AnswerForm
     is_streamed: bool
 
     def job(self, index: int, state: State) -> Job:
         """Return the job of a text by its index, given the state after its prompt."""
-        return Job(state, self.length, self.sampler, (self.seed, index % self.copies), self.likeliest)
+        return Job(state, self.length, self.sampler, (self.seed, index % self.copies), self.likeliest, self.off)
 
     def usage(self) -> dict[str, int]:
         """Return the object `usage` of the answer by now: ids, that is characters, or bytes at level byte."""
@@ -86,6 +89,7 @@ def plan_request(
     likeliest = None if isinstance(wanted, ChatRequest) else wanted.logprobs
     texts, length = wanted.n * len(given), _length(wanted, limits)
     _check_count(texts, limits)
+    check_units(wanted.units_off, model)
     prompts = encode_prompts(given, model, limits, name="messages" if is_chat else "prompt")
     _check_answer(length * texts, likeliest, limits)
     return RequestPlan(
@@ -97,6 +101,7 @@ def plan_request(
         sampler=Sampler(temperature=wanted.temperature, top_k=wanted.top_k, top_p=wanted.top_p, min_p=wanted.min_p),
         seed=secrets.randbelow(2**32) if wanted.seed is None else wanted.seed,
         likeliest=likeliest,
+        off=wanted.units_off,
         texts=tuple(AnswerText(model.vocabulary, stops=wanted.stop) for _ in range(texts)),
         form=AnswerForm(
             "chat" if is_chat else "completion", model.name, likeliest is not None, _includes_usage(wanted)
@@ -117,6 +122,13 @@ def find_model(name: str | None, models: Mapping[str, ServedModel]) -> ServedMod
             code="model_not_found",
         )
     return models[name]
+
+
+def check_units(off: Sequence[int], model: ServedModel) -> None:
+    """Refuse, with a RequestError, to switch off a unit that a model does not have."""
+    if (highest := max(off, default=0)) >= model.units:
+        message = f"units_off: found {highest}; must be below {model.units:,}, the units of all layers of {model.name}"
+        raise RequestError(400, message, param="units_off")
 
 
 def encode_prompts(

@@ -37,12 +37,15 @@ async def read_states(
     if wanted.layer >= len(sizes) or (wanted.unit or 0) >= sizes[wanted.layer]:
         message = f"found layer {wanted.layer}, unit {wanted.unit or 0}; must be below {len(sizes)} and {sizes[0]}"
         raise RequestError(400, f"unit: {message}", param="unit")
+    if wanted.units_off:
+        parameters = parameters.without_units(wanted.units_off)
     read = ids if len(ids) else encode_prompt(vocabulary, "")
     state: State = tuple(output[0] for output in parameters.zero_state(1))
     values: list[float] = []
     for start in range(0, len(read), SLICE_CHARACTERS):
         async with turn:
             outputs = await asyncio.to_thread(_read, parameters, read[start : start + SLICE_CHARACTERS], state)
+        outputs = tuple(output * on for output, on in zip(outputs, parameters.units_on(wanted.units_off), strict=True))
         state = tuple(output[-1] for output in outputs)
         if not all(np.isfinite(output).all() for output in outputs):
             raise RequestError(422, "the outputs of the network are not finite here", code="not_finite")

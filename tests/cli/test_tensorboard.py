@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.parse
@@ -21,27 +22,14 @@ from charlm.cli.tensorboard import link_runs
 from charlm.errors import CharlmError
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (3, 1)])
-def test_the_exit_code_says_whether_tensorboard_has_failed(
-    code: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (make_run(tmp_path / "run") / "tensorboard").mkdir(exist_ok=True)
-    monkeypatch.setattr("charlm.cli.tensorboard.run_board", lambda _arguments: code)
-    assert charlm("tensorboard", tmp_path / "run").exit_code == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "shown"),
-    [((), "127.0.0.1:6006"), (("--host", "::1", "--port", 0), "[::1]:PORT")],
-    ids=["usual", "IPv6"],
-)
-def test_the_address_of_the_charts_is_said(
-    options: tuple[str | int, ...], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (make_run(tmp_path / "run") / "tensorboard").mkdir(exist_ok=True)
-    monkeypatch.setattr("charlm.cli.tensorboard.run_board", lambda _arguments: 0)
-    said = charlm("tensorboard", tmp_path / "run", *options).stderr
-    assert said == f"charlm: all charts (CUSTOM SCALARS): http://{shown}/#custom_scalars&_smoothingWeight=0\n"
+def test_a_port_that_is_taken_is_named_and_no_address_is_said(trained_run: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = command_line("tensorboard", trained_run, "--port", port)
+        result = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 1
+    assert str(port) in result.stderr
+    assert "CUSTOM SCALARS" not in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +41,10 @@ def address(trained_run: Path) -> Iterator[str]:
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = ""
-        while "at http://" not in said:
+        while "http://" not in said:
             said += next(process.stderr)
-        yield re.findall(r"at (http://[\d.:]+)", said)[0]
+        assert said.endswith("/#custom_scalars&_smoothingWeight=0\n")
+        yield re.findall(r"http://[\d.:]+", said)[0]  # it listens by then
         process.terminate()
         said += process.stderr.read()
     shutil.rmtree(other)

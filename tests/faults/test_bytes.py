@@ -156,7 +156,7 @@ def test_the_body_of_a_request_is_planned_or_refused_in_a_line(
     kind: type[CompletionRequest] | type[ChatRequest], edits: Edits
 ) -> None:
     vocabulary = Vocabulary("char", ("T", "o", " ", "b", "e", "r", None), unknown_id=6)
-    models = {"m": ServedModel("m", vocabulary, 0, "skip")}
+    models = {"m": ServedModel("m", vocabulary, 0, 4, "skip")}
     try:
         plan_request(parse_request(kind, edit(REQUESTS[kind], edits)), models, ServerLimits())
     except RequestError as error:

@@ -15,7 +15,7 @@ LIMITS = ServerLimits(slots=2, waiting=3, prompt_characters=6, tokens=10, answer
 
 def model(name: str = "first", *, unknown: Unknown = "error", unknown_id: int | None = None) -> ServedModel:
     reserved = (None,) if unknown_id is not None else ()
-    return ServedModel(name, Vocabulary("char", ("\n", "a", "b", *reserved), unknown_id=unknown_id), 0, unknown)
+    return ServedModel(name, Vocabulary("char", ("\n", "a", "b", *reserved), unknown_id=unknown_id), 0, 8, unknown)
 
 
 def plan(limits: ServerLimits = LIMITS, served: ServedModel | None = None, **fields: Any) -> RequestPlan:
@@ -64,6 +64,7 @@ def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None
     [
         *(({"prompt": prompt}, "prompt") for prompt in ("abX", "a" * 7, ["aaaa", "bbb"], ["a", 3])),
         ({"prompt": "a", "max_tokens": 11}, "max_tokens"),
+        *(({"units_off": units}, "units_off") for units in ([8], [-1], [True], 1)),
         ({"prompt": ["a", "b"], "n": 3}, "n"),
         ({"prompt": ["a", "b"], "n": 2, "max_tokens": 10, "logprobs": 0}, "max_tokens"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options"),

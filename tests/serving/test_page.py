@@ -17,6 +17,8 @@ from charlm.api.model import load
 from charlm.config.file import dump_config
 from charlm.config.schema import Config
 from charlm.network.bundle import Bundle, write_bundle
+from charlm.sampling.generation import generate
+from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
@@ -161,8 +163,26 @@ def test_a_unit_colours_the_text_and_a_character_shows_the_state_after_it(page: 
     page.wait(lambda: "after character 10" in page.one("#state-note").text)
     shown = page.browser.execute_script("return Array.from(globalThis.page.state)")
     np.testing.assert_allclose(shown, states[9], atol=1e-5)
-    assert not page.one("#off").is_displayed()
-    assert "computes with all units" in page.one("#state-note").text
+
+
+def test_the_server_writes_on_without_a_unit_that_is_off(page: Page, server: Server) -> None:
+    model = load(server.run)
+    page.open()
+    page.fill("temperature", "0")
+    page.fill("length", "20")
+    page.fill("unit", "3")
+    page.fill("prompt", "The ")
+    page.wait(lambda: all(page.values()))
+    page.one("#off").click()
+    assert page.one("#all-on").text == "1 unit is off: switch all on"
+    page.one("#write").click()
+    page.wait(lambda: len(page.text) == 24)
+    parameters, vocabulary = model.bundle.parameters.without_units([3]), model.vocabulary
+    written = generate(parameters, vocabulary.encode("The "), sampler=Sampler(temperature=0), length=20, seed=1)
+    assert page.text == "The " + vocabulary.decode(np.array([*written]))
+    page.wait(lambda: page.values() == ["0"] * 24)
+    page.one("#all-on").click()
+    page.wait(lambda: set(page.values()) != {"0"})
 
 
 def test_a_character_of_several_bytes_has_the_value_after_the_last_one(

@@ -135,7 +135,7 @@ class Failing(Batch):
 
 model = load(sys.argv[1])
 clean_up_on_signals()
-models = {"m": ServedModel("m", model.vocabulary, 0)}
+models = {"m": ServedModel("m", model.vocabulary, 0, 16)}
 batches = {"m": Failing(model.bundle.parameters, slots=2)}
 with listen("127.0.0.1", 0) as listener:
     listener.listen()

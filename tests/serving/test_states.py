@@ -45,6 +45,16 @@ def test_a_unit_that_the_model_does_not_have_is_refused(layer: int, unit: int | 
     assert (caught.value.status, caught.value.param) == (400, "unit")
 
 
+def test_a_unit_that_is_off_is_0_and_nothing_reads_it() -> None:
+    ids = np.random.default_rng(1).integers(0, 5, SLICE_CHARACTERS + 1)
+    part = PARAMETERS.without_units([1, 6])
+    expected = np.array([output[-1] for output in read_outputs(part, ids, part.zero_state(1)[0].repeat(2, 0))])
+    expected[0, 1] = expected[1, 2] = 0
+    found = states(ids, layer=1, unit=2, units_off=(1, 6))
+    np.testing.assert_allclose(found["state"], expected, atol=1e-6)
+    assert found["values"] == [0] * len(ids)
+
+
 def test_states_that_are_not_finite_are_refused() -> None:
     grown = make_random_parameters(activation="linear", scale=1e30)
     with pytest.raises(RequestError, match="not finite") as caught:

@@ -8,17 +8,23 @@ class EndpointSource {
   /** models: [{name, summary, temperature, layers, units}], one or more. */
   constructor(models) {
     this.info = { ...models[0], models };
-    this.model = models[0].name;
+    this.setModel(models[0]);
     this.text = "";
     this.likely = [];
     this.state = null;
     this.isStreaming = false;
   }
 
+  /** Begins to ask another of the models, with all its units. */
+  setModel({ name, layers, units }) {
+    Object.assign(this, { model: name, units, off: new Uint8Array(layers * units) });
+  }
+
   /** Asks the server about the first characters of the text; without `count` about all of it. */
   async ask(path, settings, { count, seed = null, signal } = {}) {
     const prompt = [...this.text].slice(0, count).slice(-CONTEXT).join("");
-    let body = JSON.stringify({ model: this.model, prompt, ...settings });
+    const units_off = [...this.off.keys()].filter((index) => this.off[index]);
+    let body = JSON.stringify({ model: this.model, prompt, units_off, ...settings });
     if (seed !== null) body = `${body.slice(0, -1)},"seed":${seed}}`;  // a BigInt, which JSON.stringify refuses
     const headers = { "Content-Type": "application/json", ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}) };
     const response = await fetch(path, { method: "POST", headers, body, signal });
@@ -87,7 +93,7 @@ class EndpointSource {
   }
 
   async follow(index) {
-    const { units } = this.info.models.find(({ name }) => name === this.model);
+    const { units } = this;
     const text = [...this.text], start = Math.max(0, text.length - CONTEXT);
     const answer = await this.ask("v1/states", { layer: Math.floor(index / units), unit: index % units });
     const { values } = await answer.json(), isBytes = values.length > text.length - start;
@@ -95,6 +101,11 @@ class EndpointSource {
     const found = text.map((character, at) => (at < start ? null : values[(end += isBytes ? new TextEncoder().encode(character).length : 1) - 1]));
     if (end !== values.length) throw new Error("The server leaves out characters that the model does not know: no unit colours this text.");
     return found;
+  }
+
+  /** Switches units off or on: the server then reads the whole text without those that are off. */
+  switchUnits(indices, isOff) {
+    for (const index of indices) this.off[index] = isOff;
   }
 
   /** Ends the answer that is streaming in. */

@@ -5,7 +5,7 @@
 
      source.info                       {summary, temperature, layers, units}: what the model is, in a sentence, and the
                                        temperature of its recipe; models, if there are several to choose from: a list of
-                                       the same with {name}, which is set as source.model
+                                       the same with {name}, one of which source.setModel takes
      source.read(text)                 async iterator of {text, nats, state}: begins anew with a text; nats is null if
                                        unknown, state is that after the character, or left out
      source.write(settings)            the same: continues; settings are {temperature, topP, seed, stop, length}; its
@@ -14,7 +14,7 @@
      source.look()                     a promise of {likely: [{text, probability}], state}
      source.stateAfter(index)          if states are left out, a promise of that after a character of the text
      source.follow(index)              likewise, of the value of a unit after each character, null if unknown
-     source.off, switchUnits(indices, isOff)   optional: 1 for each unit that is off; switches some off or on
+     source.off, switchUnits(indices, isOff)   1 for each unit that is off; switches some off or on
      source.halt()                     optional: ends what is being written at once
 
    A state has a value for each unit, one layer after the other, the lowest first; a unit is named by its index there.
@@ -53,7 +53,6 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 class Page {
   constructor(source) {
     this.source = source;
-    this.off = source.off;
     this.job = null;  // what is being read or written; another one replaces it
     this.kept = [];  // the characters that have the state after them as `state`, oldest first
     this.here = null;  // the index of the character whose state is shown; null = the last one
@@ -68,13 +67,13 @@ class Page {
   /** Begins with a model, at the temperature of its recipe. */
   present(model) {
     const { on } = this;
-    Object.assign(this, { model, state: null });
+    Object.assign(this, { model, off: this.source.off, state: null });
     on.summary.textContent = model.summary;
     on.temperature.max = Math.max(2, model.temperature);
     on.temperature.value = model.temperature;
     on.layer.replaceChildren(...Array.from({ length: model.layers }, (_, layer) => new Option(`rnn.${layer}`, layer)));
     on.unit.max = model.units - 1;
-    on.off.hidden = !this.off;
+    this.countOff();
     this.chooseUnit(null);
     this.showValues();
     this.restart();
@@ -89,7 +88,7 @@ class Page {
     select.append(...models.map(({ name }) => new Option(name)));
     select.addEventListener("change", () => {
       const model = models[select.selectedIndex];
-      this.source.model = model.name;
+      this.source.setModel(model);
       this.present(model);
     });
     this.on.settings.prepend(label);
@@ -384,18 +383,23 @@ class Page {
     const { on, off } = this;
     if (!this.state) return;
     on.off.disabled = this.chosen === null;
-    on.off.textContent = off?.[this.chosen] ? "Switch on" : "Switch off";
+    on.off.textContent = off[this.chosen] ? "Switch on" : "Switch off";
     on["unit-value"].textContent = index === null ? ""
-      : `${this.unitName(index)}: ${signed(this.state[index])}${off?.[index] ? ", now off" : ""}`;
+      : `${this.unitName(index)}: ${signed(this.state[index])}${off[index] ? ", now off" : ""}`;
   }
 
   /** Switches units off or on: the text that exists stays, what comes after it changes. */
   async switchUnits(indices, isOff) {
     this.source.switchUnits(indices, isOff);
+    this.countOff();
+    await this.look();
+    await this.paint();
+  }
+
+  countOff() {
     const count = this.off.reduce((a, b) => a + b, 0);
     this.on["all-on"].hidden = count === 0;
     this.on["all-on"].textContent = `${count === 1 ? "1 unit is" : `${count} units are`} off: switch all on`;
-    await this.look();
   }
 
   drawState() {
@@ -405,8 +409,7 @@ class Page {
     const largest = this.view.draw(state, this.model, this);
     const place = here === null ? "the last character" : `character ${here + 1} of the text, ${describeCharacter(on.text.children[here].textContent)[0]}`;
     const note = `${layers} ${layers === 1 ? "layer" : "layers"} of ${units} units after ${place}, the lowest layer first: ` +
-      `blue is negative, orange positive, strongest at ${largest === 1 ? "1" : largest.toFixed(1)}.` +
-      (this.off ? "" : " The server computes with all units; the page of charlm export --format html can switch some off.");
+      `blue is negative, orange positive, strongest at ${largest === 1 ? "1" : largest.toFixed(1)}.`;
     on["state-note"].textContent = note;
     on.state.setAttribute("aria-label", note);
     this.nameUnit();

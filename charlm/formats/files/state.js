@@ -38,7 +38,7 @@ class StateView {
     context.strokeStyle = context.fillStyle = ink;
     context.lineWidth = 2;
     this.places.forEach(([left, top], index) => {
-      if (off?.[index]) context.fillRect(left + cell / 2 - 2, top + height / 2 - 2, 4, 4);
+      if (off[index]) context.fillRect(left + cell / 2 - 2, top + height / 2 - 2, 4, 4);
       if (index === chosen) context.strokeRect(left, top, cell, height);
     });
     return largest;
