@@ -85,7 +85,7 @@ def _print_result(result: "SearchResult") -> None:
     say(f"{result.reason}: {counted(ended, 'trial')}, {pruned:,} of them pruned")
     best = result.best
     if best is None:
-        say(f"{result.out}: no trial is complete yet; the same command goes on with the search")
+        say(f"{result.out}: the same command goes on with the search")
     else:
         nats = best.nats_per_char or 0.0
         print_result(

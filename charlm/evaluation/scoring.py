@@ -75,8 +75,8 @@ class Change:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference is more than twice its error."""
-        return self.standard_error is not None and abs(self.nats) > 2 * self.standard_error
+        """Whether the difference is more than twice its error, and than what is shown of it."""
+        return self.standard_error is not None and abs(self.nats) > max(2 * self.standard_error, 5e-5)
 
     def __str__(self) -> str:
         """Return its size and error, without its sign."""

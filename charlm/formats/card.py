@@ -57,13 +57,14 @@ def model_card(bundle: Bundle, *, title: str, program: str, usage: str, names: I
         f"The settings, {CONFIG_FILE}:",
         fenced(bundle.config, "yaml"),
         "## License",
-        f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
-        "have terms of its own; if it has, change the license at the head of this page.",
+        f"The code in this folder is under the MIT license in `{LICENSE}`. The terms of the weights may depend on those "
+        "of the text that the model was trained on: the one who publishes it writes `license:` into the head of this "
+        "page.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_HEAD = "---\nlicense: mit\nlibrary_name: charlm\npipeline_tag: text-generation\ntags:\n- rnn\n- character-level\n---"
+_HEAD = "---\nlibrary_name: charlm\npipeline_tag: text-generation\ntags:\n- rnn\n- character-level\n---"
 
 
 def escape_markdown(text: str) -> str:

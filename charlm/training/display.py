@@ -155,9 +155,7 @@ def advise_on_end(progress: Progress, *, split: str, change: Change | None) -> l
         improving = "still improving: " if is_improving(progress, change) else ""
         return [f"{improving}the last evaluation was best, by {change}{chance}"]
     since = counted(progress.evaluations_without_best, "evaluation")
-    advice = (
-        ["what may help: more model.layer_dropout, fewer model.units or training.epochs"] if change.is_clear else []
-    )
+    advice = ["what may help: more model.layer_dropout, fewer model.units"] if change.is_clear else []
     return [
         f"best at step {progress.best_step:,} of {progress.step:,}; {since} since no better,",
         f"the last one worse by {change}{chance}",

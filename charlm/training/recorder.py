@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
-from charlm.evaluation.calibration import MIN_CHARACTERS, fit_temperature
+from charlm.evaluation.calibration import MIN_CHARACTERS, TEMPERATURES, fit_temperature
 from charlm.evaluation.scoring import Change, Score, estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.metrics import to_number
@@ -155,7 +155,7 @@ class Recorder:
         training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
         self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
         self.sample = ""
-        """The text that the network of the last evaluation has written."""
+        """The text that best/ writes; before the end, what the network of the last evaluation has written."""
         self.calibrated_nats: float | None = None
         """The loss of best/ on the validation text once its logits have been divided; None before."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
@@ -202,7 +202,10 @@ class Recorder:
             self.outputs.end(progress.step)
 
     def _calibrate(self, progress: Progress) -> None:
-        """Calibrate best/ and last/, which may be one network. Checkpoints are left as they are: a run may go on."""
+        """Calibrate best/ and last/, which may be one network, and sample best/.
+
+        Checkpoints are left as they are: a run may go on.
+        """
         best = self.outputs.rewrite("best", self.validator.calibrate)
         divisor = None if best is None else to_number(best.facts.get("temperature"))
         if best is None or best.facts["step"] != progress.step:
@@ -211,9 +214,15 @@ class Recorder:
             self.outputs.rewrite("last", lambda _: best)
         if best is not None and divisor is not None:
             self.calibrated_nats = known_score(best.facts)
+            is_limit = any(math.isclose(divisor, limit, rel_tol=1e-3) for limit in TEMPERATURES)
+            tried = ", as far as is tried," if is_limit else ""
             self._session.say(
-                f"calibrated: best/ with its logits divided by {divisor:.3f} scores {self.calibrated_nats:.4f} nats"
+                f"calibrated: best/ with its logits divided by {divisor:.3f}{tried} scores "
+                f"{self.calibrated_nats:.4f} nats"
             )
+        if best is not None:
+            with threadpool_limits(1, "blas"):
+                self.sample = self.validator.sample(best)
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step

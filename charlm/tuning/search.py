@@ -203,14 +203,15 @@ class Search:
             def watch(progress: Progress, nats: float) -> None:
                 """Report an evaluation to the study, and end a trial that is hopeless."""
                 trial.report(nats, -(-EVALUATIONS * progress.step // steps))  # 1 to EVALUATIONS
-                if progress.step >= steps:
-                    return
-                if trial.should_prune():
+                if progress.step < steps and trial.should_prune():
                     session.reason = HOPELESS
-                elif self.clock() >= deadline:
+
+            def watch_time(step: int, _nats: float) -> None:
+                """End a trial that the time is not enough for."""
+                if step < steps and self.clock() >= deadline:
                     session.reason = TIME_IS_OVER
 
-            session.on_evaluation = watch
+            session.on_evaluation, session.on_step = watch, watch_time
             with session.silent():
                 outcome = train_run(run, self.engines, engine=engine, session=session)
         except CharlmError as error:
@@ -274,6 +275,8 @@ class Search:
         """Return what the search has found by now, and why it ended."""
         trials = self.study.trials()
         best = _best(trials)
+        if best is None:
+            reason += " before a trial was complete"
         return SearchResult(
             out=self.study.out,
             recipe=None if best is None else self.study.out / BEST_FILE,

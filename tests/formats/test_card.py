@@ -14,7 +14,8 @@ def card_of(bundle: Bundle, score: Any) -> str:
 
 def test_the_card_has_the_score_if_it_is_known_the_settings_and_the_command(bundle: Bundle) -> None:
     card = card_of(bundle, {"split": "validation", "nats_per_char": 1.5})
-    assert card.startswith("---\nlicense: mit\n")
+    assert card.startswith("---\nlibrary_name: charlm\n")
+    assert "license:" not in card.partition("\n---\n")[0]  # the text is not ours
     assert "1.5000 nats per character (2.1640 bits) on the validation text." in card
     assert f"```yaml\n{bundle.config}```" in card
     assert "charlm train TEXT -c config.yaml" in card

@@ -91,6 +91,14 @@ def test_runs_are_grouped_by_text_and_compared_by_their_settings() -> None:
     assert [differing_settings(group) for group in groups] == [["units"], []]
 
 
+def test_settings_that_differ_between_runs_of_one_recipe_come_before_those_of_another() -> None:
+    runs = [
+        replace(run(str(index), None, units=units, epochs=epochs), recipe=recipe)
+        for index, (recipe, units, epochs) in enumerate([("a", 3, 1), ("a", 3, 2), ("b", 4, 1)])
+    ]
+    assert differing_settings(runs) == ["epochs", "units"]
+
+
 def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_characters(tmp_path: Path) -> None:
     anew = train(tmp_path / "anew").folder
     parent = train(tmp_path / "parent", text=TEXT.replace("a", "z")).folder

@@ -87,7 +87,7 @@ def test_units_are_off_for_one_request_and_not_for_another_beside_it(parameters:
 
     async def ask() -> list[list[str]]:
         place = Place(parameters)
-        return await asyncio.gather(place.texts(**fields, units_off=[1, 6]), place.texts(**fields))
+        return [*await asyncio.gather(place.texts(**fields, units_off=[1, 6]), place.texts(**fields))]
 
     texts = asyncio.run(ask())
     wanted = TextRequest(100, Sampler(), seed=3, prompt="ab" * 40)

@@ -48,7 +48,8 @@ def test_a_unit_that_the_model_does_not_have_is_refused(layer: int, unit: int | 
 def test_a_unit_that_is_off_is_0_and_nothing_reads_it() -> None:
     ids = np.random.default_rng(1).integers(0, 5, SLICE_CHARACTERS + 1)
     part = PARAMETERS.without_units([1, 6])
-    expected = np.array([output[-1] for output in read_outputs(part, ids, part.zero_state(1)[0].repeat(2, 0))])
+    start = tuple(layer[0] for layer in part.zero_state(1))
+    expected = np.array([output[-1] for output in read_outputs(part, ids, start)])
     expected[0, 1] = expected[1, 2] = 0
     found = states(ids, layer=1, unit=2, units_off=(1, 6))
     np.testing.assert_allclose(found["state"], expected, atol=1e-6)

@@ -138,7 +138,7 @@ def ended(*, best_step: int) -> Progress:
 
 CLEAR, CHANCE, UNKNOWN = Change(0.125, 0.05), Change(0.125, 0.07), Change(0.125, None)
 SINCE = "best at step 704 of 768; 1 evaluation since no better,"
-ADVICE = "what may help: more model.layer_dropout, fewer model.units or training.epochs"
+ADVICE = "what may help: more model.layer_dropout, fewer model.units"
 BEGINNING = "no evaluation was better than the weights that training began with, which are in best/;"
 
 

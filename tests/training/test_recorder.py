@@ -64,7 +64,7 @@ def test_the_products_of_an_evaluation_run_on_one_thread(tmp_path: Path, monkeyp
     for name in ("estimate_stream", "generate_text", "views_of"):
         see(name)
     train(tmp_path / "run", "sampling.length=9")
-    assert seen == [[1] * len(blas_threads())] * 3 * 5
+    assert seen == [[1] * len(blas_threads())] * (3 * 5 + 1)  # and the sample of best/
 
 
 def test_the_line_of_an_evaluation_is_as_long_as_the_terminal_is_wide(
@@ -93,10 +93,14 @@ def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None
     ]
 
 
-def test_the_words_that_the_network_writes_stand_in_the_outcome(tmp_path: Path) -> None:
-    sample = train(tmp_path / "run", "sampling.length=30").outcome.sample
+def test_the_words_that_the_best_network_writes_stand_in_the_outcome(tmp_path: Path) -> None:
+    overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
+    trained = train(tmp_path / "run", "sampling.length=30", faults=overconfident)
+    sample, validator = trained.outcome.sample, recorder.Validator(open_run(trained.folder))
     assert len(sample) == 30
     assert set(sample) <= set("abcde ")
+    assert sample == validator.sample(read_bundle(trained.folder / "best"))
+    assert sample != validator.sample(read_bundle(trained.folder / "last"))
 
 
 def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:

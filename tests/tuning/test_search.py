@@ -116,10 +116,16 @@ def test_a_trial_that_the_end_of_the_time_or_a_signal_stops_is_run_again_by_the_
     result = searching.run(**ending)
     assert result.signal == (signal.SIGINT if "faults" in ending else None)
     assert ([trial.state for trial in result.trials], result.best) == (["running"], None)
+    assert result.reason.endswith(" before a trial was complete")
     again = searching.run(trials=1)
     assert [trial.state for trial in again.trials] == ["complete"]
     assert not (searching.out / "trial-0000").exists()
     assert [(trial.settings, trial.nats_per_char) for trial in again.trials] == undisturbed(searching, trials=1)
+
+
+def test_a_trial_ends_when_the_time_is_over_and_not_only_at_its_next_evaluation(searching: SearchFolder) -> None:
+    (trial,) = searching.run(seconds=4, clock=ticking(1.0)).trials
+    assert 0 < (summarize(trial.run).step or 0) < 5
 
 
 @pytest.mark.parametrize("step", [1, 27, 50])
