@@ -48,8 +48,8 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
     Args:
         model: What `charlm.load` returned.
         out: The folder to write, missing or empty: the export, a model card, a license, and the bundle, so that
-            charlm can load the folder too. Or a file that does not exist, with the suffix .html, .onnx or .keras of the
-            format: then the export alone is written.
+            charlm can load the folder too. Or a file with the suffix .html, .onnx or .keras of the format, which is
+            replaced: then the export alone is written.
         format: html, onnx, torch, keras or c.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
             characters, fewer if the vocabulary has more than 419: the validation text of the run, its training text if
@@ -57,13 +57,14 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
 
     Raises:
         CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
-            fails, or `out` exists or cannot be written. Nothing is written then.
+            fails, or `out` is a folder that is not empty or cannot be written. Nothing is written then.
 
     """
     check_choice("format", format, FormatName)
     found, path = FORMATS[format], as_path(out, name="out")
     is_file = _is_single_file(path, format)
-    _check_is_free(path, may_be_empty_folder=not is_file)
+    if not is_file:
+        _check_is_free(path)
     title = escape_controls(model_name(model.folder)) or "charlm"
     files = found.export(model.bundle, title)
     corpus = run_corpus(model.folder, model.bundle) if check else None
@@ -96,12 +97,10 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
     return True
 
 
-def _check_is_free(path: Path, *, may_be_empty_folder: bool) -> None:
+def _check_is_free(path: Path) -> None:
     with writing(path):
-        is_free = may_be_empty_folder and path.is_dir() and not any(path.iterdir())
-        if os.path.lexists(path) and not is_free:
-            place = "a new or an empty folder" if may_be_empty_folder else "a new file"
-            raise CharlmError(f"{path}: exists already; name {place}, or delete this one")
+        if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+            raise CharlmError(f"{path}: exists already; name a new or an empty folder, or delete this one")
 
 
 def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:

@@ -30,7 +30,7 @@ EXAMPLES = {
     "--out",
     type=FOLDER,
     required=True,
-    help="Folder to write, missing or empty; or one file, FILE.html, FILE.onnx or FILE.keras.",
+    help="Folder to write, missing or empty; or one file, FILE.html, FILE.onnx or FILE.keras, which is replaced.",
 )
 @click.option(
     "--check",

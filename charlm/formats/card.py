@@ -57,9 +57,8 @@ def model_card(bundle: Bundle, *, title: str, program: str, usage: str, names: I
         f"The settings, {CONFIG_FILE}:",
         fenced(bundle.config, "yaml"),
         "## License",
-        f"The code in this folder is under the MIT license in `{LICENSE}`. The terms of the weights may depend on those "
-        "of the text that the model was trained on: the one who publishes it writes `license:` into the head of this "
-        "page.",
+        f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
+        "have terms of its own: whoever publishes the model names its license at the head of this page.",
     ]
     return "\n\n".join(parts) + "\n"
 

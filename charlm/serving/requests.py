@@ -1,7 +1,7 @@
 """The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
 
-The fields are those of the OpenAI API, plus top_k, min_p and units_off. A field that is not supported may have the value that asks
-for nothing, since some clients always send it. What a request means is left to `charlm.serving.jobs`.
+The fields are those of the OpenAI API, plus top_k, min_p and units_off. A field that is not supported may have the
+value that asks for nothing, since some clients always send it. What a request means is left to `charlm.serving.jobs`.
 """
 
 import json

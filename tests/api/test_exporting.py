@@ -42,9 +42,16 @@ def test_a_file_name_of_the_format_gives_that_file_alone_under_its_name(model: M
     assert written.files == {"page.html": (tmp_path / "page.html").stat().st_size}
 
 
-@pytest.mark.parametrize("kind", ["folder", "file", "link", "page"])
-def test_what_exists_is_left_as_it_is(model: Model, tmp_path: Path, kind: str) -> None:
-    out = tmp_path / ("out.html" if kind == "page" else "out")
+def test_a_single_file_is_replaced(model: Model, tmp_path: Path) -> None:
+    for earlier in ("", "mine"):
+        (tmp_path / "page.html").write_text(earlier, encoding="utf-8")
+        export(model, tmp_path / "page.html", format="html")
+        assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_where_a_folder_is_to_be_what_exists_is_left_as_it_is(model: Model, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
     if kind == "folder":
         out.mkdir()
         (out / "mine").touch()
@@ -53,8 +60,8 @@ def test_what_exists_is_left_as_it_is(model: Model, tmp_path: Path, kind: str) -
     else:
         out.write_text("mine", encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(CharlmError, match=r"out(\.html)?: exists already"):
-        export(model, out, format="html" if kind == "page" else "c")
+    with pytest.raises(CharlmError, match="out: exists already"):
+        export(model, out, format="c")
     assert sorted(tmp_path.rglob("*")) == before
 
 
