@@ -326,7 +326,8 @@ def browser(units: Units, characters: Characters, run: int) -> str:
     return (
         f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
         f'unit <input class="unit" type="number" min="0" value="0"></label>'
-        f'<p class="help">Orange: above the median output of the unit on this text; blue: below.</p>{text}'
+        f'<p class="help">Orange: above the median output of the unit on this text; blue: below; the colour grows with '
+        f"the root of the distance.</p>{text}"
         f'<div class="panel low" aria-live="polite"></div></div>'
     )
 

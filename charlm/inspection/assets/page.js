@@ -108,7 +108,7 @@ function browser(view) {
     shown = values();
     shown.forEach((value, i) => {
       const [centre, scale] = chosen.scales[unit.value];
-      const level = Math.min(9, Math.round(9 * Math.abs(value - centre) / scale));
+      const level = Math.min(9, Math.round(9 * Math.sqrt(Math.abs(value - centre) / scale)));
       passage.children[i].className = (value < centre ? "cold l" : "l") + level;
     });
     const feature = chosen.features[unit.value];
