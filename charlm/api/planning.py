@@ -31,7 +31,7 @@ class Plan:
     precision: str
     """Of the matrix products, on this machine: float32 or bfloat16."""
     start_seconds: float
-    """From the text to the first step: tokenizing it, TensorFlow, the network, its graph."""
+    """From the text to the first step: tokenizing it, TensorFlow, the network, its graph, n-grams."""
     costs: Costs
     """How long a step, an evaluation and a checkpoint take on this machine."""
     run_seconds: float
@@ -130,7 +130,7 @@ def plan(
         engine = prepared.new_engine(engines, session=session)
         start_seconds = time.perf_counter() - started
         found = estimate(config, corpus, engine, engines, session=session, step_seconds=step_seconds)
-        memory, start_seconds = peak_memory_bytes(), start_seconds + found.costs.start_seconds
+        memory, start_seconds = peak_memory_bytes(), start_seconds + found.costs.start_seconds + found.ngram_seconds
         if prepared.advised_minutes is not None:
             seconds = 60 * prepared.advised_minutes
             prepared, found = afford_evaluations(prepared, found, engines, seconds=seconds)

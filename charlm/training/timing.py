@@ -28,6 +28,7 @@ from charlm.training.loop import Training
 from charlm.training.preparation import Preparation, gives_length, new_engine, settle
 from charlm.training.schedule import evaluation_period, make_schedule, mean_growth
 from charlm.training.signals import Session
+from charlm.training.soft_targets import NGRAM_PARTS, cross_predict
 from charlm.training.steps import DivergenceError
 
 STEP_SECONDS = 3.0
@@ -174,16 +175,23 @@ class Estimate:
     """Of the run itself."""
     teacher_seconds: float
     """The teachers that the run trains first, and their reading of the text; 0 = it trains none."""
+    ngram_seconds: float = 0.0
+    """Counting the n-grams that the run learns from; 0 = there are none."""
+
+    @property
+    def seconds_before(self) -> float:
+        """What comes before the first step of the run, beside its start."""
+        return self.teacher_seconds + self.ngram_seconds
 
     def steps_within(self, prepared: Preparation, seconds: float) -> int:
         """Return the largest number of steps with which the run and its teachers take at most `seconds`; 0 = none."""
         settings, fewest = prepared.config.training, prepared.fewest_evaluations
-        return self.costs.steps_within(settings, seconds - self.teacher_seconds, fewest=fewest)
+        return self.costs.steps_within(settings, seconds - self.seconds_before, fewest=fewest)
 
     def run_seconds(self, prepared: Preparation, steps: int) -> float:
-        """Return how long the run and its teachers take with some steps."""
+        """Return how long the run and what comes before it take with some steps."""
         settings, fewest = prepared.config.training, prepared.fewest_evaluations
-        return self.teacher_seconds + self.costs.run_seconds(settings, steps, fewest=fewest)
+        return self.seconds_before + self.costs.run_seconds(settings, steps, fewest=fewest)
 
 
 def afford_evaluations(
@@ -202,7 +210,7 @@ def afford_evaluations(
 
     """
     length, one = _evaluated_characters(prepared.config, prepared.corpus), found.costs.evaluation_seconds
-    most = EVALUATED_SHARE * (seconds - found.teacher_seconds)
+    most = EVALUATED_SHARE * (seconds - found.seconds_before)
     least, characters = min(length, TIMED_CHARACTERS), length
     if prepared.fewest_evaluations * one > most:
         fitting = ids_read(length) * most / (prepared.fewest_evaluations * one) - (ids_read(length) - length)
@@ -231,7 +239,7 @@ def estimate(
     """
     costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
     teachers = teacher_seconds(config, corpus, engines, session=session, step_seconds=step_seconds)
-    return Estimate(costs, teachers)
+    return Estimate(costs, teachers, time_ngrams(config, corpus))
 
 
 def fit_to_minutes(
@@ -320,6 +328,17 @@ def teacher_seconds(
     evaluated = _evaluated_characters(config, corpus)
     reading = costs.evaluation_seconds * len(corpus.split("train")) / evaluated if evaluated else 0.0
     return len(seeds) * (costs.start_seconds + costs.run_seconds(teacher.training, steps) + reading)
+
+
+def time_ngrams(config: Config, corpus: Corpus, *, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return how long the n-grams take that a run would learn from, by one of their parts; 0 = it has none."""
+    ids, started = corpus.split("train"), clock()
+    if not config.training.ngram_weight:
+        return 0.0
+    for rows, _ in cross_predict(ids, vocabulary_size=len(corpus.vocabulary)):
+        if rows.stop >= len(ids) // NGRAM_PARTS - 1:
+            break
+    return NGRAM_PARTS * (clock() - started)
 
 
 def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) -> float:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fake_engine import FakeEngines, Faults
@@ -14,6 +15,7 @@ from fake_runs import TEXT, begin, ticking
 from charlm.config.file import parse_overrides
 from charlm.config.schema import TrainingConfig
 from charlm.errors import CharlmError
+from charlm.evaluation.baselines import count_ngrams
 from charlm.runs.run import Run
 from charlm.training.interface import Engine
 from charlm.training.preparation import Preparation, new_engine, prepare
@@ -23,9 +25,11 @@ from charlm.training.timing import (
     Costs,
     Estimate,
     afford_evaluations,
+    estimate,
     fit_to_minutes,
     measure,
     teacher_seconds,
+    time_ngrams,
 )
 
 COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0, start_seconds=1000.0)
@@ -103,6 +107,19 @@ def test_teachers_take_their_steps_and_read_the_training_text(tmp_path: Path, mo
     found = teacher_seconds(run.config, run.corpus, FakeEngines(), session=Session(), step_seconds=1.0)
     reading = COSTS.evaluation_seconds * len(run.corpus.split("train")) / len(run.corpus.split("validation"))
     assert found == pytest.approx(2 * (1000 + 12 * 1 + (2 + 2) * 10 + 4 * 100 + reading))
+
+
+def test_n_grams_take_ten_times_what_one_of_their_parts_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    run = begin(tmp_path / "run", "training.ngram_weight=0.4", text=tmp_path / "text.txt")
+    count = Mock(wraps=count_ngrams)
+    monkeypatch.setattr("charlm.training.soft_targets.count_ngrams", count)
+    assert time_ngrams(run.config, run.corpus, clock=ticking(1.0)) == 10
+    assert count.call_count == 1
+    monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: COSTS)
+    engine = new_engine(run.config, run.corpus, FakeEngines(), session=Session())
+    found = estimate(run.config, run.corpus, engine, FakeEngines(), session=Session())
+    assert found.seconds_before == found.ngram_seconds > 0
 
 
 def measure_with(engines: FakeEngines, run: Run, *, seconds: float = 5.0) -> Costs:
