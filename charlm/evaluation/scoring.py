@@ -59,13 +59,13 @@ class Score:
         """Return the standard error of the difference from another score of the same text, in nats; None as above."""
         return standard_error(self.block_means, other.block_means)
 
-    def change_from(self, other: "Score") -> "Change":
+    def minus(self, other: "Score") -> "Difference":
         """Return how this score differs from an earlier one of the same text."""
-        return Change(self.nats_per_char - other.nats_per_char, self.difference_error(other))
+        return Difference(self.nats_per_char - other.nats_per_char, self.difference_error(other))
 
 
 @dataclass(frozen=True)
-class Change:
+class Difference:
     """How a score differs from an earlier one of the same text; above 0, it is worse."""
 
     nats: float

@@ -12,7 +12,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from charlm.errors import counted
-from charlm.evaluation.scoring import Change
+from charlm.evaluation.scoring import Difference
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
 from charlm.runs.summary import text_name
@@ -132,13 +132,13 @@ def _left(progress: Progress, schedule: Schedule) -> str:
     return f"{duration(progress.elapsed_seconds / max(done, 1) * (total - done))} left"
 
 
-def advise_on_end(progress: Progress, *, split: str, change: Change | None) -> list[str]:
+def advise_on_end(progress: Progress, *, split: str, difference: Difference | None) -> list[str]:
     """Return lines for the user on what the evaluations have shown, and what may help: no cause that was not measured.
 
     Args:
         progress: The progress at the end.
         split: The text that the best loss was measured on, validation or train.
-        change: How the last evaluation differs from the best one before it; None = that is not known.
+        difference: How the last evaluation differs from the best one before it; None = that is not known.
 
     """
     if split != "validation" or progress.best_nats is None:
@@ -148,28 +148,28 @@ def advise_on_end(progress: Progress, *, split: str, change: Change | None) -> l
             "no evaluation was better than the weights that training began with, which are in best/;",
             "use a lower training.optimizer.learning_rate, or the model as it is",
         ]
-    if change is None:
+    if difference is None:
         return []
-    chance = "" if change.is_clear or change.standard_error is None else ", perhaps by chance"
+    chance = "" if difference.is_clear or difference.standard_error is None else ", perhaps by chance"
     if progress.best_step == progress.step:
-        improving = "still improving: " if is_improving(progress, change) else ""
-        return [f"{improving}the last evaluation was best, by {change}{chance}"]
+        improving = "still improving: " if is_improving(progress, difference) else ""
+        return [f"{improving}the last evaluation was best, by {difference}{chance}"]
     since = counted(progress.evaluations_without_best, "evaluation")
-    advice = ["what may help: more model.layer_dropout, fewer model.units"] if change.is_clear else []
+    advice = ["what may help: more model.layer_dropout, fewer model.units"] if difference.is_clear else []
     return [
         f"best at step {progress.best_step:,} of {progress.step:,}; {since} since no better,",
-        f"the last one worse by {change}{chance}",
+        f"the last one worse by {difference}{chance}",
         *advice,
     ]
 
 
-def is_improving(progress: Progress, change: Change | None) -> bool:
+def is_improving(progress: Progress, difference: Difference | None) -> bool:
     """Return whether the last evaluation was the best by more than chance, so that more steps may help.
 
     Args:
         progress: The progress at the end.
-        change: How the last evaluation differs from the best one before it; None = that is not known.
+        difference: How the last evaluation differs from the best one before it; None = that is not known.
 
     """
     is_best = progress.best_nats is not None and progress.best_step == progress.step
-    return is_best and change is not None and change.is_clear
+    return is_best and difference is not None and difference.is_clear

@@ -100,20 +100,21 @@ def train(
                 training.prepare(resume=resume)
             with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
-    calibrated = training.recorder.calibrated_nats
+    recorder = training.recorder
+    calibrated = recorder.calibrated_nats
     progress, characters = training.progress, training.schedule.characters(training.progress.step)
     return Outcome(
         folder=run.folder,
         progress=progress,
         nats_per_char=progress.best_nats if calibrated is None else calibrated,
         characters_per_second=characters / max(progress.seconds, 1e-9),
-        split=training.recorder.validator.split,
-        measured_on=training.recorder.validator.measured_on,
+        split=recorder.validator.split,
+        measured_on=recorder.validator.measured_on,
         reason=reason,
         signal=training.stopped_by,
-        baseline_nats=training.recorder.validator.baseline_nats,
-        sample=training.recorder.sample,
-        longer=_longer(run, training.schedule, progress) if is_improving(progress, training.recorder.change) else (),
+        baseline_nats=recorder.validator.baseline_nats,
+        sample=recorder.sample,
+        longer=_longer(run, training.schedule, progress) if is_improving(progress, recorder.difference) else (),
     )
 
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.calibration import MIN_CHARACTERS, TEMPERATURES, fit_temperature
-from charlm.evaluation.scoring import Change, Score, estimate_stream
+from charlm.evaluation.scoring import Difference, Score, estimate_stream
 from charlm.network.bundle import Bundle
 from charlm.runs.metrics import to_number
 from charlm.runs.run import Run
@@ -159,7 +159,7 @@ class Recorder:
         self.calibrated_nats: float | None = None
         """The loss of best/ on the validation text once its logits have been divided; None before."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
-        self.change: Change | None = None
+        self.difference: Difference | None = None
         """How the last evaluation differs from the best one before it; None before the second evaluation."""
         self._best: Score | None = None
         """The score of best/; None if it is of a training before this one."""
@@ -186,7 +186,8 @@ class Recorder:
         if self.schedule.logs_at(progress.step):
             self._log(progress)
         if self.schedule.evaluates_at(progress.step):
-            self._evaluate(progress)
+            with threadpool_limits(1, "blas"):  # small products: beside other work, threads wait for each other
+                self._evaluate(progress)
         if self.schedule.saves_at(progress.step):
             self._save(progress)
 
@@ -195,10 +196,11 @@ class Recorder:
         self._save(progress)
         if not is_stopped:
             self._log(progress)
-            self._evaluate(progress)
-            for line in advise_on_end(progress, split=self.validator.split, change=self.change):
-                self._session.say(line)
-            self._calibrate(progress)
+            with threadpool_limits(1, "blas"):
+                self._evaluate(progress)
+                for line in advise_on_end(progress, split=self.validator.split, difference=self.difference):
+                    self._session.say(line)
+                self._calibrate(progress)
             self.outputs.end(progress.step)
 
     def _calibrate(self, progress: Progress) -> None:
@@ -221,8 +223,7 @@ class Recorder:
                 f"{self.calibrated_nats:.4f} nats"
             )
         if best is not None:
-            with threadpool_limits(1, "blas"):
-                self.sample = self.validator.sample(best)
+            self.sample = self.validator.sample(best)
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step
@@ -258,7 +259,7 @@ class Recorder:
         if self.validator.validation is not None:
             self._corpus.check_ids(self.validator.validation)
         try:
-            with self._session.at_once(), threadpool_limits(1, "blas"):
+            with self._session.at_once():
                 bundle = self.outputs.bundle(progress)
                 found = self._score(bundle, progress.step)
                 sample = self.validator.sample(bundle)
@@ -269,7 +270,7 @@ class Recorder:
             self.outputs.log(self._position(progress, "validation", nats))
         score, best = progress.train_nats if nats is None else nats, progress.best_nats
         if best is not None:
-            self.change = found.change_from(self._best) if found and self._best else Change(score - best, None)
+            self.difference = found.minus(self._best) if found and self._best else Difference(score - best, None)
         is_best = self.validator.update_best(score, progress)
         if is_best:
             self._best = found
@@ -301,16 +302,15 @@ class Recorder:
         """Show TensorBoard what the network of an evaluation is like."""
         change = self._last_change()
         is_known = change is not None and change.step == progress.step
-        with threadpool_limits(1, "blas"):  # its products are small: beside other work, threads wait for each other
-            views = views_of(
-                self.outputs.bundle(progress).parameters,
-                self._windows,
-                weights=self.outputs.engine.weights(),
-                sample=sample,
-                change=change if is_known else None,
-                best_nats=progress.best_nats,
-                ngram_nats=self.validator.baseline_nats.get(NGRAM),
-            )
+        views = views_of(
+            self.outputs.bundle(progress).parameters,
+            self._windows,
+            weights=self.outputs.engine.weights(),
+            sample=sample,
+            change=change if is_known else None,
+            best_nats=progress.best_nats,
+            ngram_nats=self.validator.baseline_nats.get(NGRAM),
+        )
         self.outputs.events.show(views, step=progress.step)
 
     def _position(self, progress: Progress, split: str, nats: float) -> dict[str, Any]:

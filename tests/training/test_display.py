@@ -14,7 +14,7 @@ import pytest
 from fake_runs import STEPS_PER_EPOCH, Trained, train
 
 from charlm.config.schema import ScheduleConfig
-from charlm.evaluation.scoring import Change
+from charlm.evaluation.scoring import Difference
 from charlm.text.batches import Batches
 from charlm.training.checkpoints import Progress
 from charlm.training.display import (
@@ -136,34 +136,35 @@ def ended(*, best_step: int) -> Progress:
     return Progress(step=768, best_step=best_step, best_nats=2.0, evaluations_without_best=(768 - best_step) // 64)
 
 
-CLEAR, CHANCE, UNKNOWN = Change(0.125, 0.05), Change(0.125, 0.07), Change(0.125, None)
+CLEAR, CHANCE, UNKNOWN = Difference(0.125, 0.05), Difference(0.125, 0.07), Difference(0.125, None)
 SINCE = "best at step 704 of 768; 1 evaluation since no better,"
 ADVICE = "what may help: more model.layer_dropout, fewer model.units"
 BEGINNING = "no evaluation was better than the weights that training began with, which are in best/;"
 
 
 @pytest.mark.parametrize(
-    ("best_step", "change", "lines"),
+    ("best_step", "difference", "lines"),
     [
-        (768, Change(-0.125, 0.05), ["still improving: the last evaluation was best, by 0.1250 ± 0.0500 nats"]),
+        (768, Difference(-0.125, 0.05), ["still improving: the last evaluation was best, by 0.1250 ± 0.0500 nats"]),
         (768, CHANCE, ["the last evaluation was best, by 0.1250 ± 0.0700 nats, perhaps by chance"]),
         (768, UNKNOWN, ["the last evaluation was best, by 0.1250 nats"]),
         (768, None, []),
         (704, CLEAR, [SINCE, "the last one worse by 0.1250 ± 0.0500 nats", ADVICE]),
         (704, CHANCE, [SINCE, "the last one worse by 0.1250 ± 0.0700 nats, perhaps by chance"]),
+        (704, Difference(2e-5, 1e-6), [SINCE, "the last one worse by 0.0000 ± 0.0000 nats, perhaps by chance"]),
         (704, UNKNOWN, [SINCE, "the last one worse by 0.1250 nats"]),
         (0, CLEAR, [BEGINNING, "use a lower training.optimizer.learning_rate, or the model as it is"]),
     ],
 )
 def test_what_the_evaluations_have_shown_is_said_at_the_end(
-    best_step: int, change: Change | None, lines: list[str]
+    best_step: int, difference: Difference | None, lines: list[str]
 ) -> None:
     progress = ended(best_step=best_step)
-    assert advise_on_end(progress, split="validation", change=change) == lines
-    assert is_improving(progress, change) == ("still improving" in "".join(lines))
-    assert not advise_on_end(progress, split="train", change=change)
+    assert advise_on_end(progress, split="validation", difference=difference) == lines
+    assert is_improving(progress, difference) == ("still improving" in "".join(lines))
+    assert not advise_on_end(progress, split="train", difference=difference)
 
 
 def test_without_an_evaluation_nothing_is_said_at_the_end() -> None:
-    assert not advise_on_end(Progress(step=768), split="validation", change=None)
+    assert not advise_on_end(Progress(step=768), split="validation", difference=None)
     assert not is_improving(Progress(step=768), None)
