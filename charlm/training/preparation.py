@@ -26,7 +26,7 @@ from charlm.training.interface import Engine, EngineFactory
 from charlm.training.parts import fill_parts
 from charlm.training.schedule import FEWEST_EVALUATIONS, evaluate_often, make_schedule
 from charlm.training.signals import Say, Session
-from charlm.training.soft_targets import check_teachers
+from charlm.training.soft_targets import check_teachers, fit_memory
 
 Text = str | Path | Corpus | Sequence[str | Path] | None
 """What `tokenize` takes: files, folders, glob patterns, .gz files, or - for standard input; one of them or several,
@@ -123,9 +123,12 @@ def prepare(
     advice = suited_recipe(end - start)
     if path is None:
         path = find_recipe(advice.recipe)
-        has_teachers = advice.teacher_seeds and not is_timed and gives_length(overrides) is None
-        advised = {"training": {"teacher_seeds": [*advice.teacher_seeds]}} if has_teachers else {}
-        config = _read_recipe(path, merge(advised, overrides), parent)
+        has_time = not is_timed and gives_length(overrides) is None
+        advised: dict[str, Any] = {"teacher_seeds": [*advice.teacher_seeds]} if has_time else {}
+        config = _read_recipe(path, merge({"training": advised}, overrides), parent)
+        if config.training.soft_weight and not fit_memory(corpus, available_bytes=memory_bytes()):
+            session.say("without n-grams and teachers: there are too many different characters for what they predict")
+            config = _read_recipe(path, merge({"training": {"ngram_weight": 0}}, overrides), parent)
     config = settle(
         config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
     )

@@ -149,8 +149,22 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     """
     if config.training.has_teachers:
         _read_teachers(map(Path, config.training.teachers), corpus)
-    if config.training.soft_weight:
-        _check_memory(_shape(corpus), available_bytes)
+    if config.training.soft_weight and not fit_memory(corpus, available_bytes=available_bytes):
+        rows, width = _shape(corpus)
+        raise CharlmError(
+            f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with {width:,} ids take "
+            f"{_bytes(corpus) / 1e9:,.1f} GB, more than a quarter of the memory of this machine: use a shorter text, "
+            f"or no teachers and training.ngram_weight 0"
+        )
+
+
+def fit_memory(corpus: Corpus, *, available_bytes: int | None) -> bool:
+    """Return whether the soft targets of a text take no more than their share of the memory; None = not known."""
+    return available_bytes is None or _bytes(corpus) <= MEMORY_SHARE * available_bytes
+
+
+def _bytes(corpus: Corpus) -> int:
+    return math.prod(_shape(corpus)) * DTYPE.itemsize
 
 
 def _shape(corpus: Corpus) -> tuple[int, int]:
@@ -227,17 +241,6 @@ def compute_soft_targets(
     for logits, positions in read_pieces(network, ids, streams=streams, warm_up=warm_up):
         table[positions] = probabilities(logits / np.float32(temperature))
     return table
-
-
-def _check_memory(shape: tuple[int, int], available_bytes: int | None) -> None:
-    """Refuse soft targets that take too much memory."""
-    needed = math.prod(shape) * DTYPE.itemsize
-    if available_bytes is not None and needed > MEMORY_SHARE * available_bytes:
-        raise CharlmError(
-            f"training.teachers, ngram_weight: the soft targets of {shape[0]:,} characters with {shape[1]:,} ids take "
-            f"{needed / 1e9:,.1f} GB; must be at most {MEMORY_SHARE * available_bytes / 1e9:,.1f} GB on this machine: "
-            f"use a shorter text, or no teachers and training.ngram_weight 0"
-        )
 
 
 def _read_description(folder: Path) -> Description | None:

@@ -86,6 +86,14 @@ def test_a_short_text_gets_teachers_unless_the_user_says_how_long_to_train() -> 
     assert prepare_with(SHORT, recipe="small").config.training.teacher_seeds == ()
 
 
+def test_advice_that_would_not_fit_into_the_memory_is_given_without_soft_targets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("charlm.training.preparation.fit_memory", lambda *_given, **_options: False)
+    assert prepare_with(SHORT).config.training.soft_weight == 0
+    assert prepare_with(SHORT, overrides="training.ngram_weight=0.2").config.training.soft_weight == 0.2
+
+
 @pytest.mark.parametrize("overrides", [["model.units=9", "corpus.min_count=2"], {"model.units": 9}])
 def test_what_the_user_gives_counts_more_than_the_advice(overrides: Any) -> None:
     config = prepare_with(SHORT, overrides=overrides).config
