@@ -64,7 +64,7 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
     found, path = FORMATS[format], as_path(out, name="out")
     is_file = _is_single_file(path, format)
     if not is_file:
-        _check_is_free(path)
+        _check_is_free(path, suffix=found.suffix)
     title = escape_controls(model_name(model.folder)) or "charlm"
     files = found.export(model.bundle, title)
     corpus = run_corpus(model.folder, model.bundle) if check else None
@@ -97,10 +97,11 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
     return True
 
 
-def _check_is_free(path: Path) -> None:
+def _check_is_free(path: Path, *, suffix: str | None) -> None:
     with writing(path):
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-            raise CharlmError(f"{path}: exists already; name a new or an empty folder, or delete this one")
+            file = f", or a file whose name ends in {suffix}" if suffix else ""
+            raise CharlmError(f"{path}: exists already; name a new or an empty folder{file}")
 
 
 def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:

@@ -89,7 +89,7 @@ def tune(
         session.say(f"the recipe is {fitted.recipe.stem}; each trial trains for {trial_seconds:.3g} s")
         if 60 * minutes < FEW_TRIALS * trial_seconds:
             enough = math.ceil(TRIALS * trial_seconds / 60)
-            session.say(f"{minutes:g} min are too few to find much; {enough} would allow about {TRIALS} trials")
+            session.say(f"{minutes:g} min: little time to find much; {enough} min would allow nearly {TRIALS} trials")
         command = " ".join(["charlm train", *([] if text is None else [shlex.quote(one) for one in sources])])
         return Search(
             study,

@@ -183,7 +183,7 @@ def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -
 
     how = protocol if protocol == "stream" else f"windows of {window}"
     if found.dynamic_rates:
-        how = f"stream, learning at a rate of {', '.join(f'{rate:g}' for rate in found.dynamic_rates)}"
+        how = f"stream, learning at a rate of {', '.join(f'{rate:.3g}' for rate in found.dynamic_rates)}"
     if found.is_mixed:
         how += ", mixed"
     names = " + ".join(map(str, (model.folder, *model.others)))

@@ -64,7 +64,8 @@ def export(
 
         print_result(json.dumps({**asdict(written), "path": str(written.path)}))
         return
-    sizes = ", ".join(f"{name} {size:,} bytes" for name, size in written.files.items())
+    names = {name: f"{name} " * written.path.is_dir() for name in written.files}
+    sizes = ", ".join(f"{names[name]}{size:,} bytes" for name, size in written.files.items())
     print_result(f"{written.path}: {sizes}")
     if (found := written.check) is not None:
         print_result(

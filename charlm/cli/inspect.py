@@ -1,4 +1,4 @@
-"""`charlm inspect`: what a network does, as one page that needs no network, or as JSON."""
+"""`charlm inspect`: what a network does, as one page that loads nothing, or as JSON."""
 
 import contextlib
 import json

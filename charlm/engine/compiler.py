@@ -51,7 +51,7 @@ def open_library(load: Callable[[Path], Library], *, say: Callable[[str], None])
     if kept is not None and _is_whole(kept):
         with contextlib.suppress(OSError, ValueError):  # not our library, for whatever reason: compile it again
             return load(kept)
-    say(f"kernel: {command[0]} compiles it for this processor, once; after {COMPILE_SECONDS} s it is TensorFlow's")
+    say(f"kernel: {command[0]} compiles it for this processor, once, for at most {COMPILE_SECONDS} s")
     with temporary_folder() as scratch:  # where a full or noexec cache does no harm
         library = _compile(command, scratch)
         try:

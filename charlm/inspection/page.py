@@ -133,7 +133,7 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         f'<body class="{"one" if len(reports) == 1 else "many"}">'
         f"<header><h1>What the network does</h1>{_summary(reports)}</header>"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>{"".join(html for _, html in sections)}</main>\n'
-        f"<footer><p>Written by charlm {__version__}. This page needs no network. "
+        f"<footer><p>Written by charlm {__version__}. This page loads nothing from elsewhere. "
         f"<code>charlm inspect --json</code> prints its numbers.</p></footer>\n"
         f'<script type="application/json" id="numbers">{_data(reports)}</script>'
         f"<script>{script}</script></body></html>\n"

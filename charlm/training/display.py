@@ -154,10 +154,10 @@ def advise_on_end(progress: Progress, *, split: str, difference: Difference | No
     if progress.best_step == progress.step:
         improving = "still improving: " if is_improving(progress, difference) else ""
         return [f"{improving}the last evaluation was best, by {difference}{chance}"]
-    since = counted(progress.evaluations_without_best, "evaluation")
+    since = counted(progress.evaluations_without_best, "later evaluation")
     advice = ["what may help: more model.layer_dropout, fewer model.units"] if difference.is_clear else []
     return [
-        f"best at step {progress.best_step:,} of {progress.step:,}; {since} since no better,",
+        f"best at step {progress.best_step:,} of {progress.step:,}; no better in {since},",
         f"the last one worse by {difference}{chance}",
         *advice,
     ]

@@ -42,7 +42,7 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.events import EventLog
 from charlm.training.interface import Engine
-from charlm.training.schedule import Schedule
+from charlm.training.schedule import Schedule, go_on
 from charlm.training.steps import DivergenceError
 
 
@@ -102,11 +102,16 @@ class RunOutputs:
 
         Raises:
             CharlmError: there is none, or it is of another network or format, another text, or a run with other
-                settings that a resume may not change.
+                settings that a resume may not change, or beyond the end of this one.
 
         """
         checkpoint = checkpoints.restore(self.checkpoints, warn=self.warn, shapes=self.engine.shapes())
         changes, progress = self._check_same_run(checkpoint.facts), checkpoint.facts.progress
+        end = go_on(self.schedule, progress.phases, progress.step).total
+        if progress.step > end:
+            raise CharlmError(
+                f"{self.run.folder}: is at step {progress.step:,}, beyond its end ({end:,}): make it longer"
+            )
         self.engine.restore(checkpoint.tensors)
         if None is not checkpoint.facts.versions.get("kernel") != self.engine.library is not None:
             self.warn("kernel: compiled anew, not as it was in this run, so results will not be bit-identical")

@@ -64,7 +64,7 @@ class Preparation:
             return []
         lines = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}")
         if self.advice.teacher_seeds and not self.config.training.teacher_seeds:
-            lines.append("without these networks in this run")
+            lines.append("the two networks are left out, since you say how long to train")
         if self.advice.better is not None:
             lines.append(f"better, in about {self.advice.times:g} times the time: -c {self.advice.better}")
         return lines

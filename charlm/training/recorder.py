@@ -126,6 +126,11 @@ class Validator:
         return is_best
 
 
+def _one_thread() -> threadpool_limits:
+    """Return a context in which a product takes one thread: beside other work, those of a small one would wait."""
+    return threadpool_limits(1, "blas")
+
+
 class Recorder:
     """Logs, evaluates and saves a run, and records that in its progress.
 
@@ -186,8 +191,7 @@ class Recorder:
         if self.schedule.logs_at(progress.step):
             self._log(progress)
         if self.schedule.evaluates_at(progress.step):
-            with threadpool_limits(1, "blas"):  # small products: beside other work, threads wait for each other
-                self._evaluate(progress)
+            self.evaluate(progress)
         if self.schedule.saves_at(progress.step):
             self._save(progress)
 
@@ -196,10 +200,10 @@ class Recorder:
         self._save(progress)
         if not is_stopped:
             self._log(progress)
-            with threadpool_limits(1, "blas"):
-                self._evaluate(progress)
-                for line in advise_on_end(progress, split=self.validator.split, difference=self.difference):
-                    self._session.say(line)
+            self.evaluate(progress)
+            for line in advise_on_end(progress, split=self.validator.split, difference=self.difference):
+                self._session.say(line)
+            with _one_thread():
                 self._calibrate(progress)
             self.outputs.end(progress.step)
 
@@ -251,10 +255,13 @@ class Recorder:
         progress.pending_losses = []
         progress.logged_seconds = progress.seconds
 
-    def _evaluate(self, progress: Progress) -> None:
+    def evaluate(self, progress: Progress) -> None:
         """Evaluate if that was not done at this step; after a signal, leave it to the resumed run."""
-        if progress.evaluated_step == progress.step:
-            return
+        if progress.evaluated_step != progress.step:
+            with _one_thread():
+                self._evaluate(progress)
+
+    def _evaluate(self, progress: Progress) -> None:
         self._corpus.check_size()
         if self.validator.validation is not None:
             self._corpus.check_ids(self.validator.validation)

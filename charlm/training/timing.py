@@ -354,10 +354,10 @@ def _time_steps(training: Training, seconds: float, clock: Callable[[], float]) 
 
 
 def _time_records(training: Training, clock: Callable[[], float]) -> tuple[float, float]:
-    """Save the run twice, the second time with an evaluation; return the seconds of a checkpoint and an evaluation."""
+    """Save the run, and evaluate it; return the seconds of each."""
     progress = Progress(step=training.progress.step, pending_losses=[1.0])  # finite, even if the steps diverged
     started = clock()
     training.recorder.outputs.save(progress)
     saved = clock()
-    training.recorder.finish(progress, is_stopped=False)
-    return saved - started, max(0.0, clock() - saved - (saved - started))
+    training.recorder.evaluate(progress)
+    return saved - started, clock() - saved

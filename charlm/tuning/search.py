@@ -38,6 +38,7 @@ BEST_FILE = "best.yaml"
 MAX_FAILURES = 3
 """Trials that fail one after the other, after which something must be wrong with all of them."""
 HOPELESS, TIME_IS_OVER = "pruned: worse than the median of the other trials so far", "the time is over"
+NO_TIME_LEFT = "another trial would not fit into the time"
 NOTHING_LEFT, ENOUGH = "nothing is left to try", "enough trials"
 EVALUATIONS, FEWEST_EVALUATIONS = 10, 4
 """In a whole trial, at most and at least."""
@@ -166,7 +167,7 @@ class Search:
         self._write_best()
         while True:
             if self.clock() + self._longest_seconds > deadline:
-                return self.result(TIME_IS_OVER)
+                return self.result(TIME_IS_OVER if self.clock() > deadline else NO_TIME_LEFT)
             if self.trials is not None and sum(trial.state in ENDED for trial in self.study.trials()) >= self.trials:
                 return self.result(ENOUGH)
             trial = self.study.next_trial()
@@ -202,7 +203,7 @@ class Search:
 
             def watch(progress: Progress, nats: float) -> None:
                 """Report an evaluation to the study, and end a trial that is hopeless."""
-                trial.report(nats, -(-EVALUATIONS * progress.step // steps))  # 1 to EVALUATIONS
+                trial.report(nats, round(EVALUATIONS * progress.step / steps))  # each of them once
                 if progress.step < steps and trial.should_prune():
                     session.reason = HOPELESS
 
@@ -233,6 +234,7 @@ class Search:
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
         """Tell the study and the user how a trial ended; one that is run again has not ended."""
         if outcome.signal is not None or outcome.reason == TIME_IS_OVER:
+            self.session.say(f"trial {trial.number}: not at its end; the next search in this folder runs it again")
             return
         seconds, nats = outcome.progress.seconds, outcome.nats_per_char
         if outcome.reason != HOPELESS and nats is None:
@@ -263,7 +265,7 @@ class Search:
         ended = sum(trial.state in ENDED for trial in trials)
         head = (
             f"{self.command} -c {shlex.quote(str(path))}",
-            f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats a character",
+            f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats per character",
             f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training. It trains as long as "
             f"{space.recipe.stem} does; --minutes N takes another time.",
         )

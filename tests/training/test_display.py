@@ -137,7 +137,7 @@ def ended(*, best_step: int) -> Progress:
 
 
 CLEAR, CHANCE, UNKNOWN = Difference(0.125, 0.05), Difference(0.125, 0.07), Difference(0.125, None)
-SINCE = "best at step 704 of 768; 1 evaluation since no better,"
+SINCE = "best at step 704 of 768; no better in 1 later evaluation,"
 ADVICE = "what may help: more model.layer_dropout, fewer model.units"
 BEGINNING = "no evaluation was better than the weights that training began with, which are in best/;"
 

@@ -67,6 +67,14 @@ def steps_of(run: Path, tag: str) -> list[int]:
     return [event.step for event in read_events(run).Tensors(tag)]
 
 
+def test_an_end_before_the_step_that_a_run_has_reached_is_refused(reference: Trained, tmp_path: Path) -> None:
+    shutil.copytree(reference.folder, tmp_path / "run")
+    before = (tmp_path / "run/config.yaml").read_bytes()
+    with pytest.raises(CharlmError, match=r"run: is at step 50, beyond its end \(40\)"):
+        resume(tmp_path / "run", "training.steps=40")
+    assert (tmp_path / "run/config.yaml").read_bytes() == before
+
+
 def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
     alone = train(tmp_path / "run", "sampling.length=8")
     metrics = read_metrics(alone.folder)

@@ -81,7 +81,7 @@ def test_a_short_text_gets_teachers_unless_the_user_says_how_long_to_train() -> 
     assert advised.advice.options == "-c small -s training.teacher_seeds=[11,12]"
     for prepared in (prepare_with(SHORT, overrides="training.epochs=3"), prepare_with(SHORT, is_timed=True)):
         assert prepared.config.training.teacher_seeds == ()
-        assert prepared.describe_advice()[-1] == "without these networks in this run"
+        assert prepared.describe_advice()[-1] == "the two networks are left out, since you say how long to train"
     assert prepare_with(SHORT, overrides="training.teacher_seeds=[]").config.training.teacher_seeds == ()
     assert prepare_with(SHORT, recipe="small").config.training.teacher_seeds == ()
 

@@ -106,7 +106,7 @@ def test_the_words_that_the_best_network_writes_stand_in_the_outcome(tmp_path: P
 def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
     overconfident = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
     trained = train(tmp_path / "run", text=LONG_TEXT, faults=overconfident)
-    assert "best at step 10 of 50; 4 evaluations since no better," in trained.said
+    assert "best at step 10 of 50; no better in 4 later evaluations," in trained.said
     raw = trained.validation()
     assert any(line.startswith(f"the last one worse by {raw[50] - raw[10]:.4f} ± ") for line in trained.said)
 

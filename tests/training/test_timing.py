@@ -19,6 +19,7 @@ from charlm.evaluation.baselines import count_ngrams
 from charlm.runs.run import Run
 from charlm.training.interface import Engine
 from charlm.training.preparation import Preparation, new_engine, prepare
+from charlm.training.recorder import Recorder
 from charlm.training.signals import Session
 from charlm.training.timing import (
     MAX_STEPS,
@@ -133,6 +134,11 @@ def test_steps_are_timed_beyond_the_length_of_the_run_and_the_first_call_is_not(
     first, *_, last = taken
     assert last > 3
     assert costs.step_seconds == (len(taken) - 1) / (last - first)  # a second a call
+
+
+def test_what_comes_once_in_a_run_is_not_part_of_an_evaluation(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recorder, "_calibrate", pytest.fail)
+    assert measure_with(FakeEngines(), run).evaluation_seconds > 0
 
 
 def test_the_engine_is_left_in_its_first_state(run: Run) -> None:

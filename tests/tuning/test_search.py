@@ -52,6 +52,18 @@ def test_trials_are_runs_of_equal_length_that_can_be_compared(searching: SearchF
         assert summary.settings["training.evaluate_every"] == 5
 
 
+@pytest.mark.parametrize("steps", [50, 53, 59, 12])
+def test_each_evaluation_of_a_trial_is_reported_under_a_number_of_its_own(
+    searching: SearchFolder, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    report = Mock()
+    monkeypatch.setattr("optuna.trial.Trial.report", report)
+    searching.run(trials=1, seconds_per_step=lambda _: TRIAL_SECONDS / steps)
+    numbers = [call.args[1] for call in report.call_args_list]
+    assert numbers == sorted({*numbers})
+    assert numbers[-1] == 10
+
+
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
     searching.space = SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
     result = searching.run(trials=6, seconds_per_step=lambda config: config.model.units / 8)
