@@ -47,7 +47,6 @@ class _Ticket:
         self._states: list[State] = []  # after each prompt that was read
         self._state: State | None = None  # after the part of the present prompt that was read
         self._position = 0
-        self._parameters: Parameters | None = None
 
     @property
     def is_reading(self) -> bool:
@@ -60,13 +59,15 @@ class _Ticket:
         return self.next < min(len(self.plan.texts), self.plan.copies * len(self._states))
 
     def read(self, parameters: Parameters) -> None:
-        """Read the next part of a prompt by the weights of the model."""
-        if self._parameters is None:
-            off = self.plan.off
-            self._parameters = parameters.without_units(off) if off else parameters
+        """Read the next part of a prompt by the weights of the model.
+
+        Those without the units that are off are not kept: as many requests as wait would take that much memory.
+        """
+        if self.plan.off:
+            parameters = parameters.without_units(self.plan.off)
         ids = self.plan.prompts[len(self._states)]
         end = self._position + READ_CHARACTERS
-        self._state, self._position = read_prompt(self._parameters, ids[self._position : end], self._state), end
+        self._state, self._position = read_prompt(parameters, ids[self._position : end], self._state), end
         if end >= len(ids):
             self._states.append(self._state)
             self._state, self._position = None, 0

@@ -1,6 +1,7 @@
 """The state after a text, and the value of one unit after each of its characters: what the page colours the text by."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,15 +38,13 @@ async def read_states(
     if wanted.layer >= len(sizes) or (wanted.unit or 0) >= sizes[wanted.layer]:
         message = f"found layer {wanted.layer}, unit {wanted.unit or 0}; must be below {len(sizes)} and {sizes[0]}"
         raise RequestError(400, f"unit: {message}", param="unit")
-    if wanted.units_off:
-        parameters = parameters.without_units(wanted.units_off)
     read = ids if len(ids) else encode_prompt(vocabulary, "")
     state: State = tuple(output[0] for output in parameters.zero_state(1))
     values: list[float] = []
     for start in range(0, len(read), SLICE_CHARACTERS):
         async with turn:
-            outputs = await asyncio.to_thread(_read, parameters, read[start : start + SLICE_CHARACTERS], state)
-        outputs = tuple(output * on for output, on in zip(outputs, parameters.units_on(wanted.units_off), strict=True))
+            part = read[start : start + SLICE_CHARACTERS]
+            outputs = await asyncio.to_thread(_read, parameters, part, state, off=wanted.units_off)
         state = tuple(output[-1] for output in outputs)
         if not all(np.isfinite(output).all() for output in outputs):
             raise RequestError(422, "the outputs of the network are not finite here", code="not_finite")
@@ -54,6 +53,10 @@ async def read_states(
     return {"state": [output.tolist() for output in state], "values": values[: len(ids)]}
 
 
-def _read(parameters: Parameters, ids: NDArray[np.int64], state: State) -> State:
+def _read(parameters: Parameters, ids: NDArray[np.int64], state: State, *, off: Sequence[int]) -> State:
+    """Return the outputs of each layer, [T, H], 0 for the units that are off."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return read_outputs(parameters, ids, state)
+        if not off:
+            return read_outputs(parameters, ids, state)
+        outputs = read_outputs(parameters.without_units(off), ids, state)
+        return tuple(np.where(on, output, 0) for output, on in zip(outputs, parameters.units_on(off), strict=True))
