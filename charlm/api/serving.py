@@ -74,7 +74,7 @@ def serve(
             name,
             model.vocabulary,
             created=int((model.folder / MODEL).stat().st_mtime),
-            units=sum(layer.units for layer in model.bundle.parameters.layers),
+            units=model.bundle.parameters.state_size,
             unknown=unknown,
         )
         for name, model in models.items()

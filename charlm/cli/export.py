@@ -64,9 +64,9 @@ def export(
 
         print_result(json.dumps({**asdict(written), "path": str(written.path)}))
         return
-    names = {name: f"{name} " * written.path.is_dir() for name in written.files}
-    sizes = ", ".join(f"{names[name]}{size:,} bytes" for name, size in written.files.items())
-    print_result(f"{written.path}: {sizes}")
+    is_folder = written.path.is_dir()
+    sizes = [f"{name} {size:,} bytes" if is_folder else f"{size:,} bytes" for name, size in written.files.items()]
+    print_result(f"{written.path}: {', '.join(sizes)}")
     if (found := written.check) is not None:
         print_result(
             f"{found.program}: the largest difference of a logit over {found.characters:,} characters is "

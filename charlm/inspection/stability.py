@@ -126,7 +126,7 @@ def lyapunov(
         The exponents, largest first.
 
     """
-    dimensions = sum(layer.units for layer in trace.parameters.layers)
+    dimensions = trace.parameters.state_size
     count = dimensions if dimensions <= full_up_to else min(most, dimensions)
     skipped = min(warm_up, len(trace.ids) // 4)
     end = min(len(trace.ids), skipped + most_steps)

@@ -86,6 +86,11 @@ class Parameters:
         return max(self.vocabulary_size, *(layer.units for layer in self.layers))
 
     @property
+    def state_size(self) -> int:
+        """The units of all layers together."""
+        return sum(layer.units for layer in self.layers)
+
+    @property
     def size(self) -> int:
         """The number of weights."""
         return sum(tensor.size for tensor in self.tensors().values())
@@ -151,7 +156,7 @@ class Parameters:
             off: The units, numbered from 0, those of the lowest layer first.
 
         """
-        is_on = np.ones(sum(layer.units for layer in self.layers), self.logits_bias.dtype)
+        is_on = np.ones(self.state_size, self.logits_bias.dtype)
         is_on[list(off)] = 0
         return self.split(is_on)
 

@@ -140,6 +140,11 @@ def test_a_trial_ends_when_the_time_is_over_and_not_only_at_its_next_evaluation(
     assert 0 < (summarize(trial.run).step or 0) < 5
 
 
+def test_a_search_ends_before_its_time_if_another_trial_would_not_fit(searching: SearchFolder) -> None:
+    result = searching.run(seconds=90, clock=ticking(1.0))
+    assert (result.reason, len(result.trials)) == ("another trial would not fit into the time", 1)
+
+
 @pytest.mark.parametrize("step", [1, 27, 50])
 def test_a_trial_whose_process_crashed_is_run_again_and_none_is_lost(searching: SearchFolder, step: int) -> None:
     searching.run(trials=2)
