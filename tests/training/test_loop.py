@@ -56,12 +56,16 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert resumed.files() | newest == resumed.files()
 
 
+SELDOM = ("steps=null", "evaluate_every=300", "checkpoint_every=300")
+"""Settings of a run that is measured in epochs, here of 614 steps."""
+
+
 @pytest.mark.parametrize(
     ("settings", "longer"),
     [
         pytest.param(["steps=20"], ("training.steps=1200",), id="the usual steps"),
-        pytest.param(["steps=null", "epochs=1"], ("training.steps=1200", "training.epochs=null"), id="not epochs"),
-        pytest.param(["steps=null", "epochs=17"], ("training.epochs=34",), id="twice"),
+        pytest.param(["epochs=1", *SELDOM], ("training.steps=1200", "training.epochs=null"), id="not epochs"),
+        pytest.param(["epochs=2", *SELDOM], ("training.epochs=4",), id="twice"),
     ],
 )
 def test_a_run_that_still_improves_says_with_what_it_goes_on(
