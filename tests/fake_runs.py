@@ -113,9 +113,11 @@ def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None)
         return begin_run(folder, prepared.config, prepared.corpus, scratch=scratch, first=prepared.first)
 
 
-def resume(folder: Path, *overrides: str, faults: Faults | None = None) -> Trained:
+def resume(
+    folder: Path, *overrides: str, faults: Faults | None = None, clock: Callable[[], float] = time.monotonic
+) -> Trained:
     """Resume the run in a folder."""
-    return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), resume=True)
+    return _train(open_run(folder, overrides=overrides), FakeEngines(faults or Faults()), resume=True, clock=clock)
 
 
 def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,15 @@ def discarded_if_refused(run: Run) -> Iterator[None]:
         raise
 
 
-def discard_run(run: Run) -> None:
-    """Remove a run that has nothing but its beginning, because it was refused; any other run is left as it is."""
-    with contextlib.suppress(CharlmError, OSError), only_writer(run.folder):
+def discard_run(run: Run, *, clock: Callable[[], float] = time.monotonic) -> None:
+    """Remove a run that has nothing but its beginning, because it was refused; any other run is left as it is.
+
+    Args:
+        run: The run.
+        clock: Returns the time in seconds.
+
+    """
+    with contextlib.suppress(CharlmError, OSError), only_writer(run.folder, clock=clock):
         check_no_links(run.folder)
         if not results(run.folder) and not os.path.lexists(run.folder / TEACHERS):
             remove_folder(run.folder)

@@ -86,11 +86,12 @@ class RunSummary:
     """Every setting by its dotted key."""
 
 
-def summarize(folder: Path) -> RunSummary:
+def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSummary:
     """Summarize the run in a folder.
 
     Args:
         folder: The folder.
+        clock: Returns the time in seconds since 1970.
 
     Raises:
         CharlmError: the folder is not a run, or a file of the run is missing, damaged or a link.
@@ -113,7 +114,7 @@ def summarize(folder: Path) -> RunSummary:
             seconds=position.seconds,
             characters_per_second=position.characters_per_second,
             weights=Architecture(**model["architecture"]).size if model else None,
-            age_seconds=max(0.0, time.time() - metrics.stat().st_mtime),
+            age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
             recipe=config.recipe,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
             settings={key: value for key, value in flatten(config).items() if key != "recipe"},

@@ -53,23 +53,26 @@ PATIENCE_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, *, flock: Flock = fcntl.flock) -> Iterator[None]:
+def only_writer(
+    folder: Path, *, flock: Flock = fcntl.flock, clock: Callable[[], float] = time.monotonic
+) -> Iterator[None]:
     """Hold the lock of the folder of a run or a search for the length of a block.
 
     Args:
         folder: The folder.
         flock: What locks the descriptor.
+        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: another process holds the lock for longer than a second, and the message names it; the lock is a
             link; or the folder cannot be written, or its file system has no locks.
 
     """
-    path, end = folder / LOCK, time.monotonic() + PATIENCE_SECONDS
+    path, end = folder / LOCK, clock() + PATIENCE_SECONDS
     while True:
         descriptor = _hold(open_for_writing(path, os.O_RDWR | os.O_CREAT), path, flock=flock)
         if descriptor is None:
-            if time.monotonic() > end:
+            if clock() > end:
                 raise CharlmError(f"{folder}: {_holder(path)} is training here; wait for it, or name another folder")
             time.sleep(0.01)
             continue

@@ -87,7 +87,7 @@ def train(
         Stopped: a signal came before the first step, when there is nothing to save; or a second signal came.
 
     """
-    with only_writer(run.folder):
+    with only_writer(run.folder, clock=clock):
         check_no_links(run.folder)
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)

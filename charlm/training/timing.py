@@ -232,14 +232,16 @@ def estimate(
     *,
     session: Session,
     step_seconds: float = STEP_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Find out how long a run takes, its teachers included, from a few steps that are timed and undone.
 
     The arguments and errors are those of `measure`, and `engines` makes the engine of a teacher.
     """
-    costs = measure(config, corpus, engine, session=session, step_seconds=step_seconds)
-    teachers = teacher_seconds(config, corpus, engines, session=session, step_seconds=step_seconds)
-    return Estimate(costs, teachers, time_ngrams(config, corpus))
+    timed: dict[str, Any] = {"session": session, "step_seconds": step_seconds, "clock": clock}
+    costs = measure(config, corpus, engine, **timed)
+    teachers = teacher_seconds(config, corpus, engines, **timed)
+    return Estimate(costs, teachers, time_ngrams(config, corpus, clock=clock))
 
 
 def fit_to_minutes(
@@ -250,6 +252,7 @@ def fit_to_minutes(
     minutes: float | None,
     started: float,
     session: Session,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Config:
     """Return the config with the steps that fit into the minutes, in place of the length that it gave.
 
@@ -259,8 +262,9 @@ def fit_to_minutes(
         engines: Makes the engine of a teacher.
         minutes: What the user asks for, from `started` on; None = those that the recipe is advised with, from now on,
             and as long as the config says if there are none.
-        started: When the program began, in seconds of `time.perf_counter`.
+        started: When the program began, in seconds of the clock.
         session: Of a `stop_on_signal` block.
+        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: the minutes that the user asks for are too short for a step.
@@ -270,10 +274,10 @@ def fit_to_minutes(
     config, total = prepared.config, minutes or prepared.advised_minutes
     if total is None:
         return config
-    begin = time.perf_counter() if minutes is None else started
+    begin = clock() if minutes is None else started
     timed = min(STEP_SECONDS, 60 * total * TIMED_SHARE)
-    found = estimate(config, prepared.corpus, engine, engines, session=session, step_seconds=timed)
-    seconds = 60 * total - (spent := time.perf_counter() - begin)
+    found = estimate(config, prepared.corpus, engine, engines, session=session, step_seconds=timed, clock=clock)
+    seconds = 60 * total - (spent := clock() - begin)
     prepared, found = afford_evaluations(prepared, found, engines, seconds=seconds)
     steps = engines.share(found.steps_within(prepared, seconds))
     if minutes is None:
@@ -299,7 +303,13 @@ def fit_to_minutes(
 
 
 def teacher_seconds(
-    config: Config, corpus: Corpus, engines: EngineFactory, *, session: Session, step_seconds: float
+    config: Config,
+    corpus: Corpus,
+    engines: EngineFactory,
+    *,
+    session: Session,
+    step_seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return how long the teachers take that a run would train, and their reading of the text; 0 = there are none.
 
@@ -311,6 +321,7 @@ def teacher_seconds(
         engines: Makes the engine.
         session: Of a `stop_on_signal` block; nothing is said.
         step_seconds: How long to time steps, at least.
+        clock: Returns the time in seconds.
 
     Raises:
         CharlmError: what `new_engine` and `measure` raise.
@@ -323,7 +334,7 @@ def teacher_seconds(
     with session.silent():
         teacher = settle(config.of_teacher(seeds[0]), corpus, engines=engines, is_recorded=True, say=session.say)
         engine = new_engine(teacher, corpus, engines, session=session)
-    costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds)
+    costs = measure(teacher, corpus, engine, session=session, step_seconds=step_seconds, clock=clock)
     steps = make_schedule(teacher.training, engine.batches).total
     evaluated = _evaluated_characters(config, corpus)
     reading = costs.evaluation_seconds * len(corpus.split("train")) / evaluated if evaluated else 0.0

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_runs import ticking
 from run_folders import names
 
 from charlm.config.file import load_config
@@ -147,7 +148,7 @@ def test_a_run_that_was_trained_or_has_teachers_is_not_discarded(name: str, tmp_
 def test_a_run_that_another_process_trains_is_not_discarded(tmp_path: Path, corpus: Corpus) -> None:
     run = begin(tmp_path / "run", corpus)
     with only_writer(run.folder):
-        discard_run(run)
+        discard_run(run, clock=ticking(1.0))
     assert is_run(run.folder)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_runs import ticking
 
 from charlm.errors import CharlmError
 from charlm.storage.locks import is_held, only_writer
@@ -32,7 +33,7 @@ def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_pat
     with (
         hold_elsewhere(tmp_path) as process,
         pytest.raises(CharlmError, match=rf"process {process.pid} .*is training here"),
-        only_writer(tmp_path),
+        only_writer(tmp_path, clock=ticking(1.0)),
     ):
         pass
 
@@ -82,7 +83,7 @@ def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path)
     with (
         only_writer(tmp_path, flock=remove_once),
         pytest.raises(CharlmError, match="is training here"),
-        only_writer(tmp_path),
+        only_writer(tmp_path, clock=ticking(1.0)),
     ):
         pass
     assert removed

@@ -88,7 +88,7 @@ def test_the_time_of_a_run_counts_on_when_it_is_resumed(tmp_path: Path) -> None:
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
     run = train(tmp_path / "run", "training.steps=10").folder
     with only_writer(run), pytest.raises(CharlmError, match="is training here"):
-        resume(run)
+        resume(run, clock=ticking(1.0))
 
 
 @pytest.mark.parametrize("step", [13, 50])

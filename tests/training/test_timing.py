@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,11 +163,11 @@ def test_steps_that_diverge_are_timed_all_the_same(run: Run) -> None:
     assert measure_with(FakeEngines(Faults(loss=lambda _step, _rate: math.nan)), run).step_seconds > 0
 
 
-@pytest.mark.parametrize(("minutes", "before"), [(0.2, 0.0), (None, 1e6)])  # advised minutes begin now
-def test_minutes_become_the_steps_of_the_config(minutes: float | None, before: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("minutes", "started"), [(0.2, 0.0), (None, -1e6)])  # advised minutes begin now
+def test_minutes_become_the_steps_of_the_config(minutes: float | None, started: float, tmp_path: Path) -> None:
     prepared, engine = prepare_long(tmp_path)
     said: list[str] = []
-    options: dict[str, Any] = {"minutes": minutes, "started": time.perf_counter() - before}
+    options: dict[str, Any] = {"minutes": minutes, "started": started, "clock": ticking(0.01)}
     settings = fit_to_minutes(prepared, engine, FakeEngines(), **options, session=Session(said.append)).training
     assert settings.epochs is None
     assert f"{settings.steps:,} steps of " in said[0]
@@ -177,6 +176,6 @@ def test_minutes_become_the_steps_of_the_config(minutes: float | None, before: f
 
 def test_a_time_that_is_over_is_refused_with_what_the_start_and_a_step_take(tmp_path: Path) -> None:
     prepared, engine = prepare_long(tmp_path)
-    options: dict[str, Any] = {"minutes": 0.1, "started": time.perf_counter() - 600, "session": Session()}
+    options: dict[str, Any] = {"minutes": 0.1, "started": -600.0, "session": Session(), "clock": ticking(0.01)}
     with pytest.raises(CharlmError, match=r"^minutes 0.1: the start and one step take 10 min; give more$"):
         fit_to_minutes(prepared, engine, FakeEngines(), **options)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fake_engine import FakeEngines, Faults
+from fake_runs import ticking
 
 from charlm.config.schema import Config
 from charlm.storage.locks import only_writer
@@ -72,7 +73,7 @@ class SearchFolder:
             return Estimate(Costs(seconds_per_step(config), 0.0, 0.0, 0.0), 0.0)
 
         open_folder(self.out)
-        with only_writer(self.out), stop_on_signal(self.said.append) as session:
+        with only_writer(self.out, clock=ticking(1.0)), stop_on_signal(self.said.append) as session:
             study, corpus = self.open()
             trial_seconds = study.settle_trial_seconds(None, default=TRIAL_SECONDS)
             return Search(
