@@ -3,12 +3,15 @@
 Without TensorFlow, the tests of the engine and those that train are left out.
 """
 
+import fcntl
 import itertools
 import os
 import signal
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported; the workers fill the cores
 
 import fake_runs
 import pytest
@@ -25,6 +28,7 @@ from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 RandomParameters = Callable[..., Parameters]
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 CAN_TRAIN = find_spec("tensorflow") is not None
 collect_ignore = [] if CAN_TRAIN else ["engine"]
 
@@ -45,10 +49,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if not CAN_TRAIN and report.failed and "TensorFlow is needed for this" in str(report.longrepr):
         report.outcome, report.longrepr = "skipped", (str(item.path), 0, "Skipped: it trains")
+    fail_if_missing(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a module that skips as a whole because something is missing, if this is CI."""
+    report = yield
+    fail_if_missing(report)
+    return report
+
+
+def fail_if_missing(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip because something is missing into a failure, if this is CI."""
     reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
     if "missing: " in reason and os.environ.get("CI") == "true":
-        report.outcome, report.longrepr = "failed", f"{item.nodeid}: {reason}"
-    return report
+        report.outcome, report.longrepr = "failed", f"{report.nodeid}: {reason}"
 
 
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -56,7 +73,8 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 
 settings.register_profile("charlm", derandomize=True, deadline=None)
-settings.load_profile("charlm")
+settings.register_profile("random", parent=settings.get_profile("charlm"), derandomize=False)  # for the night
+settings.load_profile("charlm")  # unless pytest --hypothesis-profile names another
 FOLDERS = itertools.count()
 
 
@@ -65,6 +83,25 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """Run every test in an empty folder of its own, so that what lies in the checkout (runs/) changes nothing."""
     # A number of our own: pytest's would list all folders so far before each test.
     monkeypatch.chdir(tmp_path_factory.mktemp(f"empty-{next(FOLDERS)}", numbered=False))
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Return a function that returns a file of some name, made by a function of its path, once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        path, unfinished = folder / f"once-{name}", folder / f"once-{name}.tmp"
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                write(unfinished)
+                unfinished.rename(path)
+        return path
+
+    return make
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """The rooms of charlm/: imports run one way, those inside functions counted, few modules use TensorFlow or sockets."""
 
 import ast
+import functools
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import charlm
 
@@ -29,29 +27,31 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+NAMES = {name_of(path) for path in MODULES}
+
+
 def room_of(module: str) -> str:
     """Return the folder or file at the top of charlm/ that a module lies in; "" is the package itself."""
     return module.split(".")[1] if "." in module else ""
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the dotted names that a module imports anywhere, as far as they can be told from its text."""
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Return the dotted names that a module imports anywhere, as far as they can be told from its text."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(names)
 
 
 def own_imports(path: Path) -> set[str]:
     """Return the modules of charlm that a module imports."""
-    names = {name_of(module) for module in MODULES}
-    found = set()
-    for name in imports(path):
-        if name.partition(".")[0] == "charlm":
-            found.add(name if name in names else name.rpartition(".")[0])
-    return found
+    own = [name for name in imports(path) if name.partition(".")[0] == "charlm"]
+    return {name if name in NAMES else name.rpartition(".")[0] for name in own}
 
 
 def test_every_folder_and_file_at_the_top_has_its_place_in_the_order() -> None:
@@ -60,22 +60,19 @@ def test_every_folder_and_file_at_the_top_has_its_place_in_the_order() -> None:
     assert 15 <= len(top) <= 20
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
-    room = room_of(name_of(path))
-    for target in own_imports(path):
-        other = room_of(target)
+def test_a_module_imports_only_from_its_own_room_and_those_below() -> None:
+    for name, target in [(name_of(path), target) for path in MODULES for target in own_imports(path)]:
+        room, other = room_of(name), room_of(target)
         if room and other and room != other:
-            assert ROOMS.index(room) < ROOMS.index(other), f"{name_of(path)} imports {target}"
-            assert (room, other) not in BESIDE, f"{name_of(path)} imports {target}"
+            assert ROOMS.index(room) < ROOMS.index(other), f"{name} imports {target}"
+            assert (room, other) not in BESIDE, f"{name} imports {target}"
 
 
 def test_the_package_itself_offers_the_library_and_gives_its_version_to_all() -> None:
     """The one exception from the order: it fetches the library when asked, and others read its version alone."""
     assert {room_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= {"api", "errors", "runs"}
     taken = {name for path in MODULES for name in imports(path) if name.startswith("charlm.") and name.count(".") == 1}
-    modules = {name_of(path) for path in MODULES}
-    assert {name for name in taken if name not in modules} == {"charlm.__version__"}
+    assert taken - NAMES == {"charlm.__version__"}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -93,10 +90,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_the_engine_imports_tensorflow_or_keras(path: Path) -> None:
-    uses = {name.partition(".")[0] for name in imports(path)} & FRAMEWORKS
-    assert not uses or room_of(name_of(path)) == "engine"
+def test_only_the_engine_imports_tensorflow_or_keras() -> None:
+    users = {name_of(path) for path in MODULES if {name.partition(".")[0] for name in imports(path)} & FRAMEWORKS}
+    assert {room_of(name) for name in users} == {"engine"}
 
 
 def test_only_clusters_and_servers_use_the_network() -> None:

@@ -2,44 +2,40 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 TENSORFLOW = {"tensorflow", "keras"}
 HEAVY = {*TENSORFLOW, "numpy", "yaml", "pydantic", "tqdm", "safetensors"}
-RUN_COMMAND = """
-import sys
+RUN_COMMANDS = """
+import shlex, sys
 from charlm.cli.main import main
-try:
-    main(sys.argv[1:], standalone_mode=False)
-finally:
+for line in sys.argv[1:]:
+    main(shlex.split(line), standalone_mode=False)
     print(*sys.modules, file=sys.stderr)
 """
 
 
 def run(program: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Run a program that prints the names of all modules on standard error in the end."""
+    """Run a program that prints the names of all modules on standard error, once or several times."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def imported(done: "subprocess.CompletedProcess[str]") -> set[str]:
-    """Return the packages that a program has imported."""
-    packages = {module.partition(".")[0] for module in done.stderr.splitlines()[-1].split()}
-    assert "charlm" in packages
-    return packages
+def imported(done: "subprocess.CompletedProcess[str]") -> list[set[str]]:
+    """Return the packages that a program has imported by each time that it printed them."""
+    lines = [line.split() for line in done.stderr.splitlines() if " charlm.errors " in line]
+    return [{module.partition(".")[0] for module in line} for line in lines]
 
 
-def imported_by_command(*arguments: str | Path) -> set[str]:
-    done = run(RUN_COMMAND, *arguments)
-    assert done.returncode == 0, done.stderr
-    return imported(done)
+def imported_by_commands(*lines: str) -> list[set[str]]:
+    """Run command lines one after the other in one process; return what is imported after each."""
+    return imported_by_program(RUN_COMMANDS, *lines)
 
 
-def imported_by_program(program: str, *arguments: str | Path) -> set[str]:
-    done = run(f"import sys\n{program}\nprint(*sys.modules, file=sys.stderr)", *arguments)
+def imported_by_program(program: str, *arguments: str | Path) -> list[set[str]]:
+    done = run(program, *arguments)
     assert done.returncode == 0, done.stderr
     return imported(done)
 
@@ -47,79 +43,78 @@ def imported_by_program(program: str, *arguments: str | Path) -> set[str]:
 # Commands
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
-def test_help_imports_only_click(arguments: Sequence[str]) -> None:
-    packages = imported_by_command(*arguments)
-    assert "click" in packages
-    assert packages.isdisjoint(HEAVY)
+def test_help_imports_only_click_and_information_neither_tensorflow_nor_numpy() -> None:
+    *helped, told, shown = imported_by_commands("--help", "train --help", "info", "config show tiny")
+    for packages in helped:
+        assert "click" in packages
+        assert packages.isdisjoint(HEAVY)
+    for packages in (told, shown):
+        assert packages.isdisjoint({*TENSORFLOW, "numpy"})
 
 
-def test_sampling_imports_numpy_and_safetensors_alone(bundle_folder: Path) -> None:
-    packages = imported_by_command("sample", bundle_folder, "-n", "3", "-t", "1")
-    assert packages & HEAVY == {"numpy", "safetensors"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "sample {bundle} -n 3",
-        "evaluate {bundle} text.txt",
-        "runs {run}",
-        "tokenize text.txt --out corpus",
-        "export {bundle} --format torch --out out",
-    ],
-)
-def test_a_command_that_does_not_train_imports_neither_tensorflow_nor_torch(
-    line: str, bundle_folder: Path, trained_run: Path
+def test_sampling_imports_numpy_and_safetensors_alone_and_what_does_not_train_neither_tensorflow_nor_torch(
+    bundle_folder: Path, trained_run: Path
 ) -> None:
     Path("text.txt").write_text("abba", encoding="utf-8")
-    arguments = [part.format(bundle=bundle_folder, run=trained_run) for part in line.split()]
-    assert imported_by_command(*arguments).isdisjoint({*TENSORFLOW, "torch", "onnx", "h5py"})
+    sampled, *others = imported_by_commands(
+        f"sample {bundle_folder} -n 3 -t 1",
+        f"evaluate {bundle_folder} text.txt",
+        f"runs {trained_run}",
+        "tokenize text.txt --out corpus",
+        f"export {bundle_folder} --format torch --out out",
+    )
+    assert sampled & HEAVY == {"numpy", "safetensors"}
+    for packages in (sampled, *others):
+        assert packages.isdisjoint({*TENSORFLOW, "torch", "onnx", "h5py"})
 
 
 @pytest.mark.slow
 def test_inspecting_does_not_import_tensorflow(trained_run: Path, tmp_path: Path) -> None:
-    packages = imported_by_command("inspect", trained_run, "--out", tmp_path / "page.html", "--json")
+    (packages,) = imported_by_commands(f"inspect {trained_run} --out {tmp_path / 'page.html'} --json")
     assert packages.isdisjoint({*TENSORFLOW, "torch"})
 
 
-@pytest.mark.parametrize("arguments", [["info"], ["config", "show", "tiny"]])
-def test_information_does_not_wait_for_tensorflow_or_numpy(arguments: Sequence[str]) -> None:
-    assert imported_by_command(*arguments).isdisjoint({*TENSORFLOW, "numpy"})
-
-
 def test_a_mistake_in_a_config_is_reported_before_tensorflow_is_imported(tmp_path: Path) -> None:
-    done = run(RUN_COMMAND, "train", "-s", "model.unit=3", "-r", tmp_path / "run")
+    program = (
+        "import sys\nfrom charlm.cli.main import main\n"
+        "try:\n    main(sys.argv[1:], standalone_mode=False)\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = run(program, "train", "-s", "model.unit=3", "-r", tmp_path / "run")
     assert done.returncode == 1
     assert "did you mean model.units?" in done.stderr
-    assert imported(done).isdisjoint(TENSORFLOW)
+    (packages,) = imported(done)
+    assert packages.isdisjoint(TENSORFLOW)
 
 
-@pytest.mark.parametrize("line", ["charlm train -s model.un", "charlm sample mi"])
-def test_completing_imports_only_click(line: str) -> None:
+def test_completing_imports_only_click() -> None:
     program = (
-        "import os\n"
+        "import os, sys\n"
         "from charlm.cli.main import main\n"
-        "os.environ |= {'_CHARLM_COMPLETE': 'bash_complete', 'COMP_WORDS': sys.argv[1], 'COMP_CWORD': sys.argv[2]}\n"
-        "try:\n    main(prog_name='charlm')\nexcept SystemExit:\n    pass"
+        "for line in sys.argv[1:]:\n"
+        "    words = {'COMP_WORDS': line, 'COMP_CWORD': str(len(line.split()) - 1)}\n"
+        "    os.environ |= {'_CHARLM_COMPLETE': 'bash_complete', **words}\n"
+        "    try:\n        main(prog_name='charlm')\n    except SystemExit:\n        pass\n"
+        "    print(*sys.modules, file=sys.stderr)"
     )
-    packages = imported_by_program(program, line, str(len(line.split()) - 1))
-    assert "click" in packages
-    assert packages.isdisjoint(HEAVY)
+    found = imported_by_program(program, "charlm train -s model.un", "charlm sample mi")
+    assert len(found) == 2
+    for packages in found:
+        assert "click" in packages
+        assert packages.isdisjoint(HEAVY)
 
 
 # The library
 
 
-def test_the_errors_of_the_library_can_be_caught_without_importing_more() -> None:
-    program = "import charlm\ntry:\n    raise charlm.CharlmError('wrong')\nexcept charlm.CharlmError:\n    pass"
-    assert imported_by_program(program).isdisjoint({*HEAVY, "click"})
-
-
-def test_loading_and_generating_imports_numpy_and_safetensors_alone(bundle_folder: Path) -> None:
-    program = "import charlm\nmodel = charlm.load(sys.argv[1])\nmodel.step([0])\nstr(model.generate(temperature=1))"
-    assert imported_by_program(program, bundle_folder) & {*HEAVY, "click"} == {"numpy", "safetensors"}
-
-
-def test_the_functions_that_train_do_not_import_tensorflow_before_they_are_called() -> None:
-    assert imported_by_program("import charlm\ncharlm.train, charlm.evaluate").isdisjoint({*TENSORFLOW, "click"})
+def test_the_library_imports_what_is_used_when_it_is_used(bundle_folder: Path) -> None:
+    """What trains and scores does not import TensorFlow before it is called."""
+    steps = (
+        "import sys, charlm\ntry:\n    raise charlm.CharlmError('wrong')\nexcept charlm.CharlmError:\n    pass",
+        "model = charlm.load(sys.argv[1])\nmodel.step([0])\nstr(model.generate(temperature=1))",
+        "charlm.train, charlm.evaluate",
+    )
+    program = "".join(f"{step}\nprint(*sys.modules, file=sys.stderr)\n" for step in steps)
+    caught, generated, trains = imported_by_program(program, bundle_folder)
+    assert caught.isdisjoint({*HEAVY, "click"})
+    assert generated & {*HEAVY, "click"} == {"numpy", "safetensors"}
+    assert trains.isdisjoint({*TENSORFLOW, "click"})

@@ -33,9 +33,9 @@ def test_a_port_that_is_taken_is_named_and_no_address_is_said(trained_run: Path)
 
 
 @pytest.fixture(scope="module")
-def address(trained_run: Path) -> Iterator[str]:
+def address(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the trained run and a copy of it with TensorBoard; yield the address."""
-    other = trained_run.parent / "other"
+    other = tmp_path_factory.mktemp("copy") / "other"
     shutil.copytree(trained_run, other)
     arguments = command_line("tensorboard", trained_run, other, "--port", 0)
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
@@ -47,7 +47,6 @@ def address(trained_run: Path) -> Iterator[str]:
         yield re.findall(r"http://[\d.:]+", said)[0]  # it listens by then
         process.terminate()
         said += process.stderr.read()
-    shutil.rmtree(other)
     assert process.returncode in {0, 128 + signal.SIGTERM}
     assert "tensorflow" not in said.replace("github.com/tensorflow", "").lower(), said
 

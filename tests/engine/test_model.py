@@ -48,7 +48,11 @@ NETWORKS: list[dict[str, Any]] = [
 # The two engines
 
 
-@pytest.mark.parametrize(("network", "length"), [*product(NETWORKS, (1, 50)), (STRUCTURES[-1], 500)], ids=str)
+@pytest.mark.parametrize(
+    ("network", "length"),
+    [*product(NETWORKS, [50]), (STRUCTURES[0], 1), (STRUCTURES[-1], 1), (STRUCTURES[-1], 500)],
+    ids=str,
+)
 def test_logits_state_and_loss_are_those_of_the_numpy_engine(network: dict[str, Any], length: int) -> None:
     model = shared(**network)
     ids, state = random_ids(length + 1, B), random_state(model)

@@ -12,6 +12,7 @@ from inspection.networks import random_ids
 from inspection.reports import SMALL, bare, report
 from numpy.typing import NDArray
 from run_folders import make_run
+from threadpoolctl import threadpool_limits
 
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_nats
@@ -78,11 +79,11 @@ def test_a_text_that_is_short_or_of_one_character_still_has_a_report(bundle: Bun
 
 
 def test_products_run_on_one_thread_while_a_report_is_made(bundle: Bundle) -> None:
-    before, seen = blas_threads(), list[int]()
-    assert before
-    inspect_run(subject(bundle), limits=SMALL, progress=lambda _: seen.extend(blas_threads()))
+    seen: list[int] = []
+    with threadpool_limits(2, "blas"):
+        inspect_run(subject(bundle), limits=SMALL, progress=lambda _: seen.extend(blas_threads()))
+        assert {*blas_threads()} == {2}
     assert {*seen} == {1}
-    assert blas_threads() == before
 
 
 @pytest.mark.parametrize("length", [0, 1])

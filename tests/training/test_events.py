@@ -59,18 +59,22 @@ def test_the_config_is_shown_as_it_is(events: Any, trained_run: Path) -> None:
     assert shown == (trained_run / "config.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "tag",
-    [
-        *(f"{kind}/{layer}" for kind in ("gradient_norm", "update_norm") for layer in ("rnn.0", "logits")),
-        *(f"{kind}_to_weights/{layer}" for kind in ("gradient", "update") for layer in ("rnn.0", "logits")),
-        *("spectral_radius/rnn.0", "saturated/rnn.0", "nats_per_char/5-gram", "best_nats_per_char"),
-        *("state/rnn.0", "gradient_reach/rnn.0", "sample"),
-        *(f"weights/{name}" for name in ("rnn.0.kernel", "rnn.0.recurrent_kernel", "rnn.0.bias", "logits.kernel")),
-    ],
-)
-def test_every_view_is_written_at_every_evaluation(tag: str, events: Any) -> None:
-    assert steps_of(events, tag) == [30, 60]
+AT_THE_BEGINNING = {"config", "custom_scalars__config__"}
+AT_LOGS = {"nats_per_char/train", "bits_per_char/train", "learning_rate", "gradient_norm", "characters_per_second"}
+AT_EVALUATIONS = {
+    *("nats_per_char/validation", "bits_per_char/validation", "nats_per_char/5-gram", "best_nats_per_char"),
+    *(f"{kind}/{layer}" for kind in ("gradient_norm", "update_norm") for layer in ("rnn.0", "logits")),
+    *(f"{kind}_to_weights/{layer}" for kind in ("gradient", "update") for layer in ("rnn.0", "logits")),
+    *("spectral_radius/rnn.0", "saturated/rnn.0", "state/rnn.0", "gradient_reach/rnn.0", "sample"),
+    *(f"weights/rnn.0.{name}" for name in ("kernel", "recurrent_kernel", "bias")),
+    *("weights/logits.kernel", "weights/logits.bias"),
+}
+
+
+def test_each_tag_is_written_at_every_log_or_evaluation(events: Any) -> None:
+    expected = {tag: [0] for tag in AT_THE_BEGINNING}
+    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS} | {tag: [30, 60] for tag in AT_EVALUATIONS}
+    assert {tag: steps_of(events, tag) for tag in events.Tags()["tensors"]} == expected
 
 
 def test_the_gradient_norms_of_the_layers_add_up_to_that_of_the_step(events: Any, trained_run: Path) -> None:

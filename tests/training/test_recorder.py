@@ -12,6 +12,7 @@ from blas import blas_threads
 from corpora import make_corpus
 from fake_engine import Faults, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, resume, train
+from threadpoolctl import threadpool_limits
 
 from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, EarlyStoppingConfig, SamplingConfig, TrainingConfig
@@ -63,7 +64,8 @@ def test_the_products_of_an_evaluation_run_on_one_thread(tmp_path: Path, monkeyp
 
     for name in ("estimate_stream", "generate_text", "views_of"):
         see(name)
-    train(tmp_path / "run", "sampling.length=9")
+    with threadpool_limits(2, "blas"):
+        train(tmp_path / "run", "sampling.length=9")
     assert seen == [[1] * len(blas_threads())] * (3 * 5 + 1)  # and the sample of best/
 
 
