@@ -72,6 +72,7 @@ def test_they_are_those_of_tensorflow_with_soft_targets_and_a_temperature(object
     check(NETWORKS[1], objective)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("settings", NETWORKS[1:4], ids=str)
 def test_bfloat16_changes_them_only_by_rounding(settings: dict[str, Any]) -> None:
     if not multiplies_bfloat16():
@@ -85,7 +86,7 @@ def test_results_repeat_to_the_bit() -> None:
     check_close(first, second)
 
 
-@pytest.mark.parametrize("sizes", [(7,), (1, 6), (2, 2, 3)], ids=str)
-def test_the_gradient_is_that_of_the_whole_batch_however_it_is_cut(sizes: tuple[int, ...]) -> None:
-    expected, found = (results(NETWORKS[1], compiled=True, sizes=each) for each in ((3, 4), sizes))
-    check_close(found, expected, atol=1e-6)
+def test_the_gradient_is_that_of_the_whole_batch_however_it_is_cut() -> None:
+    expected, *others = (results(NETWORKS[1], compiled=True, sizes=each) for each in ((3, 4), (7,), (1, 6), (2, 2, 3)))
+    for found in others:
+        check_close(found, expected, atol=1e-6)
