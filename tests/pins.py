@@ -1,13 +1,13 @@
 """Pin the results of seeded trainings, scores and samples to the last bit: a refactoring must not change them.
 
-    python tests/pins.py                 compare with tests/pins.json, and print the differences
-    python tests/pins.py --write         write tests/pins.json
+    python tests/pins.py --write         write build/pins.json
+    python tests/pins.py                 compare with it, and print the differences
     python tests/pins.py --only NAME     compare some of the trainings; repeatable
     python tests/pins.py --pins FILE     compare with, or write, another file
 
 The script uses only the command line, so that it works before and after any change of the code. The last bits depend on
 the processor and on the versions of TensorFlow and NumPy: write the file before a change, and compare after it on the
-same machine. `test_pins.py` compares only the losses, with a tolerance, on any machine.
+same machine. `test_pins.py` compares only the losses with those that it lists, with a tolerance, on any machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any, get_args
 from charlm.formats import FormatName
 
 ROOT = Path(__file__).parent.parent
-PINS = Path(__file__).with_suffix(".json")
+PINS = ROOT / "build" / "pins.json"
 TEXT_CHARACTERS = 20_000
 BASE = (
     *("model.units=32", "training.steps=40", "training.batch_size=8", "training.log_every=5"),
@@ -125,6 +125,7 @@ def main() -> None:
             if name in INSPECTED:
                 found[name] |= {"report": pin_report(folder / "run"), "exports": pin_exports(folder / "run", folder)}
     if options.write:
+        options.pins.parent.mkdir(exist_ok=True)
         options.pins.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return
     pinned = json.loads(options.pins.read_text(encoding="utf-8"))
