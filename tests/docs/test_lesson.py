@@ -24,7 +24,7 @@ def test_the_lesson_is_kept_with_its_outputs_and_is_small() -> None:
     assert LESSON.stat().st_size < MAX_BYTES
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_lesson_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient", reason="missing: nbclient")
     nbformat = pytest.importorskip("nbformat", reason="missing: nbformat")

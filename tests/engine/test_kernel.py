@@ -526,15 +526,23 @@ def test_what_computes_the_recurrence_is_described(monkeypatch: pytest.MonkeyPat
     assert describe_kernel() == f"compiled by {sys.executable} -m"
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "windows"),
+    [
+        pytest.param([], 163, id="", marks=pytest.mark.slow),
+        pytest.param(["large"], 216, id="large", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("processor", ["native", "x86-64-v3", *EMULATED])
-def test_the_sanitizers_find_nothing(processor: str, tmp_path: Path, kernel: Kernel) -> None:
+def test_the_sanitizers_find_nothing(
+    processor: str, arguments: list[str], windows: int, tmp_path: Path, kernel: Kernel
+) -> None:
     """The tiles of a processor are not instrumented, the emulated ones are."""
     options = EMULATED.get(processor, [f"-march={processor}"])
     program = Path(__file__).with_name("run_kernel.c")
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", str(compiler.SOURCE.parent)]
     command = [*compiler.find_compiler(), "-std=gnu11", "-O1", "-g", "-Wno-psabi", *options, *checks]
     subprocess.run([*command, "-o", tmp_path / "run", program, "-lm"], check=True)
-    done = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=False)
+    done = subprocess.run([tmp_path / "run", *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "216 windows\n"
+    assert done.stdout == f"{windows} windows\n"

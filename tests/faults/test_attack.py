@@ -9,7 +9,7 @@ pytest.importorskip("starlette", reason="missing: starlette")
 
 from faults.attack import run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 def test_an_attack_is_refused_in_a_line_or_without_effect() -> None:

@@ -1,6 +1,6 @@
 """Several processes on loopback train one run: the results of a single machine, SIGTERM, and wrong use."""
 
-import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -20,7 +20,7 @@ from processes import command_line, settings
 
 from charlm.config.recipes import DEFAULT_CORPUS
 
-pytestmark = pytest.mark.slow
+slow, nightly = pytest.mark.slow, pytest.mark.nightly
 
 STEPS = 200
 
@@ -42,7 +42,7 @@ def alone(text: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("workers", [2] if os.environ.get("CI") else [2, 4])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=slow), pytest.param(4, marks=nightly)])
 def test_several_workers_write_the_run_of_one(workers: int, alone: Path, text: Path, tmp_path: Path) -> None:
     addresses = free_addresses(workers)
     processes = start(range(workers), text, tmp_path / "run", steps=STEPS, addresses=addresses)
@@ -51,6 +51,7 @@ def test_several_workers_write_the_run_of_one(workers: int, alone: Path, text: P
     assert differences(alone, tmp_path / "run") == []
 
 
+@slow
 def test_several_workers_begin_with_the_weights_of_another_model_as_one_does(
     alone: Path, text: Path, tmp_path: Path
 ) -> None:
@@ -65,13 +66,20 @@ def test_several_workers_begin_with_the_weights_of_another_model_as_one_does(
     assert differences(tmp_path / "single", tmp_path / "run") == []
 
 
-def test_without_a_recipe_by_the_clock_and_with_teachers_several_workers_write_what_one_would(
-    text: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param(settings("training.steps=40"), id="steps", marks=slow),
+        pytest.param(["--minutes", "1"], id="minutes", marks=nightly),
+    ],
+)
+def test_without_a_recipe_and_with_teachers_several_workers_write_what_one_would(
+    length: list[str], text: Path, tmp_path: Path
 ) -> None:
     run, again = tmp_path / "run", tmp_path / "again"
     options = settings("model.units=8", "training.teacher_seeds=[3]", "training.teacher_settings.training={steps: 20}")
     cluster = ",".join(free_addresses(2))
-    command = command_line("train", text, "-r", run, "--minutes", "0.7", *options, "--cluster", cluster, "--task")
+    command = command_line("train", text, "-r", run, *length, *options, "--cluster", cluster, "--task")
     processes = [start_process([*command, str(task)]) for task in (0, 1)]
     with killed_at_the_end(processes):
         (code, printed), (other, told) = map(finish, processes)
@@ -85,13 +93,12 @@ def test_without_a_recipe_by_the_clock_and_with_teachers_several_workers_write_w
         assert weights[0] == weights[1]
 
 
-def test_a_run_of_one_machine_goes_on_with_two_and_sigterm_to_any_ends_both(text: Path, tmp_path: Path) -> None:
-    run, addresses = tmp_path / "run", free_addresses(2)
-    (begun,) = start([None], text, run, steps=20)
-    assert finish(begun)[0] == 0
+@slow
+def test_a_run_of_one_machine_goes_on_with_two_and_sigterm_to_any_ends_both(alone: Path, tmp_path: Path) -> None:
+    run, addresses = shutil.copytree(alone, tmp_path / "run"), free_addresses(2)
     processes = start((0, 1), None, run, steps=100_000, addresses=addresses, resume=True)
     with killed_at_the_end(processes):
-        wait_for_checkpoint(run, processes, step=30)
+        wait_for_checkpoint(run, processes, step=STEPS + 10)
         processes[1].send_signal(signal.SIGTERM)
         (chief, told), (other, why) = map(finish, processes)
     assert (chief, other) == (128 + signal.SIGTERM, 128 + signal.SIGTERM)
@@ -99,15 +106,19 @@ def test_a_run_of_one_machine_goes_on_with_two_and_sigterm_to_any_ends_both(text
     assert "stopped by SIGTERM" in why
 
 
-LOSSES = ((2, 1, signal.SIGKILL), (2, 0, signal.SIGKILL), (1, 0, signal.SIGKILL), (3, 2, signal.SIGSTOP))
+LOSSES = ((2, 0, signal.SIGKILL), (2, 1, signal.SIGSTOP))
 """How many workers train, which one is lost, and how."""
+MORE_LOSSES = ((2, 1, signal.SIGKILL), (2, 0, signal.SIGKILL), (1, 0, signal.SIGKILL), (3, 2, signal.SIGSTOP))
 
 
+@pytest.mark.parametrize(
+    "losses", [pytest.param(LOSSES, marks=slow, id="two"), pytest.param(MORE_LOSSES, marks=nightly, id="one to three")]
+)
 def test_if_one_is_lost_the_others_end_and_the_run_goes_on_to_the_same_bytes(
-    alone: Path, text: Path, tmp_path: Path
+    losses: tuple[tuple[int, int, signal.Signals], ...], alone: Path, text: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    for index, (workers, lost, number) in enumerate(LOSSES):
+    for index, (workers, lost, number) in enumerate(losses):
         addresses = free_addresses(workers)
         processes = start(
             range(workers) if workers > 1 else [None],
@@ -133,6 +144,7 @@ def test_if_one_is_lost_the_others_end_and_the_run_goes_on_to_the_same_bytes(
     assert differences(alone, run) == []
 
 
+@slow
 def test_an_error_on_one_machine_is_told_to_the_others(text: Path, tmp_path: Path) -> None:
     addresses = free_addresses(2)
     chief = start([0], text, tmp_path / "run", steps=20, addresses=addresses)
@@ -145,23 +157,36 @@ def test_an_error_on_one_machine_is_told_to_the_others(text: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
-def test_other_settings_and_another_text_are_named(text: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.txt"
-    other.write_text(text.read_text(encoding="utf-8")[1:], encoding="utf-8")
-    for source, options, expected in (
-        (text, ["-s", "model.units=17"], "worker 1 ({}): model.units: found 17; must be 16, as on worker 0 ({})"),
-        (other, [], "worker 1 ({}): another text or split than on worker 0 ({}); give each the same"),
-    ):
-        addresses = free_addresses(2)
-        chief = start([0], text, tmp_path / "run", steps=20, addresses=addresses)
-        worker = start([1], source, tmp_path / "run", steps=20, addresses=addresses, options=options)
-        with killed_at_the_end([*chief, *worker]):
-            results = [finish(process) for process in (*chief, *worker)]
-        assert [code for code, _ in results] == [1, 1]
-        assert all(expected.format(addresses[1], addresses[0]) in printed for _, printed in results)
-        assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    ("first", "options", "expected"),
+    [
+        pytest.param(
+            *(0, ["-s", "model.units=17"], "worker 1 ({}): model.units: found 17; must be 16, as on worker 0 ({})"),
+            id="settings",
+            marks=nightly,
+        ),
+        pytest.param(
+            *(1, [], "worker 1 ({}): another text or split than on worker 0 ({}); give each the same"),
+            id="text",
+            marks=slow,
+        ),
+    ],
+)
+def test_other_settings_and_another_text_are_named(
+    first: int, options: list[str], expected: str, text: Path, tmp_path: Path
+) -> None:
+    other, addresses = tmp_path / "other.txt", free_addresses(2)
+    other.write_text(text.read_text(encoding="utf-8")[first:], encoding="utf-8")
+    chief = start([0], text, tmp_path / "run", steps=20, addresses=addresses)
+    worker = start([1], other, tmp_path / "run", steps=20, addresses=addresses, options=options)
+    with killed_at_the_end([*chief, *worker]):
+        results = [finish(process) for process in (*chief, *worker)]
+    assert [code for code, _ in results] == [1, 1]
+    assert all(expected.format(addresses[1], addresses[0]) in printed for _, printed in results)
+    assert not (tmp_path / "run").exists()
 
 
+@slow
 def test_the_same_task_twice_and_a_port_in_use_are_refused(text: Path, tmp_path: Path) -> None:
     addresses = free_addresses(2)
     with socket.create_server(("127.0.0.1", int(addresses[1].rpartition(":")[2]))):

@@ -5,6 +5,7 @@ something is on the disk. Without power, a file has what it had when it was last
 """
 
 import errno
+import itertools
 import os
 import shutil
 import sys
@@ -22,10 +23,14 @@ from charlm.errors import CharlmError
 from charlm.network.bundle import read_bundle
 from charlm.runs.folder import is_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")
 OVERRIDES = ("training.steps=20", "sampling.length=4")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 WATCHERS: list[Callable[[], object]] = []
+starts = pytest.mark.parametrize(
+    "start", [pytest.param(0, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.nightly) for n in (1, 2))]
+)
+"""Every third write is tried, from this one on: all of them at night."""
 
 
 def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -130,14 +135,17 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(tmp_path_factory.mktemp("writes") / "run", *OVERRIDES)
 
 
+@starts
 @pytest.mark.parametrize("cause", ["killed", "without power"])
 def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
-    cause: str, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cause: str, start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, promised, left = make_root(tmp_path / "root", reference), list[int](), dict[Path, int | None]()
-    disk = Disk(root)
+    disk, numbers = Disk(root), itertools.count(-start)
 
     def keep() -> None:
+        if next(numbers) % 3:
+            return
         target = tmp_path / f"left-{len(left)}"
         if cause == "killed":
             shutil.copytree(root, target)
@@ -147,15 +155,16 @@ def test_a_run_that_ends_before_any_write_goes_on_and_keeps_what_was_saved(
 
     with watching(keep, monkeypatch, disk):
         train_in(root, promised)
-    assert len(left) > 100
+    assert len(left) > 33
     for place, step in left.items():
         check_goes_on(place, reference, step)
 
 
+@starts
 def test_a_write_that_fails_is_told_and_the_run_goes_on(
-    reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: int, reference: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number, has_failed = 0, True
+    number, has_failed = start, True
     while has_failed:
         root, promised, waiting = make_root(tmp_path / f"{number}", reference), list[int](), iter(range(number, -1, -1))
 
@@ -167,10 +176,11 @@ def test_a_write_that_fails_is_told_and_the_run_goes_on(
             train_in(root, promised)
         has_failed = next(waiting, None) is None
         check_goes_on(root, reference, promised[-1] if promised else None)
-        number += 1
+        number += 3
     assert number > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, 100, 700, 1000, 1500, 2000, 2500, 3000, 5000, 10_000])
 def test_a_file_that_cannot_grow_is_told_and_the_run_goes_on(size: int, reference: Trained, tmp_path: Path) -> None:
     root, promised = make_root(tmp_path / "root", reference), list[int]()
