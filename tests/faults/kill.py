@@ -9,7 +9,8 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,8 @@ from run_folders import read_events, read_metrics
 from charlm.config.recipes import DEFAULT_CORPUS
 
 STEPS_PER_KILL = 180
-START_SECONDS = 4.0
-"""The approximate time until the first step."""
+LOADED = ("numpy", "tensorflow", "run/.lock")
+"""How far a process that starts may have come: it has loaded this library, or locked the run."""
 MOMENTS = ("starting", "training", "writing")
 NOT_ALWAYS_SHOWN = (
     *("gradient_norm/", "gradient_to_weights/", "update_norm/", "update_to_weights/"),
@@ -65,25 +66,23 @@ def train_uninterrupted(folder: Path, *, steps: int) -> Path:
 
 
 def train_with_stops(
-    folder: Path, *, steps: int, stops: int, number: signal.Signals = signal.SIGKILL
+    folder: Path, *, steps: int, stops: Sequence[tuple[str, signal.Signals]], seed: int = 0
 ) -> tuple[Path, list[Stop]]:
-    """Train, and stop the process several times with a signal.
+    """Train, and stop the process several times.
 
     Args:
         folder: A new folder.
         steps: The number of steps of the run.
-        stops: How many times the process is stopped.
-        number: The signal.
+        stops: One of MOMENTS for each stop, and the signal that is sent then.
+        seed: Decides at which step, and how far into the start of the process.
 
     Returns:
         The run, and how each stop went.
 
     """
     folder.mkdir()
-    done, rng = [], random.Random(0)
-    for index in range(stops):
-        moment = MOMENTS[index % len(MOMENTS)]
-        done.append(_stop_once(folder, steps=steps, number=number, moment=moment, rng=rng))
+    rng = random.Random(seed)
+    done = [_stop_once(folder, steps=steps, number=number, moment=moment, rng=rng) for moment, number in stops]
     last = subprocess.run(start_or_resume(folder, steps=steps), check=False, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     return folder / "run", done
@@ -96,7 +95,8 @@ def _stop_once(folder: Path, *, steps: int, number: signal.Signals, moment: str,
     command = start_or_resume(folder, steps=steps)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         if moment == "starting":
-            _wait_for(process, lambda: newest_step(run) > before, seconds=rng.uniform(0, START_SECONDS))
+            loaded = rng.choice(LOADED)
+            _wait_for(process, lambda: _has_loaded(process, loaded, folder), seconds=60, pause=0.001)
         else:
             _wait_for(process, lambda: newest_step(run) >= later, seconds=60)
         if moment == "writing":
@@ -123,6 +123,16 @@ def _wait_for(
     deadline = time.monotonic() + seconds
     while not is_so() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(pause)
+
+
+def _has_loaded(process: "subprocess.Popen[str]", name: str, folder: Path) -> bool:
+    """Return whether a process has come as far as a name in LOADED."""
+    if name.startswith("run/"):
+        with suppress(FileNotFoundError):  # it has closed one meanwhile
+            descriptors = (Path("/proc") / str(process.pid) / "fd").iterdir()
+            return str(folder / name) in {str(one.readlink()) for one in descriptors}
+        return False
+    return f"/{name}/" in (Path("/proc") / str(process.pid) / "maps").read_text()
 
 
 def _freeze_inside_a_write(process: "subprocess.Popen[str]", run: Path) -> None:

@@ -76,8 +76,10 @@ def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint_whole(tmp_
 def test_a_signal_between_the_run_and_its_first_step_ends_training_at_once(awaited: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with training("-c", "tiny", "-s", "training.steps=100000", "-r", run) as process:
+        deadline = time.monotonic() + 60
         while not (run / awaited).exists():
             assert process.poll() is None
+            assert time.monotonic() < deadline, f"no {awaited}"
             time.sleep(0.001)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=GRACE_SECONDS)[1]

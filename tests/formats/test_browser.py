@@ -197,7 +197,7 @@ def test_the_colours_and_the_details_are_the_surprise_of_charlm(page: Browser, t
 
 def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(page: Browser) -> None:
     page.fill(prompt="The ", length=100_000, pace=30)
-    keys = pytest.importorskip("selenium.webdriver").Keys
+    keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
     page.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
     has_some = "document.getElementById('text').textContent.length > 8 ? done() : setTimeout(look, 20)"
     page.driver.execute_async_script(f"const done = arguments[0], look = () => {has_some}; look()")
@@ -317,7 +317,7 @@ def test_the_keyboard_chooses_a_unit_and_a_character(page: Browser, trained: Mod
     page.fill(prompt="The ferry", unit=7)
     states = trained.states("The ferry")
     assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][-1, 7])}"
-    keys = pytest.importorskip("selenium.webdriver").Keys
+    keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
     page.find("text").send_keys(keys.ARROW_LEFT, keys.ARROW_LEFT)
     assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][-2, 7])}"
     page.find("text").send_keys(keys.HOME, keys.ARROW_RIGHT)

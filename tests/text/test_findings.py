@@ -59,7 +59,7 @@ def test_mixed_line_ends_are_counted_by_kind(tmp_path: Path) -> None:
     assert found.found == rf"mixed: 999 \r\n, {len(lines) - 999:,} \n, 5 \r"
 
 
-@pytest.mark.skipif(shutil.which("perl") is None, reason="needs Perl")
+@pytest.mark.skipif(shutil.which("perl") is None, reason="missing: perl")
 def test_the_advice_for_line_ends_keeps_lines_apart(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"a\rb\r\nc\nd\r\re")
     command = ONE_KIND.split(": ")[1].replace("NEWTEXT", "new").replace("TEXT", "text")
