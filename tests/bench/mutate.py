@@ -410,8 +410,9 @@ def main() -> None:
         mutations, log = [m for m in mutations if m in survivors], folder / f"again-{options.seed}.jsonl"
     left = [mutation for mutation in mutations if mutation not in read(log)]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
-        importlib.import_module("tensorflow")
+    if (tree / "charlm" / "engine").is_dir():
+        with contextlib.suppress(ImportError):  # once for all: it takes longer than most tests
+            importlib.import_module("tensorflow")
     try_one = partial(attempt, tests=tests, slow=options.slow)
     workers = [
         FORK.Process(target=work, args=(options.repository, folder / f"tree-{first}", share, log, try_one))
