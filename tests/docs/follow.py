@@ -1,16 +1,21 @@
 """Follow README.md and docs/understanding.md word for word, as a new user would.
 
-    python tests/docs/follow.py
+    .venv/bin/python tests/docs/follow.py        quickly, in the environment of this Python, with charlm and its extras
+    python tests/docs/follow.py --all            the lines as they are, in an environment that the first makes
 
 The checkout is copied to a new folder, HOME is an empty one, and every line of the blocks of shell commands is
-run in the order of the pages, in the environment that README's first line makes. What a reader must bring is made here:
-mytext.txt, 30,000 characters of the plays. Three kinds of lines are run in another way, and the script says which:
+run in the order of the pages. What a reader must bring is made here: mytext.txt, from the plays. Some lines are run in
+another way, and the script prints what it runs:
 
 - a search that takes an hour is given one minute;
 - a command that serves is ended with Ctrl-C as soon as it answers;
 - the tests and what changes the user's shell are left out.
+
+Without --all, mytext.txt is short, a training that has the length of its recipe takes a few steps, a search takes some
+seconds, and the line that makes an environment is left out.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -27,10 +32,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ("README.md", "docs/understanding.md")
 FIRST_LINE = "python3 -m venv .venv"
-CHARACTERS = 30_000
+CHARACTERS, FEW_CHARACTERS = 30_000, 3000
+FEW_STEPS = " -s training.steps=20"
 LEFT_OUT = ("curl", "pytest", ".bashrc")
 SERVERS = {"charlm serve": "http://127.0.0.1:8000/", "charlm tensorboard": "http://127.0.0.1:6006/"}
 LONG = re.compile(r"--minutes 60\b")
+LENGTH = re.compile(r"training\.(steps|epochs)=")
 ANSWER_SECONDS = 120
 """How long a server may take until it answers."""
 
@@ -90,27 +97,33 @@ def left_out(folder: str, names: list[str]) -> list[str]:
 
 def main() -> None:
     """Follow the pages; exit code 1 names the first line that fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="every line as it is, in a new environment")
+    is_whole = parser.parse_args().all
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it; servers inherit it
     with tempfile.TemporaryDirectory() as folder:
         tree, home = Path(folder) / "charlm", Path(folder) / "home"
         shutil.copytree(ROOT, tree, ignore=left_out)
         home.mkdir()
         text = (tree / "data" / "river_plays.txt").read_text(encoding="utf-8")
-        (tree / "mytext.txt").write_text(text[:CHARACTERS], encoding="utf-8")
-        environment = {**os.environ, "HOME": str(home), "PATH": f"{tree}/.venv/bin:{os.environ['PATH']}"}
+        (tree / "mytext.txt").write_text(text[: CHARACTERS if is_whole else FEW_CHARACTERS], encoding="utf-8")
+        programs = tree / ".venv/bin" if is_whole else Path(sys.prefix) / "bin"
+        environment = {**os.environ, "HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}"}
         for page in PAGES:
             print(page, flush=True)
             for line in shell_lines((tree / page).read_text(encoding="utf-8")):
-                _follow(line.split("  #")[0].strip(), tree, environment)
+                _follow(line.split("  #")[0].strip(), tree, environment, is_whole=is_whole)
 
 
-def _follow(command: str, tree: Path, environment: dict[str, str]) -> None:
-    if any(part in command for part in LEFT_OUT):
+def _follow(command: str, tree: Path, environment: dict[str, str], *, is_whole: bool) -> None:
+    if any(part in command for part in LEFT_OUT) or (command.startswith(FIRST_LINE) and not is_whole):
         print(f"left out  {command}", flush=True)
     elif url := SERVERS.get(" ".join(command.split()[:2])):
         serve(command, url, tree, environment)
     else:
-        run(LONG.sub("--minutes 1", command), tree, environment)
+        has_length = not command.startswith("charlm train") or LENGTH.search(command)
+        command += "" if is_whole or has_length else FEW_STEPS
+        run(LONG.sub("--minutes 1" if is_whole else "--minutes 0.2", command), tree, environment)
         if command.startswith(FIRST_LINE):
             run(".venv/bin/pip install --quiet '.[serve,tune,onnx]'", tree, environment)
 
