@@ -2,17 +2,12 @@
 
 import atexit
 import gc
-import io
 import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
+from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end the program."""
@@ -25,8 +20,7 @@ quarter of the start of `charlm train`.
 
 
 def main() -> None:
-    """Run the command line; it does not fail because a standard stream is closed or messages cannot be written."""
-    fill_standard_streams()
+    """Run the command line."""
     clean_up_on_signals()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
@@ -71,45 +65,6 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
 def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in ENDING:
         signal.signal(number, handler)
-
-
-def fill_standard_streams() -> None:
-    """Open the null device for each standard stream that is closed, and let standard error drop what is lost.
-
-    Otherwise the next file opened would get the number of the closed stream, and messages that libraries print would go
-    into that file.
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = open_messages(2, encoding="utf-8" if sys.stderr is None else sys.stderr.encoding)
-
-
-def open_messages(descriptor: int, *, encoding: str) -> io.TextIOWrapper:
-    """Open a file descriptor for messages that may be lost: what cannot be written is dropped, without an error.
-
-    No command fails because the reader of its messages has gone, its terminal is closed or the disk behind it is full.
-
-    Args:
-        descriptor: The file descriptor; it stays open.
-        encoding: The encoding of the text; a character that it does not have is written as an escape.
-
-    """
-    buffer = io.BufferedWriter(_DroppingFile(descriptor, "w", closefd=False))
-    return io.TextIOWrapper(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
-
-
-class _DroppingFile(io.FileIO):
-    """A file that drops what cannot be written."""
-
-    def write(self, data: "ReadableBuffer", /) -> int:
-        """Write bytes, or drop them; return how many of them are done with."""
-        try:
-            written = super().write(data)
-        except OSError:
-            written = None
-        return memoryview(data).nbytes if written is None else written  # None: the reader is too slow
 
 
 def _exit_at_once(exit_code: int) -> NoReturn:

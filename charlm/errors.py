@@ -3,9 +3,6 @@
 Words and values are shown in it by the functions here; what pydantic refuses is said in the words of charlm.
 """
 
-import math
-import numbers
-import os
 import reprlib
 import unicodedata
 from collections.abc import Iterable
@@ -81,48 +78,6 @@ def _controls(character: str) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
-
-
-def check_path(name: str, found: Any) -> None:
-    """Refuse an argument that is not a path: neither text nor a `pathlib.Path`, or empty text.
-
-    Python would take an empty text for the current folder.
-
-    Args:
-        name: The argument, for the message.
-        found: Its value.
-
-    Raises:
-        CharlmError: it is not a path.
-
-    """
-    if not isinstance(found, str | os.PathLike) or found == "":
-        raise CharlmError(f"{name}: found {short_repr(found)}; must be the path of a file or folder")
-
-
-def check_number(name: str, found: object, *, is_whole: bool = False, is_positive: bool = False) -> None:
-    """Refuse an argument that is not a number; NumPy's numbers are numbers, True is none.
-
-    Args:
-        name: The argument, for the message.
-        found: Its value.
-        is_whole: Whether it must be an integer.
-        is_positive: Whether it must be finite and above 0.
-
-    Raises:
-        CharlmError: it is no such number.
-
-    """
-    is_number = isinstance(found, numbers.Integral if is_whole else numbers.Real) and not isinstance(found, bool)
-    if not is_number or (is_positive and not 0 < found < math.inf):  # type: ignore[operator]
-        wanted = f"{'finite ' if is_positive and not is_whole else ''}{'whole ' if is_whole else ''}number"
-        raise CharlmError(f"{name}: found {short_repr(found)}; must be a {wanted}{' above 0' if is_positive else ''}")
-
-
-def check_callable(name: str, found: object) -> None:
-    """Refuse an argument that cannot be called; raises CharlmError."""
-    if not callable(found):
-        raise CharlmError(f"{name}: found {short_repr(found)}; must be a function")
 
 
 def check_choice(name: str, found: str, choices: Any) -> None:

@@ -1,15 +1,19 @@
-"""Parts of bundles made by hand: sizes of weights, and changes with correct checksums, so that only these are wrong."""
+"""Models made by hand: random ones, and changes of their files with correct checksums, so that only these are wrong."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from charlm.config.file import dump_config
+from charlm.config.schema import Config, ModelConfig
 from charlm.network.architecture import Architecture
+from charlm.network.bundle import Bundle
 from charlm.network.rnn import Parameters, parameters_from_tensors
 from charlm.storage.atomic import sha256
+from charlm.text.vocabulary import Vocabulary
 
 
 def make_random_parameters(
@@ -46,7 +50,22 @@ def architecture_of(parameters: Parameters) -> Architecture:
     )
 
 
-def change_model(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def make_random_bundle(
+    characters: Sequence[str | None] = "\nabcd",
+    *,
+    vocabulary: Vocabulary | None = None,
+    facts: Mapping[str, Any] | None = None,
+    **network: Any,
+) -> Bundle:
+    """Return a model with random weights for some characters, or for a vocabulary."""
+    known = vocabulary or Vocabulary(tuple(characters))
+    parameters = make_random_parameters(vocabulary_size=len(known), **network)
+    made = architecture_of(parameters)
+    config = dump_config(Config(model=ModelConfig(layers=made.layers, units=made.units)))
+    return Bundle(made, parameters, known, config, dict(facts or {}))
+
+
+def change_model(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the fields of model.json and renew its seal."""
     path = folder / "model.json"
     model = json.loads(path.read_text())

@@ -15,14 +15,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is importe
 
 import fake_runs
 import pytest
-from bundles import make_random_parameters
+from bundles import make_random_bundle, make_random_parameters
 from commands import charlm
 from hypothesis import settings
 
-from charlm.config.file import dump_config
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.config.schema import Config, ModelConfig
-from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
@@ -113,19 +110,14 @@ def random_parameters() -> RandomParameters:
 @pytest.fixture
 def vocabulary() -> Vocabulary:
     """Return a vocabulary of three characters and two reserved ids."""
-    return Vocabulary(level="char", characters=("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
+    return Vocabulary(characters=("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
 
 
 @pytest.fixture
-def bundle(random_parameters: RandomParameters, vocabulary: Vocabulary) -> Bundle:
+def bundle(vocabulary: Vocabulary) -> Bundle:
     """Return a model with random weights: 2 layers of 4 units over the vocabulary."""
-    return Bundle(
-        architecture=Architecture(5, 2, 4, None, True, "tanh", False),
-        parameters=random_parameters(layers=2),
-        vocabulary=vocabulary,
-        config=dump_config(Config(model=ModelConfig(layers=2, units=4))),
-        facts={"step": 7, "epoch": 1, "score": {"nats_per_char": 1.5}},
-    )
+    facts = {"step": 7, "epoch": 1, "score": {"nats_per_char": 1.5}}
+    return make_random_bundle(vocabulary=vocabulary, layers=2, facts=facts)
 
 
 @pytest.fixture

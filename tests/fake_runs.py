@@ -11,7 +11,7 @@ from typing import Any
 
 from fake_engine import FakeEngine, FakeEngines, Faults
 
-from charlm.config.file import parse_overrides
+from charlm.config.file import Overrides, parse_overrides
 from charlm.runs.parent import read_initial, read_parent
 from charlm.runs.run import Run, begin_run, open_run, scratch_run
 from charlm.training import loop
@@ -99,16 +99,28 @@ def train(
 
 def begin(folder: Path, *overrides: str, text: Path, parent: Path | None = None) -> Run:
     """Begin a run with the settings SMALL and these overrides, perhaps from the weights of a parent."""
+    return begin_with(folder, [*SMALL, *overrides], text=text, parent=parent)
+
+
+def begin_with(
+    folder: Path,
+    overrides: Overrides,
+    *,
+    text: Path,
+    recipe: str | Path = "tiny",
+    parent: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """Begin a run of a recipe, perhaps from the weights of a parent."""
     with scratch_run(folder) as scratch:
-        model = None if parent is None else read_parent(parent)
         prepared = prepare(
             text,
-            recipe="tiny",
-            overrides=parse_overrides([*SMALL, *overrides]),
+            recipe=recipe,
+            overrides=parse_overrides(overrides),
             scratch=scratch,
             engines=FakeEngines(),
-            parent=model,
-            session=Session(),
+            parent=None if parent is None else read_parent(parent),
+            session=Session(say),
         )
         return begin_run(folder, prepared.config, prepared.corpus, scratch=scratch, first=prepared.first)
 

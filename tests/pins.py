@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from processes import command_line, settings
+
 from charlm.formats import FormatName
 
 ROOT = Path(__file__).parent.parent
@@ -50,16 +52,13 @@ FEATURES: Mapping[str, Sequence[str]] = {
     "adamw": ("training.optimizer={name: adamw, learning_rate: 3e-3, weight_decay: 0.3}",),
     "relu": ("model.rnn.activation=relu",),
 }
-DYNAMIC = {"plain", "skip_connections"}
-"""The features with which the network is also scored with `--dynamic`."""
 INSPECTED = {"skip_connections"}
 """The features with which the network is also inspected, exported and read by the programs of the exports."""
 
 
 def charlm(*arguments: str | Path) -> str:
     """Run a command in a separate process; return its standard output."""
-    command = [sys.executable, "-m", "charlm", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command_line(*arguments), check=True, capture_output=True, text=True).stdout
 
 
 def pin(name: str, folder: Path) -> dict[str, Any]:
@@ -68,20 +67,16 @@ def pin(name: str, folder: Path) -> dict[str, Any]:
     text, run = folder / "text.txt", folder / "run"
     plays = (ROOT / "data/river_plays.txt").read_text(encoding="utf-8")
     text.write_text(plays[:TEXT_CHARACTERS], encoding="utf-8")
-    settings = [argument for setting in (*BASE, *FEATURES[name]) for argument in ("-s", setting)]
-    charlm("train", text, "-c", "tiny", *settings, "-r", run)
+    charlm("train", text, "-c", "tiny", *settings(*BASE, *FEATURES[name]), "-r", run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    scores = {"stream": (), "windows": ("--protocol", "windows")}
-    if name in DYNAMIC:
-        scores["dynamic"] = ("--dynamic",)
     return {
         "losses": [[line["step"], line["split"], line["nats_per_char"].hex()] for line in lines],
         "weights": hashlib.sha256((run / "last/weights.safetensors").read_bytes()).hexdigest(),
         "sample": charlm(*("sample", run, "-n", "120", "--seed", "3", "-t", "0.8", "--top-p", "0.95", "-p", "the ")),
         "samples": charlm("sample", run, "-n", "30", "--seed", "3", "-t", "1", "--samples", "3"),
         **{
-            score: json.loads(charlm("evaluate", run, "--json", *options))["nats_per_char"].hex()
-            for score, options in scores.items()
+            protocol: json.loads(charlm("evaluate", run, "--json", "--protocol", protocol))["nats_per_char"].hex()
+            for protocol in ("stream", "windows")
         },
     }
 

@@ -1,11 +1,15 @@
-"""`charlm` in a process of its own."""
+"""Commands and programs in processes of their own."""
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+Process = subprocess.Popen[str]
 
 
 def command_line(*arguments: str | Path | float) -> list[str]:
@@ -21,6 +25,30 @@ def run_process(
     return subprocess.run(
         command_line(*arguments), env=environment, capture_output=True, text=True, check=False, **options
     )
+
+
+@contextlib.contextmanager
+def started(*commands: Sequence[str | Path], **options: Any) -> Iterator[list[Process]]:
+    """Start processes, whose output is kept; none outlives the block."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for command in commands:
+            processes.append(process := stack.enter_context(subprocess.Popen(command, **{**pipes, **options})))
+            stack.callback(process.kill)
+        yield processes
+
+
+def wait_until(
+    is_so: Callable[[], bool], processes: Sequence[Process], *, seconds: float = 60, pause: float = 0.01
+) -> None:
+    """Wait until a condition is true; fail if a process ends before, or if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        ended = [process.communicate() for process in processes if process.poll() is not None]
+        assert not ended, ended
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(pause)
 
 
 def settings(*overrides: str) -> list[str]:

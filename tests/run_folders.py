@@ -80,6 +80,6 @@ def read_events(run: Path) -> Any:
     """Return what TensorBoard reads of a run, every tensor of it."""
     from tensorboard.backend.event_processing import event_accumulator
 
-    events = event_accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
+    events = event_accumulator.EventAccumulator(str(run), size_guidance={"tensors": 0})
     events.Reload()
     return events

@@ -1,7 +1,7 @@
 """Unusual and malicious texts, through the real commands: trained on, sampled and scored, or refused in one line."""
 
 import json
-from dataclasses import dataclass
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from commands import charlm
 from corpora import write_texts
 
 from charlm.api.model import load
-from charlm.network.bundle import Bundle, read_bundle
+from charlm.network.bundle import read_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -21,57 +21,40 @@ FIVE_STEPS = (
 )
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A run."""
-
-    folder: Path
-
-    @property
-    def bundle(self) -> Bundle:
-        """The last model."""
-        return read_bundle(self.folder / "last")
-
-    def sample(self, *arguments: str | int) -> str:
-        """Return 20 characters from the last model."""
-        command = charlm("sample", self.folder, "-n", 20, "--seed", 1, "--checkpoint", "last", *arguments)
-        assert command.exit_code == 0, command.stderr
-        return command.stdout
+def sample(run: Path, *arguments: str | int) -> str:
+    """Return 20 characters from the last model of a run."""
+    command = charlm("sample", run / "last", "-n", 20, "--seed", 1, *arguments)
+    assert command.exit_code == 0, command.stderr
+    return command.stdout
 
 
-def train(folder: Path, *texts: str | bytes, settings: tuple[str, ...] = ()) -> Trained:
+def train(folder: Path, *texts: str, settings: tuple[str, ...] = ()) -> Path:
     overrides = [argument for setting in settings for argument in ("-s", setting)]
     command = charlm("train", write_texts(folder, *texts), *FIVE_STEPS, *overrides, "-r", folder / "run")
     assert command.exit_code == 0, command.stderr
-    return Trained(folder / "run")
+    return folder / "run"
 
 
 @pytest.mark.parametrize(
     ("text", "distinct"),
     [
         pytest.param(CHINESE * 20, len(CHINESE), id="Chinese"),
-        pytest.param(EMOJI * 20, len(set(EMOJI)), id="emoji of several code points, and combining marks"),
+        pytest.param(EMOJI * 20, len(set(EMOJI)) - 3, id="emoji of several code points, and combining marks"),
         pytest.param("a" * 200, 1, id="one distinct character"),
         pytest.param("\x00\x1b\x7f\u2028\ufeff" * 50, 5, id="control characters"),
     ],
 )
 def test_any_text_can_be_trained_on_sampled_and_scored(text: str, distinct: int, tmp_path: Path) -> None:
     run = train(tmp_path, text)
-    assert len(run.bundle.vocabulary) == distinct
-    sample = run.sample()
-    assert len(sample) == 20
-    assert set(sample) <= set(text)
-    assert "characters" in json.loads(charlm("evaluate", run.folder, "--json").stdout)
-
-
-def test_chinese_learnt_at_level_byte_is_sampled_in_complete_characters(tmp_path: Path) -> None:
-    learnt = ("corpus.level=byte", "training.steps=300", "training.optimizer.learning_rate=0.03", "model.units=32")
-    run = train(tmp_path, "天地玄黃" * 100, settings=learnt)
-    assert set(run.sample("-t", 0, "-p", "天", "-n", 21)) <= set("天地玄黃")
+    assert len(read_bundle(run / "last").vocabulary) == distinct
+    written = sample(run)
+    assert len(written) == 20
+    assert set(written) <= set(unicodedata.normalize("NFC", text))
+    assert "characters" in json.loads(charlm("evaluate", run, "--json").stdout)
 
 
 def test_sampling_stops_at_the_end_of_a_text_or_goes_on_after_it(tmp_path: Path) -> None:
     learnt = ("training.steps=300", "training.optimizer.learning_rate=0.03", "corpus.validation_fraction=0")
     run = train(tmp_path, *["abc"] * 40, settings=learnt)
-    assert run.sample("-t", 0) == "abc"
-    assert str(load(run.folder).generate(length=20, temperature=0, ignore_end=True)) == "abc\n\n" * 5
+    assert sample(run, "-t", 0) == "abc"
+    assert str(load(run).generate(length=20, temperature=0, ignore_end=True)) == "abc\n\n" * 5

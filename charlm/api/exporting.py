@@ -3,7 +3,6 @@
 Axes: T time, V vocabulary.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from charlm.errors import CharlmError, check_choice, escape_controls
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS, hub_files
 from charlm.formats.programs import Check, check_export
-from charlm.runs.folder import as_path, model_name
+from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
 from charlm.sampling.sampler import Sampler
@@ -61,7 +60,7 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
 
     """
     check_choice("format", format, FormatName)
-    found, path = FORMATS[format], as_path(out, name="out")
+    found, path = FORMATS[format], Path(out)
     is_file = _is_single_file(path, format)
     if not is_file:
         _check_is_free(path, suffix=found.suffix)
@@ -99,7 +98,7 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
 
 def _check_is_free(path: Path, *, suffix: str | None) -> None:
     with writing(path):
-        if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             file = f", or a file whose name ends in {suffix}" if suffix else ""
             raise CharlmError(f"{path}: exists already; name a new or an empty folder{file}")
 

@@ -2,7 +2,7 @@
 
 import html
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice, check_name, check_number, check_path
+from charlm.errors import CharlmError, check_name
 from charlm.inspection import report as reporting
 from charlm.inspection.report import SECTIONS, Report, inspect_run, wanted
-from charlm.inspection.section import Subject, limits_for
-from charlm.runs.folder import BundleName, is_run
+from charlm.inspection.section import Subject
+from charlm.runs.folder import is_run
 from charlm.runs.run import run_corpus
-from charlm.text.vocabulary import Unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,10 +55,6 @@ def inspect(
     *,
     text: str | Path | None = None,
     only: Sequence[str] = (),
-    positions: int | None = None,
-    lags: int | None = None,
-    checkpoint: BundleName = "best",
-    unknown: Unknown = "error",
 ) -> Inspection:
     """Find out what a network does: how far it remembers, what its units follow, where it errs; no TensorFlow.
 
@@ -68,19 +63,13 @@ def inspect(
             runs/.
         text: As for `inspect_runs`.
         only: As for `inspect_runs`.
-        positions: As for `inspect_runs`.
-        lags: As for `inspect_runs`.
-        checkpoint: As for `inspect_runs`.
-        unknown: As for `inspect_runs`.
 
     Raises:
         CharlmError: as `inspect_runs`.
 
     """
     runs = () if run is None else (run,)
-    (report,) = inspect_runs(
-        runs, text=text, only=only, positions=positions, lags=lags, checkpoint=checkpoint, unknown=unknown
-    )
+    (report,) = inspect_runs(runs, text=text, only=only)
     return Inspection(report)
 
 
@@ -90,10 +79,6 @@ def inspect_runs(
     out: str | Path | None = None,
     text: str | Path | None = None,
     only: Sequence[str] = (),
-    positions: int | None = None,
-    lags: int | None = None,
-    checkpoint: BundleName = "best",
-    unknown: Unknown = "error",
     say: Callable[[str], object] | None = None,
     progress: Progress = lambda done, parts, name: None,
 ) -> list[Report]:
@@ -101,76 +86,57 @@ def inspect_runs(
 
     Args:
         runs: Runs or bundle folders, parts of the names of runs, or loaded models; none = the newest run under runs/.
-        out: The page to write, on which the runs stand side by side: a name that ends in .html; or a folder, which also
-            gets every figure as a file; None = no page.
+        out: The page to write, on which the runs stand side by side; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
-        positions: How many gradients and impulse responses are followed; None = by the size of the network.
-        lags: How far they are followed, in characters; None = 128. A short text has fewer of both.
-        checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
-        unknown: What to do with a character of the text that a model does not know: refuse it (error) or leave it out
-            (skip).
         say: As for `charlm.load`.
         progress: Called before each part of a report.
 
     Raises:
-        CharlmError: there is no model, it is damaged or an ensemble; there is no such part, or a number is less than 1;
-            the text cannot be read, has less than 2 characters or one that is not known; a loss is not finite; or the
-            page cannot be written, or would replace something else.
+        CharlmError: there is no model, or it is damaged; there is no such part; the text cannot be read, or has less
+            than 2 characters that the model knows; a loss is not finite; or the page cannot be written, or would
+            replace the text.
 
     """
-    check_choice("unknown", unknown, Unknown)
-    for name, number in (("positions", positions), ("lags", lags)):
-        if number is not None:
-            check_number(name, number, is_whole=True, is_positive=True)
-    if isinstance(only, str) or not isinstance(only, Collection):
-        raise CharlmError(f"only: found {only!r}; must be a list of parts")
     for name in only:
         check_name("only", name, [section.name for section in SECTIONS])
-    if isinstance(runs, str | Path | Model):
-        raise CharlmError(f"runs: found {str(runs)!r}; must be a list of runs, or use charlm.inspect for one")
     paths: Sequence[str | Path | Model | None] = runs or [None]
     if text is not None and str(text) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only: name a file")
     if out is not None:
-        check_path("out", out)
-        from charlm.inspection import page  # matplotlib takes a second to import
-
-        page.check_place(Path(out))
-    models = [path if isinstance(path, Model) else load(path, checkpoint=checkpoint, say=say) for path in paths]
+        if Path(out).is_dir() or not Path(out).parent.is_dir():
+            raise CharlmError(f"{out}: must be the name of a file, in a folder that exists")
+        if text is not None and Path(out).exists() and Path(text).exists() and Path(out).samefile(text):
+            raise CharlmError(f"{out}: is the text that is read; name another file")
+    models = [path if isinstance(path, Model) else load(path, say=say) for path in paths]
     reports: list[Report] = []
     made, parts = itertools.count(), len(models) * len(wanted(only))
     for path, model in zip(paths, models, strict=True):
-        if model.others:
-            raise CharlmError(f"inspect: {1 + len(model.others)} models; an ensemble is only scored")
-        subject = _subject(model, None if isinstance(path, Model) else path, text, unknown=unknown)
+        subject = _subject(model, None if isinstance(path, Model) else path, text)
 
         def show(name: str, of: str = subject.name) -> None:
             """Count a part of a report before it is made."""
             progress(next(made), parts, f"{of}: {name}")
 
-        limits = limits_for(model.bundle.parameters).follow(positions=positions, lags=lags)
-        reports.append(inspect_run(subject, only=only, limits=limits, progress=show))
+        reports.append(inspect_run(subject, only=only, progress=show))
     if out is not None:
-        page.write_page(reports, Path(out))
+        from charlm.inspection.page import write_page  # matplotlib takes a second to import
+
+        write_page(reports, Path(out))
     return reports
 
 
-def _subject(model: Model, path: str | Path | None, text: str | Path | None, *, unknown: Unknown) -> Subject:
+def _subject(model: Model, path: str | Path | None, text: str | Path | None) -> Subject:
     folder = model.folder.absolute()
-    is_of_run = is_run(folder.parent)
     corpus = run_corpus(folder, model.bundle)
-    name, ids, skipped = text_to_score(model, text, split=None, unknown=unknown, corpus=corpus)
-    evaluated = model.config.training.evaluate_characters
+    name, ids, left_out = text_to_score(model, text, split=None, corpus=corpus)
     return Subject(
-        name=str(path or (model.folder.parent if is_of_run else model.folder)),
+        name=str(path or (model.folder.parent if is_run(folder.parent) else model.folder)),
         bundle=model.bundle,
         text_name=name,
         ids=ids,
         training_ids=None if corpus is None else corpus.split("train"),
-        validation_ids=None if corpus is None else corpus.split("validation", at_most=evaluated),
-        run=folder.parent if is_of_run else None,
-        skipped_characters=skipped,
+        left_out=left_out,
     )
 
 

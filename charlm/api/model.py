@@ -5,7 +5,7 @@ Axes: B batch, T time, V vocabulary, H units.
 
 import html
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice, check_number, short_repr
+from charlm.errors import CharlmError, check_choice
 from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, read_bundle
-from charlm.network.ensemble import join_networks
 from charlm.network.rnn import Floats, State, read_outputs
-from charlm.runs.folder import BundleName, as_path, as_paths, find_bundle
+from charlm.runs.folder import find_bundle
 from charlm.sampling.generation import GeneratedText, TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
-from charlm.text.vocabulary import Unknown, Vocabulary
+from charlm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from charlm.config.schema import Config
@@ -36,29 +35,22 @@ FULL_NATS = 8.0
 def load(
     path: str | Path | None = None,
     *,
-    checkpoint: BundleName = "best",
-    others: Sequence[str | Path] = (),
     say: Callable[[str], object] | None = None,
 ) -> "Model":
-    """Load a trained model, or an ensemble of several, whose logits are averaged.
+    """Load a trained model.
 
     Args:
-        path: A run or a bundle folder, or a part of the name of one run under runs/; None = the newest run there.
-        checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
-        others: The runs or bundle folders of the other models of the ensemble.
+        path: A run, of which the model with the best score is taken, or a bundle folder, or a part of the name of one
+            run under runs/; None = the newest run there.
         say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best/ yet and
             last/ is taken; None = no line, and a run without best/ is refused.
 
     Raises:
-        CharlmError: an argument has another type, there is no model, it is damaged, or two models have different
-            vocabularies.
+        CharlmError: there is no model, or it is damaged.
 
     """
-    check_choice("checkpoint", checkpoint, BundleName)
-    first = find_bundle(None if path is None else as_path(path, name="path"), checkpoint=checkpoint, say=say)
-    folders = [first, *(find_bundle(other, checkpoint=checkpoint) for other in as_paths(others, name="others"))]
-    bundles = {folder: read_bundle(folder) for folder in folders}
-    return Model(first, bundles.pop(first), others=bundles)
+    folder = find_bundle(None if path is None else Path(path), say=say)
+    return Model(folder, read_bundle(folder))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +58,7 @@ class Surprise:
     """How much each character of a text surprises a model."""
 
     characters: tuple[str, ...]
-    """The text, T characters; at level byte one of U+0000 to U+00FF for each byte."""
+    """The text, T characters."""
     nats: Floats
     """-log p of each but the first, given those before it, float32 [T - 1]."""
 
@@ -82,20 +74,16 @@ class Surprise:
 
 
 class Model:
-    """A trained network, or an ensemble of several, with its vocabulary; `charlm.load` returns one."""
+    """A trained network with its vocabulary; `charlm.load` returns one.
 
-    def __init__(self, folder: Path, bundle: Bundle, *, others: Mapping[Path, Bundle] | None = None) -> None:
+    Characters that it does not know are left out of a text.
+    """
+
+    def __init__(self, folder: Path, bundle: Bundle) -> None:
         self.folder = folder
         """The folder of the bundle."""
         self.bundle = bundle
-        """The network, or the first of the ensemble."""
-        self.others = tuple(others or ())
-        """The folders of the other bundles of the ensemble."""
-        bundles = {folder: bundle, **(others or {})}
-        self.bundles = tuple(bundles.values())
-        """All networks of the ensemble, in order; one if it is none."""
-        self.network = join_networks(bundles)
-        """What predicts: the network of the bundle, or the ensemble."""
+        """The network, its vocabulary and its config."""
 
     def __repr__(self) -> str:
         shape = self.bundle.architecture
@@ -120,13 +108,12 @@ class Model:
         """Return the state before the first character: zeros, one float32 [batch, H] for each layer.
 
         Raises:
-            CharlmError: `batch` is not a whole number, 0 or more.
+            CharlmError: `batch` is less than 0.
 
         """
-        check_number("batch", batch, is_whole=True)
         if batch < 0:
             raise CharlmError(f"batch: found {batch}; must be 0 or more")
-        return self.network.zero_state(batch)
+        return self.bundle.parameters.zero_state(batch)
 
     def step(self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None) -> tuple[Floats, State]:
         """Read one character in each of B streams.
@@ -144,32 +131,29 @@ class Model:
         """
         ids = _check_ids(ids, len(self.vocabulary))
         expected = self.zero_state(len(ids))
-        return self.network.step(ids, expected if state is None else _check_state(state, expected))
+        return self.bundle.parameters.step(ids, expected if state is None else _check_state(state, expected))
 
     def logits(
         self,
         text: str | NDArray[Any] | Sequence[int],
         *,
         state: Sequence[Floats] | None = None,
-        unknown: Unknown = "error",
     ) -> Floats:
         """Return the logits after each character of a text.
 
         Args:
             text: Characters, or ids, integers [T].
             state: The state before the text, one float32 [1, H] for each layer; None = the zero state.
-            unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
 
         Returns:
             float32 [T, V].
 
         Raises:
-            CharlmError: an id is out of range, the state has other shapes, or a character is not known and `unknown`
-                is error.
+            CharlmError: an id is out of range, or the state has other shapes.
 
         """
-        ids = self._encode(text, unknown)
-        return self.network.unroll(ids[:, None], self._first_state(state))[0][:, 0]
+        ids = self._encode(text)
+        return self.bundle.parameters.unroll(ids[:, None], self._first_state(state))[0][:, 0]
 
     def score(
         self,
@@ -178,7 +162,6 @@ class Model:
         protocol: "ScoringProtocol" = "stream",
         window: int = 256,
         state: Sequence[Floats] | None = None,
-        unknown: Unknown = "error",
     ) -> Floats:
         """Return the loss of each character of a text but the first, given those before it.
 
@@ -190,25 +173,22 @@ class Model:
             window: Characters in a window, 1 or more.
             state: Where a stream begins, one float32 [1, H] for each layer; None = the zero state. Windows always
                 begin at the zero state.
-            unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
 
         Returns:
             -log p in nats, float32 [T - 1].
 
         Raises:
-            CharlmError: T < 2, an argument is out of range or a state given for windows, a character is not known and
-                `unknown` is error, or a loss is not finite.
+            CharlmError: T < 2, an argument is out of range or a state given for windows, or a loss is not finite.
 
         """
         from charlm.evaluation.scoring import ScoringProtocol, score_ids
 
         check_choice("protocol", protocol, ScoringProtocol)
-        check_number("window", window, is_whole=True)
         if state is not None and protocol != "stream":
             raise CharlmError(f"state: given with the protocol {protocol}; only a stream begins at a state")
-        ids, first = self._encode(text, unknown), self._first_state(state)
+        ids, first = self._encode(text), self._first_state(state)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            blocks = score_ids(self.network, ids, protocol=protocol, window=window, state=first)
+            blocks = score_ids(self.bundle.parameters, ids, protocol=protocol, window=window, state=first)
             return np.concatenate([block.ravel() for block in blocks])
 
     def states(
@@ -216,30 +196,26 @@ class Model:
         text: str | NDArray[Any] | Sequence[int],
         *,
         state: Sequence[Floats] | None = None,
-        unknown: Unknown = "error",
     ) -> State:
         """Return the hidden state of each layer after each character of a text.
 
         Args:
             text: Characters, or ids, integers [T].
             state: The state before the text, one float32 [1, H] for each layer; None = the zero state.
-            unknown: What to do with a character that the model does not know: refuse it (error) or leave it out (skip).
 
         Returns:
             float32 [T, H] for each layer, lowest first.
 
         Raises:
-            CharlmError: as for `logits`, or the model is an ensemble.
+            CharlmError: as for `logits`.
 
         """
-        self._refuse_ensemble("states")
-        parameters = self.bundle.parameters
         first = tuple(layer[0] for layer in self._first_state(state))
-        return read_outputs(parameters, self._encode(text, unknown), first)
+        return read_outputs(self.bundle.parameters, self._encode(text), first)
 
-    def surprise(self, text: str, *, unknown: Unknown = "error") -> "Surprise":
+    def surprise(self, text: str) -> "Surprise":
         """Return the loss of each character of a text, which a notebook colours; raises what `score` raises."""
-        ids = self._encode(text, unknown)
+        ids = self._encode(text)
         return Surprise(tuple(self.vocabulary.glyphs[index] for index in ids), self.score(ids))
 
     def generate(
@@ -254,13 +230,12 @@ class Model:
         seed: int | None = None,
         stop: str | None = None,
         ignore_end: bool = False,
-        unknown: Unknown = "error",
     ) -> GeneratedText:
         """Generate a text that continues a prompt: the prompt is read at once, each character when it is asked for.
 
         Args:
             prompt: What the model reads first; the text does not repeat it.
-            length: The most characters (bytes at level byte) to generate; 0 = without end.
+            length: The most characters to generate; 0 = without end.
             temperature: 0 always chooses the most likely character; below 1 is safer, above 1 wilder than the model.
                 None = `self.sampling_temperature`.
             top_k: Choose among the k most likely characters, 1 or more; None = all.
@@ -269,18 +244,14 @@ class Model:
             seed: 0 or more; the same seed gives the same text. None = a random seed.
             stop: The text ends before the first occurrence of this one.
             ignore_end: Whether to continue with a blank line when the model ends the text.
-            unknown: What to do with a character of the prompt that the model does not know: refuse it (error) or leave
-                it out (skip).
 
         Returns:
             An iterator over the pieces of the text; `str` of it is the whole text.
 
         Raises:
-            CharlmError: an argument is out of range or has another type, a character of the prompt is not known and
-                `unknown` is error, or the temperature is left to a config.yaml that is not a config.
+            CharlmError: an argument is out of range, or the temperature is left to a config.yaml that is not a config.
 
         """
-        self._refuse_ensemble("generate")
         wanted = TextRequest(
             length,
             Sampler(
@@ -293,48 +264,31 @@ class Model:
             prompt=prompt,
             stop="" if stop is None else stop,
             ignore_end=ignore_end,
-            unknown=unknown,
         )
         return generate_text(self.bundle, wanted)
-
-    def _refuse_ensemble(self, name: str) -> None:
-        if self.others:
-            raise CharlmError(f"{name}: {1 + len(self.others)} models; an ensemble is only scored")
 
     def _first_state(self, state: Sequence[Floats] | None) -> State:
         expected = self.zero_state()
         return expected if state is None else _check_state(state, expected)
 
-    def _encode(self, text: str | NDArray[Any] | Sequence[int], unknown: Unknown) -> NDArray[Any]:
-        check_choice("unknown", unknown, Unknown)
+    def _encode(self, text: str | NDArray[Any] | Sequence[int]) -> NDArray[Any]:
         if isinstance(text, str):
-            return self.vocabulary.encode(text, unknown=unknown)
+            return self.vocabulary.encode(text)
         return _check_ids(text, len(self.vocabulary))
 
 
 def _check_ids(ids: NDArray[Any] | Sequence[int], vocabulary_size: int) -> NDArray[Any]:
-    """Return ids [n] as an array; refuse what is not integers [n] from 0 to V - 1, which NumPy might take for an id."""
-    try:
-        array = np.asarray(ids)
-    except ValueError:  # rows of several lengths
-        raise CharlmError(f"ids: found {short_repr(ids)}; must be integers with one axis") from None
-    if array.ndim == 1 and not array.size:
-        return np.zeros(0, np.int64)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise CharlmError(f"ids: found {array.dtype} of shape {array.shape}; must be integers with one axis")
-    wrong = next((number for number in (int(array.min()), int(array.max())) if not 0 <= number < vocabulary_size), None)
-    if wrong is not None:
-        raise CharlmError(f"ids: found {wrong}; must be from 0 to {vocabulary_size - 1}")
+    """Return ids [n] as an array; NumPy would take a negative one for an id from the end."""
+    array = np.asarray(ids, np.int64)
+    for found in (array.min(initial=0), array.max(initial=0)):
+        if not 0 <= found < vocabulary_size:
+            raise CharlmError(f"ids: found {found}; must be from 0 to {vocabulary_size - 1}")
     return array
 
 
 def _check_state(state: Sequence[Floats], expected: State) -> State:
-    """Return a state as float32 arrays; refuse one that has not the shapes of the expected one."""
-    shapes = [layer.shape for layer in expected]
-    try:
-        found = tuple(np.asarray(layer, np.float32) for layer in state)
-    except (TypeError, ValueError):
-        raise CharlmError(f"state: found {short_repr(state)}; must be arrays of the shapes {shapes}") from None
-    if (found_shapes := [layer.shape for layer in found]) != shapes:
-        raise CharlmError(f"state: found shapes {found_shapes}; must be {shapes}")
+    """Return a state as float32 arrays; NumPy would repeat one that has not the shapes of the expected one."""
+    found = tuple(np.asarray(layer, np.float32) for layer in state)
+    if (shapes := [layer.shape for layer in found]) != [layer.shape for layer in expected]:
+        raise CharlmError(f"state: found shapes {shapes}; must be {[layer.shape for layer in expected]}")
     return found

@@ -88,7 +88,6 @@ def plan(
     recipe: str | Path | None = None,
     overrides: Overrides = (),
     step_seconds: float = STEP_SECONDS,
-    skip_undecodable: bool = False,
     show_progress: bool = False,
 ) -> Plan:
     """Find out what `train` would do with the same arguments, from a few steps that are timed and undone.
@@ -100,7 +99,6 @@ def plan(
         recipe: A name in configs/, or a YAML file; None = the one that `train` would take.
         overrides: Values that replace those of the recipe.
         step_seconds: How long to time steps, at least; 0 = a single call of the engine.
-        skip_undecodable: As for `train`.
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
@@ -123,7 +121,6 @@ def plan(
             scratch=folder,
             engines=engines,
             session=session,
-            skip_undecodable=skip_undecodable,
         )
         config, corpus = prepared.config, prepared.corpus
         facts, settings = describe_text(corpus), config.training

@@ -1,19 +1,18 @@
-"""An HTTP endpoint for trained models, as the OpenAI API has it, and a page for writing."""
+"""An HTTP endpoint for trained models, as the OpenAI API has it, and their pages for writing."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from charlm.api.model import Model, load
-from charlm.errors import CharlmError, check_choice
-from charlm.formats.web_page import endpoint_page
+from charlm.errors import CharlmError
+from charlm.formats.web_page import export_html
 from charlm.network.architecture import MODEL
-from charlm.runs.folder import BundleName, as_paths, model_name
+from charlm.runs.folder import model_name
 from charlm.sampling.batch import Batch
 from charlm.sampling.generation import forbidden_ids
 from charlm.serving.jobs import ServedModel
 from charlm.serving.requests import ServerLimits
-from charlm.text.vocabulary import Unknown
 
 INSTALL = "pip install '.[serve]'"
 Announce = Callable[[str, Sequence[str]], object]
@@ -24,8 +23,6 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    checkpoint: BundleName = "best",
-    unknown: Unknown = "error",
     limits: ServerLimits | None = None,
     allowed_hosts: Sequence[str] = (),
     key: str | None = None,
@@ -40,9 +37,6 @@ def serve(
         runs: Runs or bundle folders, or parts of the names of runs; none = the newest run under runs/.
         host: The address to listen at; anything but loopback is open to the network.
         port: 0 to 65535; 0 = any free one.
-        checkpoint: Which model of a run: the one with the best score (best) or the one of the last step (last).
-        unknown: What to do with a character of a prompt that a model does not know: refuse the request (error) or leave
-            the character out (skip).
         limits: What is bounded; None = the defaults.
         allowed_hosts: Names by which the server may be reached, besides localhost and addresses.
         key: What requests must carry, as the key of OpenAI's clients; None = nothing.
@@ -56,9 +50,8 @@ def serve(
             taken; or writing has failed later.
 
     """
-    check_choice("unknown", unknown, Unknown)
     bounds = limits or ServerLimits()
-    models = _load_models(runs, checkpoint)
+    models = _load_models(runs)
     try:
         from charlm.serving.guard import check_allowed, usable_key
         from charlm.serving.server import is_loopback, listen, run_server, url_of
@@ -74,26 +67,24 @@ def serve(
             name,
             model.vocabulary,
             created=int((model.folder / MODEL).stat().st_mtime),
-            units=model.bundle.parameters.state_size,
-            unknown=unknown,
+            page=export_html(model.bundle, title=name)["index.html"],
         )
         for name, model in models.items()
     }
     batches = {name: _batch(model, bounds.slots) for name, model in models.items()}
-    page = endpoint_page({name: model.bundle for name, model in models.items()})
     listener = listen(host, port)
     with listener:
         listener.listen(2048)
         if key is None and not is_loopback(listener):
             say(f"--host {host}: open to the network without a key; set CHARLM_API_KEY")
         announce(url_of(listener), tuple(served))
-        run_server(served, batches, listener, limits=bounds, page=page, allowed_hosts=hosts, key=key, say=say)
+        run_server(served, batches, listener, limits=bounds, allowed_hosts=hosts, key=key, say=say)
 
 
-def _load_models(runs: Sequence[str | Path], checkpoint: BundleName) -> dict[str, Model]:
+def _load_models(runs: Sequence[str | Path]) -> dict[str, Model]:
     models: dict[str, Model] = {}
-    for run in as_paths(runs, name="runs") or (None,):
-        model = load(run, checkpoint=checkpoint)
+    for run in runs or (None,):
+        model = load(run)
         name = model_name(model.folder)
         if name in models:
             raise CharlmError(f"{model.folder}: another model is called {name} too; rename one of the folders")

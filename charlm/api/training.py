@@ -10,7 +10,6 @@ from charlm.config.recipes import find_recipe
 from charlm.engine.cluster import Cluster
 from charlm.engine.factory import KerasEngines, start_engines
 from charlm.engine.runtime import check_tensorflow
-from charlm.errors import check_path
 from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
 from charlm.runs.folder import CORPUS, TEACHERS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.parent import read_initial, read_parent
@@ -32,29 +31,23 @@ def tokenize(
     *,
     recipe: str | Path = "default",
     overrides: Overrides = (),
-    skip_undecodable: bool = False,
     show_progress: bool = False,
 ) -> Corpus:
     """Turn text into a corpus on disk.
 
     Args:
-        sources: Files, folders, glob patterns, .gz files, or - for standard input; one of them or several.
+        sources: Files, folders, .gz files, or - for standard input; one of them or several.
         out: The folder to write; it must be missing or empty.
         recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids.
         overrides: Values that replace those of the recipe.
-        skip_undecodable: Whether to leave out files that are not valid in the encoding, if others are; the manifest of
-            the corpus names them.
         show_progress: Whether to show a bar on standard error.
 
     Raises:
         CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
 
     """
-    check_path("out", out)
     config = load_config(find_recipe(str(recipe)), overrides=overrides)
-    return write_corpus(
-        as_sources(sources), Path(out), config.corpus, skip_undecodable=skip_undecodable, progress=show_progress
-    )
+    return write_corpus(as_sources(sources), Path(out), config.corpus, progress=show_progress)
 
 
 def train(
@@ -66,7 +59,6 @@ def train(
     init: str | Path | None = None,
     run: str | Path | None = None,
     cluster: Cluster | None = None,
-    skip_undecodable: bool = False,
     say: Callable[[str], None] = lambda _: None,
     on_step: OnStep = ignore,
     on_evaluation: OnEvaluation = ignore,
@@ -78,7 +70,7 @@ def train(
     checkpoint and end the training; in another thread, signals are left to the program.
 
     Args:
-        text: What `tokenize` takes: files, folders, glob patterns, .gz files, or - for standard input; one of them or
+        text: What `tokenize` takes: files, folders, .gz files, or - for standard input; one of them or
             several, each file a document. Or a corpus that it made, or the folder of one. None = the plays that come
             with charlm.
         recipe: A name in configs/, or a YAML file. None = the one that suits a text of this size, see
@@ -94,7 +86,6 @@ def train(
         cluster: Several machines that share the run, each of which calls this with the same arguments, on its own
             copies of the text and of models, but for `cluster.task`; only the chief writes `run`. None = this one
             alone.
-        skip_undecodable: As for `tokenize`.
         say: Takes a line for the user, for instance `print`.
         on_step: Called after each step with its number and its training loss in nats per character, of the teachers
             that a run trains too. What it raises ends the training, which can be resumed from its newest checkpoint.
@@ -132,8 +123,6 @@ def train(
             engines=engines,
             session=session,
             parent=None if init is None else read_parent(Path(init)),
-            is_timed=minutes is not None,
-            skip_undecodable=skip_undecodable,
         )
         for line in prepared.describe_advice():
             session.say(line)
@@ -150,7 +139,6 @@ def resume(
     text: Text = None,
     overrides: Overrides = (),
     cluster: Cluster | None = None,
-    skip_undecodable: bool = False,
     say: Callable[[str], None] = lambda _: None,
     on_step: OnStep = ignore,
     on_evaluation: OnEvaluation = ignore,
@@ -164,7 +152,6 @@ def resume(
         text: Of several machines, where those that are not the chief find their copy of the text; None = in `run`.
         overrides: Values that replace those of the run's config.
         cluster: As for `train`; the number of machines may be another one than before.
-        skip_undecodable: As for `tokenize`, of `text`.
         say: Takes a line for the user, for instance `print`.
         on_step: As for `train`.
         on_evaluation: As for `train`.
@@ -188,7 +175,7 @@ def resume(
             check_is_run(folder)
         engines.copy_run(folder)
         if not engines.is_chief:
-            _add_text(folder, text, run, skip_undecodable=skip_undecodable)
+            _add_text(folder, text, run)
         begun = open_run(folder, overrides=overrides)
         engines.agree(begun.config, begun.corpus)
         if engines.is_chief:
@@ -223,13 +210,13 @@ def _quiet_followers(engines: KerasEngines, session: Session) -> contextlib.Abst
     return contextlib.nullcontext() if engines.is_chief else session.silent()
 
 
-def _add_text(folder: Path, text: Text, run: str | Path | None, *, skip_undecodable: bool) -> None:
+def _add_text(folder: Path, text: Text, run: str | Path | None) -> None:
     """Give the copy of a run its text, which is on this machine: as the user names it, or in the folder of the run."""
     sources = as_sources(text if text is not None else find_run(None if run is None else Path(run)) / CORPUS)
     if len(sources) == 1 and is_corpus(Path(sources[0])):
         (folder / CORPUS).symlink_to(Path(sources[0]).resolve(), target_is_directory=True)
     else:
         config, known = load_config(folder / CONFIG_FILE), read_vocabulary(folder / VOCABULARY_FILE)
-        write_corpus(sources, folder / CORPUS, config.corpus, known=known, skip_undecodable=skip_undecodable)
+        write_corpus(sources, folder / CORPUS, config.corpus, known=known)
     for teacher in (folder / TEACHERS).glob("*/"):
         (teacher / CORPUS).symlink_to(Path("..", "..", CORPUS), target_is_directory=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from charlm.config.recipes import find_recipe
 from charlm.engine.factory import start_engines
 from charlm.engine.runtime import check_tensorflow
-from charlm.errors import CharlmError, check_number
+from charlm.errors import CharlmError
 from charlm.runs.folder import RUNS
 from charlm.storage.locks import only_writer
 from charlm.training.preparation import as_sources
@@ -60,11 +60,9 @@ def tune(
         Stopped: a signal came while nothing was trained; it is a KeyboardInterrupt.
 
     """
-    check_number("minutes", minutes, is_positive=True)
-    if trial_minutes is not None:
-        check_number("trial_minutes", trial_minutes, is_positive=True)
-    if trials is not None:
-        check_number("trials", trials, is_whole=True, is_positive=True)
+    for name, number in (("minutes", minutes), ("trial_minutes", trial_minutes), ("trials", trials)):
+        if number is not None and not 0 < number < math.inf:
+            raise CharlmError(f"{name}: found {number:g}; must be a finite number above 0")
     if trial_minutes is not None and 2 * trial_minutes > minutes:
         raise CharlmError(f"trial_minutes: found {trial_minutes:g}; must be at most half of minutes, {minutes:g}")
     path = find_recipe(str(space))

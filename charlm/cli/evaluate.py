@@ -1,6 +1,5 @@
 """`charlm evaluate`: the score of a text, as a table and as JSON."""
 
-import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -11,16 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import (
-    NonEmptyPath,
-    checkpoint_option,
-    describe_skipped,
-    is_given,
-    json_option,
-    run_argument,
-    unknown_option,
-    with_option,
-)
+from charlm.cli.options import NonEmptyPath, is_given, json_option, run_argument
 from charlm.cli.output import align, print_result, say, shows_progress
 from charlm.errors import counted, short_repr
 
@@ -30,9 +20,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "charlm evaluate": "the score of the newest run on its validation text",
-    "charlm evaluate tiny other.txt --unknown skip --baselines": "another text, beside a compressor and n-gram models",
+    "charlm evaluate tiny other.txt --baselines": "another text, beside a compressor and n-gram models",
     "charlm evaluate --protocol windows --window 256": "windows of 256 characters, as nanoGPT scores",
-    "charlm evaluate --dynamic --mix": "a model that goes on learning, mixed with counts and copies",
+    "charlm evaluate --copies": "and how much of the text occurs in the training text",
 }
 
 
@@ -62,29 +52,9 @@ EXAMPLES = {
     default=256,
     help="Characters in a window, for --protocol windows.",
 )
-@checkpoint_option
-@with_option
-@unknown_option("TEXT")
-@click.option(
-    "--dynamic",
-    is_flag=True,
-    help="Learn from each segment of the text after it has been scored; needs the run and TensorFlow.",
-)
-@click.option(
-    "--mix",
-    "mixed",
-    is_flag=True,
-    help="Mix the network with n-gram models and the longest match, which go on learning; needs the run.",
-)
 @click.option("--baselines", is_flag=True, help="Add the scores of a compressor and of n-gram models on the same text.")
 @click.option(
     "--copies", is_flag=True, help="Add how much of the text occurs word for word in the training text; needs the run."
-)
-@click.option(
-    "--surprise",
-    type=NonEmptyPath(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="File to write the nats of each character to, as JSON lines.",
 )
 @json_option
 def evaluate(
@@ -94,14 +64,8 @@ def evaluate(
     split: Literal["train", "validation", "test"] | None,
     protocol: Literal["stream", "windows"],
     window: int,
-    others: tuple[Path, ...],
-    checkpoint: Literal["best", "last"],
-    unknown: Literal["error", "skip"],
-    dynamic: bool,
-    mixed: bool,
     baselines: bool,
     copies: bool,
-    surprise: Path | None,
     as_json: bool,
 ) -> None:
     """Score a text: nats per character, bits per character, perplexity.
@@ -111,90 +75,51 @@ def evaluate(
     """
     if protocol != "windows" and is_given("window"):
         raise click.UsageError("--window is the length of the windows of --protocol windows; add that, or leave it out")
-    if (dynamic or mixed) and protocol != "stream":
-        raise click.UsageError("--dynamic and --mix read the text as a stream; leave out --protocol windows")
     from charlm.api import evaluation
     from charlm.api.model import load
+    from charlm.text.vocabulary import describe_left_out
 
-    model = load(run, checkpoint=checkpoint, others=others, say=say)
-    from charlm.storage.atomic import open_scratch
-
-    with contextlib.nullcontext() if surprise is None else open_scratch(surprise) as write_surprise:
-        found = evaluation.evaluate(
-            model,
-            text,
-            split=split,
-            protocol=protocol,
-            window=window,
-            unknown=unknown,
-            dynamic=dynamic,
-            mixed=mixed,
-            baselines=baselines,
-            copies=copies,
-            write_surprise=write_surprise,
-            show_progress=shows_progress(),
-        )
+    model = load(run, say=say)
+    found = evaluation.evaluate(
+        model,
+        text,
+        split=split,
+        protocol=protocol,
+        window=window,
+        baselines=baselines,
+        copies=copies,
+        show_progress=shows_progress(),
+    )
+    how = protocol if protocol == "stream" else f"windows of {window}"
     if as_json:
-        print_result(_as_json(model, found, protocol=protocol, window=window))
+        print_result(json.dumps({"model": str(model.folder), "protocol": how, **_figures(found)}, default=asdict))
     else:
-        print_result(*_lines(model, found, protocol=protocol, window=window))
-    if found.skipped_characters:
-        say(describe_skipped(found.skipped_characters, str(text)))
-    if found.static is not None and found.is_worse:
-        say(
-            f"{'--mix' if mixed else '--dynamic'} makes the score worse here: {found.score.nats_per_char:.4f} nats per "
-            f"character, {found.static.nats_per_char:.4f} without it; leave it out"
-        )
+        print_result(*_lines(model, found, how=how))
+    if found.left_out:
+        say(describe_left_out(found.left_out, str(text)))
 
 
-def _as_json(model: "Model", found: "Evaluation", *, protocol: str, window: int) -> str:
+def _figures(found: "Evaluation") -> dict[str, Any]:
     score = found.score
-    figures: dict[str, Any] = {
+    return {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
         "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
         "characters": score.characters,
         "standard_error": score.standard_error,
-        "bundle": str(model.folder),
-        "with": [str(folder) for folder in model.others],
-        "text": found.text,
-        "skipped_characters": found.skipped_characters,
-        "protocol": protocol,
-        "window": window if protocol == "windows" else None,
-        "dynamic": {"rates": found.dynamic_rates} if found.dynamic_rates else None,
-        "mixed": found.is_mixed,
-        "static_nats_per_char": found.static.nats_per_char if found.static else None,
-        "static_difference_error": score.difference_error(found.static) if found.static else None,
-        "alone": [
-            {"nats_per_char": other.nats_per_char, "difference_error": score.difference_error(other)}
-            for other in found.alone
-        ],
+        **{name: getattr(found, name) for name in ("text", "left_out", "baselines", "copies", "longest_copy")},
+        "training_characters": found.training_characters,
+        "given_characters": found.given_characters,
     }
-    if found.baselines is not None:
-        figures["baselines"] = found.baselines
-        figures["baselines_given"] = {"characters": found.given_characters, "of": found.training_characters}
-    if found.copies is not None:
-        figures["copies"] = {**asdict(found.copies), "text": found.longest_copy}
-    return json.dumps(figures)
 
 
-def _lines(model: "Model", found: "Evaluation", *, protocol: str, window: int) -> Iterator[str]:
+def _lines(model: "Model", found: "Evaluation", *, how: str) -> Iterator[str]:
     from charlm.evaluation.scoring import ERROR_BLOCK
 
-    how = protocol if protocol == "stream" else f"windows of {window}"
-    if found.dynamic_rates:
-        how = f"stream, learning at a rate of {', '.join(f'{rate:.3g}' for rate in found.dynamic_rates)}"
-    if found.is_mixed:
-        how += ", mixed"
-    names = " + ".join(map(str, (model.folder, *model.others)))
-    yield f"{names}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
+    yield f"{model.folder}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
     yield from _table(found)
     if (error := found.score.standard_error) is not None:
         yield f"  standard error of this model's mean, by blocks of {ERROR_BLOCK} characters: {error:.4f} nats"
-    if (other := found.compared) is not None and (error := found.score.difference_error(other)) is not None:
-        gain = other.nats_per_char - found.score.nats_per_char
-        name = "the best of its networks" if found.alone else "the network as it was trained"
-        yield f"  {gain:.4f} nats below {name}, standard error {error:.4f}"
     if (copies := found.copies) is not None:
         from charlm.text.copies import MIN_SPAN
 

@@ -1,12 +1,12 @@
 """`charlm export`: a model as files of other programs."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, checkpoint_option, json_option, run_argument
+from charlm.cli.options import FOLDER, json_option, run_argument
 from charlm.cli.output import print_result, say
 from charlm.formats import FormatName
 
@@ -38,7 +38,6 @@ EXAMPLES = {
     help="First let the other program, which must be installed, read a text; fail if its logits differ from those of "
     "charlm by more than 1e-4.",
 )
-@checkpoint_option
 @json_option
 def export(
     *,
@@ -46,7 +45,6 @@ def export(
     format_name: FormatName,
     out: Path,
     check: bool,
-    checkpoint: Literal["best", "last"],
     as_json: bool,
 ) -> None:
     """Write a model for another program.
@@ -58,7 +56,7 @@ def export(
     from charlm.api.exporting import export
     from charlm.api.model import load
 
-    written = export(load(run, checkpoint=checkpoint, say=say), out, format=format_name, check=check)
+    written = export(load(run, say=say), out, format=format_name, check=check)
     if as_json:
         import json
 

@@ -4,12 +4,12 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, checkpoint_option, json_option, models_argument, unknown_option
+from charlm.cli.options import FOLDER, json_option, models_argument
 from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import escape_controls
 
@@ -36,29 +36,25 @@ EXAMPLES = {
 @click.option(
     "--out",
     type=FOLDER,
-    metavar="FILE.html|DIR",
-    help="Page to write: FILE.html, or a folder, which also gets each figure as a file.",
+    metavar="FILE.html",
+    help="Page to write.",
 )
-@checkpoint_option
-@unknown_option("the text")
 @json_option
 def inspect(
     *,
     runs: tuple[Path, ...],
     text: Path | None,
     out: Path | None,
-    checkpoint: Literal["best", "last"],
-    unknown: Literal["error", "skip"],
     as_json: bool,
 ) -> None:
     """Show what a network does: how far it remembers, what its units follow, where it errs.
 
     The page holds the text coloured by surprise, gradients by lag, usable context, impulse response, Lyapunov
-    exponents, units, calibration and more, for one run or for several side by side. It is one file that loads nothing
-    from elsewhere.
+    exponents, units and more, for one run or for several side by side. It is one file that loads nothing from
+    elsewhere.
     """
     if out is None and not as_json:
-        raise click.UsageError("name a page with --out FILE.html, or a folder, or print the numbers with --json")
+        raise click.UsageError("name a page with --out FILE.html, or print the numbers with --json")
     from charlm.api import inspection
 
     with _shown_progress() as progress:
@@ -66,8 +62,6 @@ def inspect(
             runs,
             out=out,
             text=text,
-            checkpoint=checkpoint,
-            unknown=unknown,
             say=say,
             progress=progress,
         )

@@ -119,12 +119,13 @@ def schema() -> None:
 def completion(*, shell: str) -> None:
     """Print the script with which a shell completes charlm.
 
-    It completes commands, options, recipes, runs, and after -s the keys of settings and their values, if they are
-    names. A key takes a tenth of a second: nothing heavy is imported.
+    It completes commands, options, recipes and runs. A key takes a tenth of a second: nothing heavy is imported.
     """
-    from charlm.cli.completion import completion_script
+    from click.shell_completion import get_completion_class
 
-    print_result(*completion_script(main, shell=shell).splitlines())
+    found = get_completion_class(shell)
+    assert found is not None
+    print_result(*found(main, {}, "charlm", "_CHARLM_COMPLETE").source().splitlines())
 
 
 @main.command(cls=Command, examples={"charlm info": "what a report of a problem should have"})

@@ -1,6 +1,6 @@
 """The arguments and options that several commands share, and what a shell completes for them.
 
-Completion reads recipes and settings from the files that come with charlm: it must be fast.
+Completion reads recipes from the files that come with charlm: it must be fast.
 """
 
 import math
@@ -12,7 +12,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from charlm.cli.output import be_quiet
-from charlm.errors import counted
 
 Suggestions = list[CompletionItem[str]]
 FILES: CompletionItem[str] = CompletionItem("", type="file")
@@ -40,43 +39,6 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
 
     names = [*run_names(), *shipped_models(), *(f"{RUNS}/{name}" for name in run_names() if "/" in incomplete)]
     return [FILES, *(CompletionItem(name) for name in names if name.startswith(incomplete))]
-
-
-OPTIMIZER = "training.optimizer"
-OPTIMIZER_ARGUMENTS = ("weight_decay", "beta_1", "beta_2", "epsilon", "momentum", "nesterov", "rho")
-"""Those that several optimizers of Keras have; any other argument of the optimizer is a key too."""
-OPTIMIZERS = ("adam", "adamw", "muon", "sgd", "rmsprop", "nadam", "adamax", "lion")
-
-
-def suggest_settings(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Return `KEY=` for the keys that begin so; after `KEY=`, the values of a key that has a few names for them."""
-    from charlm.config.recipes import describe_settings
-
-    if "=" in incomplete:
-        key = incomplete.partition("=")[0]
-        return [CompletionItem(found) for value in _values(key) if (found := f"{key}={value}").startswith(incomplete)]
-    known = {f"{OPTIMIZER}.{name}": "An argument of the Keras optimizer." for name in OPTIMIZER_ARGUMENTS}
-    keys = {**describe_settings(), **known}
-    return [CompletionItem(f"{key}=", help=meaning) for key, meaning in keys.items() if key.startswith(incomplete)]
-
-
-def _values(key: str) -> list[str]:
-    """Return the values of a setting that can be named: those of an enumeration, true and false, null."""
-    import json
-
-    from charlm.config.recipes import SCHEMA, section_name
-
-    if key == f"{OPTIMIZER}.name":
-        return list(OPTIMIZERS)
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    setting: dict[str, Any] = schema
-    for part in key.split("."):
-        section = schema["$defs"][name] if (name := section_name(setting)) else setting
-        setting = section.get("properties", {}).get(part, {})
-    values: list[str] = []
-    for choice in setting.get("anyOf", [setting]):
-        values += choice.get("enum", {"boolean": ["true", "false"], "null": ["null"]}.get(choice.get("type"), []))
-    return values
 
 
 class NonEmptyPath(click.Path):
@@ -115,31 +77,14 @@ FOLDER = NonEmptyPath(path_type=Path)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
 set_option = click.option(
     "-s",
     "--set",
     "overrides",
     multiple=True,
-    shell_complete=suggest_settings,
     metavar="KEY=VALUE",
     help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
-)
-checkpoint_option = click.option(
-    "--checkpoint",
-    type=click.Choice(["best", "last"]),
-    default="best",
-    help="Which model of a run to use: the one with the best score or the one of the last step.",
-)
-
-with_option = click.option(
-    "--with",
-    "others",
-    multiple=True,
-    type=FOLDER,
-    shell_complete=suggest_runs,
-    metavar="RUN",
-    help="Another run or bundle, whose logits are averaged with those of the first; can be repeated.",
 )
 
 
@@ -189,28 +134,6 @@ def recipe_option(default: str) -> Decorator:
     )
 
 
-skip_undecodable_option = click.option(
-    "--skip-undecodable",
-    is_flag=True,
-    help="Leave out files that are not valid in corpus.encoding, if others are, and name them.",
-)
-
-
-def unknown_option(text: str) -> Decorator:
-    """Return the option --unknown for a command that reads `text`."""
-    return click.option(
-        "--unknown",
-        type=click.Choice(["error", "skip"]),
-        default="error",
-        help=f"What to do with a character of {text} that the model does not know: refuse it or leave it out.",
-    )
-
-
-def describe_skipped(count: int, text: str) -> str:
-    """Return the line that tells the user how many characters of `text` --unknown skip has left out."""
-    return f"left out {counted(count, 'character')} of {text} that the model does not know"
-
-
 _NAME = "or a part of a name that only one run under runs/ has"
 run_argument = click.argument(
     "run",
@@ -236,6 +159,6 @@ corpus_argument = click.argument(
     "corpus",
     nargs=-1,
     type=FOLDER,
-    help="Text: files, folders, glob patterns, .gz files, - for standard input; or one folder that tokenize "
+    help="Text: files, folders, .gz files, - for standard input; or one folder that tokenize "
     "wrote.  [default: the plays that come with charlm]",
 )

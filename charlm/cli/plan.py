@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import corpus_argument, json_option, recipe_option, set_option, skip_undecodable_option
+from charlm.cli.options import corpus_argument, json_option, recipe_option, set_option
 from charlm.cli.output import fill, print_result, say, shows_progress, terminal_width
 
 if TYPE_CHECKING:
@@ -27,14 +27,12 @@ EXAMPLES = {
 @corpus_argument
 @recipe_option("the recipe that suits the size of the text")
 @set_option
-@skip_undecodable_option
 @json_option
 def plan(
     *,
     corpus: tuple[Path, ...],
     recipe: str | None,
     overrides: tuple[str, ...],
-    skip_undecodable: bool,
     as_json: bool,
 ) -> None:
     """Say what train would do: sizes, memory, steps and time.
@@ -50,7 +48,6 @@ def plan(
         corpus or None,
         recipe=recipe,
         overrides=overrides,
-        skip_undecodable=skip_undecodable,
         show_progress=shows_progress(),
     )
     if as_json:

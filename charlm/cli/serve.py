@@ -1,14 +1,13 @@
-"""`charlm serve`: an OpenAI-compatible endpoint and a page."""
+"""`charlm serve`: an OpenAI-compatible endpoint and pages for writing."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import checkpoint_option, host_option, models_argument, port_option, unknown_option
+from charlm.cli.options import host_option, models_argument, port_option
 from charlm.cli.output import print_result, say
 
 EXAMPLES = {
@@ -41,8 +40,6 @@ EXAMPLES = {
     default=4096,
     help="The most characters that a text may have.",
 )
-@checkpoint_option
-@unknown_option("a prompt")
 def serve(
     *,
     runs: tuple[Path, ...],
@@ -51,13 +48,11 @@ def serve(
     allowed_hosts: tuple[str, ...],
     slots: int,
     max_tokens: int,
-    checkpoint: Literal["best", "last"],
-    unknown: Literal["error", "skip"],
 ) -> None:
-    """Serve models at an OpenAI-compatible endpoint, and at / a page for writing.
+    """Serve models at an OpenAI-compatible endpoint, and at / the page that `charlm export --format html` writes.
 
-    The URL is printed when the server listens. Requests must carry the key in the variable CHARLM_API_KEY, if there is
-    one. Ctrl-C or SIGTERM ends it, after the answers that were begun.
+    The pages of further models are at /NAME. The URL is printed when the server listens. Requests must carry the key in
+    the variable CHARLM_API_KEY, if there is one. Ctrl-C or SIGTERM ends it, after the answers that were begun.
     """
     from charlm.hardware import limit_product_threads
 
@@ -69,8 +64,6 @@ def serve(
         runs,
         host=host,
         port=port,
-        checkpoint=checkpoint,
-        unknown=unknown,
         limits=ServerLimits(
             slots=slots,
             waiting=4 * slots,

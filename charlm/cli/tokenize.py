@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, quiet_option, recipe_option, set_option, skip_undecodable_option
+from charlm.cli.options import FOLDER, quiet_option, recipe_option, set_option
 from charlm.cli.output import print_result, say, shows_progress
 
 EXAMPLES = {
     "charlm tokenize book.txt --out corpus": "a corpus of one document",
-    "charlm tokenize 'texts/**/*.txt' --out corpus -s corpus.encoding=cp1252": "many documents that are not UTF-8",
+    "charlm tokenize texts --out corpus -s corpus.encoding=cp1252": "the files of a folder, which are not UTF-8",
     "charlm train corpus": "train on it",
 }
 
@@ -21,16 +21,13 @@ EXAMPLES = {
     nargs=-1,
     required=True,
     metavar="PATH...",
-    help="Text: a file, a folder, a glob pattern, a .gz file, or - for standard input.",
+    help="Text: a file, a folder, a .gz file, or - for standard input.",
 )
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; it must be missing or empty.")
 @recipe_option("default")
 @set_option
-@skip_undecodable_option
 @quiet_option
-def tokenize(
-    *, paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...], skip_undecodable: bool
-) -> None:
+def tokenize(*, paths: tuple[str, ...], out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
     """Turn text into a corpus on disk.
 
     Each file is a document; the model learns where one ends. Of the recipe, only the section corpus is used: it says
@@ -45,7 +42,6 @@ def tokenize(
         out,
         recipe=recipe or "default",
         overrides=overrides,
-        skip_undecodable=skip_undecodable,
         show_progress=shows_progress(),
     )
     for finding in find_omissions(corpus):

@@ -14,7 +14,6 @@ from charlm.cli.options import (
     quiet_option,
     recipe_option,
     set_option,
-    skip_undecodable_option,
     suggest_runs,
 )
 from charlm.cli.output import cut, print_result, say, shows_progress
@@ -70,7 +69,6 @@ EXAMPLES = {
     "[default: TF_CONFIG]",
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
-@skip_undecodable_option
 @quiet_option
 def train(
     *,
@@ -83,7 +81,6 @@ def train(
     resume: bool,
     cluster: str | None,
     task: int | None,
-    skip_undecodable: bool,
 ) -> None:
     """Train a model on a text.
 
@@ -105,7 +102,6 @@ def train(
                 text=corpus or None,
                 overrides=overrides,
                 cluster=machines,
-                skip_undecodable=skip_undecodable,
                 say=say,
                 show_progress=shows_progress(),
             )
@@ -118,7 +114,6 @@ def train(
                 init=init,
                 run=folder,
                 cluster=machines,
-                skip_undecodable=skip_undecodable,
                 say=say,
                 show_progress=shows_progress(),
             )

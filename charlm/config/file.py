@@ -53,20 +53,19 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def load_config(path: Path, *, overrides: Overrides = (), follow_links: bool = True) -> Config:
+def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
     """Read a config from a YAML file.
 
     Args:
         path: A file of at most 100,000 bytes, UTF-8.
         overrides: Values that replace those of the file.
-        follow_links: Whether `path` may be a link.
 
     Raises:
         CharlmError: the file cannot be read, is too large, or is not a mapping in YAML, or a key or value is not valid;
             the message names the file or override, the key, the value and the nearest valid key.
 
     """
-    values = read_values(path, follow_links=follow_links)
+    values = read_values(path)
     config, others = parse_config(values, origin=str(path)), parse_overrides(overrides)
     return parse_config(merge(values, others), origin="override") if others else config
 
@@ -152,9 +151,9 @@ def is_resumable(key: str) -> bool:
     return False
 
 
-def read_values(path: Path, *, follow_links: bool = True) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
     """Return the sections of a YAML file as nested mappings; raises CharlmError if it is not a mapping in YAML."""
-    values = read_yaml(path, follow_links=follow_links)
+    values = read_yaml(path)
     if values is None:
         return {}
     if not isinstance(values, dict):

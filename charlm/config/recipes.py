@@ -3,7 +3,6 @@
 `suited_recipe` says which recipe suits a text of a given size.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,22 +66,6 @@ def describe_recipe(name: str) -> str:
     return " ".join(line.removeprefix("# ") for line in head)
 
 
-def describe_settings() -> dict[str, str]:
-    """Return what each setting means by its dotted key, read without pydantic from the schema that ships."""
-    schema, found = json.loads(SCHEMA.read_text(encoding="utf-8")), dict[str, str]()
-
-    def collect(before: str, section: Mapping[str, Any]) -> None:
-        """Add the settings of a section, whose dotted key is `before`."""
-        for name, setting in section["properties"].items():
-            if inner := section_name(setting):
-                collect(f"{before}{name}.", schema["$defs"][inner])
-            else:
-                found[f"{before}{name}"] = setting["description"]
-
-    collect("", schema)
-    return found
-
-
 def section_name(setting: Mapping[str, Any]) -> str | None:
     """Return the definition to which the schema of a setting refers if the setting is a section, None for a value."""
     references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
@@ -99,8 +82,6 @@ class RecipeAdvice:
     """For the user."""
     minutes: float | None = None
     """How long to train in place of the length in the recipe; None = as the recipe says."""
-    teacher_seeds: tuple[int, ...] = ()
-    """Of the teachers that are trained first, unless the user says how long to train."""
     better: str | None = None
     """A recipe that scores better and takes longer, or None."""
     times: float = 1.0
@@ -110,15 +91,11 @@ class RecipeAdvice:
     def options(self) -> str:
         """What stands for the advice on a command line."""
         minutes = "" if self.minutes is None else f" --minutes {self.minutes:g}"
-        seeds = f" -s training.teacher_seeds={[*self.teacher_seeds]}".replace(", ", ",") if self.teacher_seeds else ""
-        return f"-c {self.recipe}{minutes}{seeds}"
+        return f"-c {self.recipe}{minutes}"
 
 
 SUITED = {
-    60_000: RecipeAdvice(
-        *("small", "so little text is soon learnt by heart: n-grams and two networks teach another"),
-        teacher_seeds=(11, 12),
-    ),
+    60_000: RecipeAdvice("small", "so little text is soon learnt by heart: n-grams teach a narrow network"),
     500_000: RecipeAdvice("default", "its width and dropout were chosen for texts of 70,000 to 300,000 characters"),
     2_000_000: RecipeAdvice(
         *("shakespeare", "four narrow layers learn a text of about a million characters in minutes"),

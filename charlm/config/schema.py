@@ -89,15 +89,12 @@ class CorpusConfig(_Section):
     """
 
     encoding: str = "utf-8"
-    """Encoding of the text files, by its name in Python, for instance `cp1252`. Not used at level `byte`."""
-    level: Literal["char", "byte"] = "char"
-    """What gets an id: each character (Unicode code point) that the text contains, or each of the 256 byte values."""
-    normalize: Literal["none", "NFC", "NFKC"] = "none"
-    """Unicode normal form that the text is brought into; `none` leaves it as it is. Level `byte` allows only `none`."""
+    """Encoding of the text files, by its name in Python, for instance `cp1252`.
+    `latin-1` gives each byte an id."""
     min_count: Positive | None = None
     """Characters that occur less often than this in the text share the unknown id; 1 keeps all. null = 1 for a text of
     at most 256 different characters, else one for each million characters of the text, but less if more than 0.5% of
-    the text would be unknown. Level `byte` allows only 1 and null."""
+    the text would be unknown."""
     validation_fraction: Fraction = 0.1
     """Share of the text on which the network is evaluated during training. The text is split by position: training
     first, then validation, then test."""
@@ -190,8 +187,8 @@ class OptimizerConfig(BaseModel):
         extra="allow", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    name: str = "adam"
-    """Name of the Keras optimizer in upper or lower case, for instance `adamw`, `muon` or `sgd`."""
+    name: Literal["adam", "adamw", "muon", "sgd"] = "adam"
+    """The Keras optimizer."""
     learning_rate: Resumable[Annotated[float, Field(ge=1e-30, le=1e6)]] = 2e-3
     """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
 
@@ -204,35 +201,12 @@ class OptimizerConfig(BaseModel):
 class ScheduleConfig(_Section):
     """How the learning rate depends on the step."""
 
-    name: Literal["constant", "cosine", "exponential"] = "cosine"
-    """How the rate falls after the warm-up: not at all, along half a cosine, or by the same factor for every
-    character read."""
+    name: Literal["constant", "cosine"] = "cosine"
+    """How the rate falls after the warm-up: not at all, or along half a cosine."""
     warmup_steps: NotNegative = 0
     """Steps over which the rate rises in a straight line at first; never more than a tenth of the run."""
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Rate of the last step, as a share of optimizer.learning_rate. Not used by `constant`."""
-
-
-class EarlyStoppingConfig(_Section):
-    """When to end a run because its validation loss no longer falls."""
-
-    min_weights_per_character: NotNegativeFloat = 10.0
-    """Weights of the network for each character of the training text below which the run does not end for this reason;
-    0 = it always may. A network with many weights for its text memorises it."""
-    patience: Positive = 5
-    """Evaluations in a row without a new best loss after which the run ends."""
-    min_delta: NotNegativeFloat = 0.0
-    """Nats per character by which a loss must be lower than the best so far to be the new best."""
-
-
-class DivergenceConfig(_Section):
-    """When training has diverged, and ends with an error; a loss or a gradient that is not finite always counts."""
-
-    tolerance_nats: Annotated[float, Field(gt=0)] | None = 1.0
-    """Nats per character by which the mean training loss of `patience_steps` steps may exceed the lowest such mean;
-    null = no limit."""
-    patience_steps: Positive = 200
-    """Steps over which the training loss is averaged before it is compared, so that a short peak does no harm."""
 
 
 class TrainingConfig(_Section):
@@ -305,10 +279,9 @@ class TrainingConfig(_Section):
     """Parts into which a batch is cut; each is computed on one core. null = the number of cores when the run begins, or
     fewer, so that a part has at least 8 rows. It determines the rounding of the sums, so a run keeps its number of
     parts on any machine."""
-    early_stopping: Resumable[EarlyStoppingConfig | None] = EarlyStoppingConfig()
-    """When to end a run because its validation loss no longer falls; null = it does not end for this reason. By default
-    it may if the text is small for the network."""
-    divergence: Resumable[DivergenceConfig] = DivergenceConfig()
+    early_stopping: Resumable[Positive | None] = None
+    """Evaluations in a row without a new best validation loss after which the run ends; null = it does not end for
+    this reason."""
     evaluate_every: Resumable[Positive | None] = None
     """Steps between two evaluations; one more follows the last step. null = 500, or fewer if a run would otherwise have
     fewer than 20 evaluations."""

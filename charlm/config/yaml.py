@@ -118,19 +118,18 @@ def parse_yaml(text: str, *, origin: str) -> Any:
     return value
 
 
-def read_yaml(path: Path, *, follow_links: bool = True) -> Any:
+def read_yaml(path: Path) -> Any:
     """Return the value that a YAML file holds.
 
     Args:
         path: A file of at most 100,000 bytes, UTF-8.
-        follow_links: Whether `path` may be a link.
 
     Raises:
         CharlmError: the file cannot be read, or as `parse_yaml`.
 
     """
     try:
-        text = read_file(path, limit=MAX_CONFIG_BYTES, follow_links=follow_links).decode("utf-8")
+        text = read_file(path, limit=MAX_CONFIG_BYTES).decode("utf-8")
     except UnicodeDecodeError:
         raise CharlmError(f"{path}: cannot be read as YAML: not UTF-8 text") from None
     return parse_yaml(text, origin=str(path))

@@ -16,7 +16,6 @@ from charlm.config.schema import Config
 from charlm.engine.distribution import Machine
 from charlm.engine.kernel import load_kernel
 from charlm.engine.model import (
-    CharacterRNN,
     State,
     build_model,
     named_seeds,
@@ -58,7 +57,6 @@ class KerasEngine:
         self.model = build_model(config, vocabulary_size, precision=precision)
         self.optimizer = build_optimizer(self.settings.optimizer, precision=precision)
         weights = self.model.trainable_variables
-        self._names = _names_in_order(self.model)
         self.optimizer.build(weights)
         momentum = self.settings.average_momentum
         self.average = None if momentum is None else WeightAverage(weights, momentum)
@@ -130,9 +128,7 @@ class KerasEngine:
         seconds = time.perf_counter() - started
         losses, norms = results.losses.numpy().tolist(), results.gradient_norms.numpy().tolist()
         self.state = results.state
-        return StepMetrics(
-            losses, norms, seconds, dict(zip(self._names, results.last_norms.numpy().tolist(), strict=True))
-        )
+        return StepMetrics(losses, norms, seconds)
 
     def parameters(self) -> Parameters:
         """Return a copy of the weights for the NumPy engine: of their average if one is kept."""
@@ -186,12 +182,6 @@ def _finished(results: StepResults) -> StepResults:
     """Return results after all of them have been computed: TensorFlow returns before that."""
     results.losses.numpy()
     return results
-
-
-def _names_in_order(model: CharacterRNN) -> list[str]:
-    """Return the names of the trained weights in the order of `model.trainable_variables`."""
-    names = {id(variable): name for name, variable in named_weights(model).items()}
-    return [names[id(variable)] for variable in model.trainable_variables]
 
 
 def named_slots(optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,18 +17,24 @@ from charlm.engine.muon import Muon
 from charlm.engine.recurrence import Tensor
 from charlm.errors import CharlmError, nearest, short_repr
 
-_NOT_OFFERED = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # these wrap other optimizers
+_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "muon": Muon,
+    "sgd": keras.optimizers.SGD,
+}
 _SET_ELSEWHERE = {
     "clipnorm": "training.clip_norm clips the gradient",
     "global_clipnorm": "training.clip_norm clips the gradient",
     "clipvalue": "training.clip_norm clips the gradient",
     "loss_scale_factor": "float32 gradients need no loss scale",
+    "use_ema": "training.average_momentum averages the weights",
+    "ema_momentum": "training.average_momentum averages the weights",
+    "ema_overwrite_frequency": "training.average_momentum averages the weights",
 }
 _COUNTS = {
     "ns_steps": (0, 100),  # each adds nodes to the graph
     "gradient_accumulation_steps": (2, 1_000_000),
-    "ema_overwrite_frequency": (1, 1_000_000),
-    "warmup_steps": (0, 1_000_000_000),
 }
 """The least and the most of arguments that count something."""
 
@@ -37,15 +43,15 @@ def build_optimizer(config: OptimizerConfig, *, precision: str = "float32") -> k
     """Return the Keras optimizer that a config describes.
 
     Args:
-        config: The name, the learning rate and the arguments; the case of the name does not matter.
+        config: The name, the learning rate and the arguments.
         precision: The precision of the matrix products of Muon, float32 or bfloat16.
 
     Raises:
-        CharlmError: Keras has no such optimizer or argument, or the argument has another type or a value that Keras
+        CharlmError: the optimizer has no such argument, or the argument has another type or a value that Keras
             refuses; the message names the key.
 
     """
-    optimizer = _optimizer_class(config.name)
+    optimizer = _OPTIMIZERS[config.name]
     for key, value in config.arguments.items():
         _check_argument(optimizer, key, value)
     try:
@@ -55,19 +61,6 @@ def build_optimizer(config: OptimizerConfig, *, precision: str = "float32") -> k
     if isinstance(built, Muon):
         built.precision = precision
     return built
-
-
-def _optimizer_class(name: str) -> Any:
-    classes = {
-        class_name.lower(): found
-        for class_name, found in vars(keras.optimizers).items()
-        if inspect.isclass(found) and class_name not in _NOT_OFFERED
-    } | {"muon": Muon}
-    if name.lower() in classes:
-        return classes[name.lower()]
-    near = nearest(name.lower(), classes)
-    hint = f"did you mean {near}?" if near else f"there are {', '.join(sorted(classes))}"
-    raise CharlmError(f"training.optimizer.name: found {name!r}; {hint}")
 
 
 def _check_argument(optimizer: Any, key: str, value: Any) -> None:

@@ -91,8 +91,6 @@ class StepResults(NamedTuple):
     """The loss of each step in nats per character, float32 [K], at temperature 1 and without regularization."""
     gradient_norms: Tensor
     """The global norm of each step's gradient before clipping, float32 [K]."""
-    last_norms: Tensor
-    """The norm of the gradient of each tensor in the last step before clipping, float32 [number of tensors]."""
 
 
 @dataclass(frozen=True)
@@ -188,36 +186,35 @@ def compile_steps(
     variables = model.trainable_variables
     gradients_of = GradientsOfParts(model, shares, objective, compiled=compiled)
 
-    def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor, Tensor]:
-        """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norms of its gradient."""
+    def step(window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+        """Take a step on a window [T + 1, R]; return the state after it, its loss, and the norm of its gradient."""
         if reset_rate:
             seed = tf.stack([batches.seed, tf.cast(optimizer.iterations, tf.int32)])  # so that a step is repeatable
             drawn = tf.random.stateless_uniform([batches.batch_size, 1], seed)
             state = tuple(tf.where(drawn[shares.rows] < reset_rate, 0.0, layer) for layer in state)
         state, loss, gradients = gradients_of(window, state, soft)
-        norms = tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients])
-        norm = tf.norm(norms)
+        norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         optimizer.apply(gradients, variables)
         if average is not None:
             average.update(optimizer.iterations)
-        return state, loss, norm, norms
+        return state, loss, norm
 
     def steps(windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor) -> StepResults:
         """Take K steps; see `TrainSteps`."""
         count = tf.shape(windows)[0]
 
-        def step_at(index: Tensor, state: State, losses: Any, norms: Any, _: Tensor) -> tuple[Any, ...]:
+        def step_at(index: Tensor, state: State, losses: Any, norms: Any) -> tuple[Any, ...]:
             """Take the step at an index, 0 to K - 1; return the index of the next, and the results so far."""
             optimizer.learning_rate.assign(rates[index])
-            state, loss, norm, last_norms = step(windows[index], soft_targets[index], state)
-            return index + 1, state, losses.write(index, loss), norms.write(index, norm), last_norms
+            state, loss, norm = step(windows[index], soft_targets[index], state)
+            return index + 1, state, losses.write(index, loss), norms.write(index, norm)
 
         losses, norms = (tf.TensorArray(tf.float32, count) for _ in range(2))
-        none_yet = (0, state, losses, norms, tf.zeros(len(variables)))
-        _, state, losses, norms, last_norms = tf.while_loop(lambda index, *_: index < count, step_at, none_yet)
-        return StepResults(state, losses.stack(), norms.stack(), last_norms)
+        none_yet = (0, state, losses, norms)
+        _, state, losses, norms = tf.while_loop(lambda index, *_: index < count, step_at, none_yet)
+        return StepResults(state, losses.stack(), norms.stack())
 
     @cache
     def of_length(length: int) -> Any:

@@ -92,7 +92,7 @@ def unigram_nats(ids: Ids, training: Ids, *, vocabulary_size: int) -> float:
 def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | None:
     """Score a text with a compressor: ln 2 times the bits that the text adds, divided by the number of ids.
 
-    What is compressed is UTF-8 (at level byte, the bytes themselves), with a zero byte for each end-of-text id. The
+    What is compressed is UTF-8, with a zero byte for each end-of-text id. The
     training text and the first id of the text come before the ids that are scored. The compressor is LZMA at level 9,
     whose dictionary holds both texts, up to 64 MiB. (bz2 sorts blocks of 900,000 bytes independently: what it adds
     depends on where the block of the text happens to begin.)
@@ -120,7 +120,7 @@ def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | 
 
 
 def text_bytes(ids: Ids, vocabulary: Vocabulary, *, block: int = BLOCK) -> Iterator[bytes]:
-    """Encode a text as UTF-8, or at level byte as its bytes; an end-of-text id is a zero byte.
+    """Encode a text as UTF-8; an end-of-text id is a zero byte.
 
     Args:
         ids: Integers [n].
@@ -132,10 +132,9 @@ def text_bytes(ids: Ids, vocabulary: Vocabulary, *, block: int = BLOCK) -> Itera
 
     """
     glyphs = [UNKNOWN_GLYPH if i == vocabulary.unknown_id else c or "\0" for i, c in enumerate(vocabulary.characters)]
-    encoding = "latin-1" if vocabulary.level == "byte" else "utf-8"
     code_points = np.array([ord(glyph) for glyph in glyphs], "<u4")
     for start in range(0, len(ids), block):
-        yield code_points[ids[start : start + block]].tobytes().decode("utf-32-le").encode(encoding)
+        yield code_points[ids[start : start + block]].tobytes().decode("utf-32-le").encode()
 
 
 Counts = NDArray[np.int64]

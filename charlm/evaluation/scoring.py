@@ -6,9 +6,8 @@ read. The nats are not finite if the logits are not.
 Axes: T time, B batch.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
@@ -17,9 +16,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, counted
-from charlm.network.ensemble import BLOCK, VALUES_AT_ONCE, Network, read_blocks, read_pieces
-from charlm.network.rnn import Floats, State, bits, nats, perplexity, standard_error
-from charlm.text.vocabulary import Vocabulary
+from charlm.network.reading import BLOCK, VALUES_AT_ONCE, read_blocks, read_pieces
+from charlm.network.rnn import Floats, Parameters, State, bits, nats, perplexity, standard_error
 
 WINDOWS_AT_ONCE = 128
 STREAMS, WARM_UP = 64, 256
@@ -121,12 +119,12 @@ def mean_and_error(values: Floats, positions: NDArray[Any], *, block: int = ERRO
 
 
 def score_ids(
-    network: Network, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int, state: State | None = None
+    parameters: Parameters, ids: NDArray[Any], *, protocol: ScoringProtocol, window: int, state: State | None = None
 ) -> Iterator[Floats]:
     """Score a text by a protocol.
 
     Args:
-        network: The weights of a network, or an ensemble.
+        parameters: The weights.
         ids: Integers [n], n >= 2.
         protocol: stream reads the text once from start to end, windows reads each window from the zero state.
         window: The number of characters in a window, 1 or more; for the protocol windows.
@@ -140,18 +138,14 @@ def score_ids(
 
     """
     if protocol == "stream":
-        return only_finite(score_stream(network, ids, state=state))
+        return only_finite(score_stream(parameters, ids, state=state))
     if protocol == "windows":
-        return only_finite(score_windows(network, ids, window=window))
+        return only_finite(score_windows(parameters, ids, window=window))
     assert_never(protocol)
 
 
-def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier checkpoint") -> Iterator[Floats]:
-    """Yield blocks of nats unchanged.
-
-    Args:
-        blocks: Nats, float32 arrays of any shape.
-        advice: The end of the error message: what to do if the weights are too large.
+def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
+    """Yield blocks of nats, float32 arrays of any shape, unchanged.
 
     Raises:
         CharlmError: while iterating, the sum of a block is not finite.
@@ -160,19 +154,19 @@ def only_finite(blocks: Iterable[Floats], *, advice: str = "use an earlier check
     for block in blocks:
         total = float(block.sum(dtype=np.float64))
         if not math.isfinite(total):
-            raise CharlmError(f"the loss is {total}: the weights are too large; {advice}")
+            raise CharlmError(f"the loss is {total}: the weights are too large; use an earlier checkpoint")
         yield block
 
 
 def score_stream(
-    network: Network, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
+    parameters: Parameters, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
 ) -> Iterator[Floats]:
     """Score a text that is read once from start to end: each id is scored given all ids before it.
 
     The memory taken does not grow with n.
 
     Args:
-        network: The weights of a network, or an ensemble.
+        parameters: The weights.
         ids: Integers [n], n >= 2.
         block: How many ids to read at once, at most; 1 or more.
         state: The state before the first id, [1, H] for each layer; None = the zero state.
@@ -185,11 +179,11 @@ def score_stream(
 
     """
     _check_length(ids)
-    return nats_of(stream_logits(network, ids, block=block, state=state), ids)
+    return nats_of(stream_logits(parameters, ids, block=block, state=state), ids)
 
 
 def score_windows(
-    network: Network,
+    parameters: Parameters,
     ids: NDArray[Any],
     *,
     window: int = 256,
@@ -202,7 +196,7 @@ def score_windows(
     to W ids before it in the window. The last window may be shorter.
 
     Args:
-        network: The weights of a network, or an ensemble.
+        parameters: The weights.
         ids: Integers [n], n >= 2.
         window: W, the number of ids in a window, 1 or more.
         windows_at_once: How many windows to read side by side, at most; 1 or more.
@@ -220,28 +214,30 @@ def score_windows(
         raise CharlmError(f"window {window}: must be 1 or more")
     window = min(window, len(ids) - 1)
     batch = max(1, min(windows_at_once, values_at_once // window))
-    return _score_windows(network, ids, window, batch=batch, values_at_once=values_at_once)
+    return _score_windows(parameters, ids, window, batch=batch, values_at_once=values_at_once)
 
 
 def _score_windows(
-    network: Network, ids: NDArray[Any], window: int, *, batch: int, values_at_once: int
+    parameters: Parameters, ids: NDArray[Any], window: int, *, batch: int, values_at_once: int
 ) -> Iterator[Floats]:
     windows = sliding_window_view(ids, window + 1)[::window]
     for first in range(0, len(windows), batch):
         columns = windows[first : first + batch].T
-        state = network.zero_state(columns.shape[1])
-        blocks = read_blocks(network, columns[:-1], state, values_at_once=values_at_once)
+        state = parameters.zero_state(columns.shape[1])
+        blocks = read_blocks(parameters, columns[:-1], state, values_at_once=values_at_once)
         yield np.concatenate([*nats_of((logits for logits, _ in blocks), columns)]).T.ravel()
     rest = ids[len(windows) * window :]
     if len(rest) > 1:
-        yield from score_stream(network, rest)
+        yield from score_stream(parameters, rest)
 
 
-def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = STREAMS, warm_up: int = WARM_UP) -> Score:
+def estimate_stream(
+    parameters: Parameters, ids: NDArray[Any], *, streams: int = STREAMS, warm_up: int = WARM_UP
+) -> Score:
     """Estimate the score of `score_stream`, many times faster, by reading pieces of the text side by side.
 
     Args:
-        network: The weights of a network, or an ensemble.
+        parameters: The weights.
         ids: Integers [n], n >= 2.
         streams: The number of pieces, at most; 1 or more.
         warm_up: How many ids to read before each piece, 0 or more; see `read_pieces`.
@@ -255,7 +251,7 @@ def estimate_stream(network: Network, ids: NDArray[Any], *, streams: int = STREA
     """
     _check_length(ids)
     losses = np.empty(len(ids) - 1, np.float32)
-    for logits, positions in read_pieces(network, ids, streams=streams, warm_up=warm_up):
+    for logits, positions in read_pieces(parameters, ids, streams=streams, warm_up=warm_up):
         losses[positions] = nats(logits, ids[positions + 1])
     return mean_score([losses])
 
@@ -266,11 +262,11 @@ def ids_read(length: int, *, streams: int = STREAMS, warm_up: int = WARM_UP) -> 
 
 
 def stream_logits(
-    network: Network, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
+    parameters: Parameters, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
 ) -> Iterator[Floats]:
     """Yield the logits after each id of a text [n] but the last, read from a state or zero: float32 [t, V] in order."""
-    first = network.zero_state(1) if state is None else state
-    return (logits[:, 0] for logits, _ in read_blocks(network, ids[:-1, None], first, block=block))
+    first = parameters.zero_state(1) if state is None else state
+    return (logits[:, 0] for logits, _ in read_blocks(parameters, ids[:-1, None], first, block=block))
 
 
 def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:
@@ -284,51 +280,3 @@ def nats_of(blocks: Iterable[Floats], ids: NDArray[Any]) -> Iterator[Floats]:
 def _check_length(ids: NDArray[Any]) -> None:
     if len(ids) < 2:
         raise CharlmError(f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score")
-
-
-def record_surprise(
-    blocks: Iterable[Floats],
-    ids: NDArray[Any],
-    vocabulary: Vocabulary,
-    write: Callable[[bytes], object],
-) -> Iterator[Floats]:
-    """Yield the nats of a text unchanged, and write a line of JSON for each character but the first.
-
-        {"position": 1, "character": "x", "nats": 1.234}
-
-    `position` counts the ids from 0. At level byte the second key is `byte`, with a number. For a reserved id its value
-    is null, and a key `reserved` with "unknown" or "end of text" follows. The memory taken does not grow with the text.
-
-    Args:
-        blocks: The nats of ids 1 to n - 1, float32 arrays in text order.
-        ids: Integers [n].
-        vocabulary: The characters by id.
-        write: Called with whole lines, ASCII.
-
-    Yields:
-        The blocks, each after its lines have been written.
-
-    """
-    labels = _labels(vocabulary)
-    position = 1
-    for block in blocks:
-        scored = [labels[index] for index in ids[position : position + block.size].tolist()]
-        lines = (
-            f'{{"position": {number}, {label}, "nats": {value:.7g}}}\n'
-            for number, (label, value) in enumerate(zip(scored, block.ravel().tolist(), strict=True), start=position)
-        )
-        write("".join(lines).encode("ascii"))
-        position += block.size
-        yield block
-
-
-def _labels(vocabulary: Vocabulary) -> list[str]:
-    """Return, by id, the text between the position and the nats."""
-    reserved = {vocabulary.unknown_id: "unknown", vocabulary.end_of_text_id: "end of text"}
-    key = "byte" if vocabulary.level == "byte" else "character"
-    return [
-        f'"{key}": null, "reserved": "{reserved[index]}"'
-        if character is None
-        else f'"{key}": {json.dumps(ord(character) if vocabulary.level == "byte" else character)}'
-        for index, character in enumerate(vocabulary.characters)
-    ]

@@ -21,10 +21,9 @@ def summarize(bundle: Bundle) -> str:
     """Return what a model is, in a sentence."""
     shape = bundle.architecture
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
-    kind = "bytes" if bundle.vocabulary.level == "byte" else "characters"
     nats = known_score(bundle.facts)
     tail = "" if nats is None else f"; {nats:.2f} nats ({bits(nats):.2f} bits) per character on unseen text"
-    return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(bundle.vocabulary):,} {kind}{tail}."
+    return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(bundle.vocabulary):,} characters{tail}."
 
 
 def model_card(bundle: Bundle, *, title: str, program: str, usage: str, names: Iterable[str]) -> str:

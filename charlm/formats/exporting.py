@@ -73,9 +73,9 @@ C_RESERVED = 0xFFFFFFFF
 def export_c(bundle: Bundle) -> dict[str, bytes]:
     """Return run.c, which writes text, and model.bin, which it reads; nothing of the bundle becomes C code.
 
-    model.bin is little-endian. It begins with the bytes CHARLM-1 and ten int32: V, layers, H, the width of the input
+    model.bin is little-endian. It begins with the bytes CHARLM-1 and nine int32: V, layers, H, the width of the input
     (E, or V without an embedding), whether there is an embedding, whether there are skip connections, the number of the
-    activation, whether an id is a byte, and the unknown id and the end-of-text id (-1 = none). Then follow the code
+    activation, and the unknown id and the end-of-text id (-1 = none). Then follow the code
     point of each id, uint32 [V] (2^32 - 1 = reserved), and float32 matrices, row after row: the embedding [V, E] if
     there is one; for each layer the kernel of the layer below [H, H] (none for layer 0), the kernel of the input
     [V or E, H] if the layer reads it, the bias [H] (zeros if there is none) and the recurrent kernel [H, H]; the kernel
@@ -90,7 +90,6 @@ def export_c(bundle: Bundle) -> dict[str, bytes]:
         shape.embedding is not None,
         shape.skip_connections,
         C_ACTIVATIONS[shape.activation],
-        vocabulary.level == "byte",
         -1 if vocabulary.unknown_id is None else vocabulary.unknown_id,
         -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id,
     ]
@@ -131,8 +130,7 @@ class Format:
     """From a bundle and the name of the model to the files by name; raises CharlmError if they cannot be made."""
     read_logits: ReadLogits
     usage: str
-    """How to use it, in Markdown; a `string.Template` with `layers`, `units`, `temperature` and `decode`, what
-    makes the text of characters: at level byte they stand for bytes."""
+    """How to use it, in Markdown; a `string.Template` with `layers`, `units` and `temperature`."""
     suffix: str | None = None
     """The suffix of its file, if it has a single one."""
 
@@ -178,7 +176,6 @@ def hub_files(bundle: Bundle, found: Format, files: Mapping[str, bytes], *, titl
         layers=shape.layers,
         units=shape.units,
         temperature=f"{temperature:g}",
-        decode='.encode("latin-1").decode("utf-8", "replace")' if bundle.vocabulary.level == "byte" else "",
     )
     card = model_card(bundle, title=title, program=found.reader, usage=usage, names=files)
     return {

@@ -1,7 +1,7 @@
 """HTML: one file that writes text in a browser, without a network or a server.
 
 The weights are float32 in base64, in the order of `Parameters.tensors`; model.js computes, page.js is the
-interface. `endpoint_page` gives the same page another source of characters, the server that it comes from.
+interface.
 """
 
 import base64
@@ -16,16 +16,13 @@ from charlm.formats.card import summarize
 from charlm.formats.programs import read_shipped
 from charlm.network.bundle import Bundle
 
-_TAKE = """
+_START = """
 const take = (id) => {
   const element = document.getElementById(id);
   element.remove();
   return element.textContent;
 };
-"""
-_START = f"""{_TAKE}globalThis.page = startPage(new LocalSource(JSON.parse(take("network")), take("weights")));
-"""
-_START_ENDPOINT = f"""{_TAKE}globalThis.page = startPage(new EndpointSource(JSON.parse(take("models"))));
+globalThis.page = startPage(new LocalSource(JSON.parse(take("network")), take("weights")));
 """
 
 
@@ -37,52 +34,31 @@ def export_html(bundle: Bundle, *, title: str) -> dict[str, bytes]:
     return {"index.html": render_page(title=title, scripts=scripts, data=data).encode()}
 
 
-def endpoint_page(bundles: Mapping[str, Bundle]) -> bytes:
-    """Return the page of a server: it writes by requests to the server that it comes from.
-
-    Args:
-        bundles: The models by name; one or more.
-
-    """
-    scripts = [*map(read_shipped, ("endpoint.js", "state.js", "page.js")), _START_ENDPOINT]
-    data = {"models": json_for_page([{"name": name, **_about(bundle)} for name, bundle in bundles.items()])}
-    title = next(iter(bundles)) if len(bundles) == 1 else "charlm"
-    return render_page(title=title, scripts=scripts, data=data, connect="'self'").encode()
-
-
-def _about(bundle: Bundle) -> dict[str, Any]:
-    """Return what the page says of a model, and begins with."""
-    shape, temperature = bundle.architecture, bundle.sampling_temperature()
-    return {"summary": summarize(bundle), "temperature": temperature, "layers": shape.layers, "units": shape.units}
-
-
 def _spec(bundle: Bundle, title: str) -> dict[str, Any]:
     shape = bundle.architecture
+    about = {"summary": summarize(bundle), "temperature": bundle.sampling_temperature()}
     return {
         "title": title,
-        "about": _about(bundle),
+        "about": {**about, "layers": shape.layers, "units": shape.units},
         "architecture": {name: getattr(shape, name) for name in shape.__dataclass_fields__},
         "tensors": [[name, tensor.size] for name, tensor in bundle.parameters.tensors().items()],
         "vocabulary": json.loads(bundle.vocabulary.to_json()),
     }
 
 
-def render_page(
-    *, title: str, scripts: Sequence[str], data: Mapping[str, str] | None = None, connect: str = "'none'"
-) -> str:
+def render_page(*, title: str, scripts: Sequence[str], data: Mapping[str, str] | None = None) -> str:
     """Return the page. It loads nothing; its content policy allows only its own scripts and style.
 
     Args:
         title: The name of the model; any text.
         scripts: JavaScript, run in this order; the last one calls `startPage` of page.js with a source of characters.
         data: Texts by the id of their element, for the scripts; none may contain `<`.
-        connect: What the scripts may connect to, as the policy has it: 'none' or 'self'.
 
     """
     style = read_shipped("page.css")
     policy = (
         f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; img-src data:; "
-        f"connect-src {connect}; base-uri 'none'; form-action 'none'"
+        f"connect-src 'none'; base-uri 'none'; form-action 'none'"
     )
     blocks = [f'<script type="text/plain" id="{name}">{text}</script>' for name, text in (data or {}).items()]
     return Template(read_shipped("page.html")).substitute(

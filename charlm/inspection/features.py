@@ -20,7 +20,7 @@ from typing import Any, Literal, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.text.vocabulary import UNKNOWN_GLYPH, Vocabulary
+from charlm.text.vocabulary import Vocabulary
 
 Kind = Literal["yes/no", "number"]
 Ranks = NDArray[np.float32]
@@ -68,15 +68,9 @@ def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...
 def readable_text(ids: NDArray[Any], vocabulary: Vocabulary) -> str:
     """Return a text with one character for each of its ids [T].
 
-    The end-of-text id becomes a line break, the unknown id U+FFFD. At level byte, each byte becomes the character that
-    it is a part of in UTF-8, or U+FFFD.
+    The end-of-text id becomes a line break, the unknown id U+FFFD.
     """
-    glyphs = vocabulary.glyphs
-    text = "".join([glyphs[index] or "\n" for index in ids.tolist()])
-    if vocabulary.level == "char":
-        return text
-    decoded = text.encode("latin-1").decode("utf-8", "surrogateescape")  # a surrogate is one byte that is no text
-    return "".join(UNKNOWN_GLYPH if "\udc80" <= c <= "\udcff" else c * len(c.encode()) for c in decoded)
+    return "".join([vocabulary.glyphs[index] or "\n" for index in ids.tolist()])
 
 
 def is_vowel(character: str) -> bool:

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -121,16 +121,11 @@ def theme_css() -> str:
 
 def image(figure: "Figure", *, label: str) -> str:
     """Return a figure as an <img> element that loads nothing; `label` says what it shows, for a screen reader."""
-    data = base64.b64encode(figure_file(figure, "svg", background="none")).decode("ascii")
-    return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
-
-
-def figure_file(figure: "Figure", kind: Literal["svg", "png"], *, background: str = PAPER) -> bytes:
-    """Return a figure as the contents of a file, in the light theme; the same figure gives the same bytes."""
     file = io.BytesIO()
-    names = ("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",)
-    figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, facecolor=background, metadata=dict.fromkeys(names))
-    return file.getvalue()
+    names = ("Date", "Creator", "Format", "Type")  # none of them: the same figure gives the same bytes
+    figure.savefig(file, format="svg", facecolor="none", metadata=dict.fromkeys(names))
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    return f'<img class="chart" alt="{safe(label)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def share_limits(figures: "Sequence[Figure]") -> None:

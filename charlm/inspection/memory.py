@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import mean_and_error
 from charlm.inspection.figures import RULE, band, canvas, legend, log_scale, positive, series
-from charlm.inspection.section import Chart, Reading, Section, Table, layer_name
+from charlm.inspection.section import Chart, Reading, Section, layer_name
 from charlm.network.gradients import LagCurve, Trace, lag_curves, push_forward, slope
 from charlm.network.rnn import Parameters, advance, log_softmax
 from charlm.network.rnn import nats as character_nats
@@ -392,11 +392,5 @@ IMPULSE = Section(
         "impulse-response",
         "change of the state (median; the band holds 8 of 10 replacements) and of the prediction (mean) by lag",
         draw_impulse_response,
-    ),
-    Table(
-        "Verdict",
-        ("response", "its length, characters", "half-life, characters"),
-        lambda found, _: [(found.verdict, found.length, found.half_life)],
-        is_folded=False,
     ),
 )

@@ -1,36 +1,25 @@
-"""A report on one or more runs as a page: a file, or a folder with every figure beside it.
+"""A report on one or more runs as a page.
 
 A page is one file of HTML: everything in it, nothing from elsewhere, and a content policy that says so. Its numbers are
 those of the reports: nothing is computed here.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from charlm import __version__
-from charlm.errors import CharlmError
-from charlm.inspection.figures import figure_file, figure_style, image, share_limits, theme_css
+from charlm.inspection.figures import figure_style, image, share_limits, theme_css
 from charlm.inspection.markup import equation, folded, safe, script_json, source_hash, table, visible
 from charlm.inspection.report import SECTIONS, Report
 from charlm.inspection.section import Chart, Section, rests_on
-from charlm.storage.atomic import check_has_name, write_file, write_folder
+from charlm.storage.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEMORY = "The lengths differ: the context is what helps to predict, the gradient is how far back a loss can teach."
-PAGE = "index.html"
-KINDS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
-"""The files of each figure."""
-PAGE_ENDINGS = {".html", ".htm"}
-MARK = '<!doctype html>\n<html lang="en"><!-- charlm inspect -->'
-"""How every page begins."""
-_CHARTS = "|".join(section.chart.name for section in SECTIONS if section.chart)
-_OURS = re.compile(rf"{re.escape(PAGE)}|(?:{_CHARTS})(?:-\d+)?\.(?:svg|png)")
 
 
 def write_page(reports: Sequence[Report], out: Path) -> None:
@@ -38,57 +27,17 @@ def write_page(reports: Sequence[Report], out: Path) -> None:
 
     Args:
         reports: One or more; they stand side by side.
-        out: A file that ends in .html or .htm; or a folder, which gets the page as index.html and every figure as SVG
-            and PNG. A folder of an earlier report is replaced in a single step.
+        out: The file.
 
     Raises:
-        CharlmError: the file or folder cannot be written, or the folder holds something else than a report.
+        CharlmError: the file cannot be written.
 
     """
-    check_place(out)
-    figures = draw_charts(reports)
-    page = render_page(reports, figures).encode()
-    if _is_file_name(out):
-        write_file(out, page)
-        return
-    contents = {PAGE: page}
-    with figure_style():
-        for name, figure in figures.items():
-            contents |= {f"{name}.{kind}": figure_file(figure, kind) for kind in KINDS}
-    write_folder(out, contents)
-
-
-def check_place(out: Path) -> None:
-    """Raise CharlmError if `write_page` would refuse a place because of what is there, or is not."""
-    if _is_file_name(out):
-        if not out.parent.is_dir():
-            raise CharlmError(f"{out}: there is no folder {out.parent}; make it first")
-    else:
-        check_has_name(out)
-        if out.exists():
-            _check_is_report(out)
-
-
-def _is_file_name(out: Path) -> bool:
-    return out.suffix.lower() in PAGE_ENDINGS and not out.is_dir()
-
-
-def _check_is_report(folder: Path) -> None:
-    """Refuse a folder whose contents a report must not replace."""
-    if not folder.is_dir():
-        raise CharlmError(f"{folder}: neither a folder nor a name that ends in .html; name one of these")
-    names = {path.name for path in folder.iterdir()}
-    if names and not (PAGE in names and all(map(_OURS.fullmatch, names)) and _is_page(folder / PAGE)):
-        raise CharlmError(f"{folder}: holds files that are not a report; name a new folder, or a file FILE.html")
-
-
-def _is_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(MARK)) == MARK.encode()
+    write_file(out, render_page(reports, draw_charts(reports)).encode())
 
 
 def draw_charts(reports: Sequence[Report]) -> "dict[str, Figure]":
-    """Return every figure by the name of its file, without ending: `NAME` for one run, `NAME-1`, ... for several."""
+    """Return every figure by its name: `NAME` for one run, `NAME-1`, ... for several."""
     figures: dict[str, Figure] = {}
     with figure_style():
         for section in SECTIONS:
@@ -96,14 +45,14 @@ def draw_charts(reports: Sequence[Report]) -> "dict[str, Figure]":
                 continue
             found = [report.get(section.name) for report in reports]
             drawn = [None if each is None else section.chart.draw(each) for each in found]
-            named = {_file_name(section.chart, run, reports): figure for run, figure in enumerate(drawn) if figure}
+            named = {_figure_name(section.chart, run, reports): figure for run, figure in enumerate(drawn) if figure}
             if section.chart.shares_limits:
                 share_limits([*named.values()])
             figures |= named
     return figures
 
 
-def _file_name(chart: Chart, run: int, reports: Sequence[Report]) -> str:
+def _figure_name(chart: Chart, run: int, reports: Sequence[Report]) -> str:
     return chart.name if len(reports) == 1 else f"{chart.name}-{run + 1}"
 
 
@@ -118,14 +67,13 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         HTML that loads nothing and runs no script but its own.
 
     """
-    reports = [_with_bytes_named(report) for report in reports]
     style, script = theme_css() + _asset("page.css"), _asset("page.js")
     title = "charlm inspect: " + ", ".join(report.name for report in reports)
     with figure_style():
         sections = [(section, _section(section, reports, figures)) for section in SECTIONS]
     links = "".join(f'<li><a href="#{each.name}">{safe(each.title)}</a></li>' for each, _ in sections)
     return (
-        f'{MARK}<head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="generator" content="charlm {__version__}"><link rel="icon" href="data:,">'
@@ -138,14 +86,6 @@ def render_page(reports: Sequence[Report], figures: "Mapping[str, Figure]") -> s
         f'<script type="application/json" id="numbers">{_data(reports)}</script>'
         f"<script>{script}</script></body></html>\n"
     )
-
-
-def _with_bytes_named(report: Report) -> Report:
-    r"""Return the report with bytes that are not ASCII named by an escape such as \xc3: alone, they are no letters."""
-    if report.level != "byte":
-        return report
-    names = tuple(each if each is None or each.isascii() else ascii(each)[1:-1] for each in report.characters)
-    return replace(report, characters=names)
 
 
 def _asset(name: str) -> str:
@@ -196,7 +136,7 @@ def _section(section: Section, reports: Sequence[Report], figures: "Mapping[str,
     columns = []
     for run, report in enumerate(reports):
         name = f"<h3>{safe(report.name)}</h3>" if len(reports) > 1 else ""
-        figure = None if section.chart is None else figures.get(_file_name(section.chart, run, reports))
+        figure = None if section.chart is None else figures.get(_figure_name(section.chart, run, reports))
         columns.append(f'<div class="run">{name}{_body(section, report, figure, run) or missing}</div>')
     return (
         f'<section id="{section.name}"><div class="words"><h2>{safe(section.title)}</h2>{equation(section.equation)}'

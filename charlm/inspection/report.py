@@ -8,25 +8,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charlm.errors import CharlmError, check_name, counted
-from charlm.inspection.calibration import CALIBRATION
-from charlm.inspection.curves import CURVES
 from charlm.inspection.diagram import NETWORK
 from charlm.inspection.fixed_points import FIXED_POINTS
 from charlm.inspection.loss_by_class import LOSS
 from charlm.inspection.markup import to_plain
 from charlm.inspection.memory import CONTEXT, GRADIENT, IMPULSE
-from charlm.inspection.saturation import SATURATION
 from charlm.inspection.section import Limits, Reading, Section, Subject
 from charlm.inspection.stability import LYAPUNOV, SPECTRUM
 from charlm.inspection.surprise import SURPRISE
 from charlm.inspection.units import UNITS
-from charlm.text.vocabulary import Level
 
 SECTIONS = (
-    *(NETWORK, CURVES, SURPRISE, LOSS, CALIBRATION),
+    *(NETWORK, SURPRISE, LOSS),
     *(CONTEXT, GRADIENT, IMPULSE),
     *(SPECTRUM, LYAPUNOV, FIXED_POINTS),
-    *(UNITS, SATURATION),
+    UNITS,
 )
 """In the order in which a page tells them: what was built, what it predicts, what it remembers, how."""
 ORDER = tuple(sorted(SECTIONS, key=lambda section: not section.is_essential))
@@ -47,14 +43,12 @@ class Report:
     text_name: str
     """What was read: a name for the user."""
     characters: tuple[str | None, ...]
-    """The character of each id; None for a reserved id. At level byte, U+0000 to U+00FF are the byte values."""
+    """The character of each id; None for a reserved id."""
     activation: str
     notes: tuple[str, ...]
     """What was left out, each a sentence."""
     found: Mapping[str, Any]
     """What each section has found, by its name; one that could not be made is missing, and `notes` says why."""
-    level: Level = "char"
-    """What an id stands for."""
 
     def get(self, name: str) -> Any:
         """Return what a section has found, None if it is missing; raise CharlmError if there is no such section."""
@@ -114,7 +108,6 @@ def inspect_run(
         activation=reading.parameters.activation,
         notes=tuple(notes),
         found=found,
-        level=reading.vocabulary.level,
     )
 
 
@@ -127,7 +120,7 @@ def to_json(report: Report) -> dict[str, Any]:
     finite is null.
     Ids are indices of `characters`.
     """
-    names = ("name", "text_name", "characters", "activation", "notes", "level")
+    names = ("name", "text_name", "characters", "activation", "notes")
     plain: dict[str, Any] = {name: to_plain(getattr(report, name)) for name in names}
     for section in ORDER:
         found = report.get(section.name)

@@ -4,10 +4,9 @@ How a quantity is computed, its figure and its table are in one module: another 
 `Section`, and a name in `charlm.inspection.report`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from charlm.inspection.markup import to_plain
 from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
 from charlm.network.rnn import Parameters, State, read_outputs
+from charlm.text.vocabulary import describe_left_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,12 +54,8 @@ class Subject:
     """The text, integers [n], n >= 2."""
     training_ids: NDArray[Any] | None = None
     """The text that the network was trained on, integers [m]; None if it is not known."""
-    validation_ids: NDArray[Any] | None = None
-    """The text that the run was evaluated on while it trained, integers [v]; None if it is not known."""
-    run: Path | None = None
-    """The folder of the run; None for a bundle without its run."""
-    skipped_characters: int = 0
-    """How many characters were left out of the text, because the model does not know them."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How often each character occurs that was left out of the text, because the model does not know it."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +78,6 @@ class Limits:
     """Characters that are replaced, one at a time, for the impulse response."""
     lags: int = 128
     """How far gradients are followed back, and the impulse response on."""
-
-    def follow(self, *, positions: int | None, lags: int | None) -> "Limits":
-        """Return limits with which so many gradients and responses are followed so far, if the text is long enough.
-
-        Args:
-            positions: Predictions and replaced characters, 1 or more; None = as now.
-            lags: Characters, 1 or more; None = as now.
-
-        """
-        if positions is None and lags is None:
-            return self
-        far = lags or self.lags
-        gradients, responses = positions or self.gradient_positions, positions or self.response_positions
-        return replace(
-            self,
-            positions=max(self.positions, far + max(far, gradients, responses) + 2),
-            gradient_positions=gradients,
-            response_positions=responses,
-            lags=far,
-        )
 
 
 def limits_for(parameters: Parameters) -> Limits:
@@ -172,8 +148,8 @@ class Reading:
 
     def left_out(self) -> list[str]:
         """Return what the limits, and the model's vocabulary, leave out, each a sentence."""
-        read, whole, skipped = len(self.ids), len(self.subject.ids), self.subject.skipped_characters
-        notes = [f"Text: without {counted(skipped, 'character')} that the model does not know."] if skipped else []
+        read, whole, left_out = len(self.ids), len(self.subject.ids), self.subject.left_out
+        notes = [f"{describe_left_out(left_out, 'the text').replace('left', 'Left', 1)}."] if left_out else []
         if read < whole:
             notes.append(f"Text: the first {read:,} of {whole:,} characters.")
         known, used = self.subject.training_ids, self.training_ids
@@ -196,7 +172,7 @@ class Chart:
     """A figure that is drawn for each run."""
 
     name: str
-    """Unique among all charts; the beginning of the names of its files."""
+    """Unique among all charts."""
     label: str
     """What it shows: the caption, and what a screen reader says."""
     draw: "Callable[[Any], Figure | None]"

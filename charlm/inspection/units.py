@@ -1,9 +1,8 @@
-"""Which units of a network follow a feature of the text, compared with what chance gives, and a browser of all units.
+"""Which units of a network follow a feature of the text, compared with what chance gives.
 
 Axes: T the characters of the text, H the units of a layer, N those of all layers, K variants of a feature.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,7 @@ from charlm.inspection.features import (
     shift_within,
 )
 from charlm.inspection.figures import BLUE, INK, ORANGE, PURPLE, canvas, legend, room_for
-from charlm.inspection.markup import passage, safe, to_plain
-from charlm.inspection.section import MOST_STATES, Characters, Chart, Reading, Rows, Section, Table, layer_name
+from charlm.inspection.section import MOST_STATES, Chart, Reading, Rows, Section, Table, layer_name
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 
@@ -40,10 +38,6 @@ SHIFTS = 200
 BEST = 3
 """How many units are named for a feature."""
 MOST_INTERPRETABLE = 12
-EXCERPT = (2_000, 4_000)
-"""The least and the most characters of the excerpt, if the text has as many."""
-EXCERPT_VALUES = 1_000_000
-"""How many outputs the excerpt has in all, unless that makes it shorter than the least."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +88,6 @@ class FeatureScores:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerOutputs:
-    """The outputs of a layer on an excerpt, for a browser of its units."""
-
-    layer: int
-    values: NDArray[np.float64]
-    """h_t, [T, H], rounded to two decimals."""
-    features: tuple[str | None, ...]
-    """The feature that each unit follows most closely; None if it is not beyond chance on any."""
-    strengths: NDArray[np.float64]
-    """The strength of each unit on that feature, [H]; 0 if there is none."""
-
-
-@dataclass(frozen=True, eq=False)
 class Units:
     """What the units of a network follow."""
 
@@ -119,12 +100,6 @@ class Units:
     has fewer than MIN_POSITIONS characters."""
     interpretable: tuple[UnitScore, ...]
     """The strongest score of each of the most interpretable units, strongest first; all are beyond chance."""
-    excerpt: NDArray[np.int64]
-    """The ids of the excerpt, the part of the text with the most features in it, int64 [T]; `layers` has the outputs of
-    every unit after each."""
-    layers: tuple[LayerOutputs, ...]
-    excerpt_start: int = 0
-    """The position in the text of the first character of the excerpt."""
 
 
 def score_units(
@@ -165,27 +140,12 @@ def score_units(
         )
         for feature in frequent
     ]
-    length = min(max(EXCERPT_VALUES // len(places), EXCERPT[0]), EXCERPT[1])
-    start = _richest_part(frequent, length)
-    excerpt = slice(start, start + length)
     return Units(
         positions=range(len(ids)),
         shifts=shifts,
-        features=tuple(feature for feature, _ in scores),
-        interpretable=_most_interpretable([feature for feature, _ in scores]),
-        excerpt=ids[excerpt],
-        layers=_layers([output[excerpt] for output in outputs], scores),
-        excerpt_start=start,
+        features=tuple(scores),
+        interpretable=_most_interpretable(scores),
     )
-
-
-def _richest_part(features: Sequence[Feature], length: int) -> int:
-    """Return where the part of a text begins in which most features occur MIN_COUNT times; fewer count for less."""
-    marks = [feature.values > 0 for feature in features if feature.kind == "yes/no"]
-    if not marks or len(marks[0]) <= length:
-        return 0
-    sums = np.cumsum(np.pad(np.stack(marks), ((0, 0), (1, 0))), 1)
-    return int(np.minimum(sums[:, length:] - sums[:, :-length], MIN_COUNT).sum(0).argmax())
 
 
 def _is_frequent(feature: Feature) -> bool:
@@ -200,7 +160,7 @@ def _score(
     ranked: Sequence[tuple[Ranks, NDArray[Any]]],
     shifted: Sequence[Values],
     places: Sequence[tuple[int, int]],
-) -> tuple[FeatureScores, Values]:
+) -> FeatureScores:
     """Score all units on a feature.
 
     Args:
@@ -208,9 +168,6 @@ def _score(
         ranked: The ranks and the groups: over the whole text, and among the positions with the same character.
         shifted: The shifted feature, [K, T], for each of these.
         places: The layer and the number of each unit, [N].
-
-    Returns:
-        What is worth telling of the feature; and the strength of each unit, [N], 0 if it is not beyond chance.
 
     """
     association, given = (associate(*each, feature.values[None], feature.kind)[:, 0] for each in ranked)
@@ -230,8 +187,7 @@ def _score(
         )
         for index in np.argsort(-strength, kind="stable")[:BEST].tolist()
     )
-    found = FeatureScores(feature.name, feature.kind, chance, best, int(is_beyond.sum()))
-    return found, np.where(is_beyond, strength, 0)
+    return FeatureScores(feature.name, feature.kind, chance, best, int(is_beyond.sum()))
 
 
 def _most_interpretable(features: Sequence[FeatureScores]) -> tuple[UnitScore, ...]:
@@ -241,23 +197,6 @@ def _most_interpretable(features: Sequence[FeatureScores]) -> tuple[UnitScore, .
     for score in sorted(beyond, key=lambda score: -score.strength):
         chosen.setdefault((score.layer, score.unit), score)
     return tuple(chosen.values())[:MOST_INTERPRETABLE]
-
-
-def _layers(excerpt: Sequence[Any], scores: Sequence[tuple[FeatureScores, Values]]) -> tuple[LayerOutputs, ...]:
-    widths = [output.shape[1] for output in excerpt]
-    names = [None, *(feature.feature for feature, _ in scores)]
-    strengths = np.stack([np.zeros(sum(widths)), *(strength for _, strength in scores)])
-    borders = np.cumsum(widths)[:-1]
-    best, highest = (np.split(values, borders) for values in (strengths.argmax(0), strengths.max(0)))
-    return tuple(
-        LayerOutputs(
-            layer=layer,
-            values=np.asarray(np.round(output.astype(np.float64), 2), np.float64),
-            features=tuple(names[index] for index in best[layer].tolist()),
-            strengths=highest[layer],
-        )
-        for layer, output in enumerate(excerpt)
-    )
 
 
 def make_units(reading: Reading) -> Units:
@@ -304,57 +243,6 @@ def feature_rows(units: Units, _: object) -> Rows:
     ]
 
 
-def _centre_and_scale(outputs: LayerOutputs, unit: int) -> tuple[float, float]:
-    """Return the output of a unit that has no colour, its median, and the distance from it with the strongest one."""
-    values = outputs.values[:, unit]
-    centre = float(np.median(values)) if len(values) else 0.0
-    return centre, float(np.abs(values - centre).max(initial=0)) or 1.0
-
-
-def browser(units: Units, characters: Characters, run: int) -> str:
-    """Return a browser of all units; `run` is the number of the run on the page, from 0."""
-    best = "".join(
-        f'<option value="{score.layer} {score.unit}"{" selected" * (index == 0)}>'
-        f"rnn.{score.layer}, unit {score.unit}: {safe(score.feature)}"
-        for index, score in enumerate(units.interpretable)
-    )
-    layers = "".join(f'<option value="{each.layer}">rnn.{each.layer}' for each in units.layers)
-    names = [characters[index] for index in units.excerpt]
-    text = passage(names, [0] * len(names), label="text coloured by a unit")
-    hidden = "" if best else " hidden"
-    first = f'<label{hidden}>The most interpretable: click one<br><select class="best" size="6">{best}</select></label>'
-    return (
-        f'<div class="browser" data-run="{run}">{first}<label>Layer <select class="layer">{layers}</select> '
-        f'unit <input class="unit" type="number" min="0" value="0"></label>'
-        f'<p class="help">Orange: above the median output of the unit on this text; blue: below; the colour grows with '
-        f"the root of the distance.</p>{text}"
-        f'<div class="panel low" aria-live="polite"></div></div>'
-    )
-
-
-def _pack(values: NDArray[np.floating[Any]]) -> dict[str, Any]:
-    """Return outputs [T, H] in a byte each, for a small page: `values` in base64, signed, in units of `step`."""
-    finite = np.nan_to_num(values, posinf=0, neginf=0)
-    step = float(np.abs(finite).max(initial=0)) / np.iinfo(np.int8).max or 1.0
-    return {"values": base64.b64encode(np.rint(finite / step).astype(np.int8).tobytes()).decode(), "step": step}
-
-
-def units_data(units: Units) -> dict[str, Any]:
-    """Return what the script of the browser reads."""
-    return {
-        "ids": units.excerpt.tolist(),
-        "layers": [
-            {
-                "scales": [_centre_and_scale(each, unit) for unit in range(each.values.shape[1])],
-                **_pack(each.values),
-                "features": list(each.features),
-                "strengths": to_plain(each.strengths),
-            }
-            for each in units.layers
-        ],
-    }
-
-
 UNITS = Section(
     "units",
     "What single units follow",
@@ -376,6 +264,4 @@ UNITS = Section(
         ),
         feature_rows,
     ),
-    browser,
-    units_data,
 )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from charlm.config.schema import Config
 
 FORMAT = 1
-FACTS = ("step", "epoch", "score", "temperature", "corpus")
+FACTS = ("step", "epoch", "score", "corpus")
 """What model.json holds of a model besides what is needed to use it."""
 MAX_HEADER_BYTES = 1_000_000
 """The largest model.json, config.yaml and header of weights.safetensors that are read."""
@@ -52,8 +52,7 @@ class Bundle:
     config: str
     """The contents of config.yaml: every setting of the run."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """The step, epoch, score and text (`corpus`) of the model, and the `temperature` that its logits are divided by
-    already, as model.json holds them."""
+    """The step, epoch, score and text (`corpus`) of the model, as model.json holds them."""
 
     def parse_config(self, *, origin: str = f"{CONFIG_FILE} of the bundle") -> "Config":
         """Return the config of the run that wrote the bundle.
@@ -164,7 +163,7 @@ def read_bundle(folder: Path, *, read: ReadFile = read_file) -> Bundle:
 def _model_bytes(folder: Path, read: ReadFile) -> bytes | None:
     """Return the contents of model.json, which change if any file of the bundle does, or None if it cannot be read."""
     try:
-        return read(folder / MODEL, limit=MAX_HEADER_BYTES, follow_links=False)
+        return read(folder / MODEL, limit=MAX_HEADER_BYTES)
     except CharlmError:
         return None
 
@@ -177,7 +176,7 @@ def _read_once(folder: Path, read: ReadFile) -> Bundle:
 
     def read_checked(name: str, limit: int) -> bytes:
         """Read a file and check its SHA-256."""
-        data = read(folder / name, limit=limit, follow_links=False)
+        data = read(folder / name, limit=limit)
         checksums = model.get("sha256")
         if not isinstance(checksums, dict) or sha256(data) != checksums.get(name):
             raise CharlmError(f"{folder / name}: damaged: its SHA-256 is not the one in {MODEL}")
@@ -215,7 +214,7 @@ def read_model(folder: Path, *, read: ReadFile = read_file) -> dict[str, Any]:
     if not path.is_file():
         raise CharlmError(f"{folder}: not a bundle: there is no {MODEL} in it")
     try:
-        model = json.loads(_text(read(path, limit=MAX_HEADER_BYTES, follow_links=False), path))
+        model = json.loads(_text(read(path, limit=MAX_HEADER_BYTES), path))
         if not isinstance(model, dict):
             raise CharlmError(f"{path}: damaged: not a JSON object")
         is_whole = model.pop("seal", None) == _seal(model)

@@ -11,7 +11,7 @@ what is computed has their dtype.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -143,34 +143,6 @@ class Parameters:
             activation=self.activation,
             skip_connections=self.skip_connections,
         )
-
-    def divide_logits(self, temperature: float) -> "Parameters":
-        """Return the weights of a network whose logits are those of this one, divided by a temperature above 0."""
-        divisor = np.float32(temperature)
-        return replace(self, logits_kernel=self.logits_kernel / divisor, logits_bias=self.logits_bias / divisor)
-
-    def units_on(self, off: Sequence[int]) -> State:
-        """Return 0 for each unit that is off, 1 for the others, [H] for each layer.
-
-        Args:
-            off: The units, numbered from 0, those of the lowest layer first.
-
-        """
-        is_on = np.ones(self.state_size, self.logits_bias.dtype)
-        is_on[list(off)] = 0
-        return self.split(is_on)
-
-    def without_units(self, off: Sequence[int]) -> "Parameters":
-        """Return the weights of a network in which nothing reads some units: as if they were always 0."""
-        layers, on = [], self.units_on(off)
-        for index, layer in enumerate(self.layers):
-            kernel = layer.kernel
-            if index > 0:
-                kernel = kernel.copy()
-                kernel[: len(on[index - 1])] *= on[index - 1][:, None]
-            layers.append(replace(layer, kernel=kernel, recurrent_kernel=layer.recurrent_kernel * on[index][:, None]))
-        read = np.concatenate(on) if self.skip_connections else on[-1]
-        return replace(self, layers=tuple(layers), logits_kernel=self.logits_kernel * read[:, None])
 
     def logits(self, outputs: Sequence[Floats]) -> Floats:
         """Return the logits [..., V] of the outputs of all layers, each [..., H]."""

@@ -15,7 +15,7 @@ no batch axis. All arrays are float32.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -114,7 +114,6 @@ class TiledStepper:
     def __init__(self, parameters: Parameters, *, streams: int, lanes: int) -> None:
         self.lanes = lanes
         self.tiles = math.ceil(streams / lanes)
-        self._parameters, self._has_units_off = parameters, False
         self._activation = parameters.activation
         self._layers = [_TiledLayer(parameters, index, self.tiles, lanes) for index in range(len(parameters.layers))]
         self._bias = parameters.logits_bias[:, None]
@@ -142,33 +141,26 @@ class TiledStepper:
             if below is not None:
                 output += below
             activate_in_place(self._activation, output)
-            if self._has_units_off:
-                output *= layer.on[:tiles]
             np.matmul(layer.kernel, output, out=layer.product[:tiles])
             below = layer.to_above[:tiles]
 
-    def begin(self, stream: int, state: State, *, off: Sequence[int] = ()) -> None:
-        """Put a stream into a state, float32 [1, H] for each layer; the units `off` are 0 in it and stay so."""
-        self._has_units_off |= bool(off)
+    def begin(self, stream: int, state: State) -> None:
+        """Put a stream into a state, float32 [1, H] for each layer."""
         tile, lane = divmod(stream, self.lanes)
-        for layer, (output,), on in zip(self._layers, state, self._parameters.units_on(off), strict=True):
-            layer.on[tile, :, lane] = on
-            layer.output[tile, :, lane] = output * on
-            layer.product[tile, :, lane] = layer.kernel @ (output * on)
+        for layer, (output,) in zip(self._layers, state, strict=True):
+            layer.output[tile, :, lane] = output
+            layer.product[tile, :, lane] = layer.kernel @ output
 
     def move(self, source: int, target: int) -> None:
         """Put a stream into the state of another."""
         (from_tile, from_lane), (tile, lane) = divmod(source, self.lanes), divmod(target, self.lanes)
         for layer in self._layers:
-            for values in (layer.on, layer.output, layer.product):
+            for values in (layer.output, layer.product):
                 values[tile, :, lane] = values[from_tile, :, from_lane]
 
 
 class _TiledLayer:
-    """The input table of a layer, transposed, its output [K, H, L], and the products of its output [K, N, L].
-
-    `on` is 0 for each unit that is off in a stream, else 1, [K, H, L].
-    """
+    """The input table of a layer, transposed, its output [K, H, L], and the products of its output [K, N, L]."""
 
     def __init__(self, parameters: Parameters, index: int, tiles: int, lanes: int) -> None:
         table = parameters.input_tables[index]
@@ -177,7 +169,6 @@ class _TiledLayer:
         kernels = output_kernels(parameters, index)
         self.kernel = np.ascontiguousarray(np.concatenate(kernels, axis=1).T)  # [N, H]
         self.output = np.zeros((tiles, units, lanes), np.float32)
-        self.on = np.ones_like(self.output)
         self.product = np.zeros((tiles, len(self.kernel), lanes), np.float32)
         borders = np.cumsum([kernel.shape[1] for kernel in kernels])[:-1]
         self._to_itself, self.to_above, self.to_logits = np.split(self.product, borders, axis=1)

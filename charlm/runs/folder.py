@@ -8,22 +8,20 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
 from charlm.config.recipes import shipped_models
-from charlm.errors import CharlmError, nearest, short_repr
-from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE, is_bundle
+from charlm.errors import CharlmError, nearest
+from charlm.network.architecture import CONFIG_FILE, is_bundle
 from charlm.runs.metrics import read_metrics
-from charlm.storage.files import refuse_links
-from charlm.storage.locks import LOCK
 
 RUNS = Path("runs")
 METRICS_FILE = "metrics.jsonl"
 ENDED_FILE = "ended.json"
 """Is there if the run has reached its end: no signal stopped it, and it does not go on."""
-CORPUS, TENSORBOARD, CHECKPOINTS = "corpus", "tensorboard", "checkpoints"
+CORPUS, CHECKPOINTS = "corpus", "checkpoints"
 INIT = "init"
 """The bundle of the weights that training begins with, if they are those of another model."""
 SOFT_TARGETS, SOFT_TARGETS_FACTS = "soft_targets.bin", "soft_targets.json"
@@ -59,29 +57,6 @@ def as_argument(path: Path) -> str:
     return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
-def as_path(value: object, *, name: str) -> Path:
-    """Return a path that a program gave.
-
-    Args:
-        value: A text that is not empty, which Python would take for the current folder, or a path.
-        name: The argument, for the message.
-
-    Raises:
-        CharlmError: it is neither.
-
-    """
-    if not isinstance(value, str | Path) or value == "":
-        raise CharlmError(f"{name}: found {short_repr(value)}; must be a path")
-    return Path(value)
-
-
-def as_paths(values: Iterable[object], *, name: str) -> list[Path]:
-    """Return the paths that a program gave; raises CharlmError also for a single one, which is not a list."""
-    if isinstance(values, str | Path) or not isinstance(values, Iterable):
-        raise CharlmError(f"{name}: found {short_repr(values)}; must be a list of paths")
-    return [as_path(value, name=name) for value in values]
-
-
 def is_run(folder: Path) -> bool:
     """Return whether a run has begun in a folder; a path that cannot be looked up is not a run."""
     # Path.is_file raises OSError for some paths, and one of them would hide the runs beside it.
@@ -94,17 +69,6 @@ def check_is_run(folder: Path) -> None:
         raise CharlmError(f"{folder}: not a run: there is no {CONFIG_FILE} and {METRICS_FILE} in it")
 
 
-def check_no_links(run: Path) -> None:
-    """Raise CharlmError if something that training writes or removes in a run is a link; corpus/ is only read."""
-    refuse_links(
-        run, LOCK, CONFIG_FILE, VOCABULARY_FILE, METRICS_FILE, ENDED_FILE, TENSORBOARD, CHECKPOINTS, INIT, *BUNDLES
-    )
-    refuse_links(run, MODELS, *(f"{MODELS}/{path.name}" for path in (run / MODELS).glob(STEPS)))
-    refuse_links(run, SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS)
-    refuse_links(run, *(f"{CHECKPOINTS}/{path.name}" for path in (run / CHECKPOINTS).glob(STEPS)))
-    refuse_links(run, *(f"{TEACHERS}/{path.name}" for path in (run / TEACHERS).glob("*")))
-
-
 def results(run: Path) -> list[str]:
     """Return the names of what training has written to a run; none = the run has nothing but its beginning.
 
@@ -114,7 +78,7 @@ def results(run: Path) -> list[str]:
         CharlmError: a name cannot be looked up, so that it is not known what there is.
 
     """
-    found = [f"{name}/" for name in BUNDLES if os.path.lexists(run / name)]
+    found = [f"{name}/" for name in BUNDLES if (run / name).exists()]
     try:
         with contextlib.suppress(FileNotFoundError):  # Path.glob would suppress other problems too
             if any(path.match(STEPS) for path in (run / CHECKPOINTS).iterdir()):
@@ -147,9 +111,7 @@ def saved_steps(folder: Path) -> list[int]:
 
     """
     try:
-        names = [
-            path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS) and not path.is_symlink()
-        ]
+        names = [path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS)]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -204,7 +166,7 @@ def find_run(run: Path | None, *, under: Path = RUNS) -> Path:
     """
     if run is None:
         return newest_run(under)
-    names = [] if os.path.lexists(run) else run_names(under)
+    names = [] if run.exists() else run_names(under)
     part = str(run)
     found = [part] if part in names else [name for name in names if part in name]
     if len(found) > 1:
@@ -222,23 +184,20 @@ def run_names(under: Path = RUNS) -> list[str]:
     return sorted(path.name for path in under.iterdir() if is_run(path)) if under.is_dir() else []
 
 
-def find_bundle(
-    run: Path | None, *, checkpoint: BundleName = "best", say: Callable[[str], object] | None = None
-) -> Path:
+def find_bundle(run: Path | None, *, say: Callable[[str], object] | None = None) -> Path:
     """Return the folder of the bundle that the user means.
 
     Args:
-        run: The folder of a run or of a bundle, a part of the name of one run under runs/, or the name of a model that
-            comes with charlm, if no run has it; None = the newest run.
-        checkpoint: Which bundle of a run: the one with the best score (best) or the one of the last step (last).
+        run: The folder of a run, whose best model is taken, or of a bundle; or a part of the name of one run under
+            runs/; or the name of a model that comes with charlm, if no run has it; None = the newest run.
         say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best/ yet and
-            last/ is taken; None = no line, and a run without best/ is refused.
+            last/ is taken; None = no line.
 
     Raises:
         CharlmError: there is no such folder or several that are meant, or no bundle in it.
 
     """
-    is_path = run is None or os.path.lexists(run) or str(run) in run_names()
+    is_path = run is None or run.exists() or str(run) in run_names()
     folder = (None if is_path else shipped_models().get(str(run))) or find_run(run)
     if run is None and say is not None:
         say(f"{folder}: the newest run, as none is named")
@@ -251,21 +210,11 @@ def find_bundle(
         )
     if not folder.is_dir():
         raise CharlmError(f"{folder}: no such folder; must be a run or a bundle")
-    bundle = folder / checkpoint
-    if not bundle.is_dir() and say is not None and checkpoint == "best" and is_bundle(folder / "last"):
-        say(f"{folder}: no best/ in this run yet; this is last/, the model of its last step")
-        return folder / "last"
-    if not bundle.is_dir():
-        raise CharlmError(f"{folder}: {_explain_missing(folder, checkpoint)}")
-    return bundle
-
-
-def _explain_missing(folder: Path, checkpoint: BundleName) -> str:
-    """Return why a folder does not have a bundle, and what would do."""
-    if not is_run(folder):
-        return "neither a run nor a bundle"
-    other = next((name for name in BUNDLES if is_bundle(folder / name)), None)
-    if other is None:
+    found = next((folder / name for name in BUNDLES if is_bundle(folder / name)), None)
+    if found is None:
         command = f"charlm train --resume --run {as_argument(folder)}"
-        return f"no {checkpoint}/ in this run yet: wait for its first evaluation, or continue it with: {command}"
-    return f"no {checkpoint}/ in this run, but {other}/: use it with --checkpoint {other}"
+        advice = f"no model in this run yet: wait for its first evaluation, or continue it with: {command}"
+        raise CharlmError(f"{folder}: {advice if is_run(folder) else 'neither a run nor a bundle'}")
+    if say is not None and found.name != "best":
+        say(f"{folder}: no best/ in this run yet; this is last/, the model of its last step")
+    return found

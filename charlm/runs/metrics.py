@@ -61,7 +61,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     """
     found = []
-    for number, line in enumerate(read_file(path, limit=MAX_BYTES, follow_links=False).split(b"\n")[:-1], 1):
+    for number, line in enumerate(read_file(path, limit=MAX_BYTES).split(b"\n")[:-1], 1):
         found.append(_parse(line, path, which=f"line {number:,}"))
     return found
 
@@ -84,7 +84,7 @@ def _parse(line: bytes, path: Path, *, which: str = "its last line") -> dict[str
 
 def _last_lines(path: Path) -> list[bytes]:
     """Return the whole lines at the end of a file; a line without an end is still being written."""
-    with open_file(path, follow_links=False) as file:
+    with open_file(path) as file:
         start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
         file.seek(start)
         lines = file.read(TAIL_BYTES).split(b"\n")[:-1]

@@ -29,7 +29,8 @@ from charlm.text.findings import spaced
 from charlm.text.vocabulary import Ids, Vocabulary
 
 NOISE = 0.3
-"""Standard deviation of the noise, as a share of that of the known rows; docs/experiments.md compares others."""
+"""Standard deviation of the noise, as a share of that of the known rows. On a text with 37 new characters, after four
+epochs, 0.1 scores 1.650, 0.3 1.620, and 1.0 1.615 nats per character."""
 PASSAGES, PASSAGE_SIZE = 20, 50
 """How many passages of the validation text are looked for in what the parent has read, and their length in ids."""
 MAX_SEARCHED = 20_000_000
@@ -78,14 +79,6 @@ def check_first_weights(config: Config, parent: Parent | None) -> None:
         )
 
 
-def check_level(found: str, parent: Parent) -> None:
-    """Raise CharlmError if the level of a text is not that of the parent."""
-    if found != (level := parent.bundle.vocabulary.level):
-        raise CharlmError(
-            f"corpus.level: found {found}; must be {level}, as in {parent.folder}, whose weights training begins with"
-        )
-
-
 def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callable[[str], None]) -> Bundle:
     """Return the bundle init/ of a run: the weights of the parent, for the vocabulary of the corpus.
 
@@ -96,17 +89,12 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callabl
         say: Takes lines for the user: how many characters were matched, and whether the parent knows the validation
             text.
 
-    Raises:
-        CharlmError: the levels of the corpus and the parent differ.
-
     """
     known, vocabulary = parent.bundle.vocabulary, corpus.vocabulary
-    check_level(vocabulary.level, parent)
     counts, matched = count_ids(corpus.split("train"), len(vocabulary)), match_ids(known, vocabulary)
     is_used = np.array([character is not None for character in vocabulary.characters]) & (counts > 0)
-    noun = "characters" if vocabulary.level == "char" else "bytes"
     kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
-    say(f"init: {parent.folder}: {noun} of the text: {kept} known, {new} new")
+    say(f"init: {parent.folder}: characters of the text: {kept} known, {new} new")
     if has_read(parent, corpus):
         say("init: it has been trained on the validation text of this run, so every score here is too good")
     parameters = transfer(parent.bundle.parameters, matched, counts, seed=config.seed)
@@ -119,7 +107,7 @@ def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
 
     Args:
         known: The vocabulary of the model, V ids.
-        vocabulary: The other one, W ids, of the same level.
+        vocabulary: The other one, W ids.
 
     Returns:
         int64 [W]; -1 for a character that the model does not know. A reserved id matches the one of the same purpose.

@@ -19,9 +19,7 @@ from charlm.runs.folder import (
     METRICS_FILE,
     RUNS,
     TEACHERS,
-    TENSORBOARD,
     check_is_run,
-    check_no_links,
     is_run,
     new_folder,
     results,
@@ -144,7 +142,7 @@ def _put_in_place(scratch: Path, folder: Path) -> None:
 
 def check_is_free(folder: Path) -> None:
     """Raise CharlmError unless a run may begin in a folder: it is missing, or empty but for a lock."""
-    if not os.path.lexists(folder):
+    if not folder.exists():
         return
     if is_run(folder):
         raise CharlmError(f"{folder}: holds a run; continue it with --resume, or name another folder")
@@ -174,8 +172,7 @@ def discard_run(run: Run, *, clock: Callable[[], float] = time.monotonic) -> Non
 
     """
     with contextlib.suppress(CharlmError, OSError), only_writer(run.folder, clock=clock):
-        check_no_links(run.folder)
-        if not results(run.folder) and not os.path.lexists(run.folder / TEACHERS):
+        if not results(run.folder) and not (run.folder / TEACHERS).exists():
             remove_folder(run.folder)
 
 
@@ -192,10 +189,7 @@ def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
 
     """
     check_is_run(folder)
-    check_no_links(folder)
-    before, config = (
-        load_config(folder / CONFIG_FILE, overrides=values, follow_links=False) for values in ((), overrides)
-    )
+    before, config = (load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides))
     check_resume(before, config)
     corpus = open_corpus(folder / CORPUS)
     if corpus.vocabulary != read_vocabulary(folder / VOCABULARY_FILE):
@@ -208,9 +202,9 @@ def files_to_resume(folder: Path) -> list[str]:
 
     Its logs of TensorBoard and last/ are only written; links are left out.
     """
-    left_out = {CORPUS, TENSORBOARD, "last", LOCK}
+    left_out = {CORPUS, "last", LOCK}
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
-    return [str(path) for path in paths if not left_out & {*path.parts} and not path.name.startswith(".")]
+    return [str(path) for path in paths if not left_out & {*path.parts} and not path.name.startswith((".", "events."))]
 
 
 def write_config(folder: Path, config: Config) -> None:

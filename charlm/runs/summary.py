@@ -24,7 +24,6 @@ from charlm.runs.folder import (
     CORPUS,
     ENDED_FILE,
     METRICS_FILE,
-    as_paths,
     check_is_run,
     find_run,
     find_runs,
@@ -99,7 +98,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     """
     try:
         check_is_run(folder)
-        config, metrics = load_config(folder / CONFIG_FILE, follow_links=False), folder / METRICS_FILE
+        config, metrics = load_config(folder / CONFIG_FILE), folder / METRICS_FILE
         position, model, score = read_position(metrics), *_read_score(folder / "best")
         saved = map(to_number, saved_steps(folder / CHECKPOINTS)[:1])
         ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
@@ -195,13 +194,13 @@ def _read_text(corpus: Path) -> RunText:
     name = text_name([source.name for source in manifest.sources])
     if manifest.min_count > 1:
         return RunText(name, manifest.ids_sha256, manifest.splits["validation"])
-    read = [manifest.level, manifest.encoding, manifest.normalize, *(source.sha256 for source in manifest.sources)]
+    read = [manifest.encoding, *(source.sha256 for source in manifest.sources)]
     return RunText(name, hashlib.sha256(json.dumps(read).encode()).hexdigest(), manifest.splits["validation"])
 
 
 def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the model.json of a bundle, and the score in it; both are empty before the first evaluation."""
-    if not os.path.lexists(best):
+    if not best.exists():
         return {}, {}
     model = read_model(best)
     score = model.get("score") or {}
@@ -241,7 +240,7 @@ def list_runs(runs: Iterable[str | Path] = (), *, report: ReportError | None = N
 
     """
     found = []
-    for folder in as_paths(runs, name="runs") or find_runs():
+    for folder in map(Path, runs) if runs else find_runs():
         try:
             found.append(summarize(find_run(folder)))
         except CharlmError as error:

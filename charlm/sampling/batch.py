@@ -41,8 +41,6 @@ class Job:
     """Two numbers, 0 or more: the seed of the request, and the index of the text among those of the request."""
     likeliest: int | None = None
     """How many of the likeliest ids to report beside the log-probability of each id, 0 to 20; None = neither."""
-    off: tuple[int, ...] = ()
-    """The units that are always 0, numbered from 0, those of the lowest layer first; also in `state`."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class Batch:
         """Put a text into a free slot: it takes part in the next step."""
         slot = len(self._texts)
         self._texts.append(_Text(job, -self._column, self._column))
-        self._stepper.begin(slot, job.state, off=job.off)
+        self._stepper.begin(slot, job.state)
         self._fill(slot)
         self._read_settings()
         self._refresh()

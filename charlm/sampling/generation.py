@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_choice, check_number, short_repr
+from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.network.stepper import Stepper
 from charlm.sampling.batch import Batch, Job
-from charlm.sampling.growing import GrowingText, Sample, StoppedBy, readable, to_bytes, to_sample
+from charlm.sampling.growing import GrowingText, Sample, StoppedBy
 from charlm.sampling.sampler import Sampler, make_chooser, not_finite
-from charlm.text.vocabulary import Unknown, Vocabulary
+from charlm.text.vocabulary import Vocabulary
 
 PROMPT_BLOCK = 1024
 DRAWS = 256  # random numbers drawn at once
@@ -122,12 +122,12 @@ class TextRequest:
     """A text that is wanted.
 
     Raises:
-        CharlmError: a value is out of range or of another type; the message names the field.
+        CharlmError: a value is out of range; the message names the field.
 
     """
 
     length: int
-    """The most ids to choose, 0 or more: characters, or bytes at level byte; 0 = without end."""
+    """The most characters to choose, 0 or more; 0 = without end."""
     sampler: Sampler
     """How each id is chosen."""
     seed: int
@@ -138,29 +138,19 @@ class TextRequest:
     """The text before which the text ends; "" = none."""
     ignore_end: bool = False
     """Whether an end-of-text id becomes a blank line, instead of ending the text."""
-    unknown: Unknown = "error"
-    """What to do with a character of the prompt that the model does not know: refuse it (error) or leave it out
-    (skip)."""
 
     def __post_init__(self) -> None:
-        for name, text in (("prompt", self.prompt), ("stop", self.stop)):
-            if not isinstance(text, str):
-                raise CharlmError(f"{name}: found {short_repr(text)}; must be text")
-        check_number("seed", self.seed, is_whole=True)
-        check_number("length", self.length, is_whole=True)
         if self.seed < 0:
             raise CharlmError(f"seed: found {self.seed}; must be 0 or more")
         if not 0 <= self.length <= sys.maxsize:
             raise CharlmError(f"length: found {self.length}; must be 0 (endless) to {sys.maxsize}")
-        check_choice("unknown", self.unknown, Unknown)
 
 
 class GeneratedText(Iterator[str]):
     """A text as it is generated: iterate over it for pieces as they come, or call `str` for the whole text.
 
     The prompt is not part of the text. A piece has one character or more: characters are held back as long as they
-    could be the beginning of the stop text, and bytes as long as they do not make a character. Bytes that are not UTF-8
-    are U+FFFD; `bytes` of the text has them as they are.
+    could be the beginning of the stop text.
     """
 
     def __init__(self, ids: Iterator[int], vocabulary: Vocabulary, wanted: TextRequest) -> None:
@@ -168,17 +158,6 @@ class GeneratedText(Iterator[str]):
         self._growing, self._pieces = _growing(wanted, vocabulary), list[str]()
 
     def __next__(self) -> str:
-        if piece := self._next_piece():
-            return readable(piece)
-        raise StopIteration
-
-    def as_bytes(self) -> Iterator[bytes]:
-        """Yield the pieces in UTF-8; at level byte, the bytes that the model chose."""
-        while piece := self._next_piece():
-            yield to_bytes(piece)
-
-    def _next_piece(self) -> str:
-        """Return the next piece, with surrogates in place of bytes that are not UTF-8; "" at the end."""
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
             while not self._growing.stopped_by and (index := next(self._ids, None)) is not None:
                 self._read += 1
@@ -186,15 +165,11 @@ class GeneratedText(Iterator[str]):
                     if self._length:  # an endless text takes no memory
                         self._pieces.append(piece)
                     return piece
-        return ""
+        raise StopIteration
 
     def __str__(self) -> str:
         """Return the whole text, including the pieces that were iterated over before."""
         return self.finish().text
-
-    def __bytes__(self) -> bytes:
-        """Return the whole text in UTF-8; at level byte, the bytes that the model chose."""
-        return self.finish().data
 
     def finish(self) -> Sample:
         """Generate the rest of the text, and return all of it.
@@ -207,7 +182,7 @@ class GeneratedText(Iterator[str]):
             raise CharlmError("length=0 generates without end: iterate over the text, or give a length")
         for _ in self:
             pass
-        return to_sample(self._pieces, self.stopped_by)
+        return Sample("".join(self._pieces), self.stopped_by)
 
     @property
     def stopped_by(self) -> StoppedBy | None:
@@ -226,14 +201,13 @@ def generate_text(bundle: Bundle, wanted: TextRequest) -> GeneratedText:
         wanted: The text.
 
     Raises:
-        CharlmError: the model does not know a character of the prompt and `unknown` is error, or the vocabulary has
-            only reserved ids.
+        CharlmError: the vocabulary has only reserved ids.
 
     """
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
         ids = generate(
             bundle.parameters,
-            encode_prompt(bundle.vocabulary, wanted.prompt, unknown=wanted.unknown),
+            encode_prompt(bundle.vocabulary, wanted.prompt),
             sampler=wanted.sampler,
             length=wanted.length or None,
             seed=wanted.seed,
@@ -263,7 +237,7 @@ def generate_texts(bundle: Bundle, wanted: TextRequest, *, samples: int) -> list
     vocabulary, parameters = bundle.vocabulary, bundle.parameters
     end_id = None if wanted.ignore_end else vocabulary.end_of_text_id
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        state = read_prompt(parameters, encode_prompt(vocabulary, wanted.prompt, unknown=wanted.unknown))
+        state = read_prompt(parameters, encode_prompt(vocabulary, wanted.prompt))
         slots = min(samples, SLOTS)
         batch = Batch(parameters, slots=slots, forbidden=forbidden_ids(vocabulary), end_id=end_id)
         jobs = [Job(state, wanted.length, wanted.sampler, (wanted.seed, index)) for index in range(samples)]
@@ -280,7 +254,7 @@ def generate_texts(bundle: Bundle, wanted: TextRequest, *, samples: int) -> list
                 pieces[job].append(texts[job].read(chunk.ids.tolist(), is_last=chunk.reason == "length"))
                 if texts[job].stopped_by and chunk.reason is None:
                     batch.remove(job)
-    return [to_sample(pieces[job], texts[job].stopped_by) for job in jobs]
+    return [Sample("".join(pieces[job]), texts[job].stopped_by) for job in jobs]
 
 
 def _growing(wanted: TextRequest, vocabulary: Vocabulary) -> GrowingText:
@@ -301,24 +275,20 @@ def forbidden_ids(vocabulary: Vocabulary) -> set[int]:
     return {vocabulary.unknown_id}
 
 
-def encode_prompt(vocabulary: Vocabulary, prompt: str, *, unknown: Unknown = "error") -> NDArray[np.int64]:
+def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
     """Return the ids that the model reads before it generates, at least one.
 
     If the prompt has no ids, they are the end-of-text id, else the id of a line break, else id 0.
 
     Args:
         vocabulary: The characters by id.
-        prompt: The text to continue.
-        unknown: What to do with a character that is not in the vocabulary: error, or skip it.
+        prompt: The text to continue; characters that are not in the vocabulary are left out.
 
     Returns:
         int64 [n], n >= 1.
 
-    Raises:
-        CharlmError: a character is not in the vocabulary, and `unknown` is error.
-
     """
-    ids = vocabulary.encode(prompt, unknown=unknown)
+    ids = vocabulary.encode(prompt)
     if len(ids):
         return ids
     if vocabulary.end_of_text_id is not None:

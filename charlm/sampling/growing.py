@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from charlm.text.vocabulary import Vocabulary
 
 BORDER = "\n\n"
@@ -18,13 +16,8 @@ class Sample:
     """A generated text, without its prompt."""
 
     text: str
-    """At level byte, bytes that are not UTF-8 are U+FFFD."""
-    characters: int
-    """The length of the text, in characters at either level."""
     stopped_by: StoppedBy | None
     """What ended the text; None as long as it can go on."""
-    data: bytes = b""
-    """The text in UTF-8; at level byte, the bytes that the model chose."""
 
 
 class StopTexts:
@@ -64,20 +57,10 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
 
 
-def to_bytes(text: str) -> bytes:
-    """Return the UTF-8 of a text; surrogates that stand for bytes that are not UTF-8 are these bytes again."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def readable(text: str) -> str:
-    """Return a text with U+FFFD in place of the surrogates that stand for bytes that are not UTF-8."""
-    return text if text.isascii() else to_bytes(text).decode("utf-8", "replace")
-
-
 class GrowingText:
     """The text of ids as they are chosen, one or several at a time.
 
-    Characters that may be the beginning of a stop text are held back, and bytes that do not make a character yet.
+    Characters that may be the beginning of a stop text are held back.
 
     Args:
         vocabulary: The characters by id.
@@ -91,14 +74,13 @@ class GrowingText:
         """What has ended the text; None as long as it can go on."""
         self.chosen = 0
         """How many ids were chosen, up to the end of the stop text, without an end-of-text id that ends the text."""
-        self._glyphs = vocabulary.glyphs if vocabulary.level == "char" else None
+        self._glyphs = vocabulary.glyphs
         self._ignore_end = ignore_end
         self._end_id = -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id
-        self._decoder = vocabulary.decoder(errors="surrogateescape")  # keeps the bytes, and lets a stop text match them
         self._stops = StopTexts(stops) if stops else None
 
     def read(self, ids: Sequence[int], *, is_last: bool) -> str:
-        """Return the text that has become certain, with surrogates for bytes that are not UTF-8; "" after the end.
+        """Return the text that has become certain; "" after the end.
 
         Args:
             ids: The next ids, any number.
@@ -112,35 +94,20 @@ class GrowingText:
             text, rest = self._stops.read(text, is_last=self.stopped_by is not None)
             if rest is not None:
                 self.stopped_by = "stop text"
-                self.chosen -= self.count(rest)
+                self.chosen -= len(rest)
         return text
-
-    def count(self, text: str) -> int:
-        """Return the number of ids that a part of the text has."""
-        return len(to_bytes(text) if self._glyphs is None else text)
 
     def _decode(self, ids: Sequence[int], *, is_last: bool) -> str:
         text = ""
-        while self._end_id in ids:
-            place = ids.index(self._end_id)
-            text += self._decode_part(ids[:place], final=True)
-            if not self._ignore_end:
+        for index in ids:
+            if index != self._end_id:
+                text += self._glyphs[index]
+            elif self._ignore_end:
+                text += BORDER
+            else:
                 self.stopped_by = "end of text"
                 return text
-            text, ids = text + BORDER, ids[place + 1 :]
             self.chosen += 1
         if is_last:
             self.stopped_by = "length"
-        return text + self._decode_part(ids, final=is_last)
-
-    def _decode_part(self, ids: Sequence[int], *, final: bool) -> str:
-        self.chosen += len(ids)
-        if self._glyphs is None:
-            return self._decoder.decode(np.array(ids, np.int64), final=final)
-        return "".join([self._glyphs[index] for index in ids])  # takes a third of the decoder's time
-
-
-def to_sample(pieces: Sequence[str], stopped_by: StoppedBy | None) -> Sample:
-    """Return the sample that the pieces of a text make, which have surrogates for bytes that are not UTF-8."""
-    text = "".join(pieces)
-    return Sample(readable(text), len(readable(text)), stopped_by, to_bytes(text))
+        return text

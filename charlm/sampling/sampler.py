@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, check_number
+from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
@@ -46,10 +46,6 @@ class Sampler:
     """0 to 1: keep the ids at least this many times as likely as the most likely id (Nguyen 2024)."""
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature)
-        for name, value in (("top_p", self.top_p), ("min_p", self.min_p)):
-            check_number(name, 0.0 if value is None else value)
-        check_number("top_k", 1 if self.top_k is None else self.top_k, is_whole=True)
         if not 0 <= self.temperature < math.inf:
             raise CharlmError(f"temperature: found {self.temperature}; must be a number, 0 or more")
         if self.top_k is not None and self.top_k < 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from charlm.sampling.batch import Chunk
-from charlm.sampling.growing import GrowingText, readable
+from charlm.sampling.growing import GrowingText
 from charlm.text.vocabulary import Vocabulary
 
 FinishReason = Literal["stop", "length"]
@@ -25,7 +25,7 @@ class Token:
     """An id in the legacy form of log-probabilities."""
 
     text: str
-    """The character; at level byte, bytes above 127 are written as bytes:\\xNN."""
+    """The character."""
     logprob: float
     """log p given the ids before it."""
     likeliest: Mapping[str, float] | None
@@ -71,9 +71,9 @@ class AnswerText:
             return Piece("")
         self._tokens += self._read_tokens(chunk)
         text = self._text.read(chunk.ids.tolist(), is_last=chunk.reason is not None)
-        certain = self._text.count(text)
+        certain = len(text)
         tokens, self._tokens = self._tokens[:certain], self._tokens[certain:]
-        return Piece(readable(text), tuple(tokens), self.finish_reason)
+        return Piece(text, tuple(tokens), self.finish_reason)
 
     def _read_tokens(self, chunk: Chunk) -> Iterator[Token]:
         if chunk.logprobs is None or chunk.likeliest_ids is None or chunk.likeliest_logprobs is None:
@@ -91,8 +91,7 @@ def token_text(vocabulary: Vocabulary, index: int) -> str:
         return END_OF_TEXT
     if index == vocabulary.unknown_id:
         return UNKNOWN
-    glyph = vocabulary.glyphs[index]
-    return f"bytes:\\x{ord(glyph):02x}" if vocabulary.level == "byte" and not glyph.isascii() else glyph
+    return vocabulary.glyphs[index]
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from charlm.serving.answers import DONE, Piece, to_event
 from charlm.serving.dispatcher import Dispatcher
 from charlm.serving.guard import check_host, check_key, check_origin
-from charlm.serving.jobs import RequestPlan, ServedModel, check_units, encode_prompts, find_model, plan_request
+from charlm.serving.jobs import RequestPlan, ServedModel, find_model, plan_request
 from charlm.serving.requests import (
     Body,
     ChatRequest,
     CompletionRequest,
     RequestError,
     ServerLimits,
-    StatesRequest,
     parse_request,
 )
-from charlm.serving.states import read_states
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # beside the policy in the page, which cannot say this
@@ -56,25 +54,23 @@ class Service:
         dispatcher: Dispatcher,
         *,
         limits: ServerLimits,
-        page: bytes,
     ) -> None:
-        self._models, self._dispatcher = models, dispatcher
-        self._limits, self._page = limits, page
-        self._turn = asyncio.Lock()  # of the requests for states
+        self._models, self._dispatcher, self._limits = models, dispatcher, limits
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
             Route("/", self.show_page),
+            Route("/{name}", self.show_page),
             Route("/v1/models", self.list_models),
             Route("/v1/completions", partial(self.complete, CompletionRequest), methods=["POST"]),
             Route("/v1/chat/completions", partial(self.complete, ChatRequest), methods=["POST"]),
-            Route("/v1/states", self.show_states, methods=["POST"]),
         ]
 
-    async def show_page(self, _: Request) -> Response:
-        """GET /: the page for writing."""
-        return Response(self._page, media_type="text/html", headers=PAGE_HEADERS)
+    async def show_page(self, request: Request) -> Response:
+        """GET /NAME: the page for writing with a model; GET /: with the first one."""
+        model = find_model(request.path_params.get("name"), self._models)
+        return Response(model.page, media_type="text/html", headers=PAGE_HEADERS)
 
     async def list_models(self, _: Request) -> Response:
         """GET /v1/models: the models, with what a request may ask for."""
@@ -96,21 +92,6 @@ class Service:
         begin = self._open_stream(plan, pieces) if plan.is_streamed else self._collect(plan, pieces)
         answer = await unless_disconnected(begin, request)
         return Response(status_code=499) if answer is None else answer  # nobody reads it
-
-    async def show_states(self, request: Request) -> Response:
-        """POST /v1/states: the state after a text, and the values of a unit over it."""
-        wanted = await self._parse(StatesRequest, request)
-        model = find_model(wanted.model, self._models)
-        check_units(wanted.units_off, model)
-        (ids,) = encode_prompts([wanted.prompt], model, self._limits, name="prompt")
-
-        async def answer() -> Response:
-            """Return the response, once the text is read."""
-            parameters = self._dispatcher.parameters(model.name)
-            found = await read_states(parameters, ids, wanted, model.vocabulary, turn=self._turn)
-            return json_response({"object": "states", "model": model.name, **found})
-
-        return await unless_disconnected(answer(), request) or Response(status_code=499)
 
     async def _parse(self, kind: type[Body], request: Request) -> Body:
         body = await self._read_body(request)
@@ -268,7 +249,7 @@ class _Guard:
         try:
             check_host(headers.get(b"host"), self._allowed_hosts)
             check_origin(headers.get(b"origin"), headers[b"host"])
-            if self._key is not None and scope["path"] != "/":  # the page says nothing secret
+            if self._key is not None:
                 check_key(headers.get(b"authorization"), self._key)
         except RequestError as error:
             await error_response(error)(scope, receive, send_safely)

@@ -63,8 +63,6 @@ class _Ticket:
 
         Those without the units that are off are not kept: as many requests as wait would take that much memory.
         """
-        if self.plan.off:
-            parameters = parameters.without_units(self.plan.off)
         ids = self.plan.prompts[len(self._states)]
         end = self._position + READ_CHARACTERS
         self._state, self._position = read_prompt(parameters, ids[self._position : end], self._state), end

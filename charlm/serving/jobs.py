@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import short_repr
 from charlm.network.rnn import State
 from charlm.sampling.batch import Job
 from charlm.sampling.generation import encode_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.serving.answers import AnswerForm, AnswerText
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, Sampling, ServerLimits
-from charlm.text.vocabulary import Unknown, Vocabulary
+from charlm.text.vocabulary import Vocabulary
 
 COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
 """How many characters a request that names no number gets; 16 is what the OpenAI API says."""
@@ -28,10 +28,8 @@ class ServedModel:
     vocabulary: Vocabulary
     created: int
     """When it was written, in seconds since 1970."""
-    units: int
-    """In all layers together."""
-    unknown: Unknown = "error"
-    """What to do with a character of a prompt that the model does not know."""
+    page: bytes
+    """The page for writing with it, as `charlm export --format html` writes it."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,17 @@ class RequestPlan:
     sampler: Sampler
     seed: int
     likeliest: int | None
-    off: tuple[int, ...]
-    """As in a Job, both."""
+    """As in a Job."""
     texts: tuple[AnswerText, ...]
     form: AnswerForm
     is_streamed: bool
 
     def job(self, index: int, state: State) -> Job:
         """Return the job of a text by its index, given the state after its prompt."""
-        return Job(state, self.length, self.sampler, (self.seed, index % self.copies), self.likeliest, self.off)
+        return Job(state, self.length, self.sampler, (self.seed, index % self.copies), self.likeliest)
 
     def usage(self) -> dict[str, int]:
-        """Return the object `usage` of the answer by now: ids, that is characters, or bytes at level byte."""
+        """Return the object `usage` of the answer by now: ids, that is characters."""
         generated = sum(text.generated for text in self.texts)
         return {
             "prompt_tokens": self.prompt_characters,
@@ -89,7 +86,6 @@ def plan_request(
     likeliest = None if isinstance(wanted, ChatRequest) else wanted.logprobs
     texts, length = wanted.n * len(given), _length(wanted, limits)
     _check_count(texts, limits)
-    check_units(wanted.units_off, model)
     prompts = encode_prompts(given, model, limits, name="messages" if is_chat else "prompt")
     _check_answer(length * texts, likeliest, limits)
     return RequestPlan(
@@ -101,7 +97,6 @@ def plan_request(
         sampler=Sampler(temperature=wanted.temperature, top_k=wanted.top_k, top_p=wanted.top_p, min_p=wanted.min_p),
         seed=secrets.randbelow(2**32) if wanted.seed is None else wanted.seed,
         likeliest=likeliest,
-        off=wanted.units_off,
         texts=tuple(AnswerText(model.vocabulary, stops=wanted.stop) for _ in range(texts)),
         form=AnswerForm(
             "chat" if is_chat else "completion", model.name, likeliest is not None, _includes_usage(wanted)
@@ -124,25 +119,14 @@ def find_model(name: str | None, models: Mapping[str, ServedModel]) -> ServedMod
     return models[name]
 
 
-def check_units(off: Sequence[int], model: ServedModel) -> None:
-    """Refuse, with a RequestError, to switch off a unit that a model does not have."""
-    if (highest := max(off, default=0)) >= model.units:
-        message = f"units_off: found {highest}; must be below {model.units:,}, the units of all layers of {model.name}"
-        raise RequestError(400, message, param="units_off")
-
-
 def encode_prompts(
     given: Sequence[str], model: ServedModel, limits: ServerLimits, *, name: str
 ) -> list[NDArray[np.int64]]:
     """Return the ids of each prompt, none if it has no character that the model knows.
 
-    Raises RequestError, which names the field, if a character is not known, or there are more than the server reads.
+    Raises RequestError, which names the field, if there are more than the server reads.
     """
-    try:
-        prompts = [model.vocabulary.encode(prompt, unknown=model.unknown) for prompt in given]
-    except CharlmError as error:
-        found, _, _ = str(error).partition("; ")  # the rest names an option of a command
-        raise RequestError(400, f"{name}: {found}; leave it out of {name}", param=name) from None
+    prompts = [model.vocabulary.encode(prompt) for prompt in given]
     if (characters := sum(map(len, prompts))) > limits.prompt_characters:
         raise RequestError(
             400,

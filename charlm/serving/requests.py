@@ -1,6 +1,6 @@
 """The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
 
-The fields are those of the OpenAI API, plus top_k, min_p and units_off. A field that is not supported may have the
+The fields are those of the OpenAI API, plus top_k and min_p. A field that is not supported may have the
 value that asks for nothing, since some clients always send it. What a request means is left to `charlm.serving.jobs`.
 """
 
@@ -84,8 +84,6 @@ def _check_text(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_check_text)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(_check_text)]
-Units = tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...]
-"""Numbered from 0, those of the lowest layer first."""
 
 
 def _to_list(value: Any) -> Any:
@@ -127,8 +125,6 @@ class Sampling(_Strict):
     stop: Annotated[list[Stop], BeforeValidator(_to_list), Field(max_length=MAX_STOPS)] = []
     stream: bool = False
     stream_options: StreamOptions | None = None
-    units_off: Annotated[Units, Field(strict=False)] = ()
-    """Are always 0, in the prompt too."""
     user: str | None = None
     """A name for the caller's own use; it has no effect on a text in the OpenAI API either, like the next two."""
     safety_identifier: str | None = None
@@ -175,17 +171,6 @@ class Message(_Strict):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class StatesRequest(_Strict):
-    """The body of POST /v1/states."""
-
-    model: str | None = None
-    prompt: Text = ""
-    layer: Annotated[int, Field(ge=0)] = 0
-    unit: Annotated[int, Field(ge=0)] | None = None
-    """Whose values are wanted, of the layer; None = none."""
-    units_off: Annotated[Units, Field(strict=False)] = ()
-
-
 class ChatRequest(Sampling):
     """The body of POST /v1/chat/completions."""
 
@@ -217,7 +202,7 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
     A field that is null is taken as left out, wherever it is and whatever its name: it asks for nothing.
 
     Args:
-        kind: CompletionRequest, ChatRequest or StatesRequest.
+        kind: CompletionRequest or ChatRequest.
         body: JSON in UTF-8.
 
     Raises:

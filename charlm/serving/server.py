@@ -75,7 +75,6 @@ def run_server(
     listener: socket.socket,
     *,
     limits: ServerLimits,
-    page: bytes,
     allowed_hosts: Sequence[str] = (),
     key: str | None = None,
     say: Callable[[str], object] = lambda _: None,
@@ -90,7 +89,6 @@ def run_server(
         batches: The slots of each model, by its name.
         listener: The socket; it is closed in the end.
         limits: The bounds.
-        page: The HTML page at /.
         allowed_hosts: Names besides localhost by which the server may be reached, in lower case.
         key: What requests must carry; None = nothing.
         say: Takes a line for the user, from any thread: what was not expected in a request.
@@ -108,7 +106,7 @@ def run_server(
         server.should_exit = True
 
     dispatcher = Dispatcher(batches, limits, on_failure=end)
-    service = Service(models, dispatcher, limits=limits, page=page)
+    service = Service(models, dispatcher, limits=limits)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients that vanish are no news
     config = uvicorn.Config(
         make_app(service, allowed_hosts=allowed_hosts, key=key, say=say),

@@ -13,10 +13,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
-from typing import Literal
 
 from charlm.errors import CharlmError
-from charlm.storage.files import refuse_links, write_all, writing
+from charlm.storage.files import write_all, writing
 from charlm.storage.locks import lock_folder
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -51,12 +50,11 @@ def write_folder(
             takes its place, and for a moment there is none.
 
     Raises:
-        CharlmError: the target is a link or cannot be renamed, the disk is full, or the place cannot be written; an old
+        CharlmError: the target cannot be renamed, the disk is full, or the place cannot be written; an old
             folder is left as it was.
 
     """
     check_has_name(target)
-    refuse_links(target.parent, target.name)
     temporary = _temporary(target, "tmp")
     try:
         with writing(target):
@@ -87,11 +85,10 @@ def write_file(target: Path, data: bytes) -> None:
         data: Its contents.
 
     Raises:
-        CharlmError: the target is a link, the disk is full, or the place cannot be written; an old file is left as it
+        CharlmError: the disk is full, or the place cannot be written; an old file is left as it
             was.
 
     """
-    refuse_links(target.parent, target.name)
     with open_scratch(target) as write:
         write(data)
 
@@ -101,7 +98,7 @@ def open_scratch(target: Path) -> Iterator[Callable[[bytes], None]]:
     """Write a file in pieces; it takes its place when the block ends without an error.
 
     Args:
-        target: The file. A link is followed. A pipe or a device is written directly.
+        target: The file. A link is followed.
 
     Yields:
         A function that writes bytes.
@@ -110,15 +107,11 @@ def open_scratch(target: Path) -> Iterator[Callable[[bytes], None]]:
         CharlmError: the file cannot be written, here or in a call of the function; an old file is left as it was.
 
     """
-    if target.exists() and not target.is_file():
-        with _open_unbuffered(target, target, mode="wb") as write:
-            yield write
-        return
     place = Path(os.path.realpath(target))
     temporary = _temporary(place, "tmp")
     try:
         remove(temporary)
-        with _open_unbuffered(temporary, target, mode="xb") as write:
+        with _open_unbuffered(temporary, target) as write:
             yield write
         with writing(target):
             sync_file(temporary)
@@ -129,7 +122,7 @@ def open_scratch(target: Path) -> Iterator[Callable[[bytes], None]]:
 
 
 @contextlib.contextmanager
-def _open_unbuffered(path: Path, target: Path, *, mode: Literal["wb", "xb"]) -> Iterator[Callable[[bytes], None]]:
+def _open_unbuffered(path: Path, target: Path) -> Iterator[Callable[[bytes], None]]:
     """Yield a function that writes to a path; errors name the target."""
 
     def write(data: bytes) -> None:
@@ -137,7 +130,7 @@ def _open_unbuffered(path: Path, target: Path, *, mode: Literal["wb", "xb"]) -> 
             write_all(file, data)
 
     with writing(target):
-        file = path.open(mode, buffering=0)
+        file = path.open("xb", buffering=0)
     with file:
         yield write
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charlm.errors import CharlmError
-from charlm.storage.files import open_for_writing, writing
+from charlm.storage.files import writing
 
 LOCK = ".lock"
 """The lock of the folder of a run or a search, which has one writer."""
@@ -64,13 +64,15 @@ def only_writer(
         clock: Returns the time in seconds.
 
     Raises:
-        CharlmError: another process holds the lock for longer than a second, and the message names it; the lock is a
-            link; or the folder cannot be written, or its file system has no locks.
+        CharlmError: another process holds the lock for longer than a second, and the message names it; or the folder
+            cannot be written, or its file system has no locks.
 
     """
     path, end = folder / LOCK, clock() + PATIENCE_SECONDS
     while True:
-        descriptor = _hold(open_for_writing(path, os.O_RDWR | os.O_CREAT), path, flock=flock)
+        with writing(path):
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = _hold(opened, path, flock=flock)
         if descriptor is None:
             if clock() > end:
                 raise CharlmError(f"{folder}: {_holder(path)} is training here; wait for it, or name another folder")
@@ -91,7 +93,7 @@ def only_writer(
 def is_held(run: Path) -> bool:
     """Return whether a running process holds the lock of a run folder; one that cannot be looked at is not held."""
     try:
-        descriptor = os.open(run / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(run / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

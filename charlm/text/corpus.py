@@ -1,7 +1,7 @@
 """A corpus: text as ids on disk, memory-mapped and split into training, validation and test text.
 
-A corpus is a folder with `ids.bin` (little-endian unsigned integers and nothing else), `vocabulary.json` and
-`manifest.json`. Making one from text is left to `charlm.text.tokenization`.
+A corpus is a folder with `ids.npy`, an array of NumPy, and `corpus.json`: the vocabulary, the splits and the sources.
+Making one from text is left to `charlm.text.tokenization`.
 """
 
 import contextlib
@@ -21,17 +21,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError, counted, requirement, short_repr
 from charlm.storage.files import open_file, read_file
-from charlm.text.vocabulary import Ids, Vocabulary, read_vocabulary
+from charlm.text.vocabulary import MAX_NAMED, Ids, Vocabulary, vocabulary_of
 
-FORMAT = 1
+FORMAT = 2
+IDS_FILE, CORPUS_FILE = "ids.npy", "corpus.json"
 Split = Literal["train", "validation", "test"]
 SPLITS = get_args(Split)
 MAX_MANIFEST_BYTES = 1 << 30
 """Enough for millions of documents."""
 BLOCK = 1 << 20
 """Bytes that are read at a time, and ids that are counted: NumPy converts those to int64 first."""
-MAX_NAMED = 10
-"""How many files or characters a message names."""
 
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -39,7 +38,7 @@ Positive = Annotated[int, Field(ge=1, lt=1 << 63)]
 
 
 class Source(BaseModel):
-    """A document, as recorded in manifest.json."""
+    """A document, as recorded in corpus.json."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -48,13 +47,13 @@ class Source(BaseModel):
     bytes: Count
     """After decompression."""
     characters: Count
-    """After normalisation. At level byte, the number of bytes."""
+    """After normalisation."""
     sha256: str
     """Of the bytes after decompression."""
 
 
 class Rare(BaseModel):
-    """The characters of a text that share the unknown id, as recorded in manifest.json."""
+    """The characters of a text that share the unknown id, as recorded in corpus.json."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -67,39 +66,37 @@ class Rare(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The contents of manifest.json: which text the ids were made from, and how."""
+    """The contents of corpus.json: which text the ids were made from, and how."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     format: int
     charlm: str
     """Version of charlm that wrote the corpus."""
-    level: Literal["char", "byte"]
     encoding: str
-    """Not used at level byte."""
-    normalize: Literal["none", "NFC", "NFKC"]
     min_count: Positive
     rare: Rare | None = None
     """None = every character has an id of its own, or this was not recorded."""
     sources: tuple[Source, ...]
-    undecodable: tuple[str, ...] = ()
-    """Names of the files that were left out because they are not valid in the encoding."""
-    empty: tuple[str, ...] = ()
-    """Names of the files that were left out because they hold no text."""
-    characters: Count
-    """Of all documents together."""
-    dtype: str
-    """Of ids.bin: uint8, uint16 or uint32, little-endian."""
+    left_out: dict[str, str] = {}
+    """Why files were left out, by their names: empty, hidden, not valid in the encoding."""
     size: Positive
     """Number of ids, those between documents included."""
     ids_sha256: str
-    """Of ids.bin."""
+    """Of the ids in ids.npy, little-endian."""
     splits: dict[str, tuple[Count, Count]]
-    """Start and end of train, validation and test as positions in ids.bin; each starts where the one before ends."""
+    """Start and end of train, validation and test as positions in ids.npy; each starts where the one before ends."""
     validation_fraction: float = Field(ge=0, lt=1)
     """What the splits were made with."""
     test_fraction: float = Field(ge=0, lt=1)
     """As validation_fraction."""
+    vocabulary: dict[str, Any]
+    """See `charlm.text.vocabulary.Vocabulary.to_fields`."""
+
+    @property
+    def characters(self) -> int:
+        """The number of characters of all documents together."""
+        return sum(source.characters for source in self.sources)
 
     @field_validator("format")
     @classmethod
@@ -126,7 +123,7 @@ class Corpus:
     folder: Path
     vocabulary: Vocabulary
     ids: Ids
-    """[size], memory-mapped and read-only: uint8, uint16 or uint32, the smallest that holds the vocabulary."""
+    """[size], memory-mapped and read-only: uint8, uint16 or int32, the smallest that holds the vocabulary."""
     manifest: Manifest
 
     @property
@@ -154,25 +151,25 @@ class Corpus:
         return self.ids[start:end][:at_most]
 
     def check_size(self) -> None:
-        """Raise CharlmError if ids.bin has become shorter: reading it would end the process with SIGBUS.
+        """Raise CharlmError if ids.npy has become shorter: reading it would end the process with SIGBUS.
 
         If the file was removed, nothing is raised: what is mapped stays readable.
         """
-        path, expected = self.folder / "ids.bin", self.ids.nbytes
+        path, expected = self.folder / IDS_FILE, getattr(self.ids, "offset", 0) + self.ids.nbytes
         with contextlib.suppress(OSError):
             found = path.stat().st_size
             if found < expected:
                 raise CharlmError(f"{path}: was cut to {found:,} bytes while in use; must be {expected:,}")
 
     def check_ids(self, ids: Ids) -> None:
-        """Raise CharlmError if ids that were read from `ids`, of any shape, are none: ids.bin was changed while in use.
+        """Raise CharlmError if ids that were read from `ids`, of any shape, are none: ids.npy was changed while in use.
 
         The compiled kernel reads memory at the place that an id gives.
         """
         if ids.size and (found := int(ids.max())) >= len(self.vocabulary):
             end = len(self.vocabulary) - 1
             raise CharlmError(
-                f"{self.folder / 'ids.bin'}: was changed while in use: holds id {found}, must end at {end}"
+                f"{self.folder / IDS_FILE}: was changed while in use: holds id {found}, must end at {end}"
             )
 
     @property
@@ -184,10 +181,8 @@ class Corpus:
     @property
     def size_summary(self) -> str:
         """The size of the text, its vocabulary and its documents, for the user."""
-        text = f"{self.manifest.characters:,} bytes"
-        if self.vocabulary.level == "char":
-            distinct = sum(character is not None for character in self.vocabulary.characters)
-            text = f"{counted(self.manifest.characters, 'character')}, a vocabulary of {distinct:,}"
+        distinct = sum(character is not None for character in self.vocabulary.characters)
+        text = f"{counted(self.manifest.characters, 'character')}, a vocabulary of {distinct:,}"
         return f"{text}, {counted(len(self.manifest.sources), 'document')}"
 
 
@@ -198,21 +193,11 @@ def name_some(names: Sequence[str]) -> str:
 
 
 def is_corpus(path: Path) -> bool:
-    """Return whether a path is a folder that `tokenize` wrote, judged by the names of the files in it.
-
-    Raises:
-        CharlmError: the path cannot be looked up.
-
-    """
+    """Return whether a path is a folder that `tokenize` wrote; raises CharlmError if it cannot be looked up."""
     try:
-        return (path / "manifest.json").is_file() and (path / "vocabulary.json").is_file()
+        return (path / CORPUS_FILE).is_file()
     except OSError as error:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def stored_dtype(vocabulary: Vocabulary) -> np.dtype[Any]:
-    """Return the dtype of ids.bin: that of the vocabulary, little-endian on any machine."""
-    return vocabulary.dtype.newbyteorder("<")
 
 
 def split_positions(size: int, config: CorpusConfig) -> dict[str, tuple[int, int]]:
@@ -241,27 +226,24 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
 
     Args:
         folder: The folder.
-        verify: Whether to read ids.bin once, and refuse it unless it is the file that the manifest describes. Only for
+        verify: Whether to read ids.npy once, and refuse it unless it is the file that corpus.json describes. Only for
             a file that this process has just written there is no need.
 
     Raises:
         CharlmError: a file is missing or damaged, the files do not belong together, or an id is not in the vocabulary.
 
     """
-    manifest = read_manifest(folder)
-    vocabulary = read_vocabulary(folder / "vocabulary.json")
-    if (manifest.level, manifest.dtype) != (vocabulary.level, vocabulary.dtype.name):
-        raise CharlmError(f"{folder}: vocabulary.json and manifest.json are not of the same corpus")
-    path = folder / "ids.bin"
-    dtype = stored_dtype(vocabulary)
-    expected = manifest.size * dtype.itemsize
+    manifest, path = read_manifest(folder), folder / IDS_FILE
+    vocabulary = vocabulary_of(manifest.vocabulary, origin=str(folder / CORPUS_FILE))
     try:
-        found = path.stat().st_size
-        if found != expected:
-            raise CharlmError(f"{path}: {found:,} bytes; must be {expected:,}: tokenize the text again")
-        ids = np.memmap(path, dtype, mode="r")
+        ids = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
+        raise CharlmError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError) as error:
+        raise CharlmError(f"{path}: damaged: {error}: tokenize the text again") from None
+    if ids.shape != (manifest.size,) or ids.dtype != vocabulary.dtype:
+        expected = f"{manifest.size:,} of {vocabulary.dtype}"
+        raise CharlmError(f"{path}: holds {ids.shape} of {ids.dtype}; must be {expected}: tokenize the text again")
     corpus = Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
     if verify:
         _verify(corpus)
@@ -269,26 +251,27 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
 
 
 def _verify(corpus: Corpus) -> None:
-    """Check the contents of ids.bin: the file is read, not mapped, so that it does not count as memory in use."""
-    path, digest, largest = corpus.folder / "ids.bin", hashlib.sha256(), 0
+    """Check the contents of ids.npy: the file is read, not mapped, so that it does not count as memory in use."""
+    path, digest, largest = corpus.folder / IDS_FILE, hashlib.sha256(), 0
     with open_file(path) as file:
+        file.seek(getattr(corpus.ids, "offset", 0))
         while block := file.read(BLOCK):
             digest.update(block)
             largest = max(largest, int(np.frombuffer(block, corpus.ids.dtype).max()))
     if digest.hexdigest() != corpus.manifest.ids_sha256:
-        raise CharlmError(f"{path}: damaged: its SHA-256 is not the one in manifest.json: tokenize the text again")
+        raise CharlmError(f"{path}: damaged: its SHA-256 is not the one in {CORPUS_FILE}: tokenize the text again")
     if largest >= len(corpus.vocabulary):
         end = len(corpus.vocabulary) - 1
         raise CharlmError(f"{path}: holds id {largest}; the vocabulary ends at {end}: tokenize again")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a corpus; raises CharlmError if it is missing or not valid."""
-    path = folder / "manifest.json"
+    """Return what corpus.json holds; raises CharlmError if it is missing or not valid."""
+    path = folder / CORPUS_FILE
     try:
         return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
     except ValidationError as error:
-        raise CharlmError(f"{path}: not the manifest of a corpus: {_describe(error)}") from None
+        raise CharlmError(f"{path}: not that of a corpus: {_describe(error)}") from None
 
 
 def _describe(error: ValidationError) -> str:

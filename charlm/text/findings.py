@@ -5,9 +5,6 @@ A text of more than MAX_CHARACTERS is looked at in parts, so that the time does 
 Axes: V vocabulary.
 """
 
-import contextlib
-import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +31,7 @@ class Finding:
     """A possible problem in a text: it would make a network worse, or is not learnt from."""
 
     subject: str
-    """rare characters, undecodable files, empty files, encoding, line ends, repeated passages or validation text."""
+    """rare characters, files, encoding, line ends, repeated passages or validation text."""
     found: str
     """In a few words, for the user."""
     advice: str
@@ -63,7 +60,7 @@ class TextFacts:
 
 
 def describe_text(corpus: Corpus) -> TextFacts:
-    """Return the facts about a text; raises CharlmError if ids.bin has become shorter."""
+    """Return the facts about a text; raises CharlmError if ids.npy has become shorter."""
     return TextFacts(
         summary=corpus.summary,
         characters=corpus.manifest.characters,
@@ -81,16 +78,14 @@ def find_problems(corpus: Corpus) -> list[Finding]:
         corpus: The text.
 
     Raises:
-        CharlmError: ids.bin has become shorter.
+        CharlmError: ids.npy has become shorter.
 
     """
     corpus.check_size()
     seen = np.concatenate(spaced(corpus.ids, count=PARTS, size=MAX_CHARACTERS // PARTS))
-    vocabulary, found = corpus.vocabulary, list[Finding]()
-    if vocabulary.level == "char":
-        characters = [character or "" for character in vocabulary.characters]
-        text = "".join([characters[index] for index in seen.tolist()])
-        found = [*_check_encoding(text), *_check_line_ends(text)]
+    characters = [character or "" for character in corpus.vocabulary.characters]
+    text = "".join([characters[index] for index in seen.tolist()])
+    found = [*_check_encoding(text), *_check_line_ends(text)]
     return [*find_omissions(corpus), *found, *_check_repeats(seen), *_check_validation(corpus)]
 
 
@@ -106,14 +101,12 @@ def find_omissions(corpus: Corpus) -> Iterator[Finding]:
         )
         advice = f"corpus.min_count={manifest.min_count} decides it, and -s corpus.min_count=1 keeps all"
         yield Finding("rare characters", found, advice)
-    if manifest.undecodable:
-        found = (
-            f"{len(manifest.undecodable):,} left out, not valid {manifest.encoding}: {name_some(manifest.undecodable)}"
-        )
-        yield Finding("undecodable files", found, f"if they are text, convert them to {manifest.encoding}")
-    if manifest.empty:
-        found = f"{len(manifest.empty):,} left out: {name_some(manifest.empty)}"
-        yield Finding("empty files", found, "they are no documents of the corpus")
+    if (left_out := manifest.left_out) and {*left_out.values()} != {"hidden"}:
+        names = name_some([f"{name} ({reason})" for name, reason in left_out.items() if reason != "hidden"])
+        hidden = sum(reason == "hidden" for reason in left_out.values())
+        others = f", and {counted(hidden, 'hidden file')}" if hidden else ""
+        advice = f"if a file is text, convert it to {manifest.encoding}"
+        yield Finding("files", f"{len(left_out) - hidden:,} left out: {names}{others}", advice)
 
 
 def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
@@ -132,28 +125,10 @@ def spaced(ids: NDArray[Any], *, count: int, size: int) -> list[NDArray[Any]]:
 
 
 def _check_encoding(text: str) -> Iterator[Finding]:
-    """Find UTF-8 that was read as cp1252 or Latin-1, and characters that are lost."""
-    runs = Counter(re.findall(r"[^\x00-\x7f]+", text))
-    decoded = {run: again for run in runs if (again := _decode_again(run)) is not None}
-    characters = sum(len(decoded[run]) * runs[run] for run in decoded)
-    misread, others = (sum(len(run) * runs[run] for run in some) for some in (decoded, runs.keys() - decoded.keys()))
-    if characters >= MIN_OCCURRENCES and misread > others:
-        advice = (
-            "-s corpus.encoding=utf-8, or if that is so, decode it once more: iconv -f UTF-8 -t CP1252 TEXT > NEWTEXT"
-        )
-        yield Finding("encoding", f"{characters:,} characters are UTF-8 that was read as another encoding", advice)
-        return
+    """Find characters that are lost."""
     if lost := text.count(UNKNOWN_GLYPH):
         found = f"{counted(lost, 'character')} U+FFFD, which another program wrote for what it could not decode"
         yield Finding("encoding", found, "take the original text, with -s corpus.encoding=NAME")
-
-
-def _decode_again(text: str) -> str | None:
-    """Return the text of which another one is the UTF-8, read as cp1252 or Latin-1; None if it is not such a text."""
-    for encoding in ("cp1252", "latin-1"):
-        with contextlib.suppress(UnicodeError):
-            return text.encode(encoding).decode("utf-8")
-    return None
 
 
 ONE_KIND = r"make them one kind: perl -pe 's/\r\n?/\n/g' TEXT > NEWTEXT"

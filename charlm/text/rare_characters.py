@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.text.corpus import MAX_NAMED, Rare
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.corpus import Rare
+from charlm.text.vocabulary import MAX_NAMED, Vocabulary
 
 CHARACTERS_THAT_COST_LITTLE = 256
 """A text of no more different characters keeps them all, if min_count is automatic."""
@@ -31,7 +31,7 @@ def settle_min_count(config: CorpusConfig, counts: NDArray[np.int64]) -> CorpusC
         return config
     occurring = np.sort(counts[counts > 0])
     smallest = 1
-    if config.level == "char" and len(occurring) > CHARACTERS_THAT_COST_LITTLE:
+    if len(occurring) > CHARACTERS_THAT_COST_LITTLE:
         total = int(occurring.sum())
         too_many = int(np.searchsorted(np.cumsum(occurring), MAX_UNKNOWN * total, side="right"))
         smallest = max(1, min(total // RARE, int(occurring[too_many])))
@@ -46,8 +46,6 @@ def describe_rare(counts: NDArray[np.int64], vocabulary: Vocabulary) -> Rare | N
         vocabulary: That of the text.
 
     """
-    if vocabulary.level == "byte":
-        return None
     rare = counts.copy()
     rare[[ord(character) for character in vocabulary.characters if character is not None]] = 0
     occurring = np.flatnonzero(rare)
@@ -65,16 +63,14 @@ def build_vocabulary(
     Args:
         counts: How often each code point occurs, int64 [code points].
         config: Its min_count is a number.
-        known: A vocabulary of the same level, whose ids are kept; None = none.
+        known: A vocabulary whose ids are kept; None = none.
         end_of_text: Whether there is an end_of_text id.
 
     Raises:
         CharlmError: no character occurs min_count times.
 
     """
-    if config.level == "byte":
-        counts = np.ones(256, np.int64)
-    known, smallest = known or Vocabulary(config.level, ()), config.min_count or 1
+    known, smallest = known or Vocabulary(()), config.min_count or 1
     kept = [chr(code_point) for code_point in np.flatnonzero(counts >= smallest)]
     rare = {chr(code_point) for code_point in np.flatnonzero((counts > 0) & (counts < smallest))}
     vocabulary = known.extend(kept, unknown=not rare <= {*known.characters}, end_of_text=end_of_text)

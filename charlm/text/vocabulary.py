@@ -1,44 +1,42 @@
 """Characters <-> ids, and the file vocabulary.json.
 
-Axes: N ids, that is characters, or bytes at level byte; V size of the vocabulary.
+Axes: N characters; V size of the vocabulary.
 """
 
-import codecs
 import json
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, short_repr
+from charlm.errors import CharlmError, counted, short_repr
 from charlm.storage.files import read_file
 
 FORMAT = 1
 MAX_CODE_POINT = 0x10FFFF
+MAX_NAMED = 10
+"""How many characters a message names."""
 MAX_BYTES = 16 * MAX_CODE_POINT
 """Of vocabulary.json: enough for every character of Unicode, written with escapes."""
 
 UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 """What the unknown id is decoded as."""
 
-Ids = NDArray[np.unsignedinteger[Any]]
-Level = Literal["char", "byte"]
-"""What has an id: a character (Unicode code point) or a byte value."""
-Unknown = Literal["error", "skip"]
-"""What to do with a character without an id: raise an error or leave it out."""
+Ids = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The characters that a model knows, in the order of their ids."""
 
-    level: Level
     characters: tuple[str | None, ...]
-    """The character of each id, None for a reserved id. At level byte, U+0000 to U+00FF are the 256 byte values."""
+    """The character (Unicode code point) of each id, None for a reserved id."""
     unknown_id: int | None = None
     """The reserved id of all characters that are too rare to have their own, or None."""
     end_of_text_id: int | None = None
@@ -66,8 +64,8 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest of uint8, uint16 and uint32 that holds every id."""
-        return np.dtype(np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.uint32)
+        """The smallest of uint8, uint16 and int32 that holds every id."""
+        return np.dtype(np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.int32)
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
@@ -78,107 +76,70 @@ class Vocabulary:
         return table
 
     def look_up(self, text: str) -> NDArray[np.int64]:
-        """Return the id of each character, at level byte of each byte of its UTF-8, int64 [N]; -1 if it has none."""
-        if self.level == "byte":
-            code_points = np.frombuffer(_utf8(text), np.uint8)
-        elif self.level == "char":
-            code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        else:
-            assert_never(self.level)
+        """Return the id of each character, int64 [N]; -1 if it has none."""
+        code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         known = code_points < len(self.table)
         return np.where(known, self.table[np.where(known, code_points, 0)], -1)
 
-    def count_skipped(self, text: str) -> int:
-        """Return how many characters of a text `encode` leaves out with unknown="skip"."""
-        return 0 if self.unknown_id is not None else int((self.look_up(text) < 0).sum())
+    def left_out(self, text: str) -> Counter[str]:
+        """Return which characters of a text `encode` leaves out, and how often each occurs."""
+        if self.unknown_id is not None:
+            return Counter()
+        text = unicodedata.normalize("NFC", text)
+        return Counter(text[place] for place in np.flatnonzero(self.look_up(text) < 0))
 
-    def encode(
-        self, text: str, *, unknown: Unknown = "error", name: str = "the text", start: int = 0
-    ) -> NDArray[np.int64]:
-        """Return the ids of a text. A character without an id becomes the unknown id if there is one.
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Return the ids of a text in the Unicode normal form NFC, int64 [n].
 
-        Args:
-            text: Any text. At level byte, surrogates from undecodable bytes of an argument are these bytes again.
-            unknown: What to do with a character without an id if there is no unknown id.
-            name: What the message of an error calls the text.
-            start: Number of characters of the text that came before, 0 or more.
-
-        Returns:
-            int64 [N].
-
-        Raises:
-            CharlmError: a character has no id, there is no unknown id, and `unknown` is error; the message names the
-                character and its position. At level byte: a surrogate has no bytes.
-
+        A character without an id becomes the unknown id; if there is none, it is left out.
         """
-        ids = self.look_up(text)
+        ids = self.look_up(unicodedata.normalize("NFC", text))
         missing = ids < 0
         if not missing.any():
             return ids
-        if self.unknown_id is not None:
-            return np.where(missing, self.unknown_id, ids)
-        if unknown == "skip":
-            return ids[~missing]
-        if unknown != "error":
-            assert_never(unknown)
-        position = int(np.argmax(missing))
-        raise CharlmError(
-            f"character {start + position + 1:,} of {name}, {describe_character(text[position])}, was not in the "
-            f"training text; leave it out, or all such characters with --unknown skip, from Python unknown='skip'"
-        )
+        return ids[~missing] if self.unknown_id is None else np.where(missing, self.unknown_id, ids)
 
     def decode(self, ids: NDArray[Any]) -> str:
         """Return the text of ids [N], integers from 0 to V - 1.
 
-        The unknown id becomes U+FFFD, the end_of_text id nothing. At level byte, bytes that are not UTF-8 become
-        U+FFFD.
+        The unknown id becomes U+FFFD, the end_of_text id nothing.
         """
-        return self.decoder().decode(ids, final=True)
-
-    def decoder(self, *, errors: Literal["replace", "surrogateescape"] = "replace") -> "Decoder":
-        """Return a decoder for ids that arrive piece by piece; `errors` is as for `bytes.decode`, for level byte."""
-        return Decoder(self, errors=errors)
+        return "".join([self.glyphs[index] for index in ids.tolist()])
 
     @cached_property
     def glyphs(self) -> tuple[str, ...]:
-        """What each id is decoded as; at level byte, the characters U+0000 to U+00FF."""
+        """What each id is decoded as."""
         return tuple(
             UNKNOWN_GLYPH if index == self.unknown_id else character or ""
             for index, character in enumerate(self.characters)
         )
 
-    def to_json(self) -> str:
-        """Return the contents of vocabulary.json."""
-        fields = {
+    def to_fields(self) -> dict[str, Any]:
+        """Return the vocabulary as an object for `json.dumps`."""
+        return {
             "format": FORMAT,
-            "level": self.level,
             "characters": list(self.characters),
             "unknown_id": self.unknown_id,
             "end_of_text_id": self.end_of_text_id,
         }
-        return json.dumps(fields, ensure_ascii=False, indent=None) + "\n"
+
+    def to_json(self) -> str:
+        """Return the contents of vocabulary.json."""
+        return json.dumps(self.to_fields(), ensure_ascii=False, indent=None) + "\n"
 
 
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")  # an argument that is not UTF-8 is its own bytes
-    except UnicodeEncodeError as error:
-        found = describe_character(text[error.start])
-        raise CharlmError(f"character {error.start + 1:,} of the text, {found}, is an unpaired surrogate") from None
+def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
+    """Return the line that tells the user which characters of a text were left out.
 
+    Args:
+        left_out: How often each occurs, one or more.
+        text: What the line calls the text.
 
-class Decoder:
-    """Ids -> text, piece by piece. A character is held back until all its bytes have arrived."""
-
-    def __init__(self, vocabulary: Vocabulary, *, errors: str = "replace") -> None:
-        self._vocabulary = vocabulary
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors) if vocabulary.level == "byte" else None
-
-    def decode(self, ids: NDArray[Any], *, final: bool = False) -> str:
-        """Return the text that ids [N] complete; if they are the `final` ones, nothing is held back."""
-        glyphs = self._vocabulary.glyphs
-        text = "".join([glyphs[index] for index in ids.tolist()])
-        return text if self._utf8 is None else self._utf8.decode(text.encode("latin-1"), final)
+    """
+    commonest = sorted(left_out.items(), key=lambda item: -item[1])[:MAX_NAMED]
+    names = ", ".join(f"{describe_character(character)} {counted(count, 'time')}" for character, count in commonest)
+    more = f" and {len(left_out) - len(commonest):,} more" if len(left_out) > len(commonest) else ""
+    return f"left out of {text}, since the model does not know them: {names}{more}"
 
 
 def describe_character(character: str) -> str:
@@ -200,18 +161,25 @@ def parse_vocabulary(text: str | bytes, *, origin: str) -> Vocabulary:
     """
     try:
         fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CharlmError(f"{origin}: not a vocabulary: {error}") from None
+    return vocabulary_of(fields, origin=origin)
+
+
+def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
+    """Return the vocabulary of an object that `Vocabulary.to_fields` returned; raises as `parse_vocabulary`."""
+    try:
         if not isinstance(fields, dict):
             raise ValueError("not an object")
         if fields.get("format") != FORMAT:
             raise ValueError(f"format {short_repr(fields.get('format'))}; this version of charlm reads format {FORMAT}")
         vocabulary = Vocabulary(
-            level=fields["level"],
             characters=tuple(fields["characters"]),
             unknown_id=fields["unknown_id"],
             end_of_text_id=fields["end_of_text_id"],
         )
         _check(vocabulary)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CharlmError(f"{origin}: not a vocabulary: {reason}") from None
     return vocabulary
@@ -223,8 +191,6 @@ def read_vocabulary(path: Path) -> Vocabulary:
 
 
 def _check(vocabulary: Vocabulary) -> None:
-    if vocabulary.level not in {"char", "byte"}:
-        raise ValueError(f"level {short_repr(vocabulary.level)}; there are char and byte")
     characters = [c for c in vocabulary.characters if c is not None]
     if not vocabulary.characters or len(vocabulary.characters) > MAX_CODE_POINT + 3:
         raise ValueError(f"{len(vocabulary.characters)} characters")
@@ -232,8 +198,6 @@ def _check(vocabulary: Vocabulary) -> None:
         raise ValueError("an entry of characters is not one character")
     if len(set(characters)) < len(characters):
         raise ValueError("a character occurs twice")
-    if vocabulary.level == "byte" and (vocabulary.unknown_id, *characters) != (None, *map(chr, range(256))):
-        raise ValueError("level byte has the characters U+0000 to U+00FF, in this order, and no unknown_id")
     reserved = {index for index, c in enumerate(vocabulary.characters) if c is None}
     named = {vocabulary.unknown_id, vocabulary.end_of_text_id} - {None}
     if reserved != named or any(type(index) is not int for index in named):

@@ -29,7 +29,7 @@ from charlm.training.interface import Shapes, Tensors
 
 MAX_COUNT = 1 << 53
 """The largest count in progress.json: a float holds every smaller one exactly."""
-FORMAT = 2
+FORMAT = 3
 """Another number in progress.json is refused."""
 KEPT = 3
 """The number of checkpoints that are kept."""
@@ -74,12 +74,8 @@ class Progress(_Fields):
     """The gradient norm of the last step, before clipping."""
     logged_seconds: Seconds = 0.0
     """`seconds` at the last log line."""
-    watched_losses: list[float] = []
-    """The losses of the steps since the mean loss was last compared with the lowest, in nats per character."""
     phases: list[Annotated[list[Count], Field(min_length=2, max_length=2)]] = []
     """The first step and the length of the windows of each phase that has begun, see `Schedule.begun`."""
-    lowest_nats: float | None = None
-    """The lowest mean training loss of `patience_steps` steps, in nats per character."""
 
     @field_validator("phases")
     @classmethod
@@ -162,7 +158,7 @@ def restore(folder: Path, *, warn: Callable[[str], None], shapes: Shapes | None 
 
 def _read(path: Path, shapes: Shapes | None) -> Checkpoint:
     try:
-        sealed = json.loads(read_file(path / PROGRESS, limit=MAX_PROGRESS_BYTES, follow_links=False))
+        sealed = json.loads(read_file(path / PROGRESS, limit=MAX_PROGRESS_BYTES))
         facts = sealed["checkpoint"]
         if sealed["sha256"] != sha256(json.dumps(facts, indent=2).encode()):
             raise CharlmError(f"{path / PROGRESS}: damaged: its checksum is wrong")
@@ -199,7 +195,7 @@ def _read_tensors(path: Path, checksum: str, shapes: Shapes | None) -> Tensors:
         limit = MAX_HEADER_BYTES + MAX_NUMBER_BYTES * sum(map(math.prod, shapes.values()))
     if (path / STATE).stat().st_size > limit:
         raise _other_network(path.parent)
-    state = read_file(path / STATE, limit=limit, follow_links=False)
+    state = read_file(path / STATE, limit=limit)
     if sha256(state) != checksum:
         raise CharlmError(f"{path / STATE}: damaged: its SHA-256 is not the one in {PROGRESS}")
     tensors: dict[str, NDArray[np.generic]] = safetensors.numpy.load(state)

@@ -133,7 +133,7 @@ def _left(progress: Progress, schedule: Schedule) -> str:
 
 
 def advise_on_end(progress: Progress, *, split: str, difference: Difference | None) -> list[str]:
-    """Return lines for the user on what the evaluations have shown, and what may help: no cause that was not measured.
+    """Return lines for the user on what the evaluations have shown.
 
     Args:
         progress: The progress at the end.
@@ -150,16 +150,13 @@ def advise_on_end(progress: Progress, *, split: str, difference: Difference | No
         ]
     if difference is None:
         return []
-    chance = "" if difference.is_clear or difference.standard_error is None else ", perhaps by chance"
     if progress.best_step == progress.step:
         improving = "still improving: " if is_improving(progress, difference) else ""
-        return [f"{improving}the last evaluation was best, by {difference}{chance}"]
+        return [f"{improving}the last evaluation was best, by {difference}"]
     since = counted(progress.evaluations_without_best, "later evaluation")
-    advice = ["what may help: more model.layer_dropout, fewer model.units"] if difference.is_clear else []
     return [
         f"best at step {progress.best_step:,} of {progress.step:,}; no better in {since},",
-        f"the last one worse by {difference}{chance}",
-        *advice,
+        f"the last one worse by {difference}",
     ]
 
 

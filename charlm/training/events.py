@@ -4,7 +4,6 @@ The file is written without TensorFlow: `tf.summary` would notice a full disk la
 raise its own kind of error.
 """
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
-from tensorboard.plugins.histogram import metadata as histograms
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -52,10 +51,7 @@ class Views:
 
 
 DESCRIPTIONS: Mapping[str, str] = {
-    "gradient_norm": "Norm of the gradient of the step before the evaluation, before clipping.",
-    "gradient_to_weights": "Norm of that gradient, divided by the norm of the weights of the layer.",
-    "update_norm": "Norm of what the optimizer added to the weights of the layer in that step.",
-    "update_to_weights": "Norm of that update, divided by the norm of the weights; about 1e-3 is usual.",
+    "gradient_norm": "Norm of the gradient of the step that is logged, before clipping.",
     "spectral_radius": "Largest size of an eigenvalue of the recurrent kernel V.",
     "saturated": "Share of the units and positions at which the slope of the activation is below 0.19 of its largest: "
     "|h| > 0.9 for tanh, an output of 0 for relu.",
@@ -71,51 +67,6 @@ DESCRIPTIONS: Mapping[str, str] = {
 def description(tag: str) -> str | None:
     """Return what a tag means, or None if that needs no words."""
     return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
-
-
-@dataclass(frozen=True, eq=False)
-class StepChange:
-    """The weights before and after one step, and its gradient."""
-
-    step: int
-    """The number of steps after it."""
-    gradient_norms: Mapping[str, float]
-    """The norm of the gradient of each tensor before clipping, by its name; empty if the engine does not know it."""
-    before: Mapping[str, Floats]
-    """The weights by their names in weights.safetensors."""
-    after: Mapping[str, Floats]
-
-    def scalars(self) -> dict[str, float]:
-        """Return the norms of each layer, and their ratios to the norm of its weights, by tags for TensorBoard.
-
-        A layer is all tensors with the same name before the last dot: kernel, recurrent kernel and bias. The update is
-        what the optimizer adds to the weights in the step.
-        """
-        weights: dict[str, float] = {}
-        updates: dict[str, float] = {}
-        for name, after in self.after.items():
-            weights[name] = _norm(self.before[name])
-            updates[name] = _norm(after - self.before[name])
-        found: dict[str, float] = {}
-        for kind, norms in (("gradient", self.gradient_norms), ("update", updates)):
-            sizes = _by_layer(weights)
-            for layer, norm in _by_layer(norms).items():
-                found[f"{kind}_norm/{layer}"] = norm
-                found[f"{kind}_to_weights/{layer}"] = norm / max(sizes[layer], 1e-30)
-        return found
-
-
-def _norm(values: Floats) -> float:
-    return float(np.linalg.norm(values))
-
-
-def _by_layer(norms: Mapping[str, float]) -> dict[str, float]:
-    """Return the norm of all tensors of each layer together, given the norm of each tensor."""
-    squares: dict[str, float] = {}
-    for name, norm in norms.items():
-        layer = name.rpartition(".")[0] or name
-        squares[layer] = squares.get(layer, 0.0) + norm * norm
-    return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,23 +125,21 @@ def views_of(
     *,
     weights: Mapping[str, Floats],
     sample: str,
-    change: StepChange | None,
     best_nats: float | None,
     ngram_nats: float | None,
 ) -> Views:
-    """Return what is shown of an evaluation, of its network and of the step before it.
+    """Return what is shown of an evaluation and of its network.
 
     Args:
         parameters: The network that is evaluated: the average of the weights if one is kept.
         windows: What `choose_windows` returned.
         weights: The trained weights by their names in weights.safetensors.
         sample: The sampled text, or "".
-        change: What the last step did; None = not known.
         best_nats: The lowest loss so far in nats per character, or None.
         ngram_nats: What a 5-gram model scores on the same text, or None.
 
     """
-    scalars = {} if change is None else change.scalars()
+    scalars = dict[str, float]()
     histograms = {f"weights/{name}": values for name, values in weights.items()}
     if ngram_nats is not None:
         scalars[f"nats_per_char/{NGRAM}"] = ngram_nats
@@ -215,9 +164,7 @@ CHARTS = {
         "best so far": r"best_nats_per_char",
     },
     "steps": {
-        "norm of the gradient": r"gradient_norm/.+",
-        "gradient / weights": r"gradient_to_weights/.+",
-        "update / weights": r"update_to_weights/.+",
+        "norm of the gradient": r"gradient_norm",
         "learning rate": r"learning_rate",
     },
     "network": {
@@ -230,12 +177,10 @@ CHARTS = {
 
 
 class EventLog:
-    """A new event file in the folder tensorboard/ of a run; its methods raise CharlmError if it cannot be written."""
+    """A new event file in the folder of a run; its methods raise CharlmError if it cannot be written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
         self._write(Event(file_version="brain.Event:2"))
 
@@ -254,7 +199,7 @@ class EventLog:
         scalars = {f"{name}/{metrics['split']}": metrics[name] for name in ("nats_per_char", "bits_per_char")}
         scalars |= {name: metrics[name] for name in SCALARS if name in metrics}
         for tag, value in scalars.items():
-            self._show(scalar_pb(tag, value), step=metrics["step"])
+            self._show(scalar_pb(tag, value, description=description(tag)), step=metrics["step"])
 
     def show_text(self, tag: str, text: str, *, step: int) -> None:
         """Write a text that TensorBoard shows as it is, not as Markdown."""
@@ -265,7 +210,8 @@ class EventLog:
         for tag, value in views.scalars.items():
             self._show(scalar_pb(tag, value, description=description(tag)), step=step)
         for tag, values in views.histograms.items():
-            self._show(histogram_pb(tag, values), step=step)
+            finite = values[np.isfinite(values)].astype(np.float64)  # in float32, the width of a range may overflow
+            self._show(histogram_pb(tag, finite, BUCKETS, description=description(tag)), step=step)
         for tag, text in views.texts.items():
             self.show_text(tag, text, step=step)
 
@@ -285,27 +231,6 @@ class EventLog:
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
         RecordWriter(self._log).write(event.SerializeToString())
-
-
-def histogram_pb(tag: str, values: NDArray[np.float32]) -> Summary:
-    """Return the histogram that TensorBoard would make of the finite values, with a thirtieth of the memory.
-
-    Args:
-        tag: Its name in TensorBoard.
-        values: float32 of any shape.
-
-    """
-    finite = values[np.isfinite(values)]
-    low, high = (np.float64(finite.min()), np.float64(finite.max())) if finite.size else (0.0, 0.0)
-    rows = np.full((BUCKETS, 3), [low, high, 0.0])
-    rows[-1, 2] = finite.size
-    if low < high:
-        counts, edges = np.histogram(finite, BUCKETS, range=(low, high))  # in float64: float32 may overflow
-        rows = np.stack([edges[:-1], edges[1:], counts], axis=1)
-    summary = Summary()
-    metadata = histograms.create_summary_metadata(display_name=None, description=description(tag))
-    summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(rows, dtype=np.float64))
-    return summary
 
 
 def layout_pb() -> Summary:

@@ -34,8 +34,6 @@ class StepMetrics(NamedTuple):
     """The gradient norm of each step before clipping, [K]."""
     seconds: float
     """The time that all steps took together."""
-    last_norms: Mapping[str, float] = {}
-    """The gradient norm of each tensor in the last step before clipping, by its name in weights.safetensors."""
 
 
 class Engine(Protocol):

@@ -16,9 +16,7 @@ from tqdm import tqdm
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe, suited_recipe
-from charlm.config.schema import EarlyStoppingConfig
-from charlm.network.architecture import architecture
-from charlm.runs.folder import CHECKPOINTS, MODELS, check_no_links
+from charlm.runs.folder import CHECKPOINTS, MODELS
 from charlm.runs.run import Run
 from charlm.storage.atomic import remove_leftovers
 from charlm.storage.locks import only_writer
@@ -44,7 +42,7 @@ class Outcome:
     """The folder of the run."""
     progress: Progress
     nats_per_char: float | None
-    """The loss of best/: after a run has ended, with its logits divided by the best temperature. None = no best/."""
+    """The loss of best/. None = no best/."""
     characters_per_second: float
     """Of training alone."""
     split: str
@@ -88,7 +86,6 @@ def train(
 
     """
     with only_writer(run.folder, clock=clock):
-        check_no_links(run.folder)
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
         remove_leftovers(run.folder / MODELS)
@@ -101,12 +98,11 @@ def train(
             with progress_bar(training.schedule, training.progress, disable=not session.show_progress) as bar:
                 reason = training.advance(bar)
     recorder = training.recorder
-    calibrated = recorder.calibrated_nats
     progress, characters = training.progress, training.schedule.characters(training.progress.step)
     return Outcome(
         folder=run.folder,
         progress=progress,
-        nats_per_char=progress.best_nats if calibrated is None else calibrated,
+        nats_per_char=progress.best_nats,
         characters_per_second=characters / max(progress.seconds, 1e-9),
         split=recorder.validator.split,
         measured_on=recorder.validator.measured_on,
@@ -148,10 +144,7 @@ class Training:
         self.stopped_by: Signals | None = None
         self.schedule = make_schedule(self.settings, engine.batches)
         self.steps = StepRunner(run, engine, self.schedule, soft_targets=soft_targets)
-        self.recorder = Recorder(
-            run, engine, self.schedule, last_change=lambda: self.steps.last_change, session=session
-        )
-        self.stopping = _early_stopping(run)
+        self.recorder = Recorder(run, engine, self.schedule, session=session)
 
     def prepare(self, *, resume: bool) -> None:
         """Build the engine, and continue from the newest whole checkpoint if `resume` and there is any.
@@ -178,8 +171,6 @@ class Training:
                 self.session.say(line)
             if self.settings.first_weights is not None:
                 self.recorder.record_start(self.progress)
-        if self.stopping is not None and self.stopping.min_weights_per_character:
-            self.session.say(f"the text is small for this network: early stopping, patience {self.stopping.patience}")
         self.engine.build(self.schedule.lengths)
         if simple := self.recorder.validator.baseline_nats:
             scores = ", ".join(f"{name} {nats:.3f}" for name, nats in simple.items())
@@ -216,13 +207,13 @@ class Training:
 
     def _ending(self) -> str | None:
         """Return why the run ends here, or None; a signal is no such reason, as the run can be resumed then."""
-        progress, stopping = self.progress, self.stopping
+        progress, patience = self.progress, self.settings.early_stopping
         if progress.evaluated_step == progress.step >= self.schedule.total:
             return "all steps done"
         if self.session.reason is not None:
             return self.session.reason
-        if stopping is not None and progress.evaluations_without_best >= stopping.patience:
-            return f"no new best in {stopping.patience} evaluations"
+        if patience is not None and progress.evaluations_without_best >= patience:
+            return f"no new best in {patience} evaluations"
         return None
 
 
@@ -239,13 +230,3 @@ def _longer(run: Run, schedule: Schedule, progress: Progress) -> tuple[str, ...]
             others = [other for other, limit in limits.items() if other != name and limit is not None]
             return (f"training.{name}={wanted}", *(f"training.{other}=null" for other in others))
     return tuple(f"training.{name}={2 * limit}" for name, limit in limits.items() if limit is not None)
-
-
-def _early_stopping(run: Run) -> EarlyStoppingConfig | None:
-    """Return when a run ends because its validation loss no longer falls, or None if its text is large enough."""
-    stopping = run.config.training.early_stopping
-    if stopping is None:
-        return None
-    start, end = run.corpus.splits["train"]
-    weights = architecture(run.config, len(run.corpus.vocabulary)).size
-    return stopping if weights >= stopping.min_weights_per_character * (end - start) else None

@@ -27,9 +27,6 @@ from charlm.runs.folder import (
     ENDED_FILE,
     METRICS_FILE,
     MODELS,
-    TENSORBOARD,
-    BundleName,
-    check_no_links,
     results,
     saved_steps,
     step_name,
@@ -37,7 +34,7 @@ from charlm.runs.folder import (
 from charlm.runs.metrics import to_line
 from charlm.runs.run import Run, corpus_identity, write_config
 from charlm.storage.atomic import write_file
-from charlm.storage.files import Log, open_for_writing, refuse_links, writing
+from charlm.storage.files import Log, writing
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.events import EventLog
@@ -78,7 +75,6 @@ class RunOutputs:
 
     def has_checkpoint(self) -> bool:
         """Return whether there is a checkpoint, whole or damaged; raises CharlmError if that cannot be found out."""
-        check_no_links(self.run.folder)
         return bool(saved_steps(self.checkpoints))
 
     def begin(self) -> None:
@@ -123,7 +119,7 @@ class RunOutputs:
         if progress.best_nats is not None and not (self.run.folder / "best").is_dir():
             self.warn(
                 f"{self.run.folder / 'best'}: missing; if training goes on, the next evaluation writes it again; until "
-                f"then use --checkpoint last"
+                f"then use {self.run.folder / 'last'}"
             )
             progress.best_nats = None
         return progress
@@ -169,17 +165,13 @@ class RunOutputs:
         """
         write_bundle(self.run.folder / "best", self.bundle(progress, block_means=score.block_means if score else ()))
 
-    def rewrite(self, name: BundleName, change: Callable[[Bundle], Bundle]) -> Bundle | None:
-        """Write best/ or last/ anew, if a function changes it; return what is there then, None if it cannot be read."""
+    def read_best(self) -> Bundle | None:
+        """Return best/; None, with a line for the user, if it cannot be read."""
         try:
-            found = read_bundle(self.run.folder / name)
+            return read_bundle(self.run.folder / "best")
         except CharlmError as error:
-            self.warn(f"{error}; it is left as it is")
+            self.warn(str(error))
             return None
-        changed = change(found)
-        if changed is not found:
-            write_bundle(self.run.folder / name, changed)
-        return changed
 
     def bundle(self, progress: Progress, *, block_means: Sequence[float] = ()) -> Bundle:
         """Return the present network as a bundle, with its score if it is the best so far."""
@@ -237,7 +229,7 @@ class RunOutputs:
     def _open_logs(self, sizes: Mapping[str, int]) -> None:
         """Cut the log files to these sizes, and open them."""
         rewind(self.run.folder, sizes)
-        self.events = EventLog(self.run.folder / TENSORBOARD)
+        self.events = EventLog(self.run.folder)
         try:
             self._metrics = Log(self.run.folder / METRICS_FILE)  # after it: `close` closes both if this one is open
         except CharlmError:
@@ -264,7 +256,7 @@ def score_facts(split: str, nats: float, block_means: Sequence[float]) -> dict[s
 
 def log_files(run: Path) -> list[Path]:
     """Return the paths of metrics.jsonl and of all event files of a run."""
-    return [run / METRICS_FILE, *sorted((run / TENSORBOARD).glob("*.tfevents.*"))]
+    return [run / METRICS_FILE, *sorted(run.glob("*.tfevents.*"))]
 
 
 def rewind(run: Path, sizes: Mapping[str, int]) -> None:
@@ -275,12 +267,11 @@ def rewind(run: Path, sizes: Mapping[str, int]) -> None:
         sizes: The number of bytes of each file, by path inside the run.
 
     Raises:
-        CharlmError: a file is a link, which could lead out of the run (then nothing is cut); or it cannot be cut.
+        CharlmError: a file cannot be cut.
 
     """
-    names = [str(path.relative_to(run)) for path in log_files(run)]
-    refuse_links(run, TENSORBOARD, *names)
-    for name in names:
+    for path in log_files(run):
+        name = str(path.relative_to(run))
         size = sizes.get(name, 0)
         if not size and name != METRICS_FILE:
             _remove(run / name)
@@ -296,10 +287,6 @@ def _remove(path: Path) -> None:
 
 def _cut(path: Path, size: int) -> None:
     """Cut a file that is longer than `size` bytes."""
-    descriptor = open_for_writing(path, os.O_WRONLY)
-    try:
-        with writing(path):
-            if os.fstat(descriptor).st_size > size:
-                os.ftruncate(descriptor, size)
-    finally:
-        os.close(descriptor)
+    with writing(path):
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)

@@ -11,13 +11,13 @@ from typing import Any
 from charlm.config.file import nest, parse_config, read_values
 from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
 from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, TrainingConfig, merge
-from charlm.errors import CharlmError, check_path
+from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CORPUS
-from charlm.runs.parent import Parent, adapt_parent, check_first_weights, check_level, check_shape
+from charlm.runs.parent import Parent, adapt_parent, check_first_weights, check_shape
 from charlm.text.batches import Batches, fit_batches
 from charlm.text.corpus import Corpus, is_corpus, open_corpus, settle_corpus_settings
 from charlm.text.tokenization import tokenize
@@ -26,12 +26,12 @@ from charlm.training.interface import Engine, EngineFactory
 from charlm.training.parts import fill_parts
 from charlm.training.schedule import FEWEST_EVALUATIONS, evaluate_often, make_schedule
 from charlm.training.signals import Say, Session
-from charlm.training.soft_targets import check_teachers, fit_memory
+from charlm.training.soft_targets import check_teachers
 
 Text = str | Path | Corpus | Sequence[str | Path] | None
-"""What `tokenize` takes: files, folders, glob patterns, .gz files, or - for standard input; one of them or several,
+"""What `tokenize` takes: files, folders, .gz files, or - for standard input; one of them or several,
 each file a document. Or a corpus that it made, or the folder of one. None = the plays that come with charlm."""
-TWO_SLOTS = {"adam", "adamw", "adamax", "nadam", "lamb"}
+TWO_SLOTS = {"adam", "adamw"}
 """Optimizers that keep two numbers for each weight with any arguments."""
 
 
@@ -63,8 +63,6 @@ class Preparation:
         if not self.is_advised:
             return []
         lines = wrap(f"recipe: {self.advice.recipe}: {self.advice.reason}")
-        if self.advice.teacher_seeds and not self.config.training.teacher_seeds:
-            lines.append("the two networks are left out, since you say how long to train")
         if self.advice.better is not None:
             lines.append(f"better, in about {self.advice.times:g} times the time: -c {self.advice.better}")
         return lines
@@ -84,8 +82,6 @@ def prepare(
     engines: EngineFactory,
     session: Session,
     parent: Parent | None = None,
-    is_timed: bool = False,
-    skip_undecodable: bool = False,
 ) -> Preparation:
     """Read the text, and settle every setting of a new run. A mistake in a setting is found before the text is read.
 
@@ -99,8 +95,6 @@ def prepare(
         session: The user of the training.
         parent: The model whose weights training begins with, and which decides the shape of the network; None = random
             weights.
-        is_timed: Whether the user gives the minutes of the run.
-        skip_undecodable: Whether to leave out files that are not valid in the encoding, if others are.
 
     Raises:
         CharlmError: a key or a value is not right, the parent does not fit the overrides or the text, the text or a
@@ -116,19 +110,13 @@ def prepare(
         scratch / CORPUS,
         config.corpus,
         parent=parent,
-        skip_undecodable=skip_undecodable,
         show_progress=session.show_progress,
     )
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
     if path is None:
         path = find_recipe(advice.recipe)
-        has_time = not is_timed and gives_length(overrides) is None
-        advised: dict[str, Any] = {"teacher_seeds": [*advice.teacher_seeds]} if has_time else {}
-        config = _read_recipe(path, merge({"training": advised}, overrides), parent)
-        if config.training.soft_weight and not fit_memory(corpus, available_bytes=memory_bytes()):
-            session.say("without n-grams and teachers: there are too many different characters for what they predict")
-            config = _read_recipe(path, merge({"training": {"ngram_weight": 0}}, overrides), parent)
+        config = _read_recipe(path, overrides, parent)
     config = settle(
         config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
     )
@@ -261,8 +249,6 @@ def as_sources(text: Text) -> list[str]:
     if text is None:
         return [str(DEFAULT_CORPUS)]
     sources = [text] if isinstance(text, str | Path) or not isinstance(text, Iterable) else [*text]
-    for source in sources:
-        check_path("text", source)
     if not sources:
         raise CharlmError("text: found an empty list; must name files or folders")
     return [str(source) for source in sources]
@@ -274,7 +260,6 @@ def read_text(
     settings: CorpusConfig,
     *,
     parent: Parent | None = None,
-    skip_undecodable: bool = False,
     show_progress: bool = False,
 ) -> Corpus:
     """Open a corpus, or turn a text into one.
@@ -283,25 +268,19 @@ def read_text(
         text: What is trained on.
         folder: Where the corpus is written if there is none yet.
         settings: The section `corpus` of the config.
-        parent: The model whose weights training begins with: it decides the level, its characters keep their ids, and
-            the text gets ids for those that it lacks.
-        skip_undecodable: As for `prepare`.
+        parent: The model whose weights training begins with: its characters keep their ids, and the text gets ids for
+            those that it lacks.
         show_progress: Whether to show a bar on standard error.
 
     Raises:
-        CharlmError: the text cannot be read, or the level is not that of the parent.
+        CharlmError: the text cannot be read.
 
     """
     sources = as_sources(text)
     if len(sources) == 1 and is_corpus(Path(sources[0])):
         return open_corpus(Path(sources[0]))
-    known = None
-    if parent is not None:
-        known = parent.bundle.vocabulary
-        if "level" in settings.model_fields_set:
-            check_level(settings.level, parent)
-        settings = settings.model_copy(update={"level": known.level})
-    return tokenize(sources, folder, settings, known=known, skip_undecodable=skip_undecodable, progress=show_progress)
+    known = None if parent is None else parent.bundle.vocabulary
+    return tokenize(sources, folder, settings, known=known, progress=show_progress)
 
 
 def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:
@@ -319,7 +298,7 @@ def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int |
 
     """
     weights, optimizer = architecture(config, vocabulary_size).size, config.training.optimizer.name
-    numbers = 4 if optimizer.lower() in TWO_SLOTS else 2
+    numbers = 4 if optimizer in TWO_SLOTS else 2
     needed = 4 * numbers * weights
     if available_bytes is not None and needed > available_bytes:
         raise CharlmError(

@@ -1,8 +1,7 @@
 """What happens between the steps of a run: it is logged, evaluated and saved when that is due."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -10,19 +9,16 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
-from charlm.evaluation.calibration import MIN_CHARACTERS, TEMPERATURES, fit_temperature
 from charlm.evaluation.scoring import Difference, Score, estimate_stream
 from charlm.network.bundle import Bundle
-from charlm.runs.metrics import to_number
 from charlm.runs.run import Run
-from charlm.runs.summary import known_score
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training.checkpoints import Progress
 from charlm.training.display import advise_on_end, describe_evaluation, line_columns
-from charlm.training.events import NGRAM, StepChange, choose_windows, views_of
+from charlm.training.events import NGRAM, choose_windows, views_of
 from charlm.training.interface import Engine
-from charlm.training.outputs import RunOutputs, score_facts
+from charlm.training.outputs import RunOutputs
 from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
@@ -84,25 +80,8 @@ class Validator:
         sampler = Sampler(
             temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p, min_p=settings.min_p
         )
-        wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt, unknown="skip")
+        wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt)
         return settings.prompt + "".join(generate_text(bundle, wanted))
-
-    def calibrate(self, bundle: Bundle) -> Bundle:
-        """Return a model with its logits divided by the temperature at which they predict the validation text best.
-
-        One that has been calibrated is returned as it is, and so is any if the validation text is too short, or its
-        halves do not agree on what would be better.
-        """
-        if self.validation is None or len(self.validation) <= MIN_CHARACTERS or "temperature" in bundle.facts:
-            return bundle
-        temperature = fit_temperature(bundle.parameters, self.validation)
-        if temperature is None:
-            return bundle
-        parameters = bundle.parameters.divide_logits(temperature)
-        score = estimate_stream(parameters, self.validation)
-        found = score_facts(self.split, score.nats_per_char, score.block_means)
-        facts = {**bundle.facts, "temperature": round(temperature, 6), "score": found}
-        return replace(bundle, parameters=parameters, facts=facts)
 
     def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.
@@ -115,10 +94,7 @@ class Validator:
             Whether the loss is the best so far.
 
         """
-        stopping = self.config.training.early_stopping
-        margin = stopping.min_delta if stopping else 0.0
-        best = progress.best_nats
-        is_best = math.isfinite(nats) and (best is None or nats < best - margin)
+        is_best = math.isfinite(nats) and (progress.best_nats is None or nats < progress.best_nats)
         if is_best:
             progress.best_nats, progress.best_step, progress.evaluations_without_best = nats, progress.step, 0
         else:
@@ -140,7 +116,6 @@ class Recorder:
         run: Its folder, config and corpus.
         engine: The network in training.
         schedule: When something is due, and what the steps read.
-        last_change: Returns what the last step before the last evaluation did, or None.
         session: Its user; a signal cuts an evaluation short.
 
     """
@@ -151,18 +126,15 @@ class Recorder:
         engine: Engine,
         schedule: Schedule,
         *,
-        last_change: Callable[[], StepChange | None],
         session: Session,
     ) -> None:
         self._corpus, self.schedule = run.corpus, schedule
-        self._session, self._last_change = session, last_change
+        self._session = session
         self.validator = Validator(run)
         training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
         self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
         self.sample = ""
         """The text that best/ writes; before the end, what the network of the last evaluation has written."""
-        self.calibrated_nats: float | None = None
-        """The loss of best/ on the validation text once its logits have been divided; None before."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
         self.difference: Difference | None = None
         """How the last evaluation differs from the best one before it; None before the second evaluation."""
@@ -203,31 +175,9 @@ class Recorder:
             self.evaluate(progress)
             for line in advise_on_end(progress, split=self.validator.split, difference=self.difference):
                 self._session.say(line)
-            with _one_thread():
-                self._calibrate(progress)
+            if progress.best_step != progress.step and (best := self.outputs.read_best()) is not None:
+                self.sample = self.validator.sample(best)
             self.outputs.end(progress.step)
-
-    def _calibrate(self, progress: Progress) -> None:
-        """Calibrate best/ and last/, which may be one network, and sample best/.
-
-        Checkpoints are left as they are: a run may go on.
-        """
-        best = self.outputs.rewrite("best", self.validator.calibrate)
-        divisor = None if best is None else to_number(best.facts.get("temperature"))
-        if best is None or best.facts["step"] != progress.step:
-            self.outputs.rewrite("last", self.validator.calibrate)
-        elif divisor is not None:
-            self.outputs.rewrite("last", lambda _: best)
-        if best is not None and divisor is not None:
-            self.calibrated_nats = known_score(best.facts)
-            is_limit = any(math.isclose(divisor, limit, rel_tol=1e-3) for limit in TEMPERATURES)
-            tried = ", as far as is tried," if is_limit else ""
-            self._session.say(
-                f"calibrated: best/ with its logits divided by {divisor:.3f}{tried} scores "
-                f"{self.calibrated_nats:.4f} nats"
-            )
-        if best is not None:
-            self.sample = self.validator.sample(best)
 
     def _save(self, progress: Progress) -> None:
         state = progress.step, progress.evaluated_step
@@ -307,14 +257,11 @@ class Recorder:
 
     def _show(self, sample: str, progress: Progress) -> None:
         """Show TensorBoard what the network of an evaluation is like."""
-        change = self._last_change()
-        is_known = change is not None and change.step == progress.step
         views = views_of(
             self.outputs.bundle(progress).parameters,
             self._windows,
             weights=self.outputs.engine.weights(),
             sample=sample,
-            change=change if is_known else None,
             best_nats=progress.best_nats,
             ngram_nats=self.validator.baseline_nats.get(NGRAM),
         )

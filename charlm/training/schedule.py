@@ -98,8 +98,8 @@ class Schedule:
         """Return the learning rates of the `count` steps after the first `first` ones, float32 [count].
 
         The rate rises linearly over `warmup_steps`, but over no more than MAX_WARM_UP of the run. Then it stays at its
-        peak (constant), or falls to `final_fraction` of it at the last step: along half a cosine (Loshchilov and Hutter
-        2017, equation 5), or by the same factor at every character (exponential).
+        peak (constant), or falls to `final_fraction` of it at the last step, along half a cosine (Loshchilov and Hutter
+        2017, equation 5).
         """
         return np.array([self.peak_rate * self._fraction(step) for step in range(first, first + count)], np.float32)
 
@@ -113,8 +113,6 @@ class Schedule:
         progress = min(1.0, (self.characters(step) - begin) / max(1, end - begin))
         if decay.name == "cosine":
             return decay.final_fraction + (1 - decay.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
-        if decay.name == "exponential":
-            return math.pow(decay.final_fraction, progress)
         if decay.name == "constant":
             return 1.0
         assert_never(decay.name)

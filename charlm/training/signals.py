@@ -14,7 +14,6 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from charlm.errors import check_callable
 from charlm.training.checkpoints import Progress
 
 Say = Callable[[str], None]
@@ -148,8 +147,6 @@ def stop_on_signal(
         The session.
 
     """
-    for name, function in (("say", write_line), ("on_step", on_step), ("on_evaluation", on_evaluation)):
-        check_callable(name, function)
     session = Session(write_line, show_progress, on_evaluation, on_step)
     caught = [number for number in CAUGHT if number != signals.SIGHUP or signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, short_repr
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
+from charlm.network.architecture import VOCABULARY_FILE
 from charlm.network.bundle import Bundle, read_bundle, weights_sha256
-from charlm.network.ensemble import Network, check_vocabulary, join_networks, read_pieces
-from charlm.network.rnn import probabilities
-from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, check_no_links, find_bundle, results
+from charlm.network.reading import read_pieces
+from charlm.network.rnn import Parameters, probabilities
+from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, find_bundle, results
 from charlm.runs.run import Run
 from charlm.storage.atomic import open_scratch, remove, write_file
 from charlm.storage.files import file_sha256, read_file
 from charlm.text.corpus import Corpus
+from charlm.text.vocabulary import Vocabulary
 
 DTYPE = np.dtype("<f2")
 STREAMS, WARM_UP = 256, 512
@@ -74,7 +76,6 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
     settings = run.config.training
     if not settings.soft_weight:
         return None
-    check_no_links(run.folder)
     description, path, shape = _read_description(run.folder), run.folder / SOFT_TARGETS, _shape(run.corpus)
     if description is None or not _is_whole(path, description, shape):
         teachers = _teachers_of(run)
@@ -96,7 +97,8 @@ def _compute(run: Run, teachers: Mapping[Path, Bundle], *, say: Callable[[str], 
     settings, ids = run.config.training, run.corpus.split("train")
     if teachers:
         say(f"teachers: {len(teachers)}, reading the training text")
-        table = compute_soft_targets(join_networks(teachers), ids, temperature=settings.teacher_temperature)
+        networks = [bundle.parameters for bundle in teachers.values()]
+        table = compute_soft_targets(networks, ids, temperature=settings.teacher_temperature)
     else:
         table = np.zeros(_shape(run.corpus), DTYPE)
     if settings.ngram_weight:
@@ -134,7 +136,6 @@ def cross_predict(
 
 def keeps_soft_targets(run: Run) -> bool:
     """Return whether a run has its soft targets, so that its teachers are needed no more."""
-    check_no_links(run.folder)
     description = _read_description(run.folder)
     return description is not None and _is_whole(run.folder / SOFT_TARGETS, description, _shape(run.corpus))
 
@@ -149,18 +150,13 @@ def check_teachers(config: Config, corpus: Corpus, *, available_bytes: int | Non
     """
     if config.training.has_teachers:
         _read_teachers(map(Path, config.training.teachers), corpus)
-    if config.training.soft_weight and not fit_memory(corpus, available_bytes=available_bytes):
+    if config.training.soft_weight and available_bytes is not None and _bytes(corpus) > MEMORY_SHARE * available_bytes:
         rows, width = _shape(corpus)
         raise CharlmError(
             f"training.teachers, ngram_weight: the soft targets of {rows:,} characters with {width:,} ids take "
             f"{_bytes(corpus) / 1e9:,.1f} GB, more than a quarter of the memory of this machine: use a shorter text, "
-            f"or no teachers and training.ngram_weight 0"
+            f"or none of them: -s training.ngram_weight=0 -s training.teacher_weight=0"
         )
-
-
-def fit_memory(corpus: Corpus, *, available_bytes: int | None) -> bool:
-    """Return whether the soft targets of a text take no more than their share of the memory; None = not known."""
-    return available_bytes is None or _bytes(corpus) <= MEMORY_SHARE * available_bytes
 
 
 def _bytes(corpus: Corpus) -> int:
@@ -186,8 +182,23 @@ def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, Bundle]:
         raise CharlmError(f"training.teachers: {error}") from None
     teachers = {folder: read_bundle(folder) for folder in folders}
     for folder, bundle in teachers.items():
-        check_vocabulary(folder, bundle.vocabulary, corpus.vocabulary, expected_by="the text")
+        if bundle.vocabulary != corpus.vocabulary:
+            raise CharlmError(
+                f"{folder / VOCABULARY_FILE}: {_difference(bundle.vocabulary, corpus.vocabulary)}; must be the "
+                f"vocabulary of the text"
+            )
     return teachers
+
+
+def _difference(found: Vocabulary, expected: Vocabulary) -> str:
+    """Return the first difference of two vocabularies, for the user."""
+    if len(found) != len(expected):
+        return f"{len(found)} ids instead of {len(expected)}"
+    pairs = enumerate(zip(found.characters, expected.characters, strict=True))
+    index, (one, other) = next((item for item in pairs if item[1][0] != item[1][1]), (None, (None, None)))
+    if index is None:
+        return "other reserved ids"
+    return f"id {index} is {short_repr(one)} instead of {short_repr(other)}"
 
 
 def _check_same_teachers(run: Run, teachers: Mapping[Path, Bundle], description: Description | None) -> None:
@@ -222,31 +233,41 @@ def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, Bundle]) ->
 
 
 def compute_soft_targets(
-    network: Network, ids: NDArray[Any], *, temperature: float, streams: int = STREAMS, warm_up: int = WARM_UP
+    networks: Sequence[Parameters],
+    ids: NDArray[Any],
+    *,
+    temperature: float,
+    streams: int = STREAMS,
+    warm_up: int = WARM_UP,
 ) -> SoftTargets:
-    """Return the probabilities of each next character of a text, softmax(logits / temperature).
+    """Return the probabilities of each next character of a text, softmax(mean of the logits / temperature).
 
     Args:
-        network: The weights of a network, or an ensemble.
+        networks: The weights of each network, one or more, with the same V.
         ids: Integers [N + 1], N >= 1.
         temperature: More than 0.
-        streams: See `charlm.network.ensemble.read_pieces`.
+        streams: See `charlm.network.reading.read_pieces`.
         warm_up: See there.
 
     Returns:
         float16 [N, V], little-endian.
 
     """
-    table = np.empty((len(ids) - 1, network.vocabulary_size), DTYPE)
-    for logits, positions in read_pieces(network, ids, streams=streams, warm_up=warm_up):
-        table[positions] = probabilities(logits / np.float32(temperature))
+    table = np.empty((len(ids) - 1, networks[0].vocabulary_size), DTYPE)
+    width = max(network.width for network in networks)
+    read = [read_pieces(network, ids, streams=streams, warm_up=warm_up, width=width) for network in networks]
+    for pieces in zip(*read, strict=True):
+        positions, total = pieces[0][1], pieces[0][0]
+        for logits, _ in pieces[1:]:
+            total += logits
+        table[positions] = probabilities(total / np.float32(len(networks)) / np.float32(temperature))
     return table
 
 
 def _read_description(folder: Path) -> Description | None:
     """Return what soft_targets.json says; None if it is missing or damaged."""
     try:
-        description = json.loads(read_file(folder / SOFT_TARGETS_FACTS, limit=MAX_FACTS_BYTES, follow_links=False))
+        description = json.loads(read_file(folder / SOFT_TARGETS_FACTS, limit=MAX_FACTS_BYTES))
         return Description(list(description["teachers"]), str(description["sha256"]))
     except (CharlmError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -5,15 +5,13 @@ that this is repeatable too.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
-from charlm.config.schema import DivergenceConfig
 from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.training.checkpoints import Progress
-from charlm.training.events import StepChange
 from charlm.training.interface import Engine
 from charlm.training.schedule import Schedule
 from charlm.training.soft_targets import SoftTargets
@@ -57,20 +55,14 @@ class StepRunner:
         self._corpus, self._ids = run.corpus, run.corpus.split("train")
         self._soft_targets = soft_targets
         self._seconds_per_step = math.inf  # not known yet
-        self.last_change: StepChange | None = None
-        """What the last step before the last evaluation did; None before the first of them."""
 
     def next_count(self, progress: Progress) -> int:
-        """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event.
-
-        The step before an evaluation is taken alone, so that its effect on the weights can be measured.
-        """
-        count = min(
+        """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event."""
+        return min(
             self.schedule.steps_to_next_event(progress.step),
             self._settings.steps_per_call,
             max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
         )
-        return count - (count > 1 and self.schedule.evaluates_at(progress.step + count))
 
     def take(self, count: int, progress: Progress) -> list[float]:
         """Take steps, and count them in `progress`; return the loss of each in nats per character.
@@ -85,7 +77,6 @@ class StepRunner:
 
         """
         first = progress.step
-        before = self._engine.weights() if self.schedule.evaluates_at(first + count) else None
         self._corpus.check_size()
         batches, epoch, window = self.schedule.place(first)
         positions = batches.positions(epoch=epoch, first=window, count=count, rows=self._engine.rows)
@@ -102,40 +93,19 @@ class StepRunner:
         progress.pending_losses += metrics.losses
         progress.last_norm = metrics.norms[-1]
         self._seconds_per_step = metrics.seconds / count
-        if before is not None:
-            self.last_change = StepChange(progress.step, metrics.last_norms, before, self._engine.weights())
-        results = zip(metrics.losses, metrics.norms, strict=True)
-        check_steps(results, first=first, progress=progress, settings=self._settings.divergence)
+        check_steps(metrics.losses, metrics.norms, first=first)
         return metrics.losses
 
 
-def check_steps(
-    results: Iterable[tuple[float, float]], *, first: int, progress: Progress, settings: DivergenceConfig
-) -> None:
-    """Check the results of steps, and record them in `progress`.
+def check_steps(losses: Sequence[float], norms: Sequence[float], *, first: int) -> None:
+    """Raise DivergenceError if the loss in nats per character or the gradient norm of a step is not finite.
 
     Args:
-        results: The loss in nats per character and the gradient norm of each step.
+        losses: Of each step.
+        norms: Of the gradient of each step.
         first: The number of steps before these.
-        progress: Holds the losses since the last comparison and the lowest mean so far; both are updated.
-        settings: When a loss counts as too high.
-
-    Raises:
-        DivergenceError: a loss or norm is not finite, or the mean loss of `patience_steps` steps is more than
-            `tolerance_nats` above the lowest.
 
     """
-    for step, (loss, norm) in enumerate(results, first + 1):
+    for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), first + 1):
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergenceError(f"the loss is {loss} and the gradient norm {norm} at step {step:,}")
-        progress.watched_losses.append(loss)
-        if len(progress.watched_losses) < settings.patience_steps:
-            continue
-        nats, lowest = float(np.mean(progress.watched_losses)), progress.lowest_nats
-        if lowest is not None and settings.tolerance_nats is not None and nats > lowest + settings.tolerance_nats:
-            raise DivergenceError(
-                f"the loss is {nats:.3f} in the {settings.patience_steps:,} steps before step {step:,}, and was "
-                f"{lowest:.3f}"
-            )
-        progress.lowest_nats = nats if lowest is None else min(lowest, nats)
-        progress.watched_losses = []

@@ -1,10 +1,10 @@
 """How long a run takes on this machine, from a few steps that are timed and then undone.
 
-    seconds(S) = S * step + (2 + ceil(S / E)) * evaluation + (1 + ceil(S / C)) * checkpoint
+    seconds(S) = S * step + ceil(S / E) * evaluation + (1 + ceil(S / C)) * checkpoint
 
-S steps, an evaluation every E and a checkpoint every C of them; the calibration at the end takes as long as two
-evaluations, as it reads the text twice. If windows grow, S steps take as long as the characters that they read do in
-steps of `sequence_length`. The figures are those of this machine under its present load.
+S steps, an evaluation every E and a checkpoint every C of them. If windows grow, S steps take as long as the
+characters that they read do in steps of `sequence_length`. The figures are those of this machine under its present
+load.
 """
 
 import bisect
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charlm.config.schema import Config, TrainingConfig
-from charlm.errors import CharlmError, check_number, counted
+from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.run import Run
@@ -37,8 +37,6 @@ TIMED_SHARE = 0.05
 """The share of the time of a run for which steps are timed, at most."""
 EVALUATED_SHARE = 0.2
 """The share of the time of a run of some minutes that its evaluations should take at most."""
-CALIBRATION = 2
-"""The calibration at the end of a run takes as long as so many evaluations."""
 TIMED_CHARACTERS = 20_000
 """How much of the validation text is scored to time an evaluation, and the least that an evaluation is reduced to."""
 FEW_STEPS = 200
@@ -70,7 +68,7 @@ class Costs:
 
         """
         period = evaluation_period(settings, steps, fewest=fewest)
-        evaluations, checkpoints = CALIBRATION + -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
+        evaluations, checkpoints = -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
         training = steps * mean_growth(settings) * self.step_seconds
         return training + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 
@@ -162,7 +160,8 @@ def check_minutes(minutes: float, overrides: Mapping[str, Any]) -> None:
         CharlmError: the minutes are not a number more than 0, or an override gives the length.
 
     """
-    check_number("minutes", minutes, is_positive=True)
+    if not 0 < minutes < math.inf:
+        raise CharlmError(f"minutes: found {minutes:g}; must be a finite number above 0")
     if key := gives_length(overrides):
         raise CharlmError(f"minutes {minutes:g}: decides {key}, which an override gives as well; leave one of them out")
 
@@ -210,7 +209,7 @@ def afford_evaluations(
 
     """
     length, one = _evaluated_characters(prepared.config, prepared.corpus), found.costs.evaluation_seconds
-    most = EVALUATED_SHARE * (seconds - found.seconds_before)
+    most = EVALUATED_SHARE * max(0.0, seconds - found.seconds_before)
     least, characters = min(length, TIMED_CHARACTERS), length
     if prepared.fewest_evaluations * one > most:
         fitting = ids_read(length) * most / (prepared.fewest_evaluations * one) - (ids_read(length) - length)

@@ -100,7 +100,7 @@ def _prepare_corpus(target: Path, config: Config, sources: Sequence[str | Path],
 
 def _read(path: Path) -> dict[str, Any]:
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(read_file(path, limit=MAX_BYTES, follow_links=False))
+        found = json.loads(read_file(path, limit=MAX_BYTES))
         if isinstance(found, dict):
             return found
     raise CharlmError(f"{path}: damaged: not a JSON object; name another --out")
@@ -227,7 +227,7 @@ def _cut_last_record(path: Path) -> None:
     """Remove a last record that is not whole; refuse a journal that is damaged before it."""
     if not path.exists():
         return
-    *lines, last = read_file(path, limit=MAX_JOURNAL_BYTES, follow_links=False).split(b"\n")
+    *lines, last = read_file(path, limit=MAX_JOURNAL_BYTES).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not _is_record(line):
             raise CharlmError(f"{path}: damaged: line {number:,} is not a record; {MEND}")

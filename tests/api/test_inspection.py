@@ -42,46 +42,27 @@ def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(bundle_fol
     assert "<iframe" in part._repr_html_()
 
 
-def test_a_part_that_does_not_exist_and_an_ensemble_are_refused(bundle_folder: Path, text: Path) -> None:
-    other = shutil.copytree(bundle_folder, text.with_name("other"))
+def test_a_part_that_does_not_exist_is_refused(bundle_folder: Path, text: Path) -> None:
     with pytest.raises(CharlmError, match=r"^only: found 'spektrum'; must be .*, spectrum, "):
         charlm.inspect(bundle_folder, text=text, only=["spektrum"])
-    with pytest.raises(CharlmError, match=r"^only: found 'spectrum'; must be a list of parts$"):
-        charlm.inspect(bundle_folder, text=text, only="spectrum")
-    with pytest.raises(CharlmError, match=r"^only: found 3; must be a list of parts$"):
-        charlm.inspect(bundle_folder, text=text, only=3)  # type: ignore[arg-type]
     with pytest.raises(CharlmError, match=r"^section: found 'spektrum'; must be "):
         charlm.inspect(bundle_folder, text=text, only=["spectrum"]).report.get("spektrum")
-    with pytest.raises(CharlmError, match=r"^inspect: 2 models; an ensemble is only scored$"):
-        charlm.inspect(charlm.load(bundle_folder, others=[other]), text=text)
 
 
-def test_gradients_and_responses_are_followed_from_as_many_characters_and_as_far_as_is_asked_for(
-    bundle_folder: Path, text: Path
+@pytest.mark.parametrize("out", ["", "missing/report.html", "text"])
+def test_a_page_that_cannot_be_written_or_would_replace_the_text_is_refused(
+    out: str, bundle_folder: Path, text: Path
 ) -> None:
-    long = text.with_name("long.txt")
-    long.write_text(TEXT * 40, encoding="utf-8")
-    parts = ("gradient_by_lag", "impulse_response")
-    usual = charlm.inspect(bundle_folder, text=long, only=parts).report
-    asked = charlm.inspect(bundle_folder, text=long, only=parts, positions=17, lags=400).report
-    for found, lags in ((usual, 128), (asked, 400)):
-        assert (found.get(parts[0])[0].lag[-1], found.get(parts[1]).lag[-1]) == (lags, lags)
-    assert (len(asked.get(parts[0])[0].positions), len(asked.get(parts[1]).positions)) == (17, 17)
-    many = charlm.inspect(bundle_folder, text=long, only=["gradient_by_lag"], positions=900).report
-    assert len(many.get("gradient_by_lag")[0].positions) == 900
-    with pytest.raises(CharlmError, match=r"^lags: found 0; must be a whole number above 0$"):
-        charlm.inspect(bundle_folder, text=long, lags=0)
+    place = text if out == "text" else text.parent / out
+    with pytest.raises(CharlmError, match=r"must be the name of a file|is the text that is read"):
+        inspect_runs([bundle_folder], text=text, out=place)
+    assert text.read_text(encoding="utf-8") == TEXT
 
 
 def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) -> None:
     shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
     (report,) = inspect_runs([], text=text)
     assert to_json([report])["name"] == "runs/plays"
-
-
-def test_one_run_in_place_of_a_list_is_refused(bundle_folder: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^runs: found '.*'; must be a list of runs"):
-        inspect_runs(str(bundle_folder))
 
 
 def test_a_notebook_gets_the_data_the_figures_and_the_page(bundle_folder: Path, text: Path) -> None:

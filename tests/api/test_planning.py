@@ -38,7 +38,7 @@ def test_the_json_has_the_keys_of_the_contract_and_the_time_is_the_sum_of_its_pa
     assert found["seconds"] == pytest.approx(
         found["start_seconds"]
         + 60 * found["step_seconds"]
-        + (2 + 2) * found["evaluation_seconds"]  # the last two are the calibration
+        + 2 * found["evaluation_seconds"]
         + 3 * found["checkpoint_seconds"]
     )  # tiny evaluates and saves every 30 of 60 steps
     assert (found["steps"], found["epochs"]) == (60, 60 / found["steps_per_epoch"])

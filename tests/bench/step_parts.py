@@ -34,9 +34,10 @@ def step(*, recipe: str, kernel: str) -> Figures:
     settings = {"training.parts": core_count(), "training.kernel": kernel}
     if not multiplies_bfloat16():
         settings["training.precision"] = "float32"
-    config = load_config(find_recipe(recipe), overrides=settings)
+    plain = {f"model.{name}": 0 for name in ("layer_dropout", "output_dropout", "rnn.dropout", "rnn.recurrent_dropout")}
+    config, without_dropout = (load_config(find_recipe(recipe), overrides={**settings, **more}) for more in ({}, plain))
     runtime.start()
-    pieces = make_pieces(config, precision=config.training.precision)
+    pieces = make_pieces(config, without_dropout)
 
     def milliseconds(piece: Callable[[], Any]) -> float:
         def run(turns: int) -> None:
@@ -48,7 +49,7 @@ def step(*, recipe: str, kernel: str) -> Figures:
     return {name: milliseconds(piece) for name, piece in pieces.items()}
 
 
-def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
+def make_pieces(config: Any, without_dropout: Any) -> dict[str, Callable[[], Any]]:
     """Return the pieces of a recipe's step, by the names in PARTS; each runs to its end."""
     import numpy as np
     import tensorflow as tf
@@ -62,7 +63,7 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
     batch, time = settings.batch_size, settings.sequence_length
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
     engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
-    plain = build_model(without_dropout(config), VOCABULARY, precision=precision)
+    plain = build_model(without_dropout, VOCABULARY, precision=settings.precision)
     shares = share_batch(batch, settings.parts or 1, engine.machine)
     windows = rng.integers(0, VOCABULARY, (1, time + 1, batch), np.int32)
     soft_targets = engine.blank_soft_targets(windows)[0]
@@ -93,17 +94,6 @@ def make_pieces(config: Any, *, precision: str) -> dict[str, Callable[[], Any]]:
         "average": compiled(average),
         "step": lambda: engine.take_steps(windows, np.full(1, 1e-3, np.float32), reset_state=False),
     }
-
-
-def without_dropout(config: Any) -> Any:
-    """Return a config whose settings of dropout are all 0."""
-
-    def zeros(settings: Any) -> dict[str, float]:
-        return {name: 0.0 for name in type(settings).model_fields if name.endswith("dropout")}
-
-    model = config.model
-    rnn = model.rnn.model_copy(update=zeros(model.rnn))
-    return config.model_copy(update={"model": model.model_copy(update={**zeros(model), "rnn": rnn})})
 
 
 def main() -> None:

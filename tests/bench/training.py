@@ -16,9 +16,9 @@ than AVX2; --kernel tensorflow measures charlm without its kernel.
 Axes: B batch, T time, V vocabulary, H units.
 """
 
+import math
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -50,13 +50,10 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precisi
     from charlm.text.batches import Batches
     from charlm.training.parts import default_parts
 
+    parts = default_parts(batch, cores=core_count())
+    optimizer = OptimizerConfig(learning_rate=LEARNING_RATE)
     settings = TrainingConfig(
-        steps=1,
-        optimizer=OptimizerConfig(name="adam", learning_rate=LEARNING_RATE),
-        clip_norm=1.0,
-        parts=default_parts(batch, cores=core_count()),
-        kernel=kernel,
-        precision=precision,
+        steps=1, optimizer=optimizer, clip_norm=1.0, parts=parts, kernel=kernel, precision=precision
     )
     config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
@@ -147,18 +144,13 @@ def operations(units: int, layers: int) -> int:
 
 
 def compare(figures: Figures, *, operations: int) -> Figures:
-    """Add the ratios to the faster peer and the shares of the peak, as far as there are figures for them."""
-    peers = [figures[name] for name in ("Keras", "PyTorch") if name in figures]
-    ratios = {}
-    for name, speed, top in (
-        ("charlm", "charlm", "peak float32"),
-        ("bfloat16", "charlm bfloat16", "peak bfloat16"),
-    ):
-        if speed in figures and peers:
-            ratios[f"{name}/peer"] = figures[speed] / max(peers)
-        if speed in figures and top in figures:
-            ratios[f"{name}/peak"] = figures[speed] * operations / figures[top]
-    return figures | ratios
+    """Add the ratios to the faster peer and the shares of the peak; what has no figure is not a number."""
+    peer = max((figures[name] for name in ("Keras", "PyTorch") if name in figures), default=math.nan)
+    for name, precision in (("charlm", "float32"), ("bfloat16", "bfloat16")):
+        speed = figures.get("charlm" if precision == "float32" else "charlm bfloat16", math.nan)
+        figures[f"{name}/peer"] = speed / peer
+        figures[f"{name}/peak"] = speed * operations / figures.get(f"peak {precision}", math.nan)
+    return figures
 
 
 def main() -> None:
@@ -173,15 +165,14 @@ def main() -> None:
     from charlm.hardware import multiplies_bfloat16
 
     precisions = ["float32", "bfloat16"] if multiplies_bfloat16() else ["float32"]
-    shape = {"layers": given.layers, "batch": given.batch, "time": given.time}
+    others = [keras, torch] if find_spec("torch") else [keras]
 
     def line(units: int) -> Workloads:
-        network: Mapping[str, int] = {"units": units, **shape}
-        others = [keras, torch] if find_spec("torch") else [keras]
+        network = {"units": units, "layers": given.layers, "batch": given.batch, "time": given.time}
         ours = [(charlm, {**network, "precision": precision, "kernel": given.kernel}) for precision in precisions]
         return [*ours, *((other, network) for other in others), (peak, {})]
 
-    print("training, characters/s:", ", ".join(f"{name} {value}" for name, value in shape.items()))
+    print(f"training, characters/s: layers {given.layers}, batch {given.batch}, time {given.time}")
     print_table(
         {f"{units} units": line(units) for units in given.units},
         columns=COLUMNS,

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import charlm
 
@@ -11,7 +12,7 @@ from charlm.inspection.report import ORDER
 
 CONTRACT = (
     *("surprise", "gradient_by_lag", "usable_context", "impulse_response", "lyapunov", "spectral_radius", "units"),
-    *("calibration", "loss_by_class", "curves"),
+    "loss_by_class",
 )
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -29,19 +30,19 @@ def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
     found = as_json("bundle", "--text", "text.txt")
     assert {*CONTRACT, *(section.name for section in ORDER)} <= set(found)
     assert found["name"] == "bundle"
-    assert charlm("evaluate", "bundle", "text.txt", "--surprise", "nats.jsonl").exit_code == 0
-    lines = [json.loads(line) for line in Path("nats.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [entry["position"] for entry in found["surprise"]] == [line["position"] for line in lines]
-    assert [entry["character"] for entry in found["surprise"]] == [line["character"] for line in lines]
-    assert [entry["nats"] for entry in found["surprise"]] == pytest.approx([line["nats"] for line in lines], rel=1e-4)
+    text = Path("text.txt").read_text(encoding="utf-8")
+    assert "".join(entry["character"] for entry in found["surprise"]) == text[1:]
+    score = json.loads(charlm("evaluate", "bundle", "text.txt", "--json").stdout)["nats_per_char"]
+    assert np.mean([entry["nats"] for entry in found["surprise"]]) == pytest.approx(score, rel=1e-4)
 
 
 @pytest.mark.slow
 def test_characters_that_are_left_out_are_told() -> None:
-    command = charlm("inspect", "bundle", "--text", "other.txt", "--unknown", "skip", "--json")
+    command = charlm("inspect", "bundle", "--text", "other.txt", "--json")
     assert command.exit_code == 0
     found = json.loads(command.stdout)
-    assert found["notes"][0] == "Text: without 1 character that the model does not know."
+    note = "Left out of the text, since the model does not know them: 'X' (U+0058) 1 time."
+    assert found["notes"][0] == note
     assert len(found["surprise"]) == 3
 
 

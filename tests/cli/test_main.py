@@ -19,17 +19,15 @@ from charlm.config.yaml import parse_yaml
 from charlm.hardware import memory_bytes
 
 OPTIONS = {
-    "tokenize": "--out -c --config -s --set --skip-undecodable -q --quiet",
-    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task --skip-undecodable -q --quiet",
-    "plan": "-c --config -s --set --skip-undecodable --json",
-    "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop "
-    "--interactive --checkpoint --unknown --json",
-    "evaluate": "--split --protocol --window --checkpoint --with --unknown --dynamic --mix --baselines --copies "
-    "--surprise --json",
-    "inspect": "--text --out --checkpoint --unknown --json",
-    "export": "--format --out --check --checkpoint --json",
+    "tokenize": "--out -c --config -s --set -q --quiet",
+    "train": "-c --config -s --set -r --run --init --minutes --resume --cluster --task -q --quiet",
+    "plan": "-c --config -s --set --json",
+    "sample": "-p --prompt -n --length -t --temperature --top-k --top-p --min-p --seed --samples --stop --json",
+    "evaluate": "--split --protocol --window --baselines --copies --json",
+    "inspect": "--text --out --json",
+    "export": "--format --out --check --json",
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
-    "serve": "--host --port --allow-host --slots --max-tokens --checkpoint --unknown",
+    "serve": "--host --port --allow-host --slots --max-tokens",
     "tensorboard": "--host --port",
     "runs": "--group --json",
     "info": "",

@@ -13,17 +13,13 @@ pytestmark = pytest.mark.usefixtures("place")
 @table("""
 config show missing                                   | missing: no such recipe or YAML file
 evaluate                                              | runs/: no run here
-evaluate bundle other.txt                             | 'X' (U+0058)
-evaluate bundle text.txt --surprise no/where          | no/where: cannot be written: No such file
-inspect bundle --text other.txt --json                | character 3 of other.txt, 'X'
 inspect bundle bundle --text - --json                 | standard input can be read for one run only
 plan latin.txt                                        | latin.txt: not valid utf-8
-sample bundle -p abX                                  | character 3 of the text, 'X' (U+0058)
-sample bundle -p \udcff                               | character 1 of the text, U+DCFF
 sample red\x1b[31m.txt                                | red\\x1b[31m.txt: a file, not a run
 serve bundle bundle                                   | bundle: another model is called bundle too;
-tensorboard                                           | runs/: no run here
-tensorboard missing                                   | missing: not a run: there is no tensorboard/ in it
+tensorboard                                           | runs: no run here has been trained
+tensorboard missing                                   | missing: no run here has been trained
+train corpus -r out -s corpus.encoding=latin-1        | corpus.encoding: found 'latin-1', but corpus was
 tokenize latin.txt --out out                          | latin.txt: not valid utf-8 at byte 3 (0xE9)
 tokenize text.txt --out corpus                        | corpus: exists already
 tokenize LONG --out out                               | xxx: cannot be read: File name too long
@@ -31,7 +27,6 @@ tokenize text.txt --out out -c escape.yaml            | escape.yaml: \\x1b[31m\\
 train missing.txt -r out                              | missing.txt: no such file or folder
 train text.txt -r begun                               | begun: holds a run; continue it with --resume
 train text.txt -r out -s model.units=many             | model.units: found 'many'
-train corpus -r out -s corpus.level=byte              | corpus.level: found 'byte', but corpus was
 train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
 train text.txt -r out --init bundle -s model.units=5  | model.units: found 5; must be 4, as in bundle
 train --resume -r missing                             | missing: not a run
@@ -45,14 +40,12 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 @table("""
 evaluate bundle --window 100                                   | --window is the length of the windows
 evaluate bundle --protocol windows --window 0                  | '--window'
-evaluate bundle --dynamic --protocol windows                   | --dynamic and --mix read the text as a stream
 inspect bundle --text text.txt                                 | --out FILE.html
 tran                                                           | No such command 'tran'. Did you mean 'train'?
 evaluate --protocl x                                           | No such option '--protocl'. Did you
 --red\x1b[31m                                                  | --red\\x1b[31m
 red\x1b[31m                                                    | red\\x1b[31m
 train ''                                                       | '[CORPUS]...': the path is empty
-evaluate bundle --surprise ''                                  | '--surprise': the path is empty
 runs ''                                                        | '[RUNS]...': the path is empty
 sample bundle -n -1                                            | '--length'
 sample bundle --min-p nan                                      | nan is not a finite number
@@ -63,8 +56,6 @@ sample bundle --min-p 1.1                                      | 1.1 is not in t
 sample bundle -n 0 --json                                      | -n 0 has no end
 train --resume text.txt                                        | --resume continues with the text
 train --resume --minutes 3                                     | --resume continues with the text
-sample bundle --interactive --json                             | --interactive: leave out --samples,
-sample bundle --interactive -n 0                               | --interactive: -n is how far the
 tune space --minutes 0                                         | 0.0 is not in the range
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:

@@ -5,7 +5,6 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from commands import charlm
 from processes import command_line
 
 from charlm.network.bundle import Bundle, write_bundle
-from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -52,7 +50,7 @@ def test_without_a_length_500_characters_are_written(trained_run: Path) -> None:
 
 
 def test_without_a_temperature_that_of_the_recipe_is_used(bundle: Bundle, tmp_path: Path) -> None:
-    endless = replace(bundle, vocabulary=Vocabulary("char", tuple("\nabcd")))
+    endless = replace(bundle, vocabulary=Vocabulary(tuple("\nabcd")))
     write_bundle(tmp_path / "cool", replace(endless, config="sampling: {temperature: 0.25}"))
     texts = [sample(tmp_path / "cool", "-n", 50, "--seed", 1, *options) for options in ((), ("-t", 0.25), ("-t", 0.8))]
     assert texts[0] == texts[1] != texts[2]
@@ -61,9 +59,12 @@ def test_without_a_temperature_that_of_the_recipe_is_used(bundle: Bundle, tmp_pa
 # Prompts
 
 
-def test_number_of_characters_left_out_of_the_prompt_is_said(trained_run: Path) -> None:
-    command = charlm("sample", trained_run, "-p", "€The€ ferry", "--unknown", "skip", "-n", 1)
-    assert command.stderr == "charlm: left out 2 characters of the prompt that the model does not know\n"
+def test_characters_left_out_of_the_prompt_are_named_and_in_the_json(trained_run: Path) -> None:
+    command = charlm("sample", trained_run, "-p", "€The€ ferry", "-n", 1)
+    line = "left out of the prompt, since the model does not know them: '€' (U+20AC) 2 times"
+    assert command.stderr == f"charlm: {line}\n"
+    assert command.stdout.startswith("€The€ ferry")
+    assert sample_json(trained_run, "-p", "€The€ ferry", "-n", 1)["left_out"] == {"€": 2}
 
 
 # Several samples
@@ -82,7 +83,7 @@ def test_several_samples_are_written_one_after_the_other(trained_run: Path) -> N
 
 def test_json_is_one_object_and_nothing_else(trained_run: Path) -> None:
     found = sample_json(trained_run, "-p", "The", "-n", 10, "--seed", 5)
-    assert (found["bundle"], found["prompt"], found["seed"]) == (str(trained_run / "best"), "The", 5)
+    assert (found["model"], found["prompt"], found["seed"]) == (str(trained_run / "best"), "The", 5)
     (only,) = found["samples"]
     assert (len(only["text"]), only["characters"], only["stopped_by"]) == (10, 10, "length")
 
@@ -112,7 +113,7 @@ def on_a_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
 @pytest.fixture
 def escaping(bundle: Bundle, tmp_path: Path) -> Path:
     """Return a bundle that writes escape characters."""
-    vocabulary = Vocabulary("char", ("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
+    vocabulary = Vocabulary(("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
     return always(replace(bundle, vocabulary=vocabulary), "\x1b", tmp_path / "escaping")
 
 
@@ -138,39 +139,11 @@ def run_sample(*arguments: str | Path, encoding: str) -> "subprocess.CompletedPr
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
 def test_characters_that_the_output_cannot_encode_are_escaped(extra: list[str], bundle: Bundle, tmp_path: Path) -> None:
-    vocabulary = Vocabulary("char", ("\n", "中", "b", None, None), unknown_id=3, end_of_text_id=4)
+    vocabulary = Vocabulary(("\n", "中", "b", None, None), unknown_id=3, end_of_text_id=4)
     folder = always(replace(bundle, vocabulary=vocabulary), "中", tmp_path / "chinese")
     done = run_sample(folder, "-n", "2", *extra, encoding="ascii")
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
     assert b"\\u4e2d\\u4e2d" in done.stdout
-
-
-@pytest.fixture
-def byte_model(bundle: Bundle, random_parameters: Callable[..., Parameters], tmp_path: Path) -> Path:
-    """Return a bundle of bytes with random weights, which writes any bytes."""
-    bytes_bundle = replace(
-        bundle,
-        architecture=replace(bundle.architecture, vocabulary_size=256, layers=1),
-        parameters=random_parameters(vocabulary_size=256),
-        vocabulary=Vocabulary("byte", tuple(map(chr, range(256)))),
-    )
-    write_bundle(tmp_path / "bytes", bytes_bundle)
-    return tmp_path / "bytes"
-
-
-def test_a_pipe_gets_the_bytes_of_a_byte_model_as_they_are(byte_model: Path) -> None:
-    arguments = (byte_model, "-p", os.fsdecode(b"\xff"), "-n", "300", "--seed", "1", "--top-k", "1")
-    done = run_sample(*arguments, encoding="ascii:strict")
-    assert (done.returncode, done.stderr, done.stdout[:1], len(done.stdout)) == (0, b"", b"\xff", 301)
-
-
-def test_json_has_the_replacement_character_for_bytes_that_are_not_utf_8(byte_model: Path) -> None:
-    arguments = ("sample", byte_model, "-p", os.fsdecode(b"a\xff"), "-n", 50, "--seed", 1)
-    found = json.loads(charlm(*arguments, "--json").stdout)
-    written = charlm(*arguments).stdout_bytes
-    (only,) = found["samples"]
-    assert (found["prompt"], only["text"]) == ("a\ufffd", written[2:].decode("utf-8", "replace"))
-    assert only["characters"] == len(only["text"])
 
 
 # Failures

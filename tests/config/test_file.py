@@ -149,9 +149,8 @@ def test_a_key_and_its_section_are_the_same_override(file: Path, overrides: Over
 def test_a_section_that_is_written_keeps_the_defaults_of_its_other_keys(file: Path) -> None:
     assert load(file, "training: {batch_size: 3}").training.epochs == 10
     assert load(file, "training: {steps: 3}").training.epochs is None
-    stopping = load(file, "", "training.early_stopping.patience=8").training.early_stopping
-    assert stopping is not None
-    assert (stopping.patience, stopping.min_weights_per_character) == (8, 10)
+    schedule = load(file, "", "training.schedule.warmup_steps=8").training.schedule
+    assert (schedule.warmup_steps, schedule.name) == (8, "cosine")
 
 
 def test_another_optimizer_does_not_inherit_the_arguments_of_the_one_before(file: Path) -> None:

@@ -25,7 +25,7 @@ def test_an_argument_of_an_optimizer_that_is_null_is_not_one_that_is_missing() -
 @pytest.mark.parametrize(
     "settings",
     [
-        *({"training__steps": 70}, {"training__early_stopping": {"patience": 7}}),
+        *({"training__steps": 70}, {"training__early_stopping": 7}),
         *({"training__optimizer__learning_rate": 0.07}, {"sampling__prompt": "x"}),
     ],
     ids=lambda settings: next(iter(settings)),
@@ -60,4 +60,4 @@ def test_mapping_in_place_of_a_name_is_one_setting() -> None:
 
 
 def test_config_without_changes_is_accepted() -> None:
-    assert check_resume(config(training__early_stopping={}), config(training__early_stopping={})) == {}
+    assert check_resume(config(training__early_stopping=3), config(training__early_stopping=3)) == {}

@@ -113,7 +113,7 @@ def test_the_program_that_reads_a_bundle_writes_what_charlm_writes(
     parameters = random_parameters(
         vocabulary_size=len(characters), layers=2, units=8, embedding=embedding, skip_connections=skip_connections
     )
-    vocabulary, config = Vocabulary(level="char", characters=characters), dump_config(Config())
+    vocabulary, config = Vocabulary(characters=characters), dump_config(Config())
     write_bundle(Path("best"), Bundle(architecture_of(parameters), parameters, vocabulary, config))
     check, program = code_blocks(text_of("docs/bundle-format.md"), "python")
     exec(check, {})

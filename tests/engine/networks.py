@@ -15,8 +15,7 @@ from charlm.engine.model import CharacterRNN, build_model, named_weights
 
 B, V = 3, 11
 
-OPTIMIZERS = ["adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "muon", "nadam"]
-OPTIMIZERS += ["rmsprop", "sgd"]
+OPTIMIZERS = ["adam", "adamw", "muon", "sgd"]
 
 _shared: dict[str, CharacterRNN] = {}
 

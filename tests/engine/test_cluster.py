@@ -65,11 +65,8 @@ def test_tf_config_names_a_chief_and_workers_or_workers_alone() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "{}",
         '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}',
-        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "x"}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 9}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1e400}}',
         '{"cluster": "' + 10_000 * "x" + '", "task": {"type": "x", "index": 0}}',

@@ -4,16 +4,12 @@ Machines that are connected need several processes: tests/faults/test_cluster.py
 """
 
 import struct
-from threading import Event
-from types import SimpleNamespace
 
 import pytest
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.engine import distribution
-from charlm.engine.cluster import Cluster
-from charlm.engine.distribution import Machine, Machines, PeerWatch
+from charlm.engine.distribution import Machine, Machines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.errors import CharlmError
 from charlm.text.batches import Batches
@@ -53,30 +49,3 @@ def test_machines_agree_on_what_the_chief_does_unless_a_signal_ends_the_run(
 def test_more_machines_than_parts_or_rows_are_refused(parts: int, batch_size: int) -> None:
     with pytest.raises(CharlmError, match=f"{batch_size} windows in {parts} parts; 3 workers need at least 3"):
         make(3, parts=parts, batch_size=batch_size)
-
-
-def test_a_machine_is_silent_if_it_has_not_answered_for_a_while_and_stays_so_once_it_is_lost(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now, asked, answer, aborted = [5.0], Event(), Event(), Event()
-
-    def does_answer(_watch: PeerWatch, task: int, *, seconds: float) -> bool:
-        assert (task, seconds) == (0, 3.75)
-        asked.set()
-        return not answer.wait(30)
-
-    monkeypatch.setattr(distribution, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(distribution, "CHECK_SECONDS", 0.25)
-    monkeypatch.setattr(PeerWatch, "_answers", does_answer)
-    context = SimpleNamespace(abort_collective_ops=lambda _code, _message: aborted.set())
-    monkeypatch.setattr("charlm.engine.distribution.context.context", lambda: context)
-    watch = PeerWatch(Cluster(("a:1", "b:2"), task=1, lost_seconds=4.0))
-    with watch.watching():
-        assert asked.wait(30)
-        assert watch.silent() is None
-        now[0] += 0.25
-        assert watch.silent() == 0
-        now[0] -= 0.25
-        answer.set()
-        assert aborted.wait(30)
-    assert watch.silent() == 0

@@ -48,7 +48,7 @@ def take_windows(engine: Engine, batches: Batches, first: int, count: int, *, re
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("optimizer", ["muon", "adafactor", "nadam"])
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_an_engine_restored_from_tensors_in_any_order_continues_to_the_bit(optimizer: str) -> None:
     setting = f"training.optimizer={{name: {optimizer}, learning_rate: 3e-3}}"
     uninterrupted, restored = make(setting), make(setting, "seed=2")
@@ -147,13 +147,13 @@ def model() -> CharacterRNN:
     return build_model(Config(model=settings), 3)
 
 
-@pytest.mark.parametrize("name", [*OPTIMIZERS, "schedulefreeadamw"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_variables_of_an_optimizer_have_unique_names_that_do_not_depend_on_the_order(
     name: str, model: CharacterRNN
 ) -> None:
     found = []
     for order in (1, -1):
-        optimizer = build_optimizer(OptimizerConfig(name=name))
+        optimizer = build_optimizer(OptimizerConfig.model_validate({"name": name}))
         optimizer.build(model.trainable_variables[::order])
         slots = named_slots(optimizer, named_weights(model))
         assert {"iterations", "learning_rate"} <= slots.keys()

@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from bundles import architecture_of
-from conftest import RandomParameters
+from bundles import make_random_bundle
 
-from charlm.config.file import dump_config
-from charlm.config.schema import Config
 from charlm.engine.keras_file import build_stock_model
-from charlm.network.bundle import Bundle
-from charlm.text.vocabulary import Vocabulary
 
 IDS = np.array([[0, 3, 1, 4, 2, 2]])
 
@@ -24,12 +19,9 @@ IDS = np.array([[0, 3, 1, 4, 2, 2]])
     [{"layers": 2, "skip_connections": True, "embedding": 3}, {"activation": "sigmoid", "use_bias": False}],
     ids=str,
 )
-def test_the_logits_and_the_states_are_those_of_the_reference(
-    random_parameters: RandomParameters, network: dict[str, Any]
-) -> None:
-    parameters = random_parameters(**network)
-    bundle = Bundle(architecture_of(parameters), parameters, Vocabulary("char", tuple("abcde")), dump_config(Config()))
-    model = build_stock_model(bundle)
+def test_the_logits_and_the_states_are_those_of_the_reference(network: dict[str, Any]) -> None:
+    bundle = make_random_bundle(**network)
+    parameters, model = bundle.parameters, build_stock_model(bundle)
     logits, *states = model([keras.ops.array(IDS), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]])
     expected, last = reference.read(parameters, IDS[0].tolist())
     check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)

@@ -3,7 +3,6 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
-import itertools
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +17,10 @@ from arrays import bytes_of, check_close
 from engine.networks import B, V, build, random_ids, random_state, read, shared, take_step
 from numpy.typing import NDArray
 
-from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
 from charlm.config.schema import ACTIVATIONS
-from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.model import CharacterRNN, named_weights, to_parameters, zero_state
 from charlm.evaluation.scoring import mean_score
 from charlm.network.rnn import nats
-from charlm.sampling.generation import generate
-from charlm.sampling.sampler import Sampler
-from charlm.text.batches import Batches
 
 STRUCTURES: list[dict[str, Any]] = [
     {},
@@ -72,8 +65,12 @@ def test_the_most_likely_text_is_that_of_the_numpy_engine(network: dict[str, Any
         logits, state = step(id_, state)
         id_ = tf.argmax(logits, -1, output_type=tf.int32)
         text.append(int(id_[0, 0]))
-    written = generate(to_parameters(model), np.array([2]), sampler=Sampler(temperature=0), length=300, seed=0)
-    assert text == [*written]
+    parameters = to_parameters(model)
+    index, state, written = 2, parameters.zero_state(1), []
+    for _ in range(300):
+        logits, state = parameters.step(np.array([index]), state)
+        written.append(index := int(logits[0].argmax()))
+    assert text == written
 
 
 # Dropout
@@ -157,7 +154,7 @@ def test_parameters_are_a_copy_that_training_does_not_change() -> None:
     assert not before.items() & bytes_of(to_parameters(model).tensors()).items()
 
 
-# Seeds and settings together
+# Seeds
 
 
 def test_networks_that_threads_build_have_the_weights_of_their_seeds_and_the_numbers_of_the_program_stay() -> None:
@@ -171,38 +168,3 @@ def test_networks_that_threads_build_have_the_weights_of_their_seeds_and_the_num
         bits = [weight.tobytes() for weight in weights]
         assert bits == 3 * bits[:1] + 3 * bits[3:4]
         assert (bits[0] != bits[3]) == weights[0].any()  # the bias of the logits is 0
-
-
-OTHERS: dict[str, object] = {
-    "model.layers": 2,
-    "model.embedding": 4,
-    "model.skip_connections": True,
-    "model.layer_dropout": 0.2,
-    "model.output_dropout": 0.2,
-    "model.rnn.recurrent_dropout": 0.2,
-    "model.rnn.unroll": False,
-    "model.rnn.use_bias": False,
-    "model.rnn.activation": "relu",
-    "training.state_reset": 0.3,
-    "training.average_momentum": 0.9,
-}
-"""Values that are not those of the recipe tiny, of settings that both kernels have."""
-SUBSETS = [*itertools.combinations(range(6), 4)]
-ROWS = [[], *([key for key, rows in zip(OTHERS, SUBSETS, strict=False) if row in rows] for row in range(6))]
-"""Of any two settings, there is a row with both (two subsets of four of six rows meet), with each alone, and with none.
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", range(len(ROWS)))
-def test_both_kernels_train_every_pair_of_settings_alike(row: int) -> None:
-    chosen = {"model.units": 4, "training.parts": 1, **{key: OTHERS[key] for key in ROWS[row]}}
-    batches = Batches(length=50, batch_size=2, sequence_length=5, seed=1)
-    losses = []
-    for kernel in ("tensorflow", "compiled"):
-        config = load_config(find_recipe("tiny"), overrides={**chosen, "training.kernel": kernel})
-        engine = KerasEngine(config, batches, vocabulary_size=V)
-        metrics = engine.take_steps(random_ids(3, 6, 2), np.full(3, 1e-2, np.float32), reset_state=True)
-        losses.append(metrics.losses)
-    assert np.isfinite(losses).all()
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)

@@ -1,11 +1,9 @@
 """Nats per character, compared with the definition in float64."""
 
-import json
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +18,11 @@ from charlm.evaluation.scoring import (
     estimate_stream,
     mean_and_error,
     mean_score,
-    record_surprise,
     score_ids,
     score_stream,
     score_windows,
 )
-from charlm.network.rnn import Floats, Parameters
-from charlm.text.vocabulary import Vocabulary
+from charlm.network.rnn import Parameters
 
 TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
 
@@ -119,49 +115,6 @@ def test_loss_that_is_not_finite_is_refused(parameters: Parameters) -> None:
     broken = replace(parameters, logits_bias=np.array([np.nan, 0, 0, 0, 0], np.float32))
     with pytest.raises(CharlmError, match="the loss is nan: the weights are too large"):
         list(score_ids(broken, TEXT, protocol="stream", window=2))
-
-
-BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
-
-
-def blocks(*sizes: int) -> Iterator[Floats]:
-    """Yield nats in blocks of these sizes: 0.25, 0.5, 0.75 and so on."""
-    start = 1
-    for size in sizes:
-        yield (np.arange(start, start + size) / 4).astype(np.float32)
-        start += size
-
-
-def recorded(nats: Iterator[Floats], ids: list[int], vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """Return the lines that are written, each of them whole."""
-    written: list[bytes] = []
-    list(record_surprise(nats, np.array(ids), vocabulary, written.append))
-    assert all(lines.endswith(b"\n") for lines in written)
-    return [json.loads(line) for line in b"".join(written).decode("ascii").splitlines()]
-
-
-def test_each_id_but_the_first_has_a_line(vocabulary: Vocabulary) -> None:
-    assert recorded(blocks(3, 1), [2, 1, 0, 3, 4], vocabulary) == [
-        {"position": 1, "character": "a", "nats": 0.25},
-        {"position": 2, "character": "\n", "nats": 0.5},
-        {"position": 3, "character": None, "reserved": "unknown", "nats": 0.75},
-        {"position": 4, "character": None, "reserved": "end of text", "nats": 1.0},
-    ]
-
-
-def test_bytes_are_numbers() -> None:
-    assert recorded(blocks(2), [0, 255, 256], BYTES) == [
-        {"position": 1, "byte": 255, "nats": 0.25},
-        {"position": 2, "byte": None, "reserved": "end of text", "nats": 0.5},
-    ]
-
-
-def test_each_block_is_written_before_it_is_passed_on(vocabulary: Vocabulary) -> None:
-    written: list[bytes] = []
-    scores = record_surprise(blocks(1, 1), np.array([0, 1, 2]), vocabulary, written.append)
-    for count in (1, 2):
-        next(scores)
-        assert b"".join(written).count(b"\n") == count
 
 
 def test_the_error_of_a_mean_of_some_characters_is_that_of_a_ratio_of_sums() -> None:

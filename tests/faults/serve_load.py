@@ -11,7 +11,6 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import time
@@ -74,24 +73,12 @@ def serving(run: Path, *options: str) -> "Iterator[tuple[subprocess.Popen[str], 
                 process.kill()
 
 
-def message(port: int, body: dict[str, Any]) -> bytes:
-    """Return the bytes of a request for a completion."""
-    data = json.dumps(body).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(data)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + data
-
-
-def post(port: int, body: dict[str, Any]) -> socket.socket:
-    """Post a completion on a connection of its own, from which the answer can be read."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-    connection.sendall(message(port, body))
-    return connection
-
-
 async def request(port: int, body: dict[str, Any]) -> AsyncIterator[tuple[int, bytes]]:
     """Post a completion on a connection of its own; yield the status and each line of the answer as it arrives."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
-    writer.write(message(port, body))
+    data = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(data)}\r\n"
+    writer.write(head.encode() + b"Connection: close\r\n\r\n" + data)
     try:
         status = int((await reader.readline()).split()[1])
         while await reader.readline() not in {b"\r\n", b""}:

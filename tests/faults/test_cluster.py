@@ -6,19 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from faults.kill import differences
-from faults.loopback import (
-    WORKER_LOST,
-    finish,
-    free_addresses,
-    killed_at_the_end,
-    start,
-    start_process,
-    wait_for_checkpoint,
-)
-from processes import command_line, settings
-
-from charlm.config.recipes import DEFAULT_CORPUS
+from faults.kill import differences, newest_step, write_plays
+from faults.loopback import LIMIT_SECONDS, WORKER_LOST, finish, free_addresses, train_line, train_with, training
+from processes import command_line, settings, wait_until
 
 slow, nightly = pytest.mark.slow, pytest.mark.nightly
 
@@ -28,26 +18,21 @@ STEPS = 200
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a text file of 20,000 characters."""
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
-    return path
+    return write_plays(tmp_path_factory.mktemp("text") / "text.txt")
 
 
 @pytest.fixture(scope="module")
 def alone(text: Path) -> Path:
     """Return a run on a single machine."""
     run = text.parent / "alone"
-    (process,) = start([None], text, run, steps=STEPS)
-    assert finish(process)[0] == 0
+    train_with(train_line(text, run, steps=STEPS))
     return run
 
 
 @pytest.mark.parametrize("workers", [pytest.param(2, marks=slow), pytest.param(4, marks=nightly)])
 def test_several_workers_write_the_run_of_one(workers: int, alone: Path, text: Path, tmp_path: Path) -> None:
-    addresses = free_addresses(workers)
-    processes = start(range(workers), text, tmp_path / "run", steps=STEPS, addresses=addresses)
-    with killed_at_the_end(processes):
-        assert [finish(process)[0] for process in processes] == [0] * workers
+    lines = [train_line(text, tmp_path / "run", steps=STEPS)] * workers
+    train_with(*lines, addresses=free_addresses(workers))
     assert differences(alone, tmp_path / "run") == []
 
 
@@ -57,12 +42,9 @@ def test_several_workers_begin_with_the_weights_of_another_model_as_one_does(
 ) -> None:
     other = tmp_path / "other.txt"
     other.write_text(text.read_text(encoding="utf-8").replace("e", "é"), encoding="utf-8")
-    options = ["--init", str(alone)]
-    (single,) = start([None], other, tmp_path / "single", steps=20, options=options)
-    assert finish(single)[0] == 0
-    processes = start((0, 1), other, tmp_path / "run", steps=20, addresses=free_addresses(2), options=options)
-    with killed_at_the_end(processes):
-        assert [finish(process)[0] for process in processes] == [0, 0]
+    single, run = (train_line(other, tmp_path / name, "--init", str(alone), steps=20) for name in ("single", "run"))
+    train_with(single)
+    train_with(run, run, addresses=free_addresses(2))
     assert differences(tmp_path / "single", tmp_path / "run") == []
 
 
@@ -78,16 +60,11 @@ def test_without_a_recipe_and_with_teachers_several_workers_write_what_one_would
 ) -> None:
     run, again = tmp_path / "run", tmp_path / "again"
     options = settings("model.units=8", "training.teacher_seeds=[3]", "training.teacher_settings.training={steps: 20}")
-    cluster = ",".join(free_addresses(2))
-    command = command_line("train", text, "-r", run, *length, *options, "--cluster", cluster, "--task")
-    processes = [start_process([*command, str(task)]) for task in (0, 1)]
-    with killed_at_the_end(processes):
-        (code, printed), (other, told) = map(finish, processes)
-    assert (code, other) == (0, 0), printed + told
+    line = command_line("train", text, "-r", run, *length, *options)
+    printed, told = train_with(line, line, addresses=free_addresses(2))
     assert "recipe: small" in printed
     assert "the run is on worker 0" in told
-    (single,) = [start_process(command_line("train", text, "-c", run / "config.yaml", "-r", again))]
-    assert finish(single)[0] == 0
+    train_with(command_line("train", text, "-c", run / "config.yaml", "-r", again))
     for name in ("last", "teachers/3/last"):
         weights = [(folder / name / "weights.safetensors").read_bytes() for folder in (run, again)]
         assert weights[0] == weights[1]
@@ -95,15 +72,13 @@ def test_without_a_recipe_and_with_teachers_several_workers_write_what_one_would
 
 @slow
 def test_a_run_of_one_machine_goes_on_with_two_and_sigterm_to_any_ends_both(alone: Path, tmp_path: Path) -> None:
-    run, addresses = shutil.copytree(alone, tmp_path / "run"), free_addresses(2)
-    processes = start((0, 1), None, run, steps=100_000, addresses=addresses, resume=True)
-    with killed_at_the_end(processes):
-        wait_for_checkpoint(run, processes, step=STEPS + 10)
+    run = shutil.copytree(alone, tmp_path / "run")
+    with training([train_line(None, run, steps=100_000)] * 2, free_addresses(2)) as processes:
+        wait_until(lambda: newest_step(run) >= STEPS + 10, processes, seconds=LIMIT_SECONDS)
         processes[1].send_signal(signal.SIGTERM)
-        (chief, told), (other, why) = map(finish, processes)
-    assert (chief, other) == (128 + signal.SIGTERM, 128 + signal.SIGTERM)
-    assert "stopped by SIGTERM" in told
-    assert "stopped by SIGTERM" in why
+        for code, printed in map(finish, processes):
+            assert code == 128 + signal.SIGTERM
+            assert "stopped by SIGTERM" in printed
 
 
 LOSSES = ((2, 0, signal.SIGKILL), (2, 1, signal.SIGSTOP))
@@ -120,38 +95,25 @@ def test_if_one_is_lost_the_others_end_and_the_run_goes_on_to_the_same_bytes(
     run = tmp_path / "run"
     for index, (workers, lost, number) in enumerate(losses):
         addresses = free_addresses(workers)
-        processes = start(
-            range(workers) if workers > 1 else [None],
-            None if index else text,
-            run,
-            steps=STEPS,
-            addresses=addresses,
-            resume=bool(index),
-        )
-        with killed_at_the_end(processes):
-            wait_for_checkpoint(run, processes, step=40 * index + 20)
+        line = train_line(None if index else text, run, steps=STEPS)
+        with training([line] * workers, addresses if workers > 1 else ()) as processes:
+            wait_until(lambda: newest_step(run) >= 40 * index + 20, processes, seconds=LIMIT_SECONDS)  # noqa: B023
             processes[lost].send_signal(number)
-            others = [finish(process) for process in processes if process is not processes[lost]]
+            for code, printed in [finish(process) for process in processes if process is not processes[lost]]:
+                assert code == WORKER_LOST
+                assert f"worker {lost} ({addresses[lost]}): lost; continue with --resume" in printed
+                assert "Traceback" not in printed
             processes[lost].send_signal(signal.SIGCONT)
-            code, _ = finish(processes[lost])
-        assert [ended for ended, _ in others] == [WORKER_LOST] * (workers - 1)
-        for _, printed in others:
-            assert f"worker {lost} ({addresses[lost]}): lost; continue with --resume" in printed
-            assert "Traceback" not in printed
-        assert code == (WORKER_LOST if number == signal.SIGSTOP else -number)
-    (last,) = start([None], None, run, steps=STEPS, resume=True)
-    assert finish(last)[0] == 0
+            assert finish(processes[lost])[0] == (WORKER_LOST if number == signal.SIGSTOP else -number)
+    train_with(train_line(None, run, steps=STEPS))
     assert differences(alone, run) == []
 
 
 @slow
 def test_an_error_on_one_machine_is_told_to_the_others(text: Path, tmp_path: Path) -> None:
     addresses = free_addresses(2)
-    chief = start([0], text, tmp_path / "run", steps=20, addresses=addresses)
-    worker = start([1], tmp_path / "missing.txt", tmp_path / "run", steps=20, addresses=addresses)
-    with killed_at_the_end([*chief, *worker]):
-        (code, printed), (other, why) = (finish(process) for process in (*chief, *worker))
-    assert (code, other) == (1, 1)
+    lines = [train_line(path, tmp_path / "run", steps=20) for path in (text, tmp_path / "missing.txt")]
+    printed, why = train_with(*lines, addresses=addresses, code=1)
     assert "missing.txt: no such file or folder" in why
     assert f"worker 1 ({addresses[1]}) has ended the run: {tmp_path}/missing.txt: no such file or folder" in printed
     assert not (tmp_path / "run").exists()
@@ -177,20 +139,16 @@ def test_other_settings_and_another_text_are_named(
 ) -> None:
     other, addresses = tmp_path / "other.txt", free_addresses(2)
     other.write_text(text.read_text(encoding="utf-8")[first:], encoding="utf-8")
-    chief = start([0], text, tmp_path / "run", steps=20, addresses=addresses)
-    worker = start([1], other, tmp_path / "run", steps=20, addresses=addresses, options=options)
-    with killed_at_the_end([*chief, *worker]):
-        results = [finish(process) for process in (*chief, *worker)]
-    assert [code for code, _ in results] == [1, 1]
-    assert all(expected.format(addresses[1], addresses[0]) in printed for _, printed in results)
+    lines = train_line(text, tmp_path / "run", steps=20), train_line(other, tmp_path / "run", *options, steps=20)
+    for printed in train_with(*lines, addresses=addresses, code=1):
+        assert expected.format(addresses[1], addresses[0]) in printed
     assert not (tmp_path / "run").exists()
 
 
 @slow
-def test_the_same_task_twice_and_a_port_in_use_are_refused(text: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused(text: Path, tmp_path: Path) -> None:
     addresses = free_addresses(2)
+    line = [*train_line(text, tmp_path / "run", steps=20), "--cluster", ",".join(addresses), "--task", "1"]
     with socket.create_server(("127.0.0.1", int(addresses[1].rpartition(":")[2]))):
-        (worker,) = start([1], text, tmp_path / "run", steps=20, addresses=addresses)
-        code, printed = finish(worker)
-    assert code == 1
+        (printed,) = train_with(line, code=1)
     assert f"worker 1 ({addresses[1]}): cannot listen there" in printed

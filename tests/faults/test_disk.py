@@ -1,16 +1,17 @@
 """A disk that cannot be written: training ends with an error in one line, and earlier files stay valid."""
 
-import json
 import os
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
+from errno import EFBIG, ENOSPC
 from pathlib import Path
 
 import pytest
+from faults.kill import write_plays
 from processes import run_process, settings
+from run_folders import read_metrics
 
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.network.bundle import read_bundle
 from charlm.runs.folder import saved_steps
 from charlm.training import checkpoints
@@ -23,28 +24,23 @@ SETTINGS = (
 )
 
 
-def start(run: Path, *, before: Callable[[], None] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Train in a process of its own, in which `before` is called first."""
-    text = run.with_name("text.txt")
-    text.write_text(DEFAULT_CORPUS.read_text(encoding="utf-8")[:10_000], encoding="utf-8")
-    return run_process("train", text, "-c", "tiny", *settings(*SETTINGS), "-r", run, preexec_fn=before)
-
-
-def assert_error_in_one_line(ended: "subprocess.CompletedProcess[str]", reason: str) -> None:
-    assert ended.returncode == 1, ended.stderr
-    assert ended.stdout == ""
+def check_ends_with_an_error(run: Path, error: int, *, before: Callable[[], None] | None = None) -> None:
+    """Train in a process of its own, in which `before` is called first, until it cannot write."""
+    text = write_plays(run.with_name("text.txt"))
+    ended = run_process("train", text, "-c", "tiny", *settings(*SETTINGS), "-r", run, preexec_fn=before)
+    assert (ended.returncode, ended.stdout) == (1, ""), ended.stderr
     assert "Traceback" not in ended.stderr
     last = ended.stderr.replace("\r", "\n").splitlines()[-1]
     assert last.startswith("charlm: ")
-    assert last.endswith(f": cannot be written: {reason}")
+    assert last.endswith(f": cannot be written: {os.strerror(error)}")
+    check_files(run)
 
 
-def assert_files_are_valid(run: Path) -> None:
+def check_files(run: Path) -> None:
     """Read the newest checkpoint, both bundles and every line of metrics.jsonl."""
     assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step >= 20
     assert [read_bundle(run / name).facts["step"] >= 20 for name in ("best", "last")] == [True, True]
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    steps = [line["step"] for line in lines if line["split"] == "train"]
+    steps = [line["step"] for line in read_metrics(run) if line["split"] == "train"]
     assert steps == list(range(1, len(steps) + 1))
 
 
@@ -52,13 +48,12 @@ def test_a_limit_on_file_sizes_ends_training_with_an_error_and_the_run_can_be_re
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
 
-    ended = start(tmp_path / "run", before=limit)
-    assert_error_in_one_line(ended, os.strerror(27))
-    assert_files_are_valid(tmp_path / "run")
-    step = saved_steps(tmp_path / "run/checkpoints")[0]
-    resumed = run_process("train", "--resume", "-r", tmp_path / "run", "-s", f"training.steps={step + 5}")
+    run = tmp_path / "run"
+    check_ends_with_an_error(run, EFBIG, before=limit)
+    step = saved_steps(run / "checkpoints")[0]
+    resumed = run_process("train", "--resume", "-r", run, "-s", f"training.steps={step + 5}")
     assert resumed.returncode == 0, resumed.stderr
-    assert_files_are_valid(tmp_path / "run")
+    check_files(run)
 
 
 @pytest.fixture
@@ -74,5 +69,4 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_training_with_an_error(small_disk: Path) -> None:
-    assert_error_in_one_line(start(small_disk / "run"), "No space left on device")
-    assert_files_are_valid(small_disk / "run")
+    check_ends_with_an_error(small_disk / "run", ENOSPC)

@@ -1,14 +1,14 @@
 """Kinds of networks for the tests of this folder, ids that they read, and exports written as `charlm export` does."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bundles import make_random_bundle
 
 from charlm.network.bundle import Bundle, write_bundle
 
-BundleMaker = Callable[..., Bundle]
 STRANGE = ("\n", '"', "\\", "<", ">", "&", "'", "\0", "`", "$", "\u2028", "\x1b", "%", "é", "😀")
 """Characters that mean something in JSON, HTML, JavaScript, C, Markdown, a shell or a terminal."""
 
@@ -22,9 +22,10 @@ NETWORKS: list[dict[str, Any]] = [
 IDS = np.random.default_rng(3).integers(0, 5, 60)
 
 
-def scale_of(activation: str) -> float:
-    """Return a scale of the weights at which the outputs of an activation stay small."""
-    return 0.3 if activation == "linear" else 0.5  # it would grow without bound
+def make_bundle(characters: Sequence[str | None] = "\nabcd", **network: Any) -> Bundle:
+    """Return a model with random weights, which are so small that the outputs of no activation grow without end."""
+    scale = 0.3 if network.get("activation") == "linear" else 0.5
+    return make_random_bundle(characters, **{"scale": scale, **network})
 
 
 def write_export(folder: Path, bundle: Bundle, files: dict[str, bytes]) -> Path:

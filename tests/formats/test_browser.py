@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import chromium
-from commands import charlm
-from formats.networks import STRANGE, BundleMaker, write_export
+from formats.networks import STRANGE, make_bundle, write_export
 
 from charlm.api.model import Model, load
 from charlm.formats.web_page import export_html
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Parameters, parameters_from_tensors
-from charlm.text.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -24,9 +22,6 @@ pytestmark = pytest.mark.slow
 def minus(value: float) -> str:
     """Return a number as the page writes it."""
     return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-BYTES = Vocabulary("byte", tuple(map(chr, range(256))))
 
 
 class Browser:
@@ -214,15 +209,13 @@ def test_the_keyboard_starts_and_stops_and_a_new_prompt_begins_anew(page: Browse
 
 def test_a_character_that_the_model_does_not_know_is_named(page: Browser) -> None:
     page.fill(prompt="The é")
-    assert page.status == "The model has never seen the character “é”."
-    assert not page.find("write").is_enabled()
-    assert page.choices == []
-    page.fill(prompt="The e")
-    assert page.status == ""
-    assert page.find("write").is_enabled()
+    assert page.status == "The model does not know these characters, they are left out: é"
+    choices = page.choices
+    page.fill(prompt="The ")
+    assert (page.status, page.choices) == ("", choices)
 
 
-def test_strange_characters_and_titles_are_text(browser: Browser, make_bundle: BundleMaker, tmp_path: Path) -> None:
+def test_strange_characters_and_titles_are_text(browser: Browser, tmp_path: Path) -> None:
     bundle = make_bundle(characters=STRANGE, scale=1.0)
     title = "<img src=x onerror=alert(1)>"
     browser.open(tmp_path / "page", bundle, title=title).fill(prompt='<"😀', seed=1, length=100, temperature=1)
@@ -231,18 +224,6 @@ def test_strange_characters_and_titles_are_text(browser: Browser, make_bundle: B
     assert browser.text == '<"😀' + str(model.generate('<"😀', length=100, seed=1, temperature=1))
     assert browser.driver.title == browser.find("summary").find_element("xpath", "../h1").text == title
     assert browser.driver.execute_script("return document.images.length") == 0
-
-
-def test_a_model_of_bytes_writes_characters(browser: Browser, make_bundle: BundleMaker, tmp_path: Path) -> None:
-    bundle = make_bundle(vocabulary=BYTES)
-    bundle.parameters.logits_bias[0x80:] = -30
-    bundle.parameters.logits_bias[[0xC3, 0xA9]] = 5, 4  # é in UTF-8, and then anything
-    browser.open(tmp_path / "page", bundle).fill(prompt="é", seed=2, length=60, temperature=1)
-    browser.click("write")
-    expected = str(Model(tmp_path / "page", bundle).generate("é", length=60, seed=2, temperature=1))
-    assert "é" in expected
-    complete = expected.removesuffix("\ufffd")  # a character whose last byte is missing is not shown
-    assert browser.text.startswith("é" + complete)
 
 
 def test_reserved_ids_are_neither_chosen_nor_offered(browser: Browser, bundle: Bundle, tmp_path: Path) -> None:
@@ -270,9 +251,7 @@ def test_nothing_is_wider_than_the_page(browser: Browser, trained: Model, tmp_pa
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_page_begins_at_the_temperature_of_the_recipe(
-    browser: Browser, make_bundle: BundleMaker, tmp_path: Path
-) -> None:
+def test_the_page_begins_at_the_temperature_of_the_recipe(browser: Browser, tmp_path: Path) -> None:
     for temperature in (0.73, 2.5):
         bundle = replace(make_bundle(), config=f"sampling: {{temperature: {temperature}}}\n")
         browser.open(tmp_path / str(temperature), bundle)
@@ -373,16 +352,3 @@ def test_every_field_and_button_has_a_name(page: Browser) -> None:
     page.click("off")
     for element in page.driver.find_elements("css selector", "input, select, textarea, button, canvas, [tabindex]"):
         assert element.accessible_name.strip(), element.get_attribute("outerHTML")
-
-
-@pytest.mark.parametrize("length", [1, 2, 3])
-def test_an_incomplete_last_character_is_shown_as_charlm_sample_writes_it(
-    browser: Browser, make_bundle: BundleMaker, tmp_path: Path, length: int
-) -> None:
-    bundle = make_bundle(vocabulary=BYTES, layers=1)
-    bundle.parameters.logits_bias[0xE2] += 1e6  # the first of three bytes, again and again
-    browser.open(tmp_path / "page", bundle)
-    browser.fill(prompt="a", temperature=0, length=length)
-    browser.click("write")
-    written = charlm("sample", tmp_path / "page", "-p", "a", "-n", length, "-t", 0, "--json")
-    assert browser.text == "a" + json.loads(written.stdout)["samples"][0]["text"] == "a" + length * "\ufffd"

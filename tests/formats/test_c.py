@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import charlm
-from formats.networks import STRANGE, BundleMaker, write_export
+from formats.networks import STRANGE, make_bundle, write_export
 
 from charlm.formats.exporting import export_c
 from charlm.network.bundle import Bundle
@@ -18,17 +18,17 @@ from charlm.text.vocabulary import Vocabulary
 FUZZ_SECONDS = os.environ.get("CHARLM_FUZZ_SECONDS")
 """For how long random inputs are tried; without it, FUZZ_RUNS inputs of one seed are."""
 FUZZ_RUNS = 60_000
-BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
+LATIN = Vocabulary((*map(chr, range(256)), None), end_of_text_id=256)
 
 
-def test_the_weights_begin_with_the_sizes_and_have_every_number(bundle: Bundle, make_bundle: BundleMaker) -> None:
+def test_the_weights_begin_with_the_sizes_and_have_every_number(bundle: Bundle) -> None:
     data = export_c(bundle)["model.bin"]
-    head = np.frombuffer(data[8:48], "<i4").tolist()
+    head = np.frombuffer(data[8:44], "<i4").tolist()
     assert data[:8] == b"CHARLM-1"
-    assert head == [5, 2, 4, 5, 0, 0, 0, 0, 3, 4]  # V, layers, H, width, no embedding, no skips, tanh, chars, ids
-    assert np.frombuffer(export_c(make_bundle(layers=1))["model.bin"][40:48], "<i4").tolist() == [-1, -1]
-    assert len(data) == 48 + 4 * 5 + 4 * bundle.parameters.size
-    assert np.frombuffer(data[48:68], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
+    assert head == [5, 2, 4, 5, 0, 0, 0, 3, 4]  # V, layers, H, width, no embedding, no skips, tanh, reserved ids
+    assert np.frombuffer(export_c(make_bundle(layers=1))["model.bin"][36:44], "<i4").tolist() == [-1, -1]
+    assert len(data) == 44 + 4 * 5 + 4 * bundle.parameters.size
+    assert np.frombuffer(data[44:64], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
 
 
 @pytest.fixture(scope="session")
@@ -60,16 +60,15 @@ def check_most_likely_text(program: Path, folder: Path, bundle: Bundle, prompt: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prompt", ["", "ab", 'é<"\\😀'])
-def test_it_writes_what_charlm_writes_with_any_character(
-    make_bundle: BundleMaker, tmp_path: Path, program: Path, prompt: str
-) -> None:
+def test_it_writes_what_charlm_writes_with_any_character(tmp_path: Path, program: Path, prompt: str) -> None:
     bundle = make_bundle(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
     check_most_likely_text(program, tmp_path, bundle, prompt)
 
 
 @pytest.mark.slow
-def test_a_model_of_bytes_writes_its_bytes(make_bundle: BundleMaker, tmp_path: Path, program: Path) -> None:
-    check_most_likely_text(program, tmp_path, make_bundle(vocabulary=BYTES, embedding=3, scale=2.0), "é")
+def test_a_character_that_the_model_does_not_know_is_left_out_and_counted(tmp_path: Path, program: Path) -> None:
+    check_most_likely_text(program, tmp_path, make_bundle(), "aXb")
+    assert b"left out 1 characters" in run(program, tmp_path / "export/model.bin", "aXb", "1").stderr
 
 
 @pytest.mark.slow
@@ -125,7 +124,6 @@ def test_sizes_that_are_not_possible_do_no_harm(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("X",), "does not know"),
         *(((prompt,), "UTF-8") for prompt in (b"\xc3", b"\xff", b"\xc1\xa1", b"\xe0\x81\xa1", b"\xed\xa0\x80")),
         *((("a", length), "LENGTH must be a whole number") for length in ("y", "-1", "9" * 30)),
         *((("a", "5", number), "TEMPERATURE must be a number, 0 or more") for number in ("-1", "", "nan")),
@@ -135,7 +133,7 @@ def test_sizes_that_are_not_possible_do_no_harm(
     ids=str,
 )
 def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(
-    make_bundle: BundleMaker, tmp_path: Path, program: Path, arguments: tuple[str | bytes, ...], message: str
+    tmp_path: Path, program: Path, arguments: tuple[str | bytes, ...], message: str
 ) -> None:
     done = run(program, write_model(tmp_path, make_bundle()), *arguments)
     assert done.returncode == 1
@@ -144,9 +142,7 @@ def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(
 
 
 @pytest.mark.slow
-def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(
-    make_bundle: BundleMaker, tmp_path: Path, program: Path
-) -> None:
+def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(tmp_path: Path, program: Path) -> None:
     bundle = make_bundle(characters=("\x1b", "\x9b"), layers=1)
     for tensor in bundle.parameters.tensors().values():
         tensor[:] = 0
@@ -162,7 +158,7 @@ def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(
 
 @pytest.mark.slow
 def test_fuzzing_finds_no_access_outside_the_memory(
-    bundle: Bundle, make_bundle: BundleMaker, tmp_path: Path, request: pytest.FixtureRequest
+    bundle: Bundle, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if shutil.which("clang") is None:
         pytest.skip("missing: clang")
@@ -171,7 +167,7 @@ def test_fuzzing_finds_no_access_outside_the_memory(
     options += [f'-DRUN_C="{root / "charlm/formats/files/run.c"}"', str(root / "tests/formats/fuzz_run.c"), "-lm"]
     subprocess.run(["clang", *options, "-o", tmp_path / "fuzz"], check=True)
     (tmp_path / "corpus").mkdir()
-    others = (make_bundle(vocabulary=BYTES, embedding=3, layers=1), make_bundle(layers=2, skip_connections=True))
+    others = (make_bundle(vocabulary=LATIN, embedding=3, layers=1), make_bundle(layers=2, skip_connections=True))
     for index, model in enumerate((bundle, *others)):
         (tmp_path / f"corpus/{index}").write_bytes(b"\x02ab" + export_c(model)["model.bin"])
     limits = ["-max_len=4096", "-timeout=10", "-detect_leaks=0", "-verbosity=1"]

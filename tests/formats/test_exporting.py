@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from formats.networks import BundleMaker
+from formats.networks import make_bundle
 
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
@@ -30,7 +30,7 @@ def test_the_card_writes_at_the_temperature_of_the_recipe(bundle: Bundle, name: 
 # PyTorch
 
 
-def test_a_stack_without_skip_connections_is_one_module(make_bundle: BundleMaker) -> None:
+def test_a_stack_without_skip_connections_is_one_module() -> None:
     parameters = make_bundle(layers=2, embedding=3).parameters
     named = to_state_dict(parameters)
     layer = {"weight_ih": (4, 4), "weight_hh": (4, 4), "bias_ih": (4,), "bias_hh": (4,)}
@@ -41,7 +41,7 @@ def test_a_stack_without_skip_connections_is_one_module(make_bundle: BundleMaker
     assert not named["rnn.bias_hh_l0"].any()
 
 
-def test_with_skip_connections_each_layer_is_a_module(make_bundle: BundleMaker) -> None:
+def test_with_skip_connections_each_layer_is_a_module() -> None:
     named = to_state_dict(make_bundle(layers=2, skip_connections=True, use_bias=False).parameters)
     assert {name: tensor.shape for name, tensor in named.items()} == {
         "rnn.0.weight_ih_l0": (4, 5),
@@ -53,7 +53,7 @@ def test_with_skip_connections_each_layer_is_a_module(make_bundle: BundleMaker) 
     }
 
 
-def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_it(make_bundle: BundleMaker) -> None:
+def test_an_activation_that_pytorch_lacks_is_refused_with_the_formats_that_have_it() -> None:
     with pytest.raises(
         CharlmError, match=r"no activation sigmoid, only tanh and relu; the formats html, onnx, keras and c"
     ):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from formats.networks import STRANGE, BundleMaker
+from formats.networks import STRANGE, make_bundle
 
 from charlm.errors import CharlmError
 from charlm.formats.onnx import FILE, export_onnx
@@ -29,9 +29,7 @@ def session_of(bundle: Bundle, folder: Path) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["tanh", "linear"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_streams_side_by_side_go_on_from_their_states(
-    make_bundle: BundleMaker, tmp_path: Path, activation: str, layers: int
-) -> None:
+def test_streams_side_by_side_go_on_from_their_states(tmp_path: Path, activation: str, layers: int) -> None:
     bundle = make_bundle(layers=layers, skip_connections=True, activation=activation)
     session = session_of(bundle, tmp_path)
     ids = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
@@ -45,7 +43,7 @@ def test_streams_side_by_side_go_on_from_their_states(
 
 
 @pytest.mark.slow
-def test_the_vocabulary_is_in_the_metadata(make_bundle: BundleMaker, tmp_path: Path) -> None:
+def test_the_vocabulary_is_in_the_metadata(tmp_path: Path) -> None:
     bundle = make_bundle(characters=STRANGE)
     session = session_of(bundle, tmp_path)
     assert session.get_modelmeta().custom_metadata_map == {"vocabulary": bundle.vocabulary.to_json()}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from formats.networks import IDS, NETWORKS, BundleMaker, write_export
+from formats.networks import IDS, NETWORKS, make_bundle, write_export
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
@@ -17,7 +17,7 @@ from charlm.network.bundle import Bundle
 from charlm.network.rnn import ACTIVATIONS, Floats
 
 
-def check_logits(make_bundle: BundleMaker, folder: Path, name: FormatName, network: dict[str, Any]) -> None:
+def check_logits(folder: Path, name: FormatName, network: dict[str, Any]) -> None:
     bundle = make_bundle(**network)
     found = FORMATS[name]
     logits = found.read_logits(write_export(folder, bundle, found.export(bundle, "x")), IDS)
@@ -37,19 +37,15 @@ def check_logits(make_bundle: BundleMaker, folder: Path, name: FormatName, netwo
     ],
     ids=str,
 )
-def test_a_format_has_the_logits_of_the_reference(
-    make_bundle: BundleMaker, tmp_path: Path, name: FormatName, network: dict[str, Any]
-) -> None:
-    check_logits(make_bundle, tmp_path / "export", name, network)
+def test_a_format_has_the_logits_of_the_reference(tmp_path: Path, name: FormatName, network: dict[str, Any]) -> None:
+    check_logits(tmp_path / "export", name, network)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", ["html", "onnx", "c"])
-def test_a_format_has_every_activation(
-    make_bundle: BundleMaker, tmp_path: Path, name: FormatName, activation: str
-) -> None:
-    check_logits(make_bundle, tmp_path / "export", name, {"layers": 2, "activation": activation})
+def test_a_format_has_every_activation(tmp_path: Path, name: FormatName, activation: str) -> None:
+    check_logits(tmp_path / "export", name, {"layers": 2, "activation": activation})
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from charlm.config.schema import Config
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
 from charlm.network.rnn import parameters_from_tensors
-from charlm.runs.folder import CHECKPOINTS, METRICS_FILE, TENSORBOARD
+from charlm.runs.folder import CHECKPOINTS, METRICS_FILE
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
@@ -51,7 +51,7 @@ def _make_bundle(folder: Path) -> None:
     architecture = Architecture(7, 2, 3, 2, True, "tanh", True)
     rng = np.random.default_rng(0)
     tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
-    vocabulary = Vocabulary("char", ("\n", " ", "a", "é", "😀", None, None), unknown_id=5, end_of_text_id=6)
+    vocabulary = Vocabulary(("\n", " ", "a", "é", "😀", None, None), unknown_id=5, end_of_text_id=6)
     parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=True)
     facts = {"step": 7, "epoch": 1.5, "score": {"split": "validation", "nats_per_char": 1.25}}
     write_bundle(folder, Bundle(architecture, parameters, vocabulary, dump_config(Config()), facts))
@@ -67,8 +67,7 @@ def _make_run(folder: Path) -> None:
         run = Path(scratch) / "run"
         kept = checkpoints.restore(run / CHECKPOINTS, warn=print)
         shutil.rmtree(run / CHECKPOINTS)
-        shutil.rmtree(run / TENSORBOARD)
-        for path in run.glob(".*"):
+        for path in (*run.glob(".*"), *run.glob("events.*")):
             path.unlink()
         sizes = {METRICS_FILE: kept.facts.file_sizes[METRICS_FILE]}
         facts = kept.facts.model_copy(update={"file_sizes": sizes})

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from charlm.inspection.curves import Curve, Curves
 from charlm.inspection.report import Report, inspect_run
 from charlm.inspection.section import Limits, Subject
-from charlm.inspection.units import Chance, FeatureScores, LayerOutputs, Units, UnitScore
+from charlm.inspection.units import Chance, FeatureScores, Units, UnitScore
 from charlm.network.architecture import Architecture
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import parameters_from_tensors
@@ -51,40 +50,26 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 @functools.cache
 def _make(length: int, layers: int) -> Report:
-    """Make a report; what needs a run or a long text is written by hand: curves and units."""
+    """Make a report; what needs a long text is written by hand: units."""
     rng = np.random.default_rng(7)
     architecture = Architecture(len(CHARACTERS), layers, 5, None, True, "tanh", False)
     tensors = {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
     bundle = Bundle(
         architecture=architecture,
         parameters=parameters_from_tensors(tensors, activation="tanh", skip_connections=False),
-        vocabulary=Vocabulary(level="char", characters=CHARACTERS, unknown_id=13),
+        vocabulary=Vocabulary(characters=CHARACTERS, unknown_id=13),
         config="",
         facts={},
     )
     ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)
     made = inspect_run(Subject("runs/one", bundle, "the validation text", ids, training), limits=SMALL)
-    curves = Curves(
-        Curve(np.array([10, 20, 30]), np.array([3.0, 2.0, 1.5])),
-        Curve(np.array([15, 30]), np.array([2.6, 1.9])),
-        {"uniform": 4.1, "lzma": 1.7, "unigram": 3.3, "5-gram": 1.8},
-    )
-    return replace(made, found={**made.found, "curves": curves, "units": _units(rng, ids[:20], layers)})
+    return replace(made, found={**made.found, "units": _units()})
 
 
-def _units(rng: np.random.Generator, excerpt: Any, layers: int) -> Units:
-    outputs = tuple(
-        LayerOutputs(
-            layer,
-            np.tanh(rng.normal(size=(len(excerpt), 5))).round(2),
-            ("vowel next", *(None,) * 4),
-            np.array([0.93, *[0.0] * 4]),
-        )
-        for layer in range(layers)
-    )
+def _units() -> Units:
     score = UnitScore(0, 0, "vowel next", 0.965, 0.93, 0.7, True)
     features = (
         FeatureScores("vowel next", "yes/no", Chance(0.31, 0.28), (score,), 1),
         FeatureScores("position in the line", "number", Chance(0.4, 0.3), (score,), 0),
     )
-    return Units(range(60), 100, features, (score,), excerpt, outputs)
+    return Units(range(60), 100, features, (score,))

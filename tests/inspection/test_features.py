@@ -12,7 +12,6 @@ from charlm.inspection.features import (
     character_kind,
     features_of,
     is_in_word,
-    readable_text,
     shift_feature,
     shift_within,
 )
@@ -22,7 +21,7 @@ from charlm.text.vocabulary import Vocabulary
 def features(text: str) -> dict[str, str]:
     """Return the values of each feature of a text, a digit for each character."""
     characters = tuple(sorted(set(text)))
-    vocabulary = Vocabulary(level="char", characters=characters)
+    vocabulary = Vocabulary(characters=characters)
     found = features_of(vocabulary.encode(text), vocabulary)
     return {feature.name: "".join(str(int(value)) for value in feature.values) for feature in found}
 
@@ -128,12 +127,6 @@ def test_a_feature_shifted_within_groups_keeps_the_values_of_each_group_in_their
     shifted = shift_within(values, groups, count=40, rng=np.random.default_rng(0))
     found = [{tuple(row[groups == group]) for row in shifted} for group in (0, 2, 5)]
     assert found == [{(7, 8), (8, 7)}, {(1, 2, 3, 4), (2, 3, 4, 1), (3, 4, 1, 2), (4, 1, 2, 3)}, {(9,)}]
-
-
-def test_at_level_byte_each_byte_is_the_character_that_it_is_a_part_of() -> None:
-    every = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
-    ids = np.array([*"a Дя".encode(), 256, *b"\xd0\n", 0xFF])
-    assert readable_text(ids, every) == "a ДДяя\n\ufffd\n\ufffd"
 
 
 def test_the_marks_of_a_letter_are_part_of_its_word() -> None:

@@ -10,7 +10,7 @@ from charlm.inspection.loss_by_class import ClassLoss, divide_loss, loss_sentenc
 from charlm.text.vocabulary import Vocabulary
 
 TEXT = "Ab 1\nc, Dé"
-VOCABULARY = Vocabulary(level="char", characters=tuple(sorted(set(TEXT))))
+VOCABULARY = Vocabulary(characters=tuple(sorted(set(TEXT))))
 IDS = VOCABULARY.encode(TEXT)
 NATS = np.arange(1.0, len(TEXT))  # of "b" to "é"
 
@@ -27,7 +27,7 @@ def test_each_character_is_counted_in_its_class() -> None:
 
 
 def test_a_letter_is_counted_at_its_place_in_the_word() -> None:
-    vocabulary = Vocabulary(level="char", characters=(" ", "a"))
+    vocabulary = Vocabulary(characters=(" ", "a"))
     table = divide_loss(np.arange(11.0), vocabulary.encode(" aaaaaaaaaa "), vocabulary).by_word_place
     singles = {f"letter {place}": (1, place - 1) for place in (1, 2, 3, 4)}
     assert losses(table) == {"outside words": (1, 10), **singles, "letters 5 to 7": (3, 5), "letters from 8": (3, 8)}
@@ -79,10 +79,3 @@ def test_a_text_that_is_predicted_perfectly_has_no_loss_to_share() -> None:
     found = divide_loss(np.zeros(9), IDS, VOCABULARY)
     assert found.nats_per_char == 0
     assert {row.share_of_loss for row in found.by_class} == {0}
-
-
-def test_bytes_are_in_the_class_of_the_character_that_they_are_a_part_of() -> None:
-    every = Vocabulary("byte", tuple(map(chr, range(256))))
-    ids = np.array([*"aДя 1".encode()])
-    expected = {"upper case": (2, 1.5), "lower case": (2, 3.5), "blank": (1, 5), "digit": (1, 6)}
-    assert losses(divide_loss(np.arange(1.0, len(ids)), ids, every).by_class) == expected

@@ -1,7 +1,6 @@
 """How far back networks learn, predict and remember whose memory is known."""
 
 import statistics
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -66,17 +65,6 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     assert (
         gradient_sentence([curve]) == "has a gradient that halves in 1.0 characters and can be seen 9 characters back"
     )
-
-
-def test_the_predictions_whose_gradients_are_followed_are_evenly_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Mock()
-    monkeypatch.setattr("charlm.inspection.memory.lag_curves", followed)
-    trace = traced(one_layer(np.eye(2)), random_ids(102))
-    followed.return_value = []
-    for positions, expected in ((3, [20, 60, 100]), (1000, [*range(20, 101)])):
-        gradient_by_lag(trace, positions=positions, max_lag=20)
-        assert followed.call_args.args[1].tolist() == expected
-        assert followed.call_args.kwargs == {"lags": 21}
 
 
 def test_a_gradient_that_does_not_fade_is_said_to_reach_further_than_it_was_followed() -> None:

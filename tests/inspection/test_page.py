@@ -6,19 +6,17 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from inspection.networks import one_layer, random_ids, traced
 from inspection.reports import CHARACTERS, numbers_in, report, text_report
-from run_folders import names
 
-from charlm.errors import CharlmError, counted
+from charlm.errors import counted
 from charlm.inspection.markup import number
 from charlm.inspection.memory import gradient_by_lag
-from charlm.inspection.page import check_place, draw_charts, render_page, write_page
+from charlm.inspection.page import draw_charts, render_page
 from charlm.inspection.report import SECTIONS, Report, to_json
 from charlm.inspection.section import rests_on
 
@@ -74,7 +72,7 @@ def test_the_policy_forbids_every_connection_and_names_the_one_style_and_script(
 
 
 def test_nothing_on_the_page_leads_elsewhere_or_needs_what_the_policy_forbids() -> None:
-    elements = Elements(page_of(text_report(curves=report().get("curves"))))
+    elements = Elements(page_of(text_report(lyapunov=report().get("lyapunov"))))
     assert "img" in {tag for tag, _ in elements.found}
     for tag, attributes in elements.found:
         assert tag not in {"iframe", "object", "embed", "form", "base"}
@@ -96,11 +94,9 @@ def test_hostile_texts_are_shown_and_do_nothing() -> None:
 
 
 def test_the_script_reads_the_numbers_of_each_run() -> None:
-    first, second = text_report(), text_report(name="runs/two", units=report().get("units"))
-    runs = data_of(page_of(first, second))
-    assert [("units" in run, run["surprise"]["nats"]) for run in runs] == [
-        (has_units, [each["nats"] for each in to_json(first)["surprise"]]) for has_units in (False, True)
-    ]
+    found = text_report()
+    runs = data_of(page_of(found, text_report(name="runs/two")))
+    assert [run["surprise"]["nats"] for run in runs] == 2 * [[each["nats"] for each in to_json(found)["surprise"]]]
 
 
 def test_the_runs_of_a_page_are_a_table() -> None:
@@ -118,14 +114,12 @@ def sentence_of(page: str) -> list[tuple[str, str]]:
 
 def test_the_first_sentence_links_each_number_to_the_section_that_computed_it() -> None:
     found, page = report(), page_of(report())
-    loss, context, gradient, saturation = sentence_of(page)
-    names = [name for name, _ in (loss, context, gradient, saturation)]
-    assert names == ["loss_by_class", "usable_context", "gradient_by_lag", "saturation"]
+    loss, context, gradient = sentence_of(page)
+    names = [name for name, _ in (loss, context, gradient)]
+    assert names == ["loss_by_class", "usable_context", "gradient_by_lag"]
     assert all(f'<section id="{name}">' in page for name in names)
     assert loss[1] == f"scores {number(found.get('loss_by_class').nats_per_char)} nats per character"
     assert context[1] == f"uses about {counted(found.get('usable_context').used, 'character')} of context"
-    most = max(found.get("saturation").layers, key=lambda layer: layer.saturated_share)
-    assert saturation[1] == f"is saturated at {most.saturated_share:.0%} in rnn.{most.layer}"
     assert [each["text"] for each in to_json(found)["summary"]] == [text for _, text in sentence_of(page)]
     assert "The lengths differ" in page
 
@@ -143,7 +137,7 @@ def test_under_each_part_is_how_many_characters_it_rests_on() -> None:
     assert "<p>Rests on 59 characters, 1 to 59.</p>" in page.replace(' class="help"', "")
     found = [gradient_by_lag(traced(one_layer(np.eye(2)), random_ids(102)), positions=3, max_lag=20)]
     assert rests_on(found[0]) == "3 characters, evenly spaced, 21 to 101"
-    assert (rests_on(report().get("network")), rests_on(report().get("curves"))) == ("", "")
+    assert rests_on(report().get("network")) == ""
 
 
 def test_a_part_that_a_report_lacks_is_said_to_be_missing() -> None:
@@ -167,11 +161,6 @@ def test_every_number_in_a_table_is_one_of_the_json() -> None:
     assert shown <= known
 
 
-def test_a_byte_that_is_no_letter_alone_is_shown_as_an_escape() -> None:
-    found = replace(text_report(), characters=("a", "\xc3", *CHARACTERS[2:]), level="byte")
-    assert data_of(page_of(found))[0]["labels"][:2] == ["a", "\\xc3"]
-
-
 @pytest.mark.slow
 def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     reports = [report(), report(name="runs/two", layers=3)]
@@ -182,38 +171,3 @@ def test_every_figure_is_drawn_for_each_run_and_on_the_page() -> None:
     assert page.count(" alt=") == page.count("<figcaption>") == 2 * len(charts)
     assert not re.search(r' style="', page)
     assert "NaN" not in page
-
-
-def test_a_folder_gets_the_page_and_every_figure_as_svg_and_png(tmp_path: Path) -> None:
-    write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
-    assert names(tmp_path / "out") == ["index.html", "lyapunov.png", "lyapunov.svg"]
-    assert (tmp_path / "out" / "lyapunov.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "out" / "lyapunov.svg").read_bytes().startswith(b"<?xml")
-
-
-def test_the_folder_of_an_earlier_report_is_replaced(tmp_path: Path) -> None:
-    write_page([text_report(lyapunov=report().get("lyapunov"))], tmp_path / "out")
-    write_page([text_report()], tmp_path / "out")
-    assert names(tmp_path / "out") == ["index.html"]
-
-
-@pytest.mark.parametrize("name", ["letter.txt", "network.txt", "index.html"])
-def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(CharlmError, match="holds files that are not a report"):
-        write_page([text_report()], tmp_path)
-    assert (tmp_path / name).read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        *((name, r"replaced as a whole; name a new folder in it") for name in (".", "..", "/")),
-        ("out.txt", r"neither a folder nor a name that ends in \.html"),
-        ("none/report.html", r"there is no folder none"),
-    ],
-)
-def test_a_place_that_cannot_be_a_page_is_refused_before_the_report_is_made(name: str, message: str) -> None:
-    Path("out.txt").touch()
-    with pytest.raises(CharlmError, match=rf"^{re.escape(name)}: .*{message}"):
-        check_place(Path(name))

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,10 @@ from blas import blas_threads
 from inspection.networks import random_ids
 from inspection.reports import SMALL, bare, report
 from numpy.typing import NDArray
-from run_folders import make_run
 from threadpoolctl import threadpool_limits
 
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.inspection.curves import make_curves
 from charlm.inspection.markup import to_plain
 from charlm.inspection.report import ORDER, inspect_run, to_json
 from charlm.inspection.section import Limits, Reading, Subject, limits_for
@@ -34,15 +30,12 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     made = subject(bundle, training_ids=random_ids(500, seed=9))
     found = inspect_run(made, limits=SMALL, progress=named.append)
     assert named == [section.name.replace("_", " ") for section in ORDER]
-    assert {section.name for section in ORDER} - {*found.found} == {"curves"}
+    assert {section.name for section in ORDER} == {*found.found}
     assert len(found.get("surprise").nats) == 119
     loss, context = found.get("loss_by_class"), found.get("usable_context")
     assert (len(loss.positions), len(context.positions)) == (299, 199)
     assert context.ngram_order.tolist() == [2, 3, 5, 9]
-    assert found.notes == (
-        "Text: the first 300 of 400 characters.",
-        "Curves: missing: a bundle without its run has no learning curves.",
-    )
+    assert found.notes == ("Text: the first 300 of 400 characters.",)
 
 
 def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
@@ -60,15 +53,6 @@ def test_a_text_has_one_loss_whatever_part_gives_it(bundle: Bundle) -> None:
     ids = random_ids(400)
     assert loss.nats_per_char == pytest.approx(mean_score(score_stream(bundle.parameters, ids)).nats_per_char)
     assert to_json(found)["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
-
-
-def test_baselines_beside_the_curves_are_those_of_the_validation_text_whatever_is_read(
-    bundle: Bundle, tmp_path: Path
-) -> None:
-    run, training, own = make_run(tmp_path / "run"), random_ids(500, seed=9), random_ids(80, seed=4)
-    known = subject(bundle, run=run, training_ids=training, validation_ids=own)
-    assert make_curves(Reading(known, SMALL)).baselines == baseline_nats(own, bundle.vocabulary, training)
-    assert make_curves(Reading(replace(known, validation_ids=None), SMALL)).baselines == {}
 
 
 @pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])

@@ -5,22 +5,20 @@ import math
 import numpy as np
 import pytest
 from conftest import RandomParameters
-from inspection.networks import states_of, traced
+from inspection.networks import states_of
 from inspection.reports import numbers_in
 
 from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import score_stream
-from charlm.inspection.calibration import calibrate
 from charlm.inspection.fixed_points import find_fixed_points
 from charlm.inspection.loss_by_class import divide_loss
-from charlm.inspection.saturation import measure_saturation
 from charlm.inspection.units import score_units
 from charlm.text.vocabulary import Vocabulary
 
-BYTES = Vocabulary(level="byte", characters=(*map(chr, range(256)), None), end_of_text_id=256)
-RESERVED = Vocabulary(level="char", characters=(None, "a", None), unknown_id=0, end_of_text_id=2)
-CONTROLS = Vocabulary(level="char", characters=tuple("\x00\x07\x1b\u200f\u202e\u0301\ud7ff\U0010ffff"))
-ONE = Vocabulary(level="char", characters=("\u202e",))
+BYTES = Vocabulary((*map(chr, range(256)), None), end_of_text_id=256)
+RESERVED = Vocabulary(characters=(None, "a", None), unknown_id=0, end_of_text_id=2)
+CONTROLS = Vocabulary(characters=tuple("\x00\x07\x1b\u200f\u202e\u0301\ud7ff\U0010ffff"))
+ONE = Vocabulary(characters=("\u202e",))
 
 TEXTS = {
     "two characters": (ONE, np.zeros(2, np.uint8)),
@@ -41,10 +39,8 @@ def test_every_number_is_finite(
     states = states_of(parameters, ids)
     parts = (
         score_units(states, ids, vocabulary, shifts=5),
-        measure_saturation(traced(parameters, ids)),
         find_fixed_points(parameters, ids, states),
         divide_loss(nats, ids, vocabulary),
-        calibrate(parameters, ids, states),
         baseline_nats(ids, vocabulary, ids),
     )
     for part in parts:

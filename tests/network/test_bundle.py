@@ -70,7 +70,7 @@ def test_bundle_of_any_architecture_is_read_back(config: str, seed: int, **field
     )
     characters = tuple(chr(0x80 * index + 7) for index in range(architecture.vocabulary_size))
     with TemporaryDirectory() as folder:
-        write_bundle(Path(folder) / "b", Bundle(architecture, parameters, Vocabulary("char", characters), config))
+        write_bundle(Path(folder) / "b", Bundle(architecture, parameters, Vocabulary(characters), config))
         found = read_bundle(Path(folder) / "b")
     assert (found.architecture, found.config, found.vocabulary.characters) == (architecture, config, characters)
     assert bytes_of(found.parameters.tensors()) == bytes_of(tensors)

@@ -65,31 +65,6 @@ def test_step_and_unroll_do_not_change_the_given_state(random_parameters: Random
     assert not state[0].any()
 
 
-@pytest.mark.parametrize("off", [[4], [0, 7], [1, 2, 5]])
-@pytest.mark.parametrize("skip_connections", [True, False])
-def test_a_network_without_units_is_one_that_never_had_them(
-    random_parameters: RandomParameters, off: list[int], skip_connections: bool
-) -> None:
-    parameters = random_parameters(layers=2, units=4, skip_connections=skip_connections)
-    gone = [[unit for unit in off if unit < 4], [unit - 4 for unit in off if unit >= 4]]
-    tensors = parameters.tensors()
-    for index, units in enumerate(gone):
-        for name in ("kernel", "recurrent_kernel", "bias"):
-            tensors[f"rnn.{index}.{name}"] = np.delete(tensors[f"rnn.{index}.{name}"], units, -1)
-        tensors[f"rnn.{index}.recurrent_kernel"] = np.delete(tensors[f"rnn.{index}.recurrent_kernel"], units, 0)
-    tensors["rnn.1.kernel"] = np.delete(tensors["rnn.1.kernel"], gone[0], 0)
-    tensors["logits.kernel"] = np.delete(tensors["logits.kernel"], off if skip_connections else gone[1], 0)
-    smaller = parameters_from_tensors(tensors, activation="tanh", skip_connections=skip_connections)
-    expected, _ = smaller.unroll(IDS, smaller.zero_state(3))
-    part = parameters.without_units(off)
-    logits, state = part.unroll(IDS, part.zero_state(3))
-    check_close([expected], [logits], atol=1e-5)
-    assert abs(logits - parameters.unroll(IDS, parameters.zero_state(3))[0]).max() > 1e-3
-    on = np.concatenate(part.units_on(off))
-    np.testing.assert_array_equal(np.flatnonzero(on == 0), off)
-    assert len(on) == sum(output.shape[1] for output in state)
-
-
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_equals_its_definition(name: str) -> None:
     x = np.linspace(-8, 8, 65, dtype=np.float32)

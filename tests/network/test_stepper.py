@@ -73,21 +73,6 @@ def test_a_stream_that_is_moved_goes_on_with_the_same_bits(random_parameters: Ra
         np.testing.assert_array_equal(stepper.logits(40)[2], stepper.logits(40)[39])
 
 
-def test_each_stream_has_its_own_units_off_also_after_a_move(random_parameters: RandomParameters) -> None:
-    parameters = random_parameters(layers=2, units=4, scale=0.5)
-    stepper, state = TiledStepper(parameters, streams=3, lanes=2), some_state(parameters, 1)
-    for stream, off in enumerate([(0,), (1, 6), (3,)]):
-        stepper.begin(stream, state, off=off)
-    stepper.move(2, 0)
-    stepper.begin(2, state)
-    networks = [parameters.without_units(off) for off in ((3,), (1, 6), ())]
-    expected = [(network.logits(state), state) for network in networks]
-    for ids in IDS[:, :1]:
-        np.testing.assert_allclose(stepper.logits(3), np.concatenate([each[0] for each in expected]), atol=1e-5)
-        stepper.advance(np.repeat(ids, 3))
-        expected = [network.step(ids, each[1]) for network, each in zip(networks, expected, strict=True)]
-
-
 def test_weights_without_finite_logits_are_refused(random_parameters: RandomParameters) -> None:
     parameters = random_parameters(activation="linear", scale=1e30)
     with pytest.raises(CharlmError, match="not finite"):

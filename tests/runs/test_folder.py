@@ -10,7 +10,7 @@ import pytest
 from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError
 from charlm.runs import folder
-from charlm.runs.folder import BundleName, find_bundle, find_run, find_runs, is_run, newest_run, results
+from charlm.runs.folder import find_bundle, find_run, find_runs, is_run, newest_run, results
 
 
 def make_run(folder: Path, *, written_at: int = 0, bundles: tuple[str, ...] = ()) -> Path:
@@ -104,12 +104,6 @@ def test_a_part_of_no_name_is_refused_with_the_nearest_run(several: Path) -> Non
         find_run(Path("qqqq"), under=several)
 
 
-@pytest.mark.parametrize("checkpoint", ["best", "last"])
-def test_bundle_of_a_run_is_the_one_asked_for(tmp_path: Path, checkpoint: BundleName) -> None:
-    run = make_run(tmp_path / "run", bundles=("best", "last"))
-    assert find_bundle(run, checkpoint=checkpoint) == run / checkpoint
-
-
 def test_the_name_of_a_model_that_comes_with_charlm_means_it_unless_a_run_has_the_name() -> None:
     assert find_bundle(Path("river-plays")) == shipped_models()["river-plays"]
     make_run(Path("runs/new"), bundles=("best",))
@@ -129,20 +123,6 @@ def test_a_run_that_was_interrupted_before_its_first_evaluation_is_taken_from_la
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("value", [3, "", ["run"]])
-def test_what_is_not_a_path_is_refused_by_the_name_of_the_argument(value: object) -> None:
-    with pytest.raises(CharlmError, match=r"^out: found .*; must be a path$"):
-        folder.as_path(value, name="out")
-    with pytest.raises(CharlmError, match=r"^others: found .*; must be a path$"):
-        folder.as_paths(["run", value], name="others")
-
-
-@pytest.mark.parametrize("value", ["real", Path("real"), 3])
-def test_one_path_in_the_place_of_a_list_is_refused(value: object) -> None:
-    with pytest.raises(CharlmError, match=r"^others: found .*; must be a list of paths$"):
-        folder.as_paths(value, name="others")  # type: ignore[arg-type]
-
-
 def test_without_a_name_the_newest_run_is_meant() -> None:
     make_run(Path("runs/old"), written_at=1, bundles=("best",))
     make_run(Path("runs/new"), written_at=2, bundles=("best",))
@@ -152,15 +132,8 @@ def test_without_a_name_the_newest_run_is_meant() -> None:
 
 
 def test_run_without_a_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharlmError, match=r"run: no best/ in this run yet: .* charlm train --resume --run .*/run"):
+    with pytest.raises(CharlmError, match=r"run: no model in this run yet: .* charlm train --resume --run .*/run"):
         find_bundle(make_run(tmp_path / "run"))
-
-
-@pytest.mark.parametrize(("missing", "other"), [("best", "last"), ("last", "best")])
-def test_other_bundle_of_a_run_is_named_if_one_is_missing(missing: BundleName, other: str, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", bundles=(other,))
-    with pytest.raises(CharlmError, match=f"no {missing}/ in this run, but {other}/: use it with --checkpoint {other}"):
-        find_bundle(run, checkpoint=missing)
 
 
 # What training has written

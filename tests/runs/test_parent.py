@@ -5,35 +5,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import architecture_of
 from conftest import RandomParameters
-from fake_engine import FakeEngines
+from fake_runs import begin_with
 from numpy.typing import NDArray
 
-from charlm.config.file import load_config, parse_overrides
+from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import CorpusConfig
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, read_bundle, write_bundle
-from charlm.runs.parent import NOISE, match_ids, read_initial, read_parent, transfer
-from charlm.runs.run import Run, begin_run, open_run, scratch_run
+from charlm.runs.parent import NOISE, match_ids, read_initial, transfer
+from charlm.runs.run import Run, open_run
 from charlm.storage.atomic import sha256
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
-from charlm.training.preparation import prepare
-from charlm.training.signals import Session
 
 TINY = find_recipe("tiny")
-BYTES = Vocabulary("byte", tuple(map(chr, range(256))))
-
-
-@pytest.fixture
-def byte_folder(random_parameters: RandomParameters, tmp_path: Path) -> Path:
-    """Write a model of bytes with random weights."""
-    parameters = random_parameters(vocabulary_size=256, units=2)
-    write_bundle(tmp_path / "bytes", Bundle(architecture_of(parameters), parameters, BYTES, ""))
-    return tmp_path / "bytes"
 
 
 def begin(
@@ -50,19 +38,8 @@ def begin(
         (tmp_path / "text.txt").write_text(text, encoding="utf-8")
         text = tmp_path / "text.txt"
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
-    model, folder = None if parent is None else read_parent(parent), tmp_path / "run"
-    session = Session() if said is None else Session(said.append)
-    with scratch_run(folder) as scratch:
-        prepared = prepare(
-            text,
-            recipe=recipe,
-            overrides=parse_overrides(settings),
-            scratch=scratch,
-            engines=FakeEngines(),
-            parent=model,
-            session=session,
-        )
-        return begin_run(folder, prepared.config, prepared.corpus, scratch=scratch, first=prepared.first)
+    say = [] if said is None else said
+    return begin_with(tmp_path / "run", settings, text=text, recipe=recipe, parent=parent, say=say.append)
 
 
 def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(tmp_path: Path, bundle_folder: Path) -> None:
@@ -102,20 +79,6 @@ def test_the_run_names_the_weights_and_does_not_need_the_parent_any_more(tmp_pat
     opened = open_run(run.folder)
     assert opened.config == run.config
     assert read_initial(opened.folder, opened.config) is not None
-
-
-def test_a_model_of_bytes_makes_a_run_of_bytes(tmp_path: Path, byte_folder: Path) -> None:
-    said: list[str] = []
-    run = begin(tmp_path, byte_folder, "aé" * 9, said=said)
-    assert run.config.corpus.level == "byte"
-    assert run.corpus.vocabulary == BYTES
-    assert said == [f"init: {byte_folder}: bytes of the text: 3 known, 0 new"]
-
-
-def test_a_level_that_is_not_that_of_the_parent_is_refused(tmp_path: Path, byte_folder: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^corpus\.level: found char; must be byte, as in .*bytes"):
-        begin(tmp_path, byte_folder, "abba\n", corpus__level="char")
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, bundle_folder: Path) -> None:
@@ -158,8 +121,8 @@ def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_pat
     assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
 
 
-KNOWN = Vocabulary("char", ("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
-OTHER = Vocabulary("char", (None, "c", "x", "a"), end_of_text_id=0)
+KNOWN = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
+OTHER = Vocabulary((None, "c", "x", "a"), end_of_text_id=0)
 
 
 def counts(*numbers: int) -> NDArray[np.int64]:

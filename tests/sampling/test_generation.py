@@ -9,8 +9,6 @@ import pytest
 import reference
 from arrays import check_close
 from conftest import RandomParameters
-from hypothesis import given
-from hypothesis import strategies as st
 from limits import memory_limit
 
 from charlm.errors import CharlmError
@@ -32,8 +30,7 @@ from charlm.text.vocabulary import Vocabulary
 
 PROMPT = np.array([1, 2, 0])
 GREEDY = Sampler(temperature=0)
-LETTERS = Vocabulary("char", ("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
-BYTES = Vocabulary(level="byte", characters=(*(chr(value) for value in range(256)), None), end_of_text_id=256)
+LETTERS = Vocabulary(("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
 
 
 def scripted(script: str | list[int], *, vocabulary: Vocabulary = LETTERS, **options: Any) -> GeneratedText:
@@ -73,9 +70,9 @@ def test_forbidden_id_is_never_chosen(random_parameters: RandomParameters, sampl
 
 def test_a_model_without_a_character_to_choose_is_refused() -> None:
     with pytest.raises(CharlmError, match="no character to choose"):
-        forbidden_ids(Vocabulary("char", (None,), unknown_id=0))
+        forbidden_ids(Vocabulary((None,), unknown_id=0))
     assert forbidden_ids(LETTERS) == {3}
-    assert forbidden_ids(Vocabulary("char", ("a",))) == set()
+    assert forbidden_ids(Vocabulary(("a",))) == set()
 
 
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(top_p=0.5)], ids=str)
@@ -127,7 +124,6 @@ def test_several_texts_need_an_end(bundle: Bundle, name: str, length: int, sampl
     [
         ({"seed": -1}, "seed: found -1; must be 0 or more"),
         ({"length": -1}, "length: found -1; must be 0"),
-        ({"unknown": "ignore"}, "unknown: found 'ignore'; must be error or skip"),
     ],
 )
 def test_a_request_out_of_range_is_refused(wrong: dict[str, Any], message: str) -> None:
@@ -141,12 +137,11 @@ def test_a_request_out_of_range_is_refused(wrong: dict[str, Any], message: str) 
 @pytest.mark.parametrize(
     ("vocabulary", "expected"),
     [
-        (Vocabulary("char", ("a", "\n", None), end_of_text_id=2), 2),
-        (Vocabulary("char", ("a", "\n")), 1),
-        (Vocabulary("char", ("a", "b")), 0),
-        (BYTES, 256),
+        (Vocabulary(("a", "\n", None), end_of_text_id=2), 2),
+        (Vocabulary(("a", "\n")), 1),
+        (Vocabulary(("a", "b")), 0),
     ],
-    ids=["end of text", "line break", "first id", "bytes"],
+    ids=["end of text", "line break", "first id"],
 )
 def test_empty_prompt_is_read_as_an_end_of_text_a_line_break_or_the_first_id(
     vocabulary: Vocabulary, expected: int
@@ -154,10 +149,10 @@ def test_empty_prompt_is_read_as_an_end_of_text_a_line_break_or_the_first_id(
     assert encode_prompt(vocabulary, "").tolist() == [expected]
 
 
-def test_unknown_characters_of_a_prompt_are_skipped_if_asked_for() -> None:
-    letters = Vocabulary("char", ("a", "b"))
-    assert encode_prompt(letters, "axb", unknown="skip").tolist() == [0, 1]
-    assert encode_prompt(letters, "xyz", unknown="skip").tolist() == [0]
+def test_unknown_characters_of_a_prompt_are_left_out() -> None:
+    letters = Vocabulary(("a", "b"))
+    assert encode_prompt(letters, "axb").tolist() == [0, 1]
+    assert encode_prompt(letters, "xyz").tolist() == [0]
 
 
 # Text
@@ -165,8 +160,8 @@ def test_unknown_characters_of_a_prompt_are_skipped_if_asked_for() -> None:
 
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
 def test_text_follows_the_ids_of_the_prompt(bundle: Bundle, prompt: str) -> None:
-    pieces = list(generate_text(bundle, TextRequest(30, Sampler(), seed=3, prompt=prompt, unknown="skip")))
-    ids, forbidden = encode_prompt(bundle.vocabulary, prompt, unknown="skip"), [3]  # the unknown id
+    pieces = list(generate_text(bundle, TextRequest(30, Sampler(), seed=3, prompt=prompt)))
+    ids, forbidden = encode_prompt(bundle.vocabulary, prompt), [3]  # the unknown id
     expected = generate(bundle.parameters, ids, sampler=Sampler(), length=len(pieces), seed=3, forbidden=forbidden)
     assert "".join(pieces) == bundle.vocabulary.decode(np.array([*expected]))
 
@@ -174,19 +169,13 @@ def test_text_follows_the_ids_of_the_prompt(bundle: Bundle, prompt: str) -> None
 def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
     text = scripted("aaabaa", stop="aab")
     assert list(text) == ["a"]
-    assert text.finish() == Sample("a", 1, "stop text", b"a")
+    assert text.finish() == Sample("a", "stop text")
 
 
 def test_ignored_end_of_text_becomes_a_blank_line() -> None:
     text = scripted([1, 4, 2], ignore_end=True)
     assert list(text) == ["a", "\n\n", "b"]
-    assert text.finish().characters == 4
-
-
-def test_bytes_are_held_back_until_they_make_a_character_or_cannot() -> None:
-    ids = [*"€".encode()[:2], 256, ord("a")]
-    assert list(scripted(ids, vocabulary=BYTES, ignore_end=True)) == ["\ufffd\n\n", "a"]
-    assert list(scripted("aé€", vocabulary=BYTES)) == ["a", "é", "€"]
+    assert text.finish().text == "a\n\nb"
 
 
 def test_length_of_zero_has_no_end_and_takes_no_memory(bundle: Bundle) -> None:
@@ -195,11 +184,3 @@ def test_length_of_zero_has_no_end_and_takes_no_memory(bundle: Bundle) -> None:
         assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):
         str(text)
-
-
-@given(st.binary(min_size=1, max_size=20))
-def test_bytes_of_a_sample_are_those_that_the_model_chose(data: bytes) -> None:
-    assert b"".join(scripted(list(data), vocabulary=BYTES).as_bytes()) == data
-    text, expected = scripted(list(data), vocabulary=BYTES), data.decode("utf-8", "replace")
-    assert "".join(text) == expected
-    assert text.finish() == Sample(expected, len(expected), "length", data)

@@ -1,4 +1,4 @@
-"""The text of ids as they are chosen: stop texts, the end of the text, bytes, however the ids come."""
+"""The text of ids as they are chosen: stop texts, the end of the text, however the ids come."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,10 +6,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.sampling.growing import GrowingText, to_sample
+from charlm.sampling.growing import GrowingText
 from charlm.text.vocabulary import Vocabulary
 
-ABC = Vocabulary("char", ("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
+ABC = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
 
 
 def read(text: str, stops: Sequence[str], borders: Sequence[int] = ()) -> tuple[str, str | None, int]:
@@ -46,8 +46,3 @@ def test_an_end_of_text_id_ends_the_text_or_is_a_blank_line() -> None:
     assert (ending.read([0, 4, 1], is_last=False), ending.stopped_by, ending.chosen) == ("a", "end of text", 1)
     assert ending.read([1], is_last=True) == ""
     assert (going_on.read([0, 4, 1], is_last=True), going_on.stopped_by) == ("a\n\nb", "length")
-
-
-def test_a_sample_counts_a_byte_that_is_no_character_as_one() -> None:
-    assert to_sample(["a", "\udcc3", "\xe9"], None).characters == 3
-    assert to_sample(["a", "\udcc3", "\xe9"], None).data == b"a\xc3\xc3\xa9"

@@ -10,8 +10,7 @@ from charlm.sampling.batch import Chunk, EndReason
 from charlm.serving.answers import AnswerForm, AnswerText, Piece, Token, token_text
 from charlm.text.vocabulary import Vocabulary
 
-ABC = Vocabulary("char", ("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
-BYTES = Vocabulary("byte", (*map(chr, range(256)), None), end_of_text_id=256)
+ABC = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
 
 
 def chunk(text: str, reason: EndReason | None = None) -> Chunk:
@@ -41,14 +40,6 @@ def test_tokens_wait_for_their_text_and_those_of_a_stop_text_never_come() -> Non
     first, second = growing.read(scored([0, 1])), growing.read(scored([2, 0]))
     assert first.tokens == (Token("a", -1.0, {"a": -1.0}),)
     assert (second.text, second.tokens, second.finish_reason) == ("", (), "stop")
-
-
-def test_each_byte_of_a_character_is_a_token() -> None:
-    growing = AnswerText(BYTES)
-    first, second = growing.read(scored([65, 0xC3])), growing.read(scored([0xA9, 0xC3], "length"))
-    assert (first.text, [token.text for token in first.tokens]) == ("A", ["A"])
-    assert second.text == "\xe9\ufffd"
-    assert [token.text for token in second.tokens] == ["bytes:\\xc3", "bytes:\\xa9", "bytes:\\xc3"]
 
 
 def test_tokens_are_named_as_the_api_does() -> None:

@@ -27,7 +27,7 @@ from charlm.serving.jobs import RequestPlan, ServedModel, plan_request
 from charlm.serving.requests import CompletionRequest, RequestError, ServerLimits, parse_request
 from charlm.text.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary("char", ("\n", *"abcd"))
+VOCABULARY = Vocabulary(("\n", *"abcd"))
 LONG = 10**8
 
 
@@ -80,20 +80,6 @@ def test_texts_are_those_that_sample_writes(parameters: Parameters, prompt: str,
     expected = generate_texts(bundle_of(parameters), wanted, samples=5)
     texts = asyncio.run(Place(parameters).texts(prompt=prompt, max_tokens=100, seed=3, n=5, **fields))
     assert texts == [sample.text for sample in expected]
-
-
-def test_units_are_off_for_one_request_and_not_for_another_beside_it(parameters: Parameters) -> None:
-    fields = {"prompt": "ab" * 40, "max_tokens": 100, "seed": 3}
-
-    async def ask() -> list[list[str]]:
-        place = Place(parameters)
-        return [*await asyncio.gather(place.texts(**fields, units_off=[1, 6]), place.texts(**fields))]
-
-    texts = asyncio.run(ask())
-    wanted = TextRequest(100, Sampler(), seed=3, prompt="ab" * 40)
-    for (text,), network in zip(texts, (parameters.without_units([1, 6]), parameters), strict=True):
-        assert text == next(iter(generate_texts(bundle_of(network), wanted, samples=1))).text
-    assert texts[0] != texts[1]
 
 
 def test_a_request_for_no_characters_is_answered_at_once(parameters: Parameters) -> None:

@@ -8,14 +8,13 @@ import pytest
 from charlm.sampling.sampler import Sampler
 from charlm.serving.jobs import RequestPlan, ServedModel, plan_request
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, ServerLimits, parse_request
-from charlm.text.vocabulary import Unknown, Vocabulary
+from charlm.text.vocabulary import Vocabulary
 
 LIMITS = ServerLimits(slots=2, waiting=3, prompt_characters=6, tokens=10, answer_values=60)
 
 
-def model(name: str = "first", *, unknown: Unknown = "error", unknown_id: int | None = None) -> ServedModel:
-    reserved = (None,) if unknown_id is not None else ()
-    return ServedModel(name, Vocabulary("char", ("\n", "a", "b", *reserved), unknown_id=unknown_id), 0, 8, unknown)
+def model(name: str = "first") -> ServedModel:
+    return ServedModel(name, Vocabulary(("\n", "a", "b")), 0, b"")
 
 
 def plan(limits: ServerLimits = LIMITS, served: ServedModel | None = None, **fields: Any) -> RequestPlan:
@@ -62,9 +61,8 @@ def test_an_empty_prompt_is_read_as_a_line_break_and_counts_as_nothing() -> None
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        *(({"prompt": prompt}, "prompt") for prompt in ("abX", "a" * 7, ["aaaa", "bbb"], ["a", 3])),
+        *(({"prompt": prompt}, "prompt") for prompt in ("a" * 7, ["aaaa", "bbb"], ["a", 3])),
         ({"prompt": "a", "max_tokens": 11}, "max_tokens"),
-        *(({"units_off": units}, "units_off") for units in ([8], [-1], [True], 1)),
         ({"prompt": ["a", "b"], "n": 3}, "n"),
         ({"prompt": ["a", "b"], "n": 2, "max_tokens": 10, "logprobs": 0}, "max_tokens"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options"),
@@ -75,12 +73,11 @@ def test_more_than_the_server_takes_is_refused(fields: dict[str, Any], param: st
     error = refusal(**fields)
     assert (error.status, error.param) == (400, param)
     assert error.message.startswith(param)
-    assert "--unknown" not in error.message  # an option of a command
 
 
-def test_a_character_that_the_model_does_not_know_may_be_left_out() -> None:
-    assert ids(plan(served=model(unknown="skip"), prompt="aXb")) == [[1, 2]]
-    planned = plan(served=model(unknown="skip"), prompt="XX")
+def test_a_character_that_the_model_does_not_know_is_left_out() -> None:
+    assert ids(plan(prompt="aXb")) == [[1, 2]]
+    planned = plan(prompt="XX")
     assert (ids(planned), planned.prompt_characters) == ([[0]], 0)
 
 

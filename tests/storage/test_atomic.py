@@ -4,16 +4,15 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from limits import file_size_limit
+from processes import started
 from run_folders import contents, names
 
 from charlm.errors import CharlmError
@@ -104,26 +103,6 @@ def test_everything_is_on_the_disk_before_it_takes_its_place_and_then_the_place(
     assert sorted(synced) == sorted((found.st_ino, found.st_size, is_place) for found, is_place in facts)
 
 
-@pytest.mark.parametrize(("write", "what"), [(write_folder, NEW), (write_file, b"new")])
-@pytest.mark.parametrize("is_dangling", [True, False])
-def test_a_link_in_place_of_the_target_is_refused(
-    write: Callable[[Path, Any], None], what: Any, is_dangling: bool, target: Path
-) -> None:
-    link = target.with_name("link")
-    link.symlink_to("nowhere" if is_dangling else "target")
-    with pytest.raises(CharlmError, match="link: is a link"):
-        write(link, what)
-    assert contents(target) == OLD
-    assert sorted(target.parent.iterdir()) == [link, target]
-
-
-def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_bytes(b"mine")
-    (tmp_path / f".f.{os.getpid()}.tmp").symlink_to("mine.txt")
-    write_file(tmp_path / "f", b"new")
-    assert contents(tmp_path) == {"f": b"new", "mine.txt": b"mine"}
-
-
 # Writing a file in pieces
 
 
@@ -150,18 +129,6 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
         write(b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "f").read_bytes() == b"new"
-
-
-def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    received = []
-    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()), daemon=True)
-    reader.start()
-    with open_scratch(tmp_path / "pipe") as write:
-        write(b"new")
-    reader.join(timeout=60)
-    assert received == [b"new"]
-    assert (tmp_path / "pipe").is_fifo()
 
 
 # Removing a folder
@@ -216,8 +183,7 @@ def test_folder_is_empty_hidden_beside_its_target_and_removed_at_the_end(tmp_pat
 
 
 def test_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with started([sys.executable, "-c", PROGRAM, str(tmp_path / "out")]) as (process,):
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())
         with scratch_folder(tmp_path / "out") as own:

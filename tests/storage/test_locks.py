@@ -2,12 +2,14 @@
 
 import errno
 import fcntl
-import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fake_runs import ticking
+from processes import Process, started
 
 from charlm.errors import CharlmError
 from charlm.storage.locks import is_held, only_writer
@@ -21,12 +23,12 @@ with only_writer(pathlib.Path(sys.argv[1])):
 """
 
 
-def hold_elsewhere(run: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", HOLD, str(run)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+@contextmanager
+def hold_elsewhere(run: Path) -> Iterator[Process]:
+    with started([sys.executable, "-c", HOLD, str(run)]) as (process,):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
 
 
 def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_path: Path) -> None:

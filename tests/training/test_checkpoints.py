@@ -15,7 +15,7 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, OtherCheckpointError, Progress
 from charlm.training.interface import Shapes, Tensors
 
-SIZES = {"metrics.jsonl": 5, "tensorboard/events.out.tfevents.1": 7}
+SIZES = {"metrics.jsonl": 5, "events.out.tfevents.1": 7}
 
 
 def facts_of(progress: Progress) -> Facts:
@@ -126,7 +126,7 @@ def test_a_field_that_is_missing_has_its_default(tmp_path: Path) -> None:
     assert checkpoints.restore(tmp_path, warn=pytest.fail).facts.progress == Progress(step=1, best_nats=1.5)
 
 
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [2, 4])
 def test_the_newest_checkpoint_in_another_format_is_refused_with_what_to_do(number: int, tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
     replace_value(tmp_path / "step-000000002", "format", number)

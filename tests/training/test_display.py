@@ -138,7 +138,6 @@ def ended(*, best_step: int) -> Progress:
 
 CLEAR, CHANCE, UNKNOWN = Difference(0.125, 0.05), Difference(0.125, 0.07), Difference(0.125, None)
 SINCE = "best at step 704 of 768; no better in 1 later evaluation,"
-ADVICE = "what may help: more model.layer_dropout, fewer model.units"
 BEGINNING = "no evaluation was better than the weights that training began with, which are in best/;"
 
 
@@ -146,12 +145,12 @@ BEGINNING = "no evaluation was better than the weights that training began with,
     ("best_step", "difference", "lines"),
     [
         (768, Difference(-0.125, 0.05), ["still improving: the last evaluation was best, by 0.1250 ± 0.0500 nats"]),
-        (768, CHANCE, ["the last evaluation was best, by 0.1250 ± 0.0700 nats, perhaps by chance"]),
+        (768, CHANCE, ["the last evaluation was best, by 0.1250 ± 0.0700 nats"]),
         (768, UNKNOWN, ["the last evaluation was best, by 0.1250 nats"]),
         (768, None, []),
-        (704, CLEAR, [SINCE, "the last one worse by 0.1250 ± 0.0500 nats", ADVICE]),
-        (704, CHANCE, [SINCE, "the last one worse by 0.1250 ± 0.0700 nats, perhaps by chance"]),
-        (704, Difference(2e-5, 1e-6), [SINCE, "the last one worse by 0.0000 ± 0.0000 nats, perhaps by chance"]),
+        (704, CLEAR, [SINCE, "the last one worse by 0.1250 ± 0.0500 nats"]),
+        (704, CHANCE, [SINCE, "the last one worse by 0.1250 ± 0.0700 nats"]),
+        (704, Difference(2e-5, 1e-6), [SINCE, "the last one worse by 0.0000 ± 0.0000 nats"]),
         (704, UNKNOWN, [SINCE, "the last one worse by 0.1250 nats"]),
         (0, CLEAR, [BEGINNING, "use a lower training.optimizer.learning_rate, or the model as it is"]),
     ],

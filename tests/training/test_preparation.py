@@ -24,20 +24,18 @@ SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
 QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.checkpoint_every": 1000}
 
 
-def prepare_text(text: Text, recipe: str | None, overrides: Overrides = (), *, is_timed: bool = False) -> Preparation:
+def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
     """Prepare a training on a text, which is tokenized into a new folder."""
     scratch = Path(tempfile.mkdtemp(dir=Path.cwd()))
     options: dict[str, Any] = {"scratch": scratch, "engines": FakeEngines(), "session": Session()}
-    return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), is_timed=is_timed, **options)
+    return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), **options)
 
 
-def prepare_with(
-    characters: int | None, recipe: str | None = None, overrides: Overrides = (), *, is_timed: bool = False
-) -> Preparation:
+def prepare_with(characters: int | None, recipe: str | None = None, overrides: Overrides = ()) -> Preparation:
     """Prepare a training on a text of some characters; None = without a text."""
     if characters is not None:
         Path("text.txt").write_text(("abba\n" * characters)[:characters], encoding="utf-8")
-    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides, is_timed=is_timed)
+    return prepare_text(None if characters is None else Path("text.txt"), recipe, overrides)
 
 
 @pytest.mark.parametrize(
@@ -73,26 +71,6 @@ def test_the_user_is_told_of_a_recipe_that_is_better_and_takes_longer(characters
     lines = prepare_with(characters).describe_advice()
     assert lines[0].startswith("recipe: ")
     assert [line.split()[-1] for line in lines if line.startswith("better, in about ")] == better
-
-
-def test_a_short_text_gets_teachers_unless_the_user_says_how_long_to_train() -> None:
-    advised = prepare_with(SHORT)
-    assert advised.config.training.teacher_seeds == (11, 12)
-    assert advised.config.training.teacher_settings["training"]["steps"] == 1200
-    assert advised.advice.options == "-c small -s training.teacher_seeds=[11,12]"
-    for prepared in (prepare_with(SHORT, overrides="training.epochs=3"), prepare_with(SHORT, is_timed=True)):
-        assert prepared.config.training.teacher_seeds == ()
-        assert prepared.describe_advice()[-1] == "the two networks are left out, since you say how long to train"
-    assert prepare_with(SHORT, overrides="training.teacher_seeds=[]").config.training.teacher_seeds == ()
-    assert prepare_with(SHORT, recipe="small").config.training.teacher_seeds == ()
-
-
-def test_advice_that_would_not_fit_into_the_memory_is_given_without_soft_targets(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("charlm.training.preparation.fit_memory", lambda *_given, **_options: False)
-    assert prepare_with(SHORT).config.training.soft_weight == 0
-    assert prepare_with(SHORT, overrides="training.ngram_weight=0.2").config.training.soft_weight == 0.2
 
 
 @pytest.mark.parametrize("overrides", [["model.units=9", "corpus.min_count=2"], {"model.units": 9}])
@@ -135,11 +113,11 @@ def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:
 
 def test_the_settings_of_a_corpus_are_those_that_it_was_made_with() -> None:
     Path("text.txt").write_text("abba\n" * 99, encoding="utf-8")
-    corpus = charlm.tokenize("text.txt", "corpus", overrides=["corpus.level=byte", "corpus.validation_fraction=0.25"])
+    corpus = charlm.tokenize("text.txt", "corpus", overrides=["corpus.min_count=2", "corpus.validation_fraction=0.25"])
     config = prepare_text(corpus, "tiny").config
-    assert (config.corpus.level, config.corpus.validation_fraction) == ("byte", 0.25)
-    with pytest.raises(CharlmError, match=r"corpus\.level: found 'char', but .*corpus was made with 'byte'"):
-        prepare_text("corpus", "tiny", "corpus.level=char")
+    assert (config.corpus.min_count, config.corpus.validation_fraction) == (2, 0.25)
+    with pytest.raises(CharlmError, match=r"corpus\.min_count: found 1, but .*corpus was made with 2"):
+        prepare_text("corpus", "tiny", "corpus.min_count=1")
 
 
 # Memory
@@ -149,11 +127,12 @@ WEIGHTS = (3 * 2 + 2 * 2 + 2) + (2 * 3 + 3)
 
 def config(optimizer: str = "adam") -> Config:
     return Config(
-        model=ModelConfig(units=2), training=TrainingConfig(epochs=1, optimizer=OptimizerConfig(name=optimizer))
+        model=ModelConfig(units=2),
+        training=TrainingConfig(epochs=1, optimizer=OptimizerConfig.model_validate({"name": optimizer})),
     )
 
 
-@pytest.mark.parametrize(("optimizer", "numbers"), [("adam", 4), ("AdamW", 4), ("sgd", 2)])
+@pytest.mark.parametrize(("optimizer", "numbers"), [("adam", 4), ("adamw", 4), ("sgd", 2)])
 def test_a_network_that_just_fits_is_accepted_and_with_a_byte_less_it_is_refused(optimizer: str, numbers: int) -> None:
     check_memory(config(optimizer), 3, available_bytes=4 * numbers * WEIGHTS)
     with pytest.raises(CharlmError, match=f"^model: {WEIGHTS} weights; training them with {optimizer} needs"):
@@ -163,7 +142,7 @@ def test_a_network_that_just_fits_is_accepted_and_with_a_byte_less_it_is_refused
 # Minutes
 
 
-@pytest.mark.parametrize("minutes", [0, -1, math.nan, math.inf, "3", True])
+@pytest.mark.parametrize("minutes", [0, -1, math.nan, math.inf])
 def test_minutes_must_be_a_number_more_than_0(minutes: Any) -> None:
     with pytest.raises(CharlmError, match=r"^minutes: found .*; must be a finite number above 0$"):
         check_minutes(minutes, {})

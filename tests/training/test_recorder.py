@@ -3,29 +3,23 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from blas import blas_threads
 from corpora import make_corpus
 from fake_engine import Faults, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, resume, train
-from threadpoolctl import threadpool_limits
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.config.schema import Config, EarlyStoppingConfig, SamplingConfig, TrainingConfig
+from charlm.config.schema import Config, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_nats
-from charlm.evaluation.scoring import estimate_stream, mean_score, score_stream
+from charlm.evaluation.scoring import estimate_stream
 from charlm.network.bundle import Bundle, read_bundle
-from charlm.runs.folder import BundleName
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.training import recorder
 from charlm.training.checkpoints import Progress
-from charlm.training.outputs import RunOutputs
 from charlm.training.recorder import Validator
 
 
@@ -48,33 +42,6 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
         line["nats_per_char"] for line in trained.metrics if line["step"] % 10 == 0
     )
     assert read_bundle(trained.folder / "best").facts["score"]["split"] == "train"
-
-
-def test_the_products_of_an_evaluation_run_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[int]] = []
-
-    def see(name: str) -> None:
-        function = getattr(recorder, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            seen.append(blas_threads())
-            return function(*args, **options)
-
-        monkeypatch.setattr(recorder, name, call)
-
-    for name in ("estimate_stream", "generate_text", "views_of"):
-        see(name)
-    with threadpool_limits(2, "blas"):
-        train(tmp_path / "run", "sampling.length=9")
-    assert seen == [[1] * len(blas_threads())] * (3 * 5 + 1)  # and the sample of best/
-
-
-def test_the_line_of_an_evaluation_is_as_long_as_the_terminal_is_wide(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("charlm.training.recorder.line_columns", lambda: 100)
-    said = train(tmp_path / "run", "sampling.length=90").said
-    assert [len(line) for line in said if line.startswith("step ")] == [100] * 5
 
 
 def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
@@ -114,84 +81,11 @@ def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) ->
 
 
 LONG_TEXT = 30 * TEXT
-"""Its validation text is long enough to tell the temperature."""
-
-
-def test_at_the_end_the_logits_of_best_and_last_are_divided_by_the_temperature_that_fits_the_validation_text(
-    tmp_path: Path,
-) -> None:
-    overconfident = Faults(weights=lambda step: 3.0 if step <= 40 else 5.0)
-    trained = train(tmp_path / "run", "training.steps_per_call=1", text=LONG_TEXT, faults=overconfident)
-    ids, raw = open_run(trained.folder).corpus.split("validation"), trained.validation()
-    for name in ("best", "last"):
-        bundle = read_bundle(trained.folder / name)
-        divisor, scored = bundle.facts["temperature"], mean_score(score_stream(bundle.parameters, ids)).nats_per_char
-        assert divisor > 1.2
-        assert bundle.facts["score"]["nats_per_char"] == pytest.approx(scored, abs=1e-5)
-        original = bundle.parameters.divide_logits(1 / divisor)
-        uncalibrated = mean_score(score_stream(original, ids)).nats_per_char
-        assert uncalibrated == pytest.approx(raw[bundle.facts["step"]], abs=1e-5)
-        for other in (0.95, 1.05):
-            assert mean_score(score_stream(bundle.parameters.divide_logits(other), ids)).nats_per_char > scored
-    best = read_bundle(trained.folder / "best").facts
-    assert trained.outcome.nats_per_char == best["score"]["nats_per_char"]
-    assert trained.outcome.progress.best_nats == raw[best["step"]]
-    line = f"divided by {best['temperature']:.3f} scores {trained.outcome.nats_per_char:.4f} nats"
-    assert trained.said[-1] == f"calibrated: best/ with its logits {line}"
-
-
-@pytest.mark.parametrize("written", [0, 1, 2], ids=["before best/", "before last/", "after both"])
-def test_a_run_that_is_killed_while_it_is_calibrated_ends_as_if_it_had_not_been(
-    written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train(tmp_path / "whole", text=LONG_TEXT)
-
-    rewrite, done = RunOutputs.rewrite, list[str]()
-
-    def kill_or_rewrite(self: RunOutputs, name: BundleName, change: Callable[[Bundle], Bundle]) -> Bundle | None:
-        if len(done) == written:
-            raise ZeroDivisionError
-        done.append(name)
-        return rewrite(self, name, change)
-
-    def kill(_self: RunOutputs, _step: int) -> None:
-        raise ZeroDivisionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunOutputs, "rewrite", kill_or_rewrite)
-        patch.setattr(RunOutputs, "end", kill)
-        with pytest.raises(ZeroDivisionError):
-            train(tmp_path / "killed", text=LONG_TEXT)
-    assert len(done) == written
-    resumed = resume(tmp_path / "killed" / "run")
-    check_same(resumed, whole)
-    assert resumed.outcome.nats_per_char == whole.outcome.nats_per_char
-
-
-def test_a_run_that_goes_on_after_its_end_does_so_from_weights_that_are_not_calibrated(tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", "training.schedule.name=constant", text=LONG_TEXT)
-    half = train(tmp_path / "half", "training.schedule.name=constant", "training.steps=20", text=LONG_TEXT)
-    assert "temperature" in read_bundle(half.folder / "last").facts
-    check_same(resume(half.folder, "training.steps=50"), whole)
-
-
-def test_a_short_validation_text_or_none_and_an_interrupted_run_calibrate_nothing(
-    reference: Trained, tmp_path: Path
-) -> None:
-    stopped = train(tmp_path / "stopped", text=LONG_TEXT, faults=interrupt_after(20))
-    without = train(tmp_path / "without", "corpus.validation_fraction=0", text=LONG_TEXT)
-    for trained in (reference, stopped, without):
-        assert not [line for line in trained.said if line.startswith("calibrated")]
-        assert trained.outcome.nats_per_char == trained.outcome.progress.best_nats
-        for name in ("best", "last"):
-            assert "temperature" not in read_bundle(trained.folder / name).facts
+"""Its validation text has two blocks of a standard error."""
 
 
 @pytest.mark.parametrize("steps", [47, 50], ids=["saved before its evaluation", "saved after it"])
-def test_a_best_model_that_is_the_last_one_and_is_not_calibrated_keeps_its_score(
-    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("charlm.training.recorder.fit_temperature", lambda *_: None)
+def test_a_best_model_that_is_the_last_one_has_its_score(steps: int, tmp_path: Path) -> None:
     falling = Faults(weights=lambda step: step / 50)  # the weights that are evaluated, so that the last are the best
     trained = train(tmp_path / "run", f"training.steps={steps}", text=LONG_TEXT, faults=falling)
     best, last = (read_bundle(trained.folder / name) for name in ("best", "last"))
@@ -211,27 +105,23 @@ def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(referen
     assert not (folder / "ended.json").exists()
 
 
-def validator(
-    folder: Path, *, min_delta: float = 0.0, text: str = "abcd" * 10, sampling: SamplingConfig | None = None
-) -> Validator:
-    stopping = EarlyStoppingConfig(min_delta=min_delta)
-    training = TrainingConfig(epochs=1, early_stopping=stopping)
-    config = Config(training=training, sampling=sampling or SamplingConfig(), seed=3)
+def validator(folder: Path, *, text: str = "abcd" * 10, sampling: SamplingConfig | None = None) -> Validator:
+    config = Config(training=TrainingConfig(epochs=1), sampling=sampling or SamplingConfig(), seed=3)
     return Validator(Run(folder / "run", config, make_corpus(folder, text)))
 
 
 @pytest.mark.parametrize(
-    ("before", "nats", "min_delta", "is_best"),
+    ("before", "nats", "is_best"),
     [
-        *((2.0, 1.9, 0, True), (2.0, 2.0, 0, False), (2.0, 2.1, 0, False), (2.0, math.nan, 0, False)),
-        *((2.0, 1.95, 0.1, False), (None, 3.0, 0, True), (None, math.inf, 0, False), (None, math.nan, 0, False)),
+        *((2.0, 1.9, True), (2.0, 2.0, False), (2.0, 2.1, False), (2.0, math.nan, False)),
+        *((None, 3.0, True), (None, math.inf, False), (None, math.nan, False)),
     ],
 )
-def test_only_a_finite_loss_that_is_lower_by_the_margin_is_the_best(
-    before: float | None, nats: float, min_delta: float, is_best: bool, tmp_path: Path
+def test_only_a_finite_loss_that_is_lower_is_the_best(
+    before: float | None, nats: float, is_best: bool, tmp_path: Path
 ) -> None:
     progress = Progress(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
-    assert validator(tmp_path, min_delta=min_delta).update_best(nats, progress) == is_best
+    assert validator(tmp_path).update_best(nats, progress) == is_best
     assert (progress.best_nats, progress.best_step) == ((nats, 9) if is_best else (before, 5))
     assert progress.evaluations_without_best == (0 if is_best else 2)
 

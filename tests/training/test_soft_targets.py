@@ -18,7 +18,6 @@ from fake_runs import begin as begin_a_run
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
 from charlm.network.bundle import read_bundle, write_bundle
-from charlm.network.ensemble import Ensemble
 from charlm.runs.run import Run
 from charlm.training.soft_targets import check_teachers, compute_soft_targets, cross_predict, open_soft_targets
 
@@ -53,7 +52,7 @@ def test_they_are_the_probabilities_of_the_mean_of_the_logits(
     temperature: float, random_parameters: RandomParameters
 ) -> None:
     networks = random_parameters(layers=2, scale=0.3, seed=1), random_parameters(scale=0.3, seed=2)
-    found = compute_soft_targets(Ensemble(networks), IDS, temperature=temperature, streams=3, warm_up=16)
+    found = compute_soft_targets(networks, IDS, temperature=temperature, streams=3, warm_up=16)
     logits = np.mean([definition.read(network, IDS[:-1].tolist())[0] for network in networks], axis=0) / temperature
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     assert found.dtype == np.float16

@@ -13,7 +13,7 @@ from fake_engine import FakeEngine, Faults
 from fake_runs import resume, train
 from numpy.typing import NDArray
 
-from charlm.config.schema import Config, DivergenceConfig, TrainingConfig
+from charlm.config.schema import Config, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.runs.run import Run
 from charlm.text.batches import Batches
@@ -23,36 +23,11 @@ from charlm.training.interface import StepMetrics
 from charlm.training.schedule import make_schedule
 from charlm.training.steps import DivergenceError, StepRunner, check_steps
 
-SETTINGS = DivergenceConfig(tolerance_nats=1.0, patience_steps=2)
-
-
-def check(*losses: float) -> None:
-    """Check losses in a single call."""
-    check_steps([(loss, 1.0) for loss in losses], first=0, progress=Progress(), settings=SETTINGS)
-
 
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (3.0, math.nan), (3.0, math.inf)])
 def test_a_loss_or_a_gradient_norm_that_is_not_finite_counts_as_diverged(loss: float, norm: float) -> None:
     with pytest.raises(DivergenceError, match=f"^the loss is {loss} and the gradient norm {norm} at step 8:"):
-        check_steps([(loss, norm), (3.0, 1.0)], first=7, progress=Progress(), settings=SETTINGS)
-
-
-def test_a_mean_loss_far_above_the_lowest_counts_as_diverged() -> None:
-    with pytest.raises(DivergenceError, match=r"2\.600 in the 2 steps before step 6, and was 1\.500"):
-        check(2.0, 2.0, 1.0, 2.0, 2.5, 2.7)
-
-
-@pytest.mark.parametrize(
-    "losses",
-    [
-        pytest.param((1.0, 1.0, 5.0, -2.0), id="a peak that passes"),
-        pytest.param((1.0, 1.0, 2.0, 2.0), id="a loss exactly at the tolerance"),
-        pytest.param((9.0, 9.0, 1.0, 1.0), id="a high loss at the start"),
-        pytest.param((1.0, 1.0, 9.0), id="a high loss for less than the patience"),
-    ],
-)
-def test_training_has_not_diverged_with(losses: tuple[float, ...]) -> None:
-    check(*losses)
+        check_steps([loss, 3.0], [norm, 1.0], first=7)
 
 
 # A run that diverges
@@ -62,7 +37,6 @@ def test_training_has_not_diverged_with(losses: tuple[float, ...]) -> None:
     ("faults", "message"),
     [
         (Faults(loss=lambda step, _: math.nan if step == 25 else None), "the loss is nan .* at step 25: training has"),
-        (Faults(loss=lambda step, _: 9.0 if step > 20 else None), r"the loss is 9\.000 in the 5 steps before step 25"),
         (Faults(state=lambda step: math.inf if step >= 20 else 0.0), "not every weight is finite at step 20"),
         (Faults(weights=lambda step: math.nan if step >= 20 else 1.0), "not every weight is finite at step 20"),
     ],
@@ -71,7 +45,7 @@ def test_a_run_that_diverges_ends_with_advice_and_a_whole_checkpoint_before_it(
     faults: Faults, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DivergenceError, match=rf"^{message}.* lower training\.optimizer\.learning_rate"):
-        train(tmp_path / "run", "training.divergence.patience_steps=5", faults=faults)
+        train(tmp_path / "run", faults=faults)
     kept = checkpoints.restore(tmp_path / "run/run/checkpoints", warn=pytest.fail)
     assert kept.facts.progress.step in {10, 20}
     assert all(np.isfinite(tensor).all() for tensor in kept.tensors.values())
@@ -173,6 +147,7 @@ def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> Non
 
 def overwrite(path: Path) -> None:
     with path.open("r+b") as file:
+        file.seek(128)
         file.write(b"\xff" * 300)
 
 
@@ -180,13 +155,13 @@ def overwrite(path: Path) -> None:
     ("damage", "message"),
     [
         (overwrite, "was changed while in use: holds id 255, must end at"),
-        (lambda path: os.truncate(path, 3), "was cut to 3 bytes while in use; .*364"),
+        (lambda path: os.truncate(path, 3), "was cut to 3 bytes while in use; must be 492"),
     ],
 )
 def test_ids_that_are_changed_while_they_are_mapped_never_reach_the_engine(
     damage: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
-    ids = tmp_path / "run/run/corpus/ids.bin"
+    ids = tmp_path / "run/run/corpus/ids.npy"
     faults = Faults(after_call=lambda step: damage(ids) if step == 20 else None)
-    with pytest.raises(CharlmError, match=rf"ids\.bin: {message}"):
+    with pytest.raises(CharlmError, match=rf"ids\.npy: {message}"):
         train(tmp_path / "run", faults=faults)

@@ -72,12 +72,12 @@ def test_the_length_of_a_run_does_not_reach_its_teachers(tmp_path: Path) -> None
         "training.teacher_settings.training={steps: null, epochs: 1}",
         "training.steps=7",
         "training.checkpoint_every=3",
-        "training.early_stopping=null",
+        "training.early_stopping=9",
     )
     train(run)
     teacher = open_run(run.folder / "teachers/2").config.training
     assert (teacher.steps, teacher.epochs, teacher.checkpoint_every) == (None, 1, 30)  # 30 is that of the recipe tiny
-    assert teacher.early_stopping is not None
+    assert teacher.early_stopping is None
     assert read_bundle(run.folder / "teachers/2/last").facts["step"] == STEPS_PER_EPOCH
 
 

@@ -27,10 +27,10 @@ def names(folder: Path) -> list[str]:
 
 def test_a_text_is_tokenized_once_and_found_to_be_the_same(space: Space, tmp_path: Path) -> None:
     corpus, _, identity = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
-    written = (tmp_path / "out" / "corpus" / "ids.bin").stat().st_mtime_ns
+    written = (tmp_path / "out" / "corpus" / "ids.npy").stat().st_mtime_ns
     again, _, same = prepare_folder(tmp_path / "out", space, [tmp_path / "text.txt"])
     assert (again.folder, same) == (corpus.folder, identity)
-    assert (tmp_path / "out" / "corpus" / "ids.bin").stat().st_mtime_ns == written
+    assert (tmp_path / "out" / "corpus" / "ids.npy").stat().st_mtime_ns == written
     assert names(tmp_path / "out") == ["corpus", "search.json"]
 
 

@@ -54,5 +54,5 @@ def test_a_trial_is_the_recipe_with_the_fixed_values_and_those_that_are_tried(tm
 
 
 def test_a_trial_on_a_corpus_has_the_settings_of_the_corpus(tmp_path: Path) -> None:
-    space = SPACE.replace("model.units: 8,", "model.units: 8, corpus.level: byte,")
-    assert prepare(SearchFolder(tmp_path, space)).config.corpus.level == "byte"
+    space = SPACE.replace("model.units: 8,", "model.units: 8, corpus.min_count: 2,")
+    assert prepare(SearchFolder(tmp_path, space)).config.corpus.min_count == 2

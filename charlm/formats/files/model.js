@@ -207,8 +207,8 @@ class LocalSource {
     this.info = spec.about;
     this.network = buildNetwork(spec, base64);
     this.off = this.network.off;
-    const { characters, level, unknown_id, end_of_text_id } = spec.vocabulary;
-    Object.assign(this, { characters, isBytes: level === "byte", unknownId: unknown_id, endId: end_of_text_id });
+    const { characters, unknown_id, end_of_text_id } = spec.vocabulary;
+    Object.assign(this, { characters, unknownId: unknown_id, endId: end_of_text_id });
     this.ids = new Map(characters.map((character, id) => [character, id]));
     this.begin();
   }
@@ -217,9 +217,6 @@ class LocalSource {
     this.state = this.network.zeroState();
     this.logits = null;
     this.random = null;
-    this.decoder = new TextDecoder();
-    this.isInsideCharacter = false;  // some of its bytes have been read
-    this.pendingNats = 0;
   }
 
   /** Switches units off or on, from the present state on. */
@@ -247,26 +244,22 @@ class LocalSource {
     if (this.random === null || this.seed !== seed) this.random = new Random((this.seed = seed));
     const held = [];  // the characters that may begin the stop text, and what was before each
     const heldText = () => held.map(({ step }) => step.text).join("");
-    let before;
     try {
       for (let count = 0; count < length; count++) {
         const id = choose(this.allowedLogits(), { temperature, topP }, this.random.next());
         if (id === this.endId) {
-          held.push(...this.flush().map((step) => ({ step, before })));
           while (held.length) yield held.shift().step;
           return "the model ended the text";
         }
-        if (!this.isInsideCharacter) before = this.snapshot();
+        const before = this.snapshot();
         for (const step of this.put(id)) held.push({ step, before });
         while (held.length && !stop.startsWith(heldText())) yield held.shift().step;
         if (stop && heldText() === stop) return "the stop text came";
       }
-      held.push(...this.flush().map((step) => ({ step, before })));
       while (held.length) yield held.shift().step;
       return "the length is reached";
     } finally {  // what has not been shown is taken back
       if (held.length) this.restore(held[0].before);
-      else if (this.isInsideCharacter) this.restore(before);
     }
   }
 
@@ -277,9 +270,6 @@ class LocalSource {
   restore(state) {
     this.state.set(state);
     this.refresh();
-    this.decoder = new TextDecoder();
-    this.isInsideCharacter = false;
-    this.pendingNats = 0;
   }
 
   /** Appends a text, for instance a character that the user has chosen; yields its characters. */
@@ -292,38 +282,23 @@ class LocalSource {
     const probabilities = softmax(this.logits);
     const ids = Array.from(probabilities.keys()).filter((id) => this.characters[id] !== null);
     ids.sort((a, b) => probabilities[b] - probabilities[a] || a - b);
-    const likely = ids.slice(0, count).map((id) => ({ text: this.complete(id), probability: probabilities[id] }));
-    return { likely: likely.filter(({ text }) => text !== ""), state: this.snapshot() };
+    const likely = ids.slice(0, count).map((id) => ({ text: this.glyph(id), probability: probabilities[id] }));
+    return { likely, state: this.snapshot() };
   }
 
+  /** Returns the ids of a text; a character that the model does not know is left out, and kept in `leftOut`. */
   encode(text) {
-    const pieces = this.isBytes ? Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)) : [...text];
-    return pieces.map((piece) => {
-      const id = this.ids.get(piece) ?? this.unknownId;
-      if (id === null || id === undefined) throw new Error(`The model has never seen the character “${piece}”.`);
-      return id;
-    });
+    const known = [...text.normalize("NFC")].map((character) => [character, this.ids.get(character) ?? this.unknownId]);
+    this.leftOut = known.filter(([, id]) => id === null).map(([character]) => character);
+    return known.map(([, id]) => id).filter((id) => id !== null);
   }
 
-  /** Reads one id; yields the character that it completes. */
+  /** Reads one id; yields its character, if it has one. */
   *put(id) {
     const nats = this.logits === null ? null : -Math.log(Math.max(softmax(this.logits)[id], Number.MIN_VALUE));
     this.advance(id);
-    this.pendingNats = nats === null ? null : (this.pendingNats ?? 0) + nats;
-    const text = this.isBytes ? this.decoder.decode(Uint8Array.of(this.byte(id)), { stream: true }) : this.glyph(id);
-    this.isInsideCharacter = this.isBytes && text === "";
-    if (text === "") return;
-    yield { text, nats: this.pendingNats, state: this.snapshot() };
-    this.pendingNats = 0;
-  }
-
-  /** Returns what stands for the bytes of a character that is not complete, as `charlm sample` writes it: U+FFFD. */
-  flush() {
-    if (!this.isBytes) return [];
-    const step = { text: this.decoder.decode(), nats: this.pendingNats, state: this.snapshot() };
-    this.isInsideCharacter = false;
-    this.pendingNats = 0;
-    return step.text === "" ? [] : [step];
+    const text = this.glyph(id);
+    if (text !== "") yield { text, nats, state: this.snapshot() };
   }
 
   advance(id) {
@@ -337,23 +312,5 @@ class LocalSource {
 
   glyph(id) {
     return id === this.unknownId ? "\ufffd" : this.characters[id] ?? "";
-  }
-
-  byte(id) {
-    return (this.characters[id] ?? "").charCodeAt(0);
-  }
-
-  /** Returns the character of an id; if it is the first byte of a longer one, with the likeliest bytes after it. */
-  complete(id) {
-    if (!this.isBytes || this.byte(id) < 0x80) return this.glyph(id);
-    const state = this.state.slice(), bytes = [this.byte(id)], before = this.logits.slice();
-    const length = bytes[0] >= 0xf0 ? 4 : bytes[0] >= 0xe0 ? 3 : 2;
-    for (let next = id; bytes.length < length; bytes.push(this.byte(next))) {
-      const logits = this.network.step(next, state);
-      next = logits.indexOf(logits.reduce((a, b) => Math.max(a, b), -Infinity));
-    }
-    this.logits.set(before);
-    const text = new TextDecoder().decode(Uint8Array.from(bytes));
-    return text.includes("\ufffd") || [...text].length !== 1 ? "" : text;
   }
 }

@@ -4,18 +4,15 @@
    browser):
 
      source.info                       {summary, temperature, layers, units}: what the model is, in a sentence, and the
-                                       temperature of its recipe; models, if there are several to choose from: a list of
-                                       the same with {name}, one of which source.setModel takes
-     source.read(text)                 async iterator of {text, nats, state}: begins anew with a text; nats is null if
-                                       unknown, state is that after the character, or left out
+                                       temperature of its recipe
+     source.read(text)                 async iterator of {text, nats, state}: begins anew with a text; nats is null for
+                                       the first character, state is that after the character
      source.write(settings)            the same: continues; settings are {temperature, topP, seed, stop, length}; its
                                        return value says why it ended
      source.append(text)               the same: adds what the user has chosen
+     source.leftOut                    the characters of what was read last that the model does not know
      source.look()                     a promise of {likely: [{text, probability}], state}
-     source.stateAfter(index)          if states are left out, a promise of that after a character of the text
-     source.follow(index)              likewise, of the value of a unit after each character, null if unknown
      source.off, switchUnits(indices, isOff)   1 for each unit that is off; switches some off or on
-     source.halt()                     optional: ends what is being written at once
 
    A state has a value for each unit, one layer after the other, the lowest first; a unit is named by its index there.
 
@@ -59,7 +56,6 @@ class Page {
     this.chosen = null;  // the unit that colours the text; null = surprise does
     this.on = Object.fromEntries(Array.from(document.querySelectorAll("main [id]"), (element) => [element.id, element]));
     this.view = new StateView(this.on.state);
-    this.offerModels(source.info.models ?? []);
     this.listen();
     this.present(source.info);
   }
@@ -77,21 +73,6 @@ class Page {
     this.chooseUnit(null);
     this.showValues();
     this.restart();
-  }
-
-  offerModels(models) {
-    if (models.length < 2) return;
-    const label = document.createElement("label"), select = document.createElement("select");
-    label.className = "wide";
-    label.append("Model", select);
-    select.id = "model";
-    select.append(...models.map(({ name }) => new Option(name)));
-    select.addEventListener("change", () => {
-      const model = models[select.selectedIndex];
-      this.source.setModel(model);
-      this.present(model);
-    });
-    this.on.settings.prepend(label);
   }
 
   drawLegend() {
@@ -176,7 +157,7 @@ class Page {
     const { isDone, isReplaced } = await this.run(this.source.read(this.on.prompt.value), { isNew: true });
     if (isReplaced) return;
     this.on.write.disabled = !isDone;  // the prompt could not be read
-    if (isDone) this.say("");
+    if (isDone) this.sayLeftOut();
     else this.drawNext([]);
   }
 
@@ -205,7 +186,6 @@ class Page {
     const job = { isWriting, isHalted: false, isReplaced: false, isDone: false };
     const previous = this.job;
     if (previous) previous.isHalted = previous.isReplaced = true;
-    this.source.halt?.();
     let finish;
     job.done = new Promise((resolve) => (finish = resolve));
     this.job = job;
@@ -317,7 +297,7 @@ class Page {
   /** Shows the state after a character of the text; null = the last one. */
   async goTo(index) {
     const { children } = this.on.text;
-    const state = index === null ? this.last : children[index].state ?? (await this.source.stateAfter?.(index));
+    const state = index === null ? this.last : children[index].state;
     if (!state || (index !== null && !children[index])) return;  // it was dropped, or the text has changed
     this.mark(index);
     this.state = state;
@@ -360,7 +340,7 @@ class Page {
 
   async paint() {
     const { chosen } = this, spans = this.on.text.children;
-    const values = chosen === null ? [] : (await this.source.follow?.(chosen)) ?? Array.from(spans, ({ state }) => state?.[chosen]);
+    const values = chosen === null ? [] : Array.from(spans, ({ state }) => state?.[chosen]);
     if (chosen !== this.chosen) return;
     this.largest = values.reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 0) || 1;
     for (let index = 0; index < spans.length; index++) this.tint(spans[index], values[index]);
@@ -425,7 +405,6 @@ class Page {
 
   halt() {
     if (this.job) this.job.isHalted = true;
-    this.source.halt?.();
   }
 
   async stop() {
@@ -435,6 +414,12 @@ class Page {
 
   showWriting() {
     this.on.write.textContent = this.isWriting ? "Stop" : "Write";
+  }
+
+  /** Says which characters of the prompt the model does not know. */
+  sayLeftOut() {
+    const names = [...new Set(this.source.leftOut)].map((character) => describeCharacter(character)[0]);
+    this.say(names.length ? `The model does not know these characters, they are left out: ${names.join(" ")}` : "");
   }
 
   say(message, isWrong = false) {

@@ -1,7 +1,7 @@
 /* Writes text with a network that charlm has exported to model.bin. Build and run:
 
        cc -O3 run.c -lm -o run
-       ./run model.bin "The " 500           a prompt, and how many characters (bytes, for a model of bytes) to write
+       ./run model.bin "The " 500           a prompt, and how many characters to write
        ./run model.bin "The " 500 0.7 20 1  the temperature too (0.5 without), among how many characters to choose
                                             (0 = all), and the seed (the time without)
        ./run model.bin --logits < ids       float32 logits after each of the int32 ids, for checks
@@ -20,10 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEADER = 12, RESERVED = 0xFFFFFFFF };
+enum { HEADER = 11, RESERVED = 0xFFFFFFFF };
 
 static int is_terminal;
-static int32_t vocabulary, layers, units, width, is_embedded, has_skips, activation, is_bytes, unknown_id, end_id;
+static int32_t vocabulary, layers, units, width, is_embedded, has_skips, activation, unknown_id, end_id;
 static uint32_t *characters;                       /* [vocabulary], code points; RESERVED = none */
 static float *embedding, **tables, **below, **recurrent, *logits_kernel, *logits_bias;
 static float *states, *next_output, *logits;       /* [layers, units], [units], [vocabulary] */
@@ -79,14 +79,14 @@ static void read_model(const char *path) {
     read_exactly(file, head, HEADER);
     if (memcmp(head, "CHARLM-1", 8)) fail("not a model of charlm, format 1, or not a little-endian machine");
     vocabulary = head[2], layers = head[3], units = head[4], width = head[5], is_embedded = head[6];
-    has_skips = head[7], activation = head[8], is_bytes = head[9], unknown_id = head[10], end_id = head[11];
+    has_skips = head[7], activation = head[8], unknown_id = head[9], end_id = head[10];
     if (vocabulary < 1 || vocabulary > 1 << 21 || units < 1 || units > 1 << 21 || layers < 1 || layers > 64 ||
         width < 1 || width > 1 << 21 || (!is_embedded && width != vocabulary) || unknown_id >= vocabulary || end_id >= vocabulary || activation < 0 || activation > 3)
         fail("the model is damaged");
     characters = allocate(vocabulary, 4);
     read_exactly(file, characters, vocabulary);
     for (int id = 0; id < vocabulary; id++)
-        if (characters[id] != RESERVED && characters[id] > (is_bytes ? 0xFF : 0x10FFFF)) fail("the model is damaged");
+        if (characters[id] != RESERVED && characters[id] > 0x10FFFF) fail("the model is damaged");
     embedding = is_embedded ? read_matrix(file, vocabulary, width) : NULL;
     tables = allocate(layers, sizeof *tables);
     below = allocate(layers, sizeof *below);
@@ -122,11 +122,11 @@ static void advance(int id) {
     multiply_add(logits, states + (size_t)first * units, logits_kernel, units * (layers - first), vocabulary);
 }
 
-/* Returns the next code point of UTF-8 (the next byte, for a model of bytes) and moves on; -1 at the end. */
+/* Returns the next code point of UTF-8 and moves on; -1 at the end. */
 static int64_t next_character(const unsigned char **text, const unsigned char *end) {
     if (*text >= end) return -1;
     uint32_t lead = *(*text)++;
-    if (is_bytes || lead < 0x80) return lead;
+    if (lead < 0x80) return lead;
     int more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
     uint32_t code = lead & (0x3F >> more);
     if (lead < 0xC0 || lead > 0xF4 || end - *text < more) fail("the text is not UTF-8");
@@ -145,11 +145,11 @@ static int find_id(int64_t code) {
     return unknown_id;
 }
 
-/* Writes a code point as UTF-8, or a byte; a terminal would obey control characters, but for line breaks and tabs. */
+/* Writes a code point as UTF-8; a terminal would obey control characters, but for line breaks and tabs. */
 static void write_character(uint32_t code) {
-    int is_control = (code < 0x20 && code != '\n' && code != '\t') || code == 0x7F || (!is_bytes && code - 0x80 < 0x20);
+    int is_control = (code < 0x20 && code != '\n' && code != '\t') || code == 0x7F || code - 0x80 < 0x20;
     if (is_control && is_terminal) printf("\\x%02x", (unsigned)code);
-    else if (is_bytes || code < 0x80) putchar(code);
+    else if (code < 0x80) putchar(code);
     else if (code < 0x800) putchar(0xC0 | code >> 6), putchar(0x80 | (code & 0x3F));
     else {
         if (code < 0x10000) putchar(0xE0 | code >> 12);
@@ -200,15 +200,17 @@ static int draw(double temperature, long top, uint64_t *seed) {
     return best;
 }
 
-/* Reads a text of some bytes from the zero state; returns how many characters it has. */
+/* Reads a text of some bytes from the zero state, without characters that the model does not know; returns how many
+   characters it has read. */
 static long read_text(const unsigned char *text, size_t size) {
     const unsigned char *end = text + size;
-    long count = 0;
-    for (int64_t code; (code = next_character(&text, end)) >= 0; count++) {
+    long count = 0, left_out = 0;
+    for (int64_t code; (code = next_character(&text, end)) >= 0; ) {
         int id = find_id(code);
-        if (id < 0) fail("the text has a character that the model does not know");
-        advance(id);
+        if (id < 0) left_out++;
+        else advance(id), count++;
     }
+    if (left_out) fprintf(stderr, "run: left out %ld characters of the prompt that the model does not know\n", left_out);
     return count;
 }
 

@@ -56,7 +56,6 @@ function walk(passage, show, leave) {
   const clear = () => { if (now >= 0) spans[now].classList.remove("here"); now = -1; leave(); };
   passage.addEventListener("mouseleave", () => { if (document.activeElement !== passage) clear(); });
   passage.addEventListener("blur", clear);
-  return { again: () => { if (now >= 0) show(now); } };
 }
 
 function bar(label, share, isTrue) {
@@ -92,41 +91,4 @@ function reader(view) {
   walk(passage, show, () => { paint(null, -1); panel.textContent = help; });
 }
 
-function browser(view) {
-  const run = runs[view.dataset.run], data = run.units, panel = view.querySelector(".panel");
-  const passage = view.querySelector(".passage[tabindex]"), best = view.querySelector(".best");
-  const layer = view.querySelector(".layer"), unit = view.querySelector(".unit");
-  function values() {
-    const { values, step, features } = data.layers[layer.value], bytes = atob(values);  // a signed byte each
-    return data.ids.map((_, i) => step * (bytes.charCodeAt(i * features.length + Number(unit.value)) << 24 >> 24));
-  }
-  let shown = [];
-  function paint() {
-    const chosen = data.layers[layer.value];
-    unit.max = chosen.features.length - 1;
-    unit.value = Math.min(Math.max(0, Math.round(unit.value) || 0), unit.max);
-    shown = values();
-    shown.forEach((value, i) => {
-      const [centre, scale] = chosen.scales[unit.value];
-      const level = Math.min(9, Math.round(9 * Math.sqrt(Math.abs(value - centre) / scale)));
-      passage.children[i].className = (value < centre ? "cold l" : "l") + level;
-    });
-    const feature = chosen.features[unit.value];
-    panel.textContent = `rnn.${layer.value}, unit ${unit.value}: ` +
-      (feature === null ? "follows no feature beyond chance" : `follows \u201c${feature}\u201d, strength ${digits(chosen.strengths[unit.value])}`);
-  }
-  const walker = walk(passage, (i) => {
-    panel.textContent = `rnn.${layer.value}, unit ${unit.value} after ${run.labels[data.ids[i]]} at ` +
-      `${i.toLocaleString("en")}: h is about ${digits(Number(shown[i].toPrecision(2)))}`;
-  }, paint);
-  function choose() {
-    [layer.value, unit.value] = best.value.split(" ");
-    paint();
-  }
-  best.addEventListener("change", choose);
-  for (const input of [layer, unit]) input.addEventListener("change", () => { paint(); walker.again(); });
-  if (best.value) choose(); else paint();
-}
-
 document.querySelectorAll(".reader").forEach(reader);
-document.querySelectorAll(".browser").forEach(browser);

@@ -1,0 +1,109 @@
+"""Long texts read with bounded memory: in blocks one after the other, or in pieces side by side.
+
+Axes: B batch, T time, V vocabulary, H units. All arrays are float32 unless said otherwise.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from charlm.hardware import core_count
+from charlm.network.rnn import Floats, Parameters, State
+
+BLOCK = 2048
+VALUES_AT_ONCE = 1 << 21  # 8 MB
+STREAMS_A_THREAD = 32
+"""How many streams a thread reads, at least; the groups do not depend on the machine, so neither do the bits."""
+
+
+def read_blocks(
+    parameters: Parameters,
+    ids: NDArray[Any],
+    state: State,
+    *,
+    block: int = BLOCK,
+    values_at_once: int = VALUES_AT_ONCE,
+    width: int = 0,
+) -> Iterator[tuple[Floats, State]]:
+    """Read ids in blocks of t steps.
+
+    Many streams are read in groups by threads of our own, each with products of a single thread. The threads of NumPy's
+    own products wait for each other without pause: beside busy processes, that took four times as long.
+
+    Args:
+        parameters: The weights.
+        ids: Integers [T, B].
+        state: The state to begin at.
+        block: The largest t, 1 or more.
+        values_at_once: How many values an array of logits or outputs may have; it limits the memory.
+        width: The values for each character, at least: for equal blocks of several networks, the largest of theirs.
+
+    Yields:
+        The logits after each character of a block, float32 [t, B, V], and the state after it.
+
+    """
+    streams = ids.shape[1]
+    size = max(1, min(block, values_at_once // (max(width, parameters.width) * streams)))
+    groups = np.array_split(np.arange(streams), max(1, streams // STREAMS_A_THREAD))
+    if len(groups) == 1:
+        for start in range(0, len(ids), size):
+            logits, state = parameters.unroll(ids[start : start + size], state)
+            yield logits, state
+        return
+
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(core_count()) as threads:
+        parts = [ids[:, group[0] : group[-1] + 1] for group in groups]
+        states: list[State] = [tuple(layer[group] for layer in state) for group in groups]
+        for start in range(0, len(ids), size):
+            blocks = [part[start : start + size] for part in parts]
+            read = list(threads.map(parameters.unroll, blocks, states))
+            states = [after for _, after in read]
+            yield (
+                np.concatenate([logits for logits, _ in read], 1),
+                tuple(map(np.concatenate, zip(*states, strict=True))),
+            )
+
+
+def read_pieces(
+    parameters: Parameters, ids: NDArray[Any], *, streams: int, warm_up: int, width: int = 0
+) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+    """Read a text many times faster than from start to end: in pieces of it, side by side.
+
+    The text is divided into `streams` pieces, or fewer, so that none is shorter than `warm_up`. The first piece is read
+    from the zero state, every other piece from the state after the `warm_up` ids before it. The logits are close to
+    those of a stream if the network forgets within `warm_up` ids; with a single piece they are the same.
+
+    Args:
+        parameters: The weights.
+        ids: Integers [n], n >= 2; the last one is not read.
+        streams: The number of pieces, at most; 1 or more.
+        warm_up: How many ids to read before each piece, 0 or more.
+        width: As for `read_blocks`.
+
+    Yields:
+        Logits, float32 [m, V], and the positions of the ids after which they are, int64 [m]. Each position from 0 to
+        n - 2 comes once.
+
+    """
+    last = len(ids) - 1
+    length = -(-last // max(1, min(streams, last // max(1, warm_up))))
+    starts = np.arange(0, last, length)
+    state = parameters.zero_state(len(starts))
+    if len(starts) > 1 and warm_up:
+        before = sliding_window_view(ids[:-1], warm_up)[np.maximum(starts - warm_up, 0)]
+        *_, (_, state) = read_blocks(parameters, before.T, state)
+        for output in state:
+            output[0] = 0  # nothing precedes the first piece
+    padded = np.pad(ids[:-1], (0, length * len(starts) - last), mode="edge")
+    time = 0
+    for logits, _ in read_blocks(parameters, padded.reshape(-1, length).T, state, width=width):
+        positions = starts + np.arange(time, time + len(logits))[:, None]
+        is_real = positions < last
+        yield logits[is_real], positions[is_real]
+        time += len(logits)

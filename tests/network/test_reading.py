@@ -1,0 +1,38 @@
+"""Long texts read in blocks, and in pieces side by side."""
+
+import numpy as np
+import pytest
+from arrays import check_close
+from conftest import RandomParameters
+
+from charlm.network.reading import read_blocks, read_pieces
+
+TEXT = np.random.default_rng(4).integers(0, 5, 101)
+
+
+@pytest.mark.parametrize(
+    ("streams", "block", "values"), [(1, 7, 1 << 20), (1, 100, 60), (1, 100, 1), (150, 4, 1 << 20)]
+)  # several threads read 150 streams
+def test_blocks_give_the_logits_of_the_whole_text(
+    streams: int, block: int, values: int, random_parameters: RandomParameters
+) -> None:
+    parameters, rng = random_parameters(layers=2, scale=0.5), np.random.default_rng(0)
+    ids = rng.integers(0, 5, (101, streams))
+    state = tuple(rng.standard_normal((streams, 4)).astype(np.float32) for _ in range(2))
+    blocks = [*read_blocks(parameters, ids, state, block=block, values_at_once=values)]
+    expected, last = parameters.unroll(ids, state)
+    found = np.concatenate([logits for logits, _ in blocks])
+    check_close([found, *blocks[-1][1]], [expected, *last], atol=1e-5)
+
+
+@pytest.mark.parametrize(("streams", "warm_up"), [(1, 0), (7, 14), (64, 1), (64, 0)])
+def test_pieces_give_each_position_once(streams: int, warm_up: int, random_parameters: RandomParameters) -> None:
+    pieces = [*read_pieces(random_parameters(), TEXT, streams=streams, warm_up=warm_up)]
+    assert sorted(np.concatenate([positions for _, positions in pieces])) == [*range(100)]
+
+
+def test_pieces_give_the_logits_of_a_stream_if_the_network_forgets(random_parameters: RandomParameters) -> None:
+    parameters = random_parameters(layers=2, scale=0.3)
+    expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
+    for logits, positions in read_pieces(parameters, TEXT, streams=4, warm_up=20):
+        np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
