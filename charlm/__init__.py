@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from charlm.api.inspection import inspect
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
-    from charlm.api.tuning import tune
     from charlm.runs.summary import list_runs
+    from charlm.tuning.search import tune
 
 __version__ = "0.2.0"
 __all__ = [
@@ -46,7 +46,7 @@ _MODULES = {
     "resume": "charlm.api.training",
     "tokenize": "charlm.api.training",
     "train": "charlm.api.training",
-    "tune": "charlm.api.tuning",
+    "tune": "charlm.tuning.search",
 }
 
 if not TYPE_CHECKING:  # a type checker would take it for a promise that every name exists

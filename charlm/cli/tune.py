@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -12,8 +12,6 @@ from charlm.cli.options import FOLDER, POSITIVE, corpus_argument, quiet_option, 
 from charlm.cli.output import print_result, say, shows_progress
 from charlm.errors import counted
 
-if TYPE_CHECKING:
-    from charlm.tuning.search import SearchResult
 EXAMPLES = {
     "charlm tune space mytext.txt --minutes 60": "an hour over the search space that comes with charlm",
     "charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine": "at most 20 trials of another space",
@@ -38,62 +36,36 @@ EXAMPLES = {
 @click.option(
     "--trial-minutes",
     type=POSITIVE,
-    help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes]",
+    help="Minutes that each trial trains.  [default: that of the search; for a new one, a twentieth of --minutes, at "
+    "least half a minute]",
 )
 @click.option("--out", type=FOLDER, help="Folder of the search.  [default: runs/tune-<name of the space>]")
 @quiet_option
-def tune(
-    *,
-    space: Path,
-    corpus: tuple[Path, ...],
-    minutes: float,
-    trials: int | None,
-    trial_minutes: float | None,
-    out: Path | None,
-) -> None:
+def tune(*, space: Path, corpus: tuple[Path, ...], **options: Any) -> None:
     """Search for a better recipe.
 
     Each trial is a run that trains for the same time; trials that are worse than half of the others at the same point
-    end early. The best recipe is written as a YAML file for train. The same command again goes on with the search, also
-    after a kill.
+    end early. The best recipe is written as a YAML file for train. The same command again goes on with the search, even
+    if it was interrupted.
     """
-    from charlm.api import tuning
+    from charlm.network.rnn import bits, perplexity
     from charlm.training.signals import Stopped
+    from charlm.tuning import search
 
     try:
-        result = tuning.tune(
-            space,
-            corpus or None,
-            minutes=minutes,
-            trials=trials,
-            trial_minutes=trial_minutes,
-            out=out,
-            say=say,
-            show_progress=shows_progress(),
-        )
+        result = search.tune(space, corpus or None, say=say, show_progress=shows_progress(), **options)
     except Stopped as stopped:
         say(f"{stopped}; the same command goes on with the search")
         raise
-    _print_result(result)
-
-
-def _print_result(result: "SearchResult") -> None:
-    from charlm.network.rnn import bits, perplexity
-
-    ended = sum(trial.state in {"complete", "pruned"} for trial in result.trials)
-    pruned = sum(trial.state == "pruned" for trial in result.trials)
-    say(f"{result.reason}: {counted(ended, 'trial')}, {pruned:,} of them pruned")
-    best = result.best
-    if best is None:
-        say(f"{result.out}: the same command goes on with the search")
-    else:
-        nats = best.nats_per_char or 0.0
-        print_result(
-            f"{result.recipe}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity "
-            f"{perplexity(nats):.2f}) on the validation text: trial {best.number} of {ended:,}"
-        )
-    say(f"compare the trials with: charlm runs {shlex.quote(str(result.out))}/trial-*")
-    if result.signal is not None:
-        sys.exit(128 + result.signal)
-    if best is None:
+    states = [trial.state.name for trial in result.study.trials]
+    say(f"{counted(len(states), 'trial')}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
+    say(f"compare the trials with: charlm runs {shlex.quote(str(result.folder))}/trial-*")
+    if result.best is None:
+        say(f"{result.folder}: no trial is complete; the same command goes on with the search")
         sys.exit(1)
+    best, nats = result.study.best_trial, result.study.best_value
+    print_result(
+        f"{result.best}: {nats:.4f} nats per character ({bits(nats):.4f} bits, perplexity {perplexity(nats):.2f}) on "
+        f"the validation text: trial {best.number} of {len(states):,}"
+    )
+    say(f"train it with: {result.command}")

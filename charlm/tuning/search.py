@@ -1,305 +1,336 @@
-"""The search: one trial after the other until the time is over, there are enough, or there is nothing left to try.
+"""The search: Optuna proposes values, each trial is an ordinary run of the recipe with these values.
 
-It may end at any moment, also by a kill. The next search in the same folder then runs the trial in training again.
-
-A trial is an ordinary run of a recipe with some values, which is evaluated at equal parts of its length. Some steps of
-the network are timed before it, so that all trials train for the same time. The number of steps that follows from it is
-kept in the config of the trial. So a trial can be repeated, which one that ends by the clock cannot, and its learning
-rates fall to their end. Proposing values is left to `charlm.tuning.study`.
+Before a trial, a few steps of its network are timed, so that all trials take the same time. The number of steps that
+follows is in the config of its run. So a trial can be repeated, which one that ends by the clock cannot, and its
+learning rates fall to their end.
 """
 
+import contextlib
+import importlib.util
+import json
+import math
 import shlex
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from signal import Signals
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, Trial, TrialState
-
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.config.schema import Config, TrainingConfig
 from charlm.config.yaml import dump_yaml
+from charlm.engine.factory import start_engines
+from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, escape_controls
-from charlm.runs.run import begin_run, scratch_run
-from charlm.storage.atomic import write_file
-from charlm.text.corpus import Corpus
+from charlm.network.architecture import CONFIG_FILE
+from charlm.runs.folder import CORPUS, RUNS
+from charlm.runs.run import begin_run, corpus_identity, scratch_run
+from charlm.storage.atomic import scratch_folder, write_file
+from charlm.storage.files import writing
+from charlm.storage.locks import only_writer
+from charlm.text.corpus import Corpus, open_corpus
 from charlm.training.checkpoints import Progress
-from charlm.training.interface import Engine, EngineFactory
-from charlm.training.loop import Outcome
-from charlm.training.preparation import Preparation, prepare
+from charlm.training.interface import EngineFactory
+from charlm.training.preparation import as_sources, prepare, read_text
 from charlm.training.schedule import mean_growth
-from charlm.training.signals import Session
-from charlm.training.timing import EVALUATED_SHARE, STEP_SECONDS, TIMED_SHARE, Estimate, estimate
+from charlm.training.signals import Session, Stopped, stop_on_signal
+from charlm.training.timing import STEP_SECONDS, TIMED_SHARE, Estimate, estimate
 from charlm.training.trainer import train_run
-from charlm.tuning.space import Space
-from charlm.tuning.study import ENDED, ERROR, SECONDS, VALUES, Study
 
-BEST_FILE = "best.yaml"
+if TYPE_CHECKING:
+    import optuna
+
+    from charlm.tuning.space import Space
+
+BEST_FILE, JOURNAL = "best.yaml", "study.journal"
+TRIALS = 20
+"""Trials that would fit into the time of a search if none were pruned."""
+MIN_TRIAL_SECONDS = 30.0
+"""A new search makes its trials no shorter unless it is told to: in less time, networks differ by luck."""
+EVALUATIONS = 10
+"""Of a whole trial."""
+RANDOM_TRIALS = 8
+"""Trials before the sampler learns from earlier ones."""
+PRUNING_TRIALS, PRUNING_INDEX = 4, 3
+"""Trials that are never pruned, and the evaluation from which on others are."""
 MAX_FAILURES = 3
 """Trials that fail one after the other, after which something must be wrong with all of them."""
-HOPELESS, TIME_IS_OVER = "pruned: worse than the median of the other trials so far", "the time is over"
-NO_TIME_LEFT = "another trial would not fit into the time"
-NOTHING_LEFT, ENOUGH = "nothing is left to try", "enough trials"
-EVALUATIONS, FEWEST_EVALUATIONS = 10, 4
-"""In a whole trial, at most and at least."""
-
-
-@dataclass(frozen=True)
-class TrialSummary:
-    """A trial of a search."""
-
-    number: int
-    state: str
-    """complete, pruned, running, waiting or fail."""
-    nats_per_char: float | None
-    """The lowest loss of a complete trial, the last one of a pruned trial."""
-    seconds: float | None
-    """Of training alone; None = not known yet."""
-    settings: Mapping[str, Any]
-    """What was tried, by dotted keys."""
-    run: Path
-    """The folder of its run."""
-    error: str | None
-    """Why it has failed."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """How a search ended."""
+    """What a search has found."""
 
-    out: Path
-    """The folder of the search."""
-    recipe: Path | None
-    """The file of the best recipe; None = no trial is complete."""
-    best: TrialSummary | None
-    """Its trial."""
-    trials: tuple[TrialSummary, ...]
-    """All trials of the study."""
-    reason: str
-    """Why it ended, for the user."""
-    signal: Signals | None
-    """The signal that ended it, or None."""
+    folder: Path
+    """The folder of the search, with the run of each trial."""
+    study: "optuna.Study"
+    """Optuna's record of all trials: their values (`params`), their losses in nats per character, their states."""
+    best: Path | None
+    """The recipe of the best trial; None = no trial is complete."""
+    command: str
+    """What trains that recipe on the same text."""
 
 
-def prepare_trial(
-    space: Space, values: Mapping[str, Any], corpus: Corpus, engines: EngineFactory, *, scratch: Path, session: Session
-) -> Preparation:
-    """Settle a trial, all but its length.
+def tune(
+    space: str | Path,
+    text: str | Path | Sequence[str | Path] | None = None,
+    *,
+    minutes: float,
+    trials: int | None = None,
+    trial_minutes: float | None = None,
+    out: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    show_progress: bool = False,
+) -> SearchResult:
+    """Search for the recipe with the lowest validation loss after the same time of training.
 
-    Its text is not sampled, since that takes time and nobody reads it, and a search ends hopeless trials itself.
+    If the same search has begun in the folder, it goes on. TensorFlow's threads are set for the whole process.
 
     Args:
-        space: What is searched.
-        values: The values that are tried, by dotted keys.
-        corpus: The text.
-        engines: Makes the engines.
-        scratch: A folder; nothing is written there, as there is a corpus.
-        session: Of a `stop_on_signal` block.
+        space: The YAML file of what is searched, see docs/tuning.md; or the name of the one that comes with charlm.
+        text: What `charlm.train` takes; None = the plays that come with charlm.
+        minutes: The time of this call, more than 0.
+        trials: The number of trials of the whole search at which it ends; None = any.
+        trial_minutes: How long each trial trains, more than 0 and at most half of `minutes`; None = what the search
+            has, for a new one a twentieth of `minutes`, but no less than half a minute.
+        out: The folder of the search; None = tune- and the name of the space, under runs/.
+        say: Takes a line for the user, for instance `print`.
+        show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
-        CharlmError: the values are not valid together, or this machine cannot use them.
+        CharlmError: Optuna or TensorFlow is not installed, the space, the text or an argument is not right, the folder
+            holds another search or another process searches there, several trials in a row have failed, or a file
+            cannot be written.
+        Stopped: a signal came; it is a KeyboardInterrupt.
 
     """
-    return prepare(
-        corpus,
-        recipe=space.recipe,
-        overrides=space.overrides({**values, "training.early_stopping": None, "sampling.length": 0}),
-        scratch=scratch,
-        engines=engines,
-        session=session,
+    for name, number in (("minutes", minutes), ("trial_minutes", trial_minutes), ("trials", trials)):
+        if number is not None and not 0 < number < math.inf:
+            raise CharlmError(f"{name}: found {number:g}; must be a finite number above 0")
+    if trial_minutes is not None and 2 * trial_minutes > minutes:
+        raise CharlmError(f"trial_minutes: found {trial_minutes:g}; must be at most half of minutes, {minutes:g}")
+    path = find_recipe(str(space))
+    if importlib.util.find_spec("optuna") is None:
+        raise CharlmError("charlm tune needs Optuna: pip install '.[tune]'")
+    from charlm.tuning.space import load_space
+
+    loaded = load_space(path)
+    check_tensorflow()
+    folder = RUNS / f"tune-{path.stem}" if out is None else Path(out)
+    with stop_on_signal(say, show_progress=show_progress) as session, start_engines(session) as engines:
+        return search(
+            loaded,
+            text,
+            folder,
+            engines,
+            session,
+            seconds=60 * minutes,
+            trial_seconds=None if trial_minutes is None else 60 * trial_minutes,
+            trials=trials,
+        )
+
+
+def search(
+    space: "Space",
+    text: str | Path | Sequence[str | Path] | None,
+    folder: Path,
+    engines: EngineFactory,
+    session: Session,
+    *,
+    seconds: float,
+    trial_seconds: float | None = None,
+    trials: int | None = None,
+    estimate: Callable[..., Estimate] = estimate,
+) -> SearchResult:
+    """Begin a search in a folder or go on with it, until its time is over or it has enough trials.
+
+    The arguments and errors are those of `tune`, in seconds. `estimate` finds out how long the parts of a trial take.
+    """
+    from optuna.trial import FrozenTrial, TrialState
+
+    with writing(folder):
+        if not (folder / JOURNAL).exists() and folder.exists() and any(p.name[0] != "." for p in folder.iterdir()):
+            raise CharlmError(f"{folder}: is not empty, and not the folder of a search; name another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+    sources = as_sources(text)
+    with only_writer(folder):
+        study = _open_study(folder)
+        corpus = _read_corpus(sources, folder / CORPUS, space.config(), show_progress=session.show_progress)
+        space = space.for_text(len(corpus.split("train")))
+        length = (
+            trial_seconds
+            or study.user_attrs.get("length of trials")
+            or min(seconds / 2, max(seconds / TRIALS, MIN_TRIAL_SECONDS))
+        )
+        if length >= seconds:
+            raise CharlmError(
+                f"minutes: found {seconds / 60:g}; a trial of this search takes {length / 60:g}; give more"
+            )
+        _check_is_same(study, folder, {**space.describe(), "text": corpus_identity(corpus), "length of trials": length})
+        for stale in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
+            study.tell(stale.number, state=TrialState.FAIL)
+        if not study.trials:
+            study.enqueue_trial(space.values())
+        command = " ".join(["charlm train", *([] if text is None else map(shlex.quote, sources))])
+        command += f" -c {shlex.quote(str(folder / BEST_FILE))}"
+        session.say(f"the recipe is {space.recipe.stem}; each trial trains for {length:,.0f} s")
+
+        given: dict[str, Any] = {"corpus": corpus, "folder": folder, "engines": engines, "session": session}
+
+        def after_trial(_: Any, trial: FrozenTrial) -> None:
+            if trial.state == TrialState.FAIL or (best := _best(study)) is None:
+                return
+            _write_best(best, study, space, folder, command)
+            result = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.4f} nats per character"
+            session.say(f"trial {trial.number}: {result}; best {best.value:.4f} (trial {best.number})")
+
+        ended = sum(trial.state.is_finished() for trial in study.trials)
+        study.optimize(
+            lambda trial: _train_trial(trial, space, **given, seconds=length, estimate=estimate),
+            n_trials=None if trials is None else max(0, trials - ended),
+            timeout=seconds - length,  # a trial begins if it can end
+            callbacks=[after_trial],
+        )
+        return SearchResult(folder, study, None if _best(study) is None else folder / BEST_FILE, command)
+
+
+def _open_study(folder: Path) -> "optuna.Study":
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            study_name="charlm",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX),
+            load_if_exists=True,
+        )
+    except ValueError as error:
+        raise CharlmError(f"{folder / JOURNAL}: damaged: {error}; name another --out") from None
+    # seeded by the number of trials: with one seed, a search that goes on would draw the same values again
+    study.sampler = optuna.samplers.TPESampler(
+        seed=len(study.trials), n_startup_trials=RANDOM_TRIALS, multivariate=True
     )
+    return study
 
 
-def length_of_trial(prepared: Preparation, found: Estimate, seconds: float) -> dict[str, int]:
-    """Return the settings of the section training that make a trial train for some seconds, its teachers included.
-
-    It is evaluated at equal parts of its length, as often as that costs little, and saved once, at its end.
-    """
-    training, costs = prepared.config.training, found.costs
-    afforded = EVALUATED_SHARE * seconds / max(costs.evaluation_seconds, 1e-9)
-    evaluations = max(FEWEST_EVALUATIONS, int(min(EVALUATIONS, afforded)))
-    steps = round((seconds - found.teacher_seconds) / costs.step_seconds / mean_growth(training))
-    steps = max(evaluations, steps)
-    return {"steps": steps, "evaluate_every": -(-steps // evaluations), "checkpoint_every": steps}
-
-
-@dataclass
-class Search:
-    """A search in progress.
-
-    Args:
-        study: Its trials.
-        corpus: The text.
-        engines: Makes the engine of each trial.
-        session: Its user, from a `stop_on_signal` block.
-        command: What trains on the same text with a recipe, without the recipe.
-        seconds: The time that the search has.
-        trial_seconds: How long each trial trains, without evaluations and start-up.
-        trials: The number of trials that the study may have; None = any.
-        estimate: Finds out how long a trial takes.
-        clock: Returns the time in seconds.
-
-    """
-
-    study: Study
-    corpus: Corpus
-    engines: EngineFactory
-    session: Session
-    command: str
-    seconds: float
-    trial_seconds: float
-    trials: int | None = None
-    estimate: Callable[..., Estimate] = estimate
-    clock: Callable[[], float] = time.monotonic
-    _longest_seconds: float = 0.0
-    _failures: list[str] = field(default_factory=list)
-
-    def run(self) -> SearchResult:
-        """Train trials until the search ends.
-
-        Raises:
-            CharlmError: several trials in a row have failed, or a file cannot be written.
-            Stopped: a signal came while nothing was trained.
-
-        """
-        deadline = self.clock() + self.seconds
-        self.study.enqueue_unfinished()
-        self._write_best()
-        while True:
-            if self.clock() + self._longest_seconds > deadline:
-                return self.result(TIME_IS_OVER if self.clock() > deadline else NO_TIME_LEFT)
-            if self.trials is not None and sum(trial.state in ENDED for trial in self.study.trials()) >= self.trials:
-                return self.result(ENOUGH)
-            trial = self.study.next_trial()
-            if trial is None:
-                return self.result(NOTHING_LEFT)
-            started = self.clock()
-            outcome = self._train(trial, deadline)
-            if outcome is not None:
-                if outcome.signal is not None:
-                    return self.result(outcome.reason, signal=outcome.signal)
-                if outcome.reason == TIME_IS_OVER:
-                    return self.result(TIME_IS_OVER)
-                self._longest_seconds = max(self._longest_seconds, self.clock() - started)
-
-    def _train(self, trial: Trial, deadline: float) -> Outcome | None:
-        """Train a trial and tell the study how it ended; return None if it has failed."""
-        space, session = self.study.space, self.session
-        session.reason = None
-        values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in trial.params.items()}
-        tried = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
-        session.say(f"trial {trial.number}: {tried}")
-        folder = self.study.folder(trial.number)
-        try:
-            with scratch_run(folder) as scratch, session.silent():
-                prepared = prepare_trial(
-                    space, trial.params, self.corpus, self.engines, scratch=scratch, session=session
-                )
-                engine = prepared.new_engine(self.engines, session=session)
-                training = prepared.config.training.model_copy(update=self._length(prepared, engine))
-                config = prepared.config.model_copy(update={"training": training.with_steps(training.steps or 1)})
-                run = begin_run(folder, config, self.corpus, scratch=scratch)
-            steps = config.training.steps or 1
-
-            def watch(progress: Progress, nats: float) -> None:
-                """Report an evaluation to the study, and end a trial that is hopeless."""
-                trial.report(nats, round(EVALUATIONS * progress.step / steps))  # each of them once
-                if progress.step < steps and trial.should_prune():
-                    session.reason = HOPELESS
-
-            def watch_time(step: int, _nats: float) -> None:
-                """End a trial that the time is not enough for."""
-                if step < steps and self.clock() >= deadline:
-                    session.reason = TIME_IS_OVER
-
-            session.on_evaluation, session.on_step = watch, watch_time
-            with session.silent():
-                outcome = train_run(run, self.engines, engine=engine, session=session)
-        except CharlmError as error:
-            if isinstance(error.__cause__, OSError):  # of the machine, not of the values: they are tried again
-                raise
-            self._fail(trial, str(error))
-            return None
-        self._tell(trial, outcome)
-        return outcome
-
-    def _length(self, prepared: Preparation, engine: Engine) -> dict[str, int]:
-        """Return the settings of a trial that decide its length, from steps that are timed."""
-        timed = min(STEP_SECONDS, TIMED_SHARE * self.trial_seconds)
-        found = self.estimate(
-            prepared.config, self.corpus, engine, self.engines, session=self.session, step_seconds=timed
-        )
-        return length_of_trial(prepared, found, self.trial_seconds)
-
-    def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        """Tell the study and the user how a trial ended; one that is run again has not ended."""
-        if outcome.signal is not None or outcome.reason == TIME_IS_OVER:
-            self.session.say(f"trial {trial.number}: not at its end; the next search in this folder runs it again")
-            return
-        seconds, nats = outcome.progress.seconds, outcome.nats_per_char
-        if outcome.reason != HOPELESS and nats is None:
-            self._fail(trial, "no loss is a finite number")
-            return
-        if outcome.reason == HOPELESS:
-            self.study.end(trial, TrialState.PRUNED, {SECONDS: seconds})
-        else:
-            self.study.end(trial, TrialState.COMPLETE, {VALUES: trial.params, SECONDS: seconds}, nats=nats)
-        self._failures.clear()
-        best = self._write_best()
-        result = "pruned" if outcome.reason == HOPELESS else f"{nats:.4f} nats per character"
-        self.session.say(f"trial {trial.number}: {result}{best}")
-
-    def _fail(self, trial: Trial, reason: str) -> None:
-        self.study.end(trial, TrialState.FAIL, {ERROR: reason})
-        self.session.say(f"trial {trial.number}: failed: {reason}")
-        self._failures.append(reason)
-        if len(self._failures) >= MAX_FAILURES:
-            raise CharlmError(f"{self.study.out}: the last {MAX_FAILURES} trials have failed; the last one: {reason}")
-
-    def _write_best(self) -> str:
-        """Write the recipe of the best trial of the whole study; return what to say of it."""
-        trials, space, path = self.study.trials(), self.study.space, self.study.out / BEST_FILE
-        best = _best(trials)
-        if best is None:
-            return ""
-        ended = sum(trial.state in ENDED for trial in trials)
-        head = (
-            f"{self.command} -c {shlex.quote(str(path))}",
-            f"Trial {best.number} of {ended} of a search over {space.path.name}: {best.value:.4f} nats per character",
-            f"on the validation text, after {best.user_attrs[SECONDS]:.1f} s of training. It trains as long as "
-            f"{space.recipe.stem} does; --minutes N takes another time.",
-        )
-        values = space.config(best.user_attrs[VALUES]).model_dump(mode="json", exclude_defaults=True)
-        write_file(path, ("".join(f"# {escape_controls(line)}\n" for line in head) + dump_yaml(values)).encode())
-        return f"; best {best.value:.4f} (trial {best.number})"
-
-    def result(self, reason: str, *, signal: Signals | None = None) -> SearchResult:
-        """Return what the search has found by now, and why it ended."""
-        trials = self.study.trials()
-        best = _best(trials)
-        if best is None:
-            reason += " before a trial was complete"
-        return SearchResult(
-            out=self.study.out,
-            recipe=None if best is None else self.study.out / BEST_FILE,
-            best=None if best is None else self._summarize(best),
-            trials=tuple(map(self._summarize, trials)),
-            reason=reason,
-            signal=signal,
-        )
-
-    def _summarize(self, trial: FrozenTrial) -> TrialSummary:
-        return TrialSummary(
-            number=trial.number,
-            state=trial.state.name.lower(),
-            nats_per_char=trial.value,
-            seconds=trial.user_attrs.get(SECONDS),
-            settings=trial.params,
-            run=self.study.folder(trial.number),
-            error=trial.user_attrs.get(ERROR),
-        )
+def _read_corpus(sources: Sequence[str], target: Path, config: Config, *, show_progress: bool) -> Corpus:
+    """Return the text; if the search has one, it is read again to see whether it is the same."""
+    with scratch_folder(target) as scratch:
+        corpus = read_text(sources, scratch / "new", config.corpus, show_progress=show_progress)
+        if corpus.folder.parent != scratch:
+            return corpus
+        if not target.exists():
+            corpus.folder.rename(target)
+            return open_corpus(target)
+        if corpus_identity(open_corpus(target)) != corpus_identity(corpus):
+            raise CharlmError(f"{target.parent}: holds a search with another text; name another --out")
+        return open_corpus(target)
 
 
-def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+def _check_is_same(study: "optuna.Study", folder: Path, identity: dict[str, Any]) -> None:
+    """Note what makes two searches the same, or refuse a folder that holds another."""
+    for name, value in json.loads(json.dumps(identity)).items():
+        if name not in study.user_attrs:
+            study.set_user_attr(name, value)
+        elif study.user_attrs[name] != value:
+            raise CharlmError(f"{folder}: holds a search with another {name}; name another --out, or delete this one")
+
+
+def _train_trial(
+    trial: "optuna.Trial",
+    space: "Space",
+    *,
+    corpus: Corpus,
+    folder: Path,
+    engines: EngineFactory,
+    session: Session,
+    seconds: float,
+    estimate: Callable[..., Estimate],
+) -> float:
+    """Train the run of a trial; return its lowest loss in nats per character, NaN if it has failed."""
+    import optuna
+
+    values = space.suggest(trial)
+    shown = (f"{key.rpartition('.')[2]} {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in values.items())
+    session.say(f"trial {trial.number}: {', '.join(shown)}")
+    session.reason = None
+
+    def report(progress: Progress, nats: float) -> None:
+        """Report an evaluation, and end a trial that is worse than the median of the others."""
+        trial.report(nats, progress.step // every)
+        if progress.step < EVALUATIONS * every and trial.should_prune():
+            session.reason = "pruned"
+
+    try:
+        with scratch_run(_run_of(folder, trial.number)) as scratch, session.silent():
+            settings = space.overrides({**values, "training.early_stopping": None, "sampling.length": 0})
+            prepared = prepare(
+                corpus, recipe=space.recipe, overrides=settings, scratch=scratch, engines=engines, session=session
+            )
+            engine = prepared.new_engine(engines, session=session)
+            training, timed = prepared.config.training, min(STEP_SECONDS, TIMED_SHARE * seconds)
+            found = estimate(prepared.config, corpus, engine, engines, session=session, step_seconds=timed)
+            every = _steps_between_evaluations(training, found, seconds)
+            length = {"evaluate_every": every, "checkpoint_every": EVALUATIONS * every}
+            training = training.with_steps(EVALUATIONS * every).model_copy(update=length)
+            config = prepared.config.model_copy(update={"training": training})
+            run = begin_run(_run_of(folder, trial.number), config, corpus, scratch=scratch)
+        session.on_evaluation = report
+        with session.silent():
+            outcome = train_run(run, engines, engine=engine, session=session)
+    except CharlmError as error:
+        if isinstance(error.__cause__, OSError):  # of the machine, not of the values
+            raise
+        return _fail(trial, str(error), session)
+    if outcome.signal is not None:
+        raise Stopped(outcome.signal)
+    if session.reason is not None:
+        raise optuna.TrialPruned
+    if outcome.nats_per_char is None:
+        return _fail(trial, "no loss is a finite number", session)
+    return outcome.nats_per_char
+
+
+def _steps_between_evaluations(settings: TrainingConfig, found: Estimate, seconds: float) -> int:
+    """Return the steps of a tenth of a trial that takes some seconds, its teachers and evaluations included."""
+    left = seconds - found.seconds_before - EVALUATIONS * found.costs.evaluation_seconds
+    return max(1, round(left / EVALUATIONS / found.costs.step_seconds / mean_growth(settings)))
+
+
+def _fail(trial: "optuna.Trial", reason: str, session: Session) -> float:
+    """Say why a trial has failed; raise CharlmError if it is not the first in a row."""
+    from optuna.trial import TrialState
+
+    session.say(f"trial {trial.number}: failed: {reason}")
+    before = [other.state for other in trial.study.get_trials(deepcopy=False)[:-1]]
+    if before[1 - MAX_FAILURES :] == [TrialState.FAIL] * (MAX_FAILURES - 1):
+        raise CharlmError(f"the last {MAX_FAILURES} trials have failed; the last one: {reason}")
+    return math.nan
+
+
+def _best(study: "optuna.Study") -> "optuna.trial.FrozenTrial | None":
+    with contextlib.suppress(ValueError):  # no trial is complete
+        return study.best_trial
+    return None
+
+
+def _write_best(
+    best: "optuna.trial.FrozenTrial", study: "optuna.Study", space: "Space", folder: Path, command: str
+) -> None:
+    """Write the config of the best trial as a recipe, with the sampling that the search has left out."""
+    config = load_config(_run_of(folder, best.number) / CONFIG_FILE)
+    config = config.model_copy(update={"recipe": None, "sampling": space.config().sampling})
+    head = (
+        command,
+        f"Trial {best.number} of {len(study.trials)} of a search over {space.path.name}: {best.value:.4f} nats per "
+        "character",
+        "on the validation text. It has the length of the trial; --minutes N takes another time.",
+    )
+    values = dump_yaml(config.model_dump(mode="json", exclude_defaults=True))
+    write_file(folder / BEST_FILE, ("".join(f"# {escape_controls(line)}\n" for line in head) + values).encode())
+
+
+def _run_of(folder: Path, number: int) -> Path:
+    return folder / f"trial-{number:04}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
+from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import flatten, load_config, nest, parse_overrides
@@ -40,8 +41,7 @@ TYPES: Mapping[str, set[type]] = {
 }
 """The types of the values of each kind of range."""
 
-_LENGTH = "how long a trial trains is --trial-minutes"
-_WATCHED = "a search evaluates its trials itself"
+_LENGTH, _WATCHED = "how long a trial trains is --trial-minutes", "a search evaluates its trials itself"
 DECIDED_BY_THE_SEARCH = {
     "training.epochs": _LENGTH,
     "training.steps": _LENGTH,
@@ -49,13 +49,13 @@ DECIDED_BY_THE_SEARCH = {
     "training.evaluate_every": _WATCHED,
     "training.checkpoint_every": _WATCHED,
 }
-"""Settings that a space must not name, with the reason; those inside them are meant, too."""
+"""Settings that a space must not name, with the reason."""
 NOT_SEARCHED = {
     "corpus": "losses on another text, or on the same text with other characters, do not compare",
     "seed": "the best seed is luck, not a better recipe",
     "sampling": "it does not change the loss",
 }
-"""Settings that may be fixed but not searched, with the reason."""
+"""Settings that may be fixed but not searched, with the reason; those inside them are meant, too."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,23 @@ class Space:
 
         """
         return load_config(self.recipe, overrides=self.overrides(values or {}))
+
+    def values(self) -> dict[str, Any]:
+        """Return the values that the recipe has, of the settings that are searched: the first trial."""
+        settings = flatten(self.config())
+        return {key: settings[key] for key in self.search if key in settings}
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Return the values that Optuna proposes for a trial, by dotted keys."""
+        found: dict[str, Any] = {}
+        for key, one in self.search.items():
+            if isinstance(one, CategoricalDistribution):
+                found[key] = trial.suggest_categorical(key, one.choices)
+            elif isinstance(one, IntDistribution):
+                found[key] = trial.suggest_int(key, one.low, one.high, step=one.step, log=one.log)
+            else:
+                found[key] = trial.suggest_float(key, one.low, one.high, log=one.log)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Return what makes two searches the same, for JSON: every setting, and the ranges."""
@@ -167,13 +184,10 @@ def _parse_range(origin: str, value: Any) -> Range:
         raise CharlmError(f"{origin}: found {short_repr(value)}; {str(error).splitlines()[0]}") from None
 
 
-def contains(one: Range, value: Any) -> bool:
-    """Return whether a value is one of those that a range tries."""
+def _contains(one: Range, value: Any) -> bool:
     if isinstance(one, CategoricalDistribution):
-        return any(choice == value and isinstance(choice, bool) == isinstance(value, bool) for choice in one.choices)
-    if isinstance(one, FloatDistribution):
-        return type(value) in {int, float} and one.low <= value <= one.high
-    return type(value) is int and one.low <= value <= one.high and (value - one.low) % one.step == 0
+        return value in one.choices
+    return type(value) in {int, float} and one.low <= value <= one.high
 
 
 def _check_keys(space: Space) -> None:
@@ -207,25 +221,15 @@ def _dotted(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{before}{key}.")
 
 
-def values_of_recipe(space: Space) -> dict[str, Any]:
-    """Return the values that the recipe has, of the settings that are searched: the first trial."""
-    settings = flatten(space.config())
-    return {key: settings[key] for key in space.search if key in settings}
-
-
 def _check_recipe(space: Space) -> None:
-    """Check that the recipe is in the space: the search begins with it, so that its result is never worse."""
-    values = values_of_recipe(space)
+    """Check that the recipe is in the space: the search begins with it."""
+    values = space.values()
     for key, one in space.search.items():
-        if key not in values:
+        if key not in values or not _contains(one, values[key]):
+            found = f"leaves out {show_value(values[key])}, the value of" if key in values else "is not set by"
             raise CharlmError(
-                f"{space.path}: search: {key}: {space.recipe.name} does not set it, and a search begins with the "
-                f"recipe; name a recipe that sets it"
-            )
-        if not contains(one, values[key]):
-            raise CharlmError(
-                f"{space.path}: search: {key}: leaves out {show_value(values[key])}, the value of {space.recipe.name}, "
-                f"and a search begins with the recipe; widen the range, or name another recipe"
+                f"{space.path}: search: {key}: {found} {space.recipe.name}, and a search begins with the recipe; "
+                f"widen the range, or name another recipe"
             )
 
 

@@ -42,20 +42,26 @@ def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_whoever_stops_a_search_is_told_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.api.tuning.tune", Mock(side_effect=Stopped(Signals.SIGTERM)))
+    monkeypatch.setattr("charlm.tuning.search.tune", Mock(side_effect=Stopped(Signals.SIGTERM)))
     command = charlm("tune", "space.yaml", "text.txt", "--minutes", 1)
     assert command.exit_code == 143
     assert command.stderr.splitlines()[0] == "charlm: stopped by SIGTERM; the same command goes on with the search"
 
 
 @pytest.mark.slow
-def test_the_best_recipe_is_named_on_standard_output(folder: Path) -> None:
+def test_the_best_recipe_is_named_on_standard_output_and_training_it_repeats_the_best_trial(folder: Path) -> None:
     pytest.importorskip("optuna", reason="missing: optuna")
-    command = charlm("tune", "space.yaml", "text.txt", "--minutes", 5, "--trial-minutes", 0.002, "--trials", 2)
+    command = charlm("tune", "space.yaml", "text.txt", "--minutes", 5, "--trial-minutes", 0.02, "--trials", 2)
     assert command.exit_code == 0
     assert command.stdout.startswith("runs/tune-space/best.yaml: ")
     assert command.stdout.count("\n") == 1
-    assert "enough trials: 2 trials, 0 of them pruned" in command.stderr
-    listed = json.loads(charlm("runs", *sorted((folder / "runs/tune-space").glob("trial-*")), "--json").stdout)
-    assert len(listed) == 2
-    assert f"{min(run['nats_per_char'] for run in listed):.4f} nats per character" in command.stdout
+    assert "2 trials: 0 pruned, 0 failed" in command.stderr
+    train = command.stderr.splitlines()[-1].partition("train it with: charlm ")[2]
+    assert train == "train text.txt -c runs/tune-space/best.yaml"
+    charlm(*train.split(), "--run", "again")
+    trials = sorted((folder / "runs/tune-space").glob("trial-*"))
+    table = json.loads(charlm("runs", *trials, "again", "--json").stdout)
+    scores = {run["name"]: run["nats_per_char"] for run in table}
+    again = scores.pop("again")
+    assert again == min(scores.values())
+    assert f"{again:.4f} nats per character" in command.stdout
