@@ -8,10 +8,10 @@ from pathlib import Path
 import charlm
 
 PACKAGE = Path(charlm.__file__).parent
-ABOVE_TRAINING = ("serving", "tuning", "inspection", "formats")
+ABOVE_TRAINING = ("tuning", "inspection", "formats")
 ROOMS = (
-    *("__main__", "cli", "api", *ABOVE_TRAINING, "engine", "training", "evaluation", "sampling", "runs", "network"),
-    *("text", "config", "storage", "hardware", "errors"),
+    *("__main__", "cli", "serving", "api", *ABOVE_TRAINING, "engine", "training", "evaluation", "sampling"),
+    *("runs", "network", "text", "config", "storage", "hardware", "errors"),
 )
 """From the top down: a room imports itself and those after it."""
 BESIDE = {("evaluation", "sampling"), *itertools.combinations(ABOVE_TRAINING, 2)}

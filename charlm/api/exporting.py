@@ -18,7 +18,7 @@ from charlm.formats.exporting import FORMATS, hub_files
 from charlm.formats.programs import Check, check_export
 from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
-from charlm.sampling.generation import encode_prompt, forbidden_ids, generate
+from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler
 from charlm.storage.atomic import write_file, write_folder
 from charlm.storage.files import writing
@@ -111,14 +111,7 @@ def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
             ids = corpus.split(split, at_most=length)
             if len(ids) >= length or (split == "train" and len(ids)):
                 return np.asarray(ids, np.int64)
-    vocabulary = model.vocabulary
-    generated = generate(
-        model.bundle.parameters,
-        encode_prompt(vocabulary, ""),
-        sampler=Sampler(),
-        length=length,
-        seed=1,
-        forbidden=forbidden_ids(vocabulary),
-    )
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        return np.array([*generated])
+        *_, state = read_prompt(model.bundle.parameters, encode_prompt(model.vocabulary, ""))
+        generated = choose_ids(model.bundle, state, sampler=Sampler(), seed=1, length=length)
+        return np.array([index for index, _ in generated])

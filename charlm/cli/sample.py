@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,12 @@ EXAMPLES = {
     type=click.IntRange(min=0),
     help="Seed of the random numbers: the same seed gives the same text.  [default: random]",
 )
-@click.option("--samples", type=click.IntRange(1, 10_000), default=1, help="Number of texts to write.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    help="Number of texts; their seeds count up from --seed.",
+)
 @click.option(
     "--stop",
     metavar="TEXT",
@@ -99,7 +104,7 @@ def sample(
     import secrets
 
     from charlm.api.model import MAX_SEED, load
-    from charlm.sampling.generation import TextRequest, generate_text, generate_texts
+    from charlm.sampling.generation import TextRequest, generate_text
     from charlm.sampling.sampler import Sampler
     from charlm.text.vocabulary import describe_left_out
 
@@ -126,22 +131,19 @@ def sample(
         if wanted.sampler.temperature == 0 and length and str(streamed).isspace():
             say("-t 0 always writes the most likely character, here only blanks; -t 0.5 varies")
         return
-    if samples == 1:
-        texts = [generate_text(model.bundle, wanted).finish()]
-    else:
-        texts = generate_texts(model.bundle, wanted, samples=samples)
+    numbered = (generate_text(model.bundle, replace(wanted, seed=wanted.seed + k)).finish() for k in range(samples))
     if as_json:
         facts = {
             "model": str(model.folder),
             "prompt": prompt,
             "left_out": left_out,
             "seed": wanted.seed,
-            "samples": [{**asdict(text), "characters": len(text.text)} for text in texts],
+            "samples": [{**asdict(text), "characters": len(text.text)} for text in numbered],
         }
         print_result(json.dumps(facts))
         return
-    for number, text in enumerate(texts, start=1):
-        print_aside(f"--- sample {number} of {len(texts)} ---")
+    for number, text in enumerate(numbered, start=1):
+        print_aside(f"--- sample {number} of {samples} ---")
         write_result(_shown(prompt + text.text) + "\n")
 
 

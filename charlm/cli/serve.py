@@ -9,6 +9,7 @@ import click
 from charlm.cli.command import Command
 from charlm.cli.options import host_option, models_argument, port_option
 from charlm.cli.output import print_result, say
+from charlm.errors import CharlmError
 
 EXAMPLES = {
     "charlm serve": "the newest run at http://127.0.0.1:8000",
@@ -28,27 +29,7 @@ EXAMPLES = {
     metavar="NAME",
     help="Name by which the server may be reached, besides localhost and addresses; can be repeated.",
 )
-@click.option(
-    "--slots",
-    type=click.IntRange(1, 4096),
-    default=64,
-    help="Number of texts that each model writes at once; four times as many may wait, others are rejected with 503.",
-)
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=4096,
-    help="The most characters that a text may have.",
-)
-def serve(
-    *,
-    runs: tuple[Path, ...],
-    host: str,
-    port: int,
-    allowed_hosts: tuple[str, ...],
-    slots: int,
-    max_tokens: int,
-) -> None:
+def serve(*, runs: tuple[Path, ...], host: str, port: int, allowed_hosts: tuple[str, ...]) -> None:
     """Serve models at an OpenAI-compatible endpoint, and at / the page that `charlm export --format html` writes.
 
     The pages of further models are at /NAME. The URL is printed when the server listens. Requests must carry the key in
@@ -56,20 +37,16 @@ def serve(
     """
     from charlm.hardware import limit_product_threads
 
-    limit_product_threads(1)  # before NumPy is imported; the other cores have the HTTP work, and other models
-    from charlm.api import serving
-    from charlm.serving.requests import ServerLimits
-
-    serving.serve(
+    limit_product_threads(1)  # before NumPy is imported; the other cores have the HTTP work
+    try:
+        from charlm.serving import server
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise CharlmError(f"charlm serve needs {package}, which is not installed: pip install '.[serve]'") from None
+    server.serve(
         runs,
         host=host,
         port=port,
-        limits=ServerLimits(
-            slots=slots,
-            waiting=4 * slots,
-            tokens=max_tokens,
-            answer_values=max(ServerLimits.answer_values, slots * max_tokens),
-        ),
         allowed_hosts=allowed_hosts,
         key=os.environ.get("CHARLM_API_KEY") or None,
         say=say,

@@ -45,7 +45,6 @@ WIDTH, HEIGHT = 4.8, 2.1
 LEFT, RIGHT, TOP, BOTTOM, GAP, LEGEND_LINE = 0.78, 0.15, 0.3, 0.45, 0.65, 0.2
 """Inches round a drawing area, between two of them, and of a line of the legend. They are fixed: to compute them from
 the letters, as matplotlib can, takes longer than all the rest."""
-DOTS_PER_INCH = 160
 FLOOR = 1e-10
 """Of logarithmic axes: less than this is rounding, and would press the rest together."""
 _STYLE = {

@@ -132,6 +132,19 @@ class Parameters:
             return (*(self.logits_kernel[:0] for _ in self.layers[:-1]), self.logits_kernel)
         return self.split(self.logits_kernel, axis=0)
 
+    def output_kernels(self, index: int) -> list[Floats]:
+        """Return the matrices [H, n] by which the layer, the next one and the logits read its output; n may be 0."""
+        layer = self.layers[index]
+        none = np.empty((layer.units, 0), self.logits_bias.dtype)
+        above = self.below_kernels[index + 1] if index + 1 < len(self.layers) else none
+        logits = self.logits_kernels[index]
+        return [layer.recurrent_kernel, above, logits if len(logits) else none]
+
+    @cached_property
+    def joined_kernels(self) -> tuple[Floats, ...]:
+        """The `output_kernels` of each layer side by side, [H, N]."""
+        return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in range(len(self.layers)))
+
     def split(self, joined: Floats, *, axis: int = -1) -> State:
         """Return the part of each layer of what all layers have side by side on an axis, [..., sum of H]."""
         return tuple(np.split(joined, np.cumsum([layer.units for layer in self.layers])[:-1], axis))

@@ -20,45 +20,8 @@ class Sample:
     """What ended the text; None as long as it can go on."""
 
 
-class StopTexts:
-    """Ends a text before the first place at which one of some texts begins, in whatever pieces it comes.
-
-    What may be the beginning of a stop text is held back, and so is a whole one behind it.
-
-    Args:
-        stops: The texts, none of them empty.
-
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
-        self._held = ""
-
-    def read(self, new: str, *, is_last: bool) -> tuple[str, str | None]:
-        """Return the text that is certain after some more of it, and what follows the stop text; None = none has come.
-
-        Args:
-            new: What the text has grown by.
-            is_last: Whether nothing more comes, so that nothing is held back.
-
-        """
-        text = self._held + new
-        held = 0 if is_last else max((_overlap(text, stop) for stop in self._stops), default=0)
-        found = [(place, len(stop)) for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found and min(found)[0] <= len(text) - held:
-            place, length = min(found)
-            return text[:place], text[place + length :]
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held], None
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of a text that is a beginning of the stop text."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
-
-
 class GrowingText:
-    """The text of ids as they are chosen, one or several at a time.
+    """The text of ids as they are chosen.
 
     Characters that may be the beginning of a stop text are held back.
 
@@ -72,42 +35,35 @@ class GrowingText:
     def __init__(self, vocabulary: Vocabulary, *, stops: Sequence[str] = (), ignore_end: bool = False) -> None:
         self.stopped_by: StoppedBy | None = None
         """What has ended the text; None as long as it can go on."""
-        self.chosen = 0
-        """How many ids were chosen, up to the end of the stop text, without an end-of-text id that ends the text."""
         self._glyphs = vocabulary.glyphs
-        self._ignore_end = ignore_end
-        self._end_id = -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id
-        self._stops = StopTexts(stops) if stops else None
+        self._ignore_end, self._end_id = ignore_end, vocabulary.end_of_text_id
+        self._stops, self._held = stops, ""
 
-    def read(self, ids: Sequence[int], *, is_last: bool) -> str:
-        """Return the text that has become certain; "" after the end.
+    def read(self, index: int, *, is_last: bool) -> str:
+        """Return the text that has become certain by the next id.
 
         Args:
-            ids: The next ids, any number.
-            is_last: Whether the text ends with them.
+            index: The id.
+            is_last: Whether the text ends with it.
 
         """
-        if self.stopped_by:
-            return ""
-        text = self._decode(ids, is_last=is_last)
-        if self._stops is not None:
-            text, rest = self._stops.read(text, is_last=self.stopped_by is not None)
-            if rest is not None:
-                self.stopped_by = "stop text"
-                self.chosen -= len(rest)
-        return text
-
-    def _decode(self, ids: Sequence[int], *, is_last: bool) -> str:
-        text = ""
-        for index in ids:
-            if index != self._end_id:
-                text += self._glyphs[index]
-            elif self._ignore_end:
-                text += BORDER
-            else:
-                self.stopped_by = "end of text"
-                return text
-            self.chosen += 1
-        if is_last:
+        if index == self._end_id and not self._ignore_end:
+            self.stopped_by = "end of text"
+        elif is_last:
             self.stopped_by = "length"
-        return text
+        new = self._glyphs[index] if index != self._end_id else BORDER if self._ignore_end else ""
+        if not self._stops:
+            return new
+        text = self._held + new
+        found = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        if found:
+            self.stopped_by = "stop text"
+            return text[: min(found)]
+        held = 0 if self.stopped_by else max(_overlap(text, stop) for stop in self._stops)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return the length of the longest end of a text that is a beginning of the stop text."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -95,8 +95,9 @@ def check_key(authorization: str | None, key: str) -> None:
         RequestError: with status 401.
 
     """
-    found = (authorization or "").partition(" ")[2].strip()
-    if not hmac.compare_digest(found.encode("utf-8", "surrogateescape"), key.encode("utf-8", "surrogateescape")):
+    scheme, _, found = (authorization or "").partition(" ")
+    is_right = hmac.compare_digest(found.strip().encode("utf-8", "surrogateescape"), key.encode())
+    if scheme.lower() != "bearer" or not is_right:
         raise RequestError(401, "Authorization: must be Bearer and the key of this server", code="invalid_api_key")
 
 

@@ -1,49 +1,29 @@
 """The bodies of requests -> what is asked for. What is not supported is refused by name; nothing is ignored.
 
-The fields are those of the OpenAI API, plus top_k and min_p. A field that is not supported may have the
-value that asks for nothing, since some clients always send it. What a request means is left to `charlm.serving.jobs`.
+The fields are those of the OpenAI API, plus top_k and min_p.
 """
 
 import json
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
-from charlm.errors import nearest, requirement, short_repr
-from charlm.sampling.batch import MAX_LIKELIEST
+from charlm.errors import escape_controls, nearest, requirement, short_repr
+from charlm.sampling.sampler import Sampler
 
-MAX_CHOICES = 128
+MAX_BODY_BYTES = 1 << 20
+MAX_TEXTS = 128
+"""Of a request, over all its prompts."""
+MAX_PROMPT_CHARACTERS = 65_536
+"""Over all prompts of a request."""
+MAX_TOKENS = 65_536
+"""Over all texts of a request; a token is a character."""
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 1000
+MAX_LIKELIEST = 20
 MAX_SEED = 2**63 - 1
-MAX_DIGITS = 100
-"""Of a whole number; Python reads a few thousand, and says so in words of its own."""
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """The bounds of a server; all of them are 1 or more, `waiting` 0 or more."""
-
-    slots: int = 64
-    """Texts that are written at once, by each model."""
-    waiting: int = 256
-    """Texts that wait for a slot; further requests get 503."""
-    prompt_characters: int = 65_536
-    """Characters of a prompt."""
-    tokens: int = 4096
-    """Characters that a request may ask for, per text."""
-    answer_values: int = 1 << 20
-    """Values in an answer: its characters, and the log-probabilities of each."""
-    seconds: float = 300.0
-    """How long a request may take, from the moment that its body was read."""
-    body_bytes: int = 1 << 20
-    """The size of a body."""
-    read_seconds: float = 10.0
-    """How long the head of a request may take to arrive, and as long again its body."""
-    write_seconds: float = 30.0
-    """How long a client may leave a part of an answer unread."""
+COMPLETION_TOKENS, CHAT_TOKENS = 16, 256
+"""How many characters a text gets that names no number; 16 is what the OpenAI API says."""
 
 
 class RequestError(Exception):
@@ -57,14 +37,7 @@ class RequestError(Exception):
 
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-    ) -> None:
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
 
@@ -82,23 +55,13 @@ def _check_text(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_check_text)]
-Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(_check_text)]
-
-
 def _to_list(value: Any) -> Any:
     """Return a text as a list of one; the other values are left as they are."""
     return [value] if isinstance(value, str) else value
 
 
-def _refuse_unless(*neutral: Any) -> AfterValidator:
-    def check(value: Any) -> Any:
-        """Refuse every value that would ask for something."""
-        if value not in neutral:
-            raise ValueError(f"is not supported by charlm; leave it out, or set it to {json.dumps(neutral[0])}")
-        return value
-
-    return AfterValidator(check)
+Text = Annotated[str, AfterValidator(_check_text)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(_check_text)]
 
 
 class _Strict(BaseModel):
@@ -109,10 +72,9 @@ class StreamOptions(_Strict):
     """How a streamed answer ends."""
 
     include_usage: bool = False
-    include_obfuscation: Annotated[Any, _refuse_unless(False)] = None
 
 
-class Sampling(_Strict):
+class TextsRequest(_Strict):
     """The fields that both kinds of requests have."""
 
     model: str | None = None
@@ -120,32 +82,36 @@ class Sampling(_Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=1, le=MAX_SEED)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
+    n: Annotated[int, Field(ge=1, le=MAX_TEXTS)] = 1
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
-    stop: Annotated[list[Stop], BeforeValidator(_to_list), Field(max_length=MAX_STOPS)] = []
+    stop: Annotated[list[Stop], Field(max_length=MAX_STOPS), BeforeValidator(_to_list)] = []
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: StreamOptions = StreamOptions()
     user: str | None = None
-    """A name for the caller's own use; it has no effect on a text in the OpenAI API either, like the next two."""
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    frequency_penalty: Annotated[Any, _refuse_unless(0)] = None
-    presence_penalty: Annotated[Any, _refuse_unless(0)] = None
-    logit_bias: Annotated[Any, _refuse_unless({})] = None
-    store: Annotated[Any, _refuse_unless(False)] = None
-    metadata: Annotated[Any, _refuse_unless({})] = None
-    service_tier: Annotated[Any, _refuse_unless("auto", "default")] = None
+    """A name for the caller's own use; it has no effect on a text in the OpenAI API either."""
+
+    @property
+    def sampler(self) -> Sampler:
+        """How each character is chosen."""
+        return Sampler(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p)
 
 
-class CompletionRequest(Sampling):
+class CompletionRequest(TextsRequest):
     """The body of POST /v1/completions."""
 
-    prompt: Annotated[list[Text], BeforeValidator(_to_list), Field(min_length=1)] = [""]
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
-    echo: Annotated[Any, _refuse_unless(False)] = None
+    prompt: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_to_list)] = [""]
+    max_tokens: Annotated[int, Field(ge=1)] = COMPLETION_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
-    best_of: Annotated[Any, _refuse_unless(1)] = None
-    suffix: Annotated[Any, _refuse_unless("")] = None
+
+    @property
+    def prompts(self) -> list[str]:
+        """The texts to continue."""
+        return self.prompt
+
+    @property
+    def length(self) -> int:
+        """The most characters of each text."""
+        return self.max_tokens
 
 
 class TextPart(_Strict):
@@ -159,11 +125,7 @@ class Message(_Strict):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
-    refusal: Annotated[Any, _refuse_unless("")] = None
-    """Of an answer of this API, which a client sends back with its next turn; so are the next two."""
-    tool_calls: Annotated[Any, _refuse_unless([])] = None
-    annotations: Annotated[Any, _refuse_unless([])] = None
+    content: Text | Annotated[list[TextPart], Field(max_length=1024)]
 
     @property
     def text(self) -> str:
@@ -171,86 +133,71 @@ class Message(_Strict):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class ChatRequest(Sampling):
+class ChatRequest(TextsRequest):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
-    logprobs: Annotated[Any, _refuse_unless(False)] = None
-    top_logprobs: Annotated[Any, _refuse_unless(0)] = None
-    tools: Annotated[Any, _refuse_unless([])] = None
-    tool_choice: Annotated[Any, _refuse_unless("none", "auto")] = None
-    parallel_tool_calls: bool | None = None
-    """Has no effect without tools."""
-    response_format: Annotated[Any, _refuse_unless({"type": "text"})] = None
-    modalities: Annotated[Any, _refuse_unless(["text"])] = None
-    reasoning_effort: Annotated[Any, _refuse_unless("none")] = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
+    max_tokens: Annotated[int, Field(ge=1)] = CHAT_TOKENS
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: None = None
 
     @property
-    def prompt(self) -> str:
+    def prompts(self) -> list[str]:
         """The texts of the messages, a line each: a network of characters knows no roles."""
-        return "\n".join(message.text for message in self.messages)
+        return ["\n".join(message.text for message in self.messages)]
+
+    @property
+    def length(self) -> int:
+        """The most characters of each text."""
+        return self.max_completion_tokens or self.max_tokens
 
 
-Body = TypeVar("Body", bound=_Strict)
+Body = TypeVar("Body", CompletionRequest, ChatRequest)
 
 
 def parse_request(kind: type[Body], body: bytes) -> Body:
-    """Return the request in a body.
-
-    A field that is null is taken as left out, wherever it is and whatever its name: it asks for nothing.
+    """Return the request in a body; a field that is null is taken as left out.
 
     Args:
         kind: CompletionRequest or ChatRequest.
         body: JSON in UTF-8.
 
     Raises:
-        RequestError: with status 400; the body is not JSON, or a field is unknown, not supported or out of range.
+        RequestError: with status 400; the body is not JSON, a field is unknown or out of range, or more is asked for
+            than a server writes for one request.
 
     """
     try:
-        fields = json.loads(
-            body.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_parse_int, object_hook=_without_nulls
-        )
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
-    if not isinstance(fields, dict):
-        raise RequestError(400, f"the body is {type(fields).__name__}; must be a JSON object")
-    try:
-        return kind.model_validate(fields)
+        wanted = kind.model_validate(json.loads(body.decode("utf-8"), object_hook=_without_nulls))
     except ValidationError as error:
         raise _first_error(error, kind) from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _parse_int(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise RequestError(400, f"the body has a number of {len(digits):,} digits; must have {MAX_DIGITS} at most")
-    return int(digits)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
+    texts = wanted.n * len(wanted.prompts)
+    for found, most, what, param in (
+        (sum(map(len, wanted.prompts)), MAX_PROMPT_CHARACTERS, "characters to read", "prompt"),
+        (texts, MAX_TEXTS, "texts", "n"),
+        (texts * wanted.length, MAX_TOKENS, "characters to write, over all texts", "max_tokens"),
+    ):
+        if found > most:
+            raise RequestError(400, f"{param}: {found:,} {what}; must be {most:,} at most", param=param)
+    return wanted
 
 
 def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _first_error(error: ValidationError, kind: type[_Strict]) -> RequestError:
+def _first_error(error: ValidationError, kind: type[BaseModel]) -> RequestError:
     """Return the refusal for the first of the mistakes in a request."""
     details = error.errors(include_url=False)[0]
     path = [str(part) for part in details["loc"]]
-    param = ".".join(part for part in path if part.isdigit() or (part.isidentifier() and part.islower()))
-    message = f"{param or 'the body'}: {_explain(details, kind)}"
-    return RequestError(400, message[:500], param=path[0] if path else None)
-
-
-def _explain(details: ErrorDetails, kind: type[_Strict]) -> str:
     if details["type"] == "extra_forbidden":
-        near = nearest(str(details["loc"][-1]), kind.model_fields)
-        return "is not supported by charlm" + (f"; did you mean {near}?" if near else "")
-    if details["type"] == "missing":
-        return requirement(details)
-    found = "" if details["type"] == "value_error" else f"found {short_repr(details['input'])}; "
-    return f"{found}{requirement(details)}"
+        near = nearest(path[-1], kind.model_fields)
+        reason = "is not supported by charlm" + (f"; did you mean {near}?" if near else "")
+    elif details["type"] in {"missing", "value_error"}:
+        reason = requirement(details)
+    else:
+        reason = f"found {short_repr(details['input'])}; {requirement(details)}"
+    message = f"{escape_controls('.'.join(path)) or 'the body'}: {reason}"
+    return RequestError(400, message[:500], param=path[0] if path else None)

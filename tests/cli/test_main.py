@@ -27,7 +27,7 @@ OPTIONS = {
     "inspect": "--text --out --json",
     "export": "--format --out --check --json",
     "tune": "--minutes --trials --trial-minutes --out -q --quiet",
-    "serve": "--host --port --allow-host --slots --max-tokens",
+    "serve": "--host --port --allow-host",
     "tensorboard": "--host --port",
     "runs": "--group --json",
     "info": "",

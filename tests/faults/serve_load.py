@@ -11,6 +11,7 @@ import contextlib
 import json
 import random
 import signal
+import socket
 import statistics
 import subprocess
 import time
@@ -50,11 +51,11 @@ class Tally:
     """How long streaming clients waited for their first character."""
     characters: int = 0
     steady_characters: int = 0
-    """Those that had arrived when clients ceased to begin requests: the slots were full until then."""
+    """Those that had arrived when clients ceased to begin requests: the server was full until then."""
 
     def failures(self) -> int:
-        """Return the number of requests that were neither answered nor put off with 503."""
-        return sum(count for status, count in self.statuses.items() if status not in {200, 503})
+        """Return the number of requests that were neither answered nor put off with 429."""
+        return sum(count for status, count in self.statuses.items() if status not in {200, 429})
 
 
 @contextlib.contextmanager
@@ -73,12 +74,24 @@ def serving(run: Path, *options: str) -> "Iterator[tuple[subprocess.Popen[str], 
                 process.kill()
 
 
+def message(port: int, body: dict[str, Any]) -> bytes:
+    """Return the bytes of a request for a completion."""
+    data = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(data)}\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n" + data
+
+
+def post(port: int, body: dict[str, Any]) -> socket.socket:
+    """Post a completion on a connection of its own, from which the answer can be read."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    connection.sendall(message(port, body))
+    return connection
+
+
 async def request(port: int, body: dict[str, Any]) -> AsyncIterator[tuple[int, bytes]]:
     """Post a completion on a connection of its own; yield the status and each line of the answer as it arrives."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
-    data = json.dumps(body).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(data)}\r\n"
-    writer.write(head.encode() + b"Connection: close\r\n\r\n" + data)
+    writer.write(message(port, body))
     try:
         status = int((await reader.readline()).split()[1])
         while await reader.readline() not in {b"\r\n", b""}:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
-from charlm.sampling.sampler import NO_ID, RowSettings, Sampler, choose_rows, make_chooser
+from charlm.sampling.sampler import Sampler, make_chooser
 
 SHARES = [0.125, 0.5, 0.125, 0.25]
 
@@ -25,28 +25,14 @@ samplers = st.builds(
 some_logits = arrays(np.float32, 7, elements=st.floats(-30, 30, width=32))
 
 
-SAMPLERS = [
-    Sampler(),
-    Sampler(temperature=0),
-    Sampler(temperature=0.5),
-    Sampler(temperature=2.0, top_k=3),
-    Sampler(top_p=0.6),
-    Sampler(top_p=1.0, top_k=100),
-    Sampler(min_p=0.3),
-    Sampler(temperature=1e-300),
-    Sampler(temperature=0.7, top_k=5, top_p=0.9, min_p=0.05),
-]
 GRID = (np.arange(1100) + 0.5) / 1100
 """Numbers that stand for all from 0 to 1."""
 
 
 def choose(logits: Floats, sampler: Sampler, uniform: NDArray[np.float64]) -> list[int]:
-    """Return the id that is chosen for a row of logits with each number, alone and in rows, which must be the same."""
-    settings = RowSettings([sampler] * len(uniform))
-    together: list[int] = choose_rows(np.repeat(logits[None], len(uniform), axis=0), settings, uniform).tolist()
+    """Return the id that is chosen with each number."""
     one = make_chooser(sampler)
-    assert [one(logits, number) for number in uniform.tolist()] == together
-    return together
+    return [one(logits, number) for number in uniform.tolist()]
 
 
 def shares(logits: Floats, sampler: Sampler) -> NDArray[np.float64]:
@@ -115,25 +101,10 @@ def test_extreme_logits_and_temperatures_do_not_overflow(temperature: float) -> 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("row", [[0.0, math.nan], [0.0, math.inf], [-math.inf, -math.inf]])
-def test_logits_that_are_not_finite_are_refused_and_do_not_disturb_other_rows(
-    row: list[float], temperature: float
-) -> None:
+def test_logits_that_are_not_finite_are_refused(row: list[float], temperature: float) -> None:
     sampler = Sampler(temperature=temperature)
     with pytest.raises(CharlmError, match="the weights are not finite"), np.errstate(invalid="ignore"):
         make_chooser(sampler)(np.array(row, np.float32), 0.5)
-    logits = np.array([row, [0, 9e9]], np.float32)
-    assert choose_rows(logits, RowSettings([sampler] * 2), np.array([0.5, 0.5])).tolist() == [NO_ID, 1]
-
-
-def test_rows_have_settings_of_their_own() -> None:
-    rng, settings = np.random.default_rng(0), RowSettings(SAMPLERS)
-    for _ in range(200):
-        logits = (3 * rng.standard_normal((len(SAMPLERS), 13))).astype(np.float32)
-        logits[:, 4] = -np.inf
-        uniform = rng.random(len(SAMPLERS))
-        with np.errstate(over="ignore"):
-            alone = [make_chooser(sampler)(logits[row], float(uniform[row])) for row, sampler in enumerate(SAMPLERS)]
-        assert choose_rows(logits, settings, uniform).tolist() == alone
 
 
 def test_first_id_whose_cumulative_probability_exceeds_the_number_is_chosen() -> None:

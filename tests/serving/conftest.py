@@ -1,38 +1,11 @@
-"""A real server of a small trained network, on a free port of loopback; and a clock that can be put forward."""
+"""A real server of a small trained network, on a free port of loopback."""
 
-import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 from faults.serve_load import serving
-
-
-class ForwardLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock a test puts forward, so that nothing has to wait."""
-
-    seconds_ahead = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.seconds_ahead
-
-
-def put_forward(seconds: float) -> None:
-    """Put the clock of the running loop forward."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, ForwardLoop)
-    loop.seconds_ahead += seconds
-
-
-Result = TypeVar("Result")
-
-
-def run_forward(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine in a loop whose clock can be put forward."""
-    with asyncio.Runner(loop_factory=ForwardLoop) as runner:
-        return runner.run(main)
 
 
 @dataclass(frozen=True)

@@ -1,53 +1,11 @@
-"""Ids -> pieces of text with their tokens, and the objects of the OpenAI API."""
+"""Pieces of text with their tokens -> the objects of the OpenAI API."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from charlm.sampling.batch import Chunk, EndReason
-from charlm.serving.answers import AnswerForm, AnswerText, Piece, Token, token_text
-from charlm.text.vocabulary import Vocabulary
-
-ABC = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)
-
-
-def chunk(text: str, reason: EndReason | None = None) -> Chunk:
-    end = [4] if reason == "end of text" else []
-    return Chunk(np.array([*ABC.encode(text), *end], np.int64), reason=reason)
-
-
-def scored(ids: Sequence[int], reason: EndReason | None = None) -> Chunk:
-    """Return a chunk whose log-probabilities count down from -1, and whose likeliest id is always 0."""
-    count = len(ids)
-    likeliest = np.zeros((count, 1), np.int64), np.full((count, 1), -0.5)
-    return Chunk(np.array(ids, np.int64), np.arange(-1.0, -1 - count, -1), *likeliest, reason)
-
-
-# Pieces
-
-
-def test_an_end_of_text_id_ends_the_text_and_is_no_part_of_it() -> None:
-    growing = AnswerText(ABC)
-    assert growing.read(chunk("ab", "end of text")) == Piece("ab", finish_reason="stop")
-    assert growing.generated == 2
-    assert growing.read(chunk("ab", "length")) == Piece("")  # nothing is said after the end
-
-
-def test_tokens_wait_for_their_text_and_those_of_a_stop_text_never_come() -> None:
-    growing = AnswerText(ABC, stops=["bc"])
-    first, second = growing.read(scored([0, 1])), growing.read(scored([2, 0]))
-    assert first.tokens == (Token("a", -1.0, {"a": -1.0}),)
-    assert (second.text, second.tokens, second.finish_reason) == ("", (), "stop")
-
-
-def test_tokens_are_named_as_the_api_does() -> None:
-    assert [token_text(ABC, index) for index in (0, 3, 4)] == ["a", "<|unknown|>", "<|endoftext|>"]
-
-
-# Objects
-
+from charlm.serving.answers import AnswerForm
+from charlm.serving.writing import Piece, Token
 
 COMPLETION = AnswerForm("completion", "plays", answer_id="1", created=2)
 CHAT = AnswerForm("chat", "plays", includes_usage=True, answer_id="1", created=2)
@@ -62,7 +20,7 @@ def events(data: bytes) -> list[Any]:
 
 def whole(form: AnswerForm, texts: Sequence[Sequence[Piece]]) -> Any:
     """Return an answer that is not streamed."""
-    return json.loads(b"".join(form.whole(texts, USAGE)))
+    return json.loads(form.whole(texts, USAGE))
 
 
 def test_a_completion_joins_the_pieces_of_each_text() -> None:
@@ -82,7 +40,7 @@ def test_a_completion_joins_the_pieces_of_each_text() -> None:
 
 def test_tokens_are_written_in_the_legacy_form() -> None:
     form = AnswerForm("completion", "plays", has_logprobs=True)
-    pieces = [Piece("a", (Token("a", -2.0, None),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}),), "stop")]
+    pieces = [Piece("a", (Token("a", -2.0, {}),)), Piece("b", (Token("b", -1.0, {"c": -0.5, "b": -1.0}),), "stop")]
     assert whole(form, [pieces])["choices"][0]["logprobs"] == {
         "tokens": ["a", "b"],
         "token_logprobs": [-2.0, -1.0],
@@ -100,7 +58,7 @@ def test_events_of_a_completion_carry_pieces_of_text() -> None:
     (event,) = events(COMPLETION.event(1, Piece("\n\n\u2028", (), "stop")))
     assert event["choices"] == [{"index": 1, "text": "\n\n\u2028", "logprobs": None, "finish_reason": "stop"}]
     assert "usage" not in event
-    assert COMPLETION.opening_events(2) == COMPLETION.usage_event(USAGE) == b""
+    assert (COMPLETION.opening_events(2), COMPLETION.closing_events(USAGE)) == (b"", b"data: [DONE]\n\n")
 
 
 def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage() -> None:
@@ -111,5 +69,5 @@ def test_events_of_a_chat_begin_with_the_role_and_end_with_the_usage() -> None:
     assert events(CHAT.event(0, Piece("a")))[0]["choices"][0]["delta"] == {"content": "a"}
     (last,) = events(CHAT.event(0, Piece("", (), "stop")))
     assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"], last["usage"]) == ({}, "stop", None)
-    (usage,) = events(CHAT.usage_event(USAGE))
+    (usage,) = events(CHAT.closing_events(USAGE).removesuffix(b"data: [DONE]\n\n"))
     assert (usage["choices"], usage["usage"]) == ([], USAGE)

@@ -45,7 +45,9 @@ def test_requests_of_pages_of_other_sites_are_refused(origin: str) -> None:
     check_refused(403, check_origin, origin, "localhost:8000")
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "secret", "Bearer secret2", "Bearer s\xe9cret"])
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer wrong", "secret", "Bearer secret2", "Bearer s\xe9cret", "Basic secret"]
+)
 def test_a_request_without_the_key_is_refused_and_the_key_is_not_told(header: str | None) -> None:
     assert "secret" not in check_refused(401, check_key, header, "secret")
     check_key("Bearer secret", "secret")

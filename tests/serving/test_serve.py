@@ -1,4 +1,4 @@
-"""What `charlm.api.serving` checks before it listens."""
+"""What `serve` checks before it listens."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
 from run_folders import make_scored_run
 
-from charlm.api.serving import serve
 from charlm.errors import CharlmError
 from charlm.network.bundle import Bundle, write_bundle
 from charlm.runs.folder import model_name
+from charlm.serving.server import serve
 
 
 def test_a_model_has_the_name_of_its_run_or_of_its_folder(bundle: Bundle, tmp_path: Path) -> None:

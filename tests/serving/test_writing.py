@@ -1,0 +1,115 @@
+"""A request -> the pieces of its texts: those of `charlm sample`, whatever else is written."""
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+
+from charlm.errors import CharlmError
+from charlm.network.bundle import Bundle
+from charlm.sampling.generation import TextRequest, generate_text
+from charlm.sampling.sampler import Sampler
+from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
+from charlm.serving.writing import TURN, Answer, Piece, ServedModel, Turns
+from charlm.text.vocabulary import Vocabulary
+
+
+def answer(bundle: Bundle, turns: Turns | None = None, *, is_chat: bool = False, **fields: Any) -> Answer:
+    body = json.dumps({"max_tokens": 100, "seed": 5, **fields}).encode()
+    wanted = parse_request(ChatRequest, body) if is_chat else parse_request(CompletionRequest, body)
+    return Answer(ServedModel("m", bundle, 0, b""), wanted, turns or Turns())
+
+
+def endless(bundle: Bundle) -> Bundle:
+    """Return the model whose texts end by their length alone."""
+    return replace(bundle, vocabulary=Vocabulary(("\n", "a", "b", "c", "d")))
+
+
+async def read(wanted: Answer) -> list[tuple[int, Piece]]:
+    return [each async for each in wanted.pieces()]
+
+
+def texts(wanted: Answer) -> list[str]:
+    """Return the whole texts of an answer."""
+    found = [""] * wanted.count
+    for index, piece in asyncio.run(read(wanted)):
+        found[index] += piece.text
+    return found
+
+
+def sampled(bundle: Bundle, prompt: str, *, seed: int = 5, length: int = 100, **options: Any) -> str:
+    return str(generate_text(bundle, TextRequest(length, Sampler(**options), seed, prompt=prompt)))
+
+
+def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(bundle: Bundle) -> None:
+    settings: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01}
+    found = texts(answer(bundle, prompt=["ab", "b\na"], n=3, **settings))
+    assert found == [sampled(bundle, prompt, seed=5 + k, **settings) for prompt in ("ab", "b\na") for k in range(3)]
+    chat = answer(bundle, is_chat=True, messages=[{"role": "user", "content": text} for text in ("ab", "xb")])
+    assert texts(chat) == [sampled(bundle, "ab\nb")]
+
+
+def test_requests_write_in_turn_and_do_not_change_each_other(bundle: Bundle) -> None:
+    turns = Turns()
+    order: list[str] = []
+
+    async def write(name: str, wanted: Answer) -> str:
+        text = ""
+        async for _, piece in wanted.pieces():
+            order.append(name)
+            text += piece.text
+        return text
+
+    async def both() -> list[str]:
+        long, short = (answer(endless(bundle), turns, prompt="ab", max_tokens=TURN * count) for count in (20, 2))
+        return [*await asyncio.gather(write("long", long), write("short", short))]
+
+    long, short = asyncio.run(both())
+    assert long.startswith(short)
+    assert len(short) == TURN * 2
+    assert order.index("short") <= 2
+    assert len(order) - order[::-1].index("short") <= 6
+
+
+def test_the_log_probabilities_are_those_of_the_model_itself(bundle: Bundle) -> None:
+    pieces = asyncio.run(read(answer(bundle, prompt="ab", logprobs=2, temperature=0.5, max_tokens=40)))
+    tokens = [token for _, piece in pieces for token in piece.tokens]
+    text = "".join(piece.text for _, piece in pieces)
+    assert "".join(token.text for token in tokens) == text
+    logits, _ = reference.read(bundle.parameters, bundle.vocabulary.encode("ab" + text).tolist())
+    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    for place, token in enumerate(tokens, start=1):
+        expected = logprobs[place]
+        assert token.logprob == pytest.approx(expected[bundle.vocabulary.look_up(token.text)[0]], abs=1e-4)
+        assert token.likeliest[token.text] == token.logprob
+        assert max(token.likeliest.values()) == pytest.approx(expected.max(), abs=1e-4)
+        assert len(token.likeliest) in {2, 3}
+
+
+def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(bundle: Bundle) -> None:
+    whole = sampled(endless(bundle), "ab", length=60)
+    stop = whole[20:24]
+    wanted = answer(endless(bundle), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
+    ((_, piece),) = asyncio.run(read(wanted))
+    assert piece.text == whole[: whole.index(stop)]
+    assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (piece.text, "stop")
+    assert piece.tokens[0].likeliest == {}
+
+
+def test_usage_counts_what_was_read_and_chosen(bundle: Bundle) -> None:
+    wanted = answer(bundle, prompt=["ab", ""], n=2, max_tokens=7)
+    chosen = sum(len(text) for text in texts(wanted))
+    usage = wanted.usage()
+    assert usage["prompt_tokens"] == 2
+    assert chosen <= usage["completion_tokens"] <= 4 * 7  # an end of text is chosen, too
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def test_weights_that_are_not_finite_are_refused(bundle: Bundle) -> None:
+    broken = replace(bundle.parameters, logits_bias=np.full(5, np.nan, np.float32))
+    with pytest.raises(CharlmError, match="not finite"):
+        texts(answer(replace(bundle, parameters=broken), prompt="a"))
