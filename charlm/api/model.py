@@ -43,7 +43,7 @@ def load(
         path: A run, of which the model with the best score is taken, or a bundle folder, or a part of the name of one
             run under runs/; None = the newest run there.
         say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best/ yet and
-            last/ is taken; None = no line, and a run without best/ is refused.
+            last/ is taken; None = no line.
 
     Raises:
         CharlmError: there is no model, or it is damaged.

@@ -43,17 +43,12 @@ def serve(*, runs: tuple[Path, ...], host: str, port: int, allowed_hosts: tuple[
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise CharlmError(f"charlm serve needs {package}, which is not installed: pip install '.[serve]'") from None
-    server.serve(
-        runs,
-        host=host,
-        port=port,
-        allowed_hosts=allowed_hosts,
-        key=os.environ.get("CHARLM_API_KEY") or None,
-        say=say,
-        announce=_announce,
-    )
+    key = os.environ.get("CHARLM_API_KEY") or None
 
+    def announce(url: str, models: Sequence[str]) -> None:
+        """Say where the server listens; a browser cannot send a key."""
+        page = "" if key else f" and, for a browser, at {url}"
+        say(f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C ends it")
+        print_result(url)
 
-def _announce(url: str, models: Sequence[str]) -> None:
-    say(f"serving {', '.join(models)} at {url}/v1 and, for a browser, at {url}; Ctrl-C ends it")
-    print_result(url)
+    server.serve(runs, host=host, port=port, allowed_hosts=allowed_hosts, key=key, say=say, announce=announce)

@@ -120,9 +120,13 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def model_name(bundle: Path) -> str:
-    """Return the name of a model, given the folder of its bundle: that of its run, or else of the folder."""
+    """Return the name of a model, given the folder of its bundle: that of its run, or else of the folder.
+
+    Bytes of a name that are not UTF-8 are escaped.
+    """
     folder = bundle.resolve()
-    return folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
+    name = folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def newest_run(under: Path = RUNS) -> Path:

@@ -1,5 +1,6 @@
 """Ids -> the text of a sample as it grows, up to its length, a stop text or the end of the text."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +38,7 @@ class GrowingText:
         """What has ended the text; None as long as it can go on."""
         self._glyphs = vocabulary.glyphs
         self._ignore_end, self._end_id = ignore_end, vocabulary.end_of_text_id
-        self._stops, self._held = stops, ""
+        self._stops, self._held = [unicodedata.normalize("NFC", stop) for stop in stops], ""
 
     def read(self, index: int, *, is_last: bool) -> str:
         """Return the text that has become certain by the next id.

@@ -79,7 +79,7 @@ class AnswerForm:
 
 def to_json(content: Any) -> bytes:
     """Return a value as JSON, in ASCII: a message may quote an unpaired surrogate."""
-    return json.dumps(content, separators=(",", ":")).encode()
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
 def to_event(content: Mapping[str, Any]) -> bytes:

@@ -81,7 +81,7 @@ class Service:
         form = AnswerForm(
             kind="chat" if isinstance(wanted, ChatRequest) else "completion",
             model=model.name,
-            has_logprobs=wanted.logprobs is not None,
+            has_logprobs=wanted.likeliest is not None,
             includes_usage=wanted.stream_options.include_usage,
         )
         if wanted.stream:

@@ -1,4 +1,4 @@
-"""Which requests a server on this machine answers: none that another site makes a browser send, and none that hang.
+"""Which requests a server on this machine answers: none that another site makes a browser send.
 
 A page of a stranger can send requests to 127.0.0.1 from the reader's browser. Such a request names its page in Origin.
 With DNS rebinding it does not, since the page's own name leads to this machine; but it has that name in Host. An

@@ -4,12 +4,13 @@ The fields are those of the OpenAI API, plus top_k and min_p.
 """
 
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from charlm.errors import escape_controls, nearest, requirement, short_repr
 from charlm.sampling.sampler import Sampler
+from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TEXTS = 128
@@ -52,6 +53,8 @@ def _check_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("has an unpaired surrogate, which is not a character") from None
+    if has_too_many_marks(text):
+        raise ValueError(f"has more than {MAX_MARKS:,} combining marks in a row")
     return text
 
 
@@ -100,8 +103,10 @@ class CompletionRequest(TextsRequest):
     """The body of POST /v1/completions."""
 
     prompt: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), BeforeValidator(_to_list)] = [""]
-    max_tokens: Annotated[int, Field(ge=1)] = COMPLETION_TOKENS
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = COMPLETION_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=MAX_LIKELIEST)] | None = None
+
+    PROMPT: ClassVar = "prompt"
 
     @property
     def prompts(self) -> list[str]:
@@ -112,6 +117,11 @@ class CompletionRequest(TextsRequest):
     def length(self) -> int:
         """The most characters of each text."""
         return self.max_tokens
+
+    @property
+    def likeliest(self) -> int | None:
+        """How many of the likeliest tokens to report beside the log-probability of each; None = neither."""
+        return self.logprobs
 
 
 class TextPart(_Strict):
@@ -137,9 +147,10 @@ class ChatRequest(TextsRequest):
     """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
-    max_tokens: Annotated[int, Field(ge=1)] = CHAT_TOKENS
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    logprobs: None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = CHAT_TOKENS
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+
+    PROMPT: ClassVar = "messages"
 
     @property
     def prompts(self) -> list[str]:
@@ -150,6 +161,11 @@ class ChatRequest(TextsRequest):
     def length(self) -> int:
         """The most characters of each text."""
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def likeliest(self) -> None:
+        """Log-probabilities have another form in a chat, which is not supported."""
+        return None
 
 
 Body = TypeVar("Body", CompletionRequest, ChatRequest)
@@ -168,14 +184,17 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
 
     """
     try:
-        wanted = kind.model_validate(json.loads(body.decode("utf-8"), object_hook=_without_nulls))
+        fields = json.loads(body.decode("utf-8"), object_hook=_without_nulls)
+        if not isinstance(fields, dict):
+            raise RequestError(400, "the body: must be a JSON object")
+        wanted = kind.model_validate(fields)
     except ValidationError as error:
         raise _first_error(error, kind) from None
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
     texts = wanted.n * len(wanted.prompts)
     for found, most, what, param in (
-        (sum(map(len, wanted.prompts)), MAX_PROMPT_CHARACTERS, "characters to read", "prompt"),
+        (sum(map(len, wanted.prompts)), MAX_PROMPT_CHARACTERS, "characters to read", wanted.PROMPT),
         (texts, MAX_TEXTS, "texts", "n"),
         (texts * wanted.length, MAX_TOKENS, "characters to write, over all texts", "max_tokens"),
     ):

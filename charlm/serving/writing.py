@@ -73,7 +73,7 @@ class AnswerText:
     def __init__(self, bundle: Bundle, state: State, wanted: CompletionRequest | ChatRequest, *, seed: int) -> None:
         self.chosen = 0
         """How many ids were chosen."""
-        self._vocabulary, self._length, self._likeliest = bundle.vocabulary, wanted.length, wanted.logprobs
+        self._vocabulary, self._length, self._likeliest = bundle.vocabulary, wanted.length, wanted.likeliest
         self._growing = GrowingText(bundle.vocabulary, stops=wanted.stop)
         self._steps = choose_ids(bundle, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
         self._tokens: list[Token] = []
@@ -104,7 +104,7 @@ def _token(vocabulary: Vocabulary, index: int, logits: Floats, count: int) -> To
     wide -= wide.max()
     wide -= np.log(np.exp(wide).sum())
     likeliest = [*np.argsort(-wide, kind="stable")[:count].tolist(), index]
-    named = {_token_text(vocabulary, each): float(wide[each]) for each in likeliest}
+    named = {_token_text(vocabulary, each): float(wide[each]) for each in likeliest if wide[each] > -np.inf}
     return Token(_token_text(vocabulary, index), float(wide[index]), named if count else {})
 
 

@@ -31,7 +31,7 @@ class Copies:
     share: float
     """The share of its ids that are in spans of at least MIN_SPAN which occur there, 0 to 1."""
     length: int
-    """The ids of the longest span that occurs there: characters, or bytes at level byte; 0 if none does."""
+    """The ids of the longest span that occurs there: in characters; 0 if none does."""
     start: int | None
     """Where the first span of that length begins in the text, in ids; None if no span occurs there."""
     position: int | None

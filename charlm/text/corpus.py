@@ -6,7 +6,9 @@ Making one from text is left to `charlm.text.tokenization`.
 
 import contextlib
 import hashlib
+import io
 import math
+import os
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -235,19 +237,26 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
     """
     manifest, path = read_manifest(folder), folder / IDS_FILE
     vocabulary = vocabulary_of(manifest.vocabulary, origin=str(folder / CORPUS_FILE))
-    try:
-        ids = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise CharlmError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise CharlmError(f"{path}: damaged: {error}: tokenize the text again") from None
-    if ids.shape != (manifest.size,) or ids.dtype != vocabulary.dtype:
-        expected = f"{manifest.size:,} of {vocabulary.dtype}"
-        raise CharlmError(f"{path}: holds {ids.shape} of {ids.dtype}; must be {expected}: tokenize the text again")
+    header = ids_header(manifest.size, vocabulary.dtype)
+    with open_file(path) as file:
+        is_described = file.read(len(header)) == header
+        is_described &= file.seek(0, os.SEEK_END) == len(header) + manifest.size * vocabulary.dtype.itemsize
+    if not is_described:
+        expected = f"{manifest.size:,} ids of {vocabulary.dtype}"
+        raise CharlmError(f"{path}: damaged: not {expected}, which {CORPUS_FILE} has: tokenize the text again")
+    ids = np.memmap(path, vocabulary.dtype, "r", len(header), (manifest.size,))
     corpus = Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
     if verify:
         _verify(corpus)
     return corpus
+
+
+def ids_header(size: int, dtype: "np.dtype[Any]") -> bytes:
+    """Return how ids.npy begins, given the number of ids and their dtype: as NumPy writes it."""
+    buffer = io.BytesIO()
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (size,)}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()
 
 
 def _verify(corpus: Corpus) -> None:

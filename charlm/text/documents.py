@@ -15,11 +15,12 @@ from pathlib import Path
 
 from charlm.errors import CharlmError, short_repr
 from charlm.hardware import memory_bytes
+from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 
 STANDARD_INPUT = "-"
 BLOCK_BYTES = 1 << 20
-MEMORY_SHARE = 8
-"""A document takes four times its size in memory, or a little more; it may have an eighth of the machine's."""
+MEMORY_SHARE = 16
+"""A document takes up to eleven times its size in memory; it may have a sixteenth of the machine's."""
 BYTE_ORDER_MARK = "\ufeff"
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it starts with
@@ -70,8 +71,8 @@ class Document:
         """Return the decompressed bytes.
 
         Raises:
-            CharlmError: the file cannot be read, is larger than an eighth of the memory, or its name ends in .gz and it
-                is not a complete gzip file.
+            CharlmError: the file cannot be read, is larger than a sixteenth of the memory, or its name ends in .gz and
+                it is not a complete gzip file.
 
         """
         if self.path is None:
@@ -87,7 +88,7 @@ class Document:
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
         if len(data) > most:
-            raise CharlmError(f"{self.name}: more than {most:,} bytes, an eighth of the memory; cut it into files")
+            raise CharlmError(f"{self.name}: more than {most:,} bytes, a sixteenth of the memory; cut it into files")
         return data
 
 
@@ -176,7 +177,7 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
 
     Raises:
         UndecodableError: the bytes are not valid in this encoding; the message names the offset of the first invalid
-            byte and suggests other settings.
+            byte and suggests other settings. Or too many combining marks follow each other.
 
     """
     try:
@@ -186,6 +187,8 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
         if isinstance(error, UnicodeDecodeError):
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
         raise UndecodableError(name, reason, _advise(encoding, bytes(data[:HEAD_BYTES]), is_fixed=is_fixed)) from None
+    if has_too_many_marks(text):
+        raise UndecodableError(name, f"more than {MAX_MARKS:,} combining marks in a row", "leave some out")
     return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
 
 

@@ -4,6 +4,7 @@ A corpus is made in two passes over the files, each of which is in memory as a w
 the second writes their ids. Opening a corpus is left to `charlm.text.corpus`.
 """
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from charlm.text.corpus import (
     Manifest,
     Source,
     Split,
+    ids_header,
     is_corpus,
     open_corpus,
     split_positions,
@@ -69,8 +71,11 @@ def tokenize(
     """
     check_encoding(config.encoding)
     with writing(out):
-        if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {IDS_FILE}):
+        rest = [*out.iterdir()] if out.is_dir() else []
+        if (out.exists() and not out.is_dir()) or not all(map(_is_rest, rest)):
             raise CharlmError(f"{out}: exists already; give a new or an empty folder, or delete this one")
+        for path in rest:
+            path.unlink()
     found, left_out = find_documents(sources)
     for folder in {document.path.parent for document in found if document.path is not None}:
         if is_corpus(folder):
@@ -111,12 +116,18 @@ def tokenize(
     return open_corpus(out, verify=False)
 
 
+def _is_rest(path: Path) -> bool:
+    """Return whether a file is what a killed process may have left of a corpus that was not complete."""
+    return path.name == IDS_FILE or path.name.startswith(f".{CORPUS_FILE}.")
+
+
 def _remove(out: Path, *, is_new: bool) -> None:
     """Remove what was written of a corpus that is not complete."""
-    for name in (CORPUS_FILE, IDS_FILE):
-        (out / name).unlink(missing_ok=True)
-    if is_new and out.is_dir():
-        out.rmdir()
+    with contextlib.suppress(OSError, ValueError):  # what has failed before is told
+        for name in (CORPUS_FILE, IDS_FILE):
+            (out / name).unlink(missing_ok=True)
+        if is_new and out.is_dir():
+            out.rmdir()
 
 
 def _count_characters(
@@ -172,20 +183,19 @@ def _write_ids(
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
     known = vocabulary.table >= 0
     table[: len(known)][known] = vocabulary.table[known]
-    digest, between, written = hashlib.sha256(), np.zeros(0, table.dtype), 0
+    digest, between = hashlib.sha256(), np.zeros(0, table.dtype)
     with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(table.dtype), "fortran_order": False, "shape": (size,)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for document in kept:
-            text = decode(document.read(), encoding=config.encoding, name=document.name)
+        file.write(ids_header(size, table.dtype))
+        for document, source in kept.items():
+            data = document.read()
+            if hashlib.sha256(data).hexdigest() != source.sha256:
+                raise CharlmError(f"{document.name}: was changed while it was read; try again when nothing writes it")
+            text = decode(data, encoding=config.encoding, name=document.name)
             advance(document.file_bytes())
             for ids in (between, *(table.take(_code_points(part)) for part in _parts(text))):
                 file.write(ids.data)
                 digest.update(ids.data)
-                written += len(ids)
             between = np.array([vocabulary.end_of_text_id or 0], table.dtype)
-    if written != size:
-        raise CharlmError(f"{path}: a file was changed while it was read; try again when nothing writes to it")
     sync_file(path)
     return size, digest.hexdigest()
 

@@ -4,11 +4,12 @@ Axes: N characters; V size of the vocabulary.
 """
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,21 @@ UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 """What the unknown id is decoded as."""
 
 Ids = NDArray[np.integer[Any]]
+
+
+MAX_MARKS = 1000
+"""Combining marks that may follow each other."""
+
+
+def has_too_many_marks(text: str) -> bool:
+    """Return whether more than MAX_MARKS combining marks follow each other: the time of NFC grows with their square."""
+    return not text.isascii() and _too_many_marks().search(text) is not None
+
+
+@cache
+def _too_many_marks() -> re.Pattern[str]:
+    marks = "".join(character for character in map(chr, range(0x300, 0x20000)) if unicodedata.combining(character))
+    return re.compile(f"[{marks}]{{{MAX_MARKS + 1}}}")
 
 
 @dataclass(frozen=True)

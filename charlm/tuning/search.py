@@ -156,6 +156,8 @@ def search(
     with only_writer(folder):
         study = _open_study(folder)
         corpus = _read_corpus(sources, folder / CORPUS, space.config(), show_progress=session.show_progress)
+        if not len(corpus.split("validation")):
+            raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
         space = space.for_text(len(corpus.split("train")))
         length = (
             trial_seconds
@@ -206,7 +208,7 @@ def _open_study(folder: Path) -> "optuna.Study":
             pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNING_TRIALS, n_warmup_steps=PRUNING_INDEX),
             load_if_exists=True,
         )
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError, AssertionError) as error:
         raise CharlmError(f"{folder / JOURNAL}: damaged: {error}; name another --out") from None
     # seeded by the number of trials: with one seed, a search that goes on would draw the same values again
     study.sampler = optuna.samplers.TPESampler(

@@ -88,6 +88,8 @@ def test_the_log_probabilities_are_those_of_the_model_itself(bundle: Bundle) -> 
         assert token.likeliest[token.text] == token.logprob
         assert max(token.likeliest.values()) == pytest.approx(expected.max(), abs=1e-4)
         assert len(token.likeliest) in {2, 3}
+    pieces = asyncio.run(read(answer(bundle, prompt="ab", logprobs=20, temperature=0.5, max_tokens=40)))
+    assert all(len(token.likeliest) == 4 for _, piece in pieces for token in piece.tokens)  # the unknown id has none
 
 
 def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(bundle: Bundle) -> None:

@@ -99,7 +99,7 @@ def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([0, 1], r"holds \(2,\) of uint8; must be 3 of uint8"),
+        ([0, 1], r"damaged: not 3 ids of uint8, which corpus\.json has"),
         ([0, 1, 1], r"damaged: its SHA-256 is not the one in corpus\.json"),
         (None, "cannot be read: No such file"),
         (b"no array", "damaged: .*tokenize the text again"),

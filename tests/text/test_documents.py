@@ -102,8 +102,8 @@ def test_a_damaged_gz_file_is_refused_in_one_line(tmp_path: Path, data: bytes) -
 def test_a_file_that_would_not_fit_into_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(bytes(1001)))
-    monkeypatch.setattr(documents, "memory_bytes", lambda: 8000)
-    with pytest.raises(CharlmError, match=r"^x: more than 1,000 bytes, an eighth of the memory; cut it into files"):
+    monkeypatch.setattr(documents, "memory_bytes", lambda: 16_000)
+    with pytest.raises(CharlmError, match=r"^x: more than 1,000 bytes, a sixteenth of the memory; cut it into files"):
         Document("x", path).read()
 
 
