@@ -4,12 +4,11 @@ Axes: N characters; V size of the vocabulary.
 """
 
 import json
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +37,15 @@ MAX_MARKS = 1000
 
 def has_too_many_marks(text: str) -> bool:
     """Return whether more than MAX_MARKS combining marks follow each other: the time of NFC grows with their square."""
-    return not text.isascii() and _too_many_marks().search(text) is not None
-
-
-@cache
-def _too_many_marks() -> re.Pattern[str]:
-    marks = "".join(character for character in map(chr, range(0x300, 0x20000)) if unicodedata.combining(character))
-    return re.compile(f"[{marks}]{{{MAX_MARKS + 1}}}")
+    for place in range(0, len(text), MAX_MARKS):  # so many in a row cover one of these places
+        start = end = place
+        while end < len(text) and end - start <= MAX_MARKS and unicodedata.combining(text[end]):
+            end += 1
+        while 0 < start < end and end - start <= MAX_MARKS and unicodedata.combining(text[start - 1]):
+            start -= 1
+        if end - start > MAX_MARKS:
+            return True
+    return False
 
 
 @dataclass(frozen=True)
