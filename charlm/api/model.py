@@ -4,7 +4,6 @@ Axes: B batch, T time, V vocabulary, H units.
 """
 
 import html
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from charlm.network.architecture import CONFIG_FILE
 from charlm.network.bundle import Bundle, read_bundle
 from charlm.network.rnn import Floats, State, read_outputs
 from charlm.runs.folder import find_bundle
-from charlm.sampling.generation import GeneratedText, TextRequest, generate_text
+from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from charlm.config.schema import Config
     from charlm.evaluation.scoring import ScoringProtocol
 
-MAX_SEED = 2**32
 FULL_NATS = 8.0
 """The surprise from which a character has the full colour."""
 
@@ -260,7 +258,7 @@ class Model:
                 top_p=top_p,
                 min_p=min_p,
             ),
-            seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
+            seed=random_seed() if seed is None else seed,
             prompt=prompt,
             stop="" if stop is None else stop,
             ignore_end=ignore_end,

@@ -101,10 +101,8 @@ def sample(
     """
     if length == 0 and (as_json or samples > 1):
         raise click.UsageError("-n 0 has no end; leave out --samples and --json")
-    import secrets
-
-    from charlm.api.model import MAX_SEED, load
-    from charlm.sampling.generation import TextRequest, generate_text
+    from charlm.api.model import load
+    from charlm.sampling.generation import TextRequest, generate_text, random_seed
     from charlm.sampling.sampler import Sampler
     from charlm.text.vocabulary import describe_left_out
 
@@ -117,7 +115,7 @@ def sample(
             top_p=top_p,
             min_p=min_p,
         ),
-        seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
+        seed=random_seed() if seed is None else seed,
         prompt=prompt,
         stop=stop or "",
         ignore_end=length == 0,

@@ -16,6 +16,7 @@ from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError, nearest
 from charlm.network.architecture import CONFIG_FILE, is_bundle
 from charlm.runs.metrics import read_metrics
+from charlm.storage.files import printable
 
 RUNS = Path("runs")
 METRICS_FILE = "metrics.jsonl"
@@ -126,7 +127,7 @@ def model_name(bundle: Path) -> str:
     """
     folder = bundle.resolve()
     name = folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return printable(Path(name))
 
 
 def newest_run(under: Path = RUNS) -> Path:

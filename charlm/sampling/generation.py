@@ -6,6 +6,7 @@ Several texts are several of them, each with the random numbers of its own seed.
 Axes: V vocabulary, H units.
 """
 
+import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from charlm.sampling.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary
 
 PROMPT_BLOCK = 256
+RANDOM_SEEDS = 2**32
+"""A seed that is drawn is below this: short enough to be typed."""
 DRAWS = 256  # random numbers drawn at once
 
 
@@ -40,7 +43,8 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
     """
     state = parameters.zero_state(1)
     for start in range(0, len(ids), PROMPT_BLOCK):
-        outputs = read_outputs(parameters, ids[start : start + PROMPT_BLOCK, None], state)
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
+            outputs = read_outputs(parameters, ids[start : start + PROMPT_BLOCK, None], state)
         state = tuple(output[-1] for output in outputs)
         yield state
 
@@ -71,6 +75,11 @@ def choose_ids(
         chosen = choose(logits, uniform)
         yield chosen, logits
         advance(chosen)
+
+
+def random_seed() -> int:
+    """Return a seed for a text that is asked for without one."""
+    return secrets.randbelow(RANDOM_SEEDS)
 
 
 def _uniforms(seed: int) -> Iterator[float]:
@@ -164,8 +173,7 @@ def generate_text(bundle: Bundle, wanted: TextRequest) -> GeneratedText:
         wanted: The text.
 
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        *_, state = read_prompt(bundle.parameters, encode_prompt(bundle.vocabulary, wanted.prompt))
+    *_, state = read_prompt(bundle.parameters, encode_prompt(bundle.vocabulary, wanted.prompt))
     steps = choose_ids(bundle, state, sampler=wanted.sampler, seed=wanted.seed, length=wanted.length or None)
     return GeneratedText((index for index, _ in steps), bundle.vocabulary, wanted)
 
@@ -182,8 +190,6 @@ def _forbidden_ids(vocabulary: Vocabulary) -> set[int]:
 def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
     """Return the ids that the model reads before it generates, at least one.
 
-    If the prompt has no ids, they are the end-of-text id, else the id of a line break, else id 0.
-
     Args:
         vocabulary: The characters by id.
         prompt: The text to continue; characters that are not in the vocabulary are left out.
@@ -193,8 +199,11 @@ def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
 
     """
     ids = vocabulary.encode(prompt)
-    if len(ids):
-        return ids
+    return ids if len(ids) else empty_prompt(vocabulary)
+
+
+def empty_prompt(vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """Return what stands for a prompt without ids, int64 [1]: the end-of-text id, else a line break, else id 0."""
     if vocabulary.end_of_text_id is not None:
         return np.array([vocabulary.end_of_text_id])
     return np.maximum(vocabulary.look_up("\n"), 0)

@@ -25,11 +25,11 @@ class AnswerForm:
     answer_id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, texts: Sequence[Sequence[Piece]], usage: Mapping[str, int]) -> bytes:
-        """Return the answer that holds the pieces of all texts, as JSON."""
+    def whole(self, texts: Sequence[Sequence[Piece]], usage: Mapping[str, int]) -> dict[str, Any]:
+        """Return the answer that holds the pieces of all texts."""
         choices = [self._choice(index, _join(pieces)) for index, pieces in enumerate(texts)]
         name = "text_completion" if self.kind == "completion" else "chat.completion"
-        return to_json({**self._head(name), "choices": choices, "usage": usage})
+        return {**self._head(name), "choices": choices, "usage": usage}
 
     def opening_events(self, count: int) -> bytes:
         """Return the events with which a streamed answer of a number of texts begins: in a chat, the roles."""

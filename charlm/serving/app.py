@@ -130,9 +130,8 @@ async def _events(answer: Answer, form: AnswerForm) -> AsyncIterator[bytes]:
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """Return an answer that is a JSON value; bytes are JSON already."""
-    data = content if isinstance(content, bytes) else to_json(content)
-    return Response(data, status, media_type="application/json", headers=NO_STORE)
+    """Return an answer that is a JSON value."""
+    return Response(to_json(content), status, media_type="application/json", headers=NO_STORE)
 
 
 def error_response(error: RequestError) -> Response:

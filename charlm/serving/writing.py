@@ -1,7 +1,6 @@
 """A request -> the pieces of its texts. All requests write in turn, a few characters each, so that none waits long."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +8,11 @@ from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charlm.network.bundle import Bundle
 from charlm.network.rnn import Floats, State
-from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
+from charlm.sampling.generation import choose_ids, empty_prompt, random_seed, read_prompt
 from charlm.sampling.growing import GrowingText
 from charlm.serving.requests import ChatRequest, CompletionRequest
 from charlm.text.vocabulary import Vocabulary
@@ -140,17 +140,18 @@ class Answer:
 
     def __init__(self, model: ServedModel, wanted: CompletionRequest | ChatRequest, turns: Turns) -> None:
         self._bundle, self._wanted, self._turns = model.bundle, wanted, turns
-        self._seed = secrets.randbelow(2**32) if wanted.seed is None else wanted.seed
+        self._seed = random_seed() if wanted.seed is None else wanted.seed
+        self._prompts = [model.bundle.vocabulary.encode(prompt) for prompt in wanted.prompts]
         self._texts: list[AnswerText] = []
 
     @property
     def count(self) -> int:
         """The number of texts."""
-        return self._wanted.n * len(self._wanted.prompts)
+        return self._wanted.n * len(self._prompts)
 
     def usage(self) -> dict[str, int]:
         """Return the object `usage` of the answer by now: characters that were read and chosen."""
-        read = sum(len(self._bundle.vocabulary.encode(prompt)) for prompt in self._wanted.prompts)
+        read = sum(map(len, self._prompts))
         chosen = sum(text.chosen for text in self._texts)
         return {"prompt_tokens": read, "completion_tokens": chosen, "total_tokens": read + chosen}
 
@@ -161,8 +162,8 @@ class Answer:
             CharlmError: the logits are not finite.
 
         """
-        for prompt in self._wanted.prompts:
-            state = await self._read(prompt)
+        for ids in self._prompts:
+            state = await self._read(ids)
             seeds = range(self._seed, self._seed + self._wanted.n)
             self._texts += [AnswerText(self._bundle, state, self._wanted, seed=seed) for seed in seeds]
         unfinished = dict(enumerate(self._texts))
@@ -174,9 +175,10 @@ class Answer:
                 if piece.text or piece.finish_reason:
                     yield index, piece
 
-    async def _read(self, prompt: str) -> State:
+    async def _read(self, ids: NDArray[np.int64]) -> State:
         """Read a prompt in several turns; return the state after it."""
-        blocks: Iterator[State] = read_prompt(self._bundle.parameters, encode_prompt(self._bundle.vocabulary, prompt))
+        ids = ids if len(ids) else empty_prompt(self._bundle.vocabulary)
+        blocks: Iterator[State] = read_prompt(self._bundle.parameters, ids)
         state: State = ()
         while (after := await self._turns.take(partial(next, blocks, None))) is not None:
             state = after

@@ -59,6 +59,11 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         raise CharlmError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def printable(path: Path) -> str:
+    """Return the name of a file as text that UTF-8 can encode; file systems allow any bytes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a regular file in hexadecimal digits, whatever its size; raises CharlmError as above."""
     digest = hashlib.sha256()

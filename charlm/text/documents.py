@@ -5,7 +5,6 @@ A source is a file, a folder or standard input. Files whose names end in .gz are
 
 import codecs
 import gzip
-import os
 import sys
 import unicodedata
 import zlib
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from charlm.errors import CharlmError, short_repr
 from charlm.hardware import memory_bytes
+from charlm.storage.files import printable
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 
 STANDARD_INPUT = "-"
@@ -137,11 +137,6 @@ def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
             yield from _files(each, left_out)
         else:
             left_out[printable(each)] = "not a regular file"
-
-
-def printable(path: Path) -> str:
-    """Return the name of a file as text that UTF-8 can encode; file systems allow any bytes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:

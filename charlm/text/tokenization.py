@@ -18,7 +18,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.atomic import sync_file, write_file
+from charlm.storage.atomic import sha256, sync_file, write_file
 from charlm.storage.files import writing
 from charlm.text.corpus import (
     CORPUS_FILE,
@@ -152,8 +152,7 @@ def _count_characters(
         for part in _parts(text):
             found = np.bincount(_code_points(part))
             counts[: len(found)] += found
-        digest = hashlib.sha256(data).hexdigest()
-        kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=digest)
+        kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=sha256(data))
     return counts, kept
 
 
@@ -188,7 +187,7 @@ def _write_ids(
         file.write(ids_header(size, table.dtype))
         for document, source in kept.items():
             data = document.read()
-            if hashlib.sha256(data).hexdigest() != source.sha256:
+            if sha256(data) != source.sha256:
                 raise CharlmError(f"{document.name}: was changed while it was read; try again when nothing writes it")
             text = decode(data, encoding=config.encoding, name=document.name)
             advance(document.file_bytes())

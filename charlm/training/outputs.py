@@ -241,11 +241,11 @@ class RunOutputs:
         self._metrics.write(to_line(metrics))
 
     def _log_sizes(self) -> dict[str, int]:
-        """Return the number of bytes of each log file, by path inside the run, when all of them are on the disk."""
+        """Return the number of bytes of each log file, by its name, when all of them are on the disk."""
         assert self._metrics is not None, "the logs are not open"
         self._metrics.sync()
         self.events.sync()
-        return {str(path.relative_to(self.run.folder)): path.stat().st_size for path in log_files(self.run.folder)}
+        return {path.name: path.stat().st_size for path in log_files(self.run.folder)}
 
 
 def score_facts(split: str, nats: float, block_means: Sequence[float]) -> dict[str, Any]:
@@ -264,19 +264,18 @@ def rewind(run: Path, sizes: Mapping[str, int]) -> None:
 
     Args:
         run: The folder of the run.
-        sizes: The number of bytes of each file, by path inside the run.
+        sizes: The number of bytes of each file, by its name.
 
     Raises:
         CharlmError: a file cannot be cut.
 
     """
     for path in log_files(run):
-        name = str(path.relative_to(run))
-        size = sizes.get(name, 0)
-        if not size and name != METRICS_FILE:
-            _remove(run / name)
+        size = sizes.get(path.name, 0)
+        if not size and path.name != METRICS_FILE:
+            _remove(path)
         else:
-            _cut(run / name, size)
+            _cut(path, size)
     _remove(run / ENDED_FILE)
 
 

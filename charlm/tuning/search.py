@@ -180,6 +180,7 @@ def search(
         given: dict[str, Any] = {"corpus": corpus, "folder": folder, "engines": engines, "session": session}
 
         def after_trial(_: Any, trial: FrozenTrial) -> None:
+            """Write the best recipe so far, and say how a trial has ended."""
             if trial.state == TrialState.FAIL or (best := _best(study)) is None:
                 return
             _write_best(best, study, space, folder, command)

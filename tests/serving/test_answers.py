@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from charlm.serving.answers import AnswerForm
+from charlm.serving.answers import AnswerForm, to_json
 from charlm.serving.writing import Piece, Token
 
 COMPLETION = AnswerForm("completion", "plays", answer_id="1", created=2)
@@ -20,7 +20,7 @@ def events(data: bytes) -> list[Any]:
 
 def whole(form: AnswerForm, texts: Sequence[Sequence[Piece]]) -> Any:
     """Return an answer that is not streamed."""
-    return json.loads(form.whole(texts, USAGE))
+    return json.loads(to_json(form.whole(texts, USAGE)))
 
 
 def test_a_completion_joins_the_pieces_of_each_text() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from charlm.serving.answers import AnswerForm
+from charlm.serving.answers import AnswerForm, to_json
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
 from charlm.serving.writing import Piece
 
@@ -85,7 +85,7 @@ def test_a_chat_is_read_as_lines() -> None:
 
 def test_an_answer_comes_back_as_part_of_the_next_turn() -> None:
     form = AnswerForm("chat", "m")
-    first = json.loads(form.whole([[Piece("there", finish_reason="stop")]], {}))
+    first = json.loads(to_json(form.whole([[Piece("there", finish_reason="stop")]], {})))
     of_a_client = {"annotations": None, "audio": None, "function_call": None, "tool_calls": None}
     message = {**first["choices"][0]["message"], **of_a_client}
     assert chat(messages=[*MESSAGES, message, {"role": "user", "content": "?"}]).prompts == ["hi\nthere\n?"]
