@@ -1,15 +1,12 @@
 """`CharlmError`, the one exception that a user is meant to read, and the words of its messages.
 
-Words and values are shown in it by the functions here; what pydantic refuses is said in the words of charlm.
+Words and values are shown in it by the functions here.
 """
 
 import reprlib
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, get_args
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from typing import Any, get_args
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Harmless format characters: words of Persian and Hindi need them, and emoji."""
@@ -101,61 +98,3 @@ def check_name(name: str, found: str, names: Iterable[str]) -> None:
     if found not in (*others, last):
         allowed = f"{', '.join(others)} or {last}" if others else last
         raise CharlmError(f"{name}: found {short_repr(found)}; must be {allowed}")
-
-
-_REQUIREMENTS = {
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false",
-    "literal_error": "must be {expected}",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "dict_type": "must be a mapping of keys to values",
-    "model_type": "must be a section, that is a mapping of keys to values",
-    "invalid_key": "a key must be text",
-    "missing": "is missing",
-    "extra_forbidden": "there is no such key here",
-    "greater_than_equal": "must be {ge} or more",
-    "greater_than": "must be more than {gt}",
-    "less_than_equal": "must be {le} or less",
-    "less_than": "must be less than {lt}",
-    "string_too_short": "must have {min_length} characters or more",
-    "string_too_long": "must have {max_length} characters or fewer",
-    "too_short": "must have {min_length} items or more",
-    "too_long": "must have {max_length} items or fewer",
-}
-
-
-def requirement(error: "ErrorDetails") -> str:
-    """Return what a refused value must be, for instance `must be 1 or more`.
-
-    Args:
-        error: One of the errors of a pydantic.ValidationError.
-
-    """
-    if error["type"] in _REQUIREMENTS:
-        facts = {name: _plain(value) for name, value in error.get("ctx", {}).items()}
-        return _REQUIREMENTS[error["type"]].format(**facts)
-    return error["msg"].removeprefix("Value error, ").replace("Input should", "must")
-
-
-def key_path(problem: "ErrorDetails") -> list[str]:
-    """Return the parts of the dotted key that a problem is about, without the kinds that pydantic adds.
-
-    Args:
-        problem: One of the errors of a pydantic.ValidationError. A key that is unknown or missing comes last, and may
-            be spelt like one of these kinds.
-
-    """
-    parts = [str(part) for part in problem["loc"]]
-    named = parts[-1:] if problem["type"] in {"extra_forbidden", "missing"} else []
-    kinds = {"str", "dict[str,any]", "function-after", "[key]"}
-    return [part for part in parts[: len(parts) - len(named)] if part not in kinds] + named
-
-
-def _plain(value: Any) -> Any:
-    """Return a limit with thousands apart, and without the zero after the point of a whole number."""
-    return f"{value:,}".removesuffix(".0") if isinstance(value, int | float) else value

@@ -15,12 +15,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is importe
 
 import fake_runs
 import pytest
-from bundles import make_random_bundle, make_random_parameters
 from commands import charlm
 from hypothesis import settings
+from models import make_random_model, make_random_parameters
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.model_file import TrainedModel, write_model
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 
@@ -114,17 +114,17 @@ def vocabulary() -> Vocabulary:
 
 
 @pytest.fixture
-def bundle(vocabulary: Vocabulary) -> Bundle:
+def trained(vocabulary: Vocabulary) -> TrainedModel:
     """Return a model with random weights: 2 layers of 4 units over the vocabulary."""
     facts = {"step": 7, "epoch": 1, "score": {"nats_per_char": 1.5}}
-    return make_random_bundle(vocabulary=vocabulary, layers=2, facts=facts)
+    return make_random_model(vocabulary=vocabulary, layers=2, facts=facts)
 
 
 @pytest.fixture
-def bundle_folder(bundle: Bundle, tmp_path: Path) -> Path:
-    """Return the folder of the same bundle on disk."""
-    write_bundle(tmp_path / "bundle", bundle)
-    return tmp_path / "bundle"
+def model_file(trained: TrainedModel, tmp_path: Path) -> Path:
+    """Return the same model as a file."""
+    write_model(tmp_path / "model.safetensors", trained)
+    return tmp_path / "model.safetensors"
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.network.architecture import architecture
+from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters, parameters_from_tensors
 from charlm.text.batches import Batches
-from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics, Tensors
+from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
 
 LEARNING_RATE_SCALE = 20.0
 
@@ -36,7 +37,7 @@ class Faults:
     loss: Callable[[int, float], float | None] = lambda _step, _rate: None
     """Returns the loss that a step reports at a learning rate; None = the true one."""
     weights: Callable[[int], float] = lambda _step: 1.0
-    """Returns a factor for the weights that are evaluated and saved in bundles."""
+    """Returns a factor for the weights that are evaluated and saved in models."""
     state: Callable[[int], float] = lambda _step: 0.0
     """Returns a number that is added to the tensors that are saved."""
 
@@ -140,7 +141,7 @@ class FakeEngine(Engine):
         tensors: dict[str, NDArray[Any]] = {name: np.array(getattr(self, name)) for name in names}
         if shift:
             tensors["bias"] = self.bias + np.float32(shift)
-        return tensors | {f"weights/{name}": tensor for name, tensor in self.weights().items()}
+        return tensors | self.parameters().tensors()
 
     def shapes(self) -> Shapes:
         return {name: tensor.shape for name, tensor in self.tensors().items()}

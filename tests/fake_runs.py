@@ -12,8 +12,9 @@ from typing import Any
 from fake_engine import FakeEngine, FakeEngines, Faults
 
 from charlm.config.file import Overrides, parse_overrides
+from charlm.network.model_file import read_tensors, tensors_sha256
 from charlm.runs.parent import read_initial, read_parent
-from charlm.runs.run import Run, begin_run, open_run, scratch_run
+from charlm.runs.run import Run, begin_run, open_run, run_folder
 from charlm.training import loop
 from charlm.training.interface import Engine
 from charlm.training.loop import Outcome
@@ -68,6 +69,14 @@ def check_same(found: Trained, expected: Trained) -> None:
     assert found.files() == expected.files()
 
 
+def check_same_end(found: Trained, expected: Trained) -> None:
+    """Check that two runs have ended alike, of which one was interrupted and has a checkpoint of that step."""
+    assert found.repeatable_metrics == expected.repeatable_metrics
+    last = f"step-{expected.outcome.progress.step}.safetensors"
+    wanted = {name: data for name, data in expected.files().items() if "step-" not in name or name == last}
+    assert found.files() | wanted == found.files()
+
+
 def ticking(seconds: float) -> Callable[[], float]:
     """Return a clock that goes on by some seconds each time it is read."""
     ticks = count()
@@ -75,9 +84,10 @@ def ticking(seconds: float) -> Callable[[], float]:
 
 
 def repeatable_files(run: Path) -> dict[str, bytes]:
-    """Return the files of a run that must not depend on the clock: the state of each checkpoint, best/ and last/."""
-    paths = [*run.glob("checkpoints/*/state.safetensors"), *run.glob("[bl][ea]st/*")]
-    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
+    """Return what of a run must not depend on the clock: the models, and the tensors of each checkpoint."""
+    models = {path.name: path.read_bytes() for path in run.glob("*.safetensors")}
+    checkpoints = {path.name: tensors_sha256(read_tensors(path)[2]) for path in run.glob("checkpoints/*")}
+    return models | {name: digest.encode() for name, digest in checkpoints.items()}
 
 
 def train(
@@ -112,17 +122,17 @@ def begin_with(
     say: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Begin a run of a recipe, perhaps from the weights of a parent."""
-    with scratch_run(folder) as scratch:
+    with run_folder(folder):
         prepared = prepare(
             text,
             recipe=recipe,
             overrides=parse_overrides(overrides),
-            scratch=scratch,
+            folder=folder,
             engines=FakeEngines(),
             parent=None if parent is None else read_parent(parent),
             session=Session(say),
         )
-        return begin_run(folder, prepared.config, prepared.corpus, scratch=scratch, first=prepared.first)
+        return begin_run(folder, prepared.config, prepared.corpus, first=prepared.first)
 
 
 def resume(
@@ -146,7 +156,6 @@ def _train(
 ) -> Trained:
     said: list[str] = []
     with stop_on_signal(said.append) as session:
-        first = read_initial(run.folder, run.config)
-        engine = new_engine(run.config, run.corpus, engines, first_weights=first, session=session)
+        engine = new_engine(run.config, run.corpus, engines, first_weights=read_initial(run), session=session)
         outcome = loop.train(run, engine, resume=resume, session=session, clock=clock)
     return Trained(run.folder, outcome, said, engines.made[0])

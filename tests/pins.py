@@ -20,7 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import safetensors.numpy
 from processes import command_line, settings
+from safetensors import safe_open
 
 from charlm.formats import FormatName
 
@@ -71,7 +73,7 @@ def pin(name: str, folder: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
         "losses": [[line["step"], line["split"], line["nats_per_char"].hex()] for line in lines],
-        "weights": hashlib.sha256((run / "last/weights.safetensors").read_bytes()).hexdigest(),
+        "weights": hashlib.sha256(weights_of(run / "last.safetensors")).hexdigest(),
         "sample": charlm(*("sample", run, "-n", "120", "--seed", "3", "-t", "0.8", "--top-p", "0.95", "-p", "the ")),
         "samples": charlm("sample", run, "-n", "30", "--seed", "3", "-t", "1", "--samples", "3"),
         **{
@@ -79,6 +81,12 @@ def pin(name: str, folder: Path) -> dict[str, Any]:
             for protocol in ("stream", "windows")
         },
     }
+
+
+def weights_of(model: Path) -> bytes:
+    """Return the tensors of a model file, as they were in a file of their own."""
+    with safe_open(model, "numpy") as file:
+        return bytes(safetensors.numpy.save({name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
 
 
 def pin_report(run: Path) -> dict[str, str]:

@@ -1,13 +1,12 @@
 """Run folders without a training: the files that commands and summaries look at."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from charlm.config.file import dump_config, parse_config
-from charlm.network.bundle import Bundle, write_bundle
-from charlm.storage.atomic import sha256
+from charlm.network.model_file import TrainedModel, write_model
 
 
 def names(folder: Path) -> list[str]:
@@ -27,7 +26,7 @@ def metrics_line(**metrics: Any) -> str:
 
 
 def make_run(folder: Path, *, metrics: str = "", **model: Any) -> Path:
-    """Make a run without a bundle, with these contents of metrics.jsonl and these settings under `model`."""
+    """Make a run without a model, with these contents of metrics.jsonl and these settings under `model`."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_config(parse_config({"model": model}, origin="test")), encoding="utf-8")
     (folder / "metrics.jsonl").write_text(metrics, encoding="utf-8")
@@ -36,7 +35,7 @@ def make_run(folder: Path, *, metrics: str = "", **model: Any) -> Path:
 
 def make_scored_run(
     folder: Path,
-    bundle: Bundle,
+    trained: TrainedModel,
     nats: float,
     *,
     split: str = "validation",
@@ -44,10 +43,10 @@ def make_scored_run(
     seconds: float = 2.0,
     **model: Any,
 ) -> Path:
-    """Make a run whose bundle best/ has a score, and whose training of 1,000 characters took some seconds."""
+    """Make a run whose best model has a score, and whose training of 1,000 characters took some seconds."""
     run = make_run(folder, metrics=metrics_line(step=9, characters=1000, seconds=seconds), **model)
     facts = {"step": 7, "epoch": 1.0, "score": {"split": split, "nats_per_char": nats, "block_means": [*block_means]}}
-    write_bundle(run / "best", Bundle(**{**vars(bundle), "facts": facts}))
+    write_model(run / "best.safetensors", TrainedModel(**{**vars(trained), "facts": facts}))
     return run
 
 
@@ -67,19 +66,10 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def change_checkpoint(checkpoint: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the facts in the progress.json of a checkpoint, and renew its checksum."""
-    path = checkpoint / "progress.json"
-    facts = json.loads(path.read_text())["checkpoint"]
-    change(facts)
-    body = json.dumps(facts, indent=2)
-    path.write_text(f'{{"sha256": "{sha256(body.encode())}", "checkpoint": {body}}}\n')
-
-
 def read_events(run: Path) -> Any:
     """Return what TensorBoard reads of a run, every tensor of it."""
-    from tensorboard.backend.event_processing import event_accumulator
+    from tensorboard.backend.event_processing import plugin_event_accumulator
 
-    events = event_accumulator.EventAccumulator(str(run), size_guidance={"tensors": 0})
+    events = plugin_event_accumulator.EventAccumulator(str(run), size_guidance={"tensors": 0})
     events.Reload()
     return events

@@ -9,7 +9,7 @@ from commands import charlm
 from corpora import write_texts
 
 from charlm.api.model import load
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import read_model
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ FIVE_STEPS = (
 
 def sample(run: Path, *arguments: str | int) -> str:
     """Return 20 characters from the last model of a run."""
-    command = charlm("sample", run / "last", "-n", 20, "--seed", 1, *arguments)
+    command = charlm("sample", run / "last.safetensors", "-n", 20, "--seed", 1, *arguments)
     assert command.exit_code == 0, command.stderr
     return command.stdout
 
@@ -46,7 +46,7 @@ def train(folder: Path, *texts: str, settings: tuple[str, ...] = ()) -> Path:
 )
 def test_any_text_can_be_trained_on_sampled_and_scored(text: str, distinct: int, tmp_path: Path) -> None:
     run = train(tmp_path, text)
-    assert len(read_bundle(run / "last").vocabulary) == distinct
+    assert len(read_model(run / "last.safetensors").vocabulary) == distinct
     written = sample(run)
     assert len(written) == 20
     assert set(written) <= set(unicodedata.normalize("NFC", text))

@@ -1,4 +1,4 @@
-"""Files of every released format can still be read: bundles, and a run that can be resumed."""
+"""Files of every released format can still be read: models, and a run that can be resumed."""
 
 import json
 import shutil
@@ -10,13 +10,13 @@ import pytest
 from commands import charlm
 
 from charlm.api.model import load
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import FORMAT, read_model
 from charlm.training import checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS = sorted(GOLDEN.glob("format-*"))
 NEWEST = FORMATS[-1]
-BUNDLES = ("bundle", "run/best", "run/last")
+MODELS = ("model.safetensors", "run/best.safetensors", "run/last.safetensors")
 
 
 def expected(folder: Path) -> dict[str, Any]:
@@ -25,26 +25,26 @@ def expected(folder: Path) -> dict[str, Any]:
 
 
 def test_the_present_format_has_golden_files() -> None:
-    assert NEWEST.name == f"format-{checkpoints.FORMAT}"
+    assert NEWEST.name == f"format-{FORMAT}"
 
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-@pytest.mark.parametrize("bundle", BUNDLES)
-def test_the_weights_and_the_most_likely_text_of_a_golden_bundle_have_not_changed(folder: Path, bundle: str) -> None:
-    weights = expected(folder)[bundle]["weights"]
-    found = read_bundle(folder / bundle).parameters.tensors()
+@pytest.mark.parametrize("name", MODELS)
+def test_the_weights_and_the_most_likely_text_of_a_golden_model_have_not_changed(folder: Path, name: str) -> None:
+    weights = expected(folder)[name]["weights"]
+    found = read_model(folder / name).parameters.tensors()
     assert found.keys() == weights.keys()
-    for name, tensor in found.items():
-        np.testing.assert_array_equal(tensor, np.array(weights[name], np.float32))
-    text = load(folder / bundle).generate(length=40, temperature=0, ignore_end=True)
-    assert str(text) == expected(folder)[bundle]["text"]
+    for tensor_name, tensor in found.items():
+        np.testing.assert_array_equal(tensor, np.array(weights[tensor_name], np.float32))
+    text = load(folder / name).generate(length=40, temperature=0, ignore_end=True)
+    assert str(text) == expected(folder)[name]["text"]
 
 
-def test_the_checkpoint_of_the_newest_format_has_the_weights_of_the_last_bundle() -> None:
+def test_the_checkpoint_of_the_newest_format_has_the_weights_of_the_last_model() -> None:
     kept = checkpoints.restore(NEWEST / "run/checkpoints", warn=pytest.fail)
     assert kept.facts.progress.step == 10
-    for name, tensor in read_bundle(NEWEST / "run/last").parameters.tensors().items():
-        np.testing.assert_array_equal(kept.tensors[f"weights/{name}"], tensor)
+    for name, tensor in read_model(NEWEST / "run/last.safetensors").parameters.tensors().items():
+        np.testing.assert_array_equal(kept.tensors[name], tensor)
 
 
 def test_training_can_be_resumed_from_the_checkpoint_of_the_newest_format(tmp_path: Path) -> None:

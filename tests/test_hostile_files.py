@@ -4,26 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bundles import change_model
 
 from charlm.config.file import load_config
 from charlm.engine.cluster import cluster_of_environment
 from charlm.errors import CharlmError
-from charlm.network.bundle import read_bundle, read_model
+from charlm.network.model_file import read_model
 from charlm.runs.metrics import read_metrics, read_position
-from charlm.storage.atomic import sha256
 from charlm.text.corpus import read_manifest
-from charlm.text.vocabulary import read_vocabulary
 from charlm.training.checkpoints import restore
 
 
 def read_checkpoint(path: Path) -> object:
-    """Restore the checkpoint of a progress.json; what is told about a damaged one is raised."""
+    """Restore a checkpoint; what is told about a damaged one is raised."""
 
     def refuse(message: str) -> None:
         raise CharlmError(message)
 
-    return restore(path.parent.parent, warn=refuse)
+    return restore(path.parent, warn=refuse)
 
 
 def read_space(path: Path) -> object:
@@ -40,10 +37,9 @@ def read_variable(path: Path) -> object:
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "recipe": ("mine.yaml", load_config),
     "space": ("space.yaml", read_space),
-    "model": ("model.json", lambda path: read_model(path.parent)),
-    "vocabulary": ("vocabulary.json", read_vocabulary),
+    "model": ("best.safetensors", read_model),
     "corpus": ("corpus.json", lambda path: read_manifest(path.parent)),
-    "checkpoint": ("checkpoints/step-000000001/progress.json", read_checkpoint),
+    "checkpoint": ("checkpoints/step-1.safetensors", read_checkpoint),
     "metrics": ("metrics.jsonl", read_metrics),
     "end of the metrics": ("metrics.jsonl", read_position),
     "cluster": ("TF_CONFIG", read_variable),
@@ -78,13 +74,3 @@ def test_what_is_not_such_a_file_is_refused_in_a_short_line(reader: str, name: s
     assert path.name in message or f"{path.parent}: damaged" in message
     assert message.isprintable()
     assert len(message.replace(str(tmp_path), "")) < 300
-
-
-@pytest.mark.parametrize("name", ["vocabulary.json", "config.yaml"])
-def test_a_file_of_a_bundle_that_is_not_utf_8_is_refused_although_its_checksum_is_right(
-    name: str, bundle_folder: Path
-) -> None:
-    (bundle_folder / name).write_bytes(b"\xff")
-    change_model(bundle_folder, lambda model: model["sha256"].update({name: sha256(b"\xff")}))
-    with pytest.raises(CharlmError, match=rf"{name}: damaged: not UTF-8$"):
-        read_bundle(bundle_folder)

@@ -53,15 +53,15 @@ def test_help_imports_only_click_and_information_neither_tensorflow_nor_numpy() 
 
 
 def test_sampling_imports_numpy_and_safetensors_alone_and_what_does_not_train_neither_tensorflow_nor_torch(
-    bundle_folder: Path, trained_run: Path
+    model_file: Path, trained_run: Path
 ) -> None:
     Path("text.txt").write_text("abba", encoding="utf-8")
     sampled, *others = imported_by_commands(
-        f"sample {bundle_folder} -n 3 -t 1",
-        f"evaluate {bundle_folder} text.txt",
+        f"sample {model_file} -n 3 -t 1",
+        f"evaluate {model_file} text.txt",
         f"runs {trained_run}",
         "tokenize text.txt --out corpus",
-        f"export {bundle_folder} --format torch --out out",
+        f"export {model_file} --format torch --out out",
     )
     assert sampled & HEAVY == {"numpy", "safetensors"}
     for packages in (sampled, *others):
@@ -106,7 +106,7 @@ def test_completing_imports_only_click() -> None:
 # The library
 
 
-def test_the_library_imports_what_is_used_when_it_is_used(bundle_folder: Path) -> None:
+def test_the_library_imports_what_is_used_when_it_is_used(model_file: Path) -> None:
     """What trains and scores does not import TensorFlow before it is called."""
     steps = (
         "import sys, charlm\ntry:\n    raise charlm.CharlmError('wrong')\nexcept charlm.CharlmError:\n    pass",
@@ -114,7 +114,7 @@ def test_the_library_imports_what_is_used_when_it_is_used(bundle_folder: Path) -
         "charlm.train, charlm.evaluate",
     )
     program = "".join(f"{step}\nprint(*sys.modules, file=sys.stderr)\n" for step in steps)
-    caught, generated, trains = imported_by_program(program, bundle_folder)
+    caught, generated, trains = imported_by_program(program, model_file)
     assert caught.isdisjoint({*HEAVY, "click"})
     assert generated & {*HEAVY, "click"} == {"numpy", "safetensors"}
     assert trains.isdisjoint({*TENSORFLOW, "click"})

@@ -20,16 +20,16 @@ def shell(line: str, *arguments: str | Path, **environment: str) -> "subprocess.
 
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
-def test_a_full_disk_behind_standard_output_is_one_line(extra: list[str], bundle_folder: Path) -> None:
-    done = shell('"$@" > /dev/full', "sample", bundle_folder, "-n", "5", *extra)
+def test_a_full_disk_behind_standard_output_is_one_line(extra: list[str], model_file: Path) -> None:
+    done = shell('"$@" > /dev/full', "sample", model_file, "-n", "5", *extra)
     assert done.returncode == 1
     assert done.stderr.endswith(b"charlm: standard output: No space left on device\n")
     assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("environment", [{"PYTHONUTF8": "0", "LC_ALL": "C"}, {"TERM": "dumb"}])
-def test_a_locale_or_a_terminal_without_features_is_enough(environment: dict[str, str], bundle_folder: Path) -> None:
-    done = shell('"$@"', "sample", bundle_folder, "-p", "ab", "-n", "3", **environment)
+def test_a_locale_or_a_terminal_without_features_is_enough(environment: dict[str, str], model_file: Path) -> None:
+    done = shell('"$@"', "sample", model_file, "-p", "ab", "-n", "3", **environment)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -50,4 +50,4 @@ def test_a_message_that_the_encoding_cannot_express_is_still_a_line() -> None:
     assert done.returncode == 1
     assert done.stderr.count(b"\n") == 1
     assert done.stderr.startswith(b"charlm: ")
-    assert done.stderr.endswith(b": no such folder; must be a run or a bundle\n")
+    assert done.stderr.endswith(b": no such file or folder; must be a run or a model file\n")

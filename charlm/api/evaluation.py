@@ -14,9 +14,8 @@ from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.scoring import Score, ScoringProtocol, mean_score, score_ids
-from charlm.network.architecture import CONFIG_FILE
 from charlm.network.rnn import Floats
-from charlm.runs.folder import CORPUS, is_run
+from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.run import run_corpus
 from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
@@ -62,7 +61,7 @@ def evaluate(
     """Score a model on a text in a file; for a text in memory there is `Model.score`.
 
     Args:
-        model: What `charlm.load` returned; or what it takes: a run or a bundle folder, or a part of the name of a run.
+        model: What `charlm.load` returned; or what it takes: a run, a model file, or a part of the name of a run.
         text: A file, a folder of files, a corpus, or - for standard input; None = the text that the model was trained
             on, if it lies in its run. Characters that the model does not know are left out.
         split: The part of the text to score; None = all of `text`, or the validation part of the run's own.
@@ -82,7 +81,7 @@ def evaluate(
         check_choice("split", split, Split)
     model = model if isinstance(model, Model) else load(model)
     is_needed = text is None or copies or baselines  # it is read once, to check that it is the text of the run
-    corpus = run_corpus(model.folder.absolute(), model.bundle) if is_needed else None
+    corpus = run_corpus(model.path, model.trained) if is_needed else None
     if copies and corpus is None:
         raise CharlmError(f"{_missing_corpus(model)}: --copies needs the training text")
     training = None if corpus is None else corpus.split("train")
@@ -93,7 +92,7 @@ def evaluate(
 
     # Values that are not finite raise a CharlmError. A stream has small products, and many streams have own threads.
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
-        blocks = score_ids(model.bundle.parameters, ids, protocol=protocol, window=window)
+        blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
         score = mean_score(_shown(blocks, length=len(ids), show_progress=show_progress))
     others = baseline_nats(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
@@ -126,7 +125,7 @@ def text_to_score(
         model: What `charlm.load` returned.
         text: A file, a folder of files, a corpus, or - for standard input; None = the text of the run.
         split: Which part of it; None = all of `text`, or the validation part of the run's own text.
-        corpus: The text of the run; None = the bundle is not in a run.
+        corpus: The text of the run; None = the model is not in a run.
 
     Returns:
         A name of the text for the user, its ids, integers [n]; n may be 0; and how often each character occurs that was
@@ -142,12 +141,12 @@ def text_to_score(
         split = split or "validation"
         return f"{split} text of the run", corpus.split(split), Counter()
     config = model.config.corpus
-    check_encoding(config.encoding, key=f"{model.folder / CONFIG_FILE}: corpus.encoding")
+    check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     name = str(text) if split is None else f"{split} part of {text}"
     return name, *encode_text(Path(text), model.vocabulary, config, split=split)
 
 
 def _missing_corpus(model: Model) -> str:
     """Return why the training text of a model is not known."""
-    folder = model.folder.absolute().parent
-    return f"{folder / CORPUS}: missing" if is_run(folder) else f"{model.folder}: a bundle without its run"
+    run = run_of(model.path)
+    return f"{model.path}: a model without its run" if run is None else f"{run / CORPUS}: missing"

@@ -20,8 +20,7 @@ from charlm.runs.folder import model_name
 from charlm.runs.run import run_corpus
 from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
 from charlm.sampling.sampler import Sampler
-from charlm.storage.atomic import write_file, write_folder
-from charlm.storage.files import writing
+from charlm.storage.files import write_file, writing
 from charlm.text.corpus import Corpus
 
 CHECKED_CHARACTERS, CHECKED_LOGITS = 10_000, 1 << 22
@@ -46,8 +45,8 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
 
     Args:
         model: What `charlm.load` returned.
-        out: The folder to write, missing or empty: the export, a model card, a license, and the bundle, so that
-            charlm can load the folder too. Or a file with the suffix .html, .onnx or .keras of the format, which is
+        out: The folder to write, missing or empty: the export, a model card, a license, and the model file, so
+            that charlm reads it too. Or a file with the suffix .html, .onnx or .keras of the format, which is
             replaced: then the export alone is written.
         format: html, onnx, torch, keras or c.
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
@@ -64,13 +63,13 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
     is_file = _is_single_file(path, format)
     if not is_file:
         _check_is_free(path, suffix=found.suffix)
-    title = escape_controls(model_name(model.folder)) or "charlm"
-    files = found.export(model.bundle, title)
-    corpus = run_corpus(model.folder, model.bundle) if check else None
+    title = escape_controls(model_name(model.path)) or "charlm"
+    files = found.export(model.trained, title)
+    corpus = run_corpus(model.path, model.trained) if check else None
     checked = None
     if check:
         ids = text_to_check(model, corpus)
-        checked = check_export(files, ids, bundle=model.bundle, program=found.reader, read_logits=found.read_logits)
+        checked = check_export(files, ids, model=model.trained, program=found.reader, read_logits=found.read_logits)
         if not checked.has_passed:
             raise CharlmError(
                 f"--check: a logit of {checked.program} differs by {checked.largest_difference:.2g} over "
@@ -81,7 +80,10 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
         files = {path.name: data}
         write_file(path, data)
     else:
-        write_folder(path, hub_files(model.bundle, found, files, title=title))
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        for name, data in hub_files(model.trained, found, files, title=title).items():
+            write_file(path / name, data)
     return Export(path, {name: len(data) for name, data in files.items()}, checked)
 
 
@@ -112,6 +114,6 @@ def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
             if len(ids) >= length or (split == "train" and len(ids)):
                 return np.asarray(ids, np.int64)
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-        *_, state = read_prompt(model.bundle.parameters, encode_prompt(model.vocabulary, ""))
-        generated = choose_ids(model.bundle, state, sampler=Sampler(), seed=1, length=length)
+        *_, state = read_prompt(model.trained.parameters, encode_prompt(model.vocabulary, ""))
+        generated = choose_ids(model.trained, state, sampler=Sampler(), seed=1, length=length)
         return np.array([index for index, _ in generated])

@@ -14,7 +14,7 @@ from charlm.errors import CharlmError, check_name
 from charlm.inspection import report as reporting
 from charlm.inspection.report import SECTIONS, Report, inspect_run, wanted
 from charlm.inspection.section import Subject
-from charlm.runs.folder import is_run
+from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def inspect(
     """Find out what a network does: how far it remembers, what its units follow, where it errs; no TensorFlow.
 
     Args:
-        run: A run or a bundle folder, a part of the name of a run, or a loaded model; None = the newest run under
+        run: A run or a model file, a part of the name of a run, or a loaded model; None = the newest run under
             runs/.
         text: As for `inspect_runs`.
         only: As for `inspect_runs`.
@@ -85,7 +85,7 @@ def inspect_runs(
     """Make a report on each of some runs; no TensorFlow.
 
     Args:
-        runs: Runs or bundle folders, parts of the names of runs, or loaded models; none = the newest run under runs/.
+        runs: Runs or model files, parts of the names of runs, or loaded models; none = the newest run under runs/.
         out: The page to write, on which the runs stand side by side; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation text of each run.
         only: The parts of the report to make, by the keys of its JSON, for instance ["usable_context"]; none = all.
@@ -127,12 +127,11 @@ def inspect_runs(
 
 
 def _subject(model: Model, path: str | Path | None, text: str | Path | None) -> Subject:
-    folder = model.folder.absolute()
-    corpus = run_corpus(folder, model.bundle)
+    corpus = run_corpus(model.path, model.trained)
     name, ids, left_out = text_to_score(model, text, split=None, corpus=corpus)
     return Subject(
-        name=str(path or (model.folder.parent if is_run(folder.parent) else model.folder)),
-        bundle=model.bundle,
+        name=str(path or run_of(model.path) or model.path),
+        trained=model.trained,
         text_name=name,
         ids=ids,
         training_ids=None if corpus is None else corpus.split("train"),

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, check_choice
-from charlm.network.architecture import CONFIG_FILE
-from charlm.network.bundle import Bundle, read_bundle
+from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.rnn import Floats, State, read_outputs
-from charlm.runs.folder import find_bundle
+from charlm.runs.folder import find_model
 from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
@@ -38,17 +37,17 @@ def load(
     """Load a trained model.
 
     Args:
-        path: A run, of which the model with the best score is taken, or a bundle folder, or a part of the name of one
-            run under runs/; None = the newest run there.
-        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best/ yet and
-            last/ is taken; None = no line.
+        path: A model file or a checkpoint; or a run, of which the model with the best score is taken, or a part of the
+            name of one run under runs/; or river-plays; None = the newest run.
+        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best model yet
+            and the last one is taken; None = no line.
 
     Raises:
         CharlmError: there is no model, or it is damaged.
 
     """
-    folder = find_bundle(None if path is None else Path(path), say=say)
-    return Model(folder, read_bundle(folder))
+    file = find_model(None if path is None else Path(path), say=say)
+    return Model(file, read_model(file))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,30 +76,30 @@ class Model:
     Characters that it does not know are left out of a text.
     """
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
-        self.folder = folder
-        """The folder of the bundle."""
-        self.bundle = bundle
+    def __init__(self, path: Path, trained: TrainedModel) -> None:
+        self.path = path
+        """The file of the model."""
+        self.trained = trained
         """The network, its vocabulary and its config."""
 
     def __repr__(self) -> str:
-        shape = self.bundle.architecture
-        return f"<Model {self.folder}: {shape.layers} x {shape.units} units, {shape.vocabulary_size} ids>"
+        shape = self.trained.architecture
+        return f"<Model {self.path}: {shape.layers} x {shape.units} units, {shape.vocabulary_size} ids>"
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The characters by id."""
-        return self.bundle.vocabulary
+        return self.trained.vocabulary
 
     @cached_property
     def config(self) -> "Config":
-        """Every setting of the run that made the model; raises CharlmError if its config.yaml is not a config."""
-        return self.bundle.parse_config(origin=str(self.folder / CONFIG_FILE))
+        """Every setting of the run that made the model; raises CharlmError if the file does not have such."""
+        return self.trained.parse_config(origin=str(self.path))
 
-    @cached_property
+    @property
     def sampling_temperature(self) -> float:
-        """The temperature of the recipe, 0 or more; raises CharlmError if the config.yaml is not a config."""
-        return self.bundle.sampling_temperature(origin=str(self.folder / CONFIG_FILE))
+        """The temperature of the recipe, 0 or more."""
+        return self.trained.sampling_temperature
 
     def zero_state(self, batch: int = 1) -> State:
         """Return the state before the first character: zeros, one float32 [batch, H] for each layer.
@@ -111,7 +110,7 @@ class Model:
         """
         if batch < 0:
             raise CharlmError(f"batch: found {batch}; must be 0 or more")
-        return self.bundle.parameters.zero_state(batch)
+        return self.trained.parameters.zero_state(batch)
 
     def step(self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None) -> tuple[Floats, State]:
         """Read one character in each of B streams.
@@ -129,7 +128,7 @@ class Model:
         """
         ids = _check_ids(ids, len(self.vocabulary))
         expected = self.zero_state(len(ids))
-        return self.bundle.parameters.step(ids, expected if state is None else _check_state(state, expected))
+        return self.trained.parameters.step(ids, expected if state is None else _check_state(state, expected))
 
     def logits(
         self,
@@ -151,7 +150,7 @@ class Model:
 
         """
         ids = self._encode(text)
-        return self.bundle.parameters.unroll(ids[:, None], self._first_state(state))[0][:, 0]
+        return self.trained.parameters.unroll(ids[:, None], self._first_state(state))[0][:, 0]
 
     def score(
         self,
@@ -186,7 +185,7 @@ class Model:
             raise CharlmError(f"state: given with the protocol {protocol}; only a stream begins at a state")
         ids, first = self._encode(text), self._first_state(state)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise a CharlmError
-            blocks = score_ids(self.bundle.parameters, ids, protocol=protocol, window=window, state=first)
+            blocks = score_ids(self.trained.parameters, ids, protocol=protocol, window=window, state=first)
             return np.concatenate([block.ravel() for block in blocks])
 
     def states(
@@ -209,7 +208,7 @@ class Model:
 
         """
         first = tuple(layer[0] for layer in self._first_state(state))
-        return read_outputs(self.bundle.parameters, self._encode(text), first)
+        return read_outputs(self.trained.parameters, self._encode(text), first)
 
     def surprise(self, text: str) -> "Surprise":
         """Return the loss of each character of a text, which a notebook colours; raises what `score` raises."""
@@ -247,7 +246,7 @@ class Model:
             An iterator over the pieces of the text; `str` of it is the whole text.
 
         Raises:
-            CharlmError: an argument is out of range, or the temperature is left to a config.yaml that is not a config.
+            CharlmError: an argument is out of range.
 
         """
         wanted = TextRequest(
@@ -263,7 +262,7 @@ class Model:
             stop="" if stop is None else stop,
             ignore_end=ignore_end,
         )
-        return generate_text(self.bundle, wanted)
+        return generate_text(self.trained, wanted)
 
     def _first_state(self, state: Sequence[Floats] | None) -> State:
         expected = self.zero_state()

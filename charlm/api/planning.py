@@ -11,7 +11,7 @@ from charlm.engine.factory import start_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.hardware import peak_memory_bytes
 from charlm.network.architecture import Architecture, architecture
-from charlm.storage.atomic import temporary_folder
+from charlm.storage.files import temporary_folder
 from charlm.text.findings import TextFacts, describe_text
 from charlm.training.preparation import Text, prepare
 from charlm.training.schedule import Schedule, make_schedule
@@ -118,7 +118,7 @@ def plan(
             text,
             recipe=recipe,
             overrides=parse_overrides(overrides),
-            scratch=folder,
+            folder=folder,
             engines=engines,
             session=session,
         )

@@ -10,17 +10,16 @@ from charlm.config.recipes import find_recipe
 from charlm.engine.cluster import Cluster
 from charlm.engine.factory import KerasEngines, start_engines
 from charlm.engine.runtime import check_tensorflow
-from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
-from charlm.runs.folder import CORPUS, TEACHERS, check_is_run, find_run, newest_unfinished_run
+from charlm.network.model_file import read_model
+from charlm.runs.folder import CONFIG_FILE, CORPUS, INIT, TEACHERS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.parent import read_initial, read_parent
-from charlm.runs.run import begin_run, discarded_if_refused, open_run, scratch_run
-from charlm.storage.atomic import temporary_folder
-from charlm.text.corpus import Corpus, is_corpus
+from charlm.runs.run import begin_run, open_run, run_folder
+from charlm.storage.files import temporary_folder
+from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize as write_corpus
-from charlm.text.vocabulary import read_vocabulary
 from charlm.training.loop import Outcome
-from charlm.training.preparation import Text, as_sources, new_engine, prepare
-from charlm.training.signals import OnEvaluation, OnStep, Session, Stopped, ignore, stop_on_signal
+from charlm.training.preparation import Text, as_sources, new_engine, prepare, read_text, text_name
+from charlm.training.signals import OnEvaluation, OnStep, Session, ignore, stop_on_signal
 from charlm.training.timing import check_minutes, fit_to_minutes
 from charlm.training.trainer import train_run
 
@@ -79,10 +78,10 @@ def train(
         minutes: How long the call should take. Some steps are timed, and the number of steps that fit replaces the
             `training.epochs` and `training.steps` of the recipe; it is in the config of the run, which can so be
             repeated. None = as long as the recipe says.
-        init: The model whose weights training begins with: a run, whose best one counts, or a bundle. Characters are
-            matched by what they are, and the shape of the network is that of the model. None = the first weights are
-            drawn at random.
-        run: The folder of the run, missing or empty; None = a new one under runs/.
+        init: The model whose weights training begins with: a run, whose best one counts, or a model file. Characters
+            are matched by what they are, and the shape of the network is that of the model. None = the first weights
+            are drawn at random.
+        run: The folder of the run, missing or empty; None = a new one under runs/, named by the time and the text.
         cluster: Several machines that share the run, each of which calls this with the same arguments, on its own
             copies of the text and of models, but for `cluster.task`; only the chief writes `run`. None = this one
             alone.
@@ -112,14 +111,14 @@ def train(
     with (
         stop_on_signal(say, show_progress=show_progress, on_step=on_step, on_evaluation=on_evaluation) as session,
         start_engines(session, cluster) as engines,
-        _own_folder(None if run is None else Path(run), engines) as folder,
-        scratch_run(folder) as scratch,
+        _own_folder(None if run is None else Path(run), engines) as own,
+        run_folder(own, text_name=text_name(text)) as folder,
     ):
         prepared = prepare(
             text,
             recipe=recipe,
             overrides=given,
-            scratch=scratch,
+            folder=folder,
             engines=engines,
             session=session,
             parent=None if init is None else read_parent(Path(init)),
@@ -128,8 +127,8 @@ def train(
             session.say(line)
         engine = prepared.new_engine(engines, session=session)
         config = fit_to_minutes(prepared, engine, engines, minutes=minutes, started=started, session=session)
-        begun = begin_run(folder, config, prepared.corpus, scratch=scratch, first=prepared.first)
-        with discarded_if_refused(begun), _quiet_followers(engines, session):
+        begun = begin_run(folder, config, prepared.corpus, first=prepared.first)
+        with _quiet_followers(engines, session):
             return train_run(begun, engines, engine=engine, session=session)
 
 
@@ -184,7 +183,7 @@ def resume(
             begun.config,
             begun.corpus,
             engines,
-            first_weights=read_initial(begun.folder, begun.config),
+            first_weights=read_initial(begun),
             session=session,
         )
         with _quiet_followers(engines, session):
@@ -198,11 +197,7 @@ def _own_folder(folder: Path | None, engines: KerasEngines) -> Iterator[Path | N
         yield folder
         return
     with temporary_folder() as scratch:
-        try:
-            yield scratch / "run"
-        except Stopped as stopped:
-            stopped.run = None
-            raise
+        yield scratch / "run"
 
 
 def _quiet_followers(engines: KerasEngines, session: Session) -> contextlib.AbstractContextManager[None]:
@@ -212,11 +207,10 @@ def _quiet_followers(engines: KerasEngines, session: Session) -> contextlib.Abst
 
 def _add_text(folder: Path, text: Text, run: str | Path | None) -> None:
     """Give the copy of a run its text, which is on this machine: as the user names it, or in the folder of the run."""
-    sources = as_sources(text if text is not None else find_run(None if run is None else Path(run)) / CORPUS)
-    if len(sources) == 1 and is_corpus(Path(sources[0])):
-        (folder / CORPUS).symlink_to(Path(sources[0]).resolve(), target_is_directory=True)
-    else:
-        config, known = load_config(folder / CONFIG_FILE), read_vocabulary(folder / VOCABULARY_FILE)
-        write_corpus(sources, folder / CORPUS, config.corpus, known=known)
+    if text is None:
+        text = find_run(None if run is None else Path(run)) / CORPUS
+    config = load_config(folder / CONFIG_FILE)
+    known = None if config.training.first_weights is None else read_model(folder / INIT).vocabulary
+    read_text(text, folder / CORPUS, config.corpus, known=known)
     for teacher in (folder / TEACHERS).glob("*/"):
         (teacher / CORPUS).symlink_to(Path("..", "..", CORPUS), target_is_directory=True)

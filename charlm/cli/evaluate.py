@@ -92,7 +92,7 @@ def evaluate(
     )
     how = protocol if protocol == "stream" else f"windows of {window}"
     if as_json:
-        print_result(json.dumps({"model": str(model.folder), "protocol": how, **_figures(found)}, default=asdict))
+        print_result(json.dumps({"model": str(model.path), "protocol": how, **_figures(found)}, default=asdict))
     else:
         print_result(*_lines(model, found, how=how))
     if found.left_out:
@@ -116,7 +116,7 @@ def _figures(found: "Evaluation") -> dict[str, Any]:
 def _lines(model: "Model", found: "Evaluation", *, how: str) -> Iterator[str]:
     from charlm.evaluation.scoring import ERROR_BLOCK
 
-    yield f"{model.folder}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
+    yield f"{model.path}: {found.text}, {counted(found.score.characters, 'character')}, {how}"
     yield from _table(found)
     if (error := found.score.standard_error) is not None:
         yield f"  standard error of this model's mean, by blocks of {ERROR_BLOCK} characters: {error:.4f} nats"

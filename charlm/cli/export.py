@@ -49,7 +49,7 @@ def export(
 ) -> None:
     """Write a model for another program.
 
-    The folder that is written also has a model card, a license and the bundle, so that charlm can read it.
+    The folder that is written also has a model card, a license and the model file, which charlm reads.
     """
     from dataclasses import asdict
 

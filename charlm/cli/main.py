@@ -102,9 +102,9 @@ def schema() -> None:
     An editor that knows YAML schemas completes and checks a recipe whose first line is
     "# yaml-language-server: $schema=schema.json".
     """
-    from charlm.config.schema import json_schema
+    from charlm.config.schema import Config
 
-    print_result(*json.dumps(json_schema(), indent=2).splitlines())
+    print_result(*json.dumps(Config.model_json_schema(), indent=2).splitlines())
 
 
 @main.command(

@@ -140,7 +140,7 @@ run_argument = click.argument(
     required=False,
     type=FOLDER,
     shell_complete=suggest_runs,
-    help=f"Folder of a run or of a bundle, {_NAME}; or river-plays, the model that comes with charlm.  "
+    help=f"A run or a model file, {_NAME}; or river-plays, the model that comes with charlm.  "
     "[default: the newest run]",
 )
 models_argument = click.argument(
@@ -148,7 +148,7 @@ models_argument = click.argument(
     nargs=-1,
     type=FOLDER,
     shell_complete=suggest_runs,
-    help=f"Folders of runs or of bundles, {_NAME}.  [default: the newest run]",
+    help=f"Runs or model files, {_NAME}.  [default: the newest run]",
 )
 runs_argument = click.argument(
     "runs", nargs=-1, type=FOLDER, shell_complete=suggest_runs, help=f"Folders of runs, {_NAME}.  [default: all runs]"

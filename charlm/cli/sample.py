@@ -124,15 +124,15 @@ def sample(
     if left_out:
         say(describe_left_out(left_out, "the prompt"))
     if samples == 1 and not as_json:
-        streamed = generate_text(model.bundle, wanted)
+        streamed = generate_text(model.trained, wanted)
         _stream(streamed, prompt=prompt)
         if wanted.sampler.temperature == 0 and length and str(streamed).isspace():
             say("-t 0 always writes the most likely character, here only blanks; -t 0.5 varies")
         return
-    numbered = (generate_text(model.bundle, replace(wanted, seed=wanted.seed + k)).finish() for k in range(samples))
+    numbered = (generate_text(model.trained, replace(wanted, seed=wanted.seed + k)).finish() for k in range(samples))
     if as_json:
         facts = {
-            "model": str(model.folder),
+            "model": str(model.path),
             "prompt": prompt,
             "left_out": left_out,
             "seed": wanted.seed,

@@ -46,14 +46,14 @@ EXAMPLES = {
     "folder",
     type=FOLDER,
     shell_complete=suggest_runs,
-    help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<config>]",
+    help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<text>]",
 )
 @click.option(
     "--init",
     type=FOLDER,
     metavar="RUN",
     shell_complete=suggest_runs,
-    help="Begin with the weights of another model, a run or a bundle; characters are matched by what they are.  "
+    help="Begin with the weights of another model, a run or a model file; characters are matched by what they are.  "
     "[default: random weights]",
 )
 @click.option(
@@ -84,7 +84,8 @@ def train(
 ) -> None:
     """Train a model on a text.
 
-    A run is a folder with the settings, the text as ids, the log of training, and the models best/ and last/. Ctrl-C
+    A run is a folder with the settings, the text as ids, the log of training, and the models best.safetensors and
+    last.safetensors. Ctrl-C
     writes a checkpoint first; --resume goes on from there as if nothing had happened.
     """
     machines = _machines(cluster, task)
@@ -118,7 +119,7 @@ def train(
                 show_progress=shows_progress(),
             )
     except Stopped as stopped:
-        if stopped.run is not None:
+        if stopped.run is not None and stopped.run.exists():
             say(f"{stopped}; {_how_to_resume(stopped.run)}")
         raise
     if machines is None or machines.is_chief:

@@ -1,1 +1,1 @@
-"""Settings: what they are (schema), YAML files (file, yaml), and the recipes that come with charlm."""
+"""Settings: what they are (schema), what is wrong with them (validation), YAML (file, yaml), and recipes."""

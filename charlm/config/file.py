@@ -1,15 +1,15 @@
 """A YAML text or file -> a `Config` and back, the messages for what is not valid, and what a resume may change."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from charlm.config.schema import DECIDED_BY_THE_TASK, RESUMABLE, Config, merge
-from charlm.config.yaml import MAX_DEPTH, as_yaml, dump_yaml, parse_yaml, read_yaml, show_value
-from charlm.errors import CharlmError, key_path, nearest, requirement, short_repr
+from charlm.config.schema import RESUMABLE, Config, merge
+from charlm.config.validation import explain, walk
+from charlm.config.yaml import MAX_DEPTH, as_json, dump_yaml, parse_yaml, read_yaml, show_value
+from charlm.errors import CharlmError, short_repr
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
 """Values that replace those of a config: one `KEY=VALUE` as on the command line, several of them, or a mapping of
@@ -21,11 +21,11 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
 
     Raises:
         CharlmError: it is neither texts nor a mapping, a text is not KEY=VALUE with a value in YAML, a value is nothing
-            that YAML has, or a key is nested too deep.
+            that JSON has, or a key is nested too deep.
 
     """
     if isinstance(overrides, Mapping):
-        pairs = [(key, as_yaml(value, origin=f"override {key}")) for key, value in overrides.items()]
+        pairs = [(key, as_json(value, origin=f"override {key}")) for key, value in overrides.items()]
     else:
         texts = [overrides] if isinstance(overrides, str) or not isinstance(overrides, Iterable) else [*overrides]
         if not all(isinstance(text, str) for text in texts):
@@ -84,7 +84,7 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise CharlmError(f"{origin}: {_descriptions(error)[0]}") from None
+        raise CharlmError(f"{origin}: {explain(error, Config)}") from None
 
 
 def dump_config(config: Config) -> str:
@@ -95,8 +95,7 @@ def dump_config(config: Config) -> str:
 def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
     """Return the settings of a config, or of a section whose key is `before`, by dotted keys, as JSON has them."""
     found: dict[str, Any] = {}
-    for name in (*type(section).model_fields, *(section.model_extra or {})):
-        value = getattr(section, name)
+    for name, value in section:
         if isinstance(value, BaseModel):
             found |= flatten(value, f"{before}{name}.")
         else:
@@ -130,8 +129,9 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
 
     """
     changes, begun = changed_settings(before, after), flatten(before)
+    resumable = [key for key, field in walk(Config) if RESUMABLE in field.metadata]
     for key, (old, new) in changes.items():
-        if not is_resumable(key):
+        if not any(f"{key}.".startswith(f"{one}.") for one in resumable):
             wanted = f"must be {show_value(old)}" if key in begun else "must be left out"
             raise CharlmError(
                 f"{origin}{key}: found {show_value(new)}; {wanted}, as at the start of the run: "
@@ -140,25 +140,12 @@ def check_resume(before: Config, after: Config, *, origin: str = "") -> dict[str
     return changes
 
 
-def is_resumable(key: str) -> bool:
-    """Return whether a setting, given by its dotted key, or a section around it is marked as Resumable."""
-    section: Any = Config
-    for name in key.split("."):
-        field = section.model_fields.get(name)
-        if field is None or RESUMABLE in field.metadata:
-            return field is not None
-        section = field.annotation
-    return False
-
-
 def read_values(path: Path) -> dict[str, Any]:
     """Return the sections of a YAML file as nested mappings; raises CharlmError if it is not a mapping in YAML."""
     values = read_yaml(path)
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise CharlmError(f"{path}: holds {show_value(values)}{_kind(values)}; a config is a mapping of keys to values")
-    return values
+    if not isinstance(values, dict | None):
+        raise CharlmError(f"{path}: found {show_value(values)}; a config is a mapping of keys to values")
+    return values or {}
 
 
 def _parse(override: str) -> tuple[str, Any]:
@@ -167,46 +154,3 @@ def _parse(override: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise CharlmError(f"override {override}: must be KEY=VALUE, for instance training.epochs=3")
     return key.strip(), parse_yaml(text, origin=f"override {key.strip()}")
-
-
-def _descriptions(error: ValidationError) -> list[str]:
-    """Return a line for each key that is wrong."""
-    by_key: dict[str, list[ErrorDetails]] = {}
-    for problem in error.errors():  # several for a key whose value could be of several kinds
-        by_key.setdefault(".".join(key_path(problem)), []).append(problem)
-    return [_describe(key, problems) for key, problems in by_key.items()]
-
-
-def _describe(key: str, problems: Sequence[ErrorDetails]) -> str:
-    first = problems[0]
-    if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_advise(key_path(first))}"
-    if first["type"] == "value_error":
-        return f"{key}: {requirement(first)}" if key else requirement(first)
-    demands = " or ".join(requirement(problem) for problem in problems).replace(" or must be", " or")
-    return f"{key}: found {show_value(first['input'])}{_kind(first['input'])}; {demands}"
-
-
-def _advise(path: list[str]) -> str:
-    """Return what to write in place of an unknown key, given the parts of the key."""
-    *sections, last = path
-    if sections == ["model", "rnn"] and last in DECIDED_BY_THE_TASK:
-        return f" here: {DECIDED_BY_THE_TASK[last]}"
-    settings = flatten(Config())
-    prefix = ".".join([*sections, ""])
-    keys = list(dict.fromkeys(k.removeprefix(prefix).split(".")[0] for k in settings if k.startswith(prefix)))
-    near = nearest(last, keys)
-    if near:
-        return f"; did you mean {prefix}{near}?"
-    elsewhere = nearest(last, [k.rpartition(".")[2] for k in settings])
-    if elsewhere:
-        return f"; did you mean {next(k for k in settings if k.rpartition('.')[2] == elsewhere)}?"
-    return f"; there are {', '.join(keys)}"
-
-
-def _kind(value: Any) -> str:
-    """Return what kind of value was found, in brackets; nothing for true, false and null, which say it themselves."""
-    if value is None or isinstance(value, bool):
-        return ""
-    names = {str: "text", int: "a whole number", float: "a number", dict: "a mapping"}
-    return f" ({names.get(type(value), f'a {type(value).__name__}')})"

@@ -4,11 +4,9 @@
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from charlm.errors import CharlmError, nearest
 
@@ -25,7 +23,7 @@ CONFIGS = _shipped("configs")
 SPACE = "space"
 """The name of the file in configs/ that is not a recipe, but what `charlm tune` searches."""
 SCHEMA = CONFIGS / "schema.json"
-"""The JSON Schema of a recipe, made by `charlm.config.schema.json_schema`."""
+"""The JSON Schema of a recipe, what `charlm config schema` prints."""
 DEFAULT_RECIPE = "default"
 """The recipe for the default corpus, and for a text before its size is known."""
 DATA = _shipped("data")
@@ -33,8 +31,8 @@ DEFAULT_CORPUS = DATA / "river_plays.txt"
 
 
 def shipped_models() -> dict[str, Path]:
-    """Return the bundles that come with charlm by their names."""
-    return {path.parent.name: path.parent for path in sorted(DATA.glob("*/model.json"))}
+    """Return the model files that come with charlm by their names."""
+    return {path.stem: path for path in sorted(DATA.glob("*.safetensors"))}
 
 
 def recipe_names() -> list[str]:
@@ -64,12 +62,6 @@ def describe_recipe(name: str) -> str:
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     head = takewhile(lambda line: line.startswith("# "), lines[2:])  # after the schema and the command
     return " ".join(line.removeprefix("# ") for line in head)
-
-
-def section_name(setting: Mapping[str, Any]) -> str | None:
-    """Return the definition to which the schema of a setting refers if the setting is a section, None for a value."""
-    references = [choice["$ref"] for choice in setting.get("anyOf", [setting]) if "$ref" in choice]
-    return references[0].rpartition("/")[2] if references else None
 
 
 @dataclass(frozen=True)

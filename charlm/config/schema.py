@@ -8,10 +8,9 @@ the fields are the text of docs/settings.md.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
 
-from charlm.config.recipes import section_name
-from charlm.errors import key_path, requirement
+from charlm.config.validation import explain
 
 MAX_RECURRENT_WEIGHTS = 1 << 32
 """Takes 16 GiB in float32; a larger number is taken for a mistake."""
@@ -23,37 +22,28 @@ Activation = Literal["tanh", "relu", "sigmoid", "linear"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
-Length = Annotated[int, Field(ge=1, le=1_000_000_000)]
-"""Steps or epochs of a run; a larger number is taken for a mistake."""
-Float32 = Annotated[float, Field(ge=1e-30, le=1e30)]
-"""More than 0, also in float32."""
+Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""A larger number is taken for a mistake."""
+PositiveFloat = Annotated[float, Field(ge=1e-9, le=1e9)]
+"""Also in float32 above 0 and finite."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
 
 def _check_named(value: Any) -> Any:
-    """Refuse further keys of a mapping, such as `module`, which Keras may import."""
-    if isinstance(value, dict) and not (
-        isinstance(value.get("class_name"), str) and value.keys() <= {"class_name", "config"}
-    ):
-        raise ValueError("a mapping must have class_name and may have config, and nothing else")
+    """Refuse among other values a mapping with further keys, such as `module`, which Keras may import."""
+    keys = {"class_name", "config"}
+    is_class = isinstance(value, dict) and value.keys() <= keys and isinstance(value.get("class_name"), str)
+    if not (is_class or value is None or isinstance(value, str)):
+        raise ValueError("Input should be a name, null, or a mapping of class_name and, if need be, config")
     return value
 
 
-_ClassAndConfig = Annotated[
-    dict[str, Any],
-    WithJsonSchema(
-        {
-            "type": "object",
-            "properties": {"class_name": {"type": "string"}, "config": {}},
-            "required": ["class_name"],
-            "additionalProperties": False,
-        }
-    ),
+Named = Annotated[
+    str | dict[str, Any] | None,
+    PlainValidator(_check_named),
+    WithJsonSchema({"anyOf": [{"type": kind} for kind in ("string", "object", "null")]}),
 ]
-Named = Annotated[str | _ClassAndConfig | None, AfterValidator(_check_named)]
 """A Keras object: its name, a mapping with `class_name` and `config`, or None."""
 
 T = TypeVar("T")
@@ -143,6 +133,13 @@ class RnnConfig(_Section):
     unroll: bool = True
     """Whether the graph has a node for each character of a window (slower to build, faster to run) or a loop."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_the_rest_to_the_task(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (found := DECIDED_BY_THE_TASK.keys() & values.keys()):
+            raise ValueError(f"{min(found)} is not a setting: {DECIDED_BY_THE_TASK[min(found)]}")
+        return values
+
 
 class ModelConfig(_Section):
     """The network: one-hot characters or an embedding, a stack of SimpleRNN layers, and logits."""
@@ -189,7 +186,7 @@ class OptimizerConfig(BaseModel):
 
     name: Literal["adam", "adamw", "muon", "sgd"] = "adam"
     """The Keras optimizer."""
-    learning_rate: Resumable[Annotated[float, Field(ge=1e-30, le=1e6)]] = 2e-3
+    learning_rate: Resumable[PositiveFloat] = 2e-3
     """Highest learning rate. The rate of a step is this times a factor from training.schedule."""
 
     @property
@@ -203,7 +200,7 @@ class ScheduleConfig(_Section):
 
     name: Literal["constant", "cosine"] = "cosine"
     """How the rate falls after the warm-up: not at all, or along half a cosine."""
-    warmup_steps: NotNegative = 0
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Steps over which the rate rises in a straight line at first; never more than a tenth of the run."""
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Rate of the last step, as a share of optimizer.learning_rate. Not used by `constant`."""
@@ -231,18 +228,18 @@ class TrainingConfig(_Section):
     state_reset: Fraction = 0.0
     """Probability that a stream starts a window from the zero state, as every prompt does, instead of from the state
     after the window before."""
-    epochs: Resumable[Length | None] = None
+    epochs: Resumable[Positive | None] = None
     """Passes over the training text; null = no limit. The run ends at the limit that comes first, epochs or steps; 10
     epochs if neither is given."""
-    steps: Resumable[Length | None] = None
+    steps: Resumable[Positive | None] = None
     """Steps, that is updates of the weights; null = no limit. See epochs."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Resumable[ScheduleConfig] = ScheduleConfig()
-    loss_temperature: Float32 = 1.0
+    loss_temperature: PositiveFloat = 1.0
     """Training minimises the loss of softmax(logits / loss_temperature). A network that has memorised its text is
     too confident on other text; training below 1 lowers that confidence by the same factor (Guo et al. 2017)."""
     teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Runs or bundle folders to learn from beside the text: the soft targets are the probabilities that the mean of
+    """Runs or model files to learn from beside the text: the soft targets are the probabilities that the mean of
     their logits gives (Hinton et al. 2015). They must have the vocabulary of the text. [] = none."""
     teacher_seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"uniqueItems": True})] = ()
     """Seeds of more teachers, which a run trains before it begins, each as a run of its own in its folder teachers/:
@@ -255,7 +252,7 @@ class TrainingConfig(_Section):
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight w of the soft targets: training minimises (1 - w) times the loss on the text plus w times the cross
     entropy with the soft targets. 0 = the teachers are not used."""
-    teacher_temperature: Float32 = 1.0
+    teacher_temperature: PositiveFloat = 1.0
     """Divisor of the mean of the teachers' logits. Above 1, the soft targets are less certain: teachers are too
     confident on the text that they have learnt."""
     ngram_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -263,7 +260,7 @@ class TrainingConfig(_Section):
     modified Kneser-Ney, for each tenth of the training text counted on the rest of it. They keep a network from
     learning a small text by heart (Xie et al. 2017 put noise into a text to the same end). teacher_weight and
     ngram_weight are 1 together at most. 0 = none."""
-    clip_norm: Float32 | None = 1.0
+    clip_norm: PositiveFloat | None = 1.0
     """Largest global norm of the gradients: larger ones are scaled down to it. null = no limit."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved in their place; null = no
@@ -288,9 +285,9 @@ class TrainingConfig(_Section):
     checkpoint_every: Resumable[Positive] = 500
     """Steps between two checkpoints; one more follows the last step."""
     keep_checkpoints: Resumable[bool] = False
-    """Whether the run keeps the network of every checkpoint, and the one before the first step, as bundles in its
-    folder steps/, step-000000000 and so on, which every command takes."""
-    evaluate_characters: Resumable[Annotated[int, Field(ge=2)]] = 200_000
+    """Whether the run keeps every checkpoint, and one before the first step, from which every command writes, scores or
+    inspects. They are three to four times as large as a model."""
+    evaluate_characters: Resumable[Annotated[int, Field(ge=2, le=1_000_000_000)]] = 200_000
     """Maximum number of characters of the validation text that an evaluation during training reads. `--minutes` lowers
     it if ten evaluations would take more than a fifth of the time."""
     log_every: Resumable[Positive] = 50
@@ -365,6 +362,10 @@ TEACHERS_OWN = {"epochs", "steps", "early_stopping", "evaluate_every", "checkpoi
 class Config(_Section):
     """Everything that determines a run, except the text."""
 
+    model_config = ConfigDict(
+        title="Settings of charlm", json_schema_extra={"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    )
+
     recipe: str | None = None
     """Name of the recipe that the run began with; `charlm train` sets it."""
     seed: Seed = 1
@@ -397,9 +398,7 @@ class Config(_Section):
         try:
             return Config.model_validate({**values, "seed": seed})
         except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(key_path(problem))
-            raise ValueError(f"training.teacher_settings.{key}: {requirement(problem)}") from None
+            raise ValueError(f"training.teacher_settings.{explain(error, Config)}") from None
 
     @model_validator(mode="after")
     def _check_teacher_settings(self) -> "Config":
@@ -425,19 +424,3 @@ def merge(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
         if are_sections and value.get(name, before.get(name)) == before.get(name):
             merged[key] = merge(before, value)
     return merged
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a recipe, draft 2020-12, as an object for `json.dumps`: what configs/schema.json holds.
-
-    Each property has a description of one line; a section has the docstring of its class.
-    """
-    found = Config.model_json_schema()
-    sections = found["$defs"]
-    for section in (found, *sections.values()):
-        del section["title"]
-        for setting in section["properties"].values():
-            setting.pop("title", None)
-            meaning = setting.pop("description", None) or sections[section_name(setting)]["description"].split("\n")[0]
-            setting["description"] = " ".join(meaning.split())
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Settings of charlm", **found}

@@ -125,7 +125,7 @@ def facts_to_agree_on(config: Config, corpus: Corpus) -> dict[str, Any]:
     """Return what must be the same on every machine, for JSON: versions, the text, and every setting."""
     return {
         "versions": {"charlm": __version__, **versions("tensorflow", "keras")},
-        "corpus": {**corpus_identity(corpus), "vocabulary": corpus.vocabulary.to_json()},
+        "corpus": {**corpus_identity(corpus), "vocabulary": corpus.vocabulary.to_fields()},
         "config": config.model_dump(mode="json"),
     }
 

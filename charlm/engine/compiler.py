@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from charlm.errors import CharlmError
 from charlm.hardware import processor_flags
-from charlm.storage.atomic import sha256, temporary_folder, write_file
+from charlm.storage.files import temporary_folder, write_file
 
 SOURCE = Path(__file__).with_name("kernel.c")
 OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
@@ -70,7 +70,7 @@ def _keep(library: Path, kept: Path) -> str | None:
     data = library.read_bytes()
     try:
         write_file(kept, data)
-        write_file(kept.with_suffix(DIGEST), sha256(data).encode())
+        write_file(kept.with_suffix(DIGEST), hashlib.sha256(data).hexdigest().encode())
     except CharlmError as error:
         return str(error)
     return None

@@ -25,9 +25,10 @@ from charlm.engine.model import (
 )
 from charlm.engine.optimizer import WeightAverage, build_optimizer
 from charlm.engine.step import StepResults, compile_steps, make_objective, share_batch
+from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
-from charlm.training.interface import StepMetrics, Tensors
+from charlm.training.interface import StepMetrics
 
 
 class KerasEngine:
@@ -86,8 +87,9 @@ class KerasEngine:
     def begin_with(self, weights: Mapping[str, Floats]) -> None:
         """Replace the weights that were drawn, and their average, before the first step."""
         for name, tensor in weights.items():
-            for kind in ("weights", "average") if self.average is not None else ("weights",):
-                self._variables[f"{kind}/{name}"].assign(tensor)
+            self._variables[name].assign(tensor)
+            if self.average is not None:
+                self._variables[f"weights/{name}"].assign(tensor)
 
     def build(self, lengths: Iterable[int]) -> None:
         """Build the graph of a step for windows of each of these lengths, so that no step takes longer than others.
@@ -137,7 +139,7 @@ class KerasEngine:
         return to_parameters(self.model, averages=self.average.variables)
 
     def weights(self) -> dict[str, Floats]:
-        """Return a copy of the trained weights, float32, by their names in weights.safetensors."""
+        """Return a copy of the trained weights, float32, by their names in a model file."""
         return {name: np.array(variable.numpy()) for name, variable in named_weights(self.model).items()}
 
     def tensors(self) -> Tensors:
@@ -168,13 +170,17 @@ class KerasEngine:
         return zero_state(self.model, self.rows.stop - self.rows.start)
 
     def _name_variables(self) -> dict[str, Any]:
-        """Return every variable that a checkpoint keeps, by its name in the checkpoint."""
+        """Return every variable that a checkpoint keeps, by its name in the checkpoint.
+
+        The names of a model file are those of the weights or, if their average is kept, of the average.
+        """
         weights = named_weights(self.model)
-        named = {f"weights/{name}": variable for name, variable in weights.items()}
+        named = dict(weights)
+        if self.average is not None:
+            named = {name: self.average.of(variable) for name, variable in weights.items()}
+            named |= {f"weights/{name}": variable for name, variable in weights.items()}
         named |= {f"seeds/{name}": variable for name, variable in named_seeds(self.model).items()}
         named |= {f"optimizer/{name}": variable for name, variable in named_slots(self.optimizer, weights).items()}
-        if self.average is not None:
-            named |= {f"average/{name}": self.average.of(variable) for name, variable in weights.items()}
         return named
 
 
@@ -189,7 +195,7 @@ def named_slots(optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any
 
     Args:
         optimizer: An optimizer built on the trainable variables of a model, in any order.
-        weights: These variables by their names in weights.safetensors.
+        weights: These variables by their names in a model file.
 
     Returns:
         The variables. A slot, which belongs to a weight, is named after the weight and the optimizer's attribute, as in

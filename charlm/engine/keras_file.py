@@ -5,21 +5,21 @@ Axes: B batch, T time, V vocabulary, H units.
 
 import keras
 
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats, Parameters
-from charlm.storage.atomic import temporary_folder
+from charlm.storage.files import temporary_folder
 
 NAME = "model.keras"
 
 
-def build_stock_model(bundle: Bundle) -> keras.Model:
-    """Return the network as a functional model of stock layers, with the weights of the bundle.
+def build_stock_model(trained: TrainedModel) -> keras.Model:
+    """Return the network as a functional model of stock layers, with the weights of the trained model.
 
     Its inputs are `ids`, integers [B, T], and `state_0`, `state_1`, ..., float32 [B, H] for each layer; its outputs are
     the logits, float32 [B, T, V], and the states after the last id. The layers are called `embedding`, `rnn_0`,
     `rnn_1`, ..., `logits`; without an embedding, `keras.ops.one_hot` takes its place.
     """
-    shape, parameters = bundle.architecture, bundle.parameters
+    shape, parameters = trained.architecture, trained.parameters
     ids = keras.Input((None,), dtype="int32", name="ids")
     states = [keras.Input((shape.units,), name=f"state_{index}") for index in range(shape.layers)]
     if shape.embedding is None:
@@ -49,9 +49,9 @@ def build_stock_model(bundle: Bundle) -> keras.Model:
     return model
 
 
-def write_keras_file(bundle: Bundle) -> bytes:
+def write_keras_file(trained: TrainedModel) -> bytes:
     """Return the contents of a `.keras` file of the network; `build_stock_model` describes it."""
-    model = build_stock_model(bundle)
+    model = build_stock_model(trained)
     with temporary_folder() as folder:  # Keras writes to a path alone
         path = folder / NAME
         model.save(path)

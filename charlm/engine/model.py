@@ -172,7 +172,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:
-    """Return the trained Keras variables by their names in weights.safetensors."""
+    """Return the trained Keras variables by their names in a model file."""
     named = {} if model.embedding is None else {"embedding": model.embedding.embeddings}
     for index, layer in enumerate(model.rnn):
         named[f"rnn.{index}.kernel"] = layer.cell.kernel

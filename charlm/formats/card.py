@@ -1,60 +1,61 @@
 """The model card of an export: what a model is, how it is used, its score, its settings, and the files beside it.
 
-The card says what the bundle and its run say. They may come from strangers, so nothing in them may become Markdown or
-HTML: texts are in code blocks with fences longer than any row of backticks in them, names are escaped.
+The card says what the model file says, which may come from a stranger. So nothing in it may become Markdown or HTML:
+texts are in code blocks with fences longer than any row of backticks in them, names are escaped.
 """
 
 import re
 from collections.abc import Iterable
 
 from charlm import __version__
+from charlm.config.yaml import dump_yaml
 from charlm.errors import escape_controls
-from charlm.network.architecture import CONFIG_FILE
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import bits
 from charlm.runs.summary import known_score
 
 LICENSE = "LICENSE"
+MODEL_FILE = "model.safetensors"
+"""The model itself, which lies beside every export, so that charlm reads it too."""
 
 
-def summarize(bundle: Bundle) -> str:
+def summarize(model: TrainedModel) -> str:
     """Return what a model is, in a sentence."""
-    shape = bundle.architecture
+    shape = model.architecture
     layers = f"{shape.layers} {'layer' if shape.layers == 1 else 'layers'} of {shape.units} units"
-    nats = known_score(bundle.facts)
+    nats = known_score(model.facts)
     tail = "" if nats is None else f"; {nats:.2f} nats ({bits(nats):.2f} bits) per character on unseen text"
-    return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(bundle.vocabulary):,} characters{tail}."
+    return f"A SimpleRNN of {layers}, {shape.size:,} weights, {len(model.vocabulary):,} characters{tail}."
 
 
-def model_card(bundle: Bundle, *, title: str, program: str, usage: str, names: Iterable[str]) -> str:
+def model_card(model: TrainedModel, *, title: str, program: str, usage: str, names: Iterable[str]) -> str:
     """Return the README.md of an export, with the metadata that hubs read at its head.
 
     Args:
-        bundle: The model.
+        model: The model.
         title: Its name, for the user; any text.
         program: What reads the export.
         usage: How to use it, in Markdown.
         names: The names of the files of the export.
 
     """
-    nats = known_score(bundle.facts)
+    nats = known_score(model.facts)
     parts = [
         _HEAD,
         f"# {escape_markdown(title)}",
-        f"A character-level language model, exported by charlm {__version__} for {program}. {summarize(bundle)}",
+        f"A character-level language model, exported by charlm {__version__} for {program}. {summarize(model)}",
         "## Use",
         usage,
-        f"The export is {' and '.join(f'`{name}`' for name in names)}. The other files are a bundle of charlm, the "
-        "weights in `weights.safetensors`: `charlm sample .` writes text from this folder, `charlm.load` loads it in "
-        "Python.",
+        f"The export is {' and '.join(f'`{name}`' for name in names)}. `{MODEL_FILE}` is the model as charlm keeps it: "
+        f"`charlm sample {MODEL_FILE}` writes text, `charlm.load` loads it in Python.",
         "## Score",
-        "Not known: the bundle has none of a validation text."
+        "Not known: the model file has none of a validation text."
         if nats is None
         else f"{nats:.4f} nats per character ({bits(nats):.4f} bits) on the validation text.",
         "## How it was trained",
-        f"```sh\ncharlm train TEXT -c {CONFIG_FILE}\n```",
-        f"The settings, {CONFIG_FILE}:",
-        fenced(bundle.config, "yaml"),
+        "```sh\ncharlm train TEXT -c settings.yaml\n```",
+        "The settings, `settings.yaml`:",
+        fenced(dump_yaml(model.config), "yaml"),
         "## License",
         f"The code in this folder is under the MIT license in `{LICENSE}`. The text that the model was trained on may "
         "have terms of its own: whoever publishes the model names its license at the head of this page.",

@@ -5,6 +5,7 @@ onnxruntime reads opset 22 and IR version 10 at most, and refuses RNN nodes with
 Axes: T time, B batch, V vocabulary, L layers, H units.
 """
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from charlm import __version__
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats, Layer
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ RNN_ACTIVATIONS: Mapping[str, Mapping[str, Any]] = {
 """The attributes of an RNN node by the name of the activation."""
 
 
-def export_onnx(bundle: Bundle) -> dict[str, bytes]:
+def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
     """Return model.onnx.
 
     Its inputs are `ids`, int64 [T, B], and `state`, float32 [L, B, H]; its outputs `logits`, float32 [T, B, V], and
-    `next_state`, float32 [L, B, H]. The metadata holds `vocabulary`, the contents of vocabulary.json.
+    `next_state`, float32 [L, B, H]. The metadata holds `vocabulary`, the object of a model file, as JSON.
 
     Raises:
         CharlmError: the package onnx is not installed, or the network is larger than a protocol buffer can be.
@@ -47,27 +48,27 @@ def export_onnx(bundle: Bundle) -> dict[str, bytes]:
         from onnx import helper
     except ImportError:
         raise CharlmError("--format onnx: needs the package onnx: pip install onnx") from None
-    if 4 * bundle.parameters.size > MAX_BYTES:
+    if 4 * trained.parameters.size > MAX_BYTES:
         raise CharlmError(
-            f"--format onnx: {bundle.parameters.size:,} weights; a file must be {MAX_BYTES:,} bytes at most"
+            f"--format onnx: {trained.parameters.size:,} weights; a file must be {MAX_BYTES:,} bytes at most"
         )
     model = helper.make_model(
-        _graph(bundle),
+        _graph(trained),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="charlm",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {"vocabulary": bundle.vocabulary.to_json()})
+    helper.set_model_props(model, {"vocabulary": json.dumps(trained.vocabulary.to_fields(), ensure_ascii=False)})
     onnx.checker.check_model(model, full_check=True)
     return {FILE: model.SerializeToString()}
 
 
-def _graph(bundle: Bundle) -> "GraphProto":
+def _graph(trained: TrainedModel) -> "GraphProto":
     """Return the graph of the whole network."""
     from onnx import TensorProto, helper, numpy_helper
 
-    shape, parameters = bundle.architecture, bundle.parameters
+    shape, parameters = trained.architecture, trained.parameters
     nodes: list[NodeProto] = []
     constants: dict[str, Any] = {"logits.kernel": parameters.logits_kernel, "logits.bias": parameters.logits_bias}
 

@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError, short_repr
-from charlm.network.bundle import Bundle, bundle_files
+from charlm.formats.card import MODEL_FILE
+from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats
-from charlm.storage.atomic import temporary_folder
+from charlm.storage.files import temporary_folder
 
 FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600
@@ -40,7 +41,7 @@ def read_shipped(name: str) -> str:
 
 
 ReadLogits = Callable[[Path, NDArray[Any]], Floats]
-"""Returns what a program computes from a folder with an export and the bundle: ids [T] -> logits [T, V]."""
+"""Returns what a program computes from a folder with an export and the model file: ids [T] -> logits [T, V]."""
 TOLERANCE = 1e-4
 """The largest difference of a logit. Sums of float32 are taken in another order: 1e-5 is usual over 10,000 steps."""
 
@@ -64,14 +65,14 @@ class Check:
 
 
 def check_export(
-    files: Mapping[str, bytes], ids: NDArray[Any], *, bundle: Bundle, program: str, read_logits: ReadLogits
+    files: Mapping[str, bytes], ids: NDArray[Any], *, model: TrainedModel, program: str, read_logits: ReadLogits
 ) -> Check:
     """Let the program that an export is made for read a text from the zero state, and compare its logits.
 
     Args:
         files: The files of the export.
         ids: The text, integers [T], T >= 1.
-        bundle: The model.
+        model: The model.
         program: What reads the export, for the user.
         read_logits: Runs it.
 
@@ -80,11 +81,11 @@ def check_export(
 
     """
     with temporary_folder() as place:
-        for name, data in {**bundle_files(bundle), **files}.items():
+        for name, data in {MODEL_FILE: model_bytes(model), **files}.items():
             (place / name).write_bytes(data)
         logits = read_logits(place, ids)
     with np.errstate(over="ignore", invalid="ignore"):  # a difference that is not finite is too large
-        parameters = bundle.parameters
+        parameters = model.parameters
         expected = parameters.unroll(ids[:, None], parameters.zero_state(1))[0][:, 0]
         if logits.shape != expected.shape:
             raise CharlmError(f"--check: {program} computes logits of shape {logits.shape}; must be {expected.shape}")
@@ -96,7 +97,7 @@ def run_python(folder: Path, ids: NDArray[Any], *, body: str, needs: Sequence[st
     """Run a Python program that reads an export.
 
     Args:
-        folder: The folder of the export and of the bundle.
+        folder: The folder of the export.
         ids: Integers [T].
         body: The program: it finds `folder`, a path, and `ids`, int64 [T], and leaves `logits`, [T, V].
         needs: The packages that it imports, for the error message.
@@ -150,7 +151,7 @@ sys.path.insert(0, folder)
 import torch
 from torch_network import load
 with torch.inference_mode():
-    logits = load(folder)[0](torch.tensor(ids)[:, None])[0][:, 0]
+    logits = load(f"{folder}/model.safetensors")[0](torch.tensor(ids)[:, None])[0][:, 0]
 """,
 )
 run_keras = partial(

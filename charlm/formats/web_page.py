@@ -14,7 +14,7 @@ from typing import Any
 
 from charlm.formats.card import summarize
 from charlm.formats.programs import read_shipped
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 
 _START = """
 const take = (id) => {
@@ -26,23 +26,23 @@ globalThis.page = startPage(new LocalSource(JSON.parse(take("network")), take("w
 """
 
 
-def export_html(bundle: Bundle, *, title: str) -> dict[str, bytes]:
+def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
     """Return index.html, the page of a model with a title."""
     scripts = [*map(read_shipped, ("model.js", "state.js", "page.js")), _START]
-    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in bundle.parameters.tensors().values())
-    data = {"network": json_for_page(_spec(bundle, title)), "weights": base64.b64encode(weights).decode()}
+    weights = b"".join(tensor.astype("<f4").tobytes() for tensor in model.parameters.tensors().values())
+    data = {"network": json_for_page(_spec(model, title)), "weights": base64.b64encode(weights).decode()}
     return {"index.html": render_page(title=title, scripts=scripts, data=data).encode()}
 
 
-def _spec(bundle: Bundle, title: str) -> dict[str, Any]:
-    shape = bundle.architecture
-    about = {"summary": summarize(bundle), "temperature": bundle.sampling_temperature()}
+def _spec(model: TrainedModel, title: str) -> dict[str, Any]:
+    shape = model.architecture
+    about = {"summary": summarize(model), "temperature": model.sampling_temperature}
     return {
         "title": title,
         "about": {**about, "layers": shape.layers, "units": shape.units},
         "architecture": {name: getattr(shape, name) for name in shape.__dataclass_fields__},
-        "tensors": [[name, tensor.size] for name, tensor in bundle.parameters.tensors().items()],
-        "vocabulary": json.loads(bundle.vocabulary.to_json()),
+        "tensors": [[name, tensor.size] for name, tensor in model.parameters.tensors().items()],
+        "vocabulary": model.vocabulary.to_fields(),
     }
 
 

@@ -33,7 +33,7 @@ class Weight:
     """A tensor of a part."""
 
     name: str
-    """Its name in weights.safetensors."""
+    """Its name in a model file."""
     symbol: str
     """Its name in the equations: E, U, V, b, W or c."""
     shape: tuple[int, ...]

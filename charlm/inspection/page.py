@@ -14,7 +14,7 @@ from charlm.inspection.figures import figure_style, image, share_limits, theme_c
 from charlm.inspection.markup import equation, folded, safe, script_json, source_hash, table, visible
 from charlm.inspection.report import SECTIONS, Report
 from charlm.inspection.section import Chart, Section, rests_on
-from charlm.storage.atomic import write_file
+from charlm.storage.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,8 +16,8 @@ from charlm.errors import CharlmError, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGrams, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.inspection.markup import to_plain
-from charlm.network.bundle import Bundle
 from charlm.network.gradients import Trace, read_text
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.text.vocabulary import describe_left_out
 
@@ -47,7 +47,7 @@ class Subject:
 
     name: str
     """The path of the run, for the user."""
-    bundle: Bundle
+    trained: TrainedModel
     text_name: str
     """What is read, for the user."""
     ids: NDArray[Any]
@@ -103,7 +103,7 @@ class Reading:
 
     def __init__(self, subject: Subject, limits: Limits | None = None) -> None:
         self.subject = subject
-        self.parameters, self.vocabulary = subject.bundle.parameters, subject.bundle.vocabulary
+        self.parameters, self.vocabulary = subject.trained.parameters, subject.trained.vocabulary
         self.limits = limits or limits_for(self.parameters)
         self.ids = np.asarray(subject.ids[: self.limits.characters], np.int64)
         known = subject.training_ids
@@ -222,5 +222,5 @@ class Section:
 
 
 def layer_name(layer: int) -> str:
-    """Return the name of a layer as `weights.safetensors` has it."""
+    """Return the name of a layer as a model file has it."""
     return f"rnn.{layer}"

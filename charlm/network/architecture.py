@@ -1,4 +1,4 @@
-"""A network without its weights: its sizes, the shape of each tensor, and the names of the files of its bundle.
+"""A network without its weights: its sizes, and the shape of each tensor.
 
 This module imports no NumPy. Axes: V vocabulary, E embedding, H units.
 """
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # sampling does not need the config and must not wait for pydantic
     from charlm.config.schema import Config
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Architecture:
     skip_connections: bool
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each tensor by its name in weights.safetensors."""
+        """Return the shape of each tensor by its name in a model file."""
         width = self.embedding or self.vocabulary_size
         shapes: dict[str, tuple[int, ...]] = {}
         if self.embedding:
@@ -86,12 +85,3 @@ def architecture(config: "Config", vocabulary_size: int) -> Architecture:
         activation=model.rnn.activation,
         skip_connections=model.skip_connections,
     )
-
-
-MODEL, WEIGHTS = "model.json", "weights.safetensors"
-VOCABULARY_FILE, CONFIG_FILE = "vocabulary.json", "config.yaml"
-
-
-def is_bundle(folder: Path) -> bool:
-    """Return whether a folder looks like a bundle."""
-    return (folder / MODEL).is_file()

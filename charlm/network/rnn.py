@@ -96,7 +96,7 @@ class Parameters:
         return sum(tensor.size for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, Floats]:
-        """Return the weights by their names in weights.safetensors."""
+        """Return the weights by their names in a model file."""
         named = {} if self.embedding is None else {"embedding": self.embedding}
         for index, layer in enumerate(self.layers):
             named[f"rnn.{index}.kernel"] = layer.kernel
@@ -211,7 +211,7 @@ def parameters_from_tensors(tensors: Mapping[str, Floats], *, activation: str, s
     """Build Parameters from their tensors, the inverse of `Parameters.tensors`.
 
     Args:
-        tensors: The weights by their names in weights.safetensors, float32. They are not copied.
+        tensors: The weights by their names in a model file, float32. They are not copied.
         activation: A key of ACTIVATIONS.
         skip_connections: Whether every layer reads the character, and the logits read every layer.
 

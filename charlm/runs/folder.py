@@ -1,55 +1,59 @@
-"""Run folders: the names of their files, the name of a new folder, and finding the run or bundle that the user means.
+"""Run folders: the names of their files, a folder for a new one, and finding the run or model that the user means.
 
 `charlm.runs.run` begins and opens runs. This module imports no NumPy: completion in a shell waits for it.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
 
 from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError, nearest
-from charlm.network.architecture import CONFIG_FILE, is_bundle
-from charlm.runs.metrics import read_metrics
 from charlm.storage.files import printable
 
 RUNS = Path("runs")
+CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 ENDED_FILE = "ended.json"
 """Is there if the run has reached its end: no signal stopped it, and it does not go on."""
 CORPUS, CHECKPOINTS = "corpus", "checkpoints"
-INIT = "init"
-"""The bundle of the weights that training begins with, if they are those of another model."""
+SUFFIX = ".safetensors"
+"""Of every model file."""
+BEST, LAST, INIT = (f"{name}{SUFFIX}" for name in ("best", "last", "init"))
+"""The models of a run: that of the lowest loss, that of the newest checkpoint, and the one whose weights training began
+with, if they are those of another model."""
 SOFT_TARGETS, SOFT_TARGETS_FACTS = "soft_targets.bin", "soft_targets.json"
 TEACHERS = "teachers"
 """The runs of the teachers that a run trains, by their seeds."""
-BundleName = Literal["best", "last"]
-BUNDLES: tuple[BundleName, ...] = get_args(BundleName)
-MODELS = "steps"
-"""The bundles of the checkpoints, if the run keeps them."""
-STEPS = "step-*"
-"""The names of the steps in CHECKPOINTS and MODELS, as a pattern."""
 _TIME = re.compile(r"^\d{8}-\d{6}-")
-"""How the name of a folder that `new_folder` named begins."""
+"""How the name of a folder that `make_folder` made begins."""
 
 
-def new_folder(config_name: str, *, under: Path = RUNS, now: Callable[[], time.struct_time] = time.localtime) -> Path:
-    """Return a path for the folder of a new run, named by the time and the config; it does not exist yet.
+def make_folder(text_name: str, *, under: Path = RUNS, now: Callable[[], time.struct_time] = time.localtime) -> Path:
+    """Make a folder for a new run, named by the time and the text, and return it.
 
     Args:
-        config_name: The name of the recipe or config file.
+        text_name: The name of the text.
         under: The folder that holds the runs.
         now: Returns the local time.
 
+    Raises:
+        OSError: it cannot be made.
+
     """
-    stem = f"{time.strftime('%Y%m%d-%H%M%S', now())}-{config_name}"
-    candidates = [under / stem, *(under / f"{stem}-{number}" for number in range(2, 1000))]
-    return next(path for path in candidates if not path.exists())
+    under.mkdir(parents=True, exist_ok=True)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S', now())}-{text_name}"
+    for number in itertools.count(1):
+        folder = under / (stem if number == 1 else f"{stem}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
 
 
 def as_argument(path: Path) -> str:
@@ -67,41 +71,23 @@ def is_run(folder: Path) -> bool:
 def check_is_run(folder: Path) -> None:
     """Raise CharlmError unless a run has begun in a folder."""
     if not is_run(folder):
-        raise CharlmError(f"{folder}: not a run: there is no {CONFIG_FILE} and {METRICS_FILE} in it")
+        raise CharlmError(f"{folder}: not a run: there is no {CONFIG_FILE} or no {METRICS_FILE} in it")
 
 
 def results(run: Path) -> list[str]:
     """Return the names of what training has written to a run; none = the run has nothing but its beginning.
 
-    A log whose lines are all of step 0 belongs to the beginning: training was ended before its first checkpoint.
-
     Raises:
         CharlmError: a name cannot be looked up, so that it is not known what there is.
 
     """
-    found = [f"{name}/" for name in BUNDLES if (run / name).exists()]
-    try:
-        with contextlib.suppress(FileNotFoundError):  # Path.glob would suppress other problems too
-            if any(path.match(STEPS) for path in (run / CHECKPOINTS).iterdir()):
-                found.append(f"{CHECKPOINTS}/")
-        with contextlib.suppress(FileNotFoundError):
-            if (run / METRICS_FILE).lstat().st_size and not _is_of_beginning(run / METRICS_FILE):
-                found.append(METRICS_FILE)
-    except OSError as error:
-        raise CharlmError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    return found
+    checkpoints = [f"{CHECKPOINTS}/{checkpoint_name(step)}" for step in saved_steps(run / CHECKPOINTS)]
+    return [name for name in (BEST, LAST) if (run / name).exists()] + checkpoints
 
 
-def _is_of_beginning(metrics: Path) -> bool:
-    try:
-        return all(line.get("step") == 0 for line in read_metrics(metrics))
-    except CharlmError:  # what cannot be read may be all that is left of a long training
-        return False
-
-
-def step_name(step: int) -> str:
-    """Return the name of the folder of a step in CHECKPOINTS and MODELS."""
-    return f"step-{step:09d}"
+def checkpoint_name(step: int) -> str:
+    """Return the name of the checkpoint of a step."""
+    return f"step-{step}{SUFFIX}"
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -112,7 +98,7 @@ def saved_steps(folder: Path) -> list[int]:
 
     """
     try:
-        names = [path.name.removeprefix("step-") for path in folder.iterdir() if path.match(STEPS)]
+        names = [path.name.removeprefix("step-").removesuffix(SUFFIX) for path in folder.iterdir()]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -120,14 +106,19 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
-def model_name(bundle: Path) -> str:
-    """Return the name of a model, given the folder of its bundle: that of its run, or else of the folder.
+def run_of(model: Path) -> Path | None:
+    """Return the run in which a model file or a checkpoint lies, or None."""
+    named = model.parent, model.parent.parent  # the absolute ones are needed for a name in the folder of the run
+    return next((folder for folder in (*named, *model.absolute().parents[:2]) if is_run(folder)), None)
+
+
+def model_name(model: Path) -> str:
+    """Return the name of a model, given its file: that of its run, or else of the file.
 
     Bytes of a name that are not UTF-8 are escaped.
     """
-    folder = bundle.resolve()
-    name = folder.parent.name if folder.name in BUNDLES and is_run(folder.parent) else folder.name
-    return printable(Path(name))
+    model = model.resolve()
+    return printable(Path((run_of(model) or model.with_suffix("")).name))
 
 
 def newest_run(under: Path = RUNS) -> Path:
@@ -189,37 +180,40 @@ def run_names(under: Path = RUNS) -> list[str]:
     return sorted(path.name for path in under.iterdir() if is_run(path)) if under.is_dir() else []
 
 
-def find_bundle(run: Path | None, *, say: Callable[[str], object] | None = None) -> Path:
-    """Return the folder of the bundle that the user means.
+def find_model(model: Path | None, *, say: Callable[[str], object] | None = None) -> Path:
+    """Return the model file that the user means.
 
     Args:
-        run: The folder of a run, whose best model is taken, or of a bundle; or a part of the name of one run under
-            runs/; or the name of a model that comes with charlm, if no run has it; None = the newest run.
-        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best/ yet and
-            last/ is taken; None = no line.
+        model: A model file; or a run, whose best model is taken; or a part of the name of one run under runs/; or the
+            name of a model that comes with charlm, if no run has it; None = the newest run.
+        say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best model yet
+            and the last one is taken; None = no line.
 
     Raises:
-        CharlmError: there is no such folder or several that are meant, or no bundle in it.
+        CharlmError: there is no such file or run or several that are meant, or no model in the run.
 
     """
-    is_path = run is None or run.exists() or str(run) in run_names()
-    folder = (None if is_path else shipped_models().get(str(run))) or find_run(run)
-    if run is None and say is not None:
-        say(f"{folder}: the newest run, as none is named")
-    if is_bundle(folder):
-        return folder
-    if folder.is_file():
-        text = as_argument(folder)
+    if str(model) == "-":
+        raise CharlmError("-: standard input is a text, not a model; name a model before it")
+    is_path = model is None or model.exists() or str(model) in run_names()
+    found = (None if is_path else shipped_models().get(str(model))) or find_run(model)
+    if model is None and say is not None:
+        say(f"{found}: the newest run, as none is named")
+    if found.is_file() and found.suffix != SUFFIX:
+        text = as_argument(found)
         raise CharlmError(
-            f"{folder}: a file, not a run; to train on it: charlm train {text}; to score it: charlm evaluate RUN {text}"
+            f"{found}: not a model file (*{SUFFIX}); to train on a text: charlm train {text}; to score it: charlm "
+            f"evaluate RUN {text}"
         )
-    if not folder.is_dir():
-        raise CharlmError(f"{folder}: no such folder; must be a run or a bundle")
-    found = next((folder / name for name in BUNDLES if is_bundle(folder / name)), None)
-    if found is None:
-        command = f"charlm train --resume --run {as_argument(folder)}"
+    if found.is_file():
+        return found
+    if not found.is_dir():
+        raise CharlmError(f"{found}: no such file or folder; must be a run or a model file")
+    file = next((found / name for name in (BEST, LAST) if (found / name).is_file()), None)
+    if file is None:
+        command = f"charlm train --resume --run {as_argument(found)}"
         advice = f"no model in this run yet: wait for its first evaluation, or continue it with: {command}"
-        raise CharlmError(f"{folder}: {advice if is_run(folder) else 'neither a run nor a bundle'}")
-    if say is not None and found.name != "best":
-        say(f"{folder}: no best/ in this run yet; this is last/, the model of its last step")
-    return found
+        raise CharlmError(f"{found}: {advice if is_run(found) else 'neither a run nor a model file'}")
+    if say is not None and file.name != BEST:
+        say(f"{found}: no {BEST} in this run yet; this is {LAST}, the model of its last step")
+    return file

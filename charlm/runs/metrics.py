@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CharlmError
-from charlm.storage.files import open_file, read_file
+from charlm.storage.files import open_file, read_file, writing
 
 TAIL_BYTES = 1 << 20
 """How much of the end of a metrics.jsonl is read: thousands of lines."""
@@ -64,6 +64,39 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(read_file(path, limit=MAX_BYTES).split(b"\n")[:-1], 1):
         found.append(_parse(line, path, which=f"line {number:,}"))
     return found
+
+
+def cut_metrics(path: Path, *, step: int, evaluated_step: int) -> None:
+    """Cut a metrics.jsonl before the first line that a run which continues at a step will write again.
+
+    Args:
+        path: The file; if it is missing, nothing is done.
+        step: The last step that counts.
+        evaluated_step: The last one whose evaluation counts.
+
+    Raises:
+        CharlmError: the file cannot be read or cut.
+
+    """
+    size = 0
+    with writing(path):
+        if not path.exists():
+            return
+        with path.open("r+b") as file:
+            for line in file:
+                if not line.endswith(b"\n") or _is_later(line, path, step=step, evaluated_step=evaluated_step):
+                    break
+                size += len(line)
+            file.truncate(size)
+
+
+def _is_later(line: bytes, path: Path, *, step: int, evaluated_step: int) -> bool:
+    try:
+        metrics = _parse(line, path)
+    except CharlmError:  # of a power failure
+        return True
+    last = evaluated_step if metrics.get("split") == "validation" else step
+    return (to_number(metrics.get("step")) or 0) > last
 
 
 def to_number(value: Any) -> int | float | None:

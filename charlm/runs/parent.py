@@ -1,9 +1,9 @@
 """A run that begins with the weights of another model, its parent.
 
-The weights are adapted to the text of the run, and kept in the run as the bundle init/. So a resume does not need the
-parent. Characters are matched by what they are. A new id gets the mean of the rows of the known ids, with a little
-noise (Hewitt 2021, "Initializing new word embeddings for pretrained language models"), and a bias of the logits that
-fits how often it occurs.
+The weights are adapted to the text of the run, and kept in the run as the model file init.safetensors. So a resume
+does not need the parent. Characters are matched by what they are. A new id gets the mean of the rows of the known ids,
+with a little noise (Hewitt 2021, "Initializing new word embeddings for pretrained language models"), and a bias of the
+logits that fits how often it occurs.
 
 Axes: V ids of the model, W ids of the other vocabulary.
 """
@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.file import dump_config, flatten
+from charlm.config.file import flatten
 from charlm.config.schema import Config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
 from charlm.network.architecture import architecture
-from charlm.network.bundle import Bundle, read_bundle, weights_sha256
+from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
 from charlm.network.rnn import Floats, Parameters, parameters_from_tensors
-from charlm.runs.folder import CORPUS, INIT, find_bundle, is_run
+from charlm.runs.folder import CORPUS, INIT, find_model, run_of
+from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids, open_corpus
 from charlm.text.findings import spaced
 from charlm.text.vocabulary import Ids, Vocabulary
@@ -41,29 +42,29 @@ MAX_SEARCHED = 20_000_000
 class Parent:
     """A trained model whose weights a run begins with."""
 
-    folder: Path
-    """The folder of its bundle."""
-    bundle: Bundle
+    path: Path
+    """Its file."""
+    model: TrainedModel
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of its weights.safetensors, as charlm writes it."""
-        return weights_sha256(self.bundle.parameters)
+        """The SHA-256 of its weights."""
+        return tensors_sha256(self.model.parameters.tensors())
 
 
 def read_parent(path: Path) -> Parent:
-    """Read the model at a path: a bundle, or a run, whose best one counts; raises CharlmError if there is none."""
-    folder = find_bundle(path)
-    return Parent(folder, read_bundle(folder))
+    """Read the model that a path means, see `find_model`; raises CharlmError if there is none."""
+    file = find_model(path)
+    return Parent(file, read_model(file))
 
 
 def check_shape(config: Config, parent: Parent) -> None:
     """Raise CharlmError if a config gives the network another shape than that of the parent."""
     settings = flatten(config)
-    for key, value in parent.bundle.architecture.settings().items():
+    for key, value in parent.model.architecture.settings().items():
         if settings[key] != value:
             raise CharlmError(
-                f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {parent.folder}, whose "
+                f"{key}: found {show_value(settings[key])}; must be {show_value(value)}, as in {parent.path}, whose "
                 f"weights training begins with; leave the setting out"
             )
 
@@ -72,15 +73,15 @@ def check_first_weights(config: Config, parent: Parent | None) -> None:
     """Raise CharlmError if `training.first_weights` names another model than the parent."""
     given, actual = config.training.first_weights, None if parent is None else parent.sha256
     if given not in (None, actual):
-        found = "no model is given" if parent is None else f"{parent.folder} has other weights"
+        found = "no model is given" if parent is None else f"{parent.path} has other weights"
         raise CharlmError(
             f"training.first_weights: found {show_value(given)}, but {found}; name the model that has these weights "
             f"with --init, or set training.first_weights=null"
         )
 
 
-def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callable[[str], None]) -> Bundle:
-    """Return the bundle init/ of a run: the weights of the parent, for the vocabulary of the corpus.
+def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callable[[str], None]) -> TrainedModel:
+    """Return the model file init.safetensors of a run: the weights of the parent, for the vocabulary of the corpus.
 
     Args:
         parent: The model.
@@ -90,16 +91,16 @@ def adapt_parent(parent: Parent, config: Config, corpus: Corpus, *, say: Callabl
             text.
 
     """
-    known, vocabulary = parent.bundle.vocabulary, corpus.vocabulary
+    known, vocabulary = parent.model.vocabulary, corpus.vocabulary
     counts, matched = count_ids(corpus.split("train"), len(vocabulary)), match_ids(known, vocabulary)
     is_used = np.array([character is not None for character in vocabulary.characters]) & (counts > 0)
     kept, new = (int((is_used & which).sum()) for which in (matched >= 0, matched < 0))
-    say(f"init: {parent.folder}: characters of the text: {kept} known, {new} new")
+    say(f"init: {parent.path}: characters of the text: {kept} known, {new} new")
     if has_read(parent, corpus):
         say("init: it has been trained on the validation text of this run, so every score here is too good")
-    parameters = transfer(parent.bundle.parameters, matched, counts, seed=config.seed)
+    parameters = transfer(parent.model.parameters, matched, counts, seed=config.seed)
     shape = architecture(config, len(vocabulary))
-    return Bundle(shape, parameters, vocabulary, dump_config(config), {"step": 0, "epoch": 0.0})
+    return TrainedModel(shape, parameters, vocabulary, config.model_dump(mode="json"), {"step": 0, "epoch": 0.0})
 
 
 def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -178,8 +179,8 @@ def has_read(parent: Parent, corpus: Corpus) -> bool:
 
     Some passages of it are looked for in the training text of the parent, if the parent lies in a run that can be read.
     """
-    run, ids = parent.folder.parent, corpus.split("validation")
-    if not (len(ids) and is_run(run)):
+    run, ids = run_of(parent.path), corpus.split("validation")
+    if run is None or not len(ids):
         return False
     try:
         read = open_corpus(run / CORPUS)
@@ -195,11 +196,16 @@ def _glyphs(corpus: Corpus, ids: Ids) -> str:
     return "".join([glyphs[index] for index in ids.tolist()])
 
 
-def read_initial(folder: Path, config: Config) -> Parameters | None:
+def read_initial(run: Run) -> Parameters | None:
     """Return the weights that a run begins with, or None if they are drawn at random.
 
     Raises:
-        CharlmError: the bundle init/ of the run is missing or damaged.
+        CharlmError: init.safetensors of the run is missing or damaged, or has another vocabulary than the text.
 
     """
-    return None if config.training.first_weights is None else read_bundle(folder / INIT).parameters
+    if run.config.training.first_weights is None:
+        return None
+    model = read_model(run.folder / INIT)
+    if model.vocabulary != run.corpus.vocabulary:
+        raise CharlmError(f"{run.folder / INIT}: has another vocabulary than {CORPUS}/; start a new run")
+    return model.parameters

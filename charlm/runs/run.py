@@ -1,9 +1,7 @@
 """A run: beginning one and opening one to continue it. `charlm.training` trains it."""
 
 import contextlib
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,24 +9,25 @@ from typing import Any
 from charlm.config.file import Overrides, check_resume, dump_config, load_config
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.network.architecture import CONFIG_FILE, VOCABULARY_FILE
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.model_file import TrainedModel, write_model
 from charlm.runs.folder import (
+    CONFIG_FILE,
     CORPUS,
     INIT,
+    LAST,
     METRICS_FILE,
     RUNS,
+    SOFT_TARGETS_FACTS,
     TEACHERS,
     check_is_run,
     is_run,
-    new_folder,
+    make_folder,
     results,
+    run_of,
 )
-from charlm.storage.atomic import remove_folder, scratch_folder, sync_folder, write_file
-from charlm.storage.files import writing
-from charlm.storage.locks import LOCK, only_writer
+from charlm.storage.files import remove, sync_folder, write_file, writing
+from charlm.storage.locks import LOCK
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
-from charlm.text.vocabulary import read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,139 +40,65 @@ class Run:
 
 
 @contextlib.contextmanager
-def scratch_run(folder: Path | None) -> Iterator[Path]:
-    """Make an empty folder in which a run is prepared, beside the one that `begin_run` gives it; then remove it.
+def run_folder(folder: Path | None, *, text_name: str = "") -> Iterator[Path]:
+    """Make the folder of a new run for a block that begins the run and trains it.
 
-    Missing folders above it are made, and removed again if nothing came of it.
-
-    Args:
-        folder: That of the run; None = a new one under runs/.
-
-    Raises:
-        CharlmError: the folder of the run is not free, see `check_is_free`, or nothing can be written beside it.
-
-    """
-    if folder is not None:
-        check_is_free(folder)
-    target = Path(os.path.realpath(RUNS / "new" if folder is None else folder))
-    missing = [path for path in target.parents if not path.exists()]  # the nearest first
-    try:
-        with contextlib.ExitStack() as stack:
-            with writing(folder or RUNS):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                scratch = stack.enter_context(scratch_folder(target)) / "run"
-                scratch.mkdir()
-            yield scratch
-    finally:
-        for path in missing:
-            with contextlib.suppress(OSError):  # not empty
-                path.rmdir()
-
-
-def begin_run(
-    folder: Path | None, config: Config, corpus: Corpus, *, scratch: Path, first: Bundle | None = None
-) -> Run:
-    """Write the folder of a new run: config.yaml, vocabulary.json, an empty metrics.jsonl, corpus/, perhaps init/.
-
-    All of it is written to `scratch` and then renamed: a run is there as a whole or not at all.
+    An error that ends the block before anything is trained removes what was made.
 
     Args:
-        folder: A folder that is missing or empty; None = a new one under runs/, named by the time and the recipe.
-        config: Every setting, with nothing left open.
-        corpus: The text; if it is not in `scratch`, corpus/ becomes a link to it.
-        scratch: What `scratch_run` made for this folder.
-        first: The weights that training begins with; None = they are drawn at random.
+        folder: A folder that is missing or empty; None = a new one under runs/, named by the time and the text.
+        text_name: What `charlm.text.documents.name_text` returned.
+
+    Yields:
+        The folder; until `begin_run` has written config.yaml, it is no run.
 
     Raises:
-        CharlmError: the folder is not free any more, or cannot be written.
+        CharlmError: the folder is not free, or cannot be written.
 
     """
-    with writing(folder or RUNS):
-        if corpus.folder.parent != scratch:
-            (scratch / CORPUS).symlink_to(_link_target(corpus.folder, folder), target_is_directory=True)
-        write_file(scratch / VOCABULARY_FILE, corpus.vocabulary.to_json().encode())
-        (scratch / METRICS_FILE).touch()
-        if first is not None:
-            write_bundle(scratch / INIT, first)
-        write_config(scratch, config)
+    named = folder or RUNS
+    with writing(named):
+        made = [path for path in (named, *named.parents) if not path.exists()]
         if folder is None:
-            folder = _put_in_new_place(scratch, str(config.recipe))
-        else:
-            _put_in_place(scratch, folder)
-    return Run(folder, config, replace(corpus, folder=folder / CORPUS))
-
-
-def _put_in_new_place(scratch: Path, recipe: str) -> Path:
-    """Rename a run to a new folder under runs/, which no other process may have taken in the meantime; return it."""
-    while True:
-        folder = new_folder(recipe)
-        try:
-            _put_in_place(scratch, folder)
-        except CharlmError:
-            if not folder.exists():
-                raise
-        else:
-            return folder
-
-
-def _link_target(corpus: Path, folder: Path | None) -> Path:
-    """Return where corpus/ of a run leads: for a teacher to the corpus of its run, wherever both are moved together."""
-    if folder is not None and folder.parent.name == TEACHERS and corpus == folder.parent.parent / CORPUS:
-        return Path("..", "..", CORPUS)
-    return corpus.resolve()
-
-
-def _put_in_place(scratch: Path, folder: Path) -> None:
-    """Rename a run to its folder; if there is an empty folder, its contents, the config last."""
-    if not folder.exists():
-        try:
-            scratch.rename(os.path.realpath(folder))
-        except OSError:
-            check_is_free(folder)  # another process was faster
-            raise
-    else:
-        with only_writer(folder):
-            check_is_free(folder)
-            for path in sorted(scratch.iterdir(), key=lambda path: path.name == CONFIG_FILE):
-                path.rename(folder / path.name)
-            sync_folder(folder)
-    sync_folder(folder.parent)
-
-
-def check_is_free(folder: Path) -> None:
-    """Raise CharlmError unless a run may begin in a folder: it is missing, or empty but for a lock."""
-    if not folder.exists():
-        return
-    if is_run(folder):
-        raise CharlmError(f"{folder}: holds a run; continue it with --resume, or name another folder")
-    if not folder.is_dir():
-        raise CharlmError(f"{folder}: is not a folder; name another")
-    with writing(folder):
-        if any(path.name != LOCK for path in folder.iterdir()):
-            raise CharlmError(f"{folder}: is not empty; name another")
-
-
-@contextlib.contextmanager
-def discarded_if_refused(run: Run) -> Iterator[None]:
-    """If an error ends the block, remove the run if it has nothing but its beginning."""
+            folder = make_folder(text_name)
+            made = [folder, *made]
+        elif is_run(folder):
+            raise CharlmError(f"{folder}: holds a run; continue it with --resume, or name another folder")
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise CharlmError(f"{folder}: is not an empty folder; delete it, or name another")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / METRICS_FILE).touch(exist_ok=False)  # another process may have been faster
     try:
-        yield
-    except Exception:
-        discard_run(run)
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError, CharlmError):
+            if not results(folder) and not any((folder / name).exists() for name in (TEACHERS, SOFT_TARGETS_FACTS)):
+                for path in [*folder.iterdir()]:
+                    remove(path)
+                for path in made:
+                    path.rmdir()
         raise
 
 
-def discard_run(run: Run, *, clock: Callable[[], float] = time.monotonic) -> None:
-    """Remove a run that has nothing but its beginning, because it was refused; any other run is left as it is.
+def begin_run(folder: Path, config: Config, corpus: Corpus, *, first: TrainedModel | None = None) -> Run:
+    """Begin a run in a folder that has its text: write init.safetensors if it is needed, and config.yaml last.
 
     Args:
-        run: The run.
-        clock: Returns the time in seconds.
+        folder: What `run_folder` has made, with a corpus/.
+        config: Every setting, with nothing left open.
+        corpus: The text.
+        first: The weights that training begins with; None = they are drawn at random.
+
+    Raises:
+        CharlmError: the folder cannot be written.
 
     """
-    with contextlib.suppress(CharlmError, OSError), only_writer(run.folder, clock=clock):
-        if not results(run.folder) and not (run.folder / TEACHERS).exists():
-            remove_folder(run.folder)
+    if first is not None:
+        write_model(folder / INIT, first)
+    write_config(folder, config)
+    with writing(folder):
+        sync_folder(folder.parent)
+    return Run(folder, config, replace(corpus, folder=folder / CORPUS))
 
 
 def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
@@ -185,24 +110,21 @@ def open_run(folder: Path, *, overrides: Overrides = ()) -> Run:
 
     Raises:
         CharlmError: the folder is not a run, a file of it is a link, an override is not valid or may not change in a
-            run, or the corpus is missing, damaged or has another vocabulary than the run.
+            run, or the corpus is missing or damaged.
 
     """
     check_is_run(folder)
     before, config = (load_config(folder / CONFIG_FILE, overrides=values) for values in ((), overrides))
     check_resume(before, config)
-    corpus = open_corpus(folder / CORPUS)
-    if corpus.vocabulary != read_vocabulary(folder / VOCABULARY_FILE):
-        raise CharlmError(f"{folder / CORPUS}: not the corpus that the run began with; start a new run")
-    return Run(folder, config, corpus)
+    return Run(folder, config, open_corpus(folder / CORPUS))
 
 
 def files_to_resume(folder: Path) -> list[str]:
     """Return the files of a run that a resume reads, but for the text, by path inside the run; none if it is no run.
 
-    Its logs of TensorBoard and last/ are only written; links are left out.
+    Its logs of TensorBoard and the last model are only written; links are left out.
     """
-    left_out = {CORPUS, "last", LOCK}
+    left_out = {CORPUS, LAST, LOCK}
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
     return [str(path) for path in paths if not left_out & {*path.parts} and not path.name.startswith((".", "events."))]
 
@@ -212,24 +134,24 @@ def write_config(folder: Path, config: Config) -> None:
     write_file(folder / CONFIG_FILE, dump_config(config).encode())
 
 
-def run_corpus(folder: Path, bundle: Bundle) -> Corpus | None:
-    """Return the text that a model was trained on, or None if its bundle is not in a run.
+def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
+    """Return the text that a model was trained on, or None if its file is not in a run that has it.
 
     Args:
-        folder: The folder of the bundle.
-        bundle: Its contents.
+        path: The model file.
+        model: Its contents.
 
     Raises:
         CharlmError: the corpus of the run is damaged, or is not the one that the model was trained on.
 
     """
-    path = folder.parent / CORPUS
-    if not is_run(folder.parent) or not is_corpus(path):
+    run = run_of(path)
+    if run is None or not is_corpus(run / CORPUS):
         return None
-    corpus = open_corpus(path)
-    trained_on = bundle.facts.get(CORPUS, corpus_identity(corpus))  # an imported model does not have it
-    if corpus.vocabulary != bundle.vocabulary or trained_on != corpus_identity(corpus):
-        raise CharlmError(f"{path}: not the corpus that the run was trained on: put it back, or name a text to score")
+    corpus = open_corpus(run / CORPUS)
+    trained_on = model.facts.get(CORPUS, corpus_identity(corpus))  # an imported model does not have it
+    if corpus.vocabulary != model.vocabulary or trained_on != corpus_identity(corpus):
+        raise CharlmError(f"{run / CORPUS}: not the corpus that the run was trained on: put it back, or name a text")
     return corpus
 
 

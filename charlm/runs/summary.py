@@ -1,26 +1,26 @@
 """What `charlm runs` tells of each run: its state, score, speed, text and settings, and in which settings runs differ.
 
-The score is that of the bundle best/: it belongs to weights that can be used. Step, time and speed are from the last
+The score is that of best.safetensors: it belongs to weights that can be used. Step, time and speed are from the last
 line of metrics.jsonl, which may be growing. A value that a run does not have yet is None. The files may come from a
 stranger: what is read is bounded in size, and a value that is not possible is None or a CharlmError.
 """
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 
 from charlm.config.file import flatten, load_config
 from charlm.errors import CharlmError
-from charlm.network.architecture import CONFIG_FILE, MODEL, Architecture
-from charlm.network.bundle import read_model
+from charlm.network.model_file import read_architecture, read_fields
 from charlm.network.rnn import standard_error
 from charlm.runs.folder import (
+    BEST,
     CHECKPOINTS,
+    CONFIG_FILE,
     CORPUS,
     ENDED_FILE,
     METRICS_FILE,
@@ -44,7 +44,7 @@ class RunText:
     """The text of a run. Two are equal if losses on them compare: both have the same characters, and score the same."""
 
     name: str = field(compare=False)
-    """The name of the document or, if there are several, of their folder; for the user."""
+    """For the user, see `charlm.text.documents.name_text`."""
     sha256: str
     """Of the documents and how they are read; of the ids, if some stand for any rare character.
 
@@ -65,7 +65,7 @@ class RunSummary:
     split: str | None
     """The text of the score: validation, or train if there is no validation text."""
     nats_per_char: float | None
-    """The score of best/."""
+    """The score of the best model."""
     block_means: tuple[float, ...]
     """The means of blocks of the validation text that make the score, see `charlm.evaluation.scoring`; may be empty."""
     best_step: float | None
@@ -99,7 +99,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     try:
         check_is_run(folder)
         config, metrics = load_config(folder / CONFIG_FILE), folder / METRICS_FILE
-        position, model, score = read_position(metrics), *_read_score(folder / "best")
+        position, model, score = read_position(metrics), *_read_score(folder / BEST)
         saved = map(to_number, saved_steps(folder / CHECKPOINTS)[:1])
         ended: State = "done" if (folder / ENDED_FILE).is_file() else "stopped"
         return RunSummary(
@@ -112,7 +112,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             best_step=to_number(model.get("step")),
             seconds=position.seconds,
             characters_per_second=position.characters_per_second,
-            weights=Architecture(**model["architecture"]).size if model else None,
+            weights=read_architecture(model, folder / BEST).size if model else None,
             age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
             recipe=config.recipe,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
@@ -176,41 +176,27 @@ def compare_scores(summaries: Sequence[RunSummary]) -> list[dict[str, float | No
     ]
 
 
-def text_name(documents: Sequence[str]) -> str:
-    """Return a name for some documents together, given their names."""
-    if len(documents) < 2:
-        return PurePath(documents[0]).name if documents else "without a name"
-    try:
-        folder = PurePath(os.path.commonpath(documents)).name
-    except ValueError:  # some paths are absolute, some are not
-        folder = ""
-    if folder:
-        return f"{folder}, {len(documents):,} documents"
-    return f"{PurePath(documents[0]).name} and {len(documents) - 1:,} more"
-
-
 def _read_text(corpus: Path) -> RunText:
     manifest = read_manifest(corpus)
-    name = text_name([source.name for source in manifest.sources])
     if manifest.min_count > 1:
-        return RunText(name, manifest.ids_sha256, manifest.splits["validation"])
-    read = [manifest.encoding, *(source.sha256 for source in manifest.sources)]
-    return RunText(name, hashlib.sha256(json.dumps(read).encode()).hexdigest(), manifest.splits["validation"])
+        return RunText(manifest.text_name, manifest.ids_sha256, manifest.splits["validation"])
+    read = json.dumps([manifest.encoding, *(source.sha256 for source in manifest.sources)]).encode()
+    return RunText(manifest.text_name, hashlib.sha256(read).hexdigest(), manifest.splits["validation"])
 
 
 def _read_score(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the model.json of a bundle, and the score in it; both are empty before the first evaluation."""
+    """Return the fields of a model file, and the score in them; both are empty before the first evaluation."""
     if not best.exists():
         return {}, {}
-    model = read_model(best)
+    model = read_fields(best)
     score = model.get("score") or {}
     if not isinstance(score, dict) or score.get("split") not in (None, "train", "validation"):
-        raise CharlmError(f"{best / MODEL}: damaged: `score` is not that of the split train or validation")
+        raise CharlmError(f"{best}: damaged: `score` is not that of the split train or validation")
     return model, score
 
 
 def known_score(facts: Mapping[str, Any]) -> float | None:
-    """Return the nats per character on the validation text in model.json; None if there is none, or no number."""
+    """Return the score on the validation text in the fields of a model file, in nats per character; None if none."""
     score = facts.get("score")
     if not isinstance(score, dict) or score.get("split") != "validation":
         return None

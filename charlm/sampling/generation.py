@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats, Parameters, State, read_outputs
 from charlm.network.stepper import Stepper
 from charlm.sampling.growing import GrowingText, Sample, StoppedBy
@@ -50,12 +50,12 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
 
 
 def choose_ids(
-    bundle: Bundle, state: State, *, sampler: Sampler, seed: int, length: int | None
+    model: TrainedModel, state: State, *, sampler: Sampler, seed: int, length: int | None
 ) -> Iterator[tuple[int, Floats]]:
     """Choose one id after the other; the unknown id is never chosen.
 
     Args:
-        bundle: The model.
+        model: The model.
         state: The state to begin at, float32 [1, H] for each layer.
         sampler: How each id is chosen.
         seed: Of the random numbers, 0 or more.
@@ -68,7 +68,7 @@ def choose_ids(
         CharlmError: while iterating, the vocabulary has only the unknown id, or the logits are not finite.
 
     """
-    stepper = Stepper(bundle.parameters, state, forbidden=_forbidden_ids(bundle.vocabulary))
+    stepper = Stepper(model.parameters, state, forbidden=_forbidden_ids(model.vocabulary))
     choose, advance = make_chooser(sampler), stepper.advance
     for uniform in islice(_uniforms(seed), length):
         logits = stepper.logits
@@ -163,19 +163,19 @@ class GeneratedText(Iterator[str]):
         return self._growing.stopped_by
 
 
-def generate_text(bundle: Bundle, wanted: TextRequest) -> GeneratedText:
+def generate_text(model: TrainedModel, wanted: TextRequest) -> GeneratedText:
     """Read the prompt, and generate a text piece by piece.
 
     It ends after `length` ids, just before the stop text, or when the model chooses the end-of-text id.
 
     Args:
-        bundle: The model.
+        model: The model.
         wanted: The text.
 
     """
-    *_, state = read_prompt(bundle.parameters, encode_prompt(bundle.vocabulary, wanted.prompt))
-    steps = choose_ids(bundle, state, sampler=wanted.sampler, seed=wanted.seed, length=wanted.length or None)
-    return GeneratedText((index for index, _ in steps), bundle.vocabulary, wanted)
+    *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, wanted.prompt))
+    steps = choose_ids(model, state, sampler=wanted.sampler, seed=wanted.seed, length=wanted.length or None)
+    return GeneratedText((index for index, _ in steps), model.vocabulary, wanted)
 
 
 def _forbidden_ids(vocabulary: Vocabulary) -> set[int]:

@@ -4,11 +4,13 @@ The fields are those of the OpenAI API, plus top_k and min_p.
 """
 
 import json
+import re
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from charlm.errors import escape_controls, nearest, requirement, short_repr
+from charlm.config.validation import explain
+from charlm.errors import escape_controls
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
 
@@ -59,8 +61,15 @@ def _check_text(text: str) -> str:
 
 
 def _to_list(value: Any) -> Any:
-    """Return a text as a list of one; the other values are left as they are."""
+    """Return a text as a list of one, a list as it is."""
+    if not isinstance(value, str | list):
+        raise ValueError("Input should be a valid string or list")
     return [value] if isinstance(value, str) else value
+
+
+def _to_parts(value: Any) -> Any:
+    """Return the content of a message as a list of parts."""
+    return [{"type": "text", "text": value}] if isinstance(value, str) else _to_list(value)
 
 
 Text = Annotated[str, AfterValidator(_check_text)]
@@ -135,12 +144,12 @@ class Message(_Strict):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(max_length=1024)]
+    content: Annotated[list[TextPart], Field(max_length=1024), BeforeValidator(_to_parts)]
 
     @property
     def text(self) -> str:
         """The text of the message."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content)
 
 
 class ChatRequest(TextsRequest):
@@ -189,7 +198,8 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
             raise RequestError(400, "the body: must be a JSON object")
         wanted = kind.model_validate(fields)
     except ValidationError as error:
-        raise _first_error(error, kind) from None
+        message = escape_controls(explain(error, kind))[:500]
+        raise RequestError(400, message, param=re.split("[.:]", message)[0]) from None
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}") from None
     texts = wanted.n * len(wanted.prompts)
@@ -205,18 +215,3 @@ def parse_request(kind: type[Body], body: bytes) -> Body:
 
 def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _first_error(error: ValidationError, kind: type[BaseModel]) -> RequestError:
-    """Return the refusal for the first of the mistakes in a request."""
-    details = error.errors(include_url=False)[0]
-    path = [str(part) for part in details["loc"]]
-    if details["type"] == "extra_forbidden":
-        near = nearest(path[-1], kind.model_fields)
-        reason = "is not supported by charlm" + (f"; did you mean {near}?" if near else "")
-    elif details["type"] in {"missing", "value_error"}:
-        reason = requirement(details)
-    else:
-        reason = f"found {short_repr(details['input'])}; {requirement(details)}"
-    message = f"{escape_controls('.'.join(path)) or 'the body'}: {reason}"
-    return RequestError(400, message[:500], param=path[0] if path else None)

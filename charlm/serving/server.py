@@ -12,7 +12,6 @@ import uvicorn
 from charlm.api.model import load
 from charlm.errors import CharlmError, short_repr
 from charlm.formats.web_page import export_html
-from charlm.network.architecture import MODEL
 from charlm.runs.folder import model_name
 from charlm.serving.app import make_app
 from charlm.serving.guard import check_allowed, usable_key
@@ -39,7 +38,7 @@ def serve(
     Models are read once, at the start.
 
     Args:
-        runs: Runs or bundle folders, or parts of the names of runs; none = the newest run under runs/.
+        runs: Runs or model files, or parts of the names of runs; none = the newest run under runs/.
         host: The address to listen at; anything but loopback is open to the network.
         port: 0 to 65535; 0 = any free one.
         allowed_hosts: Names by which the server may be reached, besides localhost and addresses.
@@ -84,11 +83,11 @@ def _load_models(runs: Sequence[str | Path]) -> dict[str, ServedModel]:
     models: dict[str, ServedModel] = {}
     for run in runs or (None,):
         model = load(run)
-        name = model_name(model.folder)
+        name = model_name(model.path)
         if name in models:
-            raise CharlmError(f"{model.folder}: another model is called {name} too; rename one of the folders")
-        created = int((model.folder / MODEL).stat().st_mtime)
-        models[name] = ServedModel(name, model.bundle, created, export_html(model.bundle, title=name)["index.html"])
+            raise CharlmError(f"{model.path}: another model is called {name} too; rename one of them")
+        created = int(model.path.stat().st_mtime)
+        models[name] = ServedModel(name, model.trained, created, export_html(model.trained, title=name)["index.html"])
     return models
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats, State
 from charlm.sampling.generation import choose_ids, empty_prompt, random_seed, read_prompt
 from charlm.sampling.growing import GrowingText
@@ -32,7 +32,7 @@ class ServedModel:
     """A model under the name that requests use."""
 
     name: str
-    bundle: Bundle
+    trained: TrainedModel
     created: int
     """When it was written, in seconds since 1970."""
     page: bytes
@@ -63,19 +63,21 @@ class AnswerText:
     """One text of an answer, written a piece at a time.
 
     Args:
-        bundle: The model.
+        trained: The model.
         state: That after the prompt.
         wanted: The request.
         seed: Of the text.
 
     """
 
-    def __init__(self, bundle: Bundle, state: State, wanted: CompletionRequest | ChatRequest, *, seed: int) -> None:
+    def __init__(
+        self, trained: TrainedModel, state: State, wanted: CompletionRequest | ChatRequest, *, seed: int
+    ) -> None:
         self.chosen = 0
         """How many ids were chosen."""
-        self._vocabulary, self._length, self._likeliest = bundle.vocabulary, wanted.length, wanted.likeliest
-        self._growing = GrowingText(bundle.vocabulary, stops=wanted.stop)
-        self._steps = choose_ids(bundle, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
+        self._vocabulary, self._length, self._likeliest = trained.vocabulary, wanted.length, wanted.likeliest
+        self._growing = GrowingText(trained.vocabulary, stops=wanted.stop)
+        self._steps = choose_ids(trained, state, sampler=wanted.sampler, seed=seed, length=wanted.length)
         self._tokens: list[Token] = []
 
     def write(self) -> Piece:
@@ -139,9 +141,9 @@ class Answer:
     """
 
     def __init__(self, model: ServedModel, wanted: CompletionRequest | ChatRequest, turns: Turns) -> None:
-        self._bundle, self._wanted, self._turns = model.bundle, wanted, turns
+        self._trained, self._wanted, self._turns = model.trained, wanted, turns
         self._seed = random_seed() if wanted.seed is None else wanted.seed
-        self._prompts = [model.bundle.vocabulary.encode(prompt) for prompt in wanted.prompts]
+        self._prompts = [model.trained.vocabulary.encode(prompt) for prompt in wanted.prompts]
         self._texts: list[AnswerText] = []
 
     @property
@@ -165,7 +167,7 @@ class Answer:
         for ids in self._prompts:
             state = await self._read(ids)
             seeds = range(self._seed, self._seed + self._wanted.n)
-            self._texts += [AnswerText(self._bundle, state, self._wanted, seed=seed) for seed in seeds]
+            self._texts += [AnswerText(self._trained, state, self._wanted, seed=seed) for seed in seeds]
         unfinished = dict(enumerate(self._texts))
         while unfinished:
             for index, text in [*unfinished.items()]:
@@ -177,8 +179,8 @@ class Answer:
 
     async def _read(self, ids: NDArray[np.int64]) -> State:
         """Read a prompt in several turns; return the state after it."""
-        ids = ids if len(ids) else empty_prompt(self._bundle.vocabulary)
-        blocks: Iterator[State] = read_prompt(self._bundle.parameters, ids)
+        ids = ids if len(ids) else empty_prompt(self._trained.vocabulary)
+        blocks: Iterator[State] = read_prompt(self._trained.parameters, ids)
         state: State = ()
         while (after := await self._turns.take(partial(next, blocks, None))) is not None:
             state = after

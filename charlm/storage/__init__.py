@@ -1,1 +1,1 @@
-"""Files: reading untrusted ones, writing whole ones or none, logs that only grow, locks, and scratch folders."""
+"""Files: read from strangers, written whole or not at all, logs that only grow, and the lock of a folder."""

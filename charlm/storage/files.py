@@ -1,14 +1,16 @@
-"""Regular files, opened so that a pipe or a size does no harm: read, written in place, or appended to.
+"""Files: read so that a pipe or a size does no harm, and written whole or not at all.
 
-Writing whole files or none is left to `charlm.storage.atomic`.
+A file is written under a temporary name `.PROCESS.NAME.tmp` beside it, synced, and then renamed: a reader sees the old
+contents or the new ones, and so does the next process after a crash.
 """
 
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import Iterator
-from io import FileIO
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,49 +84,67 @@ def writing(target: Path) -> Iterator[None]:
         raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
 
 
-def write_all(file: FileIO, data: bytes) -> None:
-    """Write all of `data` to an unbuffered file, in as many calls as that takes; raises OSError."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) or 0 :]
-
-
-class Log:
-    """A file that grows by complete records: of a record that cannot be written, nothing stays in the file.
+def write_file(target: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write a file, replacing an old one in a single step.
 
     Args:
-        path: The file; it is made if it is missing.
+        target: The file, in a folder that exists. A link is followed.
+        data: Its contents, whole or in pieces.
 
     Raises:
-        CharlmError: the file cannot be opened for writing.
+        CharlmError: the disk is full, the place cannot be written, or something other than a file is there; an old
+            file is left as it was.
 
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with writing(path):
-            self._file = path.open("ab", buffering=0)
-
-    def write(self, record: bytes) -> None:
-        """Append a record; raises CharlmError if it cannot be written."""
-        size = self.size
+    place = Path(os.path.realpath(target))
+    temporary = place.with_name(f".{os.getpid()}.{place.name[:40]}.tmp")
+    with writing(target):
+        if place.exists() and not place.is_file():
+            raise CharlmError(f"{target}: is not a regular file; name another")
         try:
-            with writing(self.path):
-                write_all(self._file, record)
-        except BaseException:
-            self._file.truncate(size)
-            raise
+            with temporary.open("wb") as file:
+                file.writelines([data] if isinstance(data, bytes) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(place)
+            sync_folder(place.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
-    def sync(self) -> None:
-        """Wait until all records are on the disk; raises CharlmError if they cannot be written."""
-        with writing(self.path):
-            os.fsync(self._file.fileno())
 
-    @property
-    def size(self) -> int:
-        """Bytes in the file, those written by earlier processes included."""
-        return os.fstat(self._file.fileno()).st_size
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder and its contents, if there is one; raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder, which has no other writer now."""
+    for path in folder.glob(".[0-9]*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder among the temporary files of the system for the length of a block.
+
+    Raises:
+        CharlmError: it cannot be made.
+
+    """
+    with contextlib.ExitStack() as stack:
+        with writing(Path(os.environ.get("TMPDIR", "/tmp"))):
+            made = tempfile.TemporaryDirectory(prefix="charlm-", ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(made))
+        yield folder

@@ -9,7 +9,6 @@ import hashlib
 import io
 import math
 import os
-import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,8 +20,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from charlm.config.schema import CorpusConfig
-from charlm.errors import CharlmError, counted, requirement, short_repr
+from charlm.config.validation import explain
+from charlm.errors import CharlmError, counted, short_repr
 from charlm.storage.files import open_file, read_file
+from charlm.text.documents import name_text
 from charlm.text.vocabulary import MAX_NAMED, Ids, Vocabulary, vocabulary_of
 
 FORMAT = 2
@@ -99,6 +100,11 @@ class Manifest(BaseModel):
     def characters(self) -> int:
         """The number of characters of all documents together."""
         return sum(source.characters for source in self.sources)
+
+    @property
+    def text_name(self) -> str:
+        """The name of the text, for the user and for the folder of a run."""
+        return name_text([source.name for source in self.sources])
 
     @field_validator("format")
     @classmethod
@@ -280,14 +286,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
     except ValidationError as error:
-        raise CharlmError(f"{path}: not that of a corpus: {_describe(error)}") from None
-
-
-def _describe(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = "".join(f"{part}: " for part in first["loc"])
-    found = f"found {reprlib.repr(first['input'])}; " if key and first["type"] != "missing" else ""
-    return f"{key}{found}{requirement(first)}"
+        raise CharlmError(f"{path}: not that of a corpus: {explain(error, Manifest)}") from None
 
 
 def settle_corpus_settings(corpus: Corpus, given: CorpusConfig) -> CorpusConfig:

@@ -5,6 +5,7 @@ A source is a file, a folder or standard input. Files whose names end in .gz are
 
 import codecs
 import gzip
+import os
 import sys
 import unicodedata
 import zlib
@@ -30,6 +31,8 @@ BYTE_ORDER_MARKS = {
 }
 HEAD_BYTES = 4096
 """The encoding of a document that cannot be decoded is guessed from so many of its bytes."""
+MAX_NAME = 50
+"""The longest name of a text, in characters: a folder with the time and this in its name has at most 255 bytes."""
 NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 """Python has these as text encodings, but they are escapes or decode to surrogates."""
 
@@ -121,6 +124,26 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
         except OSError as error:
             raise CharlmError(f"{error.filename or source}: cannot be read: {error.strerror}") from None
     return documents, left_out
+
+
+def name_text(sources: Sequence[str]) -> str:
+    """Return a name for a text, given its sources or the names of its documents.
+
+    Returns:
+        The name of the file without its suffix, or that of the folder; of several sources, that of the folder which
+        they have in common, or else that of the first. It has 1 to MAX_NAME letters, digits, `.`, `_` and `-`.
+
+    """
+    sources = ["stdin" if source == STANDARD_INPUT else source for source in sources] or ["text"]
+    try:
+        path = Path(os.path.commonpath(sources))
+    except ValueError:  # some paths are absolute, some are not
+        path = Path()
+    if path.name in ("", ".."):
+        path = Path(sources[0])
+    name = path.absolute().name if os.path.isdir(path) else Path(path.name.removesuffix(".gz")).stem  # noqa: PTH112
+    kept = (c if c in "._-" or unicodedata.category(c)[0] in "LMN" else " " for c in unicodedata.normalize("NFC", name))
+    return "-".join("".join(kept).split())[:MAX_NAME].strip(".-") or "text"
 
 
 def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:

@@ -6,6 +6,7 @@ the second writes their ids. Opening a corpus is left to `charlm.text.corpus`.
 
 import contextlib
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,8 +19,7 @@ from tqdm import tqdm
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.storage.atomic import sha256, sync_file, write_file
-from charlm.storage.files import writing
+from charlm.storage.files import write_file, writing
 from charlm.text.corpus import (
     CORPUS_FILE,
     FORMAT,
@@ -118,7 +118,7 @@ def tokenize(
 
 def _is_rest(path: Path) -> bool:
     """Return whether a file is what a killed process may have left of a corpus that was not complete."""
-    return path.name == IDS_FILE or path.name.startswith(f".{CORPUS_FILE}.")
+    return path.name == IDS_FILE or path.name.endswith(f".{CORPUS_FILE}.tmp")
 
 
 def _remove(out: Path, *, is_new: bool) -> None:
@@ -152,7 +152,7 @@ def _count_characters(
         for part in _parts(text):
             found = np.bincount(_code_points(part))
             counts[: len(found)] += found
-        kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=sha256(data))
+        kept[document] = Source(name=document.name, bytes=len(data), characters=len(text), sha256=_sha256(data))
     return counts, kept
 
 
@@ -187,7 +187,7 @@ def _write_ids(
         file.write(ids_header(size, table.dtype))
         for document, source in kept.items():
             data = document.read()
-            if sha256(data) != source.sha256:
+            if _sha256(data) != source.sha256:
                 raise CharlmError(f"{document.name}: was changed while it was read; try again when nothing writes it")
             text = decode(data, encoding=config.encoding, name=document.name)
             advance(document.file_bytes())
@@ -195,8 +195,13 @@ def _write_ids(
                 file.write(ids.data)
                 digest.update(ids.data)
             between = np.array([vocabulary.end_of_text_id or 0], table.dtype)
-    sync_file(path)
+        file.flush()
+        os.fsync(file.fileno())
     return size, digest.hexdigest()
+
+
+def _sha256(data: bytes | bytearray) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -1,29 +1,23 @@
-"""Characters <-> ids, and the file vocabulary.json.
+"""Characters <-> ids.
 
 Axes: N characters; V size of the vocabulary.
 """
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CharlmError, counted, short_repr
-from charlm.storage.files import read_file
+from charlm.errors import CharlmError, counted
 
-FORMAT = 1
 MAX_CODE_POINT = 0x10FFFF
 MAX_NAMED = 10
 """How many characters a message names."""
-MAX_BYTES = 16 * MAX_CODE_POINT
-"""Of vocabulary.json: enough for every character of Unicode, written with escapes."""
 
 UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 """What the unknown id is decoded as."""
@@ -134,15 +128,10 @@ class Vocabulary:
     def to_fields(self) -> dict[str, Any]:
         """Return the vocabulary as an object for `json.dumps`."""
         return {
-            "format": FORMAT,
             "characters": list(self.characters),
             "unknown_id": self.unknown_id,
             "end_of_text_id": self.end_of_text_id,
         }
-
-    def to_json(self) -> str:
-        """Return the contents of vocabulary.json."""
-        return json.dumps(self.to_fields(), ensure_ascii=False, indent=None) + "\n"
 
 
 def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
@@ -165,31 +154,20 @@ def describe_character(character: str) -> str:
     return f"{character!r} ({code_point})" if character.isprintable() else code_point
 
 
-def parse_vocabulary(text: str | bytes, *, origin: str) -> Vocabulary:
-    """Return the vocabulary that a vocabulary.json describes.
+def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
+    """Return the vocabulary of an object that `Vocabulary.to_fields` returned.
 
     Args:
-        text: Its contents; bytes are UTF-8.
+        fields: The object, as JSON has it.
         origin: What the message of an error starts with.
 
     Raises:
-        CharlmError: the text is not JSON, has another format, lacks a field or has one that is not valid.
+        CharlmError: a field is missing or not valid.
 
     """
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CharlmError(f"{origin}: not a vocabulary: {error}") from None
-    return vocabulary_of(fields, origin=origin)
-
-
-def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
-    """Return the vocabulary of an object that `Vocabulary.to_fields` returned; raises as `parse_vocabulary`."""
-    try:
         if not isinstance(fields, dict):
             raise ValueError("not an object")
-        if fields.get("format") != FORMAT:
-            raise ValueError(f"format {short_repr(fields.get('format'))}; this version of charlm reads format {FORMAT}")
         vocabulary = Vocabulary(
             characters=tuple(fields["characters"]),
             unknown_id=fields["unknown_id"],
@@ -200,11 +178,6 @@ def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CharlmError(f"{origin}: not a vocabulary: {reason}") from None
     return vocabulary
-
-
-def read_vocabulary(path: Path) -> Vocabulary:
-    """Return the vocabulary in a file; raises CharlmError if it cannot be read or is not valid."""
-    return parse_vocabulary(read_file(path, limit=MAX_BYTES), origin=str(path))
 
 
 def _check(vocabulary: Vocabulary) -> None:

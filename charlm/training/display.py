@@ -15,7 +15,6 @@ from charlm.errors import counted
 from charlm.evaluation.scoring import Difference
 from charlm.network.architecture import architecture
 from charlm.runs.run import Run
-from charlm.runs.summary import text_name
 from charlm.text.findings import Finding
 from charlm.training.checkpoints import Progress
 from charlm.training.schedule import Schedule
@@ -51,9 +50,8 @@ def describe_run(run: Run, findings: Sequence[Finding], schedule: Schedule) -> l
 
     """
     model, shape = run.config.model, architecture(run.config, len(run.corpus.vocabulary))
-    name = text_name([source.name for source in run.corpus.manifest.sources])
     return [
-        f"training on {name} with the recipe {run.config.recipe}:",
+        f"training on {run.corpus.manifest.text_name} with the recipe {run.config.recipe}:",
         run.corpus.size_summary,
         f"{model.layers} x {model.units} units, {shape.size:,} weights; kernel: {run.config.training.kernel}",
         f"{counted(schedule.total, 'step')} of {schedule.batches.batch_size} windows of "
@@ -145,7 +143,7 @@ def advise_on_end(progress: Progress, *, split: str, difference: Difference | No
         return []
     if progress.best_step == 0:
         return [
-            "no evaluation was better than the weights that training began with, which are in best/;",
+            "no evaluation was better than the weights that training began with, which are in best.safetensors;",
             "use a lower training.optimizer.learning_rate, or the model as it is",
         ]
     if difference is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
@@ -28,8 +28,8 @@ from charlm.config.schema import Config
 from charlm.evaluation.baselines import NGRAM_ORDER
 from charlm.network.gradients import LARGEST_SLOPES, SATURATED_BELOW, LagCurve, lag_curves, read_text, spectral_radius
 from charlm.network.rnn import Floats, Parameters
-from charlm.storage.atomic import sync_folder
-from charlm.storage.files import Log, writing
+from charlm.storage.files import sync_folder, writing
+from charlm.storage.log import Log
 
 NGRAM = f"{NGRAM_ORDER}-gram"
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
@@ -133,7 +133,7 @@ def views_of(
     Args:
         parameters: The network that is evaluated: the average of the weights if one is kept.
         windows: What `choose_windows` returned.
-        weights: The trained weights by their names in weights.safetensors.
+        weights: The trained weights by their names in a model file.
         sample: The sampled text, or "".
         best_nats: The lowest loss so far in nats per character, or None.
         ngram_nats: What a 5-gram model scores on the same text, or None.
@@ -177,12 +177,19 @@ CHARTS = {
 
 
 class EventLog:
-    """A new event file in the folder of a run; its methods raise CharlmError if it cannot be written."""
+    """A new event file in the folder of a run; its methods raise CharlmError if it cannot be written.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: That of the run.
+        step: The first step that it tells of: TensorBoard forgets what earlier files say of this and later steps.
+
+    """
+
+    def __init__(self, folder: Path, *, step: int = 0) -> None:
         self._folder = folder
         self._log = Log(folder / f"events.out.tfevents.{time.time_ns()}")
         self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def describe(self, config: Config) -> None:
         """Write what does not change during a run: the layout of the charts, and every setting as text."""

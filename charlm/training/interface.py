@@ -9,18 +9,17 @@ Axes: B batch, T time, V vocabulary, K steps in one call.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
+from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.text.corpus import Corpus
 
-Tensors = dict[str, NDArray[Any]]
-"""The state of an engine: arrays of any dtype by name."""
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of each of these arrays."""
 
@@ -63,7 +62,7 @@ class Engine(Protocol):
         """Replace the weights that were drawn, before the first step.
 
         Args:
-            weights: All weights by their names in weights.safetensors, float32, of the shapes that the engine has.
+            weights: All weights by their names in a model file, float32, of the shapes that the engine has.
 
         """
 
@@ -94,10 +93,13 @@ class Engine(Protocol):
         """Return a copy of the weights to evaluate and save: of their average if one is kept."""
 
     def weights(self) -> dict[str, Floats]:
-        """Return a copy of the trained weights, float32, by their names in weights.safetensors, for histograms."""
+        """Return a copy of the trained weights, float32, by their names in a model file, for histograms."""
 
     def tensors(self) -> Tensors:
-        """Return a copy of everything that decides the next step, by names that do not depend on a framework."""
+        """Return a copy of everything that decides the next step, by names that do not depend on a framework.
+
+        Among them are the tensors of `parameters`, under their names in a model file.
+        """
 
     def shapes(self) -> Shapes:
         """Return the shape of each of these tensors."""

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe, suited_recipe
-from charlm.runs.folder import CHECKPOINTS, MODELS
+from charlm.runs.folder import CHECKPOINTS
 from charlm.runs.run import Run
-from charlm.storage.atomic import remove_leftovers
+from charlm.storage.files import remove_leftovers
 from charlm.storage.locks import only_writer
 from charlm.text.findings import describe_text
 from charlm.training.checkpoints import Progress
@@ -42,7 +42,7 @@ class Outcome:
     """The folder of the run."""
     progress: Progress
     nats_per_char: float | None
-    """The loss of best/. None = no best/."""
+    """The loss of the best model. None = there is none."""
     characters_per_second: float
     """Of training alone."""
     split: str
@@ -88,7 +88,6 @@ def train(
     with only_writer(run.folder, clock=clock):
         remove_leftovers(run.folder)
         remove_leftovers(run.folder / CHECKPOINTS)
-        remove_leftovers(run.folder / MODELS)
         with session.at_once():
             soft_targets = open_soft_targets(run, say=session.say)
             training = Training(run, engine, soft_targets=soft_targets, session=session, clock=clock)
@@ -157,7 +156,7 @@ class Training:
 
         """
         if self.recorder.validator.validation is None:
-            self.session.say("there is no validation text: best/ has the lowest training loss")
+            self.session.say("there is no validation text: the best model is that of the lowest training loss")
         if resume and self.recorder.outputs.has_checkpoint():
             self.progress = self.recorder.outputs.resume()
             self.schedule = go_on(self.schedule, self.progress.phases, self.progress.step)
@@ -165,7 +164,8 @@ class Training:
             self.session.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()
-            self.recorder.outputs.keep_model(self.progress)
+            if self.settings.keep_checkpoints:
+                self.recorder.save(self.progress)
             findings = describe_text(self.run.corpus).findings
             for line in describe_run(self.run, findings, self.schedule):
                 self.session.say(line)

@@ -1,40 +1,40 @@
-"""The files that training writes: metrics.jsonl, TensorBoard's events, checkpoints, and the bundles best/ and last/.
+"""The files that training writes: metrics.jsonl, TensorBoard's events, checkpoints, and the models of a run.
 
-The log files are append-only. A checkpoint records the size of each. A resumed run cuts off what was written after the
-checkpoint, so that no step is missing or occurs twice.
+A mark is written in this order: metrics, events, the checkpoint, then the models from the same arrays. A resumed run
+keeps of all of them what belongs to the path that it continues, so that no step is missing or occurs twice.
 """
 
+import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from charlm import __version__
-from charlm.config.file import check_resume, dump_config
+from charlm.config.file import check_resume, parse_config
 from charlm.config.yaml import show_value
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import Score
 from charlm.hardware import versions
-from charlm.network.architecture import CONFIG_FILE, architecture
-from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.network.architecture import architecture
+from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.network.rnn import Parameters, bits
 from charlm.runs.folder import (
+    BEST,
     CHECKPOINTS,
+    CONFIG_FILE,
     CORPUS,
     ENDED_FILE,
+    LAST,
     METRICS_FILE,
-    MODELS,
+    checkpoint_name,
     results,
     saved_steps,
-    step_name,
 )
-from charlm.runs.metrics import to_line
+from charlm.runs.metrics import cut_metrics, to_line
 from charlm.runs.run import Run, corpus_identity, write_config
-from charlm.storage.atomic import write_file
-from charlm.storage.files import Log, writing
+from charlm.storage.files import write_file, writing
+from charlm.storage.log import Log
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.events import EventLog
@@ -64,7 +64,9 @@ class RunOutputs:
         self._metrics: Log | None = None
         self._copied: tuple[int, Parameters] | None = None
         """A step and its weights, copied once for everything that needs them at that step."""
-        self._corpus, self._config_text = corpus_identity(run.corpus), dump_config(run.config)
+        self._score: tuple[int, dict[str, Any]] | None = None
+        """A step and its score as a model file has it."""
+        self._corpus, self._settings = corpus_identity(run.corpus), run.config.model_dump(mode="json")
 
     def close(self) -> None:
         """Close the log files."""
@@ -89,12 +91,18 @@ class RunOutputs:
                 f"{self.checkpoints}: no checkpoint to continue from, but the run has {', '.join(found)}, which would "
                 f"be overwritten; put the checkpoints back, or start a new run"
             )
-        self._open_logs({})
+        with writing(self.run.folder):
+            for path in self.run.folder.glob("events.*"):  # of a run that was killed before its first checkpoint
+                path.unlink()
+        self._open_logs(step=-1)
         self.events.describe(self.config)
         write_config(self.run.folder, self.config)
 
     def resume(self) -> Progress:
         """Restore the newest undamaged checkpoint, and return its progress; say which settings have changed since.
+
+        The models of the run are then those of the path that the checkpoint is on: what a later step had written is
+        removed or replaced.
 
         Raises:
             CharlmError: there is none, or it is of another network or format, another text, or a run with other
@@ -102,7 +110,7 @@ class RunOutputs:
 
         """
         checkpoint = checkpoints.restore(self.checkpoints, warn=self.warn, shapes=self.engine.shapes())
-        changes, progress = self._check_same_run(checkpoint.facts), checkpoint.facts.progress
+        changes, progress = self._check_same_run(checkpoint), checkpoint.facts.progress
         end = go_on(self.schedule, progress.phases, progress.step).total
         if progress.step > end:
             raise CharlmError(
@@ -112,20 +120,49 @@ class RunOutputs:
         if None is not checkpoint.facts.versions.get("kernel") != self.engine.library is not None:
             self.warn("kernel: compiled anew, not as it was in this run, so results will not be bit-identical")
         self._copied = None
-        self._open_logs(checkpoint.facts.file_sizes)
+        if (score := checkpoint.model.facts.get("score")) is not None:
+            self._score = progress.step, score
+        self._leave_other_path(checkpoint)
+        self._open_logs(step=progress.step, evaluated_step=progress.evaluated_step)
         if changes:
             self._note_changes(changes, step=progress.step)
         write_config(self.run.folder, self.config)
-        if progress.best_nats is not None and not (self.run.folder / "best").is_dir():
-            self.warn(
-                f"{self.run.folder / 'best'}: missing; if training goes on, the next evaluation writes it again; until "
-                f"then use {self.run.folder / 'last'}"
-            )
-            progress.best_nats = None
         return progress
 
+    def _leave_other_path(self, checkpoint: Checkpoint) -> None:
+        """Remove or replace what steps after a checkpoint have written; the best loss is forgotten with its model."""
+        folder, progress = self.run.folder, checkpoint.facts.progress
+        checkpoints.remove_later(self.checkpoints, progress.step)
+        with writing(folder):
+            (folder / ENDED_FILE).unlink(missing_ok=True)
+        write_model(folder / LAST, checkpoint.model)
+        best = None if progress.best_nats is None else self._read_best_of(checkpoint)
+        if best is not None:
+            write_model(folder / BEST, best)
+            return
+        with writing(folder):
+            (folder / BEST).unlink(missing_ok=True)
+        if progress.best_nats is not None:
+            self.warn(
+                f"{folder / BEST}: is not the model of step {progress.best_step:,}, the best so far; the next "
+                f"evaluation writes it again; until then use {folder / LAST}"
+            )
+            progress.best_nats = None
+
+    def _read_best_of(self, checkpoint: Checkpoint) -> TrainedModel | None:
+        """Return the best model up to a checkpoint, from wherever it is kept; None if it is nowhere."""
+        step = checkpoint.facts.progress.best_step
+        if step == checkpoint.facts.progress.step:
+            return checkpoint.model
+        for path in (self.run.folder / BEST, self.checkpoints / checkpoint_name(step)):
+            with contextlib.suppress(CharlmError):
+                model = read_model(path)
+                if model.facts.get("step") == step:
+                    return model
+        return None
+
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint and the bundle last/.
+        """Write the logs to the disk, then a checkpoint, the last model, and the best one if it is that of this step.
 
         Raises:
             CharlmError: they cannot be written.
@@ -135,58 +172,56 @@ class RunOutputs:
         tensors = self.engine.tensors()
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise DivergenceError(f"not every weight is finite at step {progress.step:,}")
+        self._sync()
         facts = Facts(
             versions={
                 "charlm": __version__,
                 **versions("numpy", "tensorflow", "keras"),
                 "kernel": self.engine.library,
             },
-            config=self.config,
-            corpus=self._corpus,
             progress=progress,
-            file_sizes=self._log_sizes(),
         )
-        self.keep_model(progress)
-        checkpoints.save(self.checkpoints, Checkpoint(tensors, facts))
-        write_bundle(self.run.folder / "last", self.bundle(progress))
+        model = self.model(progress)
+        keep = None if self.config.training.keep_checkpoints else checkpoints.KEPT
+        checkpoints.save(self.checkpoints, Checkpoint(model, tensors, facts), keep=keep)
+        write_model(self.run.folder / LAST, model)
+        if progress.best_nats is not None and progress.best_step == progress.step:
+            write_model(self.run.folder / BEST, model)
 
-    def keep_model(self, progress: Progress) -> None:
-        """Write the bundle of this step to steps/, if the run keeps them."""
-        if self.config.training.keep_checkpoints:
-            write_bundle(self.run.folder / MODELS / step_name(progress.step), self.bundle(progress))
-
-    def save_best(self, progress: Progress, score: Score | None) -> None:
-        """Write the bundle best/; the best score in `progress` is that of the present network.
+    def note_score(self, step: int, nats: float, block_means: Sequence[float]) -> None:
+        """Note the score of a step, which its model files then have.
 
         Args:
-            progress: How far the training is.
-            score: Its score on the validation text; None if there is no such text.
+            step: The step.
+            nats: Its loss in nats per character.
+            block_means: The means of blocks of the text; none = they are not known.
 
         """
-        write_bundle(self.run.folder / "best", self.bundle(progress, block_means=score.block_means if score else ()))
+        means = {"block_means": [round(mean, 6) for mean in block_means]} if block_means else {}
+        self._score = step, {"split": self.split, "nats_per_char": nats, **means}
 
-    def read_best(self) -> Bundle | None:
-        """Return best/; None, with a line for the user, if it cannot be read."""
+    def read_best(self) -> TrainedModel | None:
+        """Return the best model; None, with a line for the user, if it cannot be read."""
         try:
-            return read_bundle(self.run.folder / "best")
+            return read_model(self.run.folder / BEST)
         except CharlmError as error:
             self.warn(str(error))
             return None
 
-    def bundle(self, progress: Progress, *, block_means: Sequence[float] = ()) -> Bundle:
-        """Return the present network as a bundle, with its score if it is the best so far."""
+    def model(self, progress: Progress) -> TrainedModel:
+        """Return the present network, with its score if it has been evaluated."""
         facts: dict[str, Any] = {"step": progress.step, "epoch": self.schedule.epochs(progress.step)}
         facts[CORPUS] = self._corpus
-        if progress.best_nats is not None and progress.best_step == progress.step:
-            facts["score"] = score_facts(self.split, progress.best_nats, block_means)
+        if self._score is not None and self._score[0] == progress.step:
+            facts["score"] = self._score[1]
         if self._copied is None or self._copied[0] != progress.step:
             self._copied = progress.step, self.engine.parameters()
         vocabulary = self.run.corpus.vocabulary
-        return Bundle(
+        return TrainedModel(
             architecture=architecture(self.config, len(vocabulary)),
             parameters=self._copied[1],
             vocabulary=vocabulary,
-            config=self._config_text,
+            config=self._settings,
             facts=facts,
         )
 
@@ -197,7 +232,7 @@ class RunOutputs:
         self.events.log(metrics)
 
     def end(self, step: int) -> None:
-        """Write that the run is complete at a step. A resumed run takes this back: it is later than its checkpoint."""
+        """Write that the run is complete at a step; a resumed run takes this back."""
         write_file(self.run.folder / ENDED_FILE, (json.dumps({"step": step}) + "\n").encode())
 
     def _note_changes(self, changes: Mapping[str, tuple[Any, Any]], *, step: int) -> None:
@@ -214,24 +249,26 @@ class RunOutputs:
         self._write_metrics(event)
         self.events.show_text("settings", "\n".join(f"{key}: {value}" for key, value in event.items()), step=step)
 
-    def _check_same_run(self, facts: Facts) -> dict[str, tuple[Any, Any]]:
+    def _check_same_run(self, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any]]:
         """Check that a checkpoint is of this text and these settings; return the settings that have changed since."""
-        if facts.corpus != self._corpus:
+        if checkpoint.model.facts.get(CORPUS) != self._corpus:
             raise CharlmError(
                 f"{self.run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new "
                 f"run"
             )
-        batches, phases = self.schedule.batches, facts.progress.phases
+        batches, phases = self.schedule.batches, checkpoint.facts.progress.phases
         if phases and phases[-1][1] * batches.batch_size >= batches.length:
             raise CharlmError(f"{self.checkpoints}: damaged: windows of {phases[-1][1]:,} are longer than the text")
-        return check_resume(facts.config, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
+        before = parse_config(checkpoint.model.config, origin=str(self.checkpoints))
+        return check_resume(before, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
 
-    def _open_logs(self, sizes: Mapping[str, int]) -> None:
-        """Cut the log files to these sizes, and open them."""
-        rewind(self.run.folder, sizes)
-        self.events = EventLog(self.run.folder)
+    def _open_logs(self, *, step: int, evaluated_step: int = -1) -> None:
+        """Cut metrics.jsonl after a step, and open the log files."""
+        path = self.run.folder / METRICS_FILE
+        cut_metrics(path, step=step, evaluated_step=evaluated_step)
+        self.events = EventLog(self.run.folder, step=step + 1)
         try:
-            self._metrics = Log(self.run.folder / METRICS_FILE)  # after it: `close` closes both if this one is open
+            self._metrics = Log(path)  # after it: `close` closes both if this one is open
         except CharlmError:
             self.events.close()
             raise
@@ -240,52 +277,8 @@ class RunOutputs:
         assert self._metrics is not None, "the logs are not open"
         self._metrics.write(to_line(metrics))
 
-    def _log_sizes(self) -> dict[str, int]:
-        """Return the number of bytes of each log file, by its name, when all of them are on the disk."""
+    def _sync(self) -> None:
+        """Wait until the log files are on the disk."""
         assert self._metrics is not None, "the logs are not open"
         self._metrics.sync()
         self.events.sync()
-        return {path.name: path.stat().st_size for path in log_files(self.run.folder)}
-
-
-def score_facts(split: str, nats: float, block_means: Sequence[float]) -> dict[str, Any]:
-    """Return a score as model.json holds it: on validation or train, and the means of its blocks if they are known."""
-    means = {"block_means": [round(mean, 6) for mean in block_means]} if block_means else {}
-    return {"split": split, "nats_per_char": nats, **means}
-
-
-def log_files(run: Path) -> list[Path]:
-    """Return the paths of metrics.jsonl and of all event files of a run."""
-    return [run / METRICS_FILE, *sorted(run.glob("*.tfevents.*"))]
-
-
-def rewind(run: Path, sizes: Mapping[str, int]) -> None:
-    """Cut the log files of a run to the sizes that they had before, and remove those that did not exist.
-
-    Args:
-        run: The folder of the run.
-        sizes: The number of bytes of each file, by its name.
-
-    Raises:
-        CharlmError: a file cannot be cut.
-
-    """
-    for path in log_files(run):
-        size = sizes.get(path.name, 0)
-        if not size and path.name != METRICS_FILE:
-            _remove(path)
-        else:
-            _cut(path, size)
-    _remove(run / ENDED_FILE)
-
-
-def _remove(path: Path) -> None:
-    with writing(path):
-        path.unlink(missing_ok=True)
-
-
-def _cut(path: Path, size: int) -> None:
-    """Cut a file that is longer than `size` bytes."""
-    with writing(path):
-        if path.exists() and path.stat().st_size > size:
-            os.truncate(path, size)

@@ -14,13 +14,16 @@ from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, TrainingCon
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
 from charlm.runs.folder import CORPUS
 from charlm.runs.parent import Parent, adapt_parent, check_first_weights, check_shape
+from charlm.storage.files import writing
 from charlm.text.batches import Batches, fit_batches
-from charlm.text.corpus import Corpus, is_corpus, open_corpus, settle_corpus_settings
+from charlm.text.corpus import Corpus, is_corpus, open_corpus, read_manifest, settle_corpus_settings
+from charlm.text.documents import name_text
 from charlm.text.tokenization import tokenize
+from charlm.text.vocabulary import Vocabulary
 from charlm.training.display import wrap
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.parts import fill_parts
@@ -42,7 +45,7 @@ class Preparation:
     corpus: Corpus
     config: Config
     """Every setting, with nothing left open; `charlm.training.timing.fit_to_minutes` may set another length."""
-    first: Bundle | None
+    first: TrainedModel | None
     """The weights that training begins with; None = they are drawn at random."""
     advice: RecipeAdvice
     """What suits a text of its size."""
@@ -78,7 +81,7 @@ def prepare(
     *,
     recipe: str | Path | None,
     overrides: Mapping[str, Any],
-    scratch: Path,
+    folder: Path,
     engines: EngineFactory,
     session: Session,
     parent: Parent | None = None,
@@ -90,7 +93,7 @@ def prepare(
         recipe: A name in configs/, or a YAML file; None = the recipe that suits the text, for the plays that come with
             charlm `default`.
         overrides: Values that replace those of the recipe, by sections as in a YAML file.
-        scratch: An existing folder; the text is tokenized into its folder corpus/.
+        folder: That of the run; the text is tokenized into its folder corpus/.
         engines: Makes the engines.
         session: The user of the training.
         parent: The model whose weights training begins with, and which decides the shape of the network; None = random
@@ -105,13 +108,8 @@ def prepare(
     is_advised = recipe is None and text is not None
     path = None if is_advised else find_recipe(str(recipe or DEFAULT_RECIPE))
     config = _read_recipe(path, overrides, parent)
-    corpus = read_text(
-        text,
-        scratch / CORPUS,
-        config.corpus,
-        parent=parent,
-        show_progress=session.show_progress,
-    )
+    known = None if parent is None else parent.model.vocabulary
+    corpus = read_text(text, folder / CORPUS, config.corpus, known=known, show_progress=session.show_progress)
     start, end = corpus.splits["train"]
     advice = suited_recipe(end - start)
     if path is None:
@@ -229,7 +227,7 @@ def _read_recipe(path: Path | None, overrides: Mapping[str, Any], parent: Parent
     The teachers of a run are as long as the recipe says: what the user asks of the run itself does not reach them.
     """
     values = {} if path is None else read_values(path)
-    others = {} if parent is None else nest(parent.bundle.architecture.settings().items())
+    others = {} if parent is None else nest(parent.model.architecture.settings().items())
     recipe, others = parse_config(values, origin=str(path)), merge(others, overrides)
     config = parse_config(merge(values, others), origin="override") if others else recipe
     check_first_weights(config, parent)
@@ -259,28 +257,40 @@ def read_text(
     folder: Path,
     settings: CorpusConfig,
     *,
-    parent: Parent | None = None,
+    known: Vocabulary | None = None,
     show_progress: bool = False,
 ) -> Corpus:
-    """Open a corpus, or turn a text into one.
+    """Turn a text into a corpus in a folder, or make the folder a link to a corpus, and open it.
 
     Args:
         text: What is trained on.
-        folder: Where the corpus is written if there is none yet.
+        folder: The folder, which does not exist.
         settings: The section `corpus` of the config.
-        parent: The model whose weights training begins with: its characters keep their ids, and the text gets ids for
-            those that it lacks.
+        known: The vocabulary of the model whose weights training begins with: its characters keep their ids, and the
+            text gets ids for those that it lacks.
         show_progress: Whether to show a bar on standard error.
 
     Raises:
-        CharlmError: the text cannot be read.
+        CharlmError: the text cannot be read, or the folder cannot be written.
 
     """
     sources = as_sources(text)
-    if len(sources) == 1 and is_corpus(Path(sources[0])):
-        return open_corpus(Path(sources[0]))
-    known = None if parent is None else parent.bundle.vocabulary
-    return tokenize(sources, folder, settings, known=known, progress=show_progress)
+    if not _is_one_corpus(sources):
+        return tokenize(sources, folder, settings, known=known, progress=show_progress)
+    corpus = open_corpus(Path(sources[0]))
+    with writing(folder):
+        folder.symlink_to(corpus.folder.resolve(), target_is_directory=True)
+    return corpus
+
+
+def text_name(text: Text) -> str:
+    """Return the name of a text; raises CharlmError if it is a corpus that cannot be read."""
+    sources = as_sources(text)
+    return read_manifest(Path(sources[0])).text_name if _is_one_corpus(sources) else name_text(sources)
+
+
+def _is_one_corpus(sources: Sequence[str]) -> bool:
+    return len(sources) == 1 and is_corpus(Path(sources[0]))
 
 
 def check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:

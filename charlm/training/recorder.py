@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm.evaluation.baselines import COMPRESSOR, MAX_TRAINING_CHARACTERS, baseline_nats
 from charlm.evaluation.scoring import Difference, Score, estimate_stream
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.runs.run import Run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
@@ -45,12 +45,12 @@ class Validator:
         )
         """The same for the user: which text, and how much of it if not all."""
 
-    def score(self, bundle: Bundle) -> Score | None:
+    def score(self, model: TrainedModel) -> Score | None:
         """Return the score of the validation text; None if there is no such text."""
         if self.validation is None:
             return None
         with np.errstate(all="ignore"):  # weights that are too large give a score that is not finite
-            return estimate_stream(bundle.parameters, self.validation)
+            return estimate_stream(model.parameters, self.validation)
 
     @cached_property
     def baseline_nats(self) -> Mapping[str, float]:
@@ -64,7 +64,7 @@ class Validator:
         found = baseline_nats(self.validation, self.run.corpus.vocabulary, self.run.corpus.split("train"))
         return {name: found[name] for name in (NGRAM, COMPRESSOR) if name in found}
 
-    def sample(self, bundle: Bundle) -> str:
+    def sample(self, model: TrainedModel) -> str:
         """Sample a text, as `charlm sample` with the seed of the run does; empty if `sampling.length` is 0.
 
         Returns:
@@ -81,7 +81,7 @@ class Validator:
             temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p, min_p=settings.min_p
         )
         wanted = TextRequest(settings.length, sampler, self.config.seed, settings.prompt)
-        return settings.prompt + "".join(generate_text(bundle, wanted))
+        return settings.prompt + "".join(generate_text(model, wanted))
 
     def update_best(self, nats: float, progress: Progress) -> bool:
         """Compare a loss with the best so far, and record the result in `progress`.
@@ -134,28 +134,25 @@ class Recorder:
         training = run.corpus.split("train")[:MAX_TRAINING_CHARACTERS]
         self._windows = choose_windows(training if self.validator.validation is None else self.validator.validation)
         self.sample = ""
-        """The text that best/ writes; before the end, what the network of the last evaluation has written."""
+        """The text that the best model writes; before the end, what the network of the last evaluation has written."""
         self.outputs = RunOutputs(run, engine, schedule, split=self.validator.split, warn=session.say)
         self.difference: Difference | None = None
         """How the last evaluation differs from the best one before it; None before the second evaluation."""
         self._best: Score | None = None
-        """The score of best/; None if it is of a training before this one."""
+        """The score of the best model; None if it is of a training before this one."""
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
 
     def record_start(self, progress: Progress) -> None:
-        """Log and say what a network that begins with the weights of another model scores; it is the first best one.
-
-        The checkpoint comes first: without one, a run that has best/ could not be resumed.
-        """
-        score = self.validator.score(self.outputs.bundle(progress))
+        """Log and say what a network that begins with the weights of another model scores; it is the first best one."""
+        score = self.validator.score(self.outputs.model(progress))
         if score is not None:
             nats = score.nats_per_char
             self.outputs.log(self._position(progress, "validation", nats))
             self.validator.update_best(nats, progress)
-            self._save(progress)
+            self.outputs.note_score(progress.step, nats, score.block_means)
             self._best = score
-            self.outputs.save_best(progress, score)
+            self.save(progress)
             self._session.say(f"step 0: validation {nats:.3f} nats")
 
     def record_due(self, progress: Progress) -> None:
@@ -164,22 +161,24 @@ class Recorder:
             self._log(progress)
         if self.schedule.evaluates_at(progress.step):
             self.evaluate(progress)
-        if self.schedule.saves_at(progress.step):
-            self._save(progress)
+        if self.schedule.saves_at(progress.step) or self.schedule.evaluates_at(progress.step):
+            self.save(progress)
 
     def finish(self, progress: Progress, *, is_stopped: bool) -> None:
         """Save the end of a run; unless a signal has stopped it, evaluate it as well."""
-        self._save(progress)
         if not is_stopped:
             self._log(progress)
             self.evaluate(progress)
+        self.save(progress)
+        if not is_stopped:
             for line in advise_on_end(progress, split=self.validator.split, difference=self.difference):
                 self._session.say(line)
             if progress.best_step != progress.step and (best := self.outputs.read_best()) is not None:
                 self.sample = self.validator.sample(best)
             self.outputs.end(progress.step)
 
-    def _save(self, progress: Progress) -> None:
+    def save(self, progress: Progress) -> None:
+        """Save the run, unless nothing has happened since it was saved."""
         state = progress.step, progress.evaluated_step
         if state != self._saved:
             progress.phases = self.schedule.begun(progress.step)
@@ -217,9 +216,9 @@ class Recorder:
             self._corpus.check_ids(self.validator.validation)
         try:
             with self._session.at_once():
-                bundle = self.outputs.bundle(progress)
-                found = self._score(bundle, progress.step)
-                sample = self.validator.sample(bundle)
+                model = self.outputs.model(progress)
+                found = self._score(model, progress.step)
+                sample = self.validator.sample(model)
         except Stopped:
             return
         nats = None if found is None else found.nats_per_char
@@ -229,9 +228,9 @@ class Recorder:
         if best is not None:
             self.difference = found.minus(self._best) if found and self._best else Difference(score - best, None)
         is_best = self.validator.update_best(score, progress)
+        self.outputs.note_score(progress.step, score, found.block_means if found else ())
         if is_best:
             self._best = found
-            self.outputs.save_best(progress, found)
         self._show(sample, progress)
         progress.evaluated_step, self.sample = progress.step, sample
         self._session.say(
@@ -246,11 +245,11 @@ class Recorder:
         )
         self._session.on_evaluation(progress, score)
 
-    def _score(self, bundle: Bundle, step: int) -> Score | None:
+    def _score(self, model: TrainedModel, step: int) -> Score | None:
         """Return the validation score of a network; raise DivergenceError if it, or a weight, is not finite."""
-        if not all(np.isfinite(tensor).all() for tensor in bundle.parameters.tensors().values()):
+        if not all(np.isfinite(tensor).all() for tensor in model.parameters.tensors().values()):
             raise DivergenceError(f"not every weight is finite at step {step:,}")
-        score = self.validator.score(bundle)
+        score = self.validator.score(model)
         if score is not None and not np.isfinite(score.nats_per_char):
             raise DivergenceError(f"the validation loss is {score.nats_per_char} at step {step:,}")
         return score
@@ -258,7 +257,7 @@ class Recorder:
     def _show(self, sample: str, progress: Progress) -> None:
         """Show TensorBoard what the network of an evaluation is like."""
         views = views_of(
-            self.outputs.bundle(progress).parameters,
+            self.outputs.model(progress).parameters,
             self._windows,
             weights=self.outputs.engine.weights(),
             sample=sample,

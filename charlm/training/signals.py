@@ -34,7 +34,7 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + signal
         """The exit code that a shell reports for a process ended by the signal."""
         self.run: Path | None = None
-        """The folder of the run that was stopped, if it exists."""
+        """The folder of the run that was stopped; it is gone if nothing was trained."""
 
 
 def keep_silent(_line: str) -> None:

@@ -22,14 +22,12 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config
 from charlm.errors import CharlmError, short_repr
 from charlm.evaluation.baselines import count_ngrams, predict_ngrams
-from charlm.network.architecture import VOCABULARY_FILE
-from charlm.network.bundle import Bundle, read_bundle, weights_sha256
+from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
 from charlm.network.reading import read_pieces
 from charlm.network.rnn import Parameters, probabilities
-from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, find_bundle, results
+from charlm.runs.folder import SOFT_TARGETS, SOFT_TARGETS_FACTS, TEACHERS, find_model, results
 from charlm.runs.run import Run
-from charlm.storage.atomic import open_scratch, remove, write_file
-from charlm.storage.files import file_sha256, read_file
+from charlm.storage.files import file_sha256, read_file, write_file
 from charlm.text.corpus import Corpus
 from charlm.text.vocabulary import Vocabulary
 
@@ -85,19 +83,19 @@ def open_soft_targets(run: Run, *, say: Callable[[str], object] = lambda _: None
     return np.memmap(path, DTYPE, "r", shape=shape)
 
 
-def _teachers_of(run: Run) -> dict[Path, Bundle]:
-    """Return the teachers of a run by their folders; none if it does not learn from them."""
+def _teachers_of(run: Run) -> dict[Path, TrainedModel]:
+    """Return the teachers of a run by their files; none if it does not learn from them."""
     settings = run.config.training
     own = [run.folder / TEACHERS / str(seed) for seed in settings.own_teachers]
     return _read_teachers([*map(Path, settings.teachers), *own], run.corpus) if settings.has_teachers else {}
 
 
-def _compute(run: Run, teachers: Mapping[Path, Bundle], *, say: Callable[[str], object]) -> SoftTargets:
+def _compute(run: Run, teachers: Mapping[Path, TrainedModel], *, say: Callable[[str], object]) -> SoftTargets:
     """Return the mean of what the teachers and the n-grams predict, by their weights."""
     settings, ids = run.config.training, run.corpus.split("train")
     if teachers:
         say(f"teachers: {len(teachers)}, reading the training text")
-        networks = [bundle.parameters for bundle in teachers.values()]
+        networks = [teacher.parameters for teacher in teachers.values()]
         table = compute_soft_targets(networks, ids, temperature=settings.teacher_temperature)
     else:
         table = np.zeros(_shape(run.corpus), DTYPE)
@@ -174,18 +172,18 @@ def _is_whole(path: Path, description: Description, shape: tuple[int, int]) -> b
     return is_as_large and file_sha256(path) == description.sha256
 
 
-def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, Bundle]:
-    """Return some teachers by their folders; their vocabulary is that of the text."""
+def _read_teachers(paths: Iterable[Path], corpus: Corpus) -> dict[Path, TrainedModel]:
+    """Return some teachers by their files; their vocabulary is that of the text."""
     try:
-        folders = [find_bundle(path) for path in paths]
+        files = [find_model(path) for path in paths]
     except CharlmError as error:
         raise CharlmError(f"training.teachers: {error}") from None
-    teachers = {folder: read_bundle(folder) for folder in folders}
-    for folder, bundle in teachers.items():
-        if bundle.vocabulary != corpus.vocabulary:
+    teachers = {file: read_model(file) for file in files}
+    for file, teacher in teachers.items():
+        if teacher.vocabulary != corpus.vocabulary:
             raise CharlmError(
-                f"{folder / VOCABULARY_FILE}: {_difference(bundle.vocabulary, corpus.vocabulary)}; must be the "
-                f"vocabulary of the text"
+                f"{file}: its vocabulary has {_difference(teacher.vocabulary, corpus.vocabulary)}; must be that of the "
+                f"text"
             )
     return teachers
 
@@ -198,10 +196,10 @@ def _difference(found: Vocabulary, expected: Vocabulary) -> str:
     index, (one, other) = next((item for item in pairs if item[1][0] != item[1][1]), (None, (None, None)))
     if index is None:
         return "other reserved ids"
-    return f"id {index} is {short_repr(one)} instead of {short_repr(other)}"
+    return f"id {index} {short_repr(one)} instead of {short_repr(other)}"
 
 
-def _check_same_teachers(run: Run, teachers: Mapping[Path, Bundle], description: Description | None) -> None:
+def _check_same_teachers(run: Run, teachers: Mapping[Path, TrainedModel], description: Description | None) -> None:
     """Refuse teachers that are not, or may not be, those that the run began with."""
     if description is None and teachers and results(run.folder):
         raise CharlmError(
@@ -215,19 +213,22 @@ def _check_same_teachers(run: Run, teachers: Mapping[Path, Bundle], description:
         )
 
 
-def _checksums(teachers: Mapping[Path, Bundle]) -> list[str]:
-    return [weights_sha256(bundle.parameters) for bundle in teachers.values()]
+def _checksums(teachers: Mapping[Path, TrainedModel]) -> list[str]:
+    return [tensors_sha256(teacher.parameters.tensors()) for teacher in teachers.values()]
 
 
-def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, Bundle]) -> None:
+def _write(folder: Path, table: SoftTargets, teachers: Mapping[Path, TrainedModel]) -> None:
     """Write soft_targets.bin in pieces, and soft_targets.json after it."""
     digest = hashlib.sha256()
-    remove(folder / SOFT_TARGETS)  # which may be a pipe, that would be written to
-    with open_scratch(folder / SOFT_TARGETS) as write:
+
+    def blocks() -> Iterator[bytes]:
+        """Yield the table in blocks of rows, which are added to the digest."""
         for first in range(0, len(table), ROWS_AT_ONCE):
             data = table[first : first + ROWS_AT_ONCE].tobytes()
             digest.update(data)
-            write(data)
+            yield data
+
+    write_file(folder / SOFT_TARGETS, blocks())
     description = Description(_checksums(teachers), digest.hexdigest())
     write_file(folder / SOFT_TARGETS_FACTS, json.dumps(description._asdict(), indent=2).encode())
 

@@ -1,10 +1,10 @@
 """How long a run takes on this machine, from a few steps that are timed and then undone.
 
-    seconds(S) = S * step + ceil(S / E) * evaluation + (1 + ceil(S / C)) * checkpoint
+    seconds(S) = S * step + ceil(S / E) * evaluation + saved(S) * checkpoint
 
-S steps, an evaluation every E and a checkpoint every C of them. If windows grow, S steps take as long as the
-characters that they read do in steps of `sequence_length`. The figures are those of this machine under its present
-load.
+S steps, an evaluation every E of them, and saved(S) checkpoints: at the start, every C of them, at each evaluation. If
+windows grow, S steps take as long as the characters that they read do in steps of `sequence_length`. The figures are
+those of this machine under its present load.
 """
 
 import bisect
@@ -20,7 +20,7 @@ from charlm.errors import CharlmError, counted
 from charlm.evaluation.scoring import ids_read
 from charlm.runs.folder import METRICS_FILE
 from charlm.runs.run import Run
-from charlm.storage.atomic import temporary_folder
+from charlm.storage.files import temporary_folder
 from charlm.text.corpus import Corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import Engine, EngineFactory
@@ -52,9 +52,9 @@ class Costs:
     step_seconds: float
     """One step of `sequence_length` characters, with the reading of its windows."""
     evaluation_seconds: float
-    """One evaluation, with the sample, the log and the bundle best/."""
+    """One evaluation, with the sample and the log."""
     checkpoint_seconds: float
-    """One checkpoint, with the bundle last/."""
+    """One checkpoint, with the models of the run."""
     start_seconds: float
     """Building the engine, and its first call."""
 
@@ -68,7 +68,9 @@ class Costs:
 
         """
         period = evaluation_period(settings, steps, fewest=fewest)
-        evaluations, checkpoints = -(-steps // period), 1 + -(-steps // settings.checkpoint_every)
+        evaluations, saves = -(-steps // period), settings.checkpoint_every
+        before = max(0, steps - 1)  # the last step is saved in any case
+        checkpoints = 1 + before // saves + before // period - before // math.lcm(saves, period) + (steps > 0)
         training = steps * mean_growth(settings) * self.step_seconds
         return training + evaluations * self.evaluation_seconds + checkpoints * self.checkpoint_seconds
 

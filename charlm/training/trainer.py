@@ -1,10 +1,13 @@
 """The one place that trains a run: the teachers that it asks for first, each a run of its own, then the loop."""
 
+from pathlib import Path
+
 from charlm.config.file import check_resume
 from charlm.errors import CharlmError
-from charlm.runs.folder import ENDED_FILE, TEACHERS, is_run
+from charlm.runs.folder import CORPUS, ENDED_FILE, TEACHERS, is_run, results
 from charlm.runs.parent import read_initial
-from charlm.runs.run import Run, begin_run, open_run, scratch_run
+from charlm.runs.run import Run, begin_run, open_run, run_folder
+from charlm.storage.files import remove
 from charlm.training import loop
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.loop import Outcome
@@ -29,17 +32,16 @@ def train_run(
         CharlmError: the engine cannot be made, a teacher cannot be trained or is another run, or `loop.train` raises
             it.
         Stopped: a signal came before the first step, or while a teacher was trained, which has been saved; `run` of the
-            error is the folder of this run, if it can be resumed.
+            error is the folder of this run.
 
     """
     try:
         if engine is None:
-            first = read_initial(run.folder, run.config)
-            engine = new_engine(run.config, run.corpus, engines, first_weights=first, session=session)
+            engine = new_engine(run.config, run.corpus, engines, first_weights=read_initial(run), session=session)
         _train_teachers(run, engines, session=session)
         return loop.train(run, engine, resume=resume, session=session)
     except Stopped as stopped:
-        stopped.run = run.folder if is_run(run.folder) else None
+        stopped.run = run.folder
         raise
 
 
@@ -66,8 +68,11 @@ def _open_teacher(run: Run, seed: int, engines: EngineFactory, *, session: Sessi
     folder, config = run.folder / TEACHERS / str(seed), run.config.of_teacher(seed)
     if not is_run(folder):
         config = settle(config, run.corpus, engines=engines, is_recorded=True, say=session.say)
-        with scratch_run(folder) as scratch:
-            return begin_run(folder, config, run.corpus, scratch=scratch)
+        if not results(folder):
+            remove(folder)  # a process was killed when it began
+        with run_folder(folder):
+            (folder / CORPUS).symlink_to(Path("..", "..", CORPUS), target_is_directory=True)
+            return begin_run(folder, config, run.corpus)
     begun = open_run(folder)
     if begun.corpus.manifest.ids_sha256 != run.corpus.manifest.ids_sha256:
         raise CharlmError(f"{folder}: has another text than {run.folder}; start a new run")

@@ -22,13 +22,11 @@ from charlm.config.yaml import dump_yaml
 from charlm.engine.factory import start_engines
 from charlm.engine.runtime import check_tensorflow
 from charlm.errors import CharlmError, escape_controls
-from charlm.network.architecture import CONFIG_FILE
-from charlm.runs.folder import CORPUS, RUNS
-from charlm.runs.run import begin_run, corpus_identity, scratch_run
-from charlm.storage.atomic import scratch_folder, write_file
-from charlm.storage.files import writing
+from charlm.runs.folder import CONFIG_FILE, CORPUS, RUNS
+from charlm.runs.run import begin_run, corpus_identity, run_folder
+from charlm.storage.files import temporary_folder, write_file, writing
 from charlm.storage.locks import only_writer
-from charlm.text.corpus import Corpus, open_corpus
+from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import EngineFactory
 from charlm.training.preparation import as_sources, prepare, read_text
@@ -155,7 +153,7 @@ def search(
     sources = as_sources(text)
     with only_writer(folder):
         study = _open_study(folder)
-        corpus = _read_corpus(sources, folder / CORPUS, space.config(), show_progress=session.show_progress)
+        corpus = _read_corpus(sources, folder, space.config(), show_progress=session.show_progress)
         if not len(corpus.split("validation")):
             raise CharlmError("the text is too short for a validation part, by which a search compares; give more text")
         space = space.for_text(len(corpus.split("train")))
@@ -218,18 +216,15 @@ def _open_study(folder: Path) -> "optuna.Study":
     return study
 
 
-def _read_corpus(sources: Sequence[str], target: Path, config: Config, *, show_progress: bool) -> Corpus:
+def _read_corpus(sources: Sequence[str], folder: Path, config: Config, *, show_progress: bool) -> Corpus:
     """Return the text; if the search has one, it is read again to see whether it is the same."""
-    with scratch_folder(target) as scratch:
-        corpus = read_text(sources, scratch / "new", config.corpus, show_progress=show_progress)
-        if corpus.folder.parent != scratch:
-            return corpus
-        if not target.exists():
-            corpus.folder.rename(target)
-            return open_corpus(target)
-        if corpus_identity(open_corpus(target)) != corpus_identity(corpus):
-            raise CharlmError(f"{target.parent}: holds a search with another text; name another --out")
-        return open_corpus(target)
+    if not is_corpus(folder / CORPUS):
+        return read_text(sources, folder / CORPUS, config.corpus, show_progress=show_progress)
+    corpus = open_corpus(folder / CORPUS)
+    with temporary_folder() as scratch:
+        if corpus_identity(corpus) != corpus_identity(read_text(sources, scratch / CORPUS, config.corpus)):
+            raise CharlmError(f"{folder}: holds a search with another text; name another --out")
+    return corpus
 
 
 def _check_is_same(study: "optuna.Study", folder: Path, identity: dict[str, Any]) -> None:
@@ -267,10 +262,10 @@ def _train_trial(
             session.reason = "pruned"
 
     try:
-        with scratch_run(_run_of(folder, trial.number)) as scratch, session.silent():
+        with run_folder(_run_of(folder, trial.number)) as place, session.silent():
             settings = space.overrides({**values, "training.early_stopping": None, "sampling.length": 0})
             prepared = prepare(
-                corpus, recipe=space.recipe, overrides=settings, scratch=scratch, engines=engines, session=session
+                corpus, recipe=space.recipe, overrides=settings, folder=place, engines=engines, session=session
             )
             engine = prepared.new_engine(engines, session=session)
             training, timed = prepared.config.training, min(STEP_SECONDS, TIMED_SHARE * seconds)
@@ -279,10 +274,8 @@ def _train_trial(
             length = {"evaluate_every": every, "checkpoint_every": EVALUATIONS * every}
             training = training.with_steps(EVALUATIONS * every).model_copy(update=length)
             config = prepared.config.model_copy(update={"training": training})
-            run = begin_run(_run_of(folder, trial.number), config, corpus, scratch=scratch)
-        session.on_evaluation = report
-        with session.silent():
-            outcome = train_run(run, engines, engine=engine, session=session)
+            session.on_evaluation = report
+            outcome = train_run(begin_run(place, config, corpus), engines, engine=engine, session=session)
     except CharlmError as error:
         if isinstance(error.__cause__, OSError):  # of the machine, not of the values
             raise

@@ -23,8 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from charlm.config.file import flatten, load_config, nest, parse_overrides
 from charlm.config.recipes import DEFAULT_RECIPE, find_recipe, suited_recipe
 from charlm.config.schema import Config, merge
+from charlm.config.validation import explain
 from charlm.config.yaml import read_yaml, show_value
-from charlm.errors import CharlmError, key_path, requirement, short_repr
+from charlm.errors import CharlmError, short_repr
 
 Range = IntDistribution | FloatDistribution | CategoricalDistribution
 FORMS = "{int: [low, high]}, {float: [low, high]} or {categorical: [value, ...]}"
@@ -146,10 +147,7 @@ def load_space(path: Path) -> Space:
     try:
         sections = _File.model_validate(read_yaml(path))
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = "".join(f"{part}: " for part in key_path(problem))
-        found = "" if problem["type"] == "missing" else f"found {short_repr(problem['input'])}; "
-        raise CharlmError(f"{path}: {key}{found}{requirement(problem)}") from None
+        raise CharlmError(f"{path}: {explain(error, _File)}") from None
     ranges = {key: _parse_range(f"{path}: search: {key}", value) for key, value in sections.search.items()}
     name = DEFAULT_RECIPE if sections.recipe is None else sections.recipe
     recipe = path.parent / name if Path(name).suffix in {".yaml", ".yml"} else find_recipe(name)

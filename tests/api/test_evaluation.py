@@ -1,32 +1,32 @@
 """`evaluate`: what it returns, and what it refuses."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from models import change_model
 from run_folders import read_metrics
 
 import charlm
 from charlm.api.evaluation import text_to_score
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.network.model_file import read_model
 from charlm.text.corpus import Split, open_corpus
 
 TEXT = "abba\nab\n" * 5
 
 
 @pytest.fixture
-def model(bundle_folder: Path) -> charlm.Model:
-    """Load the random bundle."""
-    return charlm.load(bundle_folder)
+def model(model_file: Path) -> charlm.Model:
+    """Load the random model."""
+    return charlm.load(model_file)
 
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    """Write a text that the random bundle knows all characters of."""
+    """Write a text that the random model knows all characters of."""
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return path
@@ -61,12 +61,12 @@ def test_a_text_is_divided_like_a_corpus_of_it(split: Split, trained_run: Path) 
     np.testing.assert_array_equal(ids, corpus.split(split))
 
 
-def test_a_bundle_without_its_run_needs_a_text(model: charlm.Model) -> None:
-    with pytest.raises(CharlmError, match="a bundle without its run: name the text to score after it"):
+def test_a_model_without_its_run_needs_a_text(model: charlm.Model) -> None:
+    with pytest.raises(CharlmError, match="a model without its run: name the text to score after it"):
         charlm.evaluate(model)
 
 
-def test_a_run_without_its_text_is_told_from_a_bundle_without_its_run(trained_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_its_text_is_told_from_a_model_without_its_run(trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("corpus"))
     model = charlm.load(tmp_path / "run")
     with pytest.raises(CharlmError, match=r"run/corpus: missing: --copies needs the training text"):
@@ -74,8 +74,9 @@ def test_a_run_without_its_text_is_told_from_a_bundle_without_its_run(trained_ru
 
 
 def test_the_run_of_the_current_folder_is_found(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(trained_run / "best")
-    assert charlm.evaluate(charlm.load(".")).text == "validation text of the run"
+    monkeypatch.chdir(trained_run)
+    for name in (".", "best.safetensors", trained_run / "last.safetensors"):
+        assert charlm.evaluate(charlm.load(name)).text == "validation text of the run"
 
 
 def test_a_text_that_is_too_short_is_named(model: charlm.Model, text: Path) -> None:
@@ -84,15 +85,15 @@ def test_a_text_that_is_too_short_is_named(model: charlm.Model, text: Path) -> N
         charlm.evaluate(model, text, split="test")
 
 
-def test_an_encoding_that_python_lacks_is_refused_with_its_place(bundle: Bundle, text: Path, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "own", replace(bundle, config="corpus: {encoding: klingon}"))
-    with pytest.raises(CharlmError, match=r"own/config\.yaml: corpus\.encoding: found 'klingon'"):
-        charlm.evaluate(charlm.load(tmp_path / "own"), text)
+def test_an_encoding_that_python_lacks_is_refused_with_its_place(model_file: Path, text: Path) -> None:
+    change_model(model_file, lambda fields: fields["config"]["corpus"].update(encoding="klingon"))
+    with pytest.raises(CharlmError, match=rf"{model_file}: corpus\.encoding: found 'klingon'"):
+        charlm.evaluate(charlm.load(model_file), text)
 
 
 def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
     logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
-    best, score = read_bundle(trained_run / "best"), charlm.evaluate(trained_run).score
+    best, score = read_model(trained_run / "best.safetensors"), charlm.evaluate(trained_run).score
     assert score.nats_per_char == pytest.approx(best.facts["score"]["nats_per_char"], rel=1e-5)
     assert score.nats_per_char == pytest.approx(min(logged), rel=1e-5)
     assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, rel=1e-5)
@@ -110,7 +111,7 @@ def test_characters_that_are_left_out_are_counted(trained_run: Path, text: Path)
     [
         ({"protocol": "backwards"}, "protocol: found 'backwards'; must be stream or windows"),
         ({"split": "dev"}, "split: found 'dev'; must be train, validation or test"),
-        ({"copies": True}, ".*: a bundle without its run: --copies needs the training text"),
+        ({"copies": True}, ".*: a model without its run: --copies needs the training text"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(

@@ -5,38 +5,38 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bundles import make_random_bundle
+from models import make_random_model
 from run_folders import names
 
 from charlm.api.exporting import export, text_to_check
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 
-HUB = {"README.md", "LICENSE", "config.yaml", "model.json", "vocabulary.json", "weights.safetensors"}
+HUB = {"README.md", "LICENSE", "model.safetensors"}
 
 
 @pytest.fixture
-def model(bundle_folder: Path) -> Model:
-    """Return the model of the bundle, which has no run."""
-    return load(bundle_folder)
+def model(model_file: Path) -> Model:
+    """Return a model, which has no run."""
+    return load(model_file)
 
 
-def test_a_folder_has_the_export_the_card_and_the_bundle(model: Model, tmp_path: Path) -> None:
+def test_a_folder_has_the_export_the_card_and_the_model_file(model: Model, tmp_path: Path) -> None:
     written = export(model, tmp_path / "out", format="c")
     assert names(tmp_path / "out") == sorted(HUB | {"run.c", "model.bin"})
     sizes = {name: (tmp_path / "out" / name).stat().st_size for name in ("run.c", "model.bin")}
     assert (written.path, written.files, written.check) == (tmp_path / "out", sizes, None)
 
 
-def test_charlm_reads_the_folder_of_an_export(model: Model, tmp_path: Path) -> None:
+def test_charlm_reads_the_model_file_beside_an_export(model: Model, tmp_path: Path) -> None:
     export(model, tmp_path / "out", format="torch")
-    assert str(load(tmp_path / "out").generate("a", seed=1)) == str(model.generate("a", seed=1))
+    assert str(load(tmp_path / "out/model.safetensors").generate("a", seed=1)) == str(model.generate("a", seed=1))
 
 
 def test_a_file_name_of_the_format_gives_that_file_alone_under_its_name(model: Model, tmp_path: Path) -> None:
     written = export(model, tmp_path / "page.html", format="html")
-    assert names(tmp_path) == ["bundle", "page.html"]
+    assert names(tmp_path) == ["model.safetensors", "page.html"]
     assert written.files == {"page.html": (tmp_path / "page.html").stat().st_size}
 
 
@@ -62,13 +62,13 @@ def test_where_a_folder_is_to_be_what_exists_is_left_as_it_is(model: Model, tmp_
 
 
 def test_an_export_that_is_refused_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
-    shape = replace(model.bundle.architecture, activation="sigmoid")
+    shape = replace(model.trained.architecture, activation="sigmoid")
     sigmoid = replace(
-        model.bundle, architecture=shape, parameters=replace(model.bundle.parameters, activation="sigmoid")
+        model.trained, architecture=shape, parameters=replace(model.trained.parameters, activation="sigmoid")
     )
     with pytest.raises(CharlmError, match=r"torch.nn.RNN has no activation sigmoid"):
-        export(Model(model.folder, sigmoid), tmp_path / "out", format="torch")
-    assert names(tmp_path) == ["bundle"]
+        export(Model(model.path, sigmoid), tmp_path / "out", format="torch")
+    assert names(tmp_path) == ["model.safetensors"]
 
 
 def test_a_check_that_fails_leaves_nothing_behind(
@@ -86,20 +86,20 @@ def test_a_check_that_fails_leaves_nothing_behind(
         CharlmError, match=r"--check: a logit of C differs by .* over 10,000 characters; .* nothing was"
     ):
         export(model, tmp_path / "out", format="c", check=True)
-    assert names(tmp_path) == ["bundle", "cc"]
+    assert names(tmp_path) == ["cc", "model.safetensors"]
 
 
 @pytest.mark.slow
-def test_a_bundle_without_its_run_is_checked_on_a_text_of_its_own(model: Model, tmp_path: Path) -> None:
+def test_a_model_without_its_run_is_checked_on_a_text_of_its_own(model: Model, tmp_path: Path) -> None:
     check = export(model, tmp_path / "out", format="c", check=True).check
     assert check is not None
     assert check.has_passed
     assert (check.program, check.characters) == ("C", 10_000)
 
 
-def test_a_name_that_is_not_utf8_or_controls_a_terminal_is_escaped(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_or_controls_a_terminal_is_escaped(trained: TrainedModel, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"a\xff\x1b")
-    model = Model(folder, bundle)
+    model = Model(folder, trained)
     export(model, tmp_path / "out", format="c")
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "xff" in card
@@ -114,6 +114,6 @@ def test_the_card_does_not_say_where_the_text_lay(trained_run: Path, tmp_path: P
 
 
 def test_the_text_of_a_check_is_shorter_for_a_large_vocabulary() -> None:
-    bundle = make_random_bundle([*map(chr, range(100, 5100))])
-    ids = text_to_check(Model(Path("m"), bundle), None)
+    trained = make_random_model([*map(chr, range(100, 5100))])
+    ids = text_to_check(Model(Path("m"), trained), None)
     assert len(ids) == 838  # of 5,000 logits each: 4,190,000, at most 2^22

@@ -16,24 +16,24 @@ TEXT = "abba\nab\n" * 12
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    """Write a text that the random bundle knows all characters of."""
+    """Write a text that the random trained knows all characters of."""
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return path
 
 
-def test_a_report_is_made_of_a_bundle_and_a_text(bundle_folder: Path, text: Path) -> None:
+def test_a_report_is_made_of_a_model_and_a_text(model_file: Path, text: Path) -> None:
     seen: list[tuple[int, int, str]] = []
-    (report,) = inspect_runs([bundle_folder], text=text, progress=lambda *found: seen.append(found))
+    (report,) = inspect_runs([model_file], text=text, progress=lambda *found: seen.append(found))
     assert [found[:2] for found in seen] == [(done, len(ORDER)) for done in range(len(ORDER))]
-    assert seen[0][2] == f"{bundle_folder}: surprise"
-    np.testing.assert_allclose(report.get("surprise").nats, charlm.load(bundle_folder).score(TEXT), atol=1e-5)
-    assert to_json([report])["name"] == str(bundle_folder)
-    assert [run["name"] for run in to_json([report, report])["runs"]] == [str(bundle_folder)] * 2
+    assert seen[0][2] == f"{model_file}: surprise"
+    np.testing.assert_allclose(report.get("surprise").nats, charlm.load(model_file).score(TEXT), atol=1e-5)
+    assert to_json([report])["name"] == str(model_file)
+    assert [run["name"] for run in to_json([report, report])["runs"]] == [str(model_file)] * 2
 
 
-def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(bundle_folder: Path, text: Path) -> None:
-    model = charlm.load(bundle_folder)
+def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(model_file: Path, text: Path) -> None:
+    model = charlm.load(model_file)
     whole, part = (charlm.inspect(model, text=text, only=only) for only in ((), ("loss_by_class", "spectrum")))
     made = {section.name for section in ORDER if part.data[section.name] is not None}
     assert made == {"loss_by_class", "spectrum"}
@@ -42,20 +42,20 @@ def test_a_loaded_model_is_read_and_only_the_parts_that_are_asked_for(bundle_fol
     assert "<iframe" in part._repr_html_()
 
 
-def test_a_part_that_does_not_exist_is_refused(bundle_folder: Path, text: Path) -> None:
+def test_a_part_that_does_not_exist_is_refused(model_file: Path, text: Path) -> None:
     with pytest.raises(CharlmError, match=r"^only: found 'spektrum'; must be .*, spectrum, "):
-        charlm.inspect(bundle_folder, text=text, only=["spektrum"])
+        charlm.inspect(model_file, text=text, only=["spektrum"])
     with pytest.raises(CharlmError, match=r"^section: found 'spektrum'; must be "):
-        charlm.inspect(bundle_folder, text=text, only=["spectrum"]).report.get("spektrum")
+        charlm.inspect(model_file, text=text, only=["spectrum"]).report.get("spektrum")
 
 
 @pytest.mark.parametrize("out", ["", "missing/report.html", "text"])
 def test_a_page_that_cannot_be_written_or_would_replace_the_text_is_refused(
-    out: str, bundle_folder: Path, text: Path
+    out: str, model_file: Path, text: Path
 ) -> None:
     place = text if out == "text" else text.parent / out
     with pytest.raises(CharlmError, match=r"must be the name of a file|is the text that is read"):
-        inspect_runs([bundle_folder], text=text, out=place)
+        inspect_runs([model_file], text=text, out=place)
     assert text.read_text(encoding="utf-8") == TEXT
 
 
@@ -65,10 +65,10 @@ def test_without_a_name_the_newest_run_is_read(trained_run: Path, text: Path) ->
     assert to_json([report])["name"] == "runs/plays"
 
 
-def test_a_notebook_gets_the_data_the_figures_and_the_page(bundle_folder: Path, text: Path) -> None:
-    found, nats = charlm.inspect(bundle_folder, text=text), charlm.load(bundle_folder).score(TEXT)
+def test_a_notebook_gets_the_data_the_figures_and_the_page(model_file: Path, text: Path) -> None:
+    found, nats = charlm.inspect(model_file, text=text), charlm.load(model_file).score(TEXT)
     assert [one["nats"] for one in found.data["surprise"]] == pytest.approx(nats.tolist(), rel=1e-4)
     assert "loss-by-class" in found.figures
     frame = found._repr_html_()
     assert frame.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
-    assert str(bundle_folder) in frame
+    assert str(model_file) in frame

@@ -16,7 +16,7 @@ import charlm
 
 
 def total_nats(folder: Path, text: str) -> float:
-    model = charlm.load(folder / "last")
+    model = charlm.load(folder / "last.safetensors")
     text += str(model.generate(text, length=200, temperature=0.8, seed=1))
     logits, state = model.step([0])
     logits, state = model.step([1], state)

@@ -7,25 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import charlm as command
+from models import change_model
 
 import charlm
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.model_file import read_model, write_model
 from charlm.network.rnn import Floats
 
 TEXT = "The ferry crossed the river.\n"
 
 
 @pytest.fixture(scope="module")
-def trained(trained_run: Path) -> charlm.Model:
+def plays(trained_run: Path) -> charlm.Model:
     """Load the trained run."""
     return charlm.load(trained_run)
 
 
 @pytest.fixture
-def model(bundle_folder: Path) -> charlm.Model:
-    """Load the random bundle, which knows a line break, a, b, the unknown character and the end of a text."""
-    return charlm.load(bundle_folder)
+def model(model_file: Path) -> charlm.Model:
+    """Load the random model, which knows a line break, a, b, the unknown character and the end of a text."""
+    return charlm.load(model_file)
 
 
 def log_softmax(logits: Floats) -> Floats:
@@ -37,9 +38,9 @@ def log_softmax(logits: Floats) -> Floats:
 # Loading
 
 
-def test_a_run_is_loaded_by_its_best_model_and_any_of_them_by_its_folder(trained_run: Path) -> None:
-    assert charlm.load(trained_run).folder == trained_run / "best"
-    assert charlm.load(str(trained_run / "last")).folder == trained_run / "last"
+def test_a_run_is_loaded_by_its_best_model_and_any_of_them_by_its_file(trained_run: Path) -> None:
+    assert charlm.load(trained_run).path == trained_run / "best.safetensors"
+    assert charlm.load(str(trained_run / "last.safetensors")).path == trained_run / "last.safetensors"
 
 
 def test_a_batch_of_fewer_than_no_streams_is_refused(model: charlm.Model) -> None:
@@ -47,39 +48,39 @@ def test_a_batch_of_fewer_than_no_streams_is_refused(model: charlm.Model) -> Non
         model.zero_state(-1)
 
 
-def test_characters_that_the_model_does_not_know_are_left_out(model: charlm.Model, trained: charlm.Model) -> None:
-    np.testing.assert_array_equal(trained.score("The€ ferry"), trained.score("The ferry"))
-    assert str(trained.generate("€The", seed=1)) == str(trained.generate("The", seed=1))
+def test_characters_that_the_model_does_not_know_are_left_out(model: charlm.Model, plays: charlm.Model) -> None:
+    np.testing.assert_array_equal(plays.score("The€ ferry"), plays.score("The ferry"))
+    assert str(plays.generate("€The", seed=1)) == str(plays.generate("The", seed=1))
     assert model.vocabulary.left_out("a€") == {}  # it has an unknown id
 
 
-def test_a_damaged_config_is_refused_when_it_is_asked_for(bundle: Bundle, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "bundle", replace(bundle, config="modle: {units: 3}"))
-    with pytest.raises(CharlmError, match=r"bundle/config.yaml: modle: unknown key; did you mean model\?"):
-        _ = charlm.load(tmp_path / "bundle").config
+def test_a_config_that_is_not_right_is_refused_when_it_is_asked_for(model_file: Path) -> None:
+    change_model(model_file, lambda fields: fields["config"].update(modle={"units": 3}))
+    with pytest.raises(CharlmError, match=rf"^{model_file}: modle: .*; did you mean model\?"):
+        _ = charlm.load(model_file).config
 
 
 # Generating
 
 
-def test_a_text_is_the_same_in_pieces_and_as_a_whole(trained: charlm.Model) -> None:
-    pieces = list(trained.generate("The ferry", length=50, seed=1))
-    assert str(trained.generate("The ferry", length=50, seed=1)) == "".join(pieces)
+def test_a_text_is_the_same_in_pieces_and_as_a_whole(plays: charlm.Model) -> None:
+    pieces = list(plays.generate("The ferry", length=50, seed=1))
+    assert str(plays.generate("The ferry", length=50, seed=1)) == "".join(pieces)
     assert (len(pieces), len("".join(pieces))) == (50, 50)
 
 
-def test_a_text_is_the_one_that_the_command_writes(trained: charlm.Model) -> None:
+def test_a_text_is_the_one_that_the_command_writes(plays: charlm.Model) -> None:
     options = ("-p", "The ferry", "-n", 50, "--seed", 1, "-t", 0.5, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
-    text = trained.generate("The ferry", length=50, seed=1, temperature=0.5, top_k=5, top_p=0.9, min_p=0.01)
-    assert command("sample", trained.folder, *options).stdout == f"The ferry{text}"
+    text = plays.generate("The ferry", length=50, seed=1, temperature=0.5, top_k=5, top_p=0.9, min_p=0.01)
+    assert command("sample", plays.path, *options).stdout == f"The ferry{text}"
 
 
-def test_temperature_0_gives_the_most_likely_text(trained: charlm.Model) -> None:
-    assert str(trained.generate(length=30, temperature=0)) == str(trained.generate(length=30, top_k=1, seed=3))
+def test_temperature_0_gives_the_most_likely_text(plays: charlm.Model) -> None:
+    assert str(plays.generate(length=30, temperature=0)) == str(plays.generate(length=30, top_k=1, seed=3))
 
 
-def test_a_text_without_end_is_not_waited_for(trained: charlm.Model) -> None:
-    text = trained.generate(length=0)
+def test_a_text_without_end_is_not_waited_for(plays: charlm.Model) -> None:
+    text = plays.generate(length=0)
     with pytest.raises(CharlmError, match=r"^length=0 generates without end"):
         str(text)
     assert next(text)
@@ -94,19 +95,19 @@ def test_a_text_without_end_is_not_waited_for(trained: charlm.Model) -> None:
     ],
 )
 def test_a_setting_out_of_range_is_refused_before_the_text_is_asked_for(
-    settings: dict[str, Any], message: str, trained: charlm.Model
+    settings: dict[str, Any], message: str, plays: charlm.Model
 ) -> None:
     with pytest.raises(CharlmError, match=message):
-        trained.generate(**settings)
+        plays.generate(**settings)
 
 
 # Scoring
 
 
-def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(trained: charlm.Model) -> None:
-    ids = trained.vocabulary.encode(TEXT)
-    expected = -log_softmax(trained.logits(TEXT)[:-1])[np.arange(len(ids) - 1), ids[1:]]
-    np.testing.assert_allclose(trained.score(TEXT), expected, atol=2e-5)
+def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(plays: charlm.Model) -> None:
+    ids = plays.vocabulary.encode(TEXT)
+    expected = -log_softmax(plays.logits(TEXT)[:-1])[np.arange(len(ids) - 1), ids[1:]]
+    np.testing.assert_allclose(plays.score(TEXT), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -118,17 +119,18 @@ def test_a_score_is_minus_the_log_of_the_softmax_of_the_logits(trained: charlm.M
     ],
 )
 def test_a_text_that_cannot_be_scored_is_refused(
-    text: str, settings: dict[str, Any], message: str, trained: charlm.Model
+    text: str, settings: dict[str, Any], message: str, plays: charlm.Model
 ) -> None:
     with pytest.raises(CharlmError, match=message):
-        trained.score(text, **settings)
+        plays.score(text, **settings)
 
 
-def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(bundle: Bundle, tmp_path: Path) -> None:
-    parameters = replace(bundle.parameters, logits_kernel=np.full_like(bundle.parameters.logits_kernel, 3e38))
-    write_bundle(tmp_path / "huge", replace(bundle, parameters=parameters))
+def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(model_file: Path, tmp_path: Path) -> None:
+    known = read_model(model_file)
+    parameters = replace(known.parameters, logits_kernel=np.full_like(known.parameters.logits_kernel, 3e38))
+    write_model(model_file, replace(known, parameters=parameters))
     (tmp_path / "text.txt").write_text("abab", encoding="utf-8")
-    huge = charlm.load(tmp_path / "huge")
+    huge = charlm.load(model_file)
     for call in (lambda: huge.score("abab"), lambda: charlm.evaluate(huge, tmp_path / "text.txt")):
         with pytest.raises(CharlmError, match="the loss is"):
             call()
@@ -137,13 +139,13 @@ def test_a_loss_that_is_not_finite_is_an_error_without_a_warning(bundle: Bundle,
 # By hand
 
 
-def test_steps_give_the_logits_of_the_whole_text(trained: charlm.Model) -> None:
+def test_steps_give_the_logits_of_the_whole_text(plays: charlm.Model) -> None:
     state, rows = None, []
-    for index in trained.vocabulary.encode(TEXT):
-        logits, state = trained.step([index], state)
+    for index in plays.vocabulary.encode(TEXT):
+        logits, state = plays.step([index], state)
         rows.append(logits[0])
-    expected = trained.logits(TEXT)
-    assert expected.shape == (len(TEXT), len(trained.vocabulary))
+    expected = plays.logits(TEXT)
+    assert expected.shape == (len(TEXT), len(plays.vocabulary))
     assert expected.dtype == np.float32
     np.testing.assert_allclose(np.stack(rows), expected, atol=2e-5)
 

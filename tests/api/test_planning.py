@@ -8,7 +8,7 @@ import pytest
 
 from charlm.api.planning import Plan, plan
 from charlm.config.file import dump_config, load_config
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import read_model
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +21,14 @@ def planned(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan
 
 @pytest.mark.slow
 def test_the_sizes_are_those_of_the_run_that_was_trained(planned: Plan, trained_run: Path) -> None:
-    bundle = read_bundle(trained_run / "last")
-    assert (planned.parameters, planned.architecture) == (bundle.parameters.size, bundle.architecture)
+    trained = read_model(trained_run / "last.safetensors")
+    assert (planned.parameters, planned.architecture) == (trained.parameters.size, trained.architecture)
     assert (planned.schedule.total, planned.schedule.batches.batch_size, planned.schedule.batches.sequence_length) == (
         60,
         8,
         16,
     )
-    assert planned.schedule.epochs(60) == bundle.facts["epoch"]
+    assert planned.schedule.epochs(60) == trained.facts["epoch"]
 
 
 @pytest.mark.slow

@@ -26,11 +26,11 @@ LATIN = 10 * string.ascii_letters + 80 * " "
 ALPHABETS = {"ascii": LATIN, "mixed": f"{LATIN}{15 * 'àâäçéèêëîïñôöùûü'}{''.join(map(chr, range(0x4E00, 0x5000)))}"}
 
 
-def random_bundle(units: int, layers: int) -> Any:
+def random_model(units: int, layers: int) -> Any:
     """Return a model with random weights, scaled so that states and logits stay moderate."""
-    from bundles import make_random_bundle
+    from models import make_random_model
 
-    return make_random_bundle([*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5)
+    return make_random_model([*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5)
 
 
 def generate(*, units: int, layers: int) -> Figures:
@@ -38,8 +38,8 @@ def generate(*, units: int, layers: int) -> Figures:
     from charlm.sampling.generation import choose_ids
     from charlm.sampling.sampler import Sampler
 
-    bundle = random_bundle(units, layers)
-    ids = choose_ids(bundle, bundle.parameters.zero_state(1), sampler=Sampler(), seed=0, length=None)
+    trained = random_model(units, layers)
+    ids = choose_ids(trained, trained.parameters.zero_state(1), sampler=Sampler(), seed=0, length=None)
     return {"charlm": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
 
 
@@ -47,7 +47,7 @@ def bare_loop(*, units: int, layers: int) -> Figures:
     """Measure the product, the sum and the tanh of each layer, the logits and the most likely character."""
     import numpy as np
 
-    parameters = random_bundle(units, layers).parameters
+    parameters = random_model(units, layers).parameters
     first, *others = parameters.layers
     table, *biases = parameters.input_tables
     states = [np.zeros(units, np.float32) for _ in range(layers)]

@@ -4,13 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bundles import make_random_bundle
+from fake_runs import begin_with
+from models import make_random_model
 
-from charlm.config.schema import Config, CorpusConfig
-from charlm.network.bundle import write_bundle
-from charlm.runs.run import begin_run, scratch_run
+from charlm.config.schema import CorpusConfig
+from charlm.network.model_file import write_model
 from charlm.text.tokenization import tokenize
-from charlm.training.parts import fill_parts
 
 CONTENTS = {
     "text.txt": b"abba\n" * 50,
@@ -23,15 +22,13 @@ CONTENTS = {
 
 @pytest.fixture(scope="session")
 def original_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with a bundle, a run that has just begun, a corpus, and texts that cannot be read."""
+    """Make a folder with a model, a run that has just begun, a corpus, and texts that cannot be read."""
     place = tmp_path_factory.mktemp("place")
     for name, contents in CONTENTS.items():
         (place / name).write_bytes(contents)
-    write_bundle(place / "bundle", make_random_bundle("\nab"))
+    write_model(place / "m.safetensors", make_random_model("\nab"))
     tokenize([str(place / "text.txt")], place / "corpus", CorpusConfig())
-    with scratch_run(place / "begun") as scratch:
-        corpus = tokenize([str(place / "text.txt")], scratch / "corpus", CorpusConfig())
-        begin_run(place / "begun", fill_parts(Config()), corpus, scratch=scratch)
+    begin_with(place / "begun", (), text=place / "text.txt")
     return place
 
 

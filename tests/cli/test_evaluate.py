@@ -31,7 +31,9 @@ def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Pat
     found, score = figures(*given), evaluate(load(trained_run), protocol="windows", window=100).score
     nats = score.nats_per_char
     printed = charlm("evaluate", *given).stdout
-    assert printed.startswith(f"{trained_run}/best: validation text of the run, 1,999 characters, windows of 100\n")
+    assert printed.startswith(
+        f"{trained_run}/best.safetensors: validation text of the run, 1,999 characters, windows of 100\n"
+    )
     assert (found["protocol"], found["characters"]) == ("windows of 100", 1999)
     for key, value in (("nats_per_char", nats), ("bits_per_char", nats / math.log(2)), ("perplexity", math.exp(nats))):
         assert found[key] == pytest.approx(value)

@@ -27,18 +27,18 @@ def as_json(*arguments: str | Path) -> dict[str, Any]:
 
 
 def test_json_has_the_promised_parts_and_the_nats_of_evaluate() -> None:
-    found = as_json("bundle", "--text", "text.txt")
+    found = as_json("m.safetensors", "--text", "text.txt")
     assert {*CONTRACT, *(section.name for section in ORDER)} <= set(found)
-    assert found["name"] == "bundle"
+    assert found["name"] == "m.safetensors"
     text = Path("text.txt").read_text(encoding="utf-8")
     assert "".join(entry["character"] for entry in found["surprise"]) == text[1:]
-    score = json.loads(charlm("evaluate", "bundle", "text.txt", "--json").stdout)["nats_per_char"]
+    score = json.loads(charlm("evaluate", "m.safetensors", "text.txt", "--json").stdout)["nats_per_char"]
     assert np.mean([entry["nats"] for entry in found["surprise"]]) == pytest.approx(score, rel=1e-4)
 
 
 @pytest.mark.slow
 def test_characters_that_are_left_out_are_told() -> None:
-    command = charlm("inspect", "bundle", "--text", "other.txt", "--json")
+    command = charlm("inspect", "m.safetensors", "--text", "other.txt", "--json")
     assert command.exit_code == 0
     found = json.loads(command.stdout)
     note = "Left out of the text, since the model does not know them: 'X' (U+0058) 1 time."
@@ -48,11 +48,11 @@ def test_characters_that_are_left_out_are_told() -> None:
 
 @pytest.mark.slow
 def test_a_page_is_written_and_its_name_printed() -> None:
-    command = charlm("inspect", "bundle", "--text", "text.txt", "--out", "report.html")
+    command = charlm("inspect", "m.safetensors", "--text", "text.txt", "--out", "report.html")
     assert (command.exit_code, command.stdout) == (0, "report.html\n")
     lines = command.stderr.splitlines()  # not a terminal
     assert lines == [
-        f"charlm: part {number} of {len(ORDER)}: bundle: {section.name.replace('_', ' ')}"
+        f"charlm: part {number} of {len(ORDER)}: m.safetensors: {section.name.replace('_', ' ')}"
         for number, section in enumerate(ORDER[1:], 2)
     ]
     assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -13,22 +13,23 @@ pytestmark = pytest.mark.usefixtures("place")
 @table("""
 config show missing                                   | missing: no such recipe or YAML file
 evaluate                                              | runs/: no run here
-inspect bundle bundle --text - --json                 | standard input can be read for one run only
+inspect m.safetensors m.safetensors --text - --json                 | standard input can be read for one run only
 plan latin.txt                                        | latin.txt: not valid utf-8
-sample red\x1b[31m.txt                                | red\\x1b[31m.txt: a file, not a run
-serve bundle bundle                                   | bundle: another model is called bundle too;
+evaluate -                                            | -: standard input is a text, not a model
+sample red\x1b[31m.txt                                | red\\x1b[31m.txt: not a model file
+serve m.safetensors m.safetensors                                   | m.safetensors: another model is called m too;
 tensorboard                                           | runs: no run here has been trained
 tensorboard missing                                   | missing: no run here has been trained
 train corpus -r out -s corpus.encoding=latin-1        | corpus.encoding: found 'latin-1', but corpus was
 tokenize latin.txt --out out                          | latin.txt: not valid utf-8 at byte 3 (0xE9)
 tokenize text.txt --out corpus                        | corpus: exists already
 tokenize LONG --out out                               | xxx: cannot be read: File name too long
-tokenize text.txt --out out -c escape.yaml            | escape.yaml: \\x1b[31m\\n: unknown key
+tokenize text.txt --out out -c escape.yaml            | escape.yaml: \\x1b[31m\\n: found
 train missing.txt -r out                              | missing.txt: no such file or folder
 train text.txt -r begun                               | begun: holds a run; continue it with --resume
 train text.txt -r out -s model.units=many             | model.units: found 'many'
 train text.txt -r out --minutes 3 -s training.steps=9 | minutes 3: decides training.steps
-train text.txt -r out --init bundle -s model.units=5  | model.units: found 5; must be 4, as in bundle
+train text.txt -r out --init m.safetensors -s model.units=5  | model.units: found 5; must be 4, as in m.safetensors
 train --resume -r missing                             | missing: not a run
 tune nonsense --minutes 1                             | nonsense: no such recipe or YAML file
 tune space --minutes 1 --trial-minutes 0.6            | trial_minutes: found 0.6; must be at most half
@@ -38,22 +39,22 @@ def test_a_failure_is_one_line_that_names_what_is_wrong(line: str, expected: str
 
 
 @table("""
-evaluate bundle --window 100                                   | --window is the length of the windows
-evaluate bundle --protocol windows --window 0                  | '--window'
-inspect bundle --text text.txt                                 | --out FILE.html
+evaluate m.safetensors --window 100                                   | --window is the length of the windows
+evaluate m.safetensors --protocol windows --window 0                  | '--window'
+inspect m.safetensors --text text.txt                                 | --out FILE.html
 tran                                                           | No such command 'tran'. Did you mean 'train'?
 evaluate --protocl x                                           | No such option '--protocl'. Did you
 --red\x1b[31m                                                  | --red\\x1b[31m
 red\x1b[31m                                                    | red\\x1b[31m
 train ''                                                       | '[CORPUS]...': the path is empty
 runs ''                                                        | '[RUNS]...': the path is empty
-sample bundle -n -1                                            | '--length'
-sample bundle --min-p nan                                      | nan is not a finite number
-sample bundle -t -1                                            | -1.0 is not in the range
-sample bundle --top-p 0                                        | 0.0 is not in the range
-sample bundle --top-p 1.1                                      | 1.1 is not in the range
-sample bundle --min-p 1.1                                      | 1.1 is not in the range
-sample bundle -n 0 --json                                      | -n 0 has no end
+sample m.safetensors -n -1                                            | '--length'
+sample m.safetensors --min-p nan                                      | nan is not a finite number
+sample m.safetensors -t -1                                            | -1.0 is not in the range
+sample m.safetensors --top-p 0                                        | 0.0 is not in the range
+sample m.safetensors --top-p 1.1                                      | 1.1 is not in the range
+sample m.safetensors --min-p 1.1                                      | 1.1 is not in the range
+sample m.safetensors -n 0 --json                                      | -n 0 has no end
 train --resume text.txt                                        | --resume continues with the text
 train --resume --minutes 3                                     | --resume continues with the text
 tune space --minutes 0                                         | 0.0 is not in the range
@@ -64,9 +65,9 @@ def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:
 
 @pytest.mark.slow  # a fresh interpreter
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])
-def test_a_missing_package_is_named_with_what_installs_it(bundle_folder: Path, package: str) -> None:
+def test_a_missing_package_is_named_with_what_installs_it(model_file: Path, package: str) -> None:
     program = f"import sys; sys.modules['{package}'] = None; from charlm.__main__ import main; main()"
-    command = [sys.executable, "-c", program, "serve", str(bundle_folder)]
+    command = [sys.executable, "-c", program, "serve", str(model_file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     expected = f"charlm: charlm serve needs {package}, which is not installed: pip install '.[serve]'\n"

@@ -9,7 +9,7 @@ import pytest
 from commands import charlm, messages
 from run_folders import make_run, make_scored_run
 
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,8 @@ def wide_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_each_run_is_a_line_the_newest_first(bundle: Bundle) -> None:
-    make_scored_run(Path("runs/old"), bundle, 1.5)
+def test_each_run_is_a_line_the_newest_first(trained: TrainedModel) -> None:
+    make_scored_run(Path("runs/old"), trained, 1.5)
     os.utime("runs/old/metrics.jsonl", (0, 0))
     (make_run(Path("runs/new")) / "ended.json").touch()
     text, heads, new, old = (line.split() for line in charlm("runs").stdout.splitlines()[:4])
@@ -30,19 +30,19 @@ def test_each_run_is_a_line_the_newest_first(bundle: Bundle) -> None:
     assert old[:4] == ["old", "stopped", "9", "1.5000"]
 
 
-def test_json_is_a_list_with_what_the_table_has(bundle: Bundle) -> None:
-    make_scored_run(Path("runs/a"), bundle, 1.5)
+def test_json_is_a_list_with_what_the_table_has(trained: TrainedModel) -> None:
+    make_scored_run(Path("runs/a"), trained, 1.5)
     (run,) = json.loads(charlm("runs", "--json").stdout)
     assert 0 <= run["age_seconds"] < 600
     assert (run["name"], run["run"], run["state"], run["text"]) == ("a", "runs/a", "stopped", None)
     assert (run["step"], run["best_step"], run["nats_per_char"]) == (9, 7, 1.5)
 
 
-def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference(bundle: Bundle) -> None:
-    make_scored_run(Path("runs/best"), bundle, 1.5, block_means=[1.0, 2.0, 1.5])
-    make_scored_run(Path("runs/other"), bundle, 1.75, block_means=[1.25, 2.5, 1.5])
-    make_scored_run(Path("runs/shorter"), bundle, 2.0, block_means=[2.0, 2.0])
-    make_scored_run(Path("runs/train"), bundle, 1.0, split="train", block_means=[1.0, 1.0, 1.0])
+def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference(trained: TrainedModel) -> None:
+    make_scored_run(Path("runs/best"), trained, 1.5, block_means=[1.0, 2.0, 1.5])
+    make_scored_run(Path("runs/other"), trained, 1.75, block_means=[1.25, 2.5, 1.5])
+    make_scored_run(Path("runs/shorter"), trained, 2.0, block_means=[2.0, 2.0])
+    make_scored_run(Path("runs/train"), trained, 1.0, split="train", block_means=[1.0, 1.0, 1.0])
     runs = {run["name"]: run for run in json.loads(charlm("runs", "--json").stdout)}
     error = statistics.stdev([0.25, 0.5, 0]) / 3**0.5
     assert runs["other"]["above_best"] == {"nats_per_char": 0.25, "standard_error": pytest.approx(error)}
@@ -54,10 +54,10 @@ def test_the_distance_from_the_best_run_has_the_standard_error_of_the_difference
     assert "+0.5000 " in table
 
 
-def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviation(bundle: Bundle) -> None:
+def test_runs_that_differ_in_their_seeds_alone_are_one_line_with_mean_and_deviation(trained: TrainedModel) -> None:
     scores = {"seed: 1": 1.5, "seed: 2": 1.6, "training: {data_seed: 3}": 1.75, "model: {units: 7}": 1.0}
     for number, (config, score) in enumerate(scores.items()):
-        folder = make_scored_run(Path(f"runs/{number}"), bundle, score)
+        folder = make_scored_run(Path(f"runs/{number}"), trained, score)
         (folder / "config.yaml").write_text(config, encoding="utf-8")
         os.utime(folder / "metrics.jsonl", (-number, -number))
     make_run(Path("runs/unscored"))
@@ -80,12 +80,12 @@ def test_a_run_that_cannot_be_read_is_a_line_and_does_not_hide_the_others() -> N
     assert (command.exit_code, len(command.stdout.splitlines())) == (0, 3)
     assert command.stdout.replace("\n", "").isprintable()
     (message,) = messages(command)
-    assert message.startswith("charlm: runs/bad/config.yaml: units: unknown key")
+    assert message.startswith("charlm: runs/bad/config.yaml: units: found")
 
 
-def test_settings_that_differ_are_listed_below_each_run_and_parts_of_names_choose_runs(bundle: Bundle) -> None:
-    make_scored_run(Path("runs/narrow"), bundle, 1.5, units=3)
-    make_scored_run(Path("runs/wide"), bundle, 1.25, units=4)
+def test_settings_that_differ_are_listed_below_each_run_and_parts_of_names_choose_runs(trained: TrainedModel) -> None:
+    make_scored_run(Path("runs/narrow"), trained, 1.5, units=3)
+    make_scored_run(Path("runs/wide"), trained, 1.25, units=4)
     listed = sorted(line for line in charlm("runs").stdout.splitlines() if line.startswith("  "))
     assert listed == ["  model.units 3", "  model.units 4"]
     assert [run["name"] for run in json.loads(charlm("runs", "wid", "--json").stdout)] == ["wide"]

@@ -14,7 +14,7 @@ import pytest
 from commands import charlm
 from processes import command_line
 
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.model_file import TrainedModel, write_model
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -29,12 +29,12 @@ def sample_json(*arguments: str | Path | float) -> dict[str, Any]:
     return found
 
 
-def always(bundle: Bundle, character: str, folder: Path) -> Path:
-    """Write a bundle whose most likely character is always the same; return its folder."""
-    bias = np.zeros(len(bundle.vocabulary), np.float32)
-    bias[bundle.vocabulary.characters.index(character)] = 1000
-    write_bundle(folder, replace(bundle, parameters=replace(bundle.parameters, logits_bias=bias)))
-    return folder
+def always(trained: TrainedModel, character: str, path: Path) -> Path:
+    """Write a model whose most likely character is always the same; return its file."""
+    bias = np.zeros(len(trained.vocabulary), np.float32)
+    bias[trained.vocabulary.characters.index(character)] = 1000
+    write_model(path, replace(trained, parameters=replace(trained.parameters, logits_bias=bias)))
+    return path
 
 
 # The text
@@ -49,10 +49,10 @@ def test_without_a_length_500_characters_are_written(trained_run: Path) -> None:
     assert len(charlm("sample", trained_run, "--seed", 1).stdout) == 500
 
 
-def test_without_a_temperature_that_of_the_recipe_is_used(bundle: Bundle, tmp_path: Path) -> None:
-    endless = replace(bundle, vocabulary=Vocabulary(tuple("\nabcd")))
-    write_bundle(tmp_path / "cool", replace(endless, config="sampling: {temperature: 0.25}"))
-    texts = [sample(tmp_path / "cool", "-n", 50, "--seed", 1, *options) for options in ((), ("-t", 0.25), ("-t", 0.8))]
+def test_without_a_temperature_that_of_the_recipe_is_used(trained: TrainedModel, tmp_path: Path) -> None:
+    endless, cool = replace(trained, vocabulary=Vocabulary(tuple("\nabcd"))), tmp_path / "cool.safetensors"
+    write_model(cool, replace(endless, config={**endless.config, "sampling": {"temperature": 0.25}}))
+    texts = [sample(cool, "-n", 50, "--seed", 1, *options) for options in ((), ("-t", 0.25), ("-t", 0.8))]
     assert texts[0] == texts[1] != texts[2]
 
 
@@ -83,7 +83,7 @@ def test_several_samples_are_written_one_after_the_other(trained_run: Path) -> N
 
 def test_json_is_one_object_and_nothing_else(trained_run: Path) -> None:
     found = sample_json(trained_run, "-p", "The", "-n", 10, "--seed", 5)
-    assert (found["model"], found["prompt"], found["seed"]) == (str(trained_run / "best"), "The", 5)
+    assert (found["model"], found["prompt"], found["seed"]) == (str(trained_run / "best.safetensors"), "The", 5)
     (only,) = found["samples"]
     assert (len(only["text"]), only["characters"], only["stopped_by"]) == (10, 10, "length")
 
@@ -111,10 +111,10 @@ def on_a_terminal(*arguments: str | Path, interrupt: bool = False) -> bytes:
 
 
 @pytest.fixture
-def escaping(bundle: Bundle, tmp_path: Path) -> Path:
-    """Return a bundle that writes escape characters."""
+def escaping(trained: TrainedModel, tmp_path: Path) -> Path:
+    """Return a model that writes escape characters."""
     vocabulary = Vocabulary(("\n", "\x1b", "é", None, None), unknown_id=3, end_of_text_id=4)
-    return always(replace(bundle, vocabulary=vocabulary), "\x1b", tmp_path / "escaping")
+    return always(replace(trained, vocabulary=vocabulary), "\x1b", tmp_path / "escaping.safetensors")
 
 
 def test_control_characters_are_escaped_on_a_terminal(escaping: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_pipe_gets_control_characters_as_they_are(escaping: Path) -> None:
     assert sample(escaping, "-n", 2) == "\x1b\x1b"
 
 
-def test_ctrl_c_ends_the_line_on_a_terminal(bundle: Bundle, tmp_path: Path) -> None:
-    written = on_a_terminal(always(bundle, "a", tmp_path / "endless"), "-n", "0", interrupt=True)
+def test_ctrl_c_ends_the_line_on_a_terminal(trained: TrainedModel, tmp_path: Path) -> None:
+    written = on_a_terminal(always(trained, "a", tmp_path / "endless.safetensors"), "-n", "0", interrupt=True)
     assert written.rstrip(b"\r\n").strip(b"a") == b""
     assert written.endswith(b"a\r\n")
 
@@ -138,9 +138,11 @@ def run_sample(*arguments: str | Path, encoding: str) -> "subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
-def test_characters_that_the_output_cannot_encode_are_escaped(extra: list[str], bundle: Bundle, tmp_path: Path) -> None:
+def test_characters_that_the_output_cannot_encode_are_escaped(
+    extra: list[str], trained: TrainedModel, tmp_path: Path
+) -> None:
     vocabulary = Vocabulary(("\n", "中", "b", None, None), unknown_id=3, end_of_text_id=4)
-    folder = always(replace(bundle, vocabulary=vocabulary), "中", tmp_path / "chinese")
+    folder = always(replace(trained, vocabulary=vocabulary), "中", tmp_path / "chinese.safetensors")
     done = run_sample(folder, "-n", "2", *extra, encoding="ascii")
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
     assert b"\\u4e2d\\u4e2d" in done.stdout
@@ -149,10 +151,10 @@ def test_characters_that_the_output_cannot_encode_are_escaped(extra: list[str], 
 # Failures
 
 
-def test_a_text_of_blanks_at_temperature_0_is_told(bundle: Bundle, tmp_path: Path) -> None:
-    bundle.parameters.logits_bias[:] = [1000, 0, 0, 0, 0]  # a line break, whatever came before
-    write_bundle(tmp_path / "m", bundle)
-    said = charlm("sample", tmp_path / "m", "-p", "ab", "-t", 0, "-n", 5)
+def test_a_text_of_blanks_at_temperature_0_is_told(trained: TrainedModel, tmp_path: Path) -> None:
+    trained.parameters.logits_bias[:] = [1000, 0, 0, 0, 0]  # a line break, whatever came before
+    write_model(tmp_path / "m.safetensors", trained)
+    said = charlm("sample", tmp_path / "m.safetensors", "-p", "ab", "-t", 0, "-n", 5)
     assert (said.stdout, said.stderr.count("\n")) == ("ab" + 5 * "\n", 1)
     assert "here only blanks; -t 0.5 varies" in said.stderr
-    assert charlm("sample", tmp_path / "m", "-p", "ab", "-t", 1, "-n", 5).stderr == ""
+    assert charlm("sample", tmp_path / "m.safetensors", "-p", "ab", "-t", 1, "-n", 5).stderr == ""

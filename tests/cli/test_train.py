@@ -9,14 +9,14 @@ import pytest
 from commands import charlm
 
 from charlm.cli.train import compare_scores
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import read_model
 from charlm.text.corpus import open_corpus
 
 
 def test_the_best_loss_and_how_to_sample_are_reported(trained_run: Path, tmp_path: Path) -> None:
     command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
     assert command.exit_code == 0, command.stderr
-    best = read_bundle(tmp_path / "run" / "best").facts["score"]["nats_per_char"]
+    best = read_model(tmp_path / "run" / "best.safetensors").facts["score"]["nats_per_char"]
     first, second, third = command.stdout.splitlines()
     assert first == f"{tmp_path}/run: {best:.4f} nats per character on the validation text"
     assert second.startswith(f"  step 60, {best / math.log(2):.4f} bits per character, perplexity {math.exp(best):.2f}")
@@ -53,7 +53,7 @@ def test_without_a_corpus_the_plays_are_learnt_in_a_new_folder_under_runs(
     monkeypatch.chdir(tmp_path)
     assert charlm("train", "-c", "tiny", "-s", "training.steps=5").exit_code == 0
     (run,) = (tmp_path / "runs").iterdir()
-    assert run.name.endswith("-tiny")
+    assert run.name.endswith("-river_plays")
     assert open_corpus(run / "corpus").manifest.sources[0].name.endswith("river_plays.txt")
 
     assert len(charlm("sample", "-n", 10).stdout) == 10

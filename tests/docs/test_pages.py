@@ -9,15 +9,14 @@ from pathlib import Path
 
 import click
 import pytest
-from bundles import architecture_of
 from commands import all_commands, charlm
+from models import as_model
 from pages import PAGES, ROOT, anchors, code_blocks, parse_command, quoted_commands, recipe_table, text_of
 
-from charlm.config.file import dump_config, load_config, parse_config
+from charlm.config.file import load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe, recipe_names
-from charlm.config.schema import Config
 from charlm.config.yaml import parse_yaml
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.model_file import TrainedModel, write_model
 from charlm.network.rnn import Parameters
 from charlm.text.vocabulary import Vocabulary
 from charlm.tuning.space import load_space
@@ -103,7 +102,7 @@ def test_quoted_library_code_has_right_types() -> None:
 
 @pytest.mark.parametrize("embedding", [None, 3])
 @pytest.mark.parametrize("skip_connections", [False, True])
-def test_the_program_that_reads_a_bundle_writes_what_charlm_writes(
+def test_the_program_that_reads_a_model_writes_what_charlm_writes(
     skip_connections: bool,
     embedding: int | None,
     random_parameters: Callable[..., Parameters],
@@ -113,22 +112,23 @@ def test_the_program_that_reads_a_bundle_writes_what_charlm_writes(
     parameters = random_parameters(
         vocabulary_size=len(characters), layers=2, units=8, embedding=embedding, skip_connections=skip_connections
     )
-    vocabulary, config = Vocabulary(characters=characters), dump_config(Config())
-    write_bundle(Path("best"), Bundle(architecture_of(parameters), parameters, vocabulary, config))
-    check, program = code_blocks(text_of("docs/bundle-format.md"), "python")
+    write_model(Path("best.safetensors"), as_model(parameters, Vocabulary(characters)))
+    check, program = code_blocks(text_of("docs/model-file.md"), "python")
     exec(check, {})
     exec(program, {})
-    command = next(line for line in quoted_commands(text_of("docs/bundle-format.md")) if line[0] == "sample")
+    command = next(line for line in quoted_commands(text_of("docs/model-file.md")) if line[0] == "sample")
     assert capsys.readouterr().out == charlm(*command).stdout + "\n"
 
 
-def test_the_check_of_a_bundle_notices_damage(bundle: Bundle) -> None:
-    write_bundle(Path("best"), bundle)
-    with Path("best/weights.safetensors").open("ab") as file:
-        file.write(b"\0")
-    check = code_blocks(text_of("docs/bundle-format.md"), "python")[0]
-    with pytest.raises(AssertionError):
-        exec(check, {})
+def test_the_check_of_a_model_notices_damage(trained: TrainedModel) -> None:
+    path, check = Path("best.safetensors"), code_blocks(text_of("docs/model-file.md"), "python")[0]
+    write_model(path, trained)
+    for old, new in ((b'step\\": 7', b'step\\": 8'), (trained.parameters.logits_bias.tobytes(), bytes(20))):
+        damaged = path.read_bytes().replace(old, new)
+        assert damaged != path.read_bytes()
+        Path("damaged").write_bytes(damaged)
+        with pytest.raises(AssertionError):
+            exec(check.replace("best.safetensors", "damaged"), {})
 
 
 def test_the_folders_of_the_architecture_are_those_of_the_package() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from bundles import make_random_bundle
+from models import make_random_model
 
 from charlm.engine.keras_file import build_stock_model
 
@@ -20,8 +20,8 @@ IDS = np.array([[0, 3, 1, 4, 2, 2]])
     ids=str,
 )
 def test_the_logits_and_the_states_are_those_of_the_reference(network: dict[str, Any]) -> None:
-    bundle = make_random_bundle(**network)
-    parameters, model = bundle.parameters, build_stock_model(bundle)
+    trained = make_random_model(**network)
+    parameters, model = trained.parameters, build_stock_model(trained)
     logits, *states = model([keras.ops.array(IDS), *[keras.ops.zeros((1, 4)) for _ in parameters.layers]])
     expected, last = reference.read(parameters, IDS[0].tolist())
     check_close([logits[0], *(state[0] for state in states)], [expected, *last], atol=1e-5)

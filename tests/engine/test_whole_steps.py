@@ -19,7 +19,7 @@ from run_folders import read_metrics
 import charlm
 from charlm.config.file import load_config
 from charlm.engine.model import build_model, named_weights
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import read_model
 
 pytestmark = pytest.mark.slow
 
@@ -142,5 +142,5 @@ def test_the_losses_and_the_average_of_the_weights_are_those_of_a_plain_training
         follow(average, weights_now(), step + 1)
     found = [line["nats_per_char"] for line in read_metrics(run) if line["split"] == "train"]
     np.testing.assert_allclose(found, losses, rtol=1e-5)
-    weights = read_bundle(run / "last").parameters.tensors()
+    weights = read_model(run / "last.safetensors").parameters.tensors()
     check_close([weights[name] for name in first], [average[name] for name in first], atol=2e-6, rtol=1e-7)

@@ -1,11 +1,12 @@
 """Stop a real `charlm train` many times at random moments, and compare the run with an uninterrupted one.
 
 There are three kinds of moments: while the process starts, while it trains, and as soon as there is a temporary file
-that it is writing. The results must be the same to the byte: bundles, state, metrics, TensorBoard's steps, samples.
+that it is writing. The results must be the same to the byte: models, state, metrics, TensorBoard's steps, samples.
 """
 
 import os
 import random
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -51,6 +52,7 @@ def start_or_resume(folder: Path, *, steps: int) -> list[str]:
     run = folder / "run"
     if (run / "config.yaml").is_file():
         return command_line("train", "--resume", "-r", run)
+    shutil.rmtree(run, ignore_errors=True)  # what a killed process has left is no run
     chosen = settings(*SETTINGS, f"training.steps={steps}")
     return command_line("train", write_plays(folder / "text.txt"), "-c", "tiny", *chosen, "-r", run)
 
@@ -92,7 +94,7 @@ def stop_once(folder: Path, *, steps: int, moment: str, number: signal.Signals, 
     expected = {-number} if number == signal.SIGKILL or moment == "starting" else set()
     expected |= {128 + number} if number != signal.SIGKILL else set()
     assert process.returncode in expected, f"exit code {process.returncode}: {said}"
-    is_inside_write = any(f".{process.pid}." in name for name in temporary_files(run))
+    is_inside_write = any(name.startswith(f".{process.pid}.") for name in temporary_files(run))
     assert is_inside_write or (number, moment) != (signal.SIGKILL, "writing")
     return Stop(is_inside_write, seconds)
 
@@ -121,7 +123,7 @@ def _freeze_inside_a_write(process: Process, run: Path) -> None:
 def newest_step(run: Path) -> int:
     """Return the step of the newest checkpoint of a run; -1 if there is none."""
     names = [name for name in _names(run / "checkpoints") if name.startswith("step-")]
-    return max((int(name.removeprefix("step-")) for name in names), default=-1)
+    return max((int(name.removeprefix("step-").removesuffix(".safetensors")) for name in names), default=-1)
 
 
 def _names(folder: Path) -> set[str]:

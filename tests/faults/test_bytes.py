@@ -3,7 +3,6 @@
 The checksums are made right, so that what was edited is read.
 """
 
-import contextlib
 import json
 import re
 import shutil
@@ -14,19 +13,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from bundles import change_model
+import safetensors.numpy
 from commands import charlm, messages
 from fake_runs import train
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import read_parts
 
 from charlm.api.model import load
 from charlm.config.file import dump_config, load_config
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
+from charlm.network.model_file import seal
 from charlm.runs.summary import summarize
 from charlm.serving.requests import ChatRequest, CompletionRequest, RequestError, parse_request
-from charlm.storage.atomic import sha256
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,6 @@ EDITS: st.SearchStrategy[Edits] = st.lists(
     max_size=4,
 )
 """Where a part of some length is replaced, and by what; None = the word of this number."""
-BUNDLE = ("model.json", "vocabulary.json", "config.yaml", "weights.safetensors")
 REQUESTS = {
     CompletionRequest: b'{"model": "m", "prompt": ["To be", "or"], "max_tokens": 9, "stop": ["\\n"], "temperature": 1,'
     b' "top_p": 0.9, "top_k": 5, "seed": 3, "n": 2, "logprobs": 2, "stream": true, "stream_options": {}}',
@@ -63,7 +62,7 @@ REQUESTS = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run whose bundle is changed, and put back."""
+    """Return a run whose best model is changed, and put back."""
     return train(tmp_path_factory.mktemp("bytes") / "run").folder
 
 
@@ -81,30 +80,39 @@ def check(message: str) -> None:
     assert len(message) <= 1500
 
 
-def read_with(run: Path, name: str, data: bytes) -> None:
-    """Use the bundle of a run with other contents of a file."""
-    path, model = run / "best" / name, run / "best/model.json"
-    originals = {one: one.read_bytes() for one in (path, model)}
+def read_with(run: Path, data: bytes) -> None:
+    """Use the model of a run whose file has other contents."""
+    path = run / "best.safetensors"
+    original = path.read_bytes()
+    path.write_bytes(data)
     try:
-        path.write_bytes(data)
-        with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError, AttributeError):  # not even JSON
-            change_model(
-                run / "best", lambda facts: name in BUNDLE[1:] and facts["sha256"].update({name: sha256(data)})
-            )
         load(run).generate("a", length=3, seed=0)
         summarize(run)
     except CharlmError as error:
         check(str(error))
     finally:
-        for one, original in originals.items():
-            one.write_bytes(original)
+        path.write_bytes(original)
+
+
+def with_metadata(run: Path, text: bytes) -> bytes:
+    """Return the model file of a run with other metadata, whose checksum is right."""
+    tensors = read_parts(run / "best.safetensors")[1]
+    sealed = seal(text.decode("utf-8", "replace")[:-1])
+    return bytes(safetensors.numpy.save(tensors, {"charlm": sealed}))
 
 
 @settings(max_examples=200)
 @given(edits=EDITS)
-@pytest.mark.parametrize("name", BUNDLE)
-def test_a_model_file_is_read_or_refused_in_a_line(run: Path, name: str, edits: Edits) -> None:
-    read_with(run, name, edit((run / "best" / name).read_bytes(), edits))
+def test_a_model_file_is_read_or_refused_in_a_line(run: Path, edits: Edits) -> None:
+    read_with(run, edit((run / "best.safetensors").read_bytes(), edits))
+
+
+@settings(max_examples=300)
+@given(edits=EDITS)
+def test_a_model_file_with_other_metadata_is_read_or_refused_in_a_line(run: Path, edits: Edits) -> None:
+    fields = {**read_parts(run / "best.safetensors")[0]}
+    del fields["sha256"]
+    read_with(run, with_metadata(run, edit(json.dumps(fields).encode(), edits)))
 
 
 def with_other_values(document: Any, inside: Any) -> Iterator[str]:
@@ -122,11 +130,13 @@ def with_other_values(document: Any, inside: Any) -> Iterator[str]:
         inside[key] = one
 
 
-@pytest.mark.parametrize("name", BUNDLE[:2])
-def test_json_with_any_value_in_each_place_is_read_or_refused_in_a_line(run: Path, name: str) -> None:
-    document = json.loads((run / "best" / name).read_bytes())
+def test_metadata_with_any_value_in_each_place_is_read_or_refused_in_a_line(run: Path) -> None:
+    document = read_parts(run / "best.safetensors")[0]
+    del document["sha256"]
+    sections = {name: document["config"][name] for name in ("model", "sampling")}
+    document["config"] = sections
     for text in with_other_values(document, document):
-        read_with(run, name, text.encode())
+        read_with(run, with_metadata(run, text.encode()))
 
 
 @settings(max_examples=300)

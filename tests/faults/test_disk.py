@@ -12,7 +12,7 @@ from faults.kill import write_plays
 from processes import run_process, settings
 from run_folders import read_metrics
 
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import read_model
 from charlm.runs.folder import saved_steps
 from charlm.training import checkpoints
 
@@ -37,9 +37,12 @@ def check_ends_with_an_error(run: Path, error: int, *, before: Callable[[], None
 
 
 def check_files(run: Path) -> None:
-    """Read the newest checkpoint, both bundles and every line of metrics.jsonl."""
+    """Read the newest checkpoint, both models and every line of metrics.jsonl."""
     assert checkpoints.restore(run / "checkpoints", warn=pytest.fail).facts.progress.step >= 20
-    assert [read_bundle(run / name).facts["step"] >= 20 for name in ("best", "last")] == [True, True]
+    assert [read_model(run / name).facts["step"] >= 20 for name in ("best.safetensors", "last.safetensors")] == [
+        True,
+        True,
+    ]
     steps = [line["step"] for line in read_metrics(run) if line["split"] == "train"]
     assert steps == list(range(1, len(steps) + 1))
 

@@ -1,7 +1,6 @@
 """Whatever happens to a run, it ends with the same bytes: histories that Hypothesis makes up, with the fake engine."""
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import cut
 
+from charlm.network.model_file import read_fields, read_tensors, tensors_sha256
 from charlm.runs.folder import saved_steps
 
 pytestmark = pytest.mark.slow
@@ -24,19 +24,19 @@ FREE = ("training.steps_per_call=1", "training.steps_per_call=7", "training.part
 def newest(run: Path) -> Path | None:
     """Return the newest checkpoint if there is an older one to fall back on."""
     steps = saved_steps(run / "checkpoints")
-    return run / "checkpoints" / f"step-{steps[0]:09}" if len(steps) > 1 else None
+    return run / "checkpoints" / f"step-{steps[0]}.safetensors" if len(steps) > 1 else None
 
 
 def cut_newest(run: Path) -> None:
-    """Cut the state in the newest checkpoint short, as a disk that loses what was written last."""
+    """Cut the newest checkpoint short, as a disk that loses what was written last."""
     if (found := newest(run)) is not None:
-        cut(found / "state.safetensors")
+        cut(found)
 
 
 def lose(run: Path) -> None:
     """Remove the newest checkpoint."""
     if (found := newest(run)) is not None:
-        shutil.rmtree(found)
+        found.unlink()
 
 
 def half_a_line(run: Path) -> None:
@@ -47,13 +47,14 @@ def half_a_line(run: Path) -> None:
 
 def leftover(run: Path) -> None:
     """Leave what a killed process was writing."""
-    (run / ".last.1.tmp").mkdir(exist_ok=True)
-    (run / "checkpoints" / ".step-000000010.1.tmp").mkdir(exist_ok=True)
+    (run / ".1.last.safetensors.tmp").touch()
+    (run / "checkpoints").mkdir(exist_ok=True)
+    (run / "checkpoints/.1.step-10.safetensors.tmp").touch()
 
 
 def move(run: Path) -> None:
-    """Remove last/, which training writes anew."""
-    shutil.rmtree(run / "last", ignore_errors=True)
+    """Remove last.safetensors, which training writes anew."""
+    (run / "last.safetensors").unlink(missing_ok=True)
 
 
 DAMAGES: tuple[Callable[[Path], None], ...] = (cut_newest, lose, half_a_line, leftover, move)
@@ -63,8 +64,17 @@ EVENTS = st.tuples(ENDS, st.lists(st.sampled_from(DAMAGES), max_size=2), st.samp
 
 def weights(run: Trained) -> dict[str, bytes]:
     """Return the weights and the last state; what else is in a model names the settings that were changed."""
-    found = {name: data for name, data in run.files().items() if name.endswith(".safetensors")}
-    return {name: data for name, data in found.items() if "checkpoints" not in name or "50" in name}
+    models = {path.name: read_tensors(path)[2] for path in run.folder.glob("*.safetensors")}
+    found = {name: tensors_sha256(tensors).encode() for name, tensors in models.items()}
+    return found | {"step-50.safetensors": run.files()["step-50.safetensors"]}
+
+
+def check_one_path(run: Path) -> None:
+    """Check that no model, checkpoint or line of the log is of a step after that of the newest checkpoint."""
+    (newest_step, *_) = saved_steps(run / "checkpoints") or [0]
+    models = (*run.glob("*.safetensors"), *run.glob("checkpoints/step-*"))
+    assert max([read_fields(path)["step"] for path in models], default=0) <= newest_step
+    assert not newest_step or read_fields(run / "last.safetensors")["step"] <= newest_step
 
 
 @settings(max_examples=25, deadline=None)
@@ -80,6 +90,7 @@ def test_a_run_that_is_interrupted_crashed_damaged_and_changed_ends_like_one_tha
                     resume(run, override, faults=end(step))
                 else:
                     train(run.parent, faults=end(step))
+            check_one_path(run)
             for damage in damages:
                 damage(run)
         ended = resume(run)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bundles import make_random_bundle
+from models import make_random_model
 
-from charlm.network.bundle import Bundle, write_bundle
+from charlm.network.model_file import TrainedModel, write_model
 
 STRANGE = ("\n", '"', "\\", "<", ">", "&", "'", "\0", "`", "$", "\u2028", "\x1b", "%", "é", "😀")
 """Characters that mean something in JSON, HTML, JavaScript, C, Markdown, a shell or a terminal."""
@@ -22,15 +22,16 @@ NETWORKS: list[dict[str, Any]] = [
 IDS = np.random.default_rng(3).integers(0, 5, 60)
 
 
-def make_bundle(characters: Sequence[str | None] = "\nabcd", **network: Any) -> Bundle:
+def make_model(characters: Sequence[str | None] = "\nabcd", **network: Any) -> TrainedModel:
     """Return a model with random weights, which are so small that the outputs of no activation grow without end."""
     scale = 0.3 if network.get("activation") == "linear" else 0.5
-    return make_random_bundle(characters, **{"scale": scale, **network})
+    return make_random_model(characters, **{"scale": scale, **network})
 
 
-def write_export(folder: Path, bundle: Bundle, files: dict[str, bytes]) -> Path:
-    """Write an export with its bundle, as `charlm export` does; return the folder."""
-    write_bundle(folder, bundle)
+def write_export(folder: Path, trained: TrainedModel, files: dict[str, bytes]) -> Path:
+    """Write an export with its model file, as `charlm export` does; return the folder."""
+    folder.mkdir(parents=True)
+    write_model(folder / "model.safetensors", trained)
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return folder

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import chromium
-from formats.networks import STRANGE, make_bundle, write_export
+from formats.networks import STRANGE, make_model, write_export
 
 from charlm.api.model import Model, load
 from charlm.formats.web_page import export_html
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, parameters_from_tensors
 
 pytestmark = pytest.mark.slow
@@ -30,9 +30,9 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, folder: Path, bundle: Bundle, *, title: str = "plays") -> "Browser":
-        """Write the page of a bundle and open it."""
-        write_export(folder, bundle, export_html(bundle, title=title))
+    def open(self, folder: Path, trained: TrainedModel, *, title: str = "plays") -> "Browser":
+        """Write the page of a model and open it."""
+        write_export(folder, trained, export_html(trained, title=title))
         self.driver.get((folder / "index.html").as_uri())
         return self
 
@@ -120,22 +120,22 @@ def browser(driver: Any) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def trained(trained_runs: dict[str, Path]) -> Model:
+def loaded(trained_runs: dict[str, Path]) -> Model:
     """Return the model with skip connections."""
     return load(trained_runs["skip"])
 
 
 @pytest.fixture
-def page(browser: Browser, trained: Model, tmp_path: Path) -> Browser:
+def page(browser: Browser, loaded: Model, tmp_path: Path) -> Browser:
     """Return the browser with the page of that model."""
-    return browser.open(tmp_path / "page", trained.bundle)
+    return browser.open(tmp_path / "page", loaded.trained)
 
 
-def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(page: Browser, trained: Model) -> None:
+def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(page: Browser, loaded: Model) -> None:
     page.fill(prompt="The ", temperature=0.8, top_p=0.9, seed=7, length=100)
     for _ in range(3):
         page.click("write")
-    assert page.text == "The " + str(trained.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7))
+    assert page.text == "The " + str(loaded.generate("The ", length=300, temperature=0.8, top_p=0.9, seed=7))
     assert "100 characters" in page.status
     assert "seed 7" in page.status
 
@@ -145,28 +145,28 @@ def test_the_most_likely_text_is_that_of_charlm(
 ) -> None:
     for name, run in trained_runs.items():
         model = load(run)
-        browser.open(tmp_path / name, model.bundle).fill(prompt="The ", temperature=0, length=500)
+        browser.open(tmp_path / name, model.trained).fill(prompt="The ", temperature=0, length=500)
         browser.click("write")
         assert browser.text == "The " + str(model.generate("The ", length=500, temperature=0))
 
 
-def test_the_stop_text_ends_the_text_before_it(page: Browser, trained: Model) -> None:
-    written = str(trained.generate("The ", length=500, temperature=0.8, seed=7))
+def test_the_stop_text_ends_the_text_before_it(page: Browser, loaded: Model) -> None:
+    written = str(loaded.generate("The ", length=500, temperature=0.8, seed=7))
     stop = written[written.index("\n", 50) - 1 :][:2]  # the end of a line
     page.fill(prompt="The ", seed=7, length=500, temperature=0.8, stop=stop.replace("\n", r"\n"))
     page.click("write")
-    expected = str(trained.generate("The ", length=500, temperature=0.8, seed=7, stop=stop))
+    expected = str(loaded.generate("The ", length=500, temperature=0.8, seed=7, stop=stop))
     assert 0 < len(expected) < 500
     assert page.text == "The " + expected
     assert "the stop text came" in page.status
-    logits = trained.logits("The " + expected)[-1]  # the stop text has been taken back
-    assert page.choices[0] == trained.vocabulary.characters[int(logits.argmax())]
+    logits = loaded.logits("The " + expected)[-1]  # the stop text has been taken back
+    assert page.choices[0] == loaded.vocabulary.characters[int(logits.argmax())]
 
 
-def test_the_likeliest_characters_are_offered_and_can_be_chosen(page: Browser, trained: Model) -> None:
+def test_the_likeliest_characters_are_offered_and_can_be_chosen(page: Browser, loaded: Model) -> None:
     page.fill(prompt="The ")
-    order = (-trained.logits("The ")[-1]).argsort()
-    assert page.choices == [trained.vocabulary.characters[index] for index in order[:9]]
+    order = (-loaded.logits("The ")[-1]).argsort()
+    assert page.choices == [loaded.vocabulary.characters[index] for index in order[:9]]
     second = page.choices[1]
     page.driver.find_elements("css selector", "#next button")[1].click()
     page.wait()
@@ -176,7 +176,7 @@ def test_the_likeliest_characters_are_offered_and_can_be_chosen(page: Browser, t
     assert page.driver.execute_script("return document.querySelectorAll('#text .chosen').length") == 2
 
 
-def test_the_colours_and_the_details_are_the_surprise_of_charlm(page: Browser, trained: Model) -> None:
+def test_the_colours_and_the_details_are_the_surprise_of_charlm(page: Browser, loaded: Model) -> None:
     text = "The ferry lies."
     page.fill(prompt=text)
     found = page.driver.execute_script(
@@ -184,7 +184,7 @@ def test_the_colours_and_the_details_are_the_surprise_of_charlm(page: Browser, t
     )
     assert found[0] == [None, ""]
     limits = (0.7, 1.6, 3, 5)
-    for nats, (shown, name) in zip(trained.score(text).tolist(), found[1:], strict=True):
+    for nats, (shown, name) in zip(loaded.score(text).tolist(), found[1:], strict=True):
         assert float(shown) == pytest.approx(nats, abs=2e-3)
         level = sum(float(shown) >= limit for limit in limits)
         assert name == (f"s{level}" if level else "")
@@ -216,22 +216,22 @@ def test_a_character_that_the_model_does_not_know_is_named(page: Browser) -> Non
 
 
 def test_strange_characters_and_titles_are_text(browser: Browser, tmp_path: Path) -> None:
-    bundle = make_bundle(characters=STRANGE, scale=1.0)
+    made = make_model(characters=STRANGE, scale=1.0)
     title = "<img src=x onerror=alert(1)>"
-    browser.open(tmp_path / "page", bundle, title=title).fill(prompt='<"😀', seed=1, length=100, temperature=1)
+    browser.open(tmp_path / "page", made, title=title).fill(prompt='<"😀', seed=1, length=100, temperature=1)
     browser.click("write")
-    model = Model(tmp_path / "page", bundle)
+    model = Model(tmp_path / "page", made)
     assert browser.text == '<"😀' + str(model.generate('<"😀', length=100, seed=1, temperature=1))
     assert browser.driver.title == browser.find("summary").find_element("xpath", "../h1").text == title
     assert browser.driver.execute_script("return document.images.length") == 0
 
 
-def test_reserved_ids_are_neither_chosen_nor_offered(browser: Browser, bundle: Bundle, tmp_path: Path) -> None:
-    bundle.parameters.logits_bias[:] = (0, 0, 0, 50, 0)  # 3 is the unknown id, 4 ends the text
-    browser.open(tmp_path / "page", bundle).fill(prompt="", seed=1, length=500, temperature=1)
+def test_reserved_ids_are_neither_chosen_nor_offered(browser: Browser, trained: TrainedModel, tmp_path: Path) -> None:
+    trained.parameters.logits_bias[:] = (0, 0, 0, 50, 0)  # 3 is the unknown id, 4 ends the text
+    browser.open(tmp_path / "page", trained).fill(prompt="", seed=1, length=500, temperature=1)
     assert len(browser.choices) == 3
     browser.click("write")
-    model = Model(tmp_path / "page", bundle)
+    model = Model(tmp_path / "page", trained)
     generated = model.generate("", length=500, seed=1, temperature=1)
     assert browser.text == str(generated)
     assert generated.stopped_by == "end of text"
@@ -239,12 +239,12 @@ def test_reserved_ids_are_neither_chosen_nor_offered(browser: Browser, bundle: B
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_nothing_is_wider_than_the_page(browser: Browser, trained: Model, tmp_path: Path, width: int) -> None:
+def test_nothing_is_wider_than_the_page(browser: Browser, loaded: Model, tmp_path: Path, width: int) -> None:
     browser.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
     )
-    browser.open(tmp_path / "page", trained.bundle, title="x" * 200).fill(prompt="The ", length=200, seed=1)
+    browser.open(tmp_path / "page", loaded.trained, title="x" * 200).fill(prompt="The ", length=200, seed=1)
     browser.click("write")
     root = "document.documentElement"
     assert browser.driver.execute_script(f"return {root}.scrollWidth - {root}.clientWidth") == 0
@@ -253,8 +253,8 @@ def test_nothing_is_wider_than_the_page(browser: Browser, trained: Model, tmp_pa
 
 def test_the_page_begins_at_the_temperature_of_the_recipe(browser: Browser, tmp_path: Path) -> None:
     for temperature in (0.73, 2.5):
-        bundle = replace(make_bundle(), config=f"sampling: {{temperature: {temperature}}}\n")
-        browser.open(tmp_path / str(temperature), bundle)
+        made = replace(make_model(), config={"sampling": {"temperature": temperature}})
+        browser.open(tmp_path / str(temperature), made)
         assert float(browser.find("temperature").get_property("value")) == temperature
         assert browser.find("temperature-value").text == f"{temperature:.2f}"
 
@@ -265,16 +265,16 @@ def test_the_states_of_the_page_are_those_of_charlm(
     text = "The ferry lies on the mud, and nobody comes.\n" * 5
     for name, run in trained_runs.items():
         model = load(run)
-        browser.open(tmp_path / name, model.bundle).fill(prompt=text)
+        browser.open(tmp_path / name, model.trained).fill(prompt=text)
         np.testing.assert_allclose(browser.spans("state"), np.hstack(model.states(text)), atol=1e-5)
 
 
 def test_a_cell_colours_the_text_by_its_unit_and_a_character_shows_the_state_after_it(
-    page: Browser, trained: Model
+    page: Browser, loaded: Model
 ) -> None:
     text, layer, unit = "The ferry", 1, 30
     page.fill(prompt=text)
-    states = trained.states(text)
+    states = loaded.states(text)
     page.point_at(layer * 48 + unit)
     assert page.find("unit-value").text == f"rnn.1, unit 30: {minus(states[layer][-1, unit])}"
     page.point_at(layer * 48 + unit, click=True)
@@ -292,9 +292,9 @@ def test_a_cell_colours_the_text_by_its_unit_and_a_character_shows_the_state_aft
     assert "the chance that the model gave" in page.find("legend").get_property("textContent")
 
 
-def test_the_keyboard_chooses_a_unit_and_a_character(page: Browser, trained: Model) -> None:
+def test_the_keyboard_chooses_a_unit_and_a_character(page: Browser, loaded: Model) -> None:
     page.fill(prompt="The ferry", unit=7)
-    states = trained.states("The ferry")
+    states = loaded.states("The ferry")
     assert page.find("unit-value").text == f"rnn.0, unit 7: {minus(states[0][-1, 7])}"
     keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
     page.find("text").send_keys(keys.ARROW_LEFT, keys.ARROW_LEFT)
@@ -322,11 +322,11 @@ def without_unit(parameters: Parameters, layer: int, unit: int) -> Parameters:
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_the_text_is_written_on_without_a_unit_that_is_off_until_it_is_on_again(
-    page: Browser, trained: Model, layer: int
+    page: Browser, loaded: Model, layer: int
 ) -> None:
-    unit, prompt, vocabulary = 5, "The ", trained.vocabulary
-    whole, part = trained.bundle.parameters, without_unit(trained.bundle.parameters, layer, unit)
-    state = tuple(output[-1:].copy() for output in trained.states(prompt))
+    unit, prompt, vocabulary = 5, "The ", loaded.vocabulary
+    whole, part = loaded.trained.parameters, without_unit(loaded.trained.parameters, layer, unit)
+    state = tuple(output[-1:].copy() for output in loaded.states(prompt))
     written = prompt
     for parameters in (part, whole):
         state[layer][:, unit] = 0
@@ -344,7 +344,7 @@ def test_the_text_is_written_on_without_a_unit_that_is_off_until_it_is_on_again(
     assert not page.find("all-on").is_displayed()
     page.click("write")
     assert page.text == written
-    assert written != prompt + str(trained.generate(prompt, length=120, temperature=0))
+    assert written != prompt + str(loaded.generate(prompt, length=120, temperature=0))
 
 
 def test_every_field_and_button_has_a_name(page: Browser) -> None:

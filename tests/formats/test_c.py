@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import charlm
-from formats.networks import STRANGE, make_bundle, write_export
+from formats.networks import STRANGE, make_model, write_export
 
 from charlm.formats.exporting import export_c
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.text.vocabulary import Vocabulary
 
 FUZZ_SECONDS = os.environ.get("CHARLM_FUZZ_SECONDS")
@@ -21,13 +21,13 @@ FUZZ_RUNS = 60_000
 LATIN = Vocabulary((*map(chr, range(256)), None), end_of_text_id=256)
 
 
-def test_the_weights_begin_with_the_sizes_and_have_every_number(bundle: Bundle) -> None:
-    data = export_c(bundle)["model.bin"]
+def test_the_weights_begin_with_the_sizes_and_have_every_number(trained: TrainedModel) -> None:
+    data = export_c(trained)["model.bin"]
     head = np.frombuffer(data[8:44], "<i4").tolist()
     assert data[:8] == b"CHARLM-1"
     assert head == [5, 2, 4, 5, 0, 0, 0, 3, 4]  # V, layers, H, width, no embedding, no skips, tanh, reserved ids
-    assert np.frombuffer(export_c(make_bundle(layers=1))["model.bin"][36:44], "<i4").tolist() == [-1, -1]
-    assert len(data) == 44 + 4 * 5 + 4 * bundle.parameters.size
+    assert np.frombuffer(export_c(make_model(layers=1))["model.bin"][36:44], "<i4").tolist() == [-1, -1]
+    assert len(data) == 44 + 4 * 5 + 4 * trained.parameters.size
     assert np.frombuffer(data[44:64], "<u4").tolist() == [10, 97, 98, 2**32 - 1, 2**32 - 1]
 
 
@@ -41,9 +41,9 @@ def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     return target
 
 
-def write_model(folder: Path, bundle: Bundle) -> Path:
+def write_model(folder: Path, trained: TrainedModel) -> Path:
     """Write the weights for the program."""
-    (folder / "model.bin").write_bytes(export_c(bundle)["model.bin"])
+    (folder / "model.bin").write_bytes(export_c(trained)["model.bin"])
     return folder / "model.bin"
 
 
@@ -51,39 +51,43 @@ def run(program: Path, *arguments: str | bytes | Path) -> "subprocess.CompletedP
     return subprocess.run([program, *arguments], capture_output=True, check=False)
 
 
-def check_most_likely_text(program: Path, folder: Path, bundle: Bundle, prompt: str) -> None:
+def check_most_likely_text(program: Path, folder: Path, trained: TrainedModel, prompt: str) -> None:
     """Check that the program writes the same 100 characters as charlm."""
-    export = write_export(folder / "export", bundle, export_c(bundle))
-    expected = charlm("sample", export, "-p", prompt, "-n", 100, "-t", 0)
+    export = write_export(folder / "export", trained, export_c(trained))
+    expected = charlm("sample", export / "model.safetensors", "-p", prompt, "-n", 100, "-t", 0)
     assert run(program, export / "model.bin", prompt, "100", "0").stdout == expected.stdout_bytes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prompt", ["", "ab", 'é<"\\😀'])
 def test_it_writes_what_charlm_writes_with_any_character(tmp_path: Path, program: Path, prompt: str) -> None:
-    bundle = make_bundle(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
-    check_most_likely_text(program, tmp_path, bundle, prompt)
+    trained = make_model(characters=(*STRANGE, "a", "b"), layers=2, skip_connections=True, scale=1.0)
+    check_most_likely_text(program, tmp_path, trained, prompt)
 
 
 @pytest.mark.slow
 def test_a_character_that_the_model_does_not_know_is_left_out_and_counted(tmp_path: Path, program: Path) -> None:
-    check_most_likely_text(program, tmp_path, make_bundle(), "aXb")
+    check_most_likely_text(program, tmp_path, make_model(), "aXb")
     assert b"left out 1 characters" in run(program, tmp_path / "export/model.bin", "aXb", "1").stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("likely", [0, 3, 4])  # "\n", the unknown id, which is never chosen, the end of the text
-def test_reserved_ids_mean_what_they_mean_to_charlm(bundle: Bundle, tmp_path: Path, program: Path, likely: int) -> None:
-    bundle.parameters.logits_bias[likely] += 100.0
-    check_most_likely_text(program, tmp_path, bundle, "aXb")  # X is unknown
+def test_reserved_ids_mean_what_they_mean_to_charlm(
+    trained: TrainedModel, tmp_path: Path, program: Path, likely: int
+) -> None:
+    trained.parameters.logits_bias[likely] += 100.0
+    check_most_likely_text(program, tmp_path, trained, "aXb")  # X is unknown
 
 
 @pytest.mark.slow
-def test_a_text_is_drawn_at_the_probabilities_of_the_network(bundle: Bundle, tmp_path: Path, program: Path) -> None:
-    for tensor in bundle.parameters.tensors().values():
+def test_a_text_is_drawn_at_the_probabilities_of_the_network(
+    trained: TrainedModel, tmp_path: Path, program: Path
+) -> None:
+    for tensor in trained.parameters.tensors().values():
         tensor[:] = 0
-    bundle.parameters.logits_bias[:] = [0, np.log(2), np.log(4), 9, -np.inf]  # "\n", "a", "b", unknown, end of text
-    model = write_model(tmp_path, bundle)
+    trained.parameters.logits_bias[:] = [0, np.log(2), np.log(4), 9, -np.inf]  # "\n", "a", "b", unknown, end of text
+    model = write_model(tmp_path, trained)
 
     def draw(*options: str) -> list[float]:
         text = run(program, model, "a", "7000", *options).stdout.decode()[1:]
@@ -99,9 +103,9 @@ def test_a_text_is_drawn_at_the_probabilities_of_the_network(bundle: Bundle, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [0, 4, 30, 48, 60, 300])
 def test_a_file_that_is_cut_short_is_refused_in_a_line(
-    bundle: Bundle, tmp_path: Path, program: Path, kept: int
+    trained: TrainedModel, tmp_path: Path, program: Path, kept: int
 ) -> None:
-    (tmp_path / "model.bin").write_bytes(export_c(bundle)["model.bin"][:kept])
+    (tmp_path / "model.bin").write_bytes(export_c(trained)["model.bin"][:kept])
     done = run(program, tmp_path / "model.bin", "a")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
 
@@ -110,9 +114,9 @@ def test_a_file_that_is_cut_short_is_refused_in_a_line(
 @pytest.mark.parametrize("field", range(10))
 @pytest.mark.parametrize("value", [-(2**31), -2, 1, 2, 4, 2**21, 2**31 - 1])
 def test_sizes_that_are_not_possible_do_no_harm(
-    bundle: Bundle, tmp_path: Path, program: Path, field: int, value: int
+    trained: TrainedModel, tmp_path: Path, program: Path, field: int, value: int
 ) -> None:
-    data = bytearray(export_c(bundle)["model.bin"])
+    data = bytearray(export_c(trained)["model.bin"])
     data[8 + 4 * field : 12 + 4 * field] = np.array(value, "<i4").tobytes()
     (tmp_path / "model.bin").write_bytes(data)
     done = run(program, tmp_path / "model.bin", "a", "5")
@@ -135,7 +139,7 @@ def test_sizes_that_are_not_possible_do_no_harm(
 def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(
     tmp_path: Path, program: Path, arguments: tuple[str | bytes, ...], message: str
 ) -> None:
-    done = run(program, write_model(tmp_path, make_bundle()), *arguments)
+    done = run(program, write_model(tmp_path, make_model()), *arguments)
     assert done.returncode == 1
     assert message in done.stderr.decode()
     assert done.stdout == b"" or len(arguments) == 1
@@ -143,12 +147,12 @@ def test_a_prompt_that_cannot_be_read_and_a_number_that_is_none_are_refused(
 
 @pytest.mark.slow
 def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(tmp_path: Path, program: Path) -> None:
-    bundle = make_bundle(characters=("\x1b", "\x9b"), layers=1)
-    for tensor in bundle.parameters.tensors().values():
+    trained = make_model(characters=("\x1b", "\x9b"), layers=1)
+    for tensor in trained.parameters.tensors().values():
         tensor[:] = 0
     reader, terminal = os.openpty()
     options = ("", "40", "1", "0", "3")
-    subprocess.run([program, write_model(tmp_path, bundle), *options], stdout=terminal, check=True)
+    subprocess.run([program, write_model(tmp_path, trained), *options], stdout=terminal, check=True)
     os.close(terminal)
     shown = os.read(reader, 1000).decode()
     os.close(reader)
@@ -158,7 +162,7 @@ def test_a_terminal_is_shown_control_characters_and_does_not_obey_them(tmp_path:
 
 @pytest.mark.slow
 def test_fuzzing_finds_no_access_outside_the_memory(
-    bundle: Bundle, tmp_path: Path, request: pytest.FixtureRequest
+    trained: TrainedModel, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if shutil.which("clang") is None:
         pytest.skip("missing: clang")
@@ -167,8 +171,8 @@ def test_fuzzing_finds_no_access_outside_the_memory(
     options += [f'-DRUN_C="{root / "charlm/formats/files/run.c"}"', str(root / "tests/formats/fuzz_run.c"), "-lm"]
     subprocess.run(["clang", *options, "-o", tmp_path / "fuzz"], check=True)
     (tmp_path / "corpus").mkdir()
-    others = (make_bundle(vocabulary=LATIN, embedding=3, layers=1), make_bundle(layers=2, skip_connections=True))
-    for index, model in enumerate((bundle, *others)):
+    others = (make_model(vocabulary=LATIN, embedding=3, layers=1), make_model(layers=2, skip_connections=True))
+    for index, model in enumerate((trained, *others)):
         (tmp_path / f"corpus/{index}").write_bytes(b"\x02ab" + export_c(model)["model.bin"])
     limits = ["-max_len=4096", "-timeout=10", "-detect_leaks=0", "-verbosity=1"]
     limits += [f"-max_total_time={FUZZ_SECONDS}"] if FUZZ_SECONDS else ["-seed=1", f"-runs={FUZZ_RUNS}"]

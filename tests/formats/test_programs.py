@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from formats.networks import IDS, NETWORKS, make_bundle, write_export
+from formats.networks import IDS, NETWORKS, make_model, write_export
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS
 from charlm.formats.programs import Check, check_export, run_browser, run_c, run_python
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats
 
 
 def check_logits(folder: Path, name: FormatName, network: dict[str, Any]) -> None:
-    bundle = make_bundle(**network)
+    trained = make_model(**network)
     found = FORMATS[name]
-    logits = found.read_logits(write_export(folder, bundle, found.export(bundle, "x")), IDS)
-    expected, _ = reference.read(bundle.parameters, IDS.tolist())
+    logits = found.read_logits(write_export(folder, trained, found.export(trained, "x")), IDS)
+    expected, _ = reference.read(trained.parameters, IDS.tolist())
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -79,32 +79,32 @@ def test_scripts_that_fail_in_the_browser_are_an_error(tmp_path: Path) -> None:
 # The check
 
 
-def check(bundle: Bundle, *, error: float, time: int | None = None) -> Check:
+def check(trained: TrainedModel, *, error: float, time: int | None = None) -> Check:
     """Check an export whose program errs in one logit by `error`, and returns the logits of `time` ids."""
 
     def read_logits(folder: Path, ids: NDArray[Any]) -> Floats:
         assert (folder / "model").read_bytes() == b"weights"
-        assert (folder / "model.json").is_file()
-        parameters = bundle.parameters
+        assert (folder / "model.safetensors").is_file()
+        parameters = trained.parameters
         logits = parameters.unroll(ids[:time, None], parameters.zero_state(1))[0][:, 0]
         logits[1, 2] += error
         return logits
 
     ids, files = np.arange(5), {"model": b"weights"}
-    return check_export(files, ids, bundle=bundle, program="another program", read_logits=read_logits)
+    return check_export(files, ids, model=trained, program="another program", read_logits=read_logits)
 
 
-def test_the_largest_difference_of_a_logit_is_found(bundle: Bundle) -> None:
-    found = check(bundle, error=-0.25)
+def test_the_largest_difference_of_a_logit_is_found(trained: TrainedModel) -> None:
+    found = check(trained, error=-0.25)
     assert found.largest_difference == pytest.approx(0.25, rel=1e-6)
     assert (found.program, found.characters) == ("another program", 5)
 
 
 @pytest.mark.parametrize("error", [0.9e-4, 1.1e-4, np.nan, np.inf])
-def test_only_a_difference_within_the_tolerance_passes(bundle: Bundle, error: float) -> None:
-    assert check(bundle, error=error).has_passed == (error == 0.9e-4)
+def test_only_a_difference_within_the_tolerance_passes(trained: TrainedModel, error: float) -> None:
+    assert check(trained, error=error).has_passed == (error == 0.9e-4)
 
 
-def test_logits_of_another_shape_are_refused(bundle: Bundle) -> None:
+def test_logits_of_another_shape_are_refused(trained: TrainedModel) -> None:
     with pytest.raises(CharlmError, match=r"another program computes logits of shape \(4, 5\); must be \(5, 5\)"):
-        check(bundle, error=0, time=4)
+        check(trained, error=0, time=4)

@@ -24,7 +24,7 @@ def model(request: pytest.FixtureRequest, trained_runs: dict[str, Path]) -> Mode
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_logits_over_10000_characters_are_those_of_charlm(model: Model, tmp_path: Path, name: str) -> None:
-    command = charlm("export", model.folder.parent, "--format", name, "--out", tmp_path / "out", "--check", "--json")
+    command = charlm("export", model.path.parent, "--format", name, "--out", tmp_path / "out", "--check", "--json")
     found = json.loads(command.stdout)["check"]
     assert found["characters"] == 10_000
     assert found["largest_difference"] <= 1e-5

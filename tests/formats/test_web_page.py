@@ -1,19 +1,19 @@
-"""The page as a file: its weights, its content policy, and that nothing in a bundle becomes HTML or JavaScript."""
+"""The page as a file: its weights, its content policy, and that nothing in a trained becomes HTML or JavaScript."""
 
 import json
 import re
 from dataclasses import replace
 
-from formats.networks import STRANGE, make_bundle
+from formats.networks import STRANGE, make_model
 
 from charlm.formats.web_page import export_html
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 
 HOSTILE = '</title><script>alert("x")</script>'
 
 
-def page_of(bundle: Bundle, *, title: str = "plays") -> str:
-    return export_html(bundle, title=title)["index.html"].decode()
+def page_of(trained: TrainedModel, *, title: str = "plays") -> str:
+    return export_html(trained, title=title)["index.html"].decode()
 
 
 def elements(page: str, name: str) -> list[str]:
@@ -26,7 +26,7 @@ def block(page: str, name: str) -> str:
 
 
 def test_the_page_names_no_other_place_and_its_policy_allows_none() -> None:
-    page = page_of(make_bundle())
+    page = page_of(make_model())
     (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
     directives = dict(part.split(" ", 1) for part in policy.split("; "))
     assert directives.pop("script-src").count("sha256-") == len(elements(page, "script"))
@@ -39,9 +39,9 @@ def test_the_page_names_no_other_place_and_its_policy_allows_none() -> None:
     assert re.findall(r"""(?:src|href)=["']?([^"'>]*)""", page) == ["data:,"]
 
 
-def test_nothing_in_a_bundle_or_a_title_becomes_markup() -> None:
-    plain = page_of(make_bundle(characters="abcdefghijklmnopq"[: len(STRANGE)]))
-    hostile = page_of(make_bundle(characters=STRANGE), title=HOSTILE)
+def test_nothing_in_a_model_or_a_title_becomes_markup() -> None:
+    plain = page_of(make_model(characters="abcdefghijklmnopq"[: len(STRANGE)]))
+    hostile = page_of(make_model(characters=STRANGE), title=HOSTILE)
     for page in (plain, hostile):
         assert len(re.findall(r"<[a-zA-Z/!]", page)) == len(re.findall(r"<[a-zA-Z/!]", plain))
         assert "alert(" not in "".join(elements(page, "script"))
@@ -50,10 +50,10 @@ def test_nothing_in_a_bundle_or_a_title_becomes_markup() -> None:
 
 
 def test_only_a_score_on_unseen_text_is_called_so() -> None:
-    bundle = make_bundle()
+    trained = make_model()
     summaries = []
     for split in ("validation", "train"):
-        scored = replace(bundle, facts={"score": {"split": split, "nats_per_char": 1.5}})
+        scored = replace(trained, facts={"score": {"split": split, "nats_per_char": 1.5}})
         summaries.append(json.loads(block(page_of(scored), "network"))["about"]["summary"])
     assert summaries[0].endswith("1.50 nats (2.16 bits) per character on unseen text.")
     assert "bits" not in summaries[1]

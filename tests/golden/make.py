@@ -1,10 +1,10 @@
-"""Make the golden files of the present format: a bundle, and a run that can be resumed.
+"""Make the golden files of the present format: a model, and a run that can be resumed.
 
     python tests/golden/make.py
 
 They show that files of earlier versions of charlm can still be read. So the files of a released format are never made
-again, even if this script changes. The folders are numbered by the format of checkpoints. If a format changes, raise
-its number, let this script write the next folder, and commit both. The script never overwrites a folder.
+again, even if this script changes. The folders are numbered by the format of model files. If it changes, raise its
+number, let this script write the next folder, and commit both. The script never overwrites a folder.
 """
 
 import contextlib
@@ -16,16 +16,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from charlm.cli.main import main as charlm
-from charlm.config.file import dump_config
-from charlm.config.schema import Config
-from charlm.network.architecture import Architecture
-from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.config.schema import Config, ModelConfig
+from charlm.network.architecture import architecture
+from charlm.network.model_file import FORMAT, TrainedModel, read_model, write_model
 from charlm.network.rnn import parameters_from_tensors
-from charlm.runs.folder import CHECKPOINTS, METRICS_FILE
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
-from charlm.training import checkpoints
 
 TEXT = "the cat sat on the mat.\n" * 40
 SETTINGS = (
@@ -36,25 +33,26 @@ SETTINGS = (
 
 
 def make(folder: Path) -> None:
-    """Write bundle/, run/ and expected.json into a new folder."""
+    """Write model.safetensors, run/ and expected.json into a new folder."""
     folder.mkdir()
-    _make_bundle(folder / "bundle")
+    _make_model(folder / "model.safetensors")
     _make_run(folder / "run")
     expected = {
-        str(bundle.relative_to(folder)): _describe(read_bundle(bundle))
-        for bundle in (folder / "bundle", folder / "run/best", folder / "run/last")
+        name: _describe(read_model(folder / name))
+        for name in ("model.safetensors", "run/best.safetensors", "run/last.safetensors")
     }
     (folder / "expected.json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
 
 
-def _make_bundle(folder: Path) -> None:
-    architecture = Architecture(7, 2, 3, 2, True, "tanh", True)
+def _make_model(path: Path) -> None:
+    settings = ModelConfig(layers=2, units=3, embedding=2, skip_connections=True)
+    config, vocabulary = Config(model=settings), Vocabulary(("\n", " ", "a", "é", "😀", None, None), 5, 6)
+    shape = architecture(config, len(vocabulary))
     rng = np.random.default_rng(0)
-    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in architecture.shapes().items()}
-    vocabulary = Vocabulary(("\n", " ", "a", "é", "😀", None, None), unknown_id=5, end_of_text_id=6)
+    tensors = {name: rng.standard_normal(size).astype(np.float32) for name, size in shape.shapes().items()}
     parameters = parameters_from_tensors(tensors, activation="tanh", skip_connections=True)
     facts = {"step": 7, "epoch": 1.5, "score": {"split": "validation", "nats_per_char": 1.25}}
-    write_bundle(folder, Bundle(architecture, parameters, vocabulary, dump_config(Config()), facts))
+    write_model(path, TrainedModel(shape, parameters, vocabulary, config.model_dump(mode="json"), facts))
 
 
 def _make_run(folder: Path) -> None:
@@ -65,22 +63,17 @@ def _make_run(folder: Path) -> None:
             settings = [argument for setting in SETTINGS for argument in ("-s", setting)]
             charlm(["train", "text.txt", "-c", "tiny", *settings, "-r", "run"], standalone_mode=False)
         run = Path(scratch) / "run"
-        kept = checkpoints.restore(run / CHECKPOINTS, warn=print)
-        shutil.rmtree(run / CHECKPOINTS)
-        for path in (*run.glob(".*"), *run.glob("events.*")):
+        for path in (*run.glob(".*"), *run.glob("events.*"), run / "checkpoints/step-5.safetensors"):
             path.unlink()
-        sizes = {METRICS_FILE: kept.facts.file_sizes[METRICS_FILE]}
-        facts = kept.facts.model_copy(update={"file_sizes": sizes})
-        checkpoints.save(run / CHECKPOINTS, checkpoints.Checkpoint(kept.tensors, facts))
         shutil.copytree(run, folder)
 
 
-def _describe(bundle: Bundle) -> dict[str, object]:
+def _describe(model: TrainedModel) -> dict[str, object]:
     """Return all weights by the names of their tensors, and the most likely text."""
-    text = str(generate_text(bundle, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True)))
-    weights = {name: tensor.tolist() for name, tensor in bundle.parameters.tensors().items()}
+    text = str(generate_text(model, TextRequest(40, Sampler(temperature=0), seed=0, ignore_end=True)))
+    weights = {name: tensor.tolist() for name, tensor in model.parameters.tensors().items()}
     return {"weights": weights, "text": text}
 
 
 if __name__ == "__main__":
-    make(Path(__file__).parent / f"format-{checkpoints.FORMAT}")
+    make(Path(__file__).parent / f"format-{FORMAT}")

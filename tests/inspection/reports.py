@@ -12,7 +12,7 @@ from charlm.inspection.report import Report, inspect_run
 from charlm.inspection.section import Limits, Subject
 from charlm.inspection.units import Chance, FeatureScores, Units, UnitScore
 from charlm.network.architecture import Architecture
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import parameters_from_tensors
 from charlm.text.vocabulary import Vocabulary
 
@@ -54,15 +54,15 @@ def _make(length: int, layers: int) -> Report:
     rng = np.random.default_rng(7)
     architecture = Architecture(len(CHARACTERS), layers, 5, None, True, "tanh", False)
     tensors = {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
-    bundle = Bundle(
+    trained = TrainedModel(
         architecture=architecture,
         parameters=parameters_from_tensors(tensors, activation="tanh", skip_connections=False),
         vocabulary=Vocabulary(characters=CHARACTERS, unknown_id=13),
-        config="",
+        config={},
         facts={},
     )
     ids, training = rng.integers(0, len(CHARACTERS), length), rng.integers(0, len(CHARACTERS), 400)
-    made = inspect_run(Subject("runs/one", bundle, "the validation text", ids, training), limits=SMALL)
+    made = inspect_run(Subject("runs/one", trained, "the validation text", ids, training), limits=SMALL)
     return replace(made, found={**made.found, "units": _units()})
 
 

@@ -17,17 +17,17 @@ from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.inspection.markup import to_plain
 from charlm.inspection.report import ORDER, inspect_run, to_json
 from charlm.inspection.section import Limits, Reading, Subject, limits_for
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 
 
-def subject(bundle: Bundle, *, length: int = 400, **changes: Any) -> Subject:
-    """Return a random text that the random bundle reads."""
-    return replace(Subject("bundle", bundle, "a text", random_ids(length)), **changes)
+def subject(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Subject:
+    """Return a random text that the random trained reads."""
+    return replace(Subject("trained", trained, "a text", random_ids(length)), **changes)
 
 
-def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
+def test_a_report_has_every_part_that_can_be_made(trained: TrainedModel) -> None:
     named: list[str] = []
-    made = subject(bundle, training_ids=random_ids(500, seed=9))
+    made = subject(trained, training_ids=random_ids(500, seed=9))
     found = inspect_run(made, limits=SMALL, progress=named.append)
     assert named == [section.name.replace("_", " ") for section in ORDER]
     assert {section.name for section in ORDER} == {*found.found}
@@ -38,62 +38,64 @@ def test_a_report_has_every_part_that_can_be_made(bundle: Bundle) -> None:
     assert found.notes == ("Text: the first 300 of 400 characters.",)
 
 
-def test_what_other_limits_leave_out_is_noted(bundle: Bundle) -> None:
-    large = subject(bundle, length=5001, training_ids=np.zeros(1_000_001, np.uint8))
+def test_what_other_limits_leave_out_is_noted(trained: TrainedModel) -> None:
+    large = subject(trained, length=5001, training_ids=np.zeros(1_000_001, np.uint8))
     found = Reading(large, replace(SMALL, characters=9999)).left_out()
     assert found[-1] == "N-grams: counted on the last 1,000,000 characters of the training text."
 
 
-def test_a_text_has_one_loss_whatever_part_gives_it(bundle: Bundle) -> None:
+def test_a_text_has_one_loss_whatever_part_gives_it(trained: TrainedModel) -> None:
     limits = replace(SMALL, characters=400, context_positions=400)
-    found = inspect_run(subject(bundle, training_ids=random_ids(500, seed=9)), limits=limits)
+    found = inspect_run(subject(trained, training_ids=random_ids(500, seed=9)), limits=limits)
     loss, context = found.get("loss_by_class"), found.get("usable_context")
     assert context.whole_nats == pytest.approx(loss.nats_per_char)
     assert context.ngram_nats[2] == pytest.approx(loss.ngram_nats_per_char)
     ids = random_ids(400)
-    assert loss.nats_per_char == pytest.approx(mean_score(score_stream(bundle.parameters, ids)).nats_per_char)
+    assert loss.nats_per_char == pytest.approx(mean_score(score_stream(trained.parameters, ids)).nats_per_char)
     assert to_json(found)["usable_context"]["positions"] == {"first": 1, "last": 399, "count": 399}
 
 
 @pytest.mark.parametrize("ids", [np.array([0, 1]), np.zeros(50, np.int64), np.array([4, 3, 4, 3, 0])])
-def test_a_text_that_is_short_or_of_one_character_still_has_a_report(bundle: Bundle, ids: NDArray[np.int64]) -> None:
-    found = inspect_run(subject(bundle, ids=ids), limits=SMALL)
+def test_a_text_that_is_short_or_of_one_character_still_has_a_report(
+    trained: TrainedModel, ids: NDArray[np.int64]
+) -> None:
+    found = inspect_run(subject(trained, ids=ids), limits=SMALL)
     assert len(found.get("surprise").nats) == len(ids) - 1
     assert np.isfinite(found.get("gradient_by_lag")[0].median[0])
 
 
-def test_products_run_on_one_thread_while_a_report_is_made(bundle: Bundle) -> None:
+def test_products_run_on_one_thread_while_a_report_is_made(trained: TrainedModel) -> None:
     seen: list[int] = []
     with threadpool_limits(2, "blas"):
-        inspect_run(subject(bundle), limits=SMALL, progress=lambda _: seen.extend(blas_threads()))
+        inspect_run(subject(trained), limits=SMALL, progress=lambda _: seen.extend(blas_threads()))
         assert {*blas_threads()} == {2}
     assert {*seen} == {1}
 
 
 @pytest.mark.parametrize("length", [0, 1])
-def test_a_text_without_a_prediction_is_refused(bundle: Bundle, length: int) -> None:
+def test_a_text_without_a_prediction_is_refused(trained: TrainedModel, length: int) -> None:
     with pytest.raises(CharlmError, match=f"a text: {length} characters?: at least 2 are needed"):
-        inspect_run(subject(bundle, length=length))
+        inspect_run(subject(trained, length=length))
 
 
-def test_weights_that_are_too_large_are_refused(bundle: Bundle) -> None:
-    bundle.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
+def test_weights_that_are_too_large_are_refused(trained: TrainedModel) -> None:
+    trained.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
     with pytest.raises(CharlmError, match="the weights are too large"):
-        inspect_run(subject(bundle))
+        inspect_run(subject(trained))
 
 
-def test_the_more_weights_the_fewer_characters_are_read(bundle: Bundle) -> None:
-    layer = bundle.parameters.layers[0]
+def test_the_more_weights_the_fewer_characters_are_read(trained: TrainedModel) -> None:
+    layer = trained.parameters.layers[0]
     large = replace(layer, kernel=np.zeros((1000, 1000)), recurrent_kernel=np.zeros((1000, 1000)))
-    limits = limits_for(replace(bundle.parameters, layers=(large,)))
+    limits = limits_for(replace(trained.parameters, layers=(large,)))
     assert limits == Limits(40_000, 2000, 300, 4000, 2, np.float32)
-    assert limits_for(bundle.parameters) == Limits(100_000, 2000, 400, 100_000, 16, np.float64)
+    assert limits_for(trained.parameters) == Limits(100_000, 2000, 400, 100_000, 16, np.float64)
 
 
-def test_a_large_vocabulary_shortens_what_is_followed(bundle: Bundle) -> None:
+def test_a_large_vocabulary_shortens_what_is_followed(trained: TrainedModel) -> None:
     """The logits of every position are held: 20 million of them."""
-    many = replace(bundle.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
-    assert limits_for(bundle.parameters).positions == 2000
+    many = replace(trained.parameters, logits_kernel=np.zeros((4, 40_000), np.float32))
+    assert limits_for(trained.parameters).positions == 2000
     assert limits_for(many).positions == 500
     assert limits_for(many).context_positions == 1000
 

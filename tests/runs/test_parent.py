@@ -1,5 +1,6 @@
 """A run that begins with the weights of another model."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import CorpusConfig
 from charlm.config.yaml import parse_yaml
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle, read_bundle, write_bundle
+from charlm.network.model_file import TrainedModel, read_model, tensors_sha256, write_model
 from charlm.runs.parent import NOISE, match_ids, read_initial, transfer
 from charlm.runs.run import Run, open_run
-from charlm.storage.atomic import sha256
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 
@@ -42,64 +42,75 @@ def begin(
     return begin_with(tmp_path / "run", settings, text=text, recipe=recipe, parent=parent, say=say.append)
 
 
-def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(tmp_path: Path, bundle_folder: Path) -> None:
-    config = begin(tmp_path, bundle_folder, "abba\n" * 5, training__steps=7).config
+def test_the_shape_comes_from_the_parent_and_the_rest_from_the_recipe(tmp_path: Path, model_file: Path) -> None:
+    config = begin(tmp_path, model_file, "abba\n" * 5, training__steps=7).config
     assert (config.model.layers, config.model.units) == (2, 4)
     assert (config.training.steps, config.training.batch_size) == (7, load_config(TINY).training.batch_size)
 
 
 @pytest.mark.parametrize("override", ["model.units=5", "model.rnn.activation=relu", "model.embedding=3"])
-def test_an_override_of_the_shape_is_refused_with_its_key(tmp_path: Path, bundle_folder: Path, override: str) -> None:
+def test_an_override_of_the_shape_is_refused_with_its_key(tmp_path: Path, model_file: Path, override: str) -> None:
     key, _, value = override.partition("=")
-    with pytest.raises(CharlmError, match=rf"^{key}: found .*; must be .*, as in .*bundle, whose weights"):
-        begin(tmp_path, bundle_folder, tmp_path / "missing.txt", **{key: parse_yaml(value, origin="")})
+    with pytest.raises(CharlmError, match=rf"^{key}: found .*; must be .*, as in .*safetensors, whose weights"):
+        begin(tmp_path, model_file, tmp_path / "missing.txt", **{key: parse_yaml(value, origin="")})
 
 
-def test_the_ids_of_the_parent_stay_and_new_characters_come_after_them(tmp_path: Path, bundle_folder: Path) -> None:
+def test_the_ids_of_the_parent_stay_and_new_characters_come_after_them(tmp_path: Path, model_file: Path) -> None:
     said: list[str] = []
-    run = begin(tmp_path, bundle_folder, "aéa\n" * 5, said=said)
+    run = begin(tmp_path, model_file, "aéa\n" * 5, said=said)
     assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "é")
-    assert said == [f"init: {bundle_folder}: characters of the text: 2 known, 1 new"]
+    assert said == [f"init: {model_file}: characters of the text: 2 known, 1 new"]
 
 
-def test_on_known_characters_the_first_weights_are_those_of_the_parent(tmp_path: Path, bundle_folder: Path) -> None:
-    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
-    first, parent = read_initial(run.folder, run.config), read_bundle(bundle_folder)
+def test_on_known_characters_the_first_weights_are_those_of_the_parent(tmp_path: Path, model_file: Path) -> None:
+    run = begin(tmp_path, model_file, "abba\n" * 5)
+    first, parent = read_initial(run), read_model(model_file)
     assert first is not None
     assert {name: tensor.tobytes() for name, tensor in first.tensors().items()} == {
         name: tensor.tobytes() for name, tensor in parent.parameters.tensors().items()
     }
 
 
-def test_the_run_names_the_weights_and_does_not_need_the_parent_any_more(tmp_path: Path, bundle_folder: Path) -> None:
-    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
-    assert run.config.training.first_weights == sha256((bundle_folder / "weights.safetensors").read_bytes())
-    for path in bundle_folder.iterdir():
-        path.unlink()
+def test_the_run_names_the_weights_and_does_not_need_the_parent_any_more(tmp_path: Path, model_file: Path) -> None:
+    run = begin(tmp_path, model_file, "abba\n" * 5)
+    assert run.config.training.first_weights == tensors_sha256(read_model(model_file).parameters.tensors())
+    model_file.unlink()
     opened = open_run(run.folder)
     assert opened.config == run.config
-    assert read_initial(opened.folder, opened.config) is not None
+    assert read_initial(opened) is not None
 
 
-def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, bundle_folder: Path) -> None:
+def test_a_text_in_the_place_of_that_of_the_run_is_refused_if_its_vocabulary_is_not_that_of_the_first_weights(
+    tmp_path: Path, model_file: Path
+) -> None:
+    run = begin(tmp_path, model_file, "abba\n" * 5)
+    shutil.rmtree(run.folder / "corpus")
+    tokenize([str(tmp_path / "text.txt")], run.folder / "corpus", CorpusConfig())
+    with pytest.raises(
+        CharlmError, match=r"run/init\.safetensors: has another vocabulary than corpus/; start a new run"
+    ):
+        read_initial(open_run(run.folder))
+
+
+def test_a_corpus_keeps_its_own_vocabulary(tmp_path: Path, model_file: Path) -> None:
     (tmp_path / "text.txt").write_text("xbb" * 9, encoding="utf-8")
     corpus = tokenize([str(tmp_path / "text.txt")], tmp_path / "corpus", CorpusConfig())
     said: list[str] = []
-    run = begin(tmp_path, bundle_folder, corpus.folder, said=said)
+    run = begin(tmp_path, model_file, corpus.folder, said=said)
     assert run.corpus.vocabulary.characters == ("b", "x")
-    assert said == [f"init: {bundle_folder}: characters of the text: 1 known, 1 new"]
-    first = read_initial(run.folder, run.config)
+    assert said == [f"init: {model_file}: characters of the text: 1 known, 1 new"]
+    first = read_initial(run)
     assert first is not None
-    assert first.logits_bias[0] == read_bundle(bundle_folder).parameters.logits_bias[2]
+    assert first.logits_bias[0] == read_model(model_file).parameters.logits_bias[2]
 
 
 def test_a_parent_that_has_read_the_validation_text_is_told_and_one_of_another_text_is_not(
-    tmp_path: Path, bundle: Bundle
+    tmp_path: Path, trained: TrainedModel
 ) -> None:
     rng = np.random.default_rng(0)
     book, other = ("".join(rng.choice(list("abc"), 6000)) for _ in range(2))
     begin(tmp_path, None, book).folder.rename(tmp_path / "parent")
-    write_bundle(tmp_path / "parent/best", bundle)
+    write_model(tmp_path / "parent/best.safetensors", trained)
     for text, is_told in ((book[3000:5000], True), (other, False)):
         said: list[str] = []
         begin(tmp_path, tmp_path / "parent", text, said=said, corpus__validation_fraction=0.5)
@@ -107,17 +118,19 @@ def test_a_parent_that_has_read_the_validation_text_is_told_and_one_of_another_t
         (tmp_path / "run").rename(tmp_path / text[:9])
 
 
-def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, bundle_folder: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^training\.first_weights: found 'abc', but .*bundle has other weights"):
-        begin(tmp_path, bundle_folder, "abba\n", training__first_weights="abc")
+def test_a_config_that_names_other_weights_is_refused(tmp_path: Path, model_file: Path) -> None:
+    with pytest.raises(
+        CharlmError, match=r"^training\.first_weights: found 'abc', but .*safetensors has other weights"
+    ):
+        begin(tmp_path, model_file, "abba\n", training__first_weights="abc")
     with pytest.raises(CharlmError, match=r"^training\.first_weights: found 'abc', but no model is given; name"):
         begin(tmp_path, None, "abba\n", training__first_weights="abc")
 
 
-def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_path: Path, bundle_folder: Path) -> None:
-    run = begin(tmp_path, bundle_folder, "abba\n" * 5)
+def test_the_config_of_such_a_run_can_be_used_again_with_the_same_parent(tmp_path: Path, model_file: Path) -> None:
+    run = begin(tmp_path, model_file, "abba\n" * 5)
     recipe = run.folder.rename(tmp_path / "first") / "config.yaml"
-    again = begin(tmp_path, bundle_folder, "abba\n" * 5, recipe=recipe)
+    again = begin(tmp_path, model_file, "abba\n" * 5, recipe=recipe)
     assert again.config.model_copy(update={"recipe": "tiny"}) == run.config
 
 

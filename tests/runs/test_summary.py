@@ -10,7 +10,7 @@ from fake_runs import TEXT, train
 from run_folders import make_run, make_scored_run
 
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.runs.summary import (
     RunSummary,
     RunText,
@@ -18,24 +18,23 @@ from charlm.runs.summary import (
     group_by_text,
     known_score,
     summarize,
-    text_name,
 )
 from charlm.storage.locks import only_writer
 
 
 @pytest.fixture
-def scored(tmp_path: Path, bundle: Bundle) -> Path:
+def scored(tmp_path: Path, trained: TrainedModel) -> Path:
     """Make a run with a score."""
-    return make_scored_run(tmp_path / "run", bundle, 1.5)
+    return make_scored_run(tmp_path / "run", trained, 1.5)
 
 
-def test_a_run_has_the_score_of_best_and_the_step_and_speed_of_its_log(scored: Path, bundle: Bundle) -> None:
+def test_a_run_has_the_score_of_best_and_the_step_and_speed_of_its_log(scored: Path, trained: TrainedModel) -> None:
     os.utime(scored / "metrics.jsonl", (1_000_000, 1_000_000))
     found = summarize(scored, clock=lambda: 1_000_030.0)
     assert (found.split, found.nats_per_char, found.best_step, found.step) == ("validation", 1.5, 7, 9)
     assert (found.seconds, found.characters_per_second) == (2.0, 500.0)
     assert found.age_seconds == 30
-    assert found.weights == bundle.parameters.size
+    assert found.weights == trained.parameters.size
 
 
 @pytest.mark.parametrize(("saved", "step"), [(["step-000000008"], 9), (["step-000000008", "step-000000012"], 12)])
@@ -63,12 +62,12 @@ def test_a_run_is_training_done_or_stopped(scored: Path) -> None:
 def test_the_text_and_the_recipe_are_those_of_the_run(trained_run: Path) -> None:
     found = summarize(trained_run)
     assert found.text is not None
-    assert (found.text.name, found.recipe, found.state) == ("text.txt", "tiny", "done")
+    assert (found.text.name, found.recipe, found.state) == ("text", "tiny", "done")
     assert found.settings["corpus.test_fraction"] == 0.1
 
 
 @pytest.mark.parametrize(
-    ("name", "contents"), [("config.yaml", "units: 3"), ("metrics.jsonl", "[]\n"), ("best/model.json", "{}")]
+    ("name", "contents"), [("config.yaml", "units: 3"), ("metrics.jsonl", "[]\n"), ("best.safetensors", "{}")]
 )
 def test_a_damaged_file_is_named(name: str, contents: str, scored: Path) -> None:
     (scored / name).write_text(contents, encoding="utf-8")
@@ -105,20 +104,6 @@ def test_the_text_of_a_run_is_the_same_whatever_ids_a_parent_gives_its_character
     texts = [summarize(run).text for run in (anew, parent, child, rare)]
     assert texts[0] == texts[2]
     assert len({*texts}) == 3
-
-
-@pytest.mark.parametrize(
-    ("documents", "name"),
-    [
-        ([], "without a name"),
-        (["books/a.txt"], "a.txt"),
-        (["books/a.txt", "books/b.txt"], "books, 2 documents"),
-        (["a.txt", "b.txt", "c.txt"], "a.txt and 2 more"),
-        (["/a.txt", "b.txt"], "a.txt and 1 more"),
-    ],
-)
-def test_documents_together_have_a_name(documents: list[str], name: str) -> None:
-    assert text_name(documents) == name
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from conftest import RandomParameters
 from limits import memory_limit
 
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import (
     PROMPT_BLOCK,
     GeneratedText,
@@ -49,33 +49,33 @@ def test_a_prompt_is_read_from_the_zero_state_block_by_block(random_parameters: 
         check_close([output[0] for output in state], expected, atol=1e-5)
 
 
-def generate(bundle: Bundle, sampler: Sampler, *, length: int, seed: int = 0) -> list[int]:
+def generate(trained: TrainedModel, sampler: Sampler, *, length: int, seed: int = 0) -> list[int]:
     """Return the ids that follow the prompt."""
-    *_, state = read_prompt(bundle.parameters, PROMPT)
-    return [index for index, _ in choose_ids(bundle, state, sampler=sampler, seed=seed, length=length)]
+    *_, state = read_prompt(trained.parameters, PROMPT)
+    return [index for index, _ in choose_ids(trained, state, sampler=sampler, seed=seed, length=length)]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_ids_are_chosen_by_the_random_stream_of_the_seed_and_the_unknown_id_never(
-    bundle: Bundle, temperature: float
+    trained: TrainedModel, temperature: float
 ) -> None:
     sampler = Sampler(temperature=temperature)
     text, choose = PROMPT.tolist(), make_chooser(sampler)
     for uniform in np.random.default_rng([7, 0]).random(60).tolist():
-        logits = reference.read(bundle.parameters, text)[0][-1].astype(np.float32)
-        logits[bundle.vocabulary.unknown_id] = -np.inf
+        logits = reference.read(trained.parameters, text)[0][-1].astype(np.float32)
+        logits[trained.vocabulary.unknown_id] = -np.inf
         text.append(choose(logits, uniform))
-    assert generate(bundle, sampler, length=60, seed=7) == text[3:]
-    only_unknown = replace(bundle, vocabulary=Vocabulary((None,), unknown_id=0))
+    assert generate(trained, sampler, length=60, seed=7) == text[3:]
+    only_unknown = replace(trained, vocabulary=Vocabulary((None,), unknown_id=0))
     with pytest.raises(CharlmError, match="no character to choose"):
         generate(only_unknown, sampler, length=1)
 
 
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(top_p=0.5)], ids=str)
-def test_weights_that_are_not_finite_are_refused(bundle: Bundle, sampler: Sampler) -> None:
-    broken = replace(bundle.parameters, logits_bias=np.full(5, np.nan, np.float32))
+def test_weights_that_are_not_finite_are_refused(trained: TrainedModel, sampler: Sampler) -> None:
+    broken = replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32))
     with pytest.raises(CharlmError, match="not finite"):
-        generate(replace(bundle, parameters=broken), sampler, length=1)
+        generate(replace(trained, parameters=broken), sampler, length=1)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_unknown_characters_of_a_prompt_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
-def test_text_follows_the_ids_of_the_prompt(bundle: Bundle, prompt: str) -> None:
-    pieces = list(generate_text(bundle, TextRequest(30, Sampler(), seed=3, prompt=prompt)))
-    *_, state = read_prompt(bundle.parameters, encode_prompt(bundle.vocabulary, prompt))
-    expected = [index for index, _ in choose_ids(bundle, state, sampler=Sampler(), seed=3, length=len(pieces))]
-    assert "".join(pieces) == bundle.vocabulary.decode(np.array(expected))
+def test_text_follows_the_ids_of_the_prompt(trained: TrainedModel, prompt: str) -> None:
+    pieces = list(generate_text(trained, TextRequest(30, Sampler(), seed=3, prompt=prompt)))
+    *_, state = read_prompt(trained.parameters, encode_prompt(trained.vocabulary, prompt))
+    expected = [index for index, _ in choose_ids(trained, state, sampler=Sampler(), seed=3, length=len(pieces))]
+    assert "".join(pieces) == trained.vocabulary.decode(np.array(expected))
 
 
 def test_possible_beginning_of_the_stop_text_is_held_back() -> None:
@@ -137,8 +137,8 @@ def test_ignored_end_of_text_becomes_a_blank_line() -> None:
     assert text.finish().text == "a\n\nb"
 
 
-def test_length_of_zero_has_no_end_and_takes_no_memory(bundle: Bundle) -> None:
-    text = generate_text(bundle, TextRequest(0, Sampler(), seed=0, ignore_end=True))
+def test_length_of_zero_has_no_end_and_takes_no_memory(trained: TrainedModel) -> None:
+    text = generate_text(trained, TextRequest(0, Sampler(), seed=0, ignore_end=True))
     with memory_limit(60_000):
         assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):

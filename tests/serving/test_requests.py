@@ -54,8 +54,10 @@ def test_a_value_out_of_range_or_of_another_type_is_refused_with_its_field(field
     assert error.message.startswith(name)
 
 
-def test_an_unknown_field_is_refused_with_the_nearest() -> None:
-    assert refusal(b'{"temprature": 1}').message == "temprature: is not supported by charlm; did you mean temperature?"
+def test_the_message_has_the_field_what_was_found_and_what_would_do() -> None:
+    expected = "temprature: found 1; Extra inputs are not permitted; did you mean temperature?"
+    assert refusal(b'{"temprature": 1}').message == expected
+    assert refusal(b'{"prompt": 5}').message == "prompt: found 5; Input should be a valid string or list"
     assert refusal(b'{"functions": []}').param == "functions"
 
 

@@ -8,19 +8,9 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
-from run_folders import make_scored_run
 
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle, write_bundle
-from charlm.runs.folder import model_name
 from charlm.serving.server import serve
-
-
-def test_a_model_has_the_name_of_its_run_or_of_its_folder(bundle: Bundle, tmp_path: Path) -> None:
-    run = make_scored_run(tmp_path / "mine", bundle, 1.0)
-    write_bundle(tmp_path / "elsewhere" / "best", bundle)
-    assert model_name(run / "best") == "mine"
-    assert model_name(tmp_path / "elsewhere" / "best") == "best"
 
 
 class ListeningError(Exception):
@@ -40,30 +30,30 @@ def announce(_url: str, _models: Sequence[str]) -> None:
     ],
 )
 def test_an_open_address_without_a_key_is_warned_of(
-    host: str, key: str | None, said: list[str], bundle_folder: Path
+    host: str, key: str | None, said: list[str], model_file: Path
 ) -> None:
     lines: list[str] = []
     with pytest.raises(ListeningError):
-        serve([bundle_folder], host=host, port=0, key=key, say=lines.append, announce=announce)
+        serve([model_file], host=host, port=0, key=key, say=lines.append, announce=announce)
     assert lines == said
 
 
 @pytest.mark.parametrize("key", ["", " secret", "secret\n", "clé", "a\tb"])
-def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, bundle_folder: Path) -> None:
+def test_a_key_that_no_request_can_carry_is_refused_and_not_told(key: str, model_file: Path) -> None:
     with pytest.raises(CharlmError, match="CHARLM_API_KEY: must be printable ASCII") as caught:
-        serve([bundle_folder], port=0, key=key, announce=announce)
+        serve([model_file], port=0, key=key, announce=announce)
     assert not key.strip() or key.strip() not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "*", "*.example.org", "http://a.org", "a.org:80", "a.org/x", "a b", "é.org", "["])
-def test_an_allowed_host_that_no_request_can_name_is_refused(name: str, bundle_folder: Path) -> None:
+def test_an_allowed_host_that_no_request_can_name_is_refused(name: str, model_file: Path) -> None:
     with pytest.raises(CharlmError, match=r"--allow-host .*must be a name"):
-        serve([bundle_folder], port=0, allowed_hosts=[name], announce=announce)
+        serve([model_file], port=0, allowed_hosts=[name], announce=announce)
 
 
-def test_a_notebook_which_has_an_event_loop_is_told_where_to_serve(bundle_folder: Path) -> None:
+def test_a_notebook_which_has_an_event_loop_is_told_where_to_serve(model_file: Path) -> None:
     async def run() -> None:
-        serve([bundle_folder], port=0, announce=announce)
+        serve([model_file], port=0, announce=announce)
 
     with pytest.raises(CharlmError, match="an event loop is running here"):
         asyncio.run(run())

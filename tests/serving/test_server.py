@@ -168,14 +168,14 @@ def run_serve(*arguments: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_ctrl_c_ends_it_with_130_and_without_a_traceback(bundle_folder: Path) -> None:
-    with run_serve(bundle_folder, "--port", "0") as process:
+def test_ctrl_c_ends_it_with_130_and_without_a_traceback(model_file: Path) -> None:
+    with run_serve(model_file, "--port", "0") as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
         _, messages = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
-    assert messages.startswith("charlm: serving bundle at http://127.0.0.1:")
+    assert messages.startswith("charlm: serving model at http://127.0.0.1:")
     assert len(messages.splitlines()) == 1
 
 
@@ -189,17 +189,17 @@ def test_a_connection_sends_small_answers_at_once() -> None:
             assert connection.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY on no other"
 
 
-def test_two_models_are_served_beside_each_other(bundle_folder: Path, trained_run: Path) -> None:
-    with serving(trained_run, str(bundle_folder)) as (_, port):
+def test_two_models_are_served_beside_each_other(model_file: Path, trained_run: Path) -> None:
+    with serving(trained_run, str(model_file)) as (_, port):
         models = json.loads(call(port, "GET", "/v1/models")[1])["data"]
-        assert [model["id"] for model in models] == [trained_run.name, "bundle"]
-        assert json.loads(call(port, "GET", "/v1/models/bundle")[1]) == models[1]
+        assert [model["id"] for model in models] == [trained_run.name, "model"]
+        assert json.loads(call(port, "GET", "/v1/models/model")[1]) == models[1]
         assert [call(port, "GET", path)[0] for path in ("/v1/models/other", "/other")] == [404, 404]
-        for path, folder in (("/", trained_run), ("/bundle", bundle_folder)):
+        for path, folder in (("/", trained_run), ("/model", model_file)):
             _, page, headers = call(port, "GET", path)
             model = load(folder)
-            assert page == export_html(model.bundle, title=model_name(model.folder))["index.html"]
+            assert page == export_html(model.trained, title=model_name(model.path))["index.html"]
             assert headers["Content-Type"].partition(";")[0] == "text/html"
             assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
             assert headers["X-Content-Type-Options"] == "nosniff"
-        assert set(text_of(port, model="bundle", prompt="ab", max_tokens=50)) <= set("\nab")
+        assert set(text_of(port, model="model", prompt="ab", max_tokens=50)) <= set("\nab")

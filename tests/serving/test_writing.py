@@ -10,7 +10,7 @@ import pytest
 import reference
 
 from charlm.errors import CharlmError
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
 from charlm.serving.requests import ChatRequest, CompletionRequest, parse_request
@@ -18,15 +18,15 @@ from charlm.serving.writing import TURN, Answer, Piece, ServedModel, Turns
 from charlm.text.vocabulary import Vocabulary
 
 
-def answer(bundle: Bundle, turns: Turns | None = None, *, is_chat: bool = False, **fields: Any) -> Answer:
+def answer(trained: TrainedModel, turns: Turns | None = None, *, is_chat: bool = False, **fields: Any) -> Answer:
     body = json.dumps({"max_tokens": 100, "seed": 5, **fields}).encode()
     wanted = parse_request(ChatRequest, body) if is_chat else parse_request(CompletionRequest, body)
-    return Answer(ServedModel("m", bundle, 0, b""), wanted, turns or Turns())
+    return Answer(ServedModel("m", trained, 0, b""), wanted, turns or Turns())
 
 
-def endless(bundle: Bundle) -> Bundle:
+def endless(trained: TrainedModel) -> TrainedModel:
     """Return the model whose texts end by their length alone."""
-    return replace(bundle, vocabulary=Vocabulary(("\n", "a", "b", "c", "d")))
+    return replace(trained, vocabulary=Vocabulary(("\n", "a", "b", "c", "d")))
 
 
 async def read(wanted: Answer) -> list[tuple[int, Piece]]:
@@ -41,19 +41,19 @@ def texts(wanted: Answer) -> list[str]:
     return found
 
 
-def sampled(bundle: Bundle, prompt: str, *, seed: int = 5, length: int = 100, **options: Any) -> str:
-    return str(generate_text(bundle, TextRequest(length, Sampler(**options), seed, prompt=prompt)))
+def sampled(trained: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100, **options: Any) -> str:
+    return str(generate_text(trained, TextRequest(length, Sampler(**options), seed, prompt=prompt)))
 
 
-def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(bundle: Bundle) -> None:
+def test_a_text_is_that_of_sample_with_the_seed_of_the_request_plus_its_number(trained: TrainedModel) -> None:
     settings: dict[str, Any] = {"temperature": 1.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01}
-    found = texts(answer(bundle, prompt=["ab", "b\na"], n=3, **settings))
-    assert found == [sampled(bundle, prompt, seed=5 + k, **settings) for prompt in ("ab", "b\na") for k in range(3)]
-    chat = answer(bundle, is_chat=True, messages=[{"role": "user", "content": text} for text in ("ab", "xb")])
-    assert texts(chat) == [sampled(bundle, "ab\nb")]
+    found = texts(answer(trained, prompt=["ab", "b\na"], n=3, **settings))
+    assert found == [sampled(trained, prompt, seed=5 + k, **settings) for prompt in ("ab", "b\na") for k in range(3)]
+    chat = answer(trained, is_chat=True, messages=[{"role": "user", "content": text} for text in ("ab", "xb")])
+    assert texts(chat) == [sampled(trained, "ab\nb")]
 
 
-def test_requests_write_in_turn_and_do_not_change_each_other(bundle: Bundle) -> None:
+def test_requests_write_in_turn_and_do_not_change_each_other(trained: TrainedModel) -> None:
     turns = Turns()
     order: list[str] = []
 
@@ -65,7 +65,7 @@ def test_requests_write_in_turn_and_do_not_change_each_other(bundle: Bundle) -> 
         return text
 
     async def both() -> list[str]:
-        long, short = (answer(endless(bundle), turns, prompt="ab", max_tokens=TURN * count) for count in (20, 2))
+        long, short = (answer(endless(trained), turns, prompt="ab", max_tokens=TURN * count) for count in (20, 2))
         return [*await asyncio.gather(write("long", long), write("short", short))]
 
     long, short = asyncio.run(both())
@@ -75,35 +75,35 @@ def test_requests_write_in_turn_and_do_not_change_each_other(bundle: Bundle) -> 
     assert len(order) - order[::-1].index("short") <= 6
 
 
-def test_the_log_probabilities_are_those_of_the_model_itself(bundle: Bundle) -> None:
-    pieces = asyncio.run(read(answer(bundle, prompt="ab", logprobs=2, temperature=0.5, max_tokens=40)))
+def test_the_log_probabilities_are_those_of_the_model_itself(trained: TrainedModel) -> None:
+    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=2, temperature=0.5, max_tokens=40)))
     tokens = [token for _, piece in pieces for token in piece.tokens]
     text = "".join(piece.text for _, piece in pieces)
     assert "".join(token.text for token in tokens) == text
-    logits, _ = reference.read(bundle.parameters, bundle.vocabulary.encode("ab" + text).tolist())
+    logits, _ = reference.read(trained.parameters, trained.vocabulary.encode("ab" + text).tolist())
     logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for place, token in enumerate(tokens, start=1):
         expected = logprobs[place]
-        assert token.logprob == pytest.approx(expected[bundle.vocabulary.look_up(token.text)[0]], abs=1e-4)
+        assert token.logprob == pytest.approx(expected[trained.vocabulary.look_up(token.text)[0]], abs=1e-4)
         assert token.likeliest[token.text] == token.logprob
         assert max(token.likeliest.values()) == pytest.approx(expected.max(), abs=1e-4)
         assert len(token.likeliest) in {2, 3}
-    pieces = asyncio.run(read(answer(bundle, prompt="ab", logprobs=20, temperature=0.5, max_tokens=40)))
+    pieces = asyncio.run(read(answer(trained, prompt="ab", logprobs=20, temperature=0.5, max_tokens=40)))
     assert all(len(token.likeliest) == 4 for _, piece in pieces for token in piece.tokens)  # the unknown id has none
 
 
-def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(bundle: Bundle) -> None:
-    whole = sampled(endless(bundle), "ab", length=60)
+def test_a_text_ends_before_a_stop_text_with_the_tokens_before_it(trained: TrainedModel) -> None:
+    whole = sampled(endless(trained), "ab", length=60)
     stop = whole[20:24]
-    wanted = answer(endless(bundle), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
+    wanted = answer(endless(trained), prompt="ab", stop=[stop, "no"], logprobs=0, max_tokens=60)
     ((_, piece),) = asyncio.run(read(wanted))
     assert piece.text == whole[: whole.index(stop)]
     assert ("".join(token.text for token in piece.tokens), piece.finish_reason) == (piece.text, "stop")
     assert piece.tokens[0].likeliest == {}
 
 
-def test_usage_counts_what_was_read_and_chosen(bundle: Bundle) -> None:
-    wanted = answer(bundle, prompt=["ab", ""], n=2, max_tokens=7)
+def test_usage_counts_what_was_read_and_chosen(trained: TrainedModel) -> None:
+    wanted = answer(trained, prompt=["ab", ""], n=2, max_tokens=7)
     chosen = sum(len(text) for text in texts(wanted))
     usage = wanted.usage()
     assert usage["prompt_tokens"] == 2
@@ -111,7 +111,7 @@ def test_usage_counts_what_was_read_and_chosen(bundle: Bundle) -> None:
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 
-def test_weights_that_are_not_finite_are_refused(bundle: Bundle) -> None:
-    broken = replace(bundle.parameters, logits_bias=np.full(5, np.nan, np.float32))
+def test_weights_that_are_not_finite_are_refused(trained: TrainedModel) -> None:
+    broken = replace(trained.parameters, logits_bias=np.full(5, np.nan, np.float32))
     with pytest.raises(CharlmError, match="not finite"):
-        texts(answer(replace(bundle, parameters=broken), prompt="a"))
+        texts(answer(replace(trained, parameters=broken), prompt="a"))

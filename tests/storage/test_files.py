@@ -1,15 +1,18 @@
-"""Regular files: read from strangers, and appended to."""
+"""Regular files: read from strangers, written whole or not at all, and appended to."""
 
 import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from limits import file_size_limit
+from run_folders import contents, names
 
 from charlm.errors import CharlmError
-from charlm.storage.files import Log, open_file, read_file
+from charlm.storage.files import open_file, read_file, remove_leftovers, temporary_folder, write_file
+from charlm.storage.log import Log
 
 
 def test_a_file_as_large_as_the_limit_is_read_and_a_larger_one_refused(tmp_path: Path) -> None:
@@ -52,3 +55,74 @@ def test_nothing_of_a_record_that_cannot_be_written_stays(tmp_path: Path) -> Non
         log.write(b"does not fit")
     assert (tmp_path / "log").read_bytes() == b"whole"
     log.close()
+
+
+def test_all_of_a_file_is_on_the_disk_before_it_takes_its_place_and_then_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, synced = tmp_path / "target", []
+
+    def fsync(descriptor: int) -> None:
+        facts = os.fstat(descriptor)
+        synced.append((facts.st_ino, facts.st_size, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_file(target, b"new")
+    file, folder = target.stat(), tmp_path.stat()
+    assert synced == [(file.st_ino, 3, False), (folder.st_ino, folder.st_size, True)]
+
+
+def test_a_file_in_pieces_takes_its_place_after_the_last_one(tmp_path: Path) -> None:
+    target = tmp_path / ("\u00fc" * 127 + "x")  # 255 bytes, the longest name
+
+    def pieces() -> Iterator[bytes]:
+        yield b"ne"
+        assert target.read_bytes() == b"old"
+        yield b"w"
+
+    write_file(target, b"old")
+    write_file(target, pieces())
+    assert contents(tmp_path) == {target.name: b"new"}
+
+
+def test_an_error_while_a_file_is_written_leaves_the_old_one(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    write_file(tmp_path / "f", b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "f", pieces())
+    with file_size_limit(1000), pytest.raises(CharlmError, match=r"/f: cannot be written: File too large"):
+        write_file(tmp_path / "f", b"x" * 1001)
+    assert contents(tmp_path) == {"f": b"old"}
+
+
+def test_a_link_is_followed_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("f")
+    write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "f").read_bytes() == b"new"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CharlmError, match="pipe: is not a regular file"):
+        write_file(tmp_path / "pipe", b"new")
+    with pytest.raises(CharlmError, match="null: is not a regular file"):
+        write_file(Path("/dev/null"), b"new")
+
+
+def test_what_a_killed_process_has_left_is_removed_and_everything_else_stays(tmp_path: Path) -> None:
+    for name in (".12.best.safetensors.tmp", ".345.x.tmp", ".notes.tmp", "12.tmp", "file"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".notes.tmp", "12.tmp", "file"]
+
+
+def test_a_temporary_folder_is_empty_and_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary_folder() as folder:
+        assert [*tmp_path.iterdir()] == [folder]
+        (folder / "file").touch()
+    assert [*tmp_path.iterdir()] == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(CharlmError, match="cannot be written: No such file"), temporary_folder():
+        pass

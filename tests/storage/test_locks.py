@@ -71,21 +71,3 @@ def test_a_file_system_without_locks_is_not_taken_for_another_writer(tmp_path: P
         only_writer(tmp_path, flock=refuse),
     ):
         pass
-
-
-def test_a_lock_that_is_removed_before_it_is_held_does_not_count(tmp_path: Path) -> None:
-    removed: list[int] = []
-
-    def remove_once(descriptor: int, operation: int) -> None:
-        if not removed:
-            (tmp_path / ".lock").unlink()
-            removed.append(descriptor)
-        fcntl.flock(descriptor, operation)
-
-    with (
-        only_writer(tmp_path, flock=remove_once),
-        pytest.raises(CharlmError, match="is training here"),
-        only_writer(tmp_path, clock=ticking(1.0)),
-    ):
-        pass
-    assert removed

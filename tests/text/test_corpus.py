@@ -81,11 +81,11 @@ def test_the_ids_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"format": 1}, "format: found 1; this version of charlm reads format 2"),
-        ({"size": "3"}, "size: found '3'; must be a whole number"),
+        ({"size": "3"}, "size: found '3'; Input should be a valid integer"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, r"validation_fraction \+ test_fraction must be less than"),
         ({"splits": {"train": [0, 3]}}, "splits must be train, validation and test"),
         ({"splits": {"train": [0, 2], "validation": [1, 3], "test": [3, 3]}}, "in order from 0 to 3"),
-        ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "splits: train: 0: found -1; must be"),
+        ({"splits": {"train": [-1, 1], "validation": [1, 2], "test": [2, 3]}}, "train.0: found -1; Input should be"),
     ],
 )
 def test_a_manifest_with_a_wrong_value_is_refused_with_its_key(

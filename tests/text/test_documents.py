@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from charlm.errors import CharlmError, escape_controls
 from charlm.text import documents
-from charlm.text.documents import Document, check_encoding, decode, find_documents
+from charlm.text.documents import Document, check_encoding, decode, find_documents, name_text
 
 
 def find(*sources: str | Path) -> list[str]:
@@ -156,3 +156,27 @@ def test_the_suggested_encodings_fit_the_first_bytes(encoding: str, data: bytes,
 def test_an_encoding_that_is_unknown_or_not_one_of_text_files_is_refused(encoding: str) -> None:
     with pytest.raises(CharlmError, match=r"^corpus\.encoding: found .*utf-8"):
         check_encoding(encoding)
+
+
+# The name of a text
+
+
+@pytest.mark.parametrize(
+    ("sources", "name"),
+    [
+        *((["my text.txt"], "my-text"), (["data/corpus.txt.gz"], "corpus"), (["books/v1.2"], "v1.2"), (["-"], "stdin")),
+        *((["books"], "books"), (["books/a.txt", "books/sub/b.txt"], "books"), (["a.txt", "b.txt"], "a")),
+        *((["/a.txt", "b.txt"], "a"), (["../a.txt", "../b.txt"], "a"), ([], "text"), (["(?).txt"], "text")),
+        *((["../x/.-a (2).txt"], "a-2"), (["Фауст.txt"], "Фауст"), (["é" + "x" * 99], "é" + "x" * 49)),
+        (["o\u0308de\udcff\n<b>"], "öde-b"),
+    ],
+)
+def test_a_text_has_a_name_that_fits_into_the_name_of_a_folder(sources: list[str], name: str) -> None:
+    Path("books/v1.2").mkdir(parents=True)
+    assert name_text(sources) == name
+
+
+def test_the_folder_in_which_the_user_is_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "letters.d").mkdir()
+    monkeypatch.chdir(tmp_path / "letters.d")
+    assert name_text(["."]) == "letters.d"

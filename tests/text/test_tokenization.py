@@ -195,7 +195,7 @@ def test_without_any_text_the_error_says_what_would_do(texts: list[str | bytes],
 # The folder
 
 
-@pytest.mark.parametrize("rest", [[], ["ids.npy", ".corpus.json.12.tmp"]], ids=["empty", "of a killed process"])
+@pytest.mark.parametrize("rest", [[], ["ids.npy", ".12.corpus.json.tmp"]], ids=["empty", "of a killed process"])
 def test_a_folder_without_a_corpus_is_filled_and_stays_the_same_folder(
     rest: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Characters <-> ids, and vocabulary.json."""
+"""Characters <-> ids, and a vocabulary in JSON."""
 
 import json
 import unicodedata
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import CharlmError
-from charlm.text.vocabulary import Vocabulary, describe_left_out, parse_vocabulary
+from charlm.text.vocabulary import Vocabulary, describe_left_out, vocabulary_of
 
 ABC = Vocabulary(("a", "b", "c"))
 RESERVED = Vocabulary(("a", "b", None, None), unknown_id=2, end_of_text_id=3)
@@ -41,13 +41,12 @@ def test_what_is_left_out_is_named_with_how_often_the_commonest_first() -> None:
 def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
     size = len(found)
     vocabulary = Vocabulary((*sorted(found), None, None), unknown_id=size, end_of_text_id=size + 1)
-    assert parse_vocabulary(vocabulary.to_json(), origin="x") == vocabulary
+    assert vocabulary_of(json.loads(json.dumps(vocabulary.to_fields())), origin="x") == vocabulary
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 2}, "format 2; this version of charlm reads format 1"),
         ({"characters": []}, "0 characters"),
         ({"characters": 3}, "not iterable"),
         ({"unknown_id": "2"}, "unknown_id"),
@@ -59,9 +58,9 @@ def test_a_vocabulary_reads_back_from_json(found: set[str]) -> None:
     ],
 )
 def test_a_vocabulary_with_a_wrong_field_is_refused(change: dict[str, object], reason: str) -> None:
-    fields = json.loads(ABC.to_json()) | change
+    fields = ABC.to_fields() | change
     with pytest.raises(CharlmError, match=f"^x: not a vocabulary: .*{reason}"):
-        parse_vocabulary(json.dumps(fields), origin="x")
+        vocabulary_of(fields, origin="x")
 
 
 def test_further_ids_come_after_those_that_there_are() -> None:

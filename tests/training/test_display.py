@@ -45,7 +45,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
 def test_the_user_is_told_what_is_trained_on_what(reference: Trained) -> None:
     simple = ", ".join(f"{name} {nats:.3f}" for name, nats in reference.outcome.baseline_nats.items())
     assert reference.said[:5] == [
-        "training on text.txt with the recipe tiny:",
+        "training on text with the recipe tiny:",
         "364 characters, a vocabulary of 6, 1 document",
         f"1 x 8 units, {(6 * 8 + 8 * 8 + 8) + (8 * 6 + 6)} weights; kernel: auto",
         f"50 steps of 4 windows of 4 characters, {50 / STEPS_PER_EPOCH:.3g} epochs",
@@ -138,7 +138,7 @@ def ended(*, best_step: int) -> Progress:
 
 CLEAR, CHANCE, UNKNOWN = Difference(0.125, 0.05), Difference(0.125, 0.07), Difference(0.125, None)
 SINCE = "best at step 704 of 768; no better in 1 later evaluation,"
-BEGINNING = "no evaluation was better than the weights that training began with, which are in best/;"
+BEGINNING = "no evaluation was better than the weights that training began with, which are in best.safetensors;"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from run_folders import read_events, read_metrics
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
-from charlm.network.bundle import read_bundle
 from charlm.network.gradients import LagCurve
+from charlm.network.model_file import read_model
 from charlm.training.events import LAGS, WARM_UP, WINDOWS, choose_windows, probe, reach
 
 
@@ -74,7 +74,7 @@ def test_each_tag_is_written_at_every_log_or_evaluation(events: Any) -> None:
 
 
 def test_the_spectral_radius_is_that_of_the_last_kernel(events: Any, trained_run: Path) -> None:
-    kernel = read_bundle(trained_run / "last").parameters.layers[0].recurrent_kernel
+    kernel = read_model(trained_run / "last.safetensors").parameters.layers[0].recurrent_kernel
     found = values_of(events, "spectral_radius/rnn.0")[60]
     assert found == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-2)
 

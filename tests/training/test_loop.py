@@ -3,18 +3,19 @@
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pytest
+from arrays import bytes_of
 from fake_engine import Faults, crash_after, interrupt_after
-from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, engine_of, resume, ticking, train
+from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, check_same, check_same_end, engine_of, resume, ticking, train
 from run_folders import contents
 
-from charlm.config.recipes import section_name
-from charlm.config.schema import json_schema
+from charlm.config.schema import Config
+from charlm.config.validation import walk
 from charlm.errors import CharlmError
-from charlm.network.bundle import read_bundle, weights_sha256
+from charlm.network.model_file import read_model
 from charlm.runs.run import open_run
 from charlm.storage.locks import only_writer
 from charlm.training import loop
@@ -51,9 +52,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 
     resumed = resume(stopped.folder, "training.steps_per_call=10")
     assert resumed.outcome.reason == "all steps done"
-    assert resumed.repeatable_metrics == whole.repeatable_metrics
-    newest = {name: data for name, data in whole.files().items() if "checkpoints" not in name or "50" in name}
-    assert resumed.files() | newest == resumed.files()
+    check_same_end(resumed, whole)
 
 
 SELDOM = ("steps=null", "evaluate_every=300", "checkpoint_every=300")
@@ -100,30 +99,27 @@ def test_a_crashed_run_ends_like_an_uninterrupted_one(step: int, reference: Trai
 
 def test_a_run_that_crashed_before_its_first_checkpoint_starts_again(reference: Trained, tmp_path: Path) -> None:
     crashed = train(tmp_path / "run")
-    for name in ("checkpoints", "best", "last"):
-        shutil.rmtree(crashed.folder / name)
-    (crashed.folder / "metrics.jsonl").write_bytes(b"")
+    shutil.rmtree(crashed.folder / "checkpoints")
+    for name in ("best", "last"):
+        (crashed.folder / f"{name}.safetensors").unlink()
     check_same(resume(crashed.folder), reference)
     assert len(list(crashed.folder.glob("*.tfevents.*"))) == 1
 
 
-@pytest.mark.parametrize("lost", ["best/", "metrics.jsonl"])
-def test_a_run_without_checkpoints_does_not_start_again_if_something_would_be_lost(lost: str, tmp_path: Path) -> None:
+def test_a_run_without_checkpoints_does_not_start_again_if_a_model_would_be_lost(tmp_path: Path) -> None:
     folder = train(tmp_path / "run", "training.steps=10").folder
-    for name in {"best/", "last/", "checkpoints/"} - {lost}:
-        shutil.rmtree(folder / name)
-    if lost != "metrics.jsonl":
-        (folder / "metrics.jsonl").write_bytes(b"")
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "last.safetensors").unlink()
     before = contents(folder)
-    with pytest.raises(CharlmError, match=rf"checkpoints: no checkpoint to continue from, but the run has {lost}, "):
+    with pytest.raises(CharlmError, match=r"checkpoints: no checkpoint to continue from, but the run has best\.safe"):
         resume(folder)
     assert contents(folder) == before
 
 
 def test_temporary_files_of_a_crashed_run_are_removed(tmp_path: Path) -> None:
     crashed = train(tmp_path / "run")
-    for name in (".best.1.tmp", "checkpoints/.step-000000060.1.tmp"):
-        (crashed.folder / name).mkdir()
+    for name in (".1.best.safetensors.tmp", "checkpoints/.1.step-60.safetensors.tmp"):
+        (crashed.folder / name).touch()
     resume(crashed.folder)
     assert not list(crashed.folder.glob("**/.*.tmp"))
 
@@ -140,9 +136,9 @@ def test_a_run_with_a_damaged_checkpoint_repeats_the_steps_since_the_one_before(
     reference: Trained, tmp_path: Path
 ) -> None:
     crashed = train(tmp_path / "run")
-    (crashed.folder / "checkpoints/step-000000050/state.safetensors").write_bytes(b"")
+    (crashed.folder / "checkpoints/step-50.safetensors").write_bytes(b"")
     resumed = resume(crashed.folder)
-    assert any("step-000000050" in line for line in resumed.said)
+    assert any("step-50" in line for line in resumed.said)
     assert "resumed at step 40 of 50" in resumed.said
     check_same(resumed, reference)
 
@@ -201,32 +197,23 @@ def test_a_program_that_fails_in_a_step_leaves_a_run_that_ends_like_an_uninterru
     check_same(resume(run.folder), reference)
 
 
-def test_a_run_keeps_the_network_of_every_checkpoint_and_of_the_beginning(tmp_path: Path, reference: Trained) -> None:
+def test_a_run_keeps_every_checkpoint_and_that_of_the_beginning(tmp_path: Path, reference: Trained) -> None:
     kept = train(tmp_path / "kept", "training.keep_checkpoints=true")
-    steps = {int(path.name.removeprefix("step-")): path for path in (kept.folder / "steps").iterdir()}
+    steps = {int(path.stem.removeprefix("step-")): path for path in (kept.folder / "checkpoints").iterdir()}
     assert sorted(steps) == list(range(0, 51, 10))
     first = engine_of(open_run(kept.folder)).parameters()
-    assert weights_sha256(read_bundle(steps[0]).parameters) == weights_sha256(first)
-    shorter = train(tmp_path / "shorter", "training.steps=20", "training.schedule.name=constant")
-    constant = train(tmp_path / "constant", "training.keep_checkpoints=true", "training.schedule.name=constant")
-    expected, found = (
-        read_bundle(path) for path in (shorter.folder / "last", constant.folder / "steps/step-000000020")
-    )
-    assert weights_sha256(found.parameters) == weights_sha256(expected.parameters)
+    assert bytes_of(read_model(steps[0]).parameters.tensors()) == bytes_of(first.tensors())
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "killed", "training.keep_checkpoints=true", faults=crash_after(25))
-    resume(tmp_path / "killed" / "run")
-    for path in steps.values():
-        for file in path.iterdir():
-            assert (tmp_path / "killed/run/steps" / path.name / file.name).read_bytes() == file.read_bytes()
-    assert not (reference.folder / "steps").exists()
+    check_same(resume(tmp_path / "killed" / "run"), kept)
+    assert len([*reference.folder.glob("checkpoints/*")]) == 2
 
 
 # The weights of another model
 
 
 def test_a_run_begins_with_the_weights_and_the_loss_of_another_model(reference: Trained, tmp_path: Path) -> None:
-    child = train(tmp_path / "child", parent=reference.folder / "last")
+    child = train(tmp_path / "child", parent=reference.folder / "last.safetensors")
     assert child.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
     assert "step 0: validation" in "".join(child.said)
 
@@ -235,38 +222,27 @@ def test_a_run_that_only_gets_worse_keeps_the_weights_it_began_with_as_its_best(
     reference: Trained, tmp_path: Path
 ) -> None:
     worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
-    child = train(tmp_path / "child", faults=worse, parent=reference.folder / "last")
+    child = train(tmp_path / "child", faults=worse, parent=reference.folder / "last.safetensors")
     assert child.outcome.progress.best_step == 0
-    assert read_bundle(child.folder / "best").facts["step"] == 0
+    assert read_model(child.folder / "best.safetensors").facts["step"] == 0
     assert "no evaluation was better than the weights that training began with" in "".join(child.said)
 
 
 def test_a_run_that_begins_with_another_model_is_resumed_to_the_bit_without_it(
     reference: Trained, tmp_path: Path
 ) -> None:
-    shutil.copytree(reference.folder / "last", tmp_path / "parent")
-    whole = train(tmp_path / "whole", parent=tmp_path / "parent")
-    cut = train(tmp_path / "cut", parent=tmp_path / "parent", faults=interrupt_after(5))
+    shutil.copy(reference.folder / "last.safetensors", tmp_path / "parent.safetensors")
+    whole = train(tmp_path / "whole", parent=tmp_path / "parent.safetensors")
+    cut = train(tmp_path / "cut", parent=tmp_path / "parent.safetensors", faults=interrupt_after(5))
     assert cut.outcome.progress.step == 5
-    shutil.rmtree(tmp_path / "parent")
+    (tmp_path / "parent.safetensors").unlink()
     check_same(resume(tmp_path / "cut/run"), whole)
 
 
 # Settings with names
 
 
-def enumerations(section: dict[str, Any], key: str = "") -> dict[str, list[str]]:
-    """Return the names that each setting takes, by its key."""
-    found: dict[str, list[str]] = {}
-    for name, setting in section["properties"].items():
-        if inner := section_name(setting):
-            found |= enumerations(json_schema()["$defs"][inner], f"{key}{name}.")
-        elif "enum" in setting:
-            found[f"{key}{name}"] = setting["enum"]
-    return found
-
-
-NAMED = enumerations(json_schema())
+NAMED = {key: get_args(field.annotation) for key, field in walk(Config) if get_origin(field.annotation) is Literal}
 ENGINES = {"model.rnn.activation", "training.precision", "training.kernel", "training.optimizer.name"}
 """Settings that the engine itself reads; see its tests."""
 
@@ -275,5 +251,5 @@ def test_every_name_that_a_setting_takes_makes_another_run(tmp_path: Path) -> No
     for key in NAMED.keys() - ENGINES:
         settings = [f"{key}={name}" for name in NAMED[key]]
         runs = [train(tmp_path / one, one, "training.steps=20").files() for one in settings]
-        weights = {files["last/weights.safetensors"] for files in runs}
+        weights = {files["step-20.safetensors"] for files in runs}
         assert len(weights) == len(NAMED[key]) > 1, key

@@ -7,31 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
-from fake_engine import FakeEngine, Faults, crash_after
+from fake_engine import FakeEngine, Faults, crash_after, interrupt_after
 from fake_runs import TEXT, Trained, resume, train
-from run_folders import change_checkpoint, names, read_events, read_metrics
+from models import change_model, read_parts
+from run_folders import metrics_line, read_events, read_metrics
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import read_model
+from charlm.runs.metrics import cut_metrics
 from charlm.runs.run import open_run
 from charlm.text.tokenization import tokenize
-from charlm.training.checkpoints import restore
-from charlm.training.outputs import rewind
-
-SIZES = {"metrics.jsonl": 5, "events.out.tfevents.1": 7}
-
-
-def test_rewinding_cuts_log_files_and_removes_later_event_files(tmp_path: Path) -> None:
-    for name in ("metrics.jsonl", "events.out.tfevents.1", "events.out.tfevents.2"):
-        (tmp_path / name).write_text("0123456789")
-    (tmp_path / "notes.txt").write_text("mine")
-    rewind(tmp_path, SIZES)
-    assert (tmp_path / "metrics.jsonl").read_text() == "01234"
-    assert (tmp_path / "events.out.tfevents.1").read_text() == "0123456"
-    assert names(tmp_path) == ["events.out.tfevents.1", "metrics.jsonl", "notes.txt"]
 
 
 @pytest.mark.parametrize(("before", "now", "lines"), [("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)])
@@ -45,19 +32,23 @@ def test_a_resume_says_if_the_kernel_is_another_library(
     assert sum(line.startswith("kernel: compiled anew, not as it was in this run") for line in said) == lines
 
 
-def test_what_a_checkpoint_counts_of_the_logs_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced = set[tuple[int, int]]()
-    monkeypatch.setattr(os, "fsync", lambda file: synced.add((os.fstat(file).st_ino, os.fstat(file).st_size)))
+def test_the_logs_are_on_the_disk_before_a_checkpoint_counts_their_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, os.fstat(file).st_size)))
     run = train(tmp_path / "run", "training.steps=10").folder
-    sizes = restore(run / "checkpoints", warn=pytest.fail).facts.file_sizes
-    assert len(sizes) == 2
-    assert {((run / name).stat().st_ino, size) for name, size in sizes.items()} <= synced
+    saved = synced.index(((found := (run / "checkpoints/step-10.safetensors").stat()).st_ino, found.st_size))
+    for path in (run / "metrics.jsonl", next(run.glob("events.*"))):
+        assert (path.stat().st_ino, path.stat().st_size) in synced[:saved]
 
 
 def test_windows_that_are_longer_than_the_text_are_refused_on_a_resume(tmp_path: Path) -> None:
     trained = train(tmp_path / "run", "training.steps=10")
     phases = {"phases": [[0, 82]]}  # 327 characters in four streams
-    change_checkpoint(trained.folder / "checkpoints/step-000000010", lambda facts: facts["progress"].update(phases))
+    change_model(
+        trained.folder / "checkpoints/step-10.safetensors", lambda found: found["training"]["progress"].update(phases)
+    )
     with pytest.raises(CharlmError, match="damaged: windows of 82 are longer than the text"):
         resume(trained.folder, "training.steps=20")
 
@@ -77,7 +68,7 @@ def test_an_end_before_the_step_that_a_run_has_reached_is_refused(reference: Tra
 def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
     alone = train(tmp_path / "run", "sampling.length=8")
     metrics = read_metrics(alone.folder)
-    shutil.rmtree(alone.folder / "checkpoints/step-000000050")  # as if it had crashed before
+    (alone.folder / "checkpoints/step-50.safetensors").unlink()  # as if it had crashed before
     resume(alone.folder)
     assert steps_of(alone.folder, "nats_per_char/train") == [*range(5, 51, 5)]
     assert steps_of(alone.folder, "nats_per_char/validation") == [*range(10, 51, 10)]
@@ -94,18 +85,17 @@ def test_best_holds_the_weights_of_the_lowest_validation_loss(tmp_path: Path) ->
     progress, validation = trained.outcome.progress, trained.validation()
     assert progress.best_step == min(validation, key=validation.__getitem__) < 40
 
-    best = read_bundle(trained.folder / "best")
+    best = read_model(trained.folder / "best.safetensors")
     ids = open_run(trained.folder).corpus.split("validation")
     assert mean_score(score_stream(best.parameters, ids)).nats_per_char == pytest.approx(validation[progress.best_step])
     assert best.facts["step"] == progress.best_step
-    assert best.facts["score"] == {"split": "validation", "nats_per_char": progress.best_nats}
+    assert (best.facts["score"]["split"], best.facts["score"]["nats_per_char"]) == ("validation", progress.best_nats)
 
 
 def test_last_holds_the_weights_of_the_last_step(reference: Trained) -> None:
-    last = read_bundle(reference.folder / "last")
-    newest = reference.folder / "checkpoints/step-000000050/state.safetensors"
+    last = read_model(reference.folder / "last.safetensors")
     assert last.facts["step"] == 50
-    bias = safetensors.numpy.load_file(newest)["bias"]
+    bias = read_parts(reference.folder / "checkpoints/step-50.safetensors")[1]["bias"]
     np.testing.assert_array_equal(last.parameters.logits_bias, bias)
 
 
@@ -168,14 +158,46 @@ def test_another_text_with_the_same_characters_is_refused(tmp_path: Path) -> Non
         resume(trained.folder, "training.steps=20")
 
 
-# A missing best/
+# The best model of a run that leaves a path
 
 
 def test_a_missing_best_of_other_weights_is_told_and_written_by_the_next_evaluation(tmp_path: Path) -> None:
     worse = Faults(weights=lambda step: 1.0 if step <= 10 else 50.0)
-    trained = train(tmp_path / "run", "training.steps=20", faults=worse)
+    trained = train(tmp_path / "run", "training.steps=30", faults=worse)
     assert trained.outcome.progress.best_step == 10
-    shutil.rmtree(trained.folder / "best")
-    resumed = resume(trained.folder, "training.steps=30", faults=worse)
-    assert any("best: missing; if training goes on, the next evaluation writes it" in line for line in resumed.said)
-    assert read_bundle(trained.folder / "best").facts["step"] == 30
+    (trained.folder / "best.safetensors").unlink()
+    resumed = resume(trained.folder, "training.steps=40", faults=worse)
+    assert any(
+        "is not the model of step 10, the best so far; the next evaluation writes" in line for line in resumed.said
+    )
+    assert read_model(trained.folder / "best.safetensors").facts["step"] == 40
+
+
+@pytest.mark.parametrize("keep", ["false", "true"])
+def test_after_a_resume_from_an_older_checkpoint_nothing_of_the_abandoned_path_is_left(
+    keep: str, tmp_path: Path
+) -> None:
+    """The first path gets better to its end, the second is stopped soon; if all is kept, its best model is known."""
+    settings = f"training.keep_checkpoints={keep}", "training.checkpoint_every=4"
+    better = Faults(weights=lambda step: step / 50)
+    folder = train(tmp_path / "run", *settings, faults=better).folder
+    assert read_model(folder / "best.safetensors").facts["step"] == 50
+    (folder / "checkpoints/step-50.safetensors").unlink()
+    assert resume(folder, "training.steps_per_call=1", faults=interrupt_after(49)).outcome.progress.step == 49
+    for path in (*folder.glob("*.safetensors"), *folder.glob("checkpoints/*")):
+        assert read_model(path).facts["step"] <= 49, path
+    assert all(line["step"] <= 49 for line in read_metrics(folder))
+    assert max(steps_of(folder, "nats_per_char/train")) == 45
+    assert not (folder / "ended.json").exists()
+    assert read_model(folder / "last.safetensors").facts["step"] == 49
+    best = folder / "best.safetensors"
+    assert read_model(best).facts["step"] == 40 if keep == "true" else not best.exists()
+
+
+def test_a_cut_log_forgets_a_line_without_an_end_and_an_evaluation_that_is_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines = [metrics_line(step=1), metrics_line(step=2), metrics_line(step=2, split="validation")]
+    for step, evaluated_step, kept in ((2, 2, 3), (2, 1, 2), (1, 1, 1), (-1, -1, 0), (9, 9, 3)):
+        path.write_text("".join(lines) + '{"step": 2, "spl', encoding="utf-8")
+        cut_metrics(path, step=step, evaluated_step=evaluated_step)
+        assert path.read_text(encoding="utf-8") == "".join(lines[:kept])

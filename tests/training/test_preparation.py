@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from corpora import make_corpus
 from fake_engine import FakeEngines
+from models import weights_of
 
 import charlm
 from charlm.config.file import Overrides, load_config, parse_overrides
@@ -16,7 +17,7 @@ from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import Config, ModelConfig, OptimizerConfig, TrainingConfig
 from charlm.errors import CharlmError
 from charlm.hardware import core_count
-from charlm.training.preparation import Preparation, Text, check_memory, cut_text, prepare
+from charlm.training.preparation import Preparation, Text, check_memory, cut_text, prepare, text_name
 from charlm.training.signals import Session
 from charlm.training.timing import check_minutes
 
@@ -26,8 +27,8 @@ QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.
 
 def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
     """Prepare a training on a text, which is tokenized into a new folder."""
-    scratch = Path(tempfile.mkdtemp(dir=Path.cwd()))
-    options: dict[str, Any] = {"scratch": scratch, "engines": FakeEngines(), "session": Session()}
+    folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    options: dict[str, Any] = {"folder": folder, "engines": FakeEngines(), "session": Session()}
     return prepare(text, recipe=recipe, overrides=parse_overrides(overrides), **options)
 
 
@@ -47,6 +48,11 @@ def test_a_text_alone_gets_the_recipe_for_its_size(characters: int, recipe: str,
     assert (prepared.is_advised, prepared.config.recipe, prepared.advised_minutes) == (True, recipe, minutes)
     assert prepared.config.model == expected.model
     assert prepared.config.training.optimizer == expected.training.optimizer
+
+
+def test_a_corpus_has_the_name_of_its_documents_and_no_text_that_of_the_plays(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, "abba\n", "baab\n")
+    assert [text_name(text) for text in (corpus, corpus.folder, None)] == ["sources", "sources", "river_plays"]
 
 
 def test_the_windows_depend_on_the_data_seed_if_there_is_one(tmp_path: Path) -> None:
@@ -174,8 +180,7 @@ def test_a_run_by_the_clock_has_its_steps_in_its_config_and_can_be_repeated_to_t
     assert any(line.startswith(f"0.15 min: {timed.progress.step:,} steps of ") for line in said)
 
     charlm.train(tmp_path / "text.txt", recipe=tmp_path / "timed/config.yaml", run=tmp_path / "again")
-    weights = [(tmp_path / name / "last/weights.safetensors").read_bytes() for name in ("timed", "again")]
-    assert weights[0] == weights[1]
+    assert weights_of(tmp_path / "timed/last.safetensors") == weights_of(tmp_path / "again/last.safetensors")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import Config, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import estimate_stream
-from charlm.network.bundle import Bundle, read_bundle
+from charlm.network.model_file import TrainedModel, read_model
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
@@ -41,7 +41,7 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
     assert trained.outcome.progress.best_nats == min(
         line["nats_per_char"] for line in trained.metrics if line["step"] % 10 == 0
     )
-    assert read_bundle(trained.folder / "best").facts["score"]["split"] == "train"
+    assert read_model(trained.folder / "best.safetensors").facts["score"]["split"] == "train"
 
 
 def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_the_words_that_the_best_network_writes_stand_in_the_outcome(tmp_path: P
     sample, validator = trained.outcome.sample, recorder.Validator(open_run(trained.folder))
     assert len(sample) == 30
     assert set(sample) <= set("abcde ")
-    assert sample == validator.sample(read_bundle(trained.folder / "best"))
-    assert sample != validator.sample(read_bundle(trained.folder / "last"))
+    assert sample == validator.sample(read_model(trained.folder / "best.safetensors"))
+    assert sample != validator.sample(read_model(trained.folder / "last.safetensors"))
 
 
 def test_the_user_is_told_if_the_best_was_long_before_the_end(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ LONG_TEXT = 30 * TEXT
 def test_a_best_model_that_is_the_last_one_has_its_score(steps: int, tmp_path: Path) -> None:
     falling = Faults(weights=lambda step: step / 50)  # the weights that are evaluated, so that the last are the best
     trained = train(tmp_path / "run", f"training.steps={steps}", text=LONG_TEXT, faults=falling)
-    best, last = (read_bundle(trained.folder / name) for name in ("best", "last"))
+    best, last = (read_model(trained.folder / name) for name in ("best.safetensors", "last.safetensors"))
     assert best.facts["step"] == last.facts["step"] == steps
     ids = open_run(trained.folder).corpus.split("validation")
     score = estimate_stream(best.parameters, ids)
@@ -126,10 +126,10 @@ def test_only_a_finite_loss_that_is_lower_is_the_best(
     assert progress.evaluations_without_best == (0 if is_best else 2)
 
 
-def test_the_sample_is_that_of_charlm_sample_with_its_prompt(bundle: Bundle, tmp_path: Path) -> None:
+def test_the_sample_is_that_of_charlm_sample_with_its_prompt(trained: TrainedModel, tmp_path: Path) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
-    expected = "".join(generate_text(bundle, TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")))
-    assert validator(tmp_path, sampling=settings).sample(bundle) == f"ab{expected}"
+    expected = "".join(generate_text(trained, TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")))
+    assert validator(tmp_path, sampling=settings).sample(trained) == f"ab{expected}"
 
 
 def test_the_simple_models_score_what_the_baselines_of_evaluate_do(tmp_path: Path) -> None:

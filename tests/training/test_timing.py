@@ -35,7 +35,7 @@ COSTS = Costs(step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.
 SETTINGS = TrainingConfig(steps=1, evaluate_every=5, checkpoint_every=3)
 
 
-@pytest.mark.parametrize(("steps", "seconds"), [(0, 100), (1, 1 + 10 + 200), (5, 5 + 10 + 300), (6, 6 + 20 + 300)])
+@pytest.mark.parametrize(("steps", "seconds"), [(0, 100), (1, 1 + 10 + 200), (5, 5 + 10 + 300), (6, 6 + 20 + 400)])
 def test_a_run_is_its_steps_its_evaluations_and_its_checkpoints(steps: int, seconds: float) -> None:
     assert COSTS.run_seconds(SETTINGS, steps) == seconds
 
@@ -43,7 +43,7 @@ def test_a_run_is_its_steps_its_evaluations_and_its_checkpoints(steps: int, seco
 def test_evaluations_that_a_short_run_gets_in_addition_take_their_time() -> None:
     settings = TrainingConfig(steps=1, evaluate_every=500, checkpoint_every=500)
     assert COSTS.run_seconds(settings, 100) == 100 + 10 + 200
-    assert COSTS.run_seconds(settings, 100, fewest=10) == 100 + 100 + 200
+    assert COSTS.run_seconds(settings, 100, fewest=10) == 100 + 100 + 1100
 
 
 @pytest.mark.parametrize("fewest", [0, 10])
@@ -66,7 +66,7 @@ def test_a_period_of_evaluations_or_a_time_without_end_has_steps() -> None:
 def prepare_long(folder: Path, *overrides: str) -> tuple[Preparation, Engine]:
     """Prepare a training of `tiny` on 600,000 characters, with the fake engine; advised with 0.3 minutes."""
     (folder / "text.txt").write_text("abba\n" * 120_000, encoding="utf-8")
-    options: dict[str, Any] = {"scratch": folder, "engines": FakeEngines(), "session": Session()}
+    options: dict[str, Any] = {"folder": folder, "engines": FakeEngines(), "session": Session()}
     prepared = prepare(folder / "text.txt", recipe="tiny", overrides=parse_overrides(overrides), **options)
     engine = new_engine(prepared.config, prepared.corpus, FakeEngines(), session=Session())
     return replace(prepared, advised_minutes=0.3), engine
@@ -105,7 +105,7 @@ def test_teachers_take_their_steps_and_read_the_training_text(tmp_path: Path, mo
     monkeypatch.setattr("charlm.training.timing.measure", lambda *_given, **_options: COSTS)
     found = teacher_seconds(run.config, run.corpus, FakeEngines(), session=Session(), step_seconds=1.0)
     reading = COSTS.evaluation_seconds * len(run.corpus.split("train")) / len(run.corpus.split("validation"))
-    assert found == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10 + 4 * 100 + reading))
+    assert found == pytest.approx(2 * (1000 + 12 * 1 + 2 * 10 + 5 * 100 + reading))
 
 
 def test_n_grams_take_ten_times_what_one_of_their_parts_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from fake_runs import STEPS_PER_EPOCH, TEXT, repeatable_files
 from fake_runs import begin as begin_a_run
 
 from charlm.errors import CharlmError
-from charlm.network.bundle import read_bundle
+from charlm.network.model_file import read_model
 from charlm.runs.run import Run, open_run
 from charlm.training.loop import Outcome
 from charlm.training.signals import Stopped, stop_on_signal
@@ -46,7 +46,7 @@ def stopped(tmp_path: Path) -> Run:
 
 def weights(run: Run) -> dict[str, bytes]:
     """Return the best weights of each teacher."""
-    return {path.parts[-3]: path.read_bytes() for path in run.folder.glob("teachers/*/best/weights.safetensors")}
+    return {path.parent.name: path.read_bytes() for path in run.folder.glob("teachers/*/best.safetensors")}
 
 
 def lines(run: Run) -> list[str]:
@@ -62,7 +62,7 @@ def test_each_teacher_is_a_run_of_its_own_with_its_seed_and_the_settings_for_tea
         teacher = open_run(run.folder / "teachers" / str(seed))
         assert (teacher.config.seed, teacher.config.training.steps) == (seed, 12)
         assert teacher.config.training.teacher_seeds == ()
-        assert read_bundle(teacher.folder / "last").architecture.units == 4
+        assert read_model(teacher.folder / "last.safetensors").architecture.units == 4
     assert len(set(weights(run).values())) == 2
 
 
@@ -78,7 +78,7 @@ def test_the_length_of_a_run_does_not_reach_its_teachers(tmp_path: Path) -> None
     teacher = open_run(run.folder / "teachers/2").config.training
     assert (teacher.steps, teacher.epochs, teacher.checkpoint_every) == (None, 1, 30)  # 30 is that of the recipe tiny
     assert teacher.early_stopping is None
-    assert read_bundle(run.folder / "teachers/2/last").facts["step"] == STEPS_PER_EPOCH
+    assert read_model(run.folder / "teachers/2/last.safetensors").facts["step"] == STEPS_PER_EPOCH
 
 
 def test_the_run_learns_from_its_teachers_and_needs_them_no_more(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_run_learns_from_its_teachers_and_needs_them_no_more(tmp_path: Path)
     assert train(alone)[1] == []
     (taught.folder / "teachers").rename(tmp_path / "elsewhere")
     assert train(taught, resume=True)[1] == []
-    last = [(run.folder / "last/weights.safetensors").read_bytes() for run in (taught, alone)]
+    last = [(run.folder / "last.safetensors").read_bytes() for run in (taught, alone)]
     assert last[0] != last[1]
 
 
@@ -102,6 +102,14 @@ def test_an_unfinished_teacher_takes_the_settings_that_a_resume_has_changed(stop
     train(open_run(stopped.folder, overrides="training.optimizer.learning_rate=1e-4"), resume=True)
     configs = [open_run(stopped.folder / "teachers" / seed).config for seed in "23"]
     assert [config.training.optimizer.learning_rate for config in configs] == [1e-4, 1e-4]
+
+
+def test_a_teacher_whose_beginning_was_killed_begins_anew(tmp_path: Path) -> None:
+    run = begin(tmp_path / "a")
+    (run.folder / "teachers/2").mkdir(parents=True)
+    (run.folder / "teachers/2/metrics.jsonl").touch()
+    assert train(run)[1] == lines(run)
+    assert len(weights(run)) == 2
 
 
 def test_another_run_in_the_place_of_a_teacher_is_refused(tmp_path: Path) -> None:

@@ -66,13 +66,13 @@ UNITS = "{model.units: {int: [8, 16]}}"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "search: is missing"),
-        ("search: {}", "search: found {}; must have 1 items or more"),
-        (f"serch: 1\nsearch: {UNITS}", "serch: found 1; there is no such key here"),
+        ("{}", "search: Field required"),
+        ("search: {}", "search: found {}; Dictionary should have at least 1 item"),
+        (f"serch: 1\nsearch: {UNITS}", "serch: found 1; Extra inputs are not permitted; did you mean search?"),
         (f"recipe: tiyn\nsearch: {UNITS}", "did you mean tiny?"),
-        (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: unknown key; did you mean model.layers?"),
+        (f"fixed: {{model.layer: 2}}\nsearch: {UNITS}", "fixed: model.layer: found 2; Extra inputs are not"),
         (f"fixed: {{model.units: 8}}\nsearch: {UNITS}", "model.units: is in fixed and in search"),
-        ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: unknown key; did you mean model.units?"),
+        ("search: {model.unit: {int: [8, 16]}}", "search: model.unit: found 8; Extra inputs are not"),
         ("search: {model.units: {int: [8, 16], float: [8, 16]}}", "must be {int: [low, high]}"),
         ("search: {model.units: {int: [8, 16, 32]}}", "found {'int': [8, 16, 32]}; must be {int: [low, high]}"),
         ("search: {model.units: {int: [8, 16], steps: 4}}", "must be {int: [low, high]}"),

@@ -44,7 +44,7 @@ class Matrix {
 
 /** The network: `step` reads a character. The state, [H] for each layer in one Float32Array, belongs to the caller. */
 class Network {
-  /** `spec` has the architecture as in model.json; `tensors` the weights by their names in weights.safetensors. */
+  /** `spec` has the sizes of the network; `tensors` the weights by their names in a model file. */
   constructor(spec, tensors) {
     this.spec = spec;
     this.activate = ACTIVATIONS[spec.activation];

@@ -5,22 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
+
+MODEL_FILE = Path(__file__).with_name("model.safetensors")
 
 
 class Network(nn.Module):  # type: ignore[misc]
     """Characters -> logits of the next one: torch.nn.RNN layers, with skip connections one module for each layer."""
 
-    def __init__(self, shape: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], size: int) -> None:
         super().__init__()
-        size, layers, units, skips = (shape[key] for key in ("vocabulary_size", "layers", "units", "skip_connections"))
-        self.embedding = nn.Embedding(size, shape["embedding"]) if shape["embedding"] else None
-        self.skips, width = skips, shape["embedding"] or size
-        rnn = {"hidden_size": units, "nonlinearity": shape["activation"], "bias": shape["use_bias"]}
+        layers, units, width = (settings[key] for key in ("layers", "units", "embedding"))
+        self.skips, options = settings["skip_connections"], settings["rnn"]
+        self.embedding, width = nn.Embedding(size, width) if width else None, width or size
+        rnn = {"hidden_size": units, "nonlinearity": options["activation"], "bias": options["use_bias"]}
+        one = nn.RNN(width, num_layers=1 if self.skips else layers, **rnn)
         above = (nn.RNN(units + width, **rnn) for _ in range(layers - 1))
-        self.rnn = nn.ModuleList([nn.RNN(width, **rnn), *above]) if skips else nn.RNN(width, num_layers=layers, **rnn)
-        self.logits = nn.Linear(units * layers if skips else units, size)
+        self.rnn = nn.ModuleList([one, *above]) if self.skips else one
+        self.logits = nn.Linear(units * layers if self.skips else units, size)
 
     def forward(self, ids: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Read ids [T, B] from a state [layers, B, H] -> logits [T, B, V], the state after them."""
@@ -35,10 +38,29 @@ class Network(nn.Module):  # type: ignore[misc]
         return self.logits(torch.cat(outputs, -1)), torch.cat(states)
 
 
-def load(folder: str | Path = Path(__file__).parent) -> tuple[Network, list[str | None]]:
-    """Return the network of a folder, and the character of each id (None = reserved)."""
-    folder = Path(folder)
-    model, vocabulary = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("model", "vocabulary"))
-    network = Network(model["architecture"])
-    network.load_state_dict(load_file(folder / "model.safetensors"))
-    return network.eval(), vocabulary["characters"]
+def to_torch(weights: dict[str, Tensor], *, skips: bool) -> dict[str, Tensor]:
+    """Return weights under the names of PyTorch, which transposes kernels, and adds a second bias, here zero."""
+    named = {}
+    for name, weight in weights.items():
+        part, _, kind = name.rpartition(".")
+        if part.startswith("rnn."):
+            place = f"{part}.{{}}_l0" if skips else f"rnn.{{}}_l{part[4:]}"
+            kernel = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih"}[kind]
+            named[place.format(kernel)] = weight.T.contiguous() if weight.dim() == 2 else weight
+            if kind == "bias":
+                named[place.format("bias_hh")] = torch.zeros_like(weight)
+        else:  # embedding, logits.kernel, logits.bias
+            torch_name = {"kernel": "logits.weight", "bias": "logits.bias"}.get(kind, "embedding.weight")
+            named[torch_name] = weight.T.contiguous() if kind == "kernel" else weight
+    return named
+
+
+def load(path: str | Path = MODEL_FILE) -> tuple[Network, list[str | None]]:
+    """Return the network of a model file of charlm, and the character of each id (None = reserved)."""
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["charlm"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    characters, settings = facts["vocabulary"]["characters"], facts["config"]["model"]
+    network = Network(settings, len(characters))
+    network.load_state_dict(to_torch(weights, skips=network.skips))
+    return network.eval(), characters

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
+from safetensors import safe_open
 
-from charlm.config.file import dump_config
-from charlm.config.schema import Config, ModelConfig
+from charlm.config.file import nest, parse_config
 from charlm.network.architecture import Architecture
-from charlm.network.bundle import Bundle
+from charlm.network.model_file import TrainedModel, read_model, seal, tensors_sha256
 from charlm.network.rnn import Parameters, parameters_from_tensors
-from charlm.storage.atomic import sha256
 from charlm.text.vocabulary import Vocabulary
 
 
@@ -50,26 +50,48 @@ def architecture_of(parameters: Parameters) -> Architecture:
     )
 
 
-def make_random_bundle(
+def make_random_model(
     characters: Sequence[str | None] = "\nabcd",
     *,
     vocabulary: Vocabulary | None = None,
     facts: Mapping[str, Any] | None = None,
     **network: Any,
-) -> Bundle:
+) -> TrainedModel:
     """Return a model with random weights for some characters, or for a vocabulary."""
     known = vocabulary or Vocabulary(tuple(characters))
     parameters = make_random_parameters(vocabulary_size=len(known), **network)
+    return as_model(parameters, known, facts=facts)
+
+
+def as_model(parameters: Parameters, known: Vocabulary, *, facts: Mapping[str, Any] | None = None) -> TrainedModel:
+    """Return a model with some weights, whose config describes its network."""
     made = architecture_of(parameters)
-    config = dump_config(Config(model=ModelConfig(layers=made.layers, units=made.units)))
-    return Bundle(made, parameters, known, config, dict(facts or {}))
+    config = parse_config(nest(made.settings().items()), origin="test").model_dump(mode="json")
+    return TrainedModel(made, parameters, known, config, dict(facts or {}))
 
 
-def change_model(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the fields of model.json and renew its seal."""
-    path = folder / "model.json"
-    model = json.loads(path.read_text())
-    change(model)
-    del model["seal"]
-    model["seal"] = sha256(json.dumps(model, sort_keys=True).encode())
-    path.write_text(json.dumps(model))
+def weights_of(path: Path) -> str:
+    """Return the SHA-256 of the weights in a model file."""
+    return tensors_sha256(read_model(path).parameters.tensors())
+
+
+def read_parts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields in the metadata of a model file, and its tensors; nothing is checked."""
+    with safe_open(path, "numpy") as file:
+        fields = json.loads(file.metadata()["charlm"])
+        return fields, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def write_parts(path: Path, fields: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Write a model file of these parts, with the checksums that they have."""
+    fields = {name: value for name, value in fields.items() if name not in {"sha256", "tensors_sha256"}}
+    fields["tensors_sha256"] = tensors_sha256(tensors)
+    text = seal(json.dumps(fields, ensure_ascii=False)[:-1])
+    path.write_bytes(safetensors.numpy.save(dict(tensors), {"charlm": text}))
+
+
+def change_model(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the fields of a model file, and renew its checksums."""
+    fields, tensors = read_parts(path)
+    change(fields)
+    write_parts(path, fields, tensors)

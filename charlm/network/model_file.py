@@ -1,0 +1,258 @@
+"""A trained model on disk: one safetensors file, with everything else that its use takes in the file's own metadata.
+
+The metadata has one entry, `charlm`, a JSON object with the fields of `model_fields`, the SHA-256 of the tensors, and
+at its end that of the text before. (With two entries, safetensors would write them in either order.) A checkpoint is
+such a file with more tensors and one more field.
+A file holds no code and may come from a stranger: sizes are checked before memory is allocated, checksums before
+anything is used.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from charlm import __version__
+from charlm.errors import CharlmError, short_repr
+from charlm.network.architecture import Architecture
+from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, parameters_from_tensors
+from charlm.storage.files import open_file, write_file
+from charlm.text.vocabulary import Vocabulary, vocabulary_of
+
+if TYPE_CHECKING:
+    from charlm.config.schema import Config
+
+FORMAT = 4
+ENTRY = "charlm"
+"""The entry of the metadata of the file."""
+FACTS = ("step", "epoch", "score", "corpus")
+"""The fields of a model besides those that its use takes."""
+MAX_HEADER_BYTES = 1 << 25
+"""The largest header that is read: enough for a vocabulary of every character of Unicode."""
+MAX_SIZE = 1 << 21
+"""The largest layer or embedding."""
+MAX_LAYERS = 64
+
+Tensors = dict[str, NDArray[Any]]
+"""Arrays of any dtype by name."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model: all that sampling and scoring need."""
+
+    architecture: Architecture
+    parameters: Parameters
+    vocabulary: Vocabulary
+    config: Mapping[str, Any]
+    """Every setting of the run, by sections as in config.yaml."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Its step, epoch, score and text (`corpus`)."""
+
+    def parse_config(self, *, origin: str = "the model") -> "Config":
+        """Return the config of the run that wrote the model.
+
+        Args:
+            origin: The file to name in an error.
+
+        Raises:
+            CharlmError: it is not a valid config.
+
+        """
+        from charlm.config.file import parse_config  # sampling must not wait for pydantic
+
+        return parse_config(self.config, origin=origin)
+
+    @property
+    def sampling_temperature(self) -> float:
+        """The temperature that the run sampled with, `sampling.temperature` of its config: 0 or more; else 1."""
+        match self.config:
+            case {"sampling": {"temperature": int(found) | float(found)}} if 0 <= found < math.inf:
+                return float(found)
+        return 1.0
+
+
+def tensors_sha256(tensors: Tensors) -> str:
+    """Return the SHA-256 of tensors and their names, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        _add(digest, name, tensors[name])
+    return digest.hexdigest()
+
+
+def model_fields(model: TrainedModel) -> dict[str, Any]:
+    """Return what the metadata of a file says of a model."""
+    return {
+        "format": FORMAT,
+        "charlm": __version__,
+        **model.facts,
+        "vocabulary": model.vocabulary.to_fields(),
+        "config": model.config,
+    }
+
+
+def model_bytes(model: TrainedModel, *, tensors: Tensors | None = None, training: Any = None) -> bytes:
+    """Return the contents of a model file.
+
+    Args:
+        model: The model.
+        tensors: All tensors of a checkpoint, those of the model included; None = those of the model.
+        training: The further field of a checkpoint, for JSON; None = it is none.
+
+    """
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in (tensors or model.parameters.tensors()).items()}
+    fields = model_fields(model) | ({} if training is None else {"training": training})
+    fields["tensors_sha256"] = tensors_sha256(tensors)
+    data: bytes = safetensors.numpy.save(
+        tensors, {ENTRY: seal(json.dumps(fields, ensure_ascii=False, allow_nan=False)[:-1])}
+    )
+    return data
+
+
+def seal(begun: str) -> str:
+    """Return a JSON object, given all but its closing bracket, with the SHA-256 of what is given as its last field."""
+    return f'{begun}, "sha256": "{hashlib.sha256(begun.encode()).hexdigest()}"}}'
+
+
+def write_model(path: Path, model: TrainedModel) -> None:
+    """Write a model file; an existing one is replaced in a single step. Raises CharlmError if it cannot be written."""
+    write_file(path, model_bytes(model))
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """Return what the metadata of a model file says; the tensors are not read.
+
+    `vocabulary` and `config` are checked as far as the shapes of the network depend on them. The other fields may hold
+    anything that JSON can express.
+
+    Raises:
+        CharlmError: the file is missing, damaged or of a format that this version of charlm does not read.
+
+    """
+    with _open(path) as (fields, _):
+        return fields
+
+
+def read_model(path: Path) -> TrainedModel:
+    """Read a model file, or the model in a checkpoint.
+
+    Raises:
+        CharlmError: the file is missing, damaged, of an unknown format, or its tensors are not those of the network
+            that it describes.
+
+    """
+    return read_tensors(path, only_model=True)[0]
+
+
+def read_tensors(path: Path, *, only_model: bool = False) -> tuple[TrainedModel, dict[str, Any], Tensors]:
+    """Return the model in a file, the fields of its metadata, and its tensors; raises CharlmError as `read_model`.
+
+    Args:
+        path: The file.
+        only_model: Whether to keep the tensors of the model alone in memory.
+
+    """
+    with _open(path) as (fields, file):
+        vocabulary = vocabulary_of(fields.get("vocabulary"), origin=str(path))
+        architecture = read_architecture(fields, path)
+        shapes, names = architecture.shapes(), file.keys()
+        for name, shape in shapes.items():
+            found = tuple(file.get_slice(name).get_shape()) if name in names else None
+            if found != shape:
+                actual = "missing" if found is None else f"shape {found}"
+                raise CharlmError(f"{path}: tensor {name}: {actual}; its config says {shape}")
+        digest, tensors = hashlib.sha256(), dict[str, NDArray[Any]]()
+        for name in sorted(names):
+            tensor = file.get_tensor(name)
+            _add(digest, name, tensor)
+            if name in shapes or not only_model:
+                tensors[name] = tensor
+        if digest.hexdigest() != fields.get("tensors_sha256"):
+            raise CharlmError(f"{path}: damaged: the SHA-256 of its tensors is not the one in its metadata")
+    parameters = parameters_from_tensors(
+        {name: _check_tensor(path, name, tensors[name]) for name in shapes},
+        activation=architecture.activation,
+        skip_connections=architecture.skip_connections,
+    )
+    facts = {name: value for name, value in fields.items() if name in FACTS}
+    return TrainedModel(architecture, parameters, vocabulary, fields["config"], facts), fields, tensors
+
+
+def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
+    """Return the architecture that the metadata of a file describes; raises CharlmError if it is not possible."""
+    match fields:
+        case {
+            "vocabulary": {"characters": [*characters]},
+            "config": {
+                "model": {
+                    "layers": layers,
+                    "units": units,
+                    "embedding": embedding,
+                    "skip_connections": bool(skip_connections),
+                    "rnn": {"use_bias": bool(use_bias), "activation": str(activation)},
+                }
+            },
+        }:
+            numbers = [layers, units, *([] if embedding is None else [embedding])]
+            if any(type(number) is not int or not 1 <= number <= MAX_SIZE for number in numbers):
+                raise CharlmError(f"{path}: a size of the network is not a whole number from 1 to {MAX_SIZE:,}")
+            if layers > MAX_LAYERS:
+                raise CharlmError(f"{path}: {layers:,} layers; must be {MAX_LAYERS} at most")
+            if activation not in ACTIVATIONS:
+                known = ", ".join(ACTIVATIONS)
+                raise CharlmError(f"{path}: activation {short_repr(activation)} is unknown; must be one of {known}")
+            return Architecture(len(characters), layers, units, embedding, use_bias, activation, skip_connections)
+    raise CharlmError(f"{path}: damaged: its metadata does not describe a network")
+
+
+def _add(digest: Any, name: str, tensor: NDArray[Any]) -> None:
+    digest.update(name.encode())
+    digest.update(np.asarray(tensor, order="C"))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Open a model file; yield the fields of its metadata, and the open file of safetensors."""
+    with open_file(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER_BYTES:
+        raise CharlmError(f"{path}: not a model file of charlm: its header has more than {MAX_HEADER_BYTES:,} bytes")
+    try:
+        with safetensors.safe_open(path, "numpy") as opened:
+            yield _fields(opened.metadata() or {}, path), opened
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CharlmError(f"{path}: damaged, or not a model file of charlm: {str(error)[:200]}") from None
+
+
+def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    if ENTRY not in metadata:
+        raise CharlmError(f"{path}: not a model file of charlm: its metadata has no entry {ENTRY}")
+    text = metadata[ENTRY]
+    if seal(text.rpartition(', "sha256"')[0]) != text:
+        raise CharlmError(f"{path}: damaged: the SHA-256 of its metadata is wrong")
+    fields = json.loads(text)
+    found = fields.get("format") if isinstance(fields, dict) else None
+    if found != FORMAT:
+        raise CharlmError(
+            f"{path}: format {short_repr(found)}; charlm {__version__} reads format {FORMAT}: use the version of "
+            f"charlm that wrote it"
+        )
+    read_architecture(fields, path)
+    return dict(fields)
+
+
+def _check_tensor(path: Path, name: str, tensor: NDArray[Any]) -> Floats:
+    if tensor.dtype != np.float32:
+        raise CharlmError(f"{path}: tensor {name} is {tensor.dtype}; must be float32")
+    if not np.isfinite(tensor).all():
+        raise CharlmError(f"{path}: tensor {name}: holds values that are not finite; use an earlier model")
+    return tensor

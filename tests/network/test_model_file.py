@@ -1,0 +1,192 @@
+"""A trained model on disk: read whole, or refused in a line that names the file."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from arrays import bytes_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from limits import memory_limit
+from models import as_model, change_model, make_random_parameters, read_parts, write_parts
+from run_folders import cut, replace_by_folder
+
+from charlm.errors import CharlmError
+from charlm.network.model_file import TrainedModel, model_bytes, read_fields, read_model, read_tensors, write_model
+from charlm.network.rnn import ACTIVATIONS
+from charlm.text.vocabulary import Vocabulary
+
+Fields = dict[str, Any]
+
+
+def check_refused(path: Path, message: str) -> None:
+    """Check that a file is refused in one line that names it, without taking more than 20 MB of memory."""
+    with memory_limit(20_000_000), pytest.raises(CharlmError, match=message) as caught:
+        read_model(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@settings(max_examples=12)
+@given(
+    vocabulary_size=st.integers(1, 300),
+    layers=st.integers(1, 3),
+    units=st.integers(1, 9),
+    embedding=st.none() | st.integers(1, 9),
+    use_bias=st.booleans(),
+    activation=st.sampled_from([*ACTIVATIONS]),
+    skip_connections=st.booleans(),
+    text=st.text(),
+)
+def test_model_of_any_architecture_is_read_back(vocabulary_size: int, text: str, **network: Any) -> None:
+    characters = Vocabulary(tuple(chr(0x80 * index + 7) for index in range(vocabulary_size)))
+    parameters = make_random_parameters(vocabulary_size=vocabulary_size, **network)
+    model = as_model(parameters, characters, facts={"step": 7, "corpus": {"name": text}})
+    with TemporaryDirectory() as folder:
+        write_model(Path(folder) / "m.safetensors", model)
+        found = read_model(Path(folder) / "m.safetensors")
+    assert (found.architecture, found.config, found.vocabulary) == (model.architecture, model.config, characters)
+    assert found.facts == model.facts
+    assert bytes_of(found.parameters.tensors()) == bytes_of(parameters.tensors())
+
+
+def test_file_is_the_same_each_time_and_others_can_read_it(model_file: Path, trained: TrainedModel) -> None:
+    assert {model_bytes(trained) for _ in range(20)} == {model_file.read_bytes()}
+    fields, tensors = read_parts(model_file)
+    assert fields["vocabulary"] == {"characters": ["\n", "a", "b", None, None], "unknown_id": 3, "end_of_text_id": 4}
+    assert fields["config"]["model"]["units"] == 4
+    assert bytes_of(tensors) == bytes_of(trained.parameters.tensors())
+
+
+def test_a_checkpoint_is_a_model_with_more_tensors(tmp_path: Path, trained: TrainedModel) -> None:
+    more = {**trained.parameters.tensors(), "optimizer/iterations": np.array(3), "seeds/model": np.zeros(2, np.uint32)}
+    path = tmp_path / "step-3.safetensors"
+    path.write_bytes(model_bytes(trained, tensors=more, training={"step": 3}))
+    assert bytes_of(read_model(path).parameters.tensors()) == bytes_of(trained.parameters.tensors())
+    model, fields, tensors = read_tensors(path)
+    assert (model.facts, fields["training"]) == (trained.facts, {"step": 3})
+    assert bytes_of(tensors) == bytes_of(more)
+    assert tensors["optimizer/iterations"].shape == ()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "temperature"),
+    [({"temperature": 0.6}, 0.6), ({"temperature": 1}, 1.0), ({}, 1.0), ({"temperature": -1}, 1.0), ([], 1.0)],
+)
+def test_the_temperature_is_that_of_the_recipe(sampling: Any, temperature: float, trained: TrainedModel) -> None:
+    assert replace(trained, config={"sampling": sampling}).sampling_temperature == temperature
+
+
+def replace_by_pipe(path: Path) -> None:
+    """Put a pipe, which nobody writes to, in the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def lengthen_header(path: Path) -> None:
+    """Say that the header has a gigabyte, and give it so much; it takes no room on the disk."""
+    path.write_bytes((1 << 30).to_bytes(8, "little") + path.read_bytes()[8:])
+    os.truncate(path, 1 << 31)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(b""),
+        cut,
+        replace_by_folder,
+        replace_by_pipe,
+        lambda path: os.truncate(path, 1 << 40),
+        lengthen_header,
+        lambda path: path.write_bytes((2).to_bytes(8, "little") + b"[]"),
+        lambda path: path.write_bytes(safetensors.numpy.save({"x": np.zeros(3)})),
+        lambda path: path.write_bytes(safetensors.numpy.save({"x": np.zeros(3)}, {"charlm": "[" * 100_000})),
+        lambda path: path.write_bytes(safetensors.numpy.save({"x": np.zeros(3)}, {"charlm": '{"format": 4}'})),
+    ],
+    ids=["missing", "empty", "cut", "folder", "pipe", "longer", "header", "list", "other", "deep", "unsealed"],
+)
+def test_a_file_that_is_no_model_is_named(model_file: Path, damage: Callable[[Path], object]) -> None:
+    damage(model_file)
+    check_refused(model_file, ".")
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(model_file: Path) -> None:
+    data = model_file.read_bytes()
+    for place in random.Random(0).sample(range(len(data)), 100):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        model_file.write_bytes(flipped)
+        check_refused(model_file, ".")
+
+
+NETWORK: dict[str, Any] = {
+    **{f"units {units!r}": {"units": units} for units in (0, -4, 4.0, "4", True, None, 10**30, 1 << 21, 5)},
+    **{f"layers {layers!r}": {"layers": layers} for layers in (65, 0, 3, [2])},
+    **{"embedding": {"embedding": 0}, "skips": {"skip_connections": "no"}, "bias": {"rnn": {"use_bias": 1}}},
+    **{f"{name!r}": {"rnn": {"use_bias": True, "activation": name}} for name in ("softmax", ["tanh"], None)},
+}
+
+
+@pytest.mark.parametrize("fields", NETWORK.values(), ids=NETWORK)
+def test_a_network_that_its_tensors_do_not_have_is_refused(model_file: Path, fields: Fields) -> None:
+    change_model(model_file, lambda found: found["config"]["model"].update(fields))
+    check_refused(model_file, ".")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda fields: fields.update(format=3), "format 3; charlm .* reads format 4"),
+        (lambda fields: fields.pop("format"), "format None"),
+        (lambda fields: fields.pop("vocabulary"), "does not describe a network"),
+        (lambda fields: fields.update(config="model: {}"), "does not describe a network"),
+        (
+            lambda fields: fields["vocabulary"].update(characters=["a"] * 5),
+            "not a vocabulary: a character occurs twice",
+        ),
+        (lambda fields: fields["vocabulary"].update(characters=5), "does not describe a network"),
+        (lambda fields: fields["vocabulary"].update(unknown_id="3"), "not a vocabulary"),
+    ],
+    ids=["older", "none", "vocabulary", "config", "twice", "number", "id"],
+)
+def test_metadata_that_is_not_right_is_refused(
+    model_file: Path, change: Callable[[Fields], object], message: str
+) -> None:
+    change_model(model_file, change)
+    check_refused(model_file, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("rnn.1.bias", None, r"tensor rnn\.1\.bias: missing; its config says \(4,\)"),
+        ("rnn.0.bias", np.zeros(3, np.float32), r"tensor rnn\.0\.bias: shape \(3,\)"),
+        ("rnn.0.bias", np.zeros((4, 1), np.float32), r"shape \(4, 1\)"),
+        ("rnn.0.bias", np.zeros(4, np.float16), "float16; must be float32"),
+        ("rnn.0.bias", np.zeros(4, np.int32), "int32; must be float32"),
+        ("rnn.0.bias", np.full(4, np.nan, np.float32), r"rnn\.0\.bias: .* not finite"),
+        ("logits.bias", np.full(5, -np.inf, np.float32), r"logits\.bias: .* not finite"),
+    ],
+    ids=["missing", "length", "rank", "float16", "int32", "not a number", "infinite"],
+)
+def test_tensors_that_do_not_fit_the_network_are_refused(
+    model_file: Path, name: str, tensor: Any, message: str
+) -> None:
+    fields, tensors = read_parts(model_file)
+    del tensors[name]
+    write_parts(model_file, fields, tensors if tensor is None else {**tensors, name: tensor})
+    check_refused(model_file, message)
+
+
+def test_fields_are_read_without_the_tensors(model_file: Path) -> None:
+    model_file.write_bytes(model_file.read_bytes()[:-1] + b"\x7f")
+    assert read_fields(model_file)["step"] == 7
+    check_refused(model_file, "damaged: the SHA-256 of its tensors")
