@@ -27,7 +27,7 @@ TEXT = "".join(
 )  # nine tenths are for training: 20 windows of 4 characters in 4 streams, and a few more characters
 SMALL = (
     *("model.units=8", "training.batch_size=4", "training.sequence_length=4", "training.steps=50"),
-    *("training.log_every=5", "training.evaluate_every=10", "training.checkpoint_every=10"),
+    *("training.log_every=5", "training.evaluations=5"),
     *("sampling.length=0", "training.shuffle=true", "training.parts=2"),
 )
 CLOCK = {"seconds", "characters_per_second"}

@@ -16,7 +16,7 @@ from charlm.text.findings import TextFacts, describe_text
 from charlm.training.preparation import Text, prepare
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import stop_on_signal
-from charlm.training.timing import FEW_STEPS, STEP_SECONDS, Costs, afford_evaluations, estimate
+from charlm.training.timing import FEW_STEPS, TIMED_SECONDS, Costs, estimate
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Plan:
     start_seconds: float
     """From the text to the first step: tokenizing it, TensorFlow, the network, its graph, n-grams."""
     costs: Costs
-    """How long a step, an evaluation and a checkpoint take on this machine."""
+    """How long a step and a mark, that is an evaluation and a checkpoint, take on this machine."""
+    evaluations: int
+    """The marks of the run."""
     run_seconds: float
-    """How long the run takes after its start, evaluations and checkpoints included."""
-    teacher_seconds: float
-    """How long the teachers take that the run trains first, and their reading of the text; 0 = it trains none."""
+    """How long the run takes after its start, its marks and what comes before the first step included."""
     memory_bytes: int
     """The most memory that this process has held, the timed steps included."""
     advice: RecipeAdvice
@@ -48,7 +48,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long the whole training takes."""
-        return self.teacher_seconds + self.start_seconds + self.run_seconds
+        return self.start_seconds + self.run_seconds
 
     @property
     def parameters(self) -> int:
@@ -71,11 +71,12 @@ class Plan:
             "precision": self.precision,
             "memory_bytes": self.memory_bytes,
             "seconds": self.seconds,
-            "teacher_seconds": self.teacher_seconds,
+            "teacher_seconds": self.costs.teacher_seconds,
+            "ngram_seconds": self.costs.ngram_seconds,
             "start_seconds": self.start_seconds,
             "step_seconds": self.costs.step_seconds,
-            "evaluation_seconds": self.costs.evaluation_seconds,
-            "checkpoint_seconds": self.costs.checkpoint_seconds,
+            "evaluations": self.evaluations,
+            "mark_seconds": self.costs.mark_seconds,
             "characters_per_second": batches.characters_per_step / self.costs.step_seconds,
             "text": asdict(self.text),
             "recipe": asdict(self.advice),
@@ -87,7 +88,7 @@ def plan(
     *,
     recipe: str | Path | None = None,
     overrides: Overrides = (),
-    step_seconds: float = STEP_SECONDS,
+    step_seconds: float = TIMED_SECONDS,
     show_progress: bool = False,
 ) -> Plan:
     """Find out what `train` would do with the same arguments, from a few steps that are timed and undone.
@@ -98,7 +99,7 @@ def plan(
         text: As for `train`.
         recipe: A name in configs/, or a YAML file; None = the one that `train` would take.
         overrides: Values that replace those of the recipe.
-        step_seconds: How long to time steps, at least; 0 = a single call of the engine.
+        step_seconds: How long to time steps, at most; 0 = a single call of the engine.
         show_progress: Whether to show a bar on standard error while the text is tokenized.
 
     Raises:
@@ -127,11 +128,11 @@ def plan(
         engine = prepared.new_engine(engines, session=session)
         start_seconds = time.perf_counter() - started
         found = estimate(config, corpus, engine, engines, session=session, step_seconds=step_seconds)
-        memory, start_seconds = peak_memory_bytes(), start_seconds + found.costs.start_seconds + found.ngram_seconds
+        memory, start_seconds = peak_memory_bytes(), start_seconds + found.start_seconds
         if prepared.advised_minutes is not None:
             seconds = 60 * prepared.advised_minutes
-            prepared, found = afford_evaluations(prepared, found, engines, seconds=seconds)
-            settings = prepared.with_steps(max(found.steps_within(prepared, seconds), FEW_STEPS))
+            settings = found.with_marks_for(settings, seconds)
+            settings = settings.with_steps(max(found.steps_within(settings, seconds), FEW_STEPS))
     schedule = make_schedule(settings, engine.batches)
     return Plan(
         text=facts,
@@ -139,9 +140,9 @@ def plan(
         schedule=schedule,
         precision=settings.precision,
         start_seconds=start_seconds,
-        costs=found.costs,
-        run_seconds=found.costs.run_seconds(settings, schedule.total),
-        teacher_seconds=found.teacher_seconds,
+        costs=found,
+        evaluations=settings.evaluations,
+        run_seconds=found.run_seconds(settings, schedule.total),
         memory_bytes=memory,
         advice=prepared.advice,
         is_advised=prepared.is_advised,

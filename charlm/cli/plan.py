@@ -86,11 +86,10 @@ def _facts(plan: "Plan") -> Iterator[tuple[str, list[str]]]:
         "time",
         [
             duration(plan.seconds),
-            *([f"teachers {duration(plan.teacher_seconds)}"] if plan.teacher_seconds else []),
+            *([f"teachers {duration(costs.teacher_seconds)}"] if costs.teacher_seconds else []),
             f"start {plan.start_seconds:.1f} s",
             f"a step {1000 * costs.step_seconds:.3g} ms",
-            f"an evaluation {1000 * costs.evaluation_seconds:.0f} ms",
-            f"a checkpoint {1000 * costs.checkpoint_seconds:.0f} ms",
+            f"{plan.evaluations} evaluations of {1000 * costs.mark_seconds:.0f} ms",
             f"{batches.characters_per_step / costs.step_seconds:,.0f} characters/s",
         ],
     )

@@ -279,21 +279,14 @@ class TrainingConfig(_Section):
     early_stopping: Resumable[Positive | None] = None
     """Evaluations in a row without a new best validation loss after which the run ends; null = it does not end for
     this reason."""
-    evaluate_every: Resumable[Positive | None] = None
-    """Steps between two evaluations; one more follows the last step. null = 500, or fewer if a run would otherwise have
-    fewer than 20 evaluations."""
-    checkpoint_every: Resumable[Positive] = 500
-    """Steps between two checkpoints; one more follows the last step."""
+    evaluations: Resumable[Annotated[int, Field(ge=1, le=1000)]] = 20
+    """Marks of the run, evenly over its steps, the last one at its end: at each, the network is evaluated on the first
+    200,000 characters of the validation text, writes a text, and is saved. Between them it is saved once a minute."""
     keep_checkpoints: Resumable[bool] = False
     """Whether the run keeps every checkpoint, and one before the first step, from which every command writes, scores or
     inspects. They are three to four times as large as a model."""
-    evaluate_characters: Resumable[Annotated[int, Field(ge=2, le=1_000_000_000)]] = 200_000
-    """Maximum number of characters of the validation text that an evaluation during training reads. `--minutes` lowers
-    it if ten evaluations would take more than a fifth of the time."""
     log_every: Resumable[Positive] = 50
     """Steps between two lines of training loss in metrics.jsonl and TensorBoard."""
-    steps_per_call: Resumable[Annotated[int, Field(ge=1, le=1000)]] = 10
-    """Maximum number of steps in one call of the compiled function; more steps mean fewer returns to Python."""
 
     @property
     def has_teachers(self) -> bool:
@@ -355,7 +348,7 @@ NOT_OF_TEACHERS = {
     "first_weights", "teachers", "teacher_seeds", "teacher_settings", "teacher_weight", "teacher_temperature",
 }  # fmt: skip
 """The settings of the section training that the teachers that a run trains do not have."""
-TEACHERS_OWN = {"epochs", "steps", "early_stopping", "evaluate_every", "checkpoint_every"}
+TEACHERS_OWN = {"epochs", "steps", "early_stopping", "evaluations"}
 """The settings of the section training that teachers have from the recipe, whatever the user asks of their run."""
 
 

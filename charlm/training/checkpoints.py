@@ -5,12 +5,11 @@ seeds, hidden state, trained weights where the model is their average) and the f
 two are kept, or all. If one is damaged, the one before it is used, and the user is told.
 """
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.validation import explain
 from charlm.errors import CharlmError
@@ -60,16 +59,6 @@ class Progress(_Fields):
     """The gradient norm of the last step, before clipping."""
     logged_seconds: Seconds = 0.0
     """`seconds` at the last log line."""
-    phases: list[Annotated[list[Count], Field(min_length=2, max_length=2)]] = []
-    """The first step and the length of the windows of each phase that has begun, see `Schedule.begun`."""
-
-    @field_validator("phases")
-    @classmethod
-    def _windows_grow(cls, phases: list[list[int]], info: ValidationInfo) -> list[list[int]]:
-        grow = all(a[0] <= b[0] and a[1] < b[1] for a, b in itertools.pairwise(phases))
-        if phases and not (grow and phases[0][0] == 0 < phases[0][1] and phases[-1][0] <= info.data.get("step", 0)):
-            raise ValueError("must begin at step 0, with windows that grow")
-        return phases
 
 
 class Facts(_Fields):

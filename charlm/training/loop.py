@@ -25,7 +25,7 @@ from charlm.training.checkpoints import Progress
 from charlm.training.display import describe_run, is_improving, progress_bar, update_bar
 from charlm.training.interface import Engine
 from charlm.training.recorder import Recorder
-from charlm.training.schedule import Schedule, go_on, make_schedule
+from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.signals import Session
 from charlm.training.soft_targets import SoftTargets, open_soft_targets
 from charlm.training.steps import StepRunner
@@ -159,8 +159,6 @@ class Training:
             self.session.say("there is no validation text: the best model is that of the lowest training loss")
         if resume and self.recorder.outputs.has_checkpoint():
             self.progress = self.recorder.outputs.resume()
-            self.schedule = go_on(self.schedule, self.progress.phases, self.progress.step)
-            self.steps.schedule = self.recorder.schedule = self.recorder.outputs.schedule = self.schedule
             self.session.say(f"resumed at step {self.progress.step:,} of {self.schedule.total:,}")
         else:
             self.recorder.outputs.begin()

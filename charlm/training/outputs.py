@@ -39,7 +39,7 @@ from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
 from charlm.training.events import EventLog
 from charlm.training.interface import Engine
-from charlm.training.schedule import Schedule, go_on
+from charlm.training.schedule import Schedule
 from charlm.training.steps import DivergenceError
 
 
@@ -111,8 +111,7 @@ class RunOutputs:
         """
         checkpoint = checkpoints.restore(self.checkpoints, warn=self.warn, shapes=self.engine.shapes())
         changes, progress = self._check_same_run(checkpoint), checkpoint.facts.progress
-        end = go_on(self.schedule, progress.phases, progress.step).total
-        if progress.step > end:
+        if progress.step > (end := self.schedule.total):
             raise CharlmError(
                 f"{self.run.folder}: is at step {progress.step:,}, beyond its end ({end:,}): make it longer"
             )
@@ -124,9 +123,10 @@ class RunOutputs:
             self._score = progress.step, score
         self._leave_other_path(checkpoint)
         self._open_logs(step=progress.step, evaluated_step=progress.evaluated_step)
+        write_config(self.run.folder, self.config)
         if changes:
             self._note_changes(changes, step=progress.step)
-        write_config(self.run.folder, self.config)
+            self.save(progress)  # with these settings, so that they are noted once
         return progress
 
     def _leave_other_path(self, checkpoint: Checkpoint) -> None:
@@ -256,9 +256,6 @@ class RunOutputs:
                 f"{self.run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or start a new "
                 f"run"
             )
-        batches, phases = self.schedule.batches, checkpoint.facts.progress.phases
-        if phases and phases[-1][1] * batches.batch_size >= batches.length:
-            raise CharlmError(f"{self.checkpoints}: damaged: windows of {phases[-1][1]:,} are longer than the text")
         before = parse_config(checkpoint.model.config, origin=str(self.checkpoints))
         return check_resume(before, self.config, origin=f"{self.run.folder / CONFIG_FILE}: ")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from charlm.config.file import nest, parse_config, read_values
 from charlm.config.recipes import DEFAULT_CORPUS, DEFAULT_RECIPE, RecipeAdvice, find_recipe, suited_recipe
-from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, TrainingConfig, merge
+from charlm.config.schema import TEACHERS_OWN, Config, CorpusConfig, merge
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
@@ -27,7 +27,6 @@ from charlm.text.vocabulary import Vocabulary
 from charlm.training.display import wrap
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.parts import fill_parts
-from charlm.training.schedule import FEWEST_EVALUATIONS, evaluate_often, make_schedule
 from charlm.training.signals import Say, Session
 from charlm.training.soft_targets import check_teachers
 
@@ -53,13 +52,6 @@ class Preparation:
     """Whether the config follows the advice, because no recipe was named."""
     advised_minutes: float | None
     """How long the recipe should train such a text; None = as long as the config says."""
-    fewest_evaluations: int
-    """What the run gets if its length is not that of the recipe; 0 = the user has said how often."""
-
-    def with_steps(self, steps: int) -> TrainingConfig:
-        """Return the settings of the section training with another length, and with evaluations enough."""
-        settings = self.config.training.with_steps(steps)
-        return evaluate_often(settings, steps, fewest=self.fewest_evaluations)
 
     def describe_advice(self) -> list[str]:
         """Return the lines that tell the user which recipe the text gets and why, if it follows the advice."""
@@ -118,15 +110,10 @@ def prepare(
     config = settle(
         config.model_copy(update={"recipe": path.stem}), corpus, engines=engines, parent=parent, say=session.say
     )
-    fewest = 0 if "evaluate_every" in _training(overrides) else FEWEST_EVALUATIONS
-    if gives_length(overrides) is not None:
-        total = make_schedule(config.training, cut_text(config, corpus)[0]).total
-        training = evaluate_often(config.training, total, fewest=fewest)
-        config = config.model_copy(update={"training": training})
     config = engines.agree(config, corpus)
     first = None if parent is None else adapt_parent(parent, config, corpus, say=session.say)
     minutes = advice.minutes if is_advised and gives_length(overrides) is None else None
-    return Preparation(corpus, config, first, advice, is_advised, minutes, fewest)
+    return Preparation(corpus, config, first, advice, is_advised, minutes)
 
 
 def settle(

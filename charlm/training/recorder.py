@@ -23,6 +23,11 @@ from charlm.training.schedule import Schedule
 from charlm.training.signals import Session, Stopped
 from charlm.training.steps import DivergenceError
 
+EVALUATED_CHARACTERS = 200_000
+"""How much of the validation text an evaluation during training reads, at most."""
+SAVE_SECONDS = 60.0
+"""The training between two checkpoints, at most."""
+
 
 class Validator:
     """Evaluates the network of a run without changing it.
@@ -34,7 +39,7 @@ class Validator:
 
     def __init__(self, run: Run) -> None:
         self.run, self.config = run, run.config
-        ids = run.corpus.split("validation", at_most=self.config.training.evaluate_characters)
+        ids = run.corpus.split("validation", at_most=EVALUATED_CHARACTERS)
         self.validation = ids if len(ids) > 1 else None
         """The ids of the validation text, integers [n]; None if there are fewer than 2."""
         self.split = "train" if self.validation is None else "validation"
@@ -142,6 +147,8 @@ class Recorder:
         """The score of the best model; None if it is of a training before this one."""
         self._saved: tuple[int, int] | None = None
         """The step and the evaluated step of the last checkpoint."""
+        self._saved_seconds: float | None = None
+        """How long the run had trained then; None = it has not been saved, or continued, yet."""
 
     def record_start(self, progress: Progress) -> None:
         """Log and say what a network that begins with the weights of another model scores; it is the first best one."""
@@ -159,9 +166,12 @@ class Recorder:
         """Log, evaluate and save if it is due at this step and not done yet."""
         if self.schedule.logs_at(progress.step):
             self._log(progress)
-        if self.schedule.evaluates_at(progress.step):
+        if self._saved_seconds is None:
+            self._saved_seconds = progress.seconds
+        if self.schedule.is_mark(progress.step):
             self.evaluate(progress)
-        if self.schedule.saves_at(progress.step) or self.schedule.evaluates_at(progress.step):
+            self.save(progress)
+        elif progress.seconds - self._saved_seconds >= SAVE_SECONDS:
             self.save(progress)
 
     def finish(self, progress: Progress, *, is_stopped: bool) -> None:
@@ -181,9 +191,8 @@ class Recorder:
         """Save the run, unless nothing has happened since it was saved."""
         state = progress.step, progress.evaluated_step
         if state != self._saved:
-            progress.phases = self.schedule.begun(progress.step)
             self.outputs.save(progress)
-            self._saved = state
+            self._saved, self._saved_seconds = state, progress.seconds
 
     def _log(self, progress: Progress) -> None:
         """Log the steps since the last line, if there are any."""

@@ -4,7 +4,6 @@ All of it is a function of the step, never of the clock.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -14,12 +13,6 @@ from numpy.typing import NDArray
 from charlm.config.schema import ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
 
-ENOUGH_EVALUATIONS = 20
-"""With fewer evaluations in a run, the best network may be far from each of them."""
-FEWEST_EVALUATIONS = 10
-"""What a run gets if its recipe says less, because it was made for longer runs."""
-MAX_EVALUATE_EVERY = 500
-"""The largest number of steps between two evaluations if the config does not say how many."""
 MAX_WARM_UP = 0.1
 """The share of the steps of a run over which the learning rate rises at most: a short run would end as it has risen."""
 GROWTH = ((0.1, 0.25), (0.3, 0.5), (0.4, 1), (0.2, 2))
@@ -48,13 +41,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps at which a run logs, evaluates, saves and ends, and what each of them reads."""
+    """The steps at which a run logs, is evaluated and saved, and ends, and what each of them reads."""
 
     total: int
     """The steps of the whole run."""
     log_every: int
-    evaluate_every: int
-    checkpoint_every: int
+    evaluations: int
+    """The marks of the run, at which it is evaluated and saved."""
     batches: Batches
     """How the training text is cut into windows of `sequence_length`."""
     phases: tuple[Phase, ...]
@@ -63,10 +56,6 @@ class Schedule:
     """The highest learning rate."""
     decay: ScheduleConfig
     """How the learning rate changes with the characters read."""
-
-    def begun(self, step: int) -> list[list[int]]:
-        """Return the first step and the length of the windows of each phase that has begun after `step` steps."""
-        return [[phase.first, phase.batches.sequence_length] for phase in self.phases if phase.first <= step]
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -118,49 +107,27 @@ class Schedule:
         assert_never(decay.name)
 
     def logs_at(self, step: int) -> bool:
-        """Return whether a line is logged after a step: every `log_every` steps, and before every evaluation."""
-        return step % self.log_every == 0 or self.evaluates_at(step)
+        """Return whether a line is logged after a step: every `log_every` steps, and at every mark."""
+        return step % self.log_every == 0 or self.is_mark(step)
 
-    def evaluates_at(self, step: int) -> bool:
-        """Return whether the network is evaluated after a step: not after step 0, always after the last."""
-        return step >= self.total or (step > 0 and step % self.evaluate_every == 0)
+    def is_mark(self, step: int) -> bool:
+        """Return whether the network is evaluated and saved after a step: the last one is a mark, step 0 is none."""
+        return step > 0 and step == self.next_mark(step - 1)
 
-    def saves_at(self, step: int) -> bool:
-        """Return whether a checkpoint is written after a step: also after step 0 and after the last."""
-        return step >= self.total or step % self.checkpoint_every == 0
+    def next_mark(self, step: int) -> int:
+        """Return the first mark after a step: mark k of n is the first step at which k / n of the run is done."""
+        number = step * self.evaluations // self.total + 1
+        return min(-(-number * self.total // self.evaluations), self.total) if step < self.total else step + 1
 
     def steps_to_next_event(self, step: int) -> int:
         """Return the number of steps until something happens: 1 or more, if `step` is less than `total`."""
         batches, _, window = self.place(step)
-        periods = (self.log_every, self.evaluate_every, self.checkpoint_every)
         return min(
-            self.total - step,
+            self.next_mark(step) - step,
             batches.steps_per_epoch - window,
+            self.log_every - step % self.log_every,
             *(phase.first - step for phase in self.phases if phase.first > step),
-            *(period - step % period for period in periods),
         )
-
-
-def go_on(schedule: Schedule, begun: Sequence[Sequence[int]], step: int) -> Schedule:
-    """Return the schedule of a resumed run, whose length may have changed: what was read stays read.
-
-    The coming windows are those of the new length, but no shorter than the last ones that were read.
-
-    Args:
-        schedule: That of a new run with these settings.
-        begun: The first step and the length of the windows of each phase that has begun, as the checkpoint has them; []
-            = not known.
-        step: The steps that were taken.
-
-    """
-    phases: list[Phase] = []
-    planned = [(max(step, phase.first), phase.batches.sequence_length) for phase in schedule.phases]
-    for first, length in [*begun, *planned] if begun else ():
-        longest = phases[-1].batches.sequence_length if phases else 0
-        if length > longest:
-            characters = phases[-1].characters_after(first) if phases else 0
-            phases.append(Phase(first, characters, replace(schedule.batches, sequence_length=length)))
-    return replace(schedule, phases=tuple(phases)) if phases else schedule
 
 
 def mean_growth(settings: TrainingConfig) -> float:
@@ -187,8 +154,7 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
     return Schedule(
         total=total,
         log_every=settings.log_every,
-        evaluate_every=evaluation_period(settings, total),
-        checkpoint_every=settings.checkpoint_every,
+        evaluations=settings.evaluations,
         batches=batches,
         phases=_phases(settings, batches, total),
         peak_rate=settings.optimizer.learning_rate,
@@ -206,24 +172,3 @@ def _phases(settings: TrainingConfig, batches: Batches, total: int) -> tuple[Pha
         phases.append(Phase(round(first), characters, replace(batches, sequence_length=length)))
         first += total * mean_growth(settings) * share / factor
     return tuple(phases)
-
-
-def evaluation_period(settings: TrainingConfig, total: int, *, fewest: int = 0) -> int:
-    """Return the steps between two evaluations of a run.
-
-    Args:
-        settings: Say how many, or leave it to the length of the run.
-        total: The steps of the run, 0 or more; those in `settings` do not count.
-        fewest: The evaluations that it gets at least, whatever the settings say.
-
-    """
-    if settings.evaluate_every is None:
-        return min(MAX_EVALUATE_EVERY, max(1, total // ENOUGH_EVALUATIONS))
-    return min(settings.evaluate_every, max(1, total // fewest)) if fewest else settings.evaluate_every
-
-
-def evaluate_often(settings: TrainingConfig, total: int, *, fewest: int) -> TrainingConfig:
-    """Return the settings of a run that is evaluated as often as `evaluation_period` says."""
-    if settings.evaluate_every is None:
-        return settings
-    return settings.model_copy(update={"evaluate_every": evaluation_period(settings, total, fewest=fewest)})

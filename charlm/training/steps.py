@@ -20,6 +20,8 @@ ADVICE = (
     "lower training.optimizer.learning_rate or training.clip_norm, or change the initializers of the network; the last "
     "checkpoint is whole, and --resume -s training.optimizer.learning_rate=X goes on from it"
 )
+MAX_STEPS_PER_CALL = 10
+"""The most steps in one call of the engine: more would save no time."""
 SECONDS_PER_CALL = 0.5
 """If a call would take longer than this, it gets fewer steps, so that a signal is answered soon."""
 
@@ -50,7 +52,6 @@ class StepRunner:
         *,
         soft_targets: SoftTargets | None = None,
     ) -> None:
-        self._settings = run.config.training
         self._engine, self.schedule = engine, schedule
         self._corpus, self._ids = run.corpus, run.corpus.split("train")
         self._soft_targets = soft_targets
@@ -60,7 +61,7 @@ class StepRunner:
         """Return how many steps the next call of the engine takes: 1 or more, at most up to the next event."""
         return min(
             self.schedule.steps_to_next_event(progress.step),
-            self._settings.steps_per_call,
+            MAX_STEPS_PER_CALL,
             max(1, int(SECONDS_PER_CALL / self._seconds_per_step)),
         )
 

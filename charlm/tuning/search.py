@@ -7,6 +7,7 @@ learning rates fall to their end.
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import math
 import shlex
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config, TrainingConfig
+from charlm.config.schema import Config
 from charlm.config.yaml import dump_yaml
 from charlm.engine.factory import start_engines
 from charlm.engine.runtime import check_tensorflow
@@ -30,9 +31,8 @@ from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.training.checkpoints import Progress
 from charlm.training.interface import EngineFactory
 from charlm.training.preparation import as_sources, prepare, read_text
-from charlm.training.schedule import mean_growth
 from charlm.training.signals import Session, Stopped, stop_on_signal
-from charlm.training.timing import STEP_SECONDS, TIMED_SHARE, Estimate, estimate
+from charlm.training.timing import TIMED_SECONDS, TIMED_SHARE, Costs, estimate
 from charlm.training.trainer import train_run
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def search(
     seconds: float,
     trial_seconds: float | None = None,
     trials: int | None = None,
-    estimate: Callable[..., Estimate] = estimate,
+    estimate: Callable[..., Costs] = estimate,
 ) -> SearchResult:
     """Begin a search in a folder or go on with it, until its time is over or it has enough trials.
 
@@ -245,7 +245,7 @@ def _train_trial(
     engines: EngineFactory,
     session: Session,
     seconds: float,
-    estimate: Callable[..., Estimate],
+    estimate: Callable[..., Costs],
 ) -> float:
     """Train the run of a trial; return its lowest loss in nats per character, NaN if it has failed."""
     import optuna
@@ -253,12 +253,12 @@ def _train_trial(
     values = space.suggest(trial)
     shown = (f"{key.rpartition('.')[2]} {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in values.items())
     session.say(f"trial {trial.number}: {', '.join(shown)}")
-    session.reason = None
+    session.reason, marks = None, itertools.count(1)
 
     def report(progress: Progress, nats: float) -> None:
         """Report an evaluation, and end a trial that is worse than the median of the others."""
-        trial.report(nats, progress.step // every)
-        if progress.step < EVALUATIONS * every and trial.should_prune():
+        trial.report(nats, next(marks))
+        if progress.step < steps and trial.should_prune():
             session.reason = "pruned"
 
     try:
@@ -268,12 +268,11 @@ def _train_trial(
                 corpus, recipe=space.recipe, overrides=settings, folder=place, engines=engines, session=session
             )
             engine = prepared.new_engine(engines, session=session)
-            training, timed = prepared.config.training, min(STEP_SECONDS, TIMED_SHARE * seconds)
+            timed = min(TIMED_SECONDS, TIMED_SHARE * seconds)
             found = estimate(prepared.config, corpus, engine, engines, session=session, step_seconds=timed)
-            every = _steps_between_evaluations(training, found, seconds)
-            length = {"evaluate_every": every, "checkpoint_every": EVALUATIONS * every}
-            training = training.with_steps(EVALUATIONS * every).model_copy(update=length)
-            config = prepared.config.model_copy(update={"training": training})
+            training = prepared.config.training.model_copy(update={"evaluations": EVALUATIONS})
+            steps = max(EVALUATIONS, found.steps_within(training, seconds))
+            config = prepared.config.model_copy(update={"training": training.with_steps(steps)})
             session.on_evaluation = report
             outcome = train_run(begin_run(place, config, corpus), engines, engine=engine, session=session)
     except CharlmError as error:
@@ -287,12 +286,6 @@ def _train_trial(
     if outcome.nats_per_char is None:
         return _fail(trial, "no loss is a finite number", session)
     return outcome.nats_per_char
-
-
-def _steps_between_evaluations(settings: TrainingConfig, found: Estimate, seconds: float) -> int:
-    """Return the steps of a tenth of a trial that takes some seconds, its teachers and evaluations included."""
-    left = seconds - found.seconds_before - EVALUATIONS * found.costs.evaluation_seconds
-    return max(1, round(left / EVALUATIONS / found.costs.step_seconds / mean_growth(settings)))
 
 
 def _fail(trial: "optuna.Trial", reason: str, session: Session) -> float:

@@ -42,13 +42,12 @@ TYPES: Mapping[str, set[type]] = {
 }
 """The types of the values of each kind of range."""
 
-_LENGTH, _WATCHED = "how long a trial trains is --trial-minutes", "a search evaluates its trials itself"
+_LENGTH = "how long a trial trains is --trial-minutes"
 DECIDED_BY_THE_SEARCH = {
     "training.epochs": _LENGTH,
     "training.steps": _LENGTH,
     "training.early_stopping": "a search ends hopeless trials itself",
-    "training.evaluate_every": _WATCHED,
-    "training.checkpoint_every": _WATCHED,
+    "training.evaluations": "a search evaluates its trials itself",
 }
 """Settings that a space must not name, with the reason."""
 NOT_SEARCHED = {

@@ -49,6 +49,7 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precisi
     from charlm.hardware import core_count
     from charlm.text.batches import Batches
     from charlm.training.parts import default_parts
+    from charlm.training.steps import MAX_STEPS_PER_CALL
 
     parts = default_parts(batch, cores=core_count())
     optimizer = OptimizerConfig(learning_rate=LEARNING_RATE)
@@ -58,7 +59,7 @@ def charlm(*, units: int, layers: int, batch: int, time: int, precision: Precisi
     config = Config(model=ModelConfig(layers=layers, units=units), training=settings)
     batches = Batches(length=batch * time + 1, batch_size=batch, sequence_length=time, seed=0)
     engine = KerasEngine(config, batches, vocabulary_size=VOCABULARY)
-    windows = random_ids(settings.steps_per_call, time + 1, batch)
+    windows = random_ids(MAX_STEPS_PER_CALL, time + 1, batch)
     rates = np.full(len(windows), LEARNING_RATE, np.float32)
 
     def run(turns: int) -> None:

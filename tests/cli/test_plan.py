@@ -26,9 +26,9 @@ def make_plan() -> Plan:
         schedule=make_schedule(TrainingConfig(steps=80, growing_windows=True), batches),
         precision="float32",
         start_seconds=10.0,
-        costs=Costs(step_seconds=0.1, evaluation_seconds=0.5, checkpoint_seconds=0.2, start_seconds=5.0),
+        costs=Costs(step_seconds=0.1, mark_seconds=0.5, start_seconds=5.0),
+        evaluations=20,
         run_seconds=80.0,
-        teacher_seconds=0.0,
         memory_bytes=1_500_000_000,
         advice=suited_recipe(1_000_000),
         is_advised=False,
@@ -39,7 +39,12 @@ def test_the_figures_are_those_of_the_plan_in_lines_that_fit_the_terminal() -> N
     text = "\n".join(_lines(make_plan(), width=200))
     for expected in ("80", "6.66 epochs", "32 windows of 16, 32, 64, 128 characters each", "1.5 GB", "1m30s"):
         assert expected in text
-    for expected in ("a step 100 ms", "20,480", "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"):
+    for expected in (
+        "a step 100 ms",
+        "20 evaluations of 500 ms",
+        "20,480",
+        "problem     line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind",
+    ):
         assert expected in text
     assert max(map(len, _lines(make_plan(), width=40))) <= 40
 

@@ -32,7 +32,7 @@ SETTINGS = f"""
 model: {{units: {H}, layers: 2, skip_connections: false}}
 corpus: {{validation_fraction: 0}}
 training:
-  {{batch_size: {B}, sequence_length: {T}, steps: {STEPS}, clip_norm: {CLIP}, parts: 3, steps_per_call: 3, log_every: 1,
+  {{batch_size: {B}, sequence_length: {T}, steps: {STEPS}, clip_norm: {CLIP}, parts: 3, log_every: 1,
    optimizer: {{name: adam, learning_rate: {PEAK}, epsilon: {EPSILON}}}, average_momentum: {MOMENTUM},
    schedule: {{name: cosine, warmup_steps: 1, final_fraction: 0.1}}, kernel: KERNEL}}
 sampling: {{length: 0}}

@@ -24,7 +24,7 @@ LOADED = ("numpy", "tensorflow", "run/.lock")
 """How far a process that starts may have come: it has loaded this library, or locked the run."""
 MOMENTS = ("starting", "training", "writing")
 SETTINGS = (
-    *("training.log_every=10", "training.evaluate_every=20", "training.checkpoint_every=20"),
+    "training.log_every=10",
     *("model.layers=2", "model.layer_dropout=0.1", "model.output_dropout=0.1", "sampling.length=40"),
     *("training.average_momentum=0.9", "training.state_reset=0.1"),
     *("training.shuffle=true", "training.growing_windows=true"),
@@ -53,7 +53,7 @@ def start_or_resume(folder: Path, *, steps: int) -> list[str]:
     if (run / "config.yaml").is_file():
         return command_line("train", "--resume", "-r", run)
     shutil.rmtree(run, ignore_errors=True)  # what a killed process has left is no run
-    chosen = settings(*SETTINGS, f"training.steps={steps}")
+    chosen = settings(*SETTINGS, f"training.steps={steps}", f"training.evaluations={steps // 20}")
     return command_line("train", write_plays(folder / "text.txt"), "-c", "tiny", *chosen, "-r", run)
 
 

@@ -13,7 +13,7 @@ SETTINGS = (
     *("model.layers=2", "model.skip_connections=true", "model.layer_dropout=0.2", "model.rnn.dropout=0.1"),
     *("training.average_momentum=0.9", "training.state_reset=0.1", "training.optimizer.name=muon"),
     *("training.parts=4", "training.batch_size=16", "training.schedule.name=constant"),
-    *("training.checkpoint_every=10", "training.evaluate_every=50"),
+    *("training.evaluations=10"),
 )
 """Everything whose result could depend on the number of processes."""
 LIMIT_SECONDS = 600

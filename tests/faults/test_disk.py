@@ -19,7 +19,7 @@ from charlm.training import checkpoints
 pytestmark = pytest.mark.slow
 
 SETTINGS = (
-    *("training.steps=100000", "training.log_every=1", "training.evaluate_every=20", "training.checkpoint_every=20"),
+    *("training.steps=100000", "training.log_every=1", "training.evaluations=1000"),
     "sampling.length=0",
 )
 

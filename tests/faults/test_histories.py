@@ -17,7 +17,7 @@ from charlm.runs.folder import saved_steps
 
 pytestmark = pytest.mark.slow
 
-FREE = ("training.steps_per_call=1", "training.steps_per_call=7", "training.parts=2")
+FREE = ("training.early_stopping=9", "training.parts=2")
 """Settings that a resume may change, or repeat, without a change of the results."""
 
 

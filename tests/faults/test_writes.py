@@ -112,7 +112,7 @@ def train_in(root: Path, promised: list[int] | None = None) -> Trained:
         shutil.rmtree(root / "run", ignore_errors=True)
         begin(root / "run", *OVERRIDES, text=root / "text.txt")
     notes.append(0)
-    return resume(root / "run", faults=Faults(after_call=lambda step: notes.append((step - 1) // 10 * 10)))
+    return resume(root / "run", faults=Faults(after_call=lambda step: notes.append((step - 1) // 4 * 4)))
 
 
 def check_goes_on(root: Path, reference: Trained, promised: int | None) -> None:

@@ -12,7 +12,7 @@ from charlm.config.recipes import DEFAULT_CORPUS
 def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Train two networks on the plays for seconds: two layers with skip connections, and one without."""
     folder = tmp_path_factory.mktemp("runs")
-    common = "training={steps: 100, batch_size: 32, sequence_length: 32, evaluate_every: 100, checkpoint_every: 100}"
+    common = "training={steps: 100, batch_size: 32, sequence_length: 32, evaluations: 1}"
     models = {
         "skip": "model={layers: 2, skip_connections: true, units: 48}",
         "plain": "model={layers: 1, units: 64, embedding: 16}",

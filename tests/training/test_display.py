@@ -31,7 +31,7 @@ from charlm.training.schedule import Phase, Schedule
 from charlm.training.signals import Session
 
 BATCHES = Batches(length=4 * 4 * STEPS_PER_EPOCH + 1, batch_size=4, sequence_length=4, seed=1)
-SCHEDULE = Schedule(50, 5, 10, 10, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
+SCHEDULE = Schedule(50, 5, 5, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
 Shown = Callable[[], str]
 

@@ -45,24 +45,24 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 ) -> None:
     setting = f"training.growing_windows={growing}"
     whole = reference if growing == "false" else train(tmp_path / "whole", setting)
-    stopped = train(tmp_path / "run", setting, "training.steps_per_call=1", faults=interrupt_after(step))
+    stopped = train(tmp_path / "run", setting, faults=interrupt_after(step))
     assert (stopped.outcome.progress.step, stopped.outcome.signal) == (step, signal.SIGINT)
     assert stopped.outcome.reason == "stopped by SIGINT"
     assert list(stopped.validation()) == [*range(10, step, 10)]
 
-    resumed = resume(stopped.folder, "training.steps_per_call=10")
+    resumed = resume(stopped.folder)
     assert resumed.outcome.reason == "all steps done"
     check_same_end(resumed, whole)
 
 
-SELDOM = ("steps=null", "evaluate_every=300", "checkpoint_every=300")
+SELDOM = ("steps=null", "evaluations=2")
 """Settings of a run that is measured in epochs, here of 614 steps."""
 
 
 @pytest.mark.parametrize(
     ("settings", "longer"),
     [
-        pytest.param(["steps=20"], ("training.steps=1200",), id="the usual steps"),
+        pytest.param(["steps=20", "evaluations=2"], ("training.steps=1200",), id="the usual steps"),
         pytest.param(["epochs=1", *SELDOM], ("training.steps=1200", "training.epochs=null"), id="not epochs"),
         pytest.param(["epochs=2", *SELDOM], ("training.epochs=4",), id="twice"),
     ],

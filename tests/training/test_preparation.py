@@ -22,7 +22,7 @@ from charlm.training.signals import Session
 from charlm.training.timing import check_minutes
 
 SHORT, MEDIUM, LONG, LONGEST = 1000, 100_000, 1_000_000, 6_000_000
-QUICK = {"training.log_every": 1000, "training.evaluate_every": 1000, "training.checkpoint_every": 1000}
+QUICK = {"training.log_every": 1000, "training.evaluations": 1}
 
 
 def prepare_text(text: Text, recipe: str | None, overrides: Overrides = ()) -> Preparation:
@@ -100,16 +100,6 @@ def test_a_recipe_that_is_named_and_the_plays_are_left_as_they_are(characters: i
     assert prepared.describe_advice() == []
     assert prepared.config.model == load_config(find_recipe(recipe or "default")).model
     assert prepared.config.recipe == (recipe or "default")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "every"),
-    [((), 30), ("training.steps=50", 5), ("training.steps=5000", 30), ("training={steps: 50, evaluate_every: 25}", 25)],
-)
-def test_a_run_of_another_length_than_its_recipe_is_evaluated_ten_times_or_more(
-    overrides: Overrides, every: int
-) -> None:
-    assert prepare_with(SHORT, "tiny", overrides).config.training.evaluate_every == every
 
 
 def test_a_setting_that_is_wrong_is_refused_before_the_text_is_read() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from corpora import make_corpus
-from fake_engine import Faults, interrupt_after
+from fake_engine import Faults, crash_after, interrupt_after
 from fake_runs import STEPS_PER_EPOCH, TEXT, Trained, resume, train
 
 from charlm.config.recipes import DEFAULT_CORPUS
@@ -15,6 +15,7 @@ from charlm.config.schema import Config, SamplingConfig, TrainingConfig
 from charlm.evaluation.baselines import baseline_nats
 from charlm.evaluation.scoring import estimate_stream
 from charlm.network.model_file import TrainedModel, read_model
+from charlm.runs.folder import saved_steps
 from charlm.runs.run import Run, open_run
 from charlm.sampling.generation import TextRequest, generate_text
 from charlm.sampling.sampler import Sampler
@@ -46,8 +47,17 @@ def test_without_a_validation_text_the_training_loss_decides_the_best_and_the_us
 
 def test_a_score_on_a_part_of_the_validation_text_says_so(reference: Trained, tmp_path: Path) -> None:
     assert reference.outcome.measured_on == "the validation text"
-    part = train(tmp_path / "run", "training.evaluate_characters=10").outcome.measured_on
-    assert part == "the first 10 characters of the validation text"
+    part = validator(tmp_path, text="ab" * 1_100_000)
+    assert part.measured_on == "the first 200,000 characters of the validation text"
+    assert part.validation is not None
+    assert len(part.validation) == 200_000
+
+
+def test_a_run_is_saved_once_a_minute_of_training_between_its_marks(tmp_path: Path) -> None:
+    slow = Faults(after_call=crash_after(75).after_call, is_slow=True)  # a step takes a second
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path / "run", "training.steps=200", "training.evaluations=1", faults=slow)
+    assert saved_steps(tmp_path / "run/run/checkpoints") == [60]
 
 
 def test_the_user_is_told_the_losses_of_every_evaluation(tmp_path: Path) -> None:
@@ -100,7 +110,7 @@ def test_a_best_model_that_is_the_last_one_has_its_score(steps: int, tmp_path: P
 def test_a_run_is_marked_as_ended_at_its_end_and_a_resumed_one_no_longer(reference: Trained, tmp_path: Path) -> None:
     assert json.loads((reference.folder / "ended.json").read_text(encoding="utf-8")) == {"step": 50}
     folder = shutil.copytree(reference.folder, tmp_path / "run")
-    stopped = resume(folder, "training.steps=60", "training.steps_per_call=1", faults=interrupt_after(52))
+    stopped = resume(folder, "training.steps=60", faults=interrupt_after(52))
     assert stopped.outcome.signal is not None
     assert not (folder / "ended.json").exists()
 

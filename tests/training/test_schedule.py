@@ -1,5 +1,6 @@
 """The steps at which something happens in a run, and the learning rates."""
 
+import math
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -7,11 +8,11 @@ import pytest
 
 from charlm.config.schema import OptimizerConfig, ScheduleConfig, TrainingConfig
 from charlm.text.batches import Batches
-from charlm.training.schedule import Phase, Schedule, go_on, make_schedule, mean_growth
+from charlm.training.schedule import Phase, Schedule, make_schedule, mean_growth
 
 BATCHES = Batches(length=375, batch_size=4, sequence_length=4, seed=1)
 STEPS_PER_EPOCH = 23
-SCHEDULE = Schedule(50, 5, 12, 20, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
+SCHEDULE = Schedule(50, 5, 4, BATCHES, (Phase(0, 0, BATCHES),), peak_rate=1.0, decay=ScheduleConfig())
 
 
 @pytest.mark.parametrize(
@@ -23,34 +24,33 @@ def test_a_run_ends_at_the_first_of_two_limits(epochs: int | None, steps: int | 
 
 
 def test_a_schedule_follows_the_config_and_the_text() -> None:
-    settings = TrainingConfig(
-        optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluate_every=3, checkpoint_every=4
-    )
+    settings = TrainingConfig(optimizer=OptimizerConfig(learning_rate=0.5), epochs=3, log_every=2, evaluations=3)
     assert make_schedule(settings, BATCHES) == Schedule(
-        3 * STEPS_PER_EPOCH, 2, 3, 4, BATCHES, (Phase(0, 0, BATCHES),), 0.5, settings.schedule
+        3 * STEPS_PER_EPOCH, 2, 3, BATCHES, (Phase(0, 0, BATCHES),), 0.5, settings.schedule
     )
 
 
-@pytest.mark.parametrize("total", [1, 7, 19, 20, 39, 96, 768, 9_999, 10_000, 123_456])
-def test_a_run_whose_config_does_not_say_how_often_is_evaluated_at_least_20_times(total: int) -> None:
-    schedule = make_schedule(TrainingConfig(steps=total), BATCHES)
-    evaluations = [step for step in range(total + 1) if schedule.evaluates_at(step)]
-    assert len(evaluations) >= min(20, total)
-    assert schedule.evaluate_every <= 500
-    assert len(evaluations) < 40 or schedule.evaluate_every == 500
+@pytest.mark.parametrize("total", [1, 7, 19, 20, 39, 96, 768, 9_999])
+@pytest.mark.parametrize("evaluations", [1, 3, 20])
+def test_marks_are_spread_evenly_over_a_run_and_the_last_one_is_its_end(total: int, evaluations: int) -> None:
+    schedule = make_schedule(TrainingConfig(steps=total, evaluations=evaluations), BATCHES)
+    marks = [step for step in range(total + 1) if schedule.is_mark(step)]
+    assert marks == sorted({math.ceil(total * k / evaluations) for k in range(1, evaluations + 1)})
+    assert [schedule.next_mark(step) for step in range(total)] == [
+        next(mark for mark in marks if mark > step) for step in range(total)
+    ]
 
 
-def test_a_run_is_evaluated_saved_and_logged_at_its_steps() -> None:
-    assert [step for step in range(51) if SCHEDULE.evaluates_at(step)] == [12, 24, 36, 48, 50]
-    assert [step for step in range(51) if SCHEDULE.saves_at(step)] == [0, 20, 40, 50]
-    assert [step for step in range(1, 26) if SCHEDULE.logs_at(step)] == [5, 10, 12, 15, 20, 24, 25]
+def test_a_run_is_logged_at_its_steps_and_its_marks() -> None:
+    assert [step for step in range(51) if SCHEDULE.is_mark(step)] == [13, 25, 38, 50]
+    assert [step for step in range(1, 26) if SCHEDULE.logs_at(step)] == [5, 10, 13, 15, 20, 25]
 
 
 def test_steps_end_at_the_next_event_or_the_end_of_an_epoch() -> None:
     steps = [0]
     while steps[-1] < SCHEDULE.total:
         steps.append(steps[-1] + SCHEDULE.steps_to_next_event(steps[-1]))
-    assert steps == [0, 5, 10, 12, 15, 20, 23, 24, 25, 30, 35, 36, 40, 45, 46, 48, 50]
+    assert steps == [0, 5, 10, 13, 15, 20, 23, 25, 30, 35, 38, 40, 45, 46, 50]
 
 
 # Windows that grow
@@ -94,7 +94,7 @@ def test_every_step_of_growing_windows_reads_on_where_the_one_before_ended(total
 
 
 def test_steps_end_where_windows_begin_to_grow() -> None:
-    schedule, step, ends = growing(steps=1500, log_every=2000, evaluate_every=2000, checkpoint_every=2000), 0, []
+    schedule, step, ends = growing(steps=1500, log_every=2000, evaluations=1), 0, []
     while step < 1500:
         step += schedule.steps_to_next_event(step)
         ends.append(step)
@@ -146,26 +146,3 @@ def test_the_rates_do_not_depend_on_how_steps_are_grouped(name: str) -> None:
     whole = rates(0, 20, 20, name=name, warmup_steps=5)
     chunks = [rates(first, count, 20, name=name, warmup_steps=5) for first, count in ((0, 3), (3, 0), (3, 10), (13, 7))]
     assert [rate for chunk in chunks for rate in chunk] == whole
-
-
-# Longer runs
-
-
-def test_a_resumed_run_that_is_not_longer_has_the_schedule_that_it_had() -> None:
-    schedule = growing(steps=60)
-    for step in (0, 1, 30, 59, 60):
-        assert go_on(schedule, schedule.begun(step), step) == schedule
-
-
-@pytest.mark.parametrize("step", [10, 40, 60])
-def test_what_a_longer_run_has_read_stays_read_and_its_windows_do_not_shrink(step: int) -> None:
-    before, longer = growing(steps=60), go_on(growing(steps=240), growing(steps=60).begun(step), step)
-    assert [longer.place(number) for number in range(step)] == [before.place(number) for number in range(step)]
-    assert longer.characters(step) == before.characters(step)
-    lengths = [longer.phase(number).batches.sequence_length for number in range(240)]
-    assert lengths == sorted(lengths)
-    assert lengths[-1] == 2 * LONG.sequence_length
-
-
-def test_a_checkpoint_without_its_phases_has_those_of_its_settings() -> None:
-    assert go_on(growing(steps=60), [], 30) == growing(steps=60)

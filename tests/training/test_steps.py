@@ -94,7 +94,7 @@ def make(
     soft_targets: NDArray[np.float16] | None = None,
 ) -> tuple[RecordingEngine, StepRunner]:
     """Return an engine and the runner of its steps over TEXT; nothing but steps happens for 100 steps."""
-    config = TrainingConfig(steps=100, steps_per_call=3, log_every=100, evaluate_every=100, checkpoint_every=100)
+    config = TrainingConfig(steps=100, log_every=100, evaluations=1)
     corpus = make_corpus(folder, TEXT, validation_fraction=0)
     engine = RecordingEngine(seconds_per_step)
     run = Run(folder / "run", Config(training=config), corpus)
@@ -137,12 +137,12 @@ def test_each_character_is_learnt_with_the_soft_targets_of_its_own_position(tmp_
 
 
 def test_the_results_of_steps_are_counted_in_the_progress(tmp_path: Path) -> None:
-    _, steps = make(tmp_path, seconds_per_step=0.125)
+    _, steps = make(tmp_path, seconds_per_step=0.25)
     progress = Progress()
     for _ in range(2):
         take(steps, progress)
-    assert (progress.step, progress.seconds, progress.last_norm) == (4, 0.5, 2.0)
-    assert progress.pending_losses == [1.5] * 4
+    assert (progress.step, progress.seconds, progress.last_norm) == (3, 0.75, 2.0)
+    assert progress.pending_losses == [1.5] * 3
 
 
 def overwrite(path: Path) -> None:

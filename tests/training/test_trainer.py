@@ -71,12 +71,12 @@ def test_the_length_of_a_run_does_not_reach_its_teachers(tmp_path: Path) -> None
         tmp_path / "a",
         "training.teacher_settings.training={steps: null, epochs: 1}",
         "training.steps=7",
-        "training.checkpoint_every=3",
+        "training.evaluations=3",
         "training.early_stopping=9",
     )
     train(run)
     teacher = open_run(run.folder / "teachers/2").config.training
-    assert (teacher.steps, teacher.epochs, teacher.checkpoint_every) == (None, 1, 30)  # 30 is that of the recipe tiny
+    assert (teacher.steps, teacher.epochs, teacher.evaluations) == (None, 1, 2)  # 2 is that of the recipe tiny
     assert teacher.early_stopping is None
     assert read_model(run.folder / "teachers/2/last.safetensors").facts["step"] == STEPS_PER_EPOCH
 

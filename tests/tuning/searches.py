@@ -10,7 +10,7 @@ from fake_engine import FakeEngines, Faults
 
 from charlm.config.schema import Config
 from charlm.training.signals import stop_on_signal
-from charlm.training.timing import Costs, Estimate
+from charlm.training.timing import Costs
 from charlm.tuning.search import SearchResult, search
 from charlm.tuning.space import load_space
 
@@ -46,12 +46,12 @@ class SearchFolder:
         faults: Faults | None = None,
         seconds: float = 1000.0,
         trial_seconds: float | None = TRIAL_SECONDS,
-        costs: Callable[[Config], Costs] = lambda _: Costs(0.5, 0.0, 0.0, 0.0),
+        costs: Callable[[Config], Costs] = lambda _: Costs(0.5, 0.0, 0.0),
     ) -> SearchResult:
         """Search; a step and an evaluation take as long as is said."""
 
-        def estimate(config: Config, *_: Any, **_options: Any) -> Estimate:
-            return Estimate(costs(config), 0.0)
+        def estimate(config: Config, *_: Any, **_options: Any) -> Costs:
+            return costs(config)
 
         path, source = self.folder / "space.yaml", self.folder / "text.txt"
         path.write_text(self.space, encoding="utf-8")

@@ -53,28 +53,28 @@ def test_trials_are_runs_of_equal_length_with_the_values_and_losses_of_the_study
     for trial in result.study.trials:
         summary = summarize(searching.out / f"trial-{trial.number:04}")
         assert (summary.nats_per_char, summary.settings[RATE]) == (trial.value, trial.params[RATE])
-        assert (summary.settings["training.steps"], summary.settings["training.evaluate_every"]) == (50, 5)
+        assert (summary.settings["training.steps"], summary.settings["training.evaluations"]) == (50, 10)
 
 
 @pytest.mark.parametrize(
-    ("step", "evaluation", "steps"), [(0.5, 0.0, 50), (0.3, 0.0, 80), (0.5, 1.0, 30), (5.0, 9.0, 10)]
+    ("step", "evaluation", "steps"), [(0.5, 0.0, 50), (0.3, 0.0, 83), (0.5, 1.0, 30), (5.0, 9.0, 10)]
 )
 def test_steps_and_ten_evaluations_fill_the_time_and_there_are_never_fewer_steps_than_evaluations(
     step: float, evaluation: float, steps: int, searching: SearchFolder
 ) -> None:
-    (trial,) = searching.run(trials=1, costs=lambda _: Costs(step, evaluation, 0.0, 0.0)).study.trials
+    (trial,) = searching.run(trials=1, costs=lambda _: Costs(step, evaluation, 0.0)).study.trials
     assert [*trial.intermediate_values] == [*range(1, 11)]
     assert summarize(searching.out / "trial-0000").step == steps
 
 
 def test_a_slower_network_trains_fewer_steps(searching: SearchFolder) -> None:
     searching.space = SPACE.replace("model.units: 8, ", "") + "  model.units: {categorical: [4, 16]}\n"
-    result = searching.run(trials=4, costs=lambda config: Costs(config.model.units / 8, 0.0, 0.0, 0.0))
+    result = searching.run(trials=4, costs=lambda config: Costs(config.model.units / 8, 0.0, 0.0))
     steps = {
         trial.params["model.units"]: summarize(searching.out / f"trial-{trial.number:04}").settings["training.steps"]
         for trial in result.study.trials
     }
-    assert steps == {4: 50, 16: 10}
+    assert steps == {4: 50, 16: 12}
 
 
 def test_the_best_recipe_has_the_values_and_the_length_of_the_best_trial_and_the_sampling_of_the_recipe(
