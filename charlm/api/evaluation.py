@@ -1,7 +1,8 @@
 """The quality of a model: its score on a text, beside those of a compressor and n-grams, and what of it is copied."""
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, counted
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, baseline_nats
-from charlm.evaluation.scoring import Score, ScoringProtocol, mean_score, score_ids
+from charlm.evaluation.scoring import ScoringProtocol, mean_score, score_ids
 from charlm.network.rnn import Floats
 from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.run import run_corpus
@@ -27,28 +28,37 @@ from charlm.text.tokenization import encode_text
 class Evaluation:
     """How well a model predicts a text."""
 
+    model: Path
+    """The file of the model."""
     text: str
     """The name of the text that was scored, for the user."""
-    score: Score
+    protocol: str
+    """How it was read: stream, or windows of so many characters."""
+    nats_per_char: float
+    """The mean over the scored characters; lower is better."""
+    bits_per_char: float
+    perplexity: float | None
+    """exp(nats_per_char); None if a float cannot hold it."""
+    characters: int
+    """The number of scored characters: all but the first."""
+    standard_error: float | None
+    """Of the mean, in nats, if other such text were drawn; None with fewer than two blocks of 500 characters."""
     left_out: Mapping[str, int]
     """How often each character occurs that was left out of the text, because the model does not know it."""
-    baselines: dict[str, float] | None = None
+    baselines: dict[str, float] | None
     """What simple models score on the same text, see `baseline_nats`; None if they were not asked for."""
-    training_characters: int = 0
+    training_characters: int
     """The length of the training text; 0 if it is not known, or was not needed."""
-    copies: Copies | None = None
+    given_characters: int
+    """How many characters of the training text the simple models were given, at most."""
+    copies: Copies | None
     """What of the text occurs in the training text; None if it was not asked for."""
-    longest_copy: str = ""
+    longest_copy: str
     """The longest span that occurs there."""
-
-    @property
-    def given_characters(self) -> int:
-        """How many characters of the training text the simple models were given."""
-        return min(self.training_characters, MAX_TRAINING_CHARACTERS)
 
 
 def evaluate(
-    model: Model | str | Path,
+    model: Model | str | Path | None = None,
     text: str | Path | None = None,
     *,
     split: Split | None = None,
@@ -56,12 +66,13 @@ def evaluate(
     window: int = 256,
     baselines: bool = False,
     copies: bool = False,
+    say: Callable[[str], object] | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
     """Score a model on a text in a file; for a text in memory there is `Model.score`.
 
     Args:
-        model: What `charlm.load` returned; or what it takes: a run, a model file, or a part of the name of a run.
+        model: A model, or what `charlm.load` takes.
         text: A file, a folder of files, a corpus, or - for standard input; None = the text that the model was trained
             on, if it lies in its run. Characters that the model does not know are left out.
         split: The part of the text to score; None = all of `text`, or the validation part of the run's own.
@@ -69,17 +80,18 @@ def evaluate(
         window: Characters in a window, 1 or more.
         baselines: Whether to add what a compressor and n-gram models score.
         copies: Whether to add how much of the text occurs word for word in the training text. Needs the run.
+        say: As for `charlm.load`.
         show_progress: Whether to show on standard error how far the scoring is, if it takes more than a second.
 
     Raises:
-        CharlmError: an argument is out of range, the text cannot be read, has less than 2 characters that the model
-            knows, or a loss is not finite; with `copies`, there is no training text.
+        CharlmError: there is no model, an argument is out of range, the text cannot be read, has less than 2 characters
+            that the model knows, or a loss is not finite; with `copies`, there is no training text.
 
     """
     check_choice("protocol", protocol, ScoringProtocol)
     if split is not None:
         check_choice("split", split, Split)
-    model = model if isinstance(model, Model) else load(model)
+    model = load(model, say=say)
     is_needed = text is None or copies or baselines  # it is read once, to check that it is the text of the run
     corpus = run_corpus(model.path, model.trained) if is_needed else None
     if copies and corpus is None:
@@ -94,15 +106,22 @@ def evaluate(
     with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
         blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
         score = mean_score(_shown(blocks, length=len(ids), show_progress=show_progress))
-    others = baseline_nats(ids, model.vocabulary, training) if baselines else None
     copied = find_copies(ids, training) if copies and training is not None else None
     start, length = (0, 0) if copied is None else (copied.start or 0, copied.length)
+    training_characters = 0 if training is None else len(training)
     return Evaluation(
-        name,
-        score,
-        left_out,
-        others,
-        training_characters=0 if training is None else len(training),
+        model=model.path,
+        text=name,
+        protocol=protocol if protocol == "stream" else f"windows of {window}",
+        nats_per_char=score.nats_per_char,
+        bits_per_char=score.bits_per_char,
+        perplexity=score.perplexity if math.isfinite(score.perplexity) else None,
+        characters=score.characters,
+        standard_error=score.standard_error,
+        left_out=dict(left_out),
+        baselines=baseline_nats(ids, model.vocabulary, training) if baselines else None,
+        training_characters=training_characters,
+        given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
         copies=copied,
         longest_copy=model.vocabulary.decode(ids[start : start + length]),
     )

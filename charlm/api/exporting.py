@@ -3,7 +3,7 @@
 Axes: T time, V vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api.model import Model
+from charlm.api.model import Model, load
 from charlm.errors import CharlmError, check_choice, escape_controls
 from charlm.formats import FormatName
 from charlm.formats.exporting import FORMATS, hub_files
@@ -40,11 +40,18 @@ class Export:
     """None if it was not asked for."""
 
 
-def export(model: Model, out: str | Path, *, format: FormatName, check: bool = False) -> Export:
+def export(
+    model: Model | str | Path | None,
+    out: str | Path,
+    *,
+    format: FormatName,
+    check: bool = False,
+    say: Callable[[str], object] | None = None,
+) -> Export:
     """Write a model for another program.
 
     Args:
-        model: What `charlm.load` returned.
+        model: A model, or what `charlm.load` takes.
         out: The folder to write, missing or empty: the export, a model card, a license, and the model file, so
             that charlm reads it too. Or a file with the suffix .html, .onnx or .keras of the format, which is
             replaced: then the export alone is written.
@@ -52,14 +59,16 @@ def export(model: Model, out: str | Path, *, format: FormatName, check: bool = F
         check: Whether the other program must first compute the same logits as charlm over a text of 10,000
             characters, fewer if the vocabulary has more than 419: the validation text of the run, its training text if
             that is too short, or a text that the model writes if it is not in its run.
+        say: As for `charlm.load`.
 
     Raises:
-        CharlmError: the format cannot hold the network, a package or a program that it needs is missing, the check
-            fails, or `out` is a folder that is not empty or cannot be written. Nothing is written then.
+        CharlmError: there is no model, the format cannot hold the network, a package or a program that it needs is
+            missing, the check fails, or `out` is a folder that is not empty or cannot be written. Nothing is written
+            then.
 
     """
     check_choice("format", format, FormatName)
-    found, path = FORMATS[format], Path(out)
+    model, found, path = load(model, say=say), FORMATS[format], Path(out)
     is_file = _is_single_file(path, format)
     if not is_file:
         _check_is_free(path, suffix=found.suffix)

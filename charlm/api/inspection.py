@@ -108,7 +108,7 @@ def inspect_runs(
             raise CharlmError(f"{out}: must be the name of a file, in a folder that exists")
         if text is not None and Path(out).exists() and Path(text).exists() and Path(out).samefile(text):
             raise CharlmError(f"{out}: is the text that is read; name another file")
-    models = [path if isinstance(path, Model) else load(path, say=say) for path in paths]
+    models = [load(path, say=say) for path in paths]
     reports: list[Report] = []
     made, parts = itertools.count(), len(models) * len(wanted(only))
     for path, model in zip(paths, models, strict=True):

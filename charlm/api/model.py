@@ -25,20 +25,18 @@ if TYPE_CHECKING:
     from charlm.config.schema import Config
     from charlm.evaluation.scoring import ScoringProtocol
 
+Text = str | NDArray[Any] | Sequence[int]
+"""Characters, or ids, integers [T]."""
 FULL_NATS = 8.0
 """The surprise from which a character has the full colour."""
 
 
-def load(
-    path: str | Path | None = None,
-    *,
-    say: Callable[[str], object] | None = None,
-) -> "Model":
+def load(path: "str | Path | Model | None" = None, *, say: Callable[[str], object] | None = None) -> "Model":
     """Load a trained model.
 
     Args:
         path: A model file or a checkpoint; or a run, of which the model with the best score is taken, or a part of the
-            name of one run under runs/; or river-plays; None = the newest run.
+            name of one run under runs/; or river-plays; None = the newest run. A loaded model is returned as it is.
         say: Takes a line for the user that names the newest run if it is meant, and one if a run has no best model yet
             and the last one is taken; None = no line.
 
@@ -46,6 +44,8 @@ def load(
         CharlmError: there is no model, or it is damaged.
 
     """
+    if isinstance(path, Model):
+        return path
     file = find_model(None if path is None else Path(path), say=say)
     return Model(file, read_model(file))
 
@@ -130,12 +130,7 @@ class Model:
         expected = self.zero_state(len(ids))
         return self.trained.parameters.step(ids, expected if state is None else _check_state(state, expected))
 
-    def logits(
-        self,
-        text: str | NDArray[Any] | Sequence[int],
-        *,
-        state: Sequence[Floats] | None = None,
-    ) -> Floats:
+    def logits(self, text: Text, *, state: Sequence[Floats] | None = None) -> Floats:
         """Return the logits after each character of a text.
 
         Args:
@@ -154,7 +149,7 @@ class Model:
 
     def score(
         self,
-        text: str | NDArray[Any] | Sequence[int],
+        text: Text,
         *,
         protocol: "ScoringProtocol" = "stream",
         window: int = 256,
@@ -188,12 +183,7 @@ class Model:
             blocks = score_ids(self.trained.parameters, ids, protocol=protocol, window=window, state=first)
             return np.concatenate([block.ravel() for block in blocks])
 
-    def states(
-        self,
-        text: str | NDArray[Any] | Sequence[int],
-        *,
-        state: Sequence[Floats] | None = None,
-    ) -> State:
+    def states(self, text: Text, *, state: Sequence[Floats] | None = None) -> State:
         """Return the hidden state of each layer after each character of a text.
 
         Args:
@@ -249,26 +239,17 @@ class Model:
             CharlmError: an argument is out of range.
 
         """
-        wanted = TextRequest(
-            length,
-            Sampler(
-                temperature=self.sampling_temperature if temperature is None else temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-            ),
-            seed=random_seed() if seed is None else seed,
-            prompt=prompt,
-            stop="" if stop is None else stop,
-            ignore_end=ignore_end,
-        )
+        temperature = self.sampling_temperature if temperature is None else temperature
+        sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        seed = random_seed() if seed is None else seed
+        wanted = TextRequest(length, sampler, seed=seed, prompt=prompt, stop=stop or "", ignore_end=ignore_end)
         return generate_text(self.trained, wanted)
 
     def _first_state(self, state: Sequence[Floats] | None) -> State:
         expected = self.zero_state()
         return expected if state is None else _check_state(state, expected)
 
-    def _encode(self, text: str | NDArray[Any] | Sequence[int]) -> NDArray[Any]:
+    def _encode(self, text: Text) -> NDArray[Any]:
         if isinstance(text, str):
             return self.vocabulary.encode(text)
         return _check_ids(text, len(self.vocabulary))

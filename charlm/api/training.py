@@ -28,7 +28,7 @@ def tokenize(
     sources: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    recipe: str | Path = "default",
+    recipe: str | Path | None = None,
     overrides: Overrides = (),
     show_progress: bool = False,
 ) -> Corpus:
@@ -37,7 +37,7 @@ def tokenize(
     Args:
         sources: Files, folders, .gz files, or - for standard input; one of them or several.
         out: The folder to write; it must be missing or empty.
-        recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids.
+        recipe: A name in configs/, or a YAML file; its `corpus` section decides how text becomes ids. None = default.
         overrides: Values that replace those of the recipe.
         show_progress: Whether to show a bar on standard error.
 
@@ -45,7 +45,7 @@ def tokenize(
         CharlmError: a key or a value is not right, a source cannot be read, or `out` cannot be written.
 
     """
-    config = load_config(find_recipe(str(recipe)), overrides=overrides)
+    config = load_config(find_recipe(str(recipe or "default")), overrides=overrides)
     return write_corpus(as_sources(sources), Path(out), config.corpus, progress=show_progress)
 
 

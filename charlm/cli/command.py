@@ -14,68 +14,55 @@ from itertools import chain
 from typing import Any
 
 import click
-from click.types import FloatParamType, IntParamType
 
 from charlm.cli.output import OutputClosedError, say_error, write_result, writing_output
 from charlm.errors import CharlmError, escape_controls
 
 
 class Command(click.Command):
-    """A command of `charlm`, or their group, whose help ends with examples.
+    """A command of `charlm`, or their group.
 
-    Args:
-        examples: What a command line does, by the command line.
-
+    What its docstring says after "Examples:", command lines and below each what it does, ends the help, unbroken.
     """
 
-    def __init__(self, *arguments: Any, examples: Mapping[str, str] | None = None, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.examples = examples or {}
-        for option in self.params:
-            if isinstance(option.type, IntParamType):
-                option.metavar = option.metavar or "N"
-            elif isinstance(option.type, FloatParamType):
-                option.metavar = option.metavar or "X"
+    def __init__(self, name: str | None = None, *, help: str | None = None, **settings: Any) -> None:
+        about, _, examples = (help or "").partition("Examples:\n")
+        super().__init__(name, help=about.rstrip(), **settings)
+        self.examples = [line.removeprefix("    ") for line in examples.splitlines() if line.strip()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, or print the help or the version and exit."""
-        with writing_output(), _harmless_usage_errors():
+        with _exit_codes(), writing_output():
             return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, each command line unbroken above what it does."""
-        if self.examples:
-            with formatter.section("Examples"):
-                for command, meaning in self.examples.items():
-                    formatter.write(f"{'':>{formatter.current_indent}}{command}\n")
-                    with formatter.indentation():
-                        formatter.write_text(meaning)
+        """Write the examples."""
+        with formatter.section("Examples"):
+            formatter.write("".join(f"{line}\n" for line in self.examples))
 
 
 class Commands(Command, click.Group):
     """A group of commands; those that are not added to it are imported when they are asked for.
 
     Args:
-        names: The names of the commands by the title under which help lists them. A command that is not added is that
-            of its name in the module `charlm.cli.name`.
+        sections: The names of the commands by the title under which help lists them. A command that is not added is
+            that of its name in the module `charlm.cli.name`.
 
     """
 
-    def __init__(self, *arguments: Any, names: Mapping[str, Sequence[str]] | None = None, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]], **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.names = names or {}
+        self.sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of help."""
-        return list(chain.from_iterable(self.names.values())) or super().list_commands(ctx)
+        return [*chain.from_iterable(self.sections.values())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name, or None if there is none."""
-        added = super().get_command(ctx, cmd_name)
-        if added is not None or cmd_name not in chain.from_iterable(self.names.values()):
-            return added
-        command: click.Command = getattr(importlib.import_module(f"charlm.cli.{cmd_name}"), cmd_name)
-        return command
+        if cmd_name in self.list_commands(ctx) and cmd_name not in self.commands:
+            self.add_command(getattr(importlib.import_module(f"charlm.cli.{cmd_name}"), cmd_name))
+        return super().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -84,14 +71,12 @@ class Commands(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            raise click.NoSuchCommand(
-                error.command_name, possibilities=self.list_commands(ctx), ctx=error.ctx
-            ) from None
+            raise click.NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each command does, under the title that it belongs to."""
         width = max(map(len, self.list_commands(ctx)))
-        for title, names in (self.names or {"Commands": self.list_commands(ctx)}).items():
+        for title, names in self.sections.items():
             commands = {name: self.get_command(ctx, name) for name in names}
             rows = [(f"{name:{width}}", c.get_short_help_str(limit=200)) for name, c in commands.items() if c]
             with formatter.section(title):
@@ -104,7 +89,7 @@ class Commands(Command, click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named, and write what is left of its results."""
-        with _exit_codes(), _harmless_usage_errors():
+        with _exit_codes():
             result = super().invoke(ctx)
             write_result("")
             return result
@@ -112,9 +97,16 @@ class Commands(Command, click.Group):
 
 @contextlib.contextmanager
 def _exit_codes() -> Iterator[None]:
-    """Turn the errors of a block into a line and an exit code; click does so with usage errors."""
+    """Turn the errors of a block into a line and an exit code.
+
+    Click does so with usage errors, in which only that is escaped here which would steer a terminal: they quote
+    arguments.
+    """
     try:
         yield
+    except click.ClickException as error:
+        error.message = escape_controls(error.message, keep="\n")  # type: ignore[misc]
+        raise
     except OutputClosedError:
         sys.exit(0)
     except CharlmError as error:
@@ -132,18 +124,3 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt as stopped:
         sys.exit(getattr(stopped, "exit_code", 130))
-
-
-@contextlib.contextmanager
-def _harmless_usage_errors() -> Iterator[None]:
-    """Escape what would steer a terminal in the message of a usage error: it quotes arguments.
-
-    The help that answers a command line without arguments is such an error for click, but quotes nothing.
-    """
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise
-    except click.ClickException as error:
-        error.message = escape_controls(error.message)  # type: ignore[misc]
-        raise

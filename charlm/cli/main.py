@@ -17,32 +17,17 @@ from charlm.cli.command import Command, Commands
 from charlm.cli.options import set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
 
-COMMANDS = {
+SECTIONS = {
     "Train": ("train", "plan", "tokenize", "tune"),
     "Use a model": ("sample", "evaluate", "serve", "export"),
     "Look at runs": ("runs", "inspect", "tensorboard"),
     "Setup": ("config", "info", "completion"),
 }
 """The commands by the title under which help lists them."""
-SHELLS = ("bash", "zsh", "fish")
-EXAMPLES = {
-    "charlm train mytext.txt": "train a model on a text; it is a run under runs/",
-    "charlm sample": "write text from the newest run",
-    "charlm COMMAND --help": "what a command does, its options and examples",
-}
-
-
-CONFIG_EXAMPLES = {
-    "charlm config list": "the recipes that charlm comes with",
-    "charlm config show shakespeare > mine.yaml": "a recipe of your own, with every setting, to edit",
-}
 
 
 @click.group(
-    cls=Commands,
-    names=COMMANDS,
-    examples=EXAMPLES,
-    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
+    cls=Commands, sections=SECTIONS, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, prog_name="charlm")
 def main() -> None:
@@ -50,19 +35,42 @@ def main() -> None:
 
     Results go to standard output, everything else to standard error. The exit code is 0 if a command is done, 1 if it
     failed, and 2 for wrong usage.
+
+    Examples:
+      charlm train mytext.txt
+        train a model on a text; it is a run under runs/
+      charlm sample
+        write text from the newest run
+      charlm COMMAND --help
+        what a command does, its options and examples
+
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every encoding has every character
 
 
-@main.group(cls=Commands, examples=CONFIG_EXAMPLES)
+@main.group(cls=Commands, sections={"Commands": ("list", "schema", "show")})
 def config() -> None:
-    """List and show recipes, which are YAML files of settings."""
+    """List and show recipes, which are YAML files of settings.
+
+    Examples:
+      charlm config list
+        the recipes that charlm comes with
+      charlm config show shakespeare > mine.yaml
+        a recipe of your own, with every setting, to edit
+
+    """
 
 
-@config.command("list", cls=Command, examples={"charlm config list": "names, and what each is for"})
+@config.command("list", cls=Command)
 def list_() -> None:
-    """List the recipes that charlm comes with: what each is for, how long it takes, what it scores."""
+    """List the recipes that charlm comes with: what each is for, how long it takes, what it scores.
+
+    Examples:
+      charlm config list
+        names, and what each is for
+
+    """
     from charlm.config.recipes import describe_recipe, recipe_names
 
     recipes = {name: describe_recipe(name) for name in recipe_names()}
@@ -71,13 +79,7 @@ def list_() -> None:
     print_result(*page.getvalue().splitlines())
 
 
-@config.command(
-    cls=Command,
-    examples={
-        "charlm config show tiny": "every value that the recipe tiny trains with",
-        "charlm config show mine.yaml -s model.units=64": "a file with one value replaced",
-    },
-)
+@config.command(cls=Command)
 @click.argument(
     "name",
     metavar="NAME|FILE",
@@ -86,40 +88,53 @@ def list_() -> None:
 )
 @set_option
 def show(*, name: str, overrides: tuple[str, ...]) -> None:
-    """Show a recipe in full: every setting, defaults included."""
+    """Show a recipe in full: every setting, defaults included.
+
+    Examples:
+      charlm config show tiny
+        every value that the recipe tiny trains with
+      charlm config show mine.yaml -s model.units=64
+        a file with one value replaced
+
+    """
     from charlm.config.file import dump_config, load_config
     from charlm.config.recipes import find_recipe
 
     print_result(*dump_config(load_config(find_recipe(name), overrides=overrides)).splitlines())
 
 
-@config.command(
-    cls=Command, examples={"charlm config schema > schema.json": "a file that an editor can check recipes with"}
-)
+@config.command(cls=Command)
 def schema() -> None:
     """Print the JSON Schema of a recipe: every setting with its meaning, values and default.
 
     An editor that knows YAML schemas completes and checks a recipe whose first line is
     "# yaml-language-server: $schema=schema.json".
+
+    Examples:
+      charlm config schema > schema.json
+        a file that an editor can check recipes with
+
     """
     from charlm.config.schema import Config
 
     print_result(*json.dumps(Config.model_json_schema(), indent=2).splitlines())
 
 
-@main.command(
-    cls=Command,
-    examples={
-        "charlm completion bash >> ~/.bashrc": "for every bash that starts from now on",
-        "charlm completion zsh >> ~/.zshrc": "for zsh, after the line with compinit",
-        "charlm completion fish > ~/.config/fish/completions/charlm.fish": "for fish",
-    },
-)
-@click.argument("shell", type=click.Choice(SHELLS), help="bash (4.4 or newer), zsh or fish.")
+@main.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish.")
 def completion(*, shell: str) -> None:
     """Print the script with which a shell completes charlm.
 
     It completes commands, options, recipes and runs. A key takes a tenth of a second: nothing heavy is imported.
+
+    Examples:
+      charlm completion bash >> ~/.bashrc
+        for every bash that starts from now on
+      charlm completion zsh >> ~/.zshrc
+        for zsh, after the line with compinit
+      charlm completion fish > ~/.config/fish/completions/charlm.fish
+        for fish
+
     """
     from click.shell_completion import get_completion_class
 
@@ -128,11 +143,16 @@ def completion(*, shell: str) -> None:
     print_result(*found(main, {}, "charlm", "_CHARLM_COMPLETE").source().splitlines())
 
 
-@main.command(cls=Command, examples={"charlm info": "what a report of a problem should have"})
+@main.command(cls=Command)
 def info() -> None:
     """Show versions, machine and paths, to paste into an issue.
 
     Nothing is sent anywhere, and TensorFlow is not imported. A package that is not installed is shown as a dash.
+
+    Examples:
+      charlm info
+        what a report of a problem should have
+
     """
     from charlm.config.recipes import CONFIGS
     from charlm.engine.compiler import describe_kernel

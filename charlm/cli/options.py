@@ -1,10 +1,9 @@
-"""The arguments and options that several commands share, and what a shell completes for them.
+"""The types, arguments and options that several commands share, and what a shell completes for them.
 
 Completion reads recipes from the files that come with charlm: it must be fast.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,41 @@ from click.shell_completion import CompletionItem
 from charlm.cli.output import be_quiet
 
 Suggestions = list[CompletionItem[str]]
-FILES: CompletionItem[str] = CompletionItem("", type="file")
+
+
+def _suggest(names: Mapping[str, str | None], incomplete: str) -> Suggestions:
+    """Return files, and those of some names, by what they mean, that begin with what was typed."""
+    found = [CompletionItem(name, help=meaning) for name, meaning in names.items() if name.startswith(incomplete)]
+    return [CompletionItem("", type="file"), *found]
 
 
 def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Return the recipes that come with charlm, and files."""
     from charlm.config.recipes import describe_recipe, recipe_names
 
-    names = [name for name in recipe_names() if name.startswith(incomplete)]
-    return [FILES, *(CompletionItem(name, help=describe_recipe(name)) for name in names)]
+    return _suggest({name: describe_recipe(name) for name in recipe_names()}, incomplete)
 
 
 def suggest_spaces(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Return the search space that comes with charlm, and files."""
     from charlm.config.recipes import SPACE
 
-    return [FILES, *([CompletionItem(SPACE)] if SPACE.startswith(incomplete) else [])]
+    return _suggest({SPACE: None}, incomplete)
 
 
 def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
+    """Return the runs under runs/, and files."""
+    from charlm.runs.folder import run_names
+
+    return _suggest(dict.fromkeys(run_names()), incomplete)
+
+
+def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Return the runs under runs/ and the models that come with charlm, and files."""
     from charlm.config.recipes import shipped_models
-    from charlm.runs.folder import RUNS, run_names
+    from charlm.runs.folder import run_names
 
-    names = [*run_names(), *shipped_models(), *(f"{RUNS}/{name}" for name in run_names() if "/" in incomplete)]
-    return [FILES, *(CompletionItem(name) for name in names if name.startswith(incomplete))]
+    return _suggest(dict.fromkeys([*run_names(), *shipped_models()]), incomplete)
 
 
 class NonEmptyPath(click.Path):
@@ -54,38 +63,10 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Finite(click.FloatRange):
-    """A number in a range that is neither NaN, which click takes for one in any range, nor infinite."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a float, or fail with a usage error."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return number
-
-
-POSITIVE = Finite(min=0, min_open=True)
-
-
-def is_given(name: str) -> bool:
-    """Return whether an option of the command that runs is on its command line, not left to its default."""
-    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-
-
-FOLDER = NonEmptyPath(path_type=Path)
-
+PATH = NonEmptyPath(path_type=Path)
+COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
+POSITIVE = click.FloatRange(min=0, min_open=True)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
-set_option = click.option(
-    "-s",
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
-)
 
 
 def _check_host(_: click.Context, _param: click.Parameter, host: str) -> str:
@@ -98,67 +79,55 @@ def _check_host(_: click.Context, _param: click.Parameter, host: str) -> str:
 
 
 host_option = click.option(
-    "--host",
-    callback=_check_host,
-    default="127.0.0.1",
-    help="Address to listen at; 0.0.0.0 = reachable from other machines.",
+    "--host", callback=_check_host, default="127.0.0.1", help="Address to listen at; 0.0.0.0 = for other machines too."
 )
 
 
 def port_option(default: int) -> Decorator:
     """Return the option --port."""
-    return click.option(
-        "--port", type=click.IntRange(0, 65535), default=default, help="Port to listen at; 0 = any free one."
-    )
-
-
-quiet_option = click.option(
-    *("-q", "--quiet"),
-    is_flag=True,
-    expose_value=False,
-    callback=be_quiet,
-    help="Print nothing but the result and errors.",
-)
+    port = click.IntRange(0, 65535)
+    return click.option("--port", type=port, metavar="N", default=default, help="Port to listen at; 0 = any free one.")
 
 
 def recipe_option(default: str) -> Decorator:
     """Return the option --config; `default` says which recipe is used without it."""
-    return click.option(
-        "-c",
-        "--config",
-        "recipe",
-        type=NonEmptyPath(),
-        shell_complete=suggest_recipes,
-        metavar="NAME|FILE",
-        help=f"Recipe: a name of those that charlm comes with, or a YAML file.  [default: {default}]",
-    )
+    text = f"Recipe: a name of those that charlm comes with, or a YAML file.  [default: {default}]"
+    recipe: dict[str, Any] = {"type": NonEmptyPath(), "shell_complete": suggest_recipes, "metavar": "NAME|FILE"}
+    return click.option("-c", "--config", "recipe", help=text, **recipe)
 
+
+set_option = click.option(
+    *("-s", "--set", "overrides"),
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one setting by its dotted key, for instance model.units=256; can be repeated.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=be_quiet, help="Print only the result and errors."
+)
 
 _NAME = "or a part of a name that only one run under runs/ has"
-run_argument = click.argument(
-    "run",
+model_argument = click.argument(
+    "model",
     required=False,
-    type=FOLDER,
-    shell_complete=suggest_runs,
+    type=PATH,
+    shell_complete=suggest_models,
     help=f"A run or a model file, {_NAME}; or river-plays, the model that comes with charlm.  "
     "[default: the newest run]",
 )
 models_argument = click.argument(
     "runs",
     nargs=-1,
-    type=FOLDER,
-    shell_complete=suggest_runs,
+    type=PATH,
+    shell_complete=suggest_models,
     help=f"Runs or model files, {_NAME}.  [default: the newest run]",
 )
-runs_argument = click.argument(
-    "runs", nargs=-1, type=FOLDER, shell_complete=suggest_runs, help=f"Folders of runs, {_NAME}.  [default: all runs]"
-)
-
-
-corpus_argument = click.argument(
-    "corpus",
+text_argument = click.argument(
+    "text",
     nargs=-1,
-    type=FOLDER,
+    type=PATH,
+    callback=lambda _context, _param, found: found or None,
     help="Text: files, folders, .gz files, - for standard input; or one folder that tokenize "
     "wrote.  [default: the plays that come with charlm]",
 )

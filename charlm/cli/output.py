@@ -1,12 +1,14 @@
 """Where commands print (results on standard output, everything else on standard error), and how wide a table may be."""
 
 import contextlib
+import json
 import os
 import shutil
 import sys
 import textwrap
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -73,6 +75,11 @@ def write_result(text: str | bytes) -> None:
 def print_result(*lines: str) -> None:
     """Print whole lines of a result, control characters escaped; raises what `write_result` raises."""
     write_result("".join(f"{escape_controls(line)}\n" for line in lines))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON in one line, paths as texts; raises what `write_result` raises."""
+    print_result(json.dumps(value, default=str, allow_nan=False))
 
 
 @contextlib.contextmanager

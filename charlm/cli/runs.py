@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import json_option, runs_argument
-from charlm.cli.output import align, cut, fill, print_result, say, terminal_width, text_width
+from charlm.cli.options import PATH, json_option, suggest_runs
+from charlm.cli.output import align, cut, fill, print_json, print_result, say, terminal_width, text_width
 from charlm.errors import CharlmError, escape_controls
 
 if TYPE_CHECKING:
@@ -20,16 +20,12 @@ MAX_WIDTH = 40
 """Columns of a name, a setting or its value."""
 MAX_SETTINGS = 8
 """Differing settings that are shown of a run; --json has all."""
-EXAMPLES = {
-    "charlm runs": "all runs under runs/, the newest first",
-    "charlm runs tiny default": "two runs, by parts of their names",
-    "charlm runs --group": "mean and deviation of the scores of runs that differ in their seeds alone",
-    "charlm runs --json > runs.json": "for another program, with every digit",
-}
 
 
-@click.command(cls=Command, examples=EXAMPLES)
-@runs_argument
+@click.command(cls=Command)
+@click.argument(
+    "runs", nargs=-1, type=PATH, shell_complete=suggest_runs, help="Runs, or parts of their names.  [default: all]"
+)
 @click.option("--group", "is_grouped", is_flag=True, help="A line for all runs that differ in their seeds alone.")
 @json_option
 @click.pass_context
@@ -42,6 +38,17 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, as
     separate tables, since their losses do not compare. Columns that do not fit the terminal are left out. A run that
     cannot be read is left out, with a line on standard error; the exit code is 1 if such a run was named, or if none is
     left.
+
+    Examples:
+      charlm runs
+        all runs under runs/, the newest first
+      charlm runs tiny default
+        two runs, by parts of their names
+      charlm runs --group
+        mean and deviation of the scores of runs that differ in their seeds alone
+      charlm runs --json > runs.json
+        for another program, with every digit
+
     """
     from charlm.runs.summary import group_by_text, list_runs
 
@@ -55,7 +62,7 @@ def runs(context: click.Context, *, runs: tuple[Path, ...], is_grouped: bool, as
     found = group_by_text(list_runs(runs, report=report))
     make_rows, columns = (_seed_rows, SEED_COLUMNS) if is_grouped else (_rows, COLUMNS)
     if found and as_json:
-        print_result(json.dumps([row for group in found for row in make_rows(group)], allow_nan=False))
+        print_json([row for group in found for row in make_rows(group)])
     elif found:
         texts, width = [group[0].text for group in found], terminal_width()
         for index, group in enumerate(found):
@@ -112,26 +119,21 @@ def _seed_rows(group: Sequence["RunSummary"]) -> list[dict[str, Any]]:
 
 def _table(found: Sequence[Mapping[str, Any]], columns: Mapping[str, "Column"], *, width: int) -> list[str]:
     """Return a line for each row, as many columns as fit, and the differing settings below it."""
-    columns = {head: column for head, column in columns.items() if column[0] != "above_best" or len(found) > 1}
-    rows = [tuple(columns), *(_cells(row, columns) for row in found)]
-    text_columns = {index for index, (_, show) in enumerate(columns.values()) if show is _cut}
-    lines = align(rows, text_columns=text_columns)
-    while max(map(text_width, lines)) > width and len(rows[0]) > 1:
-        rows = [row[:-1] for row in rows]
-        lines = align(rows, text_columns=text_columns)
+    shown = {head: column for head, column in columns.items() if column[0] != "above_best" or len(found) > 1}
+    cells = [["-" if row[key] is None else show(row[key]) for key, show in shown.values()] for row in found]
+    text_columns = {index for index, (_, show) in enumerate(shown.values()) if show is _cut}
+    for count in range(len(shown), 0, -1):
+        lines = align([row[:count] for row in ([*shown], *cells)], text_columns=text_columns)
+        if max(map(text_width, lines)) <= width:
+            break
     table = lines[:1]
     for row, line in zip(found, lines[1:], strict=True):
-        table.append(line)
-        shown = list(row["settings"].items())[:MAX_SETTINGS]
-        settings = [f"{_cut(key)} {_cut(json.dumps(value, ensure_ascii=False))}" for key, value in shown]
-        if (more := len(row["settings"]) - len(shown)) > 0:
-            settings.append(f"and {more} more")
-        table += fill(settings, width=width, indent=2)
+        values = {key: json.dumps(value, ensure_ascii=False) for key, value in row["settings"].items()}
+        settings = [f"{_cut(key)} {_cut(value)}" for key, value in values.items()]
+        if (more := len(settings) - MAX_SETTINGS) > 0:
+            settings[MAX_SETTINGS:] = [f"and {more} more"]
+        table += [line, *fill(settings, width=width, indent=2)]
     return table
-
-
-def _cells(row: Mapping[str, Any], columns: Mapping[str, "Column"]) -> tuple[str, ...]:
-    return tuple("-" if row[key] is None else show(row[key]) for key, show in columns.values())
 
 
 def _heading(text: "RunText | None", texts: Sequence["RunText | None"]) -> list[str]:
@@ -160,30 +162,26 @@ def _above(found: Mapping[str, float | None]) -> str:
     return f"+{found['nats_per_char']:.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
-def _number(pattern: str) -> Callable[[float], str]:
-    return lambda value: format(value, pattern)
-
-
 Column = tuple[str, Callable[[Any], str]]
 _SHOWN_OTHERWISE = {"folder", "text", "settings", "block_means"}
 COLUMNS: Mapping[str, Column] = {
     "run": ("name", _cut),
     "state": ("state", _cut),
-    "step": ("step", _number(",.0f")),
-    "nats": ("nats_per_char", _number(".4f")),
+    "step": ("step", "{:,.0f}".format),
+    "nats": ("nats_per_char", "{:.4f}".format),
     "above best": ("above_best", _above),
-    "chars/s": ("characters_per_second", _number(",.0f")),
-    "weights": ("weights", _number(",")),
+    "chars/s": ("characters_per_second", "{:,.0f}".format),
+    "weights": ("weights", "{:,}".format),
     "age": ("age_seconds", _age),
     "recipe": ("recipe", _cut),
 }
 """The key of a row in each column by its head, and what shows a value that is not None; text is on the left."""
 SEED_COLUMNS: Mapping[str, Column] = {
     "runs": ("scored", str),
-    "mean nats": ("nats_per_char", _number(".4f")),
-    "deviation": ("standard_deviation", _number(".4f")),
-    "lowest": ("lowest", _number(".4f")),
-    "highest": ("highest", _number(".4f")),
+    "mean nats": ("nats_per_char", "{:.4f}".format),
+    "deviation": ("standard_deviation", "{:.4f}".format),
+    "lowest": ("lowest", "{:.4f}".format),
+    "highest": ("highest", "{:.4f}".format),
     "recipe": ("recipe", _cut),
 }
 """The same with --group: the runs with a score, and the mean, standard deviation and extremes of these."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,29 +11,31 @@ from charlm.cli.options import host_option, models_argument, port_option
 from charlm.cli.output import print_result, say
 from charlm.errors import CharlmError
 
-EXAMPLES = {
-    "charlm serve": "the newest run at http://127.0.0.1:8000",
-    "charlm serve small large --port 0": "two models, at any free port",
-    "charlm serve --host 0.0.0.0": "open to the network, for those who have the key in the variable CHARLM_API_KEY",
-}
 
-
-@click.command(cls=Command, examples=EXAMPLES)
+@click.command(cls=Command)
 @models_argument
 @host_option
 @port_option(8000)
 @click.option(
-    "--allow-host",
-    "allowed_hosts",
+    *("--allow-host", "allowed_hosts"),
     multiple=True,
     metavar="NAME",
     help="Name by which the server may be reached, besides localhost and addresses; can be repeated.",
 )
-def serve(*, runs: tuple[Path, ...], host: str, port: int, allowed_hosts: tuple[str, ...]) -> None:
+def serve(**options: Any) -> None:
     """Serve models at an OpenAI-compatible endpoint, and at / the page that `charlm export --format html` writes.
 
     The pages of further models are at /NAME. The URL is printed when the server listens. Requests must carry the key in
     the variable CHARLM_API_KEY, if there is one. Ctrl-C or SIGTERM ends it, after the answers that were begun.
+
+    Examples:
+      charlm serve
+        the newest run at http://127.0.0.1:8000
+      charlm serve small large --port 0
+        two models, at any free port
+      charlm serve --host 0.0.0.0
+        open to the network, for those who have the key in the variable CHARLM_API_KEY
+
     """
     from charlm.hardware import limit_product_threads
 
@@ -51,4 +53,4 @@ def serve(*, runs: tuple[Path, ...], host: str, port: int, allowed_hosts: tuple[
         say(f"serving {', '.join(models)} at {url}/v1{page}; Ctrl-C ends it")
         print_result(url)
 
-    server.serve(runs, host=host, port=port, allowed_hosts=allowed_hosts, key=key, say=say, announce=announce)
+    server.serve(**options, key=key, say=say, announce=announce)

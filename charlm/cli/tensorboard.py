@@ -3,32 +3,26 @@
 import signal
 import sys
 import types
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from charlm.cli.command import Command
-from charlm.cli.options import FOLDER, host_option, port_option, suggest_runs
+from charlm.cli.options import PATH, host_option, port_option, suggest_runs
 from charlm.cli.output import say
 from charlm.errors import CharlmError
-from charlm.runs.folder import RUNS, find_run
 
 KEPT = "text=100000"
 """TensorBoard keeps all texts of a tag, not only ten. 0, its word for all, shows none in version 2.21."""
 CHARTS = "#custom_scalars&_smoothingWeight=0"
 """The place of the charts at the address of TensorBoard; smoothed, a loss that falls would be shown above itself."""
-EXAMPLES = {
-    "charlm tensorboard": "all runs under runs/, at http://127.0.0.1:6006",
-    "charlm tensorboard tiny --port 0": "one run, at any free port",
-}
 
 
-@click.command(cls=Command, examples=EXAMPLES)
+@click.command(cls=Command)
 @click.argument(
     "runs",
     required=False,
-    type=FOLDER,
+    type=PATH,
     shell_complete=suggest_runs,
     help="Folder of runs, or a run, or a part of a name that only one run under runs/ has.  [default: runs/]",
 )
@@ -38,16 +32,25 @@ def tensorboard(*, runs: Path | None, host: str, port: int) -> None:
     """Open TensorBoard on runs.
 
     Runs that begin later appear. Ctrl-C ends it.
+
+    Examples:
+      charlm tensorboard
+        all runs under runs/, at http://127.0.0.1:6006
+      charlm tensorboard tiny --port 0
+        one run, at any free port
+
     """
+    from charlm.runs.folder import RUNS, find_run
+
     folder = RUNS if runs is None else find_run(runs)
     if not any(folder.rglob("*.tfevents.*")):
         raise CharlmError(f"{folder}: no run here has been trained; train one with: charlm train")
-    address = launch_board(["--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port)])
+    address = _launch("--logdir", str(folder), "--samples_per_plugin", KEPT, "--host", host, "--port", str(port))
     say(f"all charts (CUSTOM SCALARS; Ctrl-C ends it): {address}{CHARTS}")
     signal.pause()
 
 
-def launch_board(arguments: Sequence[str]) -> str:
+def _launch(*arguments: str) -> str:
     """Start TensorBoard in a thread, and return its address once it listens.
 
     It does without TensorFlow, by its own hook: importing that takes seconds and writes messages.

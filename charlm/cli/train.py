@@ -1,20 +1,22 @@
 """`charlm train`: trains, and reports how training ended."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from charlm.cli.command import Command
 from charlm.cli.options import (
-    FOLDER,
+    PATH,
     POSITIVE,
-    corpus_argument,
     quiet_option,
     recipe_option,
     set_option,
+    suggest_models,
     suggest_runs,
+    text_argument,
 )
 from charlm.cli.output import cut, print_result, say, shows_progress
 from charlm.errors import counted
@@ -28,38 +30,28 @@ if TYPE_CHECKING:
 SAMPLE_LINES, SAMPLE_COLUMNS = 3, 60
 """How much of a sample is shown at the end."""
 
-EXAMPLES = {
-    "charlm train mytext.txt": "train with the recipe that suits the size of the text",
-    "charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small": "another recipe, a setting, a folder",
-    "charlm train mytext.txt --minutes 10": "as much training as fits into ten minutes",
-    "charlm train --resume": "go on with the newest run that has not ended",
-}
 
-
-@click.command(cls=Command, examples=EXAMPLES)
-@corpus_argument
+@click.command(cls=Command)
+@text_argument
 @recipe_option("the recipe that suits the size of the text")
 @set_option
 @click.option(
     "-r",
     "--run",
-    "folder",
-    type=FOLDER,
+    type=PATH,
     shell_complete=suggest_runs,
     help="Folder of the run, missing or empty; with --resume, a run that exists.  [default: runs/<time>-<text>]",
 )
 @click.option(
     "--init",
-    type=FOLDER,
-    metavar="RUN",
-    shell_complete=suggest_runs,
+    type=PATH,
+    metavar="MODEL",
+    shell_complete=suggest_models,
     help="Begin with the weights of another model, a run or a model file; characters are matched by what they are.  "
     "[default: random weights]",
 )
 @click.option(
-    "--minutes",
-    type=POSITIVE,
-    help="Minutes that the whole call takes: as many steps are taken as fit.  [default: no limit]",
+    "--minutes", type=POSITIVE, metavar="X", help="Take as many steps as fit into X minutes.  [default: no limit]"
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --run, or the newest unfinished run under runs/.")
 @click.option(
@@ -70,54 +62,33 @@ EXAMPLES = {
 )
 @click.option("--task", type=int, metavar="N", help="Which machine of --cluster this is; 0 = the chief.")
 @quiet_option
-def train(
-    *,
-    corpus: tuple[Path, ...],
-    recipe: str | None,
-    overrides: tuple[str, ...],
-    folder: Path | None,
-    init: Path | None,
-    minutes: float | None,
-    resume: bool,
-    cluster: str | None,
-    task: int | None,
-) -> None:
+def train(*, resume: bool, cluster: str | None, task: int | None, **options: Any) -> None:
     """Train a model on a text.
 
     A run is a folder with the settings, the text as ids, the log of training, and the models best.safetensors and
-    last.safetensors. Ctrl-C
-    writes a checkpoint first; --resume goes on from there as if nothing had happened.
+    last.safetensors. Ctrl-C writes a checkpoint first; --resume goes on from there as if nothing had happened.
+
+    Examples:
+      charlm train mytext.txt
+        train with the recipe that suits the size of the text
+      charlm train mytext.txt -c shakespeare -s model.units=256 -r runs/small
+        another recipe, a setting, a folder
+      charlm train mytext.txt --minutes 10
+        as much training as fits into ten minutes
+      charlm train --resume
+        go on with the newest run that has not ended
+
     """
     machines = _machines(cluster, task)
-    if resume and (recipe is not None or init is not None or minutes is not None or (corpus and machines is None)):
-        raise click.UsageError(
-            "--resume continues with the text, config, weights and length of the run: leave them out"
-        )
+    begin = {name: options.pop(name) for name in ("recipe", "init", "minutes")}
+    if resume and ({*begin.values()} != {None} or (options["text"] and machines is None)):
+        raise click.UsageError("--resume keeps the text, config, weights and length of the run: leave them out")
     from charlm.api import training
     from charlm.training.signals import Stopped
 
+    call = training.resume if resume else partial(training.train, **begin)
     try:
-        if resume:
-            outcome = training.resume(
-                folder,
-                text=corpus or None,
-                overrides=overrides,
-                cluster=machines,
-                say=say,
-                show_progress=shows_progress(),
-            )
-        else:
-            outcome = training.train(
-                corpus or None,
-                recipe=recipe,
-                overrides=overrides,
-                minutes=minutes,
-                init=init,
-                run=folder,
-                cluster=machines,
-                say=say,
-                show_progress=shows_progress(),
-            )
+        outcome = call(**options, cluster=machines, say=say, show_progress=shows_progress())
     except Stopped as stopped:
         if stopped.run is not None and stopped.run.exists():
             say(f"{stopped}; {_how_to_resume(stopped.run)}")
@@ -158,8 +129,9 @@ def _print_outcome(outcome: "Outcome") -> None:
             f"{outcome.characters_per_second:,.0f} characters/s",
             *compare_scores(nats, outcome.baseline_nats),
         )
-    for line in _lines_of(outcome.sample):
-        say(f"it writes: {line}")
+    lines = [line for line in outcome.sample.splitlines() if line.strip()]
+    for line in lines[:SAMPLE_LINES]:
+        say(f"it writes: {cut(line, SAMPLE_COLUMNS)}")
     run = as_argument(folder)
     if outcome.longer:
         say(f"train longer: charlm train --resume -r {run} {' '.join(f'-s {setting}' for setting in outcome.longer)}")
@@ -182,12 +154,6 @@ def compare_scores(nats: float, baseline_nats: "Mapping[str, float]") -> "Iterat
     name, best = min(baseline_nats.items(), key=lambda item: item[1])
     comparison = "better" if nats < best else "worse"
     yield f"  {scores} on the same text: {abs(best - nats):.4f} nats {comparison} than {name}"
-
-
-def _lines_of(sample: str) -> list[str]:
-    """Return the first lines of a sample that are not empty, cut to a line of the terminal."""
-    lines = [line for line in sample.splitlines() if line.strip()]
-    return [cut(line, SAMPLE_COLUMNS) for line in lines[:SAMPLE_LINES]]
 
 
 def _how_to_resume(folder: Path) -> str:

@@ -40,8 +40,8 @@ def test_the_score_is_the_mean_of_the_scores_of_the_model(
     settings: dict[str, Any], model: charlm.Model, text: Path
 ) -> None:
     found = charlm.evaluate(model, text, **settings)
-    assert found.score.nats_per_char == pytest.approx(model.score(TEXT, **settings).mean(), abs=1e-6)
-    assert found.score.characters == len(TEXT) - 1
+    assert found.nats_per_char == pytest.approx(model.score(TEXT, **settings).mean(), abs=1e-6)
+    assert found.characters == len(TEXT) - 1
     assert (found.text, found.baselines) == (str(text), None)
 
 
@@ -93,17 +93,18 @@ def test_an_encoding_that_python_lacks_is_refused_with_its_place(model_file: Pat
 
 def test_the_best_model_scores_what_training_has_logged(trained_run: Path) -> None:
     logged = [line["nats_per_char"] for line in read_metrics(trained_run) if line["split"] == "validation"]
-    best, score = read_model(trained_run / "best.safetensors"), charlm.evaluate(trained_run).score
+    best, score = read_model(trained_run / "best.safetensors"), charlm.evaluate(trained_run)
     assert score.nats_per_char == pytest.approx(best.facts["score"]["nats_per_char"], rel=1e-5)
     assert score.nats_per_char == pytest.approx(min(logged), rel=1e-5)
-    assert best.facts["score"]["block_means"] == pytest.approx(score.block_means, rel=1e-5)
-    assert len(score.block_means) == 1999 // 500
+    blocks = best.facts["score"]["block_means"]
+    assert score.standard_error == pytest.approx(np.std(blocks, ddof=1) / len(blocks) ** 0.5, rel=1e-4)
+    assert len(blocks) == 1999 // 500
 
 
 def test_characters_that_are_left_out_are_counted(trained_run: Path, text: Path) -> None:
     text.write_text("The€ ferry€", encoding="utf-8")
     found = charlm.evaluate(trained_run, text)
-    assert (found.left_out, found.score.characters) == ({"€": 2}, 8)
+    assert (found.left_out, found.characters) == ({"€": 2}, 8)
 
 
 @pytest.mark.parametrize(

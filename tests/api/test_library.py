@@ -32,7 +32,7 @@ def train_and_score(text: Path) -> float | None:
     except charlm.CharlmError as error:
         print(error)
         return None
-    return evaluation.score.nats_per_char
+    return evaluation.nats_per_char
 
 
 for piece in charlm.load().generate(length=0):

@@ -17,7 +17,7 @@ from charlm.training.signals import Stopped
 
 def run(callback: Callable[[], object]) -> Result:
     """Run a command that does nothing but call a function."""
-    group = Commands("group", commands={"call": Command("call", callback=callback)})
+    group = Commands("group", sections={"": ["call"]}, commands={"call": Command("call", callback=callback)})
     return CliRunner().invoke(group, ["call"], catch_exceptions=False)
 
 

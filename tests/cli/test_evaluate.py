@@ -9,7 +9,6 @@ import pytest
 from commands import charlm
 
 from charlm.api.evaluation import evaluate
-from charlm.api.model import load
 from charlm.text.corpus import open_corpus
 
 BASELINES = {"uniform", "lzma", "unigram", "5-gram"}
@@ -28,7 +27,7 @@ def figures(*arguments: str | Path) -> dict[str, Any]:
 
 def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Path) -> None:
     given = (trained_run, "--protocol", "windows", "--window", "100")
-    found, score = figures(*given), evaluate(load(trained_run), protocol="windows", window=100).score
+    found, score = figures(*given), evaluate(trained_run, protocol="windows", window=100)
     nats = score.nats_per_char
     printed = charlm("evaluate", *given).stdout
     assert printed.startswith(
@@ -40,6 +39,20 @@ def test_the_score_is_printed_and_in_the_json_with_the_protocol(trained_run: Pat
         assert f"{value:.4f}" in printed
     assert found["standard_error"] == pytest.approx(score.standard_error)
     assert f"by blocks of 500 characters: {score.standard_error:.4f} nats\n" in printed
+
+
+@pytest.mark.usefixtures("place")
+def test_characters_left_out_of_the_text_are_named_and_in_the_json() -> None:
+    command = charlm("evaluate", "m.safetensors", "other.txt", "--json")
+    assert command.stderr == (
+        "charlm: left out of other.txt, since the model does not know them: 'X' (U+0058) 1 time\n"
+    )
+    found = json.loads(command.stdout)
+    assert (found["left_out"], found["characters"], found["text"]) == ({"X": 1}, 3, "other.txt")
+    assert set(found) == {
+        *("model", "text", "protocol", "nats_per_char", "bits_per_char", "perplexity", "characters", "standard_error"),
+        *("left_out", "baselines", "training_characters", "given_characters", "copies", "longest_copy"),
+    }
 
 
 # --baselines, --copies

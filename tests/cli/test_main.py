@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from commands import all_commands, charlm, run_line
 from pages import parse_command
+from run_folders import make_run
 
 from charlm import __version__
 from charlm.cli.command import Command
+from charlm.cli.main import main
 from charlm.config.file import load_config
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
 from charlm.config.yaml import parse_yaml
@@ -62,9 +65,8 @@ def test_the_help_names_every_command() -> None:
     assert set(re.findall(r"^  (\w+) ", listed, re.MULTILINE)) == {name.split()[0] for name in OPTIONS}
 
 
-@pytest.mark.parametrize(("name", "default"), [("serve", "8000"), ("tensorboard", "6006"), ("sample", "500")])
-def test_the_help_has_the_defaults(name: str, default: str) -> None:
-    assert f"[default: {default};" in re.sub(r"\s+", " ", charlm(name, "--help").stdout)
+def test_the_help_has_the_defaults() -> None:
+    assert "[default: 8000;" in re.sub(r"\s+", " ", charlm("serve", "--help").stdout)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -75,7 +77,8 @@ def test_every_command_has_help_of_sentences_without_ranges_that_nobody_can_read
     assert command.stdout.startswith(f"Usage: main {name} ")
     assert not re.search(r"\d{8}|RANGE|INTEGER|FLOAT", command.stdout)
     assert (found.help or "").partition("\n")[0].endswith(".")
-    assert all(f"\n  {example}\n    " in command.stdout for example in found.examples)  # however long
+    assert all(f"\n{line}\n" in command.stdout for line in found.examples)  # however long
+    assert command.stdout.count("\n") <= 50  # a screen
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -83,12 +86,13 @@ def test_the_arguments_of_a_command_are_explained_and_its_examples_can_be_parsed
     command = all_commands()[name]
     assert isinstance(command, Command)
     assert all(argument.help for argument in command.params if isinstance(argument, click.Argument))
-    assert all(command.examples.values())
-    for example in command.examples:
+    examples, meanings = command.examples[::2], command.examples[1::2]
+    assert [line[:4].count(" ") for line in (examples[0], meanings[0])] == [2, 4]
+    for example in examples:
         program, *arguments = shlex.split(example)
         assert program == "charlm"
         parse_command(arguments)
-    assert any(example.startswith(f"charlm {name}") for example in command.examples)
+    assert any(example.startswith(f"  charlm {name}") for example in examples)
 
 
 def test_the_version_is_told() -> None:
@@ -102,6 +106,25 @@ def test_the_version_is_told() -> None:
 def test_a_group_without_a_command_prints_its_help(line: str) -> None:
     command, asked = run_line(line), run_line(f"{line} --help")
     assert (command.exit_code, command.stdout, command.stderr) == (2, "", asked.stdout)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("sample ri", {"rill", "river-plays"}),
+        ("train --init ri", {"rill", "river-plays"}),
+        ("train -r ri", {"rill"}),
+        ("runs ri", {"rill"}),
+        ("train -c ti", {"tiny"}),
+        ("tune sp", {"space"}),
+        ("eval", {"evaluate"}),
+    ],
+)
+def test_a_shell_completes_commands_recipes_runs_and_models_where_each_is_meant(line: str, expected: set[str]) -> None:
+    make_run(Path("runs/rill"))
+    *words, last = line.split()
+    found = ShellComplete(main, {}, "charlm", "_CHARLM_COMPLETE").get_completions(words, last)
+    assert {item.value for item in found if item.type == "plain"} == expected
 
 
 # charlm info

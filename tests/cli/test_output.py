@@ -34,8 +34,7 @@ def run_talker(*options: str) -> Result:
         print_result("a result")
         raise CharlmError("why it failed")
 
-    group = Commands("group")
-    group.add_command(talker)
+    group = Commands("group", sections={"": ["talker"]}, commands={"talker": talker})
     return CliRunner().invoke(group, ["talker", *options])
 
 

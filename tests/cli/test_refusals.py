@@ -17,6 +17,7 @@ inspect m.safetensors m.safetensors --text - --json                 | standard i
 plan latin.txt                                        | latin.txt: not valid utf-8
 evaluate -                                            | -: standard input is a text, not a model
 sample red\x1b[31m.txt                                | red\\x1b[31m.txt: not a model file
+sample m.safetensors --min-p nan                      | min_p: found nan; must be from 0 to 1
 serve m.safetensors m.safetensors                                   | m.safetensors: another model is called m too;
 tensorboard                                           | runs: no run here has been trained
 tensorboard missing                                   | missing: no run here has been trained
@@ -46,17 +47,16 @@ tran                                                           | No such command
 evaluate --protocl x                                           | No such option '--protocl'. Did you
 --red\x1b[31m                                                  | --red\\x1b[31m
 red\x1b[31m                                                    | red\\x1b[31m
-train ''                                                       | '[CORPUS]...': the path is empty
+train ''                                                       | '[TEXT]...': the path is empty
 runs ''                                                        | '[RUNS]...': the path is empty
 sample m.safetensors -n -1                                            | '--length'
-sample m.safetensors --min-p nan                                      | nan is not a finite number
 sample m.safetensors -t -1                                            | -1.0 is not in the range
 sample m.safetensors --top-p 0                                        | 0.0 is not in the range
 sample m.safetensors --top-p 1.1                                      | 1.1 is not in the range
 sample m.safetensors --min-p 1.1                                      | 1.1 is not in the range
 sample m.safetensors -n 0 --json                                      | -n 0 has no end
-train --resume text.txt                                        | --resume continues with the text
-train --resume --minutes 3                                     | --resume continues with the text
+train --resume text.txt                                        | --resume keeps the text
+train --resume --minutes 3                                     | --resume keeps the text
 tune space --minutes 0                                         | 0.0 is not in the range
 """)
 def test_wrong_usage_names_the_argument(line: str, expected: str) -> None:

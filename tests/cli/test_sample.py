@@ -45,10 +45,6 @@ def test_the_prompt_comes_first_and_then_exactly_length_characters(trained_run: 
     assert (text[:9], len(text)) == ("The ferry", 309)
 
 
-def test_without_a_length_500_characters_are_written(trained_run: Path) -> None:
-    assert len(charlm("sample", trained_run, "--seed", 1).stdout) == 500
-
-
 def test_without_a_temperature_that_of_the_recipe_is_used(trained: TrainedModel, tmp_path: Path) -> None:
     endless, cool = replace(trained, vocabulary=Vocabulary(tuple("\nabcd"))), tmp_path / "cool.safetensors"
     write_model(cool, replace(endless, config={**endless.config, "sampling": {"temperature": 0.25}}))
