@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.baselines import NGRAM_ORDER
+from charlm.evaluation.ngrams import NGRAM_ORDER
 from charlm.evaluation.scoring import mean_and_error, mean_score
 from charlm.inspection.features import KINDS, character_kind, count_within, is_in_word, readable_text
 from charlm.inspection.figures import BLUE, INK, ORANGE, RULE, canvas, legend, room_for

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charlm.errors import CharlmError, counted
-from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGrams, count_ngrams, score_ngrams
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS
+from charlm.evaluation.ngrams import NGrams, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.inspection.markup import to_plain
 from charlm.network.gradients import Trace, read_text
