@@ -176,6 +176,26 @@ CHARTS = {
 """The charts of the tab CUSTOM SCALARS: a pattern of tags by title, by category."""
 
 
+def cut_events(path: Path, *, step: int) -> None:
+    """Cut an event file before the first event of a later step, and an event that was not written whole.
+
+    A resumed run writes them again; TensorBoard's fast loader would show those of other tags until then.
+
+    Raises:
+        CharlmError: the file cannot be read or cut.
+
+    """
+    with writing(path), path.open("r+b") as file:
+        size = 0
+        while len(head := file.read(12)) == 12:  # the length of the event, and a checksum; another one comes after it
+            length = int.from_bytes(head[:8], "little")
+            record = file.read(length + 4)
+            if len(record) < length + 4 or Event.FromString(record[:length]).step > step:
+                break
+            size = file.tell()
+        file.truncate(size)
+
+
 class EventLog:
     """A new event file in the folder of a run; its methods raise CharlmError if it cannot be written.
 

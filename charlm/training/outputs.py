@@ -37,7 +37,7 @@ from charlm.storage.files import write_file, writing
 from charlm.storage.log import Log
 from charlm.training import checkpoints
 from charlm.training.checkpoints import Checkpoint, Facts, Progress
-from charlm.training.events import EventLog
+from charlm.training.events import EventLog, cut_events
 from charlm.training.interface import Engine
 from charlm.training.schedule import Schedule
 from charlm.training.steps import DivergenceError
@@ -263,6 +263,8 @@ class RunOutputs:
         """Cut metrics.jsonl after a step, and open the log files."""
         path = self.run.folder / METRICS_FILE
         cut_metrics(path, step=step, evaluated_step=evaluated_step)
+        for events in self.run.folder.glob("events.*"):
+            cut_events(events, step=step)
         self.events = EventLog(self.run.folder, step=step + 1)
         try:
             self._metrics = Log(path)  # after it: `close` closes both if this one is open

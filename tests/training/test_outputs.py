@@ -11,6 +11,7 @@ from fake_engine import FakeEngine, Faults, crash_after, interrupt_after
 from fake_runs import TEXT, Trained, resume, train
 from models import read_parts
 from run_folders import metrics_line, read_events, read_metrics
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
@@ -19,6 +20,7 @@ from charlm.network.model_file import read_model
 from charlm.runs.metrics import cut_metrics
 from charlm.runs.run import open_run
 from charlm.text.tokenization import tokenize
+from charlm.training.events import EventLog, cut_events
 
 
 @pytest.mark.parametrize(("before", "now", "lines"), [("a", "b", 1), ("a", "a", 0), (None, "b", 0), ("a", None, 0)])
@@ -177,10 +179,30 @@ def test_after_a_resume_from_an_older_checkpoint_nothing_of_the_abandoned_path_i
         assert read_model(path).facts["step"] <= 49, path
     assert all(line["step"] <= 49 for line in read_metrics(folder))
     assert max(steps_of(folder, "nats_per_char/train")) == 45
+    assert max(event.step for path in folder.glob("events.*") for event in raw_events(path)) <= 49
     assert not (folder / "ended.json").exists()
     assert read_model(folder / "last.safetensors").facts["step"] == 49
     best = folder / "best.safetensors"
     assert read_model(best).facts["step"] == 10 if keep == "true" else not best.exists()
+
+
+def raw_events(path: Path) -> list[Any]:
+    """Return the events in a file, whatever TensorBoard makes of them."""
+    return [*EventFileLoader(str(path)).Load()]
+
+
+def test_an_event_file_is_cut_before_a_later_step_and_before_an_event_that_is_not_whole(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    for step in (5, 10, 15):
+        log.show_text("sample", "x", step=step)
+    log.close()
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for step, size in ((12, len(whole)), (99, len(whole)), (99, len(whole) - 1), (-1, len(whole))):
+        path.write_bytes(whole[:size])
+        cut_events(path, step=step)
+        expected = [0, 0, 5, 10, 15] if size == len(whole) else [0, 0, 5, 10]
+        assert [event.step for event in raw_events(path)] == [found for found in expected if found <= step]
 
 
 def test_a_cut_log_forgets_a_line_without_an_end_and_an_evaluation_that_is_repeated(tmp_path: Path) -> None:
